@@ -1,0 +1,121 @@
+// The database's source of truth, sql/, as one script; and putting it into a database.
+import fs from "node:fs";
+import path from "node:path";
+import type { Sql } from "postgres";
+
+const root = path.resolve(import.meta.dirname, "../..");
+const bootstrapFile = path.join(import.meta.dirname, "bootstrap.sql");
+
+/** While nothing has been released there is one migration, generated as a whole from sql/. */
+export const migration = {
+  version: "20261101000000",
+  name: "ridgeline",
+  file: path.join(root, "supabase/migrations/20261101000000_ridgeline.sql"),
+};
+
+/** The files of sql/ in the order in which they apply: chapters by number, files by name. */
+export function schemaFiles(): string[] {
+  const directory = path.join(root, "sql");
+  if (!fs.existsSync(directory)) return [];
+  const chapters = fs.readdirSync(directory).filter((name) => /^\d\d_/.test(name)).sort();
+  return chapters.flatMap((chapter) =>
+    fs.readdirSync(path.join(directory, chapter))
+      .filter((name) => name.endsWith(".sql"))
+      .sort()
+      .map((name) => path.join("sql", chapter, name))
+  );
+}
+
+export function schemaScript(): string {
+  const parts = schemaFiles().map((file) =>
+    `-- ${file.replaceAll(path.sep, "/")}\n\n${
+      fs.readFileSync(path.join(root, file), "utf8").trim()
+    }\n`
+  );
+  return [
+    "-- Generated from sql/ by scripts/migrations. Edit there.\n",
+    "-- Functions may name what a later chapter creates.",
+    "set check_function_bodies = off;\n",
+    ...parts,
+    "reset check_function_bodies;\n",
+  ].join("\n");
+}
+
+/** Creates what the Supabase platform provides, where it is missing. */
+export async function bootstrap(sql: Sql): Promise<void> {
+  await sql.unsafe(fs.readFileSync(bootstrapFile, "utf8")).simple();
+}
+
+/** Runs a whole script as one transaction; a failure names the line of the script. */
+export async function runScript(sql: Sql, script: string): Promise<void> {
+  try {
+    await sql.begin((transaction) => transaction.unsafe(script).simple());
+  } catch (error) {
+    throw locate(error, script);
+  }
+}
+
+function locate(error: unknown, script: string): unknown {
+  const { message, position, where } = error as {
+    message?: string;
+    position?: string;
+    where?: string;
+  };
+  if (!position) return error;
+  const before = script.slice(0, Number(position)).split("\n");
+  const file = before.findLast((line) => /^-- sql\//.test(line))?.slice(3);
+  const line = file ? before.length - before.lastIndexOf(`-- ${file}`) - 2 : before.length;
+  return new Error(
+    `${file ?? "script"}:${line}: ${message}${where ? `\n${where}` : ""}`,
+    { cause: error },
+  );
+}
+
+export type SchemaState = "absent" | "current" | "older" | "foreign";
+
+/**
+ * What a database holds: nothing of ours, this very schema, one that this stack applied from
+ * another sql/, or one that came in another way, such as `supabase db push`.
+ */
+export async function schemaState(sql: Sql): Promise<SchemaState> {
+  const [{ present }] = await sql<[{ present: boolean }]>`
+    select to_regnamespace('automation') is not null as present`;
+  if (!present) return "absent";
+  const [{ recorded }] = await sql<[{ recorded: boolean }]>`
+    select to_regclass('supabase_migrations.schema_migrations') is not null as recorded`;
+  if (!recorded) return "foreign";
+  const [row] = await sql<{ statements: string[] | null }[]>`
+    select statements from supabase_migrations.schema_migrations
+    where version = ${migration.version} and name = ${migration.name}`;
+  if (row?.statements?.length !== 1) return "foreign";
+  return row.statements[0] === schemaScript() ? "current" : "older";
+}
+
+/** Applies sql/ and records it where `supabase db push` records a migration. */
+export async function applySchema(sql: Sql): Promise<void> {
+  const script = schemaScript();
+  await runScript(sql, script);
+  await sql`create schema if not exists supabase_migrations`;
+  await sql`
+    create table if not exists supabase_migrations.schema_migrations (
+      version text not null primary key,
+      statements text[],
+      name text,
+      created_by text,
+      idempotency_key text,
+      rollback text[]
+    )`;
+  await sql`
+    insert into supabase_migrations.schema_migrations (version, statements, name)
+    values (${migration.version}, ${[script]}, ${migration.name})
+    on conflict (version) do update set statements = excluded.statements, name = excluded.name`;
+}
+
+/** Lets automation.set_clock and its siblings move the time in this database. */
+export async function enableTestClock(sql: Sql): Promise<void> {
+  await sql.unsafe(
+    `do $$ begin
+       execute format('alter database %I set automation.test_clock = %L', current_database(), 'on');
+     end $$`,
+  );
+}
