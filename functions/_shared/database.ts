@@ -1,0 +1,47 @@
+import postgres from "postgres";
+import { codeOf, TimeoutError } from "./errors.ts";
+
+export type Database = postgres.Sql;
+
+/**
+ * Safe behind a transaction pooler: no prepared statements, no session settings, no LISTEN, and no
+ * query of its own (`fetch_types`) before the first one.
+ */
+export function connect(url: string, max = 4): Database {
+  return postgres(url, {
+    max,
+    prepare: false,
+    fetch_types: false,
+    connect_timeout: 10,
+    idle_timeout: 20,
+    backoff: (attempts) => Math.min(0.05 * 2 ** attempts, 1),
+    onnotice: () => {},
+    connection: { application_name: "ridgeline-dispatch" },
+  });
+}
+
+const LOST_CONNECTION = new Set([
+  "CONNECTION_CLOSED",
+  "CONNECTION_ENDED",
+  "CONNECTION_DESTROYED",
+  "CONNECT_TIMEOUT",
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "ECONNABORTED",
+  "EPIPE",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+]);
+
+/** Connection exceptions, shutdown and start-up, too many connections, serialization, deadlock, failover. */
+const TRANSIENT_SQLSTATE = /^(08...|57P0[1-4]|53[0-3]00|40001|40P01|25006|55P03|57014)$/;
+
+/** The same call may well succeed in a moment. */
+export function isTransient(error: unknown): boolean {
+  if (error instanceof TimeoutError) return true;
+  const code = codeOf(error);
+  return code !== undefined && (LOST_CONNECTION.has(code) || TRANSIENT_SQLSTATE.test(code));
+}

@@ -1,0 +1,30 @@
+import { connect } from "../_shared/database.ts";
+import { createDispatcher, type Dispatcher } from "../_shared/dispatcher.ts";
+import { readDatabaseUrl, readDispatch, readSecretKeys } from "../_shared/env.ts";
+import { logToConsole } from "../_shared/log.ts";
+import { createSenders } from "../_shared/providers/mod.ts";
+import { createQueue } from "../_shared/queue.ts";
+import { listenForShutdown } from "../_shared/shutdown.ts";
+import { createHandler } from "./handler.ts";
+
+let dispatcher: Dispatcher | undefined;
+
+/** One for the life of the worker: requests share its connections and its run. */
+function start(): Dispatcher {
+  const settings = readDispatch();
+  return createDispatcher({
+    queue: createQueue(connect(readDatabaseUrl())),
+    senders: createSenders(settings),
+    worker: `dispatch-${crypto.randomUUID().slice(0, 8)}`,
+    log: logToConsole,
+    concurrency: settings.concurrency,
+    maxSteps: settings.maxSteps,
+  });
+}
+
+Deno.serve(createHandler({
+  secretKeys: readSecretKeys,
+  budgetMs: () => readDispatch().budgetMs,
+  dispatcher: () => dispatcher ??= start(),
+  shutdown: listenForShutdown(),
+}));
