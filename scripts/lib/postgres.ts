@@ -196,7 +196,7 @@ export class PostgresServer {
   /** Starts the server, creating its data directory or recovering it after a crash. */
   async start(): Promise<void> {
     if (!this.initialised) this.#initialise();
-    await this.#endOrphan();
+    await PostgresServer.endOrphan(this.dataDirectory);
     this.#port ??= await freePort();
     const deadline = Date.now() + 30_000;
     while (!(await this.#launch())) {
@@ -298,14 +298,16 @@ export class PostgresServer {
     return { PATH: process.env.PATH, HOME: "/", LC_ALL: "C", TZ: "UTC" };
   }
 
-  // A postmaster whose stack was killed keeps its directory locked; a pid that meanwhile
-  // belongs to another program must neither be ended nor stop us.
-  async #endOrphan(): Promise<void> {
-    const pidFile = path.join(this.dataDirectory, "postmaster.pid");
+  /**
+   * Ends a postmaster whose stack was killed. A pid that meanwhile belongs to another program
+   * must neither be ended nor stop us.
+   */
+  static async endOrphan(dataDirectory: string): Promise<void> {
+    const pidFile = path.join(dataDirectory, "postmaster.pid");
     if (!fs.existsSync(pidFile)) return;
     const pid = Number.parseInt(fs.readFileSync(pidFile, "utf8"), 10);
     const isOurs = Number.isInteger(pid) && pid > 1 &&
-      commandLine(pid)?.includes(this.dataDirectory) === true;
+      commandLine(pid)?.includes(dataDirectory) === true;
     if (isOurs) await endProcess(pid, { politely: "SIGINT", patience: 20_000 });
     fs.rmSync(pidFile, { force: true });
   }
@@ -340,6 +342,7 @@ export class PostgresServer {
       },
     );
     fs.closeSync(log);
+    this.#process = child;
     let failure: Error | undefined;
     child.once("error", (error) => failure = error);
     const ended = () => {
@@ -351,7 +354,7 @@ export class PostgresServer {
       async () => ended() ? "ended" : (await this.#answers()) && "answers",
       { timeout: 60_000, interval: 30 },
     );
-    if (answers === "answers") this.#process = child;
+    if (answers === "ended") this.#process = undefined;
     return answers === "answers";
   }
 

@@ -1,0 +1,91 @@
+// Serves the whole stack until it is stopped.
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { Stack, StackError } from "../lib/stack.ts";
+
+const usage = `Usage: scripts/stack [options]
+
+  --port N              where to serve (54321)
+  --database-url URL    use this Postgres instead of an embedded one (or set DATABASE_URL)
+  --ephemeral           keep nothing: the database goes when the stack stops
+  --reset               throw the embedded database of this port away first
+  --stack-file FILE     where to write the addresses and keys (.stack.json)`;
+
+function fail(message: string): never {
+  console.error(message);
+  process.exit(1);
+}
+
+function readArguments() {
+  try {
+    return parseArgs({
+      options: {
+        port: { type: "string", default: "54321" },
+        "database-url": { type: "string", default: process.env.DATABASE_URL },
+        ephemeral: { type: "boolean", default: false },
+        reset: { type: "boolean", default: false },
+        "stack-file": { type: "string" },
+        help: { type: "boolean", short: "h", default: false },
+      },
+    }).values;
+  } catch (error) {
+    return fail(`${error instanceof Error ? error.message : error}\n\n${usage}`);
+  }
+}
+
+const given = readArguments();
+if (given.help) {
+  console.log(usage);
+  process.exit(0);
+}
+const port = Number(given.port);
+if (!Number.isInteger(port) || port < 0 || port > 65_535) fail(`--port ${given.port} is no port`);
+
+const began = Date.now();
+let stack: Stack | undefined;
+let stopping = false;
+
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(name, () => {
+    if (stopping) return;
+    stopping = true;
+    console.log("Stopping ...");
+    void (stack?.stop() ?? Promise.resolve()).then(() => process.exit(0));
+  });
+}
+
+try {
+  await Stack.start({
+    port,
+    databaseUrl: given["database-url"],
+    ephemeral: given.ephemeral,
+    reset: given.reset,
+    stackFile: path.resolve(process.env.RIDGELINE_CWD ?? ".", given["stack-file"] ?? fallback()),
+    log: (line) => console.log(line),
+  }, (created) => stack = created);
+} catch (error) {
+  if (!stopping) {
+    if (error instanceof StackError) fail(error.message);
+    throw error;
+  }
+}
+
+function fallback(): string {
+  return path.resolve(import.meta.dirname, "../../.stack.json");
+}
+
+if (stack && !stopping) {
+  const seconds = ((Date.now() - began) / 1000).toFixed(1);
+  console.log(`
+Ridgeline is ready (${seconds} s)
+
+  Table UI          ${stack.apiUrl}/
+  API               ${stack.apiUrl}/rest/v1  /auth/v1  /functions/v1
+  Database          ${stack.databaseUrl}
+  Publishable key   ${stack.publishableKey}
+  Secret key        ${stack.secretKey}
+  Twilio            ${stack.twilioUrl}${stack.twilio ? " (stand-in)" : ""}
+  Resend            ${stack.resendUrl}${stack.resend ? " (stand-in)" : ""}
+
+Ctrl-C stops it.`);
+}

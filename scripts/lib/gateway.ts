@@ -1,0 +1,151 @@
+// One address for everything, as on the platform: REST, Auth, Edge Functions and the table UI.
+import http from "node:http";
+import type { AddressInfo } from "node:net";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import type { ReadableStream as WebStream } from "node:stream/web";
+import { App } from "@supabase/lite";
+import { PostgresConnection } from "@supabase/lite/postgres";
+
+export interface LiteOptions {
+  databaseUrl: string;
+  siteUrl: string;
+  publishableKey: string;
+  secretKey: string;
+  jwtSecret: string;
+}
+
+export interface Lite {
+  fetch: (request: Request, peerAddress: string | null) => Promise<Response>;
+  close: () => Promise<void>;
+}
+
+/** The REST, Auth and table UI of @supabase/lite over this database. */
+export async function startLite(options: LiteOptions): Promise<Lite> {
+  const connection = new PostgresConnection({
+    url: options.databaseUrl,
+    postgresOptions: { onnotice: () => {}, max: 10 },
+  });
+  // Lite would grant everything on every table to the API roles at its first request; on the
+  // platform, and here, grants are explicit. True: the requests' claims do go into the session.
+  Object.defineProperty(connection, "ensureRlsContext", { value: () => Promise.resolve(true) });
+  const app = new App({
+    connection,
+    auth: {
+      enabled: true,
+      site_url: options.siteUrl,
+      jwt_secret: options.jwtSecret,
+      publishable_key: options.publishableKey,
+      secret_key: options.secretKey,
+      email: { enable_confirmations: false },
+    },
+    options: { server: { admin: true } },
+  });
+  await app.init();
+  await app.ensureSystemSchema();
+  return {
+    fetch: async (request, peerAddress) => await app.fetch(request, { peerAddress }),
+    close: () => connection.close(),
+  };
+}
+
+export interface Gateway {
+  port: number;
+  url: string;
+  /** Until then every request is told to come back. */
+  open: (lite: Lite, functions: ReadonlyMap<string, { port: number }>) => void;
+  close: () => Promise<void>;
+}
+
+/** Takes the port at once, so that a second stack on it fails before it has done anything. */
+export async function listen(port: number): Promise<Gateway> {
+  let lite: Lite | undefined;
+  let functions: ReadonlyMap<string, { port: number }> = new Map();
+  const server = http.createServer((incoming, response) => {
+    const name = /^\/functions\/v1\/([^/?]+)/.exec(incoming.url ?? "")?.[1];
+    if (!lite) return sendJson(response, 503, { message: "The stack is starting" });
+    if (name === undefined) {
+      toLite(lite, incoming, response).catch((error: unknown) => {
+        if (response.headersSent) response.destroy();
+        else sendJson(response, 500, { message: String(error) });
+      });
+      return;
+    }
+    const target = functions.get(name);
+    if (!target) return sendJson(response, 404, { message: `There is no function ${name}` });
+    toFunction(target.port, incoming, response);
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, "127.0.0.1", () => resolve());
+  });
+  const actual = (server.address() as AddressInfo).port;
+  return {
+    port: actual,
+    url: `http://127.0.0.1:${actual}`,
+    open: (ready, running) => {
+      lite = ready;
+      functions = running;
+    },
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function sendJson(response: http.ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { "content-type": "application/json" });
+  response.end(JSON.stringify(body));
+}
+
+// A function sees its own name as the first part of the path, as on the platform.
+function toFunction(
+  port: number,
+  incoming: http.IncomingMessage,
+  response: http.ServerResponse,
+): void {
+  const outgoing = http.request({
+    host: "127.0.0.1",
+    port,
+    method: incoming.method,
+    path: incoming.url?.slice("/functions/v1".length),
+    headers: {
+      ...incoming.headers,
+      "x-forwarded-host": incoming.headers.host ?? "",
+      "x-forwarded-proto": "http",
+    },
+  }, (answer) => {
+    response.writeHead(answer.statusCode ?? 502, answer.headers);
+    answer.pipe(response);
+  });
+  outgoing.once("error", () => {
+    if (response.headersSent) response.destroy();
+    else sendJson(response, 502, { message: "The function did not answer" });
+  });
+  response.once("close", () => outgoing.destroy());
+  incoming.pipe(outgoing);
+}
+
+async function toLite(
+  lite: Lite,
+  incoming: http.IncomingMessage,
+  response: http.ServerResponse,
+): Promise<void> {
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(incoming.headers)) {
+    for (const one of [value ?? []].flat()) headers.append(name, one);
+  }
+  const hasBody = incoming.method !== "GET" && incoming.method !== "HEAD";
+  const request = new Request(`http://${incoming.headers.host ?? "127.0.0.1"}${incoming.url}`, {
+    method: incoming.method,
+    headers,
+    ...(hasBody ? { body: Readable.toWeb(incoming) as ReadableStream, duplex: "half" } : {}),
+  });
+  const answer = await lite.fetch(request, incoming.socket.remoteAddress ?? null);
+  response.statusCode = answer.status;
+  for (const [name, value] of answer.headers) response.appendHeader(name, value);
+  if (!answer.body) return void response.end();
+  await pipeline(Readable.fromWeb(answer.body as WebStream), response);
+}
