@@ -4,5 +4,7 @@ export type Fields = Readonly<Record<string, string | number | boolean | null | 
 export type Log = (level: "info" | "warn" | "error", event: string, fields?: Fields) => void;
 
 export const logToConsole: Log = (level, event, fields = {}) => {
-  console[level](JSON.stringify({ time: new Date().toISOString(), level, event, ...fields }));
+  const line = JSON.stringify({ time: new Date().toISOString(), level, event, ...fields });
+  // The messages of unexpected errors are logged; an address in one keeps its password to itself.
+  console[level](line.replace(/:\/\/[^@\s"/]+@/g, "://***@"));
 };

@@ -11,7 +11,10 @@ const METADATA = new Set(["168.63.129.16", "100.100.100.200"]);
 
 const NAT64 = ipaddr.parseCIDR("64:ff9b::/96");
 
-/** IPv4 inside IPv6 (mapped, NAT64, 6to4) is judged as the IPv4 it reaches. */
+/** All of IPv6 that is assigned to the public internet; the rest only looks like it. */
+const GLOBAL_IPV6 = ipaddr.parseCIDR("2000::/3");
+
+/** IPv4 inside IPv6 (mapped, NAT64) is judged as the IPv4 it reaches. */
 function embedded(address: ipaddr.IPv4 | ipaddr.IPv6): ipaddr.IPv4 | ipaddr.IPv6 {
   if (address instanceof ipaddr.IPv4) return address;
   if (address.isIPv4MappedAddress()) return address.toIPv4Address();
@@ -23,6 +26,7 @@ function embedded(address: ipaddr.IPv4 | ipaddr.IPv6): ipaddr.IPv4 | ipaddr.IPv6
 export function isPublicAddress(text: string): boolean {
   if (!ipaddr.isValid(text)) return false;
   const address = embedded(ipaddr.parse(text));
+  if (address instanceof ipaddr.IPv6 && !address.match(GLOBAL_IPV6)) return false;
   return address.range() === PUBLIC && !METADATA.has(address.toString());
 }
 

@@ -34,7 +34,8 @@ function defaultExport<T extends object>(module: T | { default: T }): T {
 }
 
 const smsPayload = z.object({
-  to: z.string().min(1),
+  /** As Twilio will list it: the lookup filters by equality. */
+  to: z.string().transform((number) => number.replace(/[\s().-]/g, "")).pipe(z.string().min(1)),
   body: z.string(),
   from: z.string().min(1).nullish(),
   messaging_service_sid: z.string().min(1).nullish(),

@@ -1,0 +1,357 @@
+import { describe, expect, test } from "vitest";
+import {
+  createDispatcher,
+  type DispatcherOptions,
+  DispatchError,
+} from "../../functions/_shared/dispatcher.ts";
+import type { Outcome } from "../../functions/_shared/outcome.ts";
+import type { Sender } from "../../functions/_shared/providers/sender.ts";
+import type { ClaimedStep } from "../../functions/_shared/queue.ts";
+import { aStep, FakeQueue, recordingLog, sendersOf, sent } from "./fakes.ts";
+
+const BUDGET = { budgetMs: 20_000 };
+const LOST = Object.assign(new Error("terminating connection"), { code: "57P01" });
+
+function steps(count: number): ClaimedStep[] {
+  return Array.from({ length: count }, () => aStep());
+}
+
+function setUp(queue: FakeQueue, send: Sender["send"], options: Partial<DispatcherOptions> = {}) {
+  const { lines, log } = recordingLog();
+  const senders = sendersOf(send);
+  return { lines, dispatcher: createDispatcher({ queue, senders, log, worker: "w", ...options }) };
+}
+
+/** A send that waits until it is let go. */
+function gate() {
+  const waiting: (() => void)[] = [];
+  const arrived: (() => void)[] = [];
+  let open = false;
+  const state = { started: 0, peak: 0 };
+  let inside = 0;
+  return {
+    state,
+    async send(): Promise<Outcome> {
+      state.started++;
+      state.peak = Math.max(state.peak, ++inside);
+      arrived.splice(0).forEach((resolve) => resolve());
+      if (!open) await new Promise<void>((resolve) => waiting.push(resolve));
+      inside--;
+      return sent;
+    },
+    open() {
+      open = true;
+      waiting.splice(0).forEach((resolve) => resolve());
+    },
+    async untilStarted(count: number) {
+      while (state.started < count) await new Promise<void>((resolve) => arrived.push(resolve));
+    },
+  };
+}
+
+test("everything due is sent once, recorded, and the run ends by itself", async () => {
+  const due = steps(250);
+  const queue = new FakeQueue([...due]);
+  queue.databaseSteps = 450;
+  const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
+  const summary = await dispatcher.dispatch(BUDGET);
+  expect(summary).toMatchObject({
+    database_steps: 450,
+    claimed: 250,
+    succeeded: 250,
+    failed: 0,
+    retried: 0,
+    ambiguous: 0,
+    released: 0,
+    late: 0,
+    unrecorded: 0,
+    stopped: "idle",
+  });
+  expect(queue.leased.size).toBe(0);
+  expect(queue.finished.map(({ step_id }) => step_id).sort())
+    .toEqual(due.map(({ step_id }) => step_id).sort());
+  expect(queue.calls.finish).toBeLessThan(60);
+});
+
+test("each outcome is counted as what it is", async () => {
+  const error = { code: "x", message: "x" };
+  const outcomes: Outcome[] = [
+    sent,
+    { outcome: "failed", error },
+    { outcome: "retry", error, retry_after_seconds: 3 },
+    { outcome: "ambiguous", error },
+  ];
+  const queue = new FakeQueue(steps(4));
+  const { dispatcher } = setUp(queue, () => Promise.resolve(outcomes.shift() ?? sent));
+  expect(await dispatcher.dispatch(BUDGET)).toMatchObject({
+    succeeded: 1,
+    failed: 1,
+    retried: 1,
+    ambiguous: 1,
+  });
+  expect(queue.finished).toContainEqual(expect.objectContaining({ retry_after_seconds: 3 }));
+});
+
+test("a step that a finished one makes due is sent in the same run", async () => {
+  const queue = new FakeQueue(steps(1));
+  let follow = 3;
+  queue.onFinish = () => {
+    if (follow-- > 0) queue.due.push(aStep());
+  };
+  const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
+  expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ claimed: 4, succeeded: 4 });
+});
+
+test("sends under way never exceed the concurrency, and claims stay ahead by little", async () => {
+  const door = gate();
+  const queue = new FakeQueue(steps(100));
+  const { dispatcher } = setUp(queue, door.send, { concurrency: 4 });
+  const run = dispatcher.dispatch(BUDGET);
+  await door.untilStarted(4);
+  expect(queue.leased.size).toBeLessThanOrEqual(8);
+  door.open();
+  expect(await run).toMatchObject({ succeeded: 100 });
+  expect(door.state.peak).toBe(4);
+});
+
+test("a quick provider lets more be claimed at once", async () => {
+  const queue = new FakeQueue(steps(2_000));
+  const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { concurrency: 10 });
+  await dispatcher.dispatch(BUDGET);
+  expect(Math.max(...queue.claimSizes)).toBeGreaterThan(50);
+});
+
+describe("stopping in good order", () => {
+  test("at the end of the budget what is under way is finished, the rest released", async () => {
+    const door = gate();
+    const queue = new FakeQueue(steps(50));
+    const { dispatcher } = setUp(queue, door.send, { concurrency: 3 });
+    queue.onFinish = () => {};
+    const run = dispatcher.dispatch({ budgetMs: 200 });
+    while (queue.released.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    door.open();
+    const summary = await run;
+    expect(summary).toMatchObject({ succeeded: 3, stopped: "budget" });
+    expect(summary.released).toBe(summary.claimed - 3);
+    expect(queue.leased.size).toBe(0);
+    expect(door.state.started).toBe(3);
+  });
+
+  test("an abort does the same, and no claim follows it", async () => {
+    const door = gate();
+    const queue = new FakeQueue(steps(50));
+    const controller = new AbortController();
+    const { dispatcher } = setUp(queue, door.send, { concurrency: 3 });
+    const run = dispatcher.run({ until: controller.signal });
+    await door.untilStarted(3);
+    controller.abort();
+    const claims = queue.calls.claim;
+    door.open();
+    expect(await run).toMatchObject({ succeeded: 3, stopped: "aborted" });
+    expect(queue.calls.claim).toBe(claims);
+    expect(queue.leased.size).toBe(0);
+  });
+
+  test("a run that is aborted before it starts touches nothing", async () => {
+    const queue = new FakeQueue(steps(1));
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
+    await dispatcher.run({ until: AbortSignal.abort() });
+    expect(queue.calls).toEqual({ claim: 0, finish: 0, release: 0, database: 0, reap: 0 });
+  });
+
+  test("a claim that arrives after the end is released", async () => {
+    const queue = new FakeQueue(steps(5));
+    const controller = new AbortController();
+    const claim = queue.claim.bind(queue);
+    queue.claim = async (worker, max) => {
+      controller.abort();
+      return await claim(worker, max);
+    };
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
+    expect(await dispatcher.run({ until: controller.signal })).toMatchObject({
+      claimed: 5,
+      released: 5,
+      succeeded: 0,
+    });
+    expect(queue.leased.size).toBe(0);
+  });
+
+  test("at most so many steps are claimed in one run", async () => {
+    const queue = new FakeQueue(steps(100));
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { maxSteps: 25 });
+    expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ claimed: 25, stopped: "limit" });
+    expect(queue.leased.size).toBe(0);
+    expect(queue.due).toHaveLength(75);
+  });
+
+  test("a step whose lease would end during the send goes back unsent", async () => {
+    const queue = new FakeQueue(steps(4));
+    // A lease of 3.4 s leaves 0.4 s to start a send that may take 1 s, with 2 s of margin.
+    const slow = async (): Promise<Outcome> => {
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      return sent;
+    };
+    const { dispatcher } = setUp(queue, slow, { concurrency: 2, leaseSeconds: 3.4 });
+    const summary = await dispatcher.dispatch(BUDGET);
+    expect(summary.succeeded).toBe(2);
+    expect(summary.released).toBe(2);
+  });
+
+  test("a lease shorter than a send is refused at once", () => {
+    expect(() => setUp(new FakeQueue(), () => Promise.resolve(sent), { leaseSeconds: 3 }))
+      .toThrow(/leaseSeconds/);
+  });
+});
+
+describe("a database that goes away", () => {
+  test("results are recorded when it is back", async () => {
+    const queue = new FakeQueue(steps(20));
+    queue.faults.finish = [LOST, LOST, LOST];
+    queue.faults.claim = [LOST];
+    queue.faults.database = [LOST];
+    const { dispatcher, lines } = setUp(queue, () => Promise.resolve(sent));
+    expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ succeeded: 20, stopped: "idle" });
+    expect(queue.leased.size).toBe(0);
+    const retries = lines.filter(({ event }) => event === "database_retry");
+    expect(retries.map(({ call }) => call).sort())
+      .toEqual(["claim", "finish", "finish", "finish", "run_database_steps"]);
+  });
+
+  test("a bounded run gives up after its patience and says what it did", async () => {
+    const queue = new FakeQueue(steps(3));
+    queue.claim = () => Promise.reject(LOST);
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { databasePatienceMs: 100 });
+    const error: unknown = await dispatcher.dispatch(BUDGET).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(DispatchError);
+    expect(error).toMatchObject({ summary: { stopped: "error", claimed: 0 }, cause: LOST });
+  });
+
+  test("a standing run waits for it, and works on", async () => {
+    const queue = new FakeQueue(steps(3));
+    queue.faults.claim = Array.from({ length: 4 }, () => LOST);
+    const controller = new AbortController();
+    queue.onFinish = () => controller.abort();
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { databasePatienceMs: 0 });
+    expect(await dispatcher.run({ until: controller.signal })).toMatchObject({ succeeded: 3 });
+  });
+
+  test("an error that is not the connection's ends the run at once", async () => {
+    const queue = new FakeQueue();
+    queue.faults.claim = [Object.assign(new Error("no such function"), { code: "42883" })];
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
+    await expect(dispatcher.dispatch(BUDGET)).rejects.toThrow(DispatchError);
+  });
+
+  test("one result that is refused does not take its batch with it", async () => {
+    const due = steps(40);
+    const poisoned = due[13]?.step_id;
+    const queue = new FakeQueue(due);
+    queue.onFinish = (results) => {
+      if (results.some(({ step_id }) => step_id === poisoned)) {
+        throw Object.assign(new Error("invalid input syntax"), { code: "22P02" });
+      }
+    };
+    const { dispatcher, lines } = setUp(queue, () => Promise.resolve(sent), { concurrency: 40 });
+    expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ succeeded: 39, unrecorded: 1 });
+    expect([...queue.leased.keys()]).toEqual([poisoned]);
+    expect(lines).toContainEqual(
+      expect.objectContaining({ event: "result_unrecorded", step_id: poisoned }),
+    );
+  });
+});
+
+test("a result that comes after its lease was reaped changes nothing and is said so", async () => {
+  const due = steps(2);
+  const queue = new FakeQueue([...due]);
+  queue.reaped.add(due[0]?.step_id ?? "");
+  const { dispatcher, lines } = setUp(queue, () => Promise.resolve(sent));
+  expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ succeeded: 1, late: 1 });
+  expect(lines).toContainEqual(
+    expect.objectContaining({ event: "result_late", step_id: due[0]?.step_id }),
+  );
+});
+
+test("a sender that throws leaves the step ambiguous, never lost", async () => {
+  const queue = new FakeQueue(steps(1));
+  const { dispatcher } = setUp(queue, () => Promise.reject(new Error("bug")));
+  expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ ambiguous: 1 });
+});
+
+test("a sender that ignores its signal does not hold the run for ever", async () => {
+  const queue = new FakeQueue(steps(1));
+  const { log } = recordingLog();
+  const senders = sendersOf(() => new Promise(() => {}), 50);
+  const dispatcher = createDispatcher({ queue, senders, log, worker: "w" });
+  expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ ambiguous: 1 });
+});
+
+test("logs carry ids and codes, no bodies and no numbers", async () => {
+  const queue = new FakeQueue(steps(1));
+  const message = "cannot send to +15550001111";
+  const { dispatcher, lines } = setUp(
+    queue,
+    () => Promise.resolve({ outcome: "failed", error: { code: "twilio_21211", message } }),
+  );
+  await dispatcher.dispatch(BUDGET);
+  expect(lines).toContainEqual(
+    expect.objectContaining({ event: "step_failed", code: "twilio_21211" }),
+  );
+  expect(JSON.stringify(lines)).not.toMatch(/5550001111|estimate/);
+});
+
+describe("rings", () => {
+  test("a second dispatch joins the first, and what it rang for is sent", async () => {
+    const door = gate();
+    const queue = new FakeQueue(steps(1));
+    const { dispatcher } = setUp(queue, door.send);
+    const first = dispatcher.dispatch(BUDGET);
+    await door.untilStarted(1);
+    queue.due.push(...steps(2));
+    const second = dispatcher.dispatch(BUDGET);
+    await door.untilStarted(3);
+    door.open();
+    expect(await second).toBe(await first);
+    expect(await first).toMatchObject({ succeeded: 3 });
+    queue.due.push(...steps(1));
+    expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ succeeded: 1 });
+  });
+
+  test("a ring at the very end of a run is never lost", async () => {
+    const queue = new FakeQueue();
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
+    for (let round = 0; round < 200; round++) {
+      const first = dispatcher.dispatch(BUDGET);
+      for (let tick = 0; tick < round % 40; tick++) await Promise.resolve();
+      queue.due.push(...steps(1));
+      await Promise.all([first, dispatcher.dispatch(BUDGET)]);
+      expect(queue.due).toHaveLength(0);
+    }
+  });
+
+  test("a standing run idles without hammering the database, and wakes at a ring", async () => {
+    const queue = new FakeQueue();
+    const controller = new AbortController();
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { pollMs: 10_000 });
+    const run = dispatcher.run({ until: controller.signal });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(queue.calls.claim).toBeLessThan(5);
+    const finished = new Promise<void>((resolve) => queue.onFinish = () => resolve());
+    queue.due.push(...steps(1));
+    dispatcher.ring();
+    await finished;
+    controller.abort();
+    expect(await run).toMatchObject({ succeeded: 1, stopped: "aborted" });
+  });
+
+  test("with every ring lost, a standing run still finds the work", async () => {
+    const queue = new FakeQueue();
+    const controller = new AbortController();
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent), { pollMs: 20 });
+    const run = dispatcher.run({ until: controller.signal });
+    const finished = new Promise<void>((resolve) => queue.onFinish = () => resolve());
+    queue.due.push(...steps(1));
+    await finished;
+    controller.abort();
+    await run;
+  });
+});

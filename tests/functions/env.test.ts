@@ -1,0 +1,85 @@
+import { describe, expect, test } from "vitest";
+import {
+  readDatabaseUrl,
+  readDispatch,
+  readResend,
+  readSecretKeys,
+  readTwilio,
+  readWebhook,
+} from "../../functions/_shared/env.ts";
+
+describe("the database address", () => {
+  test("DATABASE_URL wins over what the platform sets", () => {
+    const env = { DATABASE_URL: "postgres://a@b/c", SUPABASE_DB_URL: "postgres://d@e/f" };
+    expect(readDatabaseUrl(env)).toBe("postgres://a@b/c");
+    expect(readDatabaseUrl({ ...env, DATABASE_URL: " " })).toBe("postgres://d@e/f");
+  });
+
+  test("an error names the variable and the fix, never the value", () => {
+    expect(() => readDatabaseUrl({})).toThrow(/^DATABASE_URL: set it to the Postgres address/);
+    const secret = { SUPABASE_DB_URL: "mysql://root:hunter2@db" };
+    expect(() => readDatabaseUrl(secret)).toThrow(/^SUPABASE_DB_URL: .*postgresql:\/\/$/);
+    expect(() => readDatabaseUrl(secret)).not.toThrow(/hunter2/);
+  });
+});
+
+describe("the secret keys", () => {
+  test("every named key counts, the legacy key only without them", () => {
+    const legacy = { SUPABASE_SERVICE_ROLE_KEY: "eyJ" };
+    expect(readSecretKeys({ SUPABASE_SECRET_KEYS: '{"default":"a","cron":"b"}', ...legacy }))
+      .toEqual(["a", "b"]);
+    expect(readSecretKeys(legacy)).toEqual(["eyJ"]);
+  });
+
+  test.each(["sb_secret_plain", "{}", '{"default":""}', "[]", '{"default":1}'])(
+    "%s is refused without being repeated",
+    (value) => {
+      const read = () => readSecretKeys({ SUPABASE_SECRET_KEYS: value });
+      expect(read).toThrow(/^SUPABASE_SECRET_KEYS: set it to a JSON object/);
+      expect(read).not.toThrow(/plain/);
+    },
+  );
+
+  test("none at all is an error", () => {
+    expect(() => readSecretKeys({})).toThrow(/^SUPABASE_SECRET_KEYS: /);
+  });
+});
+
+test("Twilio and Resend need their credentials, and base addresses are http", () => {
+  const twilio = { TWILIO_ACCOUNT_SID: "AC1", TWILIO_AUTH_TOKEN: "t" };
+  expect(readTwilio(twilio)).toEqual({
+    accountSid: "AC1",
+    authToken: "t",
+    baseUrl: "https://api.twilio.com",
+  });
+  expect(readTwilio({ ...twilio, TWILIO_BASE_URL: "http://127.0.0.1:9/" }).baseUrl)
+    .toBe("http://127.0.0.1:9");
+  expect(() => readTwilio({ ...twilio, TWILIO_ACCOUNT_SID: "SK1" }))
+    .toThrow(/^TWILIO_ACCOUNT_SID: .*starts with AC/);
+  expect(() => readTwilio({ TWILIO_ACCOUNT_SID: "AC1" })).toThrow(/^TWILIO_AUTH_TOKEN: /);
+  expect(() => readResend({})).toThrow(/^RESEND_API_KEY: /);
+  expect(() => readResend({ RESEND_API_KEY: "re_1", RESEND_BASE_URL: "file:///etc" }))
+    .toThrow(/^RESEND_BASE_URL: /);
+});
+
+test("a webhook secret is found by its name", () => {
+  const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+  const settings = readWebhook({
+    WEBHOOK_SECRET_ZAP_HOOK: secret,
+    WEBHOOK_SIGNING_SECRET: "short",
+  });
+  expect(settings.allowPrivate).toBe(false);
+  expect(settings.secret("zap-hook")).toBe(secret);
+  expect(() => settings.secret()).toThrow(/^WEBHOOK_SIGNING_SECRET: /);
+  expect(() => settings.secret("crm")).toThrow(/^WEBHOOK_SECRET_CRM: /);
+  expect(() => settings.secret("../PATH")).toThrow(/^secret_name: /);
+  expect(() => readWebhook({ WEBHOOK_ALLOW_PRIVATE: "yes" })).toThrow(/^WEBHOOK_ALLOW_PRIVATE: /);
+});
+
+test("the dispatcher's figures have defaults and bounds", () => {
+  expect(readDispatch({})).toMatchObject({ budgetMs: 50_000, concurrency: 10 });
+  expect(readDispatch({})).not.toHaveProperty("providerTimeoutMs");
+  expect(readDispatch({ DISPATCH_CONCURRENCY: "32" }).concurrency).toBe(32);
+  expect(() => readDispatch({ DISPATCH_CONCURRENCY: "0" })).toThrow(/^DISPATCH_CONCURRENCY: /);
+  expect(() => readDispatch({ DISPATCH_BUDGET_MS: "1e9" })).toThrow(/380000/);
+});

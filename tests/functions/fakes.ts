@@ -1,0 +1,126 @@
+import { randomUUID } from "node:crypto";
+import type { Log } from "../../functions/_shared/log.ts";
+import type { Outcome } from "../../functions/_shared/outcome.ts";
+import type { Sender, Senders } from "../../functions/_shared/providers/sender.ts";
+import type {
+  ClaimedStep,
+  FinishedStep,
+  LeaseHolder,
+  Queue,
+} from "../../functions/_shared/queue.ts";
+
+export const TENANT = randomUUID();
+
+export function aStep(changes: Partial<ClaimedStep> = {}): ClaimedStep {
+  const step_id = changes.step_id ?? randomUUID();
+  return {
+    tenant_id: TENANT,
+    step_id,
+    attempt_token: randomUUID(),
+    attempt: 1,
+    step_type: "send_sms",
+    payload: { to: "+15550001111", body: "Your estimate is ready" },
+    idempotency_key: step_id,
+    reconcile_since: null,
+    known_provider_ids: [],
+    ...changes,
+  };
+}
+
+export const anEmail = {
+  to: ["Jo Rivera <jo@example.com>"],
+  subject: "Welcome",
+  html: "<p>Hi Jo</p>",
+};
+
+/** The queue in memory: leases are held until they are finished or released. */
+export class FakeQueue implements Queue {
+  readonly due: ClaimedStep[];
+  readonly leased = new Map<string, ClaimedStep>();
+  readonly finished: FinishedStep[] = [];
+  readonly released: string[] = [];
+  readonly calls = { claim: 0, finish: 0, release: 0, database: 0, reap: 0 };
+  readonly claimSizes: number[] = [];
+  databaseSteps = 0;
+  /** What the next calls of that name throw, one each. */
+  readonly faults: { [call in "claim" | "finish" | "release" | "database"]?: unknown[] } = {};
+  /** The contract's accepted = false for these steps. */
+  readonly reaped = new Set<string>();
+  onFinish: (results: readonly FinishedStep[]) => void = () => {};
+
+  constructor(due: ClaimedStep[] = []) {
+    this.due = due;
+  }
+
+  #fault(call: keyof FakeQueue["faults"]): void {
+    const error = this.faults[call]?.shift();
+    if (error) throw error;
+  }
+
+  async claim(_worker: string, maxSteps: number): Promise<ClaimedStep[]> {
+    this.calls.claim++;
+    this.claimSizes.push(maxSteps);
+    await Promise.resolve();
+    this.#fault("claim");
+    const steps = this.due.splice(0, maxSteps);
+    for (const step of steps) this.leased.set(step.step_id, step);
+    return steps;
+  }
+
+  async finish(results: readonly FinishedStep[]) {
+    this.calls.finish++;
+    await Promise.resolve();
+    this.#fault("finish");
+    this.onFinish(results);
+    return results.map((result) => {
+      const accepted = !this.reaped.has(result.step_id) &&
+        this.leased.get(result.step_id)?.attempt_token === result.attempt_token;
+      if (accepted) {
+        this.leased.delete(result.step_id);
+        this.finished.push(result);
+      }
+      return { step_id: result.step_id, accepted, status: accepted ? "completed" : null };
+    });
+  }
+
+  async release(steps: readonly LeaseHolder[]): Promise<number> {
+    this.calls.release++;
+    await Promise.resolve();
+    this.#fault("release");
+    for (const { step_id } of steps) {
+      this.leased.delete(step_id);
+      this.released.push(step_id);
+    }
+    return steps.length;
+  }
+
+  async runDatabaseSteps(maxSteps: number): Promise<number> {
+    this.calls.database++;
+    await Promise.resolve();
+    this.#fault("database");
+    const count = Math.min(maxSteps, this.databaseSteps);
+    this.databaseSteps -= count;
+    return count;
+  }
+
+  reapExpiredLeases(): Promise<number> {
+    this.calls.reap++;
+    return Promise.resolve(0);
+  }
+}
+
+export const sent: Outcome = { outcome: "succeeded", result: { provider_id: "SM1" } };
+
+/** One sender for all three kinds. */
+export function sendersOf(send: Sender["send"], timeoutMs = 1_000): Senders {
+  const sender: Sender = { timeoutMs, send };
+  return { send_sms: sender, send_email: sender, webhook: sender };
+}
+
+export function recordingLog() {
+  const lines: { level: string; event: string; [field: string]: unknown }[] = [];
+  const log: Log = (level, event, fields) => {
+    lines.push({ level, event, ...fields });
+  };
+  return { lines, log };
+}

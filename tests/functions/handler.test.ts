@@ -1,0 +1,138 @@
+import { describe, expect, test } from "vitest";
+import { createHandler, type Dependencies } from "../../functions/dispatch/handler.ts";
+import { createDispatcher } from "../../functions/_shared/dispatcher.ts";
+import { ConfigurationError } from "../../functions/_shared/errors.ts";
+import { aStep, FakeQueue, recordingLog, sendersOf, sent } from "./fakes.ts";
+
+const KEY = "sb_secret_one";
+const ADDRESS = "http://127.0.0.1/functions/v1/dispatch";
+
+function setUp(changes: Partial<Dependencies> = {}) {
+  const queue = new FakeQueue([aStep(), aStep()]);
+  const dispatcher = createDispatcher({
+    queue,
+    senders: sendersOf(() => Promise.resolve(sent)),
+    log: recordingLog().log,
+    worker: "w",
+    databasePatienceMs: 50,
+  });
+  const handler = createHandler({
+    secretKeys: () => [KEY, "sb_secret_two"],
+    dispatcher: () => dispatcher,
+    budgetMs: () => 5_000,
+    ...changes,
+  });
+  const call = (init: RequestInit = {}) =>
+    handler(new Request(ADDRESS, { method: "POST", headers: { apikey: KEY }, ...init }));
+  return { queue, call };
+}
+
+test("an authorised call runs and answers the counts", async () => {
+  const { call } = setUp();
+  const response = await call({ body: '{"budget_ms":2000}' });
+  expect(response.status).toBe(200);
+  expect(await response.json()).toMatchObject({
+    database_steps: 0,
+    claimed: 2,
+    succeeded: 2,
+    failed: 0,
+    retried: 0,
+    ambiguous: 0,
+    released: 0,
+    elapsed_ms: expect.any(Number),
+  });
+});
+
+test("every named key opens; an empty body means the defaults", async () => {
+  const { call } = setUp();
+  expect((await call({ headers: { apikey: "sb_secret_two" } })).status).toBe(200);
+});
+
+describe("without a secret key nothing is touched", () => {
+  test.each([
+    [{}],
+    [{ apikey: "" }],
+    [{ apikey: "sb_publishable_x" }],
+    [{ apikey: `${KEY}x` }],
+    [{ apikey: KEY.slice(0, -1) }],
+    [{ authorization: `Bearer ${KEY}` }],
+  ])("%j", async (headers: Record<string, string>) => {
+    const { call, queue } = setUp();
+    const response = await call({ headers });
+    expect(response.status).toBe(401);
+    expect(await response.json()).toMatchObject({ error: { code: "unauthorized" } });
+    expect(queue.calls.claim).toBe(0);
+  });
+});
+
+test.each([
+  [{ method: "GET" }, 405, /POST/],
+  [{ body: "{" }, 400, /not JSON/],
+  [{ body: "[]" }, 400, /body/],
+  [{ body: '{"budget_ms":"soon"}' }, 400, /budget_ms/],
+  [{ body: '{"budget_ms":-1}' }, 400, /budget_ms/],
+  [{ body: '{"budget":1}' }, 400, /budget/],
+  [{ body: `{"a":"${"x".repeat(20_000)}"}` }, 413, /long/],
+])("%o is answered %i", async (init, status, message) => {
+  const { call, queue } = setUp();
+  const response = await call(init);
+  expect(response.status).toBe(status);
+  expect(await response.json()).toMatchObject({
+    error: { message: expect.stringMatching(message) },
+  });
+  expect(queue.calls.claim).toBe(0);
+});
+
+test("a missing variable is named in the answer", async () => {
+  const { call } = setUp({
+    dispatcher: () => {
+      throw new ConfigurationError("DATABASE_URL", "set it");
+    },
+  });
+  const response = await call();
+  expect(response.status).toBe(500);
+  expect(await response.json()).toEqual({
+    error: { code: "not_configured", message: "DATABASE_URL: set it" },
+  });
+});
+
+test("a lost database is 503 with what was done until then", async () => {
+  const { call, queue } = setUp();
+  const lost = Object.assign(new Error("refused"), { code: "ECONNREFUSED" });
+  queue.claim = () => Promise.reject(lost);
+  const response = await call();
+  expect(response.status).toBe(503);
+  expect(await response.json()).toMatchObject({
+    error: { code: "database_unavailable" },
+    summary: { claimed: 0 },
+  });
+});
+
+test("an unexpected error says nothing about itself", async () => {
+  const { call } = setUp({
+    budgetMs: () => {
+      throw new Error("postgres://user:hunter2@db");
+    },
+  });
+  const response = await call();
+  expect(response.status).toBe(500);
+  expect(await response.text()).not.toContain("hunter2");
+});
+
+test("a shutdown ends the run and releases what it holds", async () => {
+  const controller = new AbortController();
+  controller.abort();
+  const tracked: Promise<unknown>[] = [];
+  const { call, queue } = setUp({
+    shutdown: {
+      signal: controller.signal,
+      track(work) {
+        tracked.push(work);
+        return work;
+      },
+    },
+  });
+  expect(await (await call()).json()).toMatchObject({ claimed: 0, stopped: "aborted" });
+  expect(tracked).toHaveLength(1);
+  expect(queue.leased.size).toBe(0);
+});

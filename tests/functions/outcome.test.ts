@@ -1,0 +1,101 @@
+import { expect, test } from "vitest";
+import { TimeoutError } from "../../functions/_shared/errors.ts";
+import {
+  type Answer,
+  classifyException,
+  classifyResend,
+  classifyTwilio,
+  classifyWebhook,
+  OPERATOR_DELAY_SECONDS,
+  parseRetryAfter,
+} from "../../functions/_shared/outcome.ts";
+
+type Row = [answer: Answer, outcome: string, extra?: object];
+
+test.each<Row>([
+  [{ status: 400, code: 21211 }, "failed"],
+  [{ status: 400, code: 21610 }, "failed", { suppress: true }],
+  [{ status: 400, code: 21614 }, "failed"],
+  [{ status: 400, code: 21635 }, "failed"],
+  [{ status: 400, code: 30005 }, "failed"],
+  [{ status: 400, code: 30006 }, "failed"],
+  [{ status: 400, code: 30007 }, "failed"],
+  [{ status: 400, code: 21617 }, "failed"],
+  [{ status: 404 }, "failed"],
+  [{ status: 429, retryAfterSeconds: 7 }, "retry", { retry_after_seconds: 7 }],
+  [{ status: 400, code: 20429 }, "retry"],
+  [{ status: 400, code: 30001 }, "retry"],
+  [{ status: 400, code: 21611 }, "retry"],
+  [{ status: 400, code: 30003 }, "retry"],
+  [{ status: 401, code: 20003 }, "retry", { retry_after_seconds: OPERATOR_DELAY_SECONDS }],
+  [{ status: 403, code: 20005 }, "retry", { retry_after_seconds: OPERATOR_DELAY_SECONDS }],
+  [{ status: 408 }, "ambiguous"],
+  [{ status: 500, code: 20500 }, "ambiguous"],
+  [{ status: 503, retryAfterSeconds: 3 }, "ambiguous", { retry_after_seconds: 3 }],
+])("Twilio %o is %s", (answer, outcome, extra = {}) => {
+  expect(classifyTwilio(answer)).toMatchObject({ outcome, ...extra });
+});
+
+test("only an opted-out recipient is suppressed", () => {
+  expect(classifyTwilio({ status: 400, code: 21211 })).not.toHaveProperty("suppress");
+});
+
+test.each<Row>([
+  [{ status: 429, code: "rate_limit_exceeded", retryAfterSeconds: 2 }, "retry", {
+    retry_after_seconds: 2,
+  }],
+  [{ status: 409, code: "concurrent_idempotent_requests" }, "retry"],
+  [{ status: 409, code: "invalid_idempotent_request" }, "failed"],
+  [{ status: 422, code: "validation_error" }, "failed"],
+  [{ status: 403, code: "validation_error" }, "failed"],
+  [{ status: 401, code: "missing_api_key" }, "retry", {
+    retry_after_seconds: OPERATOR_DELAY_SECONDS,
+  }],
+  [{ status: 403, code: "invalid_api_key" }, "retry"],
+  [{ status: 500, code: "internal_server_error" }, "ambiguous"],
+])("Resend %o is %s", (answer, outcome, extra = {}) => {
+  expect(classifyResend(answer)).toMatchObject({ outcome, ...extra });
+});
+
+test.each<Row>([
+  [{ status: 200 }, "succeeded"],
+  [{ status: 204 }, "succeeded"],
+  [{ status: 301 }, "failed", { error: { code: "webhook_redirect" } }],
+  [{ status: 400 }, "failed"],
+  [{ status: 404 }, "failed"],
+  [{ status: 408 }, "retry"],
+  [{ status: 409 }, "retry"],
+  [{ status: 410 }, "failed", { error: { code: "webhook_gone" } }],
+  [{ status: 429, retryAfterSeconds: 9 }, "retry", { retry_after_seconds: 9 }],
+  [{ status: 500 }, "retry"],
+  [{ status: 503 }, "retry"],
+])("a receiver's %o is %s", (answer, outcome, extra = {}) => {
+  expect(classifyWebhook(answer)).toMatchObject({ outcome, ...extra });
+});
+
+test("a request that never connected is safe to repeat, every other silence is not", () => {
+  const refused = new TypeError("fetch failed", {
+    cause: Object.assign(new Error("connect"), { code: "ECONNREFUSED" }),
+  });
+  const deno = new TypeError("error sending request for url (x): client error (Connect): refused");
+  const reset = Object.assign(new Error("read"), { code: "ECONNRESET" });
+  expect(classifyException("twilio", refused).outcome).toBe("retry");
+  expect(classifyException("twilio", deno).outcome).toBe("retry");
+  expect(classifyException("twilio", reset).outcome).toBe("ambiguous");
+  expect(classifyException("twilio", new SyntaxError("JSON")).outcome).toBe("ambiguous");
+  expect(classifyException("twilio", new TimeoutError("twilio", 10))).toMatchObject({
+    outcome: "ambiguous",
+    error: { code: "twilio_timeout" },
+  });
+});
+
+test("Retry-After is seconds or a date, and no mistake parks a message for a year", () => {
+  const now = Date.parse("2026-11-02T10:00:00Z");
+  expect(parseRetryAfter("120", now)).toBe(120);
+  expect(parseRetryAfter("1.2", now)).toBe(2);
+  expect(parseRetryAfter("Mon, 02 Nov 2026 10:01:30 GMT", now)).toBe(90);
+  expect(parseRetryAfter("Mon, 02 Nov 2026 09:00:00 GMT", now)).toBe(0);
+  expect(parseRetryAfter("99999999", now)).toBe(86_400);
+  expect(parseRetryAfter("soon", now)).toBeUndefined();
+  expect(parseRetryAfter(null, now)).toBeUndefined();
+});
