@@ -1,0 +1,31 @@
+-- A field's path: names joined by dots, list positions as .0 or [0], and any other key in quotes:
+-- contact.custom_fields["Roof type"]. The same in conditions and in templates.
+
+create or replace function automation.parse_path(path text) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when length(path) <= 200 and path ~ (
+        E'^[^][ \t\r\n.{}|"''(),:\\\\]+'
+        || E'(?:[.][^][ \t\r\n.{}|"''(),:\\\\]+|\\[-?[0-9]{1,6}\\]|\\["[^"\\\\]+"\\]|\\[''[^''\\\\]+''\\])*$'
+      )
+      then (
+        select array_agg(coalesce(part[1], part[2], part[3], part[4]) order by position)
+        from regexp_matches(
+          path,
+          E'\\["([^"]+)"\\]|\\[''([^'']+)''\\]|\\[(-?[0-9]+)\\]|([^].[]+)', 'g')
+          with ordinality as token (part, position)
+      )
+    end
+  $$;
+
+comment on function automation.parse_path(text) is
+  'The keys a path goes through; null when it is not a path.';
+
+-- What a path can start with. Anything else is a field of the record that fired.
+create or replace function automation.context_roots() returns text[]
+  language sql immutable parallel safe
+  return array['trigger', 'contact', 'project', 'job', 'user', 'tenant', 'custom', 'steps'];
+
+comment on function automation.context_roots() is 'The names that a field''s path can start with.';

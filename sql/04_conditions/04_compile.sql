@@ -1,0 +1,532 @@
+-- A document is compiled once, when a workflow is published, and evaluated for every record.
+--
+-- Compiled form:
+--   roots  the parts of the context it reads
+--   start  the first test
+--   code   the tests, in the order they are tried; each says where to go next when it holds (t) and
+--          when it does not (f). -1 is "the conditions hold", -2 "they do not". AND, OR and NOT are
+--          only jumps, so evaluating is one loop and stops as early as possible.
+--   tree   the groups as they were written, for explain_conditions
+--
+-- A test: p or b path from the context, or in the record that fired; o operator; k what is
+-- computed; n its negation; v the value as written; x the value as prepared; c case-sensitive;
+-- r the path of a field to compare with.
+
+create or replace function automation.condition_problem(
+  path text, severity text, code text, message text, hint text
+) returns jsonb
+  language sql immutable parallel safe
+  return jsonb_build_array(jsonb_build_object(
+    'path', path, 'severity', severity, 'code', code, 'message', message, 'hint', hint));
+
+-- What each operator computes, whether it is a negation, and what its value must be.
+create or replace function automation.condition_operator(name text)
+  returns table (kind text, negated boolean, needs text)
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select operators.kind, operators.negated, operators.needs
+    from (values
+      ('equals', 'equals', false, 'any'),
+      ('not_equals', 'equals', true, 'any'),
+      ('contains', 'contains', false, 'scalar'),
+      ('not_contains', 'contains', true, 'scalar'),
+      ('starts_with', 'starts', false, 'text'),
+      ('ends_with', 'ends', false, 'text'),
+      ('greater_than', 'above', false, 'ordered'),
+      ('greater_or_equal', 'not_below', false, 'ordered'),
+      ('less_than', 'below', false, 'ordered'),
+      ('less_or_equal', 'not_above', false, 'ordered'),
+      ('between', 'between', false, 'range'),
+      ('before', 'before', false, 'date'),
+      ('after', 'after', false, 'date'),
+      ('within_last', 'last', false, 'duration'),
+      ('within_next', 'next', false, 'duration'),
+      ('is_empty', 'empty', false, 'nothing'),
+      ('is_not_empty', 'empty', true, 'nothing'),
+      ('is_true', 'true', false, 'nothing'),
+      ('is_false', 'false', false, 'nothing'),
+      ('in', 'in', false, 'list'),
+      ('not_in', 'in', true, 'list'),
+      ('includes_any', 'any', false, 'list'),
+      ('includes_all', 'all', false, 'list'),
+      ('matches', 'matches', false, 'pattern'),
+      ('changed', 'changed', false, 'nothing'),
+      ('changed_from', 'changed_from', false, 'any'),
+      ('changed_to', 'changed_to', false, 'any'),
+      ('was', 'was', false, 'any')
+    ) as operators (name, kind, negated, needs)
+    where operators.name = condition_operator.name
+  $$;
+
+comment on function automation.condition_operator(text) is
+  'An operator of the condition language; no row when there is none of that name.';
+
+-- What is wrong with an operator's value: null when nothing is.
+create or replace function automation.condition_value_problem(needs text, value jsonb, has_value boolean)
+  returns text
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  type text := coalesce(jsonb_typeof(value), 'null');
+  blank boolean := value = '""';
+begin
+  if needs = 'nothing' then
+    return null;
+  elsif not has_value then
+    return 'a value is needed';
+  elsif needs = 'any' then
+    return case
+      when type = 'object' and value ? 'field'
+      then 'a comparison with another field is not possible with this operator'
+    end;
+  end if;
+  return case needs
+    when 'scalar' then
+      case when type not in ('string', 'number', 'boolean') or blank
+        then 'a text, a number or a boolean is needed' end
+    when 'text' then
+      case when type not in ('string', 'number') or blank then 'a text is needed' end
+    when 'ordered' then
+      case when type not in ('string', 'number') or blank
+        then 'a number, a date or a text is needed' end
+    when 'range' then
+      case when type <> 'array' or jsonb_array_length(value) <> 2 or exists (
+        select from jsonb_array_elements(case type when 'array' then value else '[]' end) as bound
+        where jsonb_typeof(bound) not in ('string', 'number') or bound = '""')
+        then 'a list of two is needed: the lowest and the highest' end
+    when 'date' then
+      case when type <> 'string' or not (
+        automation.is_date(value #>> '{}')
+        or lower(value #>> '{}' collate "C") in ('now', 'today', 'yesterday', 'tomorrow'))
+        then 'a date is needed' end
+    when 'duration' then
+      case when automation.duration_in(value) is null then 'a length of time is needed' end
+    when 'list' then
+      case when type <> 'array' or value = '[]' or jsonb_array_length(value) > 1000 or exists (
+        select from jsonb_array_elements(case type when 'array' then value else '[]' end) as item
+        where jsonb_typeof(item) not in ('string', 'number', 'boolean'))
+        then 'a list of texts, numbers or booleans is needed' end
+    when 'pattern' then
+      case when type <> 'string' then 'a pattern is needed' end
+  end;
+end;
+$$;
+
+create or replace function automation.condition_value_hint(needs text) returns text
+  language sql immutable parallel safe
+  return case needs
+    when 'range' then 'For example [1000, 5000].'
+    when 'date' then 'For example "2026-03-01", "2026-03-01T09:00:00Z", "today" or "now".'
+    when 'duration' then 'For example {"days": 3} or "2 weeks"; whole numbers, at most a century.'
+    when 'list' then 'For example ["lead", "prospect"], with at most 1000 items.'
+    when 'any' then 'null is a value too; is_empty asks whether there is one.'
+    else 'To ask whether there is a value at all, use is_empty or is_not_empty.'
+  end;
+
+-- Whether only the same text, without case, can equal a text: it is no number, date or boolean.
+create or replace function automation.is_plain_text(value jsonb) returns boolean
+  language sql immutable parallel safe
+  return jsonb_typeof(value) = 'string'
+    and automation.number_in(value #>> '{}') is null
+    and not automation.is_date(value #>> '{}')
+    and automation.fold(value #>> '{}') not in ('true', 'false');
+
+-- What evaluating needs of a value, worked out beforehand: members to add to the test.
+create or replace function automation.prepare_condition_value(
+  kind text, value jsonb, case_sensitive boolean
+) returns jsonb
+  language sql stable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when kind = 'equals' and not case_sensitive and automation.is_plain_text(value)
+      then jsonb_build_object('k', 'text', 'x', automation.fold(value #>> '{}'))
+      when kind = 'in' and not case_sensitive and not exists (
+        select from jsonb_array_elements(value) as item where not automation.is_plain_text(item))
+      then jsonb_build_object('k', 'text_in', 'x', (
+        select jsonb_agg(automation.fold(item)) from jsonb_array_elements_text(value) as item))
+      when kind in ('contains', 'starts', 'ends')
+      then jsonb_build_object('x', case
+        when case_sensitive then value #>> '{}' else automation.fold(value #>> '{}') end)
+      when kind = 'matches'
+      then jsonb_build_object('x', (
+        select p.compiled from automation.compile_pattern(value #>> '{}') as p))
+      when kind in ('last', 'next')
+      then (
+        select jsonb_build_object(
+          'x', format('%s months %s days',
+            extract(year from d) * 12 + extract(month from d), extract(day from d)),
+          's', extract(hour from d) * 3600 + extract(minute from d) * 60)
+        from automation.duration_in(value) as d)
+      else '{}'
+    end
+  $$;
+
+-- One condition: a test, its roots and its problems.
+create or replace function automation.compile_condition(
+  condition jsonb, at text, out test jsonb, out roots text[], out problems jsonb
+)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  field text := condition ->> 'field';
+  name text := condition ->> 'operator';
+  value jsonb := condition -> 'value';
+  keys text[];
+  operator record;
+  other text[];
+  wrong text;
+  pattern record;
+  unknown text;
+begin
+  problems := '[]';
+  roots := '{}';
+  if jsonb_typeof(condition -> 'field') = 'string' then
+    keys := automation.parse_path(btrim(field));
+  end if;
+  if keys is null then
+    problems := problems || automation.condition_problem(at || '.field', 'error', 'invalid_field',
+      case when field is null then 'a condition needs a field' else 'this is not a field' end,
+      'Name a field such as contact.stage or contact.custom_fields["Roof type"].');
+  end if;
+  select o.* into operator from automation.condition_operator(name) as o
+  where jsonb_typeof(condition -> 'operator') = 'string';
+  if not found then
+    problems := problems || automation.condition_problem(at || '.operator', 'error',
+      'unknown_operator',
+      case when name is null then 'a condition needs an operator'
+        else format('there is no operator %s', left(name, 60)) end,
+      'Operators: equals, not_equals, contains, not_contains, starts_with, ends_with, '
+      'greater_than, greater_or_equal, less_than, less_or_equal, between, before, after, '
+      'within_last, within_next, is_empty, is_not_empty, is_true, is_false, in, not_in, '
+      'includes_any, includes_all, matches, changed, changed_from, changed_to, was.');
+  elsif value ? 'field' and jsonb_typeof(value) = 'object'
+    and (name in ('equals', 'not_equals') or operator.needs in ('ordered', 'date')) then
+    other := case when jsonb_typeof(value -> 'field') = 'string'
+      then automation.parse_path(btrim(value ->> 'field')) end;
+    if other is null or value - 'field' <> '{}' then
+      problems := problems || automation.condition_problem(at || '.value.field', 'error',
+        'invalid_field', 'this is not a field', 'For example {"field": "project.created_at"}.');
+    end if;
+  else
+    wrong := automation.condition_value_problem(operator.needs, value, condition ? 'value');
+    if wrong is null and operator.needs = 'pattern' then
+      pattern := automation.compile_pattern(value #>> '{}');
+      wrong := pattern.problem || ' (character ' || pattern.position || ')';
+    end if;
+    if wrong is not null then
+      problems := problems || automation.condition_problem(at || '.value', 'error',
+        case when condition ? 'value' then 'invalid_value' else 'missing_value' end,
+        format('%s: %s', name, wrong), automation.condition_value_hint(operator.needs));
+    end if;
+  end if;
+  if condition ? 'case_sensitive'
+    and jsonb_typeof(condition -> 'case_sensitive') is distinct from 'boolean' then
+    problems := problems || automation.condition_problem(at || '.case_sensitive', 'error',
+      'invalid_value', 'case_sensitive is true or false', null);
+  end if;
+  if problems <> '[]' then
+    return;
+  end if;
+  for unknown in
+    select k from jsonb_object_keys(condition) as k
+    where k not in ('field', 'operator', 'value', 'logic', 'case_sensitive', 'id', 'label')
+  loop
+    problems := problems || automation.condition_problem(at || '.' || unknown, 'warning',
+      'unknown_key', format('%s has no meaning here', left(unknown, 60)), 'It is ignored.');
+  end loop;
+  problems := problems || automation.condition_warnings(operator.kind, value, at);
+  roots := automation.condition_field_roots(keys) || automation.condition_field_roots(other);
+  test := jsonb_strip_nulls(jsonb_build_object(
+      'o', name, 'k', operator.kind, 'field', btrim(field), 'at', at,
+      'n', nullif(operator.negated, false),
+      'c', nullif(coalesce((condition ->> 'case_sensitive')::boolean, false), false),
+      'r', automation.condition_reference(other)))
+    || automation.condition_reference(keys)
+    || case when operator.needs = 'nothing' then '{}' else jsonb_build_object('v', value) end;
+  if other is null then
+    test := test || automation.prepare_condition_value(operator.kind, value, test ? 'c');
+  end if;
+end;
+$$;
+
+-- {p: path from the context, q: path in the record, w: whose record}, or {b: path in the record} for a bare field.
+create or replace function automation.condition_reference(keys text[]) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when keys is null then null
+      when keys[1] = any (automation.context_roots()) and cardinality(keys) > 1
+      then jsonb_build_object('p', keys::text, 'q', case
+        when keys[1] = 'trigger' and keys[2] = any ('{record,contact,project,job}') then keys[3:]
+        else keys[2:] end::text)
+        || case
+          when keys[1] in ('contact', 'project', 'job') then jsonb_build_object('w', keys[1])
+          when keys[1] = 'trigger' and keys[2] in ('contact', 'project', 'job')
+            then jsonb_build_object('w', keys[2])
+          else '{}'
+        end
+      else jsonb_build_object('b', keys::text)
+    end
+  $$;
+
+create or replace function automation.condition_field_roots(keys text[]) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when keys is null then '{}'
+      when keys[1] = any (automation.context_roots()) and cardinality(keys) > 1
+      then array[keys[1]]
+      else array['trigger', 'contact', 'project', 'job']
+    end
+  $$;
+
+-- What compiles but can hardly be meant.
+create or replace function automation.condition_warnings(kind text, value jsonb, at text)
+  returns jsonb
+  language sql stable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when kind = 'equals' and value = '""'
+      then automation.condition_problem(at || '.value', 'warning', 'empty_text',
+        'a missing value does not equal an empty text', 'Use is_empty or is_not_empty.')
+      when kind = 'between' and automation.compare_values(value -> 0, value -> 1, false, 'UTC') = 1
+      then automation.condition_problem(at || '.value', 'warning', 'impossible_condition',
+        'nothing lies between these: the first is above the second', 'Swap the two values.')
+      when kind = 'between' and automation.compare_values(value -> 0, value -> 1, false, 'UTC') is null
+      then automation.condition_problem(at || '.value', 'warning', 'impossible_condition',
+        'nothing lies between these: they are of different kinds', 'Use two numbers or two dates.')
+      else '[]'
+    end
+  $$;
+
+-- A group's two parts: how it joins, and its conditions.
+create or replace function automation.read_group(
+  node jsonb, at text, out joins text, out members jsonb, out members_at text, out problems jsonb
+)
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  others bigint := (
+    select count(*) from jsonb_object_keys(node) as k where k not in ('id', 'label', 'logic'));
+begin
+  problems := '[]';
+  if node ? 'conditions' then
+    others := others - 1;
+    joins := case lower(node ->> 'operator') when 'and' then 'all' when 'or' then 'any' end;
+    members := node -> 'conditions';
+    members_at := at || '.conditions';
+    if joins is null or jsonb_typeof(node -> 'operator') <> 'string' then
+      problems := automation.condition_problem(at || '.operator', 'error', 'invalid_group',
+        'a group joins its conditions with "and" or "or"', null);
+    end if;
+  else
+    joins := case when node ? 'all' then 'all' when node ? 'any' then 'any' else 'not' end;
+    members := case joins when 'not' then jsonb_build_array(node -> 'not') else node -> joins end;
+    members_at := at || '.' || joins;
+  end if;
+  if jsonb_typeof(members) is distinct from 'array' then
+    problems := problems || automation.condition_problem(members_at, 'error', 'invalid_group',
+      'a group is a list of conditions', 'For example {"all": [...]} or {"any": [...]}.');
+  elsif joins = 'any' and members = '[]' then
+    problems := problems || automation.condition_problem(members_at, 'error', 'empty_group',
+      'none of no conditions can hold', 'Add a condition, or remove the group.');
+  end if;
+  if others > 1 then
+    problems := problems || automation.condition_problem(at, 'error', 'invalid_group',
+      'a group has one list of conditions and nothing else',
+      'Nest one group in the other: {"all": [{"any": [...]}, ...]}.');
+  end if;
+end;
+$$;
+
+-- The legacy list: left to right, without precedence. A condition's logic says how it joins what
+-- stands before it, so that "a, or b, and c" is (a or b) and c.
+create or replace function automation.join_in_list(
+  item jsonb, after jsonb, at text, out joins text, out problems jsonb
+)
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  logic jsonb := case jsonb_typeof(item) when 'object' then nullif(item -> 'logic', 'null') end;
+begin
+  problems := '[]';
+  joins := case when lower(logic #>> '{}') = 'or' then 'any' else 'all' end;
+  if logic is not null
+    and (jsonb_typeof(logic) <> 'string' or lower(logic #>> '{}') not in ('and', 'or')) then
+    problems := automation.condition_problem(at || '.logic', 'error', 'invalid_value',
+      'logic is "and" or "or"', null);
+  elsif at like '%[0]' and joins = 'any' and after is not null
+    and lower(after ->> 'logic') is distinct from 'or' then
+    problems := automation.condition_problem(at || '.logic', 'warning', 'unused_logic',
+      'nothing stands before the first condition, so its logic joins nothing',
+      'A condition''s logic joins it to those before it; set it on the second condition.');
+  end if;
+end;
+$$;
+
+-- A document or a part of one, its tests numbered from `first`.
+create or replace function automation.compile_node(
+  node jsonb, at text, first int, depth int,
+  out tree jsonb, out code jsonb, out roots text[], out problems jsonb
+)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  members jsonb := node;
+  members_at text := at;
+  joins text;      -- of the members; null in a list, where each has its own
+  joined text;     -- how the tree so far is joined
+  step text;
+  part record;
+begin
+  code := '[]';
+  roots := '{}';
+  problems := '[]';
+  tree := 'true';
+  if node is null or node in ('null', '[]', '{}') then
+    return;
+  elsif depth > 50 then
+    problems := automation.condition_problem(at, 'error', 'too_deep',
+      'groups are nested more than 50 deep', null);
+    return;
+  elsif jsonb_typeof(node) not in ('object', 'array') then
+    problems := automation.condition_problem(at, 'error', 'invalid_condition',
+      format('a %s is not a condition', jsonb_typeof(node)),
+      'For example {"field": "contact.stage", "operator": "equals", "value": "lead"}.');
+    return;
+  elsif jsonb_typeof(node) = 'object' and not node ?| '{all,any,not,conditions}' then
+    part := automation.compile_condition(node, at);
+    roots := part.roots;
+    problems := part.problems;
+    if part.test is not null then
+      code := jsonb_build_array(part.test);
+      tree := jsonb_build_object('test', first);
+    end if;
+    return;
+  elsif jsonb_typeof(node) = 'object' then
+    part := automation.read_group(node, at);
+    problems := part.problems;
+    joins := part.joins;
+    members := case jsonb_typeof(part.members) when 'array' then part.members else '[]' end;
+    members_at := part.members_at;
+  end if;
+  if jsonb_array_length(members) > 500 then
+    problems := problems || automation.condition_problem(members_at, 'error', 'too_many',
+      'a list has more than 500 conditions', null);
+    return;
+  end if;
+  for i in 0 .. jsonb_array_length(members) - 1 loop
+    step := case joins when 'not' then members_at else format('%s[%s]', members_at, i) end;
+    part := automation.compile_node(
+      members -> i, step, first + jsonb_array_length(code), depth + 1);
+    code := code || part.code;
+    roots := roots || part.roots;
+    problems := problems || part.problems;
+    if joins is null then
+      joined := (automation.join_in_list(members -> i, members -> (i + 1), step)).joins;
+      problems := problems
+        || (automation.join_in_list(members -> i, members -> (i + 1), step)).problems;
+    else
+      joined := joins;
+    end if;
+    tree := case
+      when joins = 'not' then jsonb_build_object('not', part.tree)
+      when i = 0 and joins is null then part.tree
+      when i = 0 then jsonb_build_object(joined, jsonb_build_array(part.tree))
+      when tree ? joined and (joins is not null or i > 1)
+        then jsonb_build_object(joined, (tree -> joined) || jsonb_build_array(part.tree))
+      else jsonb_build_object(joined, jsonb_build_array(tree, part.tree))
+    end;
+  end loop;
+end;
+$$;
+
+-- Turns groups into jumps: sets t and f of every test below `tree`, and returns where to start.
+create or replace function automation.link_conditions(
+  tree jsonb, on_true int, on_false int, inout code jsonb, out start int
+)
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  members jsonb := coalesce(tree -> 'all', tree -> 'any');
+  test int := (tree ->> 'test')::int;
+  part record;
+begin
+  if jsonb_typeof(tree) = 'boolean' then
+    start := case when tree::boolean then on_true else on_false end;
+  elsif test is not null then
+    start := test;
+    code := jsonb_set(code, array[test::text], code -> test || case
+      when code -> test ? 'n' then jsonb_build_object('t', on_false, 'f', on_true)
+      else jsonb_build_object('t', on_true, 'f', on_false) end);
+  elsif tree ? 'not' then
+    part := automation.link_conditions(tree -> 'not', on_false, on_true, code);
+    code := part.code;
+    start := part.start;
+  else
+    -- From the last to the first, since each jumps to where the next one starts.
+    start := case when tree ? 'all' then on_true else on_false end;
+    for i in reverse jsonb_array_length(members) - 1 .. 0 loop
+      part := automation.link_conditions(members -> i,
+        case when tree ? 'all' then start else on_true end,
+        case when tree ? 'all' then on_false else start end,
+        code);
+      code := part.code;
+      start := part.start;
+    end loop;
+  end if;
+end;
+$$;
+
+create or replace function automation.compile_conditions(conditions jsonb, path text default 'conditions')
+  returns table (compiled jsonb, problems jsonb)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  node record := automation.compile_node(conditions, coalesce(path, 'conditions'), 0, 0);
+  linked record;
+begin
+  problems := node.problems;
+  if exists (select from jsonb_array_elements(problems) as p where p ->> 'severity' = 'error') then
+    -- Whoever evaluates this all the same lets nothing through.
+    compiled := '{"roots": [], "start": -2, "code": [], "tree": false}';
+  elsif node.tree <> 'true' then
+    linked := automation.link_conditions(node.tree, -1, -2, node.code);
+    compiled := jsonb_build_object(
+      'roots', (select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(node.roots) as r),
+      'start', linked.start, 'code', linked.code, 'tree', node.tree);
+    if linked.start < 0 then
+      problems := problems || automation.condition_problem(coalesce(path, 'conditions'), 'warning',
+        'constant_condition', format('these conditions %s hold',
+          case linked.start when -1 then 'always' else 'never' end), null);
+    end if;
+  end if;
+  return next;
+end;
+$$;
+
+comment on function automation.compile_conditions(jsonb, text) is
+  'A condition document ready to be evaluated (null: always true), and everything wrong with it. '
+  'Problems are {path, severity, code, message, hint}; path starts with the given one.';
+
+create or replace function automation.condition_roots(compiled jsonb) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(array_agg(r), '{}') from jsonb_array_elements_text(compiled -> 'roots') as r
+  $$;
+
+comment on function automation.condition_roots(jsonb) is
+  'The parts of the context (contact, project, ...) that evaluating may read.';

@@ -1,0 +1,260 @@
+-- Evaluating is a loop over the compiled tests; this is the part that runs once a record.
+--
+-- Measured for scripts/bench-language.ts on compiled alternatives: one SQL/JSON path for the whole
+-- document is no faster for a handful of comparisons, because the path has to be parsed from text
+-- for each record, and cannot express most of the operators (case rules of Unicode, dates in a
+-- zone). See docs/conditions.md for the figures.
+
+-- What a test looks at. A bare field is looked up in the record that fired, then in the contact,
+-- the project and the job; a key that is there with null counts as there.
+create or replace function automation.test_value(reference jsonb, context jsonb) returns jsonb
+  language sql immutable parallel safe
+  return case
+    when reference ? 'p' then context #> (reference ->> 'p')::text[]
+    else coalesce(
+      context -> 'trigger' -> 'record' #> (reference ->> 'b')::text[],
+      context -> 'contact' #> (reference ->> 'b')::text[],
+      context -> 'project' #> (reference ->> 'b')::text[],
+      context -> 'job' #> (reference ->> 'b')::text[])
+  end;
+
+-- The date a value of `before` or `after` stands for.
+create or replace function automation.date_operand(value text, zone text, at timestamptz)
+  returns text
+  language sql stable parallel safe
+  return case lower(value collate "C")
+    when 'now' then to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    when 'today' then to_char(at at time zone zone, 'YYYY-MM-DD')
+    when 'yesterday' then to_char((at at time zone zone) - interval '1 day', 'YYYY-MM-DD')
+    when 'tomorrow' then to_char((at at time zone zone) + interval '1 day', 'YYYY-MM-DD')
+    else value
+  end;
+
+-- A moment a length of time from `at`: months and days by the calendar of the zone, so that "3 days"
+-- is three days over a change of clocks too; hours and minutes by the clock.
+create or replace function automation.moment_from(
+  at timestamptz, days text, seconds text, direction int, zone text
+) returns timestamptz
+  language sql stable parallel safe
+  return (((at at time zone zone) + days::interval * direction) at time zone zone)
+    + make_interval(secs => seconds::double precision * direction);
+
+create or replace function automation.within_holds(
+  value text, test jsonb, zone text, at timestamptz
+) returns boolean
+  language plpgsql stable parallel safe
+  as $$
+declare
+  a_zone text := coalesce(automation.known_zone(zone), 'UTC');
+  direction int := case test ->> 'k' when 'last' then -1 else 1 end;
+  moment timestamptz := automation.moment_from(at, test ->> 'x', test ->> 's', direction, a_zone);
+begin
+  if length(value) = 10 then
+    return automation.day_in(value, a_zone) between
+      (least(at, moment) at time zone a_zone)::date and (greatest(at, moment) at time zone a_zone)::date;
+  end if;
+  return automation.instant_in(value, a_zone) between least(at, moment) and greatest(at, moment);
+end;
+$$;
+
+create or replace function automation.text_holds(kind text, value text, test jsonb) returns boolean
+  language sql immutable parallel safe
+  return case kind
+    when 'contains' then strpos(
+      case when test ? 'c' then value else automation.fold(value) end, test ->> 'x') > 0
+    when 'starts' then starts_with(
+      case when test ? 'c' then value else automation.fold(value) end, test ->> 'x')
+    when 'ends' then right(
+      case when test ? 'c' then value else automation.fold(value) end, length(test ->> 'x'))
+      = test ->> 'x'
+    -- The text is cut, so that the time a pattern takes is bounded.
+    when 'matches' then case
+      when test ? 'c' then left(value, 4000) collate automation.case_rules ~ (test ->> 'x')
+      else left(value, 4000) collate automation.case_rules ~* (test ->> 'x')
+    end
+  end;
+
+create or replace function automation.order_holds(
+  kind text, value jsonb, expected jsonb, case_sensitive boolean, zone text
+) returns boolean
+  language sql stable parallel safe
+  return coalesce(case kind
+    when 'above' then automation.compare_values(value, expected, case_sensitive, zone) > 0
+    when 'not_below' then automation.compare_values(value, expected, case_sensitive, zone) >= 0
+    when 'below' then automation.compare_values(value, expected, case_sensitive, zone) < 0
+    when 'not_above' then automation.compare_values(value, expected, case_sensitive, zone) <= 0
+    when 'between' then
+      automation.compare_values(value, expected -> 0, case_sensitive, zone) >= 0
+      and automation.compare_values(value, expected -> 1, case_sensitive, zone) <= 0
+  end, false);
+
+create or replace function automation.list_holds(
+  kind text, value jsonb, expected jsonb, case_sensitive boolean, zone text
+) returns boolean
+  language plpgsql stable parallel safe
+  as $$
+declare
+  values_there jsonb := case
+    when kind <> 'in' and jsonb_typeof(value) = 'array' then value
+    else jsonb_build_array(value)
+  end;
+begin
+  if kind = 'all' then
+    return not exists (
+      select from jsonb_array_elements(expected) as e
+      where not exists (
+        select from jsonb_array_elements(values_there) as v
+        where automation.values_equal(v, e, case_sensitive, zone)));
+  end if;
+  return exists (
+    select from jsonb_array_elements(expected) as e, jsonb_array_elements(values_there) as v
+    where automation.values_equal(v, e, case_sensitive, zone));
+end;
+$$;
+
+-- `before` and `after` compare dates only; a number or any other text is neither.
+create or replace function automation.date_holds(
+  kind text, value jsonb, expected jsonb, zone text, at timestamptz
+) returns boolean
+  language plpgsql stable parallel safe
+  as $$
+declare
+  a_zone constant text := coalesce(automation.known_zone(zone), 'UTC');
+  operand constant text := automation.date_operand(expected #>> '{}', a_zone, at);
+begin
+  if jsonb_typeof(value) <> 'string' or jsonb_typeof(expected) is distinct from 'string'
+    or not automation.is_date(value #>> '{}') or not automation.is_date(operand) then
+    return false;
+  end if;
+  return automation.compare_dates(value #>> '{}', operand, a_zone)
+    = case kind when 'before' then -1 else 1 end;
+end;
+$$;
+
+-- What a field was before the write that fired, and what it is after it. A record that was just
+-- created has no before, and neither has another record than the one that fired
+-- (trigger.record_type names that one).
+create or replace function automation.change_holds(
+  kind text, value jsonb, test jsonb, context jsonb, zone text
+) returns boolean
+  language plpgsql stable parallel safe
+  as $$
+declare
+  fired jsonb := context -> 'trigger';
+  field text[] := coalesce(test ->> 'q', test ->> 'b')::text[];
+  has_old boolean := coalesce(jsonb_typeof(fired -> 'old') = 'object', false);
+  old_value jsonb := coalesce(fired -> 'old' #> field, 'null');
+  new_value jsonb := coalesce(
+    case when jsonb_typeof(fired -> 'record') = 'object' then fired -> 'record' #> field else value end,
+    'null');
+  case_sensitive boolean := test ? 'c';
+  is_changed boolean;
+begin
+  if test ? 'w' and fired ? 'record_type' and fired ->> 'record_type' is distinct from test ->> 'w' then
+    return false;
+  end if;
+  is_changed := case
+    when has_old then old_value <> new_value
+    else coalesce(fired -> 'changed' ? field[1], false)
+  end;
+  return case kind
+    when 'changed' then is_changed
+    when 'changed_to' then
+      is_changed and automation.values_equal(new_value, test -> 'v', case_sensitive, zone)
+    when 'changed_from' then has_old and is_changed
+      and automation.values_equal(old_value, test -> 'v', case_sensitive, zone)
+    else has_old and automation.values_equal(old_value, test -> 'v', case_sensitive, zone)
+  end;
+end;
+$$;
+
+create or replace function automation.means_true(value jsonb) returns boolean
+  language sql immutable parallel safe
+  return case jsonb_typeof(value)
+    when 'boolean' then value::boolean
+    when 'number' then value::numeric = 1
+    when 'string' then lower(value #>> '{}' collate "C") in ('true', 'yes', 'y', 'on', '1')
+    else false
+  end;
+
+create or replace function automation.means_false(value jsonb) returns boolean
+  language sql immutable parallel safe
+  return case jsonb_typeof(value)
+    when 'boolean' then not value::boolean
+    when 'number' then value::numeric = 0
+    when 'string' then lower(value #>> '{}' collate "C") in ('false', 'no', 'n', 'off', '0')
+    else false
+  end;
+
+-- One test, before its negation. Null is never 0 or '': a missing value satisfies only `empty`,
+-- and `equals` null.
+create or replace function automation.test_holds(
+  test jsonb, context jsonb, zone text, at timestamptz
+) returns boolean
+  language plpgsql stable parallel safe
+  as $$
+declare
+  kind constant text := test ->> 'k';
+  value constant jsonb := automation.test_value(test, context);
+  type text;
+  expected jsonb;
+begin
+  if kind = 'text' then
+    return coalesce(
+      automation.fold(value #>> '{}') = test ->> 'x' and jsonb_typeof(value) = 'string', false);
+  elsif kind = 'text_in' then
+    return coalesce(
+      test -> 'x' ? automation.fold(value #>> '{}') and jsonb_typeof(value) = 'string', false);
+  elsif kind = 'empty' then
+    return automation.is_blank(value);
+  elsif kind in ('changed', 'changed_from', 'changed_to', 'was') then
+    return automation.change_holds(kind, value, test, context, zone);
+  end if;
+  type := coalesce(jsonb_typeof(value), 'null');
+  expected := case when test ? 'r' then automation.test_value(test -> 'r', context) else test -> 'v' end;
+  if kind = 'equals' then
+    return automation.values_equal(value, expected, test ? 'c', zone);
+  elsif type = 'null' then
+    return false;
+  end if;
+  return coalesce(case
+    when kind in ('above', 'not_below', 'below', 'not_above', 'between')
+      then automation.order_holds(kind, value, expected, test ? 'c', zone)
+    when kind = 'contains' and type = 'array'
+      then automation.list_holds('any', value, jsonb_build_array(expected), test ? 'c', zone)
+    when kind in ('contains', 'starts', 'ends', 'matches')
+      then type in ('string', 'number') and automation.text_holds(kind, value #>> '{}', test)
+    when kind = 'true' then automation.means_true(value)
+    when kind = 'false' then automation.means_false(value)
+    when kind in ('in', 'any', 'all')
+      then automation.list_holds(kind, value, expected, test ? 'c', zone)
+    when kind in ('before', 'after') then automation.date_holds(kind, value, expected, zone, at)
+    when kind in ('last', 'next') then type = 'string' and automation.is_date(value #>> '{}')
+      and automation.within_holds(value #>> '{}', test, zone, at)
+  end, false);
+end;
+$$;
+
+create or replace function automation.evaluate_conditions(
+  compiled jsonb, context jsonb, zone text default 'UTC', at timestamptz default automation.now()
+) returns boolean
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  code constant jsonb := compiled -> 'code';
+  test jsonb;
+  here int := coalesce((compiled ->> 'start')::int, -1);
+begin
+  while here >= 0 loop
+    test := code -> here;
+    here := case when automation.test_holds(test, context, zone, at)
+      then (test ->> 't')::int else (test ->> 'f')::int end;
+  end loop;
+  return here = -1;
+end;
+$$;
+
+comment on function automation.evaluate_conditions(jsonb, jsonb, text, timestamptz) is
+  'Whether compiled conditions hold for a context: {trigger, contact, project, job, user, tenant, '
+  'custom, steps}. Null conditions always do. Never raises.';

@@ -1,0 +1,64 @@
+-- Why did it, or didn't it? The same tests, all of them, in the groups they were written in.
+
+create or replace function automation.explain_test(
+  test jsonb, context jsonb, zone text, at timestamptz
+) returns jsonb
+  language sql stable parallel safe
+  set search_path = ''
+  as $$
+    select jsonb_build_object(
+      'path', test -> 'at', 'field', test -> 'field', 'operator', test -> 'o',
+      'actual', coalesce(automation.test_value(test, context), 'null'),
+      'verdict', (test ? 'n') <> automation.test_holds(test, context, zone, at))
+    || case
+      when test ? 'r' then jsonb_build_object('expected', automation.test_value(test -> 'r', context))
+      when test ? 'v' then jsonb_build_object('expected', test -> 'v')
+      else '{}'
+    end
+    || case
+      when test ->> 'k' in ('changed', 'changed_from', 'changed_to', 'was')
+      then jsonb_build_object('before',
+        context -> 'trigger' -> 'old' #> coalesce(test ->> 'q', test ->> 'b')::text[])
+      else '{}'
+    end
+  $$;
+
+create or replace function automation.explain_node(
+  tree jsonb, code jsonb, context jsonb, zone text, at timestamptz
+) returns jsonb
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  joins text := case when tree ? 'all' then 'all' when tree ? 'any' then 'any' end;
+  members jsonb;
+begin
+  if tree is null or jsonb_typeof(tree) = 'boolean' then
+    return jsonb_build_object('verdict', coalesce(tree, 'true'));
+  elsif tree ? 'test' then
+    return automation.explain_test(code -> (tree ->> 'test')::int, context, zone, at);
+  elsif tree ? 'not' then
+    members := automation.explain_node(tree -> 'not', code, context, zone, at);
+    return jsonb_build_object('not', members, 'verdict', not (members -> 'verdict')::boolean);
+  end if;
+  select coalesce(jsonb_agg(automation.explain_node(m.node, code, context, zone, at)
+    order by m.position), '[]') into members
+  from jsonb_array_elements(tree -> joins) with ordinality as m (node, position);
+  return jsonb_build_object(joins, members, 'verdict', case joins
+    when 'all' then not jsonb_path_exists(members, '$[*] ? (@.verdict == false)')
+    else jsonb_path_exists(members, '$[*] ? (@.verdict == true)') end);
+end;
+$$;
+
+create or replace function automation.explain_conditions(
+  compiled jsonb, context jsonb, zone text default 'UTC', at timestamptz default automation.now()
+) returns jsonb
+  language sql stable parallel safe
+  set search_path = ''
+  as $$
+    select automation.explain_node(compiled -> 'tree', compiled -> 'code', context, zone, at)
+  $$;
+
+comment on function automation.explain_conditions(jsonb, jsonb, text, timestamptz) is
+  'The verdict of evaluate_conditions with its reasons: groups as {all|any|not, verdict}, conditions '
+  'as {path, field, operator, expected, actual, before, verdict}.';

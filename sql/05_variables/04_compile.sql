@@ -1,0 +1,91 @@
+-- A step's configuration is compiled when its workflow is published, so that rendering touches
+-- only the texts that have a template in them.
+--
+-- Compiled form: base, the configuration; slots, where its templates are: {at: path, pre: the dotted
+-- path and those above it, which is what html_paths names, w: the one token of a template that is
+-- a whole value, or s: the tokens of a text}; roots, the parts of the context they read.
+
+create or replace function automation.template_texts(source jsonb)
+  returns table (at text[], value text)
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    with recursive walk (at, value) as (
+      select '{}'::text[], source
+      union all
+      select walk.at || child.key, child.value
+      from walk, lateral (
+        select o.key, o.value from jsonb_each(
+          case jsonb_typeof(walk.value) when 'object' then walk.value else '{}' end) as o
+        union all
+        select (a.position - 1)::text, a.value from jsonb_array_elements(
+          case jsonb_typeof(walk.value) when 'array' then walk.value else '[]' end)
+          with ordinality as a (value, position)
+      ) as child
+    )
+    select walk.at, walk.value #>> '{}' from walk
+    where jsonb_typeof(walk.value) = 'string' and strpos(walk.value #>> '{}', '{{') > 0
+    order by walk.at
+  $$;
+
+create or replace function automation.compile_slot(at text[], tokens jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select jsonb_build_object(
+      'at', at::text,
+      'pre', (
+        select coalesce(array_agg(array_to_string(at[:n], '.')), '{}')::text
+        from generate_series(1, cardinality(at)) as n))
+      || case
+        when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
+          then jsonb_build_object('w', tokens -> 0)
+        else jsonb_build_object('s', tokens)
+      end
+  $$;
+
+create or replace function automation.compile_template(
+  source jsonb, path text default 'config', out compiled jsonb, out problems jsonb
+)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  text_found record;
+  parsed record;
+  slots jsonb := '[]';
+  roots text[] := '{}';
+begin
+  problems := '[]';
+  for text_found in select * from automation.template_texts(source) loop
+    parsed := automation.parse_template(text_found.value);
+    if parsed.problem is not null then
+      problems := problems || jsonb_build_array(jsonb_build_object(
+        'path', array_to_string(coalesce(path, 'config') || text_found.at, '.'),
+        'severity', 'error', 'code', 'invalid_template', 'position', parsed.position,
+        'message', format('%s (character %s)', parsed.problem, parsed.position),
+        'hint', 'For example {{ contact.first_name | default: "there" }}; \{{ is two braces.'));
+    else
+      slots := slots || jsonb_build_array(automation.compile_slot(text_found.at, parsed.tokens));
+      roots := roots || parsed.roots;
+    end if;
+  end loop;
+  compiled := jsonb_build_object(
+    'base', source, 'slots', slots,
+    'roots', (select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(roots) as r));
+end;
+$$;
+
+comment on function automation.compile_template(jsonb, text) is
+  'Any JSON with its templates parsed, and what is wrong with them. Problems are {path, position, '
+  'severity, code, message, hint}; path starts with the given one, position counts characters.';
+
+create or replace function automation.template_roots(compiled jsonb) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(array_agg(r), '{}') from jsonb_array_elements_text(compiled -> 'roots') as r
+  $$;
+
+comment on function automation.template_roots(jsonb) is
+  'The parts of the context (contact, project, ...) that rendering may read.';
