@@ -230,6 +230,7 @@ class Run {
       code: codeOf(error) ?? null,
       message: messageOf(error),
     });
+    this.#stopped = undefined;
     this.#stop("error");
   }
 
@@ -483,7 +484,8 @@ class Run {
         onRetry: this.#onRetry(name),
       });
     } catch (error) {
-      if (!this.#stopped) this.#fail(error);
+      // Out of time while the database was away is a failure too, not an empty success.
+      if (!this.#stopped || this.#stopped === "budget") this.#fail(error);
       return undefined;
     }
   }

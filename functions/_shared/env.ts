@@ -183,7 +183,6 @@ export interface DispatchSettings {
   budgetMs: number;
   concurrency: number;
   maxSteps: number;
-  reconcileDelaySeconds: number;
   /** For every provider, in place of its own; tests shorten it. */
   providerTimeoutMs?: number;
 }
@@ -196,7 +195,6 @@ export function readDispatch(env: Environment = process.env): DispatchSettings {
     budgetMs: integer(env, "DISPATCH_BUDGET_MS", 50_000, 100, LONGEST_BUDGET_MS),
     concurrency: integer(env, "DISPATCH_CONCURRENCY", 10, 1, 200),
     maxSteps: integer(env, "DISPATCH_MAX_STEPS", 1_000, 1, 10_000_000),
-    reconcileDelaySeconds: integer(env, "RECONCILE_DELAY_SECONDS", 15, 0, 3_600),
     ...(timeout > 0 ? { providerTimeoutMs: timeout } : {}),
   };
 }

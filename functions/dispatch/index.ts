@@ -14,7 +14,7 @@ function start(): Dispatcher {
   const settings = readDispatch();
   return createDispatcher({
     queue: createQueue(connect(readDatabaseUrl())),
-    senders: createSenders(settings),
+    senders: createSenders(settings.providerTimeoutMs),
     worker: `dispatch-${crypto.randomUUID().slice(0, 8)}`,
     log: logToConsole,
     concurrency: settings.concurrency,

@@ -226,6 +226,13 @@ describe("a database that goes away", () => {
     expect(error).toMatchObject({ summary: { stopped: "error", claimed: 0 }, cause: LOST });
   });
 
+  test("a budget that ends while it is away is no success", async () => {
+    const queue = new FakeQueue(steps(3));
+    queue.claim = () => Promise.reject(LOST);
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
+    await expect(dispatcher.dispatch({ budgetMs: 100 })).rejects.toThrow(DispatchError);
+  });
+
   test("a standing run waits for it, and works on", async () => {
     const queue = new FakeQueue(steps(3));
     queue.faults.claim = Array.from({ length: 4 }, () => LOST);

@@ -21,7 +21,6 @@ function sender(changes: Partial<TwilioSettings> = {}, timeoutMs = 300) {
   return createTwilioSender({
     settings: () => ({ ...settings, ...changes }),
     timeoutMs,
-    reconcileDelaySeconds: 4,
   });
 }
 
@@ -124,7 +123,6 @@ describe("what may have been accepted", () => {
     const step = aStep();
     expect(await deliver(step, sender())).toMatchObject({
       outcome: "ambiguous",
-      retry_after_seconds: 4,
       error: { code },
     });
     const again = await deliver({ ...step, attempt: 2, reconcile_since: since() }, sender());

@@ -1,17 +1,13 @@
-import type { DispatchSettings } from "../env.ts";
 import { createResendSender } from "./resend.ts";
 import type { Senders } from "./sender.ts";
 import { createTwilioSender } from "./twilio.ts";
 import { createWebhookSender } from "./webhook.ts";
 
-type SenderSettings = Pick<DispatchSettings, "reconcileDelaySeconds" | "providerTimeoutMs">;
-
-export function createSenders(
-  { reconcileDelaySeconds, providerTimeoutMs }: SenderSettings,
-): Senders {
-  const options = providerTimeoutMs === undefined ? {} : { timeoutMs: providerTimeoutMs };
+/** With one timeout for all of them in place of each one's own, if given. */
+export function createSenders(timeoutMs?: number): Senders {
+  const options = timeoutMs === undefined ? {} : { timeoutMs };
   return {
-    send_sms: createTwilioSender({ ...options, reconcileDelaySeconds }),
+    send_sms: createTwilioSender(options),
     send_email: createResendSender(options),
     webhook: createWebhookSender(options),
   };

@@ -207,12 +207,10 @@ async function find(
 export interface TwilioOptions {
   settings?: () => TwilioSettings;
   timeoutMs?: number;
-  /** How long Twilio may take to list what it accepted without answering. */
-  reconcileDelaySeconds?: number;
 }
 
 export function createTwilioSender(options: TwilioOptions = {}): Sender {
-  const { settings = readTwilio, timeoutMs = 10_000, reconcileDelaySeconds = 15 } = options;
+  const { settings = readTwilio, timeoutMs = 10_000 } = options;
   // Two equal texts looked up at once must not both take the one message that was accepted.
   const taken = new Map<string, string>();
 
@@ -235,12 +233,7 @@ export function createTwilioSender(options: TwilioOptions = {}): Sender {
 
   return {
     timeoutMs,
-    async send(step, signal) {
-      const outcome = await send(step, signal);
-      return outcome.outcome === "ambiguous"
-        ? { retry_after_seconds: reconcileDelaySeconds, ...outcome }
-        : outcome;
-    },
+    send,
     reconciliation: {
       isNeeded: () => true,
       async findSent(step, since, knownIds, signal) {
