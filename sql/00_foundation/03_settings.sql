@@ -1,0 +1,37 @@
+-- Settings an operator may change while the engine runs: one row a setting. They are read a few
+-- times a transaction, never once a row.
+
+create table automation.settings (
+  name text constraint settings_pkey primary key,
+  value text not null,
+  description text not null
+);
+
+comment on table automation.settings is
+  'Engine-wide settings. Change one with: update automation.settings set value = ... where name = ...';
+
+insert into automation.settings (name, value, description) values
+  ('doorbell', 'none',
+   'How a commit tells the dispatcher that work is due: pg_net, notify or none (polling only).'),
+  ('max_causation_depth', '10',
+   'A write made by an automation may start another automation; a chain deeper than this is refused.'),
+  ('max_enrollments', '25',
+   'How often one record may enter one workflow within enrollment_window.'),
+  ('enrollment_window', '1 hour',
+   'The window of max_enrollments, an interval.'),
+  ('max_attempts', '8',
+   'Attempts at a send or a webhook before its step fails.'),
+  ('retry_base', '10 seconds',
+   'Backoff before the second attempt; it doubles with every attempt, with full jitter.'),
+  ('retry_cap', '1 hour',
+   'The longest backoff between two attempts.'),
+  ('reconcile_delay', '20 seconds',
+   'The least time between an attempt that may have been accepted and looking it up.');
+
+create or replace function automation.setting(name text) returns text
+  language sql stable parallel safe
+  set search_path = ''
+  as $$ select s.value from automation.settings as s where s.name = setting.name $$;
+
+comment on function automation.setting(text) is
+  'The value of an engine setting, as text; null when there is no such setting.';

@@ -1,0 +1,64 @@
+-- 01 CRM
+--
+-- The reference CRM: what a contractor's office writes to. The engine reads these tables through
+-- the mapping that automation.attach() records (chapter 03) and knows no column of theirs by
+-- heart; a CRM with other tables attaches those instead.
+--
+-- Tenant first: the primary key of every table is (tenant_id, id) and every reference between two
+-- of them carries the tenant, so that Postgres itself refuses a job that points at another
+-- tenant's contact.
+
+create table public.tenants (
+  id uuid not null default gen_random_uuid() constraint tenants_pkey primary key,
+  name text not null constraint tenants_name_not_blank check (btrim(name) <> ''),
+  timezone text not null default 'America/New_York',
+  phone text,
+  email text,
+  website text,
+  address text,
+  settings jsonb not null default '{}'
+    constraint tenants_settings_is_object check (jsonb_typeof(settings) = 'object'),
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now()
+);
+
+comment on table public.tenants is 'A contractor: the owner of every other row.';
+comment on column public.tenants.timezone is
+  'IANA name. Dates in conditions and messages are read and written in this zone.';
+
+create table public.tenant_members (
+  tenant_id uuid not null
+    constraint tenant_members_tenant_fk references public.tenants (id) on delete cascade,
+  user_id uuid not null,
+  role text not null default 'member'
+    constraint tenant_members_role_known check (role in ('owner', 'admin', 'member')),
+  full_name text,
+  email text,
+  phone text,
+  created_at timestamptz not null default automation.now(),
+  constraint tenant_members_pkey primary key (tenant_id, user_id)
+);
+
+create index tenant_members_by_user on public.tenant_members (user_id, tenant_id);
+
+comment on table public.tenant_members is
+  'Who may see and edit a tenant''s rows. user_id is the id in auth.users.';
+
+create or replace function automation.check_timezone() returns trigger
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if new.timezone is not null
+    and not exists (select from pg_catalog.pg_timezone_names as z where z.name = new.timezone) then
+    raise exception 'timezone: "%" is not a time zone', new.timezone
+      using errcode = 'invalid_parameter_value',
+        hint = 'Use an IANA name such as America/Chicago.';
+  end if;
+  return new;
+end;
+$$;
+
+create trigger tenants_check_timezone
+  before insert or update of timezone on public.tenants
+  for each row execute function automation.check_timezone();

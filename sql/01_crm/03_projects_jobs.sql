@@ -1,0 +1,53 @@
+create table public.projects (
+  tenant_id uuid not null
+    constraint projects_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  contact_id uuid,
+  name text,
+  type text,
+  status text not null default 'open',
+  pipeline_stage text not null default 'new',
+  value numeric(14, 2),
+  description text,
+  assigned_to uuid,
+  appointment_at timestamptz,
+  custom_fields jsonb not null default '{}'
+    constraint projects_custom_fields_is_object check (jsonb_typeof(custom_fields) = 'object'),
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint projects_pkey primary key (tenant_id, id),
+  constraint projects_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete set null (contact_id)
+);
+
+comment on table public.projects is 'A sale on its way through the pipeline, and the work it becomes.';
+
+create index projects_by_contact on public.projects (tenant_id, contact_id);
+create index projects_by_stage on public.projects (tenant_id, pipeline_stage);
+
+create table public.jobs (
+  tenant_id uuid not null
+    constraint jobs_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  project_id uuid,
+  contact_id uuid,
+  name text,
+  status text not null default 'scheduled',
+  scheduled_at timestamptz,
+  completed_at timestamptz,
+  assigned_to uuid,
+  custom_fields jsonb not null default '{}'
+    constraint jobs_custom_fields_is_object check (jsonb_typeof(custom_fields) = 'object'),
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint jobs_pkey primary key (tenant_id, id),
+  constraint jobs_project_fk foreign key (tenant_id, project_id)
+    references public.projects (tenant_id, id) on delete set null (project_id),
+  constraint jobs_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete set null (contact_id)
+);
+
+comment on table public.jobs is 'A visit or a piece of work on site.';
+
+create index jobs_by_project on public.jobs (tenant_id, project_id);
+create index jobs_by_contact on public.jobs (tenant_id, contact_id);

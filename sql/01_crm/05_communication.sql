@@ -1,0 +1,96 @@
+-- What was said, on every channel. The engine writes a row for each message it sent, in the
+-- transaction that records the send; webhooks from the providers write the rest.
+
+create table public.messages (
+  tenant_id uuid not null
+    constraint messages_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default automation.new_id(),
+  contact_id uuid,
+  direction text not null
+    constraint messages_direction_known check (direction in ('inbound', 'outbound')),
+  from_number text,
+  to_number text,
+  body text,
+  status text not null default 'received',
+  provider text not null default 'twilio',
+  provider_id text,
+  error_code text,
+  execution_id uuid,
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint messages_pkey primary key (tenant_id, id),
+  constraint messages_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete set null (contact_id)
+);
+
+comment on table public.messages is 'Text messages, in and out.';
+
+create index messages_by_contact on public.messages (tenant_id, contact_id, created_at);
+create unique index messages_provider_id_unique on public.messages (tenant_id, provider, provider_id);
+
+create table public.emails (
+  tenant_id uuid not null
+    constraint emails_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default automation.new_id(),
+  contact_id uuid,
+  direction text not null default 'outbound'
+    constraint emails_direction_known check (direction in ('inbound', 'outbound')),
+  from_address text,
+  to_address text,
+  subject text,
+  html text,
+  text text,
+  status text not null default 'sent',
+  provider text not null default 'resend',
+  provider_id text,
+  execution_id uuid,
+  opened_at timestamptz,
+  clicked_at timestamptz,
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint emails_pkey primary key (tenant_id, id),
+  constraint emails_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete set null (contact_id)
+);
+
+create index emails_by_contact on public.emails (tenant_id, contact_id, created_at);
+create unique index emails_provider_id_unique on public.emails (tenant_id, provider, provider_id);
+
+create table public.calls (
+  tenant_id uuid not null
+    constraint calls_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default automation.new_id(),
+  contact_id uuid,
+  direction text not null default 'inbound'
+    constraint calls_direction_known check (direction in ('inbound', 'outbound')),
+  from_number text,
+  to_number text,
+  status text not null,
+  duration_seconds integer,
+  provider text not null default 'twilio',
+  provider_id text,
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint calls_pkey primary key (tenant_id, id),
+  constraint calls_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete set null (contact_id)
+);
+
+create index calls_by_contact on public.calls (tenant_id, contact_id, created_at);
+create unique index calls_provider_id_unique on public.calls (tenant_id, provider, provider_id);
+
+create table public.form_submissions (
+  tenant_id uuid not null
+    constraint form_submissions_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default automation.new_id(),
+  form text not null,
+  contact_id uuid,
+  data jsonb not null default '{}'
+    constraint form_submissions_data_is_object check (jsonb_typeof(data) = 'object'),
+  created_at timestamptz not null default automation.now(),
+  constraint form_submissions_pkey primary key (tenant_id, id),
+  constraint form_submissions_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete set null (contact_id)
+);
+
+create index form_submissions_by_contact on public.form_submissions (tenant_id, contact_id);

@@ -1,0 +1,136 @@
+-- trigger_config -> a listener. A key that names a column must equal the record's value, a list
+-- means any of its values; field, from and to narrow a change.
+
+create type automation.compiled_trigger as (
+  entity text,
+  match jsonb,
+  match_any jsonb,
+  match_column text,
+  match_value text,
+  field text,
+  from_values jsonb,
+  to_values jsonb,
+  problems jsonb
+);
+
+create or replace function automation.as_list(value jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case when jsonb_typeof(value) = 'array' then value else jsonb_build_array(value) end
+    where value is not null
+  $$;
+
+-- The engines that this one replaces wrote {"stage": "won"} and {"from_stage": ...} for changes.
+create or replace function automation.change_config(
+  known automation.trigger_types, trigger_config jsonb)
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+      'field', coalesce(to_jsonb(known.column_name), trigger_config -> 'field'),
+      'from', automation.as_list(coalesce(
+        trigger_config -> 'from', trigger_config -> 'from_stage', trigger_config -> 'from_status')),
+      'to', automation.as_list(coalesce(
+        trigger_config -> 'to', trigger_config -> 'to_stage', trigger_config -> 'to_status',
+        case when known.column_name in ('stage', 'pipeline_stage') then trigger_config -> 'stage' end,
+        case when known.column_name = 'status' then trigger_config -> 'status' end))))
+  $$;
+
+create or replace function automation.check_trigger_config(
+  known automation.trigger_types, entity text, change jsonb, match jsonb, path text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  table_columns text[];
+  problems jsonb;
+begin
+  if known.kind not in ('created', 'updated', 'changed', 'becomes') then
+    return '[]';
+  end if;
+  select e.columns into table_columns
+  from automation.entities as e where e.name = check_trigger_config.entity;
+  if not found then
+    return jsonb_build_array(automation.problem(
+      path || '.entity', 'unknown_entity', format('there is no entity "%s"', entity),
+      'Known: ' || (select string_agg(e.name, ', ' order by e.name) from automation.entities as e)));
+  end if;
+  if known.kind = 'changed' and change ->> 'field' is null then
+    return jsonb_build_array(automation.problem(
+      path || '.field', 'missing', known.name || ' needs the field to watch',
+      'For example {"field": "assigned_to"}.'));
+  end if;
+  select jsonb_agg(automation.problem(
+      path || '.' || k.key, 'unknown_field', format('%s has no column "%s"', entity, k.name),
+      'Its columns: ' || array_to_string(table_columns, ', ')))
+    into problems
+  from (
+    select m.key, m.key as name from jsonb_object_keys(match) as m (key)
+    union all
+    select 'field', change ->> 'field' where change ? 'field'
+  ) as k
+  where not k.name = any (table_columns);
+  return coalesce(problems, '[]');
+end;
+$$;
+
+create or replace function automation.compile_trigger(
+  trigger_type text, trigger_config jsonb, path text default 'trigger_config')
+  returns automation.compiled_trigger
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  known automation.trigger_types;
+  compiled automation.compiled_trigger;
+  change jsonb := '{}';
+  match jsonb := trigger_config;
+begin
+  select t.* into known from automation.trigger_types as t where t.name = trigger_type;
+  compiled.entity := coalesce(
+    known.entity, case when known.kind = 'changed' then trigger_config ->> 'entity' end,
+    case when known.kind = 'changed' then 'contact' else '' end);
+  if known.kind in ('changed', 'becomes') then
+    change := automation.change_config(known, trigger_config);
+    match := trigger_config - array[
+      'entity', 'field', 'from', 'to', 'from_stage', 'to_stage', 'from_status', 'to_status',
+      case when known.column_name in ('stage', 'pipeline_stage') then 'stage' else 'from' end,
+      case when known.column_name = 'status' then 'status' else 'from' end];
+  end if;
+  compiled.problems :=
+    automation.check_trigger_config(known, compiled.entity, change, match, path);
+  compiled.field := change ->> 'field';
+  compiled.from_values := change -> 'from';
+  compiled.to_values := change -> 'to';
+  select
+    coalesce(jsonb_object_agg(m.key, m.value) filter (where jsonb_typeof(m.value) <> 'array'), '{}'),
+    jsonb_object_agg(m.key, m.value) filter (where jsonb_typeof(m.value) = 'array')
+    into compiled.match, compiled.match_any
+  from jsonb_each(match) as m;
+  select m.key, m.value #>> '{}' into compiled.match_column, compiled.match_value
+  from jsonb_each(compiled.match) as m
+  join automation.entities as e
+    on e.name = compiled.entity and m.key = any (e.match_columns)
+  where jsonb_typeof(m.value) = 'string'
+  order by m.key
+  limit 1;
+  return compiled;
+end;
+$$;
+
+comment on function automation.compile_trigger(text, jsonb, text) is
+  'Compiles a trigger_config; problems lists what is wrong with it.';
+
+create or replace function automation.matches_any(record jsonb, match_any jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(bool_and(coalesce(m.value @> (record -> m.key), false)), true)
+    from jsonb_each(match_any) as m
+  $$;
+
+comment on function automation.matches_any(jsonb, jsonb) is
+  'Does each field of match_any hold one of its values in the record?';

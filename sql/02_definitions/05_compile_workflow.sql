@@ -1,0 +1,102 @@
+-- Authoring rows -> a plan. Everything that can be decided before a customer is involved is
+-- decided here: order, names, defaults, templates, conditions.
+
+create or replace function automation.compile_step(step public.workflow_steps, key text, path text)
+  returns table (compiled jsonb, problems jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  known automation.step_types;
+  config jsonb := automation.fold_step_config(step.step_type, step.step_config);
+  template record;
+  condition record;
+begin
+  select t.* into known from automation.step_types as t where t.name = step.step_type;
+  select t.* into template from automation.compile_template(config, path || '.step_config') as t;
+  select c.* into condition
+  from automation.compile_conditions(step.conditions, path || '.conditions') as c;
+  compiled := jsonb_build_object(
+    'key', key,
+    'name', coalesce(step.name, step.step_type),
+    'type', step.step_type,
+    'lane', known.lane,
+    'delay_seconds', step.delay_minutes * 60,
+    'config', template.compiled,
+    'conditions', condition.compiled,
+    'roots', to_jsonb(
+      automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)),
+    'continue_on_error', step.continue_on_error);
+  problems := template.problems || condition.problems
+    || automation.check_step_keys(known, config, path || '.step_config')
+    || automation.check_step_values(step.step_type, config, path || '.step_config')
+    || automation.check_step_fields(step.step_type, config, path || '.step_config');
+  return next;
+end;
+$$;
+
+create or replace function automation.compile_steps(
+  tenant_id uuid, workflow_id uuid, out plan jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+begin
+  with ordered as (
+    select s as step,
+      row_number() over (order by s.step_order, s.created_at, s.id) as place
+    from public.workflow_steps as s
+    where s.tenant_id = compile_steps.tenant_id
+      and s.workflow_id = compile_steps.workflow_id
+      and s.parent_step_id is null
+  ), named as (
+    select o.step, o.place, coalesce((o.step).step_key, 'step_' || o.place) as key,
+      c.compiled, c.problems
+    from ordered as o
+    cross join lateral automation.compile_step(
+      o.step, coalesce((o.step).step_key, 'step_' || o.place), format('steps[%s]', o.place - 1)) as c
+  ), linked as (
+    -- A step that is switched off is checked but left out of the chain.
+    select n.key,
+      n.compiled || jsonb_build_object('next', lead(n.key) over (order by n.place)) as compiled,
+      n.place
+    from named as n where (n.step).enabled
+  )
+  select
+    jsonb_build_object(
+      'first', (select l.key from linked as l order by l.place limit 1),
+      'steps', coalesce((select jsonb_object_agg(l.key, l.compiled) from linked as l), '{}')),
+    coalesce((select jsonb_agg(p.problem order by n.place)
+      from named as n, jsonb_array_elements(n.problems) as p (problem)), '[]')
+    into compile_steps.plan, compile_steps.problems;
+  if plan ->> 'first' is null then
+    problems := problems || automation.problem(
+      'steps', 'missing', 'the workflow has no enabled step',
+      'Add a row to workflow_steps, then set is_active.');
+  end if;
+end;
+$$;
+
+create or replace function automation.compile_workflow(
+  workflow public.workflows,
+  out listener automation.compiled_trigger, out plan jsonb, out conditions jsonb,
+  out problems jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  condition record;
+  steps record;
+begin
+  listener := automation.compile_trigger(workflow.trigger_type, workflow.trigger_config);
+  select c.* into condition
+  from automation.compile_conditions(workflow.conditions, 'conditions') as c;
+  select s.* into steps from automation.compile_steps(workflow.tenant_id, workflow.id) as s;
+  plan := steps.plan || jsonb_build_object(
+    'condition_roots', to_jsonb(automation.condition_roots(condition.compiled)));
+  conditions := condition.compiled;
+  problems := listener.problems || condition.problems || steps.problems;
+end;
+$$;
+
+comment on function automation.compile_workflow(public.workflows) is
+  'Compiles the authoring rows of a workflow. Writes nothing; problems says what is wrong.';

@@ -1,0 +1,242 @@
+-- Publishing, pausing and the is_active switch.
+
+create or replace function automation.publish(tenant_id uuid, workflow_id uuid, via text)
+  returns public.workflow_versions
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  workflow public.workflows;
+  compiled record;
+  published public.workflow_versions;
+begin
+  select w.* into workflow from public.workflows as w
+  where w.tenant_id = publish.tenant_id and w.id = publish.workflow_id
+  for no key update;
+  select c.* into compiled from automation.compile_workflow(workflow) as c;
+  perform automation.raise_problems(
+    compiled.problems, format('workflow "%s" cannot be published', workflow.name));
+  published := automation.add_version(workflow, compiled.conditions, compiled.plan, via);
+  perform automation.stop_listening(workflow.tenant_id, workflow.id);
+  perform automation.start_listening(published, compiled.listener);
+  update public.workflows as w
+  set published_version = published.version, status = 'active', is_active = true
+  where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+  return published;
+end;
+$$;
+
+comment on function automation.publish(uuid, uuid, text) is
+  'Compiles a workflow into its next version and makes that version the one that new executions '
+  'start with. Raises 22023 naming the field when the definition has an error.';
+
+-- Switching a workflow off and on again is not a new version.
+create or replace function automation.add_version(
+  workflow public.workflows, conditions jsonb, plan jsonb, via text)
+  returns public.workflow_versions
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  latest public.workflow_versions;
+begin
+  select v.* into latest
+  from public.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
+  order by v.version desc
+  limit 1;
+  if (latest.trigger_type, latest.trigger_config, latest.conditions, latest.plan)
+    is not distinct from
+    (workflow.trigger_type, workflow.trigger_config, add_version.conditions, add_version.plan) then
+    return latest;
+  end if;
+  insert into public.workflow_versions
+    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, published_via)
+  values (
+    workflow.tenant_id, workflow.id, coalesce(latest.version, 0) + 1, workflow.trigger_type,
+    workflow.trigger_config, add_version.conditions, add_version.plan, via)
+  returning * into latest;
+  return latest;
+end;
+$$;
+
+create or replace function automation.start_listening(
+  version public.workflow_versions, listener automation.compiled_trigger)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    insert into automation.active_triggers (
+      tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
+      field, from_values, to_values, conditions, first_step, first_lane, first_delay)
+    select version.tenant_id, listener.entity, version.trigger_type, version.workflow_id,
+      version.version, listener.match, listener.match_any, listener.match_column,
+      listener.match_value, listener.field, listener.from_values, listener.to_values,
+      version.conditions, first.step ->> 'key', first.step ->> 'lane',
+      make_interval(secs => (first.step ->> 'delay_seconds')::double precision)
+    from (
+      select version.plan -> 'steps' -> (version.plan ->> 'first') as step
+    ) as first
+  $$;
+
+create or replace function automation.stop_listening(tenant_id uuid, workflow_id uuid) returns void
+  language sql
+  set search_path = ''
+  as $$
+    delete from automation.active_triggers as t
+    where t.tenant_id = stop_listening.tenant_id and t.workflow_id = stop_listening.workflow_id
+  $$;
+
+-- is_active and status are two views of one switch: whichever the client changed wins.
+create or replace function automation.check_workflow() returns trigger
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if not exists (select from automation.trigger_types as t where t.name = new.trigger_type) then
+    raise exception 'trigger_type: there is no trigger "%"', new.trigger_type
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || (select string_agg(t.name, ', ' order by t.name)
+                             from automation.trigger_types as t);
+  end if;
+  if tg_op = 'INSERT' then
+    new.is_active := new.is_active or new.status = 'active';
+  elsif new.is_active = old.is_active and new.status is distinct from old.status then
+    new.is_active := new.status = 'active';
+  end if;
+  if new.is_active then
+    new.status := 'active';
+  elsif new.status = 'active' then
+    new.status := 'paused';
+  end if;
+  return new;
+end;
+$$;
+
+create trigger workflows_check
+  before insert or update on public.workflows
+  for each row execute function automation.check_workflow();
+
+-- A workflow that is inserted as active has no steps yet: it is published when they arrive.
+create or replace function automation.follow_switch() returns trigger
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+begin
+  if new.is_active and not old.is_active then
+    perform automation.publish(new.tenant_id, new.id, 'activation');
+  elsif old.is_active and not new.is_active then
+    perform automation.stop_listening(new.tenant_id, new.id);
+  end if;
+  return null;
+end;
+$$;
+
+create trigger workflows_follow_switch
+  after update of is_active, status on public.workflows
+  for each row
+  when (old.is_active <> new.is_active
+    and old.published_version is not distinct from new.published_version)
+  execute function automation.follow_switch();
+
+create or replace function automation.publish_with_first_steps() returns trigger
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  waiting record;
+begin
+  for waiting in
+    select w.tenant_id, w.id
+    from public.workflows as w
+    left join public.workflow_versions as v
+      on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+    where w.is_active
+      and coalesce(v.published_via, 'steps') = 'steps'
+      and (w.tenant_id, w.id) in (select a.tenant_id, a.workflow_id from added as a)
+    order by w.tenant_id, w.id
+  loop
+    perform automation.publish(waiting.tenant_id, waiting.id, 'steps');
+  end loop;
+  return null;
+end;
+$$;
+
+comment on function automation.publish_with_first_steps() is
+  'Clients that insert an active workflow and then its steps need no third request: such a '
+  'workflow follows its new steps until it is published by hand for the first time.';
+
+create trigger workflow_steps_publish_first
+  after insert on public.workflow_steps
+  referencing new table as added
+  for each statement execute function automation.publish_with_first_steps();
+
+create or replace function automation.check_step() returns trigger
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if not exists (select from automation.step_types as t where t.name = new.step_type) then
+    raise exception 'step_type: there is no step "%"', new.step_type
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || (select string_agg(t.name, ', ' order by t.name)
+                             from automation.step_types as t);
+  end if;
+  return new;
+end;
+$$;
+
+create trigger workflow_steps_check
+  before insert or update of step_type on public.workflow_steps
+  for each row execute function automation.check_step();
+
+create or replace function automation.refuse_version_change() returns trigger
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  raise exception 'workflow_versions: a published version never changes'
+    using errcode = 'object_not_in_prerequisite_state',
+      hint = 'Edit the workflow and publish again.';
+end;
+$$;
+
+create trigger workflow_versions_immutable
+  before update on public.workflow_versions
+  for each row execute function automation.refuse_version_change();
+
+-- History outlives a workflow, and a running capture must find the version it enrols into: a
+-- workflow that was ever published is archived, not deleted. A tenant goes with all it has.
+create or replace function automation.refuse_published_delete() returns trigger
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+begin
+  if old.published_version is not null
+    and exists (select from public.tenants as t where t.id = old.tenant_id) then
+    raise exception 'workflow "%" was published and keeps its history', old.name
+      using errcode = 'object_in_use', hint = 'Set status to archived instead.';
+  end if;
+  return old;
+end;
+$$;
+
+create trigger workflows_refuse_published_delete
+  before delete on public.workflows
+  for each row execute function automation.refuse_published_delete();
+
+do $$
+declare
+  touched text;
+begin
+  foreach touched in array array['workflows', 'workflow_steps'] loop
+    execute format(
+      'create trigger %I before update on public.%I for each row '
+      'when (old.* is distinct from new.*) execute function automation.touch_updated_at()',
+      touched || '_touch', touched);
+  end loop;
+end;
+$$;

@@ -1,0 +1,38 @@
+-- 03 CAPTURE
+--
+-- From a committed write to an enrolled execution, inside the writer's own transaction.
+--
+-- A table is attached once; attaching generates a row-level trigger that knows the table's columns
+-- by name. For each row it asks one question, cheaply: does this tenant have a listener that could
+-- match? Only then is the row turned into JSON, matched exactly and enrolled.
+--
+-- The writer's transaction must never fail on our account. So everything that could raise (turning
+-- the row into JSON, conditions) runs in a block that catches errors and writes nothing; what
+-- writes (two inserts) cannot raise. The catching block takes no transaction id, so a bulk load
+-- does not overflow the subtransaction cache.
+--
+-- Lock order: capture locks no row that exists already; it only inserts, holding the writer's own
+-- CRM row.
+
+create table automation.entities (
+  name text constraint entities_pkey primary key
+    constraint entities_name_is_identifier check (name ~ '^[a-z][a-z0-9_]{0,40}$'),
+  relation text not null constraint entities_relation_unique unique,
+  tenant_column text not null,
+  id_column text not null,
+  related jsonb not null,
+  columns text[] not null,
+  match_columns text[] not null,
+  writable_columns text[] not null,
+  ignored_columns text[] not null,
+  constraint entities_related_is_object check (jsonb_typeof(related) = 'object')
+);
+
+comment on table automation.entities is
+  'Attached tables: which records can start a workflow, and how to read their columns.';
+comment on column automation.entities.related is
+  '{entity: column}: the records a record belongs to, such as {"contact": "contact_id"}.';
+comment on column automation.entities.match_columns is
+  'Columns cheap enough to compare before a record is turned into JSON.';
+comment on column automation.entities.ignored_columns is
+  'Columns whose change alone is not an update (updated_at).';

@@ -1,0 +1,107 @@
+-- 06 EXECUTIONS
+--
+-- History: what ran, for whom, and what came of it. Rows are written once and finished once; what
+-- is still to happen lives in the queue (chapter 07).
+--
+-- One execution is one record's way through one version of a workflow. One step execution is one
+-- step of it: its rendered input, its attempts, its result. A step of an execution has one row,
+-- whatever it took to get it done.
+--
+-- Lock order, for every function of the engine:
+--   1. scheduled_steps   2. workflow_executions   3. workflow_step_executions
+--   4. CRM rows, never waited for longer than 100 ms (see automation.run_database_steps)
+-- Capture comes from the other side (the writer holds a CRM row) and therefore only inserts.
+
+create table public.workflow_executions (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  workflow_id uuid not null,
+  version integer not null,
+  status text not null default 'pending'
+    constraint workflow_executions_status_known check (status in (
+      'pending', 'running', 'waiting', 'completed', 'failed', 'cancelled', 'skipped')),
+  trigger_type text not null,
+  trigger_data jsonb not null default '{}'
+    constraint workflow_executions_trigger_data_is_object
+    check (jsonb_typeof(trigger_data) = 'object'),
+  entity text,
+  record_id text,
+  contact_id uuid,
+  depth smallint not null default 0
+    constraint workflow_executions_depth_not_negative check (depth >= 0),
+  current_step text,
+  error jsonb,
+  created_at timestamptz not null default automation.now(),
+  started_at timestamptz,
+  finished_at timestamptz,
+  constraint workflow_executions_pkey primary key (tenant_id, id),
+  constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
+    references public.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
+  constraint workflow_executions_finished_matches_status check (
+    (finished_at is not null) = (status in ('completed', 'failed', 'cancelled', 'skipped'))),
+  constraint workflow_executions_failed_says_why check (status <> 'failed' or error is not null)
+);
+
+comment on table public.workflow_executions is
+  'One record''s way through one version of a workflow.';
+comment on column public.workflow_executions.trigger_data is
+  'The records as they were when the workflow fired; {{trigger.*}} reads from here, for good.';
+comment on column public.workflow_executions.record_id is
+  'The record that fired, as text: tables with other keys than uuid can be attached.';
+comment on column public.workflow_executions.depth is
+  'How many automations led to the write that fired this one.';
+
+create index workflow_executions_by_workflow
+  on public.workflow_executions (tenant_id, workflow_id, version, created_at);
+create index workflow_executions_by_record
+  on public.workflow_executions (tenant_id, record_id, workflow_id, created_at);
+create index workflow_executions_by_contact
+  on public.workflow_executions (tenant_id, contact_id, created_at)
+  where contact_id is not null and entity <> 'contact';
+
+create table public.workflow_step_executions (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  execution_id uuid not null,
+  step_key text not null,
+  step_type text not null,
+  status text not null
+    constraint workflow_step_executions_status_known check (status in (
+      'pending', 'running', 'waiting', 'completed', 'failed', 'cancelled', 'skipped')),
+  input jsonb,
+  result_data jsonb,
+  error jsonb,
+  warnings jsonb,
+  attempts jsonb not null default '[]'
+    constraint workflow_step_executions_attempts_is_list check (jsonb_typeof(attempts) = 'array'),
+  redrives smallint not null default 0,
+  recipient text,
+  provider_id text,
+  started_at timestamptz not null default automation.now(),
+  finished_at timestamptz,
+  duration_ms integer,
+  constraint workflow_step_executions_pkey primary key (tenant_id, id),
+  constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
+    references public.workflow_executions (tenant_id, id) on delete cascade,
+  constraint workflow_step_executions_once unique (tenant_id, execution_id, step_key),
+  constraint workflow_step_executions_finished_matches_status check (
+    (finished_at is not null) = (status in ('completed', 'failed', 'cancelled', 'skipped'))),
+  constraint workflow_step_executions_failed_says_why check (status <> 'failed' or error is not null)
+);
+
+comment on table public.workflow_step_executions is
+  'One step of an execution: what it was about to do, each attempt, and what came of it.';
+comment on column public.workflow_step_executions.input is
+  'The rendered configuration. Retries send exactly this again.';
+comment on column public.workflow_step_executions.attempts is
+  '[{attempt, at, outcome, error?, worker?}]: every attempt, and why it was not the last.';
+comment on column public.workflow_step_executions.provider_id is
+  'The provider''s id of the message: what webhooks refer to, and what reconciliation excludes.';
+comment on column public.workflow_step_executions.duration_ms is
+  'Real milliseconds from the start of the last attempt to its end.';
+
+create unique index workflow_step_executions_provider_id_unique
+  on public.workflow_step_executions (tenant_id, provider_id) where provider_id is not null;
+create index workflow_step_executions_by_recipient
+  on public.workflow_step_executions (tenant_id, recipient, started_at)
+  where recipient is not null;

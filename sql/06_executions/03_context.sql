@@ -1,0 +1,90 @@
+-- What variables and conditions see. {{trigger.*}} is the snapshot taken when the workflow fired;
+-- every other root is read live, at the moment the step runs, and only when the step asks for it.
+
+create or replace function automation.tenant_zone(tenant_id uuid) returns text
+  language sql stable
+  set search_path = ''
+  as $$ select t.timezone from public.tenants as t where t.id = tenant_zone.tenant_id $$;
+
+create or replace function automation.trigger_root(data jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select data || jsonb_build_object('record', data -> (data ->> 'entity')) $$;
+
+-- At enrolment nothing has happened since: the snapshot is the live record.
+create or replace function automation.trigger_context(tenant_id uuid, data jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select data || jsonb_build_object(
+      'trigger', automation.trigger_root(data),
+      'user', automation.read_user(tenant_id, data),
+      'tenant', (select to_jsonb(t) from public.tenants as t where t.id = trigger_context.tenant_id))
+  $$;
+
+create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select to_jsonb(m) || jsonb_build_object('id', m.user_id)
+    from public.tenant_members as m
+    where m.tenant_id = read_user.tenant_id
+      and m.user_id = automation.as_uuid(coalesce(
+        data #>> array[data ->> 'entity', 'assigned_to'], data #>> '{contact,assigned_to}',
+        data ->> 'user_id'))
+  $$;
+
+comment on function automation.read_user(uuid, jsonb) is
+  '{{user.*}}: who is responsible for the record that fired, else for its contact, else who wrote it.';
+
+create or replace function automation.step_results(tenant_id uuid, execution_id uuid) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_object_agg(s.step_key,
+      coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status)), '{}')
+    from public.workflow_step_executions as s
+    where s.tenant_id = step_results.tenant_id and s.execution_id = step_results.execution_id
+  $$;
+
+create or replace function automation.read_root(execution public.workflow_executions, root text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+begin
+  return case root
+    when 'trigger' then automation.trigger_root(execution.trigger_data)
+    when 'tenant' then
+      (select to_jsonb(t) from public.tenants as t where t.id = execution.tenant_id)
+    when 'user' then automation.read_user(execution.tenant_id, execution.trigger_data)
+    when 'custom' then coalesce(
+      execution.trigger_data -> 'custom',
+      execution.trigger_data #> array[execution.entity, 'custom_fields'])
+    when 'steps' then automation.step_results(execution.tenant_id, execution.id)
+    else automation.read_record(
+      root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
+  end;
+end;
+$$;
+
+create or replace function automation.execution_context(
+  execution public.workflow_executions, roots jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  root text;
+  context jsonb := '{}';
+begin
+  for root in select distinct r from jsonb_array_elements_text(roots) as r loop
+    context := context || jsonb_build_object(root, automation.read_root(execution, root));
+  end loop;
+  return context;
+end;
+$$;
+
+comment on function automation.execution_context(public.workflow_executions, jsonb) is
+  'The roots that a step asks for. A manual run may carry its records in trigger_data; a record '
+  'that exists is always read live.';

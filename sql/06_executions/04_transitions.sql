@@ -1,0 +1,114 @@
+-- The state machine of an execution (drawn in sql/README.md). Every change of status is one of
+-- these functions, each called with the execution row locked.
+
+create or replace function automation.lock_execution(tenant_id uuid, id uuid)
+  returns public.workflow_executions
+  language sql
+  set search_path = ''
+  as $$
+    select e from public.workflow_executions as e
+    where e.tenant_id = lock_execution.tenant_id and e.id = lock_execution.id
+    for no key update
+  $$;
+
+create or replace function automation.is_finished(execution public.workflow_executions)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select execution.finished_at is not null $$;
+
+create or replace function automation.end_execution(
+  execution public.workflow_executions, status text, error jsonb default null)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    update public.workflow_executions as e
+    set status = end_execution.status, error = end_execution.error, current_step = null,
+      started_at = coalesce(e.started_at, automation.now()), finished_at = automation.now()
+    where e.tenant_id = execution.tenant_id and e.id = execution.id
+  $$;
+
+create or replace function automation.mark_running(
+  execution public.workflow_executions, step_key text)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    update public.workflow_executions as e
+    set status = 'running', current_step = mark_running.step_key,
+      started_at = coalesce(e.started_at, automation.now())
+    where e.tenant_id = execution.tenant_id and e.id = execution.id
+      and (e.status <> 'running' or e.current_step is distinct from mark_running.step_key)
+  $$;
+
+create or replace function automation.schedule_step(
+  execution public.workflow_executions, step jsonb, run_at timestamptz)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+  values (execution.tenant_id, execution.id, step ->> 'key', step ->> 'lane', run_at);
+  update public.workflow_executions as e
+  set status = case when run_at > automation.now() then 'waiting' else 'running' end,
+    current_step = step ->> 'key',
+    started_at = coalesce(e.started_at, automation.now())
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+end;
+$$;
+
+create or replace function automation.plan_step(
+  execution public.workflow_executions, step_key text)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select v.plan -> 'steps' -> plan_step.step_key
+    from public.workflow_versions as v
+    where v.tenant_id = execution.tenant_id
+      and v.workflow_id = execution.workflow_id
+      and v.version = execution.version
+  $$;
+
+-- When the step after this one is due: its own delay, after whatever this one waited for.
+create or replace function automation.next_run_at(next_step jsonb, result jsonb)
+  returns timestamptz
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce((result ->> 'wait_until')::timestamptz, automation.now())
+      + make_interval(secs => (next_step ->> 'delay_seconds')::double precision)
+  $$;
+
+-- After a step has ended: the next one, or the end.
+create or replace function automation.advance(
+  execution public.workflow_executions, step jsonb, outcome text, result jsonb, error jsonb)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  next_step jsonb;
+begin
+  if automation.is_finished(execution) then
+    return;
+  elsif outcome = 'failed' and not coalesce((step ->> 'continue_on_error')::boolean, false) then
+    perform automation.end_execution(
+      execution, 'failed', error || jsonb_build_object('step', step ->> 'key'));
+    return;
+  end if;
+  next_step := automation.plan_step(execution, step ->> 'next');
+  if next_step is null then
+    perform automation.end_execution(execution, 'completed');
+  else
+    perform automation.schedule_step(
+      execution, next_step, automation.next_run_at(next_step, result));
+  end if;
+end;
+$$;
+
+comment on function automation.advance(public.workflow_executions, jsonb, text, jsonb, jsonb) is
+  'Moves an execution on after a step: a failure ends it unless the step says continue_on_error; '
+  'otherwise the next step is scheduled, or the execution completes.';

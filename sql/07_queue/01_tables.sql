@@ -1,0 +1,67 @@
+-- 07 QUEUE
+--
+-- scheduled_steps holds only what is still to happen: one row for the next step of each execution
+-- that has one. A row is inserted when a step is scheduled and deleted when the step has ended, so
+-- the table stays as small as the work ahead of it.
+--
+--   due        run_at has come and nobody holds it
+--   claimed    a dispatcher holds a lease: attempt_token, lease_expires_at. Whoever reports the
+--              outcome must present the token, so a late worker changes nothing.
+--   expired    the lease ran out; the reaper hands the row back, marked for reconciliation
+--
+-- Two lanes: steps of 'database' run inside Postgres in one transaction with their ledger row and
+-- are never leased; steps of 'outbound' are leased to a dispatcher.
+--
+-- run_at is business time (automation.now()); leases are real time (clock_timestamp()).
+
+create table public.scheduled_steps (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  execution_id uuid not null,
+  step_key text not null,
+  lane text not null
+    constraint scheduled_steps_lane_known check (lane in ('database', 'outbound')),
+  run_at timestamptz not null,
+  attempt smallint not null default 0
+    constraint scheduled_steps_attempt_not_negative check (attempt >= 0),
+  attempt_token uuid,
+  leased_by text,
+  leased_at timestamptz,
+  lease_expires_at timestamptz,
+  reconcile_since timestamptz,
+  constraint scheduled_steps_pkey primary key (tenant_id, id),
+  constraint scheduled_steps_execution_fk foreign key (tenant_id, execution_id)
+    references public.workflow_executions (tenant_id, id) on delete cascade,
+  constraint scheduled_steps_lease_is_whole check (
+    (attempt_token is null) = (lease_expires_at is null)
+    and (attempt_token is null) = (leased_at is null)),
+  constraint scheduled_steps_only_outbound_is_leased
+    check (lane = 'outbound' or attempt_token is null)
+) with (
+  fillfactor = 80,
+  autovacuum_vacuum_scale_factor = 0.02,
+  autovacuum_vacuum_threshold = 500,
+  autovacuum_vacuum_insert_scale_factor = 0.1,
+  autovacuum_analyze_scale_factor = 0.05,
+  autovacuum_vacuum_cost_delay = 0
+);
+
+comment on table public.scheduled_steps is
+  'What is still to happen. A row leaves when its step has ended; history is elsewhere.';
+comment on column public.scheduled_steps.id is
+  'Becomes the id of the step execution, and with it the idempotency key of every attempt.';
+comment on column public.scheduled_steps.attempt_token is
+  'The fence: an outcome is accepted only with the token of the attempt that holds the lease.';
+comment on column public.scheduled_steps.reconcile_since is
+  'An attempt since then may have been accepted by the provider: look it up before sending again.';
+
+-- The claim asks twice, and each question has an index that matches its filter and its order:
+-- which tenants have due work (oldest first), and what is due for one tenant.
+create index scheduled_steps_due
+  on public.scheduled_steps (lane, run_at, tenant_id) where lease_expires_at is null;
+create index scheduled_steps_due_by_tenant
+  on public.scheduled_steps (lane, tenant_id, run_at, id) where lease_expires_at is null;
+create index scheduled_steps_leased
+  on public.scheduled_steps (lease_expires_at) where lease_expires_at is not null;
+create index scheduled_steps_by_execution
+  on public.scheduled_steps (tenant_id, execution_id);

@@ -1,0 +1,146 @@
+-- Finding due work: first the tenants, then the rows of each, so that no tenant waits behind
+-- another's backlog.
+
+-- Without a backlog the oldest due rows are all the due rows and name every tenant. With one, a
+-- loose index scan hops from tenant to tenant, from a random place on, so that under any load
+-- every tenant comes up.
+create or replace function automation.due_tenants(lane text, at_most integer)
+  returns uuid[]
+  language plpgsql stable
+  set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+  look_ahead constant integer := 4 * at_most;
+  tenants uuid[];
+  seen integer;
+begin
+  select array_agg(distinct h.tenant_id), count(*) into tenants, seen
+  from (
+    select s.tenant_id
+    from public.scheduled_steps as s
+    where s.lane = due_tenants.lane and s.lease_expires_at is null and s.run_at <= at
+    order by s.run_at
+    limit look_ahead
+  ) as h;
+  if seen < look_ahead then
+    return tenants;
+  end if;
+  return automation.hop_tenants(lane, at, gen_random_uuid(), at_most);
+end;
+$$;
+
+comment on function automation.due_tenants(text, integer) is
+  'Tenants with due work in a lane, at most so many; null when there is none.';
+
+create or replace function automation.hop_tenants(
+  lane text, at timestamptz, start uuid, at_most integer)
+  returns uuid[]
+  language sql stable
+  set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  as $$
+    with recursive hop as (
+      select automation.next_tenant(hop_tenants.lane, start) as tenant_id, 1 as hops
+      union all
+      select automation.next_tenant(hop_tenants.lane, h.tenant_id), h.hops + 1
+      from hop as h
+      where h.tenant_id is not null and h.hops < 2000
+    ), wrapped as (
+      select automation.next_tenant(hop_tenants.lane, '00000000-0000-0000-0000-000000000000')
+        as tenant_id, 1 as hops
+      union all
+      select automation.next_tenant(hop_tenants.lane, w.tenant_id), w.hops + 1
+      from wrapped as w
+      where w.tenant_id <= start and w.hops < 2000
+    ), visited as (
+      select h.tenant_id, 1 as lap, h.hops from hop as h where h.tenant_id is not null
+      union all
+      select w.tenant_id, 2, w.hops from wrapped as w where w.tenant_id <= start
+    )
+    select array_agg(d.tenant_id)
+    from (
+      select v.tenant_id
+      from visited as v
+      where exists (
+        select from public.scheduled_steps as s
+        where s.lane = hop_tenants.lane and s.tenant_id = v.tenant_id
+          and s.lease_expires_at is null and s.run_at <= at)
+      order by v.lap, v.hops
+      limit at_most
+    ) as d
+  $$;
+
+create or replace function automation.next_tenant(lane text, after uuid) returns uuid
+  language sql stable
+  set search_path = ''
+  as $$
+    select s.tenant_id
+    from public.scheduled_steps as s
+    where s.lane = next_tenant.lane and s.tenant_id > after and s.lease_expires_at is null
+    order by s.tenant_id
+    limit 1
+  $$;
+
+-- Locks due rows of one tenant, skipping what others are working on.
+create or replace function automation.lock_due_of(
+  lane text, tenant_id uuid, at_most integer)
+  returns setof public.scheduled_steps
+  language sql
+  set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_sort = off
+  as $$
+    select s.*
+    from public.scheduled_steps as s
+    where s.lane = lock_due_of.lane
+      and s.tenant_id = lock_due_of.tenant_id
+      and s.lease_expires_at is null
+      and s.run_at <= automation.now()
+    order by s.run_at, s.id
+    limit at_most
+    for update skip locked
+  $$;
+
+create or replace function automation.lock_due(lane text, at_most integer)
+  returns setof public.scheduled_steps
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  tenants constant uuid[] := automation.due_tenants(lane, at_most);
+  share constant integer := greatest(1, at_most / greatest(cardinality(tenants), 1));
+  tenant uuid;
+  left_over integer := at_most;
+  locked integer;
+begin
+  foreach tenant in array coalesce(tenants, '{}') loop
+    return query select * from automation.lock_due_of(lane, tenant, least(share, left_over));
+    get diagnostics locked = row_count;
+    left_over := left_over - locked;
+    exit when left_over <= 0;
+  end loop;
+end;
+$$;
+
+comment on function automation.lock_due(text, integer) is
+  'Locks due rows of a lane, an equal share for each tenant that has any. Rows that others hold '
+  'are skipped. What a tenant leaves of its share is taken up by the next call.';
+
+create or replace function automation.next_due_at() returns timestamptz
+  language sql stable
+  set search_path = ''
+  as $$
+    select least(
+      (select s.run_at from public.scheduled_steps as s
+       where s.lane = 'database' and s.lease_expires_at is null order by s.run_at limit 1),
+      (select s.run_at from public.scheduled_steps as s
+       where s.lane = 'outbound' and s.lease_expires_at is null order by s.run_at limit 1))
+  $$;
+
+comment on function automation.next_due_at() is
+  'When the next step is due; null when nothing is scheduled.';

@@ -1,0 +1,83 @@
+-- What both lanes do before a step runs: decide whether it runs at all, and render it.
+
+create type automation.prepared_step as (
+  verdict text,
+  input jsonb,
+  reason jsonb,
+  warnings jsonb,
+  recipient text
+);
+
+comment on type automation.prepared_step is
+  'verdict: run, skip or fail; reason: {code, message} for the last two.';
+
+create or replace function automation.prepare_step(
+  execution public.workflow_executions, step jsonb)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  prepared automation.prepared_step;
+  zone constant text := automation.tenant_zone(execution.tenant_id);
+  context constant jsonb := automation.execution_context(execution, step -> 'roots');
+begin
+  prepared.verdict := 'run';
+  if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
+    step -> 'conditions', context, zone) then
+    prepared.verdict := 'skip';
+    prepared.reason := jsonb_build_object(
+      'code', 'conditions_not_met', 'message', 'the conditions of the step were not met');
+    return prepared;
+  end if;
+  select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
+  from automation.render(
+    step -> 'config', context,
+    jsonb_build_object('zone', zone, 'html_paths', '["html"]'::jsonb)) as r;
+  if step ->> 'lane' = 'outbound' then
+    prepared := automation.address(execution, step ->> 'type', prepared);
+  end if;
+  return prepared;
+end;
+$$;
+
+comment on function automation.prepare_step(public.workflow_executions, jsonb) is
+  'Evaluates the conditions of a step and renders its configuration. Writes nothing.';
+
+-- A step that did not run leaves its reason in the ledger like one that did.
+create or replace function automation.record_step_end(
+  execution public.workflow_executions, step jsonb, step_id uuid,
+  status text, prepared automation.prepared_step, result jsonb, error jsonb,
+  started_at timestamptz, duration_ms integer default null)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    insert into public.workflow_step_executions as s (
+      tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
+      warnings, recipient, started_at, finished_at, duration_ms)
+    values (
+      execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type',
+      record_step_end.status, prepared.input, result, record_step_end.error, prepared.warnings,
+      prepared.recipient, record_step_end.started_at, automation.now(),
+      record_step_end.duration_ms)
+    on conflict on constraint workflow_step_executions_once do update
+      set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
+        error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
+        finished_at = excluded.finished_at, duration_ms = excluded.duration_ms
+      where s.status not in ('completed', 'skipped', 'cancelled')
+  $$;
+
+comment on function automation.record_step_end(
+  public.workflow_executions, jsonb, uuid, text, automation.prepared_step, jsonb, jsonb,
+  timestamptz, integer) is
+  'Writes the ledger row of a step that ended without being leased. A failed one is overwritten '
+  'when the step is run again; one that completed never is.';
+
+create or replace function automation.unschedule(due public.scheduled_steps) returns void
+  language sql
+  set search_path = ''
+  as $$
+    delete from public.scheduled_steps as s
+    where s.tenant_id = due.tenant_id and s.id = due.id
+  $$;

@@ -1,0 +1,196 @@
+-- Claiming: a dispatcher takes due outbound steps under a lease. Consent is checked here, in the
+-- transaction that claims: once a STOP has committed, nothing unclaimed goes out.
+
+create type automation.claimed_step as (
+  tenant_id uuid,
+  step_id uuid,
+  attempt_token uuid,
+  attempt integer,
+  step_type text,
+  payload jsonb,
+  idempotency_key text,
+  lease_expires_at timestamptz,
+  reconcile_since timestamptz,
+  known_provider_ids text[]
+);
+
+create or replace function automation.claim_steps(
+  worker text, max_steps integer, lease interval default '60 seconds')
+  returns setof automation.claimed_step
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  due public.scheduled_steps;
+  claimed automation.claimed_step;
+begin
+  if max_steps is null or max_steps not between 1 and 1000 then
+    raise exception 'max_steps: a number from 1 to 1000 is needed'
+      using errcode = 'invalid_parameter_value';
+  elsif lease is null or lease < interval '1 second' or lease > interval '1 hour' then
+    raise exception 'lease: an interval from 1 second to 1 hour is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  for due in select * from automation.lock_due('outbound', max_steps) loop
+    begin
+      claimed := automation.claim_step(due, worker, lease);
+    exception when others then
+      -- One broken step must not keep the others from being claimed.
+      perform automation.fail_broken_step(due, sqlstate, sqlerrm);
+      claimed := null;
+    end;
+    if claimed.step_id is not null then
+      return next claimed;
+    end if;
+  end loop;
+end;
+$$;
+
+comment on function automation.claim_steps(text, integer, interval) is
+  'Claims up to max_steps due sends and webhooks, fairly between tenants, rendered and ready to '
+  'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps.';
+
+create or replace function automation.claim_step(
+  due public.scheduled_steps, worker text, lease interval)
+  returns automation.claimed_step
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
+  step jsonb;
+  ledger public.workflow_step_executions;
+begin
+  if automation.is_finished(execution) then
+    perform automation.unschedule(due);
+    return null;
+  end if;
+  step := automation.plan_step(execution, due.step_key);
+  ledger := automation.open_ledger(due, execution, step);
+  if ledger.status <> 'running' then
+    return null;
+  end if;
+  perform automation.mark_running(execution, due.step_key);
+  return automation.lease_step(due, ledger, worker, lease);
+end;
+$$;
+
+-- The ledger row of an outbound step: rendered once, on the first attempt, and from then on what
+-- every attempt sends. Consent is asked for on every attempt.
+create or replace function automation.open_ledger(
+  due public.scheduled_steps, execution public.workflow_executions, step jsonb)
+  returns public.workflow_step_executions
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  ledger public.workflow_step_executions;
+  prepared automation.prepared_step;
+begin
+  select s.* into ledger from public.workflow_step_executions as s
+  where s.tenant_id = due.tenant_id and s.id = due.id
+  for update;
+  if ledger.input is not null then
+    prepared := row('run', ledger.input, null, ledger.warnings, ledger.recipient);
+  else
+    prepared := automation.prepare_step(execution, step);
+  end if;
+  if prepared.verdict = 'run' then
+    prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+  end if;
+  if prepared.verdict <> 'run' then
+    return automation.close_unsent(due, execution, step, prepared);
+  end if;
+  insert into public.workflow_step_executions as s (
+    tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient,
+    started_at)
+  values (
+    due.tenant_id, due.id, due.execution_id, due.step_key, step ->> 'type', 'running',
+    prepared.input, prepared.warnings, prepared.recipient, automation.now())
+  on conflict on constraint workflow_step_executions_pkey do update
+    set status = 'running', input = excluded.input, warnings = excluded.warnings,
+      recipient = excluded.recipient, error = null, finished_at = null
+  returning * into ledger;
+  return ledger;
+end;
+$$;
+
+create or replace function automation.close_unsent(
+  due public.scheduled_steps, execution public.workflow_executions, step jsonb,
+  prepared automation.prepared_step)
+  returns public.workflow_step_executions
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  status constant text := case prepared.verdict when 'skip' then 'skipped' else 'failed' end;
+  ledger public.workflow_step_executions;
+begin
+  perform automation.unschedule(due);
+  perform automation.record_step_end(
+    execution, step, due.id, status, prepared, null, prepared.reason, automation.now());
+  perform automation.advance(execution, step, status, null, prepared.reason);
+  ledger.status := status;
+  return ledger;
+end;
+$$;
+
+create or replace function automation.lease_step(
+  due public.scheduled_steps, ledger public.workflow_step_executions, worker text, lease interval)
+  returns automation.claimed_step
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  claimed automation.claimed_step;
+begin
+  update public.scheduled_steps as s
+  set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
+    leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease
+  where s.tenant_id = due.tenant_id and s.id = due.id
+  returning s.tenant_id, s.id, s.attempt_token, s.attempt, ledger.step_type, ledger.input,
+    s.id || case when ledger.redrives > 0 then '-' || ledger.redrives else '' end,
+    s.lease_expires_at, s.reconcile_since
+    into claimed.tenant_id, claimed.step_id, claimed.attempt_token, claimed.attempt,
+    claimed.step_type, claimed.payload, claimed.idempotency_key, claimed.lease_expires_at,
+    claimed.reconcile_since;
+  if claimed.reconcile_since is not null then
+    claimed.known_provider_ids := automation.known_provider_ids(ledger, claimed.reconcile_since);
+  end if;
+  return claimed;
+end;
+$$;
+
+-- Two workflows may send the same words to the same person: what another step sent is not ours.
+create or replace function automation.known_provider_ids(
+  ledger public.workflow_step_executions, since timestamptz)
+  returns text[]
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(array_agg(s.provider_id), '{}')
+    from public.workflow_step_executions as s
+    where s.tenant_id = ledger.tenant_id and s.recipient = ledger.recipient
+      and s.id <> ledger.id and s.provider_id is not null
+  $$;
+
+create or replace function automation.fail_broken_step(
+  due public.scheduled_steps, state text, message text)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
+  step constant jsonb := coalesce(
+    automation.plan_step(execution, due.step_key),
+    jsonb_build_object('key', due.step_key, 'type', 'unknown'));
+  error constant jsonb := automation.engine_error('step_failed', state, message);
+begin
+  perform automation.unschedule(due);
+  perform automation.record_step_end(
+    execution, step, due.id, 'failed', null, null, error, automation.now());
+  perform automation.advance(execution, step, 'failed', null, error);
+end;
+$$;

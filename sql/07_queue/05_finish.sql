@@ -1,0 +1,242 @@
+-- Reporting: what came of a claimed step. The token of the attempt is the fence.
+
+create or replace function automation.finish_steps(results jsonb)
+  returns table (step_id uuid, accepted boolean, status text)
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  report jsonb;
+begin
+  if jsonb_typeof(results) is distinct from 'array' then
+    raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  for report in select r.value from jsonb_array_elements(results) as r loop
+    perform automation.check_report(report);
+    step_id := (report ->> 'step_id')::uuid;
+    status := automation.finish_step(report);
+    accepted := status is not null;
+    return next;
+  end loop;
+end;
+$$;
+
+comment on function automation.finish_steps(jsonb) is
+  'Reports outcomes: [{tenant_id, step_id, attempt_token, outcome, result?, error?, '
+  'retry_after_seconds?, suppress?}], outcome one of succeeded, failed, retry, ambiguous. '
+  'accepted is false when the token no longer holds the lease; nothing was changed then.';
+
+create or replace function automation.check_report(report jsonb) returns void
+  language plpgsql immutable
+  set search_path = ''
+  as $$
+declare
+  key text;
+begin
+  foreach key in array array['tenant_id', 'step_id', 'attempt_token'] loop
+    if automation.as_uuid(report ->> key) is null then
+      raise exception 'results[].%: a UUID is needed', key
+        using errcode = 'invalid_parameter_value';
+    end if;
+  end loop;
+  if coalesce(report ->> 'outcome', '') not in ('succeeded', 'failed', 'retry', 'ambiguous') then
+    raise exception 'results[].outcome: succeeded, failed, retry or ambiguous is needed'
+      using errcode = 'invalid_parameter_value';
+  elsif report ? 'retry_after_seconds'
+    and jsonb_typeof(report -> 'retry_after_seconds') not in ('number', 'null') then
+    raise exception 'results[].retry_after_seconds: a number is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+
+create or replace function automation.finish_step(report jsonb) returns text
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  due public.scheduled_steps;
+  execution public.workflow_executions;
+  step jsonb;
+begin
+  select s.* into due
+  from public.scheduled_steps as s
+  where s.tenant_id = (report ->> 'tenant_id')::uuid
+    and s.id = (report ->> 'step_id')::uuid
+    and s.attempt_token = (report ->> 'attempt_token')::uuid
+  for update;
+  if not found then
+    return null;
+  end if;
+  execution := automation.lock_execution(due.tenant_id, due.execution_id);
+  step := automation.plan_step(execution, due.step_key);
+  perform automation.log_attempt(due, report ->> 'outcome', report -> 'error');
+  if (report ->> 'suppress')::boolean then
+    perform automation.suppress_recipient(due, step ->> 'type', 'provider', report -> 'error');
+  end if;
+  return case
+    when report ->> 'outcome' = 'succeeded' then
+      automation.close_step(due, execution, step, 'completed', report -> 'result', null)
+    when report ->> 'outcome' = 'failed' then
+      automation.close_step(due, execution, step, 'failed', report -> 'result', report -> 'error')
+    when automation.is_finished(execution) then
+      automation.close_step(due, execution, step, 'cancelled', null, report -> 'error')
+    else automation.try_again(due, execution, step, report)
+  end;
+end;
+$$;
+
+create or replace function automation.log_attempt(
+  due public.scheduled_steps, outcome text, error jsonb)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    update public.workflow_step_executions as s
+    set attempts = s.attempts || jsonb_strip_nulls(jsonb_build_object(
+      'attempt', due.attempt, 'at', automation.now(), 'outcome', outcome, 'error', error,
+      'worker', due.leased_by))
+    where s.tenant_id = due.tenant_id and s.id = due.id
+  $$;
+
+create or replace function automation.close_step(
+  due public.scheduled_steps, execution public.workflow_executions, step jsonb,
+  status text, result jsonb, error jsonb)
+  returns text
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  ledger public.workflow_step_executions;
+  why constant jsonb := coalesce(
+    nullif(error, 'null'),
+    case status when 'failed' then '{"code": "failed", "message": "no reason was given"}'::jsonb end);
+begin
+  update public.workflow_step_executions as s
+  set status = close_step.status, result_data = result, error = why,
+    provider_id = coalesce(result ->> 'provider_id', s.provider_id),
+    finished_at = automation.now(),
+    duration_ms = extract(epoch from clock_timestamp() - due.leased_at) * 1000
+  where s.tenant_id = due.tenant_id and s.id = due.id
+  returning * into ledger;
+  perform automation.unschedule(due);
+  if status = 'completed' then
+    perform automation.record_sent(execution, ledger);
+  end if;
+  perform automation.advance(execution, step, status, result, why);
+  return status;
+end;
+$$;
+
+-- After an attempt that did not get through: another one later, or the end of the step.
+create or replace function automation.try_again(
+  due public.scheduled_steps, execution public.workflow_executions, step jsonb, report jsonb)
+  returns text
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  is_ambiguous constant boolean := report ->> 'outcome' = 'ambiguous';
+  wait constant interval := automation.backoff(
+    due.attempt, (report ->> 'retry_after_seconds')::numeric, is_ambiguous);
+begin
+  if due.attempt >= automation.setting('max_attempts')::integer then
+    return automation.close_step(
+      due, execution, step, 'failed', null,
+      jsonb_build_object(
+        'code', 'attempts_exhausted',
+        'message', format('gave up after %s attempts', due.attempt),
+        'may_have_been_sent', is_ambiguous or due.reconcile_since is not null,
+        'last_error', report -> 'error'));
+  end if;
+  update public.scheduled_steps as s
+  set run_at = automation.now() + wait, attempt_token = null, leased_by = null, leased_at = null,
+    lease_expires_at = null,
+    reconcile_since = case when is_ambiguous
+      then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
+  where s.tenant_id = due.tenant_id and s.id = due.id;
+  update public.workflow_step_executions as s
+  set status = 'waiting', error = report -> 'error'
+  where s.tenant_id = due.tenant_id and s.id = due.id;
+  update public.workflow_executions as e
+  set status = 'waiting'
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  return 'waiting';
+end;
+$$;
+
+create or replace function automation.backoff(
+  attempt integer, retry_after_seconds numeric, is_ambiguous boolean)
+  returns interval
+  language sql volatile
+  set search_path = ''
+  as $$
+    select greatest(
+      random() * least(
+        automation.setting('retry_base')::interval * power(2, least(attempt, 30) - 1),
+        automation.setting('retry_cap')::interval),
+      make_interval(secs => least(retry_after_seconds, 86400)::double precision),
+      case when is_ambiguous then automation.setting('reconcile_delay')::interval end)
+  $$;
+
+comment on function automation.backoff(integer, numeric, boolean) is
+  'How long to wait before the next attempt: exponential with full jitter and a cap; never less '
+  'than the provider''s Retry-After (up to a day), nor, after an attempt that may have been '
+  'accepted, than the provider needs to list it.';
+
+create or replace function automation.release_steps(steps jsonb) returns integer
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  released integer;
+begin
+  update public.scheduled_steps as s
+  set attempt = s.attempt - 1, attempt_token = null, leased_by = null, leased_at = null,
+    lease_expires_at = null
+  from jsonb_to_recordset(steps) as r (tenant_id uuid, step_id uuid, attempt_token uuid)
+  where s.tenant_id = r.tenant_id and s.id = r.step_id and s.attempt_token = r.attempt_token;
+  get diagnostics released = row_count;
+  return released;
+end;
+$$;
+
+comment on function automation.release_steps(jsonb) is
+  'Hands back claimed steps that were never sent: [{tenant_id, step_id, attempt_token}]. The '
+  'attempt does not count.';
+
+-- Expired leases, few at a time and apart from claiming. What the lost worker was about to send may
+-- have been accepted, so it is looked up before it is sent again.
+create or replace function automation.reap_expired_leases(max_steps integer default 100)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  due public.scheduled_steps;
+  reaped integer := 0;
+begin
+  for due in
+    select s.* from public.scheduled_steps as s
+    where s.lease_expires_at < clock_timestamp()
+    order by s.lease_expires_at
+    limit max_steps
+    for update skip locked
+  loop
+    perform automation.finish_step(jsonb_build_object(
+      'tenant_id', due.tenant_id, 'step_id', due.id, 'attempt_token', due.attempt_token,
+      'outcome', 'ambiguous',
+      'error', jsonb_build_object(
+        'code', 'lease_expired',
+        'message', 'the worker stopped before it reported an outcome')));
+    reaped := reaped + 1;
+  end loop;
+  return reaped;
+end;
+$$;
+
+comment on function automation.reap_expired_leases(integer) is
+  'Takes steps back from workers that stopped reporting. Returns how many.';

@@ -1,0 +1,194 @@
+-- 08 ACTIONS
+--
+-- What steps do. Sends and webhooks are addressed here and carried out by the dispatcher; everything
+-- else happens here, in Postgres, in the transaction that records it.
+--
+-- Lock order: the queue row and the execution are held already; a CRM row is locked last, and given
+-- up rather than waited for when a user holds it.
+
+-- Completes the rendered configuration of an outbound step into what the dispatcher sends.
+create or replace function automation.address(
+  execution public.workflow_executions, step_type text, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = ''
+  as $$
+begin
+  case step_type
+    when 'send_sms' then
+      prepared := automation.address_sms(execution, prepared);
+    when 'send_email' then
+      prepared := automation.address_email(execution, prepared);
+    when 'webhook' then
+      prepared.input := automation.address_webhook(execution, prepared.input);
+  end case;
+  return prepared;
+end;
+$$;
+
+-- The configured recipient, else the live contact's own.
+create or replace function automation.recipient_of(
+  execution public.workflow_executions, input jsonb, contact_field text)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when input ? 'to' then input -> 'to'
+      else automation.read_root(execution, 'contact') -> contact_field
+    end
+  $$;
+
+create or replace function automation.skip_unaddressed(
+  prepared automation.prepared_step, code text, message text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = ''
+  as $$
+begin
+  prepared.verdict := 'skip';
+  prepared.reason := jsonb_build_object('code', code, 'message', message);
+  return prepared;
+end;
+$$;
+
+create or replace function automation.address_sms(
+  execution public.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone') #>> '{}');
+  phone constant text := automation.normalize_phone(given);
+begin
+  if coalesce(given, '') = '' then
+    return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
+  elsif phone is null then
+    return automation.skip_unaddressed(
+      prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)));
+  elsif btrim(coalesce(prepared.input ->> 'body', '')) = '' then
+    prepared.verdict := 'fail';
+    prepared.reason := '{"code": "empty_body", "message": "body: the message is empty"}';
+    return prepared;
+  end if;
+  prepared.recipient := phone;
+  prepared.input := prepared.input || jsonb_build_object('to', phone);
+  return prepared;
+end;
+$$;
+
+create or replace function automation.normalize_phone(given text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when given !~ '^[\s+().0-9-]{7,40}$' then null
+      when given like '+%' and digits ~ '^[1-9]\d{6,14}$' then '+' || digits
+      when digits ~ '^1[2-9]\d{9}$' then '+' || digits
+      when digits ~ '^[2-9]\d{9}$' then '+1' || digits
+    end
+    from (select regexp_replace(given, '\D', '', 'g') as digits) as d
+  $$;
+
+comment on function automation.normalize_phone(text) is
+  'E.164, as in +15125550100; a number without a country code is read as North American. '
+  'Null when it cannot be one (ITU-T E.164: at most 15 digits).';
+
+create or replace function automation.address_email(
+  execution public.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email');
+  addresses jsonb := automation.email_list(given);
+  wrong text;
+begin
+  if jsonb_array_length(addresses) = 0 then
+    return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no email address');
+  end if;
+  select a into wrong from jsonb_array_elements_text(addresses) as a
+  where a !~ '^([^<>]*<)?[^@<>\s,;"]+@[^@<>\s,;"]+\.[^@<>\s,;".]+>?$' limit 1;
+  if wrong is not null then
+    return automation.skip_unaddressed(
+      prepared, 'invalid_recipient', format('to: "%s" is not an email address', left(wrong, 80)));
+  end if;
+  prepared.recipient := lower(coalesce(substring(addresses ->> 0 from '<([^>]+)>'), addresses ->> 0));
+  prepared.input := prepared.input || jsonb_build_object('to', addresses)
+    || (select coalesce(jsonb_object_agg(k, automation.email_list(prepared.input -> k)), '{}')
+        from unnest('{cc,bcc,reply_to}'::text[]) as k where prepared.input ? k);
+  return prepared;
+end;
+$$;
+
+create or replace function automation.email_list(given jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(btrim(a)) filter (where btrim(a) <> ''), '[]')
+    from (
+      select e.value as listed
+      from jsonb_array_elements_text(
+        case when jsonb_typeof(given) = 'array' then given else '[]' end) as e
+      union all
+      select given #>> '{}' where jsonb_typeof(given) = 'string'
+    ) as l, string_to_table(l.listed, ',') as a
+  $$;
+
+create or replace function automation.address_webhook(
+  execution public.workflow_executions, input jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select input || jsonb_build_object(
+      'method', upper(coalesce(input ->> 'method', 'POST')),
+      'headers', coalesce(input -> 'headers', '{}'),
+      'body', coalesce(input -> 'body', jsonb_build_object(
+        'type', execution.trigger_type, 'timestamp', automation.now(),
+        'execution_id', execution.id, 'data', execution.trigger_data)))
+  $$;
+
+-- The CRM shows what was sent. The message is out already: a CRM row that cannot be written must
+-- not lose the result, so the ledger says what happened instead.
+create or replace function automation.record_sent(
+  execution public.workflow_executions, ledger public.workflow_step_executions)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  case ledger.step_type
+    when 'send_sms' then
+      insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
+        status, provider, provider_id, execution_id)
+      values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
+        ledger.input ->> 'body', 'sent', 'twilio', ledger.provider_id, execution.id);
+    when 'send_email' then
+      insert into public.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
+        html, text, status, provider, provider_id, execution_id)
+      values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
+        ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
+        'resend', ledger.provider_id, execution.id);
+    else null;
+  end case;
+exception when others then
+  update public.workflow_step_executions as s
+  set warnings = coalesce(s.warnings, '[]') || automation.engine_error(
+    'not_in_crm', sqlstate, sqlerrm)
+  where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
+end;
+$$;
+
+create or replace function automation.existing_contact(execution public.workflow_executions)
+  returns uuid
+  language sql stable
+  set search_path = ''
+  as $$
+    select c.id from public.contacts as c
+    where c.tenant_id = execution.tenant_id and c.id = execution.contact_id
+  $$;

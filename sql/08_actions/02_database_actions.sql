@@ -1,0 +1,317 @@
+-- Database actions. Each takes the execution and its rendered input and returns what it did; what
+-- it cannot do it raises, naming the field, and the step fails with that message.
+
+create or replace function automation.perform(
+  execution public.workflow_executions, step_type text, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  return case step_type
+    when 'create_task' then automation.create_task(execution, input)
+    when 'update_contact' then automation.update_fields(execution, 'contact', input -> 'fields')
+    when 'update_project' then automation.update_fields(execution, 'project', input -> 'fields')
+    when 'update_field' then automation.update_one_field(execution, input)
+    when 'change_stage' then automation.change_stage(execution, input)
+    when 'assign_user' then automation.assign_user(execution, input)
+    when 'add_tag' then automation.add_tag(execution, input ->> 'tag')
+    when 'remove_tag' then automation.remove_tag(execution, input ->> 'tag')
+    when 'create_project' then automation.create_project(execution, input)
+    when 'wait' then automation.wait(input)
+  end;
+end;
+$$;
+
+comment on function automation.perform(public.workflow_executions, text, jsonb) is
+  'Carries out one database step and returns its result. Raises, naming the field, when it cannot.';
+
+-- The id of the record a step is about; every action goes through here, so the error is the same.
+create or replace function automation.target_id(
+  execution public.workflow_executions, entity text)
+  returns text
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  id constant text := execution.trigger_data ->> (entity || '_id');
+begin
+  if id is null then
+    raise exception '%: the execution has no % to work on', entity, entity
+      using errcode = 'no_data_found';
+  end if;
+  return id;
+end;
+$$;
+
+create or replace function automation.optional_id(
+  execution public.workflow_executions, entity text)
+  returns uuid
+  language sql stable
+  set search_path = ''
+  as $$
+    select automation.as_uuid(
+      automation.read_record(entity, execution.tenant_id,
+        execution.trigger_data ->> (entity || '_id')) ->> 'id')
+  $$;
+
+create or replace function automation.as_number(input jsonb, key text) returns numeric
+  language plpgsql immutable
+  set search_path = ''
+  as $$
+begin
+  if input ->> key is null or input ->> key = '' then
+    return null;
+  elsif input ->> key !~ '^\s*-?\d{1,12}(\.\d{1,9})?\s*$' then
+    raise exception '%: "%" is not a number', key, left(input ->> key, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return (input ->> key)::numeric;
+end;
+$$;
+
+create or replace function automation.create_task(
+  execution public.workflow_executions, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  task_id constant uuid := automation.new_id();
+  due constant timestamptz := coalesce(
+    nullif(input ->> 'due_at', '')::timestamptz,
+    automation.now()
+      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
+      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
+      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute');
+begin
+  insert into public.tasks (
+    tenant_id, id, contact_id, project_id, job_id, title, description, priority, due_at,
+    assigned_to, execution_id)
+  values (
+    execution.tenant_id, task_id,
+    automation.optional_id(execution, 'contact'), automation.optional_id(execution, 'project'),
+    automation.optional_id(execution, 'job'),
+    input ->> 'title', input ->> 'description', coalesce(input ->> 'priority', 'normal'),
+    case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then due end,
+    automation.as_uuid(input ->> 'assigned_to'), execution.id);
+  return jsonb_build_object('task_id', task_id);
+end;
+$$;
+
+-- Writes fields of one attached record, in one statement that names only those columns. Locks the
+-- row without waiting: a user who is editing it right now is not kept waiting by us, nor we by them.
+create or replace function automation.update_fields(
+  execution public.workflow_executions, entity text, fields jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  attached automation.entities;
+  id constant text := automation.target_id(execution, entity);
+  written jsonb;
+begin
+  select e.* into attached from automation.entities as e where e.name = entity;
+  perform automation.check_writable(attached, fields);
+  execute automation.lock_record_statement(attached) using execution.tenant_id, id;
+  execute automation.update_statement(attached, fields)
+    into written using execution.tenant_id, id, fields;
+  if written is null then
+    raise exception '%: it was deleted', entity using errcode = 'no_data_found';
+  end if;
+  return jsonb_build_object('entity', entity, 'id', id, 'fields', fields);
+end;
+$$;
+
+create or replace function automation.check_writable(attached automation.entities, fields jsonb)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  wrong text;
+begin
+  if jsonb_typeof(fields) is distinct from 'object' or fields = '{}' then
+    raise exception 'fields: an object of at least one field is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  select f into wrong from jsonb_object_keys(fields) as f
+  where not (split_part(f, '.', 1) = any (attached.writable_columns)) limit 1;
+  if wrong is not null then
+    raise exception 'fields.%: % has no such field to write', wrong, attached.name
+      using errcode = 'undefined_column';
+  end if;
+end;
+$$;
+
+create or replace function automation.lock_record_statement(attached automation.entities) returns text
+  language sql immutable
+  set search_path = ''
+  as $$
+    select format(
+      'select from %s as r where r.%I = $1 and r.%I::text = $2 for no key update nowait',
+      attached.relation, attached.tenant_column, attached.id_column)
+  $$;
+
+-- "custom_fields.roof_type" sets one key of a JSON column; other names set the whole column.
+create or replace function automation.update_statement(attached automation.entities, fields jsonb)
+  returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select format(
+      'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
+      'where r.%3$I = $1 and r.%4$I::text = $2 returning to_jsonb(r)',
+      attached.relation,
+      string_agg(
+        case when c.keys is null then format('%1$I = v.%1$I', c.name)
+          else format('%1$I = coalesce(r.%1$I, ''{}'') || %2$L::jsonb', c.name, c.keys) end, ', '),
+      attached.tenant_column, attached.id_column)
+    from (
+      select split_part(f.key, '.', 1) as name,
+        jsonb_object_agg(substr(f.key, strpos(f.key, '.') + 1), f.value)
+          filter (where f.key like '%.%') as keys
+      from jsonb_each(fields) as f
+      group by 1
+    ) as c
+  $$;
+
+create or replace function automation.update_one_field(
+  execution public.workflow_executions, input jsonb)
+  returns jsonb
+  language sql
+  set search_path = ''
+  as $$
+    select automation.update_fields(
+      execution,
+      coalesce(input ->> 'entity', substring(input ->> 'field' from '^(contact|project|job)\.'),
+        'contact'),
+      jsonb_build_object(
+        regexp_replace(input ->> 'field', '^(contact|project|job)\.', ''), input -> 'value'))
+  $$;
+
+create or replace function automation.change_stage(
+  execution public.workflow_executions, input jsonb)
+  returns jsonb
+  language sql
+  set search_path = ''
+  as $$
+    select automation.update_fields(
+      execution, target.entity,
+      jsonb_build_object(
+        case target.entity when 'contact' then 'stage' when 'project' then 'pipeline_stage'
+          else 'status' end,
+        input -> 'stage'))
+    from (
+      select coalesce(input ->> 'entity',
+        case when execution.entity in ('contact', 'project', 'job') then execution.entity
+          else 'contact' end) as entity
+    ) as target
+  $$;
+
+create or replace function automation.assign_user(
+  execution public.workflow_executions, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if not exists (
+    select from public.tenant_members as m
+    where m.tenant_id = execution.tenant_id
+      and m.user_id = automation.as_uuid(input ->> 'user_id')) then
+    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return automation.update_fields(
+    execution, coalesce(input ->> 'entity', 'contact'),
+    jsonb_build_object('assigned_to', input -> 'user_id'));
+end;
+$$;
+
+create or replace function automation.add_tag(
+  execution public.workflow_executions, tag text)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  tag_id uuid;
+begin
+  insert into public.tags (tenant_id, name)
+  values (execution.tenant_id, btrim(tag))
+  on conflict (tenant_id, lower(name)) do nothing;
+  select t.id into tag_id from public.tags as t
+  where t.tenant_id = execution.tenant_id and lower(t.name) = lower(btrim(tag));
+  insert into public.contact_tags (tenant_id, contact_id, tag_id)
+  values (execution.tenant_id, automation.target_id(execution, 'contact')::uuid, tag_id)
+  on conflict on constraint contact_tags_pkey do nothing;
+  return jsonb_build_object('tag', btrim(tag), 'tag_id', tag_id, 'added', found);
+end;
+$$;
+
+create or replace function automation.remove_tag(
+  execution public.workflow_executions, tag text)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  delete from public.contact_tags as ct
+  using public.tags as t
+  where t.tenant_id = execution.tenant_id and lower(t.name) = lower(btrim(tag))
+    and ct.tenant_id = execution.tenant_id and ct.tag_id = t.id
+    and ct.contact_id = automation.target_id(execution, 'contact')::uuid;
+  return jsonb_build_object('tag', btrim(tag), 'removed', found);
+end;
+$$;
+
+-- The same key never makes a second project: Won, Lost, Won again stays one.
+create or replace function automation.create_project(
+  execution public.workflow_executions, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  contact constant uuid := automation.optional_id(execution, 'contact');
+  key constant text := coalesce(nullif(input ->> 'key', ''), input ->> 'name');
+  project_id uuid;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(execution.tenant_id::text || contact || key, 0));
+  select p.id into project_id from public.projects as p
+  where p.tenant_id = execution.tenant_id and p.contact_id = contact
+    and p.custom_fields ->> 'automation_key' = key;
+  if found then
+    return jsonb_build_object('project_id', project_id, 'created', false);
+  end if;
+  insert into public.projects as p (
+    tenant_id, contact_id, name, type, status, pipeline_stage, value, description, custom_fields)
+  values (
+    execution.tenant_id, contact, input ->> 'name', input ->> 'type',
+    coalesce(input ->> 'status', 'open'), coalesce(input ->> 'pipeline_stage', 'new'),
+    automation.as_number(input, 'value'), input ->> 'description',
+    jsonb_build_object('automation_key', key))
+  returning p.id into project_id;
+  return jsonb_build_object('project_id', project_id, 'created', true);
+end;
+$$;
+
+create or replace function automation.wait(input jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  until timestamptz := nullif(input ->> 'until', '')::timestamptz;
+begin
+  if until is null and not input ?| '{minutes,hours,days}' then
+    raise exception 'until: there is no date to wait for' using errcode = 'invalid_parameter_value';
+  end if;
+  until := coalesce(until, automation.now()
+    + coalesce(automation.as_number(input, 'minutes'), 0) * interval '1 minute'
+    + coalesce(automation.as_number(input, 'hours'), 0) * interval '1 hour'
+    + coalesce(automation.as_number(input, 'days'), 0) * interval '1 day');
+  return jsonb_build_object('wait_until', greatest(until, automation.now()));
+end;
+$$;

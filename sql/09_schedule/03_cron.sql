@@ -1,0 +1,58 @@
+-- pg_cron, where it is installed: one job for each concern, never one for a workflow.
+
+create or replace function automation.has_seconds() returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(
+      (select string_to_array(e.extversion, '.')::integer[] >= array[1, 5]
+       from pg_catalog.pg_extension as e where e.extname = 'pg_cron'),
+      false)
+  $$;
+
+comment on function automation.has_seconds() is
+  'Does this server''s pg_cron take "5 seconds" as a schedule? From 1.5 it does.';
+
+create or replace function automation.install_schedule() returns text[]
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if not exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron') then
+    return '{}';
+  end if;
+  if exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_net') then
+    update automation.settings as s set value = 'pg_net' where s.name = 'doorbell';
+  end if;
+  if automation.has_seconds() then
+    execute 'select cron.schedule($1, $2, $3)'
+      using 'ridgeline-tick', '5 seconds', 'select automation.tick()';
+  else
+    execute 'select cron.schedule($1, $2, $3)'
+      using 'ridgeline-tick', '* * * * *', $job$call automation.tick_for('50 seconds')$job$;
+  end if;
+  -- pg_cron keeps the details of every run for ever.
+  execute 'select cron.schedule($1, $2, $3)'
+    using 'ridgeline-prune', '17 3 * * *',
+    $job$delete from cron.job_run_details where end_time < now() - interval '7 days'$job$;
+  return array['ridgeline-tick', 'ridgeline-prune'];
+end;
+$$;
+
+comment on function automation.install_schedule() is
+  'Creates or updates the cron jobs and turns the doorbell to pg_net where it is installed. '
+  'Returns the names of the jobs; none where there is no pg_cron. Safe to call again.';
+
+create or replace function automation.remove_schedule() returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron') then
+    execute $job$select cron.unschedule(j.jobname) from cron.job as j
+      where j.jobname in ('ridgeline-tick', 'ridgeline-prune')$job$;
+  end if;
+end;
+$$;
+
+select automation.install_schedule();

@@ -1,0 +1,132 @@
+-- 10 CONSENT
+--
+-- Who must not be written to. Asked for in the transaction that claims a send, on every attempt:
+-- a suppression that has committed stops everything that is not claimed yet.
+
+create table public.suppressions (
+  tenant_id uuid not null
+    constraint suppressions_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default automation.new_id(),
+  channel text not null
+    constraint suppressions_channel_known check (channel in ('sms', 'email')),
+  address text not null constraint suppressions_address_not_blank check (btrim(address) <> ''),
+  reason text not null
+    constraint suppressions_reason_known
+    check (reason in ('opt_out', 'provider', 'bounce', 'complaint', 'manual')),
+  detail jsonb,
+  created_at timestamptz not null default automation.now(),
+  constraint suppressions_pkey primary key (tenant_id, id),
+  constraint suppressions_address_unique unique (tenant_id, channel, address)
+);
+
+comment on table public.suppressions is
+  'Addresses that get nothing more from this tenant. sms: E.164; email: lower case.';
+
+create or replace function automation.normalize_suppression() returns trigger
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  new.address := case new.channel
+    when 'sms' then coalesce(automation.normalize_phone(new.address), new.address)
+    else lower(btrim(new.address))
+  end;
+  return new;
+end;
+$$;
+
+create trigger suppressions_normalize
+  before insert or update of address, channel on public.suppressions
+  for each row execute function automation.normalize_suppression();
+
+create or replace function automation.is_suppressed(tenant_id uuid, channel text, address text)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select exists (
+      select from public.suppressions as s
+      where s.tenant_id = is_suppressed.tenant_id
+        and s.channel = is_suppressed.channel
+        and s.address = is_suppressed.address)
+  $$;
+
+create or replace function automation.bare_address(address text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select lower(btrim(coalesce(substring(address from '<([^>]+)>'), address))) $$;
+
+create or replace function automation.drop_suppressed(tenant_id uuid, addresses jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(a), '[]')
+    from jsonb_array_elements_text(addresses) as a
+    where not automation.is_suppressed(
+      drop_suppressed.tenant_id, 'email', automation.bare_address(a))
+  $$;
+
+-- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start
+-- of the statement that claims.
+create or replace function automation.ask_consent(
+  execution public.workflow_executions, step_type text, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql volatile
+  set search_path = ''
+  as $$
+declare
+  allowed jsonb;
+begin
+  if step_type = 'send_sms' then
+    if not automation.is_suppressed(execution.tenant_id, 'sms', prepared.input ->> 'to') then
+      return prepared;
+    end if;
+  elsif step_type = 'send_email' then
+    allowed := automation.drop_suppressed(execution.tenant_id, prepared.input -> 'to');
+    if jsonb_array_length(allowed) > 0 then
+      prepared.input := prepared.input || jsonb_build_object('to', allowed)
+        || (select coalesce(jsonb_object_agg(k,
+              automation.drop_suppressed(execution.tenant_id, prepared.input -> k)), '{}')
+            from unnest('{cc,bcc}'::text[]) as k where prepared.input ? k);
+      return prepared;
+    end if;
+  else
+    return prepared;
+  end if;
+  return automation.skip_unaddressed(
+    prepared, 'suppressed', 'the recipient has opted out of this channel');
+end;
+$$;
+
+comment on function automation.ask_consent(
+  public.workflow_executions, text, automation.prepared_step) is
+  'Turns a send to somebody who opted out into a skip; of several recipients of an email, drops '
+  'those who did.';
+
+create or replace function automation.suppress(
+  tenant_id uuid, channel text, address text, reason text, detail jsonb default null)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    insert into public.suppressions (tenant_id, channel, address, reason, detail)
+    values (tenant_id, channel, address, reason, detail)
+    on conflict on constraint suppressions_address_unique do nothing
+  $$;
+
+comment on function automation.suppress(uuid, text, text, text, jsonb) is
+  'Stops a channel for an address; a second call changes nothing.';
+
+create or replace function automation.suppress_recipient(
+  due public.scheduled_steps, step_type text, reason text, detail jsonb)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    select automation.suppress(
+      s.tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end, s.recipient,
+      reason, detail)
+    from public.workflow_step_executions as s
+    where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
+  $$;

@@ -1,0 +1,34 @@
+-- A text message that asks to stop, honoured in the transaction that stores it.
+-- 47 CFR 64.1200(a)(10): any reasonable means; stop, quit, end, revoke, opt out, cancel and
+-- unsubscribe always count. A sentence that only might mean it is left to a person.
+
+create or replace function automation.is_stop_request(body text) returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select words ~ '^(please )?(stop|stopall|stop all|quit|end|revoke|optout|opt out|cancel|unsubscribe)( (all|now|please|messages|texts|texting|texting me|messaging me|me|sms|thanks|thank you))*$'
+    from (
+      select btrim(regexp_replace(lower(left(coalesce(body, ''), 400)), '[^a-z]+', ' ', 'g')) as words
+    ) as w
+  $$;
+
+create or replace function automation.honour_stop() returns trigger
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+begin
+  if automation.normalize_phone(new.from_number) is not null then
+    perform automation.suppress(
+      new.tenant_id, 'sms', new.from_number, 'opt_out',
+      jsonb_build_object('message_id', new.id));
+  end if;
+  return null;
+end;
+$$;
+
+create trigger messages_honour_stop
+  after insert on public.messages
+  for each row
+  when (new.direction = 'inbound' and automation.is_stop_request(new.body))
+  execute function automation.honour_stop();

@@ -1,0 +1,197 @@
+-- Starting workflows by hand or from another program.
+
+create or replace function automation.check_object(data jsonb, parameter text) returns void
+  language plpgsql immutable
+  set search_path = ''
+  as $$
+begin
+  if data is null or jsonb_typeof(data) <> 'object' then
+    raise exception '%: a JSON object is needed', parameter
+      using errcode = 'invalid_parameter_value', hint = 'For example {"contact_id": "..."}.';
+  elsif pg_column_size(data) > 1048576 then
+    raise exception '%: at most 1 MB is taken', parameter
+      using errcode = 'program_limit_exceeded';
+  end if;
+end;
+$$;
+
+-- The records named in the data, read live, unless the data brings them along.
+create or replace function automation.complete_trigger_data(tenant_id uuid, data jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  entity text;
+  id text;
+  live jsonb;
+  complete jsonb := data - 'tenant_id';
+begin
+  foreach entity in array array['job', 'project', 'contact'] loop
+    id := coalesce(
+      complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
+      complete #>> '{project,contact_id}');
+    continue when id is null or (entity <> 'contact' and not complete ?| array[entity, entity || '_id']);
+    live := case when automation.as_uuid(id) is not null
+      then automation.read_record(entity, tenant_id, id) end;
+    if live is null then
+      raise exception '%_id: % was not found', entity, left(id, 60)
+        using errcode = 'no_data_found', hint = 'It must be a record of the same tenant.';
+    end if;
+    complete := complete || jsonb_build_object(
+      entity || '_id', id, entity, live || coalesce(complete -> entity, '{}'));
+    if not complete ? 'entity' then
+      complete := complete || jsonb_build_object('entity', entity);
+    end if;
+  end loop;
+  return complete || jsonb_build_object(
+    'user_id', coalesce(complete ->> 'user_id', automation.current_user_id()::text));
+end;
+$$;
+
+create or replace function automation.enrolment_of(
+  version public.workflow_versions, trigger_type text, data jsonb)
+  returns automation.enrolment
+  language sql stable
+  set search_path = ''
+  as $$
+    select row(
+      version.workflow_id, version.version, trigger_type, data,
+      automation.as_uuid(data ->> 'contact_id'), first.step ->> 'key', first.step ->> 'lane',
+      make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
+      null)::automation.enrolment
+    from (select version.plan -> 'steps' -> (version.plan ->> 'first') as step) as first
+  $$;
+
+create or replace function automation.conditions_met(
+  version public.workflow_versions, data jsonb)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select version.conditions is null or automation.evaluate_conditions(
+      version.conditions, automation.trigger_context(version.tenant_id, data),
+      automation.tenant_zone(version.tenant_id))
+  $$;
+
+create or replace function automation.start_version(
+  version public.workflow_versions, trigger_type text, data jsonb)
+  returns public.workflow_executions
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  execution_id uuid;
+  started public.workflow_executions;
+begin
+  if not automation.conditions_met(version, data) then
+    insert into public.workflow_executions (
+      tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+      contact_id, error, finished_at)
+    values (
+      version.tenant_id, version.workflow_id, version.version, 'skipped', trigger_type, data,
+      data ->> 'entity', data ->> ((data ->> 'entity') || '_id'),
+      automation.as_uuid(data ->> 'contact_id'),
+      '{"code": "conditions_not_met", "message": "the conditions of the workflow were not met"}',
+      automation.now())
+    returning * into started;
+    return started;
+  end if;
+  execution_id := automation.enrol(
+    version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'),
+    automation.enrolment_of(version, trigger_type, data));
+  select e.* into started from public.workflow_executions as e
+  where e.tenant_id = version.tenant_id and e.id = execution_id;
+  return started;
+end;
+$$;
+
+create or replace function automation.execute_workflow(workflow_id uuid, trigger_data jsonb)
+  returns public.workflow_executions
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  workflow public.workflows := automation.find_workflow(workflow_id);
+  version public.workflow_versions;
+  data jsonb;
+begin
+  perform automation.check_object(trigger_data, 'trigger_data');
+  if workflow.published_version is null or not workflow.is_active then
+    raise exception 'workflow_id: workflow "%" is not active', workflow.name
+      using errcode = 'object_not_in_prerequisite_state',
+        hint = 'Set is_active to true, which publishes it.';
+  end if;
+  data := automation.complete_trigger_data(workflow.tenant_id, trigger_data);
+  select v.* into version from public.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
+    and v.version = workflow.published_version;
+  return automation.start_version(version, 'manual', data);
+end;
+$$;
+
+create or replace function automation.trigger_workflows(
+  trigger_type text, trigger_data jsonb, tenant_id uuid)
+  returns setof public.workflow_executions
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  tenant uuid;
+  data jsonb;
+  record jsonb;
+  version public.workflow_versions;
+begin
+  if not exists (select from automation.trigger_types as t where t.name = trigger_type) then
+    raise exception 'trigger_type: there is no trigger "%"', left(trigger_type, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || (select string_agg(t.name, ', ' order by t.name)
+                             from automation.trigger_types as t);
+  end if;
+  perform automation.check_object(trigger_data, 'trigger_data');
+  tenant := automation.resolve_tenant(tenant_id, trigger_data);
+  data := automation.complete_trigger_data(tenant, trigger_data);
+  record := coalesce(
+    data -> (select t.entity from automation.trigger_types as t where t.name = trigger_type),
+    data -> (data ->> 'entity'), '{}') || data;
+  for version in
+    select v.*
+    from automation.active_triggers as t
+    join public.workflow_versions as v
+      on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
+    where t.tenant_id = tenant
+      and t.event = trigger_type
+      and record @> t.match
+      and (t.match_any is null or automation.matches_any(record, t.match_any))
+      and (t.to_values is null or t.to_values @> (record -> t.field))
+    order by v.workflow_id
+  loop
+    return next automation.start_version(version, trigger_type, data);
+  end loop;
+end;
+$$;
+
+create or replace function public.trigger_workflows(
+  trigger_type text, trigger_data jsonb default '{}', tenant_id uuid default null)
+  returns setof public.workflow_executions
+  language sql
+  set search_path = ''
+  as $$ select * from automation.trigger_workflows(trigger_type, trigger_data, tenant_id) $$;
+
+comment on function public.trigger_workflows(text, jsonb, uuid) is
+  'Fires every active workflow of a tenant that listens to trigger_type and matches trigger_data: '
+  '{contact_id?, project_id?, job_id?, ...}. Returns the executions started. tenant_id may be left '
+  'out by a member of one tenant, or when trigger_data names a record.';
+
+create or replace function public.execute_workflow(
+  workflow_id uuid, trigger_data jsonb default '{}')
+  returns public.workflow_executions
+  language sql
+  set search_path = ''
+  as $$ select automation.execute_workflow(workflow_id, trigger_data) $$;
+
+comment on function public.execute_workflow(uuid, jsonb) is
+  'Starts one active workflow, whatever its trigger, for the records in trigger_data. When its '
+  'conditions are not met the execution is returned as skipped and says so.';

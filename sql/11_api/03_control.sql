@@ -1,0 +1,96 @@
+-- Stopping and redriving executions.
+
+-- Everything that has not been claimed is stopped. Lock order: queue rows first, as in a claim; a
+-- claim that is under way is waited for and then left alone.
+create or replace function automation.cancel_execution(execution_id uuid)
+  returns public.workflow_executions
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  execution public.workflow_executions := automation.find_execution(execution_id);
+begin
+  delete from public.scheduled_steps as s
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.lease_expires_at is null;
+  execution := automation.lock_execution(execution.tenant_id, execution.id);
+  if automation.is_finished(execution) then
+    return execution;
+  end if;
+  -- A step that advanced while we waited for the lock has queued the next one.
+  delete from public.scheduled_steps as s
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.lease_expires_at is null;
+  update public.workflow_step_executions as s
+  set status = 'cancelled', finished_at = automation.now()
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.status in ('pending', 'waiting');
+  perform automation.end_execution(execution, 'cancelled');
+  return automation.find_execution(execution_id);
+end;
+$$;
+
+-- Runs a failed execution again from the step that failed. A message that may have been sent is
+-- looked up first; one that certainly was not is rendered anew, from the records as they are now.
+create or replace function automation.retry_execution(execution_id uuid)
+  returns public.workflow_executions
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  execution public.workflow_executions := automation.find_execution(execution_id);
+  failed public.workflow_step_executions;
+  step jsonb;
+begin
+  execution := automation.lock_execution(execution.tenant_id, execution.id);
+  if execution.status <> 'failed' then
+    raise exception 'execution_id: only a failed execution can be retried; this one is %',
+      execution.status
+      using errcode = 'object_not_in_prerequisite_state';
+  end if;
+  select s.* into failed from public.workflow_step_executions as s
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.step_key = execution.error ->> 'step';
+  step := automation.plan_step(execution, coalesce(failed.step_key, (
+    select v.plan ->> 'first' from public.workflow_versions as v
+    where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
+      and v.version = execution.version)));
+  update public.workflow_executions as e
+  set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key'
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  insert into public.scheduled_steps (
+    tenant_id, id, execution_id, step_key, lane, run_at, reconcile_since)
+  values (
+    execution.tenant_id, coalesce(failed.id, automation.new_id()), execution.id, step ->> 'key',
+    step ->> 'lane', automation.now(),
+    case when (failed.error ->> 'may_have_been_sent')::boolean then failed.started_at end);
+  update public.workflow_step_executions as s
+  set status = 'pending', finished_at = null, error = null,
+    redrives = s.redrives + (not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false))::integer,
+    input = case when (failed.error ->> 'may_have_been_sent')::boolean then s.input end
+  where s.tenant_id = failed.tenant_id and s.id = failed.id;
+  perform automation.ring_once();
+  return automation.find_execution(execution_id);
+end;
+$$;
+
+create or replace function public.cancel_execution(execution_id uuid)
+  returns public.workflow_executions
+  language sql
+  set search_path = ''
+  as $$ select automation.cancel_execution(execution_id) $$;
+
+comment on function public.cancel_execution(uuid) is
+  'Stops an execution. What a dispatcher holds already is let finish; nothing after it runs. An '
+  'execution that has ended is returned as it is.';
+
+create or replace function public.retry_execution(execution_id uuid)
+  returns public.workflow_executions
+  language sql
+  set search_path = ''
+  as $$ select automation.retry_execution(execution_id) $$;
+
+comment on function public.retry_execution(uuid) is
+  'Runs a failed execution again from the step that failed, with fresh attempts.';

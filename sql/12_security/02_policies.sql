@@ -1,0 +1,78 @@
+-- Row level security: on for every table, from the first migration. Policies name the tenant with
+-- one array, computed once a statement, so that they lead an index scan.
+
+alter table public.tenants enable row level security;
+alter table public.tenant_members enable row level security;
+alter table public.contacts enable row level security;
+alter table public.projects enable row level security;
+alter table public.jobs enable row level security;
+alter table public.tasks enable row level security;
+alter table public.tags enable row level security;
+alter table public.contact_tags enable row level security;
+alter table public.messages enable row level security;
+alter table public.emails enable row level security;
+alter table public.calls enable row level security;
+alter table public.form_submissions enable row level security;
+alter table public.workflows enable row level security;
+alter table public.workflow_steps enable row level security;
+alter table public.workflow_versions enable row level security;
+alter table public.workflow_executions enable row level security;
+alter table public.workflow_step_executions enable row level security;
+alter table public.scheduled_steps enable row level security;
+alter table public.suppressions enable row level security;
+
+alter table automation.settings enable row level security;
+alter table automation.clock enable row level security;
+alter table automation.trigger_types enable row level security;
+alter table automation.step_types enable row level security;
+alter table automation.entities enable row level security;
+alter table automation.active_triggers enable row level security;
+
+create policy tenants_members_read on public.tenants
+  for select to authenticated
+  using (id = any ((select automation.member_tenants())::uuid[]));
+create policy tenants_admins_edit on public.tenants
+  for update to authenticated
+  using (id = any ((select automation.admin_tenants())::uuid[]))
+  with check (id = any ((select automation.admin_tenants())::uuid[]));
+
+create policy tenant_members_read on public.tenant_members
+  for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy tenant_members_admins_insert on public.tenant_members
+  for insert to authenticated
+  with check (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+create policy tenant_members_admins_update on public.tenant_members
+  for update to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]))
+  with check (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+create policy tenant_members_admins_delete on public.tenant_members
+  for delete to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+
+do $$
+declare
+  edited text;
+  read_only text;
+begin
+  foreach edited in array array[
+    'contacts', 'projects', 'jobs', 'tasks', 'tags', 'contact_tags', 'messages', 'emails', 'calls',
+    'form_submissions', 'workflows', 'workflow_steps'
+  ] loop
+    execute format(
+      'create policy %I on public.%I for all to authenticated '
+      'using (tenant_id = any ((select automation.member_tenants())::uuid[])) '
+      'with check (tenant_id = any ((select automation.member_tenants())::uuid[]))',
+      edited || '_members', edited);
+  end loop;
+  foreach read_only in array array[
+    'workflow_versions', 'workflow_executions', 'workflow_step_executions', 'scheduled_steps',
+    'suppressions'
+  ] loop
+    execute format(
+      'create policy %I on public.%I for select to authenticated '
+      'using (tenant_id = any ((select automation.member_tenants())::uuid[]))',
+      read_only || '_members_read', read_only);
+  end loop;
+end;
+$$;

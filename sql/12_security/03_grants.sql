@@ -1,0 +1,34 @@
+-- Explicit grants: new tables in public are exposed to nobody until they are listed here.
+
+revoke all on all tables in schema public from anon, authenticated, service_role;
+
+grant select on all tables in schema public to service_role;
+
+grant insert, update, delete on
+  public.tenants, public.tenant_members, public.contacts, public.projects, public.jobs,
+  public.tasks, public.tags, public.contact_tags, public.messages, public.emails, public.calls,
+  public.form_submissions, public.workflows, public.workflow_steps, public.suppressions
+  to service_role;
+
+grant select on
+  public.tenants, public.tenant_members, public.contacts, public.projects, public.jobs,
+  public.tasks, public.tags, public.contact_tags, public.messages, public.emails, public.calls,
+  public.form_submissions, public.workflows, public.workflow_steps, public.workflow_versions,
+  public.workflow_executions, public.workflow_step_executions, public.scheduled_steps,
+  public.suppressions
+  to authenticated;
+
+grant insert, update, delete on
+  public.contacts, public.projects, public.jobs, public.tasks, public.tags, public.contact_tags,
+  public.messages, public.emails, public.calls, public.form_submissions, public.workflow_steps
+  to authenticated;
+
+-- published_version is the engine's to set.
+grant delete,
+  insert (tenant_id, id, name, description, status, trigger_type, trigger_config, conditions,
+    is_active, metadata),
+  update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata)
+  on public.workflows to authenticated;
+
+grant update on public.tenants to authenticated;
+grant insert, update, delete on public.tenant_members to authenticated;
