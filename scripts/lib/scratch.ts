@@ -8,7 +8,7 @@ import {
 } from "./postgres.ts";
 import fs from "node:fs";
 import path from "node:path";
-import { applySchema, bootstrap, enableTestClock } from "./schema.ts";
+import { applySchema, bootstrap } from "./schema.ts";
 
 export type ClientOptions = Options<Record<string, PostgresType>>;
 
@@ -28,7 +28,7 @@ export async function using<T>(url: string, work: (sql: Sql) => Promise<T>): Pro
 
 export const templateName = "ridgeline_template";
 
-/** A server in a temporary directory; stop() removes it. */
+/** A server in a temporary directory, with the test clock on; stop() removes it. */
 export async function startScratchServer(
   { binaries = embeddedBinaries(), settings = {} }: {
     binaries?: string;
@@ -39,7 +39,7 @@ export async function startScratchServer(
   const server = new PostgresServer({
     binaries,
     dataDirectory: path.join(directory, "data"),
-    settings: { ...throwawaySettings, ...settings },
+    settings: { ...throwawaySettings, "automation.test_clock": "on", ...settings },
   });
   const stop = async () => {
     await server.stop("immediate");
@@ -80,12 +80,9 @@ export async function createTemplate(
   });
 }
 
-/** A copy of the template with the test clock on, which a copy does not inherit. */
 export async function cloneDatabase(adminUrl: string, name: string): Promise<string> {
   await using(adminUrl, (sql) => sql.unsafe(`create database ${name} template ${templateName}`));
-  const url = inDatabase(adminUrl, name);
-  await using(url, enableTestClock);
-  return url;
+  return inDatabase(adminUrl, name);
 }
 
 export async function dropDatabase(adminUrl: string, name: string): Promise<void> {
