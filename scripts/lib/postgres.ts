@@ -162,7 +162,7 @@ export class PostgresServer {
   readonly dataDirectory: string;
   readonly #binaries: string;
   readonly #password: string | undefined;
-  readonly #settings: Record<string, string>;
+  #settings: Record<string, string>;
   readonly #identity = postgresIdentity();
   #port: number | undefined;
   #process: ChildProcess | undefined;
@@ -221,6 +221,12 @@ export class PostgresServer {
   async restart(mode: "fast" | "immediate" = "fast"): Promise<void> {
     await this.stop(mode);
     await this.start();
+  }
+
+  /** Restarts with these settings on top of those it had. */
+  async reconfigure(settings: Record<string, string>): Promise<void> {
+    this.#settings = { ...this.#settings, ...settings };
+    await this.restart();
   }
 
   /** kill -9: the next start recovers. */

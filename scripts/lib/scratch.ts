@@ -68,15 +68,15 @@ export function inDatabase(url: string, name: string): string {
   return changed.href;
 }
 
-/** The template that cloneDatabase copies; `extend` may add to it (pgTAP, say). */
+/** The template that cloneDatabase copies; `prepare` runs before sql/ does. */
 export async function createTemplate(
   adminUrl: string,
-  extend: (sql: Sql) => Promise<unknown> = async () => {},
+  prepare: (sql: Sql) => Promise<unknown> = async () => {},
 ): Promise<void> {
   const url = await createDatabase(adminUrl, templateName);
   await using(url, async (sql) => {
+    await prepare(sql);
     await applySchema(sql);
-    await extend(sql);
   });
 }
 

@@ -1,0 +1,250 @@
+// Runs every check and every test; scripts/test --help lists the phases.
+import { spawn, spawnSync } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { z } from "zod";
+import { denoBinary } from "../lib/functions.ts";
+import { checkRoutines, validateRoutines } from "../lib/routines.ts";
+import { cloneDatabase, dropDatabase, using } from "../lib/scratch.ts";
+import { debianBinaries, startDebian, startEmbedded, type SuiteServer } from "../lib/servers.ts";
+
+const root = path.resolve(import.meta.dirname, "../..");
+
+interface Count {
+  passed: number;
+  failed: number;
+}
+interface Phase {
+  name: string;
+  /** Needs the packages of Debian that scripts/test installs where it may. */
+  needsPackages?: boolean;
+  run: () => Promise<Count>;
+}
+
+const one = (passed: boolean): Count => ({ passed: passed ? 1 : 0, failed: passed ? 0 : 1 });
+
+/** Runs a program with its output shown as it comes; resolves to its status and output. */
+function run(
+  program: string,
+  args: string[],
+  environment: Record<string, string> = {},
+): Promise<{ status: number; output: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, {
+      cwd: root,
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, ...environment },
+    });
+    let output = "";
+    for (
+      const [from, to] of [[child.stdout, process.stdout], [child.stderr, process.stderr]] as const
+    ) {
+      from.on("data", (chunk: Buffer) => {
+        output += chunk.toString();
+        to.write(chunk);
+      });
+    }
+    child.once("error", reject);
+    child.once("close", (status) => resolve({ status: status ?? 1, output }));
+  });
+}
+
+const command = (program: string, ...args: string[]) => async () =>
+  one((await run(program, args)).status === 0);
+const typescript = (script: string, ...args: string[]) =>
+  command(process.execPath, "--import", "tsx", script, ...args);
+const deno = (...args: string[]) => command(denoBinary(), ...args);
+
+function files(directory: string, ending: string): string[] {
+  const absolute = path.join(root, directory);
+  if (!fs.existsSync(absolute)) return [];
+  return fs.readdirSync(absolute, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(ending))
+    .map((name) => path.join(directory, name))
+    .sort();
+}
+
+// Each server is started for the first phase that wants it and stopped at the end.
+const servers = new Map<string, Promise<SuiteServer>>();
+function server(name: "embedded" | "debian"): Promise<SuiteServer> {
+  const running = servers.get(name) ?? (name === "embedded" ? startEmbedded() : startDebian());
+  servers.set(name, running);
+  return running;
+}
+
+async function stopServers(): Promise<void> {
+  const started = [...servers.values()];
+  servers.clear();
+  await Promise.all(started.map(async (starting) => (await starting.catch(() => null))?.stop()));
+}
+
+async function pgtap(name: "embedded" | "debian"): Promise<Count> {
+  const suites = files("tests/database", ".sql");
+  if (suites.length === 0) return { passed: 0, failed: 0 };
+  const { url } = await server(name);
+  const { hostname, port } = new URL(url);
+  const { status, output } = await run("pg_prove", [
+    "--jobs",
+    "2",
+    "--psql-bin",
+    path.join(root, "scripts/lib/psql-in-clone"),
+    ...suites,
+  ], { PGHOST: hostname, PGPORT: port, PGUSER: "postgres" });
+  return countProve(output, status);
+}
+
+/** "Files=3, Tests=40, ..." and, for each file that failed, "(Wstat: 0 Tests: 5 Failed: 2)". */
+function countProve(output: string, status: number): Count {
+  const tests = Number(/^Files=\d+, Tests=(\d+)/m.exec(output)?.[1] ?? 0);
+  const failures = [...output.matchAll(/\(Wstat: .*Failed: (\d+)\)/g)];
+  const failed = failures.reduce((sum, match) => sum + Math.max(Number(match[1]), 1), 0);
+  if (status === 0) return { passed: tests, failed: 0 };
+  return { passed: Math.max(tests - failed, 0), failed: Math.max(failed, 1) };
+}
+
+type Check = (sql: Parameters<typeof validateRoutines>[0]) => ReturnType<typeof validateRoutines>;
+
+async function routines(name: "embedded" | "debian", check: Check): Promise<Count> {
+  const { url } = await server(name);
+  const database = `routines_${process.pid}`;
+  const clone = await cloneDatabase(url, database);
+  try {
+    const { checked, problems } = await using(clone, check);
+    for (const problem of problems) console.error(problem);
+    console.log(`${checked} functions, ${problems.length} complaints`);
+    return one(problems.length === 0);
+  } finally {
+    await dropDatabase(url, database);
+  }
+}
+
+const Report = z.object({
+  numPassedTests: z.number(),
+  numFailedTests: z.number(),
+  numTotalTestSuites: z.number(),
+});
+
+async function vitest(where: string[], environment: Record<string, string> = {}): Promise<Count> {
+  if (!where.some((directory) => files(directory, ".test.ts").length)) {
+    return { passed: 0, failed: 0 };
+  }
+  const report = path.join(os.tmpdir(), `ridgeline-vitest-${process.pid}.json`);
+  const { status } = await run(process.execPath, [
+    path.join(root, "node_modules/vitest/vitest.mjs"),
+    "run",
+    "--reporter=default",
+    "--reporter=json",
+    `--outputFile.json=${report}`,
+    ...where,
+  ], environment);
+  try {
+    const { numPassedTests, numFailedTests } = Report.parse(
+      JSON.parse(fs.readFileSync(report, "utf8")),
+    );
+    // A suite that cannot even be loaded fails without a failed test.
+    const failed = status === 0 ? 0 : Math.max(numFailedTests, 1);
+    return { passed: numPassedTests, failed };
+  } catch {
+    return one(false);
+  } finally {
+    fs.rmSync(report, { force: true });
+  }
+}
+
+const phases: Phase[] = [
+  { name: "tsc", run: command(process.execPath, "node_modules/typescript/bin/tsc", "-p", ".") },
+  {
+    name: "deno-check",
+    run: () => deno("check", "--quiet", ...files("functions", ".ts"))(),
+  },
+  { name: "deno-fmt", run: deno("fmt", "--check", "--quiet") },
+  { name: "deno-lint", run: deno("lint", "--quiet") },
+  { name: "sql-lint", run: typescript("scripts/lint-sql.ts") },
+  { name: "migrations", run: typescript("scripts/commands/migrations.ts", "--check") },
+  { name: "types", run: typescript("scripts/commands/types.ts", "--check") },
+  { name: "validate-18", run: () => routines("embedded", validateRoutines) },
+  { name: "pgtap-18", needsPackages: true, run: () => pgtap("embedded") },
+  { name: "validate-15", needsPackages: true, run: () => routines("debian", validateRoutines) },
+  { name: "plpgsql-check", needsPackages: true, run: () => routines("debian", checkRoutines) },
+  { name: "pgtap-15", needsPackages: true, run: () => pgtap("debian") },
+  {
+    name: "vitest-15",
+    needsPackages: true,
+    run: () => vitest(["tests/database"], { RIDGELINE_POSTGRES_BINARIES: debianBinaries }),
+  },
+  { name: "vitest", run: () => vitest(["tests"]) },
+];
+
+const { values: given } = parseArgs({
+  options: {
+    only: { type: "string", multiple: true },
+    soak: { type: "boolean", default: false },
+    help: { type: "boolean", short: "h", default: false },
+  },
+});
+if (given.help) {
+  console.log(`Usage: scripts/test [--soak] [--only PHASE]...
+
+  --soak          the fault tests at their larger size
+  --only PHASE    just this: ${phases.map(({ name }) => name).join(", ")}`);
+  process.exit(0);
+}
+const unknown = given.only?.find((name) => !phases.some((phase) => phase.name === name));
+if (unknown) {
+  console.error(`There is no phase ${unknown}; scripts/test --help lists them`);
+  process.exit(1);
+}
+if (given.soak) process.env.RIDGELINE_SOAK = "1";
+
+for (const name of ["SIGINT", "SIGTERM"] as const) {
+  process.once(name, () => void stopServers().then(() => process.exit(130)));
+}
+
+const havePackages = spawnSync("pg_prove", ["--version"]).status === 0 &&
+  fs.existsSync(`${debianBinaries}/postgres`) &&
+  ["pg_cron", "pgtap", "plpgsql_check"].every((extension) =>
+    fs.existsSync(`/usr/share/postgresql/15/extension/${extension}.control`)
+  );
+const results: { name: string; count: Count; seconds: number }[] = [];
+const left: string[] = [];
+const began = Date.now();
+
+try {
+  for (const phase of phases) {
+    if (given.only && !given.only.includes(phase.name)) continue;
+    if (phase.needsPackages && !havePackages && process.env.CI !== "true") {
+      left.push(phase.name);
+      continue;
+    }
+    console.log(`\n==> ${phase.name}`);
+    const started = Date.now();
+    const count = await phase.run().catch((error: unknown) => {
+      console.error(error instanceof Error ? error.stack : error);
+      return one(false);
+    });
+    results.push({ name: phase.name, count, seconds: (Date.now() - started) / 1000 });
+  }
+} finally {
+  await stopServers();
+}
+
+console.log("");
+for (const { name, count, seconds } of results) {
+  const verdict = count.failed ? "FAILED" : "ok";
+  console.log(
+    `${verdict.padEnd(7)} ${name.padEnd(14)} ${String(count.passed).padStart(5)} passed ` +
+      `${String(count.failed).padStart(3)} failed ${seconds.toFixed(1).padStart(7)} s`,
+  );
+}
+if (left.length) {
+  console.log(`\nNot run, for want of Debian's postgresql-15 packages: ${left.join(", ")}`);
+}
+const total = results.reduce(
+  (sum, { count }) => ({ passed: sum.passed + count.passed, failed: sum.failed + count.failed }),
+  { passed: 0, failed: 0 },
+);
+console.log(`\nTook ${((Date.now() - began) / 1000).toFixed(0)} s`);
+console.log(`${total.passed} passed, ${total.failed} failed`);
+process.exitCode = total.failed ? 1 : 0;
