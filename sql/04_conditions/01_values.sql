@@ -33,6 +33,7 @@ begin
 end;
 $$;
 
+-- Bound when created: no search_path to set.
 create or replace function automation.fold(value text) returns text
   language sql immutable parallel safe
   return lower(value collate automation.case_rules);
@@ -67,21 +68,22 @@ comment on function automation.refresh_time_zones() is
 select automation.refresh_time_zones();
 
 create or replace function automation.known_zone(zone text) returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
+  set search_path = ''
   as $$
-    select case
-      when zone = 'UTC' then zone
-      else (
-        select z.name from automation.time_zones as z
-        where z.key = lower(known_zone.zone)
-      )
-    end
-  $$;
+begin
+  if zone is null or zone = 'UTC' then
+    return zone;
+  end if;
+  return (select z.name from automation.time_zones as z where z.key = lower(known_zone.zone));
+end;
+$$;
 
 comment on function automation.known_zone(text) is
   'The zone''s name as this server spells it; null when it knows no such zone.';
 
 -- Only plain decimals are numbers in disguise: '0x10', '1e5' and 'Infinity' are text.
+-- Bound when created: no search_path to set.
 create or replace function automation.number_in(value text) returns numeric
   language sql immutable parallel safe
   return case
@@ -89,6 +91,7 @@ create or replace function automation.number_in(value text) returns numeric
     then value::numeric
   end;
 
+-- Bound when created: no search_path to set.
 create or replace function automation.number_of(value jsonb) returns numeric
   language sql immutable parallel safe
   return case jsonb_typeof(value)
@@ -101,6 +104,7 @@ comment on function automation.number_of(jsonb) is
 
 -- ISO 8601 calendar dates and timestamps of the years 1000 to 9999, as to_jsonb(row) writes them
 -- and as browsers send them. Whatever passes can be cast without an error.
+-- Bound when created: no search_path to set.
 create or replace function automation.is_date(value text) returns boolean
   language sql immutable parallel safe
   return coalesce(
@@ -122,6 +126,7 @@ comment on function automation.is_date(text) is
   'Whether a text is an ISO 8601 date or timestamp that exists in the calendar.';
 
 -- The next two take only what is_date() accepts and a zone that known_zone() returned.
+-- Bound when created: no search_path to set.
 create or replace function automation.instant_in(value text, zone text) returns timestamptz
   language sql stable parallel safe
   return case
@@ -129,6 +134,7 @@ create or replace function automation.instant_in(value text, zone text) returns 
     else value::timestamp at time zone zone
   end;
 
+-- Bound when created: no search_path to set.
 create or replace function automation.day_in(value text, zone text) returns date
   language sql stable parallel safe
   return case
@@ -137,6 +143,7 @@ create or replace function automation.day_in(value text, zone text) returns date
   end;
 
 -- -1, 0 or 1; days when either side is a bare date, otherwise instants.
+-- Bound when created: no search_path to set.
 create or replace function automation.compare_dates(a text, b text, zone text) returns int
   language sql stable parallel safe
   return case
@@ -147,6 +154,7 @@ create or replace function automation.compare_dates(a text, b text, zone text) r
     else 0
   end;
 
+-- Bound when created: no search_path to set.
 create or replace function automation.compare_text(a text, b text) returns int
   language sql immutable parallel safe
   return case when a = b then 0 when a collate "C" < b collate "C" then -1 else 1 end;
@@ -157,6 +165,8 @@ create or replace function automation.compare_values(
   a jsonb, b jsonb, case_sensitive boolean, zone text
 ) returns int
   language plpgsql stable parallel safe
+
+  set search_path = ''
   as $$
 declare
   a_text text := a #>> '{}';
@@ -194,6 +204,7 @@ create or replace function automation.values_equal(
   a jsonb, b jsonb, case_sensitive boolean, zone text
 ) returns boolean
   language plpgsql stable parallel safe
+  set search_path = ''
   as $$
 declare
   a_type text := coalesce(jsonb_typeof(a), 'null');
@@ -233,6 +244,7 @@ $$;
 comment on function automation.values_equal(jsonb, jsonb, boolean, text) is
   'Whether two JSON values are the same to a reader. A missing value equals null only.';
 
+-- Bound when created: no search_path to set.
 create or replace function automation.is_blank(value jsonb) returns boolean
   language sql immutable parallel safe
   return case coalesce(jsonb_typeof(value), 'null')

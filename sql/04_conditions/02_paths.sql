@@ -8,7 +8,8 @@ create or replace function automation.parse_path(path text) returns text[]
     select case
       when length(path) <= 200 and path ~ (
         E'^[^][ \t\r\n.{}|"''(),:\\\\]+'
-        || E'(?:[.][^][ \t\r\n.{}|"''(),:\\\\]+|\\[-?[0-9]{1,6}\\]|\\["[^"\\\\]+"\\]|\\[''[^''\\\\]+''\\])*$'
+        || E'(?:[.][^][ \t\r\n.{}|"''(),:\\\\]+|\\[-?[0-9]{1,6}\\]'
+        || E'|\\["[^"\\\\]+"\\]|\\[''[^''\\\\]+''\\])*$'
       )
       then (
         select array_agg(coalesce(part[1], part[2], part[3], part[4]) order by position)
@@ -24,6 +25,7 @@ comment on function automation.parse_path(text) is
   'The keys a path goes through; null when it is not a path.';
 
 -- What a path can start with. Anything else is a field of the record that fired.
+-- Bound when created: no search_path to set.
 create or replace function automation.context_roots() returns text[]
   language sql immutable parallel safe
   return array['trigger', 'contact', 'project', 'job', 'user', 'tenant', 'custom', 'steps'];

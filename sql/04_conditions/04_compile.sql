@@ -12,6 +12,7 @@
 -- computed; n its negation; v the value as written; x the value as prepared; c case-sensitive;
 -- r the path of a field to compare with.
 
+-- Bound when created: no search_path to set.
 create or replace function automation.condition_problem(
   path text, severity text, code text, message text, hint text
 ) returns jsonb
@@ -63,8 +64,9 @@ comment on function automation.condition_operator(text) is
   'An operator of the condition language; no row when there is none of that name.';
 
 -- What is wrong with an operator's value: null when nothing is.
-create or replace function automation.condition_value_problem(needs text, value jsonb, has_value boolean)
-  returns text
+create or replace function automation.condition_value_problem(
+  needs text, value jsonb, has_value boolean
+) returns text
   language plpgsql immutable parallel safe
   set search_path = ''
   as $$
@@ -114,6 +116,7 @@ begin
 end;
 $$;
 
+-- Bound when created: no search_path to set.
 create or replace function automation.condition_value_hint(needs text) returns text
   language sql immutable parallel safe
   return case needs
@@ -126,6 +129,7 @@ create or replace function automation.condition_value_hint(needs text) returns t
   end;
 
 -- Whether only the same text, without case, can equal a text: it is no number, date or boolean.
+-- Bound when created: no search_path to set.
 create or replace function automation.is_plain_text(value jsonb) returns boolean
   language sql immutable parallel safe
   return jsonb_typeof(value) = 'string'
@@ -253,7 +257,8 @@ begin
 end;
 $$;
 
--- {p: path from the context, q: path in the record, w: whose record}, or {b: path in the record} for a bare field.
+-- {p: path from the context, q: path in the record, w: whose record}, or {b: path in the record}
+-- for a bare field.
 create or replace function automation.condition_reference(keys text[]) returns jsonb
   language sql immutable parallel safe
   set search_path = ''
@@ -299,7 +304,8 @@ create or replace function automation.condition_warnings(kind text, value jsonb,
       when kind = 'between' and automation.compare_values(value -> 0, value -> 1, false, 'UTC') = 1
       then automation.condition_problem(at || '.value', 'warning', 'impossible_condition',
         'nothing lies between these: the first is above the second', 'Swap the two values.')
-      when kind = 'between' and automation.compare_values(value -> 0, value -> 1, false, 'UTC') is null
+      when kind = 'between'
+        and automation.compare_values(value -> 0, value -> 1, false, 'UTC') is null
       then automation.condition_problem(at || '.value', 'warning', 'impossible_condition',
         'nothing lies between these: they are of different kinds', 'Use two numbers or two dates.')
       else '[]'
@@ -489,8 +495,9 @@ begin
 end;
 $$;
 
-create or replace function automation.compile_conditions(conditions jsonb, path text default 'conditions')
-  returns table (compiled jsonb, problems jsonb)
+create or replace function automation.compile_conditions(
+  conditions jsonb, path text default 'conditions', out compiled jsonb, out problems jsonb
+)
   language plpgsql stable parallel safe
   set search_path = ''
   as $$
@@ -505,7 +512,8 @@ begin
   elsif node.tree <> 'true' then
     linked := automation.link_conditions(node.tree, -1, -2, node.code);
     compiled := jsonb_build_object(
-      'roots', (select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(node.roots) as r),
+      'roots', (
+        select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(node.roots) as r),
       'start', linked.start, 'code', linked.code, 'tree', node.tree);
     if linked.start < 0 then
       problems := problems || automation.condition_problem(coalesce(path, 'conditions'), 'warning',
@@ -513,7 +521,6 @@ begin
           case linked.start when -1 then 'always' else 'never' end), null);
     end if;
   end if;
-  return next;
 end;
 $$;
 

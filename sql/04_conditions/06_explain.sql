@@ -11,7 +11,8 @@ create or replace function automation.explain_test(
       'actual', coalesce(automation.test_value(test, context), 'null'),
       'verdict', (test ? 'n') <> automation.test_holds(test, context, zone, at))
     || case
-      when test ? 'r' then jsonb_build_object('expected', automation.test_value(test -> 'r', context))
+      when test ? 'r'
+      then jsonb_build_object('expected', automation.test_value(test -> 'r', context))
       when test ? 'v' then jsonb_build_object('expected', test -> 'v')
       else '{}'
     end
@@ -60,5 +61,5 @@ create or replace function automation.explain_conditions(
   $$;
 
 comment on function automation.explain_conditions(jsonb, jsonb, text, timestamptz) is
-  'The verdict of evaluate_conditions with its reasons: groups as {all|any|not, verdict}, conditions '
-  'as {path, field, operator, expected, actual, before, verdict}.';
+  'The verdict of evaluate_conditions with its reasons: groups as {all|any|not, verdict}, '
+  'conditions as {path, field, operator, expected, actual, before, verdict}.';

@@ -52,6 +52,7 @@ begin
 end;
 $$;
 
+-- Bound when created: no search_path to set.
 create or replace function automation.format_date(value text, format text, zone text) returns text
   language sql stable parallel safe
   return case
@@ -61,6 +62,7 @@ create or replace function automation.format_date(value text, format text, zone 
   end;
 
 -- An instant as templates pass it on: in UTC, without idle zeros.
+-- Bound when created: no search_path to set.
 create or replace function automation.iso_instant(at timestamptz) returns text
   language sql immutable parallel safe
   return regexp_replace(

@@ -2,7 +2,9 @@
 -- the renderer then leaves a warning and passes the value on.
 
 -- Each filter with the least and the greatest number of its arguments.
-create or replace function automation.filter_arguments(name text, out least_count int, out most_count int)
+create or replace function automation.filter_arguments(
+  name text, out least_count int, out most_count int
+)
   language sql immutable parallel safe
   set search_path = ''
   as $$
@@ -29,6 +31,7 @@ create or replace function automation.join_list(value jsonb, separator text) ret
   $$;
 
 -- A value as it reads in a text: nothing for null, a list of simple values joined by commas.
+-- Bound when created: no search_path to set.
 create or replace function automation.text_of(value jsonb) returns text
   language sql immutable parallel safe
   return case jsonb_typeof(value)
@@ -67,7 +70,8 @@ begin
   zone := coalesce(automation.known_zone(options ->> 'zone'), 'UTC');
   if length(value #>> '{}') = 10
     and extract(hour from duration) = 0 and extract(minute from duration) = 0 then
-    return automation.calendar_value(to_char((value #>> '{}')::date + duration * direction, 'YYYY-MM-DD'));
+    return automation.calendar_value(
+      to_char((value #>> '{}')::date + duration * direction, 'YYYY-MM-DD'));
   end if;
   moment := automation.moment_from(
     automation.instant_in(value #>> '{}', zone),
@@ -80,10 +84,12 @@ end;
 $$;
 
 -- A date that was computed, unless it left the years that dates have here.
+-- Bound when created: no search_path to set.
 create or replace function automation.calendar_value(value text) returns jsonb
   language sql immutable parallel safe
   return case when automation.is_date(value) then to_jsonb(value) end;
 
+-- Bound when created: no search_path to set.
 create or replace function automation.multiply_values(value jsonb, factor jsonb) returns jsonb
   language sql immutable parallel safe
   return case
@@ -91,15 +97,20 @@ create or replace function automation.multiply_values(value jsonb, factor jsonb)
     then to_jsonb(automation.number_of(value) * automation.number_of(factor))
   end;
 
-create or replace function automation.truncate_text(value text, most numeric, ending text) returns text
+-- Bound when created: no search_path to set.
+create or replace function automation.truncate_text(value text, most numeric, ending text)
+  returns text
   language sql immutable parallel safe
   return case
     when most not between 0 and 100000 then null
     when length(value) <= most then value
-    else left(value, greatest(trunc(most)::int - length(ending), 0)) || left(ending, trunc(most)::int)
+    else left(value, greatest(trunc(most)::int - length(ending), 0))
+      || left(ending, trunc(most)::int)
   end;
 
-create or replace function automation.filter_text(name text, value text, arguments jsonb) returns text
+-- Bound when created: no search_path to set.
+create or replace function automation.filter_text(name text, value text, arguments jsonb)
+  returns text
   language sql immutable parallel safe
   return case name
     when 'upper' then upper(value collate automation.case_rules)
@@ -113,6 +124,7 @@ create or replace function automation.filter_text(name text, value text, argumen
     when 'formatPhone' then automation.format_phone(value, arguments ->> 0)
   end;
 
+-- Bound when created: no search_path to set.
 create or replace function automation.filter_number(
   name text, value numeric, arguments jsonb, options jsonb
 ) returns text
@@ -132,13 +144,16 @@ create or replace function automation.filter_value(
   filter jsonb, value jsonb, arguments jsonb, options jsonb
 ) returns jsonb
   language plpgsql stable parallel safe
+
+  set search_path = ''
   as $$
 declare
   name constant text := filter ->> 'n';
   type constant text := jsonb_typeof(value);
 begin
   return case
-    when name = 'default' then case when automation.is_blank(value) then arguments -> 0 else value end
+    when name = 'default'
+      then case when automation.is_blank(value) then arguments -> 0 else value end
     when value is null or type = 'null' then value
     when name in ('plus', 'minus') then automation.add_values(
       value, arguments -> 0, case name when 'plus' then 1 else -1 end, options)
@@ -146,7 +161,8 @@ begin
     when name = 'formatDate' then to_jsonb(automation.format_date(
       case type when 'string' then value #>> '{}' end,
       coalesce(filter ->> 'x', automation.date_format(arguments ->> 0)),
-      coalesce(automation.known_zone(arguments ->> 1), automation.known_zone(options ->> 'zone'), 'UTC')))
+      coalesce(
+        automation.known_zone(arguments ->> 1), automation.known_zone(options ->> 'zone'), 'UTC')))
     when name in ('formatCurrency', 'formatNumber') then to_jsonb(automation.filter_number(
       name, automation.number_of(value), arguments, options))
     when name in ('join', 'first', 'last') then case

@@ -27,7 +27,8 @@ begin
       continue;
     end if;
     found_text := coalesce(
-      substring(rest from E'^"(?:[^"\\\\]|\\\\.)*"'), substring(rest from E'^''(?:[^''\\\\]|\\\\.)*'''));
+      substring(rest from E'^"(?:[^"\\\\]|\\\\.)*"'),
+      substring(rest from E'^''(?:[^''\\\\]|\\\\.)*'''));
     if found_text is not null then
       lexemes := lexemes || jsonb_build_object('t', 'string', 'at', next, 'v', replace(
         regexp_replace(substr(found_text, 2, length(found_text) - 2), E'\\\\([^n])', '\1', 'g'),
@@ -36,7 +37,8 @@ begin
       found_text := coalesce(
         substring(rest from '^[|:,]'), substring(rest from '^(?:==|!=|>=|<=|>|<)'),
         substring(rest from
-          E'^[^][ \t\r\n.{}|"''(),:\\\\]+(?:[.][^][ \t\r\n.{}|"''(),:\\\\]+|\\[-?[0-9]+\\]|\\["[^"\\\\]+"\\]|\\[''[^''\\\\]+''\\])*'));
+          E'^[^][ \t\r\n.{}|"''(),:\\\\]+(?:[.][^][ \t\r\n.{}|"''(),:\\\\]+'
+          '|\\[-?[0-9]+\\]|\\["[^"\\\\]+"\\]|\\[''[^''\\\\]+''\\])*'));
       if found_text is null then
         problem := case left(rest, 1)
           when '"' then 'this text is not closed' when '''' then 'this text is not closed'
@@ -133,14 +135,28 @@ begin
       return;
     end if;
     filters := filters || jsonb_build_array(jsonb_build_object('n', name)
-      || case when arguments = '[]' then '{}' else jsonb_build_object('a', arguments) end
+      || automation.compile_arguments(arguments)
       || case
         when name <> 'formatDate' or arguments -> 0 ? 'name' then '{}'
-        else jsonb_build_object('x', automation.date_format(coalesce(arguments -> 0 ->> 'v', 'medium')))
+        else jsonb_build_object(
+          'x', automation.date_format(coalesce(arguments -> 0 ->> 'v', 'medium')))
       end);
   end loop;
 end;
 $$;
+
+-- Arguments that are all literals are worked out here: {c: values}; others at each rendering: {a:}.
+create or replace function automation.compile_arguments(arguments jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when arguments = '[]' then '{}'
+      when jsonb_path_exists(arguments, '$[*] ? (!exists(@.v))')
+        then jsonb_build_object('a', arguments)
+      else jsonb_build_object('c', jsonb_path_query_array(arguments, '$[*].v'))
+    end
+  $$;
 
 create or replace function automation.filter_problem(
   name text, arguments jsonb, least_count int, most_count int
@@ -198,8 +214,7 @@ begin
     'field', operand.operand -> 'name',
     'operator', coalesce(marks ->> word, word),
     'value', case
-      when coalesce(marks ->> word, word) in ('in', 'not_in', 'includes_any', 'includes_all', 'between')
-        then arguments
+      when word in ('in', 'not_in', 'includes_any', 'includes_all', 'between') then arguments
       when jsonb_array_length(arguments) > 1 then null
       when lexemes -> 3 ->> 't' = 'word' and arguments ->> 0 in ('true', 'false')
         then (arguments ->> 0)::jsonb
@@ -250,7 +265,8 @@ begin
     return;
   end if;
   if word like '#%' then
-    block := jsonb_build_object('kind', substr(word, 2), 'at', lexemes -> 0 -> 'at', 'ends', '[]'::jsonb);
+    block := jsonb_build_object(
+      'kind', substr(word, 2), 'at', lexemes -> 0 -> 'at', 'ends', '[]'::jsonb);
     blocks := blocks || jsonb_build_array(block);
   else
     if word = 'else' then
@@ -258,7 +274,8 @@ begin
       tokens := tokens || '[{"go": null}]';
     end if;
     if block -> 'if' <> 'null' then
-      tokens := jsonb_set(tokens, array[block ->> 'if', 'else'], to_jsonb(jsonb_array_length(tokens)));
+      tokens := jsonb_set(
+        tokens, array[block ->> 'if', 'else'], to_jsonb(jsonb_array_length(tokens)));
     end if;
     block := block || '{"if": null}';
   end if;
@@ -269,7 +286,8 @@ begin
   end if;
   if word like '/%' then
     for ending in select * from jsonb_array_elements(block -> 'ends') loop
-      tokens := jsonb_set(tokens, array[ending #>> '{}', 'go'], to_jsonb(jsonb_array_length(tokens)));
+      tokens := jsonb_set(
+        tokens, array[ending #>> '{}', 'go'], to_jsonb(jsonb_array_length(tokens)));
     end loop;
     blocks := blocks - -1;
   else

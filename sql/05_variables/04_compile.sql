@@ -1,9 +1,9 @@
 -- A step's configuration is compiled when its workflow is published, so that rendering touches
 -- only the texts that have a template in them.
 --
--- Compiled form: base, the configuration; slots, where its templates are: {at: path, pre: the dotted
--- path and those above it, which is what html_paths names, w: the one token of a template that is
--- a whole value, or s: the tokens of a text}; roots, the parts of the context they read.
+-- Compiled form: base, the configuration; slots, where its templates are: {at: path, pre: the
+-- dotted path and those above it, which is what html_paths names, w: the one token of a template
+-- that is a whole value, or s: the tokens of a text}; roots, the parts of the context they read.
 
 create or replace function automation.template_texts(source jsonb)
   returns table (at text[], value text)

@@ -1,5 +1,6 @@
 -- Rendering: the part that runs once a step.
 
+-- Bound when created: no search_path to set.
 create or replace function automation.escape_html(value text) returns text
   language sql immutable parallel safe
   return replace(replace(replace(replace(replace(
@@ -9,19 +10,24 @@ create or replace function automation.escape_html(value text) returns text
 create or replace function automation.operand_value(operand jsonb, context jsonb, options jsonb)
   returns jsonb
   language plpgsql stable parallel safe
+
+  set search_path = ''
   as $$
 begin
   return case
     when operand ? 'p' or operand ? 'b' then automation.test_value(operand, context)
     when operand ? 'v' then operand -> 'v'
-    when operand ->> 'now' = 'now' then to_jsonb(automation.iso_instant(automation.render_time(options)))
+    when operand ->> 'now' = 'now'
+      then to_jsonb(automation.iso_instant(automation.render_time(options)))
     else to_jsonb(to_char(
-      automation.render_time(options) at time zone coalesce(automation.known_zone(options ->> 'zone'), 'UTC'),
+      automation.render_time(options)
+        at time zone coalesce(automation.known_zone(options ->> 'zone'), 'UTC'),
       'YYYY-MM-DD'))
   end;
 end;
 $$;
 
+-- Bound when created: no search_path to set.
 create or replace function automation.render_time(options jsonb) returns timestamptz
   language sql stable parallel safe
   return case
@@ -29,6 +35,7 @@ create or replace function automation.render_time(options jsonb) returns timesta
     else automation.now()
   end;
 
+-- Bound when created: no search_path to set.
 create or replace function automation.render_warning(at text, code text, token jsonb, message text)
   returns jsonb
   language sql immutable parallel safe
@@ -40,6 +47,8 @@ create or replace function automation.token_value(
   token jsonb, context jsonb, options jsonb, at text, out value jsonb, inout warnings jsonb
 )
   language plpgsql stable parallel safe
+
+  set search_path = ''
   as $$
 declare
   filters constant jsonb := token -> 'f';
@@ -50,8 +59,10 @@ begin
   value := automation.operand_value(token, context, options);
   for i in 0 .. coalesce(jsonb_array_length(filters), 0) - 1 loop
     filter := filters -> i;
-    arguments := case when filter ? 'a' then automation.argument_values(filter -> 'a', context, options)
-      else '[]' end;
+    arguments := case
+      when filter ? 'a' then automation.argument_values(filter -> 'a', context, options)
+      else coalesce(filter -> 'c', '[]')
+    end;
     filtered := automation.filter_value(filter, value, arguments, options);
     if filtered is not null then
       value := filtered;
@@ -81,6 +92,7 @@ create or replace function automation.argument_values(arguments jsonb, context j
 create or replace function automation.block_holds(test jsonb, context jsonb, options jsonb)
   returns boolean
   language plpgsql stable parallel safe
+  set search_path = ''
   as $$
 declare
   value jsonb;
@@ -99,6 +111,7 @@ create or replace function automation.render_text(
   out rendered text, inout warnings jsonb
 )
   language plpgsql stable parallel safe
+  set search_path = ''
   as $$
 declare
   count constant int := jsonb_array_length(tokens);
@@ -120,7 +133,8 @@ begin
         here := (token ->> 'else')::int;
       end if;
     else
-      value := case when token ? 'p' and not token ? 'f' then context #> (token ->> 'p')::text[] end;
+      value := case
+        when token ? 'p' and not token ? 'f' then context #> (token ->> 'p')::text[] end;
       if coalesce(jsonb_typeof(value), 'null') = 'null' then
         part := automation.token_value(token, context, options, at, warnings);
         warnings := part.warnings;
@@ -142,6 +156,7 @@ create or replace function automation.render_whole(
   out rendered jsonb, inout warnings jsonb
 )
   language plpgsql stable parallel safe
+  set search_path = ''
   as $$
 declare
   part record := automation.token_value(token, context, options, at, warnings);
@@ -181,7 +196,8 @@ begin
     if slot ? 'w' then
       part := automation.render_whole(slot -> 'w', context, options, name, html, warnings);
       warnings := part.warnings;
-      rendered := case when at = '{}' then part.rendered else jsonb_set(rendered, at, part.rendered) end;
+      rendered := case when at = '{}' then part.rendered
+        else jsonb_set(rendered, at, part.rendered) end;
     else
       text_part := automation.render_text(slot -> 's', context, options, name, html, warnings);
       warnings := text_part.warnings;
@@ -198,5 +214,5 @@ $$;
 
 comment on function automation.render(jsonb, jsonb, jsonb) is
   'A compiled template filled from a context, and what was amiss: {path, code, variable, message}. '
-  'options: zone, locale, currency, html_paths, on_missing (empty, or fail: rendered is null when a '
-  'variable has no value), now. Never raises.';
+  'options: zone, locale, currency, html_paths, on_missing (empty, or fail: rendered is null when '
+  'a variable has no value), now. Never raises.';
