@@ -1,0 +1,1223 @@
+// Generated from the database by scripts/types. Do not edit.
+
+export type Json = string | number | boolean | null | { [key: string]: Json | undefined } | Json[];
+
+export type Database = {
+  public: {
+    Tables: {
+      calls: {
+        Row: {
+          contact_id: string | null;
+          created_at: string;
+          direction: string;
+          duration_seconds: number | null;
+          from_number: string | null;
+          id: string;
+          provider: string;
+          provider_id: string | null;
+          status: string;
+          tenant_id: string;
+          to_number: string | null;
+          updated_at: string;
+        };
+        Insert: {
+          contact_id?: string | null;
+          created_at?: string;
+          direction?: string;
+          duration_seconds?: number | null;
+          from_number?: string | null;
+          id?: string;
+          provider?: string;
+          provider_id?: string | null;
+          status: string;
+          tenant_id: string;
+          to_number?: string | null;
+          updated_at?: string;
+        };
+        Update: {
+          contact_id?: string | null;
+          created_at?: string;
+          direction?: string;
+          duration_seconds?: number | null;
+          from_number?: string | null;
+          id?: string;
+          provider?: string;
+          provider_id?: string | null;
+          status?: string;
+          tenant_id?: string;
+          to_number?: string | null;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "calls_contact_fk";
+            columns: ["tenant_id", "contact_id"];
+            isOneToOne: false;
+            referencedRelation: "contacts";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "calls_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      contact_tags: {
+        Row: {
+          contact_id: string;
+          created_at: string;
+          tag_id: string;
+          tenant_id: string;
+        };
+        Insert: {
+          contact_id: string;
+          created_at?: string;
+          tag_id: string;
+          tenant_id: string;
+        };
+        Update: {
+          contact_id?: string;
+          created_at?: string;
+          tag_id?: string;
+          tenant_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "contact_tags_contact_fk";
+            columns: ["tenant_id", "contact_id"];
+            isOneToOne: false;
+            referencedRelation: "contacts";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "contact_tags_tag_fk";
+            columns: ["tenant_id", "tag_id"];
+            isOneToOne: false;
+            referencedRelation: "tags";
+            referencedColumns: ["tenant_id", "id"];
+          },
+        ];
+      };
+      contacts: {
+        Row: {
+          address_line1: string | null;
+          assigned_to: string | null;
+          city: string | null;
+          company: string | null;
+          created_at: string;
+          custom_fields: Json;
+          email: string | null;
+          first_name: string | null;
+          id: string;
+          last_contacted_at: string | null;
+          last_name: string | null;
+          lead_score: number | null;
+          phone: string | null;
+          postal_code: string | null;
+          source: string | null;
+          stage: string;
+          state: string | null;
+          tenant_id: string;
+          timezone: string | null;
+          type: string;
+          updated_at: string;
+        };
+        Insert: {
+          address_line1?: string | null;
+          assigned_to?: string | null;
+          city?: string | null;
+          company?: string | null;
+          created_at?: string;
+          custom_fields?: Json;
+          email?: string | null;
+          first_name?: string | null;
+          id?: string;
+          last_contacted_at?: string | null;
+          last_name?: string | null;
+          lead_score?: number | null;
+          phone?: string | null;
+          postal_code?: string | null;
+          source?: string | null;
+          stage?: string;
+          state?: string | null;
+          tenant_id: string;
+          timezone?: string | null;
+          type?: string;
+          updated_at?: string;
+        };
+        Update: {
+          address_line1?: string | null;
+          assigned_to?: string | null;
+          city?: string | null;
+          company?: string | null;
+          created_at?: string;
+          custom_fields?: Json;
+          email?: string | null;
+          first_name?: string | null;
+          id?: string;
+          last_contacted_at?: string | null;
+          last_name?: string | null;
+          lead_score?: number | null;
+          phone?: string | null;
+          postal_code?: string | null;
+          source?: string | null;
+          stage?: string;
+          state?: string | null;
+          tenant_id?: string;
+          timezone?: string | null;
+          type?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "contacts_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      emails: {
+        Row: {
+          clicked_at: string | null;
+          contact_id: string | null;
+          created_at: string;
+          direction: string;
+          execution_id: string | null;
+          from_address: string | null;
+          html: string | null;
+          id: string;
+          opened_at: string | null;
+          provider: string;
+          provider_id: string | null;
+          status: string;
+          subject: string | null;
+          tenant_id: string;
+          text: string | null;
+          to_address: string | null;
+          updated_at: string;
+        };
+        Insert: {
+          clicked_at?: string | null;
+          contact_id?: string | null;
+          created_at?: string;
+          direction?: string;
+          execution_id?: string | null;
+          from_address?: string | null;
+          html?: string | null;
+          id?: string;
+          opened_at?: string | null;
+          provider?: string;
+          provider_id?: string | null;
+          status?: string;
+          subject?: string | null;
+          tenant_id: string;
+          text?: string | null;
+          to_address?: string | null;
+          updated_at?: string;
+        };
+        Update: {
+          clicked_at?: string | null;
+          contact_id?: string | null;
+          created_at?: string;
+          direction?: string;
+          execution_id?: string | null;
+          from_address?: string | null;
+          html?: string | null;
+          id?: string;
+          opened_at?: string | null;
+          provider?: string;
+          provider_id?: string | null;
+          status?: string;
+          subject?: string | null;
+          tenant_id?: string;
+          text?: string | null;
+          to_address?: string | null;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "emails_contact_fk";
+            columns: ["tenant_id", "contact_id"];
+            isOneToOne: false;
+            referencedRelation: "contacts";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "emails_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      form_submissions: {
+        Row: {
+          contact_id: string | null;
+          created_at: string;
+          data: Json;
+          form: string;
+          id: string;
+          tenant_id: string;
+        };
+        Insert: {
+          contact_id?: string | null;
+          created_at?: string;
+          data?: Json;
+          form: string;
+          id?: string;
+          tenant_id: string;
+        };
+        Update: {
+          contact_id?: string | null;
+          created_at?: string;
+          data?: Json;
+          form?: string;
+          id?: string;
+          tenant_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "form_submissions_contact_fk";
+            columns: ["tenant_id", "contact_id"];
+            isOneToOne: false;
+            referencedRelation: "contacts";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "form_submissions_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      jobs: {
+        Row: {
+          assigned_to: string | null;
+          completed_at: string | null;
+          contact_id: string | null;
+          created_at: string;
+          custom_fields: Json;
+          id: string;
+          name: string | null;
+          project_id: string | null;
+          scheduled_at: string | null;
+          status: string;
+          tenant_id: string;
+          updated_at: string;
+        };
+        Insert: {
+          assigned_to?: string | null;
+          completed_at?: string | null;
+          contact_id?: string | null;
+          created_at?: string;
+          custom_fields?: Json;
+          id?: string;
+          name?: string | null;
+          project_id?: string | null;
+          scheduled_at?: string | null;
+          status?: string;
+          tenant_id: string;
+          updated_at?: string;
+        };
+        Update: {
+          assigned_to?: string | null;
+          completed_at?: string | null;
+          contact_id?: string | null;
+          created_at?: string;
+          custom_fields?: Json;
+          id?: string;
+          name?: string | null;
+          project_id?: string | null;
+          scheduled_at?: string | null;
+          status?: string;
+          tenant_id?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "jobs_contact_fk";
+            columns: ["tenant_id", "contact_id"];
+            isOneToOne: false;
+            referencedRelation: "contacts";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "jobs_project_fk";
+            columns: ["tenant_id", "project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "jobs_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      messages: {
+        Row: {
+          body: string | null;
+          contact_id: string | null;
+          created_at: string;
+          direction: string;
+          error_code: string | null;
+          execution_id: string | null;
+          from_number: string | null;
+          id: string;
+          provider: string;
+          provider_id: string | null;
+          status: string;
+          tenant_id: string;
+          to_number: string | null;
+          updated_at: string;
+        };
+        Insert: {
+          body?: string | null;
+          contact_id?: string | null;
+          created_at?: string;
+          direction: string;
+          error_code?: string | null;
+          execution_id?: string | null;
+          from_number?: string | null;
+          id?: string;
+          provider?: string;
+          provider_id?: string | null;
+          status?: string;
+          tenant_id: string;
+          to_number?: string | null;
+          updated_at?: string;
+        };
+        Update: {
+          body?: string | null;
+          contact_id?: string | null;
+          created_at?: string;
+          direction?: string;
+          error_code?: string | null;
+          execution_id?: string | null;
+          from_number?: string | null;
+          id?: string;
+          provider?: string;
+          provider_id?: string | null;
+          status?: string;
+          tenant_id?: string;
+          to_number?: string | null;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "messages_contact_fk";
+            columns: ["tenant_id", "contact_id"];
+            isOneToOne: false;
+            referencedRelation: "contacts";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "messages_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      projects: {
+        Row: {
+          appointment_at: string | null;
+          assigned_to: string | null;
+          contact_id: string | null;
+          created_at: string;
+          custom_fields: Json;
+          description: string | null;
+          id: string;
+          name: string | null;
+          pipeline_stage: string;
+          status: string;
+          tenant_id: string;
+          type: string | null;
+          updated_at: string;
+          value: number | null;
+        };
+        Insert: {
+          appointment_at?: string | null;
+          assigned_to?: string | null;
+          contact_id?: string | null;
+          created_at?: string;
+          custom_fields?: Json;
+          description?: string | null;
+          id?: string;
+          name?: string | null;
+          pipeline_stage?: string;
+          status?: string;
+          tenant_id: string;
+          type?: string | null;
+          updated_at?: string;
+          value?: number | null;
+        };
+        Update: {
+          appointment_at?: string | null;
+          assigned_to?: string | null;
+          contact_id?: string | null;
+          created_at?: string;
+          custom_fields?: Json;
+          description?: string | null;
+          id?: string;
+          name?: string | null;
+          pipeline_stage?: string;
+          status?: string;
+          tenant_id?: string;
+          type?: string | null;
+          updated_at?: string;
+          value?: number | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "projects_contact_fk";
+            columns: ["tenant_id", "contact_id"];
+            isOneToOne: false;
+            referencedRelation: "contacts";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "projects_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      scheduled_steps: {
+        Row: {
+          attempt: number;
+          attempt_token: string | null;
+          execution_id: string;
+          id: string;
+          lane: string;
+          lease_expires_at: string | null;
+          leased_at: string | null;
+          leased_by: string | null;
+          reconcile_since: string | null;
+          run_at: string;
+          step_key: string;
+          tenant_id: string;
+        };
+        Insert: {
+          attempt?: number;
+          attempt_token?: string | null;
+          execution_id: string;
+          id?: string;
+          lane: string;
+          lease_expires_at?: string | null;
+          leased_at?: string | null;
+          leased_by?: string | null;
+          reconcile_since?: string | null;
+          run_at: string;
+          step_key: string;
+          tenant_id: string;
+        };
+        Update: {
+          attempt?: number;
+          attempt_token?: string | null;
+          execution_id?: string;
+          id?: string;
+          lane?: string;
+          lease_expires_at?: string | null;
+          leased_at?: string | null;
+          leased_by?: string | null;
+          reconcile_since?: string | null;
+          run_at?: string;
+          step_key?: string;
+          tenant_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "scheduled_steps_execution_fk";
+            columns: ["tenant_id", "execution_id"];
+            isOneToOne: false;
+            referencedRelation: "workflow_executions";
+            referencedColumns: ["tenant_id", "id"];
+          },
+        ];
+      };
+      suppressions: {
+        Row: {
+          address: string;
+          channel: string;
+          created_at: string;
+          detail: Json | null;
+          id: string;
+          reason: string;
+          tenant_id: string;
+        };
+        Insert: {
+          address: string;
+          channel: string;
+          created_at?: string;
+          detail?: Json | null;
+          id?: string;
+          reason: string;
+          tenant_id: string;
+        };
+        Update: {
+          address?: string;
+          channel?: string;
+          created_at?: string;
+          detail?: Json | null;
+          id?: string;
+          reason?: string;
+          tenant_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "suppressions_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      tags: {
+        Row: {
+          created_at: string;
+          id: string;
+          name: string;
+          tenant_id: string;
+        };
+        Insert: {
+          created_at?: string;
+          id?: string;
+          name: string;
+          tenant_id: string;
+        };
+        Update: {
+          created_at?: string;
+          id?: string;
+          name?: string;
+          tenant_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "tags_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      tasks: {
+        Row: {
+          assigned_to: string | null;
+          contact_id: string | null;
+          created_at: string;
+          description: string | null;
+          due_at: string | null;
+          execution_id: string | null;
+          id: string;
+          job_id: string | null;
+          priority: string;
+          project_id: string | null;
+          status: string;
+          tenant_id: string;
+          title: string;
+          updated_at: string;
+        };
+        Insert: {
+          assigned_to?: string | null;
+          contact_id?: string | null;
+          created_at?: string;
+          description?: string | null;
+          due_at?: string | null;
+          execution_id?: string | null;
+          id?: string;
+          job_id?: string | null;
+          priority?: string;
+          project_id?: string | null;
+          status?: string;
+          tenant_id: string;
+          title: string;
+          updated_at?: string;
+        };
+        Update: {
+          assigned_to?: string | null;
+          contact_id?: string | null;
+          created_at?: string;
+          description?: string | null;
+          due_at?: string | null;
+          execution_id?: string | null;
+          id?: string;
+          job_id?: string | null;
+          priority?: string;
+          project_id?: string | null;
+          status?: string;
+          tenant_id?: string;
+          title?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "tasks_contact_fk";
+            columns: ["tenant_id", "contact_id"];
+            isOneToOne: false;
+            referencedRelation: "contacts";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "tasks_job_fk";
+            columns: ["tenant_id", "job_id"];
+            isOneToOne: false;
+            referencedRelation: "jobs";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "tasks_project_fk";
+            columns: ["tenant_id", "project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "tasks_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      tenant_members: {
+        Row: {
+          created_at: string;
+          email: string | null;
+          full_name: string | null;
+          phone: string | null;
+          role: string;
+          tenant_id: string;
+          user_id: string;
+        };
+        Insert: {
+          created_at?: string;
+          email?: string | null;
+          full_name?: string | null;
+          phone?: string | null;
+          role?: string;
+          tenant_id: string;
+          user_id: string;
+        };
+        Update: {
+          created_at?: string;
+          email?: string | null;
+          full_name?: string | null;
+          phone?: string | null;
+          role?: string;
+          tenant_id?: string;
+          user_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "tenant_members_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      tenants: {
+        Row: {
+          address: string | null;
+          created_at: string;
+          email: string | null;
+          id: string;
+          name: string;
+          phone: string | null;
+          settings: Json;
+          timezone: string;
+          updated_at: string;
+          website: string | null;
+        };
+        Insert: {
+          address?: string | null;
+          created_at?: string;
+          email?: string | null;
+          id?: string;
+          name: string;
+          phone?: string | null;
+          settings?: Json;
+          timezone?: string;
+          updated_at?: string;
+          website?: string | null;
+        };
+        Update: {
+          address?: string | null;
+          created_at?: string;
+          email?: string | null;
+          id?: string;
+          name?: string;
+          phone?: string | null;
+          settings?: Json;
+          timezone?: string;
+          updated_at?: string;
+          website?: string | null;
+        };
+        Relationships: [];
+      };
+      workflow_executions: {
+        Row: {
+          contact_id: string | null;
+          created_at: string;
+          current_step: string | null;
+          depth: number;
+          entity: string | null;
+          error: Json | null;
+          finished_at: string | null;
+          id: string;
+          record_id: string | null;
+          started_at: string | null;
+          status: string;
+          tenant_id: string;
+          trigger_data: Json;
+          trigger_type: string;
+          version: number;
+          workflow_id: string;
+        };
+        Insert: {
+          contact_id?: string | null;
+          created_at?: string;
+          current_step?: string | null;
+          depth?: number;
+          entity?: string | null;
+          error?: Json | null;
+          finished_at?: string | null;
+          id?: string;
+          record_id?: string | null;
+          started_at?: string | null;
+          status?: string;
+          tenant_id: string;
+          trigger_data?: Json;
+          trigger_type: string;
+          version: number;
+          workflow_id: string;
+        };
+        Update: {
+          contact_id?: string | null;
+          created_at?: string;
+          current_step?: string | null;
+          depth?: number;
+          entity?: string | null;
+          error?: Json | null;
+          finished_at?: string | null;
+          id?: string;
+          record_id?: string | null;
+          started_at?: string | null;
+          status?: string;
+          tenant_id?: string;
+          trigger_data?: Json;
+          trigger_type?: string;
+          version?: number;
+          workflow_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "workflow_executions_version_fk";
+            columns: ["tenant_id", "workflow_id", "version"];
+            isOneToOne: false;
+            referencedRelation: "workflow_versions";
+            referencedColumns: ["tenant_id", "workflow_id", "version"];
+          },
+        ];
+      };
+      workflow_step_executions: {
+        Row: {
+          attempts: Json;
+          duration_ms: number | null;
+          error: Json | null;
+          execution_id: string;
+          finished_at: string | null;
+          id: string;
+          input: Json | null;
+          provider_id: string | null;
+          recipient: string | null;
+          redrives: number;
+          result_data: Json | null;
+          started_at: string;
+          status: string;
+          step_key: string;
+          step_type: string;
+          tenant_id: string;
+          warnings: Json | null;
+        };
+        Insert: {
+          attempts?: Json;
+          duration_ms?: number | null;
+          error?: Json | null;
+          execution_id: string;
+          finished_at?: string | null;
+          id?: string;
+          input?: Json | null;
+          provider_id?: string | null;
+          recipient?: string | null;
+          redrives?: number;
+          result_data?: Json | null;
+          started_at?: string;
+          status: string;
+          step_key: string;
+          step_type: string;
+          tenant_id: string;
+          warnings?: Json | null;
+        };
+        Update: {
+          attempts?: Json;
+          duration_ms?: number | null;
+          error?: Json | null;
+          execution_id?: string;
+          finished_at?: string | null;
+          id?: string;
+          input?: Json | null;
+          provider_id?: string | null;
+          recipient?: string | null;
+          redrives?: number;
+          result_data?: Json | null;
+          started_at?: string;
+          status?: string;
+          step_key?: string;
+          step_type?: string;
+          tenant_id?: string;
+          warnings?: Json | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "workflow_step_executions_execution_fk";
+            columns: ["tenant_id", "execution_id"];
+            isOneToOne: false;
+            referencedRelation: "workflow_executions";
+            referencedColumns: ["tenant_id", "id"];
+          },
+        ];
+      };
+      workflow_steps: {
+        Row: {
+          branch: string | null;
+          conditions: Json;
+          continue_on_error: boolean;
+          created_at: string;
+          delay_minutes: number;
+          enabled: boolean;
+          id: string;
+          name: string | null;
+          parent_step_id: string | null;
+          step_config: Json;
+          step_key: string | null;
+          step_order: number;
+          step_type: string;
+          tenant_id: string;
+          updated_at: string;
+          workflow_id: string;
+        };
+        Insert: {
+          branch?: string | null;
+          conditions?: Json;
+          continue_on_error?: boolean;
+          created_at?: string;
+          delay_minutes?: number;
+          enabled?: boolean;
+          id?: string;
+          name?: string | null;
+          parent_step_id?: string | null;
+          step_config?: Json;
+          step_key?: string | null;
+          step_order?: number;
+          step_type: string;
+          tenant_id: string;
+          updated_at?: string;
+          workflow_id: string;
+        };
+        Update: {
+          branch?: string | null;
+          conditions?: Json;
+          continue_on_error?: boolean;
+          created_at?: string;
+          delay_minutes?: number;
+          enabled?: boolean;
+          id?: string;
+          name?: string | null;
+          parent_step_id?: string | null;
+          step_config?: Json;
+          step_key?: string | null;
+          step_order?: number;
+          step_type?: string;
+          tenant_id?: string;
+          updated_at?: string;
+          workflow_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "workflow_steps_parent_fk";
+            columns: ["tenant_id", "parent_step_id"];
+            isOneToOne: false;
+            referencedRelation: "workflow_steps";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "workflow_steps_workflow_fk";
+            columns: ["tenant_id", "workflow_id"];
+            isOneToOne: false;
+            referencedRelation: "workflows";
+            referencedColumns: ["tenant_id", "id"];
+          },
+        ];
+      };
+      workflow_versions: {
+        Row: {
+          conditions: Json | null;
+          id: string;
+          plan: Json;
+          published_at: string;
+          published_via: string;
+          tenant_id: string;
+          trigger_config: Json;
+          trigger_type: string;
+          version: number;
+          workflow_id: string;
+        };
+        Insert: {
+          conditions?: Json | null;
+          id?: string;
+          plan: Json;
+          published_at?: string;
+          published_via: string;
+          tenant_id: string;
+          trigger_config: Json;
+          trigger_type: string;
+          version: number;
+          workflow_id: string;
+        };
+        Update: {
+          conditions?: Json | null;
+          id?: string;
+          plan?: Json;
+          published_at?: string;
+          published_via?: string;
+          tenant_id?: string;
+          trigger_config?: Json;
+          trigger_type?: string;
+          version?: number;
+          workflow_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "workflow_versions_workflow_fk";
+            columns: ["tenant_id", "workflow_id"];
+            isOneToOne: false;
+            referencedRelation: "workflows";
+            referencedColumns: ["tenant_id", "id"];
+          },
+        ];
+      };
+      workflows: {
+        Row: {
+          conditions: Json;
+          created_at: string;
+          description: string | null;
+          id: string;
+          is_active: boolean;
+          metadata: Json;
+          name: string;
+          published_version: number | null;
+          status: string;
+          tenant_id: string;
+          trigger_config: Json;
+          trigger_type: string;
+          updated_at: string;
+        };
+        Insert: {
+          conditions?: Json;
+          created_at?: string;
+          description?: string | null;
+          id?: string;
+          is_active?: boolean;
+          metadata?: Json;
+          name: string;
+          published_version?: number | null;
+          status?: string;
+          tenant_id: string;
+          trigger_config?: Json;
+          trigger_type: string;
+          updated_at?: string;
+        };
+        Update: {
+          conditions?: Json;
+          created_at?: string;
+          description?: string | null;
+          id?: string;
+          is_active?: boolean;
+          metadata?: Json;
+          name?: string;
+          published_version?: number | null;
+          status?: string;
+          tenant_id?: string;
+          trigger_config?: Json;
+          trigger_type?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "workflows_published_version_fk";
+            columns: ["tenant_id", "id", "published_version"];
+            isOneToOne: false;
+            referencedRelation: "workflow_versions";
+            referencedColumns: ["tenant_id", "workflow_id", "version"];
+          },
+          {
+            foreignKeyName: "workflows_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+    };
+    Views: {
+      automation_failures: {
+        Row: {
+          code: string | null;
+          contact_id: string | null;
+          error: Json | null;
+          execution_id: string | null;
+          finished_at: string | null;
+          message: string | null;
+          step_key: string | null;
+          tenant_id: string | null;
+          trigger_type: string | null;
+          version: number | null;
+          workflow_name: string | null;
+        };
+        Relationships: [];
+      };
+      automation_queue: {
+        Row: {
+          lane: string | null;
+          most_attempts: number | null;
+          oldest_run_at: string | null;
+          state: string | null;
+          steps: number | null;
+          tenant_id: string | null;
+        };
+        Relationships: [];
+      };
+    };
+    Functions: {
+      cancel_execution: {
+        Args: {
+          execution_id: string;
+        };
+        Returns: Database["public"]["Tables"]["workflow_executions"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      execute_workflow: {
+        Args: {
+          workflow_id: string;
+          trigger_data?: Json;
+        };
+        Returns: Database["public"]["Tables"]["workflow_executions"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      get_execution_history: {
+        Args: {
+          workflow_id?: string;
+          contact_id?: string;
+          execution_id?: string;
+          status?: string;
+          before?: string;
+          max_rows?: number;
+          tenant_id?: string;
+        };
+        Returns: {
+          id: string;
+          workflow_id: string;
+          workflow_name: string;
+          version: number;
+          status: string;
+          trigger_type: string;
+          contact_id: string;
+          created_at: string;
+          started_at: string;
+          finished_at: string;
+          next_run_at: string;
+          error: Json;
+          trigger_data: Json;
+          steps: Json;
+        }[];
+      };
+      publish_workflow: {
+        Args: {
+          workflow_id: string;
+        };
+        Returns: Database["public"]["Tables"]["workflow_versions"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "workflow_versions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      retry_execution: {
+        Args: {
+          execution_id: string;
+        };
+        Returns: Database["public"]["Tables"]["workflow_executions"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      trigger_workflows: {
+        Args: {
+          trigger_type: string;
+          trigger_data?: Json;
+          tenant_id?: string;
+        };
+        Returns: Database["public"]["Tables"]["workflow_executions"]["Row"][];
+        SetofOptions: {
+          from: "*";
+          to: "workflow_executions";
+          isOneToOne: false;
+          isSetofReturn: true;
+        };
+      };
+      validate_workflow: {
+        Args: {
+          workflow_id: string;
+        };
+        Returns: Json;
+      };
+    };
+    Enums: Record<never, never>;
+    CompositeTypes: Record<never, never>;
+  };
+};

@@ -1,0 +1,7557 @@
+-- Generated from sql/ by scripts/migrations. Edit there.
+
+-- Functions may name what a later chapter creates.
+set check_function_bodies = off;
+
+-- sql/00_foundation/01_schema.sql
+
+-- 00 FOUNDATION
+--
+-- What every later chapter stands on: the private schema, identifiers, the clock, settings and
+-- the way errors are raised. Nothing here knows about a CRM or a workflow, and nothing here
+-- takes a row lock that a later chapter could wait for.
+
+create schema if not exists automation;
+
+comment on schema automation is
+  'Ridgeline''s engine. Not exposed through the Data API; clients call the functions in public.';
+
+revoke all on schema automation from public;
+
+-- sql/00_foundation/02_ids.sql
+
+-- Identifiers of rows that are written at a high rate are time-ordered (UUID version 7, RFC 9562),
+-- so that an insert touches the last page of an index and not a random one. Postgres has
+-- uuidv7() from 18; before that the same layout is put together from its parts.
+
+do $$
+begin
+  if current_setting('server_version_num')::int >= 180000 then
+    create or replace function automation.new_id() returns uuid
+      language sql volatile parallel safe
+      return uuidv7();
+  else
+    create or replace function automation.new_id() returns uuid
+      language sql volatile parallel safe
+      return encode(
+        set_bit(
+          set_bit(
+            overlay(
+              uuid_send(gen_random_uuid())
+              placing substring(
+                int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3)
+              from 1 for 6),
+            52, 1),
+          53, 1),
+        'hex')::uuid;
+  end if;
+end;
+$$;
+
+comment on function automation.new_id() is
+  'A time-ordered UUID (version 7). The body is bound when it is created, so it needs no '
+  'search_path of its own and can be inlined into column defaults.';
+
+-- sql/00_foundation/03_settings.sql
+
+-- Settings an operator may change while the engine runs: one row a setting. They are read a few
+-- times a transaction, never once a row.
+
+create table automation.settings (
+  name text constraint settings_pkey primary key,
+  value text not null,
+  description text not null
+);
+
+comment on table automation.settings is
+  'Engine-wide settings. Change one with: update automation.settings set value = ... where name = ...';
+
+insert into automation.settings (name, value, description) values
+  ('doorbell', 'none',
+   'How a commit tells the dispatcher that work is due: pg_net, notify or none (polling only).'),
+  ('max_causation_depth', '10',
+   'A write made by an automation may start another automation; a chain deeper than this is refused.'),
+  ('max_enrollments', '25',
+   'How often one record may enter one workflow within enrollment_window.'),
+  ('enrollment_window', '1 hour',
+   'The window of max_enrollments, an interval.'),
+  ('max_attempts', '8',
+   'Attempts at a send or a webhook before its step fails.'),
+  ('retry_base', '10 seconds',
+   'Backoff before the second attempt; it doubles with every attempt, with full jitter.'),
+  ('retry_cap', '1 hour',
+   'The longest backoff between two attempts.'),
+  ('reconcile_delay', '20 seconds',
+   'The least time between an attempt that may have been accepted and looking it up.');
+
+create or replace function automation.setting(name text) returns text
+  language sql stable parallel safe
+  set search_path = ''
+  as $$ select s.value from automation.settings as s where s.name = setting.name $$;
+
+comment on function automation.setting(text) is
+  'The value of an engine setting, as text; null when there is no such setting.';
+
+-- sql/00_foundation/04_clock.sql
+
+-- Business time. Every "when" that a workflow can see (due times, backoff, timestamps in history)
+-- comes from automation.now(), so that a ten-day workflow runs in milliseconds in a test. Leases
+-- are about real processes and use the real clock instead.
+--
+-- The test clock is an offset from the real one: it keeps ticking from where it was set, and it
+-- stands still within a transaction, as now() does.
+
+create table automation.clock (
+  singleton boolean not null default true
+    constraint clock_pkey primary key
+    constraint clock_has_one_row check (singleton),
+  ahead_by interval not null
+);
+
+comment on table automation.clock is
+  'How far the test clock runs ahead of the real one. Empty: it does not.';
+
+create or replace function automation.test_now() returns timestamptz
+  language sql stable parallel safe
+  set search_path = ''
+  as $$
+    select transaction_timestamp()
+      + coalesce((select c.ahead_by from automation.clock as c), interval '0')
+  $$;
+
+-- No search_path setting: it would forbid inlining, and this runs in column defaults and in every
+-- claim. Every name and operator is qualified instead.
+create or replace function automation.now() returns timestamptz
+  language sql stable parallel safe
+  as $$
+    select case
+      when pg_catalog.current_setting('automation.test_clock', true) operator(pg_catalog.=) 'on'
+      then automation.test_now()
+      else pg_catalog.transaction_timestamp()
+    end
+  $$;
+
+comment on function automation.now() is
+  'The engine''s time: transaction_timestamp(), or the test clock where automation.test_clock is on.';
+
+create or replace function automation.require_test_clock() returns void
+  language plpgsql stable
+  set search_path = ''
+  as $$
+begin
+  if current_setting('automation.test_clock', true) is distinct from 'on' then
+    raise exception 'the test clock is off in this database'
+      using errcode = 'object_not_in_prerequisite_state',
+        hint = 'Test databases turn it on with: alter database ... set automation.test_clock = on';
+  end if;
+end;
+$$;
+
+create or replace function automation.set_clock(to_time timestamptz) returns timestamptz
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+begin
+  perform automation.require_test_clock();
+  if to_time is null or not isfinite(to_time) then
+    raise exception 'to_time: a finite timestamp is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  insert into automation.clock (ahead_by)
+  values (to_time - transaction_timestamp())
+  on conflict on constraint clock_pkey do update set ahead_by = excluded.ahead_by;
+  return automation.now();
+end;
+$$;
+
+comment on function automation.set_clock(timestamptz) is
+  'Sets the test clock; it ticks on from there. Refused unless automation.test_clock is on.';
+
+create or replace function automation.advance_clock(by_interval interval) returns timestamptz
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+begin
+  perform automation.require_test_clock();
+  if by_interval is null then
+    raise exception 'by_interval: an interval such as ''24 hours'' is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  insert into automation.clock (ahead_by)
+  values (by_interval)
+  on conflict on constraint clock_pkey
+    do update set ahead_by = automation.clock.ahead_by + excluded.ahead_by;
+  return automation.now();
+end;
+$$;
+
+comment on function automation.advance_clock(interval) is
+  'Moves the test clock forward (or back, with a negative interval) and returns the new time.';
+
+create or replace function automation.reset_clock() returns timestamptz
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+begin
+  perform automation.require_test_clock();
+  delete from automation.clock;
+  return automation.now();
+end;
+$$;
+
+comment on function automation.reset_clock() is 'Puts the test clock back on the real time.';
+
+-- sql/01_crm/01_tenants.sql
+
+-- 01 CRM
+--
+-- The reference CRM: what a contractor's office writes to. The engine reads these tables through
+-- the mapping that automation.attach() records (chapter 03) and knows no column of theirs by
+-- heart; a CRM with other tables attaches those instead.
+--
+-- Tenant first: the primary key of every table is (tenant_id, id) and every reference between two
+-- of them carries the tenant, so that Postgres itself refuses a job that points at another
+-- tenant's contact.
+
+create table public.tenants (
+  id uuid not null default gen_random_uuid() constraint tenants_pkey primary key,
+  name text not null constraint tenants_name_not_blank check (btrim(name) <> ''),
+  timezone text not null default 'America/New_York',
+  phone text,
+  email text,
+  website text,
+  address text,
+  settings jsonb not null default '{}'
+    constraint tenants_settings_is_object check (jsonb_typeof(settings) = 'object'),
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now()
+);
+
+comment on table public.tenants is 'A contractor: the owner of every other row.';
+comment on column public.tenants.timezone is
+  'IANA name. Dates in conditions and messages are read and written in this zone.';
+
+create table public.tenant_members (
+  tenant_id uuid not null
+    constraint tenant_members_tenant_fk references public.tenants (id) on delete cascade,
+  user_id uuid not null,
+  role text not null default 'member'
+    constraint tenant_members_role_known check (role in ('owner', 'admin', 'member')),
+  full_name text,
+  email text,
+  phone text,
+  created_at timestamptz not null default automation.now(),
+  constraint tenant_members_pkey primary key (tenant_id, user_id)
+);
+
+create index tenant_members_by_user on public.tenant_members (user_id, tenant_id);
+
+comment on table public.tenant_members is
+  'Who may see and edit a tenant''s rows. user_id is the id in auth.users.';
+
+create or replace function automation.check_timezone() returns trigger
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if new.timezone is not null
+    and not exists (select from pg_catalog.pg_timezone_names as z where z.name = new.timezone) then
+    raise exception 'timezone: "%" is not a time zone', new.timezone
+      using errcode = 'invalid_parameter_value',
+        hint = 'Use an IANA name such as America/Chicago.';
+  end if;
+  return new;
+end;
+$$;
+
+create trigger tenants_check_timezone
+  before insert or update of timezone on public.tenants
+  for each row execute function automation.check_timezone();
+
+-- sql/01_crm/02_contacts.sql
+
+create table public.contacts (
+  tenant_id uuid not null
+    constraint contacts_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  type text not null default 'lead',
+  stage text not null default 'new',
+  first_name text,
+  last_name text,
+  company text,
+  email text,
+  phone text,
+  address_line1 text,
+  city text,
+  state text,
+  postal_code text,
+  timezone text,
+  source text,
+  assigned_to uuid,
+  lead_score integer,
+  custom_fields jsonb not null default '{}'
+    constraint contacts_custom_fields_is_object check (jsonb_typeof(custom_fields) = 'object'),
+  last_contacted_at timestamptz,
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint contacts_pkey primary key (tenant_id, id)
+);
+
+comment on table public.contacts is 'Leads and customers.';
+comment on column public.contacts.timezone is
+  'IANA name of the zone the contact lives in; null: the tenant''s.';
+
+create index contacts_by_phone on public.contacts (tenant_id, phone);
+create index contacts_by_email on public.contacts (tenant_id, lower(email));
+create index contacts_by_stage on public.contacts (tenant_id, stage);
+
+-- sql/01_crm/03_projects_jobs.sql
+
+create table public.projects (
+  tenant_id uuid not null
+    constraint projects_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  contact_id uuid,
+  name text,
+  type text,
+  status text not null default 'open',
+  pipeline_stage text not null default 'new',
+  value numeric(14, 2),
+  description text,
+  assigned_to uuid,
+  appointment_at timestamptz,
+  custom_fields jsonb not null default '{}'
+    constraint projects_custom_fields_is_object check (jsonb_typeof(custom_fields) = 'object'),
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint projects_pkey primary key (tenant_id, id),
+  constraint projects_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete set null (contact_id)
+);
+
+comment on table public.projects is 'A sale on its way through the pipeline, and the work it becomes.';
+
+create index projects_by_contact on public.projects (tenant_id, contact_id);
+create index projects_by_stage on public.projects (tenant_id, pipeline_stage);
+
+create table public.jobs (
+  tenant_id uuid not null
+    constraint jobs_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  project_id uuid,
+  contact_id uuid,
+  name text,
+  status text not null default 'scheduled',
+  scheduled_at timestamptz,
+  completed_at timestamptz,
+  assigned_to uuid,
+  custom_fields jsonb not null default '{}'
+    constraint jobs_custom_fields_is_object check (jsonb_typeof(custom_fields) = 'object'),
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint jobs_pkey primary key (tenant_id, id),
+  constraint jobs_project_fk foreign key (tenant_id, project_id)
+    references public.projects (tenant_id, id) on delete set null (project_id),
+  constraint jobs_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete set null (contact_id)
+);
+
+comment on table public.jobs is 'A visit or a piece of work on site.';
+
+create index jobs_by_project on public.jobs (tenant_id, project_id);
+create index jobs_by_contact on public.jobs (tenant_id, contact_id);
+
+-- sql/01_crm/04_tasks_tags.sql
+
+create table public.tasks (
+  tenant_id uuid not null
+    constraint tasks_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  contact_id uuid,
+  project_id uuid,
+  job_id uuid,
+  title text not null constraint tasks_title_not_blank check (btrim(title) <> ''),
+  description text,
+  status text not null default 'open',
+  priority text not null default 'normal',
+  due_at timestamptz,
+  assigned_to uuid,
+  execution_id uuid,
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint tasks_pkey primary key (tenant_id, id),
+  constraint tasks_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete cascade,
+  constraint tasks_project_fk foreign key (tenant_id, project_id)
+    references public.projects (tenant_id, id) on delete set null (project_id),
+  constraint tasks_job_fk foreign key (tenant_id, job_id)
+    references public.jobs (tenant_id, id) on delete set null (job_id)
+);
+
+comment on column public.tasks.execution_id is 'The workflow execution that created the task.';
+
+create index tasks_by_contact on public.tasks (tenant_id, contact_id);
+create index tasks_by_project on public.tasks (tenant_id, project_id);
+create index tasks_by_job on public.tasks (tenant_id, job_id);
+create index tasks_by_due on public.tasks (tenant_id, status, due_at);
+
+create table public.tags (
+  tenant_id uuid not null
+    constraint tags_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  name text not null constraint tags_name_not_blank check (btrim(name) <> ''),
+  created_at timestamptz not null default automation.now(),
+  constraint tags_pkey primary key (tenant_id, id)
+);
+
+create unique index tags_name_unique on public.tags (tenant_id, lower(name));
+
+create table public.contact_tags (
+  tenant_id uuid not null,
+  contact_id uuid not null,
+  tag_id uuid not null,
+  created_at timestamptz not null default automation.now(),
+  constraint contact_tags_pkey primary key (tenant_id, contact_id, tag_id),
+  constraint contact_tags_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete cascade,
+  constraint contact_tags_tag_fk foreign key (tenant_id, tag_id)
+    references public.tags (tenant_id, id) on delete cascade
+);
+
+create index contact_tags_by_tag on public.contact_tags (tenant_id, tag_id);
+
+-- sql/01_crm/05_communication.sql
+
+-- What was said, on every channel. The engine writes a row for each message it sent, in the
+-- transaction that records the send; webhooks from the providers write the rest.
+
+create table public.messages (
+  tenant_id uuid not null
+    constraint messages_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default automation.new_id(),
+  contact_id uuid,
+  direction text not null
+    constraint messages_direction_known check (direction in ('inbound', 'outbound')),
+  from_number text,
+  to_number text,
+  body text,
+  status text not null default 'received',
+  provider text not null default 'twilio',
+  provider_id text,
+  error_code text,
+  execution_id uuid,
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint messages_pkey primary key (tenant_id, id),
+  constraint messages_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete set null (contact_id)
+);
+
+comment on table public.messages is 'Text messages, in and out.';
+
+create index messages_by_contact on public.messages (tenant_id, contact_id, created_at);
+create unique index messages_provider_id_unique on public.messages (tenant_id, provider, provider_id);
+
+create table public.emails (
+  tenant_id uuid not null
+    constraint emails_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default automation.new_id(),
+  contact_id uuid,
+  direction text not null default 'outbound'
+    constraint emails_direction_known check (direction in ('inbound', 'outbound')),
+  from_address text,
+  to_address text,
+  subject text,
+  html text,
+  text text,
+  status text not null default 'sent',
+  provider text not null default 'resend',
+  provider_id text,
+  execution_id uuid,
+  opened_at timestamptz,
+  clicked_at timestamptz,
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint emails_pkey primary key (tenant_id, id),
+  constraint emails_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete set null (contact_id)
+);
+
+create index emails_by_contact on public.emails (tenant_id, contact_id, created_at);
+create unique index emails_provider_id_unique on public.emails (tenant_id, provider, provider_id);
+
+create table public.calls (
+  tenant_id uuid not null
+    constraint calls_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default automation.new_id(),
+  contact_id uuid,
+  direction text not null default 'inbound'
+    constraint calls_direction_known check (direction in ('inbound', 'outbound')),
+  from_number text,
+  to_number text,
+  status text not null,
+  duration_seconds integer,
+  provider text not null default 'twilio',
+  provider_id text,
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint calls_pkey primary key (tenant_id, id),
+  constraint calls_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete set null (contact_id)
+);
+
+create index calls_by_contact on public.calls (tenant_id, contact_id, created_at);
+create unique index calls_provider_id_unique on public.calls (tenant_id, provider, provider_id);
+
+create table public.form_submissions (
+  tenant_id uuid not null
+    constraint form_submissions_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default automation.new_id(),
+  form text not null,
+  contact_id uuid,
+  data jsonb not null default '{}'
+    constraint form_submissions_data_is_object check (jsonb_typeof(data) = 'object'),
+  created_at timestamptz not null default automation.now(),
+  constraint form_submissions_pkey primary key (tenant_id, id),
+  constraint form_submissions_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete set null (contact_id)
+);
+
+create index form_submissions_by_contact on public.form_submissions (tenant_id, contact_id);
+
+-- sql/01_crm/06_touch.sql
+
+-- updated_at follows every real change and no other.
+
+create or replace function automation.touch_updated_at() returns trigger
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  new.updated_at := automation.now();
+  return new;
+end;
+$$;
+
+do $$
+declare
+  touched text;
+begin
+  foreach touched in array array[
+    'tenants', 'contacts', 'projects', 'jobs', 'tasks', 'messages', 'emails', 'calls'
+  ] loop
+    execute format(
+      'create trigger %I before update on public.%I for each row '
+      'when (old.* is distinct from new.*) execute function automation.touch_updated_at()',
+      touched || '_touch', touched);
+  end loop;
+end;
+$$;
+
+-- sql/02_definitions/01_registry.sql
+
+-- 02 DEFINITIONS
+--
+-- What the office sets up, and what the engine makes of it.
+--
+--   workflows, workflow_steps   authoring rows: people edit them, nothing runs from them
+--   workflow_versions           a published workflow: validated, compiled, never changed again
+--   active_triggers             which published version listens to which event: what capture reads
+--
+-- Publishing is the only road from the first to the others. Lock order: the workflows row, then
+-- inserts. Nothing outside this chapter writes here, and nothing here waits for an execution.
+
+create table automation.trigger_types (
+  name text constraint trigger_types_pkey primary key,
+  entity text,
+  kind text not null
+    constraint trigger_types_kind_known
+    check (kind in ('created', 'updated', 'changed', 'becomes', 'event', 'time', 'manual')),
+  column_name text,
+  becomes text,
+  description text not null,
+  constraint trigger_types_column_matches_kind check (
+    case kind
+      when 'becomes' then column_name is not null and becomes is not null
+      else becomes is null
+    end)
+);
+
+comment on table automation.trigger_types is
+  'Every event a workflow can listen to. automation.attach() adds those of an attached table.';
+
+insert into automation.trigger_types (name, entity, kind, description) values
+  ('field_changed', null, 'changed', 'A named field of a record changed.'),
+  ('call_missed', null, 'event', 'A call was not answered.'),
+  ('call_completed', null, 'event', 'A call was answered and has ended.'),
+  ('email_opened', null, 'event', 'A contact opened an email.'),
+  ('email_clicked', null, 'event', 'A contact clicked a link in an email.'),
+  ('sms_received', null, 'event', 'A contact sent a text message.'),
+  ('form_submitted', null, 'event', 'A form was submitted.'),
+  ('time_elapsed', null, 'time', 'A time before or after a date of a record.'),
+  ('scheduled', null, 'time', 'A time of day, week or month.'),
+  ('manual', null, 'manual', 'Started by hand or by another program.');
+
+create table automation.step_types (
+  name text constraint step_types_pkey primary key,
+  lane text not null
+    constraint step_types_lane_known check (lane in ('database', 'outbound')),
+  required text[] not null,
+  optional text[] not null,
+  description text not null
+);
+
+comment on table automation.step_types is
+  'Every step a workflow can take. lane: database steps run inside Postgres, exactly once; '
+  'outbound steps are claimed by the dispatcher, at least once.';
+comment on column automation.step_types.required is
+  'Keys of step_config that must be there; a|b means either.';
+
+insert into automation.step_types (name, lane, required, optional, description) values
+  ('send_sms', 'outbound', '{body}', '{to,from,messaging_service_sid,media_urls}',
+   'Sends a text message through Twilio.'),
+  ('send_email', 'outbound', '{subject,html|text}', '{to,from,reply_to,cc,bcc,headers}',
+   'Sends an email through Resend.'),
+  ('webhook', 'outbound', '{url}', '{method,headers,body,secret_name}',
+   'Calls a URL, signed the Standard Webhooks way.'),
+  ('create_task', 'database', '{title}',
+   '{description,priority,assigned_to,due_at,due_in_days,due_in_hours,due_in_minutes}',
+   'Creates a task for the office.'),
+  ('update_contact', 'database', '{fields}', '{}',
+   'Sets fields of the contact.'),
+  ('update_project', 'database', '{fields}', '{}',
+   'Sets fields of the project.'),
+  ('update_field', 'database', '{field,value}', '{entity}',
+   'Sets one field of the contact, project or job.'),
+  ('change_stage', 'database', '{stage}', '{entity}',
+   'Moves the contact or project to another stage.'),
+  ('assign_user', 'database', '{user_id}', '{entity}',
+   'Makes a user responsible for the contact, project or job.'),
+  ('add_tag', 'database', '{tag}', '{}', 'Tags the contact; a tag that is new is made.'),
+  ('remove_tag', 'database', '{tag}', '{}', 'Takes a tag off the contact.'),
+  ('create_project', 'database', '{name}', '{type,status,pipeline_stage,value,description,key}',
+   'Creates a project for the contact, once for a key.'),
+  ('wait', 'database', '{}', '{minutes,hours,days,until}',
+   'Waits for a duration before the next step.');
+
+create or replace function automation.problem(
+  path text, code text, message text, hint text default null, severity text default 'error')
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select jsonb_build_object(
+      'path', path, 'severity', severity, 'code', code, 'message', message, 'hint', hint)
+  $$;
+
+comment on function automation.problem(text, text, text, text, text) is
+  'One finding about a definition: where it is, how bad, what is wrong and how to mend it.';
+
+create or replace function automation.raise_problems(problems jsonb, subject text) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  worst jsonb;
+begin
+  select p.value into worst
+  from jsonb_array_elements(problems) with ordinality as p (value, position)
+  where p.value ->> 'severity' = 'error'
+  order by p.position
+  limit 1;
+  if worst is not null then
+    raise exception '%: %: %', subject, worst ->> 'path', worst ->> 'message'
+      using errcode = 'invalid_parameter_value',
+        detail = problems::text,
+        hint = coalesce(worst ->> 'hint', 'detail lists every problem with its path');
+  end if;
+end;
+$$;
+
+comment on function automation.raise_problems(jsonb, text) is
+  'Raises 22023 with the first error as message and all problems as JSON in detail; '
+  'warnings alone raise nothing.';
+
+-- sql/02_definitions/02_workflows.sql
+
+create table public.workflows (
+  tenant_id uuid not null
+    constraint workflows_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  name text not null constraint workflows_name_not_blank check (btrim(name) <> ''),
+  description text,
+  status text not null default 'draft'
+    constraint workflows_status_known check (status in ('draft', 'active', 'paused', 'archived')),
+  trigger_type text not null
+    constraint workflows_trigger_type_fk references automation.trigger_types (name),
+  trigger_config jsonb not null default '{}'
+    constraint workflows_trigger_config_is_object check (jsonb_typeof(trigger_config) = 'object'),
+  conditions jsonb not null default '[]',
+  is_active boolean not null default false,
+  metadata jsonb not null default '{}'
+    constraint workflows_metadata_is_object check (jsonb_typeof(metadata) = 'object'),
+  published_version integer,
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint workflows_pkey primary key (tenant_id, id),
+  constraint workflows_active_matches_status check (is_active = (status = 'active'))
+);
+
+comment on table public.workflows is
+  'Automations as people edit them. Setting is_active publishes; only published versions run.';
+comment on column public.workflows.published_version is
+  'The version that new executions start with; null until it is first published.';
+
+create index workflows_by_trigger_type on public.workflows (trigger_type);
+create index workflows_by_published_version
+  on public.workflows (tenant_id, id, published_version);
+
+create table public.workflow_steps (
+  tenant_id uuid not null,
+  id uuid not null default gen_random_uuid(),
+  workflow_id uuid not null,
+  step_order integer not null default 0,
+  step_key text
+    constraint workflow_steps_key_is_identifier check (step_key ~ '^[A-Za-z][A-Za-z0-9_]{0,62}$'),
+  name text,
+  step_type text not null
+    constraint workflow_steps_step_type_fk references automation.step_types (name),
+  step_config jsonb not null default '{}'
+    constraint workflow_steps_config_is_object check (jsonb_typeof(step_config) = 'object'),
+  delay_minutes numeric not null default 0
+    constraint workflow_steps_delay_in_range check (delay_minutes between 0 and 5256000),
+  enabled boolean not null default true,
+  conditions jsonb not null default '[]',
+  continue_on_error boolean not null default false,
+  parent_step_id uuid,
+  branch text,
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint workflow_steps_pkey primary key (tenant_id, id),
+  constraint workflow_steps_workflow_fk foreign key (tenant_id, workflow_id)
+    references public.workflows (tenant_id, id) on delete cascade,
+  constraint workflow_steps_parent_fk foreign key (tenant_id, parent_step_id)
+    references public.workflow_steps (tenant_id, id) on delete cascade,
+  constraint workflow_steps_branch_has_parent check ((parent_step_id is null) = (branch is null)),
+  constraint workflow_steps_key_unique unique (tenant_id, workflow_id, step_key)
+);
+
+comment on column public.workflow_steps.delay_minutes is
+  'How long to wait before this step, counted from the end of the step before it (minutes, up to ten years).';
+comment on column public.workflow_steps.step_key is
+  'The name other steps use for its result ({{steps.<key>.*}}); step_<n> when empty.';
+
+create index workflow_steps_in_order
+  on public.workflow_steps (tenant_id, workflow_id, step_order, id);
+create index workflow_steps_by_parent on public.workflow_steps (tenant_id, parent_step_id);
+create index workflow_steps_by_step_type on public.workflow_steps (step_type);
+
+create table public.workflow_versions (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  workflow_id uuid not null,
+  version integer not null constraint workflow_versions_version_positive check (version > 0),
+  trigger_type text not null,
+  trigger_config jsonb not null,
+  conditions jsonb,
+  plan jsonb not null,
+  published_via text not null
+    constraint workflow_versions_via_known check (published_via in ('publish', 'activation', 'steps')),
+  published_at timestamptz not null default automation.now(),
+  constraint workflow_versions_pkey primary key (tenant_id, id),
+  constraint workflow_versions_unique unique (tenant_id, workflow_id, version),
+  constraint workflow_versions_workflow_fk foreign key (tenant_id, workflow_id)
+    references public.workflows (tenant_id, id) on delete cascade,
+  constraint workflow_versions_plan_has_steps
+    check (jsonb_typeof(plan -> 'steps') = 'object' and plan ? 'first')
+);
+
+comment on table public.workflow_versions is
+  'Published workflows, immutable. Executions are pinned to the version they started with.';
+comment on column public.workflow_versions.conditions is
+  'Compiled enrolment conditions; null: always.';
+comment on column public.workflow_versions.plan is
+  '{first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, ...}}}: '
+  'templates parsed, defaults filled in, order resolved to next-pointers.';
+
+alter table public.workflows add constraint workflows_published_version_fk
+  foreign key (tenant_id, id, published_version)
+  references public.workflow_versions (tenant_id, workflow_id, version);
+
+create table automation.active_triggers (
+  tenant_id uuid not null,
+  entity text not null,
+  event text not null,
+  workflow_id uuid not null,
+  version integer not null,
+  match jsonb not null,
+  match_any jsonb,
+  match_column text,
+  match_value text,
+  field text,
+  from_values jsonb,
+  to_values jsonb,
+  conditions jsonb,
+  first_step text not null,
+  first_lane text not null,
+  first_delay interval not null,
+  constraint active_triggers_pkey primary key (tenant_id, entity, event, workflow_id),
+  constraint active_triggers_version_fk foreign key (tenant_id, workflow_id, version)
+    references public.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
+  constraint active_triggers_match_column_has_value
+    check ((match_column is null) = (match_value is null))
+);
+
+comment on table automation.active_triggers is
+  'The listeners: one row for each active workflow, holding all that capture needs to enrol.';
+comment on column automation.active_triggers.match is
+  'The record must contain this (jsonb @>).';
+comment on column automation.active_triggers.match_any is
+  '{field: [values]}: the record must have one of them in each field.';
+comment on column automation.active_triggers.match_column is
+  'One equality of match, checked before the record is turned into JSON.';
+comment on column automation.active_triggers.field is
+  'For changes: the column that must have changed; null: any.';
+
+create index active_triggers_by_version
+  on automation.active_triggers (tenant_id, workflow_id, version);
+
+-- sql/02_definitions/03_compile_trigger.sql
+
+-- trigger_config -> a listener. A key that names a column must equal the record's value, a list
+-- means any of its values; field, from and to narrow a change.
+
+create type automation.compiled_trigger as (
+  entity text,
+  match jsonb,
+  match_any jsonb,
+  match_column text,
+  match_value text,
+  field text,
+  from_values jsonb,
+  to_values jsonb,
+  problems jsonb
+);
+
+create or replace function automation.as_list(value jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case when jsonb_typeof(value) = 'array' then value else jsonb_build_array(value) end
+    where value is not null
+  $$;
+
+-- The engines that this one replaces wrote {"stage": "won"} and {"from_stage": ...} for changes.
+create or replace function automation.change_config(
+  known automation.trigger_types, trigger_config jsonb)
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+      'field', coalesce(to_jsonb(known.column_name), trigger_config -> 'field'),
+      'from', automation.as_list(coalesce(
+        trigger_config -> 'from', trigger_config -> 'from_stage', trigger_config -> 'from_status')),
+      'to', automation.as_list(coalesce(
+        trigger_config -> 'to', trigger_config -> 'to_stage', trigger_config -> 'to_status',
+        case when known.column_name in ('stage', 'pipeline_stage') then trigger_config -> 'stage' end,
+        case when known.column_name = 'status' then trigger_config -> 'status' end))))
+  $$;
+
+create or replace function automation.check_trigger_config(
+  known automation.trigger_types, entity text, change jsonb, match jsonb, path text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  table_columns text[];
+  problems jsonb;
+begin
+  if known.kind not in ('created', 'updated', 'changed', 'becomes') then
+    return '[]';
+  end if;
+  select e.columns into table_columns
+  from automation.entities as e where e.name = check_trigger_config.entity;
+  if not found then
+    return jsonb_build_array(automation.problem(
+      path || '.entity', 'unknown_entity', format('there is no entity "%s"', entity),
+      'Known: ' || (select string_agg(e.name, ', ' order by e.name) from automation.entities as e)));
+  end if;
+  if known.kind = 'changed' and change ->> 'field' is null then
+    return jsonb_build_array(automation.problem(
+      path || '.field', 'missing', known.name || ' needs the field to watch',
+      'For example {"field": "assigned_to"}.'));
+  end if;
+  select jsonb_agg(automation.problem(
+      path || '.' || k.key, 'unknown_field', format('%s has no column "%s"', entity, k.name),
+      'Its columns: ' || array_to_string(table_columns, ', ')))
+    into problems
+  from (
+    select m.key, m.key as name from jsonb_object_keys(match) as m (key)
+    union all
+    select 'field', change ->> 'field' where change ? 'field'
+  ) as k
+  where not k.name = any (table_columns);
+  return coalesce(problems, '[]');
+end;
+$$;
+
+create or replace function automation.compile_trigger(
+  trigger_type text, trigger_config jsonb, path text default 'trigger_config')
+  returns automation.compiled_trigger
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  known automation.trigger_types;
+  compiled automation.compiled_trigger;
+  change jsonb := '{}';
+  match jsonb := trigger_config;
+begin
+  select t.* into known from automation.trigger_types as t where t.name = trigger_type;
+  compiled.entity := coalesce(
+    known.entity, case when known.kind = 'changed' then trigger_config ->> 'entity' end,
+    case when known.kind = 'changed' then 'contact' else '' end);
+  if known.kind in ('changed', 'becomes') then
+    change := automation.change_config(known, trigger_config);
+    match := trigger_config - array[
+      'entity', 'field', 'from', 'to', 'from_stage', 'to_stage', 'from_status', 'to_status',
+      case when known.column_name in ('stage', 'pipeline_stage') then 'stage' else 'from' end,
+      case when known.column_name = 'status' then 'status' else 'from' end];
+  end if;
+  compiled.problems :=
+    automation.check_trigger_config(known, compiled.entity, change, match, path);
+  compiled.field := change ->> 'field';
+  compiled.from_values := change -> 'from';
+  compiled.to_values := change -> 'to';
+  select
+    coalesce(jsonb_object_agg(m.key, m.value) filter (where jsonb_typeof(m.value) <> 'array'), '{}'),
+    jsonb_object_agg(m.key, m.value) filter (where jsonb_typeof(m.value) = 'array')
+    into compiled.match, compiled.match_any
+  from jsonb_each(match) as m;
+  select m.key, m.value #>> '{}' into compiled.match_column, compiled.match_value
+  from jsonb_each(compiled.match) as m
+  join automation.entities as e
+    on e.name = compiled.entity and m.key = any (e.match_columns)
+  where jsonb_typeof(m.value) = 'string'
+  order by m.key
+  limit 1;
+  return compiled;
+end;
+$$;
+
+comment on function automation.compile_trigger(text, jsonb, text) is
+  'Compiles a trigger_config; problems lists what is wrong with it.';
+
+create or replace function automation.matches_any(record jsonb, match_any jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(bool_and(coalesce(m.value @> (record -> m.key), false)), true)
+    from jsonb_each(match_any) as m
+  $$;
+
+comment on function automation.matches_any(jsonb, jsonb) is
+  'Does each field of match_any hold one of its values in the record?';
+
+-- sql/02_definitions/04_compile_steps.sql
+
+-- step_config -> the configuration a step runs with: other spellings folded into one, required
+-- keys checked, templates parsed.
+
+create or replace function automation.fold_step_config(step_type text, config jsonb)
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case step_type
+      when 'send_sms' then
+        case when config ? 'message' and not config ? 'body'
+          then config - 'message' || jsonb_build_object('body', config -> 'message')
+          else config - 'message' end
+      when 'send_email' then
+        case when config ? 'body' and not config ?| '{html,text}'
+          then config - 'body' || jsonb_build_object('html', config -> 'body')
+          else config end
+      when 'create_task' then
+        case when config ? 'due_date_days'
+          then config - 'due_date_days' || jsonb_build_object('due_in_days', config -> 'due_date_days')
+          else config end
+      when 'update_field' then
+        case when config ? 'table'
+          then config - 'table'
+            || jsonb_build_object('entity', regexp_replace(config ->> 'table', 's$', ''))
+          else config end
+      when 'add_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
+      when 'remove_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
+      when 'update_contact' then automation.fold_fields(config)
+      when 'update_project' then automation.fold_fields(config)
+      when 'wait' then automation.fold_wait(config)
+      when 'webhook' then
+        case when config ? 'payload' and not config ? 'body'
+          then config - 'payload' || jsonb_build_object('body', config -> 'payload')
+          else config end
+      else config
+    end
+  $$;
+
+create or replace function automation.fold_key(config jsonb, key text, other_names text[])
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when config ? key then config
+      else coalesce(
+        (select config - n || jsonb_build_object(key, config -> n)
+         from unnest(other_names) as n where config ? n limit 1),
+        config)
+    end
+  $$;
+
+create or replace function automation.fold_fields(config jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when config ? 'fields' then config
+      when config ? 'updates' then
+        config - 'updates' || jsonb_build_object('fields', config -> 'updates')
+      when config = '{}' then config
+      else jsonb_build_object('fields', config)
+    end
+  $$;
+
+create or replace function automation.fold_wait(config jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when config ? 'duration_minutes' then jsonb_build_object('minutes', config -> 'duration_minutes')
+      when config ? 'delay_minutes' then jsonb_build_object('minutes', config -> 'delay_minutes')
+      when config ? 'duration_hours' then jsonb_build_object('hours', config -> 'duration_hours')
+      when config ? 'delay_hours' then jsonb_build_object('hours', config -> 'delay_hours')
+      when config ? 'duration_days' then jsonb_build_object('days', config -> 'duration_days')
+      when config ? 'duration' and config ->> 'unit' in ('minutes', 'hours', 'days') then
+        jsonb_build_object(config ->> 'unit', config -> 'duration')
+      when jsonb_typeof(config -> 'duration') = 'number' then
+        jsonb_build_object('minutes', config -> 'duration')
+      else config
+    end
+  $$;
+
+-- A key that is missing, and a key that nobody reads, are both mistakes the office should see
+-- before a customer does.
+create or replace function automation.check_step_keys(known automation.step_types, config jsonb, path text)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(found.problem), '[]')
+    from (
+      select automation.problem(
+          path || '.' || split_part(r.names, '|', 1), 'missing',
+          format('%s needs %s', known.name, replace(r.names, '|', ' or ')))
+      from unnest(known.required) as r (names)
+      where not exists (
+        select from unnest(string_to_array(r.names, '|')) as n
+        where jsonb_typeof(config -> n) <> 'null' and config ->> n <> '')
+      union all
+      select automation.problem(
+          path || '.' || k.key, 'unknown_key', format('%s does not know "%s"', known.name, k.key),
+          'It knows: ' || replace(array_to_string(known.required || known.optional, ', '), '|', ', '),
+          'warning')
+      from jsonb_object_keys(config) as k (key)
+      where not k.key = any (known.optional)
+        and not k.key = any (string_to_array(array_to_string(known.required, '|'), '|'))
+    ) as found (problem)
+  $$;
+
+create or replace function automation.check_step_values(step_type text, config jsonb, path text)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(found.problem), '[]')
+    from (
+      select automation.problem(
+          path || '.' || k.key, 'not_a_number', format('%s must be a number of at least 0', k.key))
+      from jsonb_each(config) as k
+      where k.key in ('due_in_days', 'due_in_hours', 'due_in_minutes', 'minutes', 'hours', 'days')
+        and not (k.value #>> '{}' ~ '^\d{1,7}(\.\d{1,6})?$' or k.value #>> '{}' like '%{{%')
+      union all
+      select automation.problem(path, 'missing', 'wait needs minutes, hours, days or until')
+      where step_type = 'wait' and not config ?| '{minutes,hours,days,until}'
+      union all
+      select automation.problem(path || '.fields', 'not_an_object', 'fields must be an object of at least one field')
+      where step_type in ('update_contact', 'update_project') and config ? 'fields'
+        and (jsonb_typeof(config -> 'fields') <> 'object' or config -> 'fields' = '{}')
+      union all
+      select automation.problem(path || '.method', 'unknown_value', 'method must be POST, PUT or PATCH')
+      where step_type = 'webhook' and config ? 'method'
+        and upper(config ->> 'method') not in ('POST', 'PUT', 'PATCH')
+      union all
+      select automation.problem(path || '.url', 'not_a_url', 'url must start with https:// or http://')
+      where step_type = 'webhook' and config ->> 'url' !~* '^https?://'
+        and config ->> 'url' not like '{{%'
+      union all
+      select automation.problem(path || '.headers', 'not_an_object', 'headers must be an object')
+      where config ? 'headers' and jsonb_typeof(config -> 'headers') <> 'object'
+    ) as found (problem)
+  $$;
+
+-- The fields that update steps write are checked against the live table.
+create or replace function automation.check_step_fields(step_type text, config jsonb, path text)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(automation.problem(
+        path || w.at, 'unknown_field', format('%s has no field "%s" to write', w.entity, w.field),
+        'Writable: ' || array_to_string(e.writable_columns, ', '))), '[]')
+    from (
+      select case step_type when 'update_contact' then 'contact' else 'project' end as entity,
+        f.key as field, '.fields.' || f.key as at
+      from jsonb_each(
+        case when jsonb_typeof(config -> 'fields') = 'object' then config -> 'fields' else '{}' end)
+        as f
+      where step_type in ('update_contact', 'update_project')
+      union all
+      select coalesce(config ->> 'entity', 'contact'),
+        regexp_replace(config ->> 'field', '^(contact|project|job)\.', ''), '.field'
+      where step_type = 'update_field'
+    ) as w
+    join automation.entities as e on e.name = w.entity
+    where not (w.field = any (e.writable_columns)
+      or split_part(w.field, '.', 1) = 'custom_fields' and 'custom_fields' = any (e.writable_columns))
+  $$;
+
+-- sql/02_definitions/05_compile_workflow.sql
+
+-- Authoring rows -> a plan. Everything that can be decided before a customer is involved is
+-- decided here: order, names, defaults, templates, conditions.
+
+create or replace function automation.compile_step(step public.workflow_steps, key text, path text)
+  returns table (compiled jsonb, problems jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  known automation.step_types;
+  config jsonb := automation.fold_step_config(step.step_type, step.step_config);
+  template record;
+  condition record;
+begin
+  select t.* into known from automation.step_types as t where t.name = step.step_type;
+  select t.* into template from automation.compile_template(config, path || '.step_config') as t;
+  select c.* into condition
+  from automation.compile_conditions(step.conditions, path || '.conditions') as c;
+  compiled := jsonb_build_object(
+    'key', key,
+    'name', coalesce(step.name, step.step_type),
+    'type', step.step_type,
+    'lane', known.lane,
+    'delay_seconds', step.delay_minutes * 60,
+    'config', template.compiled,
+    'conditions', condition.compiled,
+    'roots', to_jsonb(
+      automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)),
+    'continue_on_error', step.continue_on_error);
+  problems := template.problems || condition.problems
+    || automation.check_step_keys(known, config, path || '.step_config')
+    || automation.check_step_values(step.step_type, config, path || '.step_config')
+    || automation.check_step_fields(step.step_type, config, path || '.step_config');
+  return next;
+end;
+$$;
+
+create or replace function automation.compile_steps(
+  tenant_id uuid, workflow_id uuid, out plan jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+begin
+  with ordered as (
+    select s as step,
+      row_number() over (order by s.step_order, s.created_at, s.id) as place
+    from public.workflow_steps as s
+    where s.tenant_id = compile_steps.tenant_id
+      and s.workflow_id = compile_steps.workflow_id
+      and s.parent_step_id is null
+  ), named as (
+    select o.step, o.place, coalesce((o.step).step_key, 'step_' || o.place) as key,
+      c.compiled, c.problems
+    from ordered as o
+    cross join lateral automation.compile_step(
+      o.step, coalesce((o.step).step_key, 'step_' || o.place), format('steps[%s]', o.place - 1)) as c
+  ), linked as (
+    -- A step that is switched off is checked but left out of the chain.
+    select n.key,
+      n.compiled || jsonb_build_object('next', lead(n.key) over (order by n.place)) as compiled,
+      n.place
+    from named as n where (n.step).enabled
+  )
+  select
+    jsonb_build_object(
+      'first', (select l.key from linked as l order by l.place limit 1),
+      'steps', coalesce((select jsonb_object_agg(l.key, l.compiled) from linked as l), '{}')),
+    coalesce((select jsonb_agg(p.problem order by n.place)
+      from named as n, jsonb_array_elements(n.problems) as p (problem)), '[]')
+    into compile_steps.plan, compile_steps.problems;
+  if plan ->> 'first' is null then
+    problems := problems || automation.problem(
+      'steps', 'missing', 'the workflow has no enabled step',
+      'Add a row to workflow_steps, then set is_active.');
+  end if;
+end;
+$$;
+
+create or replace function automation.compile_workflow(
+  workflow public.workflows,
+  out listener automation.compiled_trigger, out plan jsonb, out conditions jsonb,
+  out problems jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  condition record;
+  steps record;
+begin
+  listener := automation.compile_trigger(workflow.trigger_type, workflow.trigger_config);
+  select c.* into condition
+  from automation.compile_conditions(workflow.conditions, 'conditions') as c;
+  select s.* into steps from automation.compile_steps(workflow.tenant_id, workflow.id) as s;
+  plan := steps.plan || jsonb_build_object(
+    'condition_roots', to_jsonb(automation.condition_roots(condition.compiled)));
+  conditions := condition.compiled;
+  problems := listener.problems || condition.problems || steps.problems;
+end;
+$$;
+
+comment on function automation.compile_workflow(public.workflows) is
+  'Compiles the authoring rows of a workflow. Writes nothing; problems says what is wrong.';
+
+-- sql/02_definitions/06_publish.sql
+
+-- Publishing, pausing and the is_active switch.
+
+create or replace function automation.publish(tenant_id uuid, workflow_id uuid, via text)
+  returns public.workflow_versions
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  workflow public.workflows;
+  compiled record;
+  published public.workflow_versions;
+begin
+  select w.* into workflow from public.workflows as w
+  where w.tenant_id = publish.tenant_id and w.id = publish.workflow_id
+  for no key update;
+  select c.* into compiled from automation.compile_workflow(workflow) as c;
+  perform automation.raise_problems(
+    compiled.problems, format('workflow "%s" cannot be published', workflow.name));
+  published := automation.add_version(workflow, compiled.conditions, compiled.plan, via);
+  perform automation.stop_listening(workflow.tenant_id, workflow.id);
+  perform automation.start_listening(published, compiled.listener);
+  update public.workflows as w
+  set published_version = published.version, status = 'active', is_active = true
+  where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+  return published;
+end;
+$$;
+
+comment on function automation.publish(uuid, uuid, text) is
+  'Compiles a workflow into its next version and makes that version the one that new executions '
+  'start with. Raises 22023 naming the field when the definition has an error.';
+
+-- Switching a workflow off and on again is not a new version.
+create or replace function automation.add_version(
+  workflow public.workflows, conditions jsonb, plan jsonb, via text)
+  returns public.workflow_versions
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  latest public.workflow_versions;
+begin
+  select v.* into latest
+  from public.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
+  order by v.version desc
+  limit 1;
+  if (latest.trigger_type, latest.trigger_config, latest.conditions, latest.plan)
+    is not distinct from
+    (workflow.trigger_type, workflow.trigger_config, add_version.conditions, add_version.plan) then
+    return latest;
+  end if;
+  insert into public.workflow_versions
+    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, published_via)
+  values (
+    workflow.tenant_id, workflow.id, coalesce(latest.version, 0) + 1, workflow.trigger_type,
+    workflow.trigger_config, add_version.conditions, add_version.plan, via)
+  returning * into latest;
+  return latest;
+end;
+$$;
+
+create or replace function automation.start_listening(
+  version public.workflow_versions, listener automation.compiled_trigger)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    insert into automation.active_triggers (
+      tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
+      field, from_values, to_values, conditions, first_step, first_lane, first_delay)
+    select version.tenant_id, listener.entity, version.trigger_type, version.workflow_id,
+      version.version, listener.match, listener.match_any, listener.match_column,
+      listener.match_value, listener.field, listener.from_values, listener.to_values,
+      version.conditions, first.step ->> 'key', first.step ->> 'lane',
+      make_interval(secs => (first.step ->> 'delay_seconds')::double precision)
+    from (
+      select version.plan -> 'steps' -> (version.plan ->> 'first') as step
+    ) as first
+  $$;
+
+create or replace function automation.stop_listening(tenant_id uuid, workflow_id uuid) returns void
+  language sql
+  set search_path = ''
+  as $$
+    delete from automation.active_triggers as t
+    where t.tenant_id = stop_listening.tenant_id and t.workflow_id = stop_listening.workflow_id
+  $$;
+
+-- is_active and status are two views of one switch: whichever the client changed wins.
+create or replace function automation.check_workflow() returns trigger
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if not exists (select from automation.trigger_types as t where t.name = new.trigger_type) then
+    raise exception 'trigger_type: there is no trigger "%"', new.trigger_type
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || (select string_agg(t.name, ', ' order by t.name)
+                             from automation.trigger_types as t);
+  end if;
+  if tg_op = 'INSERT' then
+    new.is_active := new.is_active or new.status = 'active';
+  elsif new.is_active = old.is_active and new.status is distinct from old.status then
+    new.is_active := new.status = 'active';
+  end if;
+  if new.is_active then
+    new.status := 'active';
+  elsif new.status = 'active' then
+    new.status := 'paused';
+  end if;
+  return new;
+end;
+$$;
+
+create trigger workflows_check
+  before insert or update on public.workflows
+  for each row execute function automation.check_workflow();
+
+-- A workflow that is inserted as active has no steps yet: it is published when they arrive.
+create or replace function automation.follow_switch() returns trigger
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+begin
+  if new.is_active and not old.is_active then
+    perform automation.publish(new.tenant_id, new.id, 'activation');
+  elsif old.is_active and not new.is_active then
+    perform automation.stop_listening(new.tenant_id, new.id);
+  end if;
+  return null;
+end;
+$$;
+
+create trigger workflows_follow_switch
+  after update of is_active, status on public.workflows
+  for each row
+  when (old.is_active <> new.is_active
+    and old.published_version is not distinct from new.published_version)
+  execute function automation.follow_switch();
+
+create or replace function automation.publish_with_first_steps() returns trigger
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  waiting record;
+begin
+  for waiting in
+    select w.tenant_id, w.id
+    from public.workflows as w
+    left join public.workflow_versions as v
+      on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+    where w.is_active
+      and coalesce(v.published_via, 'steps') = 'steps'
+      and (w.tenant_id, w.id) in (select a.tenant_id, a.workflow_id from added as a)
+    order by w.tenant_id, w.id
+  loop
+    perform automation.publish(waiting.tenant_id, waiting.id, 'steps');
+  end loop;
+  return null;
+end;
+$$;
+
+comment on function automation.publish_with_first_steps() is
+  'Clients that insert an active workflow and then its steps need no third request: such a '
+  'workflow follows its new steps until it is published by hand for the first time.';
+
+create trigger workflow_steps_publish_first
+  after insert on public.workflow_steps
+  referencing new table as added
+  for each statement execute function automation.publish_with_first_steps();
+
+create or replace function automation.check_step() returns trigger
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if not exists (select from automation.step_types as t where t.name = new.step_type) then
+    raise exception 'step_type: there is no step "%"', new.step_type
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || (select string_agg(t.name, ', ' order by t.name)
+                             from automation.step_types as t);
+  end if;
+  return new;
+end;
+$$;
+
+create trigger workflow_steps_check
+  before insert or update of step_type on public.workflow_steps
+  for each row execute function automation.check_step();
+
+create or replace function automation.refuse_version_change() returns trigger
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  raise exception 'workflow_versions: a published version never changes'
+    using errcode = 'object_not_in_prerequisite_state',
+      hint = 'Edit the workflow and publish again.';
+end;
+$$;
+
+create trigger workflow_versions_immutable
+  before update on public.workflow_versions
+  for each row execute function automation.refuse_version_change();
+
+-- History outlives a workflow, and a running capture must find the version it enrols into: a
+-- workflow that was ever published is archived, not deleted. A tenant goes with all it has.
+create or replace function automation.refuse_published_delete() returns trigger
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+begin
+  if old.published_version is not null
+    and exists (select from public.tenants as t where t.id = old.tenant_id) then
+    raise exception 'workflow "%" was published and keeps its history', old.name
+      using errcode = 'object_in_use', hint = 'Set status to archived instead.';
+  end if;
+  return old;
+end;
+$$;
+
+create trigger workflows_refuse_published_delete
+  before delete on public.workflows
+  for each row execute function automation.refuse_published_delete();
+
+do $$
+declare
+  touched text;
+begin
+  foreach touched in array array['workflows', 'workflow_steps'] loop
+    execute format(
+      'create trigger %I before update on public.%I for each row '
+      'when (old.* is distinct from new.*) execute function automation.touch_updated_at()',
+      touched || '_touch', touched);
+  end loop;
+end;
+$$;
+
+-- sql/03_capture/01_entities.sql
+
+-- 03 CAPTURE
+--
+-- From a committed write to an enrolled execution, inside the writer's own transaction.
+--
+-- A table is attached once; attaching generates a row-level trigger that knows the table's columns
+-- by name. For each row it asks one question, cheaply: does this tenant have a listener that could
+-- match? Only then is the row turned into JSON, matched exactly and enrolled.
+--
+-- The writer's transaction must never fail on our account. So everything that could raise (turning
+-- the row into JSON, conditions) runs in a block that catches errors and writes nothing; what
+-- writes (two inserts) cannot raise. The catching block takes no transaction id, so a bulk load
+-- does not overflow the subtransaction cache.
+--
+-- Lock order: capture locks no row that exists already; it only inserts, holding the writer's own
+-- CRM row.
+
+create table automation.entities (
+  name text constraint entities_pkey primary key
+    constraint entities_name_is_identifier check (name ~ '^[a-z][a-z0-9_]{0,40}$'),
+  relation text not null constraint entities_relation_unique unique,
+  tenant_column text not null,
+  id_column text not null,
+  related jsonb not null,
+  columns text[] not null,
+  match_columns text[] not null,
+  writable_columns text[] not null,
+  ignored_columns text[] not null,
+  constraint entities_related_is_object check (jsonb_typeof(related) = 'object')
+);
+
+comment on table automation.entities is
+  'Attached tables: which records can start a workflow, and how to read their columns.';
+comment on column automation.entities.related is
+  '{entity: column}: the records a record belongs to, such as {"contact": "contact_id"}.';
+comment on column automation.entities.match_columns is
+  'Columns cheap enough to compare before a record is turned into JSON.';
+comment on column automation.entities.ignored_columns is
+  'Columns whose change alone is not an update (updated_at).';
+
+-- sql/03_capture/02_attach.sql
+
+-- automation.attach(): the same capture for the reference tables and for anybody else's.
+
+-- Columns of a relation, in order, with what the generated code needs to know of their type.
+create or replace function automation.relation_columns(relation regclass)
+  returns table (name text, is_cheap boolean, is_comparable boolean, is_generated boolean)
+  language sql stable
+  set search_path = ''
+  as $$
+    select a.attname::text,
+      t.typcategory in ('S', 'B', 'E') or t.oid = 'pg_catalog.uuid'::regtype,
+      t.typcategory <> 'G'
+        and t.oid not in ('pg_catalog.json'::regtype, 'pg_catalog.xml'::regtype),
+      a.attgenerated <> ''
+    from pg_catalog.pg_attribute as a
+    join pg_catalog.pg_type as t on t.oid = a.atttypid
+    where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+    order by a.attnum
+  $$;
+
+create or replace function automation.attach(
+  relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]')
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  attached automation.entities;
+begin
+  attached := automation.describe_entity(relation, entity, columns);
+  insert into automation.entities
+  select attached.*
+  on conflict on constraint entities_pkey do update set (
+    relation, tenant_column, id_column, related, columns, match_columns, writable_columns,
+    ignored_columns) = row (
+    excluded.relation, excluded.tenant_column, excluded.id_column, excluded.related,
+    excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns);
+  perform automation.register_triggers(attached, events);
+  execute automation.capture_function(attached);
+  execute automation.reader_function(attached);
+  perform automation.install_triggers(attached);
+  execute automation.read_record_function();
+end;
+$$;
+
+comment on function automation.attach(regclass, text, jsonb, jsonb) is
+  'Makes a table fire workflows. columns: {tenant, id, ignore: [..], protect: [..], <entity>: column}'
+  ' where they differ from tenant_id, id, updated_at and <entity>_id. events: [{type, column, '
+  'becomes?}] for changes with a name of their own. Call it again after adding columns.';
+
+create or replace function automation.describe_entity(relation regclass, entity text, columns jsonb)
+  returns automation.entities
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  described automation.entities;
+  missing text;
+begin
+  described.name := entity;
+  described.relation := (
+    select format('%I.%I', n.nspname, c.relname)
+    from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where c.oid = describe_entity.relation);
+  described.tenant_column := coalesce(columns ->> 'tenant', 'tenant_id');
+  described.id_column := coalesce(columns ->> 'id', 'id');
+  described.related := columns - '{tenant,id,ignore,protect}'::text[];
+  described.ignored_columns := array(select jsonb_array_elements_text(
+    coalesce(columns -> 'ignore', '["updated_at"]')));
+  select array_agg(c.name), array_agg(c.name) filter (where c.is_cheap),
+    array_agg(c.name) filter (where not c.is_generated and not c.name = any (
+      array[described.tenant_column, described.id_column, 'created_at', 'updated_at']
+      || array(select jsonb_array_elements_text(coalesce(columns -> 'protect', '[]')))))
+    into described.columns, described.match_columns, described.writable_columns
+  from automation.relation_columns(relation) as c;
+  select n into missing
+  from unnest(array[described.tenant_column, described.id_column]
+    || array(select r.value from jsonb_each_text(described.related) as r)) as n
+  where not n = any (described.columns)
+  limit 1;
+  if missing is not null then
+    raise exception 'columns: % has no column "%"', described.relation, missing
+      using errcode = 'undefined_column',
+        hint = 'Name the column in the columns argument, such as {"tenant": "company_id"}.';
+  end if;
+  return described;
+end;
+$$;
+
+create or replace function automation.register_triggers(attached automation.entities, events jsonb)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    insert into automation.trigger_types (name, entity, kind, column_name, becomes, description)
+    select * from (
+      values
+        (attached.name || '_created', attached.name, 'created', null, null,
+          format('A %s was created.', attached.name)),
+        (attached.name || '_updated', attached.name, 'updated', null, null,
+          format('Any field of a %s changed.', attached.name))
+      union all
+      select e ->> 'type', attached.name,
+        case when e ? 'becomes' then 'becomes' else 'changed' end, e ->> 'column', e ->> 'becomes',
+        format('%s of a %s changed%s.', e ->> 'column', attached.name,
+          coalesce(' to ' || (e ->> 'becomes'), ''))
+      from jsonb_array_elements(events) as e
+    ) as t
+    on conflict on constraint trigger_types_pkey do update
+      set (entity, kind, column_name, becomes, description) = row (
+        excluded.entity, excluded.kind, excluded.column_name, excluded.becomes, excluded.description)
+  $$;
+
+create or replace function automation.install_triggers(attached automation.entities) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  execute format('drop trigger if exists automation_capture_insert on %s', attached.relation);
+  execute format('drop trigger if exists automation_capture_update on %s', attached.relation);
+  execute format(
+    'create trigger automation_capture_insert after insert on %s '
+    'for each row execute function automation.capture_%s()', attached.relation, attached.name);
+  execute format(
+    'create trigger automation_capture_update after update on %s '
+    'for each row execute function automation.capture_%s()', attached.relation, attached.name);
+end;
+$$;
+
+create or replace function automation.detach(entity text) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  attached automation.entities;
+begin
+  select e.* into attached from automation.entities as e where e.name = detach.entity;
+  if not found then
+    raise exception 'entity: "%" is not attached', entity using errcode = 'undefined_object';
+  end if;
+  delete from automation.active_triggers as t where t.entity = attached.name;
+  execute format('drop trigger if exists automation_capture_insert on %s', attached.relation);
+  execute format('drop trigger if exists automation_capture_update on %s', attached.relation);
+  execute format('drop function if exists automation.capture_%s()', attached.name);
+  execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
+  delete from automation.entities as e where e.name = attached.name;
+  execute automation.read_record_function();
+end;
+$$;
+
+comment on function automation.detach(text) is
+  'Undoes automation.attach(): the table fires nothing any more. Its trigger types stay known, so '
+  'that the workflows that name them can still be read; runs in flight go on.';
+
+-- sql/03_capture/03_generate.sql
+
+-- The code that attach() generates. It names every column, so that Postgres resolves types once
+-- and a row that nobody listens for costs one index probe.
+
+-- 'stage' -> new.stage is distinct from old.stage, for every column that counts as a change.
+create or replace function automation.changed_expression(attached automation.entities) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select 'array_remove(array['
+      || string_agg(
+        format(
+          case when c.is_comparable
+            then 'case when new.%1$I is distinct from old.%1$I then %2$L end'
+            else 'case when new.%1$I::text is distinct from old.%1$I::text then %2$L end' end,
+          c.name, c.name),
+        E',\n      ')
+      || ']::text[], null)'
+    from automation.relation_columns(attached.relation::regclass) as c
+    where not c.name = any (attached.ignored_columns)
+  $$;
+
+-- The names of the events that an update stands for.
+create or replace function automation.events_expression(attached automation.entities) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select format('array[%L, %L]', attached.name || '_updated', 'field_changed')
+      || coalesce(string_agg(
+        format(
+          E'\n      || case when %1$L = any (changed)%2$s then array[%3$L] else ''{}'' end',
+          t.column_name,
+          case when t.becomes is not null
+            then format(
+              ' and lower(new.%1$I::text) = %2$L and lower(old.%1$I::text) is distinct from %2$L',
+              t.column_name, lower(t.becomes))
+            else '' end,
+          t.name),
+        '' order by t.name), '')
+    from automation.trigger_types as t
+    where t.entity = attached.name and t.column_name is not null
+  $$;
+
+create or replace function automation.match_expression(attached automation.entities) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select 'case t.match_column'
+      || string_agg(format(E'\n          when %1$L then new.%1$I::text', c.name), '')
+      || E'\n        end'
+    from unnest(attached.match_columns) as c (name)
+  $$;
+
+create or replace function automation.capture_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select format($template$
+create or replace function automation.capture_%1$s() returns trigger
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $capture$
+declare
+  events text[] := '{%1$s_created}';
+  changed text[] := '{}';
+  enrolments automation.enrolment[];
+begin
+  if tg_op = 'UPDATE' then
+    changed := %2$s;
+    if changed = '{}' then
+      return null;
+    end if;
+    events := %3$s;
+  end if;
+  if exists (
+    select from automation.active_triggers as t
+    where t.tenant_id = new.%4$I and t.entity = %1$L and t.event = any (events)
+      and (t.field is null or t.field = any (changed))
+      and (t.match_column is null or t.match_value = %5$s)
+  ) then
+    begin
+      enrolments := automation.match_write(
+        %1$L, new.%4$I, events, changed, to_jsonb(new),
+        case when tg_op = 'UPDATE' then to_jsonb(old) end);
+    exception when others then
+      enrolments := automation.match_failed(%1$L, new.%4$I, events, sqlstate, sqlerrm);
+    end;
+    perform automation.enrol_write(%1$L, new.%4$I, new.%6$I::text, enrolments);
+  end if;
+  return null;
+end;
+$capture$
+$template$,
+      attached.name, automation.changed_expression(attached),
+      automation.events_expression(attached), attached.tenant_column,
+      automation.match_expression(attached), attached.id_column)
+  $$;
+
+comment on function automation.capture_function(automation.entities) is
+  'The source of the trigger function of one attached table.';
+
+-- How the engine reads one live record, and any live record.
+create or replace function automation.reader_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select format($template$
+create or replace function automation.read_%1$s(tenant_id uuid, id text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $reader$
+    select to_jsonb(r) from %2$s as r
+    where r.%3$I = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s
+  $reader$
+$template$,
+      attached.name, attached.relation, attached.tenant_column, attached.id_column,
+      (select pg_catalog.format_type(a.atttypid, a.atttypmod)
+       from pg_catalog.pg_attribute as a
+       where a.attrelid = attached.relation::regclass and a.attname = attached.id_column))
+  $$;
+
+create or replace function automation.read_record_function() returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select format($template$
+create or replace function automation.read_record(entity text, tenant_id uuid, id text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $reader$
+begin
+  case entity%s
+    else return null;
+  end case;
+end;
+$reader$
+$template$,
+      string_agg(format(
+        E'\n    when %1$L then return automation.read_%1$s(tenant_id, id);', e.name), ''
+        order by e.name))
+    from automation.entities as e
+  $$;
+
+-- sql/03_capture/04_enrol.sql
+
+-- Matching a write against the listeners, and enrolling it.
+
+create type automation.enrolment as (
+  workflow_id uuid,
+  version integer,
+  trigger_type text,
+  trigger_data jsonb,
+  contact_id uuid,
+  first_step text,
+  first_lane text,
+  first_delay interval,
+  failure jsonb
+);
+
+comment on type automation.enrolment is
+  'A match between a write and a listener, worked out and ready to be written down.';
+
+-- The record and everything it belongs to, as they were when it was written.
+create or replace function automation.snapshot(
+  entity text, tenant_id uuid, changed text[], record jsonb, old_record jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  attached automation.entities;
+  related record;
+  data jsonb := jsonb_build_object(
+    'entity', entity, entity, record, entity || '_id', record -> 'id',
+    'user_id', automation.current_user_id());
+begin
+  if old_record is not null then
+    data := data || jsonb_build_object('old', old_record, 'changed', to_jsonb(changed));
+  end if;
+  select e.* into attached from automation.entities as e where e.name = snapshot.entity;
+  for related in select r.key, record ->> r.value as id from jsonb_each_text(attached.related) as r
+  loop
+    data := data || jsonb_build_object(
+      related.key || '_id', related.id,
+      related.key, automation.read_record(related.key, tenant_id, related.id));
+  end loop;
+  -- A job knows its customer through its project.
+  if data ->> 'contact_id' is null and data #>> '{project,contact_id}' is not null then
+    data := data || jsonb_build_object(
+      'contact_id', data #> '{project,contact_id}',
+      'contact', automation.read_record('contact', tenant_id, data #>> '{project,contact_id}'));
+  end if;
+  return data;
+end;
+$$;
+
+comment on function automation.snapshot(text, uuid, text[], jsonb, jsonb) is
+  'trigger_data: {entity, <entity>: record, <related>: record, old?, changed?}. A snapshot: later '
+  'edits of the records do not change it.';
+
+create or replace function automation.match_write(
+  entity text, tenant_id uuid, events text[], changed text[], record jsonb, old_record jsonb)
+  returns automation.enrolment[]
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  listener automation.active_triggers;
+  data jsonb;
+  enrolments automation.enrolment[] := '{}';
+begin
+  for listener in
+    select t.* from automation.active_triggers as t
+    where t.tenant_id = match_write.tenant_id
+      and t.entity = match_write.entity
+      and t.event = any (events)
+      and record @> t.match
+      and (t.match_any is null or automation.matches_any(record, t.match_any))
+      and (t.field is null or t.field = any (changed))
+      and (t.from_values is null or t.from_values @> (old_record -> t.field))
+      and (t.to_values is null or t.to_values @> (record -> t.field))
+  loop
+    data := coalesce(data, automation.snapshot(entity, tenant_id, changed, record, old_record));
+    enrolments := enrolments || automation.match_listener(listener, data);
+  end loop;
+  return enrolments;
+end;
+$$;
+
+-- One listener's conditions; an error in them is that listener's own failed execution and leaves
+-- the others alone.
+create or replace function automation.match_listener(
+  listener automation.active_triggers, data jsonb)
+  returns automation.enrolment[]
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  enrolment automation.enrolment;
+begin
+  enrolment := row(
+    listener.workflow_id, listener.version, listener.event, data,
+    automation.as_uuid(data ->> 'contact_id'), listener.first_step, listener.first_lane,
+    listener.first_delay, null)::automation.enrolment;
+  if listener.conditions is not null then
+    begin
+      if not automation.evaluate_conditions(
+        listener.conditions, automation.trigger_context(listener.tenant_id, data),
+        automation.tenant_zone(listener.tenant_id)) then
+        return '{}';
+      end if;
+    exception when others then
+      enrolment.failure := automation.engine_error('conditions_failed', sqlstate, sqlerrm);
+    end;
+  end if;
+  return array[enrolment];
+end;
+$$;
+
+create or replace function automation.match_failed(
+  entity text, tenant_id uuid, events text[], state text, message text)
+  returns automation.enrolment[]
+  language sql stable
+  set search_path = ''
+  as $$
+    select array_agg(row(
+      t.workflow_id, t.version, t.event, jsonb_build_object('entity', match_failed.entity), null,
+      t.first_step, t.first_lane, t.first_delay,
+      automation.engine_error('capture_failed', state, message))::automation.enrolment)
+    from automation.active_triggers as t
+    where t.tenant_id = match_failed.tenant_id
+      and t.entity = match_failed.entity
+      and t.event = any (events)
+  $$;
+
+comment on function automation.match_failed(text, uuid, text[], text, text) is
+  'What enrols when matching itself broke: every listener gets a failed execution that says why.';
+
+create or replace function automation.engine_error(code text, state text, message text)
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select jsonb_build_object('code', code, 'message', left(message, 2000), 'sqlstate', state)
+  $$;
+
+create or replace function automation.as_uuid(value text) returns uuid
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when value ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+      then value::uuid
+    end
+  $$;
+
+-- The signed-in user on whose behalf the write is made; null for everything else. Read without
+-- parsing, so that odd claims cannot raise.
+create or replace function automation.current_user_id() returns uuid
+  language sql stable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(
+      automation.as_uuid(current_setting('request.jwt.claim.sub', true)),
+      automation.as_uuid(
+        substring(current_setting('request.jwt.claims', true) from '"sub"\s*:\s*"([0-9a-fA-F-]{36})"')))
+  $$;
+
+create or replace function automation.enrol_write(
+  entity text, tenant_id uuid, record_id text, enrolments automation.enrolment[])
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  enrolment automation.enrolment;
+begin
+  foreach enrolment in array coalesce(enrolments, '{}') loop
+    perform automation.enrol(tenant_id, entity, record_id, enrolment);
+  end loop;
+end;
+$$;
+
+-- sql/03_capture/05_limits.sql
+
+-- Loops. A write made by an automation carries how many automations led to it; and whatever the
+-- cause, one record may enter one workflow only so often within a window.
+
+create or replace function automation.causation_depth() returns integer
+  language sql stable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when current_setting('automation.depth', true) ~ '^\d{1,4}$'
+      then current_setting('automation.depth', true)::integer
+      else 0
+    end
+  $$;
+
+comment on function automation.causation_depth() is
+  'How many automations led to the current write: 0 for a person''s or a program''s own.';
+
+create or replace function automation.count_enrolments(
+  tenant_id uuid, workflow_id uuid, record_id text, since timestamptz, at_most integer)
+  returns integer
+  language sql stable
+  set search_path = ''
+  as $$
+    select count(*)
+    from (
+      select from public.workflow_executions as e
+      where e.tenant_id = count_enrolments.tenant_id
+        and e.record_id = count_enrolments.record_id
+        and e.workflow_id = count_enrolments.workflow_id
+        and e.created_at > since
+      limit at_most
+    ) as e
+  $$;
+
+-- A refusal is written down once a window, or a runaway loop would fill the history it is kept
+-- out of: the refused row itself is the one past the limit.
+create or replace function automation.admit(
+  tenant_id uuid, workflow_id uuid, record_id text, depth integer,
+  out admitted boolean, out refusal jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  max_depth constant integer := automation.setting('max_causation_depth');
+  max_enrollments constant integer := automation.setting('max_enrollments');
+  recent_window constant interval := automation.setting('enrollment_window');
+  recent integer;
+begin
+  if depth > max_depth then
+    refusal := jsonb_build_object(
+      'code', 'causation_depth_exceeded',
+      'message', format('%s automations in a row led to this write; %s are allowed', depth, max_depth));
+  end if;
+  recent := automation.count_enrolments(
+    tenant_id, workflow_id, record_id, automation.now() - recent_window, max_enrollments + 1);
+  if recent = max_enrollments then
+    refusal := jsonb_build_object(
+      'code', 'enrollment_limit_exceeded',
+      'message', format('this record entered the workflow %s times within %s', recent, recent_window));
+  end if;
+  admitted := recent <= max_enrollments;
+end;
+$$;
+
+comment on function automation.admit(uuid, uuid, text, integer) is
+  'May this record enter this workflow now? refusal: enrol it as failed, with this reason; '
+  'not admitted: it was refused a moment ago already, write nothing.';
+
+-- sql/03_capture/06_reference_tables.sql
+
+-- The reference CRM, attached like any other.
+
+select automation.attach(
+  'public.contacts', 'contact', '{}',
+  '[{"type": "stage_changed", "column": "stage"}]');
+
+select automation.attach(
+  'public.projects', 'project', '{"contact": "contact_id"}',
+  '[{"type": "project_status_changed", "column": "status"},
+    {"type": "pipeline_stage_changed", "column": "pipeline_stage"},
+    {"type": "project_won", "column": "pipeline_stage", "becomes": "won"}]');
+
+select automation.attach(
+  'public.jobs', 'job', '{"contact": "contact_id", "project": "project_id"}',
+  '[{"type": "job_completed", "column": "status", "becomes": "completed"}]');
+
+-- sql/04_conditions/01_values.sql
+
+-- 04 CONDITIONS
+--
+-- The condition language: what a workflow, a step or a branch asks of a record before it runs.
+-- docs/conditions.md has the table of operators; this chapter has one rule above all: evaluating
+-- never raises, whatever a record holds, because it runs inside somebody's insert into contacts.
+-- A value that is not what an operator needs makes the condition false, not an error.
+--
+--   01_values    what a JSON value means: as text without case, as a number, as a date in a zone
+--   02_paths     contact.custom_fields.source -> {contact,custom_fields,source}
+--   03_patterns  the regular expressions that `matches` accepts
+--   04_compile   a document -> a flat list of tests, each with two jumps
+--   05_evaluate  the loop over that list
+--   06_explain   the same verdict with its reasons
+--
+-- Takes no locks and writes nothing. Functions here that run once a condition have no search_path
+-- setting of their own, which costs more than they do; they name everything in full and are
+-- reached only through functions that have it.
+
+-- Text is compared by the rules of Unicode on every server, not by whatever locale a database was
+-- created in: with the C locale, lower('É') would be 'É'. A server built without ICU uses its own
+-- Unicode rules.
+do $$
+begin
+  if to_regcollation('automation.case_rules') is not null then
+    return;
+  elsif exists (select from pg_collation where collname = 'und-x-icu') then
+    create collation automation.case_rules from pg_catalog."und-x-icu";
+  elsif exists (select from pg_collation where collname = 'pg_c_utf8') then
+    create collation automation.case_rules from pg_catalog.pg_c_utf8;
+  else
+    create collation automation.case_rules from pg_catalog."C.utf8";
+  end if;
+end;
+$$;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.fold(value text) returns text
+  language sql immutable parallel safe
+  return lower(value collate automation.case_rules);
+
+comment on function automation.fold(text) is 'Text as conditions compare it: without case.';
+
+-- The zones this server knows. pg_timezone_names reads hundreds of files a call, and an unknown
+-- name raises where it is used; a lookup here does neither.
+create table automation.time_zones (
+  key text constraint time_zones_pkey primary key,
+  name text not null
+);
+
+comment on table automation.time_zones is
+  'Time zone names of this server by their lower-case form, copied from pg_timezone_names.';
+
+create or replace function automation.refresh_time_zones() returns void
+  language sql
+  set search_path = ''
+  as $$
+    insert into automation.time_zones (key, name)
+    select distinct on (lower(z.name)) lower(z.name), z.name
+    from pg_catalog.pg_timezone_names as z
+    where z.name !~ '^(posix|right)/' and z.name <> 'localtime'
+    order by lower(z.name), z.name
+    on conflict on constraint time_zones_pkey do update set name = excluded.name
+  $$;
+
+comment on function automation.refresh_time_zones() is
+  'Copies the server''s time zone names; worth calling after an update of tzdata.';
+
+select automation.refresh_time_zones();
+
+create or replace function automation.known_zone(zone text) returns text
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+begin
+  if zone is null or zone = 'UTC' then
+    return zone;
+  end if;
+  return (select z.name from automation.time_zones as z where z.key = lower(known_zone.zone));
+end;
+$$;
+
+comment on function automation.known_zone(text) is
+  'The zone''s name as this server spells it; null when it knows no such zone.';
+
+-- Only plain decimals are numbers in disguise: '0x10', '1e5' and 'Infinity' are text.
+-- Bound when created: no search_path to set.
+create or replace function automation.number_in(value text) returns numeric
+  language sql immutable parallel safe
+  return case
+    when length(value) <= 60 and value ~ '^ *[-+]?([0-9]+[.]?[0-9]*|[.][0-9]+) *$'
+    then value::numeric
+  end;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.number_of(value jsonb) returns numeric
+  language sql immutable parallel safe
+  return case jsonb_typeof(value)
+    when 'number' then value::numeric
+    when 'string' then automation.number_in(value #>> '{}')
+  end;
+
+comment on function automation.number_of(jsonb) is
+  'A JSON number, or text that is a plain decimal; otherwise null. null is not 0.';
+
+-- ISO 8601 calendar dates and timestamps of the years 1000 to 9999, as to_jsonb(row) writes them
+-- and as browsers send them. Whatever passes can be cast without an error.
+-- Bound when created: no search_path to set.
+create or replace function automation.is_date(value text) returns boolean
+  language sql immutable parallel safe
+  return coalesce(
+    case
+      when length(value) not between 10 and 40 or substr(value, 5, 1) <> '-' then false
+      when value !~ (
+        '^[1-9][0-9]{3}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])'
+        || '|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|[12][0-9]))'
+        || '(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.][0-9]{1,9})?)?'
+        || '(?: ?(?:Z|[-+](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?))?)?$'
+      ) then false
+      when substr(value, 5, 6) <> '-02-29' then true
+      else substr(value, 1, 4)::int % 4 = 0
+        and (substr(value, 1, 4)::int % 100 <> 0 or substr(value, 1, 4)::int % 400 = 0)
+    end,
+    false);
+
+comment on function automation.is_date(text) is
+  'Whether a text is an ISO 8601 date or timestamp that exists in the calendar.';
+
+-- The next two take only what is_date() accepts and a zone that known_zone() returned.
+-- Bound when created: no search_path to set.
+create or replace function automation.instant_in(value text, zone text) returns timestamptz
+  language sql stable parallel safe
+  return case
+    when substr(value, 17) ~ '[-Z+]' then value::timestamptz
+    else value::timestamp at time zone zone
+  end;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.day_in(value text, zone text) returns date
+  language sql stable parallel safe
+  return case
+    when substr(value, 17) ~ '[-Z+]' then (value::timestamptz at time zone zone)::date
+    else value::timestamp::date
+  end;
+
+-- -1, 0 or 1; days when either side is a bare date, otherwise instants.
+-- Bound when created: no search_path to set.
+create or replace function automation.compare_dates(a text, b text, zone text) returns int
+  language sql stable parallel safe
+  return case
+    when length(a) = 10 or length(b) = 10
+    then sign(automation.day_in(a, zone) - automation.day_in(b, zone))::int
+    when automation.instant_in(a, zone) < automation.instant_in(b, zone) then -1
+    when automation.instant_in(a, zone) > automation.instant_in(b, zone) then 1
+    else 0
+  end;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.compare_text(a text, b text) returns int
+  language sql immutable parallel safe
+  return case when a = b then 0 when a collate "C" < b collate "C" then -1 else 1 end;
+
+-- Numbers with numbers, dates with dates, other text with other text; null when they are of
+-- different kinds, so that 'N/A' is neither above nor below 100.
+create or replace function automation.compare_values(
+  a jsonb, b jsonb, case_sensitive boolean, zone text
+) returns int
+  language plpgsql stable parallel safe
+
+  set search_path = ''
+  as $$
+declare
+  a_text text := a #>> '{}';
+  b_text text := b #>> '{}';
+  a_number numeric := automation.number_of(a);
+  b_number numeric := automation.number_of(b);
+  a_is_date boolean;
+begin
+  if a_number is not null or b_number is not null then
+    return sign(a_number - b_number)::int;
+  end if;
+  if jsonb_typeof(a) is distinct from 'string'
+    or jsonb_typeof(b) is distinct from 'string' then
+    return null;
+  end if;
+  a_is_date := automation.is_date(a_text);
+  if a_is_date <> automation.is_date(b_text) then
+    return null;
+  elsif a_is_date then
+    return automation.compare_dates(a_text, b_text, coalesce(automation.known_zone(zone), 'UTC'));
+  elsif case_sensitive then
+    return automation.compare_text(a_text, b_text);
+  else
+    return automation.compare_text(automation.fold(a_text), automation.fold(b_text));
+  end if;
+end;
+$$;
+
+comment on function automation.compare_values(jsonb, jsonb, boolean, text) is
+  'How two values of a kind are ordered: -1, 0, 1, or null when they cannot be compared.';
+
+-- Text equals text without case, or the same moment written differently; a number or a boolean
+-- also equals its text. Postal codes stay text: "01234" is not "1234".
+create or replace function automation.values_equal(
+  a jsonb, b jsonb, case_sensitive boolean, zone text
+) returns boolean
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  a_type text := coalesce(jsonb_typeof(a), 'null');
+  b_type text := coalesce(jsonb_typeof(b), 'null');
+  a_text text := a #>> '{}';
+  b_text text := b #>> '{}';
+begin
+  if a_type = 'null' or b_type = 'null' then
+    return a_type = b_type;
+  elsif a = b then
+    return true;
+  elsif a_type = 'string' and b_type = 'string' then
+    if not case_sensitive
+      and automation.fold(a_text) = automation.fold(b_text) then
+      return true;
+    end if;
+    return case
+      when automation.is_date(a_text) and automation.is_date(b_text)
+      then automation.compare_dates(a_text, b_text, coalesce(automation.known_zone(zone), 'UTC'))
+        = 0
+      else false
+    end;
+  elsif a_type = any ('{array,object}')
+    or b_type = any ('{array,object}') then
+    -- Lower-casing the text of a JSON value gives the text of a JSON value.
+    return not case_sensitive and a_type = b_type
+      and automation.fold(a_text)::jsonb = automation.fold(b_text)::jsonb;
+  elsif a_type = 'boolean' or b_type = 'boolean' then
+    return a_type <> 'number' and b_type <> 'number'
+      and automation.fold(a_text) = automation.fold(b_text);
+  else
+    return coalesce(automation.number_of(a) = automation.number_of(b), false);
+  end if;
+end;
+$$;
+
+comment on function automation.values_equal(jsonb, jsonb, boolean, text) is
+  'Whether two JSON values are the same to a reader. A missing value equals null only.';
+
+-- Bound when created: no search_path to set.
+create or replace function automation.is_blank(value jsonb) returns boolean
+  language sql immutable parallel safe
+  return case coalesce(jsonb_typeof(value), 'null')
+    when 'null' then true
+    when 'string' then btrim(value #>> '{}', E' \t\r\n') = ''
+    when 'array' then value = '[]'
+    when 'object' then value = '{}'
+    else false
+  end;
+
+comment on function automation.is_blank(jsonb) is
+  'Missing, null, text of nothing but spaces, an empty list or object. 0 and false are values.';
+
+-- A length of time: {"days": 3, "hours": 12} or "3 days". Null when it is neither. Bounded to a
+-- century, so that adding it to a date never leaves the calendar.
+create or replace function automation.duration_in(value jsonb) returns interval
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  caps constant jsonb := '{"minutes": 52560000, "hours": 876000, "days": 36500, "weeks": 5200,
+    "months": 1200, "years": 100}';
+  written text[];
+begin
+  if jsonb_typeof(value) = 'string' then
+    written := regexp_match(
+      lower(value #>> '{}' collate "C"),
+      '^ *([0-9]{1,8}) *(minutes?|mins?|m|hours?|h|days?|d|weeks?|w|months?|years?|y) *$');
+    if written is null then
+      return null;
+    end if;
+    value := jsonb_build_object(
+      case
+        when written[2] like 'mo%' then 'months' when written[2] like 'm%' then 'minutes'
+        when written[2] like 'h%' then 'hours' when written[2] like 'd%' then 'days'
+        when written[2] like 'w%' then 'weeks' else 'years'
+      end,
+      written[1]::int);
+  end if;
+  if jsonb_typeof(value) is distinct from 'object' or value = '{}' then
+    return null;
+  end if;
+  if exists (
+    select from jsonb_each(value) as part
+    where not caps ? part.key
+      or jsonb_typeof(part.value) <> 'number'
+      or (part.value #>> '{}') !~ '^[0-9]{1,8}$'
+  ) then
+    return null;
+  end if;
+  if exists (
+    select from jsonb_each_text(value) as part
+    where part.value::int > (caps ->> part.key)::int
+  ) then
+    return null;
+  end if;
+  return make_interval(
+    years => coalesce((value ->> 'years')::int, 0),
+    months => coalesce((value ->> 'months')::int, 0),
+    weeks => coalesce((value ->> 'weeks')::int, 0),
+    days => coalesce((value ->> 'days')::int, 0),
+    hours => coalesce((value ->> 'hours')::int, 0),
+    mins => coalesce((value ->> 'minutes')::int, 0));
+end;
+$$;
+
+comment on function automation.duration_in(jsonb) is
+  'The interval that {"days": 3} or "3 days" stands for; null when it is no duration.';
+
+-- sql/04_conditions/02_paths.sql
+
+-- A field's path: names joined by dots, list positions as .0 or [0], and any other key in quotes:
+-- contact.custom_fields["Roof type"]. The same in conditions and in templates.
+
+create or replace function automation.parse_path(path text) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when length(path) <= 200 and path ~ (
+        E'^[^][ \t\r\n.{}|"''(),:\\\\]+'
+        || E'(?:[.][^][ \t\r\n.{}|"''(),:\\\\]+|\\[-?[0-9]{1,6}\\]'
+        || E'|\\["[^"\\\\]+"\\]|\\[''[^''\\\\]+''\\])*$'
+      )
+      then (
+        select array_agg(coalesce(part[1], part[2], part[3], part[4]) order by position)
+        from regexp_matches(
+          path,
+          E'\\["([^"]+)"\\]|\\[''([^'']+)''\\]|\\[(-?[0-9]+)\\]|([^].[]+)', 'g')
+          with ordinality as token (part, position)
+      )
+    end
+  $$;
+
+comment on function automation.parse_path(text) is
+  'The keys a path goes through; null when it is not a path.';
+
+-- What a path can start with. Anything else is a field of the record that fired.
+-- Bound when created: no search_path to set.
+create or replace function automation.context_roots() returns text[]
+  language sql immutable parallel safe
+  return array['trigger', 'contact', 'project', 'job', 'user', 'tenant', 'custom', 'steps'];
+
+comment on function automation.context_roots() is 'The names that a field''s path can start with.';
+
+-- sql/04_conditions/03_patterns.sql
+
+-- The regular expressions that `matches` accepts: the part of the common syntax that Postgres'
+-- engine runs as an automaton, in time proportional to the text. Back references and look-around,
+-- which need backtracking, are refused; so are repetitions that unfold into a large automaton.
+-- The text is cut as well (see 05_evaluate). Checked here, so that running one never raises.
+
+-- One character class, from its [ at `start`: where it ends and how it is written for Postgres.
+create or replace function automation.compile_character_class(
+  pattern text, start int, out next int, out written text, out problem text
+)
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  here int := start + 1;
+  item text;
+  range_from text;
+  previous text;
+begin
+  next := start;
+  written := '[';
+  if substr(pattern, here, 1) = '^' then
+    written := '[^';
+    here := here + 1;
+  end if;
+  loop
+    item := substr(pattern, here, 1);
+    if item = '' then
+      problem := 'a character class is not closed';
+      return;
+    elsif item = ']' and previous is null and range_from is null then
+      problem := 'a character class is empty';
+      return;
+    elsif item = ']' and range_from is null then
+      written := written || ']';
+      next := here + 1;
+      return;
+    elsif item = '[' then
+      next := here;
+      problem := 'write \[ inside a character class';
+      return;
+    elsif item = '\' then
+      here := here + 1;
+      item := substr(pattern, here, 1);
+      if item in ('d', 'w', 's') and range_from is null then
+        written := written || '\' || item;
+        previous := 'class';
+        here := here + 1;
+        continue;
+      elsif item in ('n', 'r', 't') then
+        item := case item when 'n' then E'\n' when 'r' then E'\r' else E'\t' end;
+      elsif item = '' or item !~ '^[!-/:-@[-`{-~]$' then
+        next := here - 1;
+        problem := 'this escape is not supported in a character class';
+        return;
+      end if;
+    elsif item = '-' and range_from is null
+      and previous is not null and substr(pattern, here + 1, 1) <> ']' then
+      if length(previous) <> 1 then
+        next := here;
+        problem := 'write \- for a hyphen here';
+        return;
+      end if;
+      range_from := previous;
+      here := here + 1;
+      continue;
+    end if;
+    here := here + 1;
+    if range_from is null then
+      written := written || case when item ~ '^[][\\^-]$' then '\' || item else item end;
+      previous := item;
+    elsif item collate "C" < range_from collate "C" then
+      next := here - 1;
+      problem := 'a range runs backwards';
+      return;
+    else
+      written := written || '-' || case when item ~ '^[][\\^-]$' then '\' || item else item end;
+      range_from := null;
+      previous := 'range';
+    end if;
+  end loop;
+end;
+$$;
+
+create or replace function automation.compile_pattern(
+  pattern text, out compiled text, out problem text, out "position" int
+)
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  -- The automaton's size: one for each character it has to tell apart, repetitions unfolded.
+  max_size constant bigint := 400;
+  sizes bigint[] := '{0}';  -- of each group that is open
+  last_size bigint;         -- of what a quantifier here would repeat; null: nothing to repeat
+  nothing_yet boolean := true;  -- in this alternative
+  here int := 1;
+  item text;
+  bound text[];
+  times bigint;
+  depth int := 1;
+  class record;
+begin
+  compiled := '';
+  if length(pattern) > 200 then
+    position := 201;
+    problem := 'the pattern is longer than 200 characters';
+  end if;
+  while problem is null and here <= length(pattern) loop
+    position := here;
+    item := substr(pattern, here, 1);
+    if item in ('*', '+', '?', '{') then
+      bound := regexp_match(substr(pattern, here), '^[{]([0-9]{1,3})(,?)([0-9]{0,3})[}]');
+      if item = '{' and bound is null then
+        problem := 'write \{ for a brace, or {2,5} for a repetition';
+      elsif last_size is null then
+        problem := 'there is nothing to repeat here';
+      elsif item = '{' and bound[3] <> '' and bound[2] = '' then
+        problem := 'a repetition is {2}, {2,} or {2,5}';
+      elsif item = '{' and bound[3] <> '' and bound[3]::int < bound[1]::int then
+        problem := 'a repetition runs backwards';
+      else
+        if item = '{' then
+          item := format('{%s%s%s}', bound[1]::int, bound[2], nullif(bound[3], '')::int);
+          here := here + position('}' in substr(pattern, here)) - 1;
+          times := greatest(bound[1]::int, coalesce(nullif(bound[3], '')::int, 0), 1);
+        else
+          times := case item when '+' then 2 else 1 end;
+        end if;
+        here := here + 1;
+        -- How much a repetition takes makes no difference to whether the whole matches.
+        if substr(pattern, here, 1) = '?' then
+          here := here + 1;
+        end if;
+        compiled := compiled || item;
+        sizes[depth] := sizes[depth] + last_size * (times - 1);
+        last_size := null;
+      end if;
+    elsif item = '|' then
+      if nothing_yet then
+        problem := 'an alternative is empty';
+      end if;
+      compiled := compiled || '|';
+      nothing_yet := true;
+      last_size := null;
+      here := here + 1;
+    elsif item = '(' then
+      if substr(pattern, here + 1, 1) = '?' and substr(pattern, here + 2, 1) <> ':' then
+        problem := 'look-around, named groups and inline options are not supported';
+      elsif depth >= 20 then
+        problem := 'groups are nested too deeply';
+      else
+        compiled := compiled || '(?:';
+        here := here + case when substr(pattern, here + 1, 1) = '?' then 3 else 1 end;
+        depth := depth + 1;
+        sizes[depth] := 0;
+        nothing_yet := true;
+        last_size := null;
+      end if;
+    elsif item = ')' then
+      if depth = 1 then
+        problem := 'there is no ( for this )';
+      elsif nothing_yet then
+        problem := 'a group or an alternative is empty';
+      else
+        compiled := compiled || ')';
+        last_size := sizes[depth];
+        depth := depth - 1;
+        sizes[depth] := sizes[depth] + last_size;
+        here := here + 1;
+      end if;
+    elsif item in ('^', '$') or item = '\' and substr(pattern, here + 1, 1) in ('b', 'B') then
+      compiled := compiled || case
+        when item <> '\' then item
+        when substr(pattern, here + 1, 1) = 'b' then '\y' else '\Y'
+      end;
+      here := here + case item when '\' then 2 else 1 end;
+      nothing_yet := false;
+      last_size := null;
+    elsif item in (']', '}') then
+      problem := format('write \%s for this character', item);
+    else
+      if item = '[' then
+        class := automation.compile_character_class(pattern, here);
+        problem := class.problem;
+        position := case when problem is null then position else class.next end;
+        compiled := compiled || class.written;
+        here := class.next;
+      elsif item = '\' and substr(pattern, here + 1, 1) ~ '^[0-9]$' then
+        problem := 'references to a group are not supported';
+      elsif item = '\' and substr(pattern, here + 1, 1) !~ '^[dDwWsSnrt!-/:-@[-`{-~]$' then
+        problem := 'this escape is not supported';
+      elsif item = '\' then
+        compiled := compiled || substr(pattern, here, 2);
+        here := here + 2;
+      else
+        compiled := compiled || item;
+        here := here + 1;
+      end if;
+      sizes[depth] := sizes[depth] + 1;
+      last_size := 1;
+      nothing_yet := false;
+    end if;
+    if problem is null and sizes[depth] > max_size then
+      problem := 'the pattern repeats too much; use shorter repetitions';
+    end if;
+  end loop;
+  if problem is null then
+    position := length(pattern) + 1;
+    problem := case
+      when depth > 1 then 'a group is not closed'
+      when nothing_yet then 'a pattern or an alternative is empty'
+    end;
+  end if;
+  if problem is null then
+    position := null;
+  else
+    compiled := null;
+  end if;
+end;
+$$;
+
+comment on function automation.compile_pattern(text) is
+  'A pattern as Postgres runs it, or what is wrong with it and at which character.';
+
+-- sql/04_conditions/04_compile.sql
+
+-- A document is compiled once, when a workflow is published, and evaluated for every record.
+--
+-- Compiled form:
+--   roots  the parts of the context it reads
+--   start  the first test
+--   code   the tests, in the order they are tried; each says where to go next when it holds (t) and
+--          when it does not (f). -1 is "the conditions hold", -2 "they do not". AND, OR and NOT are
+--          only jumps, so evaluating is one loop and stops as early as possible.
+--   tree   the groups as they were written, for explain_conditions
+--
+-- A test: p or b path from the context, or in the record that fired; o operator; k what is
+-- computed; n its negation; v the value as written; x the value as prepared; c case-sensitive;
+-- r the path of a field to compare with.
+
+-- Bound when created: no search_path to set.
+create or replace function automation.condition_problem(
+  path text, severity text, code text, message text, hint text
+) returns jsonb
+  language sql immutable parallel safe
+  return jsonb_build_array(jsonb_build_object(
+    'path', path, 'severity', severity, 'code', code, 'message', message, 'hint', hint));
+
+-- What each operator computes, whether it is a negation, and what its value must be.
+create or replace function automation.condition_operator(name text)
+  returns table (kind text, negated boolean, needs text)
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select operators.kind, operators.negated, operators.needs
+    from (values
+      ('equals', 'equals', false, 'any'),
+      ('not_equals', 'equals', true, 'any'),
+      ('contains', 'contains', false, 'scalar'),
+      ('not_contains', 'contains', true, 'scalar'),
+      ('starts_with', 'starts', false, 'text'),
+      ('ends_with', 'ends', false, 'text'),
+      ('greater_than', 'above', false, 'ordered'),
+      ('greater_or_equal', 'not_below', false, 'ordered'),
+      ('less_than', 'below', false, 'ordered'),
+      ('less_or_equal', 'not_above', false, 'ordered'),
+      ('between', 'between', false, 'range'),
+      ('before', 'before', false, 'date'),
+      ('after', 'after', false, 'date'),
+      ('within_last', 'last', false, 'duration'),
+      ('within_next', 'next', false, 'duration'),
+      ('is_empty', 'empty', false, 'nothing'),
+      ('is_not_empty', 'empty', true, 'nothing'),
+      ('is_true', 'true', false, 'nothing'),
+      ('is_false', 'false', false, 'nothing'),
+      ('in', 'in', false, 'list'),
+      ('not_in', 'in', true, 'list'),
+      ('includes_any', 'any', false, 'list'),
+      ('includes_all', 'all', false, 'list'),
+      ('matches', 'matches', false, 'pattern'),
+      ('changed', 'changed', false, 'nothing'),
+      ('changed_from', 'changed_from', false, 'any'),
+      ('changed_to', 'changed_to', false, 'any'),
+      ('was', 'was', false, 'any')
+    ) as operators (name, kind, negated, needs)
+    where operators.name = condition_operator.name
+  $$;
+
+comment on function automation.condition_operator(text) is
+  'An operator of the condition language; no row when there is none of that name.';
+
+-- What is wrong with an operator's value: null when nothing is.
+create or replace function automation.condition_value_problem(
+  needs text, value jsonb, has_value boolean
+) returns text
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  type text := coalesce(jsonb_typeof(value), 'null');
+  blank boolean := value = '""';
+begin
+  if needs = 'nothing' then
+    return null;
+  elsif not has_value then
+    return 'a value is needed';
+  elsif needs = 'any' then
+    return case
+      when type = 'object' and value ? 'field'
+      then 'a comparison with another field is not possible with this operator'
+    end;
+  end if;
+  return case needs
+    when 'scalar' then
+      case when type not in ('string', 'number', 'boolean') or blank
+        then 'a text, a number or a boolean is needed' end
+    when 'text' then
+      case when type not in ('string', 'number') or blank then 'a text is needed' end
+    when 'ordered' then
+      case when type not in ('string', 'number') or blank
+        then 'a number, a date or a text is needed' end
+    when 'range' then
+      case when type <> 'array' or jsonb_array_length(value) <> 2 or exists (
+        select from jsonb_array_elements(case type when 'array' then value else '[]' end) as bound
+        where jsonb_typeof(bound) not in ('string', 'number') or bound = '""')
+        then 'a list of two is needed: the lowest and the highest' end
+    when 'date' then
+      case when type <> 'string' or not (
+        automation.is_date(value #>> '{}')
+        or lower(value #>> '{}' collate "C") in ('now', 'today', 'yesterday', 'tomorrow'))
+        then 'a date is needed' end
+    when 'duration' then
+      case when automation.duration_in(value) is null then 'a length of time is needed' end
+    when 'list' then
+      case when type <> 'array' or value = '[]' or jsonb_array_length(value) > 1000 or exists (
+        select from jsonb_array_elements(case type when 'array' then value else '[]' end) as item
+        where jsonb_typeof(item) not in ('string', 'number', 'boolean'))
+        then 'a list of texts, numbers or booleans is needed' end
+    when 'pattern' then
+      case when type <> 'string' then 'a pattern is needed' end
+  end;
+end;
+$$;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.condition_value_hint(needs text) returns text
+  language sql immutable parallel safe
+  return case needs
+    when 'range' then 'For example [1000, 5000].'
+    when 'date' then 'For example "2026-03-01", "2026-03-01T09:00:00Z", "today" or "now".'
+    when 'duration' then 'For example {"days": 3} or "2 weeks"; whole numbers, at most a century.'
+    when 'list' then 'For example ["lead", "prospect"], with at most 1000 items.'
+    when 'any' then 'null is a value too; is_empty asks whether there is one.'
+    else 'To ask whether there is a value at all, use is_empty or is_not_empty.'
+  end;
+
+-- Whether only the same text, without case, can equal a text: it is no number, date or boolean.
+-- Bound when created: no search_path to set.
+create or replace function automation.is_plain_text(value jsonb) returns boolean
+  language sql immutable parallel safe
+  return jsonb_typeof(value) = 'string'
+    and automation.number_in(value #>> '{}') is null
+    and not automation.is_date(value #>> '{}')
+    and automation.fold(value #>> '{}') not in ('true', 'false');
+
+-- What evaluating needs of a value, worked out beforehand: members to add to the test.
+create or replace function automation.prepare_condition_value(
+  kind text, value jsonb, case_sensitive boolean
+) returns jsonb
+  language sql stable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when kind = 'equals' and not case_sensitive and automation.is_plain_text(value)
+      then jsonb_build_object('k', 'text', 'x', automation.fold(value #>> '{}'))
+      when kind = 'in' and not case_sensitive and not exists (
+        select from jsonb_array_elements(value) as item where not automation.is_plain_text(item))
+      then jsonb_build_object('k', 'text_in', 'x', (
+        select jsonb_agg(automation.fold(item)) from jsonb_array_elements_text(value) as item))
+      when kind in ('contains', 'starts', 'ends')
+      then jsonb_build_object('x', case
+        when case_sensitive then value #>> '{}' else automation.fold(value #>> '{}') end)
+      when kind = 'matches'
+      then jsonb_build_object('x', (
+        select p.compiled from automation.compile_pattern(value #>> '{}') as p))
+      when kind in ('last', 'next')
+      then (
+        select jsonb_build_object(
+          'x', format('%s months %s days',
+            extract(year from d) * 12 + extract(month from d), extract(day from d)),
+          's', extract(hour from d) * 3600 + extract(minute from d) * 60)
+        from automation.duration_in(value) as d)
+      else '{}'
+    end
+  $$;
+
+-- One condition: a test, its roots and its problems.
+create or replace function automation.compile_condition(
+  condition jsonb, at text, out test jsonb, out roots text[], out problems jsonb
+)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  field text := condition ->> 'field';
+  name text := condition ->> 'operator';
+  value jsonb := condition -> 'value';
+  keys text[];
+  operator record;
+  other text[];
+  wrong text;
+  pattern record;
+  unknown text;
+begin
+  problems := '[]';
+  roots := '{}';
+  if jsonb_typeof(condition -> 'field') = 'string' then
+    keys := automation.parse_path(btrim(field));
+  end if;
+  if keys is null then
+    problems := problems || automation.condition_problem(at || '.field', 'error', 'invalid_field',
+      case when field is null then 'a condition needs a field' else 'this is not a field' end,
+      'Name a field such as contact.stage or contact.custom_fields["Roof type"].');
+  end if;
+  select o.* into operator from automation.condition_operator(name) as o
+  where jsonb_typeof(condition -> 'operator') = 'string';
+  if not found then
+    problems := problems || automation.condition_problem(at || '.operator', 'error',
+      'unknown_operator',
+      case when name is null then 'a condition needs an operator'
+        else format('there is no operator %s', left(name, 60)) end,
+      'Operators: equals, not_equals, contains, not_contains, starts_with, ends_with, '
+      'greater_than, greater_or_equal, less_than, less_or_equal, between, before, after, '
+      'within_last, within_next, is_empty, is_not_empty, is_true, is_false, in, not_in, '
+      'includes_any, includes_all, matches, changed, changed_from, changed_to, was.');
+  elsif value ? 'field' and jsonb_typeof(value) = 'object'
+    and (name in ('equals', 'not_equals') or operator.needs in ('ordered', 'date')) then
+    other := case when jsonb_typeof(value -> 'field') = 'string'
+      then automation.parse_path(btrim(value ->> 'field')) end;
+    if other is null or value - 'field' <> '{}' then
+      problems := problems || automation.condition_problem(at || '.value.field', 'error',
+        'invalid_field', 'this is not a field', 'For example {"field": "project.created_at"}.');
+    end if;
+  else
+    wrong := automation.condition_value_problem(operator.needs, value, condition ? 'value');
+    if wrong is null and operator.needs = 'pattern' then
+      pattern := automation.compile_pattern(value #>> '{}');
+      wrong := pattern.problem || ' (character ' || pattern.position || ')';
+    end if;
+    if wrong is not null then
+      problems := problems || automation.condition_problem(at || '.value', 'error',
+        case when condition ? 'value' then 'invalid_value' else 'missing_value' end,
+        format('%s: %s', name, wrong), automation.condition_value_hint(operator.needs));
+    end if;
+  end if;
+  if condition ? 'case_sensitive'
+    and jsonb_typeof(condition -> 'case_sensitive') is distinct from 'boolean' then
+    problems := problems || automation.condition_problem(at || '.case_sensitive', 'error',
+      'invalid_value', 'case_sensitive is true or false', null);
+  end if;
+  if problems <> '[]' then
+    return;
+  end if;
+  for unknown in
+    select k from jsonb_object_keys(condition) as k
+    where k not in ('field', 'operator', 'value', 'logic', 'case_sensitive', 'id', 'label')
+  loop
+    problems := problems || automation.condition_problem(at || '.' || unknown, 'warning',
+      'unknown_key', format('%s has no meaning here', left(unknown, 60)), 'It is ignored.');
+  end loop;
+  problems := problems || automation.condition_warnings(operator.kind, value, at);
+  roots := automation.condition_field_roots(keys) || automation.condition_field_roots(other);
+  test := jsonb_strip_nulls(jsonb_build_object(
+      'o', name, 'k', operator.kind, 'field', btrim(field), 'at', at,
+      'n', nullif(operator.negated, false),
+      'c', nullif(coalesce((condition ->> 'case_sensitive')::boolean, false), false),
+      'r', automation.condition_reference(other)))
+    || automation.condition_reference(keys)
+    || case when operator.needs = 'nothing' then '{}' else jsonb_build_object('v', value) end;
+  if other is null then
+    test := test || automation.prepare_condition_value(operator.kind, value, test ? 'c');
+  end if;
+end;
+$$;
+
+-- {p: path from the context, q: path in the record, w: whose record}, or {b: path in the record}
+-- for a bare field.
+create or replace function automation.condition_reference(keys text[]) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when keys is null then null
+      when keys[1] = any (automation.context_roots()) and cardinality(keys) > 1
+      then jsonb_build_object('p', keys::text, 'q', case
+        when keys[1] = 'trigger' and keys[2] = any ('{record,contact,project,job}') then keys[3:]
+        else keys[2:] end::text)
+        || case
+          when keys[1] in ('contact', 'project', 'job') then jsonb_build_object('w', keys[1])
+          when keys[1] = 'trigger' and keys[2] in ('contact', 'project', 'job')
+            then jsonb_build_object('w', keys[2])
+          else '{}'
+        end
+      else jsonb_build_object('b', keys::text)
+    end
+  $$;
+
+create or replace function automation.condition_field_roots(keys text[]) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when keys is null then '{}'
+      when keys[1] = any (automation.context_roots()) and cardinality(keys) > 1
+      then array[keys[1]]
+      else array['trigger', 'contact', 'project', 'job']
+    end
+  $$;
+
+-- What compiles but can hardly be meant.
+create or replace function automation.condition_warnings(kind text, value jsonb, at text)
+  returns jsonb
+  language sql stable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when kind = 'equals' and value = '""'
+      then automation.condition_problem(at || '.value', 'warning', 'empty_text',
+        'a missing value does not equal an empty text', 'Use is_empty or is_not_empty.')
+      when kind = 'between' and automation.compare_values(value -> 0, value -> 1, false, 'UTC') = 1
+      then automation.condition_problem(at || '.value', 'warning', 'impossible_condition',
+        'nothing lies between these: the first is above the second', 'Swap the two values.')
+      when kind = 'between'
+        and automation.compare_values(value -> 0, value -> 1, false, 'UTC') is null
+      then automation.condition_problem(at || '.value', 'warning', 'impossible_condition',
+        'nothing lies between these: they are of different kinds', 'Use two numbers or two dates.')
+      else '[]'
+    end
+  $$;
+
+-- A group's two parts: how it joins, and its conditions.
+create or replace function automation.read_group(
+  node jsonb, at text, out joins text, out members jsonb, out members_at text, out problems jsonb
+)
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  others bigint := (
+    select count(*) from jsonb_object_keys(node) as k where k not in ('id', 'label', 'logic'));
+begin
+  problems := '[]';
+  if node ? 'conditions' then
+    others := others - 1;
+    joins := case lower(node ->> 'operator') when 'and' then 'all' when 'or' then 'any' end;
+    members := node -> 'conditions';
+    members_at := at || '.conditions';
+    if joins is null or jsonb_typeof(node -> 'operator') <> 'string' then
+      problems := automation.condition_problem(at || '.operator', 'error', 'invalid_group',
+        'a group joins its conditions with "and" or "or"', null);
+    end if;
+  else
+    joins := case when node ? 'all' then 'all' when node ? 'any' then 'any' else 'not' end;
+    members := case joins when 'not' then jsonb_build_array(node -> 'not') else node -> joins end;
+    members_at := at || '.' || joins;
+  end if;
+  if jsonb_typeof(members) is distinct from 'array' then
+    problems := problems || automation.condition_problem(members_at, 'error', 'invalid_group',
+      'a group is a list of conditions', 'For example {"all": [...]} or {"any": [...]}.');
+  elsif joins = 'any' and members = '[]' then
+    problems := problems || automation.condition_problem(members_at, 'error', 'empty_group',
+      'none of no conditions can hold', 'Add a condition, or remove the group.');
+  end if;
+  if others > 1 then
+    problems := problems || automation.condition_problem(at, 'error', 'invalid_group',
+      'a group has one list of conditions and nothing else',
+      'Nest one group in the other: {"all": [{"any": [...]}, ...]}.');
+  end if;
+end;
+$$;
+
+-- The legacy list: left to right, without precedence. A condition's logic says how it joins what
+-- stands before it, so that "a, or b, and c" is (a or b) and c.
+create or replace function automation.join_in_list(
+  item jsonb, after jsonb, at text, out joins text, out problems jsonb
+)
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  logic jsonb := case jsonb_typeof(item) when 'object' then nullif(item -> 'logic', 'null') end;
+begin
+  problems := '[]';
+  joins := case when lower(logic #>> '{}') = 'or' then 'any' else 'all' end;
+  if logic is not null
+    and (jsonb_typeof(logic) <> 'string' or lower(logic #>> '{}') not in ('and', 'or')) then
+    problems := automation.condition_problem(at || '.logic', 'error', 'invalid_value',
+      'logic is "and" or "or"', null);
+  elsif at like '%[0]' and joins = 'any' and after is not null
+    and lower(after ->> 'logic') is distinct from 'or' then
+    problems := automation.condition_problem(at || '.logic', 'warning', 'unused_logic',
+      'nothing stands before the first condition, so its logic joins nothing',
+      'A condition''s logic joins it to those before it; set it on the second condition.');
+  end if;
+end;
+$$;
+
+-- A document or a part of one, its tests numbered from `first`.
+create or replace function automation.compile_node(
+  node jsonb, at text, first int, depth int,
+  out tree jsonb, out code jsonb, out roots text[], out problems jsonb
+)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  members jsonb := node;
+  members_at text := at;
+  joins text;      -- of the members; null in a list, where each has its own
+  joined text;     -- how the tree so far is joined
+  step text;
+  part record;
+begin
+  code := '[]';
+  roots := '{}';
+  problems := '[]';
+  tree := 'true';
+  if node is null or node in ('null', '[]', '{}') then
+    return;
+  elsif depth > 50 then
+    problems := automation.condition_problem(at, 'error', 'too_deep',
+      'groups are nested more than 50 deep', null);
+    return;
+  elsif jsonb_typeof(node) not in ('object', 'array') then
+    problems := automation.condition_problem(at, 'error', 'invalid_condition',
+      format('a %s is not a condition', jsonb_typeof(node)),
+      'For example {"field": "contact.stage", "operator": "equals", "value": "lead"}.');
+    return;
+  elsif jsonb_typeof(node) = 'object' and not node ?| '{all,any,not,conditions}' then
+    part := automation.compile_condition(node, at);
+    roots := part.roots;
+    problems := part.problems;
+    if part.test is not null then
+      code := jsonb_build_array(part.test);
+      tree := jsonb_build_object('test', first);
+    end if;
+    return;
+  elsif jsonb_typeof(node) = 'object' then
+    part := automation.read_group(node, at);
+    problems := part.problems;
+    joins := part.joins;
+    members := case jsonb_typeof(part.members) when 'array' then part.members else '[]' end;
+    members_at := part.members_at;
+  end if;
+  if jsonb_array_length(members) > 500 then
+    problems := problems || automation.condition_problem(members_at, 'error', 'too_many',
+      'a list has more than 500 conditions', null);
+    return;
+  end if;
+  for i in 0 .. jsonb_array_length(members) - 1 loop
+    step := case joins when 'not' then members_at else format('%s[%s]', members_at, i) end;
+    part := automation.compile_node(
+      members -> i, step, first + jsonb_array_length(code), depth + 1);
+    code := code || part.code;
+    roots := roots || part.roots;
+    problems := problems || part.problems;
+    if joins is null then
+      joined := (automation.join_in_list(members -> i, members -> (i + 1), step)).joins;
+      problems := problems
+        || (automation.join_in_list(members -> i, members -> (i + 1), step)).problems;
+    else
+      joined := joins;
+    end if;
+    tree := case
+      when joins = 'not' then jsonb_build_object('not', part.tree)
+      when i = 0 and joins is null then part.tree
+      when i = 0 then jsonb_build_object(joined, jsonb_build_array(part.tree))
+      when tree ? joined and (joins is not null or i > 1)
+        then jsonb_build_object(joined, (tree -> joined) || jsonb_build_array(part.tree))
+      else jsonb_build_object(joined, jsonb_build_array(tree, part.tree))
+    end;
+  end loop;
+end;
+$$;
+
+-- Turns groups into jumps: sets t and f of every test below `tree`, and returns where to start.
+create or replace function automation.link_conditions(
+  tree jsonb, on_true int, on_false int, inout code jsonb, out start int
+)
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  members jsonb := coalesce(tree -> 'all', tree -> 'any');
+  test int := (tree ->> 'test')::int;
+  part record;
+begin
+  if jsonb_typeof(tree) = 'boolean' then
+    start := case when tree::boolean then on_true else on_false end;
+  elsif test is not null then
+    start := test;
+    code := jsonb_set(code, array[test::text], code -> test || case
+      when code -> test ? 'n' then jsonb_build_object('t', on_false, 'f', on_true)
+      else jsonb_build_object('t', on_true, 'f', on_false) end);
+  elsif tree ? 'not' then
+    part := automation.link_conditions(tree -> 'not', on_false, on_true, code);
+    code := part.code;
+    start := part.start;
+  else
+    -- From the last to the first, since each jumps to where the next one starts.
+    start := case when tree ? 'all' then on_true else on_false end;
+    for i in reverse jsonb_array_length(members) - 1 .. 0 loop
+      part := automation.link_conditions(members -> i,
+        case when tree ? 'all' then start else on_true end,
+        case when tree ? 'all' then on_false else start end,
+        code);
+      code := part.code;
+      start := part.start;
+    end loop;
+  end if;
+end;
+$$;
+
+create or replace function automation.compile_conditions(
+  conditions jsonb, path text default 'conditions', out compiled jsonb, out problems jsonb
+)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  node record := automation.compile_node(conditions, coalesce(path, 'conditions'), 0, 0);
+  linked record;
+begin
+  problems := node.problems;
+  if exists (select from jsonb_array_elements(problems) as p where p ->> 'severity' = 'error') then
+    -- Whoever evaluates this all the same lets nothing through.
+    compiled := '{"roots": [], "start": -2, "code": [], "tree": false}';
+  elsif node.tree <> 'true' then
+    linked := automation.link_conditions(node.tree, -1, -2, node.code);
+    compiled := jsonb_build_object(
+      'roots', (
+        select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(node.roots) as r),
+      'start', linked.start, 'code', linked.code, 'tree', node.tree);
+    if linked.start < 0 then
+      problems := problems || automation.condition_problem(coalesce(path, 'conditions'), 'warning',
+        'constant_condition', format('these conditions %s hold',
+          case linked.start when -1 then 'always' else 'never' end), null);
+    end if;
+  end if;
+end;
+$$;
+
+comment on function automation.compile_conditions(jsonb, text) is
+  'A condition document ready to be evaluated (null: always true), and everything wrong with it. '
+  'Problems are {path, severity, code, message, hint}; path starts with the given one.';
+
+create or replace function automation.condition_roots(compiled jsonb) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(array_agg(r), '{}') from jsonb_array_elements_text(compiled -> 'roots') as r
+  $$;
+
+comment on function automation.condition_roots(jsonb) is
+  'The parts of the context (contact, project, ...) that evaluating may read.';
+
+-- sql/04_conditions/05_evaluate.sql
+
+-- Evaluating is a loop over the compiled tests; this is the part that runs once a record.
+--
+-- Measured for scripts/bench-language.ts on compiled alternatives: one SQL/JSON path for the whole
+-- document is no faster for a handful of comparisons, because the path has to be parsed from text
+-- for each record, and cannot express most of the operators (case rules of Unicode, dates in a
+-- zone). See docs/conditions.md for the figures.
+
+-- What a test looks at. A bare field is looked up in the record that fired, then in the contact,
+-- the project and the job; a key that is there with null counts as there.
+-- Bound when created: no search_path to set.
+create or replace function automation.test_value(reference jsonb, context jsonb) returns jsonb
+  language sql immutable parallel safe
+  return case
+    when reference ? 'p' then context #> (reference ->> 'p')::text[]
+    else coalesce(
+      context -> 'trigger' -> 'record' #> (reference ->> 'b')::text[],
+      context -> 'contact' #> (reference ->> 'b')::text[],
+      context -> 'project' #> (reference ->> 'b')::text[],
+      context -> 'job' #> (reference ->> 'b')::text[])
+  end;
+
+-- The date a value of `before` or `after` stands for.
+-- Bound when created: no search_path to set.
+create or replace function automation.date_operand(value text, zone text, at timestamptz)
+  returns text
+  language sql stable parallel safe
+  return case lower(value collate "C")
+    when 'now' then to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    when 'today' then to_char(at at time zone zone, 'YYYY-MM-DD')
+    when 'yesterday' then to_char((at at time zone zone) - interval '1 day', 'YYYY-MM-DD')
+    when 'tomorrow' then to_char((at at time zone zone) + interval '1 day', 'YYYY-MM-DD')
+    else value
+  end;
+
+-- A moment a length of time from `at`: months and days by the calendar of the zone, so that three
+-- days are three days over a change of clocks too; hours and minutes by the clock.
+-- Bound when created: no search_path to set.
+create or replace function automation.moment_from(
+  at timestamptz, days text, seconds text, direction int, zone text
+) returns timestamptz
+  language sql stable parallel safe
+  return (((at at time zone zone) + days::interval * direction) at time zone zone)
+    + make_interval(secs => seconds::double precision * direction);
+
+create or replace function automation.within_holds(
+  value text, test jsonb, zone text, at timestamptz
+) returns boolean
+  language plpgsql stable parallel safe
+
+  set search_path = ''
+  as $$
+declare
+  a_zone text := coalesce(automation.known_zone(zone), 'UTC');
+  direction int := case test ->> 'k' when 'last' then -1 else 1 end;
+  moment timestamptz := automation.moment_from(at, test ->> 'x', test ->> 's', direction, a_zone);
+begin
+  if length(value) = 10 then
+    return automation.day_in(value, a_zone) between
+      (least(at, moment) at time zone a_zone)::date
+      and (greatest(at, moment) at time zone a_zone)::date;
+  end if;
+  return automation.instant_in(value, a_zone) between least(at, moment) and greatest(at, moment);
+end;
+$$;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.text_holds(kind text, value text, test jsonb) returns boolean
+  language sql immutable parallel safe
+  return case kind
+    when 'contains' then strpos(
+      case when test ? 'c' then value else automation.fold(value) end, test ->> 'x') > 0
+    when 'starts' then starts_with(
+      case when test ? 'c' then value else automation.fold(value) end, test ->> 'x')
+    when 'ends' then right(
+      case when test ? 'c' then value else automation.fold(value) end, length(test ->> 'x'))
+      = test ->> 'x'
+    -- The text is cut, so that the time a pattern takes is bounded.
+    when 'matches' then case
+      when test ? 'c' then left(value, 4000) collate automation.case_rules ~ (test ->> 'x')
+      else left(value, 4000) collate automation.case_rules ~* (test ->> 'x')
+    end
+  end;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.order_holds(
+  kind text, value jsonb, expected jsonb, case_sensitive boolean, zone text
+) returns boolean
+  language sql stable parallel safe
+  return coalesce(case kind
+    when 'above' then automation.compare_values(value, expected, case_sensitive, zone) > 0
+    when 'not_below' then automation.compare_values(value, expected, case_sensitive, zone) >= 0
+    when 'below' then automation.compare_values(value, expected, case_sensitive, zone) < 0
+    when 'not_above' then automation.compare_values(value, expected, case_sensitive, zone) <= 0
+    when 'between' then
+      automation.compare_values(value, expected -> 0, case_sensitive, zone) >= 0
+      and automation.compare_values(value, expected -> 1, case_sensitive, zone) <= 0
+  end, false);
+
+create or replace function automation.list_holds(
+  kind text, value jsonb, expected jsonb, case_sensitive boolean, zone text
+) returns boolean
+  language plpgsql stable parallel safe
+
+  set search_path = ''
+  as $$
+declare
+  values_there jsonb := case
+    when kind <> 'in' and jsonb_typeof(value) = 'array' then value
+    else jsonb_build_array(value)
+  end;
+begin
+  if kind = 'all' then
+    return not exists (
+      select from jsonb_array_elements(expected) as e
+      where not exists (
+        select from jsonb_array_elements(values_there) as v
+        where automation.values_equal(v, e, case_sensitive, zone)));
+  end if;
+  return exists (
+    select from jsonb_array_elements(expected) as e, jsonb_array_elements(values_there) as v
+    where automation.values_equal(v, e, case_sensitive, zone));
+end;
+$$;
+
+-- `before` and `after` compare dates only; a number or any other text is neither.
+create or replace function automation.date_holds(
+  kind text, value jsonb, expected jsonb, zone text, at timestamptz
+) returns boolean
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  a_zone constant text := coalesce(automation.known_zone(zone), 'UTC');
+  operand constant text := automation.date_operand(expected #>> '{}', a_zone, at);
+begin
+  if jsonb_typeof(value) <> 'string' or jsonb_typeof(expected) is distinct from 'string'
+    or not automation.is_date(value #>> '{}') or not automation.is_date(operand) then
+    return false;
+  end if;
+  return automation.compare_dates(value #>> '{}', operand, a_zone)
+    = case kind when 'before' then -1 else 1 end;
+end;
+$$;
+
+-- What a field was before the write that fired, and what it is after it. A record that was just
+-- created has no before, and neither has another record than the one that fired
+-- (trigger.record_type names that one).
+create or replace function automation.change_holds(
+  kind text, value jsonb, test jsonb, context jsonb, zone text
+) returns boolean
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  fired jsonb := context -> 'trigger';
+  field text[] := coalesce(test ->> 'q', test ->> 'b')::text[];
+  has_old boolean := coalesce(jsonb_typeof(fired -> 'old') = 'object', false);
+  old_value jsonb := coalesce(fired -> 'old' #> field, 'null');
+  new_value jsonb := coalesce(
+    case jsonb_typeof(fired -> 'record')
+      when 'object' then fired -> 'record' #> field else value end,
+    'null');
+  case_sensitive boolean := test ? 'c';
+  is_changed boolean;
+begin
+  if test ? 'w' and fired ? 'record_type'
+    and fired ->> 'record_type' is distinct from test ->> 'w' then
+    return false;
+  end if;
+  is_changed := case
+    when has_old then old_value <> new_value
+    else coalesce(fired -> 'changed' ? field[1], false)
+  end;
+  return case kind
+    when 'changed' then is_changed
+    when 'changed_to' then
+      is_changed and automation.values_equal(new_value, test -> 'v', case_sensitive, zone)
+    when 'changed_from' then has_old and is_changed
+      and automation.values_equal(old_value, test -> 'v', case_sensitive, zone)
+    else has_old and automation.values_equal(old_value, test -> 'v', case_sensitive, zone)
+  end;
+end;
+$$;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.means_true(value jsonb) returns boolean
+  language sql immutable parallel safe
+  return case jsonb_typeof(value)
+    when 'boolean' then value::boolean
+    when 'number' then value::numeric = 1
+    when 'string' then lower(value #>> '{}' collate "C") in ('true', 'yes', 'y', 'on', '1')
+    else false
+  end;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.means_false(value jsonb) returns boolean
+  language sql immutable parallel safe
+  return case jsonb_typeof(value)
+    when 'boolean' then not value::boolean
+    when 'number' then value::numeric = 0
+    when 'string' then lower(value #>> '{}' collate "C") in ('false', 'no', 'n', 'off', '0')
+    else false
+  end;
+
+-- One test, before its negation. Null is never 0 or '': a missing value satisfies only `empty`,
+-- and `equals` null.
+create or replace function automation.test_holds(
+  test jsonb, context jsonb, zone text, at timestamptz
+) returns boolean
+  language plpgsql stable parallel safe
+
+  set search_path = ''
+  as $$
+declare
+  kind constant text := test ->> 'k';
+  value constant jsonb := automation.test_value(test, context);
+  type text;
+  expected jsonb;
+begin
+  if kind = 'text' then
+    return coalesce(
+      automation.fold(value #>> '{}') = test ->> 'x' and jsonb_typeof(value) = 'string', false);
+  elsif kind = 'text_in' then
+    return coalesce(
+      test -> 'x' ? automation.fold(value #>> '{}') and jsonb_typeof(value) = 'string', false);
+  elsif kind = 'empty' then
+    return automation.is_blank(value);
+  elsif kind in ('changed', 'changed_from', 'changed_to', 'was') then
+    return automation.change_holds(kind, value, test, context, zone);
+  end if;
+  type := coalesce(jsonb_typeof(value), 'null');
+  expected := case
+    when test ? 'r' then automation.test_value(test -> 'r', context) else test -> 'v' end;
+  if kind = 'equals' then
+    return automation.values_equal(value, expected, test ? 'c', zone);
+  elsif type = 'null' then
+    return false;
+  end if;
+  return coalesce(case
+    when kind in ('above', 'not_below', 'below', 'not_above', 'between')
+      then automation.order_holds(kind, value, expected, test ? 'c', zone)
+    when kind = 'contains' and type = 'array'
+      then automation.list_holds('any', value, jsonb_build_array(expected), test ? 'c', zone)
+    when kind in ('contains', 'starts', 'ends', 'matches')
+      then type in ('string', 'number') and automation.text_holds(kind, value #>> '{}', test)
+    when kind = 'true' then automation.means_true(value)
+    when kind = 'false' then automation.means_false(value)
+    when kind in ('in', 'any', 'all')
+      then automation.list_holds(kind, value, expected, test ? 'c', zone)
+    when kind in ('before', 'after') then automation.date_holds(kind, value, expected, zone, at)
+    when kind in ('last', 'next') then type = 'string' and automation.is_date(value #>> '{}')
+      and automation.within_holds(value #>> '{}', test, zone, at)
+  end, false);
+end;
+$$;
+
+create or replace function automation.evaluate_conditions(
+  compiled jsonb, context jsonb, zone text default 'UTC', at timestamptz default automation.now()
+) returns boolean
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  code constant jsonb := compiled -> 'code';
+  test jsonb;
+  holds boolean;
+  here int := coalesce((compiled ->> 'start')::int, -1);
+begin
+  while here >= 0 loop
+    test := code -> here;
+    -- By far the most common test is worth saving a call.
+    if test ->> 'k' = 'text' and test ? 'p' then
+      holds := coalesce(
+        automation.fold(context #>> (test ->> 'p')::text[]) = test ->> 'x'
+        and jsonb_typeof(context #> (test ->> 'p')::text[]) = 'string', false);
+    else
+      holds := automation.test_holds(test, context, zone, at);
+    end if;
+    here := case when holds then (test ->> 't')::int else (test ->> 'f')::int end;
+  end loop;
+  return here = -1;
+end;
+$$;
+
+comment on function automation.evaluate_conditions(jsonb, jsonb, text, timestamptz) is
+  'Whether compiled conditions hold for a context: {trigger, contact, project, job, user, tenant, '
+  'custom, steps}. Null conditions always do. Never raises.';
+
+-- sql/04_conditions/06_explain.sql
+
+-- Why did it, or didn't it? The same tests, all of them, in the groups they were written in.
+
+create or replace function automation.explain_test(
+  test jsonb, context jsonb, zone text, at timestamptz
+) returns jsonb
+  language sql stable parallel safe
+  set search_path = ''
+  as $$
+    select jsonb_build_object(
+      'path', test -> 'at', 'field', test -> 'field', 'operator', test -> 'o',
+      'actual', coalesce(automation.test_value(test, context), 'null'),
+      'verdict', (test ? 'n') <> automation.test_holds(test, context, zone, at))
+    || case
+      when test ? 'r'
+      then jsonb_build_object('expected', automation.test_value(test -> 'r', context))
+      when test ? 'v' then jsonb_build_object('expected', test -> 'v')
+      else '{}'
+    end
+    || case
+      when test ->> 'k' in ('changed', 'changed_from', 'changed_to', 'was')
+      then jsonb_build_object('before',
+        context -> 'trigger' -> 'old' #> coalesce(test ->> 'q', test ->> 'b')::text[])
+      else '{}'
+    end
+  $$;
+
+create or replace function automation.explain_node(
+  tree jsonb, code jsonb, context jsonb, zone text, at timestamptz
+) returns jsonb
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  joins text := case when tree ? 'all' then 'all' when tree ? 'any' then 'any' end;
+  members jsonb;
+begin
+  if tree is null or jsonb_typeof(tree) = 'boolean' then
+    return jsonb_build_object('verdict', coalesce(tree, 'true'));
+  elsif tree ? 'test' then
+    return automation.explain_test(code -> (tree ->> 'test')::int, context, zone, at);
+  elsif tree ? 'not' then
+    members := automation.explain_node(tree -> 'not', code, context, zone, at);
+    return jsonb_build_object('not', members, 'verdict', not (members -> 'verdict')::boolean);
+  end if;
+  select coalesce(jsonb_agg(automation.explain_node(m.node, code, context, zone, at)
+    order by m.position), '[]') into members
+  from jsonb_array_elements(tree -> joins) with ordinality as m (node, position);
+  return jsonb_build_object(joins, members, 'verdict', case joins
+    when 'all' then not jsonb_path_exists(members, '$[*] ? (@.verdict == false)')
+    else jsonb_path_exists(members, '$[*] ? (@.verdict == true)') end);
+end;
+$$;
+
+create or replace function automation.explain_conditions(
+  compiled jsonb, context jsonb, zone text default 'UTC', at timestamptz default automation.now()
+) returns jsonb
+  language sql stable parallel safe
+  set search_path = ''
+  as $$
+    select automation.explain_node(compiled -> 'tree', compiled -> 'code', context, zone, at)
+  $$;
+
+comment on function automation.explain_conditions(jsonb, jsonb, text, timestamptz) is
+  'The verdict of evaluate_conditions with its reasons: groups as {all|any|not, verdict}, '
+  'conditions as {path, field, operator, expected, actual, before, verdict}.';
+
+-- sql/05_variables/01_formats.sql
+
+-- 05 VARIABLES
+--
+-- The template language of a step's configuration: {{ contact.first_name | default: "there" }}.
+-- docs/variables.md has the filters; paths and values mean what they mean in conditions (04).
+-- Rendering never raises: what cannot be rendered renders as nothing, or as it was, and leaves a
+-- warning on the step.
+--
+--   01_formats  dates, numbers, money, telephone numbers
+--   02_filters  what stands after a |
+--   03_parse    a text -> tokens, or the position of the error
+--   04_compile  a step's configuration -> where its templates are, and their tokens
+--   05_render   tokens and a context -> the configuration as the step runs with it
+--
+-- Takes no locks and writes nothing.
+
+-- A date pattern as people know it from JavaScript (MMM d, yyyy h:mm a; dayjs' YYYY and D as well),
+-- or the name of a style, as to_char() takes it. Null when a letter means nothing.
+create or replace function automation.date_format(pattern text) returns text
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  styles constant jsonb := '{"short": "M/d/yyyy", "medium": "MMM d, yyyy", "long": "MMMM d, yyyy",
+    "full": "EEEE, MMMM d, yyyy", "time": "h:mm a", "datetime": "MMM d, yyyy, h:mm a",
+    "iso": "yyyy-MM-dd''T''HH:mm:ss"}';
+  parts constant jsonb := '{"yyyy": "YYYY", "y": "YYYY", "yy": "YY", "YYYY": "YYYY", "YY": "YY",
+    "MMMM": "FMMonth", "MMM": "Mon", "MM": "MM", "M": "FMMM",
+    "dd": "DD", "d": "FMDD", "do": "FMDDth", "DD": "DD", "D": "FMDD", "Do": "FMDDth",
+    "EEEE": "FMDay", "EEE": "Dy", "EE": "Dy", "E": "Dy", "dddd": "FMDay", "ddd": "Dy",
+    "HH": "HH24", "H": "FMHH24", "hh": "HH12", "h": "FMHH12", "mm": "MI", "m": "FMMI",
+    "ss": "SS", "s": "FMSS", "SSS": "MS", "a": "AM", "aa": "AM", "A": "AM", "aaa": "am"}';
+  rest text := coalesce(styles ->> pattern, pattern);
+  written text := '';
+  item text[];
+begin
+  if length(rest) > 100 then
+    return null;
+  end if;
+  while rest <> '' loop
+    item := regexp_match(rest,
+      '^(?:''([^'']*)''|(do|Do|y+|Y+|M+|d+|D+|E+|H+|h+|m+|s+|S+|a+|A)|([^A-Za-z'']))');
+    if item is null or item[2] is not null and not parts ? item[2] then
+      return null;
+    end if;
+    written := written || coalesce(
+      parts ->> item[2],
+      '"' || regexp_replace(coalesce(item[1], item[3]), '(["\\])', '\\\1', 'g') || '"');
+    rest := substr(rest, 1 + coalesce(
+      length(item[1]) + 2, length(item[2]), length(item[3])));
+  end loop;
+  return written;
+end;
+$$;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.format_date(value text, format text, zone text) returns text
+  language sql stable parallel safe
+  return case
+    when format is null or not automation.is_date(value) then null
+    when length(value) = 10 then to_char(value::date::timestamp, format)
+    else to_char(automation.instant_in(value, zone) at time zone zone, format)
+  end;
+
+-- An instant as templates pass it on: in UTC, without idle zeros.
+-- Bound when created: no search_path to set.
+create or replace function automation.iso_instant(at timestamptz) returns text
+  language sql immutable parallel safe
+  return regexp_replace(
+    to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), '[.]?0*$', '') || 'Z';
+
+-- How a locale writes numbers: its group mark, its decimal mark, and where the currency goes.
+create or replace function automation.number_marks(
+  locale text, out groups text, out decimals text, out currency_first boolean, out space text
+)
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select
+      case when comma then case when lower(locale) like 'fr%' then U&'\202F' else '.' end
+        else ',' end,
+      case when comma then ',' else '.' end,
+      not comma or lower(locale) like 'nl%' or lower(locale) = 'pt-br',
+      case when comma then U&'\00A0' else '' end
+    from (select lower(locale) ~ '^(de|fr|it|nl|pt|es)(-|_|$)'
+        and lower(locale) !~ '^(de|fr|it)[-_]ch$|^es[-_](us|mx|pr|gt|hn|ni|pa|do|sv)$|^fr[-_]ca$')
+      as locales (comma)
+  $$;
+
+-- null when a number is too large to be laid out.
+create or replace function automation.format_number(value numeric, decimals int, locale text)
+  returns text
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  marks record := automation.number_marks(locale);
+  rounded numeric := round(abs(value), coalesce(decimals, 3));
+  written text;
+begin
+  if rounded >= 1e18 then
+    return null;
+  end if;
+  if decimals is null then
+    rounded := trim_scale(rounded);
+  end if;
+  written := to_char(rounded, 'FM999,999,999,999,999,990'
+    || case when scale(rounded) > 0 then '.' || repeat('0', scale(rounded)) else '' end);
+  -- The marks change places by way of a character that is not in a number.
+  written := replace(replace(replace(written, ',', '_'), '.', marks.decimals), '_', marks.groups);
+  return case when value < 0 and rounded <> 0 then '-' else '' end || written;
+end;
+$$;
+
+create or replace function automation.format_currency(value numeric, currency text, locale text)
+  returns text
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  marks record := automation.number_marks(locale);
+  code text := upper(currency collate "C");
+  symbol text := case code
+    when 'USD' then '$' when 'EUR' then '€' when 'GBP' then '£' when 'JPY' then '¥'
+    when 'INR' then '₹' when 'BRL' then 'R$'
+    when 'CAD' then case when locale ~* '[-_]CA$' then '$' else 'CA$' end
+    when 'AUD' then case when locale ~* '[-_]AU$' then '$' else 'A$' end
+    when 'NZD' then case when locale ~* '[-_]NZ$' then '$' else 'NZ$' end
+    when 'MXN' then case when locale ~* '[-_]MX$' then '$' else 'MX$' end
+    else code
+  end;
+  written text := automation.format_number(
+    abs(value), case when code in ('JPY', 'KRW', 'CLP', 'VND', 'ISK') then 0 else 2 end, locale);
+  sign text := case
+    when value < 0 and written ~ '[1-9]' then '-' else '' end;
+begin
+  if code !~ '^[A-Z]{3}$' then
+    return null;
+  elsif marks.currency_first then
+    return sign || symbol
+      || case when symbol = code then U&'\00A0' else marks.space end || written;
+  else
+    return sign || written || U&'\00A0' || symbol;
+  end if;
+end;
+$$;
+
+-- North American numbers as they are written there; others as they are. null: no telephone number.
+create or replace function automation.format_phone(value text, style text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when length(value) > 40 or value !~ '^[-+() ./0-9]+$' or length(digits) not between 7 and 15
+        then null
+      when local is null and value like '+%' then
+        case style when 'e164' then '+' || digits else value end
+      when local is null then null
+      when style = 'e164' then '+1' || local
+      when style = 'international'
+        then format('+1 %s-%s-%s', left(local, 3), substr(local, 4, 3), right(local, 4))
+      else format('(%s) %s-%s', left(local, 3), substr(local, 4, 3), right(local, 4))
+    end
+    from (select regexp_replace(left(value, 60), '[^0-9]', '', 'g')) as d (digits),
+      lateral (select case
+        when length(digits) = 10 and value not like '+%' then digits
+        when length(digits) = 11 and digits like '1%' then substr(digits, 2)
+      end) as l (local)
+  $$;
+
+-- sql/05_variables/02_filters.sql
+
+-- A filter takes a value and gives a value. It gives SQL null for a value it has no meaning for;
+-- the renderer then leaves a warning and passes the value on.
+
+-- Each filter with the least and the greatest number of its arguments.
+create or replace function automation.filter_arguments(
+  name text, out least_count int, out most_count int
+)
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select filters.least_count, filters.most_count
+    from (values
+      ('default', 1, 1), ('formatDate', 0, 2), ('formatCurrency', 0, 2), ('formatPhone', 0, 1),
+      ('formatNumber', 0, 2), ('upper', 0, 0), ('lower', 0, 0), ('capitalize', 0, 0),
+      ('truncate', 1, 2), ('trim', 0, 0), ('replace', 2, 2), ('join', 0, 1), ('first', 0, 0),
+      ('last', 0, 0), ('plus', 1, 1), ('minus', 1, 1), ('times', 1, 1)
+    ) as filters (name, least_count, most_count)
+    where filters.name = filter_arguments.name
+  $$;
+
+comment on function automation.filter_arguments(text) is
+  'How many arguments a filter takes; nulls when there is no filter of that name.';
+
+create or replace function automation.join_list(value jsonb, separator text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(string_agg(item, separator order by position), '')
+    from jsonb_array_elements_text(value) with ordinality as items (item, position)
+    where item is not null
+  $$;
+
+-- A value as it reads in a text: nothing for null, a list of simple values joined by commas.
+-- Bound when created: no search_path to set.
+create or replace function automation.text_of(value jsonb) returns text
+  language sql immutable parallel safe
+  return case jsonb_typeof(value)
+    when 'string' then value #>> '{}'
+    when 'null' then ''
+    when 'array' then case
+      when jsonb_path_exists(value, 'strict $[*] ? (@.type() == "object" || @.type() == "array")')
+      then value::text
+      else automation.join_list(value, ', ')
+    end
+    else value #>> '{}'
+  end;
+
+-- A number and a number, or a date and a length of time.
+create or replace function automation.add_values(
+  value jsonb, amount jsonb, direction int, options jsonb
+) returns jsonb
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  a numeric := automation.number_of(value);
+  b numeric := automation.number_of(amount);
+  duration interval;
+  zone text;
+  moment timestamptz;
+begin
+  if a is not null and b is not null then
+    return case when abs(a) < 1e50 and abs(b) < 1e50 then to_jsonb(a + b * direction) end;
+  end if;
+  duration := automation.duration_in(amount);
+  if duration is null or jsonb_typeof(value) is distinct from 'string'
+    or not automation.is_date(value #>> '{}') then
+    return null;
+  end if;
+  zone := coalesce(automation.known_zone(options ->> 'zone'), 'UTC');
+  if length(value #>> '{}') = 10
+    and extract(hour from duration) = 0 and extract(minute from duration) = 0 then
+    return automation.calendar_value(
+      to_char((value #>> '{}')::date + duration * direction, 'YYYY-MM-DD'));
+  end if;
+  moment := automation.moment_from(
+    automation.instant_in(value #>> '{}', zone),
+    (extract(year from duration) * 12 + extract(month from duration)) || ' months '
+      || extract(day from duration) || ' days',
+    (extract(hour from duration) * 3600 + extract(minute from duration) * 60)::text,
+    direction, zone);
+  return automation.calendar_value(automation.iso_instant(moment));
+end;
+$$;
+
+-- A date that was computed, unless it left the years that dates have here.
+-- Bound when created: no search_path to set.
+create or replace function automation.calendar_value(value text) returns jsonb
+  language sql immutable parallel safe
+  return case when automation.is_date(value) then to_jsonb(value) end;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.multiply_values(value jsonb, factor jsonb) returns jsonb
+  language sql immutable parallel safe
+  return case
+    when abs(automation.number_of(value)) < 1e50 and abs(automation.number_of(factor)) < 1e50
+    then to_jsonb(automation.number_of(value) * automation.number_of(factor))
+  end;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.truncate_text(value text, most numeric, ending text)
+  returns text
+  language sql immutable parallel safe
+  return case
+    when most not between 0 and 100000 then null
+    when length(value) <= most then value
+    else left(value, greatest(trunc(most)::int - length(ending), 0))
+      || left(ending, trunc(most)::int)
+  end;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.filter_text(name text, value text, arguments jsonb)
+  returns text
+  language sql immutable parallel safe
+  return case name
+    when 'upper' then upper(value collate automation.case_rules)
+    when 'lower' then automation.fold(value)
+    when 'capitalize'
+      then upper(left(value, 1) collate automation.case_rules) || substr(value, 2)
+    when 'trim' then btrim(value, E' \t\r\n')
+    when 'truncate' then automation.truncate_text(
+      value, automation.number_of(arguments -> 0), coalesce(arguments ->> 1, '…'))
+    when 'replace' then replace(value, arguments ->> 0, arguments ->> 1)
+    when 'formatPhone' then automation.format_phone(value, arguments ->> 0)
+  end;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.filter_number(
+  name text, value numeric, arguments jsonb, options jsonb
+) returns text
+  language sql immutable parallel safe
+  return case name
+    when 'formatCurrency' then automation.format_currency(
+      value, coalesce(arguments ->> 0, options ->> 'currency', 'USD'),
+      coalesce(arguments ->> 1, options ->> 'locale', 'en-US'))
+    when 'formatNumber' then automation.format_number(
+      value,
+      case when automation.number_of(arguments -> 0) between 0 and 10
+        then automation.number_of(arguments -> 0)::int end,
+      coalesce(arguments ->> 1, options ->> 'locale', 'en-US'))
+  end;
+
+create or replace function automation.filter_value(
+  filter jsonb, value jsonb, arguments jsonb, options jsonb
+) returns jsonb
+  language plpgsql stable parallel safe
+
+  set search_path = ''
+  as $$
+declare
+  name constant text := filter ->> 'n';
+  type constant text := jsonb_typeof(value);
+begin
+  return case
+    when name = 'default'
+      then case when automation.is_blank(value) then arguments -> 0 else value end
+    when value is null or type = 'null' then value
+    when name in ('plus', 'minus') then automation.add_values(
+      value, arguments -> 0, case name when 'plus' then 1 else -1 end, options)
+    when name = 'times' then automation.multiply_values(value, arguments -> 0)
+    when name = 'formatDate' then to_jsonb(automation.format_date(
+      case type when 'string' then value #>> '{}' end,
+      coalesce(filter ->> 'x', automation.date_format(arguments ->> 0)),
+      coalesce(
+        automation.known_zone(arguments ->> 1), automation.known_zone(options ->> 'zone'), 'UTC')))
+    when name in ('formatCurrency', 'formatNumber') then to_jsonb(automation.filter_number(
+      name, automation.number_of(value), arguments, options))
+    when name in ('join', 'first', 'last') then case
+      when type <> 'array' then null
+      when name = 'join' then to_jsonb(automation.join_list(value, coalesce(arguments ->> 0, ', ')))
+      else coalesce(value -> case name when 'first' then 0 else -1 end, 'null')
+    end
+    when type in ('array', 'object') then null
+    else to_jsonb(automation.filter_text(name, value #>> '{}', arguments))
+  end;
+end;
+$$;
+
+comment on function automation.filter_value(jsonb, jsonb, jsonb, jsonb) is
+  'A compiled filter applied to a value; SQL null when it has no meaning for that value.';
+
+-- sql/05_variables/03_parse.sql
+
+-- A tag's inside, as lexemes {t: word, string, number or a mark; v: value; at: position}.
+create or replace function automation.lex_tag(
+  source text, start int, closer text, out lexemes jsonb, out next int, out problem text
+)
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  rest text;
+  found_text text;
+  type text;
+begin
+  lexemes := '[]';
+  next := start;
+  loop
+    rest := substr(source, next, 600);
+    if starts_with(rest, closer) then
+      next := next + length(closer);
+      return;
+    elsif rest = '' or jsonb_array_length(lexemes) > 60 then
+      problem := 'this {{ is not closed';
+      return;
+    end if;
+    found_text := substring(rest from E'^[ \t\r\n]+');
+    if found_text is not null then
+      next := next + length(found_text);
+      continue;
+    end if;
+    found_text := coalesce(
+      substring(rest from E'^"(?:[^"\\\\]|\\\\.)*"'),
+      substring(rest from E'^''(?:[^''\\\\]|\\\\.)*'''));
+    if found_text is not null then
+      lexemes := lexemes || jsonb_build_object('t', 'string', 'at', next, 'v', replace(
+        regexp_replace(substr(found_text, 2, length(found_text) - 2), E'\\\\([^n])', '\1', 'g'),
+        '\n', E'\n'));
+    else
+      found_text := coalesce(
+        substring(rest from '^[|:,]'), substring(rest from '^(?:==|!=|>=|<=|>|<)'),
+        substring(rest from
+          E'^[^][ \t\r\n.{}|"''(),:\\\\]+(?:[.][^][ \t\r\n.{}|"''(),:\\\\]+'
+          '|\\[-?[0-9]+\\]|\\["[^"\\\\]+"\\]|\\[''[^''\\\\]+''\\])*'));
+      if found_text is null then
+        problem := case left(rest, 1)
+          when '"' then 'this text is not closed' when '''' then 'this text is not closed'
+          when '}' then format('%s is needed here', closer)
+          else format('%s is not expected here', left(rest, 1)) end;
+        return;
+      end if;
+      type := case
+        when found_text in ('|', ':', ',') then found_text
+        when found_text ~ '^-?[0-9]{1,30}([.][0-9]{1,30})?$' then 'number'
+        else 'word' end;
+      lexemes := lexemes || jsonb_build_object('t', type, 'at', next, 'v',
+        case type when 'number' then to_jsonb(found_text::numeric) else to_jsonb(found_text) end);
+    end if;
+    next := next + length(found_text);
+  end loop;
+end;
+$$;
+
+-- A value in a tag: a text, a number, true, false, null, now, today or a field.
+create or replace function automation.parse_operand(
+  lexeme jsonb, out operand jsonb, out roots text[], out problem text
+)
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  word text := lexeme ->> 'v';
+  keys text[];
+begin
+  roots := '{}';
+  if lexeme ->> 't' in ('string', 'number') then
+    operand := jsonb_build_object('v', lexeme -> 'v');
+  elsif lexeme ->> 't' is distinct from 'word' then
+    problem := 'a value is needed here';
+  elsif word in ('true', 'false', 'null') then
+    operand := jsonb_build_object('v', word::jsonb);
+  elsif word in ('now', 'today') then
+    operand := jsonb_build_object('now', word, 'name', word);
+  else
+    keys := automation.parse_path(word);
+    if keys is null or word ~ '^[#/!@=<>]' then
+      problem := format('%s is not a field', left(word, 60));
+      return;
+    end if;
+    operand := automation.condition_reference(keys) - 'w' - 'q' || jsonb_build_object('name', word);
+    roots := automation.condition_field_roots(keys);
+  end if;
+end;
+$$;
+
+-- The filters of a tag, from the lexeme `here` on.
+create or replace function automation.parse_filters(
+  lexemes jsonb, here int, out filters jsonb, out roots text[], out problem text, out at int
+)
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  name text;
+  arguments jsonb;
+  part record;
+  counts record;
+begin
+  filters := '[]';
+  roots := '{}';
+  while lexemes -> here is not null loop
+    at := (lexemes -> here ->> 'at')::int;
+    name := lexemes -> (here + 1) ->> 'v';
+    if lexemes -> here ->> 't' <> '|' then
+      problem := 'a | is needed before a filter';
+      return;
+    elsif lexemes -> (here + 1) ->> 't' is distinct from 'word' then
+      problem := 'a filter is needed after |';
+      return;
+    end if;
+    at := (lexemes -> (here + 1) ->> 'at')::int;
+    here := here + 2;
+    arguments := '[]';
+    while lexemes -> here ->> 't' = case when arguments = '[]' then ':' else ',' end loop
+      part := automation.parse_operand(lexemes -> (here + 1));
+      if part.problem is not null then
+        at := coalesce((lexemes -> (here + 1) ->> 'at')::int, at);
+        problem := part.problem;
+        return;
+      end if;
+      arguments := arguments || jsonb_build_array(part.operand);
+      roots := roots || part.roots;
+      here := here + 2;
+    end loop;
+    select * into counts from automation.filter_arguments(name);
+    problem := automation.filter_problem(name, arguments, counts.least_count, counts.most_count);
+    if problem is not null then
+      return;
+    end if;
+    filters := filters || jsonb_build_array(jsonb_build_object('n', name)
+      || automation.compile_arguments(arguments)
+      || case
+        when name <> 'formatDate' or arguments -> 0 ? 'name' then '{}'
+        else jsonb_build_object(
+          'x', automation.date_format(coalesce(arguments -> 0 ->> 'v', 'medium')))
+      end);
+  end loop;
+end;
+$$;
+
+-- Arguments that are all literals are worked out here: {c: values}; others at each rendering: {a:}.
+create or replace function automation.compile_arguments(arguments jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when arguments = '[]' then '{}'
+      when jsonb_path_exists(arguments, '$[*] ? (!exists(@.v))')
+        then jsonb_build_object('a', arguments)
+      else jsonb_build_object('c', jsonb_path_query_array(arguments, '$[*].v'))
+    end
+  $$;
+
+create or replace function automation.filter_problem(
+  name text, arguments jsonb, least_count int, most_count int
+) returns text
+  language sql stable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when least_count is null then format('there is no filter %s', left(name, 60))
+      when jsonb_array_length(arguments) < least_count
+        then format('%s needs %s', name, case least_count when 1 then 'an argument'
+          else least_count || ' arguments' end)
+      when jsonb_array_length(arguments) > most_count
+        then format('%s takes at most %s', name, most_count)
+      when name = 'formatDate' and arguments -> 0 ? 'v'
+        and automation.date_format(arguments -> 0 ->> 'v') is null
+        then 'this is not a date pattern'
+      when name = 'formatDate' and arguments -> 1 ? 'v'
+        and automation.known_zone(arguments -> 1 ->> 'v') is null
+        then 'this is not a time zone'
+      when name = 'truncate' and arguments -> 0 ? 'v'
+        and coalesce(jsonb_typeof(arguments -> 0 -> 'v') <> 'number', true)
+        then 'truncate needs a number of characters'
+    end
+  $$;
+
+-- The test of an #if: a field alone (is it there and not false or 0), or field operator value.
+create or replace function automation.parse_block_test(
+  lexemes jsonb, out test jsonb, out roots text[], out problem text
+)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  marks constant jsonb := '{"==": "equals", "!=": "not_equals", ">": "greater_than",
+    ">=": "greater_or_equal", "<": "less_than", "<=": "less_or_equal"}';
+  word text := lexemes -> 2 ->> 'v';
+  operand record := automation.parse_operand(lexemes -> 1);
+  arguments jsonb;
+  part record;
+begin
+  roots := operand.roots;
+  problem := operand.problem;
+  if problem is not null or lexemes -> 2 is null then
+    test := operand.operand;
+    return;
+  elsif not operand.operand ? 'name' then
+    problem := 'a field is needed before an operator';
+    return;
+  end if;
+  select jsonb_agg(l.lexeme -> 'v' order by l.position) into arguments
+  from jsonb_array_elements(lexemes) with ordinality as l (lexeme, position)
+  where l.position > 3 and l.lexeme ->> 't' <> ',';
+  part := automation.compile_condition(jsonb_strip_nulls(jsonb_build_object(
+    'field', operand.operand -> 'name',
+    'operator', coalesce(marks ->> word, word),
+    'value', case
+      when word in ('in', 'not_in', 'includes_any', 'includes_all', 'between') then arguments
+      when jsonb_array_length(arguments) > 1 then null
+      when lexemes -> 3 ->> 't' = 'word' and arguments ->> 0 in ('true', 'false')
+        then (arguments ->> 0)::jsonb
+      when lexemes -> 3 ->> 't' = 'word' then jsonb_build_object('field', arguments -> 0)
+      else arguments -> 0 end)), '');
+  problem := case when part.test is null then part.problems -> 0 ->> 'message' end;
+  test := case when part.test is not null then jsonb_build_object('test', part.test) end;
+  roots := part.roots;
+end;
+$$;
+
+-- Tokens are in one flat list: a text is itself, an object is a value, and blocks are jumps:
+-- {if: test, else: where to go when it does not hold, not: true for unless} and {go: where}.
+-- `blocks` is the stack of those still open: {kind, at, if: the test whose else is open, ends: the
+-- jumps that lead behind the block}.
+create or replace function automation.parse_block(
+  lexemes jsonb, inout tokens jsonb, inout blocks jsonb, out roots text[], out problem text
+)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  word text := lexemes -> 0 ->> 'v';
+  block jsonb := blocks -> -1;
+  test record;
+  has_test boolean := word in ('#if', '#unless') or lexemes -> 1 ->> 'v' = 'if';
+  ending jsonb;
+begin
+  roots := '{}';
+  if word not in ('#if', '#unless', 'else', '/if', '/unless') then
+    problem := format('there is no block %s', left(word, 60));
+  elsif word not like '#%' and block is null then
+    problem := format('there is no block open for this %s', word);
+  elsif word like '/%' and substr(word, 2) <> block ->> 'kind' then
+    problem := format('the block that is open is #%s', block ->> 'kind');
+  elsif word = 'else' and block -> 'if' = 'null' then
+    problem := 'this block has had its else';
+  elsif word like '#%' and jsonb_array_length(blocks) >= 20 then
+    problem := 'blocks are nested too deeply';
+  elsif not has_test and jsonb_array_length(lexemes) > 1 then
+    problem := format('nothing can follow %s here', word);
+  elsif has_test then
+    test := automation.parse_block_test(case word when 'else' then lexemes - 0 else lexemes end);
+    roots := test.roots;
+    problem := test.problem;
+  end if;
+  if problem is not null then
+    return;
+  end if;
+  if word like '#%' then
+    block := jsonb_build_object(
+      'kind', substr(word, 2), 'at', lexemes -> 0 -> 'at', 'ends', '[]'::jsonb);
+    blocks := blocks || jsonb_build_array(block);
+  else
+    if word = 'else' then
+      block := jsonb_set(block, '{ends}', block -> 'ends' || to_jsonb(jsonb_array_length(tokens)));
+      tokens := tokens || '[{"go": null}]';
+    end if;
+    if block -> 'if' <> 'null' then
+      tokens := jsonb_set(
+        tokens, array[block ->> 'if', 'else'], to_jsonb(jsonb_array_length(tokens)));
+    end if;
+    block := block || '{"if": null}';
+  end if;
+  if has_test then
+    block := block || jsonb_build_object('if', jsonb_array_length(tokens));
+    tokens := tokens || jsonb_build_array(jsonb_build_object('if', test.test, 'else', null)
+      || case word when '#unless' then '{"not": true}'::jsonb else '{}' end);
+  end if;
+  if word like '/%' then
+    for ending in select * from jsonb_array_elements(block -> 'ends') loop
+      tokens := jsonb_set(
+        tokens, array[ending #>> '{}', 'go'], to_jsonb(jsonb_array_length(tokens)));
+    end loop;
+    blocks := blocks - -1;
+  else
+    blocks := jsonb_set(blocks, '{-1}', block);
+  end if;
+end;
+$$;
+
+create or replace function automation.parse_value(
+  lexemes jsonb, raw boolean, out token jsonb, out roots text[], out problem text, out at int
+)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  operand record := automation.parse_operand(lexemes -> 0);
+  filters record;
+begin
+  at := (lexemes -> 0 ->> 'at')::int;
+  problem := case when lexemes = '[]' then 'there is nothing between these braces'
+    else operand.problem end;
+  if problem is not null then
+    return;
+  end if;
+  filters := automation.parse_filters(lexemes, 1);
+  at := filters.at;
+  problem := filters.problem;
+  roots := operand.roots || filters.roots;
+  token := operand.operand
+    || case when filters.filters = '[]' then '{}' else jsonb_build_object('f', filters.filters) end
+    || case when raw then '{"raw": true}'::jsonb else '{}' end;
+end;
+$$;
+
+create or replace function automation.parse_template(
+  source text, out tokens jsonb, out roots text[], out problem text, out "position" int
+)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  here int := 1;
+  tag_at int;
+  literal text := '';
+  found_at int;
+  raw boolean;
+  tag record;
+  part record;
+  blocks jsonb := '[]';
+begin
+  tokens := '[]';
+  roots := '{}';
+  loop
+    found_at := strpos(substr(source, here), '{{');
+    exit when found_at = 0;
+    tag_at := here + found_at - 1;
+    literal := literal || substr(source, here, found_at - 1);
+    -- \{{ is two braces.
+    if literal like E'%\\\\' then
+      literal := left(literal, -1) || '{{';
+      here := tag_at + 2;
+      continue;
+    end if;
+    if literal <> '' then
+      tokens := tokens || to_jsonb(literal);
+      literal := '';
+    end if;
+    position := tag_at;
+    if substr(source, tag_at + 2, 1) = '!' then
+      found_at := strpos(substr(source, tag_at), '}}');
+      problem := case when found_at = 0 then 'this comment is not closed' end;
+      exit when problem is not null;
+      here := tag_at + found_at + 1;
+      continue;
+    end if;
+    raw := substr(source, tag_at + 2, 1) = '{';
+    tag := automation.lex_tag(source, tag_at + case when raw then 3 else 2 end,
+      case when raw then '}}}' else '}}' end);
+    problem := tag.problem;
+    position := case when problem = 'this {{ is not closed' then tag_at else tag.next end;
+    exit when problem is not null;
+    if not raw and (tag.lexemes -> 0 ->> 'v' ~ '^[#/]' and tag.lexemes -> 0 ->> 't' = 'word'
+      or tag.lexemes -> 0 ->> 'v' = 'else' and tag.lexemes -> 0 ->> 't' = 'word') then
+      part := automation.parse_block(tag.lexemes, tokens, blocks);
+      tokens := part.tokens;
+      blocks := part.blocks;
+      position := tag_at;
+    else
+      part := automation.parse_value(tag.lexemes, raw);
+      tokens := tokens || jsonb_build_array(part.token);
+      position := coalesce(part.at, tag_at);
+    end if;
+    problem := part.problem;
+    exit when problem is not null;
+    roots := roots || part.roots;
+    here := tag.next;
+  end loop;
+  if problem is null and blocks <> '[]' then
+    problem := format('this #%s is not closed', blocks -> -1 ->> 'kind');
+    position := (blocks -> -1 ->> 'at')::int;
+  end if;
+  literal := literal || substr(source, here);
+  if problem is not null then
+    tokens := null;
+  else
+    position := null;
+    tokens := tokens || case when literal = '' then '[]' else to_jsonb(literal) end;
+  end if;
+end;
+$$;
+
+comment on function automation.parse_template(text) is
+  'A text''s tokens, or what is wrong with it and at which character.';
+
+-- sql/05_variables/04_compile.sql
+
+-- A step's configuration is compiled when its workflow is published, so that rendering touches
+-- only the texts that have a template in them.
+--
+-- Compiled form: base, the configuration; slots, where its templates are: {at: path, pre: the
+-- dotted path and those above it, which is what html_paths names, w: the one token of a template
+-- that is a whole value, or s: the tokens of a text}; roots, the parts of the context they read.
+
+create or replace function automation.template_texts(source jsonb)
+  returns table (at text[], value text)
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    with recursive walk (at, value) as (
+      select '{}'::text[], source
+      union all
+      select walk.at || child.key, child.value
+      from walk, lateral (
+        select o.key, o.value from jsonb_each(
+          case jsonb_typeof(walk.value) when 'object' then walk.value else '{}' end) as o
+        union all
+        select (a.position - 1)::text, a.value from jsonb_array_elements(
+          case jsonb_typeof(walk.value) when 'array' then walk.value else '[]' end)
+          with ordinality as a (value, position)
+      ) as child
+    )
+    select walk.at, walk.value #>> '{}' from walk
+    where jsonb_typeof(walk.value) = 'string' and strpos(walk.value #>> '{}', '{{') > 0
+    order by walk.at
+  $$;
+
+create or replace function automation.compile_slot(at text[], tokens jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select jsonb_build_object(
+      'at', at::text,
+      'pre', (
+        select coalesce(array_agg(array_to_string(at[:n], '.')), '{}')::text
+        from generate_series(1, cardinality(at)) as n))
+      || case
+        when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
+          then jsonb_build_object('w', tokens -> 0)
+        else jsonb_build_object('s', tokens)
+      end
+  $$;
+
+create or replace function automation.compile_template(
+  source jsonb, path text default 'config', out compiled jsonb, out problems jsonb
+)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  text_found record;
+  parsed record;
+  slots jsonb := '[]';
+  roots text[] := '{}';
+begin
+  problems := '[]';
+  for text_found in select * from automation.template_texts(source) loop
+    parsed := automation.parse_template(text_found.value);
+    if parsed.problem is not null then
+      problems := problems || jsonb_build_array(jsonb_build_object(
+        'path', array_to_string(coalesce(path, 'config') || text_found.at, '.'),
+        'severity', 'error', 'code', 'invalid_template', 'position', parsed.position,
+        'message', format('%s (character %s)', parsed.problem, parsed.position),
+        'hint', 'For example {{ contact.first_name | default: "there" }}; \{{ is two braces.'));
+    else
+      slots := slots || jsonb_build_array(automation.compile_slot(text_found.at, parsed.tokens));
+      roots := roots || parsed.roots;
+    end if;
+  end loop;
+  compiled := jsonb_build_object(
+    'base', source, 'slots', slots,
+    'roots', (select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(roots) as r));
+end;
+$$;
+
+comment on function automation.compile_template(jsonb, text) is
+  'Any JSON with its templates parsed, and what is wrong with them. Problems are {path, position, '
+  'severity, code, message, hint}; path starts with the given one, position counts characters.';
+
+create or replace function automation.template_roots(compiled jsonb) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(array_agg(r), '{}') from jsonb_array_elements_text(compiled -> 'roots') as r
+  $$;
+
+comment on function automation.template_roots(jsonb) is
+  'The parts of the context (contact, project, ...) that rendering may read.';
+
+-- sql/05_variables/05_render.sql
+
+-- Rendering: the part that runs once a step.
+
+-- Bound when created: no search_path to set.
+create or replace function automation.escape_html(value text) returns text
+  language sql immutable parallel safe
+  return replace(replace(replace(replace(replace(
+    value, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;');
+
+-- A field, a literal, or now and today.
+create or replace function automation.operand_value(operand jsonb, context jsonb, options jsonb)
+  returns jsonb
+  language plpgsql stable parallel safe
+
+  set search_path = ''
+  as $$
+begin
+  return case
+    when operand ? 'p' or operand ? 'b' then automation.test_value(operand, context)
+    when operand ? 'v' then operand -> 'v'
+    when operand ->> 'now' = 'now'
+      then to_jsonb(automation.iso_instant(automation.render_time(options)))
+    else to_jsonb(to_char(
+      automation.render_time(options)
+        at time zone coalesce(automation.known_zone(options ->> 'zone'), 'UTC'),
+      'YYYY-MM-DD'))
+  end;
+end;
+$$;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.render_time(options jsonb) returns timestamptz
+  language sql stable parallel safe
+  return case
+    when automation.is_date(options ->> 'now') then automation.instant_in(options ->> 'now', 'UTC')
+    else automation.now()
+  end;
+
+-- Bound when created: no search_path to set.
+create or replace function automation.render_warning(at text, code text, token jsonb, message text)
+  returns jsonb
+  language sql immutable parallel safe
+  return jsonb_build_array(jsonb_build_object(
+    'path', at, 'code', code, 'variable', token -> 'name', 'message', message));
+
+-- A token's value after its filters. Null where there is none, with a warning.
+create or replace function automation.token_value(
+  token jsonb, context jsonb, options jsonb, at text, out value jsonb, inout warnings jsonb
+)
+  language plpgsql stable parallel safe
+
+  set search_path = ''
+  as $$
+declare
+  filters constant jsonb := token -> 'f';
+  filter jsonb;
+  arguments jsonb;
+  filtered jsonb;
+begin
+  value := automation.operand_value(token, context, options);
+  for i in 0 .. coalesce(jsonb_array_length(filters), 0) - 1 loop
+    filter := filters -> i;
+    arguments := case
+      when filter ? 'a' then automation.argument_values(filter -> 'a', context, options)
+      else coalesce(filter -> 'c', '[]')
+    end;
+    filtered := automation.filter_value(filter, value, arguments, options);
+    if filtered is not null then
+      value := filtered;
+    elsif value <> 'null' then
+      warnings := warnings || automation.render_warning(at, 'filter_not_applied', token,
+        format('%s has no meaning for this value, which was left as it is', filter ->> 'n'));
+    end if;
+  end loop;
+  if coalesce(value, 'null') = 'null' then
+    warnings := warnings || automation.render_warning(at, 'missing_variable', token,
+      format('%s has no value', token ->> 'name'));
+  end if;
+end;
+$$;
+
+create or replace function automation.argument_values(arguments jsonb, context jsonb, options jsonb)
+  returns jsonb
+  language sql stable parallel safe
+  set search_path = ''
+  as $$
+    select jsonb_agg(
+      coalesce(automation.operand_value(a.operand, context, options), 'null') order by a.position)
+    from jsonb_array_elements(arguments) with ordinality as a (operand, position)
+  $$;
+
+-- An #if: a comparison, or a value that is there and neither false nor 0.
+create or replace function automation.block_holds(test jsonb, context jsonb, options jsonb)
+  returns boolean
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  value jsonb;
+begin
+  if test ? 'test' then
+    return (test -> 'test' ? 'n') <> automation.test_holds(
+      test -> 'test', context, options ->> 'zone', automation.render_time(options));
+  end if;
+  value := automation.operand_value(test, context, options);
+  return not (automation.is_blank(value) or value in ('false', '0'));
+end;
+$$;
+
+create or replace function automation.render_text(
+  tokens jsonb, context jsonb, options jsonb, at text, html boolean,
+  out rendered text, inout warnings jsonb
+)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  count constant int := jsonb_array_length(tokens);
+  here int := 0;
+  token jsonb;
+  value jsonb;
+  part record;
+begin
+  rendered := '';
+  while here < count loop
+    token := tokens -> here;
+    here := here + 1;
+    if jsonb_typeof(token) = 'string' then
+      rendered := rendered || (token #>> '{}');
+    elsif token ? 'go' then
+      here := (token ->> 'go')::int;
+    elsif token ? 'if' then
+      if (token ? 'not') = automation.block_holds(token -> 'if', context, options) then
+        here := (token ->> 'else')::int;
+      end if;
+    else
+      value := case
+        when token ? 'p' and not token ? 'f' then context #> (token ->> 'p')::text[] end;
+      if coalesce(jsonb_typeof(value), 'null') = 'null' then
+        part := automation.token_value(token, context, options, at, warnings);
+        warnings := part.warnings;
+        value := part.value;
+      end if;
+      if html and not token ? 'raw' then
+        rendered := rendered || coalesce(automation.escape_html(automation.text_of(value)), '');
+      else
+        rendered := rendered || coalesce(automation.text_of(value), '');
+      end if;
+    end if;
+  end loop;
+end;
+$$;
+
+-- A template that is a whole value keeps its type; in HTML it is text, and escaped.
+create or replace function automation.render_whole(
+  token jsonb, context jsonb, options jsonb, at text, html boolean,
+  out rendered jsonb, inout warnings jsonb
+)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  part record := automation.token_value(token, context, options, at, warnings);
+begin
+  warnings := part.warnings;
+  rendered := coalesce(part.value, 'null');
+  if html and jsonb_typeof(rendered) in ('string', 'array', 'object') then
+    rendered := to_jsonb(case when token ? 'raw' then automation.text_of(rendered)
+      else automation.escape_html(automation.text_of(rendered)) end);
+  end if;
+end;
+$$;
+
+create or replace function automation.render(
+  compiled jsonb, context jsonb, options jsonb default '{}', out rendered jsonb, out warnings jsonb
+)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  slots constant jsonb := compiled -> 'slots';
+  slot jsonb;
+  at text[];
+  html boolean;
+  name text;
+  part record;
+  text_part record;
+begin
+  rendered := compiled -> 'base';
+  warnings := '[]';
+  options := coalesce(options, '{}');
+  for i in 0 .. coalesce(jsonb_array_length(slots), 0) - 1 loop
+    slot := slots -> i;
+    at := (slot ->> 'at')::text[];
+    name := array_to_string(at, '.');
+    html := coalesce(options -> 'html_paths' ?| (slot ->> 'pre')::text[], false);
+    if slot ? 'w' then
+      part := automation.render_whole(slot -> 'w', context, options, name, html, warnings);
+      warnings := part.warnings;
+      rendered := case when at = '{}' then part.rendered
+        else jsonb_set(rendered, at, part.rendered) end;
+    else
+      text_part := automation.render_text(slot -> 's', context, options, name, html, warnings);
+      warnings := text_part.warnings;
+      rendered := case when at = '{}' then to_jsonb(text_part.rendered)
+        else jsonb_set(rendered, at, to_jsonb(text_part.rendered)) end;
+    end if;
+  end loop;
+  if options ->> 'on_missing' = 'fail'
+    and jsonb_path_exists(warnings, '$[*] ? (@.code == "missing_variable")') then
+    rendered := null;
+  end if;
+end;
+$$;
+
+comment on function automation.render(jsonb, jsonb, jsonb) is
+  'A compiled template filled from a context, and what was amiss: {path, code, variable, message}. '
+  'options: zone, locale, currency, html_paths, on_missing (empty, or fail: rendered is null when '
+  'a variable has no value), now. Never raises.';
+
+-- sql/06_executions/01_tables.sql
+
+-- 06 EXECUTIONS
+--
+-- History: what ran, for whom, and what came of it. Rows are written once and finished once; what
+-- is still to happen lives in the queue (chapter 07).
+--
+-- One execution is one record's way through one version of a workflow. One step execution is one
+-- step of it: its rendered input, its attempts, its result. A step of an execution has one row,
+-- whatever it took to get it done.
+--
+-- Lock order, for every function of the engine:
+--   1. scheduled_steps   2. workflow_executions   3. workflow_step_executions
+--   4. CRM rows, never waited for longer than 100 ms (see automation.run_database_steps)
+-- Capture comes from the other side (the writer holds a CRM row) and therefore only inserts.
+
+create table public.workflow_executions (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  workflow_id uuid not null,
+  version integer not null,
+  status text not null default 'pending'
+    constraint workflow_executions_status_known check (status in (
+      'pending', 'running', 'waiting', 'completed', 'failed', 'cancelled', 'skipped')),
+  trigger_type text not null,
+  trigger_data jsonb not null default '{}'
+    constraint workflow_executions_trigger_data_is_object
+    check (jsonb_typeof(trigger_data) = 'object'),
+  entity text,
+  record_id text,
+  contact_id uuid,
+  depth smallint not null default 0
+    constraint workflow_executions_depth_not_negative check (depth >= 0),
+  current_step text,
+  error jsonb,
+  created_at timestamptz not null default automation.now(),
+  started_at timestamptz,
+  finished_at timestamptz,
+  constraint workflow_executions_pkey primary key (tenant_id, id),
+  constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
+    references public.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
+  constraint workflow_executions_finished_matches_status check (
+    (finished_at is not null) = (status in ('completed', 'failed', 'cancelled', 'skipped'))),
+  constraint workflow_executions_failed_says_why check (status <> 'failed' or error is not null)
+);
+
+comment on table public.workflow_executions is
+  'One record''s way through one version of a workflow.';
+comment on column public.workflow_executions.trigger_data is
+  'The records as they were when the workflow fired; {{trigger.*}} reads from here, for good.';
+comment on column public.workflow_executions.record_id is
+  'The record that fired, as text: tables with other keys than uuid can be attached.';
+comment on column public.workflow_executions.depth is
+  'How many automations led to the write that fired this one.';
+
+create index workflow_executions_by_workflow
+  on public.workflow_executions (tenant_id, workflow_id, version, created_at);
+create index workflow_executions_by_record
+  on public.workflow_executions (tenant_id, record_id, workflow_id, created_at);
+create index workflow_executions_by_contact
+  on public.workflow_executions (tenant_id, contact_id, created_at)
+  where contact_id is not null and entity <> 'contact';
+
+create table public.workflow_step_executions (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  execution_id uuid not null,
+  step_key text not null,
+  step_type text not null,
+  status text not null
+    constraint workflow_step_executions_status_known check (status in (
+      'pending', 'running', 'waiting', 'completed', 'failed', 'cancelled', 'skipped')),
+  input jsonb,
+  result_data jsonb,
+  error jsonb,
+  warnings jsonb,
+  attempts jsonb not null default '[]'
+    constraint workflow_step_executions_attempts_is_list check (jsonb_typeof(attempts) = 'array'),
+  redrives smallint not null default 0,
+  recipient text,
+  provider_id text,
+  started_at timestamptz not null default automation.now(),
+  finished_at timestamptz,
+  duration_ms integer,
+  constraint workflow_step_executions_pkey primary key (tenant_id, id),
+  constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
+    references public.workflow_executions (tenant_id, id) on delete cascade,
+  constraint workflow_step_executions_once unique (tenant_id, execution_id, step_key),
+  constraint workflow_step_executions_finished_matches_status check (
+    (finished_at is not null) = (status in ('completed', 'failed', 'cancelled', 'skipped'))),
+  constraint workflow_step_executions_failed_says_why check (status <> 'failed' or error is not null)
+);
+
+comment on table public.workflow_step_executions is
+  'One step of an execution: what it was about to do, each attempt, and what came of it.';
+comment on column public.workflow_step_executions.input is
+  'The rendered configuration. Retries send exactly this again.';
+comment on column public.workflow_step_executions.attempts is
+  '[{attempt, at, outcome, error?, worker?}]: every attempt, and why it was not the last.';
+comment on column public.workflow_step_executions.provider_id is
+  'The provider''s id of the message: what webhooks refer to, and what reconciliation excludes.';
+comment on column public.workflow_step_executions.duration_ms is
+  'Real milliseconds from the start of the last attempt to its end.';
+
+create unique index workflow_step_executions_provider_id_unique
+  on public.workflow_step_executions (tenant_id, provider_id) where provider_id is not null;
+create index workflow_step_executions_by_recipient
+  on public.workflow_step_executions (tenant_id, recipient, started_at)
+  where recipient is not null;
+
+-- sql/06_executions/02_enrol.sql
+
+-- An enrolment becomes an execution and its first scheduled step: two inserts, in the transaction
+-- of whoever enrolled it.
+
+create or replace function automation.enrol(
+  tenant_id uuid, entity text, record_id text, enrolment automation.enrolment)
+  returns uuid
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  depth constant integer := automation.causation_depth();
+  admission record;
+  execution_id constant uuid := automation.new_id();
+  at constant timestamptz := automation.now();
+begin
+  -- A record is created once: only repeatable events and chains can loop.
+  if depth > 0 or enrolment.trigger_data ? 'old' then
+    admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth);
+    if not admission.admitted then
+      return null;
+    end if;
+    enrolment.failure := coalesce(enrolment.failure, admission.refusal);
+  end if;
+  insert into public.workflow_executions (
+    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+    contact_id, depth, current_step, error, created_at, finished_at)
+  values (
+    tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
+    case
+      when enrolment.failure is not null then 'failed'
+      when enrolment.first_delay > interval '0' then 'waiting'
+      else 'pending'
+    end,
+    enrolment.trigger_type, enrolment.trigger_data, entity, record_id, enrolment.contact_id,
+    depth, enrolment.first_step, enrolment.failure, at,
+    case when enrolment.failure is not null then at end);
+  if enrolment.failure is null then
+    insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+    values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
+      at + enrolment.first_delay);
+    perform automation.ring_once();
+  end if;
+  return execution_id;
+end;
+$$;
+
+comment on function automation.enrol(uuid, text, text, automation.enrolment) is
+  'Starts an execution, or records the failed one that explains why it could not start; null when '
+  'a loop was refused and that is on record already.';
+
+-- sql/06_executions/03_context.sql
+
+-- What variables and conditions see. {{trigger.*}} is the snapshot taken when the workflow fired;
+-- every other root is read live, at the moment the step runs, and only when the step asks for it.
+
+create or replace function automation.tenant_zone(tenant_id uuid) returns text
+  language sql stable
+  set search_path = ''
+  as $$ select t.timezone from public.tenants as t where t.id = tenant_zone.tenant_id $$;
+
+create or replace function automation.trigger_root(data jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select data || jsonb_build_object('record', data -> (data ->> 'entity')) $$;
+
+-- At enrolment nothing has happened since: the snapshot is the live record.
+create or replace function automation.trigger_context(tenant_id uuid, data jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select data || jsonb_build_object(
+      'trigger', automation.trigger_root(data),
+      'user', automation.read_user(tenant_id, data),
+      'tenant', (select to_jsonb(t) from public.tenants as t where t.id = trigger_context.tenant_id))
+  $$;
+
+create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select to_jsonb(m) || jsonb_build_object('id', m.user_id)
+    from public.tenant_members as m
+    where m.tenant_id = read_user.tenant_id
+      and m.user_id = automation.as_uuid(coalesce(
+        data #>> array[data ->> 'entity', 'assigned_to'], data #>> '{contact,assigned_to}',
+        data ->> 'user_id'))
+  $$;
+
+comment on function automation.read_user(uuid, jsonb) is
+  '{{user.*}}: who is responsible for the record that fired, else for its contact, else who wrote it.';
+
+create or replace function automation.step_results(tenant_id uuid, execution_id uuid) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_object_agg(s.step_key,
+      coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status)), '{}')
+    from public.workflow_step_executions as s
+    where s.tenant_id = step_results.tenant_id and s.execution_id = step_results.execution_id
+  $$;
+
+create or replace function automation.read_root(execution public.workflow_executions, root text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+begin
+  return case root
+    when 'trigger' then automation.trigger_root(execution.trigger_data)
+    when 'tenant' then
+      (select to_jsonb(t) from public.tenants as t where t.id = execution.tenant_id)
+    when 'user' then automation.read_user(execution.tenant_id, execution.trigger_data)
+    when 'custom' then coalesce(
+      execution.trigger_data -> 'custom',
+      execution.trigger_data #> array[execution.entity, 'custom_fields'])
+    when 'steps' then automation.step_results(execution.tenant_id, execution.id)
+    else automation.read_record(
+      root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
+  end;
+end;
+$$;
+
+create or replace function automation.execution_context(
+  execution public.workflow_executions, roots jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  root text;
+  context jsonb := '{}';
+begin
+  for root in select distinct r from jsonb_array_elements_text(roots) as r loop
+    context := context || jsonb_build_object(root, automation.read_root(execution, root));
+  end loop;
+  return context;
+end;
+$$;
+
+comment on function automation.execution_context(public.workflow_executions, jsonb) is
+  'The roots that a step asks for. A manual run may carry its records in trigger_data; a record '
+  'that exists is always read live.';
+
+-- sql/06_executions/04_transitions.sql
+
+-- The state machine of an execution (drawn in sql/README.md). Every change of status is one of
+-- these functions, each called with the execution row locked.
+
+create or replace function automation.lock_execution(tenant_id uuid, id uuid)
+  returns public.workflow_executions
+  language sql
+  set search_path = ''
+  as $$
+    select e from public.workflow_executions as e
+    where e.tenant_id = lock_execution.tenant_id and e.id = lock_execution.id
+    for no key update
+  $$;
+
+create or replace function automation.is_finished(execution public.workflow_executions)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select execution.finished_at is not null $$;
+
+create or replace function automation.end_execution(
+  execution public.workflow_executions, status text, error jsonb default null)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    update public.workflow_executions as e
+    set status = end_execution.status, error = end_execution.error, current_step = null,
+      started_at = coalesce(e.started_at, automation.now()), finished_at = automation.now()
+    where e.tenant_id = execution.tenant_id and e.id = execution.id
+  $$;
+
+create or replace function automation.mark_running(
+  execution public.workflow_executions, step_key text)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    update public.workflow_executions as e
+    set status = 'running', current_step = mark_running.step_key,
+      started_at = coalesce(e.started_at, automation.now())
+    where e.tenant_id = execution.tenant_id and e.id = execution.id
+      and (e.status <> 'running' or e.current_step is distinct from mark_running.step_key)
+  $$;
+
+create or replace function automation.schedule_step(
+  execution public.workflow_executions, step jsonb, run_at timestamptz)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+  values (execution.tenant_id, execution.id, step ->> 'key', step ->> 'lane', run_at);
+  update public.workflow_executions as e
+  set status = case when run_at > automation.now() then 'waiting' else 'running' end,
+    current_step = step ->> 'key',
+    started_at = coalesce(e.started_at, automation.now())
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+end;
+$$;
+
+create or replace function automation.plan_step(
+  execution public.workflow_executions, step_key text)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select v.plan -> 'steps' -> plan_step.step_key
+    from public.workflow_versions as v
+    where v.tenant_id = execution.tenant_id
+      and v.workflow_id = execution.workflow_id
+      and v.version = execution.version
+  $$;
+
+-- When the step after this one is due: its own delay, after whatever this one waited for.
+create or replace function automation.next_run_at(next_step jsonb, result jsonb)
+  returns timestamptz
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce((result ->> 'wait_until')::timestamptz, automation.now())
+      + make_interval(secs => (next_step ->> 'delay_seconds')::double precision)
+  $$;
+
+-- After a step has ended: the next one, or the end.
+create or replace function automation.advance(
+  execution public.workflow_executions, step jsonb, outcome text, result jsonb, error jsonb)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  next_step jsonb;
+begin
+  if automation.is_finished(execution) then
+    return;
+  elsif outcome = 'failed' and not coalesce((step ->> 'continue_on_error')::boolean, false) then
+    perform automation.end_execution(
+      execution, 'failed', error || jsonb_build_object('step', step ->> 'key'));
+    return;
+  end if;
+  next_step := automation.plan_step(execution, step ->> 'next');
+  if next_step is null then
+    perform automation.end_execution(execution, 'completed');
+  else
+    perform automation.schedule_step(
+      execution, next_step, automation.next_run_at(next_step, result));
+  end if;
+end;
+$$;
+
+comment on function automation.advance(public.workflow_executions, jsonb, text, jsonb, jsonb) is
+  'Moves an execution on after a step: a failure ends it unless the step says continue_on_error; '
+  'otherwise the next step is scheduled, or the execution completes.';
+
+-- sql/07_queue/01_tables.sql
+
+-- 07 QUEUE
+--
+-- scheduled_steps holds only what is still to happen: one row for the next step of each execution
+-- that has one. A row is inserted when a step is scheduled and deleted when the step has ended, so
+-- the table stays as small as the work ahead of it.
+--
+--   due        run_at has come and nobody holds it
+--   claimed    a dispatcher holds a lease: attempt_token, lease_expires_at. Whoever reports the
+--              outcome must present the token, so a late worker changes nothing.
+--   expired    the lease ran out; the reaper hands the row back, marked for reconciliation
+--
+-- Two lanes: steps of 'database' run inside Postgres in one transaction with their ledger row and
+-- are never leased; steps of 'outbound' are leased to a dispatcher.
+--
+-- run_at is business time (automation.now()); leases are real time (clock_timestamp()).
+
+create table public.scheduled_steps (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  execution_id uuid not null,
+  step_key text not null,
+  lane text not null
+    constraint scheduled_steps_lane_known check (lane in ('database', 'outbound')),
+  run_at timestamptz not null,
+  attempt smallint not null default 0
+    constraint scheduled_steps_attempt_not_negative check (attempt >= 0),
+  attempt_token uuid,
+  leased_by text,
+  leased_at timestamptz,
+  lease_expires_at timestamptz,
+  reconcile_since timestamptz,
+  constraint scheduled_steps_pkey primary key (tenant_id, id),
+  constraint scheduled_steps_execution_fk foreign key (tenant_id, execution_id)
+    references public.workflow_executions (tenant_id, id) on delete cascade,
+  constraint scheduled_steps_lease_is_whole check (
+    (attempt_token is null) = (lease_expires_at is null)
+    and (attempt_token is null) = (leased_at is null)),
+  constraint scheduled_steps_only_outbound_is_leased
+    check (lane = 'outbound' or attempt_token is null)
+) with (
+  fillfactor = 80,
+  autovacuum_vacuum_scale_factor = 0.02,
+  autovacuum_vacuum_threshold = 500,
+  autovacuum_vacuum_insert_scale_factor = 0.1,
+  autovacuum_analyze_scale_factor = 0.05,
+  autovacuum_vacuum_cost_delay = 0
+);
+
+comment on table public.scheduled_steps is
+  'What is still to happen. A row leaves when its step has ended; history is elsewhere.';
+comment on column public.scheduled_steps.id is
+  'Becomes the id of the step execution, and with it the idempotency key of every attempt.';
+comment on column public.scheduled_steps.attempt_token is
+  'The fence: an outcome is accepted only with the token of the attempt that holds the lease.';
+comment on column public.scheduled_steps.reconcile_since is
+  'An attempt since then may have been accepted by the provider: look it up before sending again.';
+
+-- The claim asks twice, and each question has an index that matches its filter and its order:
+-- which tenants have due work (oldest first), and what is due for one tenant.
+create index scheduled_steps_due
+  on public.scheduled_steps (lane, run_at, tenant_id) where lease_expires_at is null;
+create index scheduled_steps_due_by_tenant
+  on public.scheduled_steps (lane, tenant_id, run_at, id) where lease_expires_at is null;
+create index scheduled_steps_leased
+  on public.scheduled_steps (lease_expires_at) where lease_expires_at is not null;
+create index scheduled_steps_by_execution
+  on public.scheduled_steps (tenant_id, execution_id);
+
+-- sql/07_queue/02_due.sql
+
+-- Finding due work: first the tenants, then the rows of each, so that no tenant waits behind
+-- another's backlog.
+
+-- Without a backlog the oldest due rows are all the due rows and name every tenant. With one, a
+-- loose index scan hops from tenant to tenant, from a random place on, so that under any load
+-- every tenant comes up.
+create or replace function automation.due_tenants(lane text, at_most integer)
+  returns uuid[]
+  language plpgsql stable
+  set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+  look_ahead constant integer := 4 * at_most;
+  tenants uuid[];
+  seen integer;
+begin
+  select array_agg(distinct h.tenant_id), count(*) into tenants, seen
+  from (
+    select s.tenant_id
+    from public.scheduled_steps as s
+    where s.lane = due_tenants.lane and s.lease_expires_at is null and s.run_at <= at
+    order by s.run_at
+    limit look_ahead
+  ) as h;
+  if seen < look_ahead then
+    return tenants;
+  end if;
+  return automation.hop_tenants(lane, at, gen_random_uuid(), at_most);
+end;
+$$;
+
+comment on function automation.due_tenants(text, integer) is
+  'Tenants with due work in a lane, at most so many; null when there is none.';
+
+create or replace function automation.hop_tenants(
+  lane text, at timestamptz, start uuid, at_most integer)
+  returns uuid[]
+  language sql stable
+  set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  as $$
+    with recursive hop as (
+      select automation.next_tenant(hop_tenants.lane, start) as tenant_id, 1 as hops
+      union all
+      select automation.next_tenant(hop_tenants.lane, h.tenant_id), h.hops + 1
+      from hop as h
+      where h.tenant_id is not null and h.hops < 2000
+    ), wrapped as (
+      select automation.next_tenant(hop_tenants.lane, '00000000-0000-0000-0000-000000000000')
+        as tenant_id, 1 as hops
+      union all
+      select automation.next_tenant(hop_tenants.lane, w.tenant_id), w.hops + 1
+      from wrapped as w
+      where w.tenant_id <= start and w.hops < 2000
+    ), visited as (
+      select h.tenant_id, 1 as lap, h.hops from hop as h where h.tenant_id is not null
+      union all
+      select w.tenant_id, 2, w.hops from wrapped as w where w.tenant_id <= start
+    )
+    select array_agg(d.tenant_id)
+    from (
+      select v.tenant_id
+      from visited as v
+      where exists (
+        select from public.scheduled_steps as s
+        where s.lane = hop_tenants.lane and s.tenant_id = v.tenant_id
+          and s.lease_expires_at is null and s.run_at <= at)
+      order by v.lap, v.hops
+      limit at_most
+    ) as d
+  $$;
+
+create or replace function automation.next_tenant(lane text, after uuid) returns uuid
+  language sql stable
+  set search_path = ''
+  as $$
+    select s.tenant_id
+    from public.scheduled_steps as s
+    where s.lane = next_tenant.lane and s.tenant_id > after and s.lease_expires_at is null
+    order by s.tenant_id
+    limit 1
+  $$;
+
+-- Locks due rows of one tenant, skipping what others are working on.
+create or replace function automation.lock_due_of(
+  lane text, tenant_id uuid, at_most integer)
+  returns setof public.scheduled_steps
+  language sql
+  set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_sort = off
+  as $$
+    select s.*
+    from public.scheduled_steps as s
+    where s.lane = lock_due_of.lane
+      and s.tenant_id = lock_due_of.tenant_id
+      and s.lease_expires_at is null
+      and s.run_at <= automation.now()
+    order by s.run_at, s.id
+    limit at_most
+    for update skip locked
+  $$;
+
+create or replace function automation.lock_due(lane text, at_most integer)
+  returns setof public.scheduled_steps
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  tenants constant uuid[] := automation.due_tenants(lane, at_most);
+  share constant integer := greatest(1, at_most / greatest(cardinality(tenants), 1));
+  tenant uuid;
+  left_over integer := at_most;
+  locked integer;
+begin
+  foreach tenant in array coalesce(tenants, '{}') loop
+    return query select * from automation.lock_due_of(lane, tenant, least(share, left_over));
+    get diagnostics locked = row_count;
+    left_over := left_over - locked;
+    exit when left_over <= 0;
+  end loop;
+end;
+$$;
+
+comment on function automation.lock_due(text, integer) is
+  'Locks due rows of a lane, an equal share for each tenant that has any. Rows that others hold '
+  'are skipped. What a tenant leaves of its share is taken up by the next call.';
+
+create or replace function automation.next_due_at() returns timestamptz
+  language sql stable
+  set search_path = ''
+  as $$
+    select least(
+      (select s.run_at from public.scheduled_steps as s
+       where s.lane = 'database' and s.lease_expires_at is null order by s.run_at limit 1),
+      (select s.run_at from public.scheduled_steps as s
+       where s.lane = 'outbound' and s.lease_expires_at is null order by s.run_at limit 1))
+  $$;
+
+comment on function automation.next_due_at() is
+  'When the next step is due; null when nothing is scheduled.';
+
+-- sql/07_queue/03_prepare.sql
+
+-- What both lanes do before a step runs: decide whether it runs at all, and render it.
+
+create type automation.prepared_step as (
+  verdict text,
+  input jsonb,
+  reason jsonb,
+  warnings jsonb,
+  recipient text
+);
+
+comment on type automation.prepared_step is
+  'verdict: run, skip or fail; reason: {code, message} for the last two.';
+
+create or replace function automation.prepare_step(
+  execution public.workflow_executions, step jsonb)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  prepared automation.prepared_step;
+  zone constant text := automation.tenant_zone(execution.tenant_id);
+  context constant jsonb := automation.execution_context(execution, step -> 'roots');
+begin
+  prepared.verdict := 'run';
+  if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
+    step -> 'conditions', context, zone) then
+    prepared.verdict := 'skip';
+    prepared.reason := jsonb_build_object(
+      'code', 'conditions_not_met', 'message', 'the conditions of the step were not met');
+    return prepared;
+  end if;
+  select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
+  from automation.render(
+    step -> 'config', context,
+    jsonb_build_object('zone', zone, 'html_paths', '["html"]'::jsonb)) as r;
+  if step ->> 'lane' = 'outbound' then
+    prepared := automation.address(execution, step ->> 'type', prepared);
+  end if;
+  return prepared;
+end;
+$$;
+
+comment on function automation.prepare_step(public.workflow_executions, jsonb) is
+  'Evaluates the conditions of a step and renders its configuration. Writes nothing.';
+
+-- A step that did not run leaves its reason in the ledger like one that did.
+create or replace function automation.record_step_end(
+  execution public.workflow_executions, step jsonb, step_id uuid,
+  status text, prepared automation.prepared_step, result jsonb, error jsonb,
+  started_at timestamptz, duration_ms integer default null)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    insert into public.workflow_step_executions as s (
+      tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
+      warnings, recipient, started_at, finished_at, duration_ms)
+    values (
+      execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type',
+      record_step_end.status, prepared.input, result, record_step_end.error, prepared.warnings,
+      prepared.recipient, record_step_end.started_at, automation.now(),
+      record_step_end.duration_ms)
+    on conflict on constraint workflow_step_executions_once do update
+      set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
+        error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
+        finished_at = excluded.finished_at, duration_ms = excluded.duration_ms
+      where s.status not in ('completed', 'skipped', 'cancelled')
+  $$;
+
+comment on function automation.record_step_end(
+  public.workflow_executions, jsonb, uuid, text, automation.prepared_step, jsonb, jsonb,
+  timestamptz, integer) is
+  'Writes the ledger row of a step that ended without being leased. A failed one is overwritten '
+  'when the step is run again; one that completed never is.';
+
+create or replace function automation.unschedule(due public.scheduled_steps) returns void
+  language sql
+  set search_path = ''
+  as $$
+    delete from public.scheduled_steps as s
+    where s.tenant_id = due.tenant_id and s.id = due.id
+  $$;
+
+-- sql/07_queue/04_claim.sql
+
+-- Claiming: a dispatcher takes due outbound steps under a lease. Consent is checked here, in the
+-- transaction that claims: once a STOP has committed, nothing unclaimed goes out.
+
+create type automation.claimed_step as (
+  tenant_id uuid,
+  step_id uuid,
+  attempt_token uuid,
+  attempt integer,
+  step_type text,
+  payload jsonb,
+  idempotency_key text,
+  lease_expires_at timestamptz,
+  reconcile_since timestamptz,
+  known_provider_ids text[]
+);
+
+create or replace function automation.claim_steps(
+  worker text, max_steps integer, lease interval default '60 seconds')
+  returns setof automation.claimed_step
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  due public.scheduled_steps;
+  claimed automation.claimed_step;
+begin
+  if max_steps is null or max_steps not between 1 and 1000 then
+    raise exception 'max_steps: a number from 1 to 1000 is needed'
+      using errcode = 'invalid_parameter_value';
+  elsif lease is null or lease < interval '1 second' or lease > interval '1 hour' then
+    raise exception 'lease: an interval from 1 second to 1 hour is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  for due in select * from automation.lock_due('outbound', max_steps) loop
+    begin
+      claimed := automation.claim_step(due, worker, lease);
+    exception when others then
+      -- One broken step must not keep the others from being claimed.
+      perform automation.fail_broken_step(due, sqlstate, sqlerrm);
+      claimed := null;
+    end;
+    if claimed.step_id is not null then
+      return next claimed;
+    end if;
+  end loop;
+end;
+$$;
+
+comment on function automation.claim_steps(text, integer, interval) is
+  'Claims up to max_steps due sends and webhooks, fairly between tenants, rendered and ready to '
+  'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps.';
+
+create or replace function automation.claim_step(
+  due public.scheduled_steps, worker text, lease interval)
+  returns automation.claimed_step
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
+  step jsonb;
+  ledger public.workflow_step_executions;
+begin
+  if automation.is_finished(execution) then
+    perform automation.unschedule(due);
+    return null;
+  end if;
+  step := automation.plan_step(execution, due.step_key);
+  ledger := automation.open_ledger(due, execution, step);
+  if ledger.status <> 'running' then
+    return null;
+  end if;
+  perform automation.mark_running(execution, due.step_key);
+  return automation.lease_step(due, ledger, worker, lease);
+end;
+$$;
+
+-- The ledger row of an outbound step: rendered once, on the first attempt, and from then on what
+-- every attempt sends. Consent is asked for on every attempt.
+create or replace function automation.open_ledger(
+  due public.scheduled_steps, execution public.workflow_executions, step jsonb)
+  returns public.workflow_step_executions
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  ledger public.workflow_step_executions;
+  prepared automation.prepared_step;
+begin
+  select s.* into ledger from public.workflow_step_executions as s
+  where s.tenant_id = due.tenant_id and s.id = due.id
+  for update;
+  if ledger.input is not null then
+    prepared := row('run', ledger.input, null, ledger.warnings, ledger.recipient);
+  else
+    prepared := automation.prepare_step(execution, step);
+  end if;
+  if prepared.verdict = 'run' then
+    prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+  end if;
+  if prepared.verdict <> 'run' then
+    return automation.close_unsent(due, execution, step, prepared);
+  end if;
+  insert into public.workflow_step_executions as s (
+    tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient,
+    started_at)
+  values (
+    due.tenant_id, due.id, due.execution_id, due.step_key, step ->> 'type', 'running',
+    prepared.input, prepared.warnings, prepared.recipient, automation.now())
+  on conflict on constraint workflow_step_executions_pkey do update
+    set status = 'running', input = excluded.input, warnings = excluded.warnings,
+      recipient = excluded.recipient, error = null, finished_at = null
+  returning * into ledger;
+  return ledger;
+end;
+$$;
+
+create or replace function automation.close_unsent(
+  due public.scheduled_steps, execution public.workflow_executions, step jsonb,
+  prepared automation.prepared_step)
+  returns public.workflow_step_executions
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  status constant text := case prepared.verdict when 'skip' then 'skipped' else 'failed' end;
+  ledger public.workflow_step_executions;
+begin
+  perform automation.unschedule(due);
+  perform automation.record_step_end(
+    execution, step, due.id, status, prepared, null, prepared.reason, automation.now());
+  perform automation.advance(execution, step, status, null, prepared.reason);
+  ledger.status := status;
+  return ledger;
+end;
+$$;
+
+create or replace function automation.lease_step(
+  due public.scheduled_steps, ledger public.workflow_step_executions, worker text, lease interval)
+  returns automation.claimed_step
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  claimed automation.claimed_step;
+begin
+  update public.scheduled_steps as s
+  set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
+    leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease
+  where s.tenant_id = due.tenant_id and s.id = due.id
+  returning s.tenant_id, s.id, s.attempt_token, s.attempt, ledger.step_type, ledger.input,
+    s.id || case when ledger.redrives > 0 then '-' || ledger.redrives else '' end,
+    s.lease_expires_at, s.reconcile_since
+    into claimed.tenant_id, claimed.step_id, claimed.attempt_token, claimed.attempt,
+    claimed.step_type, claimed.payload, claimed.idempotency_key, claimed.lease_expires_at,
+    claimed.reconcile_since;
+  if claimed.reconcile_since is not null then
+    claimed.known_provider_ids := automation.known_provider_ids(ledger, claimed.reconcile_since);
+  end if;
+  return claimed;
+end;
+$$;
+
+-- Two workflows may send the same words to the same person: what another step sent is not ours.
+create or replace function automation.known_provider_ids(
+  ledger public.workflow_step_executions, since timestamptz)
+  returns text[]
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(array_agg(s.provider_id), '{}')
+    from public.workflow_step_executions as s
+    where s.tenant_id = ledger.tenant_id and s.recipient = ledger.recipient
+      and s.id <> ledger.id and s.provider_id is not null
+  $$;
+
+create or replace function automation.fail_broken_step(
+  due public.scheduled_steps, state text, message text)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
+  step constant jsonb := coalesce(
+    automation.plan_step(execution, due.step_key),
+    jsonb_build_object('key', due.step_key, 'type', 'unknown'));
+  error constant jsonb := automation.engine_error('step_failed', state, message);
+begin
+  perform automation.unschedule(due);
+  perform automation.record_step_end(
+    execution, step, due.id, 'failed', null, null, error, automation.now());
+  perform automation.advance(execution, step, 'failed', null, error);
+end;
+$$;
+
+-- sql/07_queue/05_finish.sql
+
+-- Reporting: what came of a claimed step. The token of the attempt is the fence.
+
+create or replace function automation.finish_steps(results jsonb)
+  returns table (step_id uuid, accepted boolean, status text)
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  report jsonb;
+begin
+  if jsonb_typeof(results) is distinct from 'array' then
+    raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  for report in select r.value from jsonb_array_elements(results) as r loop
+    perform automation.check_report(report);
+    step_id := (report ->> 'step_id')::uuid;
+    status := automation.finish_step(report);
+    accepted := status is not null;
+    return next;
+  end loop;
+end;
+$$;
+
+comment on function automation.finish_steps(jsonb) is
+  'Reports outcomes: [{tenant_id, step_id, attempt_token, outcome, result?, error?, '
+  'retry_after_seconds?, suppress?}], outcome one of succeeded, failed, retry, ambiguous. '
+  'accepted is false when the token no longer holds the lease; nothing was changed then.';
+
+create or replace function automation.check_report(report jsonb) returns void
+  language plpgsql immutable
+  set search_path = ''
+  as $$
+declare
+  key text;
+begin
+  foreach key in array array['tenant_id', 'step_id', 'attempt_token'] loop
+    if automation.as_uuid(report ->> key) is null then
+      raise exception 'results[].%: a UUID is needed', key
+        using errcode = 'invalid_parameter_value';
+    end if;
+  end loop;
+  if coalesce(report ->> 'outcome', '') not in ('succeeded', 'failed', 'retry', 'ambiguous') then
+    raise exception 'results[].outcome: succeeded, failed, retry or ambiguous is needed'
+      using errcode = 'invalid_parameter_value';
+  elsif report ? 'retry_after_seconds'
+    and jsonb_typeof(report -> 'retry_after_seconds') not in ('number', 'null') then
+    raise exception 'results[].retry_after_seconds: a number is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+
+create or replace function automation.finish_step(report jsonb) returns text
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  due public.scheduled_steps;
+  execution public.workflow_executions;
+  step jsonb;
+begin
+  select s.* into due
+  from public.scheduled_steps as s
+  where s.tenant_id = (report ->> 'tenant_id')::uuid
+    and s.id = (report ->> 'step_id')::uuid
+    and s.attempt_token = (report ->> 'attempt_token')::uuid
+  for update;
+  if not found then
+    return null;
+  end if;
+  execution := automation.lock_execution(due.tenant_id, due.execution_id);
+  step := automation.plan_step(execution, due.step_key);
+  perform automation.log_attempt(due, report ->> 'outcome', report -> 'error');
+  if (report ->> 'suppress')::boolean then
+    perform automation.suppress_recipient(due, step ->> 'type', 'provider', report -> 'error');
+  end if;
+  return case
+    when report ->> 'outcome' = 'succeeded' then
+      automation.close_step(due, execution, step, 'completed', report -> 'result', null)
+    when report ->> 'outcome' = 'failed' then
+      automation.close_step(due, execution, step, 'failed', report -> 'result', report -> 'error')
+    when automation.is_finished(execution) then
+      automation.close_step(due, execution, step, 'cancelled', null, report -> 'error')
+    else automation.try_again(due, execution, step, report)
+  end;
+end;
+$$;
+
+create or replace function automation.log_attempt(
+  due public.scheduled_steps, outcome text, error jsonb)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    update public.workflow_step_executions as s
+    set attempts = s.attempts || jsonb_strip_nulls(jsonb_build_object(
+      'attempt', due.attempt, 'at', automation.now(), 'outcome', outcome, 'error', error,
+      'worker', due.leased_by))
+    where s.tenant_id = due.tenant_id and s.id = due.id
+  $$;
+
+create or replace function automation.close_step(
+  due public.scheduled_steps, execution public.workflow_executions, step jsonb,
+  status text, result jsonb, error jsonb)
+  returns text
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  ledger public.workflow_step_executions;
+  why constant jsonb := coalesce(
+    nullif(error, 'null'),
+    case status when 'failed' then '{"code": "failed", "message": "no reason was given"}'::jsonb end);
+begin
+  update public.workflow_step_executions as s
+  set status = close_step.status, result_data = result, error = why,
+    provider_id = coalesce(result ->> 'provider_id', s.provider_id),
+    finished_at = automation.now(),
+    duration_ms = extract(epoch from clock_timestamp() - due.leased_at) * 1000
+  where s.tenant_id = due.tenant_id and s.id = due.id
+  returning * into ledger;
+  perform automation.unschedule(due);
+  if status = 'completed' then
+    perform automation.record_sent(execution, ledger);
+  end if;
+  perform automation.advance(execution, step, status, result, why);
+  return status;
+end;
+$$;
+
+-- After an attempt that did not get through: another one later, or the end of the step.
+create or replace function automation.try_again(
+  due public.scheduled_steps, execution public.workflow_executions, step jsonb, report jsonb)
+  returns text
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  is_ambiguous constant boolean := report ->> 'outcome' = 'ambiguous';
+  wait constant interval := automation.backoff(
+    due.attempt, (report ->> 'retry_after_seconds')::numeric, is_ambiguous);
+begin
+  if due.attempt >= automation.setting('max_attempts')::integer then
+    return automation.close_step(
+      due, execution, step, 'failed', null,
+      jsonb_build_object(
+        'code', 'attempts_exhausted',
+        'message', format('gave up after %s attempts', due.attempt),
+        'may_have_been_sent', is_ambiguous or due.reconcile_since is not null,
+        'last_error', report -> 'error'));
+  end if;
+  update public.scheduled_steps as s
+  set run_at = automation.now() + wait, attempt_token = null, leased_by = null, leased_at = null,
+    lease_expires_at = null,
+    reconcile_since = case when is_ambiguous
+      then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
+  where s.tenant_id = due.tenant_id and s.id = due.id;
+  update public.workflow_step_executions as s
+  set status = 'waiting', error = report -> 'error'
+  where s.tenant_id = due.tenant_id and s.id = due.id;
+  update public.workflow_executions as e
+  set status = 'waiting'
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  return 'waiting';
+end;
+$$;
+
+create or replace function automation.backoff(
+  attempt integer, retry_after_seconds numeric, is_ambiguous boolean)
+  returns interval
+  language sql volatile
+  set search_path = ''
+  as $$
+    select greatest(
+      random() * least(
+        automation.setting('retry_base')::interval * power(2, least(attempt, 30) - 1),
+        automation.setting('retry_cap')::interval),
+      make_interval(secs => least(retry_after_seconds, 86400)::double precision),
+      case when is_ambiguous then automation.setting('reconcile_delay')::interval end)
+  $$;
+
+comment on function automation.backoff(integer, numeric, boolean) is
+  'How long to wait before the next attempt: exponential with full jitter and a cap; never less '
+  'than the provider''s Retry-After (up to a day), nor, after an attempt that may have been '
+  'accepted, than the provider needs to list it.';
+
+create or replace function automation.release_steps(steps jsonb) returns integer
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  released integer;
+begin
+  update public.scheduled_steps as s
+  set attempt = s.attempt - 1, attempt_token = null, leased_by = null, leased_at = null,
+    lease_expires_at = null
+  from jsonb_to_recordset(steps) as r (tenant_id uuid, step_id uuid, attempt_token uuid)
+  where s.tenant_id = r.tenant_id and s.id = r.step_id and s.attempt_token = r.attempt_token;
+  get diagnostics released = row_count;
+  return released;
+end;
+$$;
+
+comment on function automation.release_steps(jsonb) is
+  'Hands back claimed steps that were never sent: [{tenant_id, step_id, attempt_token}]. The '
+  'attempt does not count.';
+
+-- Expired leases, few at a time and apart from claiming. What the lost worker was about to send may
+-- have been accepted, so it is looked up before it is sent again.
+create or replace function automation.reap_expired_leases(max_steps integer default 100)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  due public.scheduled_steps;
+  reaped integer := 0;
+begin
+  for due in
+    select s.* from public.scheduled_steps as s
+    where s.lease_expires_at < clock_timestamp()
+    order by s.lease_expires_at
+    limit max_steps
+    for update skip locked
+  loop
+    perform automation.finish_step(jsonb_build_object(
+      'tenant_id', due.tenant_id, 'step_id', due.id, 'attempt_token', due.attempt_token,
+      'outcome', 'ambiguous',
+      'error', jsonb_build_object(
+        'code', 'lease_expired',
+        'message', 'the worker stopped before it reported an outcome')));
+    reaped := reaped + 1;
+  end loop;
+  return reaped;
+end;
+$$;
+
+comment on function automation.reap_expired_leases(integer) is
+  'Takes steps back from workers that stopped reporting. Returns how many.';
+
+-- sql/08_actions/01_address.sql
+
+-- 08 ACTIONS
+--
+-- What steps do. Sends and webhooks are addressed here and carried out by the dispatcher; everything
+-- else happens here, in Postgres, in the transaction that records it.
+--
+-- Lock order: the queue row and the execution are held already; a CRM row is locked last, and given
+-- up rather than waited for when a user holds it.
+
+-- Completes the rendered configuration of an outbound step into what the dispatcher sends.
+create or replace function automation.address(
+  execution public.workflow_executions, step_type text, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = ''
+  as $$
+begin
+  case step_type
+    when 'send_sms' then
+      prepared := automation.address_sms(execution, prepared);
+    when 'send_email' then
+      prepared := automation.address_email(execution, prepared);
+    when 'webhook' then
+      prepared.input := automation.address_webhook(execution, prepared.input);
+  end case;
+  return prepared;
+end;
+$$;
+
+-- The configured recipient, else the live contact's own.
+create or replace function automation.recipient_of(
+  execution public.workflow_executions, input jsonb, contact_field text)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when input ? 'to' then input -> 'to'
+      else automation.read_root(execution, 'contact') -> contact_field
+    end
+  $$;
+
+create or replace function automation.skip_unaddressed(
+  prepared automation.prepared_step, code text, message text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = ''
+  as $$
+begin
+  prepared.verdict := 'skip';
+  prepared.reason := jsonb_build_object('code', code, 'message', message);
+  return prepared;
+end;
+$$;
+
+create or replace function automation.address_sms(
+  execution public.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone') #>> '{}');
+  phone constant text := automation.normalize_phone(given);
+begin
+  if coalesce(given, '') = '' then
+    return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
+  elsif phone is null then
+    return automation.skip_unaddressed(
+      prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)));
+  elsif btrim(coalesce(prepared.input ->> 'body', '')) = '' then
+    prepared.verdict := 'fail';
+    prepared.reason := '{"code": "empty_body", "message": "body: the message is empty"}';
+    return prepared;
+  end if;
+  prepared.recipient := phone;
+  prepared.input := prepared.input || jsonb_build_object('to', phone);
+  return prepared;
+end;
+$$;
+
+create or replace function automation.normalize_phone(given text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when given !~ '^[\s+().0-9-]{7,40}$' then null
+      when given like '+%' and digits ~ '^[1-9]\d{6,14}$' then '+' || digits
+      when digits ~ '^1[2-9]\d{9}$' then '+' || digits
+      when digits ~ '^[2-9]\d{9}$' then '+1' || digits
+    end
+    from (select regexp_replace(given, '\D', '', 'g') as digits) as d
+  $$;
+
+comment on function automation.normalize_phone(text) is
+  'E.164, as in +15125550100; a number without a country code is read as North American. '
+  'Null when it cannot be one (ITU-T E.164: at most 15 digits).';
+
+create or replace function automation.address_email(
+  execution public.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email');
+  addresses jsonb := automation.email_list(given);
+  wrong text;
+begin
+  if jsonb_array_length(addresses) = 0 then
+    return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no email address');
+  end if;
+  select a into wrong from jsonb_array_elements_text(addresses) as a
+  where a !~ '^([^<>]*<)?[^@<>\s,;"]+@[^@<>\s,;"]+\.[^@<>\s,;".]+>?$' limit 1;
+  if wrong is not null then
+    return automation.skip_unaddressed(
+      prepared, 'invalid_recipient', format('to: "%s" is not an email address', left(wrong, 80)));
+  end if;
+  prepared.recipient := lower(coalesce(substring(addresses ->> 0 from '<([^>]+)>'), addresses ->> 0));
+  prepared.input := prepared.input || jsonb_build_object('to', addresses)
+    || (select coalesce(jsonb_object_agg(k, automation.email_list(prepared.input -> k)), '{}')
+        from unnest('{cc,bcc,reply_to}'::text[]) as k where prepared.input ? k);
+  return prepared;
+end;
+$$;
+
+create or replace function automation.email_list(given jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(btrim(a)) filter (where btrim(a) <> ''), '[]')
+    from (
+      select e.value as listed
+      from jsonb_array_elements_text(
+        case when jsonb_typeof(given) = 'array' then given else '[]' end) as e
+      union all
+      select given #>> '{}' where jsonb_typeof(given) = 'string'
+    ) as l, string_to_table(l.listed, ',') as a
+  $$;
+
+create or replace function automation.address_webhook(
+  execution public.workflow_executions, input jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select input || jsonb_build_object(
+      'method', upper(coalesce(input ->> 'method', 'POST')),
+      'headers', coalesce(input -> 'headers', '{}'),
+      'body', coalesce(input -> 'body', jsonb_build_object(
+        'type', execution.trigger_type, 'timestamp', automation.now(),
+        'execution_id', execution.id, 'data', execution.trigger_data)))
+  $$;
+
+-- The CRM shows what was sent. The message is out already: a CRM row that cannot be written must
+-- not lose the result, so the ledger says what happened instead.
+create or replace function automation.record_sent(
+  execution public.workflow_executions, ledger public.workflow_step_executions)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  case ledger.step_type
+    when 'send_sms' then
+      insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
+        status, provider, provider_id, execution_id)
+      values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
+        ledger.input ->> 'body', 'sent', 'twilio', ledger.provider_id, execution.id);
+    when 'send_email' then
+      insert into public.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
+        html, text, status, provider, provider_id, execution_id)
+      values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
+        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
+        ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
+        'resend', ledger.provider_id, execution.id);
+    else null;
+  end case;
+exception when others then
+  update public.workflow_step_executions as s
+  set warnings = coalesce(s.warnings, '[]') || automation.engine_error(
+    'not_in_crm', sqlstate, sqlerrm)
+  where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
+end;
+$$;
+
+create or replace function automation.existing_contact(execution public.workflow_executions)
+  returns uuid
+  language sql stable
+  set search_path = ''
+  as $$
+    select c.id from public.contacts as c
+    where c.tenant_id = execution.tenant_id and c.id = execution.contact_id
+  $$;
+
+-- sql/08_actions/02_database_actions.sql
+
+-- Database actions. Each takes the execution and its rendered input and returns what it did; what
+-- it cannot do it raises, naming the field, and the step fails with that message.
+
+create or replace function automation.perform(
+  execution public.workflow_executions, step_type text, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  return case step_type
+    when 'create_task' then automation.create_task(execution, input)
+    when 'update_contact' then automation.update_fields(execution, 'contact', input -> 'fields')
+    when 'update_project' then automation.update_fields(execution, 'project', input -> 'fields')
+    when 'update_field' then automation.update_one_field(execution, input)
+    when 'change_stage' then automation.change_stage(execution, input)
+    when 'assign_user' then automation.assign_user(execution, input)
+    when 'add_tag' then automation.add_tag(execution, input ->> 'tag')
+    when 'remove_tag' then automation.remove_tag(execution, input ->> 'tag')
+    when 'create_project' then automation.create_project(execution, input)
+    when 'wait' then automation.wait(input)
+  end;
+end;
+$$;
+
+comment on function automation.perform(public.workflow_executions, text, jsonb) is
+  'Carries out one database step and returns its result. Raises, naming the field, when it cannot.';
+
+-- The id of the record a step is about; every action goes through here, so the error is the same.
+create or replace function automation.target_id(
+  execution public.workflow_executions, entity text)
+  returns text
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  id constant text := execution.trigger_data ->> (entity || '_id');
+begin
+  if id is null then
+    raise exception '%: the execution has no % to work on', entity, entity
+      using errcode = 'no_data_found';
+  end if;
+  return id;
+end;
+$$;
+
+create or replace function automation.optional_id(
+  execution public.workflow_executions, entity text)
+  returns uuid
+  language sql stable
+  set search_path = ''
+  as $$
+    select automation.as_uuid(
+      automation.read_record(entity, execution.tenant_id,
+        execution.trigger_data ->> (entity || '_id')) ->> 'id')
+  $$;
+
+create or replace function automation.as_number(input jsonb, key text) returns numeric
+  language plpgsql immutable
+  set search_path = ''
+  as $$
+begin
+  if input ->> key is null or input ->> key = '' then
+    return null;
+  elsif input ->> key !~ '^\s*-?\d{1,12}(\.\d{1,9})?\s*$' then
+    raise exception '%: "%" is not a number', key, left(input ->> key, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return (input ->> key)::numeric;
+end;
+$$;
+
+create or replace function automation.create_task(
+  execution public.workflow_executions, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  task_id constant uuid := automation.new_id();
+  due constant timestamptz := coalesce(
+    nullif(input ->> 'due_at', '')::timestamptz,
+    automation.now()
+      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
+      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
+      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute');
+begin
+  insert into public.tasks (
+    tenant_id, id, contact_id, project_id, job_id, title, description, priority, due_at,
+    assigned_to, execution_id)
+  values (
+    execution.tenant_id, task_id,
+    automation.optional_id(execution, 'contact'), automation.optional_id(execution, 'project'),
+    automation.optional_id(execution, 'job'),
+    input ->> 'title', input ->> 'description', coalesce(input ->> 'priority', 'normal'),
+    case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then due end,
+    automation.as_uuid(input ->> 'assigned_to'), execution.id);
+  return jsonb_build_object('task_id', task_id);
+end;
+$$;
+
+-- Writes fields of one attached record, in one statement that names only those columns. Locks the
+-- row without waiting: a user who is editing it right now is not kept waiting by us, nor we by them.
+create or replace function automation.update_fields(
+  execution public.workflow_executions, entity text, fields jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  attached automation.entities;
+  id constant text := automation.target_id(execution, entity);
+  written jsonb;
+begin
+  select e.* into attached from automation.entities as e where e.name = entity;
+  perform automation.check_writable(attached, fields);
+  execute automation.lock_record_statement(attached) using execution.tenant_id, id;
+  execute automation.update_statement(attached, fields)
+    into written using execution.tenant_id, id, fields;
+  if written is null then
+    raise exception '%: it was deleted', entity using errcode = 'no_data_found';
+  end if;
+  return jsonb_build_object('entity', entity, 'id', id, 'fields', fields);
+end;
+$$;
+
+create or replace function automation.check_writable(attached automation.entities, fields jsonb)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  wrong text;
+begin
+  if jsonb_typeof(fields) is distinct from 'object' or fields = '{}' then
+    raise exception 'fields: an object of at least one field is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  select f into wrong from jsonb_object_keys(fields) as f
+  where not (split_part(f, '.', 1) = any (attached.writable_columns)) limit 1;
+  if wrong is not null then
+    raise exception 'fields.%: % has no such field to write', wrong, attached.name
+      using errcode = 'undefined_column';
+  end if;
+end;
+$$;
+
+create or replace function automation.lock_record_statement(attached automation.entities) returns text
+  language sql immutable
+  set search_path = ''
+  as $$
+    select format(
+      'select from %s as r where r.%I = $1 and r.%I::text = $2 for no key update nowait',
+      attached.relation, attached.tenant_column, attached.id_column)
+  $$;
+
+-- "custom_fields.roof_type" sets one key of a JSON column; other names set the whole column.
+create or replace function automation.update_statement(attached automation.entities, fields jsonb)
+  returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select format(
+      'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
+      'where r.%3$I = $1 and r.%4$I::text = $2 returning to_jsonb(r)',
+      attached.relation,
+      string_agg(
+        case when c.keys is null then format('%1$I = v.%1$I', c.name)
+          else format('%1$I = coalesce(r.%1$I, ''{}'') || %2$L::jsonb', c.name, c.keys) end, ', '),
+      attached.tenant_column, attached.id_column)
+    from (
+      select split_part(f.key, '.', 1) as name,
+        jsonb_object_agg(substr(f.key, strpos(f.key, '.') + 1), f.value)
+          filter (where f.key like '%.%') as keys
+      from jsonb_each(fields) as f
+      group by 1
+    ) as c
+  $$;
+
+create or replace function automation.update_one_field(
+  execution public.workflow_executions, input jsonb)
+  returns jsonb
+  language sql
+  set search_path = ''
+  as $$
+    select automation.update_fields(
+      execution,
+      coalesce(input ->> 'entity', substring(input ->> 'field' from '^(contact|project|job)\.'),
+        'contact'),
+      jsonb_build_object(
+        regexp_replace(input ->> 'field', '^(contact|project|job)\.', ''), input -> 'value'))
+  $$;
+
+create or replace function automation.change_stage(
+  execution public.workflow_executions, input jsonb)
+  returns jsonb
+  language sql
+  set search_path = ''
+  as $$
+    select automation.update_fields(
+      execution, target.entity,
+      jsonb_build_object(
+        case target.entity when 'contact' then 'stage' when 'project' then 'pipeline_stage'
+          else 'status' end,
+        input -> 'stage'))
+    from (
+      select coalesce(input ->> 'entity',
+        case when execution.entity in ('contact', 'project', 'job') then execution.entity
+          else 'contact' end) as entity
+    ) as target
+  $$;
+
+create or replace function automation.assign_user(
+  execution public.workflow_executions, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if not exists (
+    select from public.tenant_members as m
+    where m.tenant_id = execution.tenant_id
+      and m.user_id = automation.as_uuid(input ->> 'user_id')) then
+    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return automation.update_fields(
+    execution, coalesce(input ->> 'entity', 'contact'),
+    jsonb_build_object('assigned_to', input -> 'user_id'));
+end;
+$$;
+
+create or replace function automation.add_tag(
+  execution public.workflow_executions, tag text)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  tag_id uuid;
+begin
+  insert into public.tags (tenant_id, name)
+  values (execution.tenant_id, btrim(tag))
+  on conflict (tenant_id, lower(name)) do nothing;
+  select t.id into tag_id from public.tags as t
+  where t.tenant_id = execution.tenant_id and lower(t.name) = lower(btrim(tag));
+  insert into public.contact_tags (tenant_id, contact_id, tag_id)
+  values (execution.tenant_id, automation.target_id(execution, 'contact')::uuid, tag_id)
+  on conflict on constraint contact_tags_pkey do nothing;
+  return jsonb_build_object('tag', btrim(tag), 'tag_id', tag_id, 'added', found);
+end;
+$$;
+
+create or replace function automation.remove_tag(
+  execution public.workflow_executions, tag text)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  delete from public.contact_tags as ct
+  using public.tags as t
+  where t.tenant_id = execution.tenant_id and lower(t.name) = lower(btrim(tag))
+    and ct.tenant_id = execution.tenant_id and ct.tag_id = t.id
+    and ct.contact_id = automation.target_id(execution, 'contact')::uuid;
+  return jsonb_build_object('tag', btrim(tag), 'removed', found);
+end;
+$$;
+
+-- The same key never makes a second project: Won, Lost, Won again stays one.
+create or replace function automation.create_project(
+  execution public.workflow_executions, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  contact constant uuid := automation.optional_id(execution, 'contact');
+  key constant text := coalesce(nullif(input ->> 'key', ''), input ->> 'name');
+  project_id uuid;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(execution.tenant_id::text || contact || key, 0));
+  select p.id into project_id from public.projects as p
+  where p.tenant_id = execution.tenant_id and p.contact_id = contact
+    and p.custom_fields ->> 'automation_key' = key;
+  if found then
+    return jsonb_build_object('project_id', project_id, 'created', false);
+  end if;
+  insert into public.projects as p (
+    tenant_id, contact_id, name, type, status, pipeline_stage, value, description, custom_fields)
+  values (
+    execution.tenant_id, contact, input ->> 'name', input ->> 'type',
+    coalesce(input ->> 'status', 'open'), coalesce(input ->> 'pipeline_stage', 'new'),
+    automation.as_number(input, 'value'), input ->> 'description',
+    jsonb_build_object('automation_key', key))
+  returning p.id into project_id;
+  return jsonb_build_object('project_id', project_id, 'created', true);
+end;
+$$;
+
+create or replace function automation.wait(input jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  until timestamptz := nullif(input ->> 'until', '')::timestamptz;
+begin
+  if until is null and not input ?| '{minutes,hours,days}' then
+    raise exception 'until: there is no date to wait for' using errcode = 'invalid_parameter_value';
+  end if;
+  until := coalesce(until, automation.now()
+    + coalesce(automation.as_number(input, 'minutes'), 0) * interval '1 minute'
+    + coalesce(automation.as_number(input, 'hours'), 0) * interval '1 hour'
+    + coalesce(automation.as_number(input, 'days'), 0) * interval '1 day');
+  return jsonb_build_object('wait_until', greatest(until, automation.now()));
+end;
+$$;
+
+-- sql/08_actions/03_run.sql
+
+-- Running database steps. The effect and its ledger row are one transaction: a crash undoes both,
+-- and the step is run again as if it had never been tried.
+
+create or replace function automation.run_database_steps(max_steps integer default 200)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  due public.scheduled_steps;
+  ran integer := 0;
+begin
+  -- Shorter than deadlock_timeout (1 s by default): should a user's transaction and this one ever
+  -- wait for each other, this one gives way before Postgres picks a victim.
+  perform set_config('lock_timeout', '100ms', true);
+  for due in select * from automation.lock_due('database', max_steps) loop
+    ran := ran + automation.run_due_step(due);
+  end loop;
+  perform set_config('automation.depth', '', true);
+  return ran;
+end;
+$$;
+
+comment on function automation.run_database_steps(integer) is
+  'Runs due database steps, those of up to max_steps executions, each exactly once. Returns how many steps ran.';
+
+-- From a due step to the first one that has to wait or to leave Postgres.
+create or replace function automation.run_due_step(due public.scheduled_steps) returns integer
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
+  steps jsonb;
+  step jsonb;
+  step_id uuid := due.id;
+  outcome text;
+  ran integer := 0;
+begin
+  if automation.is_finished(execution) then
+    perform automation.unschedule(due);
+    return 0;
+  end if;
+  perform set_config('automation.depth', (execution.depth + 1)::text, true);
+  select v.plan -> 'steps' into steps from public.workflow_versions as v
+  where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
+    and v.version = execution.version;
+  step := coalesce(steps -> due.step_key, jsonb_build_object('key', due.step_key, 'type', 'unknown'));
+  loop
+    outcome := automation.run_database_step(execution, step, step_id);
+    exit when outcome = 'busy';
+    ran := ran + 1;
+    exit when outcome <> 'go on';
+    step := steps -> (step ->> 'next');
+    step_id := automation.new_id();
+  end loop;
+  if ran = 0 then
+    perform automation.yield_step(due);
+  else
+    perform automation.unschedule(due);
+    if outcome = 'busy' then
+      perform automation.schedule_step(execution, step, automation.now() + interval '1 second');
+    end if;
+  end if;
+  return ran;
+end;
+$$;
+
+create or replace function automation.yield_step(due public.scheduled_steps) returns void
+  language sql
+  set search_path = ''
+  as $$
+    update public.scheduled_steps as s
+    set run_at = automation.now() + interval '1 second'
+    where s.tenant_id = due.tenant_id and s.id = due.id
+  $$;
+
+-- One step. 'go on': the next step is a database step and due now; 'busy': a record it needs is
+-- locked by somebody else, nothing happened; 'done': the execution was advanced.
+create or replace function automation.run_database_step(
+  execution public.workflow_executions, step jsonb, step_id uuid)
+  returns text
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  prepared automation.prepared_step;
+  started constant timestamptz := clock_timestamp();
+  status text;
+  result jsonb;
+  error jsonb;
+begin
+  begin
+    prepared := automation.prepare_step(execution, step);
+    case prepared.verdict
+      when 'run' then
+        result := automation.perform(execution, step ->> 'type', prepared.input);
+        status := 'completed';
+      when 'skip' then
+        status := 'skipped';
+        error := prepared.reason;
+      else
+        status := 'failed';
+        error := prepared.reason;
+    end case;
+  exception
+    when lock_not_available or deadlock_detected or serialization_failure then
+      return 'busy';
+    when others then
+      status := 'failed';
+      error := automation.engine_error('step_failed', sqlstate, sqlerrm);
+  end;
+  perform automation.record_step_end(
+    execution, step, step_id, status, prepared, result, error, automation.now(),
+    (extract(epoch from clock_timestamp() - started) * 1000)::integer);
+  if status <> 'failed' and automation.goes_on(execution, step, result) then
+    return 'go on';
+  end if;
+  perform automation.advance(execution, step, status, result, error);
+  return 'done';
+end;
+$$;
+
+create or replace function automation.goes_on(
+  execution public.workflow_executions, step jsonb, result jsonb)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(
+      n.step ->> 'lane' = 'database'
+        and (n.step ->> 'delay_seconds')::numeric = 0
+        and not coalesce(result ? 'wait_until', false),
+      false)
+    from (select automation.plan_step(execution, step ->> 'next') as step) as n
+  $$;
+
+-- sql/09_schedule/01_doorbell.sql
+
+-- 09 SCHEDULE
+--
+-- What makes the engine move: a tick (pg_cron, or any client that calls automation.tick()), and a
+-- doorbell that spares the wait for it. The doorbell is never delivery: with every ring lost, the
+-- next tick finds the work.
+
+-- At most once a transaction: the mark is a transaction-local setting.
+create or replace function automation.ring_once() returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if current_setting('automation.rung', true) = 'yes' then
+    return;
+  end if;
+  perform set_config('automation.rung', 'yes', true);
+  perform automation.ring();
+end;
+$$;
+
+create or replace function automation.ring() returns void
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+begin
+  case automation.setting('doorbell')
+    when 'notify' then
+      perform pg_notify('ridgeline_doorbell', '');
+    when 'pg_net' then
+      perform automation.call_dispatch();
+    else null;
+  end case;
+exception when others then
+  -- A doorbell that is out of order costs latency, never the write that rang it.
+  null;
+end;
+$$;
+
+comment on function automation.ring() is
+  'Tells the dispatcher that work is due, in the way the setting doorbell says. Never raises.';
+
+-- pg_net sends after commit. URL and key come from Vault and are never stored in a row.
+create or replace function automation.call_dispatch() returns bigint
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  url constant text := automation.vault_secret('ridgeline_dispatch_url');
+  key constant text := automation.vault_secret('ridgeline_secret_key');
+  request_id bigint;
+begin
+  if url is null or key is null then
+    return null;
+  end if;
+  execute 'select net.http_post(url => $1, body => ''{}''::jsonb, headers => $2, '
+    'timeout_milliseconds => 5000)'
+    into request_id
+    using url, jsonb_build_object('content-type', 'application/json', 'apikey', key);
+  return request_id;
+end;
+$$;
+
+create or replace function automation.vault_secret(secret_name text) returns text
+  language plpgsql stable
+  security definer
+  set search_path = ''
+  as $$
+declare
+  secret text;
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    return null;
+  end if;
+  execute 'select s.decrypted_secret from vault.decrypted_secrets as s where s.name = $1'
+    into secret using secret_name;
+  return secret;
+end;
+$$;
+
+-- sql/09_schedule/02_tick.sql
+
+-- One tick: expired leases back into the queue, database steps run, the dispatcher called when
+-- there is something to send. Bounded, idempotent and safe to run from several places at once.
+
+create or replace function automation.tick(max_steps integer default 200) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  reaped constant integer := automation.reap_expired_leases();
+  ran constant integer := automation.run_database_steps(max_steps);
+  outbound constant boolean := exists (
+    select from public.scheduled_steps as s
+    where s.lane = 'outbound' and s.lease_expires_at is null and s.run_at <= automation.now());
+begin
+  if outbound then
+    perform automation.ring_once();
+  end if;
+  return jsonb_build_object('reaped', reaped, 'database_steps', ran, 'outbound_due', outbound);
+end;
+$$;
+
+comment on function automation.tick(integer) is
+  'What pg_cron calls. Returns {reaped, database_steps, outbound_due}.';
+
+-- For pg_cron without seconds: keeps ticking for most of the minute between two calls, each tick
+-- its own transaction.
+create or replace procedure automation.tick_for(duration interval)
+  language plpgsql
+  as $$
+declare
+  until constant timestamptz := clock_timestamp() + duration;
+  ticked jsonb;
+begin
+  loop
+    ticked := automation.tick();
+    commit;
+    exit when clock_timestamp() >= until;
+    if (ticked ->> 'database_steps')::integer = 0 then
+      perform pg_catalog.pg_sleep(2);
+      commit;
+    end if;
+  end loop;
+end;
+$$;
+
+comment on procedure automation.tick_for(interval) is
+  'Ticks every two seconds for so long. A procedure that commits cannot carry a search_path '
+  'setting, so every name in it is qualified.';
+
+-- sql/09_schedule/03_cron.sql
+
+-- pg_cron, where it is installed: one job for each concern, never one for a workflow.
+
+create or replace function automation.has_seconds() returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(
+      (select string_to_array(e.extversion, '.')::integer[] >= array[1, 5]
+       from pg_catalog.pg_extension as e where e.extname = 'pg_cron'),
+      false)
+  $$;
+
+comment on function automation.has_seconds() is
+  'Does this server''s pg_cron take "5 seconds" as a schedule? From 1.5 it does.';
+
+create or replace function automation.install_schedule() returns text[]
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if not exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron') then
+    return '{}';
+  end if;
+  if exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_net') then
+    update automation.settings as s set value = 'pg_net' where s.name = 'doorbell';
+  end if;
+  if automation.has_seconds() then
+    execute 'select cron.schedule($1, $2, $3)'
+      using 'ridgeline-tick', '5 seconds', 'select automation.tick()';
+  else
+    execute 'select cron.schedule($1, $2, $3)'
+      using 'ridgeline-tick', '* * * * *', $job$call automation.tick_for('50 seconds')$job$;
+  end if;
+  -- pg_cron keeps the details of every run for ever.
+  execute 'select cron.schedule($1, $2, $3)'
+    using 'ridgeline-prune', '17 3 * * *',
+    $job$delete from cron.job_run_details where end_time < now() - interval '7 days'$job$;
+  return array['ridgeline-tick', 'ridgeline-prune'];
+end;
+$$;
+
+comment on function automation.install_schedule() is
+  'Creates or updates the cron jobs and turns the doorbell to pg_net where it is installed. '
+  'Returns the names of the jobs; none where there is no pg_cron. Safe to call again.';
+
+create or replace function automation.remove_schedule() returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron') then
+    execute $job$select cron.unschedule(j.jobname) from cron.job as j
+      where j.jobname in ('ridgeline-tick', 'ridgeline-prune')$job$;
+  end if;
+end;
+$$;
+
+select automation.install_schedule();
+
+-- sql/10_consent/01_suppressions.sql
+
+-- 10 CONSENT
+--
+-- Who must not be written to. Asked for in the transaction that claims a send, on every attempt:
+-- a suppression that has committed stops everything that is not claimed yet.
+
+create table public.suppressions (
+  tenant_id uuid not null
+    constraint suppressions_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default automation.new_id(),
+  channel text not null
+    constraint suppressions_channel_known check (channel in ('sms', 'email')),
+  address text not null constraint suppressions_address_not_blank check (btrim(address) <> ''),
+  reason text not null
+    constraint suppressions_reason_known
+    check (reason in ('opt_out', 'provider', 'bounce', 'complaint', 'manual')),
+  detail jsonb,
+  created_at timestamptz not null default automation.now(),
+  constraint suppressions_pkey primary key (tenant_id, id),
+  constraint suppressions_address_unique unique (tenant_id, channel, address)
+);
+
+comment on table public.suppressions is
+  'Addresses that get nothing more from this tenant. sms: E.164; email: lower case.';
+
+create or replace function automation.normalize_suppression() returns trigger
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  new.address := case new.channel
+    when 'sms' then coalesce(automation.normalize_phone(new.address), new.address)
+    else lower(btrim(new.address))
+  end;
+  return new;
+end;
+$$;
+
+create trigger suppressions_normalize
+  before insert or update of address, channel on public.suppressions
+  for each row execute function automation.normalize_suppression();
+
+create or replace function automation.is_suppressed(tenant_id uuid, channel text, address text)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select exists (
+      select from public.suppressions as s
+      where s.tenant_id = is_suppressed.tenant_id
+        and s.channel = is_suppressed.channel
+        and s.address = is_suppressed.address)
+  $$;
+
+create or replace function automation.bare_address(address text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select lower(btrim(coalesce(substring(address from '<([^>]+)>'), address))) $$;
+
+create or replace function automation.drop_suppressed(tenant_id uuid, addresses jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(a), '[]')
+    from jsonb_array_elements_text(addresses) as a
+    where not automation.is_suppressed(
+      drop_suppressed.tenant_id, 'email', automation.bare_address(a))
+  $$;
+
+-- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start
+-- of the statement that claims.
+create or replace function automation.ask_consent(
+  execution public.workflow_executions, step_type text, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql volatile
+  set search_path = ''
+  as $$
+declare
+  allowed jsonb;
+begin
+  if step_type = 'send_sms' then
+    if not automation.is_suppressed(execution.tenant_id, 'sms', prepared.input ->> 'to') then
+      return prepared;
+    end if;
+  elsif step_type = 'send_email' then
+    allowed := automation.drop_suppressed(execution.tenant_id, prepared.input -> 'to');
+    if jsonb_array_length(allowed) > 0 then
+      prepared.input := prepared.input || jsonb_build_object('to', allowed)
+        || (select coalesce(jsonb_object_agg(k,
+              automation.drop_suppressed(execution.tenant_id, prepared.input -> k)), '{}')
+            from unnest('{cc,bcc}'::text[]) as k where prepared.input ? k);
+      return prepared;
+    end if;
+  else
+    return prepared;
+  end if;
+  return automation.skip_unaddressed(
+    prepared, 'suppressed', 'the recipient has opted out of this channel');
+end;
+$$;
+
+comment on function automation.ask_consent(
+  public.workflow_executions, text, automation.prepared_step) is
+  'Turns a send to somebody who opted out into a skip; of several recipients of an email, drops '
+  'those who did.';
+
+create or replace function automation.suppress(
+  tenant_id uuid, channel text, address text, reason text, detail jsonb default null)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    insert into public.suppressions (tenant_id, channel, address, reason, detail)
+    values (tenant_id, channel, address, reason, detail)
+    on conflict on constraint suppressions_address_unique do nothing
+  $$;
+
+comment on function automation.suppress(uuid, text, text, text, jsonb) is
+  'Stops a channel for an address; a second call changes nothing.';
+
+create or replace function automation.suppress_recipient(
+  due public.scheduled_steps, step_type text, reason text, detail jsonb)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    select automation.suppress(
+      s.tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end, s.recipient,
+      reason, detail)
+    from public.workflow_step_executions as s
+    where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
+  $$;
+
+-- sql/10_consent/02_stop.sql
+
+-- A text message that asks to stop, honoured in the transaction that stores it.
+-- 47 CFR 64.1200(a)(10): any reasonable means; stop, quit, end, revoke, opt out, cancel and
+-- unsubscribe always count. A sentence that only might mean it is left to a person.
+
+create or replace function automation.is_stop_request(body text) returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select words ~ '^(please )?(stop|stopall|stop all|quit|end|revoke|optout|opt out|cancel|unsubscribe)( (all|now|please|messages|texts|texting|texting me|messaging me|me|sms|thanks|thank you))*$'
+    from (
+      select btrim(regexp_replace(lower(left(coalesce(body, ''), 400)), '[^a-z]+', ' ', 'g')) as words
+    ) as w
+  $$;
+
+create or replace function automation.honour_stop() returns trigger
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+begin
+  if automation.normalize_phone(new.from_number) is not null then
+    perform automation.suppress(
+      new.tenant_id, 'sms', new.from_number, 'opt_out',
+      jsonb_build_object('message_id', new.id));
+  end if;
+  return null;
+end;
+$$;
+
+create trigger messages_honour_stop
+  after insert on public.messages
+  for each row
+  when (new.direction = 'inbound' and automation.is_stop_request(new.body))
+  execute function automation.honour_stop();
+
+-- sql/11_api/01_access.sql
+
+-- 11 API
+--
+-- What clients call: thin functions in public that run with the caller's rights, each handing over
+-- to one in automation that checks the caller first.
+--
+-- Errors: 22023 a parameter is wrong (the message starts with its name), P0002 not found,
+-- 42501 not allowed.
+
+-- The roles that see every tenant: the service role and whoever may act as it. Inside a SECURITY
+-- DEFINER function current_user is the owner; the role that PostgREST switched to is in "role".
+create or replace function automation.is_service() returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select caller.name <> 'authenticator' and pg_has_role(caller.name, 'service_role', 'usage')
+    from (
+      select coalesce(nullif(current_setting('role', true), 'none'), session_user)::name as name
+    ) as caller
+  $$;
+
+comment on function automation.is_service() is
+  'Is the caller the service role or an administrator, rather than a signed-in user?';
+
+create or replace function automation.member_tenants() returns uuid[]
+  language sql stable
+  security definer
+  set search_path = ''
+  as $$
+    select coalesce(array_agg(m.tenant_id), '{}')
+    from public.tenant_members as m
+    where m.user_id = automation.current_user_id()
+  $$;
+
+comment on function automation.member_tenants() is
+  'The tenants that the signed-in user belongs to. Policies call it once a statement.';
+
+create or replace function automation.admin_tenants() returns uuid[]
+  language sql stable
+  security definer
+  set search_path = ''
+  as $$
+    select coalesce(array_agg(m.tenant_id), '{}')
+    from public.tenant_members as m
+    where m.user_id = automation.current_user_id() and m.role in ('owner', 'admin')
+  $$;
+
+create or replace function automation.may_use(tenant_id uuid) returns boolean
+  language sql stable
+  set search_path = ''
+  as $$ select automation.is_service() or tenant_id = any (automation.member_tenants()) $$;
+
+-- Not found and not allowed look alike, so that nobody learns other tenants' ids by asking.
+create or replace function automation.raise_not_found(parameter text, id uuid) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  raise exception '%: % was not found', parameter, coalesce(id::text, 'null')
+    using errcode = 'no_data_found',
+      hint = 'It does not exist, or it belongs to a tenant you are not a member of.';
+end;
+$$;
+
+create or replace function automation.find_workflow(workflow_id uuid) returns public.workflows
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  found_workflow public.workflows;
+begin
+  select w.* into found_workflow from public.workflows as w
+  where w.id = find_workflow.workflow_id and automation.may_use(w.tenant_id);
+  if not found then
+    perform automation.raise_not_found('workflow_id', workflow_id);
+  end if;
+  return found_workflow;
+end;
+$$;
+
+create or replace function automation.find_execution(execution_id uuid)
+  returns public.workflow_executions
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  found_execution public.workflow_executions;
+begin
+  select e.* into found_execution from public.workflow_executions as e
+  where e.id = find_execution.execution_id and automation.may_use(e.tenant_id);
+  if not found then
+    perform automation.raise_not_found('execution_id', execution_id);
+  end if;
+  return found_execution;
+end;
+$$;
+
+-- The tenant a call is about: named, or the only one the caller belongs to, or the one that owns the
+-- records in the data.
+create or replace function automation.resolve_tenant(tenant_id uuid, data jsonb) returns uuid
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  mine constant uuid[] := automation.member_tenants();
+  named constant uuid := coalesce(tenant_id, automation.as_uuid(data ->> 'tenant_id'));
+begin
+  if named is not null then
+    if not exists (select from public.tenants as t where t.id = named)
+      or not automation.may_use(named) then
+      perform automation.raise_not_found('tenant_id', named);
+    end if;
+    return named;
+  elsif not automation.is_service() and cardinality(mine) = 1 then
+    return mine[1];
+  end if;
+  return automation.tenant_of_records(data);
+end;
+$$;
+
+create or replace function automation.tenant_of_records(data jsonb) returns uuid
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  owner uuid;
+begin
+  select r.tenant_id into owner
+  from (
+    select c.tenant_id from public.contacts as c where c.id = automation.as_uuid(data ->> 'contact_id')
+    union all
+    select p.tenant_id from public.projects as p where p.id = automation.as_uuid(data ->> 'project_id')
+    union all
+    select j.tenant_id from public.jobs as j where j.id = automation.as_uuid(data ->> 'job_id')
+  ) as r
+  where automation.may_use(r.tenant_id);
+  if owner is null then
+    raise exception 'tenant_id: which tenant is meant?'
+      using errcode = 'invalid_parameter_value',
+        hint = 'Pass tenant_id, or a contact_id, project_id or job_id in trigger_data.';
+  end if;
+  return owner;
+end;
+$$;
+
+create index contacts_by_id on public.contacts (id);
+create index projects_by_id on public.projects (id);
+create index jobs_by_id on public.jobs (id);
+create index workflows_by_id on public.workflows (id);
+create index workflow_executions_by_id on public.workflow_executions (id);
+
+-- sql/11_api/02_start.sql
+
+-- Starting workflows by hand or from another program.
+
+create or replace function automation.check_object(data jsonb, parameter text) returns void
+  language plpgsql immutable
+  set search_path = ''
+  as $$
+begin
+  if data is null or jsonb_typeof(data) <> 'object' then
+    raise exception '%: a JSON object is needed', parameter
+      using errcode = 'invalid_parameter_value', hint = 'For example {"contact_id": "..."}.';
+  elsif pg_column_size(data) > 1048576 then
+    raise exception '%: at most 1 MB is taken', parameter
+      using errcode = 'program_limit_exceeded';
+  end if;
+end;
+$$;
+
+-- The records named in the data, read live, unless the data brings them along.
+create or replace function automation.complete_trigger_data(tenant_id uuid, data jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  entity text;
+  id text;
+  live jsonb;
+  complete jsonb := data - 'tenant_id';
+begin
+  foreach entity in array array['job', 'project', 'contact'] loop
+    id := coalesce(
+      complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
+      complete #>> '{project,contact_id}');
+    continue when id is null or (entity <> 'contact' and not complete ?| array[entity, entity || '_id']);
+    live := case when automation.as_uuid(id) is not null
+      then automation.read_record(entity, tenant_id, id) end;
+    if live is null then
+      raise exception '%_id: % was not found', entity, left(id, 60)
+        using errcode = 'no_data_found', hint = 'It must be a record of the same tenant.';
+    end if;
+    complete := complete || jsonb_build_object(
+      entity || '_id', id, entity, live || coalesce(complete -> entity, '{}'));
+    if not complete ? 'entity' then
+      complete := complete || jsonb_build_object('entity', entity);
+    end if;
+  end loop;
+  return complete || jsonb_build_object(
+    'user_id', coalesce(complete ->> 'user_id', automation.current_user_id()::text));
+end;
+$$;
+
+create or replace function automation.enrolment_of(
+  version public.workflow_versions, trigger_type text, data jsonb)
+  returns automation.enrolment
+  language sql stable
+  set search_path = ''
+  as $$
+    select row(
+      version.workflow_id, version.version, trigger_type, data,
+      automation.as_uuid(data ->> 'contact_id'), first.step ->> 'key', first.step ->> 'lane',
+      make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
+      null)::automation.enrolment
+    from (select version.plan -> 'steps' -> (version.plan ->> 'first') as step) as first
+  $$;
+
+create or replace function automation.conditions_met(
+  version public.workflow_versions, data jsonb)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select version.conditions is null or automation.evaluate_conditions(
+      version.conditions, automation.trigger_context(version.tenant_id, data),
+      automation.tenant_zone(version.tenant_id))
+  $$;
+
+create or replace function automation.start_version(
+  version public.workflow_versions, trigger_type text, data jsonb)
+  returns public.workflow_executions
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  execution_id uuid;
+  started public.workflow_executions;
+begin
+  if not automation.conditions_met(version, data) then
+    insert into public.workflow_executions (
+      tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+      contact_id, error, finished_at)
+    values (
+      version.tenant_id, version.workflow_id, version.version, 'skipped', trigger_type, data,
+      data ->> 'entity', data ->> ((data ->> 'entity') || '_id'),
+      automation.as_uuid(data ->> 'contact_id'),
+      '{"code": "conditions_not_met", "message": "the conditions of the workflow were not met"}',
+      automation.now())
+    returning * into started;
+    return started;
+  end if;
+  execution_id := automation.enrol(
+    version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'),
+    automation.enrolment_of(version, trigger_type, data));
+  select e.* into started from public.workflow_executions as e
+  where e.tenant_id = version.tenant_id and e.id = execution_id;
+  return started;
+end;
+$$;
+
+create or replace function automation.execute_workflow(workflow_id uuid, trigger_data jsonb)
+  returns public.workflow_executions
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  workflow public.workflows := automation.find_workflow(workflow_id);
+  version public.workflow_versions;
+  data jsonb;
+begin
+  perform automation.check_object(trigger_data, 'trigger_data');
+  if workflow.published_version is null or not workflow.is_active then
+    raise exception 'workflow_id: workflow "%" is not active', workflow.name
+      using errcode = 'object_not_in_prerequisite_state',
+        hint = 'Set is_active to true, which publishes it.';
+  end if;
+  data := automation.complete_trigger_data(workflow.tenant_id, trigger_data);
+  select v.* into version from public.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
+    and v.version = workflow.published_version;
+  return automation.start_version(version, 'manual', data);
+end;
+$$;
+
+create or replace function automation.trigger_workflows(
+  trigger_type text, trigger_data jsonb, tenant_id uuid)
+  returns setof public.workflow_executions
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  tenant uuid;
+  data jsonb;
+  record jsonb;
+  version public.workflow_versions;
+begin
+  if not exists (select from automation.trigger_types as t where t.name = trigger_type) then
+    raise exception 'trigger_type: there is no trigger "%"', left(trigger_type, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || (select string_agg(t.name, ', ' order by t.name)
+                             from automation.trigger_types as t);
+  end if;
+  perform automation.check_object(trigger_data, 'trigger_data');
+  tenant := automation.resolve_tenant(tenant_id, trigger_data);
+  data := automation.complete_trigger_data(tenant, trigger_data);
+  record := coalesce(
+    data -> (select t.entity from automation.trigger_types as t where t.name = trigger_type),
+    data -> (data ->> 'entity'), '{}') || data;
+  for version in
+    select v.*
+    from automation.active_triggers as t
+    join public.workflow_versions as v
+      on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
+    where t.tenant_id = tenant
+      and t.event = trigger_type
+      and record @> t.match
+      and (t.match_any is null or automation.matches_any(record, t.match_any))
+      and (t.to_values is null or t.to_values @> (record -> t.field))
+    order by v.workflow_id
+  loop
+    return next automation.start_version(version, trigger_type, data);
+  end loop;
+end;
+$$;
+
+create or replace function public.trigger_workflows(
+  trigger_type text, trigger_data jsonb default '{}', tenant_id uuid default null)
+  returns setof public.workflow_executions
+  language sql
+  set search_path = ''
+  as $$ select * from automation.trigger_workflows(trigger_type, trigger_data, tenant_id) $$;
+
+comment on function public.trigger_workflows(text, jsonb, uuid) is
+  'Fires every active workflow of a tenant that listens to trigger_type and matches trigger_data: '
+  '{contact_id?, project_id?, job_id?, ...}. Returns the executions started. tenant_id may be left '
+  'out by a member of one tenant, or when trigger_data names a record.';
+
+create or replace function public.execute_workflow(
+  workflow_id uuid, trigger_data jsonb default '{}')
+  returns public.workflow_executions
+  language sql
+  set search_path = ''
+  as $$ select automation.execute_workflow(workflow_id, trigger_data) $$;
+
+comment on function public.execute_workflow(uuid, jsonb) is
+  'Starts one active workflow, whatever its trigger, for the records in trigger_data. When its '
+  'conditions are not met the execution is returned as skipped and says so.';
+
+-- sql/11_api/03_control.sql
+
+-- Stopping and redriving executions.
+
+-- Everything that has not been claimed is stopped. Lock order: queue rows first, as in a claim; a
+-- claim that is under way is waited for and then left alone.
+create or replace function automation.cancel_execution(execution_id uuid)
+  returns public.workflow_executions
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  execution public.workflow_executions := automation.find_execution(execution_id);
+begin
+  delete from public.scheduled_steps as s
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.lease_expires_at is null;
+  execution := automation.lock_execution(execution.tenant_id, execution.id);
+  if automation.is_finished(execution) then
+    return execution;
+  end if;
+  -- A step that advanced while we waited for the lock has queued the next one.
+  delete from public.scheduled_steps as s
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.lease_expires_at is null;
+  update public.workflow_step_executions as s
+  set status = 'cancelled', finished_at = automation.now()
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.status in ('pending', 'waiting');
+  perform automation.end_execution(execution, 'cancelled');
+  return automation.find_execution(execution_id);
+end;
+$$;
+
+-- Runs a failed execution again from the step that failed. A message that may have been sent is
+-- looked up first; one that certainly was not is rendered anew, from the records as they are now.
+create or replace function automation.retry_execution(execution_id uuid)
+  returns public.workflow_executions
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  execution public.workflow_executions := automation.find_execution(execution_id);
+  failed public.workflow_step_executions;
+  step jsonb;
+begin
+  execution := automation.lock_execution(execution.tenant_id, execution.id);
+  if execution.status <> 'failed' then
+    raise exception 'execution_id: only a failed execution can be retried; this one is %',
+      execution.status
+      using errcode = 'object_not_in_prerequisite_state';
+  end if;
+  select s.* into failed from public.workflow_step_executions as s
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.step_key = execution.error ->> 'step';
+  step := automation.plan_step(execution, coalesce(failed.step_key, (
+    select v.plan ->> 'first' from public.workflow_versions as v
+    where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
+      and v.version = execution.version)));
+  update public.workflow_executions as e
+  set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key'
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  insert into public.scheduled_steps (
+    tenant_id, id, execution_id, step_key, lane, run_at, reconcile_since)
+  values (
+    execution.tenant_id, coalesce(failed.id, automation.new_id()), execution.id, step ->> 'key',
+    step ->> 'lane', automation.now(),
+    case when (failed.error ->> 'may_have_been_sent')::boolean then failed.started_at end);
+  update public.workflow_step_executions as s
+  set status = 'pending', finished_at = null, error = null,
+    redrives = s.redrives + (not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false))::integer,
+    input = case when (failed.error ->> 'may_have_been_sent')::boolean then s.input end
+  where s.tenant_id = failed.tenant_id and s.id = failed.id;
+  perform automation.ring_once();
+  return automation.find_execution(execution_id);
+end;
+$$;
+
+create or replace function public.cancel_execution(execution_id uuid)
+  returns public.workflow_executions
+  language sql
+  set search_path = ''
+  as $$ select automation.cancel_execution(execution_id) $$;
+
+comment on function public.cancel_execution(uuid) is
+  'Stops an execution. What a dispatcher holds already is let finish; nothing after it runs. An '
+  'execution that has ended is returned as it is.';
+
+create or replace function public.retry_execution(execution_id uuid)
+  returns public.workflow_executions
+  language sql
+  set search_path = ''
+  as $$ select automation.retry_execution(execution_id) $$;
+
+comment on function public.retry_execution(uuid) is
+  'Runs a failed execution again from the step that failed, with fresh attempts.';
+
+-- sql/11_api/04_definitions.sql
+
+-- Publishing and checking definitions.
+
+create or replace function automation.publish_workflow(workflow_id uuid)
+  returns public.workflow_versions
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  workflow public.workflows := automation.find_workflow(workflow_id);
+begin
+  return automation.publish(workflow.tenant_id, workflow.id, 'publish');
+end;
+$$;
+
+create or replace function automation.validate_workflow(workflow_id uuid) returns jsonb
+  language plpgsql stable
+  security definer
+  set search_path = ''
+  as $$
+declare
+  problems jsonb;
+begin
+  select c.problems into problems
+  from automation.compile_workflow(automation.find_workflow(workflow_id)) as c;
+  return jsonb_build_object(
+    'valid', not problems @> '[{"severity": "error"}]', 'problems', problems);
+end;
+$$;
+
+create or replace function public.publish_workflow(workflow_id uuid)
+  returns public.workflow_versions
+  language sql
+  set search_path = ''
+  as $$ select automation.publish_workflow(workflow_id) $$;
+
+comment on function public.publish_workflow(uuid) is
+  'Compiles the workflow as it is now into a new version and activates it. Errors block: 22023, '
+  'with all problems as JSON in detail.';
+
+create or replace function public.validate_workflow(workflow_id uuid) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$ select automation.validate_workflow(workflow_id) $$;
+
+comment on function public.validate_workflow(uuid) is
+  'Every problem of the workflow as it is now: {valid, problems: [{path, severity, code, message, hint}]}.';
+
+-- sql/11_api/05_history.sql
+
+-- "What did it do, and why?"
+
+create or replace function public.get_execution_history(
+  workflow_id uuid default null,
+  contact_id uuid default null,
+  execution_id uuid default null,
+  status text default null,
+  before timestamptz default null,
+  max_rows integer default 50,
+  tenant_id uuid default null)
+  returns table (
+    id uuid, workflow_id uuid, workflow_name text, version integer, status text,
+    trigger_type text, contact_id uuid, created_at timestamptz, started_at timestamptz,
+    finished_at timestamptz, next_run_at timestamptz, error jsonb, trigger_data jsonb, steps jsonb)
+  language sql stable
+  set search_path = ''
+  as $$
+    select e.id, e.workflow_id, w.name, e.version, e.status, e.trigger_type, e.contact_id,
+      e.created_at, e.started_at, e.finished_at,
+      (select min(q.run_at) from public.scheduled_steps as q
+       where q.tenant_id = e.tenant_id and q.execution_id = e.id),
+      e.error, e.trigger_data,
+      (select coalesce(jsonb_agg(to_jsonb(s) - '{tenant_id,execution_id}'::text[]
+                order by s.started_at, s.id), '[]')
+       from public.workflow_step_executions as s
+       where s.tenant_id = e.tenant_id and s.execution_id = e.id)
+    from public.workflow_executions as e
+    join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+    where (get_execution_history.execution_id is null or e.id = get_execution_history.execution_id)
+      and (get_execution_history.tenant_id is null or e.tenant_id = get_execution_history.tenant_id)
+      and (get_execution_history.workflow_id is null
+        or e.workflow_id = get_execution_history.workflow_id)
+      and (get_execution_history.contact_id is null
+        or e.contact_id = get_execution_history.contact_id)
+      and (get_execution_history.status is null or e.status = get_execution_history.status)
+      and (get_execution_history.before is null or e.created_at < get_execution_history.before)
+    order by e.created_at desc, e.id desc
+    limit least(greatest(coalesce(max_rows, 50), 1), 500)
+  $$;
+
+comment on function public.get_execution_history(
+  uuid, uuid, uuid, text, timestamptz, integer, uuid) is
+  'Executions that the caller may see, newest first, each with its steps: rendered input, attempts, '
+  'result, error and times. All parameters narrow; max_rows: 1 to 500, 50 when left out; page on '
+  'with before = the last created_at.';
+
+-- sql/12_security/01_roles.sql
+
+-- 12 SECURITY
+--
+-- Three kinds of caller, named as Supabase names them:
+--   anon           sees nothing
+--   authenticated  a signed-in user: the rows of the tenants they are a member of
+--   service_role   Edge Functions and the office's own servers: everything
+--
+-- Members edit CRM rows and definitions. What the engine owns (versions, executions, steps, the
+-- queue) they read; only functions in automation write it.
+
+revoke all on all functions in schema automation from public;
+revoke all on all procedures in schema automation from public;
+alter default privileges in schema automation revoke execute on functions from public;
+
+grant usage on schema automation to authenticated, service_role;
+grant usage on schema public to anon, authenticated, service_role;
+
+revoke all on all functions in schema public from public, anon;
+
+do $$
+declare
+  api regprocedure;
+begin
+  for api in
+    select p.oid::regprocedure from pg_catalog.pg_proc as p
+    where p.pronamespace = 'public'::regnamespace
+      and p.proname in (
+        'trigger_workflows', 'execute_workflow', 'cancel_execution', 'retry_execution',
+        'publish_workflow', 'validate_workflow', 'get_execution_history')
+  loop
+    execute format('grant execute on function %s to authenticated, service_role', api);
+  end loop;
+end;
+$$;
+
+-- What the API functions and the policies call on behalf of a signed-in user. Each checks the
+-- caller itself.
+grant execute on function
+  automation.member_tenants(), automation.admin_tenants(), automation.now(),
+  automation.test_now(), automation.new_id(),
+  automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
+  automation.cancel_execution(uuid), automation.retry_execution(uuid),
+  automation.publish_workflow(uuid), automation.validate_workflow(uuid)
+  to authenticated;
+
+grant execute on all functions in schema automation to service_role;
+grant execute on all procedures in schema automation to service_role;
+grant select on all tables in schema automation to service_role;
+grant update (value) on automation.settings to service_role;
+
+-- Attaching tables and running SQL by name is for the owner alone.
+revoke execute on function
+  automation.attach(regclass, text, jsonb, jsonb), automation.detach(text),
+  automation.install_schedule(), automation.remove_schedule(),
+  automation.vault_secret(text), automation.call_dispatch()
+  from service_role;
+
+-- sql/12_security/02_policies.sql
+
+-- Row level security: on for every table, from the first migration. Policies name the tenant with
+-- one array, computed once a statement, so that they lead an index scan.
+
+alter table public.tenants enable row level security;
+alter table public.tenant_members enable row level security;
+alter table public.contacts enable row level security;
+alter table public.projects enable row level security;
+alter table public.jobs enable row level security;
+alter table public.tasks enable row level security;
+alter table public.tags enable row level security;
+alter table public.contact_tags enable row level security;
+alter table public.messages enable row level security;
+alter table public.emails enable row level security;
+alter table public.calls enable row level security;
+alter table public.form_submissions enable row level security;
+alter table public.workflows enable row level security;
+alter table public.workflow_steps enable row level security;
+alter table public.workflow_versions enable row level security;
+alter table public.workflow_executions enable row level security;
+alter table public.workflow_step_executions enable row level security;
+alter table public.scheduled_steps enable row level security;
+alter table public.suppressions enable row level security;
+
+alter table automation.settings enable row level security;
+alter table automation.clock enable row level security;
+alter table automation.trigger_types enable row level security;
+alter table automation.step_types enable row level security;
+alter table automation.entities enable row level security;
+alter table automation.active_triggers enable row level security;
+
+create policy tenants_members_read on public.tenants
+  for select to authenticated
+  using (id = any ((select automation.member_tenants())::uuid[]));
+create policy tenants_admins_edit on public.tenants
+  for update to authenticated
+  using (id = any ((select automation.admin_tenants())::uuid[]))
+  with check (id = any ((select automation.admin_tenants())::uuid[]));
+
+create policy tenant_members_read on public.tenant_members
+  for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy tenant_members_admins_insert on public.tenant_members
+  for insert to authenticated
+  with check (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+create policy tenant_members_admins_update on public.tenant_members
+  for update to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]))
+  with check (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+create policy tenant_members_admins_delete on public.tenant_members
+  for delete to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+
+do $$
+declare
+  edited text;
+  read_only text;
+begin
+  foreach edited in array array[
+    'contacts', 'projects', 'jobs', 'tasks', 'tags', 'contact_tags', 'messages', 'emails', 'calls',
+    'form_submissions', 'workflows', 'workflow_steps'
+  ] loop
+    execute format(
+      'create policy %I on public.%I for all to authenticated '
+      'using (tenant_id = any ((select automation.member_tenants())::uuid[])) '
+      'with check (tenant_id = any ((select automation.member_tenants())::uuid[]))',
+      edited || '_members', edited);
+  end loop;
+  foreach read_only in array array[
+    'workflow_versions', 'workflow_executions', 'workflow_step_executions', 'scheduled_steps',
+    'suppressions'
+  ] loop
+    execute format(
+      'create policy %I on public.%I for select to authenticated '
+      'using (tenant_id = any ((select automation.member_tenants())::uuid[]))',
+      read_only || '_members_read', read_only);
+  end loop;
+end;
+$$;
+
+-- sql/12_security/03_grants.sql
+
+-- Explicit grants: new tables in public are exposed to nobody until they are listed here.
+
+revoke all on all tables in schema public from anon, authenticated, service_role;
+
+grant select on all tables in schema public to service_role;
+
+grant insert, update, delete on
+  public.tenants, public.tenant_members, public.contacts, public.projects, public.jobs,
+  public.tasks, public.tags, public.contact_tags, public.messages, public.emails, public.calls,
+  public.form_submissions, public.workflows, public.workflow_steps, public.suppressions
+  to service_role;
+
+grant select on
+  public.tenants, public.tenant_members, public.contacts, public.projects, public.jobs,
+  public.tasks, public.tags, public.contact_tags, public.messages, public.emails, public.calls,
+  public.form_submissions, public.workflows, public.workflow_steps, public.workflow_versions,
+  public.workflow_executions, public.workflow_step_executions, public.scheduled_steps,
+  public.suppressions
+  to authenticated;
+
+grant insert, update, delete on
+  public.contacts, public.projects, public.jobs, public.tasks, public.tags, public.contact_tags,
+  public.messages, public.emails, public.calls, public.form_submissions, public.workflow_steps
+  to authenticated;
+
+-- published_version is the engine's to set.
+grant delete,
+  insert (tenant_id, id, name, description, status, trigger_type, trigger_config, conditions,
+    is_active, metadata),
+  update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata)
+  on public.workflows to authenticated;
+
+grant update on public.tenants to authenticated;
+grant insert, update, delete on public.tenant_members to authenticated;
+
+-- sql/13_views/01_operator.sql
+
+-- 13 VIEWS
+--
+-- For the operator at 2 a.m. Each view runs with the rights of whoever reads it, so a member sees
+-- their tenant and the service role sees everything.
+
+create view public.automation_queue with (security_invoker = true) as
+  select s.tenant_id, s.lane,
+    case
+      when s.lease_expires_at is null and s.run_at > automation.now() then 'delayed'
+      when s.lease_expires_at is null then 'due'
+      when s.lease_expires_at > clock_timestamp() then 'claimed'
+      else 'expired'
+    end as state,
+    count(*) as steps,
+    min(s.run_at) as oldest_run_at,
+    max(s.attempt) as most_attempts
+  from public.scheduled_steps as s
+  group by 1, 2, 3;
+
+comment on view public.automation_queue is
+  'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped).';
+
+create view public.automation_failures with (security_invoker = true) as
+  select e.tenant_id, e.id as execution_id, w.name as workflow_name, e.version, e.contact_id,
+    e.trigger_type, e.error ->> 'step' as step_key, e.error ->> 'code' as code,
+    e.error ->> 'message' as message, e.error, e.finished_at
+  from public.workflow_executions as e
+  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+  where e.status = 'failed';
+
+comment on view public.automation_failures is
+  'Executions that failed, and why. public.retry_execution() runs one again from where it failed.';
+
+grant select on public.automation_queue, public.automation_failures to authenticated, service_role;
+
+reset check_function_bodies;

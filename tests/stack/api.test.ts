@@ -1,0 +1,76 @@
+// The platform as supabase-js sees it on the embedded stack.
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startTestStack, type TestStack } from "../support/stack.ts";
+
+let running: TestStack;
+
+beforeAll(async () => {
+  running = await startTestStack();
+});
+afterAll(() => running?.stop());
+
+async function tenantOf(userId: string, name: string): Promise<string> {
+  const { data, error } = await running.service().from("tenants").insert({ name }).select()
+    .single();
+  if (error) throw error;
+  const member = await running.service().from("tenant_members")
+    .insert({ tenant_id: data.id, user_id: userId, role: "owner" });
+  if (member.error) throw member.error;
+  return data.id;
+}
+
+describe("the embedded platform", () => {
+  it("lets a signed-up member write and read the tenant's contacts, and nobody else", async () => {
+    const apex = await running.signUp();
+    const blue = await running.signUp();
+    const tenantId = await tenantOf(apex.userId, "Apex Roofing");
+    await tenantOf(blue.userId, "Blue Ridge Solar");
+
+    const written = await apex.client.from("contacts")
+      .insert({ tenant_id: tenantId, first_name: "Maria" }).select().single();
+    expect(written.error).toBeNull();
+    expect(written.data?.first_name).toBe("Maria");
+
+    const seen = await blue.client.from("contacts").select();
+    expect(seen.data).toEqual([]);
+    const intrusion = await blue.client.from("contacts").insert({ tenant_id: tenantId });
+    expect(intrusion.error?.code).toBe("42501");
+    const anonymous = await running.client().from("contacts").select();
+    expect(anonymous.error?.code).toBe("42501");
+  });
+
+  it("keeps the grants as sql/ makes them", async () => {
+    const [row] = await running.sql`
+      select has_table_privilege('authenticated', 'public.workflow_executions', 'insert') as may`;
+    expect(row?.may).toBe(false);
+  });
+
+  it("refuses keys that it did not make", async () => {
+    const { status } = await fetch(`${running.stack.apiUrl}/rest/v1/tenants`, {
+      headers: { apikey: "sb_secret_guess" },
+    });
+    expect(status).toBe(401);
+  });
+
+  it("answers for a function that does not exist", async () => {
+    const { status } = await fetch(`${running.stack.apiUrl}/functions/v1/${randomUUID()}`);
+    expect(status).toBe(404);
+  });
+
+  it("serves the table UI", async () => {
+    const answer = await fetch(`${running.stack.apiUrl}/`);
+    expect(answer.status).toBe(200);
+    expect(await answer.text()).toContain("<html");
+  });
+
+  it("dispatches for the secret key alone", async () => {
+    const refused = await fetch(`${running.stack.apiUrl}/functions/v1/dispatch`, {
+      method: "POST",
+      headers: { apikey: running.stack.publishableKey },
+      body: "{}",
+    });
+    expect(refused.status).toBe(401);
+    expect(await running.stack.dispatch()).toMatchObject({ claimed: 0 });
+  });
+});
