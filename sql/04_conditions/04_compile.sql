@@ -326,7 +326,8 @@ begin
   problems := '[]';
   if node ? 'conditions' then
     others := others - 1;
-    joins := case lower(node ->> 'operator') when 'and' then 'all' when 'or' then 'any' end;
+    joins := case lower(node ->> 'operator' collate "C")
+      when 'and' then 'all' when 'or' then 'any' end;
     members := node -> 'conditions';
     members_at := at || '.conditions';
     if joins is null or jsonb_typeof(node -> 'operator') <> 'string' then
@@ -365,9 +366,10 @@ declare
   logic jsonb := case jsonb_typeof(item) when 'object' then nullif(item -> 'logic', 'null') end;
 begin
   problems := '[]';
-  joins := case when lower(logic #>> '{}') = 'or' then 'any' else 'all' end;
+  joins := case when lower(logic #>> '{}' collate "C") = 'or' then 'any' else 'all' end;
   if logic is not null
-    and (jsonb_typeof(logic) <> 'string' or lower(logic #>> '{}') not in ('and', 'or')) then
+    and (jsonb_typeof(logic) <> 'string'
+      or lower(logic #>> '{}' collate "C") not in ('and', 'or')) then
     problems := automation.condition_problem(at || '.logic', 'error', 'invalid_value',
       'logic is "and" or "or"', null);
   elsif at like '%[0]' and joins = 'any' and after is not null

@@ -144,7 +144,7 @@ $$;
 
 -- What a field was before the write that fired, and what it is after it. A record that was just
 -- created has no before, and neither has another record than the one that fired
--- (trigger.record_type names that one).
+-- (trigger.entity says which).
 create or replace function automation.change_holds(
   kind text, value jsonb, test jsonb, context jsonb, zone text
 ) returns boolean
@@ -163,8 +163,8 @@ declare
   case_sensitive boolean := test ? 'c';
   is_changed boolean;
 begin
-  if test ? 'w' and fired ? 'record_type'
-    and fired ->> 'record_type' is distinct from test ->> 'w' then
+  if test ? 'w' and fired ? 'entity'
+    and fired ->> 'entity' is distinct from test ->> 'w' then
     return false;
   end if;
   is_changed := case
