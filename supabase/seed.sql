@@ -1,0 +1,1 @@
+-- Nothing to seed: a workflow belongs to a tenant, and a tenant is yours to create.
