@@ -123,8 +123,12 @@ const FINISH_BATCH = 500;
 /** Claimed ahead: what will be started within this time at the present speed. */
 const AHEAD_MS = 50;
 const AHEAD_ROUNDS = 20;
+/** claim_steps takes no more at once. */
+const CLAIM_BATCH = 1_000;
 /** Between two claims that found nothing, while other work keeps announcing more. */
 const DRY_PAUSE_MS = 5;
+/** After a claim that found nothing although something is due: somebody else is at it. */
+const BUSY_PAUSE_MS = 25;
 
 const now = () => performance.now();
 
@@ -259,7 +263,7 @@ class Run {
       else if (room * 2 < Math.min(this.#target(), maxSteps - this.#totals.claimed)) {
         await this.#bell.wait();
       } else if (this.#claimDry === this.#work) await this.#poll(pollMs);
-      else if (await this.#claim(room) === 0) await this.#pause(DRY_PAUSE_MS);
+      else await this.#claim(Math.min(room, CLAIM_BATCH));
     }
   }
 
@@ -270,7 +274,7 @@ class Run {
     return concurrency * Math.min(Math.max(rounds, 1), AHEAD_ROUNDS);
   }
 
-  async #claim(room: number): Promise<number | undefined> {
+  async #claim(room: number): Promise<void> {
     const { queue, worker, leaseSeconds } = this.#settings;
     const work = this.#work;
     let leaseEndsAt = 0;
@@ -279,13 +283,15 @@ class Run {
       leaseEndsAt = now() + leaseSeconds * 1000;
       return queue.claim(worker, room, leaseSeconds);
     });
+    const more = steps?.length === 0 && await this.#call("has_due", () => queue.hasDue());
     this.#claiming = false;
-    if (steps?.length === 0) this.#claimDry = work;
+    if (more) this.#work++;
+    else if (steps?.length === 0) this.#claimDry = work;
     const held = (steps ?? []).map((step) => ({ step, leaseEndsAt }));
     this.#totals.claimed += held.length;
     (this.#stopped ? this.#unstarted : this.#waiting).push(...held);
     this.#changed();
-    return steps?.length;
+    if (steps?.length === 0) await this.#pause(more ? BUSY_PAUSE_MS : DRY_PAUSE_MS);
   }
 
   async #reap(): Promise<void> {

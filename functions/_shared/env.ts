@@ -189,12 +189,15 @@ export interface DispatchSettings {
 
 export const LONGEST_BUDGET_MS = 380_000;
 
+/** An Edge request has 2 s of CPU time; a process of one's own has no such limit. */
+const MAX_STEPS = "EdgeRuntime" in globalThis ? 1_000 : 1_000_000;
+
 export function readDispatch(env: Environment = process.env): DispatchSettings {
   const timeout = integer(env, "PROVIDER_TIMEOUT_MS", 0, 0, 25_000);
   return {
     budgetMs: integer(env, "DISPATCH_BUDGET_MS", 50_000, 100, LONGEST_BUDGET_MS),
     concurrency: integer(env, "DISPATCH_CONCURRENCY", 10, 1, 200),
-    maxSteps: integer(env, "DISPATCH_MAX_STEPS", 1_000, 1, 10_000_000),
+    maxSteps: integer(env, "DISPATCH_MAX_STEPS", MAX_STEPS, 1, 10_000_000),
     ...(timeout > 0 ? { providerTimeoutMs: timeout } : {}),
   };
 }

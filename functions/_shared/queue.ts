@@ -33,6 +33,7 @@ const finishedRow = z.object({
 export type FinishedRow = z.infer<typeof finishedRow>;
 
 const count = z.object({ count: z.int() });
+const due = z.object({ due: z.boolean() });
 
 export interface Queue {
   claim(worker: string, maxSteps: number, leaseSeconds: number): Promise<ClaimedStep[]>;
@@ -40,6 +41,11 @@ export interface Queue {
   release(steps: readonly LeaseHolder[]): Promise<number>;
   runDatabaseSteps(maxSteps: number): Promise<number>;
   reapExpiredLeases(maxSteps: number): Promise<number>;
+  /**
+   * Whether a step of any kind is due and nobody's. A claim may close every step it looked at (an
+   * opt-out, a cancelled run) and so return nothing while more is waiting.
+   */
+  hasDue(): Promise<boolean>;
 }
 
 function parseRows<T>(name: string, schema: z.ZodType<T>, rows: readonly unknown[]): T[] {
@@ -112,6 +118,11 @@ export function createQueue(sql: Database, timeoutMs = 20_000): Queue {
         "reap_expired_leases",
         sql`select automation.reap_expired_leases(${maxSteps}::int) as count`,
       );
+    },
+    async hasDue() {
+      const query = sql`
+        select coalesce(automation.next_due_at() <= automation.now(), false) as due`;
+      return parseRows("next_due_at", due, await rows("next_due_at", query))[0]?.due ?? false;
     },
   };
 }

@@ -1,0 +1,272 @@
+// The whole hand to the outside: real Postgres, the providers' clients, stand-ins for their APIs.
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { connect, type Database } from "../../functions/_shared/database.ts";
+import { createDispatcher } from "../../functions/_shared/dispatcher.ts";
+import { createResendSender } from "../../functions/_shared/providers/resend.ts";
+import type { Senders } from "../../functions/_shared/providers/sender.ts";
+import { createTwilioSender } from "../../functions/_shared/providers/twilio.ts";
+import { createWebhookSender } from "../../functions/_shared/providers/webhook.ts";
+import { createQueue, type Queue } from "../../functions/_shared/queue.ts";
+import { type ResendStandIn, startResend } from "../../scripts/standins/resend.ts";
+import type { StandIn } from "../../scripts/standins/standin.ts";
+import { startTwilio, type TwilioStandIn } from "../../scripts/standins/twilio.ts";
+import { startWebhookReceiver } from "../../scripts/standins/webhook.ts";
+import { useDatabase } from "../support/database.ts";
+import { recordingLog } from "./fakes.ts";
+
+const BUDGET = { budgetMs: 20_000 };
+const database = useDatabase();
+let twilio: TwilioStandIn;
+let resend: ResendStandIn;
+let receiver: StandIn;
+let sql: Database;
+let queue: Queue;
+let tenant: string;
+
+const senders = (): Senders => ({
+  send_sms: createTwilioSender({
+    timeoutMs: 500,
+    settings: () => ({
+      accountSid: "AC1",
+      authToken: "t",
+      baseUrl: twilio.url,
+      from: "+15550009999",
+    }),
+  }),
+  send_email: createResendSender({
+    timeoutMs: 500,
+    settings: () => ({ apiKey: "re_1", baseUrl: resend.url, from: "office@example.com" }),
+  }),
+  webhook: createWebhookSender({
+    timeoutMs: 500,
+    settings: () => ({
+      allowPrivate: true,
+      secret: () => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    }),
+  }),
+});
+
+function dispatcher(changes: Partial<Queue> = {}) {
+  const { log } = recordingLog();
+  return createDispatcher({
+    queue: { ...queue, ...changes },
+    senders: senders(),
+    log,
+    worker: "test",
+  });
+}
+
+beforeAll(async () => {
+  [twilio, resend, receiver] = await Promise.all([
+    startTwilio({ port: 56041 }),
+    startResend({ port: 56042 }),
+    startWebhookReceiver({ port: 56043 }),
+  ]);
+  sql = connect(database().url);
+  queue = createQueue(sql);
+});
+beforeEach(async () => {
+  [twilio, resend, receiver].forEach((standIn) => standIn.reset());
+  const [row] = await sql`insert into public.tenants (name) values ('Acme Roofing') returning id`;
+  tenant = row?.id;
+  await sql`select automation.reset_clock()`;
+  await sql`delete from public.scheduled_steps`;
+});
+afterAll(async () => {
+  await sql.end({ timeout: 1 });
+  await Promise.all([twilio, resend, receiver].map((standIn) => standIn.stop()));
+});
+
+type Step = readonly [type: string, config: object];
+const TEXT: Step = ["send_sms", { body: "Hi {{contact.first_name}}" }];
+
+async function workflow(steps: readonly Step[]): Promise<void> {
+  const [row] = await sql`
+    insert into public.workflows (tenant_id, name, trigger_type)
+    values (${tenant}, 'New lead', 'contact_created') returning id`;
+  for (const [index, [type, config]] of steps.entries()) {
+    await sql`
+      insert into public.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+      values (${tenant}, ${row?.id}, ${index + 1}, ${type}, ${sql.json({ ...config })})`;
+  }
+  await sql`
+    update public.workflows set is_active = true where tenant_id = ${tenant} and id = ${row?.id}`;
+}
+
+async function leads(count: number): Promise<void> {
+  await sql`
+    insert into public.contacts (tenant_id, type, first_name, email, phone)
+    select ${tenant}, 'lead', 'Jo' || n, 'jo' || n || '@example.com', '+1555' || 2000000 + n
+    from generate_series(1, ${count}::int) as n`;
+}
+
+async function executions(): Promise<Record<string, number>> {
+  const rows = await sql`
+    select status, count(*)::int as count from public.workflow_executions
+    where tenant_id = ${tenant} group by status`;
+  return Object.fromEntries(rows.map(({ status, count }) => [status, count]));
+}
+
+async function leased(): Promise<number> {
+  const [row] = await sql`
+    select count(*)::int as count from public.scheduled_steps where lease_expires_at is not null`;
+  return row?.count;
+}
+
+/** Past every backoff, so that what waits for another attempt is due. */
+const later = () => sql`select automation.advance_clock('2 hours')`;
+
+const bodies = () => twilio.messages().map(({ body }) => body).sort();
+
+test("new leads become texts, emails, webhooks and tasks, each once", async () => {
+  await workflow([
+    TEXT,
+    ["create_task", { title: "Call {{contact.first_name}}" }],
+    ["send_email", { subject: "Welcome", html: "<p>Hi {{contact.first_name}}</p>" }],
+    ["webhook", { url: `${receiver.url}/lead`, body: { name: "{{contact.first_name}}" } }],
+  ]);
+  await leads(30);
+  const summary = await dispatcher().dispatch(BUDGET);
+  expect(summary).toMatchObject({
+    claimed: 90,
+    succeeded: 90,
+    failed: 0,
+    retried: 0,
+    ambiguous: 0,
+    late: 0,
+    stopped: "idle",
+  });
+  expect(await executions()).toEqual({ completed: 30 });
+  expect(new Set(bodies()).size).toBe(30);
+  expect(twilio.messages()).toHaveLength(30);
+  expect(resend.emails()).toHaveLength(30);
+  expect(receiver.requests()).toHaveLength(30);
+  const [tasks] = await sql`
+    select count(*)::int as count from public.tasks where tenant_id = ${tenant}`;
+  expect(tasks?.count).toBe(30);
+  const recorded = await sql`
+    select provider_id from public.workflow_step_executions
+    where tenant_id = ${tenant} and step_type = 'send_sms'`;
+  expect(recorded.map(({ provider_id }) => provider_id).sort())
+    .toEqual(twilio.messages().map(({ sid }) => sid).sort());
+  expect(await leased()).toBe(0);
+});
+
+describe("a provider in trouble", () => {
+  test.each(
+    [
+      "timeout_after_accept",
+      "timeout_before_accept",
+      "status_after_accept",
+      "status",
+      "garbage",
+      "reset_after_accept",
+    ] as const,
+  )("%s: every text arrives once", async (kind) => {
+    await workflow([TEXT]);
+    twilio.fault({ kind, times: 5 });
+    await leads(12);
+    expect(await dispatcher().dispatch(BUDGET)).toMatchObject({ succeeded: 7, ambiguous: 5 });
+    expect(await leased()).toBe(0);
+    await later();
+    expect(await dispatcher().dispatch(BUDGET)).toMatchObject({ succeeded: 5 });
+    expect(await executions()).toEqual({ completed: 12 });
+    expect(bodies()).toEqual([...new Set(bodies())]);
+    expect(twilio.messages()).toHaveLength(12);
+    const [row] = await sql`
+      select count(*)::int as count from public.workflow_step_executions
+      where tenant_id = ${tenant} and (result_data ->> 'reconciled')::boolean`;
+    expect(row?.count).toBe(kind === "status" || kind === "timeout_before_accept" ? 0 : 5);
+  });
+
+  test("429 waits as long as Twilio asks", async () => {
+    await workflow([TEXT]);
+    twilio.fault({ kind: "status", status: 429, headers: { "retry-after": "900" } });
+    await leads(1);
+    expect(await dispatcher().dispatch(BUDGET)).toMatchObject({ retried: 1 });
+    const [row] = await sql`
+      select extract(epoch from run_at - automation.now())::int as seconds
+      from public.scheduled_steps where tenant_id = ${tenant}`;
+    expect(row?.seconds).toBeGreaterThan(890);
+  });
+
+  test("an opt-out at Twilio suppresses the number", async () => {
+    await workflow([TEXT]);
+    twilio.fault({ kind: "status", status: 400, code: 21610 });
+    await leads(1);
+    expect(await dispatcher().dispatch(BUDGET)).toMatchObject({ failed: 1 });
+    const [row] = await sql`
+      select count(*)::int as count from public.suppressions where tenant_id = ${tenant}`;
+    expect(row?.count).toBe(1);
+  });
+
+  test("an error text that Postgres cannot store does not lose the result", async () => {
+    await workflow([TEXT]);
+    await leads(1);
+    const send = () =>
+      Promise.resolve(
+        { outcome: "failed", error: { code: "x", message: "bad \u0000 \ud800 text" } } as const,
+      );
+    const sender = { timeoutMs: 500, send };
+    const all = { send_sms: sender, send_email: sender, webhook: sender };
+    const { log } = recordingLog();
+    const run = createDispatcher({ queue, senders: all, log, worker: "test" });
+    expect(await run.dispatch(BUDGET)).toMatchObject({ failed: 1, unrecorded: 0 });
+  });
+});
+
+test("two dispatchers at once send nothing twice", async () => {
+  await workflow([TEXT]);
+  await leads(200);
+  const summaries = await Promise.all(
+    [dispatcher(), dispatcher()].map((one) => one.dispatch(BUDGET)),
+  );
+  expect(summaries.reduce((sum, { succeeded }) => sum + succeeded, 0)).toBe(200);
+  expect(twilio.messages()).toHaveLength(200);
+  expect(await executions()).toEqual({ completed: 200 });
+});
+
+test("a dispatcher that dies before it records is reconciled by the next", async () => {
+  await workflow([TEXT]);
+  await leads(5);
+  const dead = dispatcher({
+    finish: () => Promise.reject(Object.assign(new Error("killed"), { code: "42501" })),
+  });
+  expect(await dead.dispatch(BUDGET)).toMatchObject({ unrecorded: 5 });
+  expect(twilio.messages()).toHaveLength(5);
+  await sql`
+    update public.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
+    where tenant_id = ${tenant}`;
+  await queue.reapExpiredLeases(100);
+  await later();
+  expect(await dispatcher().dispatch(BUDGET)).toMatchObject({ succeeded: 5 });
+  expect(twilio.messages()).toHaveLength(5);
+  expect(await executions()).toEqual({ completed: 5 });
+});
+
+test("a late result is refused", async () => {
+  await workflow([TEXT]);
+  await leads(1);
+  const [step] = await queue.claim("slow", 1, 60);
+  if (!step) throw new Error("nothing was claimed");
+  await sql`
+    update public.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
+    where tenant_id = ${tenant}`;
+  await queue.reapExpiredLeases(100);
+  const { tenant_id, step_id, attempt_token } = step;
+  const result = { provider_id: "SMlate" };
+  const [row] = await queue.finish([
+    { tenant_id, step_id, attempt_token, outcome: "succeeded", result },
+  ]);
+  expect(row).toMatchObject({ accepted: false });
+});
+
+test("what is released was never tried", async () => {
+  await workflow([TEXT]);
+  await leads(3);
+  const steps = await queue.claim("w", 10, 60);
+  expect(await queue.release(steps)).toBe(3);
+  const [again] = await queue.claim("w", 1, 60);
+  expect(again).toMatchObject({ attempt: 1, reconcile_since: null, known_provider_ids: [] });
+  await queue.release(again ? [again] : []);
+});
