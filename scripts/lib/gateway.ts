@@ -4,8 +4,21 @@ import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { ReadableStream as WebStream } from "node:stream/web";
+import { inspect } from "node:util";
 import { App } from "@supabase/lite";
 import { PostgresConnection } from "@supabase/lite/postgres";
+
+/** Lite prints every error that Postgres answers, whole; a line of it is enough. */
+class Connection extends PostgresConnection {
+  override normalizeDbError(error: unknown): unknown {
+    const normal = super.normalizeDbError(error);
+    if (normal instanceof Error) {
+      const code = "code" in normal ? ` (${normal.code})` : "";
+      Object.assign(normal, { [inspect.custom]: () => `[rest] ${normal.message}${code}` });
+    }
+    return normal;
+  }
+}
 
 export interface LiteOptions {
   databaseUrl: string;
@@ -22,7 +35,7 @@ export interface Lite {
 
 /** The REST, Auth and table UI of @supabase/lite over this database. */
 export async function startLite(options: LiteOptions): Promise<Lite> {
-  const connection = new PostgresConnection({
+  const connection = new Connection({
     url: options.databaseUrl,
     postgresOptions: { onnotice: () => {}, max: 10 },
   });
