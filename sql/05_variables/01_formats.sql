@@ -82,7 +82,7 @@ create or replace function automation.number_marks(
       not comma or lower(locale) like 'nl%' or lower(locale) = 'pt-br',
       case when comma then U&'\00A0' else '' end
     from (select lower(locale) ~ '^(de|fr|it|nl|pt|es)(-|_|$)'
-        and lower(locale) !~ '^(de|fr|it)[-_]ch$|^es[-_](us|mx|pr|gt|hn|ni|pa|do|sv)$|^fr[-_]ca$')
+        and lower(locale) !~ '^(de|fr|it)[-_]ch$|^es[-_](us|mx|pr|gt|hn|ni|pa|do|sv)$')
       as locales (comma)
   $$;
 

@@ -60,7 +60,8 @@ declare
   moment timestamptz;
 begin
   if a is not null and b is not null then
-    return case when abs(a) < 1e50 and abs(b) < 1e50 then to_jsonb(a + b * direction) end;
+    return case
+      when abs(a) < 1e50 and abs(b) < 1e50 then to_jsonb(trim_scale(a + b * direction)) end;
   end if;
   duration := automation.duration_in(amount);
   if duration is null or jsonb_typeof(value) is distinct from 'string'
@@ -94,7 +95,7 @@ create or replace function automation.multiply_values(value jsonb, factor jsonb)
   language sql immutable parallel safe
   return case
     when abs(automation.number_of(value)) < 1e50 and abs(automation.number_of(factor)) < 1e50
-    then to_jsonb(automation.number_of(value) * automation.number_of(factor))
+    then to_jsonb(trim_scale(automation.number_of(value) * automation.number_of(factor)))
   end;
 
 -- Bound when created: no search_path to set.

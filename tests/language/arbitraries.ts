@@ -28,7 +28,7 @@ const words = [
   'it\'s "quoted" \\ %_',
   "line\nbreak",
 ];
-const numerals = ["0", "5", "05", " 5 ", "5.0", "-3", "+7", ".5", "1e5", "12345678901234567890"];
+const numerals = ["0", "5", "05", " 5 ", "5.0", "-3", "+7", ".5", "1e5", "12345"];
 const dates = [
   "2026-03-08",
   "2026-03-07",
@@ -47,7 +47,7 @@ const dates = [
   "1999-12-31T23:59:59Z",
 ];
 const text = fc.constantFrom(...words, ...numerals, ...dates);
-const number = fc.constantFrom(0, 1, 5, -3, 0.5, 5.25, 1000, 1000000);
+const number = fc.constantFrom(0, 1, 5, -3, 0.5, 5.25, 1000, 100000);
 const scalar: fc.Arbitrary<Json> = fc.oneof(
   { weight: 5, arbitrary: text },
   { weight: 2, arbitrary: number },

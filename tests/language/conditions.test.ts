@@ -65,7 +65,7 @@ describe("conditions in SQL and in the oracle", () => {
         const wild = { contact: { stage: junk, score: junk }, trigger: junk, project: junk };
         expect((await evaluate(node, wild, "Nowhere/Land", new Date(0))).errors).toBe(0);
       }),
-      { numRuns: runs / 3, endOnFailure: true },
+      { numRuns: Math.ceil(runs / 3), endOnFailure: true },
     );
   });
 });
