@@ -193,7 +193,7 @@ export const LONGEST_BUDGET_MS = 380_000;
 const MAX_STEPS = "EdgeRuntime" in globalThis ? 1_000 : 1_000_000;
 
 export function readDispatch(env: Environment = process.env): DispatchSettings {
-  const timeout = integer(env, "PROVIDER_TIMEOUT_MS", 0, 0, 25_000);
+  const timeout = integer(env, "DISPATCH_PROVIDER_TIMEOUT_MS", 0, 0, 25_000);
   return {
     budgetMs: integer(env, "DISPATCH_BUDGET_MS", 50_000, 100, LONGEST_BUDGET_MS),
     concurrency: integer(env, "DISPATCH_CONCURRENCY", 10, 1, 200),
