@@ -5,7 +5,14 @@ import { createRequire } from "node:module";
 import os from "node:os";
 import path from "node:path";
 import type { Sql } from "postgres";
-import { createTemplate, startScratchServer, templateName, using } from "./scratch.ts";
+import {
+  cloneDatabase,
+  createTemplate,
+  inDatabase,
+  startScratchServer,
+  templateName,
+  using,
+} from "./scratch.ts";
 
 export const debianBinaries = "/usr/lib/postgresql/15/bin";
 export const cronDatabase = "ridgeline_cron";
@@ -76,11 +83,11 @@ export async function startDebian(): Promise<SuiteServer> {
       await sql.unsafe("create extension pgtap with schema extensions");
       await sql.unsafe("create extension plpgsql_check with schema extensions");
     });
+    // A job names its database: in a copy, those of the template would go on running in it.
+    await using(inDatabase(server.url(), templateName), (sql) => sql`delete from cron.job`);
     await server.reconfigure({ "cron.database_name": cronDatabase });
-    await using(
-      server.url(),
-      (sql) => sql.unsafe(`create database ${cronDatabase} template ${templateName}`),
-    );
+    const url = await cloneDatabase(server.url(), cronDatabase);
+    await using(url, (sql) => sql`select automation.install_schedule()`);
   } catch (error) {
     await stop();
     throw error;

@@ -1,0 +1,56 @@
+// Debian's Postgres 15 with real pg_cron: nothing but the server itself moves the engine.
+import { existsSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Sql } from "postgres";
+import { connect, inDatabase } from "../../scripts/lib/scratch.ts";
+import {
+  cronDatabase,
+  debianBinaries,
+  startDebian,
+  type SuiteServer,
+} from "../../scripts/lib/servers.ts";
+import { waitFor } from "../support/standins.ts";
+
+// Without the packages there is nothing to test; in CI that is a failure, not a skip.
+const available = existsSync(`${debianBinaries}/postgres`) &&
+  existsSync("/usr/share/postgresql/15/extension/pg_cron.control");
+
+describe.runIf(available || process.env.CI === "true")("pg_cron", () => {
+  let server: SuiteServer;
+  let sql: Sql;
+
+  beforeAll(async () => {
+    server = await startDebian();
+    sql = connect(inDatabase(server.url, cronDatabase));
+  });
+  afterAll(async () => {
+    await sql?.end({ timeout: 1 });
+    await server?.stop();
+  });
+
+  it("has one job for each concern, in the syntax that this version knows", async () => {
+    const jobs = await sql`select jobname, schedule from cron.job order by jobname`;
+    expect(jobs).toEqual([
+      { jobname: "ridgeline-prune", schedule: expect.stringMatching(/^\d+ \d+ \* \* \*$/) },
+      { jobname: "ridgeline-tick", schedule: "* * * * *" },
+    ]);
+  });
+
+  it("writes the follow-up task of a new lead within a minute", { timeout: 120_000 }, async () => {
+    const [tenant] = await sql`insert into tenants (name) values ('Apex Roofing') returning id`;
+    const [workflow] = await sql`
+      insert into workflows (tenant_id, name, trigger_type)
+      values (${tenant?.id}, 'Follow up', 'contact_created') returning id`;
+    await sql`
+      insert into workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+      values (${tenant?.id}, ${workflow?.id}, 1, 'create_task',
+        ${sql.json({ title: "Call {{trigger.contact.first_name}}" })})`;
+    await sql`update workflows set is_active = true where id = ${workflow?.id}`;
+    await sql`insert into contacts (tenant_id, first_name) values (${tenant?.id}, 'Maria')`;
+    const task = await waitFor("pg_cron's tick", async () => {
+      const [first] = await sql`select title from tasks`;
+      return first;
+    }, { timeout: 100_000, interval: 500 });
+    expect(task.title).toBe("Call Maria");
+  });
+});
