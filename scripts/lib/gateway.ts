@@ -20,6 +20,24 @@ class Connection extends PostgresConnection {
   }
 }
 
+// Lite hands the JSON arguments of a function over as text, which its driver would encode once
+// more: a function would see a string. Text that is JSON already is therefore left alone.
+function serializeJson(value: unknown): string {
+  if (typeof value !== "string") return JSON.stringify(value);
+  try {
+    JSON.parse(value);
+    return value;
+  } catch {
+    return JSON.stringify(value);
+  }
+}
+const jsonType = (oid: number) => ({
+  to: oid,
+  from: [oid],
+  serialize: serializeJson,
+  parse: (text: string): unknown => JSON.parse(text),
+});
+
 export interface LiteOptions {
   databaseUrl: string;
   siteUrl: string;
@@ -37,7 +55,11 @@ export interface Lite {
 export async function startLite(options: LiteOptions): Promise<Lite> {
   const connection = new Connection({
     url: options.databaseUrl,
-    postgresOptions: { onnotice: () => {}, max: 10 },
+    postgresOptions: {
+      onnotice: () => {},
+      max: 10,
+      types: { json: jsonType(114), jsonb: jsonType(3802) },
+    },
   });
   // Lite would grant everything on every table to the API roles at its first request; on the
   // platform, and here, grants are explicit. True: the requests' claims do go into the session.

@@ -6,7 +6,13 @@ import { startTestStack, type TestStack } from "../support/stack.ts";
 let running: TestStack;
 
 beforeAll(async () => {
-  running = await startTestStack();
+  running = await startTestStack({
+    prepare: (sql) =>
+      sql.unsafe(`
+        create function public.kind_of(value jsonb) returns text language sql
+          as $$ select jsonb_typeof(value) $$;
+        grant execute on function public.kind_of(jsonb) to service_role`).simple(),
+  });
 });
 afterAll(() => running?.stop());
 
@@ -38,6 +44,23 @@ describe("the embedded platform", () => {
     expect(intrusion.error?.code).toBe("42501");
     const anonymous = await running.client().from("contacts").select();
     expect(anonymous.error?.code).toBe("42501");
+  });
+
+  it("hands JSON to functions and columns as what it is", async () => {
+    const values = [{ a: 1 }, [{ a: 1 }], "text", 5, true];
+    const kinds = await Promise.all(values.map(async (value) => {
+      const answer = await fetch(`${running.stack.apiUrl}/rest/v1/rpc/kind_of`, {
+        method: "POST",
+        headers: { apikey: running.stack.secretKey, "content-type": "application/json" },
+        body: JSON.stringify({ value }),
+      });
+      return answer.json();
+    }));
+    expect(kinds).toEqual(["object", "array", "string", "number", "boolean"]);
+    const tenant = await running.service().from("tenants")
+      .insert({ name: "Cascade Decks", settings: { quiet: ["22:00"] } }).select("settings")
+      .single();
+    expect(tenant.data?.settings).toEqual({ quiet: ["22:00"] });
   });
 
   it("keeps the grants as sql/ makes them", async () => {

@@ -21,20 +21,24 @@ export interface TestStack {
 
 /**
  * `ownPostgres` gives the stack a server of its own (stack.postgres) that the test may crash and
- * restart; otherwise it gets a database on the shared one, which is quicker.
+ * restart; otherwise it gets a database on the shared one, which is quicker. `prepare` may add to
+ * that database what the API is to find: it looks at the schema once, at the start.
  */
 export async function startTestStack(
-  { ownPostgres = false, ...options }: StackOptions & { ownPostgres?: boolean } = {},
+  { ownPostgres = false, prepare = async () => {}, ...options }: StackOptions & {
+    ownPostgres?: boolean;
+    prepare?: (sql: Sql) => Promise<unknown>;
+  } = {},
 ): Promise<TestStack> {
   const log: string[] = [];
   const name = `stack_${randomBytes(6).toString("hex")}`;
   const adminUrl = inject("adminUrl");
   const databaseUrl = ownPostgres ? undefined : await cloneDatabase(adminUrl, name);
   if (databaseUrl) {
-    await using(
-      databaseUrl,
-      (sql) => sql`update automation.settings set value = 'notify' where name = 'doorbell'`,
-    );
+    await using(databaseUrl, async (sql) => {
+      await sql`update automation.settings set value = 'notify' where name = 'doorbell'`;
+      await prepare(sql);
+    });
   }
   let stack: Stack;
   try {
