@@ -160,7 +160,7 @@ function checkCharacterClass(pattern: string[], start: number): { next: number; 
 
 /** Whether `matches` takes a pattern: see docs/conditions.md for what it takes and why. */
 export function isPattern(text: string): boolean {
-  const largest = 400;
+  const largest = 200;
   const pattern = characters(text);
   if (pattern.length > 200) return false;
   const sizes = [0];

@@ -266,7 +266,7 @@ create or replace function automation.duration_in(value jsonb) returns interval
   as $$
 declare
   caps constant jsonb := '{"minutes": 52560000, "hours": 876000, "days": 36500, "weeks": 5200,
-    "months": 1200, "years": 100}';
+    "months": 1200, "years": 100}'::jsonb;
   written text[];
 begin
   if jsonb_typeof(value) = 'string' then

@@ -89,8 +89,8 @@ create or replace function automation.compile_pattern(
   as $$
 declare
   -- The automaton's size: one for each character it has to tell apart, repetitions unfolded.
-  max_size constant bigint := 400;
-  sizes bigint[] := '{0}';  -- of each group that is open
+  max_size constant bigint := 200;
+  sizes bigint[] := array[0];  -- of each group that is open
   last_size bigint;         -- of what a quantifier here would repeat; null: nothing to repeat
   nothing_yet boolean := true;  -- in this alternative
   here int := 1;

@@ -76,8 +76,8 @@ create or replace function automation.text_holds(kind text, value text, test jso
       = test ->> 'x'
     -- The text is cut, so that the time a pattern takes is bounded.
     when 'matches' then case
-      when test ? 'c' then left(value, 4000) collate automation.case_rules ~ (test ->> 'x')
-      else left(value, 4000) collate automation.case_rules ~* (test ->> 'x')
+      when test ? 'c' then left(value, 2000) collate automation.case_rules ~ (test ->> 'x')
+      else left(value, 2000) collate automation.case_rules ~* (test ->> 'x')
     end
   end;
 

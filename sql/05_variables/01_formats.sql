@@ -22,13 +22,13 @@ create or replace function automation.date_format(pattern text) returns text
 declare
   styles constant jsonb := '{"short": "M/d/yyyy", "medium": "MMM d, yyyy", "long": "MMMM d, yyyy",
     "full": "EEEE, MMMM d, yyyy", "time": "h:mm a", "datetime": "MMM d, yyyy, h:mm a",
-    "iso": "yyyy-MM-dd''T''HH:mm:ss"}';
+    "iso": "yyyy-MM-dd''T''HH:mm:ss"}'::jsonb;
   parts constant jsonb := '{"yyyy": "YYYY", "y": "YYYY", "yy": "YY", "YYYY": "YYYY", "YY": "YY",
     "MMMM": "FMMonth", "MMM": "Mon", "MM": "MM", "M": "FMMM",
     "dd": "DD", "d": "FMDD", "do": "FMDDth", "DD": "DD", "D": "FMDD", "Do": "FMDDth",
     "EEEE": "FMDay", "EEE": "Dy", "EE": "Dy", "E": "Dy", "dddd": "FMDay", "ddd": "Dy",
     "HH": "HH24", "H": "FMHH24", "hh": "HH12", "h": "FMHH12", "mm": "MI", "m": "FMMI",
-    "ss": "SS", "s": "FMSS", "SSS": "MS", "a": "AM", "aa": "AM", "A": "AM", "aaa": "am"}';
+    "ss": "SS", "s": "FMSS", "SSS": "MS", "a": "AM", "aa": "AM", "A": "AM", "aaa": "am"}'::jsonb;
   rest text := coalesce(styles ->> pattern, pattern);
   written text := '';
   item text[];

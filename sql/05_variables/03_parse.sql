@@ -192,7 +192,7 @@ create or replace function automation.parse_block_test(
   as $$
 declare
   marks constant jsonb := '{"==": "equals", "!=": "not_equals", ">": "greater_than",
-    ">=": "greater_or_equal", "<": "less_than", "<=": "less_or_equal"}';
+    ">=": "greater_or_equal", "<": "less_than", "<=": "less_or_equal"}'::jsonb;
   word text := lexemes -> 2 ->> 'v';
   operand record := automation.parse_operand(lexemes -> 1);
   arguments jsonb;
@@ -336,7 +336,7 @@ declare
   raw boolean;
   tag record;
   part record;
-  blocks jsonb := '[]';
+  blocks jsonb := jsonb_build_array();
 begin
   tokens := '[]';
   roots := '{}';

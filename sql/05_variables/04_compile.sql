@@ -54,8 +54,8 @@ create or replace function automation.compile_template(
 declare
   text_found record;
   parsed record;
-  slots jsonb := '[]';
-  roots text[] := '{}';
+  slots jsonb := jsonb_build_array();
+  roots text[] := array[]::text[];
 begin
   problems := '[]';
   for text_found in select * from automation.template_texts(source) loop
