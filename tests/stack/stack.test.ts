@@ -7,7 +7,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { stateDirectory } from "../../scripts/lib/postgres.ts";
-import { freePort, waitFor } from "../../scripts/lib/process.ts";
+import { commandLine, freePort, waitFor } from "../../scripts/lib/process.ts";
 import { using } from "../../scripts/lib/scratch.ts";
 import type { StackFile } from "../../scripts/lib/stack.ts";
 
@@ -53,20 +53,24 @@ class Running {
   }
 }
 
-/** Processes other than the tests' own whose command line mentions this directory. */
+/** The processes whose command line mentions this directory. */
 function processesOf(directory: string): string[] {
-  const { stdout } = spawnSync("ps", ["-eww", "-o", "pid=,args="], { encoding: "utf8" });
-  return stdout.split("\n").filter((line) => line.includes(directory));
+  const pids = fs.existsSync("/proc/self")
+    ? fs.readdirSync("/proc").filter((name) => /^\d+$/.test(name))
+    : spawnSync("ps", ["-ax", "-o", "pid="], { encoding: "utf8" }).stdout.split(/\s+/);
+  return pids.map((pid) => commandLine(Number(pid)) ?? "").filter((line) =>
+    line.includes(directory)
+  );
 }
 
 const started: Running[] = [];
 const ports: number[] = [];
 
-async function start(port: number, ...args: string[]): Promise<Running> {
+function start(port: number, ...args: string[]): Running {
   const running = new Running(port, ...args);
   started.push(running);
   ports.push(port);
-  return await Promise.resolve(running);
+  return running;
 }
 
 afterEach(async () => {
@@ -88,7 +92,7 @@ const addTenant = (databaseUrl: string, name: string) =>
 describe("scripts/stack", { timeout: 120_000 }, () => {
   it("stops every process it started when Ctrl-C is pressed", async () => {
     const port = await freePort();
-    const running = await start(port);
+    const running = start(port);
     await running.ready();
     const directory = stateDirectory(port);
     expect(processesOf(directory).length).toBeGreaterThan(0);
@@ -100,7 +104,7 @@ describe("scripts/stack", { timeout: 120_000 }, () => {
 
   it("starts on the same data and with the same keys after it was killed", async () => {
     const port = await freePort();
-    const first = await start(port);
+    const first = start(port);
     const before = await first.ready();
     await addTenant(before.databaseUrl, "Apex Roofing");
     await first.signal("SIGKILL");
@@ -108,7 +112,7 @@ describe("scripts/stack", { timeout: 120_000 }, () => {
     expect(orphans).toBeGreaterThan(0);
 
     fs.rmSync(first.file);
-    const second = await start(port);
+    const second = start(port);
     const after = await second.ready();
     expect(await tenantNames(after.databaseUrl)).toEqual(["Apex Roofing"]);
     expect(after.publishableKey).toBe(before.publishableKey);
@@ -117,20 +121,20 @@ describe("scripts/stack", { timeout: 120_000 }, () => {
   });
 
   it("leaves no trace of an ephemeral stack that was killed, once another one starts", async () => {
-    const first = await start(await freePort(), "--ephemeral");
+    const first = start(await freePort(), "--ephemeral");
     await first.ready();
     const [line] = processesOf("ridgeline-ephemeral-").filter((one) => one.includes("postgres -D"));
     const directory = /\S*ridgeline-ephemeral-\w+/.exec(line ?? "")?.[0] ?? "none";
     await first.signal("SIGKILL");
-    const second = await start(await freePort(), "--ephemeral");
+    const second = start(await freePort(), "--ephemeral");
     await second.ready();
     expect(processesOf(directory)).toEqual([]);
     expect(fs.existsSync(directory)).toBe(false);
   });
 
   it("runs twice side by side on different ports, each with its own data", async () => {
-    const left = await start(await freePort());
-    const right = await start(await freePort());
+    const left = start(await freePort());
+    const right = start(await freePort());
     const [a, b] = await Promise.all([left.ready(), right.ready()]);
     await addTenant(a.databaseUrl, "Apex Roofing");
     await addTenant(b.databaseUrl, "Blue Ridge Solar");
@@ -148,7 +152,7 @@ describe("scripts/stack", { timeout: 120_000 }, () => {
     await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
     const { port } = taken.address() as AddressInfo;
     try {
-      const running = await start(port);
+      const running = start(port);
       await waitFor("the stack to end", () => running.ended);
       expect(running.child.exitCode).toBe(1);
       expect(running.output.trim()).toMatch(/^Port \d+ is in use.*--port \d+$/);
@@ -160,18 +164,18 @@ describe("scripts/stack", { timeout: 120_000 }, () => {
 
   it("tells how to start afresh when the data is of an older schema", async () => {
     const port = await freePort();
-    const first = await start(port);
+    const first = start(port);
     const { databaseUrl } = await first.ready();
     await using(
       databaseUrl,
       (sql) => sql`update supabase_migrations.schema_migrations set statements = '{"select 1"}'`,
     );
     await first.signal("SIGTERM");
-    const second = await start(port);
+    const second = start(port);
     await waitFor("the stack to end", () => second.ended);
     expect(second.child.exitCode).toBe(1);
     expect(second.output).toContain("scripts/stack --reset");
-    const third = await start(port, "--reset");
+    const third = start(port, "--reset");
     expect(await tenantNames((await third.ready()).databaseUrl)).toEqual([]);
   });
 });
