@@ -72,19 +72,20 @@ create or replace function automation.iso_instant(at timestamptz) returns text
 create or replace function automation.number_marks(
   locale text, out groups text, out decimals text, out currency_first boolean, out space text
 )
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = ''
   as $$
-    select
-      case when comma then case when lower(locale) like 'fr%' then U&'\202F' else '.' end
-        else ',' end,
-      case when comma then ',' else '.' end,
-      not comma or lower(locale) like 'nl%' or lower(locale) = 'pt-br',
-      case when comma then U&'\00A0' else '' end
-    from (select lower(locale) ~ '^(de|fr|it|nl|pt|es)(-|_|$)'
-        and lower(locale) !~ '^(de|fr|it)[-_]ch$|^es[-_](us|mx|pr|gt|hn|ni|pa|do|sv)$')
-      as locales (comma)
-  $$;
+declare
+  tag text := lower(locale collate "C");
+  comma boolean := tag ~ '^(de|fr|it|nl|pt|es)([-_]|$)'
+    and tag !~ '^(de|fr|it)[-_]ch$|^es[-_](us|mx|pr|gt|hn|ni|pa|do|sv)$';
+begin
+  groups := case when not comma then ',' when tag like 'fr%' then U&'\202F' else '.' end;
+  decimals := case when comma then ',' else '.' end;
+  currency_first := not comma or tag like 'nl%' or tag in ('pt-br', 'pt_br');
+  space := case when comma then U&'\00A0' else '' end;
+end;
+$$;
 
 -- null when a number is too large to be laid out.
 create or replace function automation.format_number(value numeric, decimals int, locale text)
@@ -146,23 +147,30 @@ $$;
 
 -- North American numbers as they are written there; others as they are. null: no telephone number.
 create or replace function automation.format_phone(value text, style text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = ''
   as $$
-    select case
-      when length(value) > 40 or value !~ '^[-+() ./0-9]+$' or length(digits) not between 7 and 15
-        then null
-      when local is null and value like '+%' then
-        case style when 'e164' then '+' || digits else value end
-      when local is null then null
-      when style = 'e164' then '+1' || local
-      when style = 'international'
-        then format('+1 %s-%s-%s', left(local, 3), substr(local, 4, 3), right(local, 4))
-      else format('(%s) %s-%s', left(local, 3), substr(local, 4, 3), right(local, 4))
-    end
-    from (select regexp_replace(left(value, 60), '[^0-9]', '', 'g')) as d (digits),
-      lateral (select case
-        when length(digits) = 10 and value not like '+%' then digits
-        when length(digits) = 11 and digits like '1%' then substr(digits, 2)
-      end) as l (local)
-  $$;
+declare
+  digits text := regexp_replace(left(value, 60), '[^0-9]', '', 'g');
+  local text := case
+    when length(digits) = 10 and value not like '+%' then digits
+    when length(digits) = 11 and digits like '1%' then substr(digits, 2)
+  end;
+begin
+  if length(value) > 40 or value !~ '^[-+() ./0-9]+$' or length(digits) not between 7 and 15 then
+    return null;
+  elsif local is null then
+    return case
+      when value not like '+%' then null
+      when style = 'e164' then '+' || digits
+      else value
+    end;
+  end if;
+  return case style
+    when 'e164' then '+1' || local
+    when 'international'
+      then '+1 ' || left(local, 3) || '-' || substr(local, 4, 3) || '-' || right(local, 4)
+    else '(' || left(local, 3) || ') ' || substr(local, 4, 3) || '-' || right(local, 4)
+  end;
+end;
+$$;
