@@ -152,6 +152,105 @@ export const leaf: fc.Arbitrary<Leaf> = fc.constantFrom(...operators).chain((ope
   }, { requiredKeys: ["field", "operator", "value"], noNullPrototype: true })
 );
 
+const kinds: fc.Arbitrary<Json>[] = [
+  fc.constantFrom<Json>(...words, null),
+  fc.constantFrom<Json>(0, 5, -3, 5.25, "5", "05", " 5 ", "5.0", "-3", null),
+  fc.constantFrom<Json>(...dates, null),
+  fc.array(fc.constantFrom<Json>("lead", "Won", 5, null), { maxLength: 2 }),
+  fc.constantFrom<Json>(true, false, 1, 0, "true", "No", "yes"),
+];
+const shortly = fc.record({
+  days: fc.integer({ min: 0, max: 2 }),
+  hours: fc.integer({ min: 0, max: 30 }),
+}, { requiredKeys: ["hours"], noNullPrototype: true });
+const keeping = (wanted: fc.Arbitrary<Json>, sound: (one: Json) => boolean) => wanted.filter(sound);
+const isFilled = (one: Json) => ["string", "number"].includes(typeof one) && one !== "";
+
+/** One condition on one field whose values are of a kind with the operand, so that they meet. */
+export const encounter: fc.Arbitrary<{ leaf: Leaf; value: Json; old: Json }> = fc
+  .tuple(fc.constantFrom(...kinds.keys()), fc.constantFrom(...operators))
+  .chain(([index, operator]) => {
+    const kind = kinds[index] ?? text;
+    const meeting = fc.oneof({ weight: 6, arbitrary: kind }, value);
+    const some = fc.oneof(kind, scalar).filter(isFilled);
+    const operand: Record<string, fc.Arbitrary<unknown>> = {
+      ...valueFor,
+      any: kind,
+      scalar: keeping(fc.oneof(kind, scalar), (one) => isFilled(one) || typeof one === "boolean"),
+      text: some,
+      ordered: some,
+      range: fc.tuple(some, some),
+      date: valueFor.date.filter((one) => typeof one === "string"),
+      duration: shortly,
+      list: fc.array(
+        fc.oneof(kind, scalar).filter((one) => one !== null && typeof one !== "object"),
+        {
+          minLength: 1,
+          maxLength: 3,
+        },
+      ),
+    };
+    return fc.record({
+      leaf: fc.record({
+        field: fc.constantFrom("contact.x", "x"),
+        operator: fc.constant(operator as string),
+        value: operand[operatorNeeds[operator]] as fc.Arbitrary<Json>,
+        case_sensitive: fc.boolean(),
+      }, { noNullPrototype: true }),
+      value: meeting,
+      old: meeting,
+    }, { noNullPrototype: true });
+  });
+
+/** Patterns put together from what patterns are made of, most of them with something wrong. */
+export const pattern = fc.array(
+  fc.constantFrom(
+    "a",
+    "b",
+    "a",
+    "b",
+    "ab",
+    ".",
+    "|",
+    "(",
+    "(?:",
+    ")",
+    "*",
+    "+",
+    "?",
+    "{2}",
+    "{1,3}",
+    "{2,}",
+    "{40}",
+    "{3,1}",
+    "{",
+    "^",
+    "$",
+    "[ab]",
+    "[^a]",
+    "[a-c]",
+    "[",
+    "]",
+    "-",
+    "\\d",
+    "\\w",
+    "\\b",
+    "\\B",
+    "\\.",
+    "\\-",
+    "\\1",
+    "[c-a]",
+    "[\\d-]",
+    "[\\]a]",
+    "[a\\-c]",
+    "(?=a)",
+    "(a|b)",
+    "(ab)+",
+    "a{4}",
+  ),
+  { maxLength: 8 },
+).map((parts) => parts.join(""));
+
 /** Groups in groups, in each of the ways to write them. */
 export const document: fc.Arbitrary<unknown> = fc.letrec<{ node: unknown }>((tie) => ({
   node: fc.oneof(

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Conditions } from "../../functions/_shared/language.ts";
+import { Conditions, isPattern } from "../../functions/_shared/language.ts";
 import { useDatabase } from "../support/database.ts";
-import { anyDocument, at, context, document, zone } from "./arbitraries.ts";
-import { holds } from "./oracle.ts";
+import { anyDocument, at, context, document, encounter, pattern, zone } from "./arbitraries.ts";
+import { holds, leafHolds } from "./oracle.ts";
 
 const database = useDatabase();
 const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 1500);
@@ -41,6 +41,57 @@ describe("conditions in SQL and in the oracle", () => {
       }),
       { numRuns: runs },
     );
+  });
+
+  test("agree on every operator where a value meets its operand", async () => {
+    const batch = fc.array(encounter, { minLength: 20, maxLength: 20 });
+    await fc.assert(
+      fc.asyncProperty(batch, zone, at, async (cases, where, when) => {
+        const seen = cases.map(({ value, old }) => ({
+          contact: { x: value },
+          trigger: { entity: "contact", old: { x: old } },
+        }));
+        const rows = await database().sql<{ holds: boolean }[]>`
+          select automation.evaluate_conditions(
+            (automation.compile_conditions(c.leaf)).compiled, s.context, ${where}, ${when}) as holds
+          from jsonb_array_elements(${JSON.stringify(cases.map(({ leaf }) => leaf))}::text::jsonb)
+              with ordinality as c (leaf, position)
+            join jsonb_array_elements(${JSON.stringify(seen)}::text::jsonb)
+              with ordinality as s (context, position) using (position)
+          order by position`;
+        expect(rows.map((row, index) => [cases[index], row.holds])).toEqual(
+          cases.map((one, index) => [
+            one,
+            leafHolds(one.leaf, seen[index] ?? {}, { zone: where, at: when }),
+          ]),
+        );
+      }),
+      { numRuns: Math.ceil(runs / 3) },
+    );
+  });
+
+  test("patterns are accepted alike, and match what JavaScript's match", async () => {
+    const subjects = ["", "a", "b", "ab", "abab", "aaaa b", "a-b", "AB\n", "]c.5", "1 a"];
+    let accepted = 0;
+    await fc.assert(
+      fc.asyncProperty(pattern, async (written) => {
+        const valid = isPattern(written);
+        accepted += valid ? 1 : 0;
+        const rows = await database().sql<{ valid: boolean; matches: boolean | null }[]>`
+          select p.compiled is not null as valid,
+            automation.text_holds('matches', s.subject, jsonb_build_object('x', p.compiled))
+              as matches
+          from automation.compile_pattern(${written}) as p,
+            unnest(${subjects}::text[]) with ordinality as s (subject, position)
+          order by s.position`;
+        expect(rows).toEqual(subjects.map((subject) => ({
+          valid,
+          matches: valid ? new RegExp(written, "is").test(subject) : null,
+        })));
+      }),
+      { numRuns: runs },
+    );
+    expect(accepted).toBeGreaterThan(runs / 20);
   });
 
   test("zod refuses exactly what compiling refuses", async () => {
