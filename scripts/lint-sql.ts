@@ -6,7 +6,7 @@ import { z } from "zod";
 import { schemaFiles } from "./lib/schema.ts";
 
 const root = path.resolve(import.meta.dirname, "..");
-const longestLine = 100;
+const longestLine = 120;
 
 const Name = z.array(z.object({ String: z.object({ sval: z.string() }) }));
 const Option = z.object({ DefElem: z.looseObject({ defname: z.string(), arg: z.unknown() }) });

@@ -17,6 +17,7 @@ comment on table automation.clock is
 
 create or replace function automation.test_now() returns timestamptz
   language sql stable parallel safe
+  security definer
   set search_path = ''
   as $$
     select transaction_timestamp()

@@ -7,6 +7,11 @@
 -- Tenant first: the primary key of every table is (tenant_id, id) and every reference between two
 -- of them carries the tenant, so that Postgres itself refuses a job that points at another
 -- tenant's contact.
+--
+-- Only the primary key leads with tenant_id; every other index names its own column first. A plan
+-- that was made while a table was empty costs all indexes that lead with the tenant alike, may
+-- pick any of them, and is kept for as long as the session: foreign key checks then read a tenant's
+-- whole table for each row (measured: a bulk load became quadratic). This way there is no choice.
 
 create table public.tenants (
   id uuid not null default gen_random_uuid() constraint tenants_pkey primary key,

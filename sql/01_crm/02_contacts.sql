@@ -29,6 +29,6 @@ comment on table public.contacts is 'Leads and customers.';
 comment on column public.contacts.timezone is
   'IANA name of the zone the contact lives in; null: the tenant''s.';
 
-create index contacts_by_phone on public.contacts (tenant_id, phone);
-create index contacts_by_email on public.contacts (tenant_id, lower(email));
-create index contacts_by_stage on public.contacts (tenant_id, stage);
+create index contacts_by_phone on public.contacts (phone, tenant_id);
+create index contacts_by_email on public.contacts (lower(email), tenant_id);
+create index contacts_by_stage on public.contacts (stage, tenant_id);

@@ -22,8 +22,8 @@ create table public.projects (
 
 comment on table public.projects is 'A sale on its way through the pipeline, and the work it becomes.';
 
-create index projects_by_contact on public.projects (tenant_id, contact_id);
-create index projects_by_stage on public.projects (tenant_id, pipeline_stage);
+create index projects_by_contact on public.projects (contact_id, tenant_id);
+create index projects_by_stage on public.projects (pipeline_stage, tenant_id);
 
 create table public.jobs (
   tenant_id uuid not null
@@ -49,5 +49,5 @@ create table public.jobs (
 
 comment on table public.jobs is 'A visit or a piece of work on site.';
 
-create index jobs_by_project on public.jobs (tenant_id, project_id);
-create index jobs_by_contact on public.jobs (tenant_id, contact_id);
+create index jobs_by_project on public.jobs (project_id, tenant_id);
+create index jobs_by_contact on public.jobs (contact_id, tenant_id);

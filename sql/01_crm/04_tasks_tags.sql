@@ -25,10 +25,10 @@ create table public.tasks (
 
 comment on column public.tasks.execution_id is 'The workflow execution that created the task.';
 
-create index tasks_by_contact on public.tasks (tenant_id, contact_id);
-create index tasks_by_project on public.tasks (tenant_id, project_id);
-create index tasks_by_job on public.tasks (tenant_id, job_id);
-create index tasks_by_due on public.tasks (tenant_id, status, due_at);
+create index tasks_by_contact on public.tasks (contact_id, tenant_id);
+create index tasks_by_project on public.tasks (project_id, tenant_id);
+create index tasks_by_job on public.tasks (job_id, tenant_id);
+create index tasks_by_due on public.tasks (status, tenant_id, due_at);
 
 create table public.tags (
   tenant_id uuid not null
@@ -39,7 +39,7 @@ create table public.tags (
   constraint tags_pkey primary key (tenant_id, id)
 );
 
-create unique index tags_name_unique on public.tags (tenant_id, lower(name));
+create unique index tags_name_unique on public.tags (lower(name), tenant_id);
 
 create table public.contact_tags (
   tenant_id uuid not null,
@@ -53,4 +53,4 @@ create table public.contact_tags (
     references public.tags (tenant_id, id) on delete cascade
 );
 
-create index contact_tags_by_tag on public.contact_tags (tenant_id, tag_id);
+create index contact_tags_by_tag on public.contact_tags (tag_id, tenant_id);

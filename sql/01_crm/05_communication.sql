@@ -25,8 +25,8 @@ create table public.messages (
 
 comment on table public.messages is 'Text messages, in and out.';
 
-create index messages_by_contact on public.messages (tenant_id, contact_id, created_at);
-create unique index messages_provider_id_unique on public.messages (tenant_id, provider, provider_id);
+create index messages_by_contact on public.messages (contact_id, tenant_id, created_at);
+create unique index messages_provider_id_unique on public.messages (provider_id, tenant_id, provider);
 
 create table public.emails (
   tenant_id uuid not null
@@ -53,8 +53,8 @@ create table public.emails (
     references public.contacts (tenant_id, id) on delete set null (contact_id)
 );
 
-create index emails_by_contact on public.emails (tenant_id, contact_id, created_at);
-create unique index emails_provider_id_unique on public.emails (tenant_id, provider, provider_id);
+create index emails_by_contact on public.emails (contact_id, tenant_id, created_at);
+create unique index emails_provider_id_unique on public.emails (provider_id, tenant_id, provider);
 
 create table public.calls (
   tenant_id uuid not null
@@ -76,8 +76,8 @@ create table public.calls (
     references public.contacts (tenant_id, id) on delete set null (contact_id)
 );
 
-create index calls_by_contact on public.calls (tenant_id, contact_id, created_at);
-create unique index calls_provider_id_unique on public.calls (tenant_id, provider, provider_id);
+create index calls_by_contact on public.calls (contact_id, tenant_id, created_at);
+create unique index calls_provider_id_unique on public.calls (provider_id, tenant_id, provider);
 
 create table public.form_submissions (
   tenant_id uuid not null
@@ -93,4 +93,4 @@ create table public.form_submissions (
     references public.contacts (tenant_id, id) on delete set null (contact_id)
 );
 
-create index form_submissions_by_contact on public.form_submissions (tenant_id, contact_id);
+create index form_submissions_by_contact on public.form_submissions (contact_id, tenant_id);

@@ -28,7 +28,7 @@ comment on column public.workflows.published_version is
 
 create index workflows_by_trigger_type on public.workflows (trigger_type);
 create index workflows_by_published_version
-  on public.workflows (tenant_id, id, published_version);
+  on public.workflows (id, tenant_id, published_version);
 
 create table public.workflow_steps (
   tenant_id uuid not null,
@@ -66,8 +66,8 @@ comment on column public.workflow_steps.step_key is
   'The name other steps use for its result ({{steps.<key>.*}}); step_<n> when empty.';
 
 create index workflow_steps_in_order
-  on public.workflow_steps (tenant_id, workflow_id, step_order, id);
-create index workflow_steps_by_parent on public.workflow_steps (tenant_id, parent_step_id);
+  on public.workflow_steps (workflow_id, tenant_id, step_order, id);
+create index workflow_steps_by_parent on public.workflow_steps (parent_step_id, tenant_id);
 create index workflow_steps_by_step_type on public.workflow_steps (step_type);
 
 create table public.workflow_versions (
@@ -138,4 +138,4 @@ comment on column automation.active_triggers.field is
   'For changes: the column that must have changed; null: any.';
 
 create index active_triggers_by_version
-  on automation.active_triggers (tenant_id, workflow_id, version);
+  on automation.active_triggers (workflow_id, tenant_id, version);

@@ -49,7 +49,7 @@ declare
   problems jsonb;
 begin
   if known.kind not in ('created', 'updated', 'changed', 'becomes') then
-    return '[]';
+    return '[]'::jsonb;
   end if;
   select e.columns into table_columns
   from automation.entities as e where e.name = check_trigger_config.entity;
@@ -73,7 +73,7 @@ begin
     select 'field', change ->> 'field' where change ? 'field'
   ) as k
   where not k.name = any (table_columns);
-  return coalesce(problems, '[]');
+  return coalesce(problems, '[]'::jsonb);
 end;
 $$;
 
@@ -86,7 +86,7 @@ create or replace function automation.compile_trigger(
 declare
   known automation.trigger_types;
   compiled automation.compiled_trigger;
-  change jsonb := '{}';
+  change jsonb := '{}'::jsonb;
   match jsonb := trigger_config;
 begin
   select t.* into known from automation.trigger_types as t where t.name = trigger_type;

@@ -76,25 +76,30 @@ begin
 end;
 $$;
 
-create or replace function automation.compile_workflow(
-  workflow public.workflows,
-  out listener automation.compiled_trigger, out plan jsonb, out conditions jsonb,
-  out problems jsonb)
+create type automation.compiled_workflow as (
+  listener automation.compiled_trigger,
+  conditions jsonb,
+  plan jsonb,
+  problems jsonb
+);
+
+create or replace function automation.compile_workflow(workflow public.workflows)
+  returns automation.compiled_workflow
   language plpgsql stable
   set search_path = ''
   as $$
 declare
+  listener constant automation.compiled_trigger :=
+    automation.compile_trigger(workflow.trigger_type, workflow.trigger_config);
   condition record;
   steps record;
 begin
-  listener := automation.compile_trigger(workflow.trigger_type, workflow.trigger_config);
   select c.* into condition
   from automation.compile_conditions(workflow.conditions, 'conditions') as c;
   select s.* into steps from automation.compile_steps(workflow.tenant_id, workflow.id) as s;
-  plan := steps.plan || jsonb_build_object(
-    'condition_roots', to_jsonb(automation.condition_roots(condition.compiled)));
-  conditions := condition.compiled;
-  problems := listener.problems || condition.problems || steps.problems;
+  return row(
+    listener, condition.compiled, steps.plan,
+    listener.problems || condition.problems || steps.problems)::automation.compiled_workflow;
 end;
 $$;
 

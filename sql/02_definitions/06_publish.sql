@@ -7,13 +7,13 @@ create or replace function automation.publish(tenant_id uuid, workflow_id uuid, 
   as $$
 declare
   workflow public.workflows;
-  compiled record;
+  compiled automation.compiled_workflow;
   published public.workflow_versions;
 begin
   select w.* into workflow from public.workflows as w
   where w.tenant_id = publish.tenant_id and w.id = publish.workflow_id
   for no key update;
-  select c.* into compiled from automation.compile_workflow(workflow) as c;
+  compiled := automation.compile_workflow(workflow);
   perform automation.raise_problems(
     compiled.problems, format('workflow "%s" cannot be published', workflow.name));
   published := automation.add_version(workflow, compiled.conditions, compiled.plan, via);
@@ -90,6 +90,7 @@ create or replace function automation.stop_listening(tenant_id uuid, workflow_id
 -- is_active and status are two views of one switch: whichever the client changed wins.
 create or replace function automation.check_workflow() returns trigger
   language plpgsql
+  security definer
   set search_path = ''
   as $$
 begin
@@ -175,6 +176,7 @@ create trigger workflow_steps_publish_first
 
 create or replace function automation.check_step() returns trigger
   language plpgsql
+  security definer
   set search_path = ''
   as $$
 begin

@@ -61,13 +61,14 @@ create or replace function automation.capture_%1$s() returns trigger
   set search_path = ''
   as $capture$
 declare
-  events text[] := '{%1$s_created}';
-  changed text[] := '{}';
+  events text[] := array['%1$s_created'];
+  changed text[] := array[]::text[];
+  data jsonb;
   enrolments automation.enrolment[];
 begin
   if tg_op = 'UPDATE' then
     changed := %2$s;
-    if changed = '{}' then
+    if cardinality(changed) = 0 then
       return null;
     end if;
     events := %3$s;
@@ -79,13 +80,19 @@ begin
       and (t.match_column is null or t.match_value = %5$s)
   ) then
     begin
-      enrolments := automation.match_write(
-        %1$L, new.%4$I, events, changed, to_jsonb(new),
-        case when tg_op = 'UPDATE' then to_jsonb(old) end);
+      data := jsonb_build_object('entity', %1$L, %1$L, to_jsonb(new), '%1$s_id', new.%6$I,
+        'user_id', automation.current_user_id());
+      if tg_op = 'UPDATE' then
+        data := data || jsonb_build_object('old', to_jsonb(old), 'changed', changed);
+      end if;%7$s
+      enrolments := automation.match_write(%1$L, new.%4$I, events, changed, data);
     exception when others then
+      data := jsonb_build_object('entity', %1$L, '%1$s_id', new.%6$I);
       enrolments := automation.match_failed(%1$L, new.%4$I, events, sqlstate, sqlerrm);
     end;
-    perform automation.enrol_write(%1$L, new.%4$I, new.%6$I::text, enrolments);
+    if enrolments is not null then
+      perform automation.enrol_write(new.%4$I, %1$L, new.%6$I::text, data, enrolments);
+    end if;
   end if;
   return null;
 end;
@@ -93,7 +100,11 @@ $capture$
 $template$,
       attached.name, automation.changed_expression(attached),
       automation.events_expression(attached), attached.tenant_column,
-      automation.match_expression(attached), attached.id_column)
+      automation.match_expression(attached), attached.id_column,
+      case when attached.related <> '{}' then format(
+        E'\n      data := automation.add_related(data, new.%I, to_jsonb(new), %L);',
+        attached.tenant_column, attached.related)
+      else '' end)
   $$;
 
 comment on function automation.capture_function(automation.entities) is

@@ -3,11 +3,10 @@
 
 create or replace function automation.causation_depth() returns integer
   language sql stable parallel safe
-  set search_path = ''
   as $$
     select case
-      when current_setting('automation.depth', true) ~ '^\d{1,4}$'
-      then current_setting('automation.depth', true)::integer
+      when pg_catalog.current_setting('automation.depth', true) operator(pg_catalog.~) '^\d{1,4}$'
+      then pg_catalog.current_setting('automation.depth', true)::pg_catalog.int4
       else 0
     end
   $$;
@@ -41,9 +40,9 @@ create or replace function automation.admit(
   set search_path = ''
   as $$
 declare
-  max_depth constant integer := automation.setting('max_causation_depth');
-  max_enrollments constant integer := automation.setting('max_enrollments');
-  recent_window constant interval := automation.setting('enrollment_window');
+  max_depth constant integer := automation.setting('max_causation_depth')::integer;
+  max_enrollments constant integer := automation.setting('max_enrollments')::integer;
+  recent_window constant interval := automation.setting('enrollment_window')::interval;
   recent integer;
 begin
   if depth > max_depth then

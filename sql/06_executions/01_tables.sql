@@ -52,11 +52,11 @@ comment on column public.workflow_executions.depth is
   'How many automations led to the write that fired this one.';
 
 create index workflow_executions_by_workflow
-  on public.workflow_executions (tenant_id, workflow_id, version, created_at);
+  on public.workflow_executions (workflow_id, tenant_id, version, created_at);
 create index workflow_executions_by_record
-  on public.workflow_executions (tenant_id, record_id, workflow_id, created_at);
+  on public.workflow_executions (record_id, tenant_id, workflow_id, created_at);
 create index workflow_executions_by_contact
-  on public.workflow_executions (tenant_id, contact_id, created_at)
+  on public.workflow_executions (contact_id, tenant_id, created_at)
   where contact_id is not null and entity <> 'contact';
 
 create table public.workflow_step_executions (
@@ -83,7 +83,7 @@ create table public.workflow_step_executions (
   constraint workflow_step_executions_pkey primary key (tenant_id, id),
   constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
     references public.workflow_executions (tenant_id, id) on delete cascade,
-  constraint workflow_step_executions_once unique (tenant_id, execution_id, step_key),
+  constraint workflow_step_executions_once unique (execution_id, tenant_id, step_key),
   constraint workflow_step_executions_finished_matches_status check (
     (finished_at is not null) = (status in ('completed', 'failed', 'cancelled', 'skipped'))),
   constraint workflow_step_executions_failed_says_why check (status <> 'failed' or error is not null)
@@ -101,7 +101,7 @@ comment on column public.workflow_step_executions.duration_ms is
   'Real milliseconds from the start of the last attempt to its end.';
 
 create unique index workflow_step_executions_provider_id_unique
-  on public.workflow_step_executions (tenant_id, provider_id) where provider_id is not null;
+  on public.workflow_step_executions (provider_id, tenant_id) where provider_id is not null;
 create index workflow_step_executions_by_recipient
-  on public.workflow_step_executions (tenant_id, recipient, started_at)
+  on public.workflow_step_executions (recipient, tenant_id, started_at)
   where recipient is not null;

@@ -76,7 +76,7 @@ create or replace function automation.execution_context(
   as $$
 declare
   root text;
-  context jsonb := '{}';
+  context jsonb := '{}'::jsonb;
 begin
   for root in select distinct r from jsonb_array_elements_text(roots) as r loop
     context := context || jsonb_build_object(root, automation.read_root(execution, root));

@@ -64,4 +64,4 @@ create index scheduled_steps_due_by_tenant
 create index scheduled_steps_leased
   on public.scheduled_steps (lease_expires_at) where lease_expires_at is not null;
 create index scheduled_steps_by_execution
-  on public.scheduled_steps (tenant_id, execution_id);
+  on public.scheduled_steps (execution_id, tenant_id);

@@ -176,7 +176,8 @@ create or replace function automation.backoff(
       random() * least(
         automation.setting('retry_base')::interval * power(2, least(attempt, 30) - 1),
         automation.setting('retry_cap')::interval),
-      make_interval(secs => least(retry_after_seconds, 86400)::double precision),
+      case when retry_after_seconds is not null
+        then make_interval(secs => least(retry_after_seconds, 86400)::double precision) end,
       case when is_ambiguous then automation.setting('reconcile_delay')::interval end)
   $$;
 

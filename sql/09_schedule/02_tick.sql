@@ -24,7 +24,8 @@ comment on function automation.tick(integer) is
   'What pg_cron calls. Returns {reaped, database_steps, outbound_due}.';
 
 -- For pg_cron without seconds: keeps ticking for most of the minute between two calls, each tick
--- its own transaction.
+-- its own transaction. A procedure that commits cannot carry a search_path setting; every name in
+-- it is qualified instead.
 create or replace procedure automation.tick_for(duration interval)
   language plpgsql
   as $$
@@ -45,5 +46,4 @@ end;
 $$;
 
 comment on procedure automation.tick_for(interval) is
-  'Ticks every two seconds for so long. A procedure that commits cannot carry a search_path '
-  'setting, so every name in it is qualified.';
+  'Ticks for so long, every two seconds while there is nothing to do.';

@@ -5,7 +5,7 @@ create or replace function automation.has_seconds() returns boolean
   set search_path = ''
   as $$
     select coalesce(
-      (select string_to_array(e.extversion, '.')::integer[] >= array[1, 5]
+      (select regexp_match(e.extversion, '^(\d+)\.(\d+)')::integer[] >= array[1, 5]
        from pg_catalog.pg_extension as e where e.extname = 'pg_cron'),
       false)
   $$;
@@ -19,7 +19,7 @@ create or replace function automation.install_schedule() returns text[]
   as $$
 begin
   if not exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron') then
-    return '{}';
+    return array[]::text[];
   end if;
   if exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_net') then
     update automation.settings as s set value = 'pg_net' where s.name = 'doorbell';

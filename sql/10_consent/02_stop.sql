@@ -6,7 +6,9 @@ create or replace function automation.is_stop_request(body text) returns boolean
   language sql immutable parallel safe
   set search_path = ''
   as $$
-    select words ~ '^(please )?(stop|stopall|stop all|quit|end|revoke|optout|opt out|cancel|unsubscribe)( (all|now|please|messages|texts|texting|texting me|messaging me|me|sms|thanks|thank you))*$'
+    select words ~ (
+      '^(please )?(stop|stopall|stop all|quit|end|revoke|optout|opt out|cancel|unsubscribe)'
+      '( (all|now|please|messages|texts|texting|texting me|messaging me|me|sms|thanks|thank you))*$')
     from (
       select btrim(regexp_replace(lower(left(coalesce(body, ''), 400)), '[^a-z]+', ' ', 'g')) as words
     ) as w

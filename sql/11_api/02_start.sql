@@ -50,14 +50,14 @@ end;
 $$;
 
 create or replace function automation.enrolment_of(
-  version public.workflow_versions, trigger_type text, data jsonb)
+  version public.workflow_versions, trigger_type text)
   returns automation.enrolment
   language sql stable
   set search_path = ''
   as $$
     select row(
-      version.workflow_id, version.version, trigger_type, data,
-      automation.as_uuid(data ->> 'contact_id'), first.step ->> 'key', first.step ->> 'lane',
+      version.workflow_id, version.version, trigger_type, first.step ->> 'key',
+      first.step ->> 'lane',
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
       null)::automation.enrolment
     from (select version.plan -> 'steps' -> (version.plan ->> 'first') as step) as first
@@ -98,8 +98,8 @@ begin
     return started;
   end if;
   execution_id := automation.enrol(
-    version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'),
-    automation.enrolment_of(version, trigger_type, data));
+    version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data,
+    automation.enrolment_of(version, trigger_type));
   select e.* into started from public.workflow_executions as e
   where e.tenant_id = version.tenant_id and e.id = execution_id;
   return started;
@@ -141,10 +141,10 @@ create or replace function automation.trigger_workflows(
 declare
   tenant uuid;
   data jsonb;
-  record jsonb;
+  fired jsonb;
   version public.workflow_versions;
 begin
-  if not exists (select from automation.trigger_types as t where t.name = trigger_type) then
+  if not exists (select from automation.trigger_types as t where t.name = trigger_workflows.trigger_type) then
     raise exception 'trigger_type: there is no trigger "%"', left(trigger_type, 60)
       using errcode = 'invalid_parameter_value',
         hint = 'Known: ' || (select string_agg(t.name, ', ' order by t.name)
@@ -153,19 +153,20 @@ begin
   perform automation.check_object(trigger_data, 'trigger_data');
   tenant := automation.resolve_tenant(tenant_id, trigger_data);
   data := automation.complete_trigger_data(tenant, trigger_data);
-  record := coalesce(
-    data -> (select t.entity from automation.trigger_types as t where t.name = trigger_type),
-    data -> (data ->> 'entity'), '{}') || data;
+  fired := coalesce(
+    data -> (select t.entity from automation.trigger_types as t
+             where t.name = trigger_workflows.trigger_type),
+    data -> (data ->> 'entity'), '{}'::jsonb) || data;
   for version in
     select v.*
     from automation.active_triggers as t
     join public.workflow_versions as v
       on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
     where t.tenant_id = tenant
-      and t.event = trigger_type
-      and record @> t.match
-      and (t.match_any is null or automation.matches_any(record, t.match_any))
-      and (t.to_values is null or t.to_values @> (record -> t.field))
+      and t.event = trigger_workflows.trigger_type
+      and fired @> t.match
+      and (t.match_any is null or automation.matches_any(fired, t.match_any))
+      and (t.to_values is null or t.to_values @> (fired -> t.field))
     order by v.workflow_id
   loop
     return next automation.start_version(version, trigger_type, data);
