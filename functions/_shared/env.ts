@@ -183,6 +183,8 @@ export interface DispatchSettings {
   budgetMs: number;
   concurrency: number;
   maxSteps: number;
+  /** How long a claim is ours; must outlast the longest send. Tests shorten it. */
+  leaseSeconds: number;
   /** For every provider, in place of its own; tests shorten it. */
   providerTimeoutMs?: number;
 }
@@ -198,6 +200,7 @@ export function readDispatch(env: Environment = process.env): DispatchSettings {
     budgetMs: integer(env, "DISPATCH_BUDGET_MS", 50_000, 100, LONGEST_BUDGET_MS),
     concurrency: integer(env, "DISPATCH_CONCURRENCY", 10, 1, 200),
     maxSteps: integer(env, "DISPATCH_MAX_STEPS", MAX_STEPS, 1, 10_000_000),
+    leaseSeconds: integer(env, "DISPATCH_LEASE_SECONDS", 60, 1, 3_600),
     ...(timeout > 0 ? { providerTimeoutMs: timeout } : {}),
   };
 }

@@ -19,6 +19,7 @@ function start(): Dispatcher {
     log: logToConsole,
     concurrency: settings.concurrency,
     maxSteps: settings.maxSteps,
+    leaseSeconds: settings.leaseSeconds,
   });
 }
 
