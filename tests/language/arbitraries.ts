@@ -155,10 +155,18 @@ export const leaf: fc.Arbitrary<Leaf> = fc.constantFrom(...operators).chain((ope
 const kinds: fc.Arbitrary<Json>[] = [
   fc.constantFrom<Json>(...words, null),
   fc.constantFrom<Json>(0, 5, -3, 5.25, "5", "05", " 5 ", "5.0", "-3", null),
-  fc.constantFrom<Json>(...dates, null),
+  fc.oneof(
+    fc.constantFrom<Json>(...dates, null),
+    // Around the night in which New York's clocks change, to the minute.
+    fc.integer({ min: -2000, max: 2000 }).map((minutes) =>
+      new Date(Date.parse("2026-03-08T09:00:00Z") + minutes * 60_000).toISOString()
+    ),
+  ),
   fc.array(fc.constantFrom<Json>("lead", "Won", 5, null), { maxLength: 2 }),
   fc.constantFrom<Json>(true, false, 1, 0, "true", "No", "yes"),
 ];
+const dateKind = 2;
+const dateOperators: Operator[] = ["before", "after", "within_last", "within_next"];
 const shortly = fc.record({
   days: fc.integer({ min: 0, max: 2 }),
   hours: fc.integer({ min: 0, max: 30 }),
@@ -168,7 +176,11 @@ const isFilled = (one: Json) => ["string", "number"].includes(typeof one) && one
 
 /** One condition on one field whose values are of a kind with the operand, so that they meet. */
 export const encounter: fc.Arbitrary<{ leaf: Leaf; value: Json; old: Json }> = fc
-  .tuple(fc.constantFrom(...kinds.keys()), fc.constantFrom(...operators))
+  .tuple(fc.constantFrom(...kinds.keys()), fc.constantFrom(...operators), fc.boolean())
+  .map(([index, operator, usual]) =>
+    [index, index === dateKind && usual ? dateOperators : [operator]] as const
+  )
+  .chain(([index, choice]) => fc.tuple(fc.constant(index), fc.constantFrom(...choice)))
   .chain(([index, operator]) => {
     const kind = kinds[index] ?? text;
     const meeting = fc.oneof({ weight: 6, arbitrary: kind }, value);
@@ -222,6 +234,7 @@ export const pattern = fc.array(
     "{1,3}",
     "{2,}",
     "{40}",
+    "{0,2}",
     "{3,1}",
     "{",
     "^",
@@ -247,6 +260,10 @@ export const pattern = fc.array(
     "(a|b)",
     "(ab)+",
     "a{4}",
+    "(a{9}){9}",
+    "b{200}",
+    "b{201}",
+    "(a{9}){30}",
   ),
   { maxLength: 8 },
 ).map((parts) => parts.join(""));
