@@ -12,9 +12,9 @@
 --   05_evaluate  the loop over that list
 --   06_explain   the same verdict with its reasons
 --
--- Takes no locks and writes nothing. Functions here that run once a condition have no search_path
--- setting of their own, which costs more than they do; they name everything in full and are
--- reached only through functions that have it.
+-- Takes no locks and writes nothing, but for the copy of the server's time zones below. Small
+-- functions have the form "return expression": their names are bound when they are created, and
+-- they are inlined where they are called, which a search_path setting would forbid.
 
 -- Text is compared by the rules of Unicode on every server, not by whatever locale a database was
 -- created in: with the C locale, lower('É') would be 'É'. A server built without ICU uses its own
@@ -33,9 +33,9 @@ begin
 end;
 $$;
 
--- Bound when created: no search_path to set.
 create or replace function automation.fold(value text) returns text
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return lower(value collate automation.case_rules);
 
 comment on function automation.fold(text) is 'Text as conditions compare it: without case.';
@@ -83,17 +83,17 @@ comment on function automation.known_zone(text) is
   'The zone''s name as this server spells it; null when it knows no such zone.';
 
 -- Only plain decimals are numbers in disguise: '0x10', '1e5' and 'Infinity' are text.
--- Bound when created: no search_path to set.
 create or replace function automation.number_in(value text) returns numeric
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case
     when length(value) <= 60 and value ~ '^ *[-+]?([0-9]+[.]?[0-9]*|[.][0-9]+) *$'
     then value::numeric
   end;
 
--- Bound when created: no search_path to set.
 create or replace function automation.number_of(value jsonb) returns numeric
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case jsonb_typeof(value)
     when 'number' then value::numeric
     when 'string' then automation.number_in(value #>> '{}')
@@ -104,9 +104,9 @@ comment on function automation.number_of(jsonb) is
 
 -- ISO 8601 calendar dates and timestamps of the years 1000 to 9999, as to_jsonb(row) writes them
 -- and as browsers send them. Whatever passes can be cast without an error.
--- Bound when created: no search_path to set.
 create or replace function automation.is_date(value text) returns boolean
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return coalesce(
     case
       when length(value) not between 10 and 40 or substr(value, 5, 1) <> '-' then false
@@ -126,26 +126,26 @@ comment on function automation.is_date(text) is
   'Whether a text is an ISO 8601 date or timestamp that exists in the calendar.';
 
 -- The next two take only what is_date() accepts and a zone that known_zone() returned.
--- Bound when created: no search_path to set.
 create or replace function automation.instant_in(value text, zone text) returns timestamptz
   language sql stable parallel safe
+  -- Bound when created: no search_path to set.
   return case
     when substr(value, 17) ~ '[-Z+]' then value::timestamptz
     else value::timestamp at time zone zone
   end;
 
--- Bound when created: no search_path to set.
 create or replace function automation.day_in(value text, zone text) returns date
   language sql stable parallel safe
+  -- Bound when created: no search_path to set.
   return case
     when substr(value, 17) ~ '[-Z+]' then (value::timestamptz at time zone zone)::date
     else value::timestamp::date
   end;
 
 -- -1, 0 or 1; days when either side is a bare date, otherwise instants.
--- Bound when created: no search_path to set.
 create or replace function automation.compare_dates(a text, b text, zone text) returns int
   language sql stable parallel safe
+  -- Bound when created: no search_path to set.
   return case
     when length(a) = 10 or length(b) = 10
     then sign(automation.day_in(a, zone) - automation.day_in(b, zone))::int
@@ -154,9 +154,9 @@ create or replace function automation.compare_dates(a text, b text, zone text) r
     else 0
   end;
 
--- Bound when created: no search_path to set.
 create or replace function automation.compare_text(a text, b text) returns int
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case when a = b then 0 when a collate "C" < b collate "C" then -1 else 1 end;
 
 -- Numbers with numbers, dates with dates, other text with other text; null when they are of
@@ -244,9 +244,9 @@ $$;
 comment on function automation.values_equal(jsonb, jsonb, boolean, text) is
   'Whether two JSON values are the same to a reader. A missing value equals null only.';
 
--- Bound when created: no search_path to set.
 create or replace function automation.is_blank(value jsonb) returns boolean
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case coalesce(jsonb_typeof(value), 'null')
     when 'null' then true
     when 'string' then btrim(value #>> '{}', E' \t\r\n') = ''

@@ -25,9 +25,9 @@ comment on function automation.parse_path(text) is
   'The keys a path goes through; null when it is not a path.';
 
 -- What a path can start with. Anything else is a field of the record that fired.
--- Bound when created: no search_path to set.
 create or replace function automation.context_roots() returns text[]
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return array['trigger', 'contact', 'project', 'job', 'user', 'tenant', 'custom', 'steps'];
 
 comment on function automation.context_roots() is 'The names that a field''s path can start with.';

@@ -12,11 +12,11 @@
 -- computed; n its negation; v the value as written; x the value as prepared; c case-sensitive;
 -- r the path of a field to compare with.
 
--- Bound when created: no search_path to set.
 create or replace function automation.condition_problem(
   path text, severity text, code text, message text, hint text
 ) returns jsonb
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return jsonb_build_array(jsonb_build_object(
     'path', path, 'severity', severity, 'code', code, 'message', message, 'hint', hint));
 
@@ -116,9 +116,9 @@ begin
 end;
 $$;
 
--- Bound when created: no search_path to set.
 create or replace function automation.condition_value_hint(needs text) returns text
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case needs
     when 'range' then 'For example [1000, 5000].'
     when 'date' then 'For example "2026-03-01", "2026-03-01T09:00:00Z", "today" or "now".'
@@ -129,9 +129,9 @@ create or replace function automation.condition_value_hint(needs text) returns t
   end;
 
 -- Whether only the same text, without case, can equal a text: it is no number, date or boolean.
--- Bound when created: no search_path to set.
 create or replace function automation.is_plain_text(value jsonb) returns boolean
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return jsonb_typeof(value) = 'string'
     and automation.number_in(value #>> '{}') is null
     and not automation.is_date(value #>> '{}')

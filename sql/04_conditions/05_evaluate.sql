@@ -7,9 +7,9 @@
 
 -- What a test looks at. A bare field is looked up in the record that fired, then in the contact,
 -- the project and the job; a key that is there with null counts as there.
--- Bound when created: no search_path to set.
 create or replace function automation.test_value(reference jsonb, context jsonb) returns jsonb
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case
     when reference ? 'p' then context #> (reference ->> 'p')::text[]
     else coalesce(
@@ -20,10 +20,10 @@ create or replace function automation.test_value(reference jsonb, context jsonb)
   end;
 
 -- The date a value of `before` or `after` stands for.
--- Bound when created: no search_path to set.
 create or replace function automation.date_operand(value text, zone text, at timestamptz)
   returns text
   language sql stable parallel safe
+  -- Bound when created: no search_path to set.
   return case lower(value collate "C")
     when 'now' then to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
     when 'today' then to_char(at at time zone zone, 'YYYY-MM-DD')
@@ -34,11 +34,11 @@ create or replace function automation.date_operand(value text, zone text, at tim
 
 -- A moment a length of time from `at`: months and days by the calendar of the zone, so that three
 -- days are three days over a change of clocks too; hours and minutes by the clock.
--- Bound when created: no search_path to set.
 create or replace function automation.moment_from(
   at timestamptz, days text, seconds text, direction int, zone text
 ) returns timestamptz
   language sql stable parallel safe
+  -- Bound when created: no search_path to set.
   return (((at at time zone zone) + days::interval * direction) at time zone zone)
     + make_interval(secs => seconds::double precision * direction);
 
@@ -63,9 +63,9 @@ begin
 end;
 $$;
 
--- Bound when created: no search_path to set.
 create or replace function automation.text_holds(kind text, value text, test jsonb) returns boolean
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case kind
     when 'contains' then strpos(
       case when test ? 'c' then value else automation.fold(value) end, test ->> 'x') > 0
@@ -81,11 +81,11 @@ create or replace function automation.text_holds(kind text, value text, test jso
     end
   end;
 
--- Bound when created: no search_path to set.
 create or replace function automation.order_holds(
   kind text, value jsonb, expected jsonb, case_sensitive boolean, zone text
 ) returns boolean
   language sql stable parallel safe
+  -- Bound when created: no search_path to set.
   return coalesce(case kind
     when 'above' then automation.compare_values(value, expected, case_sensitive, zone) > 0
     when 'not_below' then automation.compare_values(value, expected, case_sensitive, zone) >= 0
@@ -182,9 +182,9 @@ begin
 end;
 $$;
 
--- Bound when created: no search_path to set.
 create or replace function automation.means_true(value jsonb) returns boolean
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case jsonb_typeof(value)
     when 'boolean' then value::boolean
     when 'number' then value::numeric = 1
@@ -192,9 +192,9 @@ create or replace function automation.means_true(value jsonb) returns boolean
     else false
   end;
 
--- Bound when created: no search_path to set.
 create or replace function automation.means_false(value jsonb) returns boolean
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case jsonb_typeof(value)
     when 'boolean' then not value::boolean
     when 'number' then value::numeric = 0

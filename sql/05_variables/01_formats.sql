@@ -52,9 +52,9 @@ begin
 end;
 $$;
 
--- Bound when created: no search_path to set.
 create or replace function automation.format_date(value text, format text, zone text) returns text
   language sql stable parallel safe
+  -- Bound when created: no search_path to set.
   return case
     when format is null or not automation.is_date(value) then null
     when length(value) = 10 then to_char(value::date::timestamp, format)
@@ -62,9 +62,9 @@ create or replace function automation.format_date(value text, format text, zone 
   end;
 
 -- An instant as templates pass it on: in UTC, without idle zeros.
--- Bound when created: no search_path to set.
 create or replace function automation.iso_instant(at timestamptz) returns text
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return regexp_replace(
     to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), '[.]?0*$', '') || 'Z';
 

@@ -31,9 +31,9 @@ create or replace function automation.join_list(value jsonb, separator text) ret
   $$;
 
 -- A value as it reads in a text: nothing for null, a list of simple values joined by commas.
--- Bound when created: no search_path to set.
 create or replace function automation.text_of(value jsonb) returns text
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case jsonb_typeof(value)
     when 'string' then value #>> '{}'
     when 'null' then ''
@@ -85,23 +85,23 @@ end;
 $$;
 
 -- A date that was computed, unless it left the years that dates have here.
--- Bound when created: no search_path to set.
 create or replace function automation.calendar_value(value text) returns jsonb
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case when automation.is_date(value) then to_jsonb(value) end;
 
--- Bound when created: no search_path to set.
 create or replace function automation.multiply_values(value jsonb, factor jsonb) returns jsonb
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case
     when abs(automation.number_of(value)) < 1e50 and abs(automation.number_of(factor)) < 1e50
     then to_jsonb(trim_scale(automation.number_of(value) * automation.number_of(factor)))
   end;
 
--- Bound when created: no search_path to set.
 create or replace function automation.truncate_text(value text, most numeric, ending text)
   returns text
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case
     when most not between 0 and 100000 then null
     when length(value) <= most then value
@@ -109,10 +109,10 @@ create or replace function automation.truncate_text(value text, most numeric, en
       || left(ending, trunc(most)::int)
   end;
 
--- Bound when created: no search_path to set.
 create or replace function automation.filter_text(name text, value text, arguments jsonb)
   returns text
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case name
     when 'upper' then upper(value collate automation.case_rules)
     when 'lower' then automation.fold(value)
@@ -125,11 +125,11 @@ create or replace function automation.filter_text(name text, value text, argumen
     when 'formatPhone' then automation.format_phone(value, arguments ->> 0)
   end;
 
--- Bound when created: no search_path to set.
 create or replace function automation.filter_number(
   name text, value numeric, arguments jsonb, options jsonb
 ) returns text
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return case name
     when 'formatCurrency' then automation.format_currency(
       value, coalesce(arguments ->> 0, options ->> 'currency', 'USD'),

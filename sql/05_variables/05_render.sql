@@ -1,8 +1,8 @@
 -- Rendering: the part that runs once a step.
 
--- Bound when created: no search_path to set.
 create or replace function automation.escape_html(value text) returns text
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return replace(replace(replace(replace(replace(
     value, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;');
 
@@ -27,18 +27,18 @@ begin
 end;
 $$;
 
--- Bound when created: no search_path to set.
 create or replace function automation.render_time(options jsonb) returns timestamptz
   language sql stable parallel safe
+  -- Bound when created: no search_path to set.
   return case
     when automation.is_date(options ->> 'now') then automation.instant_in(options ->> 'now', 'UTC')
     else automation.now()
   end;
 
--- Bound when created: no search_path to set.
 create or replace function automation.render_warning(at text, code text, token jsonb, message text)
   returns jsonb
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
   return jsonb_build_array(jsonb_build_object(
     'path', at, 'code', code, 'variable', token -> 'name', 'message', message));
 
