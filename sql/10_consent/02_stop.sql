@@ -20,7 +20,8 @@ create or replace function automation.honour_stop() returns trigger
   set search_path = ''
   as $$
 begin
-  if automation.normalize_phone(new.from_number) is not null then
+  if automation.is_stop_request(new.body)
+    and automation.normalize_phone(new.from_number) is not null then
     perform automation.suppress(
       new.tenant_id, 'sms', new.from_number, 'opt_out',
       jsonb_build_object('message_id', new.id));
@@ -29,8 +30,9 @@ begin
 end;
 $$;
 
+-- The words are read inside the function: a condition here runs with the rights of whoever writes.
 create trigger messages_honour_stop
   after insert on public.messages
   for each row
-  when (new.direction = 'inbound' and automation.is_stop_request(new.body))
+  when (new.direction = 'inbound')
   execute function automation.honour_stop();
