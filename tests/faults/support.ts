@@ -133,18 +133,25 @@ export interface Lead {
 
 let leads = 0;
 /** Leads whose names, and with them the words of every message, occur once in the whole run. */
-export async function insertLeads(sql: Sql, tenantId: string, count: number): Promise<Lead[]> {
-  const rows = Array.from({ length: count }, () => {
-    const number = ++leads;
+export const newLeads = (count: number): Lead[] =>
+  Array.from({ length: count }, () => {
+    const number = String(++leads).padStart(5, "0");
     return {
       name: `lead-${number}`,
-      phone: `+1512${String(5_000_000 + number)}`,
+      phone: `+15125${number.padStart(6, "0")}`,
       email: `lead-${number}@example.com`,
     };
   });
+
+export async function insertLeads(
+  sql: Sql,
+  tenantId: string,
+  given: number | Lead[],
+): Promise<Lead[]> {
+  const inserted = typeof given === "number" ? newLeads(given) : given;
   await sql`
     insert into contacts ${
-    sql(rows.map(({ name, phone, email }) => ({
+    sql(inserted.map(({ name, phone, email }) => ({
       tenant_id: tenantId,
       first_name: name,
       phone,
@@ -152,7 +159,7 @@ export async function insertLeads(sql: Sql, tenantId: string, count: number): Pr
       lead_score: 0,
     })))
   }`;
-  return rows;
+  return inserted;
 }
 
 /** Slow enough that whatever strikes finds sends on their way. */
@@ -164,7 +171,8 @@ export function slowDown({ twilio, resend, receiver }: FaultStack, delay_ms: num
 
 export const inFlight = ({ twilio, resend, receiver }: FaultStack): number =>
   [twilio, resend, receiver].reduce(
-    (sum, standIn) => sum + standIn.requests().slice(-60).filter((one) => one.status === null).length,
+    (sum, standIn) =>
+      sum + standIn.requests().slice(-60).filter((one) => one.status === null).length,
     0,
   );
 
