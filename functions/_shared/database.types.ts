@@ -503,7 +503,7 @@ export type Database = {
           attempt_token: string | null;
           execution_id: string;
           id: string;
-          lane: string;
+          lane: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at: string | null;
           leased_at: string | null;
           leased_by: string | null;
@@ -517,7 +517,7 @@ export type Database = {
           attempt_token?: string | null;
           execution_id: string;
           id?: string;
-          lane: string;
+          lane: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
           leased_at?: string | null;
           leased_by?: string | null;
@@ -531,7 +531,7 @@ export type Database = {
           attempt_token?: string | null;
           execution_id?: string;
           id?: string;
-          lane?: string;
+          lane?: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
           leased_at?: string | null;
           leased_by?: string | null;
@@ -786,7 +786,7 @@ export type Database = {
           id: string;
           record_id: string | null;
           started_at: string | null;
-          status: string;
+          status: Database["public"]["Enums"]["automation_status"];
           tenant_id: string;
           trigger_data: Json;
           trigger_type: string;
@@ -804,7 +804,7 @@ export type Database = {
           id?: string;
           record_id?: string | null;
           started_at?: string | null;
-          status?: string;
+          status?: Database["public"]["Enums"]["automation_status"];
           tenant_id: string;
           trigger_data?: Json;
           trigger_type: string;
@@ -822,7 +822,7 @@ export type Database = {
           id?: string;
           record_id?: string | null;
           started_at?: string | null;
-          status?: string;
+          status?: Database["public"]["Enums"]["automation_status"];
           tenant_id?: string;
           trigger_data?: Json;
           trigger_type?: string;
@@ -853,7 +853,7 @@ export type Database = {
           redrives: number;
           result_data: Json | null;
           started_at: string;
-          status: string;
+          status: Database["public"]["Enums"]["automation_status"];
           step_key: string;
           step_type: string;
           tenant_id: string;
@@ -872,7 +872,7 @@ export type Database = {
           redrives?: number;
           result_data?: Json | null;
           started_at?: string;
-          status: string;
+          status: Database["public"]["Enums"]["automation_status"];
           step_key: string;
           step_type: string;
           tenant_id: string;
@@ -891,7 +891,7 @@ export type Database = {
           redrives?: number;
           result_data?: Json | null;
           started_at?: string;
-          status?: string;
+          status?: Database["public"]["Enums"]["automation_status"];
           step_key?: string;
           step_type?: string;
           tenant_id?: string;
@@ -1109,7 +1109,7 @@ export type Database = {
       };
       automation_queue: {
         Row: {
-          lane: string | null;
+          lane: Database["public"]["Enums"]["automation_lane"] | null;
           most_attempts: number | null;
           oldest_run_at: string | null;
           state: string | null;
@@ -1217,7 +1217,10 @@ export type Database = {
         Returns: Json;
       };
     };
-    Enums: Record<never, never>;
+    Enums: {
+      automation_lane: "database" | "outbound";
+      automation_status: "pending" | "running" | "waiting" | "completed" | "failed" | "cancelled" | "skipped";
+    };
     CompositeTypes: Record<never, never>;
   };
 };

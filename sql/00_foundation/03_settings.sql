@@ -28,6 +28,32 @@ insert into automation.settings (name, value, description) values
   ('reconcile_delay', '20 seconds',
    'The least time between an attempt that may have been accepted and looking it up.');
 
+-- A setting that cannot be read would fail the customer's write that reads it, so it is refused here.
+create or replace function automation.check_setting() returns trigger
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if new.name in ('enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay')
+    and new.value::interval < interval '0' then
+    raise exception 'value: % cannot be negative', new.name;
+  elsif new.name in ('max_causation_depth', 'max_enrollments', 'max_attempts')
+    and new.value::integer not between 1 and 10000 then
+    raise exception 'value: % must be from 1 to 10000', new.name;
+  elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
+    raise exception 'value: doorbell must be pg_net, notify or none';
+  end if;
+  return new;
+exception when others then
+  raise exception 'value: "%" is no value for %: %', left(new.value, 60), new.name, sqlerrm
+    using errcode = 'invalid_parameter_value';
+end;
+$$;
+
+create trigger settings_check
+  before insert or update on automation.settings
+  for each row execute function automation.check_setting();
+
 create or replace function automation.setting(name text) returns text
   language sql stable parallel safe
   set search_path = ''

@@ -28,6 +28,7 @@ create or replace function automation.test_now() returns timestamptz
 -- claim. Every name and operator is qualified instead.
 create or replace function automation.now() returns timestamptz
   language sql stable parallel safe
+  -- No search_path: this is inlined.
   as $$
     select case
       when pg_catalog.current_setting('automation.test_clock', true) operator(pg_catalog.=) 'on'

@@ -51,15 +51,18 @@ comment on table public.tenant_members is
 
 create or replace function automation.check_timezone() returns trigger
   language plpgsql
+  security definer
   set search_path = ''
   as $$
+declare
+  known text := automation.known_zone(new.timezone);
 begin
-  if new.timezone is not null
-    and not exists (select from pg_catalog.pg_timezone_names as z where z.name = new.timezone) then
+  if known is null and new.timezone is not null then
     raise exception 'timezone: "%" is not a time zone', new.timezone
       using errcode = 'invalid_parameter_value',
         hint = 'Use an IANA name such as America/Chicago.';
   end if;
+  new.timezone := known;
   return new;
 end;
 $$;

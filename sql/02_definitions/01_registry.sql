@@ -14,9 +14,10 @@ create table automation.trigger_types (
   entity text,
   kind text not null
     constraint trigger_types_kind_known
-    check (kind in ('created', 'updated', 'changed', 'becomes', 'event', 'time', 'manual')),
+    check (kind in ('created', 'updated', 'changed', 'becomes', 'time', 'manual')),
   column_name text,
   becomes text,
+  on_insert boolean not null default false,
   description text not null,
   constraint trigger_types_column_matches_kind check (
     case kind
@@ -30,28 +31,19 @@ comment on table automation.trigger_types is
 
 insert into automation.trigger_types (name, entity, kind, description) values
   ('field_changed', null, 'changed', 'A named field of a record changed.'),
-  ('call_missed', null, 'event', 'A call was not answered.'),
-  ('call_completed', null, 'event', 'A call was answered and has ended.'),
-  ('email_opened', null, 'event', 'A contact opened an email.'),
-  ('email_clicked', null, 'event', 'A contact clicked a link in an email.'),
-  ('sms_received', null, 'event', 'A contact sent a text message.'),
-  ('form_submitted', null, 'event', 'A form was submitted.'),
   ('time_elapsed', null, 'time', 'A time before or after a date of a record.'),
   ('scheduled', null, 'time', 'A time of day, week or month.'),
   ('manual', null, 'manual', 'Started by hand or by another program.');
 
 create table automation.step_types (
   name text constraint step_types_pkey primary key,
-  lane text not null
-    constraint step_types_lane_known check (lane in ('database', 'outbound')),
+  lane public.automation_lane not null,
   required text[] not null,
   optional text[] not null,
   description text not null
 );
 
-comment on table automation.step_types is
-  'Every step a workflow can take. lane: database steps run inside Postgres, exactly once; '
-  'outbound steps are claimed by the dispatcher, at least once.';
+comment on table automation.step_types is 'Every step a workflow can take.';
 comment on column automation.step_types.required is
   'Keys of step_config that must be there; a|b means either.';
 

@@ -117,7 +117,7 @@ create table automation.active_triggers (
   to_values jsonb,
   conditions jsonb,
   first_step text not null,
-  first_lane text not null,
+  first_lane public.automation_lane not null,
   first_delay interval not null,
   constraint active_triggers_pkey primary key (tenant_id, entity, event, workflow_id),
   constraint active_triggers_version_fk foreign key (tenant_id, workflow_id, version)

@@ -132,5 +132,15 @@ create or replace function automation.matches_any(record jsonb, match_any jsonb)
     from jsonb_each(match_any) as m
   $$;
 
+-- Without a search_path setting, so that it is inlined into the statements that capture runs.
+create or replace function automation.matches(record jsonb, match jsonb, match_any jsonb)
+  returns boolean
+  language sql immutable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select record operator(pg_catalog.@>) match
+      and (match_any is null or automation.matches_any(record, match_any))
+  $$;
+
 comment on function automation.matches_any(jsonb, jsonb) is
   'Does each field of match_any hold one of its values in the record?';

@@ -72,7 +72,8 @@ create or replace function automation.start_listening(
     select version.tenant_id, listener.entity, version.trigger_type, version.workflow_id,
       version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
-      version.conditions, first.step ->> 'key', first.step ->> 'lane',
+      version.conditions, first.step ->> 'key',
+      (first.step ->> 'lane')::public.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision)
     from (
       select version.plan -> 'steps' -> (version.plan ->> 'first') as step

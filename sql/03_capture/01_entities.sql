@@ -2,14 +2,15 @@
 --
 -- From a committed write to an enrolled execution, inside the writer's own transaction.
 --
--- A table is attached once; attaching generates a row-level trigger that knows the table's columns
--- by name. For each row it asks one question, cheaply: does this tenant have a listener that could
--- match? Only then is the row turned into JSON, matched exactly and enrolled.
+-- A table is attached once; attaching generates triggers that know the table's columns by name.
+-- They ask one question, cheaply: does a tenant of these rows have a listener that could match?
+-- Only then is a row turned into JSON, matched exactly and enrolled.
 --
--- The writer's transaction must never fail on our account. So everything that could raise (turning
--- the row into JSON, conditions) runs in a block that catches errors and writes nothing; what
--- writes (two inserts) cannot raise. The catching block takes no transaction id, so a bulk load
--- does not overflow the subtransaction cache.
+-- The writer's transaction must never fail on our account. An insert is captured in one pass, in
+-- one block that catches errors; whatever breaks that pass, its rows are taken one by one. There,
+-- everything that could raise (turning the row into JSON, conditions) runs in a block that catches
+-- errors and writes nothing, and what writes cannot raise. That block takes no transaction id, so
+-- that a bulk update does not overflow the subtransaction cache.
 --
 -- Lock order: capture locks no row that exists already; it only inserts, holding the writer's own
 -- CRM row.

@@ -35,7 +35,9 @@ begin
     excluded.relation, excluded.tenant_column, excluded.id_column, excluded.related,
     excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns);
   perform automation.register_triggers(attached, events);
-  execute automation.capture_function(attached);
+  execute automation.row_function(attached);
+  execute automation.insert_function(attached);
+  execute automation.update_function(attached);
   execute automation.reader_function(attached);
   perform automation.install_triggers(attached);
   execute automation.read_record_function();
@@ -44,8 +46,10 @@ $$;
 
 comment on function automation.attach(regclass, text, jsonb, jsonb) is
   'Makes a table fire workflows. columns: {tenant, id, ignore: [..], protect: [..], <entity>: column}'
-  ' where they differ from tenant_id, id, updated_at and <entity>_id. events: [{type, column, '
-  'becomes?}] for changes with a name of their own. Call it again after adding columns.';
+  ' where they differ from tenant_id, id, updated_at and <entity>_id. events: [{type, column?, '
+  'becomes?, on_insert?, description?}] for writes with a name of their own: a change of column, a '
+  'change to the value becomes, with on_insert also an insert with it; without column, any insert. '
+  'Call it again after adding columns.';
 
 create or replace function automation.describe_entity(relation regclass, entity text, columns jsonb)
   returns automation.entities
@@ -91,23 +95,26 @@ create or replace function automation.register_triggers(attached automation.enti
   language sql
   set search_path = ''
   as $$
-    insert into automation.trigger_types (name, entity, kind, column_name, becomes, description)
+    insert into automation.trigger_types (
+      name, entity, kind, column_name, becomes, on_insert, description)
     select * from (
       values
-        (attached.name || '_created', attached.name, 'created', null, null,
+        (attached.name || '_created', attached.name, 'created', null, null, false,
           format('A %s was created.', attached.name)),
-        (attached.name || '_updated', attached.name, 'updated', null, null,
+        (attached.name || '_updated', attached.name, 'updated', null, null, false,
           format('Any field of a %s changed.', attached.name))
       union all
       select e ->> 'type', attached.name,
-        case when e ? 'becomes' then 'becomes' else 'changed' end, e ->> 'column', e ->> 'becomes',
-        format('%s of a %s changed%s.', e ->> 'column', attached.name,
-          coalesce(' to ' || (e ->> 'becomes'), ''))
+        case when e ? 'becomes' then 'becomes' when e ? 'column' then 'changed' else 'created' end,
+        e ->> 'column', e ->> 'becomes', coalesce((e ->> 'on_insert')::boolean, not e ? 'column'),
+        coalesce(e ->> 'description', format('%s of a %s changed%s.', e ->> 'column', attached.name,
+          coalesce(' to ' || (e ->> 'becomes'), '')))
       from jsonb_array_elements(events) as e
     ) as t
     on conflict on constraint trigger_types_pkey do update
-      set (entity, kind, column_name, becomes, description) = row (
-        excluded.entity, excluded.kind, excluded.column_name, excluded.becomes, excluded.description)
+      set (entity, kind, column_name, becomes, on_insert, description) = row (
+        excluded.entity, excluded.kind, excluded.column_name, excluded.becomes, excluded.on_insert,
+        excluded.description)
   $$;
 
 create or replace function automation.install_triggers(attached automation.entities) returns void
@@ -118,11 +125,13 @@ begin
   execute format('drop trigger if exists automation_capture_insert on %s', attached.relation);
   execute format('drop trigger if exists automation_capture_update on %s', attached.relation);
   execute format(
-    'create trigger automation_capture_insert after insert on %s '
-    'for each row execute function automation.capture_%s()', attached.relation, attached.name);
+    'create trigger automation_capture_insert after insert on %s referencing new table as new_rows '
+    'for each statement execute function automation.capture_%s_insert()',
+    attached.relation, attached.name);
   execute format(
     'create trigger automation_capture_update after update on %s '
-    'for each row execute function automation.capture_%s()', attached.relation, attached.name);
+    'for each row execute function automation.capture_%s_update()',
+    attached.relation, attached.name);
 end;
 $$;
 
@@ -140,7 +149,9 @@ begin
   delete from automation.active_triggers as t where t.entity = attached.name;
   execute format('drop trigger if exists automation_capture_insert on %s', attached.relation);
   execute format('drop trigger if exists automation_capture_update on %s', attached.relation);
-  execute format('drop function if exists automation.capture_%s()', attached.name);
+  execute format('drop function if exists automation.capture_%s_insert()', attached.name);
+  execute format('drop function if exists automation.capture_%s_update()', attached.name);
+  execute format('drop function if exists automation.capture_%s_row', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
   delete from automation.entities as e where e.name = attached.name;
   execute automation.read_record_function();

@@ -1,5 +1,16 @@
--- The code that attach() generates. It names every column, so that Postgres resolves types once
--- and a row that nobody listens for costs one index probe.
+-- The code that attach() generates for a table. It names every column, so that Postgres resolves
+-- types once and a row that nobody listens for costs next to nothing.
+--
+--   capture_<entity>_insert   for each statement: all its rows in one pass
+--   capture_<entity>_update   for each row that changed
+--   capture_<entity>_row      one row, with its own guard: updates, and inserts that cannot be
+--                             taken in one pass
+--   read_<entity>             the live record
+--
+-- Inserts are captured a statement at a time because a row at a time was measured against it: for
+-- 100,000 matching rows 150 us a row against 63, for rows that match nothing 23 against 14.7, over
+-- an insert that takes 14 without any trigger. Either fires for every client and every kind of
+-- write.
 
 -- 'stage' -> new.stage is distinct from old.stage, for every column that counts as a change.
 create or replace function automation.changed_expression(attached automation.entities) returns text
@@ -10,24 +21,24 @@ create or replace function automation.changed_expression(attached automation.ent
       || string_agg(
         format(
           case when c.is_comparable
-            then 'case when new.%1$I is distinct from old.%1$I then %2$L end'
-            else 'case when new.%1$I::text is distinct from old.%1$I::text then %2$L end' end,
+            then E'\n    case when new.%1$I is distinct from old.%1$I then %2$L end'
+            else E'\n    case when new.%1$I::text is distinct from old.%1$I::text then %2$L end' end,
           c.name, c.name),
-        E',\n      ')
+        ',')
       || ']::text[], null)'
     from automation.relation_columns(attached.relation::regclass) as c
     where not c.name = any (attached.ignored_columns)
   $$;
 
 -- The names of the events that an update stands for.
-create or replace function automation.events_expression(attached automation.entities) returns text
+create or replace function automation.update_events(attached automation.entities) returns text
   language sql stable
   set search_path = ''
   as $$
     select format('array[%L, %L]', attached.name || '_updated', 'field_changed')
       || coalesce(string_agg(
         format(
-          E'\n      || case when %1$L = any (changed)%2$s then array[%3$L] else ''{}'' end',
+          E'\n    || case when %1$L = any (changed)%2$s then array[%3$L] else array[]::text[] end',
           t.column_name,
           case when t.becomes is not null
             then format(
@@ -40,95 +51,235 @@ create or replace function automation.events_expression(attached automation.enti
     where t.entity = attached.name and t.column_name is not null
   $$;
 
-create or replace function automation.match_expression(attached automation.entities) returns text
+-- The same for an insert. A record that is inserted with a value has not become it: a migration of
+-- old won projects congratulates nobody. Only events that say on_insert fire (a missed call is
+-- written once, as missed).
+create or replace function automation.insert_events(attached automation.entities) returns text
   language sql stable
   set search_path = ''
   as $$
-    select 'case t.match_column'
-      || string_agg(format(E'\n          when %1$L then new.%1$I::text', c.name), '')
-      || E'\n        end'
+    select format('array[%L]', attached.name || '_created')
+      || coalesce(string_agg(
+        format(
+          E'\n        || case when %1$s then array[%2$L] else array[]::text[] end',
+          case when t.column_name is null then 'true'
+            when t.becomes is null then format('n.%I is not null', t.column_name)
+            else format('lower(n.%I::text) = %L', t.column_name, lower(t.becomes)) end,
+          t.name),
+        '' order by t.name), '')
+    from automation.trigger_types as t
+    where t.entity = attached.name and t.on_insert
+  $$;
+
+-- Could this listener match this row? Asked before the row is turned into JSON.
+create or replace function automation.listens_expression(
+  attached automation.entities, written text)
+  returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select format(
+      E't.tenant_id = %1$s.%2$I and t.entity = %3$L\n'
+      '        and (t.match_column is null or t.match_value = case t.match_column%4$s end)',
+      written, attached.tenant_column, attached.name,
+      string_agg(format(E'\n          when %1$L then %2$s.%1$I::text', c.name, written), ''))
     from unnest(attached.match_columns) as c (name)
   $$;
 
-create or replace function automation.capture_function(attached automation.entities) returns text
+-- trigger_data of one row.
+create or replace function automation.snapshot_expression(
+  attached automation.entities, tenant text, record text)
+  returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select format(
+      case when attached.related = '{}' then '%1$s' else 'automation.add_related(%1$s, %2$s, %3$s, %4$L)' end,
+      format(
+        'jsonb_build_object(''entity'', %1$L, %1$L, %2$s, %3$L, %2$s -> %4$L, ''user_id'', '
+        'automation.current_user_id())',
+        attached.name, record, attached.name || '_id', attached.id_column),
+      tenant, record, attached.related)
+  $$;
+
+comment on function automation.snapshot_expression(automation.entities, text, text) is
+  'trigger_data: {entity, <entity>: record, <entity>_id, user_id, <related>: record, <related>_id}.';
+
+create or replace function automation.insert_function(attached automation.entities) returns text
   language sql stable
   set search_path = ''
   as $$
     select format($template$
-create or replace function automation.capture_%1$s() returns trigger
+create or replace function automation.capture_%1$s_insert() returns trigger
   language plpgsql
   security definer
   set search_path = ''
   as $capture$
 declare
-  events text[] := array['%1$s_created'];
-  changed text[] := array[]::text[];
-  data jsonb;
-  enrolments automation.enrolment[];
+  written %2$s;
 begin
-  if tg_op = 'UPDATE' then
-    changed := %2$s;
-    if cardinality(changed) = 0 then
-      return null;
-    end if;
-    events := %3$s;
+  if not exists (
+    select from new_rows as n
+    join automation.active_triggers as t
+      on %3$s
+      and t.event = any (%4$s)
+  ) then
+    return null;
   end if;
+  if automation.causation_depth() = 0 then
+    begin
+      with candidates as materialized (
+        select t.*, n.%5$I::text as record_id, to_jsonb(n.*) as record
+        from new_rows as n
+        join automation.active_triggers as t
+          on %3$s
+          and t.event = any (%4$s)
+      ), matched as materialized (
+        select c.*, %6$s as data
+        from candidates as c
+        where automation.matches(c.record, c.match, c.match_any)
+          and (c.to_values is null or c.to_values @> (c.record -> c.field))
+          and c.from_values is null
+      ), enrolled as (
+        insert into public.workflow_executions (
+          tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+          contact_id, current_step, error, created_at, finished_at)
+        select m.tenant_id, m.workflow_id, m.version, v.status, m.event, m.data, %1$L, m.record_id,
+          automation.as_uuid(m.data ->> 'contact_id'), m.first_step, v.error, automation.now(),
+          case when v.status = 'failed' then automation.now() end
+        from matched as m
+        cross join lateral automation.verdict(m.conditions, m.tenant_id, m.data, m.first_delay) as v
+        where v.status is not null
+        returning tenant_id, id, workflow_id, trigger_type, status
+      )
+      insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+      select e.tenant_id, e.id, t.first_step, t.first_lane, automation.now() + t.first_delay
+      from enrolled as e
+      join automation.active_triggers as t
+        on t.tenant_id = e.tenant_id and t.entity = %1$L and t.event = e.trigger_type
+        and t.workflow_id = e.workflow_id
+      where e.status <> 'failed';
+      if found then
+        perform automation.ring_once();
+      end if;
+      return null;
+    exception when others then
+      null;
+    end;
+  end if;
+  -- Within an automation every row is admitted by itself; and when one row broke the pass, the
+  -- others are captured all the same.
+  for written in select n.* from new_rows as n loop
+    perform automation.capture_%1$s_row(
+      written, null, (select %4$s from (select written.*) as n), array[]::text[]);
+  end loop;
+  return null;
+end;
+$capture$
+$template$,
+      attached.name, attached.relation, automation.listens_expression(attached, 'n'),
+      automation.insert_events(attached), attached.id_column,
+      automation.snapshot_expression(attached, 'c.tenant_id', 'c.record'))
+  $$;
+
+create or replace function automation.update_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select format($template$
+create or replace function automation.capture_%1$s_update() returns trigger
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $capture$
+declare
+  changed constant text[] := %2$s;
+  events text[];
+begin
+  if cardinality(changed) = 0 then
+    return null;
+  end if;
+  events := %3$s;
   if exists (
     select from automation.active_triggers as t
-    where t.tenant_id = new.%4$I and t.entity = %1$L and t.event = any (events)
+    where %4$s
+      and t.event = any (events)
       and (t.field is null or t.field = any (changed))
-      and (t.match_column is null or t.match_value = %5$s)
   ) then
-    begin
-      data := jsonb_build_object('entity', %1$L, %1$L, to_jsonb(new), '%1$s_id', new.%6$I,
-        'user_id', automation.current_user_id());
-      if tg_op = 'UPDATE' then
-        data := data || jsonb_build_object('old', to_jsonb(old), 'changed', changed);
-      end if;%7$s
-      enrolments := automation.match_write(%1$L, new.%4$I, events, changed, data);
-    exception when others then
-      data := jsonb_build_object('entity', %1$L, '%1$s_id', new.%6$I);
-      enrolments := automation.match_failed(%1$L, new.%4$I, events, sqlstate, sqlerrm);
-    end;
-    if enrolments is not null then
-      perform automation.enrol_write(new.%4$I, %1$L, new.%6$I::text, data, enrolments);
-    end if;
+    perform automation.capture_%1$s_row(new, old, events, changed);
   end if;
   return null;
 end;
 $capture$
 $template$,
-      attached.name, automation.changed_expression(attached),
-      automation.events_expression(attached), attached.tenant_column,
-      automation.match_expression(attached), attached.id_column,
-      case when attached.related <> '{}' then format(
-        E'\n      data := automation.add_related(data, new.%I, to_jsonb(new), %L);',
-        attached.tenant_column, attached.related)
-      else '' end)
+      attached.name, automation.changed_expression(attached), automation.update_events(attached),
+      automation.listens_expression(attached, 'new'))
   $$;
 
-comment on function automation.capture_function(automation.entities) is
-  'The source of the trigger function of one attached table.';
+create or replace function automation.row_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select format($template$
+create or replace function automation.capture_%1$s_row(
+  written %2$s, previous %2$s, events text[], changed text[])
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $capture$
+declare
+  record jsonb;
+  data jsonb;
+  enrolments automation.enrolment[];
+begin
+  begin
+    record := to_jsonb(written);
+    data := %3$s;
+    if previous is distinct from null then
+      data := data || jsonb_build_object('old', to_jsonb(previous), 'changed', changed);
+    end if;
+    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data);
+  exception when others then
+    data := jsonb_build_object('entity', %1$L, %5$L, written.%6$I);
+    enrolments := automation.match_failed(%1$L, written.%4$I, events, sqlstate, sqlerrm);
+  end;
+  if enrolments is not null then
+    perform automation.enrol_write(written.%4$I, %1$L, written.%6$I::text, data, enrolments);
+  end if;
+end;
+$capture$
+$template$,
+      attached.name, attached.relation,
+      automation.snapshot_expression(attached, format('written.%I', attached.tenant_column), 'record'),
+      attached.tenant_column, attached.name || '_id', attached.id_column)
+  $$;
 
--- How the engine reads one live record, and any live record.
 create or replace function automation.reader_function(attached automation.entities) returns text
   language sql stable
   set search_path = ''
   as $$
     select format($template$
 create or replace function automation.read_%1$s(tenant_id uuid, id text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = ''
   as $reader$
+begin
+  return (
     select to_jsonb(r) from %2$s as r
-    where r.%3$I = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s
-  $reader$
+    where r.%3$I = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s);
+exception when data_exception then
+  return null;
+end;
+$reader$
 $template$,
       attached.name, attached.relation, attached.tenant_column, attached.id_column,
       (select pg_catalog.format_type(a.atttypid, a.atttypmod)
        from pg_catalog.pg_attribute as a
        where a.attrelid = attached.relation::regclass and a.attname = attached.id_column))
   $$;
+
+comment on function automation.reader_function(automation.entities) is
+  'An id that cannot be one of the table''s reads as no record.';
 
 create or replace function automation.read_record_function() returns text
   language sql stable
@@ -152,3 +303,6 @@ $template$,
         order by e.name))
     from automation.entities as e
   $$;
+
+comment on function automation.read_record_function() is
+  'automation.read_record(): the live record of any attached table, by the name of its entity.';

@@ -5,7 +5,7 @@ create type automation.enrolment as (
   version integer,
   trigger_type text,
   first_step text,
-  first_lane text,
+  first_lane public.automation_lane,
   first_delay interval,
   failure jsonb
 );
@@ -19,6 +19,7 @@ comment on type automation.enrolment is
 
 create or replace function automation.as_uuid(value text) returns uuid
   language sql immutable parallel safe
+  -- No search_path: this is inlined.
   as $$
     select case
       when value operator(pg_catalog.~*)
@@ -41,6 +42,7 @@ create or replace function automation.claimed_user_id() returns uuid
 
 create or replace function automation.current_user_id() returns uuid
   language sql stable parallel safe
+  -- No search_path: this is inlined.
   as $$
     select case
       when pg_catalog.current_setting('request.jwt.claims', true) operator(pg_catalog.<>) ''
@@ -100,8 +102,7 @@ begin
       where t.tenant_id = match_write.tenant_id
         and t.entity = match_write.entity
         and t.event = any (events)
-        and record @> t.match
-        and (t.match_any is null or automation.matches_any(record, t.match_any))
+        and automation.matches(record, t.match, t.match_any)
         and (t.field is null or t.field = any (changed))
         and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
         and (t.to_values is null or t.to_values @> (record -> t.field))
@@ -112,6 +113,32 @@ $$;
 
 comment on function automation.match_write(text, uuid, text[], text[], jsonb) is
   'The listeners that a write matches; null when there is none. Writes nothing.';
+
+-- What a match comes to, for the pass over many rows: the status the execution starts with; none
+-- when the conditions are not met. Inlined, so without a search_path setting.
+create or replace function automation.verdict(
+  conditions jsonb, tenant_id uuid, data jsonb, first_delay interval)
+  returns table (status public.automation_status, error jsonb)
+  language sql stable
+  -- No search_path: this is inlined.
+  as $$
+    select
+      case
+        when t.tried operator(pg_catalog.=) 'false' then null
+        when t.tried operator(pg_catalog.<>) 'true' then 'failed'
+        when first_delay operator(pg_catalog.>) interval '0' then 'waiting'
+        else 'pending'
+      end::public.automation_status,
+      case
+        when pg_catalog.jsonb_typeof(t.tried) operator(pg_catalog.=) 'object' then t.tried
+      end
+    from (
+      select case
+        when conditions is null then 'true'::pg_catalog.jsonb
+        else automation.try_conditions(conditions, tenant_id, data)
+      end as tried
+    ) as t
+  $$;
 
 -- An error in one workflow's conditions is that workflow's own failed execution and leaves the
 -- others alone.

@@ -3,6 +3,7 @@
 
 create or replace function automation.causation_depth() returns integer
   language sql stable parallel safe
+  -- No search_path: this is inlined.
   as $$
     select case
       when pg_catalog.current_setting('automation.depth', true) operator(pg_catalog.~) '^\d{1,4}$'

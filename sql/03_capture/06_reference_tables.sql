@@ -13,3 +13,26 @@ select automation.attach(
 select automation.attach(
   'public.jobs', 'job', '{"contact": "contact_id", "project": "project_id"}',
   '[{"type": "job_completed", "column": "status", "becomes": "completed"}]');
+
+select automation.attach(
+  'public.messages', 'message', '{"contact": "contact_id"}',
+  '[{"type": "sms_received", "column": "direction", "becomes": "inbound", "on_insert": true,
+     "description": "A contact sent a text message."}]');
+
+select automation.attach(
+  'public.calls', 'call', '{"contact": "contact_id"}',
+  '[{"type": "call_missed", "column": "status", "becomes": "missed", "on_insert": true,
+     "description": "A call was not answered."},
+    {"type": "call_completed", "column": "status", "becomes": "completed", "on_insert": true,
+     "description": "A call was answered and has ended."}]');
+
+select automation.attach(
+  'public.emails', 'email', '{"contact": "contact_id"}',
+  '[{"type": "email_opened", "column": "opened_at",
+     "description": "A contact opened an email for the first time."},
+    {"type": "email_clicked", "column": "clicked_at",
+     "description": "A contact clicked a link in an email for the first time."}]');
+
+select automation.attach(
+  'public.form_submissions', 'form_submission', '{"contact": "contact_id"}',
+  '[{"type": "form_submitted", "description": "A form was submitted."}]');

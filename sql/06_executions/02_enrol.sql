@@ -33,7 +33,7 @@ begin
         when failure is not null then 'failed'
         when enrolment.first_delay > interval '0' then 'waiting'
         else 'pending'
-      end,
+      end::public.automation_status,
       enrolment.trigger_type, data, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
       depth, enrolment.first_step, failure, at, case when failure is not null then at end)
     returning workflow_executions.tenant_id, workflow_executions.id

@@ -18,7 +18,8 @@ create or replace function automation.is_finished(execution public.workflow_exec
   as $$ select execution.finished_at is not null $$;
 
 create or replace function automation.end_execution(
-  execution public.workflow_executions, status text, error jsonb default null)
+  execution public.workflow_executions, status public.automation_status,
+  error jsonb default null)
   returns void
   language sql
   set search_path = ''
@@ -50,9 +51,12 @@ create or replace function automation.schedule_step(
   as $$
 begin
   insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
-  values (execution.tenant_id, execution.id, step ->> 'key', step ->> 'lane', run_at);
+  values (execution.tenant_id, execution.id, step ->> 'key',
+    (step ->> 'lane')::public.automation_lane, run_at);
   update public.workflow_executions as e
-  set status = case when run_at > automation.now() then 'waiting' else 'running' end,
+  set status = case
+      when run_at > automation.now() then 'waiting' else 'running'
+    end::public.automation_status,
     current_step = step ->> 'key',
     started_at = coalesce(e.started_at, automation.now())
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
@@ -84,7 +88,8 @@ create or replace function automation.next_run_at(next_step jsonb, result jsonb)
 
 -- After a step has ended: the next one, or the end.
 create or replace function automation.advance(
-  execution public.workflow_executions, step jsonb, outcome text, result jsonb, error jsonb)
+  execution public.workflow_executions, step jsonb, outcome public.automation_status,
+  result jsonb, error jsonb)
   returns void
   language plpgsql
   set search_path = ''
@@ -109,6 +114,7 @@ begin
 end;
 $$;
 
-comment on function automation.advance(public.workflow_executions, jsonb, text, jsonb, jsonb) is
+comment on function automation.advance(
+  public.workflow_executions, jsonb, public.automation_status, jsonb, jsonb) is
   'Moves an execution on after a step: a failure ends it unless the step says continue_on_error; '
   'otherwise the next step is scheduled, or the execution completes.';

@@ -19,11 +19,9 @@ create table public.scheduled_steps (
   id uuid not null default automation.new_id(),
   execution_id uuid not null,
   step_key text not null,
-  lane text not null
-    constraint scheduled_steps_lane_known check (lane in ('database', 'outbound')),
+  lane public.automation_lane not null,
   run_at timestamptz not null,
-  attempt smallint not null default 0
-    constraint scheduled_steps_attempt_not_negative check (attempt >= 0),
+  attempt smallint not null default 0,
   attempt_token uuid,
   leased_by text,
   leased_at timestamptz,
@@ -34,9 +32,8 @@ create table public.scheduled_steps (
     references public.workflow_executions (tenant_id, id) on delete cascade,
   constraint scheduled_steps_lease_is_whole check (
     (attempt_token is null) = (lease_expires_at is null)
-    and (attempt_token is null) = (leased_at is null)),
-  constraint scheduled_steps_only_outbound_is_leased
-    check (lane = 'outbound' or attempt_token is null)
+    and (attempt_token is null) = (leased_at is null)
+    and (attempt_token is null or lane = 'outbound'))
 ) with (
   fillfactor = 80,
   autovacuum_vacuum_scale_factor = 0.02,

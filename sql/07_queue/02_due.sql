@@ -4,7 +4,7 @@
 -- Without a backlog the oldest due rows are all the due rows and name every tenant. With one, a
 -- loose index scan hops from tenant to tenant, from a random place on, so that under any load
 -- every tenant comes up.
-create or replace function automation.due_tenants(lane text, at_most integer)
+create or replace function automation.due_tenants(lane public.automation_lane, at_most integer)
   returns uuid[]
   language plpgsql stable
   set search_path = ''
@@ -32,11 +32,11 @@ begin
 end;
 $$;
 
-comment on function automation.due_tenants(text, integer) is
+comment on function automation.due_tenants(public.automation_lane, integer) is
   'Tenants with due work in a lane, at most so many; null when there is none.';
 
 create or replace function automation.hop_tenants(
-  lane text, at timestamptz, start uuid, at_most integer)
+  lane public.automation_lane, at timestamptz, start uuid, at_most integer)
   returns uuid[]
   language sql stable
   set search_path = ''
@@ -74,7 +74,7 @@ create or replace function automation.hop_tenants(
     ) as d
   $$;
 
-create or replace function automation.next_tenant(lane text, after uuid) returns uuid
+create or replace function automation.next_tenant(lane public.automation_lane, after uuid) returns uuid
   language sql stable
   set search_path = ''
   as $$
@@ -87,7 +87,7 @@ create or replace function automation.next_tenant(lane text, after uuid) returns
 
 -- Locks due rows of one tenant, skipping what others are working on.
 create or replace function automation.lock_due_of(
-  lane text, tenant_id uuid, at_most integer)
+  lane public.automation_lane, tenant_id uuid, at_most integer)
   returns setof public.scheduled_steps
   language sql
   set search_path = ''
@@ -106,7 +106,7 @@ create or replace function automation.lock_due_of(
     for update skip locked
   $$;
 
-create or replace function automation.lock_due(lane text, at_most integer)
+create or replace function automation.lock_due(lane public.automation_lane, at_most integer)
   returns setof public.scheduled_steps
   language plpgsql
   set search_path = ''
@@ -127,7 +127,7 @@ begin
 end;
 $$;
 
-comment on function automation.lock_due(text, integer) is
+comment on function automation.lock_due(public.automation_lane, integer) is
   'Locks due rows of a lane, an equal share for each tenant that has any. Rows that others hold '
   'are skipped. What a tenant leaves of its share is taken up by the next call.';
 

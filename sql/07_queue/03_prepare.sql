@@ -47,7 +47,7 @@ comment on function automation.prepare_step(public.workflow_executions, jsonb) i
 -- A step that did not run leaves its reason in the ledger like one that did.
 create or replace function automation.record_step_end(
   execution public.workflow_executions, step jsonb, step_id uuid,
-  status text, prepared automation.prepared_step, result jsonb, error jsonb,
+  status public.automation_status, prepared automation.prepared_step, result jsonb, error jsonb,
   started_at timestamptz, duration_ms integer default null)
   returns void
   language sql
@@ -69,7 +69,7 @@ create or replace function automation.record_step_end(
   $$;
 
 comment on function automation.record_step_end(
-  public.workflow_executions, jsonb, uuid, text, automation.prepared_step, jsonb, jsonb,
+  public.workflow_executions, jsonb, uuid, public.automation_status, automation.prepared_step, jsonb, jsonb,
   timestamptz, integer) is
   'Writes the ledger row of a step that ended without being leased. A failed one is overwritten '
   'when the step is run again; one that completed never is.';

@@ -124,7 +124,8 @@ create or replace function automation.close_unsent(
   set search_path = ''
   as $$
 declare
-  status constant text := case prepared.verdict when 'skip' then 'skipped' else 'failed' end;
+  status constant public.automation_status :=
+    case prepared.verdict when 'skip' then 'skipped' else 'failed' end::public.automation_status;
   ledger public.workflow_step_executions;
 begin
   perform automation.unschedule(due);

@@ -102,7 +102,7 @@ create or replace function automation.log_attempt(
 
 create or replace function automation.close_step(
   due public.scheduled_steps, execution public.workflow_executions, step jsonb,
-  status text, result jsonb, error jsonb)
+  status public.automation_status, result jsonb, error jsonb)
   returns text
   language plpgsql
   set search_path = ''

@@ -7,8 +7,8 @@ create or replace function automation.perform(
   language plpgsql
   set search_path = ''
   as $$
-begin
-  return case step_type
+declare
+  result constant jsonb := case step_type
     when 'create_task' then automation.create_task(execution, input)
     when 'update_contact' then automation.update_fields(execution, 'contact', input -> 'fields')
     when 'update_project' then automation.update_fields(execution, 'project', input -> 'fields')
@@ -20,6 +20,12 @@ begin
     when 'create_project' then automation.create_project(execution, input)
     when 'wait' then automation.wait(input)
   end;
+begin
+  if result is null then
+    raise exception 'step_type: "%" is not a step that runs in the database', step_type
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return result;
 end;
 $$;
 

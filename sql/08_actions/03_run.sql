@@ -87,7 +87,7 @@ create or replace function automation.run_database_step(
 declare
   prepared automation.prepared_step;
   started constant timestamptz := clock_timestamp();
-  status text;
+  status public.automation_status;
   result jsonb;
   error jsonb;
 begin

@@ -28,6 +28,7 @@ comment on function automation.tick(integer) is
 -- it is qualified instead.
 create or replace procedure automation.tick_for(duration interval)
   language plpgsql
+  -- No search_path: a procedure that commits cannot set it.
   as $$
 declare
   until constant timestamptz := clock_timestamp() + duration;

@@ -57,7 +57,7 @@ create or replace function automation.enrolment_of(
   as $$
     select row(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
-      first.step ->> 'lane',
+      (first.step ->> 'lane')::public.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
       null)::automation.enrolment
     from (select version.plan -> 'steps' -> (version.plan ->> 'first') as step) as first
@@ -164,8 +164,7 @@ begin
       on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
     where t.tenant_id = tenant
       and t.event = trigger_workflows.trigger_type
-      and fired @> t.match
-      and (t.match_any is null or automation.matches_any(fired, t.match_any))
+      and automation.matches(fired, t.match, t.match_any)
       and (t.to_values is null or t.to_values @> (fired -> t.field))
     order by v.workflow_id
   loop

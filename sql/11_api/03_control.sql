@@ -64,7 +64,7 @@ begin
     tenant_id, id, execution_id, step_key, lane, run_at, reconcile_since)
   values (
     execution.tenant_id, coalesce(failed.id, automation.new_id()), execution.id, step ->> 'key',
-    step ->> 'lane', automation.now(),
+    (step ->> 'lane')::public.automation_lane, automation.now(),
     case when (failed.error ->> 'may_have_been_sent')::boolean then failed.started_at end);
   update public.workflow_step_executions as s
   set status = 'pending', finished_at = null, error = null,

@@ -15,7 +15,7 @@ create or replace function public.get_execution_history(
   language sql stable
   set search_path = ''
   as $$
-    select e.id, e.workflow_id, w.name, e.version, e.status, e.trigger_type, e.contact_id,
+    select e.id, e.workflow_id, w.name, e.version, e.status::text, e.trigger_type, e.contact_id,
       e.created_at, e.started_at, e.finished_at,
       (select min(q.run_at) from public.scheduled_steps as q
        where q.tenant_id = e.tenant_id and q.execution_id = e.id),
@@ -32,7 +32,7 @@ create or replace function public.get_execution_history(
         or e.workflow_id = get_execution_history.workflow_id)
       and (get_execution_history.contact_id is null
         or e.contact_id = get_execution_history.contact_id)
-      and (get_execution_history.status is null or e.status = get_execution_history.status)
+      and (get_execution_history.status is null or e.status::text = get_execution_history.status)
       and (get_execution_history.before is null or e.created_at < get_execution_history.before)
     order by e.created_at desc, e.id desc
     limit least(greatest(coalesce(max_rows, 50), 1), 500)

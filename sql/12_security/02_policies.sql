@@ -23,6 +23,7 @@ alter table public.suppressions enable row level security;
 
 alter table automation.settings enable row level security;
 alter table automation.clock enable row level security;
+alter table automation.time_zones enable row level security;
 alter table automation.trigger_types enable row level security;
 alter table automation.step_types enable row level security;
 alter table automation.entities enable row level security;
