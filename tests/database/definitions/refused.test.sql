@@ -1,0 +1,145 @@
+-- A workflow with a mistake is refused when it is switched on, with the path of the mistake and what
+-- would mend it; what only looks odd is allowed.
+begin;
+\ir ../foundation/story.psql
+select plan(66);
+
+select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
+
+-- Refused on writing.
+select alike(pg_temp.error_of($$insert into public.workflows (tenant_id, name, trigger_type)
+    values ('00000000-0000-0000-0000-00000000000a', 'x', 'contact_craeted')$$),
+  '22023 trigger_type: there is no trigger "contact_craeted" | Known: call_completed, %contact_created%',
+  'an unknown trigger type names the known ones');
+select alike(pg_temp.error_of($$insert into public.workflows (tenant_id, name, trigger_type)
+    values ('00000000-0000-0000-0000-00000000000a', 'x', null)$$), '22023 trigger_type: %', 'none at all');
+select pg_temp.draft(:'apex', 'contact_created') as draft \gset
+select alike(pg_temp.error_of($$update public.workflows set trigger_type = 'nope'$$),
+  '22023 trigger_type: there is no trigger "nope" | Known: %', 'nor can it be changed to one');
+select alike(pg_temp.error_of($$update public.workflow_steps set step_type = 'send_fax'$$),
+  '22023 step_type: there is no step "send_fax" | Known: %send_sms%', 'an unknown step type');
+select alike(pg_temp.error_of($$update public.workflow_steps set delay_minutes = -1$$),
+  '23514 %workflow_steps_delay_in_range%', 'a negative delay');
+select alike(pg_temp.error_of($$update public.workflow_steps set step_config = '[]'$$),
+  '23514 %workflow_steps_config_is_object%', 'a configuration that is no object');
+select alike(pg_temp.error_of($$update public.workflows set trigger_config = '"lead"'$$),
+  '23514 %workflows_trigger_config_is_object%', 'a trigger_config that is no object');
+select alike(pg_temp.error_of($$update public.workflow_steps set step_key = '1st step'$$),
+  '23514 %workflow_steps_key_is_identifier%', 'a step key that variables could not name');
+select alike(pg_temp.error_of($$update public.workflows set status = 'on'$$), '2%', 'an unknown status');
+select is(pg_temp.error_of($$insert into public.workflows (tenant_id, name, trigger_type, status)
+    values ('00000000-0000-0000-0000-00000000000a', ' ', 'manual', 'draft')$$)
+  like '23514 %workflows_name_not_blank%', true, 'a blank name');
+
+-- Refused on publishing: what a trigger, its conditions or its steps say.
+create function pg_temp.refusal(
+  trigger_type text, config text default '{}', step text default null, conditions text default '[]')
+  returns text
+  language plpgsql
+  as $$
+begin
+  return regexp_replace(
+    pg_temp.error_of(format(
+      'select pg_temp.workflow(%L, %L, %L, %L, %L)', '00000000-0000-0000-0000-00000000000a',
+      trigger_type, config,
+      coalesce('[' || step || ']', '[{"type": "create_task", "config": {"title": "Call"}}]'),
+      conditions)),
+    '^22023 workflow ".*" cannot be published: ', '');
+end;
+$$;
+select alike(pg_temp.refusal(event, config), refusal, event || ' ' || config)
+from (values
+  ('contact_created', '{"tpye": "lead"}',
+    'trigger_config.tpye: contact has no column "tpye" | Its columns: %type%'),
+  ('contact_created', '{"type": "lead", "from": "new"}', 'trigger_config.from: %'),
+  ('stage_changed', '{"pipeline_stage": "won"}', 'trigger_config.pipeline_stage: contact has no column %'),
+  ('field_changed', '{}', 'trigger_config.field: field_changed needs the field to watch | %assigned_to%'),
+  ('field_changed', '{"field": "scroe"}', 'trigger_config.field: contact has no column "scroe" | %lead_score%'),
+  ('field_changed', '{"field": 7}', 'trigger_config.field: %'),
+  ('field_changed', '{"entity": "invoice", "field": "total"}',
+    'trigger_config.entity: there is no entity "invoice" | Known: contact, job, project'),
+  ('field_changed', '{"entity": "project", "field": "lead_score"}',
+    'trigger_config.field: project has no column "lead_score" | %'),
+  ('job_completed', '{"custom": true}', 'trigger_config.custom: job has no column "custom" | %')
+) as v (event, config, refusal);
+select alike(pg_temp.refusal('contact_created', conditions => conditions), refusal, 'conditions ' || conditions)
+from (values
+  ('[{"field": "contact.stage", "operator": "is", "value": 1}]', 'conditions%.operator: %'),
+  ('{"all": [{"operator": "equals", "value": 1}]}', 'conditions.all[0].field: %'),
+  ('"stage = new"', 'conditions: %'),
+  ('7', 'conditions: %')
+) as v (conditions, refusal);
+select alike(pg_temp.refusal('contact_created', step => step), refusal, step)
+from (values
+  ('{"type": "send_sms"}', 'steps[0].step_config.body: send_sms needs body%'),
+  ('{"type": "send_sms", "config": {"body": ""}}', 'steps[0].step_config.body: send_sms needs body%'),
+  ('{"type": "send_sms", "config": {"body": null}}', 'steps[0].step_config.body: send_sms needs body%'),
+  ('{"type": "send_email", "config": {"html": "x"}}', 'steps[0].step_config.subject: send_email needs subject%'),
+  ('{"type": "send_email", "config": {"subject": "x"}}', 'steps[0].step_config.html: send_email needs html or text%'),
+  ('{"type": "webhook"}', 'steps[0].step_config.url: webhook needs url%'),
+  ('{"type": "webhook", "config": {"url": "ftp://x"}}', 'steps[0].step_config.url: url must start with https%'),
+  ('{"type": "webhook", "config": {"url": "https://x", "method": "GET"}}', 'steps[0].step_config.method: %POST, PUT or PATCH%'),
+  ('{"type": "webhook", "config": {"url": "https://x", "headers": ["a"]}}', 'steps[0].step_config.headers: %object%'),
+  ('{"type": "create_task"}', 'steps[0].step_config.title: create_task needs title%'),
+  ('{"type": "create_task", "config": {"title": "x", "due_in_days": "soon"}}', 'steps[0].step_config.due_in_days: %number%'),
+  ('{"type": "create_task", "config": {"title": "x", "due_in_days": -1}}', 'steps[0].step_config.due_in_days: %number%'),
+  ('{"type": "wait"}', 'steps[0].step_config: wait needs minutes, hours, days or until%'),
+  ('{"type": "wait", "config": {"hours": "a while"}}', 'steps[0].step_config.hours: %number%'),
+  ('{"type": "update_contact"}', 'steps[0].step_config.fields: update_contact needs fields%'),
+  ('{"type": "update_contact", "config": {"fields": {}}}', 'steps[0].step_config.fields: %at least one field%'),
+  ('{"type": "update_contact", "config": {"fields": "stage"}}', 'steps[0].step_config.fields: %object%'),
+  ('{"type": "update_contact", "config": {"fields": {"stgae": "won"}}}',
+    'steps[0].step_config.fields.stgae: contact has no field "stgae" to write | Writable: %stage%'),
+  ('{"type": "update_contact", "config": {"fields": {"tenant_id": "x"}}}', 'steps[0].step_config.fields.tenant_id: %'),
+  ('{"type": "update_contact", "config": {"fields": {"id": "x"}}}', 'steps[0].step_config.fields.id: %'),
+  ('{"type": "update_contact", "config": {"fields": {"created_at": "x"}}}', 'steps[0].step_config.fields.created_at: %'),
+  ('{"type": "update_project", "config": {"fields": {"lead_score": 1}}}', 'steps[0].step_config.fields.lead_score: project %'),
+  ('{"type": "update_field", "config": {"field": "stage"}}', 'steps[0].step_config.value: update_field needs value%'),
+  ('{"type": "update_field", "config": {"field": "nope", "value": 1}}', 'steps[0].step_config.field: contact has no field "nope" %'),
+  ('{"type": "add_tag"}', 'steps[0].step_config.tag: add_tag needs tag%'),
+  ('{"type": "assign_user"}', 'steps[0].step_config.user_id: assign_user needs user_id%'),
+  ('{"type": "change_stage"}', 'steps[0].step_config.stage: change_stage needs stage%'),
+  ('{"type": "create_project"}', 'steps[0].step_config.name: create_project needs name%'),
+  ('{"type": "send_sms", "config": {"body": "Hi {{contact.first_name"}}', 'steps[0].step_config.body: %'),
+  ('{"type": "send_sms", "config": {"body": "Hi {{contact.first_name | shout}}"}}', 'steps[0].step_config.body: %shout%'),
+  ('{"type": "create_task", "config": {"title": "x"}, "conditions": [{"field": "a", "operator": "x"}]}',
+    'steps[0].conditions%.operator: %'),
+  ('{"type": "create_task", "config": {"title": "x"}}, {"type": "send_sms"}', 'steps[1].step_config.body: %'),
+  ('{"type": "create_task", "config": {"title": "x"}}, {"type": "send_sms", "enabled": false}', 'steps[1].step_config.body: %'),
+  ('{"type": "create_task", "config": {"title": "x"}, "enabled": false}', 'steps: the workflow has no enabled step | %'),
+  ('', 'steps: the workflow has no enabled step | Add a row to workflow_steps%')
+) as v (step, refusal);
+
+-- All of them at once, for a form that shows them.
+select pg_temp.draft(:'apex', 'contact_created', '{"tpye": 1}',
+  '[{"type": "send_sms"}, {"type": "wait", "config": {"hours": "x"}}]') as many \gset
+select is(
+  (select string_agg(p ->> 'path', ' ' order by p ->> 'path')
+   from jsonb_array_elements(public.validate_workflow(:'many') -> 'problems') as p),
+  'steps[0].step_config.body steps[1].step_config.hours trigger_config.tpye',
+  'validation lists every problem');
+select is((select is_active from public.workflows where id = :'many'), false, 'nothing is switched on');
+
+-- Two steps of one name would be one step.
+select todo('step_2 as a key of the first step swallows the second', 2);
+select alike(pg_temp.refusal('manual', step => '{"key": "step_2", "type": "create_task", "config": {"title": "x"}},
+  {"type": "create_task", "config": {"title": "y"}}'), 'steps[%].step_key: %', 'a key that is taken by a nameless step');
+select alike(pg_temp.refusal('manual', step => '{"type": "update_field", "config": {"entity": "invoice", "field": "total", "value": 1}}'),
+  'steps[0].step_config.entity: %', 'an entity that does not exist');
+
+-- Warnings do not block.
+select pg_temp.draft(:'apex', 'contact_created', '{}',
+  '[{"type": "send_sms", "config": {"body": "Hi", "boddy": "x"}}]') as odd \gset
+select is(array[v ->> 'valid', v #>> '{problems,0,severity}', v #>> '{problems,0,path}'],
+  array['true', 'warning', 'steps[0].step_config.boddy'], 'a key that nobody reads is a warning')
+from public.validate_workflow(:'odd') as v;
+update public.workflows set is_active = true where id = :'odd';
+select is((select published_version from public.workflows where id = :'odd'), 1, 'which does not block');
+select todo('update_field names its entity in the field at run time, but is checked against the contact', 1);
+select is(pg_temp.refusal('manual', step => '{"type": "update_field", "config": {"field": "project.value", "value": 1}}'),
+  null, 'a field that names its entity is a field of that entity');
+select is(pg_temp.refusal('manual', step => '{"type": "update_field", "config": {"field": "custom_fields.roof", "value": 1}}'),
+  null, 'a key of the custom fields is a field');
+
+select * from finish();
+rollback;
