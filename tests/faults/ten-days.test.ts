@@ -1,0 +1,145 @@
+// A stack that is killed while delays are pending, and started again when they are over.
+import { type ChildProcess, spawn } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import type { Sql } from "postgres";
+import { afterEach, describe, expect, it } from "vitest";
+import { stateDirectory } from "../../scripts/lib/postgres.ts";
+import { endProcess, freePort, signal } from "../../scripts/lib/process.ts";
+import { connect, using } from "../../scripts/lib/scratch.ts";
+import type { StackFile } from "../../scripts/lib/stack.ts";
+import { startResend, startTwilio, startWebhookReceiver, waitFor } from "../support/standins.ts";
+import { addWorkflow, allEnded, countAttempts, insertLeads, report, set, size } from "./support.ts";
+
+const root = path.resolve(import.meta.dirname, "../..");
+const undo: (() => Promise<unknown> | unknown)[] = [];
+afterEach(async () => {
+  for (const step of undo.splice(0).reverse()) await step();
+});
+
+async function startProviders() {
+  const providers = {
+    twilio: await startTwilio(),
+    resend: await startResend(),
+    receiver: await startWebhookReceiver(),
+  };
+  for (const one of Object.values(providers)) undo.push(one.stop);
+  return providers;
+}
+
+/** scripts/stack as a process, with providers that outlive it. */
+async function startStack(
+  port: number,
+  { twilio, resend }: Awaited<ReturnType<typeof startProviders>>,
+): Promise<StackFile & { child: ChildProcess }> {
+  const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), "ten-days-")), "stack.json");
+  const { DATABASE_URL: _database, ...environment } = process.env;
+  const child = spawn(
+    path.join(root, "scripts/stack"),
+    ["--port", String(port), "--stack-file", file],
+    {
+      env: {
+        ...environment,
+        TWILIO_BASE_URL: twilio.url,
+        RESEND_BASE_URL: resend.url,
+        DISPATCH_LEASE_SECONDS: "5",
+        DISPATCH_PROVIDER_TIMEOUT_MS: "800",
+      },
+      stdio: ["ignore", "pipe", "pipe"],
+    },
+  );
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk: Buffer) => output += chunk.toString());
+  }
+  undo.push(() => endProcess(child.pid as number, { patience: 20_000 }));
+  await waitFor("the stack to be ready", () => {
+    if (child.exitCode !== null) throw new Error(`The stack ended:\n${output}`);
+    return fs.existsSync(file);
+  }, { timeout: 60_000 });
+  return { ...JSON.parse(fs.readFileSync(file, "utf8")) as StackFile, child };
+}
+
+const nothingDue = (sql: Sql) =>
+  waitFor("everything that is due to be done", async () => {
+    const [row] = await sql`
+      select count(*)::int from scheduled_steps
+      where run_at <= automation.now() or attempt_token is not null or attempt > 0`;
+    return row?.count === 0;
+  });
+
+describe("a stack killed with delays pending for ten days", { timeout: 120_000 }, () => {
+  it("fires everything, once, when it is started again after the ten days", async () => {
+    const providers = await startProviders();
+    const port = await freePort();
+    undo.push(() => fs.rmSync(stateDirectory(port), { recursive: true, force: true }));
+    const first = await startStack(port, providers);
+    const sql = connect(first.databaseUrl);
+    undo.push(() => sql.end({ timeout: 1 }));
+    await set(sql, "reconcile_delay", "400 milliseconds");
+    await set(sql, "retry_base", "100 milliseconds");
+    const [tenant] = await sql<[{ id: string }]>`
+      insert into tenants (name) values ('Apex Roofing') returning id`;
+    const lead = "{{trigger.contact.first_name}}";
+    await addWorkflow(sql, tenant.id, [
+      { step_type: "send_sms", step_config: { body: `Hi ${lead}` } },
+      { step_type: "create_task", step_config: { title: `Call ${lead}` }, delay_minutes: 14_400 },
+      { step_type: "send_sms", step_config: { body: `Still there, ${lead}?` } },
+      { step_type: "send_email", step_config: { subject: `Bye ${lead}`, text: "Bye" } },
+      { step_type: "wait", step_config: { days: 10 } },
+      { step_type: "webhook", step_config: { url: `${providers.receiver.url}/${lead}` } },
+    ]);
+    // Some wait for their ten days; the others' first text is on its way when the stack dies.
+    const waiting = await insertLeads(sql, tenant.id, size(40, 400));
+    await waitFor("the first texts", async () => {
+      const [row] = await sql`
+        select count(*)::int from scheduled_steps
+        where run_at > automation.now() + interval '9 days'`;
+      return row?.count === waiting.length;
+    });
+    providers.twilio.fault({ kind: "delay", delay_ms: 150, times: null });
+    const unlucky = await insertLeads(sql, tenant.id, 10);
+    await waitFor(
+      "texts under way",
+      () => providers.twilio.requests().filter(({ status }) => status === null).length > 5,
+    );
+    const { functions } = JSON.parse(
+      fs.readFileSync(path.join(stateDirectory(port), "processes.json"), "utf8"),
+    ) as { functions: number[] };
+    for (const pid of [first.child.pid as number, ...functions]) signal(pid, "SIGKILL");
+    await waitFor("the stack to be gone", () => first.child.signalCode !== null);
+    const leads = [...waiting, ...unlucky];
+
+    // The database outlived its stack; ten days go by, and nobody calls the dispatcher.
+    await sql`select automation.advance_clock('10 days 1 hour')`;
+    await sql.end({ timeout: 1 });
+    const second = await startStack(port, providers);
+    await using(second.databaseUrl, async (sql) => {
+      // The second wait; and for those whose first text was under way, the first one.
+      for (let wait = 1; wait <= 2; wait++) {
+        await nothingDue(sql);
+        await sql`select automation.advance_clock('10 days 1 hour')`;
+      }
+      await allEnded(sql);
+      const executions =
+        await sql`select status, count(*)::int from workflow_executions group by 1`;
+      expect(executions).toEqual([{ status: "completed", count: leads.length }]);
+      expect(await sql`select * from scheduled_steps`).toEqual([]);
+      const tasks = await sql<{ title: string }[]>`select title from tasks`;
+      const names = leads.map(({ name }) => name).sort();
+      expect(tasks.map(({ title }) => title).sort()).toEqual(names.map((name) => `Call ${name}`));
+      expect(providers.twilio.messages().map(({ body }) => body).sort()).toEqual(
+        [...names.map((name) => `Hi ${name}`), ...names.map((name) => `Still there, ${name}?`)]
+          .sort(),
+      );
+      expect(providers.resend.emails().map(({ subject }) => subject).sort())
+        .toEqual(names.map((name) => `Bye ${name}`));
+      expect(providers.receiver.requests().map(({ path }) => path).sort())
+        .toEqual(names.map((name) => `/${name}`));
+      const account = await countAttempts(sql);
+      expect(account.ambiguous).toBeGreaterThan(0);
+      report("ten days and a kill", { executions: leads.length, ...account });
+    });
+  });
+});
