@@ -1,0 +1,142 @@
+// Two offices on one database: neither sees, changes or starts anything of the other's.
+import { beforeAll, describe, expect, it } from "vitest";
+import { newPhone, Office, useStack } from "./support.ts";
+
+const stage = useStack();
+let apex: Office;
+let blue: Office;
+let workflow_id: string;
+let contact_id: string;
+let execution_id: string;
+
+beforeAll(async () => {
+  apex = await Office.open(stage());
+  blue = await Office.open(stage(), "Blue Ridge Solar");
+  workflow_id = await apex.workflow({
+    steps: [
+      { step_type: "send_sms", step_config: { body: "Hi" } },
+      { step_type: "send_email", step_config: { subject: "Hi", text: "Hi" } },
+      { step_type: "create_task", step_config: { title: "Call" } },
+      { step_type: "add_tag", step_config: { tag: "greeted" } },
+      { step_type: "create_task", step_config: { title: "Call again" }, delay_minutes: 60 },
+    ],
+  });
+  contact_id = await apex.lead({ phone: newPhone(), email: "maria@example.com" });
+  await apex.quiet();
+  execution_id = (await apex.executions())[0]?.id as string;
+});
+
+const tables = [
+  "contacts",
+  "tasks",
+  "tags",
+  "contact_tags",
+  "messages",
+  "emails",
+  "workflows",
+  "workflow_steps",
+  "workflow_versions",
+  "workflow_executions",
+  "workflow_step_executions",
+  "scheduled_steps",
+] as const;
+
+describe("a member of another tenant", () => {
+  it.each(tables)("sees nothing in %s where a colleague sees rows", async (table) => {
+    const mine = await apex.client.from(table).select();
+    expect(mine.error).toBeNull();
+    expect(mine.data?.length).toBeGreaterThan(0);
+    const theirs = await blue.client.from(table).select();
+    expect(theirs).toMatchObject({ data: [], error: null });
+    const anonymous = await stage().client().from(table).select();
+    expect(anonymous.error?.code).toBe("42501");
+  });
+
+  it("changes and deletes nothing", async () => {
+    const renamed = await blue.client.from("workflows").update({ name: "Mine" })
+      .eq("id", workflow_id).select();
+    expect(renamed.data).toEqual([]);
+    const deleted = await blue.client.from("contacts").delete().eq("id", contact_id).select();
+    expect(deleted.data).toEqual([]);
+    const kept = await apex.client.from("contacts").select("id").eq("id", contact_id);
+    expect(kept.data).toHaveLength(1);
+  });
+
+  const notFound = (name: string) => ({
+    message: expect.stringMatching(new RegExp(`\\b${name}: .* was not found$`)),
+  });
+
+  it.each(["cancel_execution", "retry_execution"] as const)("cannot call %s", async (name) => {
+    const { error } = await blue.client.rpc(name, { execution_id });
+    expect(error).toMatchObject(notFound("execution_id"));
+    expect((await apex.executions())[0]?.status).toBe("waiting");
+  });
+
+  it.each(["publish_workflow", "validate_workflow", "execute_workflow"] as const)(
+    "cannot call %s",
+    async (name) => {
+      const { error } = await blue.client.rpc(name, { workflow_id });
+      expect(error).toMatchObject(notFound("workflow_id"));
+    },
+  );
+
+  it("learns nothing from the history", async () => {
+    for (const filter of [{}, { execution_id }, { workflow_id }, { tenant_id: apex.tenantId }]) {
+      const theirs = await blue.client.rpc("get_execution_history", filter);
+      expect(theirs).toMatchObject({ data: [], error: null });
+      const mine = await apex.client.rpc("get_execution_history", filter);
+      expect(mine.data).toHaveLength(1);
+    }
+  });
+
+  it("starts nothing with the other's records or in the other's name", async () => {
+    const own = await blue.workflow({
+      trigger_type: "manual",
+      steps: [{ step_type: "create_task", step_config: { title: "Call" } }],
+    });
+    const mine = blue.client.rpc("execute_workflow", {
+      workflow_id: own,
+      trigger_data: { contact_id },
+    });
+    expect((await mine).error).toMatchObject(notFound("contact_id"));
+    const named = await blue.client.rpc("trigger_workflows", {
+      trigger_type: "manual",
+      tenant_id: apex.tenantId,
+    });
+    expect(named.error).toMatchObject(notFound("tenant_id"));
+    const inData = await blue.client.rpc("trigger_workflows", {
+      trigger_type: "manual",
+      trigger_data: { tenant_id: apex.tenantId },
+    });
+    expect(inData.error).toMatchObject(notFound("tenant_id"));
+    expect(await blue.executions()).toEqual([]);
+    expect(await apex.executions()).toHaveLength(1);
+  });
+
+  it("points no row of its own at the other's", async () => {
+    const project = await blue.client.from("projects")
+      .insert({ tenant_id: blue.tenantId, name: "Roof", contact_id });
+    expect(project.error?.code).toBe("23503");
+    const step = await blue.client.from("workflow_steps").insert({
+      tenant_id: blue.tenantId,
+      workflow_id,
+      step_type: "create_task",
+      step_config: { title: "Call" },
+    });
+    expect(step.error?.code).toBe("23503");
+    const intrusion = await blue.client.from("workflows").insert({
+      tenant_id: apex.tenantId,
+      name: "Mine",
+      trigger_type: "contact_created",
+    });
+    expect(intrusion.error?.code).toBe("42501");
+  });
+
+  it.each(["workflow_executions", "workflow_step_executions", "scheduled_steps"] as const)(
+    "writes no history, not even its own: %s",
+    async (table) => {
+      const { error } = await apex.client.from(table).delete().eq("tenant_id", apex.tenantId);
+      expect(error?.code).toBe("42501");
+    },
+  );
+});
