@@ -21,6 +21,7 @@ create table automation.entities (
   relation text not null constraint entities_relation_unique unique,
   tenant_column text not null,
   id_column text not null,
+  id_type text not null,
   related jsonb not null,
   columns text[] not null,
   match_columns text[] not null,

@@ -30,9 +30,9 @@ begin
   insert into automation.entities
   select attached.*
   on conflict on constraint entities_pkey do update set (
-    relation, tenant_column, id_column, related, columns, match_columns, writable_columns,
+    relation, tenant_column, id_column, id_type, related, columns, match_columns, writable_columns,
     ignored_columns) = row (
-    excluded.relation, excluded.tenant_column, excluded.id_column, excluded.related,
+    excluded.relation, excluded.tenant_column, excluded.id_column, excluded.id_type, excluded.related,
     excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns);
   perform automation.register_triggers(attached, events);
   execute automation.row_function(attached);
@@ -67,6 +67,10 @@ begin
     where c.oid = describe_entity.relation);
   described.tenant_column := coalesce(columns ->> 'tenant', 'tenant_id');
   described.id_column := coalesce(columns ->> 'id', 'id');
+  described.id_type := (
+    select pg_catalog.format_type(a.atttypid, a.atttypmod)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = describe_entity.relation and a.attname = described.id_column);
   described.related := columns - '{tenant,id,ignore,protect}'::text[];
   described.ignored_columns := array(select jsonb_array_elements_text(
     coalesce(columns -> 'ignore', '["updated_at"]')));

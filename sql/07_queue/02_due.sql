@@ -1,5 +1,8 @@
 -- Finding due work: first the tenants, then the rows of each, so that no tenant waits behind
 -- another's backlog.
+--
+-- A session keeps the plan it made while the queue was empty, when reading the whole table looked
+-- cheapest. The functions that read the queue by its order therefore rule that plan out.
 
 -- Without a backlog the oldest due rows are all the due rows and name every tenant. With one, a
 -- loose index scan hops from tenant to tenant, from a random place on, so that under any load
@@ -17,14 +20,18 @@ declare
   tenants uuid[];
   seen integer;
 begin
-  select array_agg(distinct h.tenant_id), count(*) into tenants, seen
+  select array_agg(t.tenant_id order by t.oldest), coalesce(sum(t.steps), 0) into tenants, seen
   from (
-    select s.tenant_id
-    from public.scheduled_steps as s
-    where s.lane = due_tenants.lane and s.lease_expires_at is null and s.run_at <= at
-    order by s.run_at
-    limit look_ahead
-  ) as h;
+    select h.tenant_id, min(h.run_at) as oldest, count(*) as steps
+    from (
+      select s.tenant_id, s.run_at
+      from public.scheduled_steps as s
+      where s.lane = due_tenants.lane and s.lease_expires_at is null and s.run_at <= at
+      order by s.run_at
+      limit look_ahead
+    ) as h
+    group by h.tenant_id
+  ) as t;
   if seen < look_ahead then
     return tenants;
   end if;
@@ -33,7 +40,8 @@ end;
 $$;
 
 comment on function automation.due_tenants(public.automation_lane, integer) is
-  'Tenants with due work in a lane, at most so many; null when there is none.';
+  'Tenants with due work in a lane, those that have waited longest first where that is cheap to '
+  'tell; null when there is none.';
 
 create or replace function automation.hop_tenants(
   lane public.automation_lane, at timestamptz, start uuid, at_most integer)
@@ -77,6 +85,8 @@ create or replace function automation.hop_tenants(
 create or replace function automation.next_tenant(lane public.automation_lane, after uuid) returns uuid
   language sql stable
   set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
   as $$
     select s.tenant_id
     from public.scheduled_steps as s
@@ -134,6 +144,8 @@ comment on function automation.lock_due(public.automation_lane, integer) is
 create or replace function automation.next_due_at() returns timestamptz
   language sql stable
   set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
   as $$
     select least(
       (select s.run_at from public.scheduled_steps as s

@@ -71,38 +71,34 @@ begin
   end if;
   execution := automation.lock_execution(due.tenant_id, due.execution_id);
   step := automation.plan_step(execution, due.step_key);
-  perform automation.log_attempt(due, report ->> 'outcome', report -> 'error');
   if (report ->> 'suppress')::boolean then
     perform automation.suppress_recipient(due, step ->> 'type', 'provider', report -> 'error');
   end if;
   return case
     when report ->> 'outcome' = 'succeeded' then
-      automation.close_step(due, execution, step, 'completed', report -> 'result', null)
+      automation.close_step(due, execution, step, 'completed', report)
     when report ->> 'outcome' = 'failed' then
-      automation.close_step(due, execution, step, 'failed', report -> 'result', report -> 'error')
+      automation.close_step(due, execution, step, 'failed', report)
     when automation.is_finished(execution) then
-      automation.close_step(due, execution, step, 'cancelled', null, report -> 'error')
+      automation.close_step(due, execution, step, 'cancelled', report)
     else automation.try_again(due, execution, step, report)
   end;
 end;
 $$;
 
-create or replace function automation.log_attempt(
-  due public.scheduled_steps, outcome text, error jsonb)
-  returns void
-  language sql
+create or replace function automation.attempt_entry(due public.scheduled_steps, report jsonb)
+  returns jsonb
+  language sql stable
   set search_path = ''
   as $$
-    update public.workflow_step_executions as s
-    set attempts = s.attempts || jsonb_strip_nulls(jsonb_build_object(
-      'attempt', due.attempt, 'at', automation.now(), 'outcome', outcome, 'error', error,
-      'worker', due.leased_by))
-    where s.tenant_id = due.tenant_id and s.id = due.id
+    select jsonb_strip_nulls(jsonb_build_object(
+      'attempt', due.attempt, 'at', automation.now(), 'outcome', report -> 'outcome',
+      'error', report -> 'error', 'worker', due.leased_by))
   $$;
 
 create or replace function automation.close_step(
   due public.scheduled_steps, execution public.workflow_executions, step jsonb,
-  status public.automation_status, result jsonb, error jsonb)
+  status public.automation_status, report jsonb)
   returns text
   language plpgsql
   set search_path = ''
@@ -110,12 +106,13 @@ create or replace function automation.close_step(
 declare
   ledger public.workflow_step_executions;
   why constant jsonb := coalesce(
-    nullif(error, 'null'),
+    nullif(report -> 'error', 'null'),
     case status when 'failed' then '{"code": "failed", "message": "no reason was given"}'::jsonb end);
 begin
   update public.workflow_step_executions as s
-  set status = close_step.status, result_data = result, error = why,
-    provider_id = coalesce(result ->> 'provider_id', s.provider_id),
+  set status = close_step.status, result_data = report -> 'result', error = why,
+    attempts = s.attempts || automation.attempt_entry(due, report),
+    provider_id = coalesce(report #>> '{result,provider_id}', s.provider_id),
     finished_at = automation.now(),
     duration_ms = extract(epoch from clock_timestamp() - due.leased_at) * 1000
   where s.tenant_id = due.tenant_id and s.id = due.id
@@ -124,7 +121,7 @@ begin
   if status = 'completed' then
     perform automation.record_sent(execution, ledger);
   end if;
-  perform automation.advance(execution, step, status, result, why);
+  perform automation.advance(execution, step, status, ledger.result_data, why);
   return status;
 end;
 $$;
@@ -143,12 +140,11 @@ declare
 begin
   if due.attempt >= automation.setting('max_attempts')::integer then
     return automation.close_step(
-      due, execution, step, 'failed', null,
-      jsonb_build_object(
+      due, execution, step, 'failed', report || jsonb_build_object('error', jsonb_build_object(
         'code', 'attempts_exhausted',
         'message', format('gave up after %s attempts', due.attempt),
         'may_have_been_sent', is_ambiguous or due.reconcile_since is not null,
-        'last_error', report -> 'error'));
+        'last_error', report -> 'error')));
   end if;
   update public.scheduled_steps as s
   set run_at = automation.now() + wait, attempt_token = null, leased_by = null, leased_at = null,
@@ -157,7 +153,8 @@ begin
       then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
   where s.tenant_id = due.tenant_id and s.id = due.id;
   update public.workflow_step_executions as s
-  set status = 'waiting', error = report -> 'error'
+  set status = 'waiting', error = report -> 'error',
+    attempts = s.attempts || automation.attempt_entry(due, report)
   where s.tenant_id = due.tenant_id and s.id = due.id;
   update public.workflow_executions as e
   set status = 'waiting'
@@ -215,6 +212,8 @@ create or replace function automation.reap_expired_leases(max_steps integer defa
   language plpgsql
   security definer
   set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
   as $$
 declare
   due public.scheduled_steps;

@@ -50,17 +50,6 @@ begin
 end;
 $$;
 
-create or replace function automation.optional_id(
-  execution public.workflow_executions, entity text)
-  returns uuid
-  language sql stable
-  set search_path = ''
-  as $$
-    select automation.as_uuid(
-      automation.read_record(entity, execution.tenant_id,
-        execution.trigger_data ->> (entity || '_id')) ->> 'id')
-  $$;
-
 create or replace function automation.as_number(input jsonb, key text) returns numeric
   language plpgsql immutable
   set search_path = ''
@@ -96,8 +85,9 @@ begin
     assigned_to, execution_id)
   values (
     execution.tenant_id, task_id,
-    automation.optional_id(execution, 'contact'), automation.optional_id(execution, 'project'),
-    automation.optional_id(execution, 'job'),
+    automation.as_uuid(execution.trigger_data ->> 'contact_id'),
+    automation.as_uuid(execution.trigger_data ->> 'project_id'),
+    automation.as_uuid(execution.trigger_data ->> 'job_id'),
     input ->> 'title', input ->> 'description', coalesce(input ->> 'priority', 'normal'),
     case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then due end,
     automation.as_uuid(input ->> 'assigned_to'), execution.id);
@@ -156,8 +146,8 @@ create or replace function automation.lock_record_statement(attached automation.
   set search_path = ''
   as $$
     select format(
-      'select from %s as r where r.%I = $1 and r.%I::text = $2 for no key update nowait',
-      attached.relation, attached.tenant_column, attached.id_column)
+      'select from %s as r where r.%I = $1 and r.%I = $2::%s for no key update nowait',
+      attached.relation, attached.tenant_column, attached.id_column, attached.id_type)
   $$;
 
 -- "custom_fields.roof_type" sets one key of a JSON column; other names set the whole column.
@@ -168,12 +158,12 @@ create or replace function automation.update_statement(attached automation.entit
   as $$
     select format(
       'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where r.%3$I = $1 and r.%4$I::text = $2 returning to_jsonb(r)',
+      'where r.%3$I = $1 and r.%4$I = $2::%5$s returning to_jsonb(r)',
       attached.relation,
       string_agg(
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
           else format('%1$I = coalesce(r.%1$I, ''{}'') || %2$L::jsonb', c.name, c.keys) end, ', '),
-      attached.tenant_column, attached.id_column)
+      attached.tenant_column, attached.id_column, attached.id_type)
     from (
       select split_part(f.key, '.', 1) as name,
         jsonb_object_agg(substr(f.key, strpos(f.key, '.') + 1), f.value)
@@ -281,7 +271,7 @@ create or replace function automation.create_project(
   set search_path = ''
   as $$
 declare
-  contact constant uuid := automation.optional_id(execution, 'contact');
+  contact constant uuid := automation.existing_contact(execution);
   key constant text := coalesce(nullif(input ->> 'key', ''), input ->> 'name');
   project_id uuid;
 begin

@@ -48,7 +48,7 @@ begin
     and v.version = execution.version;
   step := coalesce(steps -> due.step_key, jsonb_build_object('key', due.step_key, 'type', 'unknown'));
   loop
-    outcome := automation.run_database_step(execution, step, step_id);
+    outcome := automation.run_database_step(execution, step, steps -> (step ->> 'next'), step_id);
     exit when outcome = 'busy';
     ran := ran + 1;
     exit when outcome <> 'go on';
@@ -79,7 +79,7 @@ create or replace function automation.yield_step(due public.scheduled_steps) ret
 -- One step. 'go on': the next step is a database step and due now; 'busy': a record it needs is
 -- locked by somebody else, nothing happened; 'done': the execution was advanced.
 create or replace function automation.run_database_step(
-  execution public.workflow_executions, step jsonb, step_id uuid)
+  execution public.workflow_executions, step jsonb, next_step jsonb, step_id uuid)
   returns text
   language plpgsql
   set search_path = ''
@@ -107,6 +107,10 @@ begin
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
       return 'busy';
+    when foreign_key_violation then
+      status := 'failed';
+      error := automation.engine_error(
+        'record_deleted', sqlstate, 'the record that the step is about was deleted');
     when others then
       status := 'failed';
       error := automation.engine_error('step_failed', sqlstate, sqlerrm);
@@ -114,24 +118,12 @@ begin
   perform automation.record_step_end(
     execution, step, step_id, status, prepared, result, error, automation.now(),
     (extract(epoch from clock_timestamp() - started) * 1000)::integer);
-  if status <> 'failed' and automation.goes_on(execution, step, result) then
+  if status <> 'failed' and next_step ->> 'lane' = 'database'
+    and (next_step ->> 'delay_seconds')::numeric = 0
+    and not coalesce(result ? 'wait_until', false) then
     return 'go on';
   end if;
   perform automation.advance(execution, step, status, result, error);
   return 'done';
 end;
 $$;
-
-create or replace function automation.goes_on(
-  execution public.workflow_executions, step jsonb, result jsonb)
-  returns boolean
-  language sql stable
-  set search_path = ''
-  as $$
-    select coalesce(
-      n.step ->> 'lane' = 'database'
-        and (n.step ->> 'delay_seconds')::numeric = 0
-        and not coalesce(result ? 'wait_until', false),
-      false)
-    from (select automation.plan_step(execution, step ->> 'next') as step) as n
-  $$;

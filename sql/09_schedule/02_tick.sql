@@ -5,6 +5,7 @@ create or replace function automation.tick(max_steps integer default 200) return
   language plpgsql
   security definer
   set search_path = ''
+  set enable_seqscan = off
   as $$
 declare
   reaped constant integer := automation.reap_expired_leases();

@@ -1568,6 +1568,7 @@ create table automation.entities (
   relation text not null constraint entities_relation_unique unique,
   tenant_column text not null,
   id_column text not null,
+  id_type text not null,
   related jsonb not null,
   columns text[] not null,
   match_columns text[] not null,
@@ -1619,9 +1620,9 @@ begin
   insert into automation.entities
   select attached.*
   on conflict on constraint entities_pkey do update set (
-    relation, tenant_column, id_column, related, columns, match_columns, writable_columns,
+    relation, tenant_column, id_column, id_type, related, columns, match_columns, writable_columns,
     ignored_columns) = row (
-    excluded.relation, excluded.tenant_column, excluded.id_column, excluded.related,
+    excluded.relation, excluded.tenant_column, excluded.id_column, excluded.id_type, excluded.related,
     excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns);
   perform automation.register_triggers(attached, events);
   execute automation.row_function(attached);
@@ -1656,6 +1657,10 @@ begin
     where c.oid = describe_entity.relation);
   described.tenant_column := coalesce(columns ->> 'tenant', 'tenant_id');
   described.id_column := coalesce(columns ->> 'id', 'id');
+  described.id_type := (
+    select pg_catalog.format_type(a.atttypid, a.atttypmod)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = describe_entity.relation and a.attname = described.id_column);
   described.related := columns - '{tenant,id,ignore,protect}'::text[];
   described.ignored_columns := array(select jsonb_array_elements_text(
     coalesce(columns -> 'ignore', '["updated_at"]')));
@@ -1766,6 +1771,9 @@ comment on function automation.detach(text) is
 -- 100,000 matching rows 150 us a row against 63, for rows that match nothing 23 against 14.7, over
 -- an insert that takes 14 without any trigger. Either fires for every client and every kind of
 -- write.
+--
+-- The plans are held to index probes: a session keeps the plan it made while there were no
+-- workflows, and that one reads all of them.
 
 -- 'stage' -> new.stage is distinct from old.stage, for every column that counts as a change.
 create or replace function automation.changed_expression(attached automation.entities) returns text
@@ -1869,6 +1877,9 @@ create or replace function automation.capture_%1$s_insert() returns trigger
   language plpgsql
   security definer
   set search_path = ''
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
   as $capture$
 declare
   written %2$s;
@@ -1946,6 +1957,7 @@ create or replace function automation.capture_%1$s_update() returns trigger
   language plpgsql
   security definer
   set search_path = ''
+  set enable_seqscan = off
   as $capture$
 declare
   changed constant text[] := %2$s;
@@ -2028,9 +2040,7 @@ end;
 $reader$
 $template$,
       attached.name, attached.relation, attached.tenant_column, attached.id_column,
-      (select pg_catalog.format_type(a.atttypid, a.atttypmod)
-       from pg_catalog.pg_attribute as a
-       where a.attrelid = attached.relation::regclass and a.attname = attached.id_column))
+      attached.id_type)
   $$;
 
 comment on function automation.reader_function(automation.entities) is
@@ -4985,8 +4995,10 @@ create table public.workflow_executions (
   constraint workflow_executions_finished_matches_status check (
     (finished_at is not null) = (status >= 'completed')),
   constraint workflow_executions_failed_says_why check (status <> 'failed' or error is not null)
-);
+) with (fillfactor = 75);
 
+-- Both tables leave room on their pages: a row is finished soon after it is written, and an update
+-- that stays on its page touches no index (no index has status in it).
 comment on table public.workflow_executions is
   'One record''s way through one version of a workflow.';
 comment on column public.workflow_executions.trigger_data is
@@ -5029,7 +5041,7 @@ create table public.workflow_step_executions (
   constraint workflow_step_executions_finished_matches_status check (
     (finished_at is not null) = (status >= 'completed')),
   constraint workflow_step_executions_failed_says_why check (status <> 'failed' or error is not null)
-);
+) with (fillfactor = 75);
 
 comment on table public.workflow_step_executions is
   'One step of an execution: what it was about to do, each attempt, and what came of it.';
@@ -5392,6 +5404,9 @@ create index scheduled_steps_by_execution
 
 -- Finding due work: first the tenants, then the rows of each, so that no tenant waits behind
 -- another's backlog.
+--
+-- A session keeps the plan it made while the queue was empty, when reading the whole table looked
+-- cheapest. The functions that read the queue by its order therefore rule that plan out.
 
 -- Without a backlog the oldest due rows are all the due rows and name every tenant. With one, a
 -- loose index scan hops from tenant to tenant, from a random place on, so that under any load
@@ -5409,14 +5424,18 @@ declare
   tenants uuid[];
   seen integer;
 begin
-  select array_agg(distinct h.tenant_id), count(*) into tenants, seen
+  select array_agg(t.tenant_id order by t.oldest), coalesce(sum(t.steps), 0) into tenants, seen
   from (
-    select s.tenant_id
-    from public.scheduled_steps as s
-    where s.lane = due_tenants.lane and s.lease_expires_at is null and s.run_at <= at
-    order by s.run_at
-    limit look_ahead
-  ) as h;
+    select h.tenant_id, min(h.run_at) as oldest, count(*) as steps
+    from (
+      select s.tenant_id, s.run_at
+      from public.scheduled_steps as s
+      where s.lane = due_tenants.lane and s.lease_expires_at is null and s.run_at <= at
+      order by s.run_at
+      limit look_ahead
+    ) as h
+    group by h.tenant_id
+  ) as t;
   if seen < look_ahead then
     return tenants;
   end if;
@@ -5425,7 +5444,8 @@ end;
 $$;
 
 comment on function automation.due_tenants(public.automation_lane, integer) is
-  'Tenants with due work in a lane, at most so many; null when there is none.';
+  'Tenants with due work in a lane, those that have waited longest first where that is cheap to '
+  'tell; null when there is none.';
 
 create or replace function automation.hop_tenants(
   lane public.automation_lane, at timestamptz, start uuid, at_most integer)
@@ -5469,6 +5489,8 @@ create or replace function automation.hop_tenants(
 create or replace function automation.next_tenant(lane public.automation_lane, after uuid) returns uuid
   language sql stable
   set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
   as $$
     select s.tenant_id
     from public.scheduled_steps as s
@@ -5526,6 +5548,8 @@ comment on function automation.lock_due(public.automation_lane, integer) is
 create or replace function automation.next_due_at() returns timestamptz
   language sql stable
   set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
   as $$
     select least(
       (select s.run_at from public.scheduled_steps as s
@@ -5898,38 +5922,34 @@ begin
   end if;
   execution := automation.lock_execution(due.tenant_id, due.execution_id);
   step := automation.plan_step(execution, due.step_key);
-  perform automation.log_attempt(due, report ->> 'outcome', report -> 'error');
   if (report ->> 'suppress')::boolean then
     perform automation.suppress_recipient(due, step ->> 'type', 'provider', report -> 'error');
   end if;
   return case
     when report ->> 'outcome' = 'succeeded' then
-      automation.close_step(due, execution, step, 'completed', report -> 'result', null)
+      automation.close_step(due, execution, step, 'completed', report)
     when report ->> 'outcome' = 'failed' then
-      automation.close_step(due, execution, step, 'failed', report -> 'result', report -> 'error')
+      automation.close_step(due, execution, step, 'failed', report)
     when automation.is_finished(execution) then
-      automation.close_step(due, execution, step, 'cancelled', null, report -> 'error')
+      automation.close_step(due, execution, step, 'cancelled', report)
     else automation.try_again(due, execution, step, report)
   end;
 end;
 $$;
 
-create or replace function automation.log_attempt(
-  due public.scheduled_steps, outcome text, error jsonb)
-  returns void
-  language sql
+create or replace function automation.attempt_entry(due public.scheduled_steps, report jsonb)
+  returns jsonb
+  language sql stable
   set search_path = ''
   as $$
-    update public.workflow_step_executions as s
-    set attempts = s.attempts || jsonb_strip_nulls(jsonb_build_object(
-      'attempt', due.attempt, 'at', automation.now(), 'outcome', outcome, 'error', error,
-      'worker', due.leased_by))
-    where s.tenant_id = due.tenant_id and s.id = due.id
+    select jsonb_strip_nulls(jsonb_build_object(
+      'attempt', due.attempt, 'at', automation.now(), 'outcome', report -> 'outcome',
+      'error', report -> 'error', 'worker', due.leased_by))
   $$;
 
 create or replace function automation.close_step(
   due public.scheduled_steps, execution public.workflow_executions, step jsonb,
-  status public.automation_status, result jsonb, error jsonb)
+  status public.automation_status, report jsonb)
   returns text
   language plpgsql
   set search_path = ''
@@ -5937,12 +5957,13 @@ create or replace function automation.close_step(
 declare
   ledger public.workflow_step_executions;
   why constant jsonb := coalesce(
-    nullif(error, 'null'),
+    nullif(report -> 'error', 'null'),
     case status when 'failed' then '{"code": "failed", "message": "no reason was given"}'::jsonb end);
 begin
   update public.workflow_step_executions as s
-  set status = close_step.status, result_data = result, error = why,
-    provider_id = coalesce(result ->> 'provider_id', s.provider_id),
+  set status = close_step.status, result_data = report -> 'result', error = why,
+    attempts = s.attempts || automation.attempt_entry(due, report),
+    provider_id = coalesce(report #>> '{result,provider_id}', s.provider_id),
     finished_at = automation.now(),
     duration_ms = extract(epoch from clock_timestamp() - due.leased_at) * 1000
   where s.tenant_id = due.tenant_id and s.id = due.id
@@ -5951,7 +5972,7 @@ begin
   if status = 'completed' then
     perform automation.record_sent(execution, ledger);
   end if;
-  perform automation.advance(execution, step, status, result, why);
+  perform automation.advance(execution, step, status, ledger.result_data, why);
   return status;
 end;
 $$;
@@ -5970,12 +5991,11 @@ declare
 begin
   if due.attempt >= automation.setting('max_attempts')::integer then
     return automation.close_step(
-      due, execution, step, 'failed', null,
-      jsonb_build_object(
+      due, execution, step, 'failed', report || jsonb_build_object('error', jsonb_build_object(
         'code', 'attempts_exhausted',
         'message', format('gave up after %s attempts', due.attempt),
         'may_have_been_sent', is_ambiguous or due.reconcile_since is not null,
-        'last_error', report -> 'error'));
+        'last_error', report -> 'error')));
   end if;
   update public.scheduled_steps as s
   set run_at = automation.now() + wait, attempt_token = null, leased_by = null, leased_at = null,
@@ -5984,7 +6004,8 @@ begin
       then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
   where s.tenant_id = due.tenant_id and s.id = due.id;
   update public.workflow_step_executions as s
-  set status = 'waiting', error = report -> 'error'
+  set status = 'waiting', error = report -> 'error',
+    attempts = s.attempts || automation.attempt_entry(due, report)
   where s.tenant_id = due.tenant_id and s.id = due.id;
   update public.workflow_executions as e
   set status = 'waiting'
@@ -6042,6 +6063,8 @@ create or replace function automation.reap_expired_leases(max_steps integer defa
   language plpgsql
   security definer
   set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
   as $$
 declare
   due public.scheduled_steps;
@@ -6320,17 +6343,6 @@ begin
 end;
 $$;
 
-create or replace function automation.optional_id(
-  execution public.workflow_executions, entity text)
-  returns uuid
-  language sql stable
-  set search_path = ''
-  as $$
-    select automation.as_uuid(
-      automation.read_record(entity, execution.tenant_id,
-        execution.trigger_data ->> (entity || '_id')) ->> 'id')
-  $$;
-
 create or replace function automation.as_number(input jsonb, key text) returns numeric
   language plpgsql immutable
   set search_path = ''
@@ -6366,8 +6378,9 @@ begin
     assigned_to, execution_id)
   values (
     execution.tenant_id, task_id,
-    automation.optional_id(execution, 'contact'), automation.optional_id(execution, 'project'),
-    automation.optional_id(execution, 'job'),
+    automation.as_uuid(execution.trigger_data ->> 'contact_id'),
+    automation.as_uuid(execution.trigger_data ->> 'project_id'),
+    automation.as_uuid(execution.trigger_data ->> 'job_id'),
     input ->> 'title', input ->> 'description', coalesce(input ->> 'priority', 'normal'),
     case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then due end,
     automation.as_uuid(input ->> 'assigned_to'), execution.id);
@@ -6426,8 +6439,8 @@ create or replace function automation.lock_record_statement(attached automation.
   set search_path = ''
   as $$
     select format(
-      'select from %s as r where r.%I = $1 and r.%I::text = $2 for no key update nowait',
-      attached.relation, attached.tenant_column, attached.id_column)
+      'select from %s as r where r.%I = $1 and r.%I = $2::%s for no key update nowait',
+      attached.relation, attached.tenant_column, attached.id_column, attached.id_type)
   $$;
 
 -- "custom_fields.roof_type" sets one key of a JSON column; other names set the whole column.
@@ -6438,12 +6451,12 @@ create or replace function automation.update_statement(attached automation.entit
   as $$
     select format(
       'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where r.%3$I = $1 and r.%4$I::text = $2 returning to_jsonb(r)',
+      'where r.%3$I = $1 and r.%4$I = $2::%5$s returning to_jsonb(r)',
       attached.relation,
       string_agg(
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
           else format('%1$I = coalesce(r.%1$I, ''{}'') || %2$L::jsonb', c.name, c.keys) end, ', '),
-      attached.tenant_column, attached.id_column)
+      attached.tenant_column, attached.id_column, attached.id_type)
     from (
       select split_part(f.key, '.', 1) as name,
         jsonb_object_agg(substr(f.key, strpos(f.key, '.') + 1), f.value)
@@ -6551,7 +6564,7 @@ create or replace function automation.create_project(
   set search_path = ''
   as $$
 declare
-  contact constant uuid := automation.optional_id(execution, 'contact');
+  contact constant uuid := automation.existing_contact(execution);
   key constant text := coalesce(nullif(input ->> 'key', ''), input ->> 'name');
   project_id uuid;
 begin
@@ -6644,7 +6657,7 @@ begin
     and v.version = execution.version;
   step := coalesce(steps -> due.step_key, jsonb_build_object('key', due.step_key, 'type', 'unknown'));
   loop
-    outcome := automation.run_database_step(execution, step, step_id);
+    outcome := automation.run_database_step(execution, step, steps -> (step ->> 'next'), step_id);
     exit when outcome = 'busy';
     ran := ran + 1;
     exit when outcome <> 'go on';
@@ -6675,7 +6688,7 @@ create or replace function automation.yield_step(due public.scheduled_steps) ret
 -- One step. 'go on': the next step is a database step and due now; 'busy': a record it needs is
 -- locked by somebody else, nothing happened; 'done': the execution was advanced.
 create or replace function automation.run_database_step(
-  execution public.workflow_executions, step jsonb, step_id uuid)
+  execution public.workflow_executions, step jsonb, next_step jsonb, step_id uuid)
   returns text
   language plpgsql
   set search_path = ''
@@ -6703,6 +6716,10 @@ begin
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
       return 'busy';
+    when foreign_key_violation then
+      status := 'failed';
+      error := automation.engine_error(
+        'record_deleted', sqlstate, 'the record that the step is about was deleted');
     when others then
       status := 'failed';
       error := automation.engine_error('step_failed', sqlstate, sqlerrm);
@@ -6710,27 +6727,15 @@ begin
   perform automation.record_step_end(
     execution, step, step_id, status, prepared, result, error, automation.now(),
     (extract(epoch from clock_timestamp() - started) * 1000)::integer);
-  if status <> 'failed' and automation.goes_on(execution, step, result) then
+  if status <> 'failed' and next_step ->> 'lane' = 'database'
+    and (next_step ->> 'delay_seconds')::numeric = 0
+    and not coalesce(result ? 'wait_until', false) then
     return 'go on';
   end if;
   perform automation.advance(execution, step, status, result, error);
   return 'done';
 end;
 $$;
-
-create or replace function automation.goes_on(
-  execution public.workflow_executions, step jsonb, result jsonb)
-  returns boolean
-  language sql stable
-  set search_path = ''
-  as $$
-    select coalesce(
-      n.step ->> 'lane' = 'database'
-        and (n.step ->> 'delay_seconds')::numeric = 0
-        and not coalesce(result ? 'wait_until', false),
-      false)
-    from (select automation.plan_step(execution, step ->> 'next') as step) as n
-  $$;
 
 -- sql/09_schedule/01_doorbell.sql
 
@@ -6824,6 +6829,7 @@ create or replace function automation.tick(max_steps integer default 200) return
   language plpgsql
   security definer
   set search_path = ''
+  set enable_seqscan = off
   as $$
 declare
   reaped constant integer := automation.reap_expired_leases();
