@@ -1163,6 +1163,7 @@ export type Database = {
           status: string;
           trigger_type: string;
           contact_id: string;
+          current_step: string;
           created_at: string;
           started_at: string;
           finished_at: string;

@@ -37,7 +37,7 @@ const examples: Record<"newLead" | "projectWon" | "byHand", Workflow> = {
       },
       {
         step_type: "create_task",
-        step_config: { title: "Follow up with {{trigger.contact.first_name}}", due_in_days: 1 },
+        step_config: { title: "Follow up with {{trigger.contact.first_name}}", due_date_days: 1 },
         delay_minutes: 1440,
       },
     ],
@@ -60,7 +60,7 @@ const examples: Record<"newLead" | "projectWon" | "byHand", Workflow> = {
     conditions: [{ field: "contact.stage", operator: "equals", value: "lead" }],
     steps: [{
       step_type: "send_sms",
-      step_config: { to: "{{contact.phone}}", body: "Test message" },
+      step_config: { to: "{{contact.phone}}", message: "Test message" },
     }],
   },
 };

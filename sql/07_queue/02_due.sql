@@ -73,10 +73,7 @@ create or replace function automation.hop_tenants(
     from (
       select v.tenant_id
       from visited as v
-      where exists (
-        select from public.scheduled_steps as s
-        where s.lane = hop_tenants.lane and s.tenant_id = v.tenant_id
-          and s.lease_expires_at is null and s.run_at <= at)
+      where automation.oldest_of(hop_tenants.lane, v.tenant_id) <= at
       order by v.lap, v.hops
       limit at_most
     ) as d
@@ -87,11 +84,33 @@ create or replace function automation.next_tenant(lane public.automation_lane, a
   set search_path = ''
   set enable_seqscan = off
   set enable_bitmapscan = off
+  set enable_sort = off
+  set enable_incremental_sort = off
   as $$
+    -- In the order that only scheduled_steps_due_by_tenant has: the primary key leads with the
+    -- tenant too, and would read past all that the tenant has in the other lane.
     select s.tenant_id
     from public.scheduled_steps as s
     where s.lane = next_tenant.lane and s.tenant_id > after and s.lease_expires_at is null
-    order by s.tenant_id
+    order by s.tenant_id, s.run_at, s.id
+    limit 1
+  $$;
+
+-- In the order of the same index, for the same reason.
+create or replace function automation.oldest_of(lane public.automation_lane, tenant_id uuid)
+  returns timestamptz
+  language sql stable
+  set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_sort = off
+  set enable_incremental_sort = off
+  as $$
+    select s.run_at
+    from public.scheduled_steps as s
+    where s.lane = oldest_of.lane and s.tenant_id = oldest_of.tenant_id
+      and s.lease_expires_at is null
+    order by s.run_at, s.id
     limit 1
   $$;
 

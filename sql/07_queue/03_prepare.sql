@@ -11,6 +11,18 @@ create type automation.prepared_step as (
 comment on type automation.prepared_step is
   'verdict: run, skip or fail; reason: {code, message} for the last two.';
 
+-- How this tenant writes times, numbers and money; only what becomes HTML is escaped.
+create or replace function automation.render_options(tenant_id uuid) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+      'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
+      'now', automation.now(), 'html_paths', '["html"]'::jsonb))
+    from public.tenants as t
+    where t.id = render_options.tenant_id
+  $$;
+
 create or replace function automation.prepare_step(
   execution public.workflow_executions, step jsonb)
   returns automation.prepared_step
@@ -19,21 +31,19 @@ create or replace function automation.prepare_step(
   as $$
 declare
   prepared automation.prepared_step;
-  zone constant text := automation.tenant_zone(execution.tenant_id);
+  options constant jsonb := automation.render_options(execution.tenant_id);
   context constant jsonb := automation.execution_context(execution, step -> 'roots');
 begin
   prepared.verdict := 'run';
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
-    step -> 'conditions', context, zone) then
+    step -> 'conditions', context, options ->> 'zone') then
     prepared.verdict := 'skip';
     prepared.reason := jsonb_build_object(
       'code', 'conditions_not_met', 'message', 'the conditions of the step were not met');
     return prepared;
   end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
-  from automation.render(
-    step -> 'config', context,
-    jsonb_build_object('zone', zone, 'html_paths', '["html"]'::jsonb)) as r;
+  from automation.render(step -> 'config', context, options) as r;
   if step ->> 'lane' = 'outbound' then
     prepared := automation.address(execution, step ->> 'type', prepared);
   end if;

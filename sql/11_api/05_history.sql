@@ -10,13 +10,13 @@ create or replace function public.get_execution_history(
   tenant_id uuid default null)
   returns table (
     id uuid, workflow_id uuid, workflow_name text, version integer, status text,
-    trigger_type text, contact_id uuid, created_at timestamptz, started_at timestamptz,
+    trigger_type text, contact_id uuid, current_step text, created_at timestamptz, started_at timestamptz,
     finished_at timestamptz, next_run_at timestamptz, error jsonb, trigger_data jsonb, steps jsonb)
   language sql stable
   set search_path = ''
   as $$
     select e.id, e.workflow_id, w.name, e.version, e.status::text, e.trigger_type, e.contact_id,
-      e.created_at, e.started_at, e.finished_at,
+      e.current_step, e.created_at, e.started_at, e.finished_at,
       (select min(q.run_at) from public.scheduled_steps as q
        where q.tenant_id = e.tenant_id and q.execution_id = e.id),
       e.error, e.trigger_data,

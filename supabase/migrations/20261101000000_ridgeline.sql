@@ -5477,10 +5477,7 @@ create or replace function automation.hop_tenants(
     from (
       select v.tenant_id
       from visited as v
-      where exists (
-        select from public.scheduled_steps as s
-        where s.lane = hop_tenants.lane and s.tenant_id = v.tenant_id
-          and s.lease_expires_at is null and s.run_at <= at)
+      where automation.oldest_of(hop_tenants.lane, v.tenant_id) <= at
       order by v.lap, v.hops
       limit at_most
     ) as d
@@ -5496,6 +5493,24 @@ create or replace function automation.next_tenant(lane public.automation_lane, a
     from public.scheduled_steps as s
     where s.lane = next_tenant.lane and s.tenant_id > after and s.lease_expires_at is null
     order by s.tenant_id
+    limit 1
+  $$;
+
+-- In the order of the same index, for the same reason.
+create or replace function automation.oldest_of(lane public.automation_lane, tenant_id uuid)
+  returns timestamptz
+  language sql stable
+  set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_sort = off
+  set enable_incremental_sort = off
+  as $$
+    select s.run_at
+    from public.scheduled_steps as s
+    where s.lane = oldest_of.lane and s.tenant_id = oldest_of.tenant_id
+      and s.lease_expires_at is null
+    order by s.run_at, s.id
     limit 1
   $$;
 
@@ -5576,6 +5591,18 @@ create type automation.prepared_step as (
 comment on type automation.prepared_step is
   'verdict: run, skip or fail; reason: {code, message} for the last two.';
 
+-- How this tenant writes times, numbers and money; only what becomes HTML is escaped.
+create or replace function automation.render_options(tenant_id uuid) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+      'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
+      'now', automation.now(), 'html_paths', '["html"]'::jsonb))
+    from public.tenants as t
+    where t.id = render_options.tenant_id
+  $$;
+
 create or replace function automation.prepare_step(
   execution public.workflow_executions, step jsonb)
   returns automation.prepared_step
@@ -5584,21 +5611,19 @@ create or replace function automation.prepare_step(
   as $$
 declare
   prepared automation.prepared_step;
-  zone constant text := automation.tenant_zone(execution.tenant_id);
+  options constant jsonb := automation.render_options(execution.tenant_id);
   context constant jsonb := automation.execution_context(execution, step -> 'roots');
 begin
   prepared.verdict := 'run';
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
-    step -> 'conditions', context, zone) then
+    step -> 'conditions', context, options ->> 'zone') then
     prepared.verdict := 'skip';
     prepared.reason := jsonb_build_object(
       'code', 'conditions_not_met', 'message', 'the conditions of the step were not met');
     return prepared;
   end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
-  from automation.render(
-    step -> 'config', context,
-    jsonb_build_object('zone', zone, 'html_paths', '["html"]'::jsonb)) as r;
+  from automation.render(step -> 'config', context, options) as r;
   if step ->> 'lane' = 'outbound' then
     prepared := automation.address(execution, step ->> 'type', prepared);
   end if;
@@ -7640,13 +7665,13 @@ create or replace function public.get_execution_history(
   tenant_id uuid default null)
   returns table (
     id uuid, workflow_id uuid, workflow_name text, version integer, status text,
-    trigger_type text, contact_id uuid, created_at timestamptz, started_at timestamptz,
+    trigger_type text, contact_id uuid, current_step text, created_at timestamptz, started_at timestamptz,
     finished_at timestamptz, next_run_at timestamptz, error jsonb, trigger_data jsonb, steps jsonb)
   language sql stable
   set search_path = ''
   as $$
     select e.id, e.workflow_id, w.name, e.version, e.status::text, e.trigger_type, e.contact_id,
-      e.created_at, e.started_at, e.finished_at,
+      e.current_step, e.created_at, e.started_at, e.finished_at,
       (select min(q.run_at) from public.scheduled_steps as q
        where q.tenant_id = e.tenant_id and q.execution_id = e.id),
       e.error, e.trigger_data,
