@@ -30,15 +30,19 @@ create or replace function automation.as_uuid(value text) returns uuid
 
 comment on function automation.as_uuid(text) is 'The text as a UUID; null when it is none.';
 
+-- Parsed, not searched: a user may write any "sub" into their own metadata, which the claims carry.
 create or replace function automation.claimed_user_id() returns uuid
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = ''
   as $$
-    select coalesce(
-      automation.as_uuid(current_setting('request.jwt.claim.sub', true)),
-      automation.as_uuid(substring(
-        current_setting('request.jwt.claims', true) from '"sub"\s*:\s*"([0-9a-fA-F-]{36})"')))
-  $$;
+begin
+  return coalesce(
+    automation.as_uuid(current_setting('request.jwt.claim.sub', true)),
+    automation.as_uuid(current_setting('request.jwt.claims', true)::jsonb ->> 'sub'));
+exception when data_exception then
+  return null;
+end;
+$$;
 
 create or replace function automation.current_user_id() returns uuid
   language sql stable parallel safe
@@ -52,8 +56,8 @@ create or replace function automation.current_user_id() returns uuid
   $$;
 
 comment on function automation.current_user_id() is
-  'The signed-in user on whose behalf a write is made; null for any other. Reads the claims without '
-  'parsing them, so that odd ones cannot raise.';
+  'The signed-in user on whose behalf a write is made; null for any other, and for claims that '
+  'cannot be read.';
 
 -- The records that the written one belongs to, as they are now. A job knows its customer through its
 -- project.

@@ -62,8 +62,10 @@ begin
       execution.trigger_data -> 'custom',
       execution.trigger_data #> array[execution.entity, 'custom_fields'])
     when 'steps' then automation.step_results(execution.tenant_id, execution.id)
-    else automation.read_record(
-      root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
+    else case when execution.trigger_data ? (root || '_id')
+      then automation.read_record(
+        root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
+      else execution.trigger_data -> root end
   end;
 end;
 $$;
@@ -86,5 +88,5 @@ end;
 $$;
 
 comment on function automation.execution_context(public.workflow_executions, jsonb) is
-  'The roots that a step asks for. A manual run may carry its records in trigger_data; a record '
-  'that exists is always read live.';
+  'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up '
+  'ones without.';

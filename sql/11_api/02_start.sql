@@ -40,10 +40,9 @@ begin
     end if;
     complete := complete || jsonb_build_object(
       entity || '_id', id, entity, live || coalesce(complete -> entity, '{}'));
-    if not complete ? 'entity' then
-      complete := complete || jsonb_build_object('entity', entity);
-    end if;
   end loop;
+  complete := jsonb_build_object('entity', (
+    select e from unnest('{job,project,contact}'::text[]) as e where complete ? e limit 1)) || complete;
   return complete || jsonb_build_object(
     'user_id', coalesce(complete ->> 'user_id', automation.current_user_id()::text));
 end;
