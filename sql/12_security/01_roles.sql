@@ -26,7 +26,8 @@ begin
     where p.pronamespace = 'public'::regnamespace
       and p.proname in (
         'trigger_workflows', 'execute_workflow', 'cancel_execution', 'retry_execution',
-        'publish_workflow', 'validate_workflow', 'get_execution_history')
+        'publish_workflow', 'validate_workflow', 'get_execution_history', 'test_workflow',
+        'explain_enrollment')
   loop
     execute format('grant execute on function %s to authenticated, service_role', api);
   end loop;
@@ -40,7 +41,8 @@ grant execute on function
   automation.test_now(), automation.new_id(),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
-  automation.publish_workflow(uuid), automation.validate_workflow(uuid)
+  automation.publish_workflow(uuid), automation.validate_workflow(uuid),
+  automation.test_workflow(uuid, jsonb), automation.explain_enrollment(uuid, jsonb)
   to authenticated;
 
 grant execute on all functions in schema automation to service_role;
