@@ -69,12 +69,21 @@ describe("a crash", { timeout: size(120_000, 1_200_000) }, () => {
       blows: crashes,
       leadsEach: size(15, 30),
       blow: async () => {
-        if (number++ % 2 === 0) return await postgres?.restart("immediate");
-        await postgres?.crash();
-        await postgres?.start();
+        // By turns: a restart without a shutdown, a kill -9, and both processes at once.
+        const kind = number++ % 3;
+        if (kind === 1) {
+          await postgres?.crash();
+          return await postgres?.start();
+        }
+        const dispatcher = stack.stack.functions.get("dispatch");
+        await Promise.all([
+          postgres?.restart("immediate"),
+          kind === 2 ? dispatcher?.kill() : undefined,
+        ]);
       },
     });
     const account = await settle(stack, leads);
+    expect(account.ambiguous).toBeGreaterThan(0);
     report("crash of Postgres", { crashes, ...account });
   });
 });

@@ -105,6 +105,8 @@ describe("an execution that is cancelled during its delay", () => {
     });
     expect(error).toBeNull();
     expect(data).toMatchObject({ status: "cancelled" });
+    const left = await office.client.from("scheduled_steps").select();
+    expect(left.data).toEqual([]);
     await office.later("25 hours");
     expect(office.texts(phone)).toEqual(["Hi Maria"]);
     const tasks = await office.client.from("tasks").select();
@@ -112,8 +114,6 @@ describe("an execution that is cancelled during its delay", () => {
     expect(await office.executions()).toMatchObject([
       { status: "cancelled", finished_at: expect.any(String) },
     ]);
-    const left = await office.client.from("scheduled_steps").select();
-    expect(left.data).toEqual([]);
   });
 });
 
