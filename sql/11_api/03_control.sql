@@ -1,7 +1,8 @@
 -- Stopping and redriving executions.
 
 -- Everything that has not been claimed is stopped. Lock order: queue rows first, as in a claim; a
--- claim that is under way is waited for and then left alone.
+-- claim that is under way is waited for and then left alone. Once the execution is locked no queue row
+-- is waited for.
 create or replace function automation.cancel_execution(execution_id uuid)
   returns public.workflow_executions
   language plpgsql
@@ -18,10 +19,15 @@ begin
   if automation.is_finished(execution) then
     return execution;
   end if;
-  -- A step that advanced while we waited for the lock has queued the next one.
+  -- A step that advanced while we waited for the lock has queued the next one. Who holds that row
+  -- waits for us: it will find the execution ended, and take the row away itself.
   delete from public.scheduled_steps as s
-  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-    and s.lease_expires_at is null;
+  where s.tenant_id = execution.tenant_id
+    and s.id in (
+      select q.id from public.scheduled_steps as q
+      where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+        and q.lease_expires_at is null
+      for update skip locked);
   update public.workflow_step_executions as s
   set status = 'cancelled', finished_at = automation.now()
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id

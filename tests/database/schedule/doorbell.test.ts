@@ -1,0 +1,59 @@
+// The doorbell and the long tick: what only shows between transactions.
+import { expect, it } from "vitest";
+import { useDatabase } from "../../support/database.ts";
+import { waitFor } from "../../support/standins.ts";
+
+const database = useDatabase();
+
+it("rings once for a transaction, after its commit, and not for one that is undone", async () => {
+  const { sql } = database();
+  await sql`update automation.settings set value = 'notify' where name = 'doorbell'`;
+  const [tenant] = await sql`insert into tenants (name) values ('Apex Roofing') returning id`;
+  const [workflow] = await sql`insert into workflows (tenant_id, name, trigger_type)
+    values (${tenant?.id}, 'Welcome', 'contact_created') returning id`;
+  await sql`insert into workflow_steps (tenant_id, workflow_id, step_type, step_config)
+    values (${tenant?.id}, ${workflow?.id}, 'create_task', '{"title": "Call"}')`;
+  await sql`update workflows set is_active = true`;
+  let rings = 0;
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => end = resolve);
+  const listener = database().connect({ max: 1 });
+  await listener.listen("ridgeline_doorbell", () => rings++);
+  await listener.listen("the_end", () => end());
+
+  const leads = (session: typeof sql, count: number) =>
+    session`insert into contacts (tenant_id)
+      select ${tenant?.id} from generate_series(1, ${count}::int)`;
+  await sql.begin(async (transaction) => {
+    await leads(transaction as unknown as typeof sql, 500);
+    await leads(transaction as unknown as typeof sql, 500);
+  });
+  await leads(sql, 1);
+  await sql.begin(async (transaction) => {
+    await leads(transaction as unknown as typeof sql, 1);
+    throw new Error("undone");
+  }).catch(() => {});
+  await sql`update workflows set is_active = false`;
+  await leads(sql, 1);
+  await sql`select pg_notify('the_end', '')`;
+  await ended;
+  expect(rings).toBe(2);
+});
+
+it("ticks on for as long as it is told, each tick a transaction of its own", async () => {
+  const { sql } = database();
+  await sql`update workflows set is_active = true`;
+  const [before] = await sql`select count(*)::int from tasks`;
+  const ticking = database().connect({ max: 1 })`call automation.tick_for('3 seconds')`
+    .execute();
+  const started = Date.now();
+  // Nothing but the commit of a tick makes the first tasks visible while it is still ticking.
+  await waitFor("the first tasks", async () => {
+    const [now] = await sql`select count(*)::int from tasks`;
+    return now?.count > before?.count;
+  }, { timeout: 10_000 });
+  expect(Date.now() - started).toBeLessThan(3000);
+  await sql`insert into contacts (tenant_id) select id from tenants`;
+  await ticking;
+  expect(await sql`select count(*)::int from scheduled_steps`).toEqual([{ count: 0 }]);
+});
