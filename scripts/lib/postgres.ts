@@ -10,7 +10,7 @@ import { createRequire } from "node:module";
 import os from "node:os";
 import path from "node:path";
 import postgres from "postgres";
-import { commandLine, endProcess, freePort, isAlive, waitFor } from "./process.ts";
+import { commandLine, endProcess, freePort, waitFor } from "./process.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const sharedTemp = fs.existsSync("/var/tmp") ? "/var/tmp" : os.tmpdir();
@@ -231,11 +231,11 @@ export class PostgresServer {
 
   /** kill -9: the next start recovers. */
   async crash(): Promise<void> {
-    const pid = this.#process?.pid;
+    const child = this.#process;
     this.#process = undefined;
-    if (!pid) return;
-    process.kill(pid, "SIGKILL");
-    await waitFor("Postgres to be gone", () => !isAlive(pid));
+    if (!child?.kill("SIGKILL")) return;
+    // Collected, not only dead: to the next postmaster a zombie still holds its lock files.
+    await waitFor("Postgres to be gone", () => child.signalCode !== null);
   }
 
   /** What the server said since its last start. */
