@@ -213,6 +213,7 @@ create or replace function automation.reap_expired_leases(max_steps integer defa
   security definer
   set search_path = ''
   set enable_seqscan = off
+  set jit = off
   set enable_bitmapscan = off
   as $$
 declare

@@ -6,6 +6,7 @@ create or replace function automation.tick(max_steps integer default 200) return
   security definer
   set search_path = ''
   set enable_seqscan = off
+  set jit = off
   as $$
 declare
   reaped constant integer := automation.reap_expired_leases();
