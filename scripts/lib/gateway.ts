@@ -8,6 +8,25 @@ import { inspect } from "node:util";
 import { App } from "@supabase/lite";
 import { PostgresConnection } from "@supabase/lite/postgres";
 
+interface PostgresError extends Error {
+  code: string;
+  detail?: string;
+  hint?: string;
+}
+
+// Lite answers classes of errors that it does not know with a code, detail and hint of its own
+// ("SUP", none, none). In the form that PostgREST has for custom errors it passes them on.
+function keepCode(error: PostgresError): Error {
+  const { code, message, detail, hint } = error;
+  const status = { P0001: 400, P0002: 500, "23514": 400, "54000": 500 }[code];
+  if (status === undefined) return error;
+  return Object.assign(error, {
+    code: "PGRST",
+    message: JSON.stringify({ code, message, details: detail ?? null, hint: hint ?? null }),
+    detail: JSON.stringify({ status, headers: {} }),
+  });
+}
+
 /** Lite prints every error that Postgres answers, whole; a line of it is enough. */
 class Connection extends PostgresConnection {
   override normalizeDbError(error: unknown): unknown {
@@ -15,6 +34,7 @@ class Connection extends PostgresConnection {
     if (normal instanceof Error) {
       const code = "code" in normal ? ` (${normal.code})` : "";
       Object.assign(normal, { [inspect.custom]: () => `[rest] ${normal.message}${code}` });
+      if ("code" in normal) return keepCode(normal as PostgresError);
     }
     return normal;
   }

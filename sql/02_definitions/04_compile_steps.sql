@@ -122,6 +122,12 @@ create or replace function automation.check_step_values(step_type text, config j
       where k.key in ('due_in_days', 'due_in_hours', 'due_in_minutes', 'minutes', 'hours', 'days')
         and not (k.value #>> '{}' ~ '^\d{1,7}(\.\d{1,6})?$' or k.value #>> '{}' like '%{{%')
       union all
+      select automation.problem(path || '.' || k.key, 'not_a_text', format('%s must be a text', k.key))
+      from jsonb_each(config) as k
+      where k.key in ('subject', 'html', 'text', 'title', 'description', 'tag', 'name', 'url')
+          and jsonb_typeof(k.value) in ('object', 'array')
+        or k.key = 'body' and step_type = 'send_sms' and jsonb_typeof(k.value) <> 'string'
+      union all
       select automation.problem(path, 'missing', 'wait needs minutes, hours, days or until')
       where step_type = 'wait' and not config ?| '{minutes,hours,days,until}'
       union all

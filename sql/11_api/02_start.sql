@@ -28,6 +28,9 @@ declare
   complete jsonb := data - 'tenant_id';
 begin
   foreach entity in array array['job', 'project', 'contact'] loop
+    if jsonb_typeof(complete -> entity) <> 'object' then
+      raise exception '%: an object is needed', entity using errcode = 'invalid_parameter_value';
+    end if;
     id := coalesce(
       complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
       complete #>> '{project,contact_id}');

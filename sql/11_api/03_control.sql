@@ -71,7 +71,9 @@ begin
   values (
     execution.tenant_id, coalesce(failed.id, automation.new_id()), execution.id, step ->> 'key',
     (step ->> 'lane')::public.automation_lane, automation.now(),
-    case when (failed.error ->> 'may_have_been_sent')::boolean then failed.started_at end);
+    case when (failed.error ->> 'may_have_been_sent')::boolean then
+      -- The provider's clock is the real one, as that of leases is.
+      failed.started_at - (automation.now() - transaction_timestamp()) end);
   update public.workflow_step_executions as s
   set status = 'pending', finished_at = null, error = null,
     redrives = s.redrives + (not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false))::integer,

@@ -1,3 +1,5 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { deliver } from "../../functions/_shared/providers/deliver.ts";
 import { comparableBody, createTwilioSender } from "../../functions/_shared/providers/twilio.ts";
@@ -135,16 +137,14 @@ describe("what may have been accepted", () => {
   });
 
   test("a body of JSON without a sid is no message", async () => {
-    const reply = { status: 200, headers: { "content-type": "application/json" } };
-    const original = globalThis.fetch;
-    globalThis.fetch = () => Promise.resolve(new Response('{"hello":1}', reply));
+    const server = createServer((_request, response) => response.end('{"hello":1}'));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
     try {
-      expect(await deliver(aStep(), sender())).toMatchObject({
-        outcome: "ambiguous",
-        error: { code: "twilio_no_sid" },
-      });
+      const outcome = await deliver(aStep(), sender({ baseUrl: `http://127.0.0.1:${port}` }));
+      expect(outcome).toMatchObject({ outcome: "ambiguous", error: { code: "twilio_no_sid" } });
     } finally {
-      globalThis.fetch = original;
+      server.close();
     }
   });
 

@@ -63,7 +63,9 @@ describe("a member of another tenant", () => {
   });
 
   const notFound = (name: string) => ({
-    message: expect.stringMatching(new RegExp(`\\b${name}: .* was not found$`)),
+    code: "P0002",
+    hint: expect.stringMatching(/tenant/),
+    message: expect.stringMatching(new RegExp(`^${name}: .* was not found$`)),
   });
 
   it.each(["cancel_execution", "retry_execution"] as const)("cannot call %s", async (name) => {

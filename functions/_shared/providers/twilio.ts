@@ -1,4 +1,6 @@
 import { Buffer } from "node:buffer";
+import http from "node:http";
+import https from "node:https";
 import type { Client, RequestOpts } from "twilio/lib/base/BaseTwilio.js";
 import DomainModule from "twilio/lib/base/Domain.js";
 import VersionModule from "twilio/lib/base/Version.js";
@@ -23,7 +25,7 @@ import { parsePayload, type Sender, type SentMessage, SKEW_MS } from "./sender.t
 
 /**
  * Only the message resource of the package is loaded (eleven modules, no axios); its entry point
- * loads 237. The resource asks for an HTTP client, and `Transport` is one on top of fetch.
+ * loads 237. The resource asks for an HTTP client, and `Transport` is one on node:http.
  */
 const Domain = defaultExport(DomainModule);
 const Version = defaultExport(VersionModule);
@@ -80,24 +82,60 @@ class Transport {
     const url = new URL(options.uri ?? "");
     append(url.searchParams, options.params);
     const method = (options.method ?? "get").toUpperCase();
-    const response = await fetch(url, {
+    const form = method === "POST" ? append(new URLSearchParams(), options.data).toString() : "";
+    const response = await requestOnce(url, form, {
       method,
-      redirect: "manual",
       signal: this.signal,
       headers: {
         authorization: `Basic ${Buffer.from(`${accountSid}:${authToken}`).toString("base64")}`,
         accept: "application/json",
+        ...(method === "POST"
+          ? {
+            "content-type": "application/x-www-form-urlencoded",
+            "content-length": String(Buffer.byteLength(form)),
+          }
+          : {}),
       },
-      body: method === "POST" ? append(new URLSearchParams(), options.data) : null,
     });
     this.answer = answerOf(response);
-    return { statusCode: response.status, body: await response.text() };
+    return { statusCode: this.answer.status, body: await readText(response, this.signal) };
   }
 }
 
-function answerOf(response: Response): Answer {
-  const answer: Answer = { status: response.status };
-  const seconds = parseRetryAfter(response.headers.get("retry-after"));
+/**
+ * node:http on a connection of its own, because Deno's fetch sends a request again by itself when
+ * the connection is lost after it was sent (denoland/deno#35610), and its node:http does on a
+ * connection that was used before (#36786): the text would go out twice, and nobody would know.
+ */
+function requestOnce(
+  url: URL,
+  body: string,
+  options: https.RequestOptions,
+): Promise<http.IncomingMessage> {
+  const client = url.protocol === "https:" ? https : http;
+  return new Promise((fulfil, reject) => {
+    const outgoing = client.request(url, { ...options, agent: false }, fulfil);
+    outgoing.on(
+      "error",
+      (error) => reject(options.signal?.aborted ? options.signal.reason : error),
+    );
+    outgoing.end(body);
+  });
+}
+
+async function readText(response: http.IncomingMessage, signal: AbortSignal): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  try {
+    for await (const chunk of response) chunks.push(chunk);
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+function answerOf(response: http.IncomingMessage): Answer {
+  const answer: Answer = { status: response.statusCode ?? 0 };
+  const seconds = parseRetryAfter(response.headers["retry-after"]);
   return seconds === undefined ? answer : { ...answer, retryAfterSeconds: seconds };
 }
 
