@@ -181,12 +181,74 @@ export type Database = {
           },
         ];
       };
+      email_events: {
+        Row: {
+          contact_id: string | null;
+          created_at: string;
+          detail: Json | null;
+          email_id: string;
+          id: string;
+          is_machine: boolean;
+          link: string | null;
+          machine_reason: string | null;
+          occurred_at: string;
+          tenant_id: string;
+          type: string;
+          user_agent: string | null;
+        };
+        Insert: {
+          contact_id?: string | null;
+          created_at?: string;
+          detail?: Json | null;
+          email_id: string;
+          id?: string;
+          is_machine?: boolean;
+          link?: string | null;
+          machine_reason?: string | null;
+          occurred_at: string;
+          tenant_id: string;
+          type: string;
+          user_agent?: string | null;
+        };
+        Update: {
+          contact_id?: string | null;
+          created_at?: string;
+          detail?: Json | null;
+          email_id?: string;
+          id?: string;
+          is_machine?: boolean;
+          link?: string | null;
+          machine_reason?: string | null;
+          occurred_at?: string;
+          tenant_id?: string;
+          type?: string;
+          user_agent?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "email_events_contact_fk";
+            columns: ["tenant_id", "contact_id"];
+            isOneToOne: false;
+            referencedRelation: "contacts";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "email_events_email_fk";
+            columns: ["tenant_id", "email_id"];
+            isOneToOne: false;
+            referencedRelation: "emails";
+            referencedColumns: ["tenant_id", "id"];
+          },
+        ];
+      };
       emails: {
         Row: {
           clicked_at: string | null;
           contact_id: string | null;
           created_at: string;
+          delivered_at: string | null;
           direction: string;
+          error_code: string | null;
           execution_id: string | null;
           from_address: string | null;
           html: string | null;
@@ -205,7 +267,9 @@ export type Database = {
           clicked_at?: string | null;
           contact_id?: string | null;
           created_at?: string;
+          delivered_at?: string | null;
           direction?: string;
+          error_code?: string | null;
           execution_id?: string | null;
           from_address?: string | null;
           html?: string | null;
@@ -224,7 +288,9 @@ export type Database = {
           clicked_at?: string | null;
           contact_id?: string | null;
           created_at?: string;
+          delivered_at?: string | null;
           direction?: string;
+          error_code?: string | null;
           execution_id?: string | null;
           from_address?: string | null;
           html?: string | null;
@@ -291,6 +357,68 @@ export type Database = {
           },
           {
             foreignKeyName: "form_submissions_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      forms: {
+        Row: {
+          allowed_origins: string[];
+          created_at: string;
+          duplicate_window: string;
+          field_map: Json;
+          honeypot: string;
+          id: string;
+          is_active: boolean;
+          max_per_hour: number;
+          max_per_source_per_hour: number;
+          name: string;
+          public_key: string;
+          redirect_url: string | null;
+          required_fields: string[];
+          tenant_id: string;
+          updated_at: string;
+        };
+        Insert: {
+          allowed_origins?: string[];
+          created_at?: string;
+          duplicate_window?: string;
+          field_map?: Json;
+          honeypot?: string;
+          id?: string;
+          is_active?: boolean;
+          max_per_hour?: number;
+          max_per_source_per_hour?: number;
+          name: string;
+          public_key?: string;
+          redirect_url?: string | null;
+          required_fields?: string[];
+          tenant_id: string;
+          updated_at?: string;
+        };
+        Update: {
+          allowed_origins?: string[];
+          created_at?: string;
+          duplicate_window?: string;
+          field_map?: Json;
+          honeypot?: string;
+          id?: string;
+          is_active?: boolean;
+          max_per_hour?: number;
+          max_per_source_per_hour?: number;
+          name?: string;
+          public_key?: string;
+          redirect_url?: string | null;
+          required_fields?: string[];
+          tenant_id?: string;
+          updated_at?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "forms_tenant_fk";
             columns: ["tenant_id"];
             isOneToOne: false;
             referencedRelation: "tenants";
@@ -375,6 +503,8 @@ export type Database = {
           execution_id: string | null;
           from_number: string | null;
           id: string;
+          media_urls: string[] | null;
+          opt_out_type: string | null;
           provider: string;
           provider_id: string | null;
           status: string;
@@ -391,6 +521,8 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          media_urls?: string[] | null;
+          opt_out_type?: string | null;
           provider?: string;
           provider_id?: string | null;
           status?: string;
@@ -407,6 +539,8 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          media_urls?: string[] | null;
+          opt_out_type?: string | null;
           provider?: string;
           provider_id?: string | null;
           status?: string;
@@ -424,6 +558,38 @@ export type Database = {
           },
           {
             foreignKeyName: "messages_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      phone_numbers: {
+        Row: {
+          created_at: string;
+          id: string;
+          label: string | null;
+          number: string;
+          tenant_id: string;
+        };
+        Insert: {
+          created_at?: string;
+          id?: string;
+          label?: string | null;
+          number: string;
+          tenant_id: string;
+        };
+        Update: {
+          created_at?: string;
+          id?: string;
+          label?: string | null;
+          number?: string;
+          tenant_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "phone_numbers_tenant_fk";
             columns: ["tenant_id"];
             isOneToOne: false;
             referencedRelation: "tenants";
@@ -1145,6 +1311,13 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      explain_enrollment: {
+        Args: {
+          workflow_id: string;
+          record: Json;
+        };
+        Returns: Json;
+      };
       get_execution_history: {
         Args: {
           workflow_id?: string;
@@ -1196,6 +1369,13 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      test_workflow: {
+        Args: {
+          workflow_id: string;
+          trigger_data?: Json;
+        };
+        Returns: Json;
       };
       trigger_workflows: {
         Args: {

@@ -14,17 +14,32 @@ create or replace function automation.is_stop_request(body text) returns boolean
     ) as w
   $$;
 
+-- Opting in again takes one of the two words that mean nothing else; a "yes" may answer anything.
+create or replace function automation.is_start_request(body text) returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select coalesce(body ~* '^[^a-z]*(start|unstop)[^a-z]*$', false) $$;
+
+-- Where Twilio says what the message was (Advanced Opt-Out, in any language), that counts. What it
+-- took for nothing special may still be a stop in other words.
 create or replace function automation.honour_stop() returns trigger
   language plpgsql
   security definer
   set search_path = ''
   as $$
+declare
+  sender constant text := automation.normalize_phone(new.from_number);
 begin
-  if automation.is_stop_request(new.body)
-    and automation.normalize_phone(new.from_number) is not null then
+  if sender is null or new.opt_out_type = 'HELP' then
+    return null;
+  elsif new.opt_out_type = 'START'
+    or (new.opt_out_type is null and automation.is_start_request(new.body)) then
+    delete from public.suppressions as s
+    where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender
+      and s.reason in ('opt_out', 'provider');
+  elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
     perform automation.suppress(
-      new.tenant_id, 'sms', new.from_number, 'opt_out',
-      jsonb_build_object('message_id', new.id));
+      new.tenant_id, 'sms', sender, 'opt_out', jsonb_build_object('message_id', new.id));
   end if;
   return null;
 end;

@@ -32,3 +32,14 @@ grant delete,
 
 grant update on public.tenants to authenticated;
 grant insert, update, delete on public.tenant_members to authenticated;
+
+grant insert, update, delete on public.phone_numbers, public.forms to service_role;
+grant select on public.phone_numbers, public.forms, public.email_events to authenticated;
+
+-- A form's public key is made for it, not chosen.
+grant delete,
+  insert (tenant_id, id, name, is_active, allowed_origins, required_fields, field_map, honeypot,
+    redirect_url, max_per_hour, max_per_source_per_hour, duplicate_window),
+  update (name, is_active, allowed_origins, required_fields, field_map, honeypot, redirect_url,
+    max_per_hour, max_per_source_per_hour, duplicate_window)
+  on public.forms to authenticated;

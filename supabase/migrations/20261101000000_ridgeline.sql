@@ -604,6 +604,210 @@ begin
 end;
 $$;
 
+-- sql/01_crm/07_inbound.sql
+
+-- Where words from outside come in: whose number it is, which forms there are, and what providers
+-- report about messages that were sent.
+
+create table public.phone_numbers (
+  tenant_id uuid not null
+    constraint phone_numbers_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  number text not null
+    constraint phone_numbers_number_is_normal check (number ~ '^(\+[1-9]\d{6,14}|\d{4,6})$'),
+  label text,
+  created_at timestamptz not null default automation.now(),
+  constraint phone_numbers_pkey primary key (tenant_id, id),
+  constraint phone_numbers_number_unique unique (number)
+);
+
+comment on table public.phone_numbers is
+  'The numbers that a tenant is texted and called on. It decides whose an incoming message is, so '
+  'only whoever provisions numbers (the service role) writes it.';
+comment on column public.phone_numbers.number is
+  'E.164, or a short code. Any notation is taken and stored this way.';
+
+create or replace function automation.normalize_line(given text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select coalesce(automation.normalize_phone(given), substring(given from '^\s*(\d{4,6})\s*$')) $$;
+
+comment on function automation.normalize_line(text) is
+  'E.164, or the digits of a short code; null when it is neither.';
+
+create or replace function automation.normalize_phone_number() returns trigger
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  new.number := coalesce(automation.normalize_line(new.number), new.number);
+  return new;
+end;
+$$;
+
+create trigger phone_numbers_normalize
+  before insert or update of number on public.phone_numbers
+  for each row execute function automation.normalize_phone_number();
+
+-- A caller is looked for by the last ten digits, in whatever notation the office wrote them.
+create index contacts_by_phone_digits on public.contacts (
+  (right(regexp_replace(phone, '\D', '', 'g'), 10)), tenant_id) where phone is not null;
+
+alter table public.messages
+  add column opt_out_type text
+    constraint messages_opt_out_type_known check (opt_out_type in ('STOP', 'START', 'HELP')),
+  add column media_urls text[];
+
+comment on column public.messages.opt_out_type is
+  'What Twilio''s Advanced Opt-Out took the message for; null: it did not say.';
+
+create table public.forms (
+  tenant_id uuid not null
+    constraint forms_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  public_key text not null default 'form_' || replace(gen_random_uuid()::text, '-', '')
+    constraint forms_public_key_shape check (public_key ~ '^form_[0-9a-z]{16,64}$'),
+  name text not null constraint forms_name_not_blank check (btrim(name) <> ''),
+  is_active boolean not null default true,
+  allowed_origins text[] not null default '{}',
+  required_fields text[] not null default '{}',
+  field_map jsonb not null default '{}'
+    constraint forms_field_map_is_object check (jsonb_typeof(field_map) = 'object'),
+  honeypot text not null default 'hp_website'
+    constraint forms_honeypot_not_blank check (btrim(honeypot) <> ''),
+  redirect_url text
+    constraint forms_redirect_url_is_http check (redirect_url ~ '^https?://[^\s]+$'),
+  max_per_hour integer not null default 200
+    constraint forms_max_per_hour_in_range check (max_per_hour between 1 and 100000),
+  max_per_source_per_hour integer not null default 20
+    constraint forms_max_per_source_in_range check (max_per_source_per_hour between 1 and 100000),
+  duplicate_window interval not null default '10 minutes'
+    constraint forms_duplicate_window_in_range
+    check (duplicate_window between interval '0' and interval '1 day'),
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint forms_pkey primary key (tenant_id, id),
+  constraint forms_public_key_unique unique (public_key)
+);
+
+comment on table public.forms is
+  'Forms on a tenant''s web site. Whoever knows the public key may submit, within the limits.';
+comment on column public.forms.allowed_origins is
+  'Web sites that may post, such as https://apexroofing.example; * for any. A post without an '
+  'Origin header comes from a server and is not held to it.';
+comment on column public.forms.field_map is
+  'The form''s own field names to columns of contacts, such as {"your-tel": "phone"}. The usual '
+  'names (email, phone, first_name, name, zip ...) need no entry.';
+comment on column public.forms.honeypot is
+  'A field that people do not see. A post that fills it is answered like any other and dropped.';
+comment on column public.forms.redirect_url is
+  'Where a browser without JavaScript goes after the post.';
+comment on column public.forms.duplicate_window is
+  'The same content within this time is one submission.';
+
+create trigger forms_touch
+  before update on public.forms
+  for each row when (old.* is distinct from new.*)
+  execute function automation.touch_updated_at();
+
+-- Both tables are about the last hours only; each post deletes a few rows that have served.
+create table automation.form_posts (
+  tenant_id uuid not null,
+  form_id uuid not null,
+  digest bytea not null,
+  received_at timestamptz not null,
+  constraint form_posts_pkey primary key (tenant_id, form_id, digest),
+  constraint form_posts_form_fk foreign key (tenant_id, form_id)
+    references public.forms (tenant_id, id) on delete cascade
+);
+
+create index form_posts_by_age on automation.form_posts (received_at);
+
+comment on table automation.form_posts is
+  'Digests of what was posted lately: the same again is a double click.';
+
+create table automation.form_rates (
+  tenant_id uuid not null,
+  form_id uuid not null,
+  source bytea not null,
+  window_start timestamptz not null,
+  posts integer not null,
+  constraint form_rates_pkey primary key (tenant_id, form_id, source),
+  constraint form_rates_form_fk foreign key (tenant_id, form_id)
+    references public.forms (tenant_id, id) on delete cascade
+);
+
+create index form_rates_by_age on automation.form_rates (window_start);
+
+comment on table automation.form_rates is
+  'Posts within the current hour, of each source and (source empty) of the form as a whole. Never '
+  'more rows than posts that the forms take in an hour, plus what waits to be deleted.';
+comment on column automation.form_rates.source is
+  'A digest of where the post came from; addresses themselves are not kept.';
+
+alter table public.emails
+  add column delivered_at timestamptz,
+  add column error_code text;
+
+create table public.email_events (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  email_id uuid not null,
+  contact_id uuid,
+  type text not null
+    constraint email_events_type_known
+    check (type in ('delivered', 'delivery_delayed', 'bounced', 'complained', 'failed', 'suppressed',
+      'opened', 'clicked')),
+  is_machine boolean not null default false,
+  machine_reason text,
+  link text,
+  user_agent text,
+  detail jsonb,
+  occurred_at timestamptz not null,
+  created_at timestamptz not null default automation.now(),
+  constraint email_events_pkey primary key (tenant_id, id),
+  constraint email_events_email_fk foreign key (tenant_id, email_id)
+    references public.emails (tenant_id, id) on delete cascade,
+  constraint email_events_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete set null (contact_id)
+);
+
+comment on table public.email_events is
+  'What became of an email, event by event. emails.opened_at and clicked_at follow people only; '
+  'here machines are kept too.';
+comment on column public.email_events.machine_reason is
+  'soon_after_delivery, every_link_at_once or known_agent.';
+
+create index email_events_by_email on public.email_events (email_id, tenant_id, occurred_at);
+create index email_events_by_contact on public.email_events (contact_id, tenant_id);
+
+create table automation.provider_events (
+  provider text not null,
+  event_id text not null,
+  received_at timestamptz not null,
+  constraint provider_events_pkey primary key (provider, event_id)
+);
+
+create index provider_events_by_age on automation.provider_events (received_at);
+
+comment on table automation.provider_events is
+  'Events that were taken in already; the same again changes nothing. Kept for thirty days.';
+
+create table automation.early_events (
+  id uuid not null default automation.new_id() constraint early_events_pkey primary key,
+  provider text not null,
+  provider_id text not null,
+  event jsonb not null,
+  received_at timestamptz not null
+);
+
+create index early_events_by_provider_id on automation.early_events (provider_id, provider);
+create index early_events_by_age on automation.early_events (received_at);
+
+comment on table automation.early_events is
+  'Reports about a message that is not recorded yet: providers can be quicker than the dispatcher. '
+  'They are applied when its row is written, and dropped after a day.';
+
 -- sql/02_definitions/01_registry.sql
 
 -- 02 DEFINITIONS
@@ -1138,6 +1342,12 @@ create or replace function automation.check_step_values(step_type text, config j
       from jsonb_each(config) as k
       where k.key in ('due_in_days', 'due_in_hours', 'due_in_minutes', 'minutes', 'hours', 'days')
         and not (k.value #>> '{}' ~ '^\d{1,7}(\.\d{1,6})?$' or k.value #>> '{}' like '%{{%')
+      union all
+      select automation.problem(path || '.' || k.key, 'not_a_text', format('%s must be a text', k.key))
+      from jsonb_each(config) as k
+      where k.key in ('subject', 'html', 'text', 'title', 'description', 'tag', 'name', 'url')
+          and jsonb_typeof(k.value) in ('object', 'array')
+        or k.key = 'body' and step_type = 'send_sms' and jsonb_typeof(k.value) <> 'string'
       union all
       select automation.problem(path, 'missing', 'wait needs minutes, hours, days or until')
       where step_type = 'wait' and not config ?| '{minutes,hours,days,until}'
@@ -2106,15 +2316,19 @@ create or replace function automation.as_uuid(value text) returns uuid
 
 comment on function automation.as_uuid(text) is 'The text as a UUID; null when it is none.';
 
+-- Parsed, not searched: a user may write any "sub" into their own metadata, which the claims carry.
 create or replace function automation.claimed_user_id() returns uuid
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = ''
   as $$
-    select coalesce(
-      automation.as_uuid(current_setting('request.jwt.claim.sub', true)),
-      automation.as_uuid(substring(
-        current_setting('request.jwt.claims', true) from '"sub"\s*:\s*"([0-9a-fA-F-]{36})"')))
-  $$;
+begin
+  return coalesce(
+    automation.as_uuid(current_setting('request.jwt.claim.sub', true)),
+    automation.as_uuid(current_setting('request.jwt.claims', true)::jsonb ->> 'sub'));
+exception when data_exception then
+  return null;
+end;
+$$;
 
 create or replace function automation.current_user_id() returns uuid
   language sql stable parallel safe
@@ -2128,8 +2342,8 @@ create or replace function automation.current_user_id() returns uuid
   $$;
 
 comment on function automation.current_user_id() is
-  'The signed-in user on whose behalf a write is made; null for any other. Reads the claims without '
-  'parsing them, so that odd ones cannot raise.';
+  'The signed-in user on whose behalf a write is made; null for any other, and for claims that '
+  'cannot be read.';
 
 -- The records that the written one belongs to, as they are now. A job knows its customer through its
 -- project.
@@ -5183,8 +5397,10 @@ begin
       execution.trigger_data -> 'custom',
       execution.trigger_data #> array[execution.entity, 'custom_fields'])
     when 'steps' then automation.step_results(execution.tenant_id, execution.id)
-    else automation.read_record(
-      root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
+    else case when execution.trigger_data ? (root || '_id')
+      then automation.read_record(
+        root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
+      else execution.trigger_data -> root end
   end;
 end;
 $$;
@@ -5207,8 +5423,8 @@ end;
 $$;
 
 comment on function automation.execution_context(public.workflow_executions, jsonb) is
-  'The roots that a step asks for. A manual run may carry its records in trigger_data; a record '
-  'that exists is always read live.';
+  'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up '
+  'ones without.';
 
 -- sql/06_executions/04_transitions.sql
 
@@ -5411,11 +5627,16 @@ create index scheduled_steps_by_execution
 -- Without a backlog the oldest due rows are all the due rows and name every tenant. With one, a
 -- loose index scan hops from tenant to tenant, from a random place on, so that under any load
 -- every tenant comes up.
+--
+-- Plans: the functions here are held to the index that each query was given. Switching the other
+-- ways of reading off makes them look so costly that Postgres 15 to 18 would compile what is left
+-- (measured: 100 ms a call instead of 1), so jit goes off with them.
 create or replace function automation.due_tenants(lane public.automation_lane, at_most integer)
   returns uuid[]
   language plpgsql stable
   set search_path = ''
   set enable_seqscan = off
+  set jit = off
   set enable_bitmapscan = off
   as $$
 declare
@@ -5453,6 +5674,7 @@ create or replace function automation.hop_tenants(
   language sql stable
   set search_path = ''
   set enable_seqscan = off
+  set jit = off
   set enable_bitmapscan = off
   as $$
     with recursive hop as (
@@ -5487,12 +5709,17 @@ create or replace function automation.next_tenant(lane public.automation_lane, a
   language sql stable
   set search_path = ''
   set enable_seqscan = off
+  set jit = off
   set enable_bitmapscan = off
+  set enable_sort = off
+  set enable_incremental_sort = off
   as $$
+    -- In the order that only scheduled_steps_due_by_tenant has: the primary key leads with the
+    -- tenant too, and would read past all that the tenant has in the other lane.
     select s.tenant_id
     from public.scheduled_steps as s
     where s.lane = next_tenant.lane and s.tenant_id > after and s.lease_expires_at is null
-    order by s.tenant_id
+    order by s.tenant_id, s.run_at, s.id
     limit 1
   $$;
 
@@ -5502,6 +5729,7 @@ create or replace function automation.oldest_of(lane public.automation_lane, ten
   language sql stable
   set search_path = ''
   set enable_seqscan = off
+  set jit = off
   set enable_bitmapscan = off
   set enable_sort = off
   set enable_incremental_sort = off
@@ -5516,11 +5744,12 @@ create or replace function automation.oldest_of(lane public.automation_lane, ten
 
 -- Locks due rows of one tenant, skipping what others are working on.
 create or replace function automation.lock_due_of(
-  lane public.automation_lane, tenant_id uuid, at_most integer)
+  lane public.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
   returns setof public.scheduled_steps
   language sql
   set search_path = ''
   set enable_seqscan = off
+  set jit = off
   set enable_bitmapscan = off
   set enable_sort = off
   as $$
@@ -5530,6 +5759,7 @@ create or replace function automation.lock_due_of(
       and s.tenant_id = lock_due_of.tenant_id
       and s.lease_expires_at is null
       and s.run_at <= automation.now()
+      and s.id <> all (taken)
     order by s.run_at, s.id
     limit at_most
     for update skip locked
@@ -5541,29 +5771,44 @@ create or replace function automation.lock_due(lane public.automation_lane, at_m
   set search_path = ''
   as $$
 declare
-  tenants constant uuid[] := automation.due_tenants(lane, at_most);
-  share constant integer := greatest(1, at_most / greatest(cardinality(tenants), 1));
+  tenants uuid[] := automation.due_tenants(lane, at_most);
+  share integer := greatest(1, at_most / greatest(cardinality(tenants), 1));
+  hungry uuid[];
+  taken uuid[] := array[]::uuid[];
   tenant uuid;
-  left_over integer := at_most;
-  locked integer;
+  before integer;
+  due public.scheduled_steps;
 begin
-  foreach tenant in array coalesce(tenants, '{}') loop
-    return query select * from automation.lock_due_of(lane, tenant, least(share, left_over));
-    get diagnostics locked = row_count;
-    left_over := left_over - locked;
-    exit when left_over <= 0;
+  -- Equal shares first; what some leave of theirs goes to those who have more.
+  while tenants is not null and cardinality(taken) < at_most loop
+    hungry := null;
+    foreach tenant in array tenants loop
+      before := cardinality(taken);
+      for due in select * from automation.lock_due_of(
+        lane, tenant, least(share, at_most - before), taken) loop
+        taken := taken || due.id;
+        return next due;
+      end loop;
+      if cardinality(taken) - before = share then
+        hungry := hungry || tenant;
+      end if;
+      exit when cardinality(taken) = at_most;
+    end loop;
+    tenants := hungry;
+    share := at_most;
   end loop;
 end;
 $$;
 
 comment on function automation.lock_due(public.automation_lane, integer) is
-  'Locks due rows of a lane, an equal share for each tenant that has any. Rows that others hold '
-  'are skipped. What a tenant leaves of its share is taken up by the next call.';
+  'Locks due rows of a lane, an equal share for each tenant that has any, then what is left to those '
+  'that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
 
 create or replace function automation.next_due_at() returns timestamptz
   language sql stable
   set search_path = ''
   set enable_seqscan = off
+  set jit = off
   set enable_bitmapscan = off
   as $$
     select least(
@@ -5700,6 +5945,9 @@ create or replace function automation.claim_steps(
 declare
   due public.scheduled_steps;
   claimed automation.claimed_step;
+  taken integer := 0;
+  closed integer;
+  rounds integer := 0;
 begin
   if max_steps is null or max_steps not between 1 and 1000 then
     raise exception 'max_steps: a number from 1 to 1000 is needed'
@@ -5708,24 +5956,34 @@ begin
     raise exception 'lease: an interval from 1 second to 1 hour is needed'
       using errcode = 'invalid_parameter_value';
   end if;
-  for due in select * from automation.lock_due('outbound', max_steps) loop
-    begin
-      claimed := automation.claim_step(due, worker, lease);
-    exception when others then
-      -- One broken step must not keep the others from being claimed.
-      perform automation.fail_broken_step(due, sqlstate, sqlerrm);
-      claimed := null;
-    end;
-    if claimed.step_id is not null then
-      return next claimed;
-    end if;
+  -- Steps that are closed unsent (an opt-out, a cancelled run) make room for others.
+  loop
+    closed := 0;
+    for due in select * from automation.lock_due('outbound', max_steps - taken) loop
+      begin
+        claimed := automation.claim_step(due, worker, lease);
+      exception when others then
+        -- One broken step must not keep the others from being claimed.
+        perform automation.fail_broken_step(due, sqlstate, sqlerrm);
+        claimed := null;
+      end;
+      if claimed.step_id is null then
+        closed := closed + 1;
+      else
+        taken := taken + 1;
+        return next claimed;
+      end if;
+    end loop;
+    rounds := rounds + 1;
+    exit when taken = max_steps or rounds = 10 or closed = 0;
   end loop;
 end;
 $$;
 
 comment on function automation.claim_steps(text, integer, interval) is
   'Claims up to max_steps due sends and webhooks, fairly between tenants, rendered and ready to '
-  'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps.';
+  'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps. Fewer than '
+  'asked for: nothing more is due that nobody holds.';
 
 create or replace function automation.claim_step(
   due public.scheduled_steps, worker text, lease interval)
@@ -5877,31 +6135,37 @@ $$;
 -- Reporting: what came of a claimed step. The token of the attempt is the fence.
 
 create or replace function automation.finish_steps(results jsonb)
-  returns table (step_id uuid, accepted boolean, status text)
+  returns table (step_id uuid, accepted boolean, status text, due_now boolean)
   language plpgsql
   security definer
   set search_path = ''
   as $$
 declare
   report jsonb;
+  ids uuid[];
+  statuses text[];
 begin
   if jsonb_typeof(results) is distinct from 'array' then
     raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
   end if;
   for report in select r.value from jsonb_array_elements(results) as r loop
     perform automation.check_report(report);
-    step_id := (report ->> 'step_id')::uuid;
-    status := automation.finish_step(report);
-    accepted := status is not null;
-    return next;
+    ids := ids || (report ->> 'step_id')::uuid;
+    statuses := statuses || automation.finish_step(report);
   end loop;
+  return query
+    select f.id, f.status is not null, f.status,
+      coalesce(automation.next_due_at() <= automation.now(), false)
+    from unnest(ids, statuses) with ordinality as f (id, status, place)
+    order by f.place;
 end;
 $$;
 
 comment on function automation.finish_steps(jsonb) is
   'Reports outcomes: [{tenant_id, step_id, attempt_token, outcome, result?, error?, '
   'retry_after_seconds?, suppress?}], outcome one of succeeded, failed, retry, ambiguous. '
-  'accepted is false when the token no longer holds the lease; nothing was changed then.';
+  'accepted is false when the token no longer holds the lease; nothing was changed then. '
+  'due_now: work of any kind is due now and nobody''s.';
 
 create or replace function automation.check_report(report jsonb) returns void
   language plpgsql immutable
@@ -6089,6 +6353,7 @@ create or replace function automation.reap_expired_leases(max_steps integer defa
   security definer
   set search_path = ''
   set enable_seqscan = off
+  set jit = off
   set enable_bitmapscan = off
   as $$
 declare
@@ -6281,6 +6546,8 @@ create or replace function automation.record_sent(
   set search_path = ''
   as $$
 begin
+  -- A workflow that listens to messages must not be started by its own for ever.
+  perform set_config('automation.depth', (execution.depth + 1)::text, true);
   case ledger.step_type
     when 'send_sms' then
       insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
@@ -6297,6 +6564,7 @@ begin
         'resend', ledger.provider_id, execution.id);
     else null;
   end case;
+  perform set_config('automation.depth', '', true);
 exception when others then
   update public.workflow_step_executions as s
   set warnings = coalesce(s.warnings, '[]') || automation.engine_error(
@@ -6855,6 +7123,7 @@ create or replace function automation.tick(max_steps integer default 200) return
   security definer
   set search_path = ''
   set enable_seqscan = off
+  set jit = off
   as $$
 declare
   reaped constant integer := automation.reap_expired_leases();
@@ -7113,17 +7382,32 @@ create or replace function automation.is_stop_request(body text) returns boolean
     ) as w
   $$;
 
+-- Opting in again takes one of the two words that mean nothing else; a "yes" may answer anything.
+create or replace function automation.is_start_request(body text) returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select coalesce(body ~* '^[^a-z]*(start|unstop)[^a-z]*$', false) $$;
+
+-- Where Twilio says what the message was (Advanced Opt-Out, in any language), that counts. What it
+-- took for nothing special may still be a stop in other words.
 create or replace function automation.honour_stop() returns trigger
   language plpgsql
   security definer
   set search_path = ''
   as $$
+declare
+  sender constant text := automation.normalize_phone(new.from_number);
 begin
-  if automation.is_stop_request(new.body)
-    and automation.normalize_phone(new.from_number) is not null then
+  if sender is null or new.opt_out_type = 'HELP' then
+    return null;
+  elsif new.opt_out_type = 'START'
+    or (new.opt_out_type is null and automation.is_start_request(new.body)) then
+    delete from public.suppressions as s
+    where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender
+      and s.reason in ('opt_out', 'provider');
+  elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
     perform automation.suppress(
-      new.tenant_id, 'sms', new.from_number, 'opt_out',
-      jsonb_build_object('message_id', new.id));
+      new.tenant_id, 'sms', sender, 'opt_out', jsonb_build_object('message_id', new.id));
   end if;
   return null;
 end;
@@ -7334,6 +7618,9 @@ declare
   complete jsonb := data - 'tenant_id';
 begin
   foreach entity in array array['job', 'project', 'contact'] loop
+    if jsonb_typeof(complete -> entity) <> 'object' then
+      raise exception '%: an object is needed', entity using errcode = 'invalid_parameter_value';
+    end if;
     id := coalesce(
       complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
       complete #>> '{project,contact_id}');
@@ -7346,10 +7633,9 @@ begin
     end if;
     complete := complete || jsonb_build_object(
       entity || '_id', id, entity, live || coalesce(complete -> entity, '{}'));
-    if not complete ? 'entity' then
-      complete := complete || jsonb_build_object('entity', entity);
-    end if;
   end loop;
+  complete := jsonb_build_object('entity', (
+    select e from unnest('{job,project,contact}'::text[]) as e where complete ? e limit 1)) || complete;
   return complete || jsonb_build_object(
     'user_id', coalesce(complete ->> 'user_id', automation.current_user_id()::text));
 end;
@@ -7507,7 +7793,8 @@ comment on function public.execute_workflow(uuid, jsonb) is
 -- Stopping and redriving executions.
 
 -- Everything that has not been claimed is stopped. Lock order: queue rows first, as in a claim; a
--- claim that is under way is waited for and then left alone.
+-- claim that is under way is waited for and then left alone. Once the execution is locked no queue row
+-- is waited for.
 create or replace function automation.cancel_execution(execution_id uuid)
   returns public.workflow_executions
   language plpgsql
@@ -7524,10 +7811,15 @@ begin
   if automation.is_finished(execution) then
     return execution;
   end if;
-  -- A step that advanced while we waited for the lock has queued the next one.
+  -- A step that advanced while we waited for the lock has queued the next one. Who holds that row
+  -- waits for us: it will find the execution ended, and take the row away itself.
   delete from public.scheduled_steps as s
-  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-    and s.lease_expires_at is null;
+  where s.tenant_id = execution.tenant_id
+    and s.id in (
+      select q.id from public.scheduled_steps as q
+      where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+        and q.lease_expires_at is null
+      for update skip locked);
   update public.workflow_step_executions as s
   set status = 'cancelled', finished_at = automation.now()
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
@@ -7571,7 +7863,9 @@ begin
   values (
     execution.tenant_id, coalesce(failed.id, automation.new_id()), execution.id, step ->> 'key',
     (step ->> 'lane')::public.automation_lane, automation.now(),
-    case when (failed.error ->> 'may_have_been_sent')::boolean then failed.started_at end);
+    case when (failed.error ->> 'may_have_been_sent')::boolean then
+      -- The provider's clock is the real one, as that of leases is.
+      failed.started_at - (automation.now() - transaction_timestamp()) end);
   update public.workflow_step_executions as s
   set status = 'pending', finished_at = null, error = null,
     redrives = s.redrives + (not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false))::integer,
@@ -7699,6 +7993,1177 @@ comment on function public.get_execution_history(
   'result, error and times. All parameters narrow; max_rows: 1 to 500, 50 when left out; page on '
   'with before = the last created_at.';
 
+-- sql/11_api/06_inbound.sql
+
+-- What the outside tells us. One function an event, called by the Edge Functions once they have
+-- verified the sender; the tenant is always looked up, never taken from the request.
+--
+--   automation.receive_sms            a text message came in
+--   automation.record_call            a call rang, was answered or ended
+--   automation.record_message_status  what became of a text message
+--   automation.record_email_event     what became of an email
+--   automation.submit_form            a form was posted
+--
+-- Every event may come twice, late and in any order. Two reports about one message wait for each
+-- other on an advisory lock that is taken first; then the lock order of chapter 06 holds.
+
+create or replace function automation.lock_inbound(key text) returns void
+  language sql
+  set search_path = ''
+  as $$ select pg_advisory_xact_lock(hashtextextended('inbound ' || key, 0)) $$;
+
+create or replace function automation.tenant_of_number(number text) returns uuid
+  language sql stable
+  set search_path = ''
+  as $$
+    select p.tenant_id from public.phone_numbers as p
+    where p.number = automation.normalize_line(tenant_of_number.number)
+  $$;
+
+-- Several contacts may share a number: the one spoken to last is meant.
+create or replace function automation.contact_by_phone(tenant_id uuid, phone text) returns uuid
+  language sql stable
+  set search_path = ''
+  as $$
+    select c.id from public.contacts as c
+    where c.tenant_id = contact_by_phone.tenant_id
+      and right(regexp_replace(c.phone, '\D', '', 'g'), 10)
+        = right(regexp_replace(contact_by_phone.phone, '\D', '', 'g'), 10)
+      and automation.normalize_phone(c.phone) = contact_by_phone.phone
+    order by c.last_contacted_at desc nulls last, c.created_at desc, c.id
+    limit 1
+  $$;
+
+create or replace function automation.creates_contacts(tenant_id uuid) returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(t.settings #> '{inbound,create_contacts}' = 'true', false)
+    from public.tenants as t where t.id = creates_contacts.tenant_id
+  $$;
+
+comment on function automation.creates_contacts(uuid) is
+  'Does an unknown caller become a contact? tenants.settings: {"inbound": {"create_contacts": true}}.';
+
+create or replace function automation.contact_of_caller(
+  tenant_id uuid, phone text, source text, may_create boolean)
+  returns uuid
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  contact uuid;
+begin
+  if automation.normalize_phone(phone) is null then
+    return null;
+  end if;
+  perform automation.lock_inbound(tenant_id || phone);
+  contact := automation.contact_by_phone(tenant_id, phone);
+  if contact is null and may_create and automation.creates_contacts(tenant_id) then
+    insert into public.contacts (tenant_id, phone, source)
+    values (contact_of_caller.tenant_id, contact_of_caller.phone, contact_of_caller.source)
+    returning id into contact;
+  end if;
+  return contact;
+end;
+$$;
+
+-- Somebody who writes to say stop does not become a lead by it.
+create or replace function automation.receive_sms(event jsonb) returns text
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  owner constant uuid := automation.tenant_of_number(event ->> 'to');
+  sender constant text := coalesce(automation.normalize_line(event ->> 'from'), event ->> 'from');
+  opt_out constant text := upper(event ->> 'opt_out_type');
+begin
+  if owner is null then
+    return 'unknown_number';
+  end if;
+  perform automation.lock_inbound('twilio ' || (event ->> 'message_sid'));
+  if exists (
+    select from public.messages as m
+    where m.provider_id = event ->> 'message_sid' and m.tenant_id = owner and m.provider = 'twilio'
+  ) then
+    return 'duplicate';
+  end if;
+  insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
+    status, provider, provider_id, opt_out_type, media_urls)
+  values (owner,
+    automation.contact_of_caller(owner, sender, 'inbound_sms',
+      opt_out is distinct from 'STOP' and not automation.is_stop_request(event ->> 'body')),
+    'inbound', sender, automation.normalize_line(event ->> 'to'), event ->> 'body',
+    'received', 'twilio', event ->> 'message_sid',
+    case when opt_out in ('STOP', 'START', 'HELP') then opt_out end,
+    (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u));
+  return 'stored';
+end;
+$$;
+
+comment on function automation.receive_sms(jsonb) is
+  'Stores a text message once: {message_sid, from, to, body, opt_out_type?, media_urls?}. Returns '
+  'stored, duplicate or unknown_number.';
+
+-- To an inbound call the office means one thing: was it answered? Twilio says so in two ways: the
+-- status of the call itself, and, when the call was passed on with <Dial>, whether that was
+-- answered. The second is the one that counts: the call itself ends as completed either way.
+create or replace function automation.call_status(
+  direction text, status text, dial_status text, previous text)
+  returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when direction = 'inbound' and dial_status in ('no-answer', 'busy', 'failed', 'canceled')
+        then 'missed'
+      when dial_status in ('completed', 'answered') then 'completed'
+      when automation.call_rank(previous) >= automation.call_rank(status) then previous
+      when direction = 'inbound' and status in ('no-answer', 'busy', 'failed', 'canceled')
+        then 'missed'
+      else status
+    end
+  $$;
+
+create or replace function automation.call_rank(status text) returns integer
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when status in ('queued', 'initiated') then 1
+      when status = 'ringing' then 2
+      when status in ('in-progress', 'answered') then 3
+      when status in ('completed', 'missed', 'no-answer', 'busy', 'failed', 'canceled') then 4
+      else 0
+    end
+  $$;
+
+create or replace function automation.record_call(event jsonb) returns text
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  direction constant text :=
+    case when event ->> 'direction' = 'inbound' then 'inbound' else 'outbound' end;
+  caller constant text := coalesce(automation.normalize_line(event ->> 'from'), event ->> 'from');
+  called constant text := coalesce(automation.normalize_line(event ->> 'to'), event ->> 'to');
+  owner constant uuid := automation.tenant_of_number(
+    case direction when 'inbound' then called else caller end);
+  known public.calls;
+  next_status text;
+begin
+  if automation.call_rank(event ->> 'status') = 0 then
+    return 'unknown_status';
+  elsif owner is null then
+    return 'unknown_number';
+  end if;
+  perform automation.lock_inbound('twilio ' || (event ->> 'call_sid'));
+  select c.* into known from public.calls as c
+  where c.provider_id = event ->> 'call_sid' and c.tenant_id = owner and c.provider = 'twilio';
+  next_status := automation.call_status(
+    coalesce(known.direction, direction), event ->> 'status', event ->> 'dial_status', known.status);
+  if known.id is null then
+    insert into public.calls (tenant_id, contact_id, direction, from_number, to_number, status,
+      duration_seconds, provider, provider_id)
+    values (owner,
+      automation.contact_of_caller(owner, case direction when 'inbound' then caller else called end,
+        'inbound_call', direction = 'inbound'),
+      direction, caller, called, next_status, (event ->> 'duration')::integer, 'twilio',
+      event ->> 'call_sid');
+    return 'stored';
+  end if;
+  update public.calls as c
+  set status = next_status, duration_seconds = greatest(
+    c.duration_seconds, (event ->> 'duration')::integer)
+  where c.tenant_id = known.tenant_id and c.id = known.id
+    and (c.status <> next_status
+      or (event ->> 'duration')::integer > coalesce(c.duration_seconds, -1));
+  return case when found then 'updated' else 'duplicate' end;
+end;
+$$;
+
+comment on function automation.record_call(jsonb) is
+  'Stores a call, or what became of it: {call_sid, from, to, direction, status, dial_status?, '
+  'duration?}, the words of Twilio. An inbound call that nobody took is missed. Returns stored, '
+  'updated, duplicate, unknown_number or unknown_status.';
+
+-- sql/11_api/06_inbound_delivery.sql
+
+-- What became of a message after the provider took it: on its row in the CRM, and on the step that
+-- sent it (result_data.delivery).
+
+-- A report never takes anything back that a later one said. Delivered is proof, whatever was
+-- feared before; a bounce or a complaint can still follow.
+create or replace function automation.delivery_rank(status text) returns integer
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when status in ('accepted', 'scheduled', 'queued') then 1
+      when status = 'sending' then 2
+      when status = 'sent' then 3
+      when status = 'delivery_delayed' then 4
+      when status in ('failed', 'undelivered', 'canceled') then 5
+      when status = 'delivered' then 6
+      when status = 'read' then 7
+      when status in ('bounced', 'suppressed') then 8
+      when status = 'complained' then 9
+      else 0
+    end
+  $$;
+
+create or replace function automation.record_delivery_of_step(
+  provider_id text, status text, error_code text, at timestamptz)
+  returns boolean
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  sent record;
+begin
+  select s.tenant_id, s.id into sent
+  from public.workflow_step_executions as s
+  where s.provider_id = record_delivery_of_step.provider_id;
+  update public.workflow_step_executions as s
+  set result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
+    || jsonb_build_object('delivery', jsonb_strip_nulls(jsonb_build_object(
+      'status', record_delivery_of_step.status, 'at', at,
+      'error_code', record_delivery_of_step.error_code)))
+  where s.tenant_id = sent.tenant_id and s.id = sent.id
+    and automation.delivery_rank(record_delivery_of_step.status)
+      > automation.delivery_rank(s.result_data #>> '{delivery,status}');
+  return sent.id is not null;
+end;
+$$;
+
+-- 21610: the number has opted out at Twilio, which is the only place that knew.
+create or replace function automation.record_delivery_of_sms(
+  message public.messages, status text, error_code text)
+  returns text
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if error_code = '21610' then
+    perform automation.suppress(message.tenant_id, 'sms', message.to_number, 'provider',
+      jsonb_build_object('code', error_code, 'message_id', message.id));
+  end if;
+  update public.messages as m
+  set status = record_delivery_of_sms.status, error_code = record_delivery_of_sms.error_code
+  where m.tenant_id = message.tenant_id and m.id = message.id
+    and automation.delivery_rank(record_delivery_of_sms.status)
+      > automation.delivery_rank(m.status);
+  return case when found then 'updated' else 'duplicate' end;
+end;
+$$;
+
+create or replace function automation.keep_early_event(
+  provider text, provider_id text, event jsonb)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    delete from automation.early_events as e
+    where e.id in (
+      select o.id from automation.early_events as o
+      where o.received_at < automation.now() - interval '1 day'
+      order by o.received_at limit 20 for update skip locked);
+    insert into automation.early_events (provider, provider_id, event, received_at)
+    values (keep_early_event.provider, keep_early_event.provider_id, keep_early_event.event,
+      automation.now());
+  $$;
+
+create or replace function automation.record_message_status(event jsonb) returns text
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  sid constant text := event ->> 'message_sid';
+  message public.messages;
+  outcome text;
+begin
+  if automation.delivery_rank(event ->> 'status') = 0 then
+    return 'unknown_status';
+  end if;
+  perform automation.lock_inbound('twilio ' || sid);
+  if automation.record_delivery_of_step(
+    sid, event ->> 'status', event ->> 'error_code', automation.now()) then
+    outcome := 'duplicate';
+  end if;
+  for message in
+    select m.* from public.messages as m
+    where m.provider_id = sid and m.provider = 'twilio' and m.direction = 'outbound'
+  loop
+    outcome := automation.record_delivery_of_sms(
+      message, event ->> 'status', event ->> 'error_code');
+  end loop;
+  if outcome is null then
+    perform automation.keep_early_event('twilio', sid, event);
+    return 'early';
+  end if;
+  return outcome;
+end;
+$$;
+
+comment on function automation.record_message_status(jsonb) is
+  'What became of a text message: {message_sid, status, error_code?}. Returns updated, duplicate '
+  '(nothing new, or older news), early (kept until the message is recorded) or unknown_status.';
+
+-- The row of a message that was sent is written by the dispatcher's report, which may come after
+-- the first news of it.
+create or replace function automation.apply_early_events() returns trigger
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  early jsonb;
+begin
+  perform automation.lock_inbound(new.provider || ' ' || new.provider_id);
+  for early in
+    with taken as (
+      delete from automation.early_events as e
+      where e.provider_id = new.provider_id and e.provider = new.provider
+      returning e.id, e.event
+    )
+    select t.event from taken as t order by t.id
+  loop
+    if tg_table_name = 'messages' then
+      perform automation.record_message_status(early);
+    else
+      perform automation.apply_email_event(early);
+    end if;
+  end loop;
+  return null;
+end;
+$$;
+
+create trigger messages_apply_early_events
+  after insert on public.messages
+  for each row when (new.direction = 'outbound' and new.provider_id is not null)
+  execute function automation.apply_early_events();
+
+create trigger emails_apply_early_events
+  after insert on public.emails
+  for each row when (new.direction = 'outbound' and new.provider_id is not null)
+  execute function automation.apply_early_events();
+
+-- sql/11_api/06_inbound_email.sql
+
+-- Events of emails. Opens and clicks of machines (scanners that follow links before the mail is
+-- shown, proxies that fetch images ahead) are kept as events and change nothing else.
+
+-- A workflow that wants them all the same listens to email_event_created, where is_machine is a
+-- field like any other.
+select automation.attach(
+  'public.email_events', 'email_event', '{"contact": "contact_id", "email": "email_id"}');
+
+create or replace function automation.machine_reason(
+  type text, occurred_at timestamptz, delivered_at timestamptz, user_agent text)
+  returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when type not in ('opened', 'clicked') then null
+      when user_agent ~* (
+          '(bot|crawl|spider|scan|preview|headless|phantom|curl|wget|python|java/|go-http|okhttp|'
+          'barracuda|mimecast|proofpoint|symantec|messagelabs|trend ?micro|fortinet|sophos|ironport|'
+          'forcepoint|zscaler|safelinks|urldefense|cloudmark|vade)')
+        or (type = 'opened' and user_agent = 'Mozilla/5.0')
+        then 'known_agent'
+      when occurred_at < delivered_at + interval '10 seconds' then 'soon_after_delivery'
+    end
+  $$;
+
+comment on function automation.machine_reason(text, timestamptz, timestamptz, text) is
+  'Why an open or a click is taken for a machine''s; null: it is taken for a person''s. A bare '
+  'Mozilla/5.0 is Apple''s Mail Privacy Protection, which fetches images of mail nobody has read.';
+
+-- "Every link at once" shows at the second link. What the first click started is cancelled as far
+-- as it has not run, and a person's click later on counts as the first one.
+create or replace function automation.withdraw_clicks(email public.emails, event public.email_events)
+  returns boolean
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  began timestamptz;
+begin
+  select min(e.occurred_at) into began from public.email_events as e
+  where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type = 'clicked'
+    and e.link <> event.link
+    and e.occurred_at between event.occurred_at - interval '2 seconds'
+      and event.occurred_at + interval '2 seconds';
+  if began is null then
+    return false;
+  end if;
+  perform automation.cancel_execution(x.id)
+  from public.workflow_executions as x
+  where x.tenant_id = email.tenant_id and x.record_id = email.id::text
+    and x.trigger_type = 'email_clicked' and x.finished_at is null;
+  update public.email_events as e
+  set is_machine = true, machine_reason = coalesce(e.machine_reason, 'every_link_at_once')
+  where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type = 'clicked'
+    and e.occurred_at between began and event.occurred_at + interval '2 seconds';
+  update public.emails as m
+  set clicked_at = null
+  where m.tenant_id = email.tenant_id and m.id = email.id and m.clicked_at >= began
+    and m.clicked_at <= event.occurred_at + interval '2 seconds';
+  return true;
+end;
+$$;
+
+create or replace function automation.record_engagement(email public.emails, event public.email_events)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  event.machine_reason := automation.machine_reason(
+    event.type, event.occurred_at, coalesce(email.delivered_at, email.created_at), event.user_agent);
+  if event.type = 'clicked' and automation.withdraw_clicks(email, event) then
+    event.machine_reason := coalesce(event.machine_reason, 'every_link_at_once');
+  end if;
+  event.is_machine := event.machine_reason is not null;
+  insert into public.email_events select event.*;
+  if event.is_machine or event.type not in ('opened', 'clicked') then
+    return;
+  end if;
+  -- Who clicks has opened, even where images are off.
+  update public.emails as m
+  set opened_at = coalesce(m.opened_at, event.occurred_at),
+    clicked_at = case when event.type = 'clicked'
+      then coalesce(m.clicked_at, event.occurred_at) else m.clicked_at end
+  where m.tenant_id = email.tenant_id and m.id = email.id
+    and (m.opened_at is null or (event.type = 'clicked' and m.clicked_at is null));
+end;
+$$;
+
+-- A hard bounce of a mail to one address is that address's; of a mail to several nobody can say
+-- whose. A complaint stops all of them.
+create or replace function automation.suppress_email(email public.emails, event jsonb) returns void
+  language sql
+  set search_path = ''
+  as $$
+    select automation.suppress(
+      email.tenant_id, 'email', automation.bare_address(a.address),
+      case event ->> 'type' when 'bounced' then 'bounce' else 'complaint' end,
+      jsonb_strip_nulls(jsonb_build_object('email_id', email.id, 'detail', event -> 'detail')))
+    from (
+      select t.address from jsonb_array_elements_text(event -> 'to') as t (address)
+      union
+      select email.to_address where coalesce(jsonb_array_length(event -> 'to'), 0) = 0
+    ) as a
+    where coalesce(btrim(a.address), '') <> ''
+      and (event ->> 'type' = 'complained'
+        or (event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean
+          and coalesce(jsonb_array_length(event -> 'to'), 0) <= 1))
+  $$;
+
+create or replace function automation.record_delivery_of_email(email public.emails, event jsonb)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  perform automation.suppress_email(email, event);
+  update public.emails as m
+  set status = event ->> 'type', error_code = event ->> 'error_code'
+  where m.tenant_id = email.tenant_id and m.id = email.id
+    and automation.delivery_rank(event ->> 'type') > automation.delivery_rank(m.status);
+  if event ->> 'type' = 'delivered' then
+    update public.emails as m
+    set delivered_at = (event ->> 'occurred_at')::timestamptz
+    where m.tenant_id = email.tenant_id and m.id = email.id and m.delivered_at is null;
+  end if;
+end;
+$$;
+
+create or replace function automation.email_event_of(email public.emails, event jsonb)
+  returns public.email_events
+  language sql volatile
+  set search_path = ''
+  as $$
+    select row(
+      email.tenant_id, automation.new_id(), email.id, email.contact_id, event ->> 'type', false,
+      null, event ->> 'link', event ->> 'user_agent', event -> 'detail',
+      (event ->> 'occurred_at')::timestamptz, automation.now())::public.email_events
+  $$;
+
+create or replace function automation.apply_email_event(event jsonb) returns text
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  is_engagement constant boolean := event ->> 'type' in ('opened', 'clicked');
+  email public.emails;
+  outcome text := 'early';
+begin
+  if not is_engagement and automation.record_delivery_of_step(event ->> 'email_id',
+    event ->> 'type', event ->> 'error_code', (event ->> 'occurred_at')::timestamptz) then
+    outcome := 'stored';
+  end if;
+  for email in
+    select m.* from public.emails as m
+    where m.provider_id = event ->> 'email_id' and m.provider = 'resend'
+      and m.direction = 'outbound'
+  loop
+    if not is_engagement then
+      perform automation.record_delivery_of_email(email, event);
+    end if;
+    perform automation.record_engagement(email, automation.email_event_of(email, event));
+    outcome := 'stored';
+  end loop;
+  return outcome;
+end;
+$$;
+
+create or replace function automation.record_email_event(event_id text, event jsonb) returns text
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  outcome text;
+begin
+  delete from automation.provider_events as e
+  where (e.provider, e.event_id) in (
+    select o.provider, o.event_id from automation.provider_events as o
+    where o.received_at < automation.now() - interval '30 days'
+    order by o.received_at limit 20 for update skip locked);
+  insert into automation.provider_events (provider, event_id, received_at)
+  values ('resend', record_email_event.event_id, automation.now())
+  on conflict on constraint provider_events_pkey do nothing;
+  if not found then
+    return 'duplicate';
+  end if;
+  perform automation.lock_inbound('resend ' || (event ->> 'email_id'));
+  outcome := automation.apply_email_event(event);
+  if outcome = 'early' then
+    perform automation.keep_early_event('resend', event ->> 'email_id', event);
+  end if;
+  return outcome;
+end;
+$$;
+
+comment on function automation.record_email_event(text, jsonb) is
+  'What became of an email, once for each event_id: {email_id, type, occurred_at, to?, link?, '
+  'user_agent?, permanent?, error_code?, detail?}; type: delivered, delivery_delayed, bounced, '
+  'complained, failed, suppressed, opened or clicked. Returns stored, duplicate or early (kept until the email is '
+  'recorded).';
+
+-- sql/11_api/06_inbound_forms.sql
+
+-- A form on a tenant's web site. Whoever posts learns one thing: that it was taken, or what is
+-- wrong with it. Never whether a contact was known.
+
+create or replace function automation.find_form(public_key text) returns public.forms
+  language sql stable
+  set search_path = ''
+  as $$
+    select f from public.forms as f
+    where f.public_key = find_form.public_key and f.is_active
+  $$;
+
+create or replace function automation.origin_allowed(form public.forms, origin text)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select origin is null or '*' = any (form.allowed_origins)
+      or lower(rtrim(origin, '/')) in (
+        select lower(rtrim(o, '/')) from unnest(form.allowed_origins) as o)
+  $$;
+
+create or replace function automation.form_accepts(public_key text, origin text) returns boolean
+  language sql stable
+  security definer
+  set search_path = ''
+  as $$
+    select form.id is not null and automation.origin_allowed(form, origin)
+    from automation.find_form(public_key) as form
+  $$;
+
+comment on function automation.form_accepts(text, text) is
+  'May a page of this origin post to this form? What a browser asks before it posts.';
+
+-- One hour at a time, counted from its first post. Returns how long to wait, or null: go on.
+create or replace function automation.count_post(form public.forms, source bytea, at_most integer)
+  returns interval
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  at constant timestamptz := automation.now();
+  counted automation.form_rates;
+begin
+  insert into automation.form_rates as r (tenant_id, form_id, source, window_start, posts)
+  values (form.tenant_id, form.id, count_post.source, at, 1)
+  on conflict on constraint form_rates_pkey do update
+    set posts = case when r.window_start > at - interval '1 hour' then r.posts + 1 else 1 end,
+      window_start = case when r.window_start > at - interval '1 hour' then r.window_start else at end
+    where r.posts < at_most or r.window_start <= at - interval '1 hour'
+  returning * into counted;
+  if counted.form_id is not null then
+    return null;
+  end if;
+  return (
+    select r.window_start + interval '1 hour' - at from automation.form_rates as r
+    where r.tenant_id = form.tenant_id and r.form_id = form.id and r.source = count_post.source);
+end;
+$$;
+
+-- The source first, so that one visitor cannot use up the form; but while the form is full no new
+-- sources are noted, which is what bounds the table.
+create or replace function automation.limit_posts(form public.forms, source text) returns interval
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  whole constant bytea := ''::bytea;
+  full_until timestamptz;
+  wait interval;
+begin
+  delete from automation.form_rates as r
+  where (r.tenant_id, r.form_id, r.source) in (
+    select o.tenant_id, o.form_id, o.source from automation.form_rates as o
+    where o.window_start < automation.now() - interval '1 hour'
+    order by o.window_start limit 20 for update skip locked);
+  select r.window_start + interval '1 hour' into full_until from automation.form_rates as r
+  where r.tenant_id = form.tenant_id and r.form_id = form.id and r.source = whole
+    and r.posts >= form.max_per_hour;
+  if full_until > automation.now() then
+    return full_until - automation.now();
+  end if;
+  wait := automation.count_post(form, sha256(convert_to(
+    form.id::text || coalesce(limit_posts.source, ''), 'UTF8')), form.max_per_source_per_hour);
+  return coalesce(wait, automation.count_post(form, whole, form.max_per_hour));
+end;
+$$;
+
+create or replace function automation.is_first_post(form public.forms, fields jsonb) returns boolean
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  delete from automation.form_posts as p
+  where (p.tenant_id, p.form_id, p.digest) in (
+    select o.tenant_id, o.form_id, o.digest from automation.form_posts as o
+    where o.received_at < automation.now() - interval '1 day'
+    order by o.received_at limit 20 for update skip locked);
+  insert into automation.form_posts as p (tenant_id, form_id, digest, received_at)
+  values (form.tenant_id, form.id, sha256(convert_to(fields::text, 'UTF8')), automation.now())
+  on conflict on constraint form_posts_pkey do update set received_at = excluded.received_at
+    where p.received_at <= excluded.received_at - form.duplicate_window;
+  return found;
+end;
+$$;
+
+-- The names that web forms use for what a contact has.
+create or replace function automation.contact_column(field text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when plain in ('email', 'emailaddress', 'youremail', 'mail') then 'email'
+      when plain in ('phone', 'phonenumber', 'yourphone', 'tel', 'telephone', 'mobile', 'cell',
+        'cellphone', 'mobilephone') then 'phone'
+      when plain in ('firstname', 'givenname', 'fname') then 'first_name'
+      when plain in ('lastname', 'familyname', 'surname', 'lname') then 'last_name'
+      when plain in ('name', 'fullname', 'yourname') then 'name'
+      when plain in ('company', 'companyname', 'organization') then 'company'
+      when plain in ('address', 'addressline', 'street', 'streetaddress') then 'address_line1'
+      when plain = 'city' then 'city'
+      when plain in ('state', 'region') then 'state'
+      when plain in ('zip', 'zipcode', 'postalcode', 'postcode') then 'postal_code'
+    end
+    from (select regexp_replace(lower(field), '[^a-z]', '', 'g') as plain) as p
+  $$;
+
+create or replace function automation.contact_fields(form public.forms, fields jsonb)
+  returns table (field text, target text, value text)
+  language sql stable
+  set search_path = ''
+  as $$
+    select distinct on (m.target) f.key, m.target, left(btrim(f.value #>> '{}'), 400)
+    from jsonb_each(fields) as f
+    cross join lateral (
+      select coalesce(form.field_map ->> f.key, automation.contact_column(f.key)) as target
+    ) as m
+    where m.target in ('email', 'phone', 'first_name', 'last_name', 'name', 'company',
+        'address_line1', 'city', 'state', 'postal_code')
+      and jsonb_typeof(f.value) in ('string', 'number') and btrim(f.value #>> '{}') <> ''
+    order by m.target, not (form.field_map ? f.key), f.key
+  $$;
+
+create or replace function automation.form_problems(form public.forms, fields jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    with given as (
+      select g.* from automation.contact_fields(form, fields) as g
+    ), problem as (
+      select r.field, 'is required' as message
+      from unnest(form.required_fields) as r (field)
+      where btrim(coalesce(fields ->> r.field, '')) in ('', '[]')
+      union all
+      select g.field, 'is not an email address' from given as g
+      where g.target = 'email'
+        and g.value !~ '^[^@<>\s,;"]{1,64}@[^@<>\s,;"]{1,250}\.[^@<>\s,;".]{2,63}$'
+      union all
+      select g.field, 'is not a phone number' from given as g
+      where g.target = 'phone' and automation.normalize_phone(g.value) is null
+      union all
+      select 'email', 'an email address or a phone number is needed'
+      where not exists (select from given as g where g.target in ('email', 'phone'))
+    )
+    select jsonb_agg(jsonb_build_object('field', p.field, 'message', p.message) order by p.field)
+    from (select distinct on (q.field) q.field, q.message from problem as q order by q.field) as p
+  $$;
+
+-- What the columns of contacts get: normalised, and a full name taken apart at its last blank.
+create or replace function automation.contact_of_fields(form public.forms, fields jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+        'first_name', regexp_replace(given ->> 'name', '\s+\S+$', ''),
+        'last_name', substring(given ->> 'name' from '\s(\S+)$')))
+      || given - 'name' || jsonb_strip_nulls(jsonb_build_object(
+        'email', lower(given ->> 'email'),
+        'phone', automation.normalize_phone(given ->> 'phone')))
+    from (
+      select coalesce(jsonb_object_agg(g.target, g.value), '{}') as given
+      from automation.contact_fields(form, fields) as g
+    ) as g
+  $$;
+
+-- An email address is one person's, a phone may be a household's.
+create or replace function automation.match_contact(tenant_id uuid, email text, phone text)
+  returns uuid
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(
+      (select c.id from public.contacts as c
+       where c.tenant_id = match_contact.tenant_id and lower(c.email) = match_contact.email
+       order by automation.normalize_phone(c.phone) is not distinct from match_contact.phone desc,
+         c.last_contacted_at desc nulls last, c.created_at desc, c.id
+       limit 1),
+      automation.contact_by_phone(match_contact.tenant_id, match_contact.phone))
+  $$;
+
+-- Anybody can post, so what is known of a contact already stays; only blanks are filled.
+create or replace function automation.contact_of_form(form public.forms, given jsonb) returns uuid
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  key text;
+  contact uuid;
+begin
+  for key in select k from unnest(array[given ->> 'email', given ->> 'phone']) as k
+    where k is not null order by k loop
+    perform automation.lock_inbound(form.tenant_id || key);
+  end loop;
+  contact := automation.match_contact(form.tenant_id, given ->> 'email', given ->> 'phone');
+  if contact is null then
+    insert into public.contacts (tenant_id, first_name, last_name, company, email, phone,
+      address_line1, city, state, postal_code, source)
+    values (form.tenant_id, given ->> 'first_name', given ->> 'last_name', given ->> 'company',
+      given ->> 'email', given ->> 'phone', given ->> 'address_line1', given ->> 'city',
+      given ->> 'state', given ->> 'postal_code', 'form')
+    returning id into contact;
+    return contact;
+  end if;
+  update public.contacts as c
+  set first_name = coalesce(c.first_name, given ->> 'first_name'),
+    last_name = coalesce(c.last_name, given ->> 'last_name'),
+    company = coalesce(c.company, given ->> 'company'),
+    email = coalesce(c.email, given ->> 'email'),
+    phone = coalesce(c.phone, given ->> 'phone'),
+    address_line1 = coalesce(c.address_line1, given ->> 'address_line1'),
+    city = coalesce(c.city, given ->> 'city'),
+    state = coalesce(c.state, given ->> 'state'),
+    postal_code = coalesce(c.postal_code, given ->> 'postal_code')
+  where c.tenant_id = form.tenant_id and c.id = contact;
+  return contact;
+end;
+$$;
+
+create or replace function automation.submit_form(
+  public_key text, origin text, source text, fields jsonb)
+  returns jsonb
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  form constant public.forms := automation.find_form(public_key);
+  content constant jsonb := fields - form.honeypot;
+  accepted constant jsonb := jsonb_build_object(
+    'outcome', 'accepted', 'redirect_url', form.redirect_url);
+  wait interval;
+  problems jsonb;
+begin
+  if form.id is null then
+    return '{"outcome": "unknown_form"}'::jsonb;
+  elsif not automation.origin_allowed(form, origin) then
+    return '{"outcome": "origin_not_allowed"}'::jsonb;
+  elsif btrim(coalesce(fields ->> form.honeypot, '')) <> '' then
+    return accepted;
+  end if;
+  wait := automation.limit_posts(form, source);
+  if wait is not null then
+    return jsonb_build_object(
+      'outcome', 'rate_limited', 'retry_after_seconds', ceil(extract(epoch from wait)));
+  end if;
+  problems := automation.form_problems(form, content);
+  if problems is not null then
+    return jsonb_build_object('outcome', 'invalid', 'errors', problems);
+  end if;
+  if automation.is_first_post(form, content) then
+    insert into public.form_submissions (tenant_id, form, contact_id, data)
+    values (form.tenant_id, form.name,
+      automation.contact_of_form(form, automation.contact_of_fields(form, content)), content);
+  end if;
+  return accepted;
+end;
+$$;
+
+comment on function automation.submit_form(text, text, text, jsonb) is
+  'Takes a post of a public form: {outcome, redirect_url?, errors?: [{field, message}], '
+  'retry_after_seconds?}; outcome: accepted, invalid, rate_limited, unknown_form or '
+  'origin_not_allowed. A double post, a filled honeypot and a contact that was known already all '
+  'look like any other post.';
+
+-- sql/11_api/07_http.sql
+
+-- Answers given over HTTP under an Idempotency-Key, so that a client that did not hear one may ask
+-- again. The answer is kept in the transaction that did the work: there is no moment at which the
+-- work is done and the answer unknown, and a call that failed has done nothing and keeps nothing.
+
+create table automation.idempotency_keys (
+  caller text not null,
+  key text not null constraint idempotency_keys_key_length check (length(key) between 1 and 255),
+  fingerprint bytea not null,
+  status smallint not null,
+  answer jsonb not null,
+  expires_at timestamptz not null,
+  constraint idempotency_keys_pkey primary key (caller, key)
+);
+
+create index idempotency_keys_by_expiry on automation.idempotency_keys (expires_at);
+
+comment on table automation.idempotency_keys is
+  'What was answered to a caller under a key, for a day.';
+comment on column automation.idempotency_keys.caller is
+  'user:<id> or service:<tenant>: one caller''s keys say nothing about another''s.';
+comment on column automation.idempotency_keys.fingerprint is
+  'Digest of the method, path and body that the key was first used with.';
+
+create or replace function automation.request_fingerprint(request jsonb) returns bytea
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select sha256(convert_to(request::text, 'UTF8')) $$;
+
+comment on function automation.request_fingerprint(jsonb) is
+  'Neither the order of the members of an object nor white space counts.';
+
+create or replace function automation.prune_idempotency_keys(max_rows integer default 100)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  pruned integer;
+begin
+  delete from automation.idempotency_keys as k
+  where (k.caller, k.key) in (
+    select e.caller, e.key from automation.idempotency_keys as e
+    where e.expires_at <= automation.now()
+    order by e.expires_at
+    limit max_rows
+    for update skip locked);
+  get diagnostics pruned = row_count;
+  return pruned;
+end;
+$$;
+
+comment on function automation.prune_idempotency_keys(integer) is
+  'Removes keys that have expired. Every request with a key takes a few along, so the table stays as '
+  'large as a day''s requests.';
+
+-- verdict: new, replay (with the answer), mismatch (the key was used for another request) or in_flight
+-- (the first request has not been answered yet).
+create or replace function automation.begin_request(
+  caller text, key text, request jsonb,
+  out verdict text, out status integer, out answer jsonb)
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  kept automation.idempotency_keys;
+begin
+  if not pg_try_advisory_xact_lock(hashtextextended(format('%s %s', caller, key), 7)) then
+    verdict := 'in_flight';
+    return;
+  end if;
+  perform automation.prune_idempotency_keys();
+  select k.* into kept from automation.idempotency_keys as k
+  where k.caller = begin_request.caller and k.key = begin_request.key
+    and k.expires_at > automation.now();
+  if not found then
+    verdict := 'new';
+  elsif kept.fingerprint <> automation.request_fingerprint(request) then
+    verdict := 'mismatch';
+  else
+    verdict := 'replay';
+    status := kept.status;
+    answer := kept.answer;
+  end if;
+end;
+$$;
+
+comment on function automation.begin_request(text, text, jsonb) is
+  'To be called first in the transaction that does the work; automation.keep_answer() last.';
+
+create or replace function automation.keep_answer(
+  caller text, key text, request jsonb, status integer, answer jsonb)
+  returns void
+  language sql
+  security definer
+  set search_path = ''
+  as $$
+    insert into automation.idempotency_keys (caller, key, fingerprint, status, answer, expires_at)
+    values (caller, key, automation.request_fingerprint(request), status, answer,
+      automation.now() + interval '1 day')
+    on conflict on constraint idempotency_keys_pkey do update
+      set (fingerprint, status, answer, expires_at) =
+        row (excluded.fingerprint, excluded.status, excluded.answer, excluded.expires_at)
+  $$;
+
+-- sql/11_api/08_dry_run.sql
+
+-- Looking before leaping: what a workflow would do, and why it did or did not fire. Nothing here
+-- writes a row.
+
+create or replace function automation.explain_listener(
+  workflow public.workflows, data jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  listener constant automation.compiled_trigger :=
+    automation.compile_trigger(workflow.trigger_type, workflow.trigger_config);
+  record constant jsonb := coalesce(data -> listener.entity, data);
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'field', wanted.key, 'expected', wanted.value, 'actual', record -> wanted.key,
+      'passed', case jsonb_typeof(wanted.value)
+        when 'array' then coalesce(wanted.value @> (record -> wanted.key), false)
+        else record @> jsonb_build_object(wanted.key, wanted.value)
+      end) order by wanted.key), '[]')
+    from jsonb_each(listener.match || coalesce(listener.match_any, '{}')) as wanted);
+end;
+$$;
+
+comment on function automation.explain_listener(public.workflows, jsonb) is
+  'Each equality of the trigger_config, with what the record has.';
+
+create or replace function automation.explain_conditions_of(
+  workflow public.workflows, data jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when c.compiled is null then null
+      else automation.explain_conditions(
+        c.compiled, automation.trigger_context(workflow.tenant_id, data),
+        automation.tenant_zone(workflow.tenant_id), automation.now())
+    end
+    from automation.compile_conditions(workflow.conditions, 'conditions') as c
+  $$;
+
+create or replace function automation.explain_enrollment(workflow_id uuid, record jsonb)
+  returns jsonb
+  language plpgsql stable
+  security definer
+  set search_path = ''
+  as $$
+declare
+  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  data jsonb;
+  fired_id text;
+  trigger_checks jsonb;
+  conditions jsonb;
+  recent integer;
+begin
+  perform automation.check_object(record, 'record');
+  data := automation.complete_trigger_data(workflow.tenant_id, record);
+  fired_id := data ->> ((data ->> 'entity') || '_id');
+  trigger_checks := automation.explain_listener(workflow, data);
+  conditions := automation.explain_conditions_of(workflow, data);
+  recent := automation.count_enrolments(
+    workflow.tenant_id, workflow.id, fired_id,
+    automation.now() - automation.setting('enrollment_window')::interval, 10001);
+  return jsonb_build_object(
+    'would_enroll',
+      workflow.is_active and workflow.published_version is not null
+      and not trigger_checks @> '[{"passed": false}]'
+      and coalesce((conditions ->> 'verdict')::boolean, true)
+      and recent < automation.setting('max_enrollments')::integer,
+    'workflow', jsonb_build_object(
+      'is_active', workflow.is_active, 'published_version', workflow.published_version,
+      'trigger_type', workflow.trigger_type),
+    'trigger', trigger_checks,
+    'conditions', conditions,
+    'recent_enrollments', jsonb_build_object(
+      'count', recent, 'limit', automation.setting('max_enrollments')::integer,
+      'window', automation.setting('enrollment_window')),
+    'executions', (
+      select coalesce(jsonb_agg(to_jsonb(e) order by e.created_at desc), '[]')
+      from (
+        select x.id, x.status, x.version, x.error, x.created_at
+        from public.workflow_executions as x
+        where x.tenant_id = workflow.tenant_id and x.record_id = fired_id
+          and x.workflow_id = workflow.id
+        order by x.created_at desc
+        limit 10
+      ) as e));
+end;
+$$;
+
+-- The execution that a dry run pretends to be in: a row that is never written.
+create or replace function automation.imagine_execution(
+  workflow public.workflows, data jsonb)
+  returns public.workflow_executions
+  language sql stable
+  set search_path = ''
+  as $$
+    select jsonb_populate_record(null::public.workflow_executions, jsonb_build_object(
+      'tenant_id', workflow.tenant_id, 'id', gen_random_uuid(), 'workflow_id', workflow.id,
+      'version', 0, 'status', 'running', 'trigger_type', workflow.trigger_type,
+      'trigger_data', data, 'entity', data -> 'entity',
+      'record_id', data -> ((data ->> 'entity') || '_id'), 'contact_id', data -> 'contact_id',
+      'depth', 0, 'created_at', automation.now()))
+  $$;
+
+create or replace function automation.imagine_step(
+  execution public.workflow_executions, step jsonb, zone text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  prepared automation.prepared_step := automation.prepare_step(execution, step);
+begin
+  if prepared.verdict = 'run' then
+    prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+  end if;
+  return jsonb_build_object(
+    'key', step -> 'key', 'type', step -> 'type',
+    'verdict', prepared.verdict, 'reason', prepared.reason, 'input', prepared.input,
+    'warnings', prepared.warnings,
+    'conditions', case when jsonb_typeof(step -> 'conditions') = 'object' then
+      automation.explain_conditions(
+        step -> 'conditions', automation.execution_context(execution, step -> 'roots'), zone,
+        automation.now())
+      end);
+end;
+$$;
+
+create or replace function automation.imagine_path(
+  execution public.workflow_executions, plan jsonb, zone text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  step jsonb := plan -> 'steps' -> (plan ->> 'first');
+  at timestamptz := automation.now();
+  taken jsonb;
+  path jsonb := '[]'::jsonb;
+begin
+  while step is not null loop
+    at := at + make_interval(secs => (step ->> 'delay_seconds')::double precision);
+    taken := automation.imagine_step(execution, step, zone) || jsonb_build_object('at', at);
+    if step ->> 'type' = 'wait' and taken ->> 'verdict' = 'run' then
+      at := at + ((automation.wait(taken -> 'input') ->> 'wait_until')::timestamptz - automation.now());
+      taken := taken || jsonb_build_object('until', at);
+    end if;
+    path := path || taken;
+    exit when taken ->> 'verdict' = 'fail' and not (step ->> 'continue_on_error')::boolean;
+    step := plan -> 'steps' -> (step ->> 'next');
+  end loop;
+  return path;
+end;
+$$;
+
+create or replace function automation.test_workflow(workflow_id uuid, trigger_data jsonb)
+  returns jsonb
+  language plpgsql stable
+  security definer
+  set search_path = ''
+  as $$
+declare
+  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  compiled automation.compiled_workflow;
+  data jsonb;
+  conditions jsonb;
+begin
+  perform automation.check_object(trigger_data, 'trigger_data');
+  compiled := automation.compile_workflow(workflow);
+  if compiled.problems @> '[{"severity": "error"}]' then
+    return jsonb_build_object('valid', false, 'problems', compiled.problems);
+  end if;
+  data := automation.complete_trigger_data(workflow.tenant_id, trigger_data);
+  conditions := automation.explain_conditions_of(workflow, data);
+  return jsonb_build_object(
+    'valid', true, 'problems', compiled.problems,
+    'trigger', automation.explain_listener(workflow, data),
+    'conditions', conditions,
+    'enrolls', coalesce((conditions ->> 'verdict')::boolean, true),
+    'path', case when coalesce((conditions ->> 'verdict')::boolean, true) then
+      automation.imagine_path(
+        automation.imagine_execution(workflow, data), compiled.plan,
+        automation.tenant_zone(workflow.tenant_id))
+      else '[]' end);
+end;
+$$;
+
+create or replace function public.test_workflow(workflow_id uuid, trigger_data jsonb default '{}')
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$ select automation.test_workflow(workflow_id, trigger_data) $$;
+
+comment on function public.test_workflow(uuid, jsonb) is
+  'A dry run of the workflow as it is now, published or not, for records of the tenant '
+  '({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no effect whatsoever: {valid, '
+  'problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, reason, input, ...}]}. '
+  'Waits are followed on a virtual clock; results of earlier steps are empty.';
+
+create or replace function public.explain_enrollment(workflow_id uuid, record jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$ select automation.explain_enrollment(workflow_id, record) $$;
+
+comment on function public.explain_enrollment(uuid, jsonb) is
+  'Why did, or did not, this record enter this workflow? record: {"contact_id": ...} and the like. '
+  'Each check with what it expected and found, and the executions there were.';
+
 -- sql/12_security/01_roles.sql
 
 -- 12 SECURITY
@@ -7729,7 +9194,8 @@ begin
     where p.pronamespace = 'public'::regnamespace
       and p.proname in (
         'trigger_workflows', 'execute_workflow', 'cancel_execution', 'retry_execution',
-        'publish_workflow', 'validate_workflow', 'get_execution_history')
+        'publish_workflow', 'validate_workflow', 'get_execution_history', 'test_workflow',
+        'explain_enrollment')
   loop
     execute format('grant execute on function %s to authenticated, service_role', api);
   end loop;
@@ -7743,7 +9209,8 @@ grant execute on function
   automation.test_now(), automation.new_id(),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
-  automation.publish_workflow(uuid), automation.validate_workflow(uuid)
+  automation.publish_workflow(uuid), automation.validate_workflow(uuid),
+  automation.test_workflow(uuid, jsonb), automation.explain_enrollment(uuid, jsonb)
   to authenticated;
 
 grant execute on all functions in schema automation to service_role;
@@ -7840,6 +9307,36 @@ begin
 end;
 $$;
 
+-- What comes in. Whose a number is and what providers reported is not for members to write; a
+-- tenant's admins look after its forms.
+alter table public.phone_numbers enable row level security;
+alter table public.forms enable row level security;
+alter table public.email_events enable row level security;
+alter table automation.form_posts enable row level security;
+alter table automation.form_rates enable row level security;
+alter table automation.provider_events enable row level security;
+alter table automation.early_events enable row level security;
+
+create policy phone_numbers_members_read on public.phone_numbers
+  for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy email_events_members_read on public.email_events
+  for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy forms_members_read on public.forms
+  for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy forms_admins_insert on public.forms
+  for insert to authenticated
+  with check (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+create policy forms_admins_update on public.forms
+  for update to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]))
+  with check (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+create policy forms_admins_delete on public.forms
+  for delete to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+
 -- sql/12_security/03_grants.sql
 
 -- Explicit grants: new tables in public are exposed to nobody until they are listed here.
@@ -7876,6 +9373,17 @@ grant delete,
 
 grant update on public.tenants to authenticated;
 grant insert, update, delete on public.tenant_members to authenticated;
+
+grant insert, update, delete on public.phone_numbers, public.forms to service_role;
+grant select on public.phone_numbers, public.forms, public.email_events to authenticated;
+
+-- A form's public key is made for it, not chosen.
+grant delete,
+  insert (tenant_id, id, name, is_active, allowed_origins, required_fields, field_map, honeypot,
+    redirect_url, max_per_hour, max_per_source_per_hour, duplicate_window),
+  update (name, is_active, allowed_origins, required_fields, field_map, honeypot, redirect_url,
+    max_per_hour, max_per_source_per_hour, duplicate_window)
+  on public.forms to authenticated;
 
 -- sql/13_views/01_operator.sql
 

@@ -1,0 +1,100 @@
+import { z } from "zod";
+import { callFunction, type Database, storableText } from "./inbound.ts";
+
+const clean = z.string().transform(storableText);
+const strings = z.union([clean.transform((one) => [one]), z.array(clean)]);
+const engagement = z.looseObject({
+  link: clean.optional(),
+  userAgent: clean.optional(),
+  timestamp: z.iso.datetime({ offset: true }).optional().catch(undefined),
+});
+
+/** Of an event of Resend, what is kept. `created_at` of the event says when it happened. */
+const resendEvent = z.object({
+  type: z.string().regex(/^email\./).transform((type) => type.slice("email.".length)),
+  created_at: z.string().refine((at) => !Number.isNaN(Date.parse(at)), "not a time"),
+  data: z.looseObject({
+    email_id: z.string().min(1).max(200),
+    to: strings.optional(),
+    bounce: z.looseObject({
+      type: clean.optional(),
+      subType: clean.optional(),
+      message: clean.optional(),
+    }).optional(),
+    failed: z.looseObject({ reason: clean.optional() }).optional(),
+    open: engagement.optional(),
+    click: engagement.optional(),
+  }),
+});
+
+const KEPT = new Set([
+  "delivered",
+  "delivery_delayed",
+  "bounced",
+  "complained",
+  "failed",
+  "suppressed",
+  "opened",
+  "clicked",
+]);
+
+export interface EmailEvent {
+  email_id: string;
+  type: string;
+  occurred_at: string;
+  to?: string[];
+  permanent?: boolean;
+  error_code?: string;
+  link?: string;
+  user_agent?: string;
+  detail?: Record<string, string>;
+}
+
+function withoutUndefined(fields: Record<string, string | undefined>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(fields).flatMap(([name, value]) => value === undefined ? [] : [[name, value]]),
+  );
+}
+
+/** What a verified body reports; null: nothing that is kept. */
+export function emailEventOf(json: unknown): EmailEvent | null {
+  const parsed = resendEvent.safeParse(json);
+  if (!parsed.success || !KEPT.has(parsed.data.type)) return null;
+  const { type, created_at, data } = parsed.data;
+  const { bounce, failed } = data;
+  const seen = type === "clicked" ? data.click : type === "opened" ? data.open : undefined;
+  const event: EmailEvent = {
+    email_id: data.email_id,
+    type,
+    occurred_at: new Date(seen?.timestamp ?? created_at).toISOString(),
+    ...(data.to ? { to: data.to } : {}),
+    ...(seen?.link === undefined ? {} : { link: seen.link.slice(0, 2_000) }),
+    ...(seen?.userAgent === undefined ? {} : { user_agent: seen.userAgent.slice(0, 500) }),
+  };
+  if (type === "bounced") {
+    // Without a type it is what Resend calls a bounce: a permanent refusal.
+    event.permanent = (bounce?.type ?? "Permanent") === "Permanent";
+    event.error_code = bounce?.subType ?? bounce?.type ?? "bounced";
+    event.detail = withoutUndefined({
+      type: bounce?.type,
+      sub_type: bounce?.subType,
+      message: bounce?.message?.slice(0, 500),
+    });
+  } else if (type === "failed") {
+    event.error_code = failed?.reason?.slice(0, 200) ?? "failed";
+  }
+  return event;
+}
+
+/** Records a verified event once for its id; answers what the database made of it. */
+export type RecordEmailEvent = (eventId: string, event: EmailEvent) => Promise<string>;
+
+export function createEmailRecorder(sql: Database): RecordEmailEvent {
+  return (eventId, event) =>
+    callFunction(
+      "record_email_event",
+      z.string(),
+      sql`select automation.record_email_event(
+            ${eventId}::text, ${sql.json({ ...event })}::jsonb) as result`,
+    );
+}

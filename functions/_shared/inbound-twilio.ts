@@ -1,0 +1,117 @@
+import { z } from "zod";
+import { callFunction, type Database, storableText } from "./inbound.ts";
+import type { Parameters } from "./webhook-twilio.ts";
+
+const text = z.preprocess(
+  (value) => storableText(String(Array.isArray(value) ? value[0] : value ?? "")),
+  z.string(),
+);
+const word = (value: unknown) => text.parse(value).trim();
+const sid = z.string().regex(/^[A-Z]{2}[0-9A-Za-z]{10,64}$/);
+
+const sms = z.object({
+  message_sid: sid,
+  from: z.string().min(1).max(64),
+  to: z.string().min(1).max(64),
+  body: z.string().max(10_000),
+  opt_out_type: z.string().max(20).optional(),
+  media_urls: z.array(z.string().max(2_000)).max(10).optional(),
+});
+const messageStatus = z.object({
+  message_sid: sid,
+  status: z.string().max(40),
+  error_code: z.string().max(20).optional(),
+});
+const call = z.object({
+  call_sid: sid,
+  from: z.string().max(64),
+  to: z.string().max(64),
+  direction: z.string().max(20),
+  status: z.string().max(40),
+  dial_status: z.string().max(40).optional(),
+  duration: z.string().regex(/^\d{1,7}$/).optional(),
+});
+
+export type TwilioEvent =
+  | { kind: "sms"; event: z.infer<typeof sms> }
+  | { kind: "message_status"; event: z.infer<typeof messageStatus> }
+  | { kind: "call"; event: z.infer<typeof call> };
+
+/** What a verified request reports; null: nothing that is kept. */
+export function twilioEventOf(parameters: Parameters): TwilioEvent | null {
+  const given = (name: string) => word(parameters[name]);
+  const optional = (name: string) => given(name) || undefined;
+  const from = given("From");
+  const to = given("To");
+  // A leg of <Dial> reports for itself; the call it belongs to says how it ended.
+  if (given("CallSid")) {
+    if (given("ParentCallSid")) return null;
+    return parsed("call", call, {
+      call_sid: given("CallSid"),
+      from,
+      to,
+      direction: given("Direction"),
+      status: given("CallStatus"),
+      dial_status: optional("DialCallStatus"),
+      duration: optional("DialCallDuration") ?? optional("CallDuration"),
+    });
+  }
+  const message_sid = given("MessageSid") || given("SmsSid");
+  const status = given("MessageStatus") || given("SmsStatus");
+  if (!message_sid) return null;
+  if (status === "received" || (!status && "Body" in parameters)) {
+    const count = Math.min(Number(given("NumMedia")) || 0, 10);
+    const media = Array.from({ length: count }, (_, index) => given(`MediaUrl${index}`));
+    return parsed("sms", sms, {
+      message_sid,
+      from,
+      to,
+      body: text.parse(parameters.Body),
+      opt_out_type: optional("OptOutType"),
+      ...(count > 0 ? { media_urls: media.filter(Boolean) } : {}),
+    });
+  }
+  return parsed("message_status", messageStatus, {
+    message_sid,
+    status,
+    error_code: optional("ErrorCode"),
+  });
+}
+
+function parsed<K extends TwilioEvent["kind"], T>(
+  kind: K,
+  schema: z.ZodType<T>,
+  value: unknown,
+): { kind: K; event: T } | null {
+  const result = schema.safeParse(value);
+  return result.success ? { kind, event: result.data } : null;
+}
+
+/** Records a verified event; answers what the database made of it. */
+export type RecordTwilioEvent = (event: TwilioEvent) => Promise<string>;
+
+export function createTwilioRecorder(sql: Database): RecordTwilioEvent {
+  return ({ kind, event }) => {
+    const json = sql.json(event);
+    switch (kind) {
+      case "sms":
+        return callFunction(
+          "receive_sms",
+          z.string(),
+          sql`select automation.receive_sms(${json}::jsonb) as result`,
+        );
+      case "message_status":
+        return callFunction(
+          "record_message_status",
+          z.string(),
+          sql`select automation.record_message_status(${json}::jsonb) as result`,
+        );
+      case "call":
+        return callFunction(
+          "record_call",
+          z.string(),
+          sql`select automation.record_call(${json}::jsonb) as result`,
+        );
+    }
+  };
+}

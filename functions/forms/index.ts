@@ -1,0 +1,19 @@
+import { connect } from "../_shared/database.ts";
+import { readDatabaseUrl } from "../_shared/env.ts";
+import { createForms, type Forms } from "../_shared/inbound-forms.ts";
+import { logToConsole } from "../_shared/log.ts";
+import { readForwardedHops } from "../_shared/webhook-env.ts";
+import { createHandler } from "./handler.ts";
+
+let forms: Forms | undefined;
+
+const handler = createHandler({
+  forms: () => forms ??= createForms(connect(readDatabaseUrl())),
+  forwardedHops: readForwardedHops,
+  log: logToConsole,
+});
+
+Deno.serve((request, info) => {
+  const peer = info?.remoteAddr;
+  return handler(request, peer && "hostname" in peer ? peer.hostname : "");
+});

@@ -1,0 +1,201 @@
+-- Where words from outside come in: whose number it is, which forms there are, and what providers
+-- report about messages that were sent.
+
+create table public.phone_numbers (
+  tenant_id uuid not null
+    constraint phone_numbers_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  number text not null
+    constraint phone_numbers_number_is_normal check (number ~ '^(\+[1-9]\d{6,14}|\d{4,6})$'),
+  label text,
+  created_at timestamptz not null default automation.now(),
+  constraint phone_numbers_pkey primary key (tenant_id, id),
+  constraint phone_numbers_number_unique unique (number)
+);
+
+comment on table public.phone_numbers is
+  'The numbers that a tenant is texted and called on. It decides whose an incoming message is, so '
+  'only whoever provisions numbers (the service role) writes it.';
+comment on column public.phone_numbers.number is
+  'E.164, or a short code. Any notation is taken and stored this way.';
+
+create or replace function automation.normalize_line(given text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select coalesce(automation.normalize_phone(given), substring(given from '^\s*(\d{4,6})\s*$')) $$;
+
+comment on function automation.normalize_line(text) is
+  'E.164, or the digits of a short code; null when it is neither.';
+
+create or replace function automation.normalize_phone_number() returns trigger
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  new.number := coalesce(automation.normalize_line(new.number), new.number);
+  return new;
+end;
+$$;
+
+create trigger phone_numbers_normalize
+  before insert or update of number on public.phone_numbers
+  for each row execute function automation.normalize_phone_number();
+
+-- A caller is looked for by the last ten digits, in whatever notation the office wrote them.
+create index contacts_by_phone_digits on public.contacts (
+  (right(regexp_replace(phone, '\D', '', 'g'), 10)), tenant_id) where phone is not null;
+
+alter table public.messages
+  add column opt_out_type text
+    constraint messages_opt_out_type_known check (opt_out_type in ('STOP', 'START', 'HELP')),
+  add column media_urls text[];
+
+comment on column public.messages.opt_out_type is
+  'What Twilio''s Advanced Opt-Out took the message for; null: it did not say.';
+
+create table public.forms (
+  tenant_id uuid not null
+    constraint forms_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  public_key text not null default 'form_' || replace(gen_random_uuid()::text, '-', '')
+    constraint forms_public_key_shape check (public_key ~ '^form_[0-9a-z]{16,64}$'),
+  name text not null constraint forms_name_not_blank check (btrim(name) <> ''),
+  is_active boolean not null default true,
+  allowed_origins text[] not null default '{}',
+  required_fields text[] not null default '{}',
+  field_map jsonb not null default '{}'
+    constraint forms_field_map_is_object check (jsonb_typeof(field_map) = 'object'),
+  honeypot text not null default 'hp_website'
+    constraint forms_honeypot_not_blank check (btrim(honeypot) <> ''),
+  redirect_url text
+    constraint forms_redirect_url_is_http check (redirect_url ~ '^https?://[^\s]+$'),
+  max_per_hour integer not null default 200
+    constraint forms_max_per_hour_in_range check (max_per_hour between 1 and 100000),
+  max_per_source_per_hour integer not null default 20
+    constraint forms_max_per_source_in_range check (max_per_source_per_hour between 1 and 100000),
+  duplicate_window interval not null default '10 minutes'
+    constraint forms_duplicate_window_in_range
+    check (duplicate_window between interval '0' and interval '1 day'),
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint forms_pkey primary key (tenant_id, id),
+  constraint forms_public_key_unique unique (public_key)
+);
+
+comment on table public.forms is
+  'Forms on a tenant''s web site. Whoever knows the public key may submit, within the limits.';
+comment on column public.forms.allowed_origins is
+  'Web sites that may post, such as https://apexroofing.example; * for any. A post without an '
+  'Origin header comes from a server and is not held to it.';
+comment on column public.forms.field_map is
+  'The form''s own field names to columns of contacts, such as {"your-tel": "phone"}. The usual '
+  'names (email, phone, first_name, name, zip ...) need no entry.';
+comment on column public.forms.honeypot is
+  'A field that people do not see. A post that fills it is answered like any other and dropped.';
+comment on column public.forms.redirect_url is
+  'Where a browser without JavaScript goes after the post.';
+comment on column public.forms.duplicate_window is
+  'The same content within this time is one submission.';
+
+create trigger forms_touch
+  before update on public.forms
+  for each row when (old.* is distinct from new.*)
+  execute function automation.touch_updated_at();
+
+-- Both tables are about the last hours only; each post deletes a few rows that have served.
+create table automation.form_posts (
+  tenant_id uuid not null,
+  form_id uuid not null,
+  digest bytea not null,
+  received_at timestamptz not null,
+  constraint form_posts_pkey primary key (tenant_id, form_id, digest),
+  constraint form_posts_form_fk foreign key (tenant_id, form_id)
+    references public.forms (tenant_id, id) on delete cascade
+);
+
+create index form_posts_by_age on automation.form_posts (received_at);
+
+comment on table automation.form_posts is
+  'Digests of what was posted lately: the same again is a double click.';
+
+create table automation.form_rates (
+  tenant_id uuid not null,
+  form_id uuid not null,
+  source bytea not null,
+  window_start timestamptz not null,
+  posts integer not null,
+  constraint form_rates_pkey primary key (tenant_id, form_id, source),
+  constraint form_rates_form_fk foreign key (tenant_id, form_id)
+    references public.forms (tenant_id, id) on delete cascade
+);
+
+create index form_rates_by_age on automation.form_rates (window_start);
+
+comment on table automation.form_rates is
+  'Posts within the current hour, of each source and (source empty) of the form as a whole. Never '
+  'more rows than posts that the forms take in an hour, plus what waits to be deleted.';
+comment on column automation.form_rates.source is
+  'A digest of where the post came from; addresses themselves are not kept.';
+
+alter table public.emails
+  add column delivered_at timestamptz,
+  add column error_code text;
+
+create table public.email_events (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  email_id uuid not null,
+  contact_id uuid,
+  type text not null
+    constraint email_events_type_known
+    check (type in ('delivered', 'delivery_delayed', 'bounced', 'complained', 'failed', 'suppressed',
+      'opened', 'clicked')),
+  is_machine boolean not null default false,
+  machine_reason text,
+  link text,
+  user_agent text,
+  detail jsonb,
+  occurred_at timestamptz not null,
+  created_at timestamptz not null default automation.now(),
+  constraint email_events_pkey primary key (tenant_id, id),
+  constraint email_events_email_fk foreign key (tenant_id, email_id)
+    references public.emails (tenant_id, id) on delete cascade,
+  constraint email_events_contact_fk foreign key (tenant_id, contact_id)
+    references public.contacts (tenant_id, id) on delete set null (contact_id)
+);
+
+comment on table public.email_events is
+  'What became of an email, event by event. emails.opened_at and clicked_at follow people only; '
+  'here machines are kept too.';
+comment on column public.email_events.machine_reason is
+  'soon_after_delivery, every_link_at_once or known_agent.';
+
+create index email_events_by_email on public.email_events (email_id, tenant_id, occurred_at);
+create index email_events_by_contact on public.email_events (contact_id, tenant_id);
+
+create table automation.provider_events (
+  provider text not null,
+  event_id text not null,
+  received_at timestamptz not null,
+  constraint provider_events_pkey primary key (provider, event_id)
+);
+
+create index provider_events_by_age on automation.provider_events (received_at);
+
+comment on table automation.provider_events is
+  'Events that were taken in already; the same again changes nothing. Kept for thirty days.';
+
+create table automation.early_events (
+  id uuid not null default automation.new_id() constraint early_events_pkey primary key,
+  provider text not null,
+  provider_id text not null,
+  event jsonb not null,
+  received_at timestamptz not null
+);
+
+create index early_events_by_provider_id on automation.early_events (provider_id, provider);
+create index early_events_by_age on automation.early_events (received_at);
+
+comment on table automation.early_events is
+  'Reports about a message that is not recorded yet: providers can be quicker than the dispatcher. '
+  'They are applied when its row is written, and dropped after a day.';

@@ -1,0 +1,202 @@
+-- Events of emails. Opens and clicks of machines (scanners that follow links before the mail is
+-- shown, proxies that fetch images ahead) are kept as events and change nothing else.
+
+-- A workflow that wants them all the same listens to email_event_created, where is_machine is a
+-- field like any other.
+select automation.attach(
+  'public.email_events', 'email_event', '{"contact": "contact_id", "email": "email_id"}');
+
+create or replace function automation.machine_reason(
+  type text, occurred_at timestamptz, delivered_at timestamptz, user_agent text)
+  returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when type not in ('opened', 'clicked') then null
+      when user_agent ~* (
+          '(bot|crawl|spider|scan|preview|headless|phantom|curl|wget|python|java/|go-http|okhttp|'
+          'barracuda|mimecast|proofpoint|symantec|messagelabs|trend ?micro|fortinet|sophos|ironport|'
+          'forcepoint|zscaler|safelinks|urldefense|cloudmark|vade)')
+        or (type = 'opened' and user_agent = 'Mozilla/5.0')
+        then 'known_agent'
+      when occurred_at < delivered_at + interval '10 seconds' then 'soon_after_delivery'
+    end
+  $$;
+
+comment on function automation.machine_reason(text, timestamptz, timestamptz, text) is
+  'Why an open or a click is taken for a machine''s; null: it is taken for a person''s. A bare '
+  'Mozilla/5.0 is Apple''s Mail Privacy Protection, which fetches images of mail nobody has read.';
+
+-- "Every link at once" shows at the second link. What the first click started is cancelled as far
+-- as it has not run, and a person's click later on counts as the first one.
+create or replace function automation.withdraw_clicks(email public.emails, event public.email_events)
+  returns boolean
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  began timestamptz;
+begin
+  select min(e.occurred_at) into began from public.email_events as e
+  where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type = 'clicked'
+    and e.link <> event.link
+    and e.occurred_at between event.occurred_at - interval '2 seconds'
+      and event.occurred_at + interval '2 seconds';
+  if began is null then
+    return false;
+  end if;
+  perform automation.cancel_execution(x.id)
+  from public.workflow_executions as x
+  where x.tenant_id = email.tenant_id and x.record_id = email.id::text
+    and x.trigger_type = 'email_clicked' and x.finished_at is null;
+  update public.email_events as e
+  set is_machine = true, machine_reason = coalesce(e.machine_reason, 'every_link_at_once')
+  where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type = 'clicked'
+    and e.occurred_at between began and event.occurred_at + interval '2 seconds';
+  update public.emails as m
+  set clicked_at = null
+  where m.tenant_id = email.tenant_id and m.id = email.id and m.clicked_at >= began
+    and m.clicked_at <= event.occurred_at + interval '2 seconds';
+  return true;
+end;
+$$;
+
+create or replace function automation.record_engagement(email public.emails, event public.email_events)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  event.machine_reason := automation.machine_reason(
+    event.type, event.occurred_at, coalesce(email.delivered_at, email.created_at), event.user_agent);
+  if event.type = 'clicked' and automation.withdraw_clicks(email, event) then
+    event.machine_reason := coalesce(event.machine_reason, 'every_link_at_once');
+  end if;
+  event.is_machine := event.machine_reason is not null;
+  insert into public.email_events select event.*;
+  if event.is_machine or event.type not in ('opened', 'clicked') then
+    return;
+  end if;
+  -- Who clicks has opened, even where images are off.
+  update public.emails as m
+  set opened_at = coalesce(m.opened_at, event.occurred_at),
+    clicked_at = case when event.type = 'clicked'
+      then coalesce(m.clicked_at, event.occurred_at) else m.clicked_at end
+  where m.tenant_id = email.tenant_id and m.id = email.id
+    and (m.opened_at is null or (event.type = 'clicked' and m.clicked_at is null));
+end;
+$$;
+
+-- A hard bounce of a mail to one address is that address's; of a mail to several nobody can say
+-- whose. A complaint stops all of them.
+create or replace function automation.suppress_email(email public.emails, event jsonb) returns void
+  language sql
+  set search_path = ''
+  as $$
+    select automation.suppress(
+      email.tenant_id, 'email', automation.bare_address(a.address),
+      case event ->> 'type' when 'bounced' then 'bounce' else 'complaint' end,
+      jsonb_strip_nulls(jsonb_build_object('email_id', email.id, 'detail', event -> 'detail')))
+    from (
+      select t.address from jsonb_array_elements_text(event -> 'to') as t (address)
+      union
+      select email.to_address where coalesce(jsonb_array_length(event -> 'to'), 0) = 0
+    ) as a
+    where coalesce(btrim(a.address), '') <> ''
+      and (event ->> 'type' = 'complained'
+        or (event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean
+          and coalesce(jsonb_array_length(event -> 'to'), 0) <= 1))
+  $$;
+
+create or replace function automation.record_delivery_of_email(email public.emails, event jsonb)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  perform automation.suppress_email(email, event);
+  update public.emails as m
+  set status = event ->> 'type', error_code = event ->> 'error_code'
+  where m.tenant_id = email.tenant_id and m.id = email.id
+    and automation.delivery_rank(event ->> 'type') > automation.delivery_rank(m.status);
+  if event ->> 'type' = 'delivered' then
+    update public.emails as m
+    set delivered_at = (event ->> 'occurred_at')::timestamptz
+    where m.tenant_id = email.tenant_id and m.id = email.id and m.delivered_at is null;
+  end if;
+end;
+$$;
+
+create or replace function automation.email_event_of(email public.emails, event jsonb)
+  returns public.email_events
+  language sql volatile
+  set search_path = ''
+  as $$
+    select row(
+      email.tenant_id, automation.new_id(), email.id, email.contact_id, event ->> 'type', false,
+      null, event ->> 'link', event ->> 'user_agent', event -> 'detail',
+      (event ->> 'occurred_at')::timestamptz, automation.now())::public.email_events
+  $$;
+
+create or replace function automation.apply_email_event(event jsonb) returns text
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  is_engagement constant boolean := event ->> 'type' in ('opened', 'clicked');
+  email public.emails;
+  outcome text := 'early';
+begin
+  if not is_engagement and automation.record_delivery_of_step(event ->> 'email_id',
+    event ->> 'type', event ->> 'error_code', (event ->> 'occurred_at')::timestamptz) then
+    outcome := 'stored';
+  end if;
+  for email in
+    select m.* from public.emails as m
+    where m.provider_id = event ->> 'email_id' and m.provider = 'resend'
+      and m.direction = 'outbound'
+  loop
+    if not is_engagement then
+      perform automation.record_delivery_of_email(email, event);
+    end if;
+    perform automation.record_engagement(email, automation.email_event_of(email, event));
+    outcome := 'stored';
+  end loop;
+  return outcome;
+end;
+$$;
+
+create or replace function automation.record_email_event(event_id text, event jsonb) returns text
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  outcome text;
+begin
+  delete from automation.provider_events as e
+  where (e.provider, e.event_id) in (
+    select o.provider, o.event_id from automation.provider_events as o
+    where o.received_at < automation.now() - interval '30 days'
+    order by o.received_at limit 20 for update skip locked);
+  insert into automation.provider_events (provider, event_id, received_at)
+  values ('resend', record_email_event.event_id, automation.now())
+  on conflict on constraint provider_events_pkey do nothing;
+  if not found then
+    return 'duplicate';
+  end if;
+  perform automation.lock_inbound('resend ' || (event ->> 'email_id'));
+  outcome := automation.apply_email_event(event);
+  if outcome = 'early' then
+    perform automation.keep_early_event('resend', event ->> 'email_id', event);
+  end if;
+  return outcome;
+end;
+$$;
+
+comment on function automation.record_email_event(text, jsonb) is
+  'What became of an email, once for each event_id: {email_id, type, occurred_at, to?, link?, '
+  'user_agent?, permanent?, error_code?, detail?}; type: delivered, delivery_delayed, bounced, '
+  'complained, failed, suppressed, opened or clicked. Returns stored, duplicate or early (kept until the email is '
+  'recorded).';

@@ -1,0 +1,320 @@
+// What Resend reports about an email, and what of it was a person.
+import { randomUUID } from "node:crypto";
+import { Webhook } from "standardwebhooks";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createHandler } from "../../functions/resend-webhook/handler.ts";
+import { useDatabase } from "../support/database.ts";
+import {
+  fired,
+  type Functions,
+  functionsOn,
+  listen,
+  type Office,
+  openOffice,
+  SECRET,
+  signedEvent,
+} from "./support.ts";
+
+const database = useDatabase();
+let functions: Functions;
+beforeAll(() => {
+  functions = functionsOn(database());
+});
+afterAll(() => functions.close());
+
+const CHROME = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) Chrome/129.0 Safari/537.36";
+const minute = 60_000;
+
+interface Sent {
+  office: Office;
+  id: string;
+  emailId: string;
+  to: string;
+  /** When it was delivered. */
+  at: number;
+}
+
+async function sent(): Promise<Sent> {
+  const office = await openOffice(database().sql);
+  const emailId = randomUUID();
+  const to = `jo-${emailId.slice(0, 8)}@example.com`;
+  const at = Date.now() - 60 * minute;
+  await listen(database().sql, office.tenantId, "email_opened", "email_clicked");
+  const [row] = await database().sql`
+    insert into emails (tenant_id, to_address, subject, provider_id, created_at)
+    values (${office.tenantId}, ${to}, 'Your estimate', ${emailId}, ${new Date(at - 2_000)})
+    returning id`;
+  return { office, id: row!.id, emailId, to, at };
+}
+
+function event(type: string, { emailId, to, at }: Sent, after = 0, data: object = {}) {
+  const when = new Date(at + after).toISOString();
+  return {
+    type: `email.${type}`,
+    created_at: when,
+    data: { email_id: emailId, to: [to], ...data },
+  };
+}
+
+const opened = (email: Sent, after: number, userAgent = CHROME) =>
+  event("opened", email, after, { open: { userAgent } });
+
+const clicked = (email: Sent, after: number, link = "https://apex.example/a", userAgent = CHROME) =>
+  event("clicked", email, after, {
+    click: { link, userAgent, timestamp: new Date(email.at + after).toISOString() },
+  });
+
+async function report(...events: object[]): Promise<string[]> {
+  const results = [];
+  for (const one of events) {
+    const response = await functions.resend(signedEvent(one));
+    expect(response.status).toBe(200);
+    results.push((await response.json()).result);
+  }
+  return results;
+}
+
+async function state({ office, id }: Sent) {
+  const [email] = await database().sql`
+    select status, error_code, delivered_at, opened_at, clicked_at from emails
+    where tenant_id = ${office.tenantId} and id = ${id}`;
+  return email!;
+}
+
+const eventsOf = ({ office }: Sent) =>
+  database().sql`
+    select type, is_machine, machine_reason from email_events
+    where tenant_id = ${office.tenantId} order by occurred_at, id`;
+const suppressionsOf = ({ office }: Sent) =>
+  database().sql`
+    select address, reason from suppressions where tenant_id = ${office.tenantId} order by address`;
+const firedBy = ({ office }: Sent) => fired(database().sql, office.tenantId);
+
+describe("a signature", () => {
+  const body = { type: "email.opened", created_at: new Date().toISOString(), data: {} };
+  const counting = () => {
+    const recorded: string[] = [];
+    const handler = createHandler({
+      secret: () => SECRET,
+      record: () => (id) => {
+        recorded.push(id);
+        return Promise.resolve("stored");
+      },
+      log: () => {},
+    });
+    return { handler, recorded };
+  };
+  const real = { ...body, data: { email_id: "e1" } };
+  const ago = (milliseconds: number) => new Date(Date.now() - milliseconds);
+
+  it.each<[string, () => Request, number]>([
+    ["good", () => signedEvent(real), 200],
+    ["four minutes old", () => signedEvent(real, { at: ago(4 * minute) }), 200],
+    ["six minutes old", () => signedEvent(real, { at: ago(6 * minute) }), 403],
+    ["of the future", () => signedEvent(real, { at: ago(-6 * minute) }), 403],
+    [
+      "of another secret",
+      () => signedEvent(real, { secret: `whsec_${btoa("x".repeat(24))}` }),
+      403,
+    ],
+    ["of another body", () => signedEvent(real, { body: JSON.stringify(body) }), 403],
+    [
+      "missing",
+      () => new Request("http://edge/resend-webhook", { method: "POST", body: "{}" }),
+      403,
+    ],
+    ["of another event's id", () => {
+      const request = signedEvent(real);
+      request.headers.set("svix-id", "msg_other");
+      return request;
+    }, 403],
+    ["made young again", () => {
+      const request = signedEvent(real, { at: ago(60 * minute) });
+      request.headers.set("svix-timestamp", String(Math.floor(Date.now() / 1000)));
+      return request;
+    }, 403],
+    ["in the headers of the specification", () => {
+      const at = new Date();
+      const text = JSON.stringify(real);
+      return new Request("http://edge/resend-webhook", {
+        method: "POST",
+        headers: {
+          "webhook-id": "msg_1",
+          "webhook-timestamp": String(Math.floor(at.getTime() / 1000)),
+          "webhook-signature": `v1,AAAA ${new Webhook(SECRET).sign("msg_1", at, text)}`,
+        },
+        body: text,
+      });
+    }, 200],
+  ])("%s: %#", async (_name, request, status) => {
+    const { handler, recorded } = counting();
+    const response = await handler(request());
+    expect(response.status).toBe(status);
+    expect(recorded).toHaveLength(status === 200 ? 1 : 0);
+  });
+
+  it("does not make a body of any size welcome, nor a GET", async () => {
+    const { handler, recorded } = counting();
+    expect((await handler(signedEvent({ ...real, more: "x".repeat(300_000) }))).status).toBe(413);
+    expect((await handler(new Request("http://edge/resend-webhook"))).status).toBe(405);
+    expect(recorded).toEqual([]);
+  });
+
+  it("of an event that is not ours to keep is answered and dropped", async () => {
+    const { handler, recorded } = counting();
+    for (const type of ["email.sent", "contact.created"]) {
+      expect((await handler(signedEvent({ ...real, type }))).status).toBe(200);
+    }
+    expect(recorded).toEqual([]);
+  });
+});
+
+it("a replay within the five minutes changes nothing", async () => {
+  const email = await sent();
+  const request = () => signedEvent(opened(email, 5 * minute), { id: `msg_${email.emailId}` });
+  const answers = await Promise.all([1, 2, 3, 4].map(() => functions.resend(request())));
+  expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+  const results = await Promise.all(answers.map(async (answer) => (await answer.json()).result));
+  expect(results.sort()).toEqual(["duplicate", "duplicate", "duplicate", "stored"]);
+  expect(await eventsOf(email)).toHaveLength(1);
+  expect(await firedBy(email)).toEqual(["email_opened"]);
+});
+
+describe("delivery", () => {
+  it("goes forward only, on the email", async () => {
+    const email = await sent();
+    await report(
+      event("delivered", email),
+      event("delivery_delayed", email, -minute),
+    );
+    expect(await state(email)).toMatchObject({
+      status: "delivered",
+      delivered_at: new Date(email.at),
+    });
+  });
+
+  it("a hard bounce and a complaint stop the address", async () => {
+    const bounced = await sent();
+    await report(
+      event("bounced", bounced, 0, { bounce: { type: "Permanent", subType: "General" } }),
+      event("delivered", bounced),
+    );
+    expect(await state(bounced)).toMatchObject({ status: "bounced", error_code: "General" });
+    expect(await suppressionsOf(bounced)).toEqual([{ address: bounced.to, reason: "bounce" }]);
+    const complained = await sent();
+    await report(event("delivered", complained), event("complained", complained, 60 * minute));
+    expect(await state(complained)).toMatchObject({ status: "complained" });
+    expect(await suppressionsOf(complained)).toEqual([
+      { address: complained.to, reason: "complaint" },
+    ]);
+  });
+
+  it("a full mailbox does not, nor a bounce of one among several", async () => {
+    const full = await sent();
+    await report(
+      event("bounced", full, 0, { bounce: { type: "Transient", subType: "MailboxFull" } }),
+    );
+    expect(await suppressionsOf(full)).toEqual([]);
+    const several = await sent();
+    await report(event("bounced", several, 0, { to: [several.to, "b@example.com"] }));
+    expect(await suppressionsOf(several)).toEqual([]);
+  });
+
+  it("may be told before the dispatcher has recorded that it sent anything", async () => {
+    const email = await sent();
+    await database().sql`delete from emails where id = ${email.id}`;
+    expect(await report(opened(email, 5 * minute), event("delivered", email))).toEqual([
+      "early",
+      "early",
+    ]);
+    await database().sql`
+      insert into emails (tenant_id, id, to_address, provider_id, created_at)
+      values (${email.office.tenantId}, ${email.id}, ${email.to}, ${email.emailId},
+        ${new Date(email.at)})`;
+    expect(await state(email)).toMatchObject({ status: "delivered", opened_at: expect.any(Date) });
+  });
+});
+
+describe("a person", () => {
+  it("opens and clicks: each fires once, however often", async () => {
+    const email = await sent();
+    await report(
+      event("delivered", email),
+      opened(email, 5 * minute),
+      opened(email, 6 * minute),
+      clicked(email, 6 * minute),
+      clicked(email, 9 * minute),
+      clicked(email, 10 * minute, "https://apex.example/b"),
+    );
+    expect(await state(email)).toMatchObject({
+      opened_at: new Date(email.at + 5 * minute),
+      clicked_at: new Date(email.at + 6 * minute),
+    });
+    expect(await firedBy(email)).toEqual(["email_opened", "email_clicked"]);
+  });
+
+  it("who clicks has opened", async () => {
+    const email = await sent();
+    await report(clicked(email, 5 * minute));
+    expect((await firedBy(email)).sort()).toEqual(["email_clicked", "email_opened"]);
+  });
+});
+
+describe("a machine", () => {
+  it.each<[string, (email: Sent) => object, string]>([
+    ["seconds after the delivery", (email) => opened(email, 3_000), "soon_after_delivery"],
+    ["a click as quick", (email) => clicked(email, 3_000), "soon_after_delivery"],
+    [
+      "a scanner by its name",
+      (email) => clicked(email, 5 * minute, "https://apex.example/a", "Barracuda Sentinel (EE)"),
+      "known_agent",
+    ],
+    [
+      "a program",
+      (email) => clicked(email, 5 * minute, "https://apex.example/a", "python-requests/2.31"),
+      "known_agent",
+    ],
+    ["Apple's prefetch", (email) => opened(email, 5 * minute, "Mozilla/5.0"), "known_agent"],
+  ])("%s: is kept and fires nothing", async (_name, what, reason) => {
+    const email = await sent();
+    await report(event("delivered", email), what(email));
+    expect(await state(email)).toMatchObject({ opened_at: null, clicked_at: null });
+    expect((await eventsOf(email)).at(-1)).toMatchObject({
+      is_machine: true,
+      machine_reason: reason,
+    });
+    expect(await firedBy(email)).toEqual([]);
+    // The customer who reads it later is still the first.
+    await report(clicked(email, 30 * minute));
+    expect((await firedBy(email)).sort()).toEqual(["email_clicked", "email_opened"]);
+  });
+
+  it("that follows every link at once: what the first click started is taken back", async () => {
+    const email = await sent();
+    await report(
+      event("delivered", email),
+      opened(email, 5 * minute),
+      clicked(email, 6 * minute, "https://apex.example/a"),
+      clicked(email, 6 * minute + 400, "https://apex.example/b"),
+      clicked(email, 6 * minute + 900, "https://apex.example/c"),
+    );
+    expect(await state(email)).toMatchObject({ opened_at: expect.any(Date), clicked_at: null });
+    expect(await firedBy(email)).toEqual(["email_opened"]);
+    expect((await eventsOf(email)).map(({ machine_reason }) => machine_reason)).toEqual([
+      null,
+      null,
+      "every_link_at_once",
+      "every_link_at_once",
+      "every_link_at_once",
+    ]);
+    await report(clicked(email, 30 * minute));
+    expect(await firedBy(email)).toEqual(["email_opened", "email_clicked"]);
+  });
+
+  it("starts a workflow that asks for events themselves", async () => {
+    const email = await sent();
+    await listen(database().sql, email.office.tenantId, "email_event_created");
+    await report(opened(email, 3_000));
+    expect(await firedBy(email)).toEqual(["email_event_created"]);
+  });
+});

@@ -1,0 +1,310 @@
+// Text messages as Twilio reports them: coming in, and on their way out.
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { useDatabase } from "../support/database.ts";
+import {
+  type Fields,
+  fired,
+  type Functions,
+  functionsOn,
+  listen,
+  newNumber,
+  newSid,
+  type Office,
+  openOffice,
+  signedForm,
+} from "./support.ts";
+
+const database = useDatabase();
+let functions: Functions;
+beforeAll(() => {
+  functions = functionsOn(database());
+});
+afterAll(() => functions.close());
+
+async function report(fields: Fields): Promise<void> {
+  const response = await functions.twilio(signedForm(fields));
+  expect(response.status).toBe(200);
+}
+
+const textTo = (office: Office, changes: Fields = {}): Fields => ({
+  MessageSid: newSid(),
+  SmsStatus: "received",
+  From: newNumber(),
+  To: office.number,
+  Body: "Can you come on Friday?",
+  NumMedia: "0",
+  ...changes,
+});
+
+const messagesOf = (office: Office) =>
+  database().sql`select * from messages where tenant_id = ${office.tenantId} order by id`;
+const contactsOf = (office: Office) =>
+  database().sql`select * from contacts where tenant_id = ${office.tenantId} order by created_at`;
+const suppressionsOf = (office: Office) =>
+  database().sql`
+    select address, reason from suppressions where tenant_id = ${office.tenantId} order by address`;
+
+async function contact(office: Office, phone: string): Promise<string> {
+  const [row] = await database().sql`
+    insert into contacts (tenant_id, first_name, phone)
+    values (${office.tenantId}, 'Maria', ${phone}) returning id`;
+  return row!.id;
+}
+
+describe("an incoming text", () => {
+  it("finds the contact, however the office wrote the number, and fires sms_received", async () => {
+    const office = await openOffice(database().sql);
+    await listen(database().sql, office.tenantId, "sms_received");
+    const phone = newNumber();
+    const maria = await contact(office, phone.replace(/^\+1(...)(...)/, "($1) $2-"));
+    await report(textTo(office, { From: phone }));
+    expect(await messagesOf(office)).toMatchObject([{
+      contact_id: maria,
+      direction: "inbound",
+      from_number: phone,
+      to_number: office.number,
+      body: "Can you come on Friday?",
+      status: "received",
+    }]);
+    expect(await fired(database().sql, office.tenantId)).toEqual(["sms_received"]);
+  });
+
+  it("is the tenant's whose number was texted, whatever else the request says", async () => {
+    const [apex, blue] = [await openOffice(database().sql), await openOffice(database().sql)];
+    const phone = newNumber();
+    await contact(blue, phone);
+    await report(textTo(apex, { From: phone, tenant_id: blue.tenantId, TenantId: blue.tenantId }));
+    expect(await messagesOf(apex)).toMatchObject([{ contact_id: null }]);
+    expect(await messagesOf(blue)).toEqual([]);
+  });
+
+  it("to a number that is nobody's is answered and not kept", async () => {
+    const office = await openOffice(database().sql);
+    const sid = newSid();
+    await report(textTo(office, { To: newNumber(), MessageSid: sid }));
+    expect(await database().sql`select from messages where provider_id = ${sid}`).toEqual([]);
+  });
+
+  it("that is delivered again, even at the same time, is one message and one run", async () => {
+    const office = await openOffice(database().sql, { inbound: { create_contacts: true } });
+    await listen(database().sql, office.tenantId, "sms_received");
+    const fields = textTo(office);
+    await Promise.all(Array.from({ length: 6 }, () => report(fields)));
+    await report(fields);
+    expect(await messagesOf(office)).toHaveLength(1);
+    expect(await contactsOf(office)).toHaveLength(1);
+    expect(await fired(database().sql, office.tenantId)).toEqual(["sms_received"]);
+  });
+
+  it("of a stranger makes a contact only where the tenant asks for it", async () => {
+    const shy = await openOffice(database().sql);
+    await report(textTo(shy));
+    expect(await contactsOf(shy)).toEqual([]);
+    const keen = await openOffice(database().sql, { inbound: { create_contacts: true } });
+    const fields = textTo(keen);
+    await report(fields);
+    await report(textTo(keen, { From: fields.From! }));
+    expect(await contactsOf(keen)).toMatchObject([{ phone: fields.From, source: "inbound_sms" }]);
+    // Two texts of one new number at once are one contact too.
+    const From = newNumber();
+    await Promise.all([1, 2, 3].map(() => report(textTo(keen, { From }))));
+    expect(await contactsOf(keen)).toHaveLength(2);
+    // And who writes to say stop does not become a lead by it.
+    await report(textTo(keen, { Body: "STOP" }));
+    expect(await contactsOf(keen)).toHaveLength(2);
+  });
+
+  it("may be pictures without words", async () => {
+    const office = await openOffice(database().sql);
+    await report(textTo(office, {
+      Body: "",
+      NumMedia: "2",
+      MediaUrl0: "https://api.twilio.com/roof.jpg",
+      MediaUrl1: "https://api.twilio.com/gutter.jpg",
+    }));
+    expect((await messagesOf(office))[0]?.media_urls).toEqual([
+      "https://api.twilio.com/roof.jpg",
+      "https://api.twilio.com/gutter.jpg",
+    ]);
+  });
+
+  it("may hold what Postgres does not", async () => {
+    const office = await openOffice(database().sql);
+    await report(textTo(office, { Body: "roof\0 leaks 🏠" }));
+    expect((await messagesOf(office))[0]?.body).toBe("roof leaks 🏠");
+  });
+});
+
+describe("opting out and in", () => {
+  it.each<[string, Fields, boolean]>([
+    ["STOP", { Body: "STOP" }, true],
+    ["a stop in other words", { Body: "please stop texting me" }, true],
+    ["what Twilio took for a stop", { Body: "ARRET", OptOutType: "STOP" }, true],
+    ["a stop that Twilio did not see", { Body: "Opt out", OptOutType: "" }, true],
+    ["HELP", { Body: "HELP", OptOutType: "HELP" }, false],
+    ["a question", { Body: "Can you stop by on Friday?" }, false],
+  ])("%s: suppressed %#", async (_name, fields, suppressed) => {
+    const office = await openOffice(database().sql);
+    const From = newNumber();
+    await report(textTo(office, { From, ...fields }));
+    expect(await suppressionsOf(office)).toEqual(
+      suppressed ? [{ address: From, reason: "opt_out" }] : [],
+    );
+  });
+
+  it.each<[string, Fields, boolean]>([
+    ["START", { Body: "start" }, true],
+    ["UNSTOP", { Body: " Unstop! " }, true],
+    ["what Twilio took for a start", { Body: "yes", OptOutType: "START" }, true],
+    ["a yes that may answer anything", { Body: "yes" }, false],
+    ["HELP", { Body: "START", OptOutType: "HELP" }, false],
+    ["a sentence about a start", { Body: "when do you start?" }, false],
+  ])("%s: opted in again %#", async (_name, fields, isIn) => {
+    const office = await openOffice(database().sql);
+    const From = newNumber();
+    await report(textTo(office, { From, Body: "STOP" }));
+    await report(textTo(office, { From, ...fields }));
+    expect(await suppressionsOf(office)).toHaveLength(isIn ? 0 : 1);
+  });
+
+  it("a STOP that is delivered again after a START changes nothing", async () => {
+    const office = await openOffice(database().sql);
+    const stop = textTo(office, { Body: "STOP" });
+    await report(stop);
+    await report(textTo(office, { From: stop.From!, Body: "START" }));
+    await report(stop);
+    expect(await suppressionsOf(office)).toEqual([]);
+  });
+
+  it("START does not undo what the office itself decided", async () => {
+    const office = await openOffice(database().sql);
+    const From = newNumber();
+    await database().sql`
+      insert into suppressions (tenant_id, channel, address, reason)
+      values (${office.tenantId}, 'sms', ${From}, 'manual')`;
+    await report(textTo(office, { From, Body: "START" }));
+    expect(await suppressionsOf(office)).toEqual([{ address: From, reason: "manual" }]);
+  });
+});
+
+describe("the way of a text that was sent", () => {
+  /** A text that a workflow sent, as the dispatcher's report leaves it. */
+  async function sent(office: Office, sid = newSid()) {
+    const { sql } = database();
+    await sql`
+      with workflow as (
+        insert into workflows (tenant_id, name, trigger_type)
+        values (${office.tenantId}, 'Follow up', 'contact_created') returning tenant_id, id
+      ), step as (
+        insert into workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+        select tenant_id, id, 1, 'send_sms', '{"body": "Hi"}' from workflow
+      )
+      select from workflow`;
+    await sql`
+      update workflows set is_active = true
+      where tenant_id = ${office.tenantId} and not is_active`;
+    const phone = newNumber();
+    await contact(office, phone);
+    const [claimed] = await sql`select * from automation.claim_steps('test', 10)`;
+    const finish = () =>
+      sql`select * from automation.finish_steps(${
+        sql.json([{
+          tenant_id: claimed!.tenant_id,
+          step_id: claimed!.step_id,
+          attempt_token: claimed!.attempt_token,
+          outcome: "succeeded",
+          result: { provider_id: sid, http_status: 201 },
+        }])
+      })`;
+    return { sid, phone, finish, stepId: claimed!.step_id as string };
+  }
+
+  async function state(office: Office, sid: string) {
+    const [row] = await database().sql`
+      select m.status, m.error_code, s.result_data
+      from messages m join workflow_step_executions s
+        on s.tenant_id = m.tenant_id and s.provider_id = m.provider_id
+      where m.tenant_id = ${office.tenantId} and m.provider_id = ${sid}`;
+    return row;
+  }
+
+  const status = (MessageSid: string, MessageStatus: string, ErrorCode?: string) =>
+    report({
+      MessageSid,
+      SmsSid: MessageSid,
+      MessageStatus,
+      SmsStatus: MessageStatus,
+      From: "+15125550000",
+      To: "+15125550001",
+      ...(ErrorCode ? { ErrorCode } : {}),
+    });
+
+  it("is told on the message and on the step, and goes forward only", async () => {
+    const office = await openOffice(database().sql);
+    const { sid, finish } = await sent(office);
+    await finish();
+    for (const step of ["delivered", "sent", "queued", "undelivered", "delivered", "nonsense"]) {
+      await status(sid, step);
+    }
+    const now = await state(office, sid);
+    expect(now).toMatchObject({ status: "delivered", error_code: null });
+    expect(now?.result_data).toMatchObject({
+      provider_id: sid,
+      delivery: { status: "delivered", at: expect.any(String) },
+    });
+  });
+
+  it("ends in an error that is kept, which a late 'sent' does not hide", async () => {
+    const office = await openOffice(database().sql);
+    const { sid, finish } = await sent(office);
+    await finish();
+    await status(sid, "undelivered", "30007");
+    await status(sid, "sent");
+    const now = await state(office, sid);
+    expect(now).toMatchObject({ status: "undelivered", error_code: "30007" });
+    expect(now?.result_data.delivery).toMatchObject({ status: "undelivered", error_code: "30007" });
+    expect(await suppressionsOf(office)).toEqual([]);
+  });
+
+  it("21610: the number had opted out at Twilio, and is left in peace from now on", async () => {
+    const office = await openOffice(database().sql);
+    const { sid, phone, finish } = await sent(office);
+    await finish();
+    await status(sid, "failed", "21610");
+    expect(await suppressionsOf(office)).toEqual([{ address: phone, reason: "provider" }]);
+  });
+
+  it("may be told before the dispatcher has recorded that it sent anything", async () => {
+    const office = await openOffice(database().sql);
+    const { sid, finish } = await sent(office);
+    await status(sid, "delivered");
+    await status(sid, "sent");
+    await finish();
+    expect(await state(office, sid)).toMatchObject({
+      status: "delivered",
+      result_data: { delivery: { status: "delivered" } },
+    });
+    expect(await database().sql`select from automation.early_events where provider_id = ${sid}`)
+      .toEqual([]);
+  });
+
+  it("may be told at the very moment of that, and is not lost", async () => {
+    for (let round = 0; round < 8; round++) {
+      const office = await openOffice(database().sql);
+      const { sid, finish } = await sent(office);
+      await Promise.all([status(sid, "delivered"), finish()]);
+      expect(await state(office, sid)).toMatchObject({ status: "delivered" });
+    }
+  });
+
+  it("that nobody here sent is forgotten after a day", async () => {
+    const sid = newSid();
+    await status(sid, "delivered");
+    const { sql } = database();
+    await sql`
+      update automation.early_events set received_at = received_at - interval '25 hours'
+      where provider_id = ${sid}`;
+    await status(newSid(), "delivered");
+    expect(await sql`select from automation.early_events where provider_id = ${sid}`).toEqual([]);
+  });
+});
