@@ -1,7 +1,7 @@
 -- trigger_config narrows what a workflow listens to.
 begin;
 \ir ../foundation/story.psql
-select plan(36);
+select plan(40);
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
 create function pg_temp.listen(event text, config jsonb) returns uuid
@@ -86,6 +86,15 @@ insert into public.projects (tenant_id, value) values (:'apex', 5);
 update public.projects set value = 99;
 update public.projects set value = 100.00;
 select is(pg_temp.runs(:'w'), 1::bigint, 'a field of a project');
+
+-- The words that earlier engines used.
+create temp table legacy (config jsonb, workflow uuid, fires bigint);
+insert into legacy
+select config::jsonb, pg_temp.listen('project_status_changed', config::jsonb), fires
+from (values ('{"from_status": "open", "to_status": "done"}', 1), ('{"from_status": "lost"}', 0),
+  ('{"status": "done"}', 1), ('{"status": ["lost", "open"]}', 0)) as v (config, fires);
+update public.projects set status = 'done';
+select is(pg_temp.runs(workflow), fires, 'project_status_changed ' || config::text) from legacy;
 
 select * from finish();
 rollback;

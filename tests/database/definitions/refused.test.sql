@@ -57,7 +57,7 @@ from (values
   ('field_changed', '{"field": "scroe"}', 'trigger_config.field: contact has no column "scroe" | %lead_score%'),
   ('field_changed', '{"field": 7}', 'trigger_config.field: %'),
   ('field_changed', '{"entity": "invoice", "field": "total"}',
-    'trigger_config.entity: there is no entity "invoice" | Known: contact, job, project'),
+    'trigger_config.entity: there is no entity "invoice" | Known: %contact%project%'),
   ('field_changed', '{"entity": "project", "field": "lead_score"}',
     'trigger_config.field: project has no column "lead_score" | %'),
   ('job_completed', '{"custom": true}', 'trigger_config.custom: job has no column "custom" | %')
