@@ -107,3 +107,6 @@ create policy forms_admins_update on public.forms
 create policy forms_admins_delete on public.forms
   for delete to authenticated
   using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+
+-- What was answered over HTTP is asked for through automation.begin_request() alone.
+alter table automation.idempotency_keys enable row level security;

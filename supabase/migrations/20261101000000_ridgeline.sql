@@ -1162,6 +1162,9 @@ declare
   match jsonb := trigger_config;
 begin
   select t.* into known from automation.trigger_types as t where t.name = trigger_type;
+  if known.kind = 'time' then
+    return automation.compile_time_trigger(trigger_type, trigger_config, path);
+  end if;
   compiled.entity := coalesce(
     known.entity, case when known.kind = 'changed' then trigger_config ->> 'entity' end,
     case when known.kind = 'changed' then 'contact' else '' end);
@@ -1364,6 +1367,12 @@ create or replace function automation.check_step_values(step_type text, config j
       where step_type = 'webhook' and config ->> 'url' !~* '^https?://'
         and config ->> 'url' not like '{{%'
       union all
+      select automation.problem(
+          path || '.entity', 'unknown_entity', format('there is no entity "%s"', config ->> 'entity'),
+          'Known: ' || (select string_agg(e.name, ', ' order by e.name) from automation.entities as e))
+      where config ->> 'entity' not like '%{{%'
+        and not exists (select from automation.entities as e where e.name = config ->> 'entity')
+      union all
       select automation.problem(path || '.headers', 'not_an_object', 'headers must be an object')
       where config ? 'headers' and jsonb_typeof(config -> 'headers') <> 'object'
     ) as found (problem)
@@ -1386,7 +1395,8 @@ create or replace function automation.check_step_fields(step_type text, config j
         as f
       where step_type in ('update_contact', 'update_project')
       union all
-      select coalesce(config ->> 'entity', 'contact'),
+      select coalesce(config ->> 'entity',
+          substring(config ->> 'field' from '^(contact|project|job)\.'), 'contact'),
         regexp_replace(config ->> 'field', '^(contact|project|job)\.', ''), '.field'
       where step_type = 'update_field'
     ) as w
@@ -1466,6 +1476,11 @@ begin
       'steps', coalesce((select jsonb_object_agg(l.key, l.compiled) from linked as l), '{}')),
     coalesce((select jsonb_agg(p.problem order by n.place)
       from named as n, jsonb_array_elements(n.problems) as p (problem)), '[]')
+    || coalesce((select jsonb_agg(automation.problem(
+        format('steps[%s].step_key', d.place - 1), 'duplicate',
+        format('two steps are called "%s"', d.key), 'Steps without a step_key are called step_<n>.'))
+      from (select n.key, max(n.place) as place from named as n group by 1 having count(*) > 1) as d),
+      '[]')
     into compile_steps.plan, compile_steps.problems;
   if plan ->> 'first' is null then
     problems := problems || automation.problem(
@@ -1528,6 +1543,7 @@ begin
   published := automation.add_version(workflow, compiled.conditions, compiled.plan, via);
   perform automation.stop_listening(workflow.tenant_id, workflow.id);
   perform automation.start_listening(published, compiled.listener);
+  perform automation.start_waiting(published);
   update public.workflows as w
   set published_version = published.version, status = 'active', is_active = true
   where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
@@ -1639,6 +1655,7 @@ begin
     perform automation.publish(new.tenant_id, new.id, 'activation');
   elsif old.is_active and not new.is_active then
     perform automation.stop_listening(new.tenant_id, new.id);
+    perform automation.stop_waiting(new.tenant_id, new.id);
   end if;
   return null;
 end;
@@ -1840,6 +1857,7 @@ begin
   execute automation.update_function(attached);
   execute automation.reader_function(attached);
   perform automation.install_triggers(attached);
+  perform automation.refresh_timer_trigger(attached);
   execute automation.read_record_function();
 end;
 $$;
@@ -1953,6 +1971,7 @@ begin
   delete from automation.active_triggers as t where t.entity = attached.name;
   execute format('drop trigger if exists automation_capture_insert on %s', attached.relation);
   execute format('drop trigger if exists automation_capture_update on %s', attached.relation);
+  perform automation.remove_timer_trigger(attached);
   execute format('drop function if exists automation.capture_%s_insert()', attached.name);
   execute format('drop function if exists automation.capture_%s_update()', attached.name);
   execute format('drop function if exists automation.capture_%s_row', attached.name);
@@ -2438,6 +2457,9 @@ create or replace function automation.try_conditions(conditions jsonb, tenant_id
   set search_path = ''
   as $$
 begin
+  if jsonb_typeof(conditions -> 'code') is distinct from 'array' then
+    raise exception 'these are not compiled conditions';
+  end if;
   return to_jsonb(automation.evaluate_conditions(
     conditions, automation.trigger_context(tenant_id, data), automation.tenant_zone(tenant_id)));
 exception when others then
@@ -2558,6 +2580,99 @@ $$;
 comment on function automation.admit(uuid, uuid, text, integer) is
   'May this record enter this workflow now? refusal: enrol it as failed, with this reason; '
   'not admitted: it was refused a moment ago already, write nothing.';
+
+-- sql/03_capture/05_timers.sql
+
+-- A third trigger, automation_timers, keeps the timers of chapter 09 in step with the dates they are
+-- counted from. A table gets it when the first workflow waits on one of its dates, so that tables
+-- without timers pay nothing.
+
+create or replace function automation.timer_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select format($template$
+create or replace function automation.capture_%1$s_timers() returns trigger
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $capture$
+begin
+  if tg_op <> 'INSERT' and (tg_op = 'DELETE'
+    or (old.%2$I, old.%3$I) is distinct from (new.%2$I, new.%3$I)) then
+    perform automation.drop_timers(%1$L, old.%2$I, old.%3$I::text);
+  end if;
+  if tg_op <> 'DELETE' and exists (
+    select from automation.timer_listeners as t
+    where t.entity = %1$L and t.tenant_id = new.%2$I
+  ) then
+    perform automation.follow_timers(%1$L, new.%2$I, new.%3$I::text,
+      case when tg_op = 'UPDATE' then to_jsonb(old) end, to_jsonb(new));
+  end if;
+  return null;
+end;
+$capture$
+$template$,
+      attached.name, attached.tenant_column, attached.id_column)
+  $$;
+
+create or replace function automation.has_timer_trigger(relation text) returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select exists (
+      select from pg_catalog.pg_trigger as t
+      where t.tgrelid = has_timer_trigger.relation::regclass and t.tgname = 'automation_timers')
+  $$;
+
+-- Waits for writers of the table, and they for it, but not for long.
+create or replace function automation.install_timer_trigger(entity text) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  attached automation.entities;
+  waits constant text := current_setting('lock_timeout');
+begin
+  select e.* into attached from automation.entities as e where e.name = install_timer_trigger.entity;
+  if not found or automation.has_timer_trigger(attached.relation) then
+    return;
+  end if;
+  execute automation.timer_function(attached);
+  perform set_config('lock_timeout', '3s', true);
+  execute format(
+    'create trigger automation_timers after insert or update or delete on %s '
+    'for each row execute function automation.capture_%s_timers()',
+    attached.relation, attached.name);
+  perform set_config('lock_timeout', waits, true);
+end;
+$$;
+
+comment on function automation.install_timer_trigger(text) is
+  'Lets the dates of an attached table set timers. Publishing the first such workflow calls it.';
+
+-- Columns may have other names when a table is attached again.
+create or replace function automation.refresh_timer_trigger(attached automation.entities) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if automation.has_timer_trigger(attached.relation) then
+    execute automation.timer_function(attached);
+  end if;
+end;
+$$;
+
+create or replace function automation.remove_timer_trigger(attached automation.entities) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  execute format('drop trigger if exists automation_timers on %s', attached.relation);
+  execute format('drop function if exists automation.capture_%s_timers()', attached.name);
+  delete from automation.timer_listeners as t where t.entity = attached.name;
+end;
+$$;
 
 -- sql/03_capture/06_reference_tables.sql
 
@@ -6211,6 +6326,10 @@ begin
   end if;
   execution := automation.lock_execution(due.tenant_id, due.execution_id);
   step := automation.plan_step(execution, due.step_key);
+  if automation.is_taken(due, report #>> '{result,provider_id}') then
+    report := report || '{"outcome": "ambiguous", "error": {"code": "provider_id_taken",
+      "message": "this message belongs to another step"}}';
+  end if;
   if (report ->> 'suppress')::boolean then
     perform automation.suppress_recipient(due, step ->> 'type', 'provider', report -> 'error');
   end if;
@@ -6225,6 +6344,19 @@ begin
   end;
 end;
 $$;
+
+-- Two workers that look the same words up at the same time may find the same message. The second
+-- one's step has not been sent then.
+create or replace function automation.is_taken(due public.scheduled_steps, provider_id text)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select exists (
+      select from public.workflow_step_executions as s
+      where s.tenant_id = due.tenant_id and s.provider_id = is_taken.provider_id
+        and s.id <> due.id)
+  $$;
 
 create or replace function automation.attempt_entry(due public.scheduled_steps, report jsonb)
   returns jsonb
@@ -6337,6 +6469,13 @@ begin
   from jsonb_to_recordset(steps) as r (tenant_id uuid, step_id uuid, attempt_token uuid)
   where s.tenant_id = r.tenant_id and s.id = r.step_id and s.attempt_token = r.attempt_token;
   get diagnostics released = row_count;
+  update public.workflow_step_executions as s
+  set status = 'pending'
+  from jsonb_to_recordset(steps) as r (tenant_id uuid, step_id uuid)
+  where s.tenant_id = r.tenant_id and s.id = r.step_id and s.status = 'running'
+    and exists (
+      select from public.scheduled_steps as q
+      where q.tenant_id = s.tenant_id and q.id = s.id and q.attempt_token is null);
   return released;
 end;
 $$;
@@ -6604,7 +6743,7 @@ declare
     when 'add_tag' then automation.add_tag(execution, input ->> 'tag')
     when 'remove_tag' then automation.remove_tag(execution, input ->> 'tag')
     when 'create_project' then automation.create_project(execution, input)
-    when 'wait' then automation.wait(input)
+    when 'wait' then automation.wait(execution, input)
   end;
 begin
   if result is null then
@@ -6651,6 +6790,37 @@ begin
 end;
 $$;
 
+-- A time without a zone is the tenant's wall clock.
+create or replace function automation.as_time(
+  execution public.workflow_executions, input jsonb, key text)
+  returns timestamptz
+  language plpgsql stable
+  set search_path = ''
+  as $$
+begin
+  if coalesce(input ->> key, '') = '' then
+    return null;
+  elsif not automation.is_date(input ->> key) then
+    raise exception '%: "%" is not a time', key, left(input ->> key, 60)
+      using errcode = 'invalid_parameter_value', hint = 'Such as 2026-12-01 or 2026-12-01T09:30:00Z.';
+  end if;
+  return automation.instant_in(input ->> key, automation.tenant_zone(execution.tenant_id));
+end;
+$$;
+
+create or replace function automation.as_id(input jsonb, key text) returns uuid
+  language plpgsql immutable
+  set search_path = ''
+  as $$
+begin
+  if coalesce(input ->> key, '') <> '' and automation.as_uuid(input ->> key) is null then
+    raise exception '%: "%" is not an id', key, left(input ->> key, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return automation.as_uuid(input ->> key);
+end;
+$$;
+
 create or replace function automation.create_task(
   execution public.workflow_executions, input jsonb)
   returns jsonb
@@ -6660,7 +6830,7 @@ create or replace function automation.create_task(
 declare
   task_id constant uuid := automation.new_id();
   due constant timestamptz := coalesce(
-    nullif(input ->> 'due_at', '')::timestamptz,
+    automation.as_time(execution, input, 'due_at'),
     automation.now()
       + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
       + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
@@ -6676,7 +6846,7 @@ begin
     automation.as_uuid(execution.trigger_data ->> 'job_id'),
     input ->> 'title', input ->> 'description', coalesce(input ->> 'priority', 'normal'),
     case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then due end,
-    automation.as_uuid(input ->> 'assigned_to'), execution.id);
+    automation.as_id(input, 'assigned_to'), execution.id);
   return jsonb_build_object('task_id', task_id);
 end;
 $$;
@@ -6703,6 +6873,28 @@ begin
     raise exception '%: it was deleted', entity using errcode = 'no_data_found';
   end if;
   return jsonb_build_object('entity', entity, 'id', id, 'fields', fields);
+exception when data_exception then
+  raise exception 'fields.%: %', automation.misfit(attached, fields), sqlerrm using errcode = sqlstate;
+end;
+$$;
+
+-- Which of the fields does not fit its column? Asked only after an update has failed.
+create or replace function automation.misfit(attached automation.entities, fields jsonb) returns text
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  field record;
+begin
+  for field in select f.key, f.value from jsonb_each(fields) as f loop
+    begin
+      execute format('select jsonb_populate_record(null::%s, $1)', attached.relation)
+        using jsonb_build_object(field.key, field.value);
+    exception when data_exception then
+      return field.key;
+    end;
+  end loop;
+  return array_to_string(array(select k from jsonb_object_keys(fields) as k), ', ');
 end;
 $$;
 
@@ -6861,9 +7053,9 @@ declare
   key constant text := coalesce(nullif(input ->> 'key', ''), input ->> 'name');
   project_id uuid;
 begin
-  perform pg_advisory_xact_lock(hashtextextended(execution.tenant_id::text || contact || key, 0));
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', execution.tenant_id, contact, key), 0));
   select p.id into project_id from public.projects as p
-  where p.tenant_id = execution.tenant_id and p.contact_id = contact
+  where p.tenant_id = execution.tenant_id and p.contact_id is not distinct from contact
     and p.custom_fields ->> 'automation_key' = key;
   if found then
     return jsonb_build_object('project_id', project_id, 'created', false);
@@ -6880,12 +7072,14 @@ begin
 end;
 $$;
 
-create or replace function automation.wait(input jsonb) returns jsonb
+create or replace function automation.wait(
+  execution public.workflow_executions, input jsonb)
+  returns jsonb
   language plpgsql stable
   set search_path = ''
   as $$
 declare
-  until timestamptz := nullif(input ->> 'until', '')::timestamptz;
+  until timestamptz := automation.as_time(execution, input, 'until');
 begin
   if until is null and not input ?| '{minutes,hours,days}' then
     raise exception 'until: there is no date to wait for' using errcode = 'invalid_parameter_value';
@@ -6908,14 +7102,14 @@ create or replace function automation.run_database_steps(max_steps integer defau
   language plpgsql
   security definer
   set search_path = ''
+  -- Shorter than deadlock_timeout (1 s by default): should a user's transaction and this one ever
+  -- wait for each other, this one gives way before Postgres picks a victim.
+  set lock_timeout = '100ms'
   as $$
 declare
   due public.scheduled_steps;
   ran integer := 0;
 begin
-  -- Shorter than deadlock_timeout (1 s by default): should a user's transaction and this one ever
-  -- wait for each other, this one gives way before Postgres picks a victim.
-  perform set_config('lock_timeout', '100ms', true);
   for due in select * from automation.lock_due('database', max_steps) loop
     ran := ran + automation.run_due_step(due);
   end loop;
@@ -7115,8 +7309,9 @@ $$;
 
 -- sql/09_schedule/02_tick.sql
 
--- One tick: expired leases back into the queue, database steps run, the dispatcher called when
--- there is something to send. Bounded, idempotent and safe to run from several places at once.
+-- One tick: expired leases back into the queue, schedules and timers fired, records of bulk
+-- enrolments taken, database steps run, the dispatcher called when there is something to send.
+-- Bounded, idempotent and safe to run from several places at once.
 
 create or replace function automation.tick(max_steps integer default 200) returns jsonb
   language plpgsql
@@ -7127,6 +7322,9 @@ create or replace function automation.tick(max_steps integer default 200) return
   as $$
 declare
   reaped constant integer := automation.reap_expired_leases();
+  scheduled constant integer := automation.run_schedules();
+  timers constant integer := automation.fire_timers();
+  bulk constant integer := automation.run_bulk();
   ran constant integer := automation.run_database_steps(max_steps);
   outbound constant boolean := exists (
     select from public.scheduled_steps as s
@@ -7135,12 +7333,14 @@ begin
   if outbound then
     perform automation.ring_once();
   end if;
-  return jsonb_build_object('reaped', reaped, 'database_steps', ran, 'outbound_due', outbound);
+  return jsonb_build_object(
+    'reaped', reaped, 'scheduled', scheduled, 'timers', timers, 'bulk', bulk,
+    'database_steps', ran, 'outbound_due', outbound);
 end;
 $$;
 
 comment on function automation.tick(integer) is
-  'What pg_cron calls. Returns {reaped, database_steps, outbound_due}.';
+  'What pg_cron calls. Returns {reaped, scheduled, timers, bulk, database_steps, outbound_due}.';
 
 -- For pg_cron without seconds: keeps ticking for most of the minute between two calls, each tick
 -- its own transaction. A procedure that commits cannot carry a search_path setting; every name in
@@ -7157,7 +7357,7 @@ begin
     ticked := automation.tick();
     commit;
     exit when clock_timestamp() >= until;
-    if (ticked ->> 'database_steps')::integer = 0 then
+    if ticked @> '{"database_steps": 0, "timers": 0, "bulk": 0}' then
       perform pg_catalog.pg_sleep(2);
       commit;
     end if;
@@ -7228,6 +7428,1563 @@ end;
 $$;
 
 select automation.install_schedule();
+
+-- sql/09_schedule/04_expressions.sql
+
+-- Cron expressions: five fields, read into sets of minutes, hours and days; and the next moment a
+-- schedule fires. The rules are those of croner (with fixedTimeRule "no-wildcard"), which a property
+-- test holds this to; docs/time.md has them in words.
+
+create type automation.cron as (
+  minutes integer[],
+  hours integer[],
+  days integer[],
+  months integer[],
+  weekdays integer[],
+  last_day boolean,
+  any_day boolean,
+  any_weekday boolean,
+  fixed_time boolean,
+  problems jsonb
+);
+
+comment on type automation.cron is
+  'A cron expression, read. weekdays: for Sunday to Saturday, which of them in a month: bits 1 to 16 '
+  'are the first to the fifth, 32 is the last, 63 is every one. fixed_time: no * and no step in the '
+  'minute and the hour.';
+
+-- MON -> 1 and JAN -> 1, where the name stands alone. Sunday ends a range as 7.
+create or replace function automation.cron_names(field text, names text) returns text
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  name text;
+  number integer;
+  plain text := regexp_replace(upper(field), '-SUN(?![A-KM-Z0-9])', '-7');
+begin
+  for name, number in
+    select n.name, n.number from unnest(string_to_array(names, ' ')) with ordinality as n (name, number)
+  loop
+    plain := regexp_replace(
+      plain, '(?<![A-Z0-9/#])' || name || '(?![A-KM-Z0-9])',
+      (case when names like 'SUN%' then number - 1 else number end)::text, 'g');
+  end loop;
+  return plain;
+end;
+$$;
+
+-- One part of a list: *, 5, 1-5, */15, 1-30/5; for weekdays also 5L, 5#2 and 1-5#L.
+create or replace function automation.cron_part(
+  part text, lowest integer, highest integer,
+  out numbers integer[], out nth integer, out problem text, out hint text)
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  is_weekday constant boolean := highest = 7;
+  read constant text[] := regexp_match(part,
+    '^(?:([*])|([0-9]{1,4})(?:-([0-9]{1,4}))?)(?:/([0-9]{1,4}))?(?:#([1-5L])|(L))?$');
+  from_number constant integer := coalesce(read[2]::integer, lowest);
+  to_number constant integer := coalesce(
+    read[3]::integer, read[2]::integer, case when is_weekday then 6 else highest end);
+  step constant integer := coalesce(read[4]::integer, 1);
+begin
+  if read is null
+    or coalesce(read[5], read[6]) is not null and not (is_weekday and read[1] is null) then
+    problem := format('"%s" cannot be read', part);
+    hint := 'A part is *, a number, a range such as 1-5, or a step such as */15 or 8-18/2'
+      || case when is_weekday then '; or 5L (the last Friday) or 2#1 (the first Tuesday).' else '.' end;
+  elsif read[4] is not null and read[1] is null and read[3] is null then
+    problem := format('"%s" has a step without a range', part);
+    hint := format('Write %s-%s/%s.', read[2], highest, read[4]);
+  elsif from_number < lowest or to_number > highest then
+    problem := format('"%s" is not from %s to %s', part, lowest, highest);
+  elsif from_number > to_number then
+    problem := format('"%s" runs backwards', part);
+    hint := format('Write %s-%s,%s-%s.',
+      from_number, case when is_weekday then 6 else highest end, lowest, to_number);
+  elsif not step between 1 and (case when is_weekday then 7 else highest - lowest + 1 end) then
+    problem := format('"%s" has a step that never comes up', part);
+  end if;
+  numbers := array(select g from generate_series(from_number, to_number, greatest(step, 1)) as g
+    where problem is null);
+  nth := case
+    when read[6] is not null or read[5] = 'L' then 32
+    when read[5] is not null then 1 << (read[5]::integer - 1)
+    else 63
+  end;
+end;
+$$;
+
+create or replace function automation.cron_field(
+  field text, name text, lowest integer, highest integer,
+  out numbers integer[], out masks integer[], out problems jsonb)
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  part record;
+begin
+  numbers := '{}';
+  masks := '{0,0,0,0,0,0,0}';
+  problems := '[]';
+  for part in
+    select p.* from unnest(string_to_array(field, ',')) as f (written),
+      automation.cron_part(f.written, lowest, highest) as p
+  loop
+    if part.problem is not null then
+      problems := problems || automation.problem(
+        '', 'invalid_cron', format('%s: %s', name, part.problem), part.hint);
+    end if;
+    numbers := numbers || part.numbers;
+    masks := array(
+      select m.mask | case when (m.place - 1)::integer = any (
+        array(select n % 7 from unnest(part.numbers) as n)) then part.nth else 0 end
+      from unnest(masks) with ordinality as m (mask, place) order by m.place);
+  end loop;
+  numbers := array(select distinct n from unnest(numbers) as n order by n);
+end;
+$$;
+
+create or replace function automation.cron_fields(expression text) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case lower(btrim(expression, E' \t\r\n'))
+      when '@yearly' then '{0,0,1,1,*}'::text[]
+      when '@annually' then '{0,0,1,1,*}'
+      when '@monthly' then '{0,0,1,*,*}'
+      when '@weekly' then '{0,0,*,*,0}'
+      when '@daily' then '{0,0,*,*,*}'
+      when '@midnight' then '{0,0,*,*,*}'
+      when '@hourly' then '{0,*,*,*,*}'
+      else regexp_split_to_array(
+        replace(upper(btrim(expression, E' \t\r\n')), '?', '*'), '[ \t\r\n]+')
+    end
+  $$;
+
+create or replace function automation.compile_cron(expression text, path text default 'cron')
+  returns automation.cron
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  fields text[] := automation.cron_fields(left(expression, 400));
+  minute record;
+  hour record;
+  day record;
+  month record;
+  weekday record;
+  days_only text;
+  compiled automation.cron;
+begin
+  if coalesce(cardinality(fields), 0) <> 5 then
+    compiled.problems := jsonb_build_array(automation.problem(
+      path, 'invalid_cron', format('"%s" has %s fields, not five', left(expression, 60),
+        coalesce(cardinality(fields), 0)),
+      'minute hour day-of-month month day-of-week, such as "0 9 * * MON"; or @daily.'));
+    return compiled;
+  end if;
+  -- L, the last day of the month, is a part of its own.
+  days_only := array_to_string(array_remove(string_to_array(fields[3], ','), 'L'), ',');
+  select f.* into minute from automation.cron_field(fields[1], 'minute', 0, 59) as f;
+  select f.* into hour from automation.cron_field(fields[2], 'hour', 0, 23) as f;
+  select f.* into day from automation.cron_field(days_only, 'day of month', 1, 31) as f;
+  select f.* into month from automation.cron_field(automation.cron_names(
+    fields[4], 'JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC'), 'month', 1, 12) as f;
+  select f.* into weekday from automation.cron_field(automation.cron_names(
+    fields[5], 'SUN MON TUE WED THU FRI SAT'), 'day of week', 0, 7) as f;
+  compiled := row(
+    minute.numbers, hour.numbers, day.numbers, month.numbers, weekday.masks,
+    fields[3] ~ '(^|,)L(,|$)', days_only = '*', fields[5] = '*',
+    fields[1] || fields[2] !~ '[*/]',
+    (select coalesce(jsonb_agg(p || jsonb_build_object('path', path)), '[]')
+     from jsonb_array_elements(
+       minute.problems || hour.problems || day.problems || month.problems || weekday.problems) as p)
+    )::automation.cron;
+  return compiled;
+end;
+$$;
+
+comment on function automation.compile_cron(text, text) is
+  'Reads a cron expression; problems lists what is wrong with it, each with a hint.';
+
+-- The days of a month that an expression names. A day of the month and a day of the week that are
+-- both given mean either, as in every cron since Vixie's.
+create or replace function automation.cron_days(cron automation.cron, month date) returns integer[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select array(
+      select d.day
+      from (
+        select (month + interval '1 month')::date - month as days,
+          extract(dow from month)::integer as first_weekday
+      ) as m
+      cross join lateral (
+        select g as day,
+          g = any (cron.days) or cron.last_day and g = m.days as by_day,
+          cron.weekdays[(m.first_weekday + g - 1) % 7 + 1] as mask,
+          1 << ((g - 1) / 7) | case when g + 7 > m.days then 32 else 0 end as which
+        from generate_series(1, m.days) as g
+      ) as d
+      where case
+        when cron.any_weekday then d.by_day
+        when cron.any_day then d.mask & d.which <> 0
+        else d.by_day or d.mask & d.which <> 0
+      end
+      order by d.day)
+  $$;
+
+-- The first minute of the wall clock after a given one. Fifty years cover every date there is (the
+-- rarest, a fifth Monday in February, comes every forty years at the latest): beyond them, never.
+create or replace function automation.next_wall(cron automation.cron, after timestamp)
+  returns timestamp
+  language plpgsql immutable parallel safe
+  set search_path = ''
+  as $$
+declare
+  start constant timestamp := date_trunc('minute', after) + interval '1 minute';
+  month date := date_trunc('month', start);
+  at_hour constant integer := extract(hour from start);
+  at_minute constant integer := extract(minute from start);
+  day integer := extract(day from start);
+  hour integer;
+  minute integer;
+begin
+  if day = any (automation.cron_days(cron, month))
+    and extract(month from start) = any (cron.months) then
+    minute := (select min(m) from unnest(cron.minutes) as m where m >= at_minute);
+    hour := (select min(h) from unnest(cron.hours) as h
+      where h > at_hour or h = at_hour and minute is not null);
+    if hour is not null then
+      return month + (day - 1) + make_interval(hours => hour,
+        mins => case when hour = at_hour then minute else cron.minutes[1] end);
+    end if;
+  end if;
+  for months in 1..601 loop
+    if extract(month from month) = any (cron.months) then
+      day := (select min(d) from unnest(automation.cron_days(cron, month)) as d where d > day);
+      if day is not null then
+        return month + (day - 1) + make_interval(hours => cron.hours[1], mins => cron.minutes[1]);
+      end if;
+    end if;
+    month := month + interval '1 month';
+    day := 0;
+  end loop;
+  return null;
+end;
+$$;
+
+-- The instants a wall clock time stands for: one, two where the clock was put back, none where it
+-- was put forward; then `gap_end` is the first instant after the gap.
+create or replace function automation.wall_instants(
+  wall timestamp, zone text, out earlier timestamptz, out later timestamptz, out gap_end timestamptz)
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  found constant timestamptz := wall at time zone zone;
+  shown constant timestamp := found at time zone zone;
+  reach constant interval := interval '3 hours';
+  other timestamptz;
+  low timestamptz;
+begin
+  if shown = wall then
+    earlier := found;
+    -- Had the clock not changed in these hours, the same time would be found at another instant.
+    other := found - (((found - reach) at time zone zone) - (shown - reach));
+    if other < found and other at time zone zone = wall then
+      earlier := other;
+      later := found;
+      return;
+    end if;
+    other := found - (((found + reach) at time zone zone) - (shown + reach));
+    if other > found and other at time zone zone = wall then
+      later := other;
+    end if;
+    return;
+  end if;
+  -- Both sides of the change: the offset before it is still that of `low`.
+  low := least(found, found - (shown - wall));
+  gap_end := greatest(found, found - (shown - wall));
+  while gap_end - low > interval '1 second' loop
+    other := date_trunc('second', low + (gap_end - low) / 2);
+    if (other at time zone zone) - (other at time zone 'UTC')
+      = (low at time zone zone) - (low at time zone 'UTC') then
+      low := other;
+    else
+      gap_end := other;
+    end if;
+  end loop;
+end;
+$$;
+
+-- Walks the wall clock on from a moment. Where the clock is put back, a fixed time counts once, the
+-- first time; an interval goes on through both hours. Where it is put forward, a fixed time fires
+-- as soon as the gap has passed, on the same day, and an interval leaves the gap out.
+create or replace function automation.walk_cron(
+  cron automation.cron, zone text, start timestamp, after timestamptz)
+  returns timestamptz
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  wall timestamp := automation.next_wall(cron, start);
+  instants record;
+begin
+  while wall is not null loop
+    select i.* into instants from automation.wall_instants(wall, zone) as i;
+    if instants.earlier > after then
+      return instants.earlier;
+    elsif instants.later > after and not cron.fixed_time then
+      return instants.later;
+    elsif instants.gap_end > after and cron.fixed_time
+      and (instants.gap_end at time zone zone)::date = wall::date then
+      return instants.gap_end;
+    end if;
+    wall := automation.next_wall(cron,
+      case when instants.gap_end is null or cron.fixed_time then wall
+        else (instants.gap_end at time zone zone) - interval '1 minute' end);
+  end loop;
+  return null;
+end;
+$$;
+
+-- In the first of two passes through an hour, the second is ahead although its wall clock is not.
+create or replace function automation.second_pass(at timestamptz, zone text) returns timestamptz
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  instants record;
+  low timestamptz := date_trunc('second', at);
+  high timestamptz;
+  middle timestamptz;
+begin
+  select i.* into instants from automation.wall_instants(low at time zone zone, zone) as i;
+  if instants.later is null or low >= instants.later then
+    return null;
+  end if;
+  high := instants.later;
+  while high - low > interval '1 second' loop
+    middle := date_trunc('second', low + (high - low) / 2);
+    if (middle at time zone zone) - (middle at time zone 'UTC')
+      = (low at time zone zone) - (low at time zone 'UTC') then
+      low := middle;
+    else
+      high := middle;
+    end if;
+  end loop;
+  return high;
+end;
+$$;
+
+create or replace function automation.next_cron(
+  cron automation.cron, zone text, after timestamptz)
+  returns timestamptz
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  ahead constant timestamptz :=
+    automation.walk_cron(cron, zone, after at time zone zone, after);
+  repeated timestamptz;
+begin
+  if not cron.fixed_time then
+    repeated := automation.second_pass(after, zone);
+    if repeated is not null then
+      return least(ahead, automation.walk_cron(
+        cron, zone, (repeated at time zone zone) - interval '1 minute', repeated - interval '1 second'));
+    end if;
+  end if;
+  return ahead;
+end;
+$$;
+
+create or replace function automation.next_fire(expression text, zone text, after timestamptz)
+  returns timestamptz
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  read constant automation.cron := automation.compile_cron(expression);
+  known constant text := automation.known_zone(zone);
+begin
+  perform automation.raise_problems(read.problems, 'this schedule cannot be read');
+  if known is null and zone is not null then
+    raise exception 'zone: "%" is not a time zone', left(zone, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Use an IANA name such as America/Chicago.';
+  end if;
+  return automation.next_cron(read, known, after);
+end;
+$$;
+
+comment on function automation.next_fire(text, text, timestamptz) is
+  'The first moment after another at which a cron expression fires in a time zone; null when it '
+  'never does, such as on 30 February.';
+
+-- Years, months, weeks and days by the calendar of the zone, so that three days from ten o'clock is
+-- ten o'clock; hours and minutes by the clock.
+create or replace function automation.add_length(at timestamptz, length interval, zone text)
+  returns timestamptz
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  calendar constant interval := make_interval(
+    years => extract(year from length)::integer, months => extract(month from length)::integer,
+    days => extract(day from length)::integer);
+begin
+  if calendar = interval '0' then
+    return at + length;
+  end if;
+  return (((at at time zone zone) + calendar) at time zone zone) + (length - calendar);
+end;
+$$;
+
+-- The first multiple of `every` from an anchor that lies after a moment. The first guess is never
+-- too late, because no month is longer than 31 days and no day longer than 25 hours.
+create or replace function automation.next_every(
+  anchor timestamptz, every interval, zone text, after timestamptz)
+  returns timestamptz
+  language plpgsql stable parallel safe
+  set search_path = ''
+  as $$
+declare
+  longest constant numeric := (extract(year from every) * 12 + extract(month from every)) * 31 * 90000
+    + extract(day from every) * 90000
+    + extract(hour from every) * 3600 + extract(minute from every) * 60;
+  times integer := greatest(1, floor(extract(epoch from after - anchor) / longest));
+  fires timestamptz;
+begin
+  loop
+    fires := automation.add_length(anchor, every * times, zone);
+    exit when fires > after;
+    times := times + 1;
+  end loop;
+  return fires;
+end;
+$$;
+
+comment on function automation.next_every(timestamptz, interval, text, timestamptz) is
+  'When something that happens every so often, counted from an anchor, happens next.';
+
+-- sql/09_schedule/05_time_triggers.sql
+
+-- trigger_config of the two triggers that time fires: what it may say, and what it means.
+
+create or replace function automation.config_problems(
+  config jsonb, known_keys text[], missed text[], path text)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(p.problem), '[]')
+    from (
+      select automation.problem(path || '.' || k.key, 'unknown_key',
+        format('there is no setting "%s" here', k.key),
+        'Known: ' || array_to_string(known_keys, ', ')) as problem
+      from jsonb_object_keys(config) as k (key)
+      where not k.key = any (known_keys)
+      union all
+      select automation.problem(path || '.zone', 'unknown_zone',
+        format('%s is not a time zone', config -> 'zone'), 'Use an IANA name such as America/Chicago.')
+      where config ? 'zone' and automation.known_zone(config ->> 'zone') is null
+      union all
+      select automation.problem(path || '.missed', 'invalid_value',
+        format('missed cannot be %s', config -> 'missed'),
+        'One of ' || array_to_string(missed, ', ') || '.')
+      where config ? 'missed' and not coalesce(config ->> 'missed' = any (missed), false)
+    ) as p
+  $$;
+
+create or replace function automation.check_entity(entity text, path text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when exists (select from automation.entities as e where e.name = check_entity.entity) then '[]'
+      else jsonb_build_array(automation.problem(
+        path, 'unknown_entity', format('there is no entity "%s"', entity),
+        'Known: ' || (select string_agg(e.name, ', ' order by e.name) from automation.entities as e)))
+    end
+  $$;
+
+-- scheduled: {cron | every, zone?, missed?, for_each?: {entity, conditions?}}
+create or replace function automation.compile_schedule(
+  config jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  expression constant text := config ->> 'cron';
+  every constant interval := automation.duration_in(config -> 'every');
+  each constant jsonb := config -> 'for_each';
+  read automation.cron;
+  filter record;
+begin
+  problems := automation.config_problems(
+    config, '{cron,every,zone,missed,for_each}', '{once,skip,catch_up}', path);
+  compiled := jsonb_build_object(
+    'zone', automation.known_zone(config ->> 'zone'), 'missed', coalesce(config ->> 'missed', 'once'));
+  if config ? 'cron' = config ? 'every' then
+    problems := problems || automation.problem(
+      path || '.cron', 'missing', 'a scheduled workflow needs either cron or every',
+      'For example {"cron": "0 9 * * MON"} or {"every": "2 hours"}.');
+  elsif config ? 'every' then
+    compiled := compiled || jsonb_build_object('every', every);
+    if every is null or every < interval '1 minute' then
+      problems := problems || automation.problem(
+        path || '.every', 'invalid_duration', format('%s is no length of time', config -> 'every'),
+        'At least a minute: "15 minutes", "2 hours", "1 day".');
+    end if;
+  else
+    compiled := compiled || jsonb_build_object('cron', expression);
+    read := automation.compile_cron(coalesce(expression, ''), path || '.cron');
+    problems := problems || read.problems;
+    if read.problems = '[]'
+      and automation.next_cron(read, 'UTC', automation.now()) is null then
+      problems := problems || automation.problem(
+        path || '.cron', 'never_fires', format('"%s" names a day that never comes', expression));
+    end if;
+  end if;
+  if config ? 'for_each' then
+    problems := problems || automation.check_entity(each ->> 'entity', path || '.for_each.entity');
+    select c.* into filter
+    from automation.compile_conditions(each -> 'conditions', path || '.for_each.conditions') as c;
+    problems := problems || filter.problems;
+    compiled := compiled || jsonb_build_object(
+      'entity', each -> 'entity', 'conditions', filter.compiled);
+  end if;
+end;
+$$;
+
+-- "-24 hours" -> a negative interval. The older engines wrote {"days": 3}.
+create or replace function automation.signed_duration(value jsonb) returns interval
+  language sql immutable
+  set search_path = ''
+  as $$
+    select case
+      when jsonb_typeof(value) = 'string' and value #>> '{}' ~ '^ *-'
+        then - automation.duration_in(to_jsonb(regexp_replace(value #>> '{}', '^ *- *', '')))
+      when jsonb_typeof(value) = 'string'
+        then automation.duration_in(to_jsonb(regexp_replace(value #>> '{}', '^ *[+] *', '')))
+      else automation.duration_in(value)
+    end
+  $$;
+
+-- time_elapsed: {entity?, field | changed, offset, at?, zone?, missed?, existing?}
+create or replace function automation.compile_timer(
+  config jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  lengths constant text[] := array['minutes', 'hours', 'days', 'weeks', 'months', 'years'];
+  written constant jsonb := coalesce(config -> 'offset', nullif(
+    (select jsonb_object_agg(l, config -> l) from unnest(lengths) as l where config ? l), '{}'));
+  length constant interval := automation.signed_duration(written);
+  entity constant text := coalesce(config ->> 'entity', 'contact');
+  field constant text := coalesce(config ->> 'changed', config ->> 'field', 'created_at');
+begin
+  problems := automation.config_problems(
+    config, array['entity', 'field', 'changed', 'offset', 'at', 'zone', 'missed', 'existing'] || lengths,
+    '{once,skip}', path) || automation.check_entity(entity, path || '.entity');
+  if length is null then
+    problems := problems || automation.problem(
+      path || '.offset', 'invalid_duration',
+      case when written is null then 'a timer needs an offset'
+        else format('%s is no length of time', written) end,
+      'For example "3 days" (after the date) or "-24 hours" (before it).');
+  elsif config ? 'changed' and length < interval '0' then
+    problems := problems || automation.problem(
+      path || '.offset', 'invalid_duration', 'nothing can be known before a field changes',
+      'Leave out the minus sign, or name a date in field.');
+  end if;
+  if config ? 'at' and coalesce(config ->> 'at', '') !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$' then
+    problems := problems || automation.problem(
+      path || '.at', 'invalid_value', format('%s is no time of day', config -> 'at'),
+      'From "00:00" to "23:59".');
+  end if;
+  problems := problems || coalesce((
+    select automation.problem(
+      path || case when config ? 'changed' then '.changed' else '.field' end, 'unknown_field',
+      format('%s has no column "%s"', entity, field),
+      'Its columns: ' || array_to_string(e.columns, ', '))
+    from automation.entities as e
+    where e.name = entity and not split_part(field, '.', 1) = any (e.columns)), '[]');
+  compiled := jsonb_build_object(
+    'entity', entity, 'field', field, 'follows', case when config ? 'changed' then 'change' else 'value' end,
+    'offset', length, 'at', config -> 'at', 'zone', automation.known_zone(config ->> 'zone'),
+    'missed', coalesce(config ->> 'missed', 'once'),
+    'existing', coalesce(config -> 'existing' <> 'false', true) and not config ? 'changed');
+end;
+$$;
+
+-- Capture never asks about these triggers, so their listener has no entity and matches anything.
+create or replace function automation.compile_time_trigger(
+  trigger_type text, config jsonb, path text)
+  returns automation.compiled_trigger
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  compiled automation.compiled_trigger;
+begin
+  compiled.entity := '';
+  compiled.match := '{}';
+  compiled.problems := case trigger_type
+    when 'scheduled' then (select c.problems from automation.compile_schedule(config, path) as c)
+    else (select c.problems from automation.compile_timer(config, path) as c)
+  end;
+  return compiled;
+end;
+$$;
+
+-- What a published workflow waits for in time, from now on. Publishing it again with the same
+-- trigger_config changes no date that is waited for.
+create or replace function automation.start_waiting(version public.workflow_versions) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if version.trigger_type is distinct from 'scheduled' then
+    delete from public.workflow_schedules as s
+    where s.tenant_id = version.tenant_id and s.workflow_id = version.workflow_id;
+  else
+    perform automation.start_schedule(version);
+  end if;
+  if version.trigger_type is distinct from 'time_elapsed' then
+    delete from automation.timer_listeners as t
+    where t.tenant_id = version.tenant_id and t.workflow_id = version.workflow_id;
+  else
+    perform automation.start_timers(version);
+  end if;
+end;
+$$;
+
+create or replace function automation.stop_waiting(tenant_id uuid, workflow_id uuid) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  delete from public.workflow_schedules as s
+  where s.tenant_id = stop_waiting.tenant_id and s.workflow_id = stop_waiting.workflow_id;
+  delete from automation.timer_listeners as t
+  where t.tenant_id = stop_waiting.tenant_id and t.workflow_id = stop_waiting.workflow_id;
+end;
+$$;
+
+comment on function automation.stop_waiting(uuid, uuid) is
+  'For a workflow that is switched off. Its timers are not deleted here, there may be a million: '
+  'each is dropped when it is due.';
+
+-- trigger_data of a record that no write brought up: what capture makes, with what fired it.
+create or replace function automation.snapshot(
+  entity text, tenant_id uuid, record jsonb, more jsonb default '{}')
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when e.related = '{}' then d.data
+      else automation.add_related(d.data, snapshot.tenant_id, record, e.related)
+    end
+    from automation.entities as e
+    cross join lateral (
+      select more || jsonb_build_object(
+        'entity', e.name, e.name, record, e.name || '_id', record -> e.id_column,
+        'user_id', automation.current_user_id()) as data
+    ) as d
+    where e.name = snapshot.entity
+  $$;
+
+-- enrolled, failed (with an execution that says why) or skipped (its conditions were not met).
+create or replace function automation.enrol_if_met(
+  version public.workflow_versions, trigger_type text, data jsonb)
+  returns text
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  enrolment automation.enrolment := automation.enrolment_of(version, trigger_type);
+  verdict constant jsonb := case
+    when version.conditions is null then 'true'
+    else automation.try_conditions(version.conditions, version.tenant_id, data)
+  end;
+begin
+  if verdict = 'false' then
+    return 'skipped';
+  elsif verdict <> 'true' then
+    enrolment.failure := verdict;
+  end if;
+  perform automation.enrol(
+    version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data, enrolment);
+  return case when enrolment.failure is null then 'enrolled' else 'failed' end;
+end;
+$$;
+
+-- sql/09_schedule/06_schedules.sql
+
+-- Scheduled workflows: one row each, found by when it runs next, moved on by the tick.
+
+create table public.workflow_schedules (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  version integer not null,
+  config jsonb not null,
+  cron text,
+  every interval,
+  zone text,
+  missed text not null
+    constraint workflow_schedules_missed_known check (missed in ('once', 'skip', 'catch_up')),
+  entity text,
+  conditions jsonb,
+  anchor_at timestamptz not null default automation.now(),
+  next_run_at timestamptz,
+  last_run_at timestamptz,
+  error jsonb,
+  constraint workflow_schedules_pkey primary key (tenant_id, workflow_id),
+  constraint workflow_schedules_version_fk foreign key (tenant_id, workflow_id, version)
+    references public.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
+  constraint workflow_schedules_cron_or_every check ((cron is null) <> (every is null))
+);
+
+comment on table public.workflow_schedules is
+  'When each active scheduled workflow runs next. The engine writes it; people read it.';
+comment on column public.workflow_schedules.zone is 'Null: the tenant''s zone, as it is at each run.';
+comment on column public.workflow_schedules.entity is
+  'Runs once for each record of it that meets conditions; null: once for the tenant.';
+comment on column public.workflow_schedules.anchor_at is 'What `every` is counted from.';
+
+create index workflow_schedules_due
+  on public.workflow_schedules (next_run_at, tenant_id) where next_run_at is not null;
+create index workflow_schedules_by_version
+  on public.workflow_schedules (workflow_id, tenant_id, version);
+
+insert into automation.settings (name, value, description) values
+  ('time_grace', '5 minutes',
+   'How late a timer or a run of a schedule may be without counting as missed.'),
+  ('catch_up_window', '7 days',
+   'How far back a schedule that catches up goes.');
+
+create or replace function automation.next_run(
+  schedule public.workflow_schedules, after timestamptz)
+  returns timestamptz
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  zone constant text := coalesce(schedule.zone, automation.tenant_zone(schedule.tenant_id), 'UTC');
+begin
+  return case
+    when schedule.cron is not null then automation.next_fire(schedule.cron, zone, after)
+    else automation.next_every(schedule.anchor_at, schedule.every, zone, after)
+  end;
+end;
+$$;
+
+create or replace function automation.start_schedule(version public.workflow_versions) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  started public.workflow_schedules;
+  compiled jsonb;
+begin
+  update public.workflow_schedules as s set version = start_schedule.version.version
+  where s.tenant_id = start_schedule.version.tenant_id
+    and s.workflow_id = start_schedule.version.workflow_id
+    and s.config = start_schedule.version.trigger_config;
+  if found then
+    return;
+  end if;
+  compiled := (select c.compiled
+    from automation.compile_schedule(version.trigger_config, 'trigger_config') as c);
+  started := jsonb_populate_record(null::public.workflow_schedules, compiled);
+  started.tenant_id := version.tenant_id;
+  started.workflow_id := version.workflow_id;
+  started.version := version.version;
+  started.config := version.trigger_config;
+  started.anchor_at := automation.now();
+  started.next_run_at := automation.next_run(started, automation.now());
+  delete from public.workflow_schedules as s
+  where s.tenant_id = started.tenant_id and s.workflow_id = started.workflow_id;
+  insert into public.workflow_schedules select started.*;
+end;
+$$;
+
+-- One run. For each record: a bulk enrolment does it, a batch at a time.
+create or replace function automation.run_occurrence(
+  schedule public.workflow_schedules, scheduled_at timestamptz)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  version public.workflow_versions;
+  data constant jsonb := jsonb_build_object('scheduled_at', scheduled_at);
+begin
+  if schedule.entity is not null then
+    insert into public.bulk_enrollments (tenant_id, workflow_id, kind, entity, conditions, data)
+    values (schedule.tenant_id, schedule.workflow_id, 'scheduled', schedule.entity,
+      schedule.conditions, data);
+    return;
+  end if;
+  select v.* into version from public.workflow_versions as v
+  where v.tenant_id = schedule.tenant_id and v.workflow_id = schedule.workflow_id
+    and v.version = schedule.version;
+  perform automation.enrol_if_met(version, 'scheduled', data);
+end;
+$$;
+
+-- Runs what is due of one schedule, at most so many times, and says how often. What was missed (more
+-- than time_grace ago): once runs one time for all of it, skip not at all, catch_up each one,
+-- oldest first, over as many ticks as it takes.
+create or replace function automation.run_schedule(
+  schedule public.workflow_schedules, at_most integer)
+  returns integer
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  at constant timestamptz := automation.now();
+  oldest constant timestamptz := case schedule.missed
+    when 'skip' then at - automation.setting('time_grace')::interval
+    when 'catch_up' then at - automation.setting('catch_up_window')::interval
+  end;
+  due timestamptz := schedule.next_run_at;
+  ran integer := 0;
+begin
+  if due < oldest then
+    due := automation.next_run(schedule, oldest);
+  end if;
+  while due <= at and ran < at_most and not automation.is_sweeping(schedule) loop
+    perform automation.run_occurrence(schedule, due);
+    ran := ran + 1;
+    due := automation.next_run(schedule, case schedule.missed when 'once' then at else due end);
+  end loop;
+  update public.workflow_schedules as s
+  set next_run_at = due, error = null, last_run_at = case when ran > 0 then at else s.last_run_at end
+  where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+  return ran;
+end;
+$$;
+
+-- A run over many records that is still going on is not overtaken by the next.
+create or replace function automation.is_sweeping(schedule public.workflow_schedules) returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select schedule.entity is not null and exists (
+      select from public.bulk_enrollments as b
+      where b.tenant_id = schedule.tenant_id and b.workflow_id = schedule.workflow_id
+        and b.kind = 'scheduled' and b.status = 'running')
+  $$;
+
+create or replace function automation.run_schedules(max_schedules integer default 200)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  schedule public.workflow_schedules;
+  ran integer := 0;
+begin
+  for schedule in
+    select s.* from public.workflow_schedules as s
+    where s.next_run_at <= automation.now()
+    order by s.next_run_at
+    limit max_schedules
+    for update skip locked
+  loop
+    -- One broken schedule does not hold up the others: it is tried again in a minute.
+    begin
+      ran := ran + automation.run_schedule(schedule, 20);
+    exception when others then
+      update public.workflow_schedules as s
+      set next_run_at = automation.now() + interval '1 minute',
+        error = automation.engine_error('schedule_failed', sqlstate, sqlerrm)
+      where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+    end;
+  end loop;
+  return ran;
+end;
+$$;
+
+comment on function automation.run_schedules(integer) is
+  'Runs the scheduled workflows that are due and says how many runs that were. The tick calls it.';
+
+-- sql/09_schedule/07_timers.sql
+
+-- Timers: a time before or after a date of a record. One row for each record that waits, found by
+-- when it is due; nothing ever scans the records for it.
+--
+-- Lock order: a writer holds its record and then writes timers; the tick holds timers and reads
+-- records without locking them.
+
+create table automation.timer_listeners (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  version integer not null,
+  config jsonb not null,
+  generation uuid not null default automation.new_id(),
+  entity text not null,
+  field text not null,
+  follows text not null
+    constraint timer_listeners_follows_known check (follows in ('value', 'change')),
+  "offset" interval not null,
+  at time,
+  zone text,
+  missed text not null constraint timer_listeners_missed_known check (missed in ('once', 'skip')),
+  constraint timer_listeners_pkey primary key (tenant_id, workflow_id),
+  constraint timer_listeners_version_fk foreign key (tenant_id, workflow_id, version)
+    references public.workflow_versions (tenant_id, workflow_id, version) on delete cascade
+);
+
+comment on table automation.timer_listeners is
+  'What each active time_elapsed workflow waits for.';
+comment on column automation.timer_listeners.generation is
+  'New whenever what is waited for changes; timers of an older one are dropped when they are due.';
+
+create index timer_listeners_by_entity on automation.timer_listeners (entity, tenant_id);
+create index timer_listeners_by_version
+  on automation.timer_listeners (workflow_id, tenant_id, version);
+
+create table public.workflow_timers (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  record_id text not null,
+  due_at timestamptz not null,
+  generation uuid not null,
+  depth smallint not null default 0,
+  constraint workflow_timers_pkey primary key (tenant_id, workflow_id, record_id),
+  constraint workflow_timers_workflow_fk foreign key (tenant_id, workflow_id)
+    references public.workflows (tenant_id, id) on delete cascade
+);
+
+comment on table public.workflow_timers is
+  'Records that wait for a time_elapsed workflow, and until when.';
+comment on column public.workflow_timers.depth is
+  '1 when an automation''s own write set the timer, so that a loop meets the limits of chapter 03.';
+
+create index workflow_timers_due on public.workflow_timers (due_at, tenant_id);
+create index workflow_timers_due_by_workflow
+  on public.workflow_timers (workflow_id, tenant_id, due_at);
+
+create or replace function automation.timer_zone(listener automation.timer_listeners) returns text
+  language sql stable
+  set search_path = ''
+  as $$ select coalesce(listener.zone, automation.tenant_zone(listener.tenant_id), 'UTC') $$;
+
+-- When a date makes a timer due; null when it is no date.
+create or replace function automation.timer_due(
+  listener automation.timer_listeners, value text, zone text)
+  returns timestamptz
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  due timestamptz;
+begin
+  if not automation.is_date(value) then
+    return null;
+  end if;
+  due := automation.add_length(automation.instant_in(value, zone), listener."offset", zone);
+  if listener.at is not null then
+    due := (select coalesce(i.earlier, i.gap_end)
+      from automation.wall_instants((due at time zone zone)::date + listener.at, zone) as i);
+  end if;
+  return due;
+end;
+$$;
+
+create or replace function automation.field_text(record jsonb, field text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select record #>> string_to_array(field, '.') $$;
+
+-- Sets, moves or drops the timer of one record for one workflow.
+create or replace function automation.set_timer(
+  listener automation.timer_listeners, record_id text, due timestamptz, oldest timestamptz)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  if due is null or due < oldest then
+    delete from public.workflow_timers as t
+    where t.tenant_id = listener.tenant_id and t.workflow_id = listener.workflow_id
+      and t.record_id = set_timer.record_id;
+    return;
+  end if;
+  insert into public.workflow_timers (tenant_id, workflow_id, record_id, due_at, generation, depth)
+  values (listener.tenant_id, listener.workflow_id, set_timer.record_id, due, listener.generation,
+    least(automation.causation_depth(), 1))
+  on conflict on constraint workflow_timers_pkey do update set
+    due_at = excluded.due_at, generation = excluded.generation, depth = excluded.depth;
+end;
+$$;
+
+-- Called by the trigger on an attached table. What could raise writes nothing, and the other way
+-- round: the write that brought it here never fails on its account.
+create or replace function automation.follow_timers(
+  entity text, tenant_id uuid, record_id text, old jsonb, new jsonb)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  listener automation.timer_listeners;
+  at constant timestamptz := automation.now();
+  zone text;
+  due timestamptz;
+begin
+  for listener in
+    select t.* from automation.timer_listeners as t
+    where t.entity = follow_timers.entity and t.tenant_id = follow_timers.tenant_id
+  loop
+    continue when old is not null
+      and automation.field_text(old, listener.field)
+        is not distinct from automation.field_text(new, listener.field);
+    begin
+      zone := automation.timer_zone(listener);
+      due := automation.timer_due(listener,
+        case listener.follows
+          when 'change' then to_json(at) #>> '{}'
+          else automation.field_text(new, listener.field) end, zone);
+    exception when others then
+      continue;
+    end;
+    perform automation.set_timer(
+      listener, record_id, due, at - automation.setting('time_grace')::interval);
+  end loop;
+end;
+$$;
+
+create or replace function automation.drop_timers(entity text, tenant_id uuid, record_id text)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    delete from public.workflow_timers as t
+    using automation.timer_listeners as l
+    where l.entity = drop_timers.entity and l.tenant_id = drop_timers.tenant_id
+      and t.tenant_id = l.tenant_id and t.workflow_id = l.workflow_id
+      and t.record_id = drop_timers.record_id
+  $$;
+
+-- Records that are there already get their timers from a bulk job, which leaves out what is past.
+create or replace function automation.start_timers(version public.workflow_versions) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  compiled jsonb;
+  started automation.timer_listeners;
+begin
+  update automation.timer_listeners as t set version = start_timers.version.version
+  where t.tenant_id = start_timers.version.tenant_id
+    and t.workflow_id = start_timers.version.workflow_id
+    and t.config = start_timers.version.trigger_config;
+  if found then
+    return;
+  end if;
+  compiled := (select c.compiled
+    from automation.compile_timer(version.trigger_config, 'trigger_config') as c);
+  started := jsonb_populate_record(null::automation.timer_listeners, compiled);
+  started.tenant_id := version.tenant_id;
+  started.workflow_id := version.workflow_id;
+  started.version := version.version;
+  started.config := version.trigger_config;
+  started.generation := automation.new_id();
+  delete from automation.timer_listeners as t
+  where t.tenant_id = started.tenant_id and t.workflow_id = started.workflow_id;
+  insert into automation.timer_listeners select started.*;
+  perform automation.install_timer_trigger(started.entity);
+  if (compiled ->> 'existing')::boolean then
+    insert into public.bulk_enrollments (tenant_id, workflow_id, kind, entity, generation)
+    values (started.tenant_id, started.workflow_id, 'timers', started.entity, started.generation);
+  end if;
+end;
+$$;
+
+-- Half from the oldest there are; and when those are too many, the other half from workflows drawn
+-- by lot, so that one tenant's million does not keep the others waiting.
+create or replace function automation.lock_due_timers(at_most integer)
+  returns setof public.workflow_timers
+  language plpgsql
+  set search_path = ''
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  as $$
+declare
+  half constant integer := greatest(1, at_most / 2);
+  at constant timestamptz := automation.now();
+  waiting record;
+  locked integer;
+begin
+  return query
+    select t.* from public.workflow_timers as t
+    where t.due_at <= at
+    order by t.due_at, t.tenant_id
+    limit half
+    for update skip locked;
+  get diagnostics locked = row_count;
+  if locked < half then
+    return;
+  end if;
+  for waiting in
+    select l.tenant_id, l.workflow_id
+    from (select t.tenant_id, t.workflow_id from automation.timer_listeners as t order by random()) as l
+    where exists (
+      select from public.workflow_timers as t
+      where t.workflow_id = l.workflow_id and t.tenant_id = l.tenant_id and t.due_at <= at)
+    limit 20
+  loop
+    return query
+      select t.* from public.workflow_timers as t
+      where t.workflow_id = waiting.workflow_id and t.tenant_id = waiting.tenant_id
+        and t.due_at <= at
+      order by t.due_at
+      limit greatest(1, half / 20)
+      for update skip locked;
+  end loop;
+end;
+$$;
+
+-- The record is read as it is now. A date that moved without the trigger seeing it (another zone of
+-- the tenant) moves the timer; a reminder before a date says nothing once the date has passed.
+create or replace function automation.fire_timer(waiting public.workflow_timers) returns integer
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  listener automation.timer_listeners;
+  version public.workflow_versions;
+  record jsonb;
+  zone text;
+  value text;
+  due timestamptz := waiting.due_at;
+  at constant timestamptz := automation.now();
+begin
+  select l.* into listener from automation.timer_listeners as l
+  where l.tenant_id = waiting.tenant_id and l.workflow_id = waiting.workflow_id
+    and l.generation = waiting.generation;
+  record := automation.read_record(listener.entity, waiting.tenant_id, waiting.record_id);
+  value := automation.field_text(record, listener.field);
+  if listener.follows = 'value' then
+    zone := automation.timer_zone(listener);
+    due := automation.timer_due(listener, value, zone);
+  end if;
+  if due > at then
+    update public.workflow_timers as t set due_at = due
+    where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+      and t.record_id = waiting.record_id;
+    return 0;
+  end if;
+  delete from public.workflow_timers as t
+  where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+    and t.record_id = waiting.record_id;
+  if record is null or due is null
+    or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
+    or listener."offset" < interval '0' and automation.instant_in(value, zone) <= at then
+    return 0;
+  end if;
+  select v.* into version from public.workflow_versions as v
+  where v.tenant_id = listener.tenant_id and v.workflow_id = listener.workflow_id
+    and v.version = listener.version;
+  perform set_config('automation.depth', case when waiting.depth > 0 then '1' else '' end, true);
+  perform automation.enrol_if_met(version, 'time_elapsed', automation.snapshot(
+    listener.entity, waiting.tenant_id, record,
+    jsonb_build_object('timer', jsonb_build_object(
+      'field', listener.field, 'value', value, 'due_at', due))));
+  return 1;
+end;
+$$;
+
+-- One timer that cannot be fired does not hold up the others: it is tried again in an hour.
+create or replace function automation.fire_one_by_one(timers public.workflow_timers[])
+  returns integer
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  waiting public.workflow_timers;
+  fired integer := 0;
+begin
+  foreach waiting in array timers loop
+    begin
+      fired := fired + automation.fire_timer(waiting);
+    exception when others then
+      raise warning 'timer of record % for workflow %: %', waiting.record_id, waiting.workflow_id, sqlerrm;
+      update public.workflow_timers as t set due_at = automation.now() + interval '1 hour'
+      where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+        and t.record_id = waiting.record_id;
+    end;
+  end loop;
+  return fired;
+end;
+$$;
+
+create or replace function automation.fire_timers(max_timers integer default 500) returns integer
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  timers constant public.workflow_timers[] := array(
+    select t from automation.lock_due_timers(max_timers) as t);
+  waiting public.workflow_timers;
+  fired integer := 0;
+begin
+  begin
+    foreach waiting in array timers loop
+      fired := fired + automation.fire_timer(waiting);
+    end loop;
+  exception when others then
+    fired := automation.fire_one_by_one(timers);
+  end;
+  perform set_config('automation.depth', '', true);
+  return fired;
+end;
+$$;
+
+comment on function automation.fire_timers(integer) is
+  'Enrols the records whose timers are due and says how many. The tick calls it.';
+
+-- sql/09_schedule/08_bulk.sql
+
+-- Bulk enrolment: many records into one workflow, a batch at a time, from a list or by walking the
+-- primary key of their table. The tick does it; a row here says how far it has come. Three things
+-- are made of it: enrolment by hand, a schedule that runs for each record, and the timers of records
+-- that were there before their workflow.
+
+create table public.bulk_enrollments (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  workflow_id uuid not null,
+  kind text not null
+    constraint bulk_enrollments_kind_known check (kind in ('manual', 'scheduled', 'timers')),
+  status text not null default 'running'
+    constraint bulk_enrollments_status_known
+    check (status in ('running', 'completed', 'cancelled', 'failed')),
+  entity text not null,
+  conditions jsonb,
+  record_ids text[],
+  data jsonb not null default '{}',
+  generation uuid,
+  per_minute integer constraint bulk_enrollments_per_minute_positive check (per_minute > 0),
+  total integer,
+  scanned integer not null default 0,
+  enrolled integer not null default 0,
+  skipped integer not null default 0,
+  failed integer not null default 0,
+  last_record_id text,
+  next_batch_at timestamptz not null default automation.now(),
+  error jsonb,
+  created_by uuid,
+  created_at timestamptz not null default automation.now(),
+  finished_at timestamptz,
+  constraint bulk_enrollments_pkey primary key (tenant_id, id),
+  constraint bulk_enrollments_workflow_fk foreign key (tenant_id, workflow_id)
+    references public.workflows (tenant_id, id) on delete cascade,
+  constraint bulk_enrollments_finished_matches_status
+    check ((finished_at is not null) = (status <> 'running'))
+);
+
+comment on table public.bulk_enrollments is
+  'Enrolments of many records: what was asked for, how far it has come, and what came of it.';
+comment on column public.bulk_enrollments.total is
+  'How many records were listed; null for a filter, which counts as it goes.';
+comment on column public.bulk_enrollments.skipped is
+  'Records that are gone, or that the filter or the workflow''s own conditions left out.';
+comment on column public.bulk_enrollments.last_record_id is
+  'A filter has walked the table up to here.';
+comment on column public.bulk_enrollments.per_minute is
+  'The most enrolments in a minute; null: as fast as it goes.';
+
+create index bulk_enrollments_due
+  on public.bulk_enrollments (next_batch_at, tenant_id) where status = 'running';
+create index bulk_enrollments_by_workflow
+  on public.bulk_enrollments (workflow_id, tenant_id, created_at);
+
+-- The next records of a job, in its order. A record of the list that is gone comes as null.
+create or replace function automation.bulk_records(job public.bulk_enrollments, at_most integer)
+  returns table (id text, record jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  attached automation.entities;
+  id_type text;
+begin
+  if job.record_ids is not null then
+    return query
+      select listed.id, automation.read_record(job.entity, job.tenant_id, listed.id)
+      from unnest(job.record_ids[job.scanned + 1:job.scanned + at_most]) with ordinality
+        as listed (id, place)
+      order by listed.place;
+    return;
+  end if;
+  select e.* into attached from automation.entities as e where e.name = job.entity;
+  if not found then
+    raise exception 'entity: "%" is not attached', job.entity using errcode = 'undefined_object';
+  end if;
+  select pg_catalog.format_type(a.atttypid, a.atttypmod) into id_type
+  from pg_catalog.pg_attribute as a
+  where a.attrelid = attached.relation::regclass and a.attname = attached.id_column;
+  return query execute format(
+    'select r.%1$I::text, to_jsonb(r) from %2$s as r where r.%3$I = $1 %4$s order by r.%1$I limit $3',
+    attached.id_column, attached.relation, attached.tenant_column,
+    case when job.last_record_id is not null
+      then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end)
+    using job.tenant_id, job.last_record_id, at_most;
+end;
+$$;
+
+-- enrolled, skipped or failed.
+create or replace function automation.take_record(
+  job public.bulk_enrollments, version public.workflow_versions,
+  listener automation.timer_listeners, record_id text, record jsonb)
+  returns text
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  data jsonb;
+  due timestamptz;
+begin
+  if record is null then
+    return 'skipped';
+  elsif job.kind = 'timers' then
+    due := automation.timer_due(
+      listener, automation.field_text(record, listener.field), automation.timer_zone(listener));
+    if due > automation.now() then
+      perform automation.set_timer(listener, record_id, due, due);
+      return 'enrolled';
+    end if;
+    return 'skipped';
+  end if;
+  data := automation.snapshot(job.entity, job.tenant_id, record, job.data);
+  if job.conditions is not null and not automation.evaluate_conditions(
+    job.conditions, automation.trigger_context(job.tenant_id, data),
+    automation.tenant_zone(job.tenant_id)) then
+    return 'skipped';
+  end if;
+  return automation.enrol_if_met(version, job.kind, data);
+end;
+$$;
+
+-- A workflow that was switched off takes nobody any more; null when the job may go on.
+create or replace function automation.bulk_obstacle(
+  job public.bulk_enrollments, version public.workflow_versions,
+  listener automation.timer_listeners)
+  returns text
+  language sql immutable
+  set search_path = ''
+  as $$
+    select case
+      when version.version is null then 'the workflow is not active any more'
+      when job.kind = 'timers' and job.generation is distinct from listener.generation
+        then 'the workflow waits for something else now'
+    end
+  $$;
+
+create or replace function automation.finish_bulk(
+  job public.bulk_enrollments, status text, error jsonb default null)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    update public.bulk_enrollments as b
+    set status = finish_bulk.status, error = finish_bulk.error, finished_at = automation.now()
+    where b.tenant_id = job.tenant_id and b.id = job.id
+  $$;
+
+-- A throttled job takes a twelfth of a minute's worth at a time.
+create or replace function automation.run_batch(job public.bulk_enrollments, at_most integer)
+  returns integer
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  version public.workflow_versions;
+  listener automation.timer_listeners;
+  next record;
+  allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
+  before constant integer := job.scanned;
+  taken integer := 0;
+begin
+  select v.* into version
+  from public.workflows as w
+  join public.workflow_versions as v
+    on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+  where w.tenant_id = job.tenant_id and w.id = job.workflow_id and w.is_active;
+  select l.* into listener from automation.timer_listeners as l
+  where l.tenant_id = job.tenant_id and l.workflow_id = job.workflow_id;
+  if automation.bulk_obstacle(job, version, listener) is not null then
+    perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
+      'code', 'not_active', 'message', automation.bulk_obstacle(job, version, listener)));
+    return 0;
+  end if;
+  for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
+    exit when taken >= allowed;
+    case automation.take_record(job, version, listener, next.id, next.record)
+      when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
+      when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
+      else job.skipped := job.skipped + 1;
+    end case;
+    job.scanned := job.scanned + 1;
+    job.last_record_id := next.id;
+  end loop;
+  update public.bulk_enrollments as b
+  set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
+    last_record_id = job.last_record_id,
+    next_batch_at = automation.now()
+      + coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0')
+  where b.tenant_id = job.tenant_id and b.id = job.id;
+  if taken < allowed and job.scanned - before < at_most or job.scanned >= job.total then
+    perform automation.finish_bulk(job, 'completed');
+  end if;
+  return job.scanned - before;
+end;
+$$;
+
+create or replace function automation.run_bulk(max_records integer default 1000) returns integer
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  jobs constant public.bulk_enrollments[] := array(
+    select b from public.bulk_enrollments as b
+    where b.status = 'running' and b.next_batch_at <= automation.now()
+    order by b.next_batch_at
+    limit 20
+    for update skip locked);
+  job public.bulk_enrollments;
+  seen integer := 0;
+begin
+  foreach job in array jobs loop
+    begin
+      seen := seen + automation.run_batch(job, greatest(1, max_records / cardinality(jobs)));
+    exception when others then
+      perform automation.finish_bulk(
+        job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
+    end;
+  end loop;
+  return seen;
+end;
+$$;
+
+comment on function automation.run_bulk(integer) is
+  'Takes the next records of running bulk enrolments, an equal share of each job, and says how many '
+  'records it looked at. The tick calls it.';
+
+create or replace function automation.enroll_records(
+  workflow_id uuid, record_ids uuid[], filter jsonb, entity text, per_minute integer, data jsonb)
+  returns public.bulk_enrollments
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  workflow public.workflows := automation.find_workflow(workflow_id);
+  into_entity constant text := coalesce(entity, workflow.trigger_config ->> 'entity',
+    (select t.entity from automation.trigger_types as t where t.name = workflow.trigger_type), 'contact');
+  compiled record;
+  listed constant text[] := array(
+    select r.id::text from unnest(record_ids) with ordinality as r (id, place)
+    where r.id is not null group by r.id order by min(r.place));
+  job public.bulk_enrollments;
+begin
+  perform automation.check_object(data, 'data');
+  if not workflow.is_active then
+    raise exception 'workflow_id: workflow "%" is not active', workflow.name
+      using errcode = 'object_not_in_prerequisite_state',
+        hint = 'Set is_active to true, which publishes it.';
+  elsif record_ids is null and filter is null then
+    raise exception 'record_ids: which records?' using errcode = 'invalid_parameter_value',
+      hint = 'Pass record_ids, or a filter: conditions, [] for every record.';
+  elsif cardinality(listed) > 100000 then
+    raise exception 'record_ids: at most 100000 are taken' using errcode = 'program_limit_exceeded',
+      hint = 'Use a filter.';
+  elsif per_minute not between 1 and 100000 then
+    raise exception 'per_minute: from 1 to 100000' using errcode = 'invalid_parameter_value';
+  end if;
+  select c.* into compiled from automation.compile_conditions(filter, 'filter') as c;
+  perform automation.raise_problems(
+    automation.check_entity(into_entity, 'entity') || compiled.problems, 'these records cannot be enrolled');
+  insert into public.bulk_enrollments (
+    tenant_id, workflow_id, kind, entity, conditions, record_ids, data, per_minute, total, created_by)
+  values (
+    workflow.tenant_id, workflow.id, 'manual', into_entity, compiled.compiled,
+    case when record_ids is not null then listed end, data, per_minute,
+    case when record_ids is not null then cardinality(listed) end, automation.current_user_id())
+  returning * into job;
+  -- A few are not kept waiting for the tick.
+  if job.total <= 100 then
+    perform automation.run_batch(job, 100);
+    select b.* into job from public.bulk_enrollments as b
+    where b.tenant_id = job.tenant_id and b.id = job.id;
+  end if;
+  return job;
+end;
+$$;
+
+create or replace function public.enroll_records(
+  workflow_id uuid, record_ids uuid[] default null, filter jsonb default null,
+  entity text default null, per_minute integer default null, data jsonb default '{}')
+  returns public.bulk_enrollments
+  language sql
+  set search_path = ''
+  as $$
+    select automation.enroll_records(workflow_id, record_ids, filter, entity, per_minute, data)
+  $$;
+
+comment on function public.enroll_records(uuid, uuid[], jsonb, text, integer, jsonb) is
+  'Enrols many records into an active workflow: those listed, or those that meet a filter '
+  '(conditions; [] for all), or both; of an entity, contact unless the workflow''s trigger says '
+  'otherwise. Returns the row of bulk_enrollments that shows how far it has come; per_minute '
+  'throttles it.';
+
+create or replace function automation.cancel_bulk_enrollment(id uuid)
+  returns public.bulk_enrollments
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  job public.bulk_enrollments;
+begin
+  select b.* into job
+  from automation.usable_tenants() as t (id)
+  join public.bulk_enrollments as b on b.tenant_id = t.id and b.id = cancel_bulk_enrollment.id
+  for no key update of b;
+  if not found then
+    perform automation.raise_not_found('id', id);
+  elsif job.status = 'running' then
+    perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
+      'code', 'cancelled', 'message', 'cancelled by hand'));
+    select b.* into job from public.bulk_enrollments as b
+    where b.tenant_id = job.tenant_id and b.id = job.id;
+  end if;
+  return job;
+end;
+$$;
+
+create or replace function public.cancel_bulk_enrollment(id uuid) returns public.bulk_enrollments
+  language sql
+  set search_path = ''
+  as $$ select automation.cancel_bulk_enrollment(id) $$;
+
+comment on function public.cancel_bulk_enrollment(uuid) is
+  'Stops a bulk enrolment where it stands. Executions it has started go on; cancel those themselves.';
 
 -- sql/10_consent/01_suppressions.sql
 
@@ -7623,8 +9380,8 @@ begin
     end if;
     id := coalesce(
       complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
-      complete #>> '{project,contact_id}');
-    continue when id is null or (entity <> 'contact' and not complete ?| array[entity, entity || '_id']);
+      complete #>> array['job', entity || '_id'], complete #>> array['project', entity || '_id']);
+    continue when id is null;
     live := case when automation.as_uuid(id) is not null
       then automation.read_record(entity, tenant_id, id) end;
     if live is null then
@@ -9099,7 +10856,7 @@ begin
     at := at + make_interval(secs => (step ->> 'delay_seconds')::double precision);
     taken := automation.imagine_step(execution, step, zone) || jsonb_build_object('at', at);
     if step ->> 'type' = 'wait' and taken ->> 'verdict' = 'run' then
-      at := at + ((automation.wait(taken -> 'input') ->> 'wait_until')::timestamptz - automation.now());
+      at := at + ((automation.wait(execution, taken -> 'input') ->> 'wait_until')::timestamptz - automation.now());
       taken := taken || jsonb_build_object('until', at);
     end if;
     path := path || taken;
@@ -9337,6 +11094,9 @@ create policy forms_admins_delete on public.forms
   for delete to authenticated
   using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
 
+-- What was answered over HTTP is asked for through automation.begin_request() alone.
+alter table automation.idempotency_keys enable row level security;
+
 -- sql/12_security/03_grants.sql
 
 -- Explicit grants: new tables in public are exposed to nobody until they are listed here.
@@ -9384,6 +11144,45 @@ grant delete,
   update (name, is_active, allowed_origins, required_fields, field_map, honeypot, redirect_url,
     max_per_hour, max_per_source_per_hour, duplicate_window)
   on public.forms to authenticated;
+
+-- sql/12_security/04_time.sql
+
+-- Schedules, timers and bulk enrolments: members read those of their tenants; only the engine
+-- writes them.
+
+alter table public.workflow_schedules enable row level security;
+alter table public.workflow_timers enable row level security;
+alter table public.bulk_enrollments enable row level security;
+alter table automation.timer_listeners enable row level security;
+
+do $$
+declare
+  read_only text;
+begin
+  foreach read_only in array array['workflow_schedules', 'workflow_timers', 'bulk_enrollments'] loop
+    execute format(
+      'create policy %I on public.%I for select to authenticated '
+      'using (tenant_id = any ((select automation.member_tenants())::uuid[]))',
+      read_only || '_members_read', read_only);
+  end loop;
+end;
+$$;
+
+revoke all on public.workflow_schedules, public.workflow_timers, public.bulk_enrollments
+  from anon, authenticated, service_role;
+grant select on public.workflow_schedules, public.workflow_timers, public.bulk_enrollments
+  to authenticated, service_role;
+grant select on automation.timer_listeners to service_role;
+
+grant execute on function
+  automation.enroll_records(uuid, uuid[], jsonb, text, integer, jsonb),
+  automation.cancel_bulk_enrollment(uuid),
+  public.enroll_records(uuid, uuid[], jsonb, text, integer, jsonb),
+  public.cancel_bulk_enrollment(uuid)
+  to authenticated, service_role;
+
+-- Triggers are made by publishing; asking for one directly is for the owner.
+revoke execute on function automation.install_timer_trigger(text) from service_role;
 
 -- sql/13_views/01_operator.sql
 
