@@ -127,8 +127,6 @@ const AHEAD_ROUNDS = 20;
 const CLAIM_BATCH = 1_000;
 /** Between two claims that found nothing, while other work keeps announcing more. */
 const DRY_PAUSE_MS = 5;
-/** After a claim that found nothing although something is due: somebody else is at it. */
-const BUSY_PAUSE_MS = 25;
 
 const now = () => performance.now();
 
@@ -283,15 +281,13 @@ class Run {
       leaseEndsAt = now() + leaseSeconds * 1000;
       return queue.claim(worker, room, leaseSeconds);
     });
-    const more = steps?.length === 0 && await this.#call("has_due", () => queue.hasDue());
     this.#claiming = false;
-    if (more) this.#work++;
-    else if (steps?.length === 0) this.#claimDry = work;
+    if (steps && steps.length < room) this.#claimDry = work;
     const held = (steps ?? []).map((step) => ({ step, leaseEndsAt }));
     this.#totals.claimed += held.length;
     (this.#stopped ? this.#unstarted : this.#waiting).push(...held);
     this.#changed();
-    if (steps?.length === 0) await this.#pause(more ? BUSY_PAUSE_MS : DRY_PAUSE_MS);
+    if (steps?.length === 0) await this.#pause(DRY_PAUSE_MS);
   }
 
   async #reap(): Promise<void> {
@@ -407,7 +403,7 @@ class Run {
         this.#untilLeaseEnds("finish", batch),
       );
       this.#count(batch, rows);
-      this.#work++;
+      if (rows.some(({ due_now }) => due_now)) this.#work++;
     } catch (error) {
       await this.#recordApart(batch, error);
     }

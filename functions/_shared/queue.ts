@@ -29,23 +29,20 @@ const finishedRow = z.object({
   step_id: z.guid(),
   accepted: z.boolean(),
   status: z.string().nullable(),
+  /** Work of any kind is due now and nobody's. */
+  due_now: z.boolean(),
 });
 export type FinishedRow = z.infer<typeof finishedRow>;
 
 const count = z.object({ count: z.int() });
-const due = z.object({ due: z.boolean() });
 
 export interface Queue {
+  /** Fewer than asked for: nothing more is due that nobody holds. */
   claim(worker: string, maxSteps: number, leaseSeconds: number): Promise<ClaimedStep[]>;
   finish(results: readonly FinishedStep[]): Promise<FinishedRow[]>;
   release(steps: readonly LeaseHolder[]): Promise<number>;
   runDatabaseSteps(maxSteps: number): Promise<number>;
   reapExpiredLeases(maxSteps: number): Promise<number>;
-  /**
-   * Whether a step of any kind is due and nobody's. A claim may close every step it looked at (an
-   * opt-out, a cancelled run) and so return nothing while more is waiting.
-   */
-  hasDue(): Promise<boolean>;
 }
 
 function parseRows<T>(name: string, schema: z.ZodType<T>, rows: readonly unknown[]): T[] {
@@ -96,7 +93,7 @@ export function createQueue(sql: Database, timeoutMs = 20_000): Queue {
     },
     async finish(results) {
       const query = sql`
-        select step_id, accepted, status
+        select step_id, accepted, status, due_now
         from automation.finish_steps(${sql.json(storable(results))}::jsonb)`;
       return parseRows("finish_steps", finishedRow, await rows("finish_steps", query));
     },
@@ -118,11 +115,6 @@ export function createQueue(sql: Database, timeoutMs = 20_000): Queue {
         "reap_expired_leases",
         sql`select automation.reap_expired_leases(${maxSteps}::int) as count`,
       );
-    },
-    async hasDue() {
-      const query = sql`
-        select coalesce(automation.next_due_at() <= automation.now(), false) as due`;
-      return parseRows("next_due_at", due, await rows("next_due_at", query))[0]?.due ?? false;
     },
   };
 }

@@ -143,6 +143,12 @@ create or replace function automation.check_step_values(step_type text, config j
       where step_type = 'webhook' and config ->> 'url' !~* '^https?://'
         and config ->> 'url' not like '{{%'
       union all
+      select automation.problem(
+          path || '.entity', 'unknown_entity', format('there is no entity "%s"', config ->> 'entity'),
+          'Known: ' || (select string_agg(e.name, ', ' order by e.name) from automation.entities as e))
+      where config ->> 'entity' not like '%{{%'
+        and not exists (select from automation.entities as e where e.name = config ->> 'entity')
+      union all
       select automation.problem(path || '.headers', 'not_an_object', 'headers must be an object')
       where config ? 'headers' and jsonb_typeof(config -> 'headers') <> 'object'
     ) as found (problem)
@@ -165,7 +171,8 @@ create or replace function automation.check_step_fields(step_type text, config j
         as f
       where step_type in ('update_contact', 'update_project')
       union all
-      select coalesce(config ->> 'entity', 'contact'),
+      select coalesce(config ->> 'entity',
+          substring(config ->> 'field' from '^(contact|project|job)\.'), 'contact'),
         regexp_replace(config ->> 'field', '^(contact|project|job)\.', ''), '.field'
       where step_type = 'update_field'
     ) as w

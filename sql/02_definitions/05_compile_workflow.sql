@@ -67,6 +67,11 @@ begin
       'steps', coalesce((select jsonb_object_agg(l.key, l.compiled) from linked as l), '{}')),
     coalesce((select jsonb_agg(p.problem order by n.place)
       from named as n, jsonb_array_elements(n.problems) as p (problem)), '[]')
+    || coalesce((select jsonb_agg(automation.problem(
+        format('steps[%s].step_key', d.place - 1), 'duplicate',
+        format('two steps are called "%s"', d.key), 'Steps without a step_key are called step_<n>.'))
+      from (select n.key, max(n.place) as place from named as n group by 1 having count(*) > 1) as d),
+      '[]')
     into compile_steps.plan, compile_steps.problems;
   if plan ->> 'first' is null then
     problems := problems || automation.problem(

@@ -152,6 +152,9 @@ create or replace function automation.try_conditions(conditions jsonb, tenant_id
   set search_path = ''
   as $$
 begin
+  if jsonb_typeof(conditions -> 'code') is distinct from 'array' then
+    raise exception 'these are not compiled conditions';
+  end if;
   return to_jsonb(automation.evaluate_conditions(
     conditions, automation.trigger_context(tenant_id, data), automation.tenant_zone(tenant_id)));
 exception when others then

@@ -124,7 +124,7 @@ create or replace function automation.oldest_of(lane public.automation_lane, ten
 
 -- Locks due rows of one tenant, skipping what others are working on.
 create or replace function automation.lock_due_of(
-  lane public.automation_lane, tenant_id uuid, at_most integer)
+  lane public.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
   returns setof public.scheduled_steps
   language sql
   set search_path = ''
@@ -139,6 +139,7 @@ create or replace function automation.lock_due_of(
       and s.tenant_id = lock_due_of.tenant_id
       and s.lease_expires_at is null
       and s.run_at <= automation.now()
+      and s.id <> all (taken)
     order by s.run_at, s.id
     limit at_most
     for update skip locked
@@ -150,24 +151,38 @@ create or replace function automation.lock_due(lane public.automation_lane, at_m
   set search_path = ''
   as $$
 declare
-  tenants constant uuid[] := automation.due_tenants(lane, at_most);
-  share constant integer := greatest(1, at_most / greatest(cardinality(tenants), 1));
+  tenants uuid[] := automation.due_tenants(lane, at_most);
+  share integer := greatest(1, at_most / greatest(cardinality(tenants), 1));
+  hungry uuid[];
+  taken uuid[] := array[]::uuid[];
   tenant uuid;
-  left_over integer := at_most;
-  locked integer;
+  before integer;
+  due public.scheduled_steps;
 begin
-  foreach tenant in array coalesce(tenants, '{}') loop
-    return query select * from automation.lock_due_of(lane, tenant, least(share, left_over));
-    get diagnostics locked = row_count;
-    left_over := left_over - locked;
-    exit when left_over <= 0;
+  -- Equal shares first; what some leave of theirs goes to those who have more.
+  while tenants is not null and cardinality(taken) < at_most loop
+    hungry := null;
+    foreach tenant in array tenants loop
+      before := cardinality(taken);
+      for due in select * from automation.lock_due_of(
+        lane, tenant, least(share, at_most - before), taken) loop
+        taken := taken || due.id;
+        return next due;
+      end loop;
+      if cardinality(taken) - before = share then
+        hungry := hungry || tenant;
+      end if;
+      exit when cardinality(taken) = at_most;
+    end loop;
+    tenants := hungry;
+    share := at_most;
   end loop;
 end;
 $$;
 
 comment on function automation.lock_due(public.automation_lane, integer) is
-  'Locks due rows of a lane, an equal share for each tenant that has any. Rows that others hold '
-  'are skipped. What a tenant leaves of its share is taken up by the next call.';
+  'Locks due rows of a lane, an equal share for each tenant that has any, then what is left to those '
+  'that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
 
 create or replace function automation.next_due_at() returns timestamptz
   language sql stable

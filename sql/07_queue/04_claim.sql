@@ -24,6 +24,9 @@ create or replace function automation.claim_steps(
 declare
   due public.scheduled_steps;
   claimed automation.claimed_step;
+  taken integer := 0;
+  closed integer;
+  rounds integer := 0;
 begin
   if max_steps is null or max_steps not between 1 and 1000 then
     raise exception 'max_steps: a number from 1 to 1000 is needed'
@@ -32,24 +35,34 @@ begin
     raise exception 'lease: an interval from 1 second to 1 hour is needed'
       using errcode = 'invalid_parameter_value';
   end if;
-  for due in select * from automation.lock_due('outbound', max_steps) loop
-    begin
-      claimed := automation.claim_step(due, worker, lease);
-    exception when others then
-      -- One broken step must not keep the others from being claimed.
-      perform automation.fail_broken_step(due, sqlstate, sqlerrm);
-      claimed := null;
-    end;
-    if claimed.step_id is not null then
-      return next claimed;
-    end if;
+  -- Steps that are closed unsent (an opt-out, a cancelled run) make room for others.
+  loop
+    closed := 0;
+    for due in select * from automation.lock_due('outbound', max_steps - taken) loop
+      begin
+        claimed := automation.claim_step(due, worker, lease);
+      exception when others then
+        -- One broken step must not keep the others from being claimed.
+        perform automation.fail_broken_step(due, sqlstate, sqlerrm);
+        claimed := null;
+      end;
+      if claimed.step_id is null then
+        closed := closed + 1;
+      else
+        taken := taken + 1;
+        return next claimed;
+      end if;
+    end loop;
+    rounds := rounds + 1;
+    exit when taken = max_steps or rounds = 10 or closed = 0;
   end loop;
 end;
 $$;
 
 comment on function automation.claim_steps(text, integer, interval) is
   'Claims up to max_steps due sends and webhooks, fairly between tenants, rendered and ready to '
-  'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps.';
+  'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps. Fewer than '
+  'asked for: nothing more is due that nobody holds.';
 
 create or replace function automation.claim_step(
   due public.scheduled_steps, worker text, lease interval)

@@ -1,31 +1,37 @@
 -- Reporting: what came of a claimed step. The token of the attempt is the fence.
 
 create or replace function automation.finish_steps(results jsonb)
-  returns table (step_id uuid, accepted boolean, status text)
+  returns table (step_id uuid, accepted boolean, status text, due_now boolean)
   language plpgsql
   security definer
   set search_path = ''
   as $$
 declare
   report jsonb;
+  ids uuid[];
+  statuses text[];
 begin
   if jsonb_typeof(results) is distinct from 'array' then
     raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
   end if;
   for report in select r.value from jsonb_array_elements(results) as r loop
     perform automation.check_report(report);
-    step_id := (report ->> 'step_id')::uuid;
-    status := automation.finish_step(report);
-    accepted := status is not null;
-    return next;
+    ids := ids || (report ->> 'step_id')::uuid;
+    statuses := statuses || automation.finish_step(report);
   end loop;
+  return query
+    select f.id, f.status is not null, f.status,
+      coalesce(automation.next_due_at() <= automation.now(), false)
+    from unnest(ids, statuses) with ordinality as f (id, status, place)
+    order by f.place;
 end;
 $$;
 
 comment on function automation.finish_steps(jsonb) is
   'Reports outcomes: [{tenant_id, step_id, attempt_token, outcome, result?, error?, '
   'retry_after_seconds?, suppress?}], outcome one of succeeded, failed, retry, ambiguous. '
-  'accepted is false when the token no longer holds the lease; nothing was changed then.';
+  'accepted is false when the token no longer holds the lease; nothing was changed then. '
+  'due_now: work of any kind is due now and nobody''s.';
 
 create or replace function automation.check_report(report jsonb) returns void
   language plpgsql immutable
@@ -71,6 +77,10 @@ begin
   end if;
   execution := automation.lock_execution(due.tenant_id, due.execution_id);
   step := automation.plan_step(execution, due.step_key);
+  if automation.is_taken(due, report #>> '{result,provider_id}') then
+    report := report || '{"outcome": "ambiguous", "error": {"code": "provider_id_taken",
+      "message": "this message belongs to another step"}}';
+  end if;
   if (report ->> 'suppress')::boolean then
     perform automation.suppress_recipient(due, step ->> 'type', 'provider', report -> 'error');
   end if;
@@ -85,6 +95,19 @@ begin
   end;
 end;
 $$;
+
+-- Two workers that look the same words up at the same time may find the same message. The second
+-- one's step has not been sent then.
+create or replace function automation.is_taken(due public.scheduled_steps, provider_id text)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select exists (
+      select from public.workflow_step_executions as s
+      where s.tenant_id = due.tenant_id and s.provider_id = is_taken.provider_id
+        and s.id <> due.id)
+  $$;
 
 create or replace function automation.attempt_entry(due public.scheduled_steps, report jsonb)
   returns jsonb
@@ -197,6 +220,13 @@ begin
   from jsonb_to_recordset(steps) as r (tenant_id uuid, step_id uuid, attempt_token uuid)
   where s.tenant_id = r.tenant_id and s.id = r.step_id and s.attempt_token = r.attempt_token;
   get diagnostics released = row_count;
+  update public.workflow_step_executions as s
+  set status = 'pending'
+  from jsonb_to_recordset(steps) as r (tenant_id uuid, step_id uuid)
+  where s.tenant_id = r.tenant_id and s.id = r.step_id and s.status = 'running'
+    and exists (
+      select from public.scheduled_steps as q
+      where q.tenant_id = s.tenant_id and q.id = s.id and q.attempt_token is null);
   return released;
 end;
 $$;

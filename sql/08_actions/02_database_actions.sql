@@ -18,7 +18,7 @@ declare
     when 'add_tag' then automation.add_tag(execution, input ->> 'tag')
     when 'remove_tag' then automation.remove_tag(execution, input ->> 'tag')
     when 'create_project' then automation.create_project(execution, input)
-    when 'wait' then automation.wait(input)
+    when 'wait' then automation.wait(execution, input)
   end;
 begin
   if result is null then
@@ -65,6 +65,37 @@ begin
 end;
 $$;
 
+-- A time without a zone is the tenant's wall clock.
+create or replace function automation.as_time(
+  execution public.workflow_executions, input jsonb, key text)
+  returns timestamptz
+  language plpgsql stable
+  set search_path = ''
+  as $$
+begin
+  if coalesce(input ->> key, '') = '' then
+    return null;
+  elsif not automation.is_date(input ->> key) then
+    raise exception '%: "%" is not a time', key, left(input ->> key, 60)
+      using errcode = 'invalid_parameter_value', hint = 'Such as 2026-12-01 or 2026-12-01T09:30:00Z.';
+  end if;
+  return automation.instant_in(input ->> key, automation.tenant_zone(execution.tenant_id));
+end;
+$$;
+
+create or replace function automation.as_id(input jsonb, key text) returns uuid
+  language plpgsql immutable
+  set search_path = ''
+  as $$
+begin
+  if coalesce(input ->> key, '') <> '' and automation.as_uuid(input ->> key) is null then
+    raise exception '%: "%" is not an id', key, left(input ->> key, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return automation.as_uuid(input ->> key);
+end;
+$$;
+
 create or replace function automation.create_task(
   execution public.workflow_executions, input jsonb)
   returns jsonb
@@ -74,7 +105,7 @@ create or replace function automation.create_task(
 declare
   task_id constant uuid := automation.new_id();
   due constant timestamptz := coalesce(
-    nullif(input ->> 'due_at', '')::timestamptz,
+    automation.as_time(execution, input, 'due_at'),
     automation.now()
       + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
       + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
@@ -90,7 +121,7 @@ begin
     automation.as_uuid(execution.trigger_data ->> 'job_id'),
     input ->> 'title', input ->> 'description', coalesce(input ->> 'priority', 'normal'),
     case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then due end,
-    automation.as_uuid(input ->> 'assigned_to'), execution.id);
+    automation.as_id(input, 'assigned_to'), execution.id);
   return jsonb_build_object('task_id', task_id);
 end;
 $$;
@@ -117,6 +148,28 @@ begin
     raise exception '%: it was deleted', entity using errcode = 'no_data_found';
   end if;
   return jsonb_build_object('entity', entity, 'id', id, 'fields', fields);
+exception when data_exception then
+  raise exception 'fields.%: %', automation.misfit(attached, fields), sqlerrm using errcode = sqlstate;
+end;
+$$;
+
+-- Which of the fields does not fit its column? Asked only after an update has failed.
+create or replace function automation.misfit(attached automation.entities, fields jsonb) returns text
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  field record;
+begin
+  for field in select f.key, f.value from jsonb_each(fields) as f loop
+    begin
+      execute format('select jsonb_populate_record(null::%s, $1)', attached.relation)
+        using jsonb_build_object(field.key, field.value);
+    exception when data_exception then
+      return field.key;
+    end;
+  end loop;
+  return array_to_string(array(select k from jsonb_object_keys(fields) as k), ', ');
 end;
 $$;
 
@@ -275,9 +328,9 @@ declare
   key constant text := coalesce(nullif(input ->> 'key', ''), input ->> 'name');
   project_id uuid;
 begin
-  perform pg_advisory_xact_lock(hashtextextended(execution.tenant_id::text || contact || key, 0));
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', execution.tenant_id, contact, key), 0));
   select p.id into project_id from public.projects as p
-  where p.tenant_id = execution.tenant_id and p.contact_id = contact
+  where p.tenant_id = execution.tenant_id and p.contact_id is not distinct from contact
     and p.custom_fields ->> 'automation_key' = key;
   if found then
     return jsonb_build_object('project_id', project_id, 'created', false);
@@ -294,12 +347,14 @@ begin
 end;
 $$;
 
-create or replace function automation.wait(input jsonb) returns jsonb
+create or replace function automation.wait(
+  execution public.workflow_executions, input jsonb)
+  returns jsonb
   language plpgsql stable
   set search_path = ''
   as $$
 declare
-  until timestamptz := nullif(input ->> 'until', '')::timestamptz;
+  until timestamptz := automation.as_time(execution, input, 'until');
 begin
   if until is null and not input ?| '{minutes,hours,days}' then
     raise exception 'until: there is no date to wait for' using errcode = 'invalid_parameter_value';

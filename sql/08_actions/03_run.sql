@@ -6,14 +6,14 @@ create or replace function automation.run_database_steps(max_steps integer defau
   language plpgsql
   security definer
   set search_path = ''
+  -- Shorter than deadlock_timeout (1 s by default): should a user's transaction and this one ever
+  -- wait for each other, this one gives way before Postgres picks a victim.
+  set lock_timeout = '100ms'
   as $$
 declare
   due public.scheduled_steps;
   ran integer := 0;
 begin
-  -- Shorter than deadlock_timeout (1 s by default): should a user's transaction and this one ever
-  -- wait for each other, this one gives way before Postgres picks a victim.
-  perform set_config('lock_timeout', '100ms', true);
   for due in select * from automation.lock_due('database', max_steps) loop
     ran := ran + automation.run_due_step(due);
   end loop;

@@ -33,8 +33,8 @@ begin
     end if;
     id := coalesce(
       complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
-      complete #>> '{project,contact_id}');
-    continue when id is null or (entity <> 'contact' and not complete ?| array[entity, entity || '_id']);
+      complete #>> array['job', entity || '_id'], complete #>> array['project', entity || '_id']);
+    continue when id is null;
     live := case when automation.as_uuid(id) is not null
       then automation.read_record(entity, tenant_id, id) end;
     if live is null then

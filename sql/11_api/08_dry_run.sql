@@ -145,7 +145,7 @@ begin
     at := at + make_interval(secs => (step ->> 'delay_seconds')::double precision);
     taken := automation.imagine_step(execution, step, zone) || jsonb_build_object('at', at);
     if step ->> 'type' = 'wait' and taken ->> 'verdict' = 'run' then
-      at := at + ((automation.wait(taken -> 'input') ->> 'wait_until')::timestamptz - automation.now());
+      at := at + ((automation.wait(execution, taken -> 'input') ->> 'wait_until')::timestamptz - automation.now());
       taken := taken || jsonb_build_object('until', at);
     end if;
     path := path || taken;

@@ -102,13 +102,6 @@ test("a step that a finished one makes due is sent in the same run", async () =>
   expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ claimed: 4, succeeded: 4 });
 });
 
-test("steps that the claim itself closes do not hide those behind them", async () => {
-  const queue = new FakeQueue(steps(2));
-  queue.closing = 35;
-  const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
-  expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ claimed: 2, succeeded: 2 });
-});
-
 test("sends under way never exceed the concurrency, and claims stay ahead by little", async () => {
   const door = gate();
   const queue = new FakeQueue(steps(100));

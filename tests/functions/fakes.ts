@@ -42,8 +42,6 @@ export class FakeQueue implements Queue {
   readonly calls = { claim: 0, finish: 0, release: 0, database: 0, reap: 0 };
   readonly claimSizes: number[] = [];
   databaseSteps = 0;
-  /** Due steps in front of the others that a claim closes instead of handing out. */
-  closing = 0;
   /** What the next calls of that name throw, one each. */
   readonly faults: { [call in "claim" | "finish" | "release" | "database"]?: unknown[] } = {};
   /** The contract's accepted = false for these steps. */
@@ -64,10 +62,6 @@ export class FakeQueue implements Queue {
     this.claimSizes.push(maxSteps);
     await Promise.resolve();
     this.#fault("claim");
-    if (this.closing > 0) {
-      this.closing -= Math.min(this.closing, maxSteps);
-      return [];
-    }
     const steps = this.due.splice(0, maxSteps);
     for (const step of steps) this.leased.set(step.step_id, step);
     return steps;
@@ -85,7 +79,9 @@ export class FakeQueue implements Queue {
         this.leased.delete(result.step_id);
         this.finished.push(result);
       }
-      return { step_id: result.step_id, accepted, status: accepted ? "completed" : null };
+      const due_now = this.due.length + this.databaseSteps > 0;
+      const status = accepted ? "completed" : null;
+      return { step_id: result.step_id, accepted, status, due_now };
     });
   }
 
@@ -107,10 +103,6 @@ export class FakeQueue implements Queue {
     const count = Math.min(maxSteps, this.databaseSteps);
     this.databaseSteps -= count;
     return count;
-  }
-
-  hasDue(): Promise<boolean> {
-    return Promise.resolve(this.due.length + this.closing > 0);
   }
 
   reapExpiredLeases(): Promise<number> {

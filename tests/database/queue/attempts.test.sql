@@ -78,7 +78,6 @@ select is(pg_temp.finish(pg_temp.held(), 'succeeded'), null, 'and holds it no lo
 update public.contacts set first_name = 'Mary' where id = :'maria';
 savepoint released;
 select public.cancel_execution((pg_temp.only_run(:'flow')).id);
-select todo('release_steps leaves the ledger running', 1);
 select isnt((pg_temp.step()).status::text, 'running', 'a run that is cancelled now has no step running');
 rollback to savepoint released;
 
@@ -181,7 +180,6 @@ select is(array[automation.reap_expired_leases(10), automation.reap_expired_leas
 -- One report that cannot be written must not cost the others theirs.
 select automation.advance_clock('1 day');
 create temp table held as select c from automation.claim_steps('w', 3) as c;
-select todo('one report that raises undoes the whole batch', 1);
 select is((
   select pg_temp.error_of(format('select automation.finish_steps(%L)', jsonb_agg(jsonb_build_object(
     'tenant_id', (h.c).tenant_id, 'step_id', (h.c).step_id, 'attempt_token', (h.c).attempt_token,
