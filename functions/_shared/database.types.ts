@@ -5,6 +5,89 @@ export type Json = string | number | boolean | null | { [key: string]: Json | un
 export type Database = {
   public: {
     Tables: {
+      bulk_enrollments: {
+        Row: {
+          conditions: Json | null;
+          created_at: string;
+          created_by: string | null;
+          data: Json;
+          enrolled: number;
+          entity: string;
+          error: Json | null;
+          failed: number;
+          finished_at: string | null;
+          generation: string | null;
+          id: string;
+          kind: string;
+          last_record_id: string | null;
+          next_batch_at: string;
+          per_minute: number | null;
+          record_ids: string[] | null;
+          scanned: number;
+          skipped: number;
+          status: string;
+          tenant_id: string;
+          total: number | null;
+          workflow_id: string;
+        };
+        Insert: {
+          conditions?: Json | null;
+          created_at?: string;
+          created_by?: string | null;
+          data?: Json;
+          enrolled?: number;
+          entity: string;
+          error?: Json | null;
+          failed?: number;
+          finished_at?: string | null;
+          generation?: string | null;
+          id?: string;
+          kind: string;
+          last_record_id?: string | null;
+          next_batch_at?: string;
+          per_minute?: number | null;
+          record_ids?: string[] | null;
+          scanned?: number;
+          skipped?: number;
+          status?: string;
+          tenant_id: string;
+          total?: number | null;
+          workflow_id: string;
+        };
+        Update: {
+          conditions?: Json | null;
+          created_at?: string;
+          created_by?: string | null;
+          data?: Json;
+          enrolled?: number;
+          entity?: string;
+          error?: Json | null;
+          failed?: number;
+          finished_at?: string | null;
+          generation?: string | null;
+          id?: string;
+          kind?: string;
+          last_record_id?: string | null;
+          next_batch_at?: string;
+          per_minute?: number | null;
+          record_ids?: string[] | null;
+          scanned?: number;
+          skipped?: number;
+          status?: string;
+          tenant_id?: string;
+          total?: number | null;
+          workflow_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "bulk_enrollments_workflow_fk";
+            columns: ["tenant_id", "workflow_id"];
+            isOneToOne: false;
+            referencedRelation: "workflows";
+            referencedColumns: ["tenant_id", "id"];
+          },
+        ];
+      };
       calls: {
         Row: {
           contact_id: string | null;
@@ -1005,6 +1088,65 @@ export type Database = {
           },
         ];
       };
+      workflow_schedules: {
+        Row: {
+          anchor_at: string;
+          conditions: Json | null;
+          config: Json;
+          cron: string | null;
+          entity: string | null;
+          error: Json | null;
+          every: string | null;
+          last_run_at: string | null;
+          missed: string;
+          next_run_at: string | null;
+          tenant_id: string;
+          version: number;
+          workflow_id: string;
+          zone: string | null;
+        };
+        Insert: {
+          anchor_at?: string;
+          conditions?: Json | null;
+          config: Json;
+          cron?: string | null;
+          entity?: string | null;
+          error?: Json | null;
+          every?: string | null;
+          last_run_at?: string | null;
+          missed: string;
+          next_run_at?: string | null;
+          tenant_id: string;
+          version: number;
+          workflow_id: string;
+          zone?: string | null;
+        };
+        Update: {
+          anchor_at?: string;
+          conditions?: Json | null;
+          config?: Json;
+          cron?: string | null;
+          entity?: string | null;
+          error?: Json | null;
+          every?: string | null;
+          last_run_at?: string | null;
+          missed?: string;
+          next_run_at?: string | null;
+          tenant_id?: string;
+          version?: number;
+          workflow_id?: string;
+          zone?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "workflow_schedules_version_fk";
+            columns: ["tenant_id", "workflow_id", "version"];
+            isOneToOne: false;
+            referencedRelation: "workflow_versions";
+            referencedColumns: ["tenant_id", "workflow_id", "version"];
+          },
+        ];
+      };
       workflow_step_executions: {
         Row: {
           attempts: Json;
@@ -1138,6 +1280,41 @@ export type Database = {
           },
           {
             foreignKeyName: "workflow_steps_workflow_fk";
+            columns: ["tenant_id", "workflow_id"];
+            isOneToOne: false;
+            referencedRelation: "workflows";
+            referencedColumns: ["tenant_id", "id"];
+          },
+        ];
+      };
+      workflow_timers: {
+        Row: {
+          depth: number;
+          due_at: string;
+          generation: string;
+          record_id: string;
+          tenant_id: string;
+          workflow_id: string;
+        };
+        Insert: {
+          depth?: number;
+          due_at: string;
+          generation: string;
+          record_id: string;
+          tenant_id: string;
+          workflow_id: string;
+        };
+        Update: {
+          depth?: number;
+          due_at?: string;
+          generation?: string;
+          record_id?: string;
+          tenant_id?: string;
+          workflow_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "workflow_timers_workflow_fk";
             columns: ["tenant_id", "workflow_id"];
             isOneToOne: false;
             referencedRelation: "workflows";
@@ -1286,6 +1463,18 @@ export type Database = {
       };
     };
     Functions: {
+      cancel_bulk_enrollment: {
+        Args: {
+          id: string;
+        };
+        Returns: Database["public"]["Tables"]["bulk_enrollments"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "bulk_enrollments";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       cancel_execution: {
         Args: {
           execution_id: string;
@@ -1294,6 +1483,23 @@ export type Database = {
         SetofOptions: {
           from: "*";
           to: "workflow_executions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      enroll_records: {
+        Args: {
+          workflow_id: string;
+          record_ids?: string[];
+          filter?: Json;
+          entity?: string;
+          per_minute?: number;
+          data?: Json;
+        };
+        Returns: Database["public"]["Tables"]["bulk_enrollments"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "bulk_enrollments";
           isOneToOne: true;
           isSetofReturn: false;
         };

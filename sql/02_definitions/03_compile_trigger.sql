@@ -90,6 +90,9 @@ declare
   match jsonb := trigger_config;
 begin
   select t.* into known from automation.trigger_types as t where t.name = trigger_type;
+  if known.kind = 'time' then
+    return automation.compile_time_trigger(trigger_type, trigger_config, path);
+  end if;
   compiled.entity := coalesce(
     known.entity, case when known.kind = 'changed' then trigger_config ->> 'entity' end,
     case when known.kind = 'changed' then 'contact' else '' end);

@@ -19,6 +19,7 @@ begin
   published := automation.add_version(workflow, compiled.conditions, compiled.plan, via);
   perform automation.stop_listening(workflow.tenant_id, workflow.id);
   perform automation.start_listening(published, compiled.listener);
+  perform automation.start_waiting(published);
   update public.workflows as w
   set published_version = published.version, status = 'active', is_active = true
   where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
@@ -130,6 +131,7 @@ begin
     perform automation.publish(new.tenant_id, new.id, 'activation');
   elsif old.is_active and not new.is_active then
     perform automation.stop_listening(new.tenant_id, new.id);
+    perform automation.stop_waiting(new.tenant_id, new.id);
   end if;
   return null;
 end;

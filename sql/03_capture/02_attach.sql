@@ -40,6 +40,7 @@ begin
   execute automation.update_function(attached);
   execute automation.reader_function(attached);
   perform automation.install_triggers(attached);
+  perform automation.refresh_timer_trigger(attached);
   execute automation.read_record_function();
 end;
 $$;
@@ -153,6 +154,7 @@ begin
   delete from automation.active_triggers as t where t.entity = attached.name;
   execute format('drop trigger if exists automation_capture_insert on %s', attached.relation);
   execute format('drop trigger if exists automation_capture_update on %s', attached.relation);
+  perform automation.remove_timer_trigger(attached);
   execute format('drop function if exists automation.capture_%s_insert()', attached.name);
   execute format('drop function if exists automation.capture_%s_update()', attached.name);
   execute format('drop function if exists automation.capture_%s_row', attached.name);

@@ -1,0 +1,36 @@
+-- Schedules, timers and bulk enrolments: members read those of their tenants; only the engine
+-- writes them.
+
+alter table public.workflow_schedules enable row level security;
+alter table public.workflow_timers enable row level security;
+alter table public.bulk_enrollments enable row level security;
+alter table automation.timer_listeners enable row level security;
+
+do $$
+declare
+  read_only text;
+begin
+  foreach read_only in array array['workflow_schedules', 'workflow_timers', 'bulk_enrollments'] loop
+    execute format(
+      'create policy %I on public.%I for select to authenticated '
+      'using (tenant_id = any ((select automation.member_tenants())::uuid[]))',
+      read_only || '_members_read', read_only);
+  end loop;
+end;
+$$;
+
+revoke all on public.workflow_schedules, public.workflow_timers, public.bulk_enrollments
+  from anon, authenticated, service_role;
+grant select on public.workflow_schedules, public.workflow_timers, public.bulk_enrollments
+  to authenticated, service_role;
+grant select on automation.timer_listeners to service_role;
+
+grant execute on function
+  automation.enroll_records(uuid, uuid[], jsonb, text, integer, jsonb),
+  automation.cancel_bulk_enrollment(uuid),
+  public.enroll_records(uuid, uuid[], jsonb, text, integer, jsonb),
+  public.cancel_bulk_enrollment(uuid)
+  to authenticated, service_role;
+
+-- Triggers are made by publishing; asking for one directly is for the owner.
+revoke execute on function automation.install_timer_trigger(text) from service_role;
