@@ -1683,6 +1683,9 @@ begin
       on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
     where w.is_active
       and coalesce(v.published_via, 'steps') = 'steps'
+      and exists (
+        select from public.workflow_steps as s
+        where s.tenant_id = w.tenant_id and s.workflow_id = w.id and s.enabled)
       and (w.tenant_id, w.id) in (select a.tenant_id, a.workflow_id from added as a)
     order by w.tenant_id, w.id
   loop
@@ -2002,7 +2005,8 @@ comment on function automation.detach(text) is
 -- write.
 --
 -- The plans are held to index probes: a session keeps the plan it made while there were no
--- workflows, and that one reads all of them.
+-- workflows, and that one reads all of them. What is switched off counts as dear, so the plans
+-- would be compiled at every call (measured on 15: sixty times slower): hence jit = off.
 
 -- 'stage' -> new.stage is distinct from old.stage, for every column that counts as a change.
 create or replace function automation.changed_expression(attached automation.entities) returns text
@@ -2107,6 +2111,7 @@ create or replace function automation.capture_%1$s_insert() returns trigger
   security definer
   set search_path = ''
   set enable_seqscan = off
+  set jit = off
   set enable_hashjoin = off
   set enable_mergejoin = off
   as $capture$
@@ -2187,6 +2192,7 @@ create or replace function automation.capture_%1$s_update() returns trigger
   security definer
   set search_path = ''
   set enable_seqscan = off
+  set jit = off
   as $capture$
 declare
   changed constant text[] := %2$s;
@@ -6463,6 +6469,9 @@ create or replace function automation.release_steps(steps jsonb) returns integer
 declare
   released integer;
 begin
+  if jsonb_typeof(steps) is distinct from 'array' then
+    raise exception 'steps: a JSON array is needed' using errcode = 'invalid_parameter_value';
+  end if;
   update public.scheduled_steps as s
   set attempt = s.attempt - 1, attempt_token = null, leased_by = null, leased_at = null,
     lease_expires_at = null
@@ -9146,7 +9155,8 @@ create or replace function automation.is_start_request(body text) returns boolea
   as $$ select coalesce(body ~* '^[^a-z]*(start|unstop)[^a-z]*$', false) $$;
 
 -- Where Twilio says what the message was (Advanced Opt-Out, in any language), that counts. What it
--- took for nothing special may still be a stop in other words.
+-- took for nothing special may still be a stop in other words. Anybody's record of a stop counts;
+-- that somebody opted in again is believed of what Twilio reported alone, not of what a member typed.
 create or replace function automation.honour_stop() returns trigger
   language plpgsql
   security definer
@@ -9161,7 +9171,7 @@ begin
     or (new.opt_out_type is null and automation.is_start_request(new.body)) then
     delete from public.suppressions as s
     where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender
-      and s.reason in ('opt_out', 'provider');
+      and s.reason in ('opt_out', 'provider') and automation.is_service();
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
     perform automation.suppress(
       new.tenant_id, 'sms', sender, 'opt_out', jsonb_build_object('message_id', new.id));
@@ -9588,6 +9598,35 @@ $$;
 
 -- Runs a failed execution again from the step that failed. A message that may have been sent is
 -- looked up first; one that certainly was not is rendered anew, from the records as they are now.
+-- An enrolment that failed before it had looked at its conditions looks at them now, with the records
+-- as they are now; it ends as skipped when they do not hold.
+create or replace function automation.enrol_again(execution public.workflow_executions)
+  returns boolean
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  data constant jsonb := automation.complete_trigger_data(
+    execution.tenant_id,
+    execution.trigger_data - array['contact', 'project', 'job']);
+  version public.workflow_versions;
+begin
+  select v.* into version from public.workflow_versions as v
+  where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
+    and v.version = execution.version;
+  update public.workflow_executions as e
+  set trigger_data = data, contact_id = automation.as_uuid(data ->> 'contact_id')
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  if automation.conditions_met(version, data) then
+    return true;
+  end if;
+  perform automation.end_execution(
+    execution, 'skipped',
+    '{"code": "conditions_not_met", "message": "the conditions of the workflow were not met"}');
+  return false;
+end;
+$$;
+
 create or replace function automation.retry_execution(execution_id uuid)
   returns public.workflow_executions
   language plpgsql
@@ -9604,6 +9643,10 @@ begin
     raise exception 'execution_id: only a failed execution can be retried; this one is %',
       execution.status
       using errcode = 'object_not_in_prerequisite_state';
+  end if;
+  if execution.error ->> 'code' in ('conditions_failed', 'capture_failed')
+    and not automation.enrol_again(execution) then
+    return automation.find_execution(execution_id);
   end if;
   select s.* into failed from public.workflow_step_executions as s
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id

@@ -1,7 +1,7 @@
 // Text messages as Twilio reports them: coming in, and on their way out.
 import type { Sql, TransactionSql } from "postgres";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { useDatabase } from "../support/database.ts";
+import { asRole, useDatabase } from "../support/database.ts";
 import { waitFor } from "../support/standins.ts";
 import {
   type Fields,
@@ -187,6 +187,23 @@ describe("opting out and in", () => {
     await report(textTo(office, { From, Body: "START" }));
     expect(await suppressionsOf(office)).toEqual([{ address: From, reason: "manual" }]);
   });
+});
+
+it("a member cannot opt a customer in again by writing down a START", async () => {
+  const { sql } = database();
+  const office = await openOffice(sql);
+  const From = newNumber();
+  const user = crypto.randomUUID();
+  await sql`insert into tenant_members (tenant_id, user_id) values (${office.tenantId}, ${user})`;
+  const write = (body: string) =>
+    asRole(sql, { user }, (as) =>
+      as`
+        insert into messages (tenant_id, direction, from_number, to_number, body)
+        values (${office.tenantId}, 'inbound', ${From}, ${office.number}, ${body})`);
+  await write("STOP");
+  expect(await suppressionsOf(office)).toHaveLength(1);
+  await write("START");
+  expect(await suppressionsOf(office)).toHaveLength(1);
 });
 
 describe("the way of a text that was sent", () => {
