@@ -159,6 +159,9 @@ begin
       on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
     where w.is_active
       and coalesce(v.published_via, 'steps') = 'steps'
+      and exists (
+        select from public.workflow_steps as s
+        where s.tenant_id = w.tenant_id and s.workflow_id = w.id and s.enabled)
       and (w.tenant_id, w.id) in (select a.tenant_id, a.workflow_id from added as a)
     order by w.tenant_id, w.id
   loop

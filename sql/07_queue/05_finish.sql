@@ -214,6 +214,9 @@ create or replace function automation.release_steps(steps jsonb) returns integer
 declare
   released integer;
 begin
+  if jsonb_typeof(steps) is distinct from 'array' then
+    raise exception 'steps: a JSON array is needed' using errcode = 'invalid_parameter_value';
+  end if;
   update public.scheduled_steps as s
   set attempt = s.attempt - 1, attempt_token = null, leased_by = null, leased_at = null,
     lease_expires_at = null

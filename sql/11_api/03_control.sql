@@ -39,6 +39,35 @@ $$;
 
 -- Runs a failed execution again from the step that failed. A message that may have been sent is
 -- looked up first; one that certainly was not is rendered anew, from the records as they are now.
+-- An enrolment that failed before it had looked at its conditions looks at them now, with the records
+-- as they are now; it ends as skipped when they do not hold.
+create or replace function automation.enrol_again(execution public.workflow_executions)
+  returns boolean
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  data constant jsonb := automation.complete_trigger_data(
+    execution.tenant_id,
+    execution.trigger_data - array['contact', 'project', 'job']);
+  version public.workflow_versions;
+begin
+  select v.* into version from public.workflow_versions as v
+  where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
+    and v.version = execution.version;
+  update public.workflow_executions as e
+  set trigger_data = data, contact_id = automation.as_uuid(data ->> 'contact_id')
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  if automation.conditions_met(version, data) then
+    return true;
+  end if;
+  perform automation.end_execution(
+    execution, 'skipped',
+    '{"code": "conditions_not_met", "message": "the conditions of the workflow were not met"}');
+  return false;
+end;
+$$;
+
 create or replace function automation.retry_execution(execution_id uuid)
   returns public.workflow_executions
   language plpgsql
@@ -55,6 +84,10 @@ begin
     raise exception 'execution_id: only a failed execution can be retried; this one is %',
       execution.status
       using errcode = 'object_not_in_prerequisite_state';
+  end if;
+  if execution.error ->> 'code' in ('conditions_failed', 'capture_failed')
+    and not automation.enrol_again(execution) then
+    return automation.find_execution(execution_id);
   end if;
   select s.* into failed from public.workflow_step_executions as s
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
