@@ -1,0 +1,261 @@
+// Every operation of the API: how it is called, what it does, what it answers.
+import type { JSONValue, TransactionSql } from "postgres";
+import { z } from "zod";
+import type { Caller } from "../_shared/caller.ts";
+import { ContractError } from "../_shared/errors.ts";
+import { Problem } from "../_shared/problem.ts";
+import { readHistory } from "./history.ts";
+import * as schemas from "./schemas.ts";
+
+export interface Operation {
+  method: "GET" | "POST" | "PUT";
+  /** Below /functions/v1/workflows. */
+  path: string;
+  id: string;
+  summary: string;
+  input: z.ZodType;
+  output: z.ZodType;
+  /** Looks, in a read-only transaction; or acts, and honours an Idempotency-Key. */
+  kind: "look" | "act";
+  /** The tenant that the request names. */
+  tenantOf: (input: unknown) => string | undefined;
+  run: (sql: TransactionSql, input: unknown, caller: Caller) => Promise<JSONValue>;
+  /** One of the old engines' routes: errors also carry `error`, and any media type is read. */
+  legacy?: true;
+}
+
+interface Definition<Input extends z.ZodType, Output extends z.ZodType>
+  extends Omit<Operation, "input" | "output" | "run" | "tenantOf"> {
+  input: Input;
+  output: Output;
+  tenantOf?: (input: z.infer<Input>) => string | undefined;
+  run: (sql: TransactionSql, input: z.infer<Input>, caller: Caller) => Promise<unknown>;
+}
+
+/** The input has been checked by the handler; the answer is checked here, on its way out. */
+function define<Input extends z.ZodType, Output extends z.ZodType>(
+  { run, tenantOf, ...rest }: Definition<Input, Output>,
+): Operation {
+  return {
+    ...rest,
+    tenantOf: (input) => tenantOf?.(input as z.infer<Input>),
+    run: async (sql, input, caller) => {
+      const answer = rest.output.safeParse(await run(sql, input as z.infer<Input>, caller));
+      if (answer.success) return answer.data as JSONValue;
+      throw new ContractError(`${rest.id}: ${z.prettifyError(answer.error)}`);
+    },
+  };
+}
+
+const onlyResult = (rows: readonly { result: unknown }[]): unknown => rows[0]?.result;
+
+async function trigger(
+  sql: TransactionSql,
+  { trigger_type, trigger_data, tenant_id }: {
+    trigger_type: string;
+    trigger_data: Record<string, unknown>;
+    tenant_id?: string | undefined;
+  },
+): Promise<unknown[]> {
+  const rows = await sql<{ result: unknown }[]>`
+    select to_jsonb(e) as result
+    from public.trigger_workflows(
+      ${trigger_type}, ${sql.json(trigger_data as JSONValue)}, ${tenant_id ?? null}) as e`;
+  return rows.map(({ result }) => result);
+}
+
+async function start(
+  sql: TransactionSql,
+  workflowId: string,
+  data: Record<string, unknown>,
+): Promise<z.infer<typeof schemas.execution>> {
+  const rows = await sql<{ result: unknown }[]>`
+    select to_jsonb(e) as result
+    from public.execute_workflow(${workflowId}, ${sql.json(data as JSONValue)}) as e`;
+  return schemas.execution.parse(onlyResult(rows));
+}
+
+async function execute(sql: TransactionSql, input: z.infer<typeof schemas.execute>) {
+  const { workflow_id, trigger_type, trigger_data, tenant_id } = input;
+  if (workflow_id === undefined) {
+    const rows = await trigger(sql, { trigger_type: trigger_type ?? "", trigger_data, tenant_id });
+    const executions = z.array(schemas.execution).parse(rows);
+    return { execution_ids: executions.map(({ id }) => id), executions };
+  }
+  const execution = await start(sql, workflow_id, trigger_data);
+  if (tenant_id !== undefined && execution.tenant_id !== tenant_id.toLowerCase()) {
+    // Thrown within the transaction: what was started is undone.
+    throw new Problem(404, "not_found", `workflow_id: ${workflow_id} was not found`);
+  }
+  return { execution_ids: [execution.id], executions: [execution] };
+}
+
+async function legacyExecute(
+  sql: TransactionSql,
+  workflowId: string,
+  data: Record<string, unknown>,
+) {
+  const execution = await start(sql, workflowId, data);
+  return {
+    success: true,
+    execution_id: execution.id,
+    execution: {
+      id: execution.id,
+      workflow_id: execution.workflow_id,
+      status: execution.status,
+      started_at: execution.started_at ?? execution.created_at,
+      completed_at: execution.finished_at,
+      error: execution.error?.message ?? null,
+    },
+  };
+}
+
+function requireTenant(caller: Caller, input: z.infer<typeof schemas.historyQuery>): void {
+  if (caller.kind === "user" || input.tenant_id || input.execution_id) return;
+  throw new Problem(422, "invalid_request", "tenant_id: which tenant is meant?", {
+    errors: [{
+      field: "tenant_id",
+      message: "which tenant is meant?",
+      fix: "a secret key sees every tenant: name one, or an execution_id",
+    }],
+  });
+}
+
+export const operations: readonly Operation[] = [
+  define({
+    method: "POST",
+    path: "/execute",
+    id: "execute",
+    summary: "Start one workflow, or every workflow that listens to a trigger.",
+    input: schemas.execute,
+    output: schemas.executed,
+    kind: "act",
+    tenantOf: ({ tenant_id }) => tenant_id,
+    run: execute,
+  }),
+  define({
+    method: "POST",
+    path: "/test",
+    id: "test",
+    summary:
+      "A dry run of the workflow as it is now, published or not. Nothing is changed or sent.",
+    input: schemas.test,
+    output: schemas.tested,
+    kind: "look",
+    run: async (sql, { workflow_id, trigger_data }) =>
+      onlyResult(
+        await sql<{ result: unknown }[]>`
+          select public.test_workflow(
+            ${workflow_id}, ${sql.json(trigger_data as JSONValue)}) as result`,
+      ),
+  }),
+  define({
+    method: "POST",
+    path: "/cancel",
+    id: "cancel",
+    summary: "Stop an execution. One that has ended is answered as it is.",
+    input: schemas.ofExecution,
+    output: schemas.oneExecution,
+    kind: "act",
+    run: async (sql, { execution_id }) => ({
+      execution: onlyResult(
+        await sql<{ result: unknown }[]>`
+          select to_jsonb(e) as result from public.cancel_execution(${execution_id}) as e`,
+      ),
+    }),
+  }),
+  define({
+    method: "POST",
+    path: "/retry",
+    id: "retry",
+    summary: "Run a failed execution again, from the step that failed.",
+    input: schemas.ofExecution,
+    output: schemas.oneExecution,
+    kind: "act",
+    run: async (sql, { execution_id }) => ({
+      execution: onlyResult(
+        await sql<{ result: unknown }[]>`
+          select to_jsonb(e) as result from public.retry_execution(${execution_id}) as e`,
+      ),
+    }),
+  }),
+  define({
+    method: "POST",
+    path: "/publish",
+    id: "publish",
+    summary: "Make the workflow as it is now its new version, and activate it.",
+    input: schemas.ofWorkflow,
+    output: schemas.published,
+    kind: "act",
+    run: async (sql, { workflow_id }) =>
+      onlyResult(
+        await sql<{ result: unknown }[]>`
+          select to_jsonb(v) as result from public.publish_workflow(${workflow_id}) as v`,
+      ),
+  }),
+  define({
+    method: "POST",
+    path: "/validate",
+    id: "validate",
+    summary: "Everything that is wrong with the workflow as it is now.",
+    input: schemas.ofWorkflow,
+    output: schemas.validated,
+    kind: "look",
+    run: async (sql, { workflow_id }) =>
+      onlyResult(
+        await sql<{ result: unknown }[]>`
+          select public.validate_workflow(${workflow_id}) as result`,
+      ),
+  }),
+  define({
+    method: "GET",
+    path: "/history",
+    id: "history",
+    summary: "Executions with their steps, newest first.",
+    input: schemas.historyQuery,
+    output: schemas.history,
+    kind: "look",
+    run: async (sql, query, caller) => {
+      requireTenant(caller, query);
+      return await readHistory(sql, query);
+    },
+  }),
+  define({
+    method: "POST",
+    path: "/api/workflows/trigger",
+    id: "legacyTrigger",
+    summary: "Of the old server engine. Use /execute.",
+    legacy: true,
+    input: schemas.legacyTrigger,
+    output: schemas.legacyTriggered,
+    kind: "act",
+    run: async (sql, input) => ({
+      success: true,
+      execution_ids: z.array(schemas.execution).parse(await trigger(sql, input))
+        .map(({ id }) => id),
+    }),
+  }),
+  define({
+    method: "POST",
+    path: "/api/automations/execute",
+    id: "legacyExecute",
+    summary: "Of the old client engine. Use /execute.",
+    legacy: true,
+    input: schemas.legacyExecute,
+    output: schemas.legacyExecuted,
+    kind: "act",
+    run: (sql, { workflow_id, trigger_data }) => legacyExecute(sql, workflow_id, trigger_data),
+  }),
+  define({
+    method: "PUT",
+    path: "/api/automations/execute",
+    id: "legacyManual",
+    summary: "Of the old client engine: a manual trigger. Use /execute.",
+    legacy: true,
+    input: schemas.legacyManual,
+    output: schemas.legacyExecuted,
+    kind: "act",
+    run: (sql, { workflow_id, manual_data, trigger_data }) =>
+      legacyExecute(sql, workflow_id, manual_data ?? trigger_data ?? {}),
+  }),
+];

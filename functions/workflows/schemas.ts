@@ -1,0 +1,182 @@
+// The shapes of requests and answers: what is checked, and what openapi.json is made of.
+import { z } from "zod";
+
+const id = z.guid();
+const moment = z.iso.datetime({ offset: true });
+/** Anything that JSON can say: it has been parsed already. */
+const object = z.record(z.string(), z.unknown());
+
+export const status = z.enum([
+  "pending",
+  "running",
+  "waiting",
+  "completed",
+  "failed",
+  "cancelled",
+  "skipped",
+]);
+
+const triggerData = object.default({}).meta({
+  description: "The records it is about, {contact_id?, project_id?, job_id?, ...}, and any other " +
+    "values that templates and conditions read as trigger.*.",
+  examples: [{ contact_id: "6f1c2f0e-6a43-4b6c-9d7e-2f0d0c8a5b11" }],
+});
+const tenantId = id.optional().meta({
+  description: "May be left out by a member of one tenant, or where a record tells.",
+});
+
+export const execute = z.strictObject({
+  workflow_id: id.optional().meta({ description: "Start this workflow, whatever its trigger." }),
+  trigger_type: z.string().min(1).max(63).optional().meta({
+    description: "Fire every active workflow that listens to this and matches trigger_data.",
+    examples: ["contact_created"],
+  }),
+  trigger_data: triggerData,
+  tenant_id: tenantId,
+}).superRefine(({ workflow_id, trigger_type }, context) => {
+  if ((workflow_id === undefined) !== (trigger_type === undefined)) return;
+  context.addIssue({
+    code: "custom",
+    path: ["workflow_id"],
+    message: workflow_id === undefined
+      ? "neither workflow_id nor trigger_type is given"
+      : "both workflow_id and trigger_type are given",
+    params: { fix: "send workflow_id or trigger_type, and not both" },
+  });
+}).meta({
+  id: "Execute",
+  oneOf: [{ required: ["workflow_id"] }, { required: ["trigger_type"] }],
+});
+
+export const test = z.strictObject({ workflow_id: id, trigger_data: triggerData })
+  .meta({ id: "Test" });
+export const ofExecution = z.strictObject({ execution_id: id }).meta({ id: "OfExecution" });
+export const ofWorkflow = z.strictObject({ workflow_id: id }).meta({ id: "OfWorkflow" });
+
+/** Query parameters are text. */
+export const historyQuery = z.strictObject({
+  workflow_id: id.optional(),
+  contact_id: id.optional(),
+  execution_id: id.optional(),
+  record_id: z.string().min(1).max(200).optional(),
+  status: status.optional(),
+  trigger_type: z.string().min(1).max(63).optional(),
+  tenant_id: id.optional(),
+  limit: z.coerce.number().int().min(1).max(200).default(50),
+  cursor: z.string().max(500).optional().meta({ description: "next_cursor of the page before." }),
+});
+
+const failure = z.looseObject({ code: z.string(), message: z.string() });
+
+export const execution = z.object({
+  id,
+  tenant_id: id,
+  workflow_id: id,
+  version: z.int(),
+  status,
+  trigger_type: z.string(),
+  entity: z.string().nullable(),
+  record_id: z.string().nullable(),
+  contact_id: id.nullable(),
+  current_step: z.string().nullable(),
+  error: failure.nullable(),
+  created_at: moment,
+  started_at: moment.nullable(),
+  finished_at: moment.nullable(),
+}).meta({ id: "Execution" });
+
+export const executed = z.object({ execution_ids: z.array(id), executions: z.array(execution) })
+  .meta({ id: "Executed" });
+export const oneExecution = z.object({ execution }).meta({ id: "OneExecution" });
+
+export const published = z.object({
+  workflow_id: id,
+  version: z.int(),
+  trigger_type: z.string(),
+  published_at: moment,
+}).meta({ id: "Published" });
+
+const finding = z.object({
+  path: z.string(),
+  severity: z.enum(["error", "warning"]),
+  code: z.string(),
+  message: z.string(),
+  hint: z.string().nullable(),
+}).meta({ id: "Finding" });
+
+export const validated = z.object({ valid: z.boolean(), problems: z.array(finding) })
+  .meta({ id: "Validated" });
+
+export const tested = z.looseObject({
+  valid: z.boolean(),
+  problems: z.array(finding),
+  enrolls: z.boolean().optional(),
+  path: z.array(z.looseObject({ key: z.string(), type: z.string() })).optional(),
+}).meta({ id: "Tested", description: "What would happen, step by step. Nothing did." });
+
+const stepExecution = z.looseObject({
+  id,
+  step_key: z.string(),
+  step_type: z.string(),
+  status,
+  started_at: moment,
+  finished_at: moment.nullable(),
+}).meta({ id: "StepExecution" });
+
+export const history = z.object({
+  executions: z.array(
+    execution.extend({
+      workflow_name: z.string(),
+      trigger_data: object,
+      next_run_at: moment.nullable(),
+      steps: z.array(stepExecution),
+    }).meta({ id: "PastExecution" }),
+  ),
+  next_cursor: z.string().nullable(),
+}).meta({ id: "History" });
+
+export const health = z.object({ status: z.literal("ok") }).meta({ id: "Health" });
+
+export const problem = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  code: z.string().meta({ description: "For programs." }),
+  detail: z.string(),
+  instance: z.string().meta({ description: "The request, as the log names it." }),
+  errors: z.array(z.object({ field: z.string(), message: z.string(), fix: z.string() })).optional(),
+}).meta({ id: "Problem" });
+
+// The two routes of the old engines take what their clients send: members they do not know are
+// passed over, as they were.
+export const legacyTrigger = z.object({
+  trigger_type: z.string().min(1).max(63),
+  trigger_data: triggerData,
+}).meta({ id: "LegacyTrigger" });
+
+export const legacyExecute = z.object({ workflow_id: id, trigger_data: triggerData })
+  .meta({ id: "LegacyExecute" });
+
+export const legacyManual = z.object({
+  workflow_id: id,
+  manual_data: object.optional(),
+  trigger_data: object.optional(),
+}).meta({ id: "LegacyManual" });
+
+export const legacyTriggered = z.object({
+  success: z.literal(true),
+  execution_ids: z.array(id),
+}).meta({ id: "LegacyTriggered" });
+
+export const legacyExecuted = z.object({
+  success: z.literal(true),
+  execution_id: id,
+  execution: z.object({
+    id,
+    workflow_id: id,
+    status,
+    started_at: moment.nullable(),
+    completed_at: moment.nullable(),
+    error: z.string().nullable(),
+  }),
+}).meta({ id: "LegacyExecuted" });

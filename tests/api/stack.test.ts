@@ -1,0 +1,537 @@
+// The HTTP API on the whole stack: two offices, their people, and what each may do.
+import { createHmac, randomUUID } from "node:crypto";
+import { beforeAll, describe, expect, it } from "vitest";
+import { got, Office, useStack } from "../stories/support.ts";
+import { apiOf, type Call, caller, unsigned } from "./support.ts";
+
+interface Execution {
+  id: string;
+  tenant_id: string;
+  status: string;
+  trigger_type: string;
+}
+
+interface Executed {
+  execution_ids: string[];
+  executions: Execution[];
+}
+
+const stage = useStack(() => ({ heartbeat: false }));
+const task = { step_type: "create_task", step_config: { title: "Call {{contact.first_name}}" } };
+const never = { step_type: "wait", step_config: { days: 10 } };
+
+let apex: Office;
+let blue: Office;
+let asApex: Call;
+let asBlue: Call;
+let asService: Call;
+let apexToken: string;
+let maria: string;
+let welcome: string;
+
+async function tokenOf(office: Office): Promise<string> {
+  const { data } = await office.client.auth.getSession();
+  if (!data.session) throw new Error("Nobody is signed in");
+  return data.session.access_token;
+}
+
+beforeAll(async () => {
+  apex = await Office.open(stage(), "Apex Roofing");
+  blue = await Office.open(stage(), "Blue Ridge Solar");
+  const { publishableKey, secretKey } = stage().stack;
+  apexToken = await tokenOf(apex);
+  asApex = caller(apiOf(stage()), { token: apexToken, apikey: publishableKey });
+  asBlue = caller(apiOf(stage()), { token: await tokenOf(blue), apikey: publishableKey });
+  asService = caller(apiOf(stage()), { apikey: secretKey });
+  maria = await apex.lead();
+  welcome = await apex.workflow({ trigger_type: "manual", steps: [task] });
+});
+
+const executionsOf = async (office: Office) =>
+  Number(
+    (await stage().sql`
+      select count(*) from public.workflow_executions where tenant_id = ${office.tenantId}`)[0]
+      ?.count,
+  );
+
+describe("starting workflows", () => {
+  it("starts one workflow for a contact", async () => {
+    const { status, body } = await asApex<Executed>("POST", "/execute", {
+      workflow_id: welcome,
+      trigger_data: { contact_id: maria },
+    });
+    expect(status).toBe(200);
+    expect(body.executions).toMatchObject([{
+      id: body.execution_ids[0],
+      tenant_id: apex.tenantId,
+      workflow_id: welcome,
+      trigger_type: "manual",
+      record_id: maria,
+    }]);
+    await stage().sql`select automation.tick()`;
+    const [done] = await stage().sql`
+      select title from public.tasks where execution_id = ${body.execution_ids[0]!}`;
+    expect(done).toEqual({ title: "Call Maria" });
+  });
+
+  it("fires every workflow that listens to a trigger", async () => {
+    const ids = await Promise.all(
+      [1, 2].map((one) =>
+        apex.workflow({ name: `Won ${one}`, trigger_type: "project_won", steps: [task] })
+      ),
+    );
+    const { status, body } = await asApex<Executed>("POST", "/execute", {
+      trigger_type: "project_won",
+      trigger_data: { contact_id: maria },
+    });
+    expect(status).toBe(200);
+    expect(body.executions).toHaveLength(2);
+    expect(body.executions).toEqual(
+      expect.arrayContaining(ids.map((id) => expect.objectContaining({ workflow_id: id }))),
+    );
+  });
+
+  it("starts for the service with a key, which names the tenant", async () => {
+    const body = { trigger_type: "call_completed", trigger_data: {} };
+    await apex.workflow({ trigger_type: "call_completed", steps: [never] });
+    const unnamed = await asService("POST", "/execute", body);
+    expect(unnamed).toMatchObject({
+      status: 422,
+      body: { errors: [{ field: "tenant_id", message: "which tenant is meant?" }] },
+    });
+    const named = await asService<Executed>("POST", "/execute", {
+      ...body,
+      tenant_id: apex.tenantId,
+    });
+    expect(named).toMatchObject({ status: 200, body: { executions: [{ status: "pending" }] } });
+    const other = await asService<Executed>("POST", "/execute", {
+      ...body,
+      tenant_id: blue.tenantId,
+    });
+    expect(other).toMatchObject({ status: 200, body: { execution_ids: [] } });
+  });
+
+  it("undoes what it started when the workflow turns out to be another tenant's", async () => {
+    const before = await executionsOf(apex);
+    const { status } = await asService("POST", "/execute", {
+      workflow_id: welcome,
+      trigger_data: { contact_id: maria },
+      tenant_id: blue.tenantId,
+    });
+    expect(status).toBe(404);
+    expect(await executionsOf(apex)).toBe(before);
+  });
+
+  it("answers what cannot be: unknown trigger, unknown record, inactive workflow", async () => {
+    expect(await asApex("POST", "/execute", { trigger_type: "full_moon" })).toMatchObject({
+      status: 422,
+      body: {
+        errors: [{ field: "trigger_type", fix: expect.stringContaining("contact_created") }],
+      },
+    });
+    const gone = randomUUID();
+    expect(
+      await asApex("POST", "/execute", {
+        workflow_id: welcome,
+        trigger_data: { contact_id: gone },
+      }),
+    ).toMatchObject({
+      status: 404,
+      body: { code: "not_found", errors: [{ field: "contact_id" }] },
+    });
+    const draft = await apex.workflow({ trigger_type: "manual", steps: [task] });
+    got(await apex.client.from("workflows").update({ is_active: false }).eq("id", draft).select());
+    expect(
+      await asApex("POST", "/execute", { workflow_id: draft, trigger_data: { contact_id: maria } }),
+    ).toMatchObject({
+      status: 409,
+      body: { code: "conflict", errors: [{ field: "workflow_id" }] },
+    });
+  });
+});
+
+describe("stopping, retrying, publishing, checking", () => {
+  it("cancels an execution and retries a failed one", async () => {
+    const slow = await apex.workflow({ trigger_type: "manual", steps: [never] });
+    const { body } = await asApex<Executed>("POST", "/execute", {
+      workflow_id: slow,
+      trigger_data: { contact_id: maria },
+    });
+    const id = body.execution_ids[0]!;
+    expect(await asApex("POST", "/retry", { execution_id: id })).toMatchObject({
+      status: 409,
+      body: { errors: [{ field: "execution_id" }] },
+    });
+    expect(await asApex("POST", "/cancel", { execution_id: id })).toMatchObject({
+      status: 200,
+      body: { execution: { id, status: "cancelled", finished_at: expect.any(String) } },
+    });
+    await stage().sql`
+      update public.workflow_executions
+      set status = 'failed', error = '{"code": "broken", "message": "it broke"}'
+      where id = ${id}`;
+    expect(await asApex("POST", "/retry", { execution_id: id })).toMatchObject({
+      status: 200,
+      body: { execution: { id, status: "pending", error: null } },
+    });
+  });
+
+  it("publishes a workflow, or says everything that is wrong with it", async () => {
+    expect(await asApex("POST", "/publish", { workflow_id: welcome })).toMatchObject({
+      status: 200,
+      body: { workflow_id: welcome, version: 1, trigger_type: "manual" },
+    });
+    const { id } = got(
+      await apex.client.from("workflows")
+        .insert({ tenant_id: apex.tenantId, name: "Broken", trigger_type: "manual" })
+        .select("id").single(),
+    );
+    const wrong = { tenant_id: apex.tenantId, workflow_id: id, step_type: "create_task" };
+    got(
+      await apex.client.from("workflow_steps").insert([
+        { ...wrong, step_order: 1, step_config: {} },
+        { ...wrong, step_order: 2, step_config: { title: "{{ broken" } },
+      ]).select("id"),
+    );
+    const refused = await asApex<{ errors: unknown[] }>("POST", "/publish", { workflow_id: id });
+    expect(refused).toMatchObject({ status: 422, body: { code: "invalid_workflow" } });
+    expect(refused.body.errors.length).toBeGreaterThan(1);
+    const checked = await asApex<{ problems: unknown[] }>("POST", "/validate", { workflow_id: id });
+    expect(checked).toMatchObject({ status: 200, body: { valid: false } });
+    expect(checked.body.problems.length).toBe(refused.body.errors.length);
+    expect(await asApex("POST", "/test", { workflow_id: id })).toMatchObject({
+      status: 200,
+      body: { valid: false },
+    });
+  });
+
+  it("tries a workflow without doing anything", async () => {
+    const before = await executionsOf(apex);
+    const { status, body } = await asApex("POST", "/test", {
+      workflow_id: welcome,
+      trigger_data: { contact_id: maria },
+    });
+    expect(status).toBe(200);
+    expect(body).toMatchObject({
+      valid: true,
+      enrolls: true,
+      path: [{ type: "create_task", input: { title: "Call Maria" } }],
+    });
+    expect(await executionsOf(apex)).toBe(before);
+  });
+});
+
+describe("history", () => {
+  interface History {
+    executions: (Execution & { steps: unknown[]; workflow_name: string })[];
+    next_cursor: string | null;
+  }
+
+  it("pages through a hundred executions of one moment, each once, newest first", async () => {
+    const bulk = await apex.workflow({ name: "Bulk", steps: [never] });
+    got(
+      await apex.client.from("contacts").insert(
+        Array.from({ length: 100 }, () => ({ tenant_id: apex.tenantId, first_name: "Bulk" })),
+      ).select("id"),
+    );
+    const seen: string[] = [];
+    let pages = 0;
+    for (let cursor: string | null = ""; cursor !== null; pages++) {
+      const { status, body }: { status: number; body: History } = await asApex<History>(
+        "GET",
+        `/history?workflow_id=${bulk}&limit=30${cursor ? `&cursor=${cursor}` : ""}`,
+      );
+      expect(status).toBe(200);
+      seen.push(...body.executions.map(({ id }) => id));
+      cursor = body.next_cursor;
+    }
+    expect(pages).toBe(4);
+    expect(new Set(seen).size).toBe(100);
+    expect(seen).toEqual(seen.toSorted().toReversed());
+  });
+
+  it("narrows by contact, status, trigger and execution, with the steps", async () => {
+    const contact = await apex.lead({ first_name: "Otto" });
+    const { body: { execution_ids: [id] } } = await asApex<Executed>("POST", "/execute", {
+      workflow_id: welcome,
+      trigger_data: { contact_id: contact },
+    });
+    await stage().sql`select automation.tick()`;
+    for (
+      const query of [
+        `contact_id=${contact}&workflow_id=${welcome}`,
+        `execution_id=${id}`,
+        `record_id=${contact}&trigger_type=manual&status=completed`,
+      ]
+    ) {
+      const { body } = await asApex<History>("GET", `/history?${query}`);
+      expect(body).toMatchObject({
+        executions: [{
+          id,
+          status: "completed",
+          workflow_name: "Greet",
+          steps: [{ step_type: "create_task", status: "completed" }],
+        }],
+        next_cursor: null,
+      });
+    }
+    const none = await asApex<History>("GET", `/history?contact_id=${contact}&status=failed`);
+    expect(none.body.executions).toEqual([]);
+  });
+
+  it("wants a tenant from the service and refuses what it does not know", async () => {
+    expect(await asService("GET", "/history")).toMatchObject({
+      status: 422,
+      body: { errors: [{ field: "tenant_id" }] },
+    });
+    expect(await asService("GET", `/history?tenant_id=${apex.tenantId}`)).toMatchObject({
+      status: 200,
+    });
+    expect(await asApex("GET", "/history?limit=1000&colour=red&cursor=x")).toMatchObject({
+      status: 422,
+      body: {
+        errors: expect.arrayContaining([
+          expect.objectContaining({ field: "limit" }),
+          expect.objectContaining({ field: "colour" }),
+        ]),
+      },
+    });
+    expect(await asApex("GET", "/history?cursor=x")).toMatchObject({
+      status: 422,
+      body: { errors: [{ field: "cursor" }] },
+    });
+  });
+});
+
+describe("whose rights count", () => {
+  it("another office's workflows, executions and history do not exist", async () => {
+    const { body } = await asApex<Executed>("POST", "/execute", {
+      workflow_id: welcome,
+      trigger_data: { contact_id: maria },
+    });
+    const execution_id = body.execution_ids[0]!;
+    const before = await executionsOf(apex);
+    for (
+      const [path, request] of [
+        ["/execute", { workflow_id: welcome, trigger_data: { contact_id: maria } }],
+        ["/execute", { trigger_type: "manual", tenant_id: apex.tenantId }],
+        ["/test", { workflow_id: welcome }],
+        ["/publish", { workflow_id: welcome }],
+        ["/validate", { workflow_id: welcome }],
+        ["/cancel", { execution_id }],
+        ["/retry", { execution_id }],
+      ] as const
+    ) {
+      const answer = await asBlue("POST", path, request);
+      expect([path, answer.status, answer.body.code]).toEqual([path, 404, "not_found"]);
+    }
+    for (const query of [`?execution_id=${execution_id}`, `?tenant_id=${apex.tenantId}`]) {
+      const answer = await asBlue("GET", `/history${query}`);
+      expect(answer).toMatchObject({ status: 200, body: { executions: [] } });
+    }
+    expect(await executionsOf(apex)).toBe(before);
+  });
+
+  it("a user who carries the secret key as well still acts as the user", async () => {
+    const { secretKey } = stage().stack;
+    const answer = await asBlue("POST", "/validate", { workflow_id: welcome }, {
+      apikey: secretKey,
+    });
+    expect(answer.status).toBe(404);
+  });
+
+  it("nobody gets in without credentials, or with the publishable key alone", async () => {
+    const { publishableKey } = stage().stack;
+    const bare = caller(apiOf(stage()));
+    for (
+      const options of [{}, { apikey: publishableKey }, {
+        apikey: publishableKey,
+        token: publishableKey,
+      }, { token: stage().stack.secretKey }]
+    ) {
+      const answer = await bare("POST", "/validate", { workflow_id: welcome }, options);
+      expect(answer).toMatchObject({ status: 401, body: { code: "unauthorized" } });
+      expect(answer.headers.get("www-authenticate")).toBe("Bearer");
+    }
+  });
+
+  it("forged tokens are refused by the real Auth server", async () => {
+    const payload: Record<string, unknown> = JSON.parse(
+      Buffer.from(apexToken.split(".")[1]!, "base64url").toString(),
+    );
+    const [header, , signature] = apexToken.split(".");
+    const reuse = (claims: object) =>
+      `${header}.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.${signature}`;
+    const hs256 = (claims: object, secret: string) => {
+      const content = unsigned({ alg: "HS256", typ: "JWT" }, claims).replace(/\.$/, "");
+      return `${content}.${createHmac("sha256", secret).update(content).digest("base64url")}`;
+    };
+    const forged = {
+      "alg none": unsigned({ alg: "none", typ: "JWT" }, payload),
+      "alg None with a signature": unsigned({ alg: "None" }, payload, signature),
+      "another payload": reuse({ ...payload, role: "service_role" }),
+      "another user": reuse({ ...payload, sub: randomUUID() }),
+      "wrong secret": hs256(payload, "not the secret of this project, but as long as one"),
+      "the key as secret": hs256(payload, stage().stack.publishableKey),
+      "self-made service_role": hs256({ ...payload, role: "service_role" }, "guess"),
+      "expired": hs256({ ...payload, exp: 1 }, "guess"),
+      "an unknown key": unsigned({ alg: "ES256", kid: "mine" }, payload, signature),
+      "no JWT": "abc",
+    };
+    for (const [name, token] of Object.entries(forged)) {
+      const answer = await asApex("POST", "/validate", { workflow_id: welcome }, { token });
+      expect([name, answer.status, answer.body.code]).toEqual([name, 401, "invalid_token"]);
+    }
+  });
+});
+
+describe("Idempotency-Key", () => {
+  const request = () => ({ workflow_id: welcome, trigger_data: { contact_id: maria } });
+
+  it("does the work once and answers the same, whatever the order of members", async () => {
+    const key = randomUUID();
+    const before = await executionsOf(apex);
+    const first = await asApex("POST", "/execute", request(), { key });
+    expect(first.status).toBe(200);
+    expect(first.headers.get("idempotency-replayed")).toBeNull();
+    const { workflow_id, trigger_data } = request();
+    const again = await asApex("POST", "/execute", { trigger_data, workflow_id }, {
+      key: `"${key}"`,
+    });
+    expect(again.body).toEqual(first.body);
+    expect(again.headers.get("idempotency-replayed")).toBe("true");
+    expect(await executionsOf(apex)).toBe(before + 1);
+  });
+
+  it("refuses the key for another body, and for another path", async () => {
+    const key = randomUUID();
+    await asApex("POST", "/execute", request(), { key });
+    const other = { workflow_id: welcome, trigger_data: { contact_id: maria, note: "2" } };
+    for (const path of ["/execute", "/api/automations/execute"]) {
+      expect(await asApex("POST", path, other, { key })).toMatchObject({
+        status: 422,
+        body: { code: "idempotency_key_reused", errors: [{ field: "Idempotency-Key" }] },
+      });
+    }
+  });
+
+  it("keeps the keys of users and tenants apart", async () => {
+    const key = randomUUID();
+    const mine = await asApex<Executed>("POST", "/execute", request(), { key });
+    const theirs = await blue.workflow({ trigger_type: "manual", steps: [task] });
+    const otto = await blue.lead();
+    const blues = await asBlue<Executed>("POST", "/execute", {
+      workflow_id: theirs,
+      trigger_data: { contact_id: otto },
+    }, { key });
+    expect(blues.status).toBe(200);
+    expect(blues.body.execution_ids).not.toEqual(mine.body.execution_ids);
+    const service = await asService("POST", "/execute", request(), { key });
+    expect(service.headers.get("idempotency-replayed")).toBeNull();
+  });
+
+  it("carries out one of many that arrive at once", async () => {
+    const key = randomUUID();
+    const before = await executionsOf(apex);
+    const all = await Promise.all(
+      Array.from({ length: 8 }, () => asApex("POST", "/execute", request(), { key })),
+    );
+    expect(all.every(({ status }) => status === 200 || status === 409)).toBe(true);
+    expect(all.some(({ status }) => status === 200)).toBe(true);
+    expect(await executionsOf(apex)).toBe(before + 1);
+  });
+
+  it("answers 409 while the first is under way", async () => {
+    const key = randomUUID();
+    const { data } = await apex.client.auth.getUser();
+    await stage().sql.begin(async (sql) => {
+      await sql`
+        select automation.begin_request(${`user:${data.user!.id}`}, ${key}, '{}'::jsonb)`;
+      expect(await asApex("POST", "/execute", request(), { key })).toMatchObject({
+        status: 409,
+        body: { code: "request_in_flight" },
+      });
+    });
+    expect((await asApex("POST", "/execute", request(), { key })).status).toBe(200);
+  });
+
+  it("a request that failed has kept nothing: mended, it goes through", async () => {
+    const key = randomUUID();
+    const gone = { workflow_id: welcome, trigger_data: { contact_id: randomUUID() } };
+    expect((await asApex("POST", "/execute", gone, { key })).status).toBe(404);
+    expect((await asApex("POST", "/execute", request(), { key })).status).toBe(200);
+  });
+
+  it("forgets a key after a day, and the row with it", async () => {
+    const key = randomUUID();
+    const first = await asApex<Executed>("POST", "/execute", request(), { key });
+    await stage().sql`update automation.idempotency_keys set expires_at = automation.now()`;
+    const second = await asApex<Executed>("POST", "/execute", request(), { key });
+    expect(second.body.execution_ids).not.toEqual(first.body.execution_ids);
+    const [left] = await stage().sql`select count(*)::int as keys from automation.idempotency_keys`;
+    expect(left).toEqual({ keys: 1 });
+  });
+});
+
+describe("the routes of the old engines", () => {
+  it("POST /api/workflows/trigger answers execution_ids", async () => {
+    await apex.workflow({ trigger_type: "call_missed", steps: [never] });
+    const { status, body } = await asApex<{ execution_ids: string[] }>(
+      "POST",
+      "/api/workflows/trigger",
+      { trigger_type: "call_missed", trigger_data: { contact_id: maria }, source: "old client" },
+    );
+    expect(status).toBe(200);
+    expect(body).toEqual({ success: true, execution_ids: [expect.any(String)] });
+  });
+
+  it("POST and PUT /api/automations/execute answer a summary", async () => {
+    for (
+      const [method, request] of [
+        ["POST", { workflow_id: welcome, trigger_data: { contact_id: maria } }],
+        ["PUT", { workflow_id: welcome, manual_data: { contact_id: maria } }],
+      ] as const
+    ) {
+      const { status, body } = await asApex(method, "/api/automations/execute", request, {
+        headers: { "content-type": "text/plain" },
+      });
+      expect(status).toBe(200);
+      expect(body).toMatchObject({
+        success: true,
+        execution_id: expect.any(String),
+        execution: { workflow_id: welcome, status: "pending", completed_at: null, error: null },
+      });
+    }
+  });
+
+  it("say what is wrong in error as well, where the old clients look", async () => {
+    const { status, body } = await asApex("POST", "/api/workflows/trigger", {
+      trigger_type: "full_moon",
+    });
+    expect(status).toBe(422);
+    expect(body.error).toBe(body.detail);
+    expect(body.error).toMatch(/^trigger_type: there is no trigger/);
+  });
+});
+
+describe("what anybody may ask", () => {
+  it("health and the document need no credentials", async () => {
+    const anybody = caller(apiOf(stage()));
+    expect(await anybody("GET", "/health")).toMatchObject({ status: 200, body: { status: "ok" } });
+    expect(await anybody("GET", "/openapi.json")).toMatchObject({
+      status: 200,
+      body: { openapi: "3.1.0" },
+    });
+  });
+
+  it("supabase-js calls it from a page, preflight included", async () => {
+    const { data, error } = await apex.client.functions.invoke("workflows/validate", {
+      body: { workflow_id: welcome },
+    });
+    expect(error).toBeNull();
+    expect(data).toMatchObject({ valid: true });
+    const preflight = await fetch(`${apiOf(stage())}/execute`, { method: "OPTIONS" });
+    expect(preflight.status).toBe(204);
+    expect(preflight.headers.get("access-control-allow-headers")).toContain("idempotency-key");
+  });
+});
