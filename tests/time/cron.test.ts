@@ -200,7 +200,7 @@ describe("the next time a cron expression fires", () => {
     for (
       const zone of ["America/New_York", "Australia/Lord_Howe", "America/Havana", "Pacific/Apia"]
     ) {
-      for (const change of changes.get(zone)?.slice(0, 4) ?? []) {
+      for (const change of changes.get(zone)?.slice(0, 2) ?? []) {
         for (const written of expressions) {
           const moments = Array.from({ length: 60 }, (_, index) => change + (index - 40) * 420_000);
           const cases = moments.map((after) => ({ expression: written, zone, after }));
