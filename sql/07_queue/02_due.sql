@@ -5,8 +5,9 @@
 -- cheapest. The functions that read the queue by its order therefore rule that plan out.
 
 -- Without a backlog the oldest due rows are all the due rows and name every tenant. With one, a
--- loose index scan hops from tenant to tenant, from a random place on, so that under any load
--- every tenant comes up.
+-- loose index scan hops from tenant to tenant, from a random place on. Where it stops before it has
+-- been round (more than 500 tenants have something queued), the tenants of the oldest fifty thousand
+-- due rows are looked through too, so that nobody waits behind another's backlog.
 --
 -- Plans: the functions here are held to the index that each query was given. Switching the other
 -- ways of reading off makes them look so costly that Postgres 15 to 18 would compile what is left
@@ -24,6 +25,7 @@ declare
   look_ahead constant integer := 4 * at_most;
   tenants uuid[];
   seen integer;
+  hopped record;
 begin
   select array_agg(t.tenant_id order by t.oldest), coalesce(sum(t.steps), 0) into tenants, seen
   from (
@@ -40,7 +42,13 @@ begin
   if seen < look_ahead then
     return tenants;
   end if;
-  return automation.hop_tenants(lane, at, gen_random_uuid(), at_most);
+  hopped := automation.hop_tenants(lane, at, gen_random_uuid(), at_most);
+  tenants := automation.merge_tenants(tenants, hopped.tenants, at_most);
+  if not hopped.complete and cardinality(tenants) < at_most then
+    tenants := automation.merge_tenants(
+      tenants, automation.tenants_behind(lane, at, tenants), at_most);
+  end if;
+  return tenants;
 end;
 $$;
 
@@ -48,8 +56,29 @@ comment on function automation.due_tenants(public.automation_lane, integer) is
   'Tenants with due work in a lane, those that have waited longest first where that is cheap to '
   'tell; null when there is none.';
 
-create or replace function automation.hop_tenants(
-  lane public.automation_lane, at timestamptz, start uuid, at_most integer)
+-- Those that have waited longest keep their place; when there are more than places, the others take
+-- turns by lot.
+create or replace function automation.merge_tenants(first uuid[], others uuid[], at_most integer)
+  returns uuid[]
+  language sql volatile
+  set search_path = ''
+  as $$
+    select array_agg(m.tenant_id order by m.place)
+    from (
+      select t.tenant_id,
+        case when count(*) over () <= at_most then t.place else random() end as place
+      from (
+        select u.tenant_id, min(u.place)::double precision as place
+        from unnest(first || others) with ordinality as u (tenant_id, place)
+        group by u.tenant_id
+      ) as t
+      order by 2
+      limit at_most
+    ) as m
+  $$;
+
+create or replace function automation.tenants_behind(
+  lane public.automation_lane, at timestamptz, found uuid[])
   returns uuid[]
   language sql stable
   set search_path = ''
@@ -57,33 +86,56 @@ create or replace function automation.hop_tenants(
   set jit = off
   set enable_bitmapscan = off
   as $$
-    with recursive hop as (
-      select automation.next_tenant(hop_tenants.lane, start) as tenant_id, 1 as hops
-      union all
-      select automation.next_tenant(hop_tenants.lane, h.tenant_id), h.hops + 1
-      from hop as h
-      where h.tenant_id is not null and h.hops < 2000
-    ), wrapped as (
-      select automation.next_tenant(hop_tenants.lane, '00000000-0000-0000-0000-000000000000')
-        as tenant_id, 1 as hops
-      union all
-      select automation.next_tenant(hop_tenants.lane, w.tenant_id), w.hops + 1
-      from wrapped as w
-      where w.tenant_id <= start and w.hops < 2000
-    ), visited as (
-      select h.tenant_id, 1 as lap, h.hops from hop as h where h.tenant_id is not null
-      union all
-      select w.tenant_id, 2, w.hops from wrapped as w where w.tenant_id <= start
-    )
-    select array_agg(d.tenant_id)
+    select array_agg(distinct d.tenant_id)
     from (
-      select v.tenant_id
-      from visited as v
-      where automation.oldest_of(hop_tenants.lane, v.tenant_id) <= at
-      order by v.lap, v.hops
-      limit at_most
+      select s.tenant_id
+      from public.scheduled_steps as s
+      where s.lane = tenants_behind.lane and s.lease_expires_at is null and s.run_at <= at
+      order by s.run_at
+      limit 50000
     ) as d
+    where d.tenant_id <> all (found)
   $$;
+
+create or replace function automation.hop_tenants(
+  lane public.automation_lane, at timestamptz, start uuid, at_most integer,
+  out tenants uuid[], out complete boolean)
+  language sql stable
+  set search_path = ''
+  set enable_seqscan = off
+  set jit = off
+  set enable_bitmapscan = off
+  as $$
+    with recursive hop as (
+      select automation.next_tenant(hop_tenants.lane, start) as tenant_id, 1 as hops, 1 as lap
+      union all
+      -- Past the last tenant the second lap begins, up to where the first one started.
+      select n.tenant_id, h.hops + 1, n.lap
+      from hop as h
+      cross join lateral (
+        select case when h.tenant_id is null then 2 else h.lap end as lap,
+          automation.next_tenant(
+            hop_tenants.lane,
+            coalesce(h.tenant_id, '00000000-0000-0000-0000-000000000000')) as tenant_id
+      ) as n
+      where h.hops < 500
+        and (h.lap = 1 or h.tenant_id is not null)
+        and (n.lap = 1 or n.tenant_id <= start)
+    )
+    select
+      (select array_agg(d.tenant_id)
+       from (
+         select h.tenant_id from hop as h
+         where automation.oldest_of(hop_tenants.lane, h.tenant_id) <= at
+         order by h.hops
+         limit at_most
+       ) as d),
+      (select max(h.hops) < 500 from hop as h)
+  $$;
+
+comment on function automation.hop_tenants(
+  public.automation_lane, timestamptz, uuid, integer) is
+  'Tenants with due work, found by hopping along the index from start. complete: it has been round.';
 
 create or replace function automation.next_tenant(lane public.automation_lane, after uuid) returns uuid
   language sql stable
