@@ -164,6 +164,7 @@ class Run {
     unrecorded: 0,
   };
   #work = 0;
+  #rings = 0;
   #claimDry = -1;
   #databaseDry = -1;
   #inFlight = 0;
@@ -185,6 +186,7 @@ class Run {
   lookAgain(): boolean {
     if (this.#stopped || this.#done) return false;
     this.#work++;
+    this.#rings++;
     this.#bell.ring();
     return true;
   }
@@ -287,7 +289,7 @@ class Run {
     this.#totals.claimed += held.length;
     (this.#stopped ? this.#unstarted : this.#waiting).push(...held);
     this.#changed();
-    if (steps?.length === 0) await this.#pause(DRY_PAUSE_MS);
+    if (steps?.length === 0) await this.#restUnlessRung();
   }
 
   async #reap(): Promise<void> {
@@ -303,6 +305,12 @@ class Run {
     const work = this.#work;
     await this.#pause(milliseconds, () => this.#work !== work);
     if (this.#work === work && !this.#stopped) this.#work++;
+  }
+
+  /** What the run announces itself can wait a moment; a ring cannot. */
+  #restUnlessRung(): Promise<void> {
+    const rings = this.#rings;
+    return this.#pause(DRY_PAUSE_MS, () => this.#rings !== rings);
   }
 
   async #pause(milliseconds: number, enough: () => boolean = () => false): Promise<void> {
@@ -330,7 +338,7 @@ class Run {
       this.#work++;
     } else if (count === 0) this.#databaseDry = work;
     this.#changed();
-    if (count === 0) await this.#pause(DRY_PAUSE_MS);
+    if (count === 0) await this.#restUnlessRung();
   }
 
   // Sending --------------------------------------------------------------------------------------
