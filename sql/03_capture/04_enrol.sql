@@ -156,7 +156,8 @@ begin
     raise exception 'these are not compiled conditions';
   end if;
   return to_jsonb(automation.evaluate_conditions(
-    conditions, automation.trigger_context(tenant_id, data), automation.tenant_zone(tenant_id)));
+    conditions, automation.trigger_context(tenant_id, data, conditions -> 'roots'),
+    automation.tenant_zone(tenant_id)));
 exception when others then
   return automation.engine_error('conditions_failed', sqlstate, sqlerrm);
 end;

@@ -11,16 +11,27 @@ create or replace function automation.trigger_root(data jsonb) returns jsonb
   set search_path = ''
   as $$ select data || jsonb_build_object('record', data -> (data ->> 'entity')) $$;
 
--- At enrolment nothing has happened since: the snapshot is the live record.
-create or replace function automation.trigger_context(tenant_id uuid, data jsonb) returns jsonb
-  language sql stable
+-- At enrolment nothing has happened since: the snapshot is the live record. roots: what is asked for,
+-- so that the rest is not read; null: everything.
+create or replace function automation.trigger_context(
+  tenant_id uuid, data jsonb, roots jsonb default null)
+  returns jsonb
+  language plpgsql stable
   set search_path = ''
   as $$
-    select data || jsonb_build_object(
-      'trigger', automation.trigger_root(data),
-      'user', automation.read_user(tenant_id, data),
-      'tenant', (select to_jsonb(t) from public.tenants as t where t.id = trigger_context.tenant_id))
-  $$;
+declare
+  context jsonb := data || jsonb_build_object('trigger', automation.trigger_root(data));
+begin
+  if roots is null or roots ? 'user' then
+    context := context || jsonb_build_object('user', automation.read_user(tenant_id, data));
+  end if;
+  if roots is null or roots ? 'tenant' then
+    context := context || jsonb_build_object('tenant', (
+      select to_jsonb(t) from public.tenants as t where t.id = trigger_context.tenant_id));
+  end if;
+  return context;
+end;
+$$;
 
 create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
   language sql stable
