@@ -52,7 +52,7 @@ create or replace function automation.update_events(attached automation.entities
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
-    where t.entity = attached.name and t.column_name is not null
+    where t.entity = attached.name and t.column_name = any (attached.columns)
   $$;
 
 -- The same for an insert. A record that is inserted with a value has not become it: a migration of
@@ -73,6 +73,7 @@ create or replace function automation.insert_events(attached automation.entities
         '' order by t.name), '')
     from automation.trigger_types as t
     where t.entity = attached.name and t.on_insert
+      and coalesce(t.column_name = any (attached.columns), true)
   $$;
 
 -- Could this listener match this row? Asked before the row is turned into JSON.
