@@ -98,6 +98,8 @@ export interface TwilioSettings {
   baseUrl: string;
   from?: string;
   messagingServiceSid?: string;
+  /** Where Twilio reports what became of a text. */
+  statusCallback?: string;
 }
 
 export function readTwilio(env: Environment = process.env): TwilioSettings {
@@ -120,6 +122,15 @@ export function readTwilio(env: Environment = process.env): TwilioSettings {
   const service = read(env, "TWILIO_MESSAGING_SERVICE_SID");
   if (from) settings.from = from;
   if (service) settings.messagingServiceSid = service;
+  const callback = read(env, "TWILIO_STATUS_CALLBACK_URL");
+  if (callback) {
+    settings.statusCallback = parse(
+      "TWILIO_STATUS_CALLBACK_URL",
+      callback,
+      z.url({ protocol: /^https?$/ }),
+      "set it to the public address of the function twilio-webhook",
+    );
+  }
   return settings;
 }
 

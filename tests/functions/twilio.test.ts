@@ -59,6 +59,14 @@ test("several media addresses are all sent, with or without a body", async () =>
   expect(twilio.messages()[0]).toMatchObject({ num_media: "2", body: "" });
 });
 
+test("Twilio is asked to report delivery where somebody listens", async () => {
+  const statusCallback = "https://apex.example.com/functions/v1/twilio-webhook";
+  await deliver(aStep(), sender());
+  await deliver(aStep(), sender({ statusCallback }));
+  expect(twilio.requests().map(({ body }) => new URLSearchParams(body).get("StatusCallback")))
+    .toEqual([null, statusCallback]);
+});
+
 test("without a sender the text waits for the operator", async () => {
   const { from: _from, ...bare } = settings;
   const outcome = await deliver(aStep(), createTwilioSender({ settings: () => bare }));

@@ -256,12 +256,14 @@ export function createTwilioSender(options: TwilioOptions = {}): Sender {
     const sms = parsePayload(smsPayload, step);
     const transport = new Transport(settings(), signal);
     const origin = originOf(sms, transport.settings);
+    const { statusCallback } = transport.settings;
     try {
       const message = await messagesThrough(transport).create({
         to: sms.to,
         ...origin,
         ...(sms.body ? { body: sms.body } : {}),
         ...(sms.media_urls?.length ? { mediaUrl: sms.media_urls } : {}),
+        ...(statusCallback ? { statusCallback } : {}),
       });
       return outcomeOfMessage(message, transport.answer?.status ?? 201);
     } catch (error) {
