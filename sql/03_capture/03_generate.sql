@@ -110,6 +110,18 @@ create or replace function automation.snapshot_expression(
 comment on function automation.snapshot_expression(automation.entities, text, text) is
   'trigger_data: {entity, <entity>: record, <entity>_id, user_id, <related>: record, <related>_id}.';
 
+-- The generated code names columns. When one of them is gone the write goes through all the same, and
+-- the server's log says what to do.
+create or replace function automation.warn_altered(entity text, message text) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  raise warning 'automation: a write to % fires nothing: %', entity, message
+    using hint = 'The table was altered after it was attached: call automation.attach() again.';
+end;
+$$;
+
 create or replace function automation.insert_function(attached automation.entities) returns text
   language sql stable
   set search_path = ''
@@ -126,13 +138,18 @@ create or replace function automation.capture_%1$s_insert() returns trigger
   as $capture$
 declare
   written %2$s;
+  listened boolean;
 begin
-  if not exists (
-    select from new_rows as n
-    join automation.active_triggers as t
-      on %3$s
-      and t.event = any (%4$s)
-  ) then
+  begin
+    listened := exists (
+      select from new_rows as n
+      join automation.active_triggers as t
+        on %3$s
+        and t.event = any (%4$s));
+  exception when others then
+    perform automation.warn_altered(%1$L, sqlerrm);
+  end;
+  if listened is not true then
     return null;
   end if;
   if automation.causation_depth() = 0 then
@@ -204,19 +221,25 @@ create or replace function automation.capture_%1$s_update() returns trigger
   set jit = off
   as $capture$
 declare
-  changed constant text[] := %2$s;
+  changed text[];
   events text[];
+  listened boolean;
 begin
-  if cardinality(changed) = 0 then
-    return null;
-  end if;
-  events := %3$s;
-  if exists (
-    select from automation.active_triggers as t
-    where %4$s
-      and t.event = any (events)
-      and (t.field is null or t.field = any (changed))
-  ) then
+  begin
+    changed := %2$s;
+    if cardinality(changed) = 0 then
+      return null;
+    end if;
+    events := %3$s;
+    listened := exists (
+      select from automation.active_triggers as t
+      where %4$s
+        and t.event = any (events)
+        and (t.field is null or t.field = any (changed)));
+  exception when others then
+    perform automation.warn_altered(%1$L, sqlerrm);
+  end;
+  if listened then
     perform automation.capture_%1$s_row(new, old, events, changed);
   end if;
   return null;
