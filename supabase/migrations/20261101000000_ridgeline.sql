@@ -7666,7 +7666,7 @@ create or replace function automation.cron_names(field text, names text) returns
 declare
   name text;
   number integer;
-  plain text := regexp_replace(upper(field), '-SUN(?![A-KM-Z0-9])', '-7');
+  plain text := regexp_replace(upper(field), '-SUN(?![A-KM-Z0-9])', '-7', 'g');
 begin
   for name, number in
     select n.name, n.number from unnest(string_to_array(names, ' ')) with ordinality as n (name, number)

@@ -5,6 +5,8 @@ import { describe, expect, test } from "vitest";
 import { useDatabase } from "../support/database.ts";
 
 const database = useDatabase();
+// The same cases on every run, one of which once found a mistake; new ones in the soak.
+const seed = process.env.RIDGELINE_SOAK ? {} : { seed: -2134994557 };
 const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 3000);
 const batch = 50;
 
@@ -191,7 +193,7 @@ describe("the next time a cron expression fires", () => {
           );
         },
       ),
-      { numRuns: Math.ceil(runs / batch) },
+      { numRuns: Math.ceil(runs / batch), ...seed },
     );
   }, 300_000);
 
@@ -266,7 +268,7 @@ describe("the next time a cron expression fires", () => {
         );
         expect(rows.every((row) => row.problems === 0 || row.hinted)).toBe(true);
       }),
-      { numRuns: Math.ceil(runs / 60) },
+      { numRuns: Math.ceil(runs / 60), ...seed },
     );
   }, 120_000);
 
