@@ -1226,6 +1226,7 @@ export type Database = {
           id: string;
           name: string | null;
           parent_step_id: string | null;
+          retry: Json;
           step_config: Json;
           step_key: string | null;
           step_order: number;
@@ -1244,6 +1245,7 @@ export type Database = {
           id?: string;
           name?: string | null;
           parent_step_id?: string | null;
+          retry?: Json;
           step_config?: Json;
           step_key?: string | null;
           step_order?: number;
@@ -1262,6 +1264,7 @@ export type Database = {
           id?: string;
           name?: string | null;
           parent_step_id?: string | null;
+          retry?: Json;
           step_config?: Json;
           step_key?: string | null;
           step_order?: number;
@@ -1379,6 +1382,7 @@ export type Database = {
           metadata: Json;
           name: string;
           published_version: number | null;
+          settings: Json;
           status: string;
           tenant_id: string;
           trigger_config: Json;
@@ -1394,6 +1398,7 @@ export type Database = {
           metadata?: Json;
           name: string;
           published_version?: number | null;
+          settings?: Json;
           status?: string;
           tenant_id: string;
           trigger_config?: Json;
@@ -1409,6 +1414,7 @@ export type Database = {
           metadata?: Json;
           name?: string;
           published_version?: number | null;
+          settings?: Json;
           status?: string;
           tenant_id?: string;
           trigger_config?: Json;
@@ -1552,9 +1558,18 @@ export type Database = {
           steps: Json;
         }[];
       };
+      move_executions: {
+        Args: {
+          workflow_id: string;
+          to_version?: number;
+          execution_ids?: string[];
+        };
+        Returns: Json;
+      };
       publish_workflow: {
         Args: {
           workflow_id: string;
+          enroll_existing?: Json;
         };
         Returns: Database["public"]["Tables"]["workflow_versions"]["Row"];
         SetofOptions: {
@@ -1580,6 +1595,7 @@ export type Database = {
         Args: {
           workflow_id: string;
           trigger_data?: Json;
+          options?: Json;
         };
         Returns: Json;
       };

@@ -65,14 +65,18 @@ insert into automation.step_types (name, lane, required, optional, description) 
    'Sets one field of the contact, project or job.'),
   ('change_stage', 'database', '{stage}', '{entity}',
    'Moves the contact or project to another stage.'),
-  ('assign_user', 'database', '{user_id}', '{entity}',
+  ('assign_user', 'database', '{user_id|user_ids}', '{entity}',
    'Makes a user responsible for the contact, project or job.'),
   ('add_tag', 'database', '{tag}', '{}', 'Tags the contact; a tag that is new is made.'),
   ('remove_tag', 'database', '{tag}', '{}', 'Takes a tag off the contact.'),
   ('create_project', 'database', '{name}', '{type,status,pipeline_stage,value,description,key}',
    'Creates a project for the contact, once for a key.'),
-  ('wait', 'database', '{}', '{minutes,hours,days,until}',
-   'Waits for a duration before the next step.');
+  ('wait', 'database', '{}',
+   '{minutes,hours,days,weeks,duration,until,offset,if_missing,if_past,at,window,zone,event,timeout}',
+   'Waits for a duration before the next step.'),
+  ('conditional', 'database', '{conditions|branches}', '{}', 'Goes one of several ways.'),
+  ('split', 'database', '{branches}', '{}', 'Divides contacts by weight.'),
+  ('stop', 'database', '{}', '{reason,outcome}', 'Ends the run.');
 
 create or replace function automation.problem(
   path text, code text, message text, hint text default null, severity text default 'error')

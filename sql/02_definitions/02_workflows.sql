@@ -12,6 +12,8 @@ create table public.workflows (
     constraint workflows_trigger_config_is_object check (jsonb_typeof(trigger_config) = 'object'),
   conditions jsonb not null default '[]',
   is_active boolean not null default false,
+  settings jsonb not null default '{}'
+    constraint workflows_settings_is_object check (jsonb_typeof(settings) = 'object'),
   metadata jsonb not null default '{}'
     constraint workflows_metadata_is_object check (jsonb_typeof(metadata) = 'object'),
   published_version integer,
@@ -23,6 +25,9 @@ create table public.workflows (
 
 comment on table public.workflows is
   'Automations as people edit them. Setting is_active publishes; only published versions run.';
+comment on column public.workflows.settings is
+  '{reentry, dedupe_key, exit_conditions, exit_events, on_missing}: who may enter again, what ends a '
+  'run early, and what a variable without a value does. See docs/lifecycle.md.';
 comment on column public.workflows.published_version is
   'The version that new executions start with; null until it is first published.';
 
@@ -47,6 +52,8 @@ create table public.workflow_steps (
   enabled boolean not null default true,
   conditions jsonb not null default '[]',
   continue_on_error boolean not null default false,
+  retry jsonb not null default '{}'
+    constraint workflow_steps_retry_is_object check (jsonb_typeof(retry) = 'object'),
   parent_step_id uuid,
   branch text,
   created_at timestamptz not null default automation.now(),
@@ -64,6 +71,12 @@ comment on column public.workflow_steps.delay_minutes is
   'How long to wait before this step, counted from the end of the step before it (minutes, up to ten years).';
 comment on column public.workflow_steps.step_key is
   'The name other steps use for its result ({{steps.<key>.*}}); step_<n> when empty.';
+
+comment on column public.workflow_steps.retry is
+  '{max_attempts, delay, max_delay}: how often this step is attempted and how long it waits in '
+  'between; what is left out is as automation.settings says, and a database step is tried once.';
+comment on column public.workflow_steps.branch is
+  'On which branch of the parent step this one is: then or else, a name, event or timeout.';
 
 create index workflow_steps_in_order
   on public.workflow_steps (workflow_id, tenant_id, step_order, id);
@@ -95,8 +108,8 @@ comment on table public.workflow_versions is
 comment on column public.workflow_versions.conditions is
   'Compiled enrolment conditions; null: always.';
 comment on column public.workflow_versions.plan is
-  '{first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, ...}}}: '
-  'templates parsed, defaults filled in, order resolved to next-pointers.';
+  '{first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, branches, '
+  '...}}, lifecycle}: templates parsed, defaults filled in, order and branches resolved to pointers.';
 
 alter table public.workflows add constraint workflows_published_version_fk
   foreign key (tenant_id, id, published_version)
@@ -108,6 +121,9 @@ create table automation.active_triggers (
   event text not null,
   workflow_id uuid not null,
   version integer not null,
+  role text not null default 'enrol'
+    constraint active_triggers_role_known check (role in ('enrol', 'exit', 'wait')),
+  listener text not null default '',
   match jsonb not null,
   match_any jsonb,
   match_column text,
@@ -116,10 +132,16 @@ create table automation.active_triggers (
   from_values jsonb,
   to_values jsonb,
   conditions jsonb,
-  first_step text not null,
-  first_lane public.automation_lane not null,
-  first_delay interval not null,
-  constraint active_triggers_pkey primary key (tenant_id, entity, event, workflow_id),
+  reentry jsonb,
+  first_step text,
+  first_lane public.automation_lane,
+  first_delay interval,
+  constraint active_triggers_pkey
+    primary key (tenant_id, entity, event, workflow_id, version, role, listener),
+  constraint active_triggers_first_step_matches_role check (
+    (role = 'enrol') = (first_step is not null)
+    and (first_step is null) = (first_lane is null)
+    and (first_step is null) = (first_delay is null)),
   constraint active_triggers_version_fk foreign key (tenant_id, workflow_id, version)
     references public.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
   constraint active_triggers_match_column_has_value
@@ -127,7 +149,12 @@ create table automation.active_triggers (
 );
 
 comment on table automation.active_triggers is
-  'The listeners: one row for each active workflow, holding all that capture needs to enrol.';
+  'The listeners: one row for each active workflow, holding all that capture needs to enrol; and one '
+  'for each event that runs of a version wait for or end at, as long as there may be such runs.';
+comment on column automation.active_triggers.reentry is
+  'The rule of re-entry where it goes by record; null: none, or one that is asked before the first step.';
+comment on column automation.active_triggers.listener is
+  'role wait: the key of the step that waits; exit: which of the exit events. Part of the key.';
 comment on column automation.active_triggers.match is
   'The record must contain this (jsonb @>).';
 comment on column automation.active_triggers.match_any is

@@ -129,7 +129,7 @@ create or replace function automation.check_step_values(step_type text, config j
         or k.key = 'body' and step_type = 'send_sms' and jsonb_typeof(k.value) <> 'string'
       union all
       select automation.problem(path, 'missing', 'wait needs minutes, hours, days or until')
-      where step_type = 'wait' and not config ?| '{minutes,hours,days,until}'
+      where step_type = 'wait' and not config ?| '{minutes,hours,days,weeks,duration,until,event,at,window}'
       union all
       select automation.problem(path || '.fields', 'not_an_object', 'fields must be an object of at least one field')
       where step_type in ('update_contact', 'update_project') and config ? 'fields'

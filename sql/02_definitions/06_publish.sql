@@ -19,6 +19,7 @@ begin
   published := automation.add_version(workflow, compiled.conditions, compiled.plan, via);
   perform automation.stop_listening(workflow.tenant_id, workflow.id);
   perform automation.start_listening(published, compiled.listener);
+  perform automation.listen_for_runs(published, workflow.settings);
   perform automation.start_waiting(published);
   update public.workflows as w
   set published_version = published.version, status = 'active', is_active = true
@@ -69,11 +70,13 @@ create or replace function automation.start_listening(
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
-      field, from_values, to_values, conditions, first_step, first_lane, first_delay)
+      field, from_values, to_values, conditions, reentry, first_step, first_lane, first_delay)
     select version.tenant_id, listener.entity, version.trigger_type, version.workflow_id,
       version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
-      version.conditions, first.step ->> 'key',
+      version.conditions,
+      case when not version.plan -> 'lifecycle' ? 'key' then version.plan #> '{lifecycle,reentry}' end,
+      first.step ->> 'key',
       (first.step ->> 'lane')::public.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision)
     from (
@@ -81,13 +84,70 @@ create or replace function automation.start_listening(
     ) as first
   $$;
 
+-- The events that runs of this version end at or wait for. They are listened to for as long as there
+-- may be such runs: switching the workflow off does not end them.
+create or replace function automation.listen_for_runs(
+  version public.workflow_versions, settings jsonb)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    insert into automation.active_triggers (
+      tenant_id, entity, event, workflow_id, version, role, listener, match, match_any, match_column,
+      match_value, field, from_values, to_values)
+    select version.tenant_id, (e.compiled).entity, e.type, version.workflow_id, version.version,
+      w.role, w.listener, (e.compiled).match, (e.compiled).match_any, (e.compiled).match_column,
+      (e.compiled).match_value, (e.compiled).field, (e.compiled).from_values, (e.compiled).to_values
+    from (
+      select 'exit' as role, (x.place - 1)::text as listener, x.event
+      from jsonb_array_elements(settings -> 'exit_events') with ordinality as x (event, place)
+      union all
+      select 'wait', s.key, s.value #> '{config,base,event}'
+      from jsonb_each(version.plan -> 'steps') as s
+      where s.value ->> 'type' = 'wait' and s.value #> '{config,base}' ? 'event'
+    ) as w
+    cross join lateral automation.compile_event(w.event, '') as e
+    on conflict on constraint active_triggers_pkey do nothing
+  $$;
+
+create or replace function automation.forget_listeners() returns integer
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  forgotten integer;
+begin
+  delete from automation.active_triggers as t
+  where t.role <> 'enrol'
+    and not exists (
+      select from public.workflows as w
+      where w.tenant_id = t.tenant_id and w.id = t.workflow_id and w.published_version = t.version
+        and w.is_active)
+    and not exists (
+      select from public.workflow_executions as e
+      where e.workflow_id = t.workflow_id and e.tenant_id = t.tenant_id and e.version = t.version
+        and e.finished_at is null);
+  get diagnostics forgotten = row_count;
+  return forgotten;
+end;
+$$;
+
+comment on function automation.forget_listeners() is
+  'Stops listening for runs that are over: events that only runs of older versions, or of workflows that '
+  'were switched off, waited for. Called once a day. Returns how many listeners that was.';
+
 create or replace function automation.stop_listening(tenant_id uuid, workflow_id uuid) returns void
   language sql
   set search_path = ''
   as $$
     delete from automation.active_triggers as t
     where t.tenant_id = stop_listening.tenant_id and t.workflow_id = stop_listening.workflow_id
+      and t.role = 'enrol'
   $$;
+
+comment on function automation.stop_listening(uuid, uuid) is
+  'Nobody enters the workflow any more. Its runs in flight go on, and what they wait for still counts.';
 
 -- is_active and status are two views of one switch: whichever the client changed wins.
 create or replace function automation.check_workflow() returns trigger

@@ -27,6 +27,7 @@ create table automation.entities (
   match_columns text[] not null,
   writable_columns text[] not null,
   ignored_columns text[] not null,
+  is_log boolean not null default false,
   constraint entities_related_is_object check (jsonb_typeof(related) = 'object')
 );
 
@@ -36,5 +37,8 @@ comment on column automation.entities.related is
   '{entity: column}: the records a record belongs to, such as {"contact": "contact_id"}.';
 comment on column automation.entities.match_columns is
   'Columns cheap enough to compare before a record is turned into JSON.';
+comment on column automation.entities.is_log is
+  'Rows are events of a contact (messages, calls), not things with a life of their own: what happens '
+  'to one concerns all runs of its contact, and deleting one ends no run.';
 comment on column automation.entities.ignored_columns is
   'Columns whose change alone is not an update (updated_at).';

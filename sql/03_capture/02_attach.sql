@@ -51,14 +51,18 @@ begin
   select attached.*
   on conflict on constraint entities_pkey do update set (
     relation, tenant_column, id_column, id_type, related, columns, match_columns, writable_columns,
-    ignored_columns) = row (
+    ignored_columns, is_log) = row (
     excluded.relation, excluded.tenant_column, excluded.id_column, excluded.id_type, excluded.related,
-    excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns);
+    excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
+    excluded.is_log);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
   execute automation.row_function(attached);
   execute automation.insert_function(attached);
   execute automation.update_function(attached);
+  if not attached.is_log then
+    execute automation.delete_function(attached);
+  end if;
   execute automation.reader_function(attached);
   perform automation.install_triggers(attached);
   perform automation.refresh_timer_trigger(attached);
@@ -68,7 +72,8 @@ $$;
 
 comment on function automation.attach(regclass, text, jsonb, jsonb) is
   'Makes a table fire workflows. columns: {tenant, id, ignore: [..], protect: [..], <entity>: column}'
-  ' where they differ from tenant_id, id, updated_at and <entity>_id. events: [{type, column?, '
+  ' where they differ from tenant_id, id, updated_at and <entity>_id; log: true for a table whose rows '
+  'are events of a contact. events: [{type, column?, '
   'becomes?, on_insert?, description?}] for writes with a name of their own: a change of column, a '
   'change to the value becomes, with on_insert also an insert with it; without column, any insert. '
   'Call it again after adding columns.';
@@ -93,7 +98,8 @@ begin
     select pg_catalog.format_type(a.atttypid, a.atttypmod)
     from pg_catalog.pg_attribute as a
     where a.attrelid = describe_entity.relation and a.attname = described.id_column);
-  described.related := columns - '{tenant,id,ignore,protect}'::text[];
+  described.is_log := coalesce((columns -> 'log')::boolean, false);
+  described.related := columns - '{tenant,id,ignore,protect,log}'::text[];
   described.ignored_columns := array(select jsonb_array_elements_text(
     coalesce(columns -> 'ignore', '["updated_at"]')));
   select array_agg(c.name), array_agg(c.name) filter (where c.is_cheap),
@@ -224,6 +230,12 @@ begin
     'create trigger automation_capture_update after update on %s '
     'for each row execute function automation.capture_%s_update()',
     attached.relation, attached.name);
+  if not attached.is_log then
+    execute format(
+      'create trigger automation_capture_delete after delete on %s referencing old table as old_rows '
+      'for each statement execute function automation.capture_%s_delete()',
+      attached.relation, attached.name);
+  end if;
 end;
 $$;
 
@@ -241,7 +253,8 @@ begin
     join pg_catalog.pg_proc as p on p.oid = t.tgfoid
     where p.pronamespace = 'automation'::regnamespace
       and p.proname in (
-        format('capture_%s_insert', attached.name), format('capture_%s_update', attached.name))
+        format('capture_%s_insert', attached.name), format('capture_%s_update', attached.name),
+        format('capture_%s_delete', attached.name))
       and t.tgparentid = 0
   loop
     execute format('drop trigger %I on %s', installed.tgname, installed.relation);
@@ -265,6 +278,7 @@ begin
   perform automation.remove_timer_trigger(attached);
   execute format('drop function if exists automation.capture_%s_insert()', attached.name);
   execute format('drop function if exists automation.capture_%s_update()', attached.name);
+  execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_row', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
   delete from automation.entities as e where e.name = attached.name;

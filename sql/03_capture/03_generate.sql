@@ -3,6 +3,7 @@
 --
 --   capture_<entity>_insert   for each statement: all its rows in one pass
 --   capture_<entity>_update   for each row that changed
+--   capture_<entity>_delete   for each statement: which of its rows have runs that end now
 --   capture_<entity>_row      one row, with its own guard: updates, and inserts that cannot be
 --                             taken in one pass
 --   read_<entity>             the live record
@@ -159,7 +160,7 @@ begin
         from new_rows as n
         join automation.active_triggers as t
           on %3$s
-          and t.event = any (%4$s)
+          and t.event = any (%4$s) and t.role = 'enrol'
       ), matched as materialized (
         select c.*, %6$s as data
         from candidates as c
@@ -183,11 +184,22 @@ begin
       from enrolled as e
       join automation.active_triggers as t
         on t.tenant_id = e.tenant_id and t.entity = %1$L and t.event = e.trigger_type
-        and t.workflow_id = e.workflow_id
+        and t.workflow_id = e.workflow_id and t.role = 'enrol'
       where e.status <> 'failed';
       if found then
         perform automation.ring_once();
       end if;
+      -- Events that runs wait for are few, even in a statement that enrols many.
+      for written in
+        select n.* from new_rows as n
+        where exists (
+          select from automation.active_triggers as t
+          where %3$s
+            and t.event = any (%4$s) and t.role <> 'enrol')
+      loop
+        perform automation.capture_%1$s_row(
+          written, null, (select %4$s from (select written.*) as n), array[]::text[], '{exit,wait}');
+      end loop;
       return null;
     exception when others then
       null;
@@ -256,7 +268,8 @@ create or replace function automation.row_function(attached automation.entities)
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_row(
-  written %2$s, previous %2$s, events text[], changed text[])
+  written %2$s, previous %2$s, events text[], changed text[],
+  roles text[] default '{enrol,exit,wait}')
   returns void
   language plpgsql
   set search_path = ''
@@ -272,7 +285,7 @@ begin
     if previous is distinct from null then
       data := data || jsonb_build_object('old', to_jsonb(previous), 'changed', changed);
     end if;
-    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data);
+    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data, roles);
   exception when others then
     data := jsonb_build_object('entity', %1$L, %5$L, written.%6$I);
     enrolments := automation.match_failed(%1$L, written.%4$I, events, sqlstate, sqlerrm);
@@ -286,6 +299,39 @@ $template$,
       attached.name, attached.relation,
       automation.snapshot_expression(attached, format('written.%I', attached.tenant_column), 'record'),
       attached.tenant_column, attached.name || '_id', attached.id_column)
+  $$;
+
+-- Without the record there is nobody to write to: its runs end. Here that is only noted.
+create or replace function automation.delete_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select format($template$
+create or replace function automation.capture_%1$s_delete() returns trigger
+  language plpgsql
+  security definer
+  set search_path = ''
+  set enable_seqscan = off
+  set jit = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  as $capture$
+begin
+  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
+  select o.%2$I, 'deleted', %1$L, o.%3$I::text, %4$s
+  from old_rows as o
+  where automation.has_open_runs(o.%2$I, o.%3$I::text, %4$s);
+  return null;
+exception when others then
+  perform automation.warn_altered(%1$L, sqlerrm);
+  return null;
+end;
+$capture$
+$template$,
+      attached.name, attached.tenant_column, attached.id_column,
+      case attached.name
+        when 'contact' then format('automation.as_uuid(o.%I::text)', attached.id_column)
+        else 'null::uuid' end)
   $$;
 
 create or replace function automation.reader_function(attached automation.entities) returns text

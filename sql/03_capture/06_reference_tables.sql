@@ -15,24 +15,24 @@ select automation.attach(
   '[{"type": "job_completed", "column": "status", "becomes": "completed"}]');
 
 select automation.attach(
-  'public.messages', 'message', '{"contact": "contact_id"}',
+  'public.messages', 'message', '{"contact": "contact_id", "log": true}',
   '[{"type": "sms_received", "column": "direction", "becomes": "inbound", "on_insert": true,
      "description": "A contact sent a text message."}]');
 
 select automation.attach(
-  'public.calls', 'call', '{"contact": "contact_id"}',
+  'public.calls', 'call', '{"contact": "contact_id", "log": true}',
   '[{"type": "call_missed", "column": "status", "becomes": "missed", "on_insert": true,
      "description": "A call was not answered."},
     {"type": "call_completed", "column": "status", "becomes": "completed", "on_insert": true,
      "description": "A call was answered and has ended."}]');
 
 select automation.attach(
-  'public.emails', 'email', '{"contact": "contact_id"}',
+  'public.emails', 'email', '{"contact": "contact_id", "log": true}',
   '[{"type": "email_opened", "column": "opened_at",
      "description": "A contact opened an email for the first time."},
     {"type": "email_clicked", "column": "clicked_at",
      "description": "A contact clicked a link in an email for the first time."}]');
 
 select automation.attach(
-  'public.form_submissions', 'form_submission', '{"contact": "contact_id"}',
+  'public.form_submissions', 'form_submission', '{"contact": "contact_id", "log": true}',
   '[{"type": "form_submitted", "description": "A form was submitted."}]');

@@ -24,10 +24,18 @@ create or replace function automation.parse_path(path text) returns text[]
 comment on function automation.parse_path(text) is
   'The keys a path goes through; null when it is not a path.';
 
+create or replace function automation.entity_names() returns text[]
+  language sql stable parallel safe
+  set search_path = ''
+  as $$ select '{contact,project,job}'::text[] || array(select e.name from automation.entities as e) $$;
+
+comment on function automation.entity_names() is
+  'Records that a path can start with: those of the reference CRM, attached or not, and all that are.';
+
 -- What a path can start with. Anything else is a field of the record that fired.
 create or replace function automation.context_roots() returns text[]
-  language sql immutable parallel safe
-  -- Bound when created: no search_path to set.
-  return array['trigger', 'contact', 'project', 'job', 'user', 'tenant', 'custom', 'steps'];
+  language sql stable parallel safe
+  set search_path = ''
+  as $$ select '{trigger,user,tenant,custom,steps}'::text[] || automation.entity_names() $$;
 
 comment on function automation.context_roots() is 'The names that a field''s path can start with.';

@@ -260,18 +260,18 @@ $$;
 -- {p: path from the context, q: path in the record, w: whose record}, or {b: path in the record}
 -- for a bare field.
 create or replace function automation.condition_reference(keys text[]) returns jsonb
-  language sql immutable parallel safe
+  language sql stable parallel safe
   set search_path = ''
   as $$
     select case
       when keys is null then null
       when keys[1] = any (automation.context_roots()) and cardinality(keys) > 1
       then jsonb_build_object('p', keys::text, 'q', case
-        when keys[1] = 'trigger' and keys[2] = any ('{record,contact,project,job}') then keys[3:]
+        when keys[1] = 'trigger' and keys[2] = any (automation.entity_names() || 'record'::text) then keys[3:]
         else keys[2:] end::text)
         || case
-          when keys[1] in ('contact', 'project', 'job') then jsonb_build_object('w', keys[1])
-          when keys[1] = 'trigger' and keys[2] in ('contact', 'project', 'job')
+          when keys[1] = any (automation.entity_names()) then jsonb_build_object('w', keys[1])
+          when keys[1] = 'trigger' and keys[2] = any (automation.entity_names())
             then jsonb_build_object('w', keys[2])
           else '{}'
         end
@@ -280,7 +280,7 @@ create or replace function automation.condition_reference(keys text[]) returns j
   $$;
 
 create or replace function automation.condition_field_roots(keys text[]) returns text[]
-  language sql immutable parallel safe
+  language sql stable parallel safe
   set search_path = ''
   as $$
     select case
@@ -288,7 +288,17 @@ create or replace function automation.condition_field_roots(keys text[]) returns
       when keys[1] = any (automation.context_roots()) and cardinality(keys) > 1
       then array[keys[1]]
       else array['trigger', 'contact', 'project', 'job']
-    end
+    end || automation.tag_root(keys)
+  $$;
+
+-- contact.tags is not a column: see automation.contact_tags().
+create or replace function automation.tag_root(keys text[]) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when keys[1] = 'tags' or keys[1] = 'contact' and keys[2] = 'tags' then '{contact.tags}' else '{}'
+    end::text[]
   $$;
 
 -- What compiles but can hardly be meant.

@@ -25,6 +25,9 @@ begin
   if roots is null or roots ? 'user' then
     context := context || jsonb_build_object('user', automation.read_user(tenant_id, data));
   end if;
+  if (roots is null or roots ? 'contact.tags') and not coalesce(data -> 'contact' ? 'tags', false) then
+    context := automation.add_tags(context, automation.contact_tags(tenant_id, data ->> 'contact_id'));
+  end if;
   if roots is null or roots ? 'tenant' then
     context := context || jsonb_build_object('tenant', (
       select to_jsonb(t) from public.tenants as t where t.id = trigger_context.tenant_id));
@@ -47,6 +50,29 @@ create or replace function automation.read_user(tenant_id uuid, data jsonb) retu
 
 comment on function automation.read_user(uuid, jsonb) is
   '{{user.*}}: who is responsible for the record that fired, else for its contact, else who wrote it.';
+
+-- The tags of a contact are rows of their own; they are read only where somebody asks for contact.tags.
+create or replace function automation.contact_tags(tenant_id uuid, contact_id text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(t.name order by lower(t.name)), '[]')
+    from public.contact_tags as ct
+    join public.tags as t on t.tenant_id = ct.tenant_id and t.id = ct.tag_id
+    where ct.tenant_id = contact_tags.tenant_id
+      and ct.contact_id = automation.as_uuid(contact_tags.contact_id)
+  $$;
+
+create or replace function automation.add_tags(context jsonb, tags jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when jsonb_typeof(context -> 'contact') = 'object'
+        then jsonb_set(context, '{contact,tags}', coalesce(tags, '[]'))
+      else context
+    end
+  $$;
 
 create or replace function automation.step_results(tenant_id uuid, execution_id uuid) returns jsonb
   language sql stable
@@ -72,8 +98,12 @@ begin
     when 'custom' then coalesce(
       execution.trigger_data -> 'custom',
       execution.trigger_data #> array[execution.entity, 'custom_fields'])
-    when 'steps' then automation.step_results(execution.tenant_id, execution.id)
-    else case when execution.trigger_data ? (root || '_id')
+    when 'steps' then coalesce(execution.trigger_data -> 'steps', '{}')
+      || automation.step_results(execution.tenant_id, execution.id)
+    when 'contact.tags' then coalesce(
+      case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
+      automation.contact_tags(execution.tenant_id, execution.trigger_data ->> 'contact_id'))
+    else case when execution.trigger_data ? (root || '_id') and execution.version > 0
       then automation.read_record(
         root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
       else execution.trigger_data -> root end
@@ -91,8 +121,11 @@ declare
   root text;
   context jsonb := '{}'::jsonb;
 begin
-  for root in select distinct r from jsonb_array_elements_text(roots) as r loop
-    context := context || jsonb_build_object(root, automation.read_root(execution, root));
+  for root in select distinct r from jsonb_array_elements_text(roots) as r order by r loop
+    context := case root
+      when 'contact.tags' then automation.add_tags(context, automation.read_root(execution, root))
+      else context || jsonb_build_object(root, automation.read_root(execution, root))
+    end;
   end loop;
   return context;
 end;

@@ -63,17 +63,33 @@ begin
 end;
 $$;
 
+create or replace function automation.plan_of(execution public.workflow_executions) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select v.plan
+    from public.workflow_versions as v
+    where v.tenant_id = execution.tenant_id
+      and v.workflow_id = execution.workflow_id
+      and v.version = execution.version
+  $$;
+
 create or replace function automation.plan_step(
   execution public.workflow_executions, step_key text)
   returns jsonb
   language sql stable
   set search_path = ''
+  as $$ select automation.plan_of(execution) -> 'steps' -> plan_step.step_key $$;
+
+-- Where a step leads: to what its result chose, or else to what comes after it.
+create or replace function automation.next_key(step jsonb, result jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
   as $$
-    select v.plan -> 'steps' -> plan_step.step_key
-    from public.workflow_versions as v
-    where v.tenant_id = execution.tenant_id
-      and v.workflow_id = execution.workflow_id
-      and v.version = execution.version
+    select case
+      when step -> 'branches' ? (result ->> 'branch') then step -> 'branches' ->> (result ->> 'branch')
+      else step ->> 'next'
+    end
   $$;
 
 -- When the step after this one is due: its own delay, after whatever this one waited for.
@@ -104,7 +120,15 @@ begin
       execution, 'failed', error || jsonb_build_object('step', step ->> 'key'));
     return;
   end if;
-  next_step := automation.plan_step(execution, step ->> 'next');
+  if result ? 'stop' then
+    perform automation.end_execution(
+      execution, (result ->> 'outcome')::public.automation_status, case result ->> 'outcome'
+        when 'cancelled' then jsonb_build_object(
+          'code', 'stopped', 'message', coalesce(result ->> 'reason', 'a stop step ended the run'),
+          'step', step -> 'key') end);
+    return;
+  end if;
+  next_step := automation.plan_step(execution, automation.next_key(step, result));
   if next_step is null then
     perform automation.end_execution(execution, 'completed');
   else
@@ -117,4 +141,5 @@ $$;
 comment on function automation.advance(
   public.workflow_executions, jsonb, public.automation_status, jsonb, jsonb) is
   'Moves an execution on after a step: a failure ends it unless the step says continue_on_error; '
-  'otherwise the next step is scheduled, or the execution completes.';
+  'otherwise the next step on the branch that the result chose is scheduled, or the execution '
+  'completes, as it does at a stop.';

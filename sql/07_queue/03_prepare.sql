@@ -12,31 +12,34 @@ comment on type automation.prepared_step is
   'verdict: run, skip or fail; reason: {code, message} for the last two.';
 
 -- How this tenant writes times, numbers and money; only what becomes HTML is escaped.
-create or replace function automation.render_options(tenant_id uuid) returns jsonb
+create or replace function automation.render_options(
+  tenant_id uuid, at timestamptz default automation.now())
+  returns jsonb
   language sql stable
   set search_path = ''
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'now', automation.now(), 'html_paths', '["html"]'::jsonb))
+      'now', at, 'html_paths', '["html"]'::jsonb))
     from public.tenants as t
     where t.id = render_options.tenant_id
   $$;
 
 create or replace function automation.prepare_step(
-  execution public.workflow_executions, step jsonb)
+  execution public.workflow_executions, step jsonb, at timestamptz default automation.now())
   returns automation.prepared_step
   language plpgsql stable
   set search_path = ''
   as $$
 declare
   prepared automation.prepared_step;
-  options constant jsonb := automation.render_options(execution.tenant_id);
+  options constant jsonb := automation.render_options(execution.tenant_id, at)
+    || jsonb_build_object('on_missing', step -> 'on_missing');
   context constant jsonb := automation.execution_context(execution, step -> 'roots');
 begin
   prepared.verdict := 'run';
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
-    step -> 'conditions', context, options ->> 'zone') then
+    step -> 'conditions', context, options ->> 'zone', at) then
     prepared.verdict := 'skip';
     prepared.reason := jsonb_build_object(
       'code', 'conditions_not_met', 'message', 'the conditions of the step were not met');
@@ -44,6 +47,11 @@ begin
   end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
   from automation.render(step -> 'config', context, options) as r;
+  if prepared.input is null and step ? 'on_missing' then
+    prepared.verdict := 'fail';
+    prepared.reason := automation.missing_reason(prepared.warnings);
+    return prepared;
+  end if;
   if step ->> 'lane' = 'outbound' then
     prepared := automation.address(execution, step ->> 'type', prepared);
   end if;
@@ -51,8 +59,21 @@ begin
 end;
 $$;
 
-comment on function automation.prepare_step(public.workflow_executions, jsonb) is
-  'Evaluates the conditions of a step and renders its configuration. Writes nothing.';
+comment on function automation.prepare_step(public.workflow_executions, jsonb, timestamptz) is
+  'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing.';
+
+create or replace function automation.missing_reason(warnings jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select jsonb_build_object(
+      'code', 'missing_variable',
+      'message', 'no value for ' || string_agg(
+        format('%s (%s)', w ->> 'variable', w ->> 'path'), ', ')
+        || '; the workflow asks for failure then')
+    from jsonb_array_elements(warnings) as w
+    where w ->> 'code' = 'missing_variable'
+  $$;
 
 -- A step that did not run leaves its reason in the ledger like one that did.
 create or replace function automation.record_step_end(

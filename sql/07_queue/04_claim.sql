@@ -41,7 +41,11 @@ begin
     for due in select * from automation.lock_due('outbound', max_steps - taken) loop
       begin
         claimed := automation.claim_step(due, worker, lease);
-      exception when others then
+      exception
+      when lock_not_available then
+        perform automation.yield_step(due);
+        claimed := null;
+      when others then
         -- One broken step must not keep the others from being claimed.
         perform automation.fail_broken_step(due, sqlstate, sqlerrm);
         claimed := null;
@@ -72,14 +76,22 @@ create or replace function automation.claim_step(
   as $$
 declare
   execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
+  plan jsonb;
   step jsonb;
+  obstacle automation.obstacle;
   ledger public.workflow_step_executions;
 begin
   if automation.is_finished(execution) then
     perform automation.unschedule(due);
     return null;
   end if;
-  step := automation.plan_step(execution, due.step_key);
+  plan := automation.plan_of(execution);
+  obstacle := automation.find_obstacle(execution, plan -> 'lifecycle');
+  if obstacle.status is not null then
+    perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
+    return null;
+  end if;
+  step := plan -> 'steps' -> due.step_key;
   ledger := automation.open_ledger(due, execution, step);
   if ledger.status <> 'running' then
     return null;

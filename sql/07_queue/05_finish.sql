@@ -159,9 +159,10 @@ create or replace function automation.try_again(
 declare
   is_ambiguous constant boolean := report ->> 'outcome' = 'ambiguous';
   wait constant interval := automation.backoff(
-    due.attempt, (report ->> 'retry_after_seconds')::numeric, is_ambiguous);
+    due.attempt, (report ->> 'retry_after_seconds')::numeric, is_ambiguous, step -> 'retry');
 begin
-  if due.attempt >= automation.setting('max_attempts')::integer then
+  if due.attempt >= coalesce(
+    (step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer) then
     return automation.close_step(
       due, execution, step, 'failed', report || jsonb_build_object('error', jsonb_build_object(
         'code', 'attempts_exhausted',
@@ -187,24 +188,26 @@ end;
 $$;
 
 create or replace function automation.backoff(
-  attempt integer, retry_after_seconds numeric, is_ambiguous boolean)
+  attempt integer, retry_after_seconds numeric, is_ambiguous boolean, retry jsonb default null)
   returns interval
   language sql volatile
   set search_path = ''
   as $$
     select greatest(
       random() * least(
-        automation.setting('retry_base')::interval * power(2, least(attempt, 30) - 1),
-        automation.setting('retry_cap')::interval),
+        coalesce((retry ->> 'base')::interval, automation.setting('retry_base')::interval)
+          * power(2, least(attempt, 30) - 1),
+        coalesce((retry ->> 'cap')::interval, greatest(
+          automation.setting('retry_cap')::interval, (retry ->> 'base')::interval))),
       case when retry_after_seconds is not null
         then make_interval(secs => least(retry_after_seconds, 86400)::double precision) end,
       case when is_ambiguous then automation.setting('reconcile_delay')::interval end)
   $$;
 
-comment on function automation.backoff(integer, numeric, boolean) is
+comment on function automation.backoff(integer, numeric, boolean, jsonb) is
   'How long to wait before the next attempt: exponential with full jitter and a cap; never less '
   'than the provider''s Retry-After (up to a day), nor, after an attempt that may have been '
-  'accepted, than the provider needs to list it.';
+  'accepted, than the provider needs to list it. retry: what the step itself says of base and cap.';
 
 create or replace function automation.release_steps(steps jsonb) returns integer
   language plpgsql

@@ -2,34 +2,37 @@
 -- it cannot do it raises, naming the field, and the step fails with that message.
 
 create or replace function automation.perform(
-  execution public.workflow_executions, step_type text, input jsonb)
+  execution public.workflow_executions, step jsonb, input jsonb)
   returns jsonb
   language plpgsql
   set search_path = ''
   as $$
 declare
-  result constant jsonb := case step_type
+  result constant jsonb := case step ->> 'type'
     when 'create_task' then automation.create_task(execution, input)
     when 'update_contact' then automation.update_fields(execution, 'contact', input -> 'fields')
     when 'update_project' then automation.update_fields(execution, 'project', input -> 'fields')
     when 'update_field' then automation.update_one_field(execution, input)
     when 'change_stage' then automation.change_stage(execution, input)
-    when 'assign_user' then automation.assign_user(execution, input)
+    when 'assign_user' then automation.assign_user(execution, step ->> 'key', input)
     when 'add_tag' then automation.add_tag(execution, input ->> 'tag')
     when 'remove_tag' then automation.remove_tag(execution, input ->> 'tag')
     when 'create_project' then automation.create_project(execution, input)
-    when 'wait' then automation.wait(execution, input)
+    when 'wait' then automation.wait(execution, step ->> 'key', input)
+    when 'conditional' then automation.choose(execution, step)
+    when 'split' then automation.split(execution, step ->> 'key', input)
+    when 'stop' then automation.stop(input)
   end;
 begin
   if result is null then
-    raise exception 'step_type: "%" is not a step that runs in the database', step_type
+    raise exception 'step_type: "%" is not a step that runs in the database', step ->> 'type'
       using errcode = 'invalid_parameter_value';
   end if;
   return result;
 end;
 $$;
 
-comment on function automation.perform(public.workflow_executions, text, jsonb) is
+comment on function automation.perform(public.workflow_executions, jsonb, jsonb) is
   'Carries out one database step and returns its result. Raises, naming the field, when it cannot.';
 
 -- The id of the record a step is about; every action goes through here, so the error is the same.
@@ -240,6 +243,23 @@ create or replace function automation.update_one_field(
         regexp_replace(input ->> 'field', '^(contact|project|job)\.', ''), input -> 'value'))
   $$;
 
+create or replace function automation.stage_entity(
+  execution public.workflow_executions, input jsonb)
+  returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(input ->> 'entity',
+      case when execution.entity in ('contact', 'project', 'job') then execution.entity else 'contact' end)
+  $$;
+
+create or replace function automation.stage_column(entity text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case entity when 'contact' then 'stage' when 'project' then 'pipeline_stage' else 'status' end
+  $$;
+
 create or replace function automation.change_stage(
   execution public.workflow_executions, input jsonb)
   returns jsonb
@@ -247,35 +267,81 @@ create or replace function automation.change_stage(
   set search_path = ''
   as $$
     select automation.update_fields(
-      execution, target.entity,
+      execution, automation.stage_entity(execution, input),
       jsonb_build_object(
-        case target.entity when 'contact' then 'stage' when 'project' then 'pipeline_stage'
-          else 'status' end,
-        input -> 'stage'))
-    from (
-      select coalesce(input ->> 'entity',
-        case when execution.entity in ('contact', 'project', 'job') then execution.entity
-          else 'contact' end) as entity
-    ) as target
+        automation.stage_column(automation.stage_entity(execution, input)), input -> 'stage'))
   $$;
 
 create or replace function automation.assign_user(
-  execution public.workflow_executions, input jsonb)
+  execution public.workflow_executions, step_key text, input jsonb)
   returns jsonb
   language plpgsql
   set search_path = ''
   as $$
+declare
+  user_id uuid;
 begin
-  if not exists (
-    select from public.tenant_members as m
-    where m.tenant_id = execution.tenant_id
-      and m.user_id = automation.as_uuid(input ->> 'user_id')) then
-    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+  if input ? 'user_ids' then
+    user_id := automation.next_in_turn(execution, step_key, input -> 'user_ids');
+  else
+    select m.user_id into user_id from public.tenant_members as m
+    where m.tenant_id = execution.tenant_id and m.user_id = automation.as_uuid(input ->> 'user_id');
+    if not found then
+      raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+        using errcode = 'invalid_parameter_value';
+    end if;
+  end if;
+  return jsonb_build_object('user_id', user_id) || automation.update_fields(
+    execution, coalesce(input ->> 'entity', 'contact'), jsonb_build_object('assigned_to', user_id));
+end;
+$$;
+
+-- Whose turn it is, of each step that takes turns. Read and moved on in the transaction of the step, so
+-- that a step that is undone takes nobody's turn.
+create table automation.rotations (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  step_key text not null,
+  last_user_id uuid not null,
+  turns bigint not null default 1,
+  constraint rotations_pkey primary key (tenant_id, workflow_id, step_key),
+  constraint rotations_workflow_fk foreign key (tenant_id, workflow_id)
+    references public.workflows (tenant_id, id) on delete cascade
+);
+
+comment on table automation.rotations is 'Who was assigned last by a step that goes round a list.';
+
+-- The one after the last one, in the order of the list; who has left the tenant is passed over.
+create or replace function automation.next_in_turn(
+  execution public.workflow_executions, step_key text, user_ids jsonb)
+  returns uuid
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  present constant uuid[] := array(
+    select m.user_id
+    from jsonb_array_elements_text(user_ids) with ordinality as u (id, place)
+    join public.tenant_members as m
+      on m.tenant_id = execution.tenant_id and m.user_id = automation.as_uuid(u.id)
+    group by m.user_id order by min(u.place));
+  last constant uuid := (
+    select r.last_user_id from automation.rotations as r
+    where r.tenant_id = execution.tenant_id and r.workflow_id = execution.workflow_id
+      and r.step_key = next_in_turn.step_key
+    for update nowait);
+  chosen uuid;
+begin
+  if present = '{}' then
+    raise exception 'user_ids: none of them is a member of the tenant'
       using errcode = 'invalid_parameter_value';
   end if;
-  return automation.update_fields(
-    execution, coalesce(input ->> 'entity', 'contact'),
-    jsonb_build_object('assigned_to', input -> 'user_id'));
+  chosen := present[coalesce(array_position(present, last), 0) % cardinality(present) + 1];
+  insert into automation.rotations (tenant_id, workflow_id, step_key, last_user_id)
+  values (execution.tenant_id, execution.workflow_id, next_in_turn.step_key, chosen)
+  on conflict on constraint rotations_pkey do update
+    set last_user_id = excluded.last_user_id, turns = automation.rotations.turns + 1;
+  return chosen;
 end;
 $$;
 
@@ -344,25 +410,5 @@ begin
     jsonb_build_object('automation_key', key))
   returning p.id into project_id;
   return jsonb_build_object('project_id', project_id, 'created', true);
-end;
-$$;
-
-create or replace function automation.wait(
-  execution public.workflow_executions, input jsonb)
-  returns jsonb
-  language plpgsql stable
-  set search_path = ''
-  as $$
-declare
-  until timestamptz := automation.as_time(execution, input, 'until');
-begin
-  if until is null and not input ?| '{minutes,hours,days}' then
-    raise exception 'until: there is no date to wait for' using errcode = 'invalid_parameter_value';
-  end if;
-  until := coalesce(until, automation.now()
-    + coalesce(automation.as_number(input, 'minutes'), 0) * interval '1 minute'
-    + coalesce(automation.as_number(input, 'hours'), 0) * interval '1 hour'
-    + coalesce(automation.as_number(input, 'days'), 0) * interval '1 day');
-  return jsonb_build_object('wait_until', greatest(until, automation.now()));
 end;
 $$;

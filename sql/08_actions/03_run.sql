@@ -14,6 +14,7 @@ declare
   due public.scheduled_steps;
   ran integer := 0;
 begin
+  perform automation.run_signals();
   for due in select * from automation.lock_due('database', max_steps) loop
     ran := ran + automation.run_due_step(due);
   end loop;
@@ -32,10 +33,11 @@ create or replace function automation.run_due_step(due public.scheduled_steps) r
   as $$
 declare
   execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
+  plan jsonb;
   steps jsonb;
   step jsonb;
   step_id uuid := due.id;
-  outcome text;
+  run record;
   ran integer := 0;
 begin
   if automation.is_finished(execution) then
@@ -43,23 +45,23 @@ begin
     return 0;
   end if;
   perform set_config('automation.depth', (execution.depth + 1)::text, true);
-  select v.plan -> 'steps' into steps from public.workflow_versions as v
-  where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
-    and v.version = execution.version;
+  plan := automation.plan_of(execution);
+  steps := plan -> 'steps';
   step := coalesce(steps -> due.step_key, jsonb_build_object('key', due.step_key, 'type', 'unknown'));
   loop
-    outcome := automation.run_database_step(execution, step, steps -> (step ->> 'next'), step_id);
-    exit when outcome = 'busy';
+    run := automation.run_database_step(execution, step, plan, step_id);
+    exit when run.outcome = 'busy';
     ran := ran + 1;
-    exit when outcome <> 'go on';
-    step := steps -> (step ->> 'next');
+    exit when run.outcome <> 'go on';
+    step := steps -> run.next_key;
     step_id := automation.new_id();
+    execution.started_at := coalesce(execution.started_at, automation.now());
   end loop;
   if ran = 0 then
     perform automation.yield_step(due);
   else
     perform automation.unschedule(due);
-    if outcome = 'busy' then
+    if run.outcome = 'busy' then
       perform automation.schedule_step(execution, step, automation.now() + interval '1 second');
     end if;
   end if;
@@ -76,15 +78,16 @@ create or replace function automation.yield_step(due public.scheduled_steps) ret
     where s.tenant_id = due.tenant_id and s.id = due.id
   $$;
 
--- One step. 'go on': the next step is a database step and due now; 'busy': a record it needs is
--- locked by somebody else, nothing happened; 'done': the execution was advanced.
+-- One step. 'go on': the next one is a database step and due now; 'busy': something it needs is locked by
+-- somebody else, nothing happened; 'done': the execution was advanced, put off or ended.
 create or replace function automation.run_database_step(
-  execution public.workflow_executions, step jsonb, next_step jsonb, step_id uuid)
-  returns text
+  execution public.workflow_executions, step jsonb, plan jsonb, step_id uuid,
+  out outcome text, out next_key text)
   language plpgsql
   set search_path = ''
   as $$
 declare
+  obstacle automation.obstacle;
   prepared automation.prepared_step;
   started constant timestamptz := clock_timestamp();
   status public.automation_status;
@@ -92,21 +95,25 @@ declare
   error jsonb;
 begin
   begin
-    prepared := automation.prepare_step(execution, step);
-    case prepared.verdict
-      when 'run' then
-        result := automation.perform(execution, step ->> 'type', prepared.input);
-        status := 'completed';
-      when 'skip' then
-        status := 'skipped';
-        error := prepared.reason;
-      else
-        status := 'failed';
-        error := prepared.reason;
-    end case;
+    obstacle := automation.find_obstacle(execution, plan -> 'lifecycle');
+    if obstacle.status is null then
+      prepared := automation.prepare_step(execution, step);
+      case prepared.verdict
+        when 'run' then
+          result := automation.perform(execution, step, prepared.input);
+          status := 'completed';
+        when 'skip' then
+          status := 'skipped';
+          error := prepared.reason;
+        else
+          status := 'failed';
+          error := prepared.reason;
+      end case;
+    end if;
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
-      return 'busy';
+      outcome := 'busy';
+      return;
     when foreign_key_violation then
       status := 'failed';
       error := automation.engine_error(
@@ -115,15 +122,82 @@ begin
       status := 'failed';
       error := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
+  outcome := 'done';
+  if obstacle.status is not null then
+    perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
+    return;
+  elsif result ? 'waiting' or status = 'failed' and automation.may_try_again(execution, step) then
+    perform automation.put_off(execution, step, step_id, prepared, result, error);
+    return;
+  end if;
   perform automation.record_step_end(
     execution, step, step_id, status, prepared, result, error, automation.now(),
     (extract(epoch from clock_timestamp() - started) * 1000)::integer);
-  if status <> 'failed' and next_step ->> 'lane' = 'database'
-    and (next_step ->> 'delay_seconds')::numeric = 0
-    and not coalesce(result ? 'wait_until', false) then
-    return 'go on';
+  next_key := automation.next_key(step, result);
+  if automation.goes_on(status, result, plan -> 'steps' -> next_key) then
+    outcome := 'go on';
+  else
+    perform automation.advance(execution, step, status, result, error);
   end if;
-  perform automation.advance(execution, step, status, result, error);
-  return 'done';
+end;
+$$;
+
+create or replace function automation.goes_on(
+  status public.automation_status, result jsonb, next_step jsonb)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(
+      status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
+      and next_step ->> 'lane' = 'database' and (next_step ->> 'delay_seconds')::numeric = 0,
+      false)
+  $$;
+
+comment on function automation.goes_on(public.automation_status, jsonb, jsonb) is
+  'May the next step run at once, in the same transaction?';
+
+-- Steps inside Postgres fail for reasons that time alone seldom mends: they are tried again only where
+-- the step says how often.
+create or replace function automation.may_try_again(
+  execution public.workflow_executions, step jsonb)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce((step #>> '{retry,max_attempts}')::integer, 1) > 1 + coalesce((
+      select jsonb_array_length(s.attempts)
+      from public.workflow_step_executions as s
+      where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+        and s.step_key = step ->> 'key'), 0)
+  $$;
+
+-- The step stays open and comes back: when what it waits for may be there, or to be tried again.
+create or replace function automation.put_off(
+  execution public.workflow_executions, step jsonb, step_id uuid,
+  prepared automation.prepared_step, result jsonb, error jsonb)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  attempt constant jsonb := case when error is not null then jsonb_build_array(jsonb_build_object(
+    'at', automation.now(), 'outcome', 'retry', 'error', error)) else '[]' end;
+  tried integer;
+begin
+  insert into public.workflow_step_executions as s (
+    tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error, warnings,
+    attempts, started_at)
+  values (
+    execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type', 'waiting',
+    prepared.input, result, error, prepared.warnings, attempt, automation.now())
+  on conflict on constraint workflow_step_executions_once do update
+    set status = 'waiting', input = excluded.input, result_data = excluded.result_data,
+      error = excluded.error, warnings = excluded.warnings, attempts = s.attempts || attempt,
+      finished_at = null
+  returning jsonb_array_length(s.attempts) into tried;
+  perform automation.schedule_step(execution, step, coalesce(
+    (result ->> 'wait_until')::timestamptz,
+    automation.now() + automation.backoff(tried, null, false, step -> 'retry')));
 end;
 $$;

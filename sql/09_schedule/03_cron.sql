@@ -34,7 +34,8 @@ begin
   -- pg_cron keeps the details of every run for ever.
   execute 'select cron.schedule($1, $2, $3)'
     using 'ridgeline-prune', '17 3 * * *',
-    $job$delete from cron.job_run_details where end_time < now() - interval '7 days'$job$;
+    $job$select automation.forget_listeners();
+      delete from cron.job_run_details where end_time < now() - interval '7 days'$job$;
   return array['ridgeline-tick', 'ridgeline-prune'];
 end;
 $$;

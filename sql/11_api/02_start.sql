@@ -61,7 +61,7 @@ create or replace function automation.enrolment_of(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::public.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      null)::automation.enrolment
+      null, 'enrol', '')::automation.enrolment
     from (select version.plan -> 'steps' -> (version.plan ->> 'first') as step) as first
   $$;
 
@@ -165,7 +165,7 @@ begin
     join public.workflow_versions as v
       on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
     where t.tenant_id = tenant
-      and t.event = trigger_workflows.trigger_type
+      and t.event = trigger_workflows.trigger_type and t.role = 'enrol'
       and automation.matches(fired, t.match, t.match_any)
       and (t.to_values is null or t.to_values @> (fired -> t.field))
     order by v.workflow_id

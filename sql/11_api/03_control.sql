@@ -19,20 +19,8 @@ begin
   if automation.is_finished(execution) then
     return execution;
   end if;
-  -- A step that advanced while we waited for the lock has queued the next one. Who holds that row
-  -- waits for us: it will find the execution ended, and take the row away itself.
-  delete from public.scheduled_steps as s
-  where s.tenant_id = execution.tenant_id
-    and s.id in (
-      select q.id from public.scheduled_steps as q
-      where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
-        and q.lease_expires_at is null
-      for update skip locked);
-  update public.workflow_step_executions as s
-  set status = 'cancelled', finished_at = automation.now()
-  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-    and s.status in ('pending', 'waiting');
-  perform automation.end_execution(execution, 'cancelled');
+  -- A step that advanced while we waited for the lock has queued the next one.
+  perform automation.stop_execution(execution, 'cancelled', null);
   return automation.find_execution(execution_id);
 end;
 $$;

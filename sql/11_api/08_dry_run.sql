@@ -54,6 +54,8 @@ declare
   trigger_checks jsonb;
   conditions jsonb;
   recent integer;
+  reentry constant jsonb := automation.compile_reentry(workflow.settings);
+  earlier automation.entries;
 begin
   perform automation.check_object(record, 'record');
   data := automation.complete_trigger_data(workflow.tenant_id, record);
@@ -63,17 +65,27 @@ begin
   recent := automation.count_enrolments(
     workflow.tenant_id, workflow.id, fired_id,
     automation.now() - automation.setting('enrollment_window')::interval, 10001);
+  if reentry is not null then
+    earlier := automation.last_entry(
+      workflow.tenant_id, workflow.id, automation.entry_key(
+        automation.imagine_execution(workflow, data),
+        (automation.compile_lifecycle(workflow.settings, 'settings')).compiled -> 'lifecycle'), fired_id);
+  end if;
   return jsonb_build_object(
     'would_enroll',
       workflow.is_active and workflow.published_version is not null
       and not trigger_checks @> '[{"passed": false}]'
       and coalesce((conditions ->> 'verdict')::boolean, true)
-      and recent < automation.setting('max_enrollments')::integer,
+      and recent < automation.setting('max_enrollments')::integer
+      and automation.may_enter(reentry, earlier),
     'workflow', jsonb_build_object(
       'is_active', workflow.is_active, 'published_version', workflow.published_version,
       'trigger_type', workflow.trigger_type),
     'trigger', trigger_checks,
     'conditions', conditions,
+    'reentry', case when reentry is not null then reentry || jsonb_build_object(
+      'last_entered_at', earlier.entered_at, 'last_execution_id', earlier.execution_id,
+      'passed', automation.may_enter(reentry, earlier)) end,
     'recent_enrollments', jsonb_build_object(
       'count', recent, 'limit', automation.setting('max_enrollments')::integer,
       'window', automation.setting('enrollment_window')),
@@ -90,7 +102,8 @@ begin
 end;
 $$;
 
--- The execution that a dry run pretends to be in: a row that is never written.
+-- The execution that a dry run pretends to be in: a row that is never written. Its version is 0, which
+-- tells automation.read_root() that its records are the ones it brings along.
 create or replace function automation.imagine_execution(
   workflow public.workflows, data jsonb)
   returns public.workflow_executions
@@ -102,103 +115,310 @@ create or replace function automation.imagine_execution(
       'version', 0, 'status', 'running', 'trigger_type', workflow.trigger_type,
       'trigger_data', data, 'entity', data -> 'entity',
       'record_id', data -> ((data ->> 'entity') || '_id'), 'contact_id', data -> 'contact_id',
-      'depth', 0, 'created_at', automation.now()))
+      'depth', 0, 'created_at', automation.now(), 'started_at', automation.now()))
   $$;
 
+-- Sets fields of a record that the dry run brought along; "custom_fields.x" one key of a column.
+create or replace function automation.imagine_fields(data jsonb, entity text, fields jsonb) returns jsonb
+  language plpgsql immutable
+  set search_path = ''
+  as $$
+declare
+  field record;
+  record jsonb := coalesce(data -> entity, '{}');
+begin
+  for field in select f.key, f.value, string_to_array(f.key, '.') as at from jsonb_each(fields) as f loop
+    record := case cardinality(field.at)
+      when 1 then record || jsonb_build_object(field.key, field.value)
+      else record || jsonb_build_object(field.at[1],
+        coalesce(record -> field.at[1], '{}')
+          || jsonb_build_object(array_to_string(field.at[2:], '.'), field.value))
+    end;
+  end loop;
+  return data || jsonb_build_object(entity, record);
+end;
+$$;
+
+-- What a database step would change, so that later conditions see it.
+create or replace function automation.imagine_effect(
+  execution public.workflow_executions, step_type text, input jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case step_type
+      when 'update_contact' then automation.imagine_fields(d.data, 'contact', input -> 'fields')
+      when 'update_project' then automation.imagine_fields(d.data, 'project', input -> 'fields')
+      when 'update_field' then automation.imagine_fields(
+        d.data,
+        coalesce(input ->> 'entity', substring(input ->> 'field' from '^(contact|project|job)\.'), 'contact'),
+        jsonb_build_object(regexp_replace(input ->> 'field', '^(contact|project|job)\.', ''), input -> 'value'))
+      when 'change_stage' then automation.imagine_fields(
+        d.data, automation.stage_entity(execution, input),
+        jsonb_build_object(
+          automation.stage_column(automation.stage_entity(execution, input)), input -> 'stage'))
+      when 'assign_user' then automation.imagine_fields(
+        d.data, coalesce(input ->> 'entity', 'contact'),
+        jsonb_build_object('assigned_to', coalesce(input -> 'user_id', input #> '{user_ids,0}')))
+      when 'add_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
+        'tags', coalesce(d.tags - (input ->> 'tag'), '[]') || jsonb_build_array(input -> 'tag')))
+      when 'remove_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
+        'tags', coalesce(d.tags - (input ->> 'tag'), '[]')))
+      else d.data
+    end
+    from (
+      select execution.trigger_data as data,
+        automation.read_root(execution, 'contact.tags') as tags
+    ) as d
+  $$;
+
+-- events: {<step key>: "event" or what comes}; a step that waits for an event that is not in it times out.
+create or replace function automation.imagine_wait(
+  execution public.workflow_executions, step_key text, input jsonb, at timestamptz, events jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when not input ? 'event' then automation.wait_for_time(execution, input, at)
+      when events ? step_key then jsonb_build_object(
+        'branch', 'event', 'result', 'event', 'event', jsonb_build_object(
+          'type', coalesce(input #> '{event,type}', input -> 'event'), 'at', at,
+          'record', case jsonb_typeof(events -> step_key) when 'object' then events -> step_key else '{}' end))
+      else jsonb_build_object(
+        'branch', 'timeout', 'result', 'timeout', 'wait_until', automation.add_length(
+          at, automation.duration_in(input -> 'timeout'), automation.wait_zone(execution, input)))
+    end
+  $$;
+
+create or replace function automation.imagine_split(
+  execution public.workflow_executions, step_key text, input jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select jsonb_build_object('branch', coalesce(
+      (select s.branch from automation.split_assignments as s
+       where s.tenant_id = execution.tenant_id and s.workflow_id = execution.workflow_id
+         and s.step_key = imagine_split.step_key and s.subject = automation.split_subject(execution)
+         and automation.branch_names(input) @> array[s.branch]),
+      automation.draw_branch(input -> 'branches', automation.split_seed(execution, step_key))))
+  $$;
+
+create or replace function automation.imagine_result(
+  execution public.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case step ->> 'type'
+      when 'wait' then automation.imagine_wait(execution, step ->> 'key', input, at, events)
+      when 'conditional' then automation.choose(execution, step, at)
+      when 'split' then automation.imagine_split(execution, step ->> 'key', input)
+      when 'stop' then automation.stop(input)
+      else '{}'
+    end
+  $$;
+
+-- One step, as of a time: {key, type, at, verdict, reason, input, warnings, conditions, result}.
 create or replace function automation.imagine_step(
-  execution public.workflow_executions, step jsonb, zone text)
+  execution public.workflow_executions, step jsonb, zone text, at timestamptz, events jsonb)
   returns jsonb
   language plpgsql stable
   set search_path = ''
   as $$
 declare
-  prepared automation.prepared_step := automation.prepare_step(execution, step);
+  prepared automation.prepared_step;
+  result jsonb;
 begin
-  if prepared.verdict = 'run' then
-    prepared := automation.ask_consent(execution, step ->> 'type', prepared);
-  end if;
+  begin
+    prepared := automation.prepare_step(execution, step, at);
+    if prepared.verdict = 'run' then
+      prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+    end if;
+    if prepared.verdict = 'run' then
+      result := automation.imagine_result(execution, step, prepared.input, at, events);
+    end if;
+  exception when others then
+    prepared.verdict := 'fail';
+    prepared.reason := automation.engine_error('step_failed', sqlstate, sqlerrm);
+  end;
   return jsonb_build_object(
-    'key', step -> 'key', 'type', step -> 'type',
+    'key', step -> 'key', 'type', step -> 'type', 'at', at,
     'verdict', prepared.verdict, 'reason', prepared.reason, 'input', prepared.input,
     'warnings', prepared.warnings,
     'conditions', case when jsonb_typeof(step -> 'conditions') = 'object' then
       automation.explain_conditions(
-        step -> 'conditions', automation.execution_context(execution, step -> 'roots'), zone,
-        automation.now())
-      end);
+        step -> 'conditions', automation.execution_context(execution, step -> 'roots'), zone, at)
+      end)
+    || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
+    || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end;
 end;
 $$;
 
+create or replace function automation.imagine_exit(
+  execution public.workflow_executions, lifecycle jsonb, zone text, at timestamptz)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select jsonb_build_object('status', 'cancelled', 'at', at, 'code', 'exit_conditions', 'conditions', e.why)
+    from (
+      select automation.explain_conditions(
+        lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'), zone, at) as why
+      where lifecycle ? 'exit'
+    ) as e
+    where (e.why ->> 'verdict')::boolean
+  $$;
+
+-- The way a run would take, on a clock of its own: {path, ended}.
 create or replace function automation.imagine_path(
-  execution public.workflow_executions, plan jsonb, zone text)
+  execution public.workflow_executions, plan jsonb, zone text, at timestamptz, events jsonb)
   returns jsonb
   language plpgsql stable
   set search_path = ''
   as $$
 declare
   step jsonb := plan -> 'steps' -> (plan ->> 'first');
-  at timestamptz := automation.now();
   taken jsonb;
   path jsonb := '[]'::jsonb;
+  ended jsonb;
 begin
-  while step is not null loop
+  while step is not null and ended is null loop
     at := at + make_interval(secs => (step ->> 'delay_seconds')::double precision);
-    taken := automation.imagine_step(execution, step, zone) || jsonb_build_object('at', at);
-    if step ->> 'type' = 'wait' and taken ->> 'verdict' = 'run' then
-      at := at + ((automation.wait(execution, taken -> 'input') ->> 'wait_until')::timestamptz - automation.now());
-      taken := taken || jsonb_build_object('until', at);
-    end if;
+    ended := automation.imagine_exit(execution, plan -> 'lifecycle', zone, at);
+    exit when ended is not null;
+    taken := automation.imagine_step(execution, step, zone, at, events);
     path := path || taken;
-    exit when taken ->> 'verdict' = 'fail' and not (step ->> 'continue_on_error')::boolean;
-    step := plan -> 'steps' -> (step ->> 'next');
+    if taken ->> 'verdict' = 'run' then
+      execution.trigger_data := automation.imagine_effect(execution, step ->> 'type', taken -> 'input');
+    end if;
+    execution.trigger_data := execution.trigger_data || jsonb_build_object(
+      'steps', coalesce(execution.trigger_data -> 'steps', '{}') || jsonb_build_object(
+        step ->> 'key', coalesce(taken -> 'result', '{}') || jsonb_build_object(
+          'status', case taken ->> 'verdict'
+            when 'run' then 'completed' when 'skip' then 'skipped' else 'failed' end)));
+    at := greatest(at, (taken ->> 'until')::timestamptz);
+    ended := case
+      when taken ->> 'verdict' = 'fail' and not coalesce((step ->> 'continue_on_error')::boolean, false)
+        then jsonb_build_object('status', 'failed', 'at', at, 'step', step -> 'key')
+      when taken -> 'result' ? 'stop'
+        then jsonb_build_object('status', taken #> '{result,outcome}', 'at', at, 'step', step -> 'key')
+    end;
+    step := plan -> 'steps' -> automation.next_key(step, taken -> 'result');
   end loop;
-  return path;
+  return jsonb_build_object('path', path, 'ended', coalesce(
+    ended, jsonb_build_object('status', 'completed', 'at', at)));
 end;
 $$;
 
-create or replace function automation.test_workflow(workflow_id uuid, trigger_data jsonb)
+create type automation.tested_workflow as (
+  workflow public.workflows,
+  compiled automation.compiled_workflow
+);
+
+-- What is tested: the draft as it is now, or a version.
+create or replace function automation.compile_tested(workflow public.workflows, version_asked integer)
+  returns automation.tested_workflow
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  version public.workflow_versions;
+begin
+  if version_asked is null then
+    return row(workflow, automation.compile_workflow(workflow))::automation.tested_workflow;
+  end if;
+  select v.* into version from public.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id and v.version = version_asked;
+  if not found then
+    raise exception 'options.version: there is no version %', version_asked using errcode = 'no_data_found';
+  end if;
+  workflow.trigger_type := version.trigger_type;
+  workflow.trigger_config := version.trigger_config;
+  return row(workflow, row(
+    automation.compile_trigger(version.trigger_type, version.trigger_config),
+    version.conditions, version.plan, '[]')::automation.compiled_workflow)::automation.tested_workflow;
+end;
+$$;
+
+create or replace function automation.test_options(options jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  unknown text;
+begin
+  perform automation.check_object(options, 'options');
+  select k into unknown from jsonb_object_keys(options) as k where k not in ('version', 'at', 'events') limit 1;
+  if unknown is not null then
+    raise exception 'options.%: there is no such option', unknown using errcode = 'invalid_parameter_value',
+      hint = 'version, at and events are known.';
+  elsif options ? 'version' and options ->> 'version' !~ '^\d{1,9}$' then
+    raise exception 'options.version: a version number is needed' using errcode = 'invalid_parameter_value';
+  elsif options ? 'at' and not automation.is_date(options ->> 'at') then
+    raise exception 'options.at: a time is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as 2026-12-01T09:30:00Z.';
+  elsif options ? 'events' and jsonb_typeof(options -> 'events') <> 'object' then
+    raise exception 'options.events: an object is needed' using errcode = 'invalid_parameter_value',
+      hint = 'The key of each step whose event comes, such as {"wait_for_reply": {"body": "Yes"}}.';
+  end if;
+  return options;
+end;
+$$;
+
+create or replace function automation.test_workflow(workflow_id uuid, trigger_data jsonb, options jsonb)
   returns jsonb
   language plpgsql stable
   security definer
   set search_path = ''
   as $$
 declare
-  workflow constant public.workflows := automation.find_workflow(workflow_id);
-  compiled automation.compiled_workflow;
+  asked constant jsonb := automation.test_options(options);
+  tested automation.tested_workflow;
+  workflow public.workflows := automation.find_workflow(workflow_id);
+  zone constant text := automation.tenant_zone(workflow.tenant_id);
+  at constant timestamptz := coalesce(
+    automation.instant_in(asked ->> 'at', zone), automation.now());
   data jsonb;
   conditions jsonb;
 begin
   perform automation.check_object(trigger_data, 'trigger_data');
-  compiled := automation.compile_workflow(workflow);
-  if compiled.problems @> '[{"severity": "error"}]' then
-    return jsonb_build_object('valid', false, 'problems', compiled.problems);
+  tested := automation.compile_tested(workflow, (asked ->> 'version')::integer);
+  workflow := tested.workflow;
+  if (tested.compiled).problems @> '[{"severity": "error"}]' then
+    return jsonb_build_object('valid', false, 'problems', (tested.compiled).problems);
   end if;
   data := automation.complete_trigger_data(workflow.tenant_id, trigger_data);
-  conditions := automation.explain_conditions_of(workflow, data);
+  conditions := case when (tested.compiled).conditions is not null then automation.explain_conditions(
+    (tested.compiled).conditions, automation.trigger_context(workflow.tenant_id, data), zone, at) end;
   return jsonb_build_object(
-    'valid', true, 'problems', compiled.problems,
-    'trigger', automation.explain_listener(workflow, data),
-    'conditions', conditions,
-    'enrolls', coalesce((conditions ->> 'verdict')::boolean, true),
-    'path', case when coalesce((conditions ->> 'verdict')::boolean, true) then
+      'valid', true, 'problems', (tested.compiled).problems,
+      'trigger', automation.explain_listener(workflow, data),
+      'conditions', conditions,
+      'enrolls', coalesce((conditions ->> 'verdict')::boolean, true))
+    || case when coalesce((conditions ->> 'verdict')::boolean, true) then
       automation.imagine_path(
-        automation.imagine_execution(workflow, data), compiled.plan,
-        automation.tenant_zone(workflow.tenant_id))
-      else '[]' end);
+        automation.imagine_execution(workflow, data), (tested.compiled).plan, zone, at,
+        coalesce(asked -> 'events', '{}'))
+      else '{"path": []}' end;
 end;
 $$;
 
-create or replace function public.test_workflow(workflow_id uuid, trigger_data jsonb default '{}')
+create or replace function public.test_workflow(
+  workflow_id uuid, trigger_data jsonb default '{}', options jsonb default '{}')
   returns jsonb
   language sql stable
   set search_path = ''
-  as $$ select automation.test_workflow(workflow_id, trigger_data) $$;
+  as $$ select automation.test_workflow(workflow_id, trigger_data, options) $$;
 
-comment on function public.test_workflow(uuid, jsonb) is
-  'A dry run of the workflow as it is now, published or not, for records of the tenant '
-  '({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no effect whatsoever: {valid, '
-  'problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, reason, input, ...}]}. '
-  'Waits are followed on a virtual clock; results of earlier steps are empty.';
+comment on function public.test_workflow(uuid, jsonb, jsonb) is
+  'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no '
+  'effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, '
+  'reason, input, conditions, result, until}], ended: {status, at}}. It follows branches, and waits on a '
+  'clock of its own; what a step would change is seen by the steps after it. options: version (the draft '
+  'when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an '
+  'event; the others time out).';
 
 create or replace function public.explain_enrollment(workflow_id uuid, record jsonb)
   returns jsonb

@@ -22,7 +22,8 @@ revoke all on schema automation from public;
 
 -- Identifiers of rows that are written at a high rate are time-ordered (UUID version 7, RFC 9562),
 -- so that an insert touches the last page of an index and not a random one. Postgres has
--- uuidv7() from 18; before that the same layout is put together from its parts.
+-- uuidv7() from 18; before that the same layout is put together from its parts: 48 bits of milliseconds,
+-- the version, 12 bits of their fraction (so that what one transaction writes keeps its order), and lot.
 
 do $$
 begin
@@ -33,17 +34,11 @@ begin
   else
     create or replace function automation.new_id() returns uuid
       language sql volatile parallel safe
-      return encode(
-        set_bit(
-          set_bit(
-            overlay(
-              uuid_send(gen_random_uuid())
-              placing substring(
-                int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3)
-              from 1 for 6),
-            52, 1),
-          53, 1),
-        'hex')::uuid;
+      return (
+        overlay(
+          lpad(to_hex((extract(epoch from clock_timestamp()) * 4096000)::bigint), 15, '0')
+          placing '7' from 13 for 0)
+        || substr(gen_random_uuid()::text, 20))::uuid;
   end if;
 end;
 $$;
@@ -877,14 +872,18 @@ insert into automation.step_types (name, lane, required, optional, description) 
    'Sets one field of the contact, project or job.'),
   ('change_stage', 'database', '{stage}', '{entity}',
    'Moves the contact or project to another stage.'),
-  ('assign_user', 'database', '{user_id}', '{entity}',
+  ('assign_user', 'database', '{user_id|user_ids}', '{entity}',
    'Makes a user responsible for the contact, project or job.'),
   ('add_tag', 'database', '{tag}', '{}', 'Tags the contact; a tag that is new is made.'),
   ('remove_tag', 'database', '{tag}', '{}', 'Takes a tag off the contact.'),
   ('create_project', 'database', '{name}', '{type,status,pipeline_stage,value,description,key}',
    'Creates a project for the contact, once for a key.'),
-  ('wait', 'database', '{}', '{minutes,hours,days,until}',
-   'Waits for a duration before the next step.');
+  ('wait', 'database', '{}',
+   '{minutes,hours,days,weeks,duration,until,offset,if_missing,if_past,at,window,zone,event,timeout}',
+   'Waits for a duration before the next step.'),
+  ('conditional', 'database', '{conditions|branches}', '{}', 'Goes one of several ways.'),
+  ('split', 'database', '{branches}', '{}', 'Divides contacts by weight.'),
+  ('stop', 'database', '{}', '{reason,outcome}', 'Ends the run.');
 
 create or replace function automation.problem(
   path text, code text, message text, hint text default null, severity text default 'error')
@@ -940,6 +939,8 @@ create table public.workflows (
     constraint workflows_trigger_config_is_object check (jsonb_typeof(trigger_config) = 'object'),
   conditions jsonb not null default '[]',
   is_active boolean not null default false,
+  settings jsonb not null default '{}'
+    constraint workflows_settings_is_object check (jsonb_typeof(settings) = 'object'),
   metadata jsonb not null default '{}'
     constraint workflows_metadata_is_object check (jsonb_typeof(metadata) = 'object'),
   published_version integer,
@@ -951,6 +952,9 @@ create table public.workflows (
 
 comment on table public.workflows is
   'Automations as people edit them. Setting is_active publishes; only published versions run.';
+comment on column public.workflows.settings is
+  '{reentry, dedupe_key, exit_conditions, exit_events, on_missing}: who may enter again, what ends a '
+  'run early, and what a variable without a value does. See docs/lifecycle.md.';
 comment on column public.workflows.published_version is
   'The version that new executions start with; null until it is first published.';
 
@@ -975,6 +979,8 @@ create table public.workflow_steps (
   enabled boolean not null default true,
   conditions jsonb not null default '[]',
   continue_on_error boolean not null default false,
+  retry jsonb not null default '{}'
+    constraint workflow_steps_retry_is_object check (jsonb_typeof(retry) = 'object'),
   parent_step_id uuid,
   branch text,
   created_at timestamptz not null default automation.now(),
@@ -992,6 +998,12 @@ comment on column public.workflow_steps.delay_minutes is
   'How long to wait before this step, counted from the end of the step before it (minutes, up to ten years).';
 comment on column public.workflow_steps.step_key is
   'The name other steps use for its result ({{steps.<key>.*}}); step_<n> when empty.';
+
+comment on column public.workflow_steps.retry is
+  '{max_attempts, delay, max_delay}: how often this step is attempted and how long it waits in '
+  'between; what is left out is as automation.settings says, and a database step is tried once.';
+comment on column public.workflow_steps.branch is
+  'On which branch of the parent step this one is: then or else, a name, event or timeout.';
 
 create index workflow_steps_in_order
   on public.workflow_steps (workflow_id, tenant_id, step_order, id);
@@ -1023,8 +1035,8 @@ comment on table public.workflow_versions is
 comment on column public.workflow_versions.conditions is
   'Compiled enrolment conditions; null: always.';
 comment on column public.workflow_versions.plan is
-  '{first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, ...}}}: '
-  'templates parsed, defaults filled in, order resolved to next-pointers.';
+  '{first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, branches, '
+  '...}}, lifecycle}: templates parsed, defaults filled in, order and branches resolved to pointers.';
 
 alter table public.workflows add constraint workflows_published_version_fk
   foreign key (tenant_id, id, published_version)
@@ -1036,6 +1048,9 @@ create table automation.active_triggers (
   event text not null,
   workflow_id uuid not null,
   version integer not null,
+  role text not null default 'enrol'
+    constraint active_triggers_role_known check (role in ('enrol', 'exit', 'wait')),
+  listener text not null default '',
   match jsonb not null,
   match_any jsonb,
   match_column text,
@@ -1044,10 +1059,16 @@ create table automation.active_triggers (
   from_values jsonb,
   to_values jsonb,
   conditions jsonb,
-  first_step text not null,
-  first_lane public.automation_lane not null,
-  first_delay interval not null,
-  constraint active_triggers_pkey primary key (tenant_id, entity, event, workflow_id),
+  reentry jsonb,
+  first_step text,
+  first_lane public.automation_lane,
+  first_delay interval,
+  constraint active_triggers_pkey
+    primary key (tenant_id, entity, event, workflow_id, version, role, listener),
+  constraint active_triggers_first_step_matches_role check (
+    (role = 'enrol') = (first_step is not null)
+    and (first_step is null) = (first_lane is null)
+    and (first_step is null) = (first_delay is null)),
   constraint active_triggers_version_fk foreign key (tenant_id, workflow_id, version)
     references public.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
   constraint active_triggers_match_column_has_value
@@ -1055,7 +1076,12 @@ create table automation.active_triggers (
 );
 
 comment on table automation.active_triggers is
-  'The listeners: one row for each active workflow, holding all that capture needs to enrol.';
+  'The listeners: one row for each active workflow, holding all that capture needs to enrol; and one '
+  'for each event that runs of a version wait for or end at, as long as there may be such runs.';
+comment on column automation.active_triggers.reentry is
+  'The rule of re-entry where it goes by record; null: none, or one that is asked before the first step.';
+comment on column automation.active_triggers.listener is
+  'role wait: the key of the step that waits; exit: which of the exit events. Part of the key.';
 comment on column automation.active_triggers.match is
   'The record must contain this (jsonb @>).';
 comment on column automation.active_triggers.match_any is
@@ -1353,7 +1379,7 @@ create or replace function automation.check_step_values(step_type text, config j
         or k.key = 'body' and step_type = 'send_sms' and jsonb_typeof(k.value) <> 'string'
       union all
       select automation.problem(path, 'missing', 'wait needs minutes, hours, days or until')
-      where step_type = 'wait' and not config ?| '{minutes,hours,days,until}'
+      where step_type = 'wait' and not config ?| '{minutes,hours,days,weeks,duration,until,event,at,window}'
       union all
       select automation.problem(path || '.fields', 'not_an_object', 'fields must be an object of at least one field')
       where step_type in ('update_contact', 'update_project') and config ? 'fields'
@@ -1408,7 +1434,63 @@ create or replace function automation.check_step_fields(step_type text, config j
 -- sql/02_definitions/05_compile_workflow.sql
 
 -- Authoring rows -> a plan. Everything that can be decided before a customer is involved is
--- decided here: order, names, defaults, templates, conditions.
+-- decided here: order, branches, names, defaults, templates, conditions.
+
+-- The ways on from a step that branches; none from any other.
+create or replace function automation.step_branches(step_type text, config jsonb) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when step_type = 'conditional' and config ? 'branches' then automation.branch_names(config) || 'else'::text
+      when step_type = 'conditional' then '{then,else}'
+      when step_type = 'split' then automation.branch_names(config)
+      when step_type = 'wait' and config ? 'event' then '{event,timeout}'
+      else '{}'
+    end
+  $$;
+
+create or replace function automation.branch_names(config jsonb) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(array_agg(b.value ->> 'name' order by b.place), '{}')
+    from jsonb_array_elements(
+      case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end)
+      with ordinality as b (value, place)
+    where b.value ->> 'name' is not null
+  $$;
+
+-- A conditional's questions in the order they are asked, each with its branch.
+create or replace function automation.compile_cases(config jsonb, path text, out cases jsonb, out problems jsonb)
+  language sql stable
+  set search_path = ''
+  as $$
+    with asked as (
+      select 'then' as name, config -> 'conditions' as conditions, path || '.conditions' as at, 1 as place
+      where config ? 'conditions'
+      union all
+      select b.value ->> 'name', b.value -> 'conditions',
+        format('%s.branches[%s].conditions', path, b.place - 1), b.place
+      from jsonb_array_elements(
+        case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end)
+        with ordinality as b (value, place)
+    )
+    select
+      coalesce(jsonb_agg(jsonb_build_object('name', a.name, 'conditions', c.compiled) order by a.place), '[]'),
+      coalesce(jsonb_path_query_array(jsonb_agg(c.problems order by a.place), '$[*][*]'), '[]')
+    from asked as a
+    cross join lateral automation.compile_conditions(a.conditions, a.at) as c
+  $$;
+
+create or replace function automation.case_roots(cases jsonb) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(array_agg(r), '{}')
+    from jsonb_array_elements(cases) as c,
+      unnest(automation.condition_roots(nullif(c.value -> 'conditions', 'null'))) as r
+  $$;
 
 create or replace function automation.compile_step(step public.workflow_steps, key text, path text)
   returns table (compiled jsonb, problems jsonb)
@@ -1420,13 +1502,18 @@ declare
   config jsonb := automation.fold_step_config(step.step_type, step.step_config);
   template record;
   condition record;
+  asked record;
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
-  select t.* into template from automation.compile_template(config, path || '.step_config') as t;
+  select t.* into template from automation.compile_template(
+    case step.step_type when 'conditional' then '{}' else config end, path || '.step_config') as t;
   select c.* into condition
   from automation.compile_conditions(step.conditions, path || '.conditions') as c;
+  select c.* into asked from automation.compile_cases(
+    case step.step_type when 'conditional' then config else '{}' end, path || '.step_config') as c;
   compiled := jsonb_build_object(
     'key', key,
+    'at', path,
     'name', coalesce(step.name, step.step_type),
     'type', step.step_type,
     'lane', known.lane,
@@ -1434,59 +1521,210 @@ begin
     'config', template.compiled,
     'conditions', condition.compiled,
     'roots', to_jsonb(
-      automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)),
-    'continue_on_error', step.continue_on_error);
-  problems := template.problems || condition.problems
+      automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
+      || automation.case_roots(asked.cases)),
+    'continue_on_error', step.continue_on_error)
+    || case step.step_type when 'conditional' then jsonb_build_object('cases', asked.cases) else '{}' end
+    || automation.compile_retry(step.retry);
+  problems := template.problems || condition.problems || asked.problems
     || automation.check_step_keys(known, config, path || '.step_config')
     || automation.check_step_values(step.step_type, config, path || '.step_config')
+    || case when step.step_type = 'wait' and config ? 'event'
+      then (automation.compile_event(config -> 'event', path || '.step_config.event')).problems else '[]' end
     || automation.check_step_fields(step.step_type, config, path || '.step_config');
   return next;
 end;
 $$;
 
-create or replace function automation.compile_steps(
-  tenant_id uuid, workflow_id uuid, out plan jsonb, out problems jsonb)
+-- {max_attempts, delay, max_delay} -> {retry: {max_attempts, base, cap}}, lengths as intervals.
+create or replace function automation.compile_retry(retry jsonb) returns jsonb
+  language sql immutable
+  set search_path = ''
+  as $$
+    select case
+      when retry = '{}' then '{}'
+      else jsonb_build_object('retry', jsonb_strip_nulls(jsonb_build_object(
+        'max_attempts', retry -> 'max_attempts',
+        'base', automation.duration_in(retry -> 'delay'),
+        'cap', automation.duration_in(retry -> 'max_delay'))))
+    end
+  $$;
+
+create type automation.compiled_chain as (
+  first text,
+  steps jsonb,
+  found jsonb,
+  seen uuid[],
+  problems jsonb
+);
+
+comment on type automation.compiled_chain is
+  'Steps that follow each other, with all that branches off them. found: {key, at} of each, for finding '
+  'two of the same key; seen: the rows they were made of.';
+
+create or replace function automation.step_key(
+  step public.workflow_steps, parent_key text, place bigint)
+  returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(
+      step.step_key,
+      case when parent_key is null then 'step_' || place
+        else format('%s_%s_%s', parent_key, step.branch, place) end)
+  $$;
+
+-- The steps on one branch of a parent (of none: the workflow's own), each pointing to the next; the
+-- last one points to `after`. Worked out from the end, so that what comes next is known. A step that is
+-- switched off is checked, and left out with all that branches off it.
+create or replace function automation.compile_chain(
+  workflow public.workflows, parent public.workflow_steps, parent_key text, branch text, after text,
+  path text, depth integer)
+  returns automation.compiled_chain
   language plpgsql stable
   set search_path = ''
   as $$
+declare
+  chain automation.compiled_chain := row(after, '{}', '[]', '{}', '[]');
+  part automation.compiled_chain;
+  member record;
+  compiled record;
 begin
-  with ordered as (
-    select s as step,
-      row_number() over (order by s.step_order, s.created_at, s.id) as place
+  for member in
+    select s as step, row_number() over w as place
     from public.workflow_steps as s
-    where s.tenant_id = compile_steps.tenant_id
-      and s.workflow_id = compile_steps.workflow_id
-      and s.parent_step_id is null
-  ), named as (
-    select o.step, o.place, coalesce((o.step).step_key, 'step_' || o.place) as key,
-      c.compiled, c.problems
-    from ordered as o
-    cross join lateral automation.compile_step(
-      o.step, coalesce((o.step).step_key, 'step_' || o.place), format('steps[%s]', o.place - 1)) as c
-  ), linked as (
-    -- A step that is switched off is checked but left out of the chain.
-    select n.key,
-      n.compiled || jsonb_build_object('next', lead(n.key) over (order by n.place)) as compiled,
-      n.place
-    from named as n where (n.step).enabled
-  )
-  select
-    jsonb_build_object(
-      'first', (select l.key from linked as l order by l.place limit 1),
-      'steps', coalesce((select jsonb_object_agg(l.key, l.compiled) from linked as l), '{}')),
-    coalesce((select jsonb_agg(p.problem order by n.place)
-      from named as n, jsonb_array_elements(n.problems) as p (problem)), '[]')
-    || coalesce((select jsonb_agg(automation.problem(
-        format('steps[%s].step_key', d.place - 1), 'duplicate',
-        format('two steps are called "%s"', d.key), 'Steps without a step_key are called step_<n>.'))
-      from (select n.key, max(n.place) as place from named as n group by 1 having count(*) > 1) as d),
-      '[]')
-    into compile_steps.plan, compile_steps.problems;
-  if plan ->> 'first' is null then
-    problems := problems || automation.problem(
-      'steps', 'missing', 'the workflow has no enabled step',
-      'Add a row to workflow_steps, then set is_active.');
+    where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
+      and s.parent_step_id is not distinct from parent.id and s.branch is not distinct from compile_chain.branch
+    window w as (order by s.step_order, s.created_at, s.id)
+    order by 2 desc
+  loop
+    select c.* into compiled from automation.compile_step(
+      member.step, automation.step_key(member.step, parent_key, member.place),
+      format('%s[%s]', path, member.place - 1)) as c;
+    part := automation.compile_branches(workflow, member.step, compiled.compiled, chain.first, depth);
+    if (member.step).enabled then
+      chain.steps := chain.steps || part.steps;
+      chain.first := part.first;
+    end if;
+    chain.found := part.found || chain.found;
+    chain.seen := part.seen || chain.seen;
+    chain.problems := compiled.problems || part.problems || chain.problems;
+  end loop;
+  return chain;
+end;
+$$;
+
+-- One step with all that branches off it.
+create or replace function automation.compile_branches(
+  workflow public.workflows, step public.workflow_steps, compiled jsonb, after text, depth integer)
+  returns automation.compiled_chain
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  key constant text := compiled ->> 'key';
+  names text[] := automation.step_branches(
+    step.step_type, automation.fold_step_config(step.step_type, step.step_config));
+  whole automation.compiled_chain := row(
+    key, '{}', jsonb_build_array(jsonb_build_object('key', key, 'at', compiled -> 'at')),
+    array[step.id], '[]');
+  part automation.compiled_chain;
+  branches jsonb := '{}'::jsonb;
+  name text;
+begin
+  compiled := compiled || jsonb_build_object('next', after) || case
+    when workflow.settings ->> 'on_missing' = 'fail' then '{"on_missing": "fail"}' else '{}' end::jsonb;
+  if names <> '{}' and depth >= 20 then
+    whole.problems := automation.as_list(automation.problem(
+      compiled ->> 'at', 'too_deep', 'branches are nested more than 20 deep',
+      'Move the inner steps to a workflow of their own.'));
+    names := '{}';
   end if;
+  foreach name in array names loop
+    part := automation.compile_chain(
+      workflow, step, key, name, after, format('%s.%s', compiled ->> 'at', name), depth + 1);
+    branches := branches || jsonb_build_object(name, part.first);
+    whole.steps := whole.steps || part.steps;
+    whole.found := whole.found || part.found;
+    whole.seen := whole.seen || part.seen;
+    whole.problems := whole.problems || part.problems;
+  end loop;
+  if names <> '{}' then
+    compiled := compiled || jsonb_build_object('branches', branches);
+  end if;
+  whole.steps := whole.steps || jsonb_build_object(key, compiled);
+  return whole;
+end;
+$$;
+
+-- A parent that is its own descendant.
+create or replace function automation.is_circular(step public.workflow_steps) returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    with recursive up (id, parent_step_id, seen) as (
+      select step.id, step.parent_step_id, array[step.id]
+      union all
+      select s.id, s.parent_step_id, up.seen || s.id
+      from up join public.workflow_steps as s on s.tenant_id = step.tenant_id and s.id = up.parent_step_id
+      where s.id <> all (up.seen)
+    )
+    select exists (select from up where up.parent_step_id = step.id)
+  $$;
+
+create or replace function automation.check_chain(
+  workflow public.workflows, chain automation.compiled_chain)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(found.problem), '[]')
+    from (
+      select automation.problem(
+          d.at || '.step_key', 'duplicate', format('two steps are called "%s"', d.key),
+          'Give each a step_key of its own; a step without one is called step_<n>.')
+      from (
+        select f ->> 'key' as key, max(f ->> 'at') as at
+        from jsonb_array_elements(chain.found) as f group by 1 having count(*) > 1
+      ) as d
+      union all
+      select automation.problem(
+          'steps', 'unknown_branch',
+          format('step "%s" is on branch "%s" of a step that has no such branch',
+            coalesce(s.step_key, s.name, s.step_type), s.branch),
+          case
+            when p.id is null then 'parent_step_id must be a step of the same workflow.'
+            when automation.is_circular(s) then 'It is its own parent, directly or through others.'
+            else coalesce(
+              'Its branches: ' || nullif(array_to_string(automation.step_branches(
+                p.step_type, automation.fold_step_config(p.step_type, p.step_config)), ', '), ''),
+              format('%s has no branches.', p.step_type))
+          end)
+      from public.workflow_steps as s
+      left join public.workflow_steps as p
+        on p.tenant_id = s.tenant_id and p.id = s.parent_step_id and p.workflow_id = s.workflow_id
+      where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
+        and s.id <> all (chain.seen)
+        and (p.id is null or p.id = any (chain.seen) or automation.is_circular(s))
+      union all
+      select automation.problem(
+        'steps', 'missing', 'the workflow has no enabled step',
+        'Add a row to workflow_steps, then set is_active.')
+      where chain.first is null
+    ) as found (problem)
+  $$;
+
+create or replace function automation.compile_steps(
+  workflow public.workflows, out plan jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  chain constant automation.compiled_chain :=
+    automation.compile_chain(workflow, null, null, null, null, 'steps', 0);
+begin
+  plan := jsonb_build_object('first', chain.first, 'steps', chain.steps);
+  problems := chain.problems || automation.check_chain(workflow, chain);
 end;
 $$;
 
@@ -1507,13 +1745,15 @@ declare
     automation.compile_trigger(workflow.trigger_type, workflow.trigger_config);
   condition record;
   steps record;
+  lifecycle record;
 begin
   select c.* into condition
   from automation.compile_conditions(workflow.conditions, 'conditions') as c;
-  select s.* into steps from automation.compile_steps(workflow.tenant_id, workflow.id) as s;
+  select s.* into steps from automation.compile_steps(workflow) as s;
+  select l.* into lifecycle from automation.compile_lifecycle(workflow.settings, 'settings') as l;
   return row(
-    listener, condition.compiled, steps.plan,
-    listener.problems || condition.problems || steps.problems)::automation.compiled_workflow;
+    listener, condition.compiled, steps.plan || lifecycle.compiled,
+    listener.problems || condition.problems || steps.problems || lifecycle.problems)::automation.compiled_workflow;
 end;
 $$;
 
@@ -1543,6 +1783,7 @@ begin
   published := automation.add_version(workflow, compiled.conditions, compiled.plan, via);
   perform automation.stop_listening(workflow.tenant_id, workflow.id);
   perform automation.start_listening(published, compiled.listener);
+  perform automation.listen_for_runs(published, workflow.settings);
   perform automation.start_waiting(published);
   update public.workflows as w
   set published_version = published.version, status = 'active', is_active = true
@@ -1593,11 +1834,13 @@ create or replace function automation.start_listening(
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
-      field, from_values, to_values, conditions, first_step, first_lane, first_delay)
+      field, from_values, to_values, conditions, reentry, first_step, first_lane, first_delay)
     select version.tenant_id, listener.entity, version.trigger_type, version.workflow_id,
       version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
-      version.conditions, first.step ->> 'key',
+      version.conditions,
+      case when not version.plan -> 'lifecycle' ? 'key' then version.plan #> '{lifecycle,reentry}' end,
+      first.step ->> 'key',
       (first.step ->> 'lane')::public.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision)
     from (
@@ -1605,13 +1848,70 @@ create or replace function automation.start_listening(
     ) as first
   $$;
 
+-- The events that runs of this version end at or wait for. They are listened to for as long as there
+-- may be such runs: switching the workflow off does not end them.
+create or replace function automation.listen_for_runs(
+  version public.workflow_versions, settings jsonb)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    insert into automation.active_triggers (
+      tenant_id, entity, event, workflow_id, version, role, listener, match, match_any, match_column,
+      match_value, field, from_values, to_values)
+    select version.tenant_id, (e.compiled).entity, e.type, version.workflow_id, version.version,
+      w.role, w.listener, (e.compiled).match, (e.compiled).match_any, (e.compiled).match_column,
+      (e.compiled).match_value, (e.compiled).field, (e.compiled).from_values, (e.compiled).to_values
+    from (
+      select 'exit' as role, (x.place - 1)::text as listener, x.event
+      from jsonb_array_elements(settings -> 'exit_events') with ordinality as x (event, place)
+      union all
+      select 'wait', s.key, s.value #> '{config,base,event}'
+      from jsonb_each(version.plan -> 'steps') as s
+      where s.value ->> 'type' = 'wait' and s.value #> '{config,base}' ? 'event'
+    ) as w
+    cross join lateral automation.compile_event(w.event, '') as e
+    on conflict on constraint active_triggers_pkey do nothing
+  $$;
+
+create or replace function automation.forget_listeners() returns integer
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  forgotten integer;
+begin
+  delete from automation.active_triggers as t
+  where t.role <> 'enrol'
+    and not exists (
+      select from public.workflows as w
+      where w.tenant_id = t.tenant_id and w.id = t.workflow_id and w.published_version = t.version
+        and w.is_active)
+    and not exists (
+      select from public.workflow_executions as e
+      where e.workflow_id = t.workflow_id and e.tenant_id = t.tenant_id and e.version = t.version
+        and e.finished_at is null);
+  get diagnostics forgotten = row_count;
+  return forgotten;
+end;
+$$;
+
+comment on function automation.forget_listeners() is
+  'Stops listening for runs that are over: events that only runs of older versions, or of workflows that '
+  'were switched off, waited for. Called once a day. Returns how many listeners that was.';
+
 create or replace function automation.stop_listening(tenant_id uuid, workflow_id uuid) returns void
   language sql
   set search_path = ''
   as $$
     delete from automation.active_triggers as t
     where t.tenant_id = stop_listening.tenant_id and t.workflow_id = stop_listening.workflow_id
+      and t.role = 'enrol'
   $$;
+
+comment on function automation.stop_listening(uuid, uuid) is
+  'Nobody enters the workflow any more. Its runs in flight go on, and what they wait for still counts.';
 
 -- is_active and status are two views of one switch: whichever the client changed wins.
 create or replace function automation.check_workflow() returns trigger
@@ -1773,6 +2073,100 @@ begin
 end;
 $$;
 
+-- sql/02_definitions/07_lifecycle.sql
+
+-- workflows.settings -> plan.lifecycle: who may enter again, and what ends a run early.
+
+create type automation.compiled_event as (
+  type text,
+  compiled automation.compiled_trigger,
+  problems jsonb
+);
+
+-- An event that a run waits for or ends at: a trigger type, alone or with its trigger_config.
+create or replace function automation.compile_event(event jsonb, path text)
+  returns automation.compiled_event
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  read automation.compiled_event;
+  config constant jsonb := coalesce(case jsonb_typeof(event) when 'object' then event -> 'config' end, '{}');
+  kind text;
+begin
+  read.type := case jsonb_typeof(event) when 'object' then event ->> 'type' else event #>> '{}' end;
+  select t.kind into kind from automation.trigger_types as t where t.name = read.type;
+  read.problems := case
+    when coalesce(kind, 'time') in ('time', 'manual') then automation.as_list(automation.problem(
+      path, 'unknown_event', format('there is no event "%s" to wait for', left(read.type, 60)),
+      'One of: ' || (select string_agg(t.name, ', ' order by t.name) from automation.trigger_types as t
+        where t.kind not in ('time', 'manual')) || '.'))
+    when jsonb_typeof(config) <> 'object' then automation.as_list(automation.problem(
+      path || '.config', 'not_an_object', 'config must be an object, as in trigger_config'))
+    else '[]'
+  end;
+  if read.problems = '[]' then
+    read.compiled := automation.compile_trigger(read.type, config, path || '.config');
+    read.problems := (read.compiled).problems;
+  end if;
+  return read;
+end;
+$$;
+
+-- "always" -> nothing to ask; {"once_in": "30 days"} -> {policy, within}.
+create or replace function automation.compile_reentry(settings jsonb) returns jsonb
+  language sql immutable
+  set search_path = ''
+  as $$
+    select case
+      when r.value is null and not settings ? 'dedupe_key' or r.value = '"always"' then null
+      when jsonb_typeof(r.value) = 'object' then jsonb_build_object(
+        'policy', 'once_in', 'within', automation.duration_in(r.value -> 'once_in'))
+      else jsonb_build_object('policy', coalesce(r.value #>> '{}', 'never'))
+    end
+    from (select settings -> 'reentry' as value) as r
+  $$;
+
+comment on function automation.compile_reentry(jsonb) is
+  'What is asked before a run starts; null: nothing. A dedupe_key alone means never again.';
+
+create or replace function automation.compile_lifecycle(
+  settings jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  exit_conditions record;
+  key record;
+begin
+  select c.* into exit_conditions
+  from automation.compile_conditions(settings -> 'exit_conditions', path || '.exit_conditions') as c;
+  select t.* into key
+  from automation.compile_template(settings -> 'dedupe_key', path || '.dedupe_key') as t;
+  problems := exit_conditions.problems || key.problems || automation.check_settings(settings, path);
+  select coalesce(jsonb_object_agg(l.key, l.value), '{}') into compiled
+  from (values
+    ('reentry', automation.compile_reentry(settings)),
+    ('key', case when settings ? 'dedupe_key' then key.compiled end),
+    ('exit', exit_conditions.compiled)) as l (key, value)
+  where l.value is not null;
+  compiled := case compiled when '{}' then compiled else jsonb_build_object('lifecycle', compiled) end;
+end;
+$$;
+
+comment on function automation.compile_lifecycle(jsonb, text) is
+  'Compiles the settings of a workflow; problems says what is wrong with them.';
+
+create or replace function automation.check_settings(settings jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(p), '[]')
+    from jsonb_array_elements(settings -> 'exit_events') with ordinality as e (value, place)
+    cross join lateral automation.compile_event(e.value, format('%s.exit_events[%s]', path, e.place - 1)) as c
+    cross join lateral jsonb_array_elements(c.problems) as p
+  $$;
+
 -- sql/03_capture/01_entities.sql
 
 -- 03 CAPTURE
@@ -1804,6 +2198,7 @@ create table automation.entities (
   match_columns text[] not null,
   writable_columns text[] not null,
   ignored_columns text[] not null,
+  is_log boolean not null default false,
   constraint entities_related_is_object check (jsonb_typeof(related) = 'object')
 );
 
@@ -1813,6 +2208,9 @@ comment on column automation.entities.related is
   '{entity: column}: the records a record belongs to, such as {"contact": "contact_id"}.';
 comment on column automation.entities.match_columns is
   'Columns cheap enough to compare before a record is turned into JSON.';
+comment on column automation.entities.is_log is
+  'Rows are events of a contact (messages, calls), not things with a life of their own: what happens '
+  'to one concerns all runs of its contact, and deleting one ends no run.';
 comment on column automation.entities.ignored_columns is
   'Columns whose change alone is not an update (updated_at).';
 
@@ -1871,14 +2269,18 @@ begin
   select attached.*
   on conflict on constraint entities_pkey do update set (
     relation, tenant_column, id_column, id_type, related, columns, match_columns, writable_columns,
-    ignored_columns) = row (
+    ignored_columns, is_log) = row (
     excluded.relation, excluded.tenant_column, excluded.id_column, excluded.id_type, excluded.related,
-    excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns);
+    excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
+    excluded.is_log);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
   execute automation.row_function(attached);
   execute automation.insert_function(attached);
   execute automation.update_function(attached);
+  if not attached.is_log then
+    execute automation.delete_function(attached);
+  end if;
   execute automation.reader_function(attached);
   perform automation.install_triggers(attached);
   perform automation.refresh_timer_trigger(attached);
@@ -1888,7 +2290,8 @@ $$;
 
 comment on function automation.attach(regclass, text, jsonb, jsonb) is
   'Makes a table fire workflows. columns: {tenant, id, ignore: [..], protect: [..], <entity>: column}'
-  ' where they differ from tenant_id, id, updated_at and <entity>_id. events: [{type, column?, '
+  ' where they differ from tenant_id, id, updated_at and <entity>_id; log: true for a table whose rows '
+  'are events of a contact. events: [{type, column?, '
   'becomes?, on_insert?, description?}] for writes with a name of their own: a change of column, a '
   'change to the value becomes, with on_insert also an insert with it; without column, any insert. '
   'Call it again after adding columns.';
@@ -1913,7 +2316,8 @@ begin
     select pg_catalog.format_type(a.atttypid, a.atttypmod)
     from pg_catalog.pg_attribute as a
     where a.attrelid = describe_entity.relation and a.attname = described.id_column);
-  described.related := columns - '{tenant,id,ignore,protect}'::text[];
+  described.is_log := coalesce((columns -> 'log')::boolean, false);
+  described.related := columns - '{tenant,id,ignore,protect,log}'::text[];
   described.ignored_columns := array(select jsonb_array_elements_text(
     coalesce(columns -> 'ignore', '["updated_at"]')));
   select array_agg(c.name), array_agg(c.name) filter (where c.is_cheap),
@@ -2044,6 +2448,12 @@ begin
     'create trigger automation_capture_update after update on %s '
     'for each row execute function automation.capture_%s_update()',
     attached.relation, attached.name);
+  if not attached.is_log then
+    execute format(
+      'create trigger automation_capture_delete after delete on %s referencing old table as old_rows '
+      'for each statement execute function automation.capture_%s_delete()',
+      attached.relation, attached.name);
+  end if;
 end;
 $$;
 
@@ -2061,7 +2471,8 @@ begin
     join pg_catalog.pg_proc as p on p.oid = t.tgfoid
     where p.pronamespace = 'automation'::regnamespace
       and p.proname in (
-        format('capture_%s_insert', attached.name), format('capture_%s_update', attached.name))
+        format('capture_%s_insert', attached.name), format('capture_%s_update', attached.name),
+        format('capture_%s_delete', attached.name))
       and t.tgparentid = 0
   loop
     execute format('drop trigger %I on %s', installed.tgname, installed.relation);
@@ -2085,6 +2496,7 @@ begin
   perform automation.remove_timer_trigger(attached);
   execute format('drop function if exists automation.capture_%s_insert()', attached.name);
   execute format('drop function if exists automation.capture_%s_update()', attached.name);
+  execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_row', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
   delete from automation.entities as e where e.name = attached.name;
@@ -2103,6 +2515,7 @@ comment on function automation.detach(text) is
 --
 --   capture_<entity>_insert   for each statement: all its rows in one pass
 --   capture_<entity>_update   for each row that changed
+--   capture_<entity>_delete   for each statement: which of its rows have runs that end now
 --   capture_<entity>_row      one row, with its own guard: updates, and inserts that cannot be
 --                             taken in one pass
 --   read_<entity>             the live record
@@ -2259,7 +2672,7 @@ begin
         from new_rows as n
         join automation.active_triggers as t
           on %3$s
-          and t.event = any (%4$s)
+          and t.event = any (%4$s) and t.role = 'enrol'
       ), matched as materialized (
         select c.*, %6$s as data
         from candidates as c
@@ -2283,11 +2696,22 @@ begin
       from enrolled as e
       join automation.active_triggers as t
         on t.tenant_id = e.tenant_id and t.entity = %1$L and t.event = e.trigger_type
-        and t.workflow_id = e.workflow_id
+        and t.workflow_id = e.workflow_id and t.role = 'enrol'
       where e.status <> 'failed';
       if found then
         perform automation.ring_once();
       end if;
+      -- Events that runs wait for are few, even in a statement that enrols many.
+      for written in
+        select n.* from new_rows as n
+        where exists (
+          select from automation.active_triggers as t
+          where %3$s
+            and t.event = any (%4$s) and t.role <> 'enrol')
+      loop
+        perform automation.capture_%1$s_row(
+          written, null, (select %4$s from (select written.*) as n), array[]::text[], '{exit,wait}');
+      end loop;
       return null;
     exception when others then
       null;
@@ -2356,7 +2780,8 @@ create or replace function automation.row_function(attached automation.entities)
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_row(
-  written %2$s, previous %2$s, events text[], changed text[])
+  written %2$s, previous %2$s, events text[], changed text[],
+  roles text[] default '{enrol,exit,wait}')
   returns void
   language plpgsql
   set search_path = ''
@@ -2372,7 +2797,7 @@ begin
     if previous is distinct from null then
       data := data || jsonb_build_object('old', to_jsonb(previous), 'changed', changed);
     end if;
-    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data);
+    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data, roles);
   exception when others then
     data := jsonb_build_object('entity', %1$L, %5$L, written.%6$I);
     enrolments := automation.match_failed(%1$L, written.%4$I, events, sqlstate, sqlerrm);
@@ -2386,6 +2811,39 @@ $template$,
       attached.name, attached.relation,
       automation.snapshot_expression(attached, format('written.%I', attached.tenant_column), 'record'),
       attached.tenant_column, attached.name || '_id', attached.id_column)
+  $$;
+
+-- Without the record there is nobody to write to: its runs end. Here that is only noted.
+create or replace function automation.delete_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select format($template$
+create or replace function automation.capture_%1$s_delete() returns trigger
+  language plpgsql
+  security definer
+  set search_path = ''
+  set enable_seqscan = off
+  set jit = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  as $capture$
+begin
+  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
+  select o.%2$I, 'deleted', %1$L, o.%3$I::text, %4$s
+  from old_rows as o
+  where automation.has_open_runs(o.%2$I, o.%3$I::text, %4$s);
+  return null;
+exception when others then
+  perform automation.warn_altered(%1$L, sqlerrm);
+  return null;
+end;
+$capture$
+$template$,
+      attached.name, attached.tenant_column, attached.id_column,
+      case attached.name
+        when 'contact' then format('automation.as_uuid(o.%I::text)', attached.id_column)
+        else 'null::uuid' end)
   $$;
 
 create or replace function automation.reader_function(attached automation.entities) returns text
@@ -2450,11 +2908,14 @@ create type automation.enrolment as (
   first_step text,
   first_lane public.automation_lane,
   first_delay interval,
-  failure jsonb
+  failure jsonb,
+  role text,
+  listener text
 );
 
 comment on type automation.enrolment is
-  'A match between a write and a listener, worked out and ready to be written down.';
+  'A match between a write and a listener, worked out and ready to be written down: an execution that '
+  'starts, or (role exit or wait) a signal to those that run.';
 
 -- The next functions run for every row that matches. They carry no search_path setting, because
 -- it would keep them from being inlined (measured: 8 to 12 us a call instead of 1); their names and
@@ -2528,7 +2989,8 @@ end;
 $$;
 
 create or replace function automation.match_write(
-  entity text, tenant_id uuid, events text[], changed text[], data jsonb)
+  entity text, tenant_id uuid, events text[], changed text[], data jsonb,
+  roles text[] default '{enrol,exit,wait}')
   returns automation.enrolment[]
   language plpgsql stable
   set search_path = ''
@@ -2539,7 +3001,7 @@ begin
   return (
     select array_agg(row(
         m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
-        case when m.verdict <> 'true' then m.verdict end)::automation.enrolment)
+        case when m.verdict <> 'true' then m.verdict end, m.role, m.listener)::automation.enrolment)
     from (
       select t.*, case
           when t.conditions is null then 'true'
@@ -2549,16 +3011,19 @@ begin
       where t.tenant_id = match_write.tenant_id
         and t.entity = match_write.entity
         and t.event = any (events)
+        and t.role = any (roles)
         and automation.matches(record, t.match, t.match_any)
-        and (t.field is null or t.field = any (changed))
+        -- What is inserted has changed from nothing.
+        and (t.field is null or t.field = any (changed) or not data ? 'old')
         and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
         and (t.to_values is null or t.to_values @> (record -> t.field))
+        and (t.reentry is null or automation.may_enter_again(t, data ->> (match_write.entity || '_id')))
     ) as m
     where m.verdict <> 'false');
 end;
 $$;
 
-comment on function automation.match_write(text, uuid, text[], text[], jsonb) is
+comment on function automation.match_write(text, uuid, text[], text[], jsonb, text[]) is
   'The listeners that a write matches; null when there is none. Writes nothing.';
 
 -- What a match comes to, for the pass over many rows: the status the execution starts with; none
@@ -2617,11 +3082,12 @@ create or replace function automation.match_failed(
   as $$
     select array_agg(row(
       t.workflow_id, t.version, t.event, t.first_step, t.first_lane, t.first_delay,
-      automation.engine_error('capture_failed', state, message))::automation.enrolment)
+      automation.engine_error('capture_failed', state, message), t.role, t.listener)::automation.enrolment)
     from automation.active_triggers as t
     where t.tenant_id = match_failed.tenant_id
       and t.entity = match_failed.entity
       and t.event = any (events)
+      and t.role = 'enrol'
   $$;
 
 comment on function automation.match_failed(text, uuid, text[], text, text) is
@@ -2645,7 +3111,11 @@ declare
   enrolment automation.enrolment;
 begin
   foreach enrolment in array enrolments loop
-    perform automation.enrol(tenant_id, entity, record_id, data, enrolment);
+    if enrolment.role = 'enrol' then
+      perform automation.enrol(tenant_id, entity, record_id, data, enrolment);
+    else
+      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment);
+    end if;
   end loop;
 end;
 $$;
@@ -2832,27 +3302,106 @@ select automation.attach(
   '[{"type": "job_completed", "column": "status", "becomes": "completed"}]');
 
 select automation.attach(
-  'public.messages', 'message', '{"contact": "contact_id"}',
+  'public.messages', 'message', '{"contact": "contact_id", "log": true}',
   '[{"type": "sms_received", "column": "direction", "becomes": "inbound", "on_insert": true,
      "description": "A contact sent a text message."}]');
 
 select automation.attach(
-  'public.calls', 'call', '{"contact": "contact_id"}',
+  'public.calls', 'call', '{"contact": "contact_id", "log": true}',
   '[{"type": "call_missed", "column": "status", "becomes": "missed", "on_insert": true,
      "description": "A call was not answered."},
     {"type": "call_completed", "column": "status", "becomes": "completed", "on_insert": true,
      "description": "A call was answered and has ended."}]');
 
 select automation.attach(
-  'public.emails', 'email', '{"contact": "contact_id"}',
+  'public.emails', 'email', '{"contact": "contact_id", "log": true}',
   '[{"type": "email_opened", "column": "opened_at",
      "description": "A contact opened an email for the first time."},
     {"type": "email_clicked", "column": "clicked_at",
      "description": "A contact clicked a link in an email for the first time."}]');
 
 select automation.attach(
-  'public.form_submissions', 'form_submission', '{"contact": "contact_id"}',
+  'public.form_submissions', 'form_submission', '{"contact": "contact_id", "log": true}',
   '[{"type": "form_submitted", "description": "A form was submitted."}]');
+
+-- sql/03_capture/07_signals.sql
+
+-- Signals: what happens to a record that has runs in flight. Some of these end at an event (a reply, a
+-- stage reached) or wait for one, and a record that is deleted ends its runs. Capture only notes it:
+-- whoever writes a row neither waits for an execution nor locks one. Chapter 06 acts on the notes, and
+-- no step is run or claimed while one that would end its run is still unread.
+
+create table automation.signals (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  role text not null
+    constraint signals_role_known check (role in ('exit', 'wait', 'deleted')),
+  workflow_id uuid,
+  version integer,
+  listener text,
+  event text,
+  entity text not null,
+  record_id text,
+  contact_id uuid,
+  by_contact boolean not null default false,
+  record jsonb,
+  at timestamptz not null default automation.now(),
+  next_try_at timestamptz not null default clock_timestamp(),
+  constraint signals_pkey primary key (tenant_id, id),
+  constraint signals_listener_matches_role check (
+    (role = 'deleted') = (workflow_id is null) and (role = 'deleted') = (listener is null))
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
+
+comment on table automation.signals is
+  'Events that runs in flight end at or wait for, until they have been acted on. No foreign keys: '
+  'nothing here may stand in the way of a delete.';
+comment on column automation.signals.by_contact is
+  'The event concerns every run of its contact, and not only those about the same record.';
+
+create index signals_in_order on automation.signals (next_try_at, tenant_id);
+create index signals_by_contact on automation.signals (contact_id, tenant_id) where contact_id is not null;
+create index signals_by_record on automation.signals (record_id, tenant_id);
+
+-- What it computes cannot fail; what it writes has no constraint that it could break.
+create or replace function automation.raise_signal(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  insert into automation.signals (
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, by_contact,
+    record)
+  values (
+    tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
+    enrolment.trigger_type, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
+    not data ? 'old' or exists (
+      select from automation.entities as e where e.name = entity and e.is_log),
+    data -> entity);
+  perform automation.ring_once();
+end;
+$$;
+
+comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment) is
+  'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
+  'that it concerns the runs of its contact.';
+
+create or replace function automation.has_open_runs(tenant_id uuid, record_id text, contact_id uuid)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select exists (
+      select from public.workflow_executions as e
+      where e.tenant_id = has_open_runs.tenant_id and e.record_id = has_open_runs.record_id
+        and e.finished_at is null
+    ) or exists (
+      select from public.workflow_executions as e
+      where e.tenant_id = has_open_runs.tenant_id and e.contact_id = has_open_runs.contact_id
+        and e.entity <> 'contact' and e.finished_at is null
+    )
+  $$;
 
 -- sql/04_conditions/01_values.sql
 
@@ -3200,11 +3749,19 @@ create or replace function automation.parse_path(path text) returns text[]
 comment on function automation.parse_path(text) is
   'The keys a path goes through; null when it is not a path.';
 
+create or replace function automation.entity_names() returns text[]
+  language sql stable parallel safe
+  set search_path = ''
+  as $$ select '{contact,project,job}'::text[] || array(select e.name from automation.entities as e) $$;
+
+comment on function automation.entity_names() is
+  'Records that a path can start with: those of the reference CRM, attached or not, and all that are.';
+
 -- What a path can start with. Anything else is a field of the record that fired.
 create or replace function automation.context_roots() returns text[]
-  language sql immutable parallel safe
-  -- Bound when created: no search_path to set.
-  return array['trigger', 'contact', 'project', 'job', 'user', 'tenant', 'custom', 'steps'];
+  language sql stable parallel safe
+  set search_path = ''
+  as $$ select '{trigger,user,tenant,custom,steps}'::text[] || automation.entity_names() $$;
 
 comment on function automation.context_roots() is 'The names that a field''s path can start with.';
 
@@ -3698,18 +4255,18 @@ $$;
 -- {p: path from the context, q: path in the record, w: whose record}, or {b: path in the record}
 -- for a bare field.
 create or replace function automation.condition_reference(keys text[]) returns jsonb
-  language sql immutable parallel safe
+  language sql stable parallel safe
   set search_path = ''
   as $$
     select case
       when keys is null then null
       when keys[1] = any (automation.context_roots()) and cardinality(keys) > 1
       then jsonb_build_object('p', keys::text, 'q', case
-        when keys[1] = 'trigger' and keys[2] = any ('{record,contact,project,job}') then keys[3:]
+        when keys[1] = 'trigger' and keys[2] = any (automation.entity_names() || 'record'::text) then keys[3:]
         else keys[2:] end::text)
         || case
-          when keys[1] in ('contact', 'project', 'job') then jsonb_build_object('w', keys[1])
-          when keys[1] = 'trigger' and keys[2] in ('contact', 'project', 'job')
+          when keys[1] = any (automation.entity_names()) then jsonb_build_object('w', keys[1])
+          when keys[1] = 'trigger' and keys[2] = any (automation.entity_names())
             then jsonb_build_object('w', keys[2])
           else '{}'
         end
@@ -3718,7 +4275,7 @@ create or replace function automation.condition_reference(keys text[]) returns j
   $$;
 
 create or replace function automation.condition_field_roots(keys text[]) returns text[]
-  language sql immutable parallel safe
+  language sql stable parallel safe
   set search_path = ''
   as $$
     select case
@@ -3726,7 +4283,17 @@ create or replace function automation.condition_field_roots(keys text[]) returns
       when keys[1] = any (automation.context_roots()) and cardinality(keys) > 1
       then array[keys[1]]
       else array['trigger', 'contact', 'project', 'job']
-    end
+    end || automation.tag_root(keys)
+  $$;
+
+-- contact.tags is not a column: see automation.contact_tags().
+create or replace function automation.tag_root(keys text[]) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when keys[1] = 'tags' or keys[1] = 'contact' and keys[2] = 'tags' then '{contact.tags}' else '{}'
+    end::text[]
   $$;
 
 -- What compiles but can hardly be meant.
@@ -4765,7 +5332,7 @@ $$;
 create or replace function automation.parse_operand(
   lexeme jsonb, out operand jsonb, out roots text[], out problem text
 )
-  language plpgsql immutable parallel safe
+  language plpgsql stable parallel safe
   set search_path = ''
   as $$
 declare
@@ -4797,7 +5364,7 @@ $$;
 create or replace function automation.parse_filters(
   lexemes jsonb, here int, out filters jsonb, out roots text[], out problem text, out at int
 )
-  language plpgsql immutable parallel safe
+  language plpgsql stable parallel safe
   set search_path = ''
   as $$
 declare
@@ -5614,6 +6181,9 @@ begin
   if roots is null or roots ? 'user' then
     context := context || jsonb_build_object('user', automation.read_user(tenant_id, data));
   end if;
+  if (roots is null or roots ? 'contact.tags') and not coalesce(data -> 'contact' ? 'tags', false) then
+    context := automation.add_tags(context, automation.contact_tags(tenant_id, data ->> 'contact_id'));
+  end if;
   if roots is null or roots ? 'tenant' then
     context := context || jsonb_build_object('tenant', (
       select to_jsonb(t) from public.tenants as t where t.id = trigger_context.tenant_id));
@@ -5636,6 +6206,29 @@ create or replace function automation.read_user(tenant_id uuid, data jsonb) retu
 
 comment on function automation.read_user(uuid, jsonb) is
   '{{user.*}}: who is responsible for the record that fired, else for its contact, else who wrote it.';
+
+-- The tags of a contact are rows of their own; they are read only where somebody asks for contact.tags.
+create or replace function automation.contact_tags(tenant_id uuid, contact_id text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(t.name order by lower(t.name)), '[]')
+    from public.contact_tags as ct
+    join public.tags as t on t.tenant_id = ct.tenant_id and t.id = ct.tag_id
+    where ct.tenant_id = contact_tags.tenant_id
+      and ct.contact_id = automation.as_uuid(contact_tags.contact_id)
+  $$;
+
+create or replace function automation.add_tags(context jsonb, tags jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when jsonb_typeof(context -> 'contact') = 'object'
+        then jsonb_set(context, '{contact,tags}', coalesce(tags, '[]'))
+      else context
+    end
+  $$;
 
 create or replace function automation.step_results(tenant_id uuid, execution_id uuid) returns jsonb
   language sql stable
@@ -5661,8 +6254,12 @@ begin
     when 'custom' then coalesce(
       execution.trigger_data -> 'custom',
       execution.trigger_data #> array[execution.entity, 'custom_fields'])
-    when 'steps' then automation.step_results(execution.tenant_id, execution.id)
-    else case when execution.trigger_data ? (root || '_id')
+    when 'steps' then coalesce(execution.trigger_data -> 'steps', '{}')
+      || automation.step_results(execution.tenant_id, execution.id)
+    when 'contact.tags' then coalesce(
+      case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
+      automation.contact_tags(execution.tenant_id, execution.trigger_data ->> 'contact_id'))
+    else case when execution.trigger_data ? (root || '_id') and execution.version > 0
       then automation.read_record(
         root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
       else execution.trigger_data -> root end
@@ -5680,8 +6277,11 @@ declare
   root text;
   context jsonb := '{}'::jsonb;
 begin
-  for root in select distinct r from jsonb_array_elements_text(roots) as r loop
-    context := context || jsonb_build_object(root, automation.read_root(execution, root));
+  for root in select distinct r from jsonb_array_elements_text(roots) as r order by r loop
+    context := case root
+      when 'contact.tags' then automation.add_tags(context, automation.read_root(execution, root))
+      else context || jsonb_build_object(root, automation.read_root(execution, root))
+    end;
   end loop;
   return context;
 end;
@@ -5758,17 +6358,33 @@ begin
 end;
 $$;
 
+create or replace function automation.plan_of(execution public.workflow_executions) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select v.plan
+    from public.workflow_versions as v
+    where v.tenant_id = execution.tenant_id
+      and v.workflow_id = execution.workflow_id
+      and v.version = execution.version
+  $$;
+
 create or replace function automation.plan_step(
   execution public.workflow_executions, step_key text)
   returns jsonb
   language sql stable
   set search_path = ''
+  as $$ select automation.plan_of(execution) -> 'steps' -> plan_step.step_key $$;
+
+-- Where a step leads: to what its result chose, or else to what comes after it.
+create or replace function automation.next_key(step jsonb, result jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
   as $$
-    select v.plan -> 'steps' -> plan_step.step_key
-    from public.workflow_versions as v
-    where v.tenant_id = execution.tenant_id
-      and v.workflow_id = execution.workflow_id
-      and v.version = execution.version
+    select case
+      when step -> 'branches' ? (result ->> 'branch') then step -> 'branches' ->> (result ->> 'branch')
+      else step ->> 'next'
+    end
   $$;
 
 -- When the step after this one is due: its own delay, after whatever this one waited for.
@@ -5799,7 +6415,15 @@ begin
       execution, 'failed', error || jsonb_build_object('step', step ->> 'key'));
     return;
   end if;
-  next_step := automation.plan_step(execution, step ->> 'next');
+  if result ? 'stop' then
+    perform automation.end_execution(
+      execution, (result ->> 'outcome')::public.automation_status, case result ->> 'outcome'
+        when 'cancelled' then jsonb_build_object(
+          'code', 'stopped', 'message', coalesce(result ->> 'reason', 'a stop step ended the run'),
+          'step', step -> 'key') end);
+    return;
+  end if;
+  next_step := automation.plan_step(execution, automation.next_key(step, result));
   if next_step is null then
     perform automation.end_execution(execution, 'completed');
   else
@@ -5812,7 +6436,393 @@ $$;
 comment on function automation.advance(
   public.workflow_executions, jsonb, public.automation_status, jsonb, jsonb) is
   'Moves an execution on after a step: a failure ends it unless the step says continue_on_error; '
-  'otherwise the next step is scheduled, or the execution completes.';
+  'otherwise the next step on the branch that the result chose is scheduled, or the execution '
+  'completes, as it does at a stop.';
+
+-- sql/06_executions/05_entry.sql
+
+-- Re-entry: may this record start this workflow again? Decided where the first step is about to run, and
+-- not where a write is captured: of two writes at once neither sees the other, and neither may wait.
+-- Here the one that comes first is written down, and the other ends as skipped and says why.
+
+create table automation.entries (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  key text not null,
+  execution_id uuid not null,
+  entered_at timestamptz not null,
+  constraint entries_pkey primary key (tenant_id, workflow_id, key),
+  constraint entries_workflow_fk foreign key (tenant_id, workflow_id)
+    references public.workflows (tenant_id, id) on delete cascade
+);
+
+comment on table automation.entries is
+  'Who entered a workflow that does not let everybody in again: by its dedupe_key, or by record.';
+
+create or replace function automation.record_key(entity text, record_id text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select format('record %s %s', entity, record_id) where record_id is not null $$;
+
+-- A dedupe_key that renders to nothing (no phone number) says nothing about who it is.
+create or replace function automation.entry_key(execution public.workflow_executions, lifecycle jsonb)
+  returns text
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  key text;
+begin
+  if lifecycle ? 'key' then
+    select btrim(automation.fold(automation.text_of(r.rendered))) into key
+    from automation.render(
+      lifecycle -> 'key', automation.execution_context(execution, lifecycle #> '{key,roots}'),
+      automation.render_options(execution.tenant_id)) as r;
+  end if;
+  return coalesce(
+    'key ' || case
+      when length(key) > 200 then encode(sha256(convert_to(key, 'UTF8')), 'hex') else nullif(key, '') end,
+    automation.record_key(execution.entity, execution.record_id));
+end;
+$$;
+
+-- The last one that was let in. Runs from before there was a rule count as well, where they can be found
+-- by their record.
+create or replace function automation.last_entry(
+  tenant_id uuid, workflow_id uuid, key text, record_id text, but uuid default null)
+  returns automation.entries
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  entry automation.entries;
+begin
+  select e.* into entry from automation.entries as e
+  where e.tenant_id = last_entry.tenant_id and e.workflow_id = last_entry.workflow_id
+    and e.key = last_entry.key;
+  if not found and key like 'record %' then
+    select x.tenant_id, x.workflow_id, key, x.id, x.created_at into entry
+    from public.workflow_executions as x
+    where x.tenant_id = last_entry.tenant_id and x.record_id = last_entry.record_id
+      and x.workflow_id = last_entry.workflow_id and x.id is distinct from but
+      and x.started_at is not null and x.status <> 'skipped'
+    order by x.created_at desc
+    limit 1;
+  end if;
+  return entry;
+end;
+$$;
+
+create or replace function automation.may_enter(reentry jsonb, entry automation.entries) returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when entry.execution_id is null or reentry is null then true
+      when reentry ->> 'policy' = 'once_in'
+        then entry.entered_at + (reentry ->> 'within')::interval <= automation.now()
+      when reentry ->> 'policy' = 'not_while_open' then not exists (
+        select from public.workflow_executions as e
+        where e.tenant_id = entry.tenant_id and e.id = entry.execution_id and e.finished_at is null)
+      else false
+    end
+  $$;
+
+comment on function automation.may_enter(jsonb, automation.entries) is
+  'Does the rule let somebody in who was let in before, then?';
+
+-- Asked by capture of a record that changed, so that a nightly import does not fill the history with
+-- refusals; what it lets through is asked again, for good, before the first step.
+create or replace function automation.may_enter_again(
+  listener automation.active_triggers, record_id text)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select automation.may_enter(listener.reentry, automation.last_entry(
+      listener.tenant_id, listener.workflow_id,
+      automation.record_key(listener.entity, may_enter_again.record_id), may_enter_again.record_id))
+  $$;
+
+-- Lets a run in and remembers it, or says why not. Two runs of one key are asked one after the other:
+-- while the other's transaction is open this one is put off.
+create or replace function automation.refuse_entry(
+  execution public.workflow_executions, lifecycle jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  key constant text := automation.entry_key(execution, lifecycle);
+  entry automation.entries;
+begin
+  if key is null then
+    return null;
+  elsif not pg_try_advisory_xact_lock(hashtextextended(
+    concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)) then
+    raise exception 'somebody with the same key is entering right now' using errcode = 'lock_not_available';
+  end if;
+  entry := automation.last_entry(
+    execution.tenant_id, execution.workflow_id, key, execution.record_id, execution.id);
+  if not automation.may_enter(lifecycle -> 'reentry', entry) then
+    return jsonb_build_object(
+      'code', 'already_entered', 'policy', lifecycle #> '{reentry,policy}',
+      'message', format('entered on %s already; re-entry: %s',
+        to_char(entry.entered_at, 'YYYY-MM-DD HH24:MI'), concat_ws(' ',
+          lifecycle #>> '{reentry,policy}', lifecycle #>> '{reentry,within}')),
+      'execution_id', entry.execution_id);
+  end if;
+  insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+  values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
+  on conflict on constraint entries_pkey do update
+    set execution_id = excluded.execution_id, entered_at = excluded.entered_at;
+  return null;
+end;
+$$;
+
+comment on function automation.refuse_entry(public.workflow_executions, jsonb) is
+  'Asked once, before the first step of a run: null lets it in, otherwise the reason it is skipped.';
+
+-- sql/06_executions/06_exits.sql
+
+-- What ends a run early, and what wakes one that waits for an event.
+--
+-- Lock order: run_signals() reads the queue's and executions' rows from the other end (it starts from
+-- an event, not from a queue row). It therefore waits for neither: what somebody else holds is tried again
+-- a second later, and until then the unread signal itself keeps the run from going on.
+
+create table automation.run_events (
+  tenant_id uuid not null,
+  execution_id uuid not null,
+  step_key text not null,
+  event text not null,
+  record jsonb,
+  at timestamptz not null,
+  constraint run_events_pkey primary key (tenant_id, execution_id, step_key),
+  constraint run_events_execution_fk foreign key (tenant_id, execution_id)
+    references public.workflow_executions (tenant_id, id) on delete cascade
+);
+
+comment on table automation.run_events is
+  'The last event that a run received for a step that waits for one, come or still to come.';
+
+-- Does an event concern a run? One about a record that the run knows as its own must be that one: when
+-- the customer's other project is won, this one's follow-up goes on.
+create or replace function automation.concerns(
+  signal automation.signals, execution public.workflow_executions)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when signal.role = 'deleted' then
+        execution.entity = signal.entity and execution.record_id = signal.record_id
+        or execution.contact_id = signal.contact_id
+      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version
+        or signal.at <= execution.created_at then false
+      when not signal.by_contact
+        and execution.trigger_data ->> (signal.entity || '_id') is not null
+        then execution.trigger_data ->> (signal.entity || '_id') = signal.record_id
+      else execution.contact_id = signal.contact_id
+    end
+  $$;
+
+-- Two index probes into a table that is next to empty.
+create or replace function automation.unread_signals(execution public.workflow_executions)
+  returns setof automation.signals
+  language sql stable
+  set search_path = ''
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    select s.* from automation.signals as s
+    where s.contact_id = execution.contact_id and s.tenant_id = execution.tenant_id
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id
+      and s.contact_id is distinct from execution.contact_id
+      and automation.concerns(s, execution)
+  $$;
+
+create or replace function automation.ending_reason(signal automation.signals) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case signal.role
+      when 'deleted' then jsonb_build_object(
+        'code', 'record_deleted', 'message', format('the %s was deleted', signal.entity))
+      else jsonb_build_object(
+        'code', 'exit_event', 'message', format('the workflow ends a run at %s', signal.event),
+        'event', signal.event, 'entity', signal.entity, 'record_id', signal.record_id)
+    end
+  $$;
+
+create type automation.obstacle as (
+  status public.automation_status,
+  reason jsonb
+);
+
+comment on type automation.obstacle is 'What keeps a run from going on; nulls: nothing.';
+
+-- Asked with the execution locked, before each of its steps: volatile, so that it sees what has
+-- committed up to now.
+create or replace function automation.find_obstacle(
+  execution public.workflow_executions, lifecycle jsonb)
+  returns automation.obstacle
+  language plpgsql volatile
+  set search_path = ''
+  as $$
+declare
+  signal automation.signals;
+  refusal jsonb;
+begin
+  select s.* into signal from automation.unread_signals(execution) as s where s.role <> 'wait' limit 1;
+  if found then
+    return row('cancelled', automation.ending_reason(signal))::automation.obstacle;
+  elsif lifecycle is null then
+    return null;
+  elsif lifecycle ? 'exit' and automation.evaluate_conditions(
+    lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'),
+    automation.tenant_zone(execution.tenant_id)) then
+    return row('cancelled', jsonb_build_object(
+      'code', 'exit_conditions', 'message', 'the exit conditions of the workflow were met',
+      'conditions', automation.explain_conditions(
+        lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'),
+        automation.tenant_zone(execution.tenant_id))))::automation.obstacle;
+  elsif execution.started_at is null and lifecycle ? 'reentry' then
+    refusal := automation.refuse_entry(execution, lifecycle);
+    if refusal is not null then
+      return row('skipped', refusal)::automation.obstacle;
+    end if;
+  end if;
+  return null;
+end;
+$$;
+
+-- Ends a run that is not being worked on. A queue row that somebody holds is left to them: they wait
+-- for the execution, and will find it ended.
+create or replace function automation.stop_execution(
+  execution public.workflow_executions, status public.automation_status, reason jsonb)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  delete from public.scheduled_steps as s
+  where s.tenant_id = execution.tenant_id
+    and s.id in (
+      select q.id from public.scheduled_steps as q
+      where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+        and q.lease_expires_at is null
+      for update skip locked);
+  update public.workflow_step_executions as s
+  set status = 'cancelled', finished_at = automation.now()
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.status in ('pending', 'waiting');
+  perform automation.end_execution(execution, status, reason);
+end;
+$$;
+
+create or replace function automation.open_runs(signal automation.signals) returns setof uuid
+  language sql stable
+  set search_path = ''
+  as $$
+    select e.id from public.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.contact_id::text
+      and e.entity = 'contact' and e.finished_at is null
+    union
+    select e.id from public.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.contact_id = signal.contact_id
+      and e.entity <> 'contact' and e.finished_at is null
+    union
+    select e.id from public.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
+      and e.entity = signal.entity and e.finished_at is null
+  $$;
+
+create or replace function automation.note_event(
+  signal automation.signals, execution public.workflow_executions)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    insert into automation.run_events (tenant_id, execution_id, step_key, event, record, at)
+    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at)
+    on conflict on constraint run_events_pkey do update
+      set event = excluded.event, record = excluded.record, at = excluded.at;
+    update public.scheduled_steps as s
+    set run_at = least(s.run_at, automation.now())
+    where s.tenant_id = execution.tenant_id
+      and s.id in (
+        select q.id from public.scheduled_steps as q
+        where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+          and q.step_key = signal.listener
+        for update skip locked);
+  $$;
+
+create or replace function automation.act_on(signal automation.signals) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  open_run uuid;
+  execution public.workflow_executions;
+begin
+  for open_run in select r from automation.open_runs(signal) as r loop
+    select e.* into strict execution from public.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.id = open_run
+    for no key update nowait;
+    if automation.is_finished(execution) or not automation.concerns(signal, execution) then
+      continue;
+    elsif signal.role = 'wait' then
+      perform automation.note_event(signal, execution);
+    else
+      perform automation.stop_execution(execution, 'cancelled', automation.ending_reason(signal));
+    end if;
+  end loop;
+end;
+$$;
+
+create or replace function automation.run_signals(max_signals integer default 200) returns integer
+  language plpgsql
+  security definer
+  set search_path = ''
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  signal automation.signals;
+  ran integer := 0;
+begin
+  for signal in
+    select s.* from automation.signals as s
+    where s.next_try_at <= clock_timestamp()
+    order by s.next_try_at
+    limit max_signals
+    for update skip locked
+  loop
+    begin
+      perform automation.act_on(signal);
+      delete from automation.signals as s where s.tenant_id = signal.tenant_id and s.id = signal.id;
+      ran := ran + 1;
+    exception
+      when lock_not_available then
+        update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second'
+        where s.tenant_id = signal.tenant_id and s.id = signal.id;
+      when others then
+        raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
+        update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute'
+        where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    end;
+  end loop;
+  return ran;
+end;
+$$;
+
+comment on function automation.run_signals(integer) is
+  'Ends the runs that an event or a deletion ends, and wakes those that waited for it. Returns how many '
+  'signals were read. Called before database steps are run.';
 
 -- sql/07_queue/01_tables.sql
 
@@ -6154,31 +7164,34 @@ comment on type automation.prepared_step is
   'verdict: run, skip or fail; reason: {code, message} for the last two.';
 
 -- How this tenant writes times, numbers and money; only what becomes HTML is escaped.
-create or replace function automation.render_options(tenant_id uuid) returns jsonb
+create or replace function automation.render_options(
+  tenant_id uuid, at timestamptz default automation.now())
+  returns jsonb
   language sql stable
   set search_path = ''
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'now', automation.now(), 'html_paths', '["html"]'::jsonb))
+      'now', at, 'html_paths', '["html"]'::jsonb))
     from public.tenants as t
     where t.id = render_options.tenant_id
   $$;
 
 create or replace function automation.prepare_step(
-  execution public.workflow_executions, step jsonb)
+  execution public.workflow_executions, step jsonb, at timestamptz default automation.now())
   returns automation.prepared_step
   language plpgsql stable
   set search_path = ''
   as $$
 declare
   prepared automation.prepared_step;
-  options constant jsonb := automation.render_options(execution.tenant_id);
+  options constant jsonb := automation.render_options(execution.tenant_id, at)
+    || jsonb_build_object('on_missing', step -> 'on_missing');
   context constant jsonb := automation.execution_context(execution, step -> 'roots');
 begin
   prepared.verdict := 'run';
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
-    step -> 'conditions', context, options ->> 'zone') then
+    step -> 'conditions', context, options ->> 'zone', at) then
     prepared.verdict := 'skip';
     prepared.reason := jsonb_build_object(
       'code', 'conditions_not_met', 'message', 'the conditions of the step were not met');
@@ -6186,6 +7199,11 @@ begin
   end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
   from automation.render(step -> 'config', context, options) as r;
+  if prepared.input is null and step ? 'on_missing' then
+    prepared.verdict := 'fail';
+    prepared.reason := automation.missing_reason(prepared.warnings);
+    return prepared;
+  end if;
   if step ->> 'lane' = 'outbound' then
     prepared := automation.address(execution, step ->> 'type', prepared);
   end if;
@@ -6193,8 +7211,21 @@ begin
 end;
 $$;
 
-comment on function automation.prepare_step(public.workflow_executions, jsonb) is
-  'Evaluates the conditions of a step and renders its configuration. Writes nothing.';
+comment on function automation.prepare_step(public.workflow_executions, jsonb, timestamptz) is
+  'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing.';
+
+create or replace function automation.missing_reason(warnings jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select jsonb_build_object(
+      'code', 'missing_variable',
+      'message', 'no value for ' || string_agg(
+        format('%s (%s)', w ->> 'variable', w ->> 'path'), ', ')
+        || '; the workflow asks for failure then')
+    from jsonb_array_elements(warnings) as w
+    where w ->> 'code' = 'missing_variable'
+  $$;
 
 -- A step that did not run leaves its reason in the ledger like one that did.
 create or replace function automation.record_step_end(
@@ -6279,7 +7310,11 @@ begin
     for due in select * from automation.lock_due('outbound', max_steps - taken) loop
       begin
         claimed := automation.claim_step(due, worker, lease);
-      exception when others then
+      exception
+      when lock_not_available then
+        perform automation.yield_step(due);
+        claimed := null;
+      when others then
         -- One broken step must not keep the others from being claimed.
         perform automation.fail_broken_step(due, sqlstate, sqlerrm);
         claimed := null;
@@ -6310,14 +7345,22 @@ create or replace function automation.claim_step(
   as $$
 declare
   execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
+  plan jsonb;
   step jsonb;
+  obstacle automation.obstacle;
   ledger public.workflow_step_executions;
 begin
   if automation.is_finished(execution) then
     perform automation.unschedule(due);
     return null;
   end if;
-  step := automation.plan_step(execution, due.step_key);
+  plan := automation.plan_of(execution);
+  obstacle := automation.find_obstacle(execution, plan -> 'lifecycle');
+  if obstacle.status is not null then
+    perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
+    return null;
+  end if;
+  step := plan -> 'steps' -> due.step_key;
   ledger := automation.open_ledger(due, execution, step);
   if ledger.status <> 'running' then
     return null;
@@ -6610,9 +7653,10 @@ create or replace function automation.try_again(
 declare
   is_ambiguous constant boolean := report ->> 'outcome' = 'ambiguous';
   wait constant interval := automation.backoff(
-    due.attempt, (report ->> 'retry_after_seconds')::numeric, is_ambiguous);
+    due.attempt, (report ->> 'retry_after_seconds')::numeric, is_ambiguous, step -> 'retry');
 begin
-  if due.attempt >= automation.setting('max_attempts')::integer then
+  if due.attempt >= coalesce(
+    (step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer) then
     return automation.close_step(
       due, execution, step, 'failed', report || jsonb_build_object('error', jsonb_build_object(
         'code', 'attempts_exhausted',
@@ -6638,24 +7682,26 @@ end;
 $$;
 
 create or replace function automation.backoff(
-  attempt integer, retry_after_seconds numeric, is_ambiguous boolean)
+  attempt integer, retry_after_seconds numeric, is_ambiguous boolean, retry jsonb default null)
   returns interval
   language sql volatile
   set search_path = ''
   as $$
     select greatest(
       random() * least(
-        automation.setting('retry_base')::interval * power(2, least(attempt, 30) - 1),
-        automation.setting('retry_cap')::interval),
+        coalesce((retry ->> 'base')::interval, automation.setting('retry_base')::interval)
+          * power(2, least(attempt, 30) - 1),
+        coalesce((retry ->> 'cap')::interval, greatest(
+          automation.setting('retry_cap')::interval, (retry ->> 'base')::interval))),
       case when retry_after_seconds is not null
         then make_interval(secs => least(retry_after_seconds, 86400)::double precision) end,
       case when is_ambiguous then automation.setting('reconcile_delay')::interval end)
   $$;
 
-comment on function automation.backoff(integer, numeric, boolean) is
+comment on function automation.backoff(integer, numeric, boolean, jsonb) is
   'How long to wait before the next attempt: exponential with full jitter and a cap; never less '
   'than the provider''s Retry-After (up to a day), nor, after an attempt that may have been '
-  'accepted, than the provider needs to list it.';
+  'accepted, than the provider needs to list it. retry: what the step itself says of base and cap.';
 
 create or replace function automation.release_steps(steps jsonb) returns integer
   language plpgsql
@@ -6932,34 +7978,37 @@ create or replace function automation.existing_contact(execution public.workflow
 -- it cannot do it raises, naming the field, and the step fails with that message.
 
 create or replace function automation.perform(
-  execution public.workflow_executions, step_type text, input jsonb)
+  execution public.workflow_executions, step jsonb, input jsonb)
   returns jsonb
   language plpgsql
   set search_path = ''
   as $$
 declare
-  result constant jsonb := case step_type
+  result constant jsonb := case step ->> 'type'
     when 'create_task' then automation.create_task(execution, input)
     when 'update_contact' then automation.update_fields(execution, 'contact', input -> 'fields')
     when 'update_project' then automation.update_fields(execution, 'project', input -> 'fields')
     when 'update_field' then automation.update_one_field(execution, input)
     when 'change_stage' then automation.change_stage(execution, input)
-    when 'assign_user' then automation.assign_user(execution, input)
+    when 'assign_user' then automation.assign_user(execution, step ->> 'key', input)
     when 'add_tag' then automation.add_tag(execution, input ->> 'tag')
     when 'remove_tag' then automation.remove_tag(execution, input ->> 'tag')
     when 'create_project' then automation.create_project(execution, input)
-    when 'wait' then automation.wait(execution, input)
+    when 'wait' then automation.wait(execution, step ->> 'key', input)
+    when 'conditional' then automation.choose(execution, step)
+    when 'split' then automation.split(execution, step ->> 'key', input)
+    when 'stop' then automation.stop(input)
   end;
 begin
   if result is null then
-    raise exception 'step_type: "%" is not a step that runs in the database', step_type
+    raise exception 'step_type: "%" is not a step that runs in the database', step ->> 'type'
       using errcode = 'invalid_parameter_value';
   end if;
   return result;
 end;
 $$;
 
-comment on function automation.perform(public.workflow_executions, text, jsonb) is
+comment on function automation.perform(public.workflow_executions, jsonb, jsonb) is
   'Carries out one database step and returns its result. Raises, naming the field, when it cannot.';
 
 -- The id of the record a step is about; every action goes through here, so the error is the same.
@@ -7170,6 +8219,23 @@ create or replace function automation.update_one_field(
         regexp_replace(input ->> 'field', '^(contact|project|job)\.', ''), input -> 'value'))
   $$;
 
+create or replace function automation.stage_entity(
+  execution public.workflow_executions, input jsonb)
+  returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(input ->> 'entity',
+      case when execution.entity in ('contact', 'project', 'job') then execution.entity else 'contact' end)
+  $$;
+
+create or replace function automation.stage_column(entity text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case entity when 'contact' then 'stage' when 'project' then 'pipeline_stage' else 'status' end
+  $$;
+
 create or replace function automation.change_stage(
   execution public.workflow_executions, input jsonb)
   returns jsonb
@@ -7177,35 +8243,81 @@ create or replace function automation.change_stage(
   set search_path = ''
   as $$
     select automation.update_fields(
-      execution, target.entity,
+      execution, automation.stage_entity(execution, input),
       jsonb_build_object(
-        case target.entity when 'contact' then 'stage' when 'project' then 'pipeline_stage'
-          else 'status' end,
-        input -> 'stage'))
-    from (
-      select coalesce(input ->> 'entity',
-        case when execution.entity in ('contact', 'project', 'job') then execution.entity
-          else 'contact' end) as entity
-    ) as target
+        automation.stage_column(automation.stage_entity(execution, input)), input -> 'stage'))
   $$;
 
 create or replace function automation.assign_user(
-  execution public.workflow_executions, input jsonb)
+  execution public.workflow_executions, step_key text, input jsonb)
   returns jsonb
   language plpgsql
   set search_path = ''
   as $$
+declare
+  user_id uuid;
 begin
-  if not exists (
-    select from public.tenant_members as m
-    where m.tenant_id = execution.tenant_id
-      and m.user_id = automation.as_uuid(input ->> 'user_id')) then
-    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+  if input ? 'user_ids' then
+    user_id := automation.next_in_turn(execution, step_key, input -> 'user_ids');
+  else
+    select m.user_id into user_id from public.tenant_members as m
+    where m.tenant_id = execution.tenant_id and m.user_id = automation.as_uuid(input ->> 'user_id');
+    if not found then
+      raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+        using errcode = 'invalid_parameter_value';
+    end if;
+  end if;
+  return jsonb_build_object('user_id', user_id) || automation.update_fields(
+    execution, coalesce(input ->> 'entity', 'contact'), jsonb_build_object('assigned_to', user_id));
+end;
+$$;
+
+-- Whose turn it is, of each step that takes turns. Read and moved on in the transaction of the step, so
+-- that a step that is undone takes nobody's turn.
+create table automation.rotations (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  step_key text not null,
+  last_user_id uuid not null,
+  turns bigint not null default 1,
+  constraint rotations_pkey primary key (tenant_id, workflow_id, step_key),
+  constraint rotations_workflow_fk foreign key (tenant_id, workflow_id)
+    references public.workflows (tenant_id, id) on delete cascade
+);
+
+comment on table automation.rotations is 'Who was assigned last by a step that goes round a list.';
+
+-- The one after the last one, in the order of the list; who has left the tenant is passed over.
+create or replace function automation.next_in_turn(
+  execution public.workflow_executions, step_key text, user_ids jsonb)
+  returns uuid
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  present constant uuid[] := array(
+    select m.user_id
+    from jsonb_array_elements_text(user_ids) with ordinality as u (id, place)
+    join public.tenant_members as m
+      on m.tenant_id = execution.tenant_id and m.user_id = automation.as_uuid(u.id)
+    group by m.user_id order by min(u.place));
+  last constant uuid := (
+    select r.last_user_id from automation.rotations as r
+    where r.tenant_id = execution.tenant_id and r.workflow_id = execution.workflow_id
+      and r.step_key = next_in_turn.step_key
+    for update nowait);
+  chosen uuid;
+begin
+  if present = '{}' then
+    raise exception 'user_ids: none of them is a member of the tenant'
       using errcode = 'invalid_parameter_value';
   end if;
-  return automation.update_fields(
-    execution, coalesce(input ->> 'entity', 'contact'),
-    jsonb_build_object('assigned_to', input -> 'user_id'));
+  chosen := present[coalesce(array_position(present, last), 0) % cardinality(present) + 1];
+  insert into automation.rotations (tenant_id, workflow_id, step_key, last_user_id)
+  values (execution.tenant_id, execution.workflow_id, next_in_turn.step_key, chosen)
+  on conflict on constraint rotations_pkey do update
+    set last_user_id = excluded.last_user_id, turns = automation.rotations.turns + 1;
+  return chosen;
 end;
 $$;
 
@@ -7277,26 +8389,6 @@ begin
 end;
 $$;
 
-create or replace function automation.wait(
-  execution public.workflow_executions, input jsonb)
-  returns jsonb
-  language plpgsql stable
-  set search_path = ''
-  as $$
-declare
-  until timestamptz := automation.as_time(execution, input, 'until');
-begin
-  if until is null and not input ?| '{minutes,hours,days}' then
-    raise exception 'until: there is no date to wait for' using errcode = 'invalid_parameter_value';
-  end if;
-  until := coalesce(until, automation.now()
-    + coalesce(automation.as_number(input, 'minutes'), 0) * interval '1 minute'
-    + coalesce(automation.as_number(input, 'hours'), 0) * interval '1 hour'
-    + coalesce(automation.as_number(input, 'days'), 0) * interval '1 day');
-  return jsonb_build_object('wait_until', greatest(until, automation.now()));
-end;
-$$;
-
 -- sql/08_actions/03_run.sql
 
 -- Running database steps. The effect and its ledger row are one transaction: a crash undoes both,
@@ -7315,6 +8407,7 @@ declare
   due public.scheduled_steps;
   ran integer := 0;
 begin
+  perform automation.run_signals();
   for due in select * from automation.lock_due('database', max_steps) loop
     ran := ran + automation.run_due_step(due);
   end loop;
@@ -7333,10 +8426,11 @@ create or replace function automation.run_due_step(due public.scheduled_steps) r
   as $$
 declare
   execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
+  plan jsonb;
   steps jsonb;
   step jsonb;
   step_id uuid := due.id;
-  outcome text;
+  run record;
   ran integer := 0;
 begin
   if automation.is_finished(execution) then
@@ -7344,23 +8438,23 @@ begin
     return 0;
   end if;
   perform set_config('automation.depth', (execution.depth + 1)::text, true);
-  select v.plan -> 'steps' into steps from public.workflow_versions as v
-  where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
-    and v.version = execution.version;
+  plan := automation.plan_of(execution);
+  steps := plan -> 'steps';
   step := coalesce(steps -> due.step_key, jsonb_build_object('key', due.step_key, 'type', 'unknown'));
   loop
-    outcome := automation.run_database_step(execution, step, steps -> (step ->> 'next'), step_id);
-    exit when outcome = 'busy';
+    run := automation.run_database_step(execution, step, plan, step_id);
+    exit when run.outcome = 'busy';
     ran := ran + 1;
-    exit when outcome <> 'go on';
-    step := steps -> (step ->> 'next');
+    exit when run.outcome <> 'go on';
+    step := steps -> run.next_key;
     step_id := automation.new_id();
+    execution.started_at := coalesce(execution.started_at, automation.now());
   end loop;
   if ran = 0 then
     perform automation.yield_step(due);
   else
     perform automation.unschedule(due);
-    if outcome = 'busy' then
+    if run.outcome = 'busy' then
       perform automation.schedule_step(execution, step, automation.now() + interval '1 second');
     end if;
   end if;
@@ -7377,15 +8471,16 @@ create or replace function automation.yield_step(due public.scheduled_steps) ret
     where s.tenant_id = due.tenant_id and s.id = due.id
   $$;
 
--- One step. 'go on': the next step is a database step and due now; 'busy': a record it needs is
--- locked by somebody else, nothing happened; 'done': the execution was advanced.
+-- One step. 'go on': the next one is a database step and due now; 'busy': something it needs is locked by
+-- somebody else, nothing happened; 'done': the execution was advanced, put off or ended.
 create or replace function automation.run_database_step(
-  execution public.workflow_executions, step jsonb, next_step jsonb, step_id uuid)
-  returns text
+  execution public.workflow_executions, step jsonb, plan jsonb, step_id uuid,
+  out outcome text, out next_key text)
   language plpgsql
   set search_path = ''
   as $$
 declare
+  obstacle automation.obstacle;
   prepared automation.prepared_step;
   started constant timestamptz := clock_timestamp();
   status public.automation_status;
@@ -7393,21 +8488,25 @@ declare
   error jsonb;
 begin
   begin
-    prepared := automation.prepare_step(execution, step);
-    case prepared.verdict
-      when 'run' then
-        result := automation.perform(execution, step ->> 'type', prepared.input);
-        status := 'completed';
-      when 'skip' then
-        status := 'skipped';
-        error := prepared.reason;
-      else
-        status := 'failed';
-        error := prepared.reason;
-    end case;
+    obstacle := automation.find_obstacle(execution, plan -> 'lifecycle');
+    if obstacle.status is null then
+      prepared := automation.prepare_step(execution, step);
+      case prepared.verdict
+        when 'run' then
+          result := automation.perform(execution, step, prepared.input);
+          status := 'completed';
+        when 'skip' then
+          status := 'skipped';
+          error := prepared.reason;
+        else
+          status := 'failed';
+          error := prepared.reason;
+      end case;
+    end if;
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
-      return 'busy';
+      outcome := 'busy';
+      return;
     when foreign_key_violation then
       status := 'failed';
       error := automation.engine_error(
@@ -7416,18 +8515,436 @@ begin
       status := 'failed';
       error := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
+  outcome := 'done';
+  if obstacle.status is not null then
+    perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
+    return;
+  elsif result ? 'waiting' or status = 'failed' and automation.may_try_again(execution, step) then
+    perform automation.put_off(execution, step, step_id, prepared, result, error);
+    return;
+  end if;
   perform automation.record_step_end(
     execution, step, step_id, status, prepared, result, error, automation.now(),
     (extract(epoch from clock_timestamp() - started) * 1000)::integer);
-  if status <> 'failed' and next_step ->> 'lane' = 'database'
-    and (next_step ->> 'delay_seconds')::numeric = 0
-    and not coalesce(result ? 'wait_until', false) then
-    return 'go on';
+  next_key := automation.next_key(step, result);
+  if automation.goes_on(status, result, plan -> 'steps' -> next_key) then
+    outcome := 'go on';
+  else
+    perform automation.advance(execution, step, status, result, error);
   end if;
-  perform automation.advance(execution, step, status, result, error);
-  return 'done';
 end;
 $$;
+
+create or replace function automation.goes_on(
+  status public.automation_status, result jsonb, next_step jsonb)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(
+      status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
+      and next_step ->> 'lane' = 'database' and (next_step ->> 'delay_seconds')::numeric = 0,
+      false)
+  $$;
+
+comment on function automation.goes_on(public.automation_status, jsonb, jsonb) is
+  'May the next step run at once, in the same transaction?';
+
+-- Steps inside Postgres fail for reasons that time alone seldom mends: they are tried again only where
+-- the step says how often.
+create or replace function automation.may_try_again(
+  execution public.workflow_executions, step jsonb)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce((step #>> '{retry,max_attempts}')::integer, 1) > 1 + coalesce((
+      select jsonb_array_length(s.attempts)
+      from public.workflow_step_executions as s
+      where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+        and s.step_key = step ->> 'key'), 0)
+  $$;
+
+-- The step stays open and comes back: when what it waits for may be there, or to be tried again.
+create or replace function automation.put_off(
+  execution public.workflow_executions, step jsonb, step_id uuid,
+  prepared automation.prepared_step, result jsonb, error jsonb)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  attempt constant jsonb := case when error is not null then jsonb_build_array(jsonb_build_object(
+    'at', automation.now(), 'outcome', 'retry', 'error', error)) else '[]' end;
+  tried integer;
+begin
+  insert into public.workflow_step_executions as s (
+    tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error, warnings,
+    attempts, started_at)
+  values (
+    execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type', 'waiting',
+    prepared.input, result, error, prepared.warnings, attempt, automation.now())
+  on conflict on constraint workflow_step_executions_once do update
+    set status = 'waiting', input = excluded.input, result_data = excluded.result_data,
+      error = excluded.error, warnings = excluded.warnings, attempts = s.attempts || attempt,
+      finished_at = null
+  returning jsonb_array_length(s.attempts) into tried;
+  perform automation.schedule_step(execution, step, coalesce(
+    (result ->> 'wait_until')::timestamptz,
+    automation.now() + automation.backoff(tried, null, false, step -> 'retry')));
+end;
+$$;
+
+-- sql/08_actions/04_flow.sql
+
+-- Steps that decide how a run goes on. Each returns what it decided; automation.advance() acts on it:
+--
+--   branch      the branch to go on with
+--   wait_until  the next step is not due before then
+--   waiting     the step itself is not done: it comes back at wait_until, or when its event has come
+--   stop        the run ends, with outcome as its status
+
+-- The first case that holds, and what each one that was looked at saw: the answer to "why that way?".
+create or replace function automation.choose_from(
+  cases jsonb, context jsonb, zone text, at timestamptz)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  asked jsonb;
+  looked_at jsonb := '[]'::jsonb;
+begin
+  for asked in select c.value from jsonb_array_elements(cases) as c loop
+    looked_at := looked_at || (jsonb_build_object('branch', asked -> 'name')
+      || automation.explain_conditions(nullif(asked -> 'conditions', 'null'), context, zone, at));
+    if automation.evaluate_conditions(nullif(asked -> 'conditions', 'null'), context, zone, at) then
+      return jsonb_build_object('branch', asked -> 'name', 'cases', looked_at);
+    end if;
+  end loop;
+  return jsonb_build_object('branch', 'else', 'cases', looked_at);
+end;
+$$;
+
+create or replace function automation.choose(
+  execution public.workflow_executions, step jsonb, at timestamptz default automation.now())
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select automation.choose_from(
+      step -> 'cases', automation.execution_context(execution, step -> 'roots'),
+      automation.tenant_zone(execution.tenant_id), at)
+  $$;
+
+-- Who was sent which way, so that it stays that way for the contact when weights change.
+create table automation.split_assignments (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  step_key text not null,
+  subject text not null,
+  branch text not null,
+  constraint split_assignments_pkey primary key (tenant_id, workflow_id, step_key, subject),
+  constraint split_assignments_workflow_fk foreign key (tenant_id, workflow_id)
+    references public.workflows (tenant_id, id) on delete cascade
+);
+
+comment on table automation.split_assignments is
+  'The branch of a split that a contact (without one: a record) was given, for good.';
+
+create or replace function automation.split_subject(execution public.workflow_executions) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(
+      'contact ' || execution.contact_id, execution.entity || ' ' || execution.record_id,
+      'run ' || execution.id)
+  $$;
+
+-- A place between 0 and 1 that looks drawn by lot and is always the same for the same contact and step.
+create or replace function automation.lot(seed text) returns double precision
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select ('x' || encode(substr(sha256(convert_to(seed, 'UTF8')), 1, 6), 'hex'))::bit(48)::bigint
+      / power(2::double precision, 48)
+  $$;
+
+create or replace function automation.draw_branch(branches jsonb, seed text) returns text
+  language sql immutable
+  set search_path = ''
+  as $$
+    select w.name
+    from (
+      select b.value ->> 'name' as name,
+        sum((b.value ->> 'weight')::numeric) over (order by b.place) as upto,
+        sum((b.value ->> 'weight')::numeric) over () as total, b.place
+      from jsonb_array_elements(branches) with ordinality as b (value, place)
+    ) as w
+    where automation.lot(seed) * w.total < w.upto
+    order by w.place
+    limit 1
+  $$;
+
+comment on function automation.draw_branch(jsonb, text) is
+  'One of [{name, weight}], by weight; the same for the same seed.';
+
+create or replace function automation.split_seed(
+  execution public.workflow_executions, step_key text)
+  returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select concat_ws('/', execution.workflow_id, step_key, automation.split_subject(execution)) $$;
+
+create or replace function automation.split(
+  execution public.workflow_executions, step_key text, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  drawn constant text := automation.draw_branch(
+    input -> 'branches', automation.split_seed(execution, step_key));
+  given text;
+begin
+  insert into automation.split_assignments as s (tenant_id, workflow_id, step_key, subject, branch)
+  values (execution.tenant_id, execution.workflow_id, split.step_key,
+    automation.split_subject(execution), drawn)
+  on conflict on constraint split_assignments_pkey do update
+    -- A branch that is gone from the workflow is nobody's any more.
+    set branch = case when automation.branch_names(input) @> array[s.branch] then s.branch else drawn end
+  returning s.branch into given;
+  return jsonb_build_object('branch', given);
+end;
+$$;
+
+create or replace function automation.stop(input jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select jsonb_build_object(
+      'stop', true, 'outcome', coalesce(input ->> 'outcome', 'completed'), 'reason', input -> 'reason')
+  $$;
+
+-- WAITING
+
+-- tenant (the default), contact, or the zone by name.
+create or replace function automation.wait_zone(
+  execution public.workflow_executions, input jsonb)
+  returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(
+      case input ->> 'zone'
+        when 'contact' then automation.known_zone(
+          automation.read_root(execution, 'contact') ->> 'timezone')
+        when 'tenant' then null
+        else automation.known_zone(input ->> 'zone')
+      end,
+      automation.tenant_zone(execution.tenant_id), 'UTC')
+  $$;
+
+-- A wall clock time as an instant; one that a change of clocks leaves out is when the clocks have changed.
+create or replace function automation.instant_of(wall timestamp, zone text) returns timestamptz
+  language sql stable parallel safe
+  set search_path = ''
+  as $$ select coalesce(i.earlier, i.gap_end) from automation.wall_instants(wall, zone) as i $$;
+
+-- The length that a wait names; null when it names none. Whole days follow the calendar, so that the
+-- clock on the wall shows the same time; what is left goes by the clock.
+create or replace function automation.wait_length(input jsonb) returns interval
+  language sql immutable
+  set search_path = ''
+  as $$
+    select case
+      when input ? 'duration' then automation.duration_in(input -> 'duration')
+      when input ?| '{minutes,hours,days,weeks}' then
+        make_interval(days => trunc(d.days)::integer)
+          + ((d.days - trunc(d.days)) * 24 + coalesce(automation.as_number(input, 'hours'), 0)) * interval '1 hour'
+          + coalesce(automation.as_number(input, 'minutes'), 0) * interval '1 minute'
+    end
+    from (
+      select coalesce(automation.as_number(input, 'days'), 0)
+        + 7 * coalesce(automation.as_number(input, 'weeks'), 0) as days
+    ) as d
+  $$;
+
+-- The next time the clock shows `time`, not before `from`.
+create or replace function automation.next_time_of_day(from_at timestamptz, "time" time, zone text)
+  returns timestamptz
+  language sql stable
+  set search_path = ''
+  as $$
+    select min(i.at)
+    from generate_series(0, 2) as day,
+      lateral (
+        select automation.instant_of((from_at at time zone zone)::date + day + "time", zone) as at
+      ) as i
+    where i.at >= from_at
+  $$;
+
+create or replace function automation.is_open_day(day date, days jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select days is null
+      or days ? ('{mon,tue,wed,thu,fri,sat,sun}'::text[])[extract(isodow from day)::integer]
+  $$;
+
+-- The first moment from `from_at` on that lies within a window of hours and weekdays; a window that
+-- closes before it opens goes on past midnight and belongs to the day it opens.
+create or replace function automation.next_open(from_at timestamptz, "window" jsonb, zone text)
+  returns timestamptz
+  language sql stable
+  set search_path = ''
+  as $$
+    select min(greatest(from_at, w.opens))
+    from generate_series(-1, 8) as ahead,
+      lateral (select (from_at at time zone zone)::date + ahead as day) as d,
+      lateral (
+        select automation.instant_of(d.day + coalesce("window" ->> 'from', '00:00')::time, zone) as opens,
+          automation.instant_of(
+            d.day + coalesce("window" ->> 'to', '24:00')::time
+              + case when coalesce("window" ->> 'to', '24:00')::time
+                <= coalesce("window" ->> 'from', '00:00')::time then interval '1 day' else interval '0' end,
+            zone) as closes
+      ) as w
+    where automation.is_open_day(d.day, "window" -> 'days') and w.closes > from_at and w.closes > w.opens
+  $$;
+
+-- What a wait for a length, a date, a time of day or a window comes to, as of `now`.
+--   outcome  waited, past (the date had passed already) or missing (there was no date)
+create or replace function automation.plan_wait(
+  execution public.workflow_executions, input jsonb, now timestamptz,
+  out until timestamptz, out outcome text)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  zone constant text := automation.wait_zone(execution, input);
+  length constant interval := automation.wait_length(input);
+  by_day constant boolean := input ? 'until' or extract(day from length) > 0 or extract(month from length) > 0;
+begin
+  outcome := 'waited';
+  until := case
+    when input ? 'until' then automation.add_length(
+      automation.as_time(execution, input, 'until'),
+      coalesce(automation.signed_duration(input -> 'offset'), interval '0'), zone)
+    else automation.add_length(now, coalesce(length, interval '0'), zone)
+  end;
+  if until is null then
+    outcome := 'missing';
+    return;
+  end if;
+  -- With days or a date, `at` is a time of that day; otherwise the next such time.
+  if input ? 'at' and by_day then
+    until := automation.instant_of((until at time zone zone)::date + (input ->> 'at')::time, zone);
+  elsif input ? 'at' then
+    until := automation.next_time_of_day(until, (input ->> 'at')::time, zone);
+  end if;
+  if input ? 'until' and until < now then
+    outcome := 'past';
+  end if;
+  until := greatest(until, now);
+  if input ? 'window' then
+    until := automation.next_open(until, input -> 'window', zone);
+  end if;
+end;
+$$;
+
+comment on function automation.plan_wait(public.workflow_executions, jsonb, timestamptz) is
+  'Until when a wait lasts. A length counts from now; until is a date, moved by offset; at is a time of '
+  'day; window the hours and weekdays that it may end in, in the zone.';
+
+create or replace function automation.wait_for_time(
+  execution public.workflow_executions, input jsonb, now timestamptz default automation.now())
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  planned constant record := automation.plan_wait(execution, input, now);
+  policy constant text := case planned.outcome
+    when 'missing' then coalesce(input ->> 'if_missing', 'fail')
+    when 'past' then coalesce(input ->> 'if_past', 'continue')
+    else 'continue' end;
+  said constant text := case planned.outcome
+    when 'missing' then 'there is no date to wait for' else 'the date to wait for has passed' end;
+begin
+  if policy = 'fail' then
+    raise exception 'until: %', said using errcode = 'invalid_parameter_value',
+      hint = 'if_missing and if_past say what happens then: continue, stop or fail.';
+  elsif policy = 'stop' then
+    return automation.stop(jsonb_build_object('reason', said)) || jsonb_build_object('result', planned.outcome);
+  end if;
+  return jsonb_build_object('wait_until', coalesce(planned.until, now), 'result', planned.outcome);
+end;
+$$;
+
+-- What came for a step that waits for an event, from the moment the step before it began: a reply can be
+-- quicker than the report that its question was sent.
+create or replace function automation.received_event(
+  execution public.workflow_executions, step_key text)
+  returns jsonb
+  language sql volatile
+  set search_path = ''
+  as $$
+    select jsonb_build_object('type', r.event, 'record', r.record, 'at', r.at)
+    from (
+      select e.event, e.record, e.at from automation.run_events as e
+      where e.tenant_id = execution.tenant_id and e.execution_id = execution.id
+        and e.step_key = received_event.step_key
+      union all
+      select s.event, s.record, s.at from automation.unread_signals(execution) as s
+      where s.role = 'wait' and s.listener = received_event.step_key
+    ) as r
+    where r.at >= coalesce(
+      (select max(s.started_at) from public.workflow_step_executions as s
+       where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+         and s.step_key <> received_event.step_key),
+      execution.created_at)
+    order by r.at
+    limit 1
+  $$;
+
+create or replace function automation.wait_for_event(
+  execution public.workflow_executions, step_key text, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  received constant jsonb := automation.received_event(execution, step_key);
+  deadline timestamptz;
+begin
+  if received is not null then
+    return jsonb_build_object('branch', 'event', 'result', 'event', 'event', received);
+  end if;
+  select (s.result_data ->> 'wait_until')::timestamptz into deadline
+  from public.workflow_step_executions as s
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.step_key = wait_for_event.step_key and s.status = 'waiting';
+  deadline := coalesce(deadline, automation.add_length(
+    automation.now(), automation.duration_in(input -> 'timeout'), automation.wait_zone(execution, input)));
+  if deadline <= automation.now() then
+    return jsonb_build_object('branch', 'timeout', 'result', 'timeout');
+  end if;
+  return jsonb_build_object('wait_until', deadline, 'waiting', true);
+end;
+$$;
+
+create or replace function automation.wait(
+  execution public.workflow_executions, step_key text, input jsonb)
+  returns jsonb
+  language sql
+  set search_path = ''
+  as $$
+    select case
+      when input ? 'event' then automation.wait_for_event(execution, step_key, input)
+      else automation.wait_for_time(execution, input)
+    end
+  $$;
 
 -- sql/09_schedule/01_doorbell.sql
 
@@ -7611,7 +9128,8 @@ begin
   -- pg_cron keeps the details of every run for ever.
   execute 'select cron.schedule($1, $2, $3)'
     using 'ridgeline-prune', '17 3 * * *',
-    $job$delete from cron.job_run_details where end_time < now() - interval '7 days'$job$;
+    $job$select automation.forget_listeners();
+      delete from cron.job_run_details where end_time < now() - interval '7 days'$job$;
   return array['ridgeline-tick', 'ridgeline-prune'];
 end;
 $$;
@@ -9614,7 +11132,7 @@ create or replace function automation.enrolment_of(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::public.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      null)::automation.enrolment
+      null, 'enrol', '')::automation.enrolment
     from (select version.plan -> 'steps' -> (version.plan ->> 'first') as step) as first
   $$;
 
@@ -9718,7 +11236,7 @@ begin
     join public.workflow_versions as v
       on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
     where t.tenant_id = tenant
-      and t.event = trigger_workflows.trigger_type
+      and t.event = trigger_workflows.trigger_type and t.role = 'enrol'
       and automation.matches(fired, t.match, t.match_any)
       and (t.to_values is null or t.to_values @> (fired -> t.field))
     order by v.workflow_id
@@ -9774,20 +11292,8 @@ begin
   if automation.is_finished(execution) then
     return execution;
   end if;
-  -- A step that advanced while we waited for the lock has queued the next one. Who holds that row
-  -- waits for us: it will find the execution ended, and take the row away itself.
-  delete from public.scheduled_steps as s
-  where s.tenant_id = execution.tenant_id
-    and s.id in (
-      select q.id from public.scheduled_steps as q
-      where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
-        and q.lease_expires_at is null
-      for update skip locked);
-  update public.workflow_step_executions as s
-  set status = 'cancelled', finished_at = automation.now()
-  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-    and s.status in ('pending', 'waiting');
-  perform automation.end_execution(execution, 'cancelled');
+  -- A step that advanced while we waited for the lock has queued the next one.
+  perform automation.stop_execution(execution, 'cancelled', null);
   return automation.find_execution(execution_id);
 end;
 $$;
@@ -9895,16 +11401,46 @@ comment on function public.retry_execution(uuid) is
 
 -- Publishing and checking definitions.
 
-create or replace function automation.publish_workflow(workflow_id uuid)
+create or replace function automation.check_enroll_existing(asked jsonb) returns void
+  language plpgsql immutable
+  set search_path = ''
+  as $$
+declare
+  unknown text;
+begin
+  perform automation.check_object(asked, 'enroll_existing');
+  select k into unknown from jsonb_object_keys(asked) as k
+  where k not in ('filter', 'entity', 'per_minute') limit 1;
+  if unknown is not null then
+    raise exception 'enroll_existing.%: there is no such setting', unknown
+      using errcode = 'invalid_parameter_value', hint = 'filter, entity and per_minute are known.';
+  elsif asked ? 'per_minute' and asked ->> 'per_minute' !~ '^\d{1,6}$' then
+    raise exception 'enroll_existing.per_minute: a whole number is needed'
+      using errcode = 'invalid_parameter_value', hint = 'From 1 to 100000.';
+  end if;
+end;
+$$;
+
+create or replace function automation.publish_workflow(workflow_id uuid, enroll_existing jsonb)
   returns public.workflow_versions
   language plpgsql
   security definer
   set search_path = ''
   as $$
 declare
-  workflow public.workflows := automation.find_workflow(workflow_id);
+  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  published public.workflow_versions;
 begin
-  return automation.publish(workflow.tenant_id, workflow.id, 'publish');
+  if enroll_existing is not null then
+    perform automation.check_enroll_existing(enroll_existing);
+  end if;
+  published := automation.publish(workflow.tenant_id, workflow.id, 'publish');
+  if enroll_existing is not null then
+    perform automation.enroll_records(
+      workflow_id, null, coalesce(enroll_existing -> 'filter', '[]'), enroll_existing ->> 'entity',
+      coalesce((enroll_existing ->> 'per_minute')::integer, 600), '{}');
+  end if;
+  return published;
 end;
 $$;
 
@@ -9923,15 +11459,17 @@ begin
 end;
 $$;
 
-create or replace function public.publish_workflow(workflow_id uuid)
+create or replace function public.publish_workflow(workflow_id uuid, enroll_existing jsonb default null)
   returns public.workflow_versions
   language sql
   set search_path = ''
-  as $$ select automation.publish_workflow(workflow_id) $$;
+  as $$ select automation.publish_workflow(workflow_id, enroll_existing) $$;
 
-comment on function public.publish_workflow(uuid) is
+comment on function public.publish_workflow(uuid, jsonb) is
   'Compiles the workflow as it is now into a new version and activates it. Errors block: 22023, '
-  'with all problems as JSON in detail.';
+  'with all problems as JSON in detail. enroll_existing: {filter?, entity?, per_minute?} also enrols the '
+  'records that are there already and meet filter (conditions; all when left out), at most per_minute '
+  'of them a minute (600 when left out); public.bulk_enrollments shows how far it has come.';
 
 create or replace function public.validate_workflow(workflow_id uuid) returns jsonb
   language sql stable
@@ -9940,6 +11478,94 @@ create or replace function public.validate_workflow(workflow_id uuid) returns js
 
 comment on function public.validate_workflow(uuid) is
   'Every problem of the workflow as it is now: {valid, problems: [{path, severity, code, message, hint}]}.';
+
+-- MOVING RUNS TO ANOTHER VERSION
+
+-- One run, if nobody is working on it and its next step is the same kind of step there; otherwise why not.
+create or replace function automation.move_execution(
+  tenant_id uuid, execution_id uuid, target public.workflow_versions)
+  returns text
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  due public.scheduled_steps;
+  execution public.workflow_executions;
+  here jsonb;
+  there jsonb;
+begin
+  select s.* into due from public.scheduled_steps as s
+  where s.tenant_id = move_execution.tenant_id and s.execution_id = move_execution.execution_id
+    and s.lease_expires_at is null
+  for update skip locked;
+  if not found then
+    return 'its step is being carried out right now';
+  end if;
+  execution := automation.lock_execution(tenant_id, execution_id);
+  here := automation.plan_step(execution, due.step_key);
+  there := target.plan -> 'steps' -> due.step_key;
+  if there is null then
+    return format('version %s has no step "%s"', target.version, due.step_key);
+  elsif here ->> 'type' is distinct from there ->> 'type' then
+    return format('step "%s" is a %s there', due.step_key, there ->> 'type');
+  end if;
+  update public.workflow_executions as e set version = target.version
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  return null;
+end;
+$$;
+
+create or replace function automation.move_executions(
+  workflow_id uuid, to_version integer, execution_ids uuid[])
+  returns jsonb
+  language plpgsql
+  security definer
+  set search_path = ''
+  as $$
+declare
+  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  target public.workflow_versions;
+  run record;
+  moved integer := 0;
+  kept jsonb := '[]'::jsonb;
+begin
+  select v.* into target from public.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
+    and v.version = coalesce(to_version, workflow.published_version);
+  if not found then
+    raise exception 'to_version: there is no version %',
+      coalesce(to_version::text, 'yet: the workflow was never published')
+      using errcode = 'no_data_found';
+  end if;
+  for run in
+    select e.id, automation.move_execution(e.tenant_id, e.id, target) as obstacle
+    from public.workflow_executions as e
+    where e.tenant_id = workflow.tenant_id and e.workflow_id = workflow.id
+      and e.version <> target.version and e.finished_at is null
+      and (execution_ids is null or e.id = any (execution_ids))
+    limit 10000
+  loop
+    if run.obstacle is null then
+      moved := moved + 1;
+    elsif jsonb_array_length(kept) < 1000 then
+      kept := kept || jsonb_build_object('execution_id', run.id, 'reason', run.obstacle);
+    end if;
+  end loop;
+  return jsonb_build_object('version', target.version, 'moved', moved, 'kept', kept);
+end;
+$$;
+
+create or replace function public.move_executions(
+  workflow_id uuid, to_version integer default null, execution_ids uuid[] default null)
+  returns jsonb
+  language sql
+  set search_path = ''
+  as $$ select automation.move_executions(workflow_id, to_version, execution_ids) $$;
+
+comment on function public.move_executions(uuid, integer, uuid[]) is
+  'Moves runs in flight to another version of their workflow (the published one when left out), those '
+  'listed or up to 10000 of all, where the step they come to is there too and of the same type: '
+  '{version, moved, kept: [{execution_id, reason}]}. When it is due does not change.';
 
 -- sql/11_api/05_history.sql
 
@@ -11004,6 +12630,8 @@ declare
   trigger_checks jsonb;
   conditions jsonb;
   recent integer;
+  reentry constant jsonb := automation.compile_reentry(workflow.settings);
+  earlier automation.entries;
 begin
   perform automation.check_object(record, 'record');
   data := automation.complete_trigger_data(workflow.tenant_id, record);
@@ -11013,17 +12641,27 @@ begin
   recent := automation.count_enrolments(
     workflow.tenant_id, workflow.id, fired_id,
     automation.now() - automation.setting('enrollment_window')::interval, 10001);
+  if reentry is not null then
+    earlier := automation.last_entry(
+      workflow.tenant_id, workflow.id, automation.entry_key(
+        automation.imagine_execution(workflow, data),
+        (automation.compile_lifecycle(workflow.settings, 'settings')).compiled -> 'lifecycle'), fired_id);
+  end if;
   return jsonb_build_object(
     'would_enroll',
       workflow.is_active and workflow.published_version is not null
       and not trigger_checks @> '[{"passed": false}]'
       and coalesce((conditions ->> 'verdict')::boolean, true)
-      and recent < automation.setting('max_enrollments')::integer,
+      and recent < automation.setting('max_enrollments')::integer
+      and automation.may_enter(reentry, earlier),
     'workflow', jsonb_build_object(
       'is_active', workflow.is_active, 'published_version', workflow.published_version,
       'trigger_type', workflow.trigger_type),
     'trigger', trigger_checks,
     'conditions', conditions,
+    'reentry', case when reentry is not null then reentry || jsonb_build_object(
+      'last_entered_at', earlier.entered_at, 'last_execution_id', earlier.execution_id,
+      'passed', automation.may_enter(reentry, earlier)) end,
     'recent_enrollments', jsonb_build_object(
       'count', recent, 'limit', automation.setting('max_enrollments')::integer,
       'window', automation.setting('enrollment_window')),
@@ -11040,7 +12678,8 @@ begin
 end;
 $$;
 
--- The execution that a dry run pretends to be in: a row that is never written.
+-- The execution that a dry run pretends to be in: a row that is never written. Its version is 0, which
+-- tells automation.read_root() that its records are the ones it brings along.
 create or replace function automation.imagine_execution(
   workflow public.workflows, data jsonb)
   returns public.workflow_executions
@@ -11052,103 +12691,310 @@ create or replace function automation.imagine_execution(
       'version', 0, 'status', 'running', 'trigger_type', workflow.trigger_type,
       'trigger_data', data, 'entity', data -> 'entity',
       'record_id', data -> ((data ->> 'entity') || '_id'), 'contact_id', data -> 'contact_id',
-      'depth', 0, 'created_at', automation.now()))
+      'depth', 0, 'created_at', automation.now(), 'started_at', automation.now()))
   $$;
 
+-- Sets fields of a record that the dry run brought along; "custom_fields.x" one key of a column.
+create or replace function automation.imagine_fields(data jsonb, entity text, fields jsonb) returns jsonb
+  language plpgsql immutable
+  set search_path = ''
+  as $$
+declare
+  field record;
+  record jsonb := coalesce(data -> entity, '{}');
+begin
+  for field in select f.key, f.value, string_to_array(f.key, '.') as at from jsonb_each(fields) as f loop
+    record := case cardinality(field.at)
+      when 1 then record || jsonb_build_object(field.key, field.value)
+      else record || jsonb_build_object(field.at[1],
+        coalesce(record -> field.at[1], '{}')
+          || jsonb_build_object(array_to_string(field.at[2:], '.'), field.value))
+    end;
+  end loop;
+  return data || jsonb_build_object(entity, record);
+end;
+$$;
+
+-- What a database step would change, so that later conditions see it.
+create or replace function automation.imagine_effect(
+  execution public.workflow_executions, step_type text, input jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case step_type
+      when 'update_contact' then automation.imagine_fields(d.data, 'contact', input -> 'fields')
+      when 'update_project' then automation.imagine_fields(d.data, 'project', input -> 'fields')
+      when 'update_field' then automation.imagine_fields(
+        d.data,
+        coalesce(input ->> 'entity', substring(input ->> 'field' from '^(contact|project|job)\.'), 'contact'),
+        jsonb_build_object(regexp_replace(input ->> 'field', '^(contact|project|job)\.', ''), input -> 'value'))
+      when 'change_stage' then automation.imagine_fields(
+        d.data, automation.stage_entity(execution, input),
+        jsonb_build_object(
+          automation.stage_column(automation.stage_entity(execution, input)), input -> 'stage'))
+      when 'assign_user' then automation.imagine_fields(
+        d.data, coalesce(input ->> 'entity', 'contact'),
+        jsonb_build_object('assigned_to', coalesce(input -> 'user_id', input #> '{user_ids,0}')))
+      when 'add_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
+        'tags', coalesce(d.tags - (input ->> 'tag'), '[]') || jsonb_build_array(input -> 'tag')))
+      when 'remove_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
+        'tags', coalesce(d.tags - (input ->> 'tag'), '[]')))
+      else d.data
+    end
+    from (
+      select execution.trigger_data as data,
+        automation.read_root(execution, 'contact.tags') as tags
+    ) as d
+  $$;
+
+-- events: {<step key>: "event" or what comes}; a step that waits for an event that is not in it times out.
+create or replace function automation.imagine_wait(
+  execution public.workflow_executions, step_key text, input jsonb, at timestamptz, events jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when not input ? 'event' then automation.wait_for_time(execution, input, at)
+      when events ? step_key then jsonb_build_object(
+        'branch', 'event', 'result', 'event', 'event', jsonb_build_object(
+          'type', coalesce(input #> '{event,type}', input -> 'event'), 'at', at,
+          'record', case jsonb_typeof(events -> step_key) when 'object' then events -> step_key else '{}' end))
+      else jsonb_build_object(
+        'branch', 'timeout', 'result', 'timeout', 'wait_until', automation.add_length(
+          at, automation.duration_in(input -> 'timeout'), automation.wait_zone(execution, input)))
+    end
+  $$;
+
+create or replace function automation.imagine_split(
+  execution public.workflow_executions, step_key text, input jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select jsonb_build_object('branch', coalesce(
+      (select s.branch from automation.split_assignments as s
+       where s.tenant_id = execution.tenant_id and s.workflow_id = execution.workflow_id
+         and s.step_key = imagine_split.step_key and s.subject = automation.split_subject(execution)
+         and automation.branch_names(input) @> array[s.branch]),
+      automation.draw_branch(input -> 'branches', automation.split_seed(execution, step_key))))
+  $$;
+
+create or replace function automation.imagine_result(
+  execution public.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case step ->> 'type'
+      when 'wait' then automation.imagine_wait(execution, step ->> 'key', input, at, events)
+      when 'conditional' then automation.choose(execution, step, at)
+      when 'split' then automation.imagine_split(execution, step ->> 'key', input)
+      when 'stop' then automation.stop(input)
+      else '{}'
+    end
+  $$;
+
+-- One step, as of a time: {key, type, at, verdict, reason, input, warnings, conditions, result}.
 create or replace function automation.imagine_step(
-  execution public.workflow_executions, step jsonb, zone text)
+  execution public.workflow_executions, step jsonb, zone text, at timestamptz, events jsonb)
   returns jsonb
   language plpgsql stable
   set search_path = ''
   as $$
 declare
-  prepared automation.prepared_step := automation.prepare_step(execution, step);
+  prepared automation.prepared_step;
+  result jsonb;
 begin
-  if prepared.verdict = 'run' then
-    prepared := automation.ask_consent(execution, step ->> 'type', prepared);
-  end if;
+  begin
+    prepared := automation.prepare_step(execution, step, at);
+    if prepared.verdict = 'run' then
+      prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+    end if;
+    if prepared.verdict = 'run' then
+      result := automation.imagine_result(execution, step, prepared.input, at, events);
+    end if;
+  exception when others then
+    prepared.verdict := 'fail';
+    prepared.reason := automation.engine_error('step_failed', sqlstate, sqlerrm);
+  end;
   return jsonb_build_object(
-    'key', step -> 'key', 'type', step -> 'type',
+    'key', step -> 'key', 'type', step -> 'type', 'at', at,
     'verdict', prepared.verdict, 'reason', prepared.reason, 'input', prepared.input,
     'warnings', prepared.warnings,
     'conditions', case when jsonb_typeof(step -> 'conditions') = 'object' then
       automation.explain_conditions(
-        step -> 'conditions', automation.execution_context(execution, step -> 'roots'), zone,
-        automation.now())
-      end);
+        step -> 'conditions', automation.execution_context(execution, step -> 'roots'), zone, at)
+      end)
+    || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
+    || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end;
 end;
 $$;
 
+create or replace function automation.imagine_exit(
+  execution public.workflow_executions, lifecycle jsonb, zone text, at timestamptz)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select jsonb_build_object('status', 'cancelled', 'at', at, 'code', 'exit_conditions', 'conditions', e.why)
+    from (
+      select automation.explain_conditions(
+        lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'), zone, at) as why
+      where lifecycle ? 'exit'
+    ) as e
+    where (e.why ->> 'verdict')::boolean
+  $$;
+
+-- The way a run would take, on a clock of its own: {path, ended}.
 create or replace function automation.imagine_path(
-  execution public.workflow_executions, plan jsonb, zone text)
+  execution public.workflow_executions, plan jsonb, zone text, at timestamptz, events jsonb)
   returns jsonb
   language plpgsql stable
   set search_path = ''
   as $$
 declare
   step jsonb := plan -> 'steps' -> (plan ->> 'first');
-  at timestamptz := automation.now();
   taken jsonb;
   path jsonb := '[]'::jsonb;
+  ended jsonb;
 begin
-  while step is not null loop
+  while step is not null and ended is null loop
     at := at + make_interval(secs => (step ->> 'delay_seconds')::double precision);
-    taken := automation.imagine_step(execution, step, zone) || jsonb_build_object('at', at);
-    if step ->> 'type' = 'wait' and taken ->> 'verdict' = 'run' then
-      at := at + ((automation.wait(execution, taken -> 'input') ->> 'wait_until')::timestamptz - automation.now());
-      taken := taken || jsonb_build_object('until', at);
-    end if;
+    ended := automation.imagine_exit(execution, plan -> 'lifecycle', zone, at);
+    exit when ended is not null;
+    taken := automation.imagine_step(execution, step, zone, at, events);
     path := path || taken;
-    exit when taken ->> 'verdict' = 'fail' and not (step ->> 'continue_on_error')::boolean;
-    step := plan -> 'steps' -> (step ->> 'next');
+    if taken ->> 'verdict' = 'run' then
+      execution.trigger_data := automation.imagine_effect(execution, step ->> 'type', taken -> 'input');
+    end if;
+    execution.trigger_data := execution.trigger_data || jsonb_build_object(
+      'steps', coalesce(execution.trigger_data -> 'steps', '{}') || jsonb_build_object(
+        step ->> 'key', coalesce(taken -> 'result', '{}') || jsonb_build_object(
+          'status', case taken ->> 'verdict'
+            when 'run' then 'completed' when 'skip' then 'skipped' else 'failed' end)));
+    at := greatest(at, (taken ->> 'until')::timestamptz);
+    ended := case
+      when taken ->> 'verdict' = 'fail' and not coalesce((step ->> 'continue_on_error')::boolean, false)
+        then jsonb_build_object('status', 'failed', 'at', at, 'step', step -> 'key')
+      when taken -> 'result' ? 'stop'
+        then jsonb_build_object('status', taken #> '{result,outcome}', 'at', at, 'step', step -> 'key')
+    end;
+    step := plan -> 'steps' -> automation.next_key(step, taken -> 'result');
   end loop;
-  return path;
+  return jsonb_build_object('path', path, 'ended', coalesce(
+    ended, jsonb_build_object('status', 'completed', 'at', at)));
 end;
 $$;
 
-create or replace function automation.test_workflow(workflow_id uuid, trigger_data jsonb)
+create type automation.tested_workflow as (
+  workflow public.workflows,
+  compiled automation.compiled_workflow
+);
+
+-- What is tested: the draft as it is now, or a version.
+create or replace function automation.compile_tested(workflow public.workflows, version_asked integer)
+  returns automation.tested_workflow
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  version public.workflow_versions;
+begin
+  if version_asked is null then
+    return row(workflow, automation.compile_workflow(workflow))::automation.tested_workflow;
+  end if;
+  select v.* into version from public.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id and v.version = version_asked;
+  if not found then
+    raise exception 'options.version: there is no version %', version_asked using errcode = 'no_data_found';
+  end if;
+  workflow.trigger_type := version.trigger_type;
+  workflow.trigger_config := version.trigger_config;
+  return row(workflow, row(
+    automation.compile_trigger(version.trigger_type, version.trigger_config),
+    version.conditions, version.plan, '[]')::automation.compiled_workflow)::automation.tested_workflow;
+end;
+$$;
+
+create or replace function automation.test_options(options jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  unknown text;
+begin
+  perform automation.check_object(options, 'options');
+  select k into unknown from jsonb_object_keys(options) as k where k not in ('version', 'at', 'events') limit 1;
+  if unknown is not null then
+    raise exception 'options.%: there is no such option', unknown using errcode = 'invalid_parameter_value',
+      hint = 'version, at and events are known.';
+  elsif options ? 'version' and options ->> 'version' !~ '^\d{1,9}$' then
+    raise exception 'options.version: a version number is needed' using errcode = 'invalid_parameter_value';
+  elsif options ? 'at' and not automation.is_date(options ->> 'at') then
+    raise exception 'options.at: a time is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as 2026-12-01T09:30:00Z.';
+  elsif options ? 'events' and jsonb_typeof(options -> 'events') <> 'object' then
+    raise exception 'options.events: an object is needed' using errcode = 'invalid_parameter_value',
+      hint = 'The key of each step whose event comes, such as {"wait_for_reply": {"body": "Yes"}}.';
+  end if;
+  return options;
+end;
+$$;
+
+create or replace function automation.test_workflow(workflow_id uuid, trigger_data jsonb, options jsonb)
   returns jsonb
   language plpgsql stable
   security definer
   set search_path = ''
   as $$
 declare
-  workflow constant public.workflows := automation.find_workflow(workflow_id);
-  compiled automation.compiled_workflow;
+  asked constant jsonb := automation.test_options(options);
+  tested automation.tested_workflow;
+  workflow public.workflows := automation.find_workflow(workflow_id);
+  zone constant text := automation.tenant_zone(workflow.tenant_id);
+  at constant timestamptz := coalesce(
+    automation.instant_in(asked ->> 'at', zone), automation.now());
   data jsonb;
   conditions jsonb;
 begin
   perform automation.check_object(trigger_data, 'trigger_data');
-  compiled := automation.compile_workflow(workflow);
-  if compiled.problems @> '[{"severity": "error"}]' then
-    return jsonb_build_object('valid', false, 'problems', compiled.problems);
+  tested := automation.compile_tested(workflow, (asked ->> 'version')::integer);
+  workflow := tested.workflow;
+  if (tested.compiled).problems @> '[{"severity": "error"}]' then
+    return jsonb_build_object('valid', false, 'problems', (tested.compiled).problems);
   end if;
   data := automation.complete_trigger_data(workflow.tenant_id, trigger_data);
-  conditions := automation.explain_conditions_of(workflow, data);
+  conditions := case when (tested.compiled).conditions is not null then automation.explain_conditions(
+    (tested.compiled).conditions, automation.trigger_context(workflow.tenant_id, data), zone, at) end;
   return jsonb_build_object(
-    'valid', true, 'problems', compiled.problems,
-    'trigger', automation.explain_listener(workflow, data),
-    'conditions', conditions,
-    'enrolls', coalesce((conditions ->> 'verdict')::boolean, true),
-    'path', case when coalesce((conditions ->> 'verdict')::boolean, true) then
+      'valid', true, 'problems', (tested.compiled).problems,
+      'trigger', automation.explain_listener(workflow, data),
+      'conditions', conditions,
+      'enrolls', coalesce((conditions ->> 'verdict')::boolean, true))
+    || case when coalesce((conditions ->> 'verdict')::boolean, true) then
       automation.imagine_path(
-        automation.imagine_execution(workflow, data), compiled.plan,
-        automation.tenant_zone(workflow.tenant_id))
-      else '[]' end);
+        automation.imagine_execution(workflow, data), (tested.compiled).plan, zone, at,
+        coalesce(asked -> 'events', '{}'))
+      else '{"path": []}' end;
 end;
 $$;
 
-create or replace function public.test_workflow(workflow_id uuid, trigger_data jsonb default '{}')
+create or replace function public.test_workflow(
+  workflow_id uuid, trigger_data jsonb default '{}', options jsonb default '{}')
   returns jsonb
   language sql stable
   set search_path = ''
-  as $$ select automation.test_workflow(workflow_id, trigger_data) $$;
+  as $$ select automation.test_workflow(workflow_id, trigger_data, options) $$;
 
-comment on function public.test_workflow(uuid, jsonb) is
-  'A dry run of the workflow as it is now, published or not, for records of the tenant '
-  '({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no effect whatsoever: {valid, '
-  'problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, reason, input, ...}]}. '
-  'Waits are followed on a virtual clock; results of earlier steps are empty.';
+comment on function public.test_workflow(uuid, jsonb, jsonb) is
+  'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no '
+  'effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, '
+  'reason, input, conditions, result, until}], ended: {status, at}}. It follows branches, and waits on a '
+  'clock of its own; what a step would change is seen by the steps after it. options: version (the draft '
+  'when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an '
+  'event; the others time out).';
 
 create or replace function public.explain_enrollment(workflow_id uuid, record jsonb)
   returns jsonb
@@ -11191,7 +13037,7 @@ begin
       and p.proname in (
         'trigger_workflows', 'execute_workflow', 'cancel_execution', 'retry_execution',
         'publish_workflow', 'validate_workflow', 'get_execution_history', 'test_workflow',
-        'explain_enrollment')
+        'explain_enrollment', 'move_executions')
   loop
     execute format('grant execute on function %s to authenticated, service_role', api);
   end loop;
@@ -11205,8 +13051,9 @@ grant execute on function
   automation.test_now(), automation.new_id(),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
-  automation.publish_workflow(uuid), automation.validate_workflow(uuid),
-  automation.test_workflow(uuid, jsonb), automation.explain_enrollment(uuid, jsonb)
+  automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
+  automation.move_executions(uuid, integer, uuid[]),
+  automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb)
   to authenticated;
 
 grant execute on all functions in schema automation to service_role;
@@ -11422,6 +13269,23 @@ grant execute on function
 
 -- Triggers are made by publishing; asking for one directly is for the owner.
 revoke execute on function automation.install_timer_trigger(text) from service_role;
+
+-- sql/12_security/05_lifecycle.sql
+
+-- What the engine remembers of runs in flight: nobody's but its own, and the service role may look.
+
+alter table automation.signals enable row level security;
+alter table automation.run_events enable row level security;
+alter table automation.entries enable row level security;
+alter table automation.rotations enable row level security;
+alter table automation.split_assignments enable row level security;
+
+grant select on
+  automation.signals, automation.run_events, automation.entries, automation.rotations,
+  automation.split_assignments
+  to service_role;
+
+grant insert (settings), update (settings) on public.workflows to authenticated;
 
 -- sql/13_views/01_operator.sql
 

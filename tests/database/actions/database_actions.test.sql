@@ -73,7 +73,7 @@ select pg_temp.workflow(:'apex', 'stage_changed', '{}', '[{"type": "update_conta
 update public.contacts set stage = 'won' where id = :'gone';
 delete from public.contacts where id = :'gone';
 select pg_temp.settle();
-select is(error ->> 'message', 'contact: it was deleted', 'a contact that is gone meanwhile')
+select is(error ->> 'message', 'the contact was deleted', 'a contact that is gone meanwhile')
 from pg_temp.only_run(:'late');
 update public.workflows set is_active = false where id = :'late';
 

@@ -1,0 +1,76 @@
+-- Signals: what happens to a record that has runs in flight. Some of these end at an event (a reply, a
+-- stage reached) or wait for one, and a record that is deleted ends its runs. Capture only notes it:
+-- whoever writes a row neither waits for an execution nor locks one. Chapter 06 acts on the notes, and
+-- no step is run or claimed while one that would end its run is still unread.
+
+create table automation.signals (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  role text not null
+    constraint signals_role_known check (role in ('exit', 'wait', 'deleted')),
+  workflow_id uuid,
+  version integer,
+  listener text,
+  event text,
+  entity text not null,
+  record_id text,
+  contact_id uuid,
+  by_contact boolean not null default false,
+  record jsonb,
+  at timestamptz not null default automation.now(),
+  next_try_at timestamptz not null default clock_timestamp(),
+  constraint signals_pkey primary key (tenant_id, id),
+  constraint signals_listener_matches_role check (
+    (role = 'deleted') = (workflow_id is null) and (role = 'deleted') = (listener is null))
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
+
+comment on table automation.signals is
+  'Events that runs in flight end at or wait for, until they have been acted on. No foreign keys: '
+  'nothing here may stand in the way of a delete.';
+comment on column automation.signals.by_contact is
+  'The event concerns every run of its contact, and not only those about the same record.';
+
+create index signals_in_order on automation.signals (next_try_at, tenant_id);
+create index signals_by_contact on automation.signals (contact_id, tenant_id) where contact_id is not null;
+create index signals_by_record on automation.signals (record_id, tenant_id);
+
+-- What it computes cannot fail; what it writes has no constraint that it could break.
+create or replace function automation.raise_signal(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  insert into automation.signals (
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, by_contact,
+    record)
+  values (
+    tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
+    enrolment.trigger_type, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
+    not data ? 'old' or exists (
+      select from automation.entities as e where e.name = entity and e.is_log),
+    data -> entity);
+  perform automation.ring_once();
+end;
+$$;
+
+comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment) is
+  'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
+  'that it concerns the runs of its contact.';
+
+create or replace function automation.has_open_runs(tenant_id uuid, record_id text, contact_id uuid)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select exists (
+      select from public.workflow_executions as e
+      where e.tenant_id = has_open_runs.tenant_id and e.record_id = has_open_runs.record_id
+        and e.finished_at is null
+    ) or exists (
+      select from public.workflow_executions as e
+      where e.tenant_id = has_open_runs.tenant_id and e.contact_id = has_open_runs.contact_id
+        and e.entity <> 'contact' and e.finished_at is null
+    )
+  $$;

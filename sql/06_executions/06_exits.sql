@@ -1,0 +1,238 @@
+-- What ends a run early, and what wakes one that waits for an event.
+--
+-- Lock order: run_signals() reads the queue's and executions' rows from the other end (it starts from
+-- an event, not from a queue row). It therefore waits for neither: what somebody else holds is tried again
+-- a second later, and until then the unread signal itself keeps the run from going on.
+
+create table automation.run_events (
+  tenant_id uuid not null,
+  execution_id uuid not null,
+  step_key text not null,
+  event text not null,
+  record jsonb,
+  at timestamptz not null,
+  constraint run_events_pkey primary key (tenant_id, execution_id, step_key),
+  constraint run_events_execution_fk foreign key (tenant_id, execution_id)
+    references public.workflow_executions (tenant_id, id) on delete cascade
+);
+
+comment on table automation.run_events is
+  'The last event that a run received for a step that waits for one, come or still to come.';
+
+-- Does an event concern a run? One about a record that the run knows as its own must be that one: when
+-- the customer's other project is won, this one's follow-up goes on.
+create or replace function automation.concerns(
+  signal automation.signals, execution public.workflow_executions)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when signal.role = 'deleted' then
+        execution.entity = signal.entity and execution.record_id = signal.record_id
+        or execution.contact_id = signal.contact_id
+      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version
+        or signal.at <= execution.created_at then false
+      when not signal.by_contact
+        and execution.trigger_data ->> (signal.entity || '_id') is not null
+        then execution.trigger_data ->> (signal.entity || '_id') = signal.record_id
+      else execution.contact_id = signal.contact_id
+    end
+  $$;
+
+-- Two index probes into a table that is next to empty.
+create or replace function automation.unread_signals(execution public.workflow_executions)
+  returns setof automation.signals
+  language sql stable
+  set search_path = ''
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    select s.* from automation.signals as s
+    where s.contact_id = execution.contact_id and s.tenant_id = execution.tenant_id
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id
+      and s.contact_id is distinct from execution.contact_id
+      and automation.concerns(s, execution)
+  $$;
+
+create or replace function automation.ending_reason(signal automation.signals) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case signal.role
+      when 'deleted' then jsonb_build_object(
+        'code', 'record_deleted', 'message', format('the %s was deleted', signal.entity))
+      else jsonb_build_object(
+        'code', 'exit_event', 'message', format('the workflow ends a run at %s', signal.event),
+        'event', signal.event, 'entity', signal.entity, 'record_id', signal.record_id)
+    end
+  $$;
+
+create type automation.obstacle as (
+  status public.automation_status,
+  reason jsonb
+);
+
+comment on type automation.obstacle is 'What keeps a run from going on; nulls: nothing.';
+
+-- Asked with the execution locked, before each of its steps: volatile, so that it sees what has
+-- committed up to now.
+create or replace function automation.find_obstacle(
+  execution public.workflow_executions, lifecycle jsonb)
+  returns automation.obstacle
+  language plpgsql volatile
+  set search_path = ''
+  as $$
+declare
+  signal automation.signals;
+  refusal jsonb;
+begin
+  select s.* into signal from automation.unread_signals(execution) as s where s.role <> 'wait' limit 1;
+  if found then
+    return row('cancelled', automation.ending_reason(signal))::automation.obstacle;
+  elsif lifecycle is null then
+    return null;
+  elsif lifecycle ? 'exit' and automation.evaluate_conditions(
+    lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'),
+    automation.tenant_zone(execution.tenant_id)) then
+    return row('cancelled', jsonb_build_object(
+      'code', 'exit_conditions', 'message', 'the exit conditions of the workflow were met',
+      'conditions', automation.explain_conditions(
+        lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'),
+        automation.tenant_zone(execution.tenant_id))))::automation.obstacle;
+  elsif execution.started_at is null and lifecycle ? 'reentry' then
+    refusal := automation.refuse_entry(execution, lifecycle);
+    if refusal is not null then
+      return row('skipped', refusal)::automation.obstacle;
+    end if;
+  end if;
+  return null;
+end;
+$$;
+
+-- Ends a run that is not being worked on. A queue row that somebody holds is left to them: they wait
+-- for the execution, and will find it ended.
+create or replace function automation.stop_execution(
+  execution public.workflow_executions, status public.automation_status, reason jsonb)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+begin
+  delete from public.scheduled_steps as s
+  where s.tenant_id = execution.tenant_id
+    and s.id in (
+      select q.id from public.scheduled_steps as q
+      where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+        and q.lease_expires_at is null
+      for update skip locked);
+  update public.workflow_step_executions as s
+  set status = 'cancelled', finished_at = automation.now()
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.status in ('pending', 'waiting');
+  perform automation.end_execution(execution, status, reason);
+end;
+$$;
+
+create or replace function automation.open_runs(signal automation.signals) returns setof uuid
+  language sql stable
+  set search_path = ''
+  as $$
+    select e.id from public.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.contact_id::text
+      and e.entity = 'contact' and e.finished_at is null
+    union
+    select e.id from public.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.contact_id = signal.contact_id
+      and e.entity <> 'contact' and e.finished_at is null
+    union
+    select e.id from public.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
+      and e.entity = signal.entity and e.finished_at is null
+  $$;
+
+create or replace function automation.note_event(
+  signal automation.signals, execution public.workflow_executions)
+  returns void
+  language sql
+  set search_path = ''
+  as $$
+    insert into automation.run_events (tenant_id, execution_id, step_key, event, record, at)
+    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at)
+    on conflict on constraint run_events_pkey do update
+      set event = excluded.event, record = excluded.record, at = excluded.at;
+    update public.scheduled_steps as s
+    set run_at = least(s.run_at, automation.now())
+    where s.tenant_id = execution.tenant_id
+      and s.id in (
+        select q.id from public.scheduled_steps as q
+        where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+          and q.step_key = signal.listener
+        for update skip locked);
+  $$;
+
+create or replace function automation.act_on(signal automation.signals) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  open_run uuid;
+  execution public.workflow_executions;
+begin
+  for open_run in select r from automation.open_runs(signal) as r loop
+    select e.* into strict execution from public.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.id = open_run
+    for no key update nowait;
+    if automation.is_finished(execution) or not automation.concerns(signal, execution) then
+      continue;
+    elsif signal.role = 'wait' then
+      perform automation.note_event(signal, execution);
+    else
+      perform automation.stop_execution(execution, 'cancelled', automation.ending_reason(signal));
+    end if;
+  end loop;
+end;
+$$;
+
+create or replace function automation.run_signals(max_signals integer default 200) returns integer
+  language plpgsql
+  security definer
+  set search_path = ''
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  signal automation.signals;
+  ran integer := 0;
+begin
+  for signal in
+    select s.* from automation.signals as s
+    where s.next_try_at <= clock_timestamp()
+    order by s.next_try_at
+    limit max_signals
+    for update skip locked
+  loop
+    begin
+      perform automation.act_on(signal);
+      delete from automation.signals as s where s.tenant_id = signal.tenant_id and s.id = signal.id;
+      ran := ran + 1;
+    exception
+      when lock_not_available then
+        update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second'
+        where s.tenant_id = signal.tenant_id and s.id = signal.id;
+      when others then
+        raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
+        update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute'
+        where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    end;
+  end loop;
+  return ran;
+end;
+$$;
+
+comment on function automation.run_signals(integer) is
+  'Ends the runs that an event or a deletion ends, and wakes those that waited for it. Returns how many '
+  'signals were read. Called before database steps are run.';

@@ -1,0 +1,117 @@
+-- Who may enter a workflow again: always, never, once in a while, not while they are in it; by record or
+-- by whatever the office says makes two of them the same.
+begin;
+\ir ../foundation/story.psql
+select plan(33);
+
+select pg_temp.tenant() as apex \gset
+create function pg_temp.statuses(workflow uuid) returns text
+  language sql
+  as $$ select string_agg(e.status::text, ', ' order by e.created_at, e.id) from public.workflow_executions as e where e.workflow_id = workflow $$;
+create function pg_temp.enters(workflow uuid, data jsonb) returns text
+  language plpgsql
+  as $$
+declare
+  run uuid := (public.execute_workflow(workflow, data)).id;
+begin
+  perform pg_temp.settle();
+  return (select concat_ws(' ', e.status, e.error ->> 'code') from public.workflow_executions as e where e.id = run);
+end;
+$$;
+create function pg_temp.with(reentry text, more text default '{}', steps text default '[{"type": "create_task", "config": {"title": "Call"}}]') returns uuid
+  language sql
+  as $$
+    select pg_temp.workflow((select t.id from public.tenants as t), 'manual', '{}', steps::jsonb, '[]',
+      jsonb_build_object('reentry', reentry::jsonb) || more::jsonb)
+  $$;
+select pg_temp.contact(:'apex', 'Maria') as maria \gset
+select pg_temp.contact(:'apex', 'Ann', '+15125550111') as ann \gset
+select jsonb_build_object('contact_id', :'maria') as for_maria \gset
+select jsonb_build_object('contact_id', :'ann') as for_ann \gset
+
+select pg_temp.with('"always"') as always \gset
+select is(pg_temp.enters(:'always', :'for_maria'), 'completed', 'always: once');
+select is(pg_temp.enters(:'always', :'for_maria'), 'completed', 'and again');
+
+select pg_temp.with('"never"') as never \gset
+select is(pg_temp.enters(:'never', :'for_maria'), 'completed', 'never: once');
+select is(pg_temp.enters(:'never', :'for_maria'), 'skipped already_entered', 'but not again');
+select is(pg_temp.enters(:'never', :'for_ann'), 'completed', 'somebody else may');
+select automation.advance_clock('10 years');
+select is(pg_temp.enters(:'never', :'for_maria'), 'skipped already_entered', 'never is never');
+select is((select count(*) from public.tasks as t join public.workflow_executions as e on e.id = t.execution_id
+  where e.workflow_id = :'never' and t.contact_id = :'maria'), 1::bigint, 'she was called once');
+select is(
+  (pg_temp.only_run(:'never')).error ->> 'execution_id',
+  (select e.id::text from public.workflow_executions as e where e.workflow_id = :'never' and e.record_id = :'maria' order by e.created_at limit 1),
+  'the refusal names the run that she was in');
+
+select pg_temp.with('{"once_in": "30 days"}') as monthly \gset
+select is(pg_temp.enters(:'monthly', :'for_maria'), 'completed', 'once in thirty days: once');
+select automation.advance_clock('29 days');
+select is(pg_temp.enters(:'monthly', :'for_maria'), 'skipped already_entered', 'not within them');
+select automation.advance_clock('25 hours');
+select is(pg_temp.enters(:'monthly', :'for_maria'), 'completed', 'but after them');
+select is(pg_temp.enters(:'monthly', :'for_maria'), 'skipped already_entered', 'and they begin anew');
+
+select pg_temp.with('"not_while_open"', '{}', '[{"type": "wait", "config": {"days": 2}}, {"type": "create_task", "config": {"title": "x"}}]') as one_at_a_time \gset
+select is(pg_temp.enters(:'one_at_a_time', :'for_maria'), 'waiting', 'not while open: she is in it');
+select is(pg_temp.enters(:'one_at_a_time', :'for_maria'), 'skipped already_entered', 'and cannot enter twice');
+select automation.advance_clock('49 hours');
+select pg_temp.settle();
+select is(pg_temp.enters(:'one_at_a_time', :'for_maria'), 'waiting', 'once she is through she may');
+select (pg_temp.only_run(:'one_at_a_time')).id as run \gset
+select (public.cancel_execution(:'run')).status \gset
+select is(pg_temp.enters(:'one_at_a_time', :'for_maria'), 'waiting', 'cancelled is through, too');
+
+-- By a key of the office's own.
+select pg_temp.with('"never"', '{"dedupe_key": "{{contact.phone | formatPhone: \"e164\"}}"}') as by_phone \gset
+select is(pg_temp.enters(:'by_phone', :'for_maria'), 'completed', 'by telephone number: one');
+insert into public.contacts (tenant_id, id, first_name, phone) values (:'apex', '00000000-0000-4000-8000-0000000000c2', 'MARIA', '(512) 555-0100');
+select is(pg_temp.enters(:'by_phone', '{"contact_id": "00000000-0000-4000-8000-0000000000c2"}'), 'skipped already_entered', 'the same number in another notation is the same person');
+insert into public.contacts (tenant_id, id, first_name) values (:'apex', '00000000-0000-4000-8000-0000000000c3', 'No'), (:'apex', '00000000-0000-4000-8000-0000000000c4', 'Phone');
+select is(pg_temp.enters(:'by_phone', '{"contact_id": "00000000-0000-4000-8000-0000000000c3"}'), 'completed', 'somebody without a number');
+select is(pg_temp.enters(:'by_phone', '{"contact_id": "00000000-0000-4000-8000-0000000000c4"}'), 'completed', 'is not everybody without a number');
+select is(pg_temp.enters(:'by_phone', '{"contact_id": "00000000-0000-4000-8000-0000000000c4"}'), 'skipped already_entered', 'but themselves');
+select is(pg_temp.enters(:'by_phone', '{"note": "nobody"}'), 'completed', 'a run about nobody always may');
+
+-- A double form post that got past the form: two rows, two runs, one text.
+select pg_temp.workflow(:'apex', 'form_submitted', '{}', '[{"type": "create_task", "config": {"title": "Ring"}}]', '[]',
+  '{"reentry": {"once_in": "1 day"}, "dedupe_key": "{{trigger.record.data.email}}"}') as forms \gset
+insert into public.form_submissions (tenant_id, form, data) values
+  (:'apex', 'roof', '{"email": "Pat@example.com"}'), (:'apex', 'roof', '{"email": "pat@example.com "}'), (:'apex', 'roof', '{"email": "kim@example.com"}');
+select pg_temp.settle();
+select is((select string_agg(e.status::text, ', ' order by e.status) from public.workflow_executions as e where e.workflow_id = :'forms'),
+  'completed, completed, skipped', 'the second of two posts is skipped');
+
+-- A record that changes every night does not fill the history with refusals.
+select pg_temp.workflow(:'apex', 'contact_updated', '{}', '[{"type": "create_task", "config": {"title": "Changed"}}]', '[]', '{"reentry": "never"}') as nightly \gset
+update public.contacts set city = 'Austin' where id = :'ann';
+select pg_temp.settle();
+update public.contacts set city = 'Dallas' where id = :'ann';
+update public.contacts set city = 'Waco' where id = :'ann';
+select is(pg_temp.statuses(:'nightly'), 'completed', 'what is refused on sight leaves no row');
+select is(public.explain_enrollment(:'nightly', :'for_ann') -> 'would_enroll', 'false', 'explain_enrollment knows');
+select is(public.explain_enrollment(:'nightly', :'for_ann') #>> '{reentry,policy}', 'never', 'by which rule');
+select is(public.explain_enrollment(:'nightly', :'for_ann') #>> '{reentry,last_execution_id}', (pg_temp.only_run(:'nightly')).id::text, 'and because of which run');
+select is(public.explain_enrollment(:'nightly', :'for_maria') -> 'would_enroll', 'true', 'somebody else would be enrolled');
+
+-- Runs from before the rule count.
+update public.workflows set settings = '{"reentry": "never"}' where id = :'always';
+select (public.publish_workflow(:'always')).version \gset
+select is(pg_temp.enters(:'always', :'for_maria'), 'skipped already_entered', 'she was in it before there was a rule');
+select is(pg_temp.enters(:'always', :'for_ann'), 'completed', 'Ann was not');
+
+-- A run that failed may be retried: it is in already.
+select pg_temp.with('"never"', '{}', '[{"type": "add_tag", "config": {"tag": "{{custom.tag}}"}}]') as failing \gset
+update public.contacts set first_name = 'x' where id = :'maria';
+select is(pg_temp.enters(:'failing', '{"custom": {"tag": ""}}'), 'failed step_failed', 'a run that fails');
+select (public.retry_execution((pg_temp.only_run(:'failing')).id)).status \gset
+select pg_temp.settle();
+select is((pg_temp.only_run(:'failing')).error ->> 'code', 'step_failed', 'is not refused when it is retried');
+
+select is(
+  pg_temp.error_of(format('update public.workflows set settings = %L where id = %L', '[]', :'never')),
+  '23514 new row for relation "workflows" violates check constraint "workflows_settings_is_object"', 'settings are an object');
+select * from finish();
+rollback;
