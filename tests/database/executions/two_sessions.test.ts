@@ -1,64 +1,19 @@
 // What two sessions may do to each other: nothing. Each test lets one of them stop halfway.
 import type { ReservedSql, Sql } from "postgres";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { waitFor } from "../../support/standins.ts";
-import { createTestDatabase } from "../../support/database.ts";
+import { type Step, useSessions } from "./support.ts";
 
-let database: Awaited<ReturnType<typeof createTestDatabase>>;
+const sessions = useSessions();
 let sql: Sql;
-const reserved: ReservedSql[] = [];
-
-beforeEach(async () => {
-  database = await createTestDatabase();
-  sql = database.sql;
-});
-afterEach(async () => {
-  for (const session of reserved.splice(0)) session.release();
-  await database.drop();
+beforeEach(() => {
+  sql = sessions.sql;
 });
 
-/** A session of its own, with a transaction open. */
-async function begin(): Promise<ReservedSql> {
-  const session = await database.connect({ max: 1 }).reserve();
-  reserved.push(session);
-  await session`begin`;
-  return session;
-}
-
-interface Step {
-  type: string;
-  config: Record<string, string>;
-  delay?: number;
-}
-
-/** A tenant with one active workflow for new contacts. */
-async function office(steps: Step[]): Promise<{ tenantId: string; workflowId: string }> {
-  const [tenant] = await sql`insert into tenants (name) values ('Apex Roofing') returning id`;
-  const [workflow] = await sql`
-    insert into workflows (tenant_id, name, trigger_type)
-    values (${tenant?.id}, 'Welcome', 'contact_created') returning id`;
-  for (const [order, { type, config, delay = 0 }] of steps.entries()) {
-    await sql`
-      insert into workflow_steps (
-        tenant_id, workflow_id, step_order, step_type, step_config, delay_minutes)
-      values (${tenant?.id}, ${workflow?.id}, ${order}, ${type}, ${sql.json(config)}, ${delay})`;
-  }
-  await sql`update workflows set is_active = true where id = ${workflow?.id}`;
-  return { tenantId: tenant?.id, workflowId: workflow?.id };
-}
-
-const lead = (tenantId: string, phone = "+15125550100") =>
-  sql`insert into contacts (tenant_id, first_name, phone)
-    values (${tenantId}, 'Maria', ${phone}) returning id`.then(([contact]) => contact?.id);
-
-/** Resolves once a session other than ours waits for a lock. */
-const somebodyWaits = () =>
-  waitFor("a session that waits for a lock", async () => {
-    const [waiting] = await sql`
-      select pid from pg_stat_activity
-      where datname = current_database() and wait_event_type = 'Lock'`;
-    return waiting;
-  });
+const begin = () => sessions.begin();
+const office = (steps: Step[]) => sessions.office(steps);
+const lead = (tenantId: string, phone?: string) => sessions.lead(tenantId, phone);
+const somebodyWaits = () => sessions.somebodyWaits();
 
 const task: Step = { type: "create_task", config: { title: "Call {{contact.first_name}}" } };
 const text: Step = { type: "send_sms", config: { body: "Hi {{contact.first_name}}" } };
@@ -69,7 +24,7 @@ describe("database steps", () => {
   it("run once when two sessions run them at once", async () => {
     const { tenantId } = await office([task, { type: "add_tag", config: { tag: "new" } }, task]);
     for (let n = 0; n < 40; n++) await lead(tenantId);
-    const runners = Array.from({ length: 4 }, () => database.connect({ max: 1 }));
+    const runners = Array.from({ length: 4 }, () => sessions.connect());
     for (;;) {
       const ran = await Promise.all(
         runners.map((runner) => runner`select automation.run_database_steps(7) as steps`),
@@ -176,7 +131,7 @@ describe("claims", () => {
     const mine = await claim(first, 20);
     const theirs = await claim(sql, 20);
     await first`commit`;
-    const workers = Array.from({ length: 4 }, () => claim(database.connect({ max: 1 }), 5));
+    const workers = Array.from({ length: 4 }, () => claim(sessions.connect(), 5));
     const all = [mine, theirs, ...await Promise.all(workers)].flat();
     expect(all).toHaveLength(60);
     expect(new Set(all.map(({ step_id }) => step_id)).size).toBe(60);
@@ -276,9 +231,9 @@ describe("cancelling", () => {
     const until = async (work: () => Promise<unknown>) => {
       while (!stop.now) await work().catch((error: Error) => errors.push(error.message));
     };
-    const worker = database.connect({ max: 1 });
-    const engine = database.connect({ max: 1 });
-    const clerk = database.connect({ max: 1 });
+    const worker = sessions.connect();
+    const engine = sessions.connect();
+    const clerk = sessions.connect();
     const running = [
       until(async () => {
         const steps = await claim(worker, 7);
