@@ -18,6 +18,7 @@ begin
   from automation.compile_conditions(step.conditions, path || '.conditions') as c;
   compiled := jsonb_build_object(
     'key', key,
+    'at', path,
     'name', coalesce(step.name, step.step_type),
     'type', step.step_type,
     'lane', known.lane,
@@ -104,7 +105,9 @@ begin
   select s.* into steps from automation.compile_steps(workflow.tenant_id, workflow.id) as s;
   return row(
     listener, condition.compiled, steps.plan,
-    listener.problems || condition.problems || steps.problems)::automation.compiled_workflow;
+    listener.problems || condition.problems || steps.problems
+      || automation.check_plan(workflow, listener, condition.compiled, steps.plan)
+  )::automation.compiled_workflow;
 end;
 $$;
 

@@ -24,10 +24,22 @@ create or replace function automation.parse_path(path text) returns text[]
 comment on function automation.parse_path(text) is
   'The keys a path goes through; null when it is not a path.';
 
--- What a path can start with. Anything else is a field of the record that fired.
+-- What a path can start with, besides the name of an attached entity. Anything else is a field of the
+-- record that fired.
 create or replace function automation.context_roots() returns text[]
   language sql immutable parallel safe
   -- Bound when created: no search_path to set.
   return array['trigger', 'contact', 'project', 'job', 'user', 'tenant', 'custom', 'steps'];
 
 comment on function automation.context_roots() is 'The names that a field''s path can start with.';
+
+create or replace function automation.is_root(name text) returns boolean
+  language sql stable parallel safe
+  set search_path = ''
+  as $$
+    select name = any (automation.context_roots())
+      or exists (select from automation.entities as e where e.name = is_root.name)
+  $$;
+
+comment on function automation.is_root(text) is
+  'Whether a path may start with it: one of context_roots(), or an attached entity.';

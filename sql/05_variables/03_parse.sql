@@ -62,7 +62,7 @@ $$;
 create or replace function automation.parse_operand(
   lexeme jsonb, out operand jsonb, out roots text[], out problem text
 )
-  language plpgsql immutable parallel safe
+  language plpgsql stable parallel safe
   set search_path = ''
   as $$
 declare
@@ -94,7 +94,7 @@ $$;
 create or replace function automation.parse_filters(
   lexemes jsonb, here int, out filters jsonb, out roots text[], out problem text, out at int
 )
-  language plpgsql immutable parallel safe
+  language plpgsql stable parallel safe
   set search_path = ''
   as $$
 declare
