@@ -262,9 +262,9 @@ create or replace function automation.steps_after(plan jsonb, key text) returns 
   set search_path = ''
   as $$
     with recursive later (key) as (
-      select e from automation.step_exits(plan -> 'steps' -> steps_after.key, '{}') as e
+      select e from automation.step_exits(plan -> 'steps' -> steps_after.key, null) as e
       union
-      select e from later as l, automation.step_exits(plan -> 'steps' -> l.key, '{}') as e
+      select e from later as l, automation.step_exits(plan -> 'steps' -> l.key, null) as e
     )
     select coalesce(array_agg(l.key), '{}') from later as l
   $$;

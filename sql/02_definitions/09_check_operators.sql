@@ -180,7 +180,8 @@ create or replace function automation.operand_problem(
       case when o.family in ('same', 'in') and kind = 'list' then automation.kind_hint(kind)
         when test ? 'r' then 'Compare fields of one type.'
         when kind = 'enum' then 'Write one of the values that the column can have.'
-        when o.family = 'same' and jsonb_typeof(test -> 'v') in ('array', 'object') then 'Write a single value, or use in.'
+        when o.family = 'same' and jsonb_typeof(test -> 'v') in ('array', 'object')
+          then 'Write a single value, or use in.'
         else format('Write %s.', case kind
           when 'number' then 'a number, such as 5'
           when 'date' then 'a date, such as "2026-03-01"'

@@ -102,7 +102,10 @@ create or replace function automation.literal_allows(
     select case
       when l.kind in ('last', 'next', 'changed') then true
       when l.kind in ('before', 'after') and not automation.is_date(literal ->> 'v') then true
-      when literal ? 'c' and not candidate_is_exact then true
+      -- Without case, more values are equal.
+      when literal ? 'c' and not candidate_is_exact
+        then literal ->> 'neg' = 'true' or l.kind not in ('equals', 'in')
+          or automation.literal_allows(literal - 'c', candidate, false, zone)
       when l.kind in ('contains', 'starts', 'ends', 'matches')
         and (jsonb_typeof(candidate) <> 'string' or automation.number_of(candidate) is not null)
         then true

@@ -1,19 +1,21 @@
 -- Steps that no run reaches, and steps that cannot do what they say for want of a record, a
 -- recipient or a date.
 
--- Where a step can lead to. verdicts: what is certain of conditions; '{}': whatever they say.
+-- Where a step can lead to. verdicts: what is certain of conditions; null: whatever they say, and
+-- past a stop.
 create or replace function automation.step_exits(step jsonb, verdicts jsonb) returns setof text
   language sql stable
   set search_path = ''
   as $$
     with own as (
       select coalesce(verdicts ->> (step ->> 'key'), case
-        when jsonb_typeof(step -> 'conditions') = 'object' then 'sometimes' else 'always' end) as runs
+        when verdicts is null or jsonb_typeof(step -> 'conditions') = 'object' then 'sometimes'
+        else 'always' end) as runs
     ), cases as (
       select c.value ->> 'name' as name, c.position, case
           when jsonb_typeof(c.value -> 'conditions') = 'object'
           then verdicts ->> concat_ws('/', step ->> 'key', c.value ->> 'name')
-          else 'always' end as verdict
+          when verdicts is not null then 'always' end as verdict
       from jsonb_array_elements(case jsonb_typeof(step -> 'cases')
         when 'array' then step -> 'cases' else '[]' end) with ordinality as c (value, position)
     ), branches as (
@@ -64,7 +66,7 @@ create or replace function automation.check_flow(plan jsonb, verdicts jsonb) ret
       where not s.key = any (r.keys)
     ), ways as (
       select s.key as origin, s.value as step, e as target
-      from jsonb_each(plan -> 'steps') as s, automation.step_exits(s.value, '{}') as e
+      from jsonb_each(plan -> 'steps') as s, automation.step_exits(s.value, null) as e
       where exists (select from lost)
     )
     select coalesce(jsonb_agg(automation.problem(

@@ -73,7 +73,7 @@ create or replace function automation.started_by(
       where t.tenant_id = workflow.tenant_id and t.entity = write.entity
         and not t.workflow_id = any (seen)
       order by t.workflow_id
-      limit automation.cycle_limit()
+      limit automation.cycle_limit() + 1
     ) as l on automation.could_start(
       write.entity, write.is_insert, write.fields, l.event,
       row(l.entity, l.match, l.match_any, null, null, l.field, l.from_values, l.to_values, null
@@ -157,10 +157,11 @@ begin
       select * from automation.started_by(
         workflow, here -> 'plan', here ->> 'entity', seen, scope)
     loop
-      if cardinality(seen) > automation.cycle_limit() then
+      if cardinality(seen) > automation.cycle_limit() or jsonb_array_length(problems) >= 20 then
         return problems || automation.problem(
-          'steps', 'cycles_not_checked',
-          format('only the first %s workflows were searched for cycles', automation.cycle_limit()),
+          'steps', 'cycles_not_checked', case
+            when jsonb_array_length(problems) >= 20 then 'there are more cycles than these'
+            else format('only %s workflows were searched for cycles', automation.cycle_limit()) end,
           'Narrow the triggers of workflows that listen to every change.', 'warning');
       end if;
       seen := seen || started.workflow_id;
