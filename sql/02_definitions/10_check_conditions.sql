@@ -92,7 +92,21 @@ comment on function automation.trigger_facts(
   public.workflows, automation.compiled_trigger, jsonb) is
   'What is known of the record that fired, because the trigger asks for it: literals.';
 
--- Would the value satisfy the literal? True when that is not certain either way.
+-- What a wanted value stands for: 5 is also "5.0", true is also "TRUE", and a day any of its moments.
+create or replace function automation.candidate_kind(candidate jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when automation.number_of(candidate) is not null then 'number'
+      when automation.fold(candidate #>> '{}') in ('true', 'false') then 'boolean'
+      when automation.is_date(candidate #>> '{}') then 'date'
+      when jsonb_typeof(candidate) = 'string' then 'text'
+      else 'other'
+    end
+  $$;
+
+-- Would the value, however it is written, satisfy the literal? True also when that is not certain.
 create or replace function automation.literal_allows(
   literal jsonb, candidate jsonb, candidate_is_exact boolean, zone text)
   returns boolean
@@ -104,20 +118,29 @@ create or replace function automation.literal_allows(
       when l.kind in ('before', 'after') and not automation.is_date(literal ->> 'v') then true
       -- Without case, more values are equal.
       when literal ? 'c' and not candidate_is_exact
-        then literal ->> 'neg' = 'true' or l.kind not in ('equals', 'in')
+        then l.neg or l.kind not in ('equals', 'in')
           or automation.literal_allows(literal - 'c', candidate, false, zone)
-      when l.kind in ('contains', 'starts', 'ends', 'matches')
-        and (jsonb_typeof(candidate) <> 'string' or automation.number_of(candidate) is not null)
+      when l.form = 'other' and l.kind in ('contains', 'starts', 'ends', 'matches') then true
+      when l.form in ('number', 'boolean') and (
+        l.kind in ('contains', 'starts', 'ends', 'matches')
+        or l.form = 'number' and l.kind in ('true', 'false')
+        or l.form = 'boolean' and l.kind in ('above', 'not_below', 'below', 'not_above', 'between')
+        or l.neg and l.kind in ('equals', 'in', 'any', 'all') and jsonb_typeof(candidate) <> 'string'
+          and jsonb_typeof(literal -> 'v') <> jsonb_typeof(candidate))
         then true
-      -- A day stands for each of its moments.
-      when automation.is_date(candidate #>> '{}')
-        and l.kind not in ('equals', 'in', 'text', 'text_in', 'empty')
-        and not (length(candidate #>> '{}') = 10 and length(literal ->> 'v') = 10) then true
-      else automation.test_holds(
-        literal || '{"p": "{x}"}', jsonb_build_object('x', candidate), zone, automation.now())
-        <> (literal ->> 'neg')::boolean
+      when l.form = 'date' and l.kind not in ('empty', 'true', 'false') then l.neg or l.holds
+        or l.kind not in ('equals', 'in') or automation.test_holds(
+          literal || '{"p": "{x}"}', jsonb_build_object('x', automation.day_in(
+            candidate #>> '{}', coalesce(automation.known_zone(zone), 'UTC'))), zone, automation.now())
+      else l.holds
     end
-    from (select literal ->> 'k' as kind) as l
+    from (
+      select literal ->> 'k' as kind, (literal ->> 'neg')::boolean as neg,
+        automation.candidate_kind(candidate) as form,
+        automation.test_holds(
+          literal || '{"p": "{x}"}', jsonb_build_object('x', candidate), zone, automation.now())
+          <> (literal ->> 'neg')::boolean as holds
+    ) as l
   $$;
 
 -- The values that literals ask for outright: {v: value, c: case counts}. null: they name none.
