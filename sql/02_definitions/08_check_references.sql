@@ -84,7 +84,8 @@ create or replace function automation.check_references(documents jsonb, plan jso
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(p.problem order by p.first, p.problem ->> 'path'), '[]')
+    select coalesce(jsonb_agg(p.problem order by p.first, p.problem ->> 'path', p.problem ->> 'severity',
+      p.problem ->> 'message'), '[]')
     from (
       select coalesce(
           automation.unknown_reference(r.reference, r.at, scope),
@@ -206,7 +207,7 @@ create or replace function automation.check_step_references(
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path'), '[]')
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from (
       select automation.step_reference_problem(
         workflow, plan, r.step, ((r.reference ->> 'p')::text[])[2], r.at) as problem

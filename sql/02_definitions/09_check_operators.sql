@@ -127,7 +127,7 @@ create or replace function automation.check_operators(documents jsonb, plan json
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path'), '[]')
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from automation.asked_tests(documents, plan) as t
     cross join lateral automation.resolve_reference(t.test, scope) as r
     cross join lateral (

@@ -143,12 +143,13 @@ create or replace function automation.literal_allows(
     ) as l
   $$;
 
--- The values that literals ask for outright: {v: value, c: case counts}. null: they name none.
+-- The values that literals ask for outright, and the number or boolean that a text writes:
+-- {v: value, c: case counts}. null: they name none.
 create or replace function automation.wanted_values(literals jsonb) returns jsonb
   language sql immutable parallel safe
   set search_path = ''
   as $$
-    select jsonb_agg(distinct jsonb_build_object('v', w.value, 'c', l ? 'c'))
+    select jsonb_agg(distinct jsonb_build_object('v', f.value, 'c', l ? 'c'))
     from jsonb_array_elements(literals) as l
     cross join lateral (
       select l -> 'v' as value where l ->> 'k' in ('equals', 'text')
@@ -156,7 +157,13 @@ create or replace function automation.wanted_values(literals jsonb) returns json
       select v from jsonb_array_elements(
         case when l ->> 'k' in ('in', 'text_in') then l -> 'v' else '[]' end) as v
     ) as w
-    where not (l ->> 'neg')::boolean
+    cross join lateral (
+      select w.value
+      union all select to_jsonb(automation.number_of(w.value))
+      union all select to_jsonb(automation.fold(w.value #>> '{}')::boolean)
+      where automation.fold(w.value #>> '{}') in ('true', 'false')
+    ) as f
+    where not (l ->> 'neg')::boolean and f.value is not null
   $$;
 
 -- The bounds that literals set: {v, upper, open, c, of: which literal}.
@@ -206,8 +213,15 @@ begin
   return exists (
       select from automation.bounds(literals) as low, automation.bounds(literals) as high
       where high.is_upper and not low.is_upper and low.of <> high.of and low.exact = high.exact
-        and coalesce(automation.compare_values(low.value, high.value, low.exact, zone)
-          >= case when low.is_open or high.is_open then 0 else 1 end, true))
+        and coalesce(case
+          when low.is_open or high.is_open
+          then automation.compare_values(low.value, high.value, low.exact, zone) >= 0
+          -- A day lies between two moments of its own, whichever comes first.
+          else automation.compare_values(case when automation.is_date(low.value #>> '{}')
+              then to_jsonb(automation.day_in(low.value #>> '{}',
+                coalesce(automation.known_zone(zone), 'UTC')))
+              else low.value end, high.value, low.exact, zone) > 0
+          end, true))
     or exists (
       select from jsonb_array_elements(literals) as a, jsonb_array_elements(literals) as b
       where a ->> 'neg' = 'false' and b ->> 'neg' = 'false'
@@ -378,7 +392,7 @@ declare
   member jsonb;
   weighed record;
   opposite jsonb;
-  opposites jsonb := '[]';
+  opposites jsonb := '[]'::jsonb;
   wrong jsonb;
   never boolean := true;
 begin

@@ -94,7 +94,8 @@ create or replace function automation.step_writes(step jsonb, fired text)
     with given as (
       select step ->> 'type' as type, step -> 'config' -> 'base' as config
     ), target as (
-      select g.type, g.config, case g.type
+      select g.type, g.config,
+        regexp_replace(g.config ->> 'field', '^(contact|project|job)\.', '') as field, case g.type
           when 'update_contact' then 'contact'
           when 'update_project' then 'project'
           when 'update_field' then coalesce(g.config ->> 'entity',
@@ -106,23 +107,21 @@ create or replace function automation.step_writes(step jsonb, fired text)
       from given as g
     )
     select t.entity, false, case t.type
-        when 'update_field' then jsonb_build_object(
-          split_part(regexp_replace(t.config ->> 'field', '^(contact|project|job)\.', ''), '.', 1),
-          case when regexp_replace(t.config ->> 'field', '^(contact|project|job)\.', '') like '%.%'
-            then '[]' else automation.written_value(t.config -> 'value') end)
+        when 'update_field' then jsonb_build_object(split_part(t.field, '.', 1), case
+          when t.field like '%.%' then '[]' else automation.written_value(t.config -> 'value') end)
         when 'change_stage' then jsonb_build_object(
           case t.entity when 'contact' then 'stage' when 'project' then 'pipeline_stage'
             else 'status' end, automation.written_value(t.config -> 'stage'))
         when 'assign_user' then
           jsonb_build_object('assigned_to', automation.written_value(t.config -> 'user_id'))
         else (
-          select jsonb_object_agg(split_part(f.key, '.', 1), case when f.key like '%.%' then '[]'
-            else automation.written_value(f.value) end)
+          select coalesce(jsonb_object_agg(split_part(f.key, '.', 1), case
+            when f.key like '%.%' then '[]' else automation.written_value(f.value) end), '{}')
           from jsonb_each(case jsonb_typeof(t.config -> 'fields')
             when 'object' then t.config -> 'fields' else '{}' end) as f)
       end
     from target as t
-    where t.entity is not null
+    where t.entity is not null and (t.type <> 'update_field' or t.field is not null)
     union all
     select e.name, true, i.fields
     from (
@@ -158,7 +157,7 @@ create or replace function automation.check_needs(
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path'), '[]')
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from (
       select n.problem
       from jsonb_each(plan -> 'steps') as s

@@ -134,7 +134,7 @@ create or replace function automation.check_cycles(
   set search_path = ''
   as $$
 declare
-  problems jsonb := '[]';
+  problems jsonb := '[]'::jsonb;
   closing text := automation.closing_step(
     workflow, listener, conditions, plan, scope ->> 'entity', scope);
   seen uuid[] := array[workflow.id];

@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { useDatabase } from "../support/database.ts";
-import { at, encounter, zone } from "./arbitraries.ts";
+import { anyDocument, at, encounter, field, zone } from "./arbitraries.ts";
 
 const database = useDatabase();
 const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 1500);
@@ -60,4 +60,80 @@ test("a verdict on conditions is true of every record", async () => {
   );
   expect(verdicts.never).toBeGreaterThan(runs);
   expect(verdicts.always).toBeGreaterThan(runs / 10);
+});
+
+// A check that raised would keep a workflow from being published for no reason that anybody can mend.
+test("whatever is written, it can be checked", async () => {
+  const steps = fc.array(
+    fc.record({
+      type: fc.constantFrom(
+        "create_task",
+        "send_sms",
+        "wait",
+        "update_contact",
+        "update_field",
+        "change_stage",
+        "stop",
+        "conditional",
+      ),
+      config: fc.oneof(
+        fc.dictionary(
+          fc.constantFrom("title", "to", "until", "fields", "field", "value", "entity", "stage"),
+          fc.oneof(
+            field.map((name) => `{{#if ${name}}}{{${name} | default: stge}}{{/if}}`),
+            fc.json(),
+          )
+            .map((text) => text.replace(/\\u(?:0000|d[89a-f][0-9a-f]{2})/gi, "")),
+          { noNullPrototype: true },
+        ),
+        fc.constant({ fields: { "custom_fields.x": 1, "": null } }),
+        fc.constant({ fields: [1], field: {}, entity: 5, until: {} }),
+      ),
+      conditions: anyDocument,
+    }),
+    { maxLength: 5 },
+  );
+  const trigger = fc.constantFrom(
+    "contact_created",
+    "contact_updated",
+    "project_won",
+    "field_changed",
+    "scheduled",
+    "time_elapsed",
+    "manual",
+  );
+  await fc.assert(
+    fc.asyncProperty(trigger, anyDocument, steps, async (type, conditions, written) => {
+      const [row] = await database().sql<{ problems: unknown }[]>`
+        with given as (
+          select jsonb_populate_record(null::public.workflows, jsonb_build_object(
+            'name', 'x', 'trigger_type', ${type}::text,
+            'trigger_config', jsonb_build_object('field', 'stage', 'for_each', jsonb_build_object(
+              'conditions', ${JSON.stringify(conditions ?? null)}::text::jsonb)))) as workflow
+        ), steps as (
+          select s.position, s.step ->> 'type' as type,
+            (automation.compile_template(s.step -> 'config', 'c')).compiled as config,
+            (automation.compile_conditions(s.step -> 'conditions', 'c')).compiled as conditions
+          from jsonb_array_elements(${JSON.stringify(written)}::text::jsonb)
+            with ordinality as s (step, position)
+        )
+        select automation.check_plan(
+          g.workflow,
+          automation.compile_trigger((g.workflow).trigger_type, (g.workflow).trigger_config),
+          (automation.compile_conditions(${
+        JSON.stringify(conditions ?? null)
+      }::text::jsonb)).compiled,
+          jsonb_build_object('first', '1', 'steps', (
+            select coalesce(jsonb_object_agg(s.position, jsonb_build_object(
+              'key', s.position::text, 'type', s.type, 'next', (s.position + 1)::text,
+              'config', s.config, 'conditions', s.conditions,
+              'branches', case s.type when 'conditional' then '{"yes": null, "else": "9"}'::jsonb end,
+              'cases', case s.type when 'conditional' then jsonb_build_array(
+                jsonb_build_object('name', 'yes', 'conditions', s.conditions)) end)), '{}')
+            from steps as s))) as problems
+        from given as g`;
+      expect(row?.problems).toBeInstanceOf(Array);
+    }),
+    { numRuns: Math.ceil(runs / 5) },
+  );
 });

@@ -2,7 +2,7 @@
 -- The office hears of it when it publishes, with the name it probably meant.
 begin;
 \ir ../foundation/story.psql
-select plan(68);
+select plan(71);
 
 select pg_temp.tenant() as apex \gset
 insert into public.phone_numbers (tenant_id, number) values (:'apex', '+15125550199');
@@ -82,6 +82,20 @@ select is(pg_temp.findings(:'apex', 'scheduled',
   'error unknown_field trigger_config.for_each.conditions[0].field', 'its filter is looked at too');
 select is(pg_temp.template(:'apex', 'time_elapsed', '{{job.name}} {{contact.phone}}',
   '{"entity": "job", "field": "scheduled_at", "offset": "-1 day"}'), null, 'a timer has the record it is set by');
+
+-- A table of somebody else's, which knows its contact through its project.
+create table public.inspections (
+  tenant_id uuid not null references public.tenants (id), id uuid primary key, project_id uuid,
+  findings json, place point);
+select automation.attach('public.inspections', 'inspection', '{"project": "project_id"}');
+select is(pg_temp.template(:'apex', 'inspection_created',
+  '{{inspection.findings.roof}} {{findings.roof}} {{place}} {{project.value}} {{contact.first_name}}'), null,
+  'an attached table brings its project and that one''s contact');
+select is(pg_temp.template(:'apex', 'inspection_created', '{{inspection.result}} {{job.name}}'),
+  E'error unknown_field\nwarning missing_record', 'but nothing else');
+alter table public.inspections add column result text;
+select is(pg_temp.template(:'apex', 'inspection_created', '{{inspection.result}}'), null,
+  'a column that was added since is known');
 
 -- Conditions, of the workflow and of a step.
 select is(pg_temp.findings(:'apex', 'contact_created', conditions => conditions::jsonb), expected, conditions)
