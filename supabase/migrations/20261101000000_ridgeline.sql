@@ -2087,7 +2087,8 @@ create or replace function automation.check_references(documents jsonb, plan jso
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(p.problem order by p.first, p.problem ->> 'path'), '[]')
+    select coalesce(jsonb_agg(p.problem order by p.first, p.problem ->> 'path', p.problem ->> 'severity',
+      p.problem ->> 'message'), '[]')
     from (
       select coalesce(
           automation.unknown_reference(r.reference, r.at, scope),
@@ -2209,7 +2210,7 @@ create or replace function automation.check_step_references(
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path'), '[]')
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from (
       select automation.step_reference_problem(
         workflow, plan, r.step, ((r.reference ->> 'p')::text[])[2], r.at) as problem
@@ -2403,7 +2404,7 @@ create or replace function automation.check_operators(documents jsonb, plan json
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path'), '[]')
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from automation.asked_tests(documents, plan) as t
     cross join lateral automation.resolve_reference(t.test, scope) as r
     cross join lateral (
@@ -2705,8 +2706,15 @@ begin
   return exists (
       select from automation.bounds(literals) as low, automation.bounds(literals) as high
       where high.is_upper and not low.is_upper and low.of <> high.of and low.exact = high.exact
-        and coalesce(automation.compare_values(low.value, high.value, low.exact, zone)
-          >= case when low.is_open or high.is_open then 0 else 1 end, true))
+        and coalesce(case
+          when low.is_open or high.is_open
+          then automation.compare_values(low.value, high.value, low.exact, zone) >= 0
+          -- A day lies between two moments of its own, whichever comes first.
+          else automation.compare_values(case when automation.is_date(low.value #>> '{}')
+              then to_jsonb(automation.day_in(low.value #>> '{}',
+                coalesce(automation.known_zone(zone), 'UTC')))
+              else low.value end, high.value, low.exact, zone) > 0
+          end, true))
     or exists (
       select from jsonb_array_elements(literals) as a, jsonb_array_elements(literals) as b
       where a ->> 'neg' = 'false' and b ->> 'neg' = 'false'
@@ -3029,7 +3037,8 @@ create or replace function automation.step_writes(step jsonb, fired text)
     with given as (
       select step ->> 'type' as type, step -> 'config' -> 'base' as config
     ), target as (
-      select g.type, g.config, case g.type
+      select g.type, g.config,
+        regexp_replace(g.config ->> 'field', '^(contact|project|job)\.', '') as field, case g.type
           when 'update_contact' then 'contact'
           when 'update_project' then 'project'
           when 'update_field' then coalesce(g.config ->> 'entity',
@@ -3041,23 +3050,21 @@ create or replace function automation.step_writes(step jsonb, fired text)
       from given as g
     )
     select t.entity, false, case t.type
-        when 'update_field' then jsonb_build_object(
-          split_part(regexp_replace(t.config ->> 'field', '^(contact|project|job)\.', ''), '.', 1),
-          case when regexp_replace(t.config ->> 'field', '^(contact|project|job)\.', '') like '%.%'
-            then '[]' else automation.written_value(t.config -> 'value') end)
+        when 'update_field' then jsonb_build_object(split_part(t.field, '.', 1), case
+          when t.field like '%.%' then '[]' else automation.written_value(t.config -> 'value') end)
         when 'change_stage' then jsonb_build_object(
           case t.entity when 'contact' then 'stage' when 'project' then 'pipeline_stage'
             else 'status' end, automation.written_value(t.config -> 'stage'))
         when 'assign_user' then
           jsonb_build_object('assigned_to', automation.written_value(t.config -> 'user_id'))
         else (
-          select jsonb_object_agg(split_part(f.key, '.', 1), case when f.key like '%.%' then '[]'
-            else automation.written_value(f.value) end)
+          select coalesce(jsonb_object_agg(split_part(f.key, '.', 1), case
+            when f.key like '%.%' then '[]' else automation.written_value(f.value) end), '{}')
           from jsonb_each(case jsonb_typeof(t.config -> 'fields')
             when 'object' then t.config -> 'fields' else '{}' end) as f)
       end
     from target as t
-    where t.entity is not null
+    where t.entity is not null and (t.type <> 'update_field' or t.field is not null)
     union all
     select e.name, true, i.fields
     from (
@@ -3093,7 +3100,7 @@ create or replace function automation.check_needs(
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path'), '[]')
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from (
       select n.problem
       from jsonb_each(plan -> 'steps') as s
