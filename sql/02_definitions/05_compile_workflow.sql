@@ -318,7 +318,9 @@ begin
   select l.* into lifecycle from automation.compile_lifecycle(workflow.settings, 'settings') as l;
   return row(
     listener, condition.compiled, steps.plan || lifecycle.compiled,
-    listener.problems || condition.problems || steps.problems || lifecycle.problems)::automation.compiled_workflow;
+    listener.problems || condition.problems || steps.problems || lifecycle.problems
+      || automation.check_plan(workflow, listener, condition.compiled, steps.plan)
+  )::automation.compiled_workflow;
 end;
 $$;
 

@@ -39,3 +39,11 @@ create or replace function automation.context_roots() returns text[]
   as $$ select '{trigger,user,tenant,custom,steps}'::text[] || automation.entity_names() $$;
 
 comment on function automation.context_roots() is 'The names that a field''s path can start with.';
+
+create or replace function automation.is_root(name text) returns boolean
+  language sql stable parallel safe
+  set search_path = ''
+  as $$ select name = any (automation.context_roots()) $$;
+
+comment on function automation.is_root(text) is
+  'Whether a path may start with it: one of context_roots(), or an attached entity.';

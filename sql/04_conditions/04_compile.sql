@@ -265,18 +265,17 @@ create or replace function automation.condition_reference(keys text[]) returns j
   as $$
     select case
       when keys is null then null
-      when keys[1] = any (automation.context_roots()) and cardinality(keys) > 1
+      when cardinality(keys) > 1 and automation.is_root(keys[1])
       then jsonb_build_object('p', keys::text, 'q', case
-        when keys[1] = 'trigger' and keys[2] = any (automation.entity_names() || 'record'::text) then keys[3:]
+        when keys[1] = 'trigger' and (keys[2] = 'record' or r.is_record) then keys[3:]
         else keys[2:] end::text)
-        || case
-          when keys[1] = any (automation.entity_names()) then jsonb_build_object('w', keys[1])
-          when keys[1] = 'trigger' and keys[2] = any (automation.entity_names())
-            then jsonb_build_object('w', keys[2])
-          else '{}'
-        end
+        || case when r.is_record then jsonb_build_object('w', r.name) else '{}' end
       else jsonb_build_object('b', keys::text)
     end
+    from (
+      select n.name, n.name = any (automation.entity_names()) as is_record
+      from (select case keys[1] when 'trigger' then keys[2] else keys[1] end as name) as n
+    ) as r
   $$;
 
 create or replace function automation.condition_field_roots(keys text[]) returns text[]
@@ -285,7 +284,7 @@ create or replace function automation.condition_field_roots(keys text[]) returns
   as $$
     select case
       when keys is null then '{}'
-      when keys[1] = any (automation.context_roots()) and cardinality(keys) > 1
+      when cardinality(keys) > 1 and automation.is_root(keys[1])
       then array[keys[1]]
       else array['trigger', 'contact', 'project', 'job']
     end || automation.tag_root(keys)

@@ -1753,14 +1753,110 @@ begin
   select l.* into lifecycle from automation.compile_lifecycle(workflow.settings, 'settings') as l;
   return row(
     listener, condition.compiled, steps.plan || lifecycle.compiled,
-    listener.problems || condition.problems || steps.problems || lifecycle.problems)::automation.compiled_workflow;
+    listener.problems || condition.problems || steps.problems || lifecycle.problems
+      || automation.check_plan(workflow, listener, condition.compiled, steps.plan)
+  )::automation.compiled_workflow;
 end;
 $$;
 
 comment on function automation.compile_workflow(public.workflows) is
   'Compiles the authoring rows of a workflow. Writes nothing; problems says what is wrong.';
 
--- sql/02_definitions/06_publish.sql
+-- sql/02_definitions/06_compile_settings.sql
+
+-- workflows.settings -> plan.lifecycle: who may enter again, and what ends a run early.
+
+create type automation.compiled_event as (
+  type text,
+  compiled automation.compiled_trigger,
+  problems jsonb
+);
+
+-- An event that a run waits for or ends at: a trigger type, alone or with its trigger_config.
+create or replace function automation.compile_event(event jsonb, path text)
+  returns automation.compiled_event
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  read automation.compiled_event;
+  config constant jsonb := coalesce(case jsonb_typeof(event) when 'object' then event -> 'config' end, '{}');
+  kind text;
+begin
+  read.type := case jsonb_typeof(event) when 'object' then event ->> 'type' else event #>> '{}' end;
+  select t.kind into kind from automation.trigger_types as t where t.name = read.type;
+  read.problems := case
+    when coalesce(kind, 'time') in ('time', 'manual') then automation.as_list(automation.problem(
+      path, 'unknown_event', format('there is no event "%s" to wait for', left(read.type, 60)),
+      'One of: ' || (select string_agg(t.name, ', ' order by t.name) from automation.trigger_types as t
+        where t.kind not in ('time', 'manual')) || '.'))
+    when jsonb_typeof(config) <> 'object' then automation.as_list(automation.problem(
+      path || '.config', 'not_an_object', 'config must be an object, as in trigger_config'))
+    else '[]'
+  end;
+  if read.problems = '[]' then
+    read.compiled := automation.compile_trigger(read.type, config, path || '.config');
+    read.problems := (read.compiled).problems;
+  end if;
+  return read;
+end;
+$$;
+
+-- "always" -> nothing to ask; {"once_in": "30 days"} -> {policy, within}.
+create or replace function automation.compile_reentry(settings jsonb) returns jsonb
+  language sql immutable
+  set search_path = ''
+  as $$
+    select case
+      when r.value is null and not settings ? 'dedupe_key' or r.value = '"always"' then null
+      when jsonb_typeof(r.value) = 'object' then jsonb_build_object(
+        'policy', 'once_in', 'within', automation.duration_in(r.value -> 'once_in'))
+      else jsonb_build_object('policy', coalesce(r.value #>> '{}', 'never'))
+    end
+    from (select settings -> 'reentry' as value) as r
+  $$;
+
+comment on function automation.compile_reentry(jsonb) is
+  'What is asked before a run starts; null: nothing. A dedupe_key alone means never again.';
+
+create or replace function automation.compile_lifecycle(
+  settings jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  exit_conditions record;
+  key record;
+begin
+  select c.* into exit_conditions
+  from automation.compile_conditions(settings -> 'exit_conditions', path || '.exit_conditions') as c;
+  select t.* into key
+  from automation.compile_template(settings -> 'dedupe_key', path || '.dedupe_key') as t;
+  problems := exit_conditions.problems || key.problems || automation.check_settings(settings, path);
+  select coalesce(jsonb_object_agg(l.key, l.value), '{}') into compiled
+  from (values
+    ('reentry', automation.compile_reentry(settings)),
+    ('key', case when settings ? 'dedupe_key' then key.compiled end),
+    ('exit', exit_conditions.compiled)) as l (key, value)
+  where l.value is not null;
+  compiled := case compiled when '{}' then compiled else jsonb_build_object('lifecycle', compiled) end;
+end;
+$$;
+
+comment on function automation.compile_lifecycle(jsonb, text) is
+  'Compiles the settings of a workflow; problems says what is wrong with them.';
+
+create or replace function automation.check_settings(settings jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(p), '[]')
+    from jsonb_array_elements(settings -> 'exit_events') with ordinality as e (value, place)
+    cross join lateral automation.compile_event(e.value, format('%s.exit_events[%s]', path, e.place - 1)) as c
+    cross join lateral jsonb_array_elements(c.problems) as p
+  $$;
+
+-- sql/02_definitions/07_publish.sql
 
 -- Publishing, pausing and the is_active switch.
 
@@ -2073,99 +2169,1624 @@ begin
 end;
 $$;
 
--- sql/02_definitions/07_lifecycle.sql
+-- sql/02_definitions/08_check_plan.sql
 
--- workflows.settings -> plan.lifecycle: who may enter again, and what ends a run early.
+-- What only the whole can tell: a compiled workflow against the live schema, against itself, and
+-- against the tenant's other workflows. docs/validation.md lists what is found.
+--
+--   08_check_plan        the entry, and what a workflow may refer to (its scope)
+--   09_check_references  fields, variables and earlier steps that are not there
+--   10_check_operators   operators and values that do not fit a column's type
+--   11_check_conditions  conditions that contradict each other, or that say nothing
+--   12_check_flow        steps that are never reached, or that lack what they need
+--   13_check_cycles      workflows that start each other
+--
+-- A scope: {kind: of the trigger, entity: whose record fires (null: none), records: that a run can
+-- have, lenient: a manual run may bring anything, zone, columns: {record: {column: kind}}}.
 
-create type automation.compiled_event as (
-  type text,
-  compiled automation.compiled_trigger,
-  problems jsonb
-);
-
--- An event that a run waits for or ends at: a trigger type, alone or with its trigger_config.
-create or replace function automation.compile_event(event jsonb, path text)
-  returns automation.compiled_event
+create or replace function automation.check_plan(
+  workflow public.workflows, listener automation.compiled_trigger, conditions jsonb, plan jsonb)
+  returns jsonb
   language plpgsql stable
   set search_path = ''
   as $$
 declare
-  read automation.compiled_event;
-  config constant jsonb := coalesce(case jsonb_typeof(event) when 'object' then event -> 'config' end, '{}');
-  kind text;
+  scope constant jsonb := automation.check_scope(workflow, listener);
+  documents constant jsonb := automation.condition_documents(workflow, conditions, plan);
+  weighed constant record := automation.check_conditions(
+    documents, automation.trigger_facts(workflow, listener, scope), scope);
 begin
-  read.type := case jsonb_typeof(event) when 'object' then event ->> 'type' else event #>> '{}' end;
-  select t.kind into kind from automation.trigger_types as t where t.name = read.type;
-  read.problems := case
-    when coalesce(kind, 'time') in ('time', 'manual') then automation.as_list(automation.problem(
-      path, 'unknown_event', format('there is no event "%s" to wait for', left(read.type, 60)),
-      'One of: ' || (select string_agg(t.name, ', ' order by t.name) from automation.trigger_types as t
-        where t.kind not in ('time', 'manual')) || '.'))
-    when jsonb_typeof(config) <> 'object' then automation.as_list(automation.problem(
-      path || '.config', 'not_an_object', 'config must be an object, as in trigger_config'))
-    else '[]'
-  end;
-  if read.problems = '[]' then
-    read.compiled := automation.compile_trigger(read.type, config, path || '.config');
-    read.problems := (read.compiled).problems;
-  end if;
-  return read;
+  return automation.check_references(documents, plan, scope)
+    || automation.check_step_references(workflow, documents, plan)
+    || automation.check_operators(documents, plan, scope)
+    || weighed.problems
+    || automation.check_flow(plan, weighed.verdicts)
+    || automation.check_needs(workflow, plan, scope)
+    || automation.check_cycles(workflow, listener, conditions, plan, scope);
 end;
 $$;
 
--- "always" -> nothing to ask; {"once_in": "30 days"} -> {policy, within}.
-create or replace function automation.compile_reentry(settings jsonb) returns jsonb
-  language sql immutable
-  set search_path = ''
-  as $$
-    select case
-      when r.value is null and not settings ? 'dedupe_key' or r.value = '"always"' then null
-      when jsonb_typeof(r.value) = 'object' then jsonb_build_object(
-        'policy', 'once_in', 'within', automation.duration_in(r.value -> 'once_in'))
-      else jsonb_build_object('policy', coalesce(r.value #>> '{}', 'never'))
-    end
-    from (select settings -> 'reentry' as value) as r
-  $$;
+comment on function automation.check_plan(
+  public.workflows, automation.compiled_trigger, jsonb, jsonb) is
+  'Problems of a compiled workflow that its parts alone do not show. Writes nothing.';
 
-comment on function automation.compile_reentry(jsonb) is
-  'What is asked before a run starts; null: nothing. A dedupe_key alone means never again.';
-
-create or replace function automation.compile_lifecycle(
-  settings jsonb, path text, out compiled jsonb, out problems jsonb)
-  language plpgsql stable
-  set search_path = ''
-  as $$
-declare
-  exit_conditions record;
-  key record;
-begin
-  select c.* into exit_conditions
-  from automation.compile_conditions(settings -> 'exit_conditions', path || '.exit_conditions') as c;
-  select t.* into key
-  from automation.compile_template(settings -> 'dedupe_key', path || '.dedupe_key') as t;
-  problems := exit_conditions.problems || key.problems || automation.check_settings(settings, path);
-  select coalesce(jsonb_object_agg(l.key, l.value), '{}') into compiled
-  from (values
-    ('reentry', automation.compile_reentry(settings)),
-    ('key', case when settings ? 'dedupe_key' then key.compiled end),
-    ('exit', exit_conditions.compiled)) as l (key, value)
-  where l.value is not null;
-  compiled := case compiled when '{}' then compiled else jsonb_build_object('lifecycle', compiled) end;
-end;
-$$;
-
-comment on function automation.compile_lifecycle(jsonb, text) is
-  'Compiles the settings of a workflow; problems says what is wrong with them.';
-
-create or replace function automation.check_settings(settings jsonb, path text) returns jsonb
+-- What a value of a type is as JSON.
+create or replace function automation.value_kind(type oid) returns text
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(p), '[]')
-    from jsonb_array_elements(settings -> 'exit_events') with ordinality as e (value, place)
-    cross join lateral automation.compile_event(e.value, format('%s.exit_events[%s]', path, e.place - 1)) as c
-    cross join lateral jsonb_array_elements(c.problems) as p
+    select case
+      when t.typtype = 'd' then automation.value_kind(t.typbasetype)
+      when t.oid in ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype) or t.typtype = 'c'
+        then 'json'
+      when t.typcategory = 'A' then 'list'
+      when t.typtype = 'e' then 'enum'
+      when t.typcategory = 'B' then 'boolean'
+      when t.typcategory = 'S' then 'text'
+      when t.oid = 'pg_catalog.uuid'::regtype then 'uuid'
+      when t.oid in ('pg_catalog.date'::regtype, 'pg_catalog.timestamp'::regtype,
+        'pg_catalog.timestamptz'::regtype) then 'date'
+      when t.oid in ('pg_catalog.int2'::regtype, 'pg_catalog.int4'::regtype,
+        'pg_catalog.int8'::regtype, 'pg_catalog.float4'::regtype, 'pg_catalog.float8'::regtype,
+        'pg_catalog.numeric'::regtype) then 'number'
+      when exists (
+        select from pg_catalog.pg_cast as c
+        where c.castsource = t.oid
+          and c.casttarget in ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype))
+        then 'json'
+      else 'other'
+    end
+    from pg_catalog.pg_type as t
+    where t.oid = value_kind.type
   $$;
+
+comment on function automation.value_kind(oid) is
+  'text, enum, number, date, boolean, uuid, list, json (anything may be inside) or other.';
+
+-- From the catalog, not from automation.entities: a column that was added since is read as well. A
+-- table that is gone has null, about which nothing is said.
+create or replace function automation.known_columns() returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select jsonb_object_agg(r.name, r.columns)
+    from (
+      select k.name, k.more || jsonb_object_agg(a.attname, automation.value_kind(a.atttypid))
+        filter (where a.attname is not null) as columns
+      from (
+        select e.name, to_regclass(e.relation) as relation,
+          case e.name when 'contact' then '{"tags": "list"}'::jsonb else '{}' end as more
+        from automation.entities as e
+        union all values
+          ('tenant', 'public.tenants'::regclass, '{}'::jsonb),
+          ('user', 'public.tenant_members'::regclass, '{"id": "uuid"}'::jsonb)
+      ) as k
+      left join pg_catalog.pg_attribute as a
+        on a.attrelid = k.relation and a.attnum > 0 and not a.attisdropped
+      group by k.name, k.more
+    ) as r
+  $$;
+
+comment on function automation.known_columns() is
+  '{record: {column: kind}}: what variables and conditions can read.';
+
+create or replace function automation.fired_entity(
+  workflow public.workflows, listener automation.compiled_trigger)
+  returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select nullif(case workflow.trigger_type
+      when 'time_elapsed' then coalesce(workflow.trigger_config ->> 'entity', 'contact')
+      when 'scheduled' then workflow.trigger_config #>> '{for_each,entity}'
+      else listener.entity
+    end, '')
+  $$;
+
+comment on function automation.fired_entity(public.workflows, automation.compiled_trigger) is
+  'Whose record a workflow runs for; null: none, or any.';
+
+-- A run has the record that fired and those it belongs to; a job knows its contact through its
+-- project (automation.add_related).
+create or replace function automation.check_scope(
+  workflow public.workflows, listener automation.compiled_trigger)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select jsonb_build_object(
+      'kind', t.kind,
+      'entity', e.name,
+      'lenient', t.kind = 'manual' or f.entity is not null and e.name is null,
+      'records', to_jsonb(case
+        when e.name is null then '{}'
+        else array[e.name] || array(select jsonb_object_keys(e.related))
+          || case when e.related ? 'project' then '{contact}'::text[] else '{}' end
+      end),
+      'zone', automation.tenant_zone(workflow.tenant_id),
+      'columns', automation.known_columns())
+    from automation.trigger_types as t
+    cross join lateral (select automation.fired_entity(workflow, listener) as entity) as f
+    left join automation.entities as e on e.name = f.entity
+    where t.name = workflow.trigger_type
+  $$;
+
+-- Every condition document of a workflow. step: whose it is (null: the workflow's own); branch: of a
+-- conditional's case.
+create or replace function automation.condition_documents(
+  workflow public.workflows, conditions jsonb, plan jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'step', d.step, 'branch', d.branch, 'compiled', d.compiled)), '[]')
+    from (
+      select null::text as step, null::text as branch, conditions as compiled
+      union all
+      select null, null, (select c.compiled from automation.compile_conditions(
+        workflow.trigger_config #> '{for_each,conditions}',
+        'trigger_config.for_each.conditions') as c)
+      where workflow.trigger_type = 'scheduled'
+      union all
+      select s.key, null, s.value -> 'conditions' from jsonb_each(plan -> 'steps') as s
+      union all
+      select s.key, c.value ->> 'name', c.value -> 'conditions'
+      from jsonb_each(plan -> 'steps') as s,
+        jsonb_array_elements(case jsonb_typeof(s.value -> 'cases')
+          when 'array' then s.value -> 'cases' else '[]' end) as c
+    ) as d
+    where jsonb_typeof(d.compiled) = 'object'
+  $$;
+
+-- Where a step stands in what people edit.
+create or replace function automation.step_path(step jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select coalesce(step ->> 'at', format('steps["%s"]', step ->> 'key')) $$;
+
+-- The names that look most like a word: by the letters and the pairs of letters that they share,
+-- without case and underscores, so that firstName finds first_name and tpye finds type.
+create or replace function automation.nearest(word text, names text[]) returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    with given (name, letters) as (
+      select n, replace(lower(left(coalesce(n, word), 60) collate "C"), '_', '')
+      from unnest(array[null] || names) as n
+    ), parts as (
+      select g.name, array_agg(distinct p.part) as found
+      from given as g
+      cross join generate_series(1, length(g.letters) + 1) as i
+      cross join lateral (values
+        (substr('^' || g.letters || '$', i, 2)), (nullif(substr(g.letters, i, 1), ''))) as p (part)
+      where p.part is not null
+      group by g.name
+    ), alike as (
+      select p.name, 2.0 * (select count(*) from unnest(p.found) as f where f = any (w.found))
+        / (cardinality(p.found) + cardinality(w.found)) as degree
+      from parts as p join parts as w on w.name is null
+      where p.name is not null
+    )
+    select coalesce(array_agg(a.name order by a.degree desc, a.name), '{}')
+    from (
+      select a.name, a.degree from alike as a
+      where a.degree >= 0.55 and a.degree >= (select max(b.degree) - 0.15 from alike as b)
+      order by a.degree desc, a.name
+      limit 3
+    ) as a
+  $$;
+
+comment on function automation.nearest(text, text[]) is
+  'Up to three of the names that a word may have been meant for, the likeliest first.';
+
+create or replace function automation.suggestion(word text, names text[], otherwise text)
+  returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when n = '{}' then otherwise || (select string_agg(u, ', ' order by u) from unnest(names) as u)
+      else format('Did you mean %s?', array_to_string(n, ', '))
+    end
+    from automation.nearest(word, names) as n
+  $$;
+
+-- sql/02_definitions/09_check_references.sql
+
+-- Fields and variables against the live schema. What a record may hold inside a JSON column, what a
+-- form or a program sends as custom.* and trigger.*, is nobody's to know.
+
+-- Every field that is read: {reference, at, step}. A reference is a compiled one, with the path of
+-- its keys in p, or in b for a bare name.
+create or replace function automation.read_references(documents jsonb, plan jsonb)
+  returns table (reference jsonb, at text, step text)
+  language sql stable
+  set search_path = ''
+  as $$
+    select f.reference, (t.test ->> 'at') || f.suffix, d ->> 'step'
+    from jsonb_array_elements(documents) as d,
+      jsonb_array_elements(d -> 'compiled' -> 'code') as t (test),
+      lateral (values (t.test, '.field'), (t.test -> 'r', '.value.field')) as f (reference, suffix)
+    where f.reference is not null
+    union
+    select r.reference, automation.slot_path(s.value, slot.value), s.key
+    from jsonb_each(plan -> 'steps') as s,
+      jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
+      jsonb_path_query(
+        jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
+        'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
+  $$;
+
+create or replace function automation.slot_path(step jsonb, slot jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select automation.step_path(step) || '.step_config'
+      || coalesce('.' || nullif(array_to_string((slot ->> 'at')::text[], '.'), ''), '')
+  $$;
+
+create or replace function automation.reference_name(reference jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(reference ->> 'name', reference ->> 'field',
+      array_to_string(coalesce(reference ->> 'p', reference ->> 'b')::text[], '.'))
+  $$;
+
+-- Whose value a reference is: the record, and the keys in it. record null: nobody's that is known
+-- here; a bare name that no record has keeps its keys.
+create or replace function automation.resolve_reference(
+  reference jsonb, scope jsonb, out record text, out keys text[])
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  path constant text[] := coalesce(reference ->> 'p', reference ->> 'b')::text[];
+begin
+  if reference ? 'b' then
+    keys := path;
+    select c.name into record
+    from unnest(array[scope ->> 'entity', 'contact', 'project', 'job']) with ordinality
+      as c (name, place)
+    where scope -> 'columns' -> c.name ? path[1]
+    order by scope -> 'records' ? c.name desc, c.place
+    limit 1;
+  elsif path[1] = 'trigger' and path[2] in ('record', 'old') then
+    record := scope ->> 'entity';
+    keys := path[3:];
+  elsif path[1] = 'trigger' and scope -> 'columns' ? path[2] and path[2] not in ('user', 'tenant')
+    then
+    record := path[2];
+    keys := path[3:];
+  elsif path[1] not in ('trigger', 'custom', 'steps') then
+    record := path[1];
+    keys := path[2:];
+  end if;
+end;
+$$;
+
+-- The kind of a reference's value: null when it lies inside JSON, or cannot be known.
+create or replace function automation.reference_kind(reference jsonb, scope jsonb) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select case when cardinality(r.keys) = 1 then scope -> 'columns' -> r.record ->> r.keys[1] end
+    from automation.resolve_reference(reference, scope) as r
+  $$;
+
+create or replace function automation.check_references(documents jsonb, plan jsonb, scope jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(p.problem order by p.first, p.problem ->> 'path', p.problem ->> 'severity',
+      p.problem ->> 'message'), '[]')
+    from (
+      select coalesce(
+          automation.unknown_reference(r.reference, r.at, scope),
+          automation.absent_reference(r.reference, r.at, scope)) as problem,
+        r.step is not null as first
+      from automation.read_references(documents, plan) as r
+      group by 1, 2
+    ) as p
+    where p.problem is not null
+  $$;
+
+create or replace function automation.unknown_reference(reference jsonb, at text, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  severity constant text := case when (scope ->> 'lenient')::boolean then 'warning' else 'error' end;
+  name constant text := automation.reference_name(reference);
+  resolved constant record := automation.resolve_reference(reference, scope);
+  columns constant jsonb := scope -> 'columns' -> resolved.record;
+  kind constant text := columns ->> resolved.keys[1];
+begin
+  if resolved.record is null then
+    return case when reference ? 'b'
+      then automation.unknown_bare_name(resolved.keys, at, scope, severity) end;
+  elsif jsonb_typeof(columns) is distinct from 'object' or cardinality(resolved.keys) = 0 then
+    return null;
+  elsif kind is null then
+    return automation.problem(
+      at, 'unknown_field', format('%s: %s has no field "%s"', name, resolved.record, resolved.keys[1]),
+      automation.suggestion(resolved.keys[1], array(select jsonb_object_keys(columns)), 'Its fields: '),
+      case when resolved.record in ('user', 'tenant') then 'error' else severity end);
+  elsif cardinality(resolved.keys) > 1 and kind not in ('json', 'list', 'other') then
+    return automation.problem(
+      at, 'unknown_field',
+      format('%s: there is nothing inside %s.%s, %s', name, resolved.record, resolved.keys[1],
+        automation.kind_name(kind)),
+      'Only JSON columns such as custom_fields have fields inside them.', severity);
+  end if;
+  return null;
+end;
+$$;
+
+-- A name that is no column of anything: a root that does not exist, a record without its field, or
+-- a field that is misspelt.
+create or replace function automation.unknown_bare_name(
+  keys text[], at text, scope jsonb, severity text)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when keys[1] = any (r.roots) then automation.problem(
+        at, 'unknown_variable', format('%s is no value by itself', keys[1]),
+        format('Name what is in it, such as %s.%s.', keys[1], case
+          when keys[1] = 'custom' then 'roof_type' when keys[1] = 'steps' then 'step_1.status'
+          when keys[1] = 'trigger' then 'record' when keys[1] = 'contact' then 'first_name'
+          else 'id' end))
+      when cardinality(keys) > 1 then automation.problem(
+        at, 'unknown_variable', format('%s: there is no "%s" here', array_to_string(keys, '.'), keys[1]),
+        'A variable begins with one of: ' || array_to_string(r.roots, ', '), severity)
+      else automation.problem(
+        at, 'unknown_field', format('no record here has a field "%s"', keys[1]),
+        automation.suggestion(keys[1], array(
+          select distinct c
+          from jsonb_array_elements_text(scope -> 'records' || '["contact", "project", "job"]') as n,
+            jsonb_object_keys(case jsonb_typeof(scope -> 'columns' -> n)
+              when 'object' then scope -> 'columns' -> n else '{}' end) as c
+          order by c), 'Fields: '), severity)
+    end
+    from (
+      select array(
+        select unnest(automation.context_roots()) union select jsonb_object_keys(scope -> 'columns')
+        order by 1) as roots
+    ) as r
+  $$;
+
+-- A field that exists, of a record that no run of this workflow has.
+create or replace function automation.absent_reference(reference jsonb, at text, scope jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when (scope ->> 'lenient')::boolean then null
+      when p.path[1] = 'trigger' and p.path[2] = 'old' and scope ->> 'kind' in ('created', 'time')
+        then automation.problem(
+          at, 'missing_record', format('"%s" has no value: nothing has changed when this trigger fires',
+            automation.reference_name(reference)),
+          'Only triggers that follow a change have trigger.old.', 'warning')
+      when r.record in ('user', 'tenant') or scope -> 'records' ? r.record then null
+      when r.record is not null or p.path[1] = 'trigger' and p.path[2] in ('record', 'old')
+        then automation.problem(
+          at, 'missing_record', format('"%s" has no value: this trigger brings no %s',
+            automation.reference_name(reference), coalesce(r.record, 'record')),
+          automation.records_hint(scope), 'warning')
+    end
+    from automation.resolve_reference(reference, scope) as r
+    cross join (select (reference ->> 'p')::text[] as path) as p
+  $$;
+
+create or replace function automation.records_hint(scope jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when scope -> 'records' <> '[]' then format('It brings: %s.', (
+        select string_agg(distinct r, ', ') from jsonb_array_elements_text(scope -> 'records') as r))
+      else 'A scheduled workflow runs for records when trigger_config has '
+        'for_each: {"entity": "contact"}.'
+    end
+  $$;
+
+-- {{steps.<key>.*}}: the step has to have run by then.
+create or replace function automation.check_step_references(
+  workflow public.workflows, documents jsonb, plan jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
+    from (
+      select automation.step_reference_problem(
+        workflow, plan, r.step, ((r.reference ->> 'p')::text[])[2], r.at) as problem
+      from automation.read_references(documents, plan) as r
+      where ((r.reference ->> 'p')::text[])[1] = 'steps'
+      group by 1
+    ) as p
+    where p.problem is not null
+  $$;
+
+create or replace function automation.step_reference_problem(
+  workflow public.workflows, plan jsonb, reader text, wanted text, at text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  keys constant text[] := array(select jsonb_object_keys(plan -> 'steps'));
+begin
+  if reader is null then
+    return automation.problem(
+      at, 'unknown_step', format('steps.%s: no step has run when these conditions are asked', wanted),
+      'Move the condition to a step.');
+  elsif not plan -> 'steps' ? wanted then
+    if exists (
+      select from public.workflow_steps as s
+      where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
+        and s.step_key = wanted) then
+      return automation.problem(
+        at, 'unknown_step', format('the step "%s" is switched off and has no result', wanted),
+        'Switch it on, or remove what refers to it.', 'warning');
+    end if;
+    return automation.problem(
+      at, 'unknown_step', format('there is no step "%s"', wanted),
+      automation.suggestion(wanted, keys, 'Steps: '));
+  elsif wanted = reader or wanted = any (automation.steps_after(plan, reader)) then
+    return automation.problem(
+      at, 'unknown_step', format('the step "%s" has not run by then', wanted),
+      'A step can read the results of steps before it.');
+  elsif not reader = any (automation.steps_after(plan, wanted)) then
+    return automation.problem(
+      at, 'step_on_other_branch', format('the step "%s" is on another branch and does not run on this one',
+        wanted),
+      'Read a step before the branches, or give the value a default.', 'warning');
+  end if;
+  return null;
+end;
+$$;
+
+-- Where a step can lead to, whatever conditions say.
+create or replace function automation.steps_after(plan jsonb, key text) returns text[]
+  language sql stable
+  set search_path = ''
+  as $$
+    with recursive later (key) as (
+      select e from automation.step_exits(plan -> 'steps' -> steps_after.key, null) as e
+      union
+      select e from later as l, automation.step_exits(plan -> 'steps' -> l.key, null) as e
+    )
+    select coalesce(array_agg(l.key), '{}') from later as l
+  $$;
+
+-- sql/02_definitions/10_check_operators.sql
+
+-- Operators and values against the type of the column they are about. The table of
+-- docs/conditions.md decides: what never holds there for a type is an error here, its negation
+-- (which always holds) and what may hold for some texts are warnings.
+
+create or replace function automation.kind_name(kind text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case kind
+      when 'number' then 'a number' when 'date' then 'a date' when 'boolean' then 'true or false'
+      when 'uuid' then 'an id' when 'list' then 'a list' when 'enum' then 'one of a few texts'
+      when 'json' then 'JSON' else 'a text'
+    end
+  $$;
+
+create or replace function automation.operator_family(name text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when name in ('before', 'after', 'within_last', 'within_next') then 'time'
+      when name in ('greater_than', 'greater_or_equal', 'less_than', 'less_or_equal', 'between')
+        then 'order'
+      when name in ('starts_with', 'ends_with', 'matches') then 'text'
+      when name in ('contains', 'not_contains') then 'part'
+      when name in ('is_true', 'is_false') then 'truth'
+      when name in ('equals', 'not_equals', 'changed_from', 'changed_to', 'was') then 'same'
+      when name in ('in', 'not_in') then 'in'
+      when name in ('includes_any', 'includes_all') then 'includes'
+    end
+  $$;
+
+-- Can operators of a family hold for a kind of value at all? never, doubtful, or null: they can.
+create or replace function automation.family_fit(family text, kind text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when family = 'time' and kind in ('number', 'boolean', 'uuid', 'list') then 'never'
+      when family = 'time' and kind in ('text', 'enum', 'json') then 'doubtful'
+      when family = 'order' and kind in ('boolean', 'list') then 'never'
+      when family in ('order', 'text') and kind = 'json' then 'doubtful'
+      when family = 'text' and kind in ('boolean', 'list') then 'never'
+      when family = 'part' and kind = 'boolean' then 'never'
+      when family = 'truth' and kind in ('date', 'uuid', 'list') then 'never'
+    end
+  $$;
+
+create or replace function automation.kind_hint(kind text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case kind
+      when 'number' then 'For numbers: equals, greater_than, less_than, between, in.'
+      when 'boolean' then 'For true or false: is_true, is_false, equals.'
+      when 'date' then 'For dates: before, after, between, within_last, within_next.'
+      when 'list' then 'For lists: contains, includes_any, includes_all, is_empty.'
+      when 'uuid' then 'For ids: equals, in, is_empty.'
+      when 'json' then 'Name a field inside it, such as contact.custom_fields.roof_type.'
+      else 'For texts: equals, contains, starts_with, in. A text that holds a date is compared as one '
+        'only when it is written like 2026-03-01.'
+    end
+  $$;
+
+create or replace function automation.is_label(value text, record text, column_name text)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select exists (
+      select from automation.entities as e
+      join pg_catalog.pg_attribute as a
+        on a.attrelid = to_regclass(e.relation) and a.attname = is_label.column_name
+      join pg_catalog.pg_enum as l on l.enumtypid = a.atttypid
+      where e.name = is_label.record and automation.fold(l.enumlabel) = automation.fold(value))
+      or not exists (
+        select from automation.entities as e
+        join pg_catalog.pg_attribute as a
+          on a.attrelid = to_regclass(e.relation) and a.attname = is_label.column_name
+        join pg_catalog.pg_enum as l on l.enumtypid = a.atttypid
+        where e.name = is_label.record)
+  $$;
+
+comment on function automation.is_label(text, text, text) is
+  'Whether an enum column can have a value. A domain over an enum has any.';
+
+-- Can a column of a kind ever equal a value, or be compared with it?
+create or replace function automation.value_fits(
+  value jsonb, kind text, record text, column_name text)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when jsonb_typeof(value) = 'null' or kind in ('json', 'other') then true
+      when jsonb_typeof(value) in ('array', 'object') then kind = 'list'
+      when kind = 'number' then automation.number_of(value) is not null
+      when kind = 'boolean' then jsonb_typeof(value) = 'boolean'
+        or jsonb_typeof(value) = 'string' and automation.fold(value #>> '{}') in ('true', 'false')
+      when kind = 'date' then jsonb_typeof(value) = 'string' and automation.is_date(value #>> '{}')
+      when kind = 'uuid'
+        then jsonb_typeof(value) = 'string' and automation.as_uuid(value #>> '{}') is not null
+      when kind = 'enum' then automation.is_label(value #>> '{}', record, column_name)
+      else kind <> 'list'
+    end
+  $$;
+
+-- Every condition that is asked: in condition documents, and in the blocks of templates.
+create or replace function automation.asked_tests(documents jsonb, plan jsonb)
+  returns table (test jsonb, at_operator text, at_value text)
+  language sql stable
+  set search_path = ''
+  as $$
+    select t.test, (t.test ->> 'at') || '.operator', (t.test ->> 'at') || '.value'
+    from jsonb_array_elements(documents) as d,
+      jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
+    union
+    select t.test, a.at, a.at
+    from jsonb_each(plan -> 'steps') as s,
+      jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
+      jsonb_path_query(slot.value, '$.s[*].if.test') as t (test),
+      lateral (select automation.slot_path(s.value, slot.value) as at) as a
+  $$;
+
+create or replace function automation.check_operators(documents jsonb, plan jsonb, scope jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
+    from automation.asked_tests(documents, plan) as t
+    cross join lateral automation.resolve_reference(t.test, scope) as r
+    cross join lateral (
+      select case when cardinality(r.keys) = 1 then scope -> 'columns' -> r.record ->> r.keys[1] end
+        as kind
+    ) as k
+    cross join lateral (
+      select coalesce(
+        automation.operator_problem(t.test, k.kind, t.at_operator, scope),
+        automation.operand_problem(t.test, k.kind, r.record, r.keys[1], t.at_value, scope)) as problem
+    ) as p
+    where k.kind is not null and p.problem is not null
+  $$;
+
+create or replace function automation.operator_problem(test jsonb, kind text, at text, scope jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select automation.problem(
+      at, 'operator_type_mismatch',
+      format('%s is %s: %s %s holds', automation.reference_name(test), automation.kind_name(kind),
+        test ->> 'o', case
+          when f.fit = 'doubtful' then 'rarely' when test ? 'n' then 'always' else 'never' end),
+      automation.kind_hint(kind),
+      case when f.fit = 'doubtful' or test ? 'n' or (scope ->> 'lenient')::boolean
+        then 'warning' else 'error' end)
+    from automation.family_fit(automation.operator_family(test ->> 'o'), kind) as f (fit)
+    where f.fit is not null
+  $$;
+
+-- The values an operator compares with, none of which, or with includes_all and between one of
+-- which, can be the column's.
+create or replace function automation.operand_problem(
+  test jsonb, kind text, record text, column_name text, at text, scope jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select automation.problem(
+      at, 'operator_type_mismatch',
+      case when test ? 'r'
+        then format('%s is %s and %s is %s: they are never comparable',
+          automation.reference_name(test), automation.kind_name(kind),
+          automation.reference_name(test -> 'r'), automation.kind_name(o.other))
+        else format('%s is %s: %s %s %s holds', automation.reference_name(test),
+          automation.kind_name(kind), test ->> 'o', test -> 'v',
+          case when test ? 'n' then 'always' else 'never' end)
+      end,
+      case when o.family in ('same', 'in') and kind = 'list' then automation.kind_hint(kind)
+        when test ? 'r' then 'Compare fields of one type.'
+        when kind = 'enum' then 'Write one of the values that the column can have.'
+        when o.family = 'same' and jsonb_typeof(test -> 'v') in ('array', 'object')
+          then 'Write a single value, or use in.'
+        else format('Write %s.', case kind
+          when 'number' then 'a number, such as 5'
+          when 'date' then 'a date, such as "2026-03-01"'
+          when 'boolean' then 'true or false' else 'an id' end)
+      end,
+      case when test ? 'n' or (scope ->> 'lenient')::boolean then 'warning' else 'error' end)
+    from (
+      select automation.operator_family(test ->> 'o') as family,
+        automation.reference_kind(test -> 'r', scope) as other
+    ) as o
+    where case
+      when test ? 'r' then
+        o.other <> kind and kind in ('number', 'boolean', 'date', 'uuid', 'list')
+          and o.other in ('number', 'boolean', 'date', 'uuid', 'list')
+        or o.family = 'time' and o.other in ('number', 'boolean', 'uuid', 'list')
+      when o.family in ('same', 'order') and test ->> 'o' <> 'between' and kind <> 'uuid'
+        or o.family = 'same'
+        then not automation.value_fits(test -> 'v', kind, record, column_name)
+      when o.family = 'in' and kind = 'list' then true
+      when o.family in ('in', 'includes') or test ->> 'o' = 'between' then (
+        select case
+          when test ->> 'o' in ('includes_all', 'between') then bool_or(not f.fits)
+          else bool_and(not f.fits) end
+        from (
+          select kind = 'list' or automation.value_fits(v, kind, record, column_name) as fits
+          from jsonb_array_elements(test -> 'v') as v
+        ) as f)
+    end
+  $$;
+
+-- sql/02_definitions/11_check_conditions.sql
+
+-- Conditions that contradict each other, or that between them say nothing. A warning is only given
+-- for what is certain: where a value is wanted, each value that could satisfy one condition is put
+-- to the others by the evaluator itself (04_conditions).
+--
+-- A literal is a test that is taken for true: the test, with on: what it is about, neg: whether it
+-- is its opposite that is true, name: the field as written. The trigger_config gives literals too:
+-- what it asks for is true of the record that fired.
+
+-- The value that a test looks at, by one name however it is written. Before a run starts the live
+-- record is the one that fired.
+create or replace function automation.tested_value(test jsonb, scope jsonb, at_start boolean)
+  returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when test ? 'b' and scope -> 'columns' -> e.name ? p.path[1]
+        or at_start and test ? 'p' and p.path[1] = e.name
+        then (array['trigger', 'record'] || p.path[case when test ? 'b' then 1 else 2 end:])::text
+      when p.path[1] = 'trigger' and p.path[2] = e.name
+        then (array['trigger', 'record'] || p.path[3:])::text
+      when at_start and p.path[1] = 'trigger' and scope -> 'columns' ? p.path[2]
+        then p.path[2:]::text
+      when test ? 'b' then (array['?'] || p.path)::text
+      else p.path::text
+    end
+    from (select coalesce(test ->> 'p', test ->> 'b')::text[] as path) as p,
+      (select scope ->> 'entity' as name) as e
+  $$;
+
+-- null: nothing can be concluded from it. What a field was or became is about the record that fired.
+create or replace function automation.literal_of(
+  test jsonb, negated boolean, scope jsonb, at_start boolean)
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select (test - '{p,b,q,w,t,f,n,field,k}'::text[]) || jsonb_build_object(
+      'name', automation.reference_name(test), 'neg', n.neg,
+      'k', case when test ->> 'k' in ('changed_to', 'changed_from', 'was') then 'equals'
+        else test ->> 'k' end,
+      'on', case
+        when test ->> 'k' in ('changed_to', 'changed_from', 'was') then (
+          array['trigger', case test ->> 'k' when 'changed_to' then 'record' else 'old' end]
+          || coalesce(test ->> 'q', test ->> 'b')::text[])::text
+        when test ->> 'k' = 'changed'
+          then 'changed ' || coalesce(test ->> 'q', test ->> 'b')
+        else automation.tested_value(test, scope, at_start)
+      end)
+    from (select negated <> (test ? 'n') as neg) as n
+    where not test ? 'r'
+      and not (test ->> 'k' in ('changed_to', 'changed_from', 'was') and n.neg)
+  $$;
+
+create or replace function automation.fact(
+  field text, kind text, value jsonb, at text, exact boolean default true)
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select jsonb_build_object(
+      'on', array['trigger', 'record', field]::text, 'name', field, 'neg', false, 'k', kind,
+      'o', case kind when 'in' then 'in' else 'equals' end, 'v', value, 'at', at)
+      || case when exact then '{"c": true}'::jsonb else '{}' end
+  $$;
+
+create or replace function automation.trigger_facts(
+  workflow public.workflows, listener automation.compiled_trigger, scope jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(f.fact), '[]')
+    from (
+      select automation.fact(m.key, 'equals', m.value, 'trigger_config.' || m.key)
+      from jsonb_each(listener.match) as m where jsonb_typeof(m.value) <> 'object'
+      union all
+      select automation.fact(m.key, 'in', m.value, 'trigger_config.' || m.key)
+      from jsonb_each(listener.match_any) as m
+      union all
+      select automation.fact(listener.field, 'in', listener.to_values, 'trigger_config')
+      where listener.field is not null and listener.to_values is not null
+      union all
+      select automation.fact(t.column_name, 'equals', to_jsonb(t.becomes), 'trigger_type', false)
+      from automation.trigger_types as t
+      where t.name = workflow.trigger_type and t.kind = 'becomes'
+    ) as f (fact)
+    where scope ->> 'kind' in ('created', 'updated', 'changed', 'becomes')
+  $$;
+
+comment on function automation.trigger_facts(
+  public.workflows, automation.compiled_trigger, jsonb) is
+  'What is known of the record that fired, because the trigger asks for it: literals.';
+
+-- What a wanted value stands for: 5 is also "5.0", true is also "TRUE", and a day any of its moments.
+create or replace function automation.candidate_kind(candidate jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when automation.number_of(candidate) is not null then 'number'
+      when automation.fold(candidate #>> '{}') in ('true', 'false') then 'boolean'
+      when automation.is_date(candidate #>> '{}') then 'date'
+      when jsonb_typeof(candidate) = 'string' then 'text'
+      else 'other'
+    end
+  $$;
+
+-- Would the value, however it is written, satisfy the literal? True also when that is not certain.
+create or replace function automation.literal_allows(
+  literal jsonb, candidate jsonb, candidate_is_exact boolean, zone text)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when l.kind in ('last', 'next', 'changed') then true
+      when l.kind in ('before', 'after') and not automation.is_date(literal ->> 'v') then true
+      -- Without case, more values are equal.
+      when literal ? 'c' and not candidate_is_exact
+        then l.neg or l.kind not in ('equals', 'in')
+          or automation.literal_allows(literal - 'c', candidate, false, zone)
+      when l.form = 'other' and l.kind in ('contains', 'starts', 'ends', 'matches') then true
+      when l.form in ('number', 'boolean') and (
+        l.kind in ('contains', 'starts', 'ends', 'matches')
+        or l.form = 'number' and l.kind in ('true', 'false')
+        or l.form = 'boolean' and l.kind in ('above', 'not_below', 'below', 'not_above', 'between')
+        or l.neg and l.kind in ('equals', 'in', 'any', 'all') and jsonb_typeof(candidate) <> 'string'
+          and jsonb_typeof(literal -> 'v') <> jsonb_typeof(candidate))
+        then true
+      when l.form = 'date' and l.kind not in ('empty', 'true', 'false') then l.neg or l.holds
+        or l.kind not in ('equals', 'in') or automation.test_holds(
+          literal || '{"p": "{x}"}', jsonb_build_object('x', automation.day_in(
+            candidate #>> '{}', coalesce(automation.known_zone(zone), 'UTC'))), zone, automation.now())
+      else l.holds
+    end
+    from (
+      select literal ->> 'k' as kind, (literal ->> 'neg')::boolean as neg,
+        automation.candidate_kind(candidate) as form,
+        automation.test_holds(
+          literal || '{"p": "{x}"}', jsonb_build_object('x', candidate), zone, automation.now())
+          <> (literal ->> 'neg')::boolean as holds
+    ) as l
+  $$;
+
+-- The values that literals ask for outright, and the number or boolean that a text writes:
+-- {v: value, c: case counts}. null: they name none.
+create or replace function automation.wanted_values(literals jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select jsonb_agg(distinct jsonb_build_object('v', f.value, 'c', l ? 'c'))
+    from jsonb_array_elements(literals) as l
+    cross join lateral (
+      select l -> 'v' as value where l ->> 'k' in ('equals', 'text')
+      union all
+      select v from jsonb_array_elements(
+        case when l ->> 'k' in ('in', 'text_in') then l -> 'v' else '[]' end) as v
+    ) as w
+    cross join lateral (
+      select w.value
+      union all select to_jsonb(automation.number_of(w.value))
+      union all select to_jsonb(automation.fold(w.value #>> '{}')::boolean)
+      where automation.fold(w.value #>> '{}') in ('true', 'false')
+    ) as f
+    where not (l ->> 'neg')::boolean and f.value is not null
+  $$;
+
+-- The bounds that literals set: {v, upper, open, c, of: which literal}.
+create or replace function automation.bounds(literals jsonb)
+  returns table (value jsonb, is_upper boolean, is_open boolean, exact boolean, of bigint)
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select b.value, b.is_upper, b.is_open, l.literal ? 'c', l.place
+    from jsonb_array_elements(literals) with ordinality as l (literal, place)
+    cross join lateral (
+      select l.literal -> 'v' as value, k in ('below', 'not_above', 'before') as is_upper,
+        k in ('above', 'below', 'before', 'after') as is_open
+      from (select l.literal ->> 'k' as k) as n
+      where k in ('above', 'not_below', 'below', 'not_above')
+        or k in ('before', 'after') and automation.is_date(l.literal ->> 'v')
+      union all
+      select l.literal -> 'v' -> 0, false, false where l.literal ->> 'k' = 'between'
+      union all
+      select l.literal -> 'v' -> 1, true, false where l.literal ->> 'k' = 'between'
+    ) as b
+    where not (l.literal ->> 'neg')::boolean
+  $$;
+
+-- Is there certainly no value for which all these literals, which are about one, are true?
+create or replace function automation.contradict(literals jsonb, zone text) returns boolean
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  wanted constant jsonb := automation.wanted_values(literals);
+begin
+  if exists (
+    select from jsonb_array_elements(literals) as a, jsonb_array_elements(literals) as b
+    where a ->> 'neg' = 'true' and b ->> 'neg' = 'false'
+      and a - '{neg,at,name,o}'::text[] = b - '{neg,at,name,o}'::text[]) then
+    return true;
+  elsif jsonb_array_length(wanted) > 100 then
+    return false;
+  elsif wanted is not null then
+    return not exists (
+      select from jsonb_array_elements(wanted) as w
+      where not exists (
+        select from jsonb_array_elements(literals) as l
+        where not automation.literal_allows(l, w -> 'v', (w -> 'c')::boolean, zone)));
+  end if;
+  return exists (
+      select from automation.bounds(literals) as low, automation.bounds(literals) as high
+      where high.is_upper and not low.is_upper and low.of <> high.of and low.exact = high.exact
+        and coalesce(case
+          when low.is_open or high.is_open
+          then automation.compare_values(low.value, high.value, low.exact, zone) >= 0
+          -- A day lies between two moments of its own, whichever comes first.
+          else automation.compare_values(case when automation.is_date(low.value #>> '{}')
+              then to_jsonb(automation.day_in(low.value #>> '{}',
+                coalesce(automation.known_zone(zone), 'UTC')))
+              else low.value end, high.value, low.exact, zone) > 0
+          end, true))
+    or exists (
+      select from jsonb_array_elements(literals) as a, jsonb_array_elements(literals) as b
+      where a ->> 'neg' = 'false' and b ->> 'neg' = 'false'
+        and (a ->> 'k' = 'true' and b ->> 'k' = 'false'
+          or a ->> 'k' = 'empty' and automation.needs_value(b)));
+end;
+$$;
+
+comment on function automation.contradict(jsonb, text) is
+  'Whether literals about one value can certainly not be true together.';
+
+-- Does a literal that is true mean that the value is not blank?
+create or replace function automation.needs_value(literal jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when k in ('before', 'after', 'last', 'next', 'true', 'false') then true
+      when k in ('above', 'not_below', 'below', 'not_above', 'between') then
+        automation.number_of(v) is not null or automation.is_date(v #>> '{}')
+      when k in ('contains', 'starts', 'ends') then not automation.is_blank(v)
+      else false
+    end
+    from (
+      select literal ->> 'k' as k,
+        case literal ->> 'k' when 'between' then literal -> 'v' -> 0 else literal -> 'v' end as v
+    ) as l
+  $$;
+
+-- The parts of a condition that must all be true: groups of the same sense taken apart, in order.
+create or replace function automation.conjuncts(tree jsonb, negated boolean)
+  returns table (node jsonb, is_negated boolean)
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    with recursive part (node, negated, place) as (
+      select tree, conjuncts.negated, '{}'::bigint[]
+      union all
+      select child.node, p.negated <> (p.node ? 'not'), p.place || child.position
+      from part as p
+      cross join lateral (
+        select p.node -> 'not', 1::bigint where p.node ? 'not'
+        union all
+        select m.value, m.position
+        from jsonb_array_elements(
+          coalesce(p.node -> case when p.negated then 'any' else 'all' end, '[]'))
+          with ordinality as m (value, position)
+      ) as child (node, position)
+    )
+    select p.node, p.negated from part as p
+    where not (p.node ? 'not' or p.node ? case when p.negated then 'any' else 'all' end)
+    order by p.place
+  $$;
+
+create or replace function automation.literal_text(literal jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select concat_ws(' ', literal ->> 'name', literal ->> 'o', literal ->> 'v') $$;
+
+-- A literal against those that are true already: the problem, or null.
+create or replace function automation.conflict(literal jsonb, known jsonb, zone text) returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  about constant jsonb := jsonb_path_query_array(
+    known, '$[*] ? (@.on == $on)', jsonb_build_object('on', literal -> 'on'));
+  other jsonb;
+begin
+  if about = '[]' or not automation.contradict(about || literal, zone) then
+    return null;
+  end if;
+  select l into other
+  from jsonb_array_elements(about) with ordinality as a (l, place)
+  where automation.contradict(jsonb_build_array(l, literal), zone)
+  order by place
+  limit 1;
+  return automation.problem(
+    literal ->> 'at', 'impossible_condition',
+    format('never holds: %s cannot be true together with %s', automation.literal_text(literal),
+      coalesce(format('%s (%s)', automation.literal_text(other), other ->> 'at'),
+        'the conditions before it on the same field')),
+    'Remove one of them, or join them with "any".', 'warning');
+end;
+$$;
+
+-- `changed` and its kin where there is nothing to compare with.
+create or replace function automation.idle_change(test jsonb, negated boolean, scope jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select automation.problem(
+      test ->> 'at', 'impossible_condition',
+      format('never holds: %s', case
+        when scope ->> 'kind' in ('created', 'time') then 'nothing has changed when this trigger fires'
+        else format('the record that changed is the %s', scope ->> 'entity') end),
+      'Only a trigger that follows a change of that record can ask what changed.', 'warning')
+    where test ->> 'k' in ('changed', 'changed_from', 'changed_to', 'was')
+      and not negated
+      and not (scope ->> 'lenient')::boolean
+      and (scope ->> 'kind' in ('created', 'time') or test ->> 'w' <> scope ->> 'entity')
+  $$;
+
+-- verdict: never or always, where that is certain; known: the literals that are true when it holds.
+create or replace function automation.weigh_all(
+  tree jsonb, code jsonb, negated boolean, scope jsonb, at_start boolean, depth integer,
+  inout known jsonb, out verdict text, out problems jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  part record;
+  test jsonb;
+  literal jsonb;
+  wrong jsonb;
+  weighed record;
+  holds_anyway boolean := true;
+begin
+  problems := '[]';
+  for part in
+    select c.node, c.is_negated from automation.conjuncts(tree, negated) as c
+    where jsonb_typeof(c.node) = 'boolean' or c.node ? 'test'
+  loop
+    if jsonb_typeof(part.node) = 'boolean' then
+      verdict := case when part.node::boolean = part.is_negated then 'never' else verdict end;
+      continue;
+    end if;
+    holds_anyway := false;
+    test := code -> (part.node ->> 'test')::integer;
+    literal := automation.literal_of(test, part.is_negated, scope, at_start);
+    continue when literal is null;
+    wrong := coalesce(
+      automation.idle_change(test, (literal ->> 'neg')::boolean, scope),
+      automation.conflict(literal, known, scope ->> 'zone'));
+    if wrong is not null then
+      verdict := 'never';
+      problems := problems || wrong;
+    end if;
+    known := known || literal;
+  end loop;
+  if verdict = 'never' or depth > 30 then
+    return;
+  end if;
+  for part in
+    select c.node, c.is_negated from automation.conjuncts(tree, negated) as c
+    where jsonb_typeof(c.node) = 'object' and not c.node ? 'test'
+  loop
+    weighed := automation.weigh_any(
+      part.node, code, part.is_negated, known, scope, at_start, depth + 1);
+    problems := problems || weighed.problems;
+    verdict := case when weighed.verdict = 'never' then 'never' else verdict end;
+    holds_anyway := holds_anyway and weighed.verdict is not distinct from 'always';
+  end loop;
+  verdict := coalesce(verdict, case when holds_anyway then 'always' end);
+end;
+$$;
+
+-- A group of which one part is enough. It always holds when the opposites of two of its parts
+-- cannot both be true: "not a lead, or not a customer".
+create or replace function automation.weigh_any(
+  node jsonb, code jsonb, negated boolean, known jsonb, scope jsonb, at_start boolean, depth integer,
+  out verdict text, out problems jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  member jsonb;
+  weighed record;
+  opposite jsonb;
+  opposites jsonb := '[]'::jsonb;
+  wrong jsonb;
+  never boolean := true;
+begin
+  problems := '[]';
+  for member in select * from jsonb_array_elements(node -> case when negated then 'all' else 'any' end)
+  loop
+    weighed := automation.weigh_all(member, code, negated, scope, at_start, depth + 1, known);
+    problems := problems || weighed.problems;
+    never := never and weighed.verdict is not distinct from 'never';
+    verdict := case when weighed.verdict = 'always' then 'always' else verdict end;
+    opposite := automation.literal_of(
+      code -> (member ->> 'test')::integer, not negated, scope, at_start);
+    continue when opposite is null or weighed.verdict = 'never';
+    wrong := automation.conflict(opposite, opposites, scope ->> 'zone');
+    if wrong is not null then
+      verdict := 'always';
+      problems := problems || automation.problem(
+        opposite ->> 'at', 'constant_condition',
+        'this group always holds: whatever the field is, one of its conditions is true',
+        'Join them with "all" when both are meant.', 'warning');
+      exit;
+    end if;
+    opposites := opposites || opposite;
+  end loop;
+  verdict := case when never then 'never' else verdict end;
+end;
+$$;
+
+-- All documents of a workflow. verdicts: {step or step/branch: never or always}, "" for the workflow.
+create or replace function automation.check_conditions(
+  documents jsonb, facts jsonb, scope jsonb, out verdicts jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  document jsonb;
+  weighed record;
+begin
+  verdicts := '{}';
+  problems := '[]';
+  for document in select * from jsonb_array_elements(documents) loop
+    -- What could not be compiled has its own problems.
+    continue when document -> 'compiled' -> 'tree' = 'false';
+    weighed := automation.weigh_all(
+      document -> 'compiled' -> 'tree', document -> 'compiled' -> 'code', false, scope,
+      document ->> 'step' is null, 0, facts);
+    problems := problems || weighed.problems;
+    verdicts := verdicts || jsonb_build_object(
+      concat_ws('/', document ->> 'step', document ->> 'branch'), weighed.verdict);
+  end loop;
+end;
+$$;
+
+-- sql/02_definitions/12_check_flow.sql
+
+-- Steps that no run reaches, and steps that cannot do what they say for want of a record, a
+-- recipient or a date.
+
+-- Where a step can lead to. verdicts: what is certain of conditions; null: whatever they say, and
+-- past a stop.
+create or replace function automation.step_exits(step jsonb, verdicts jsonb) returns setof text
+  language sql stable
+  set search_path = ''
+  as $$
+    with own as (
+      select coalesce(verdicts ->> (step ->> 'key'), case
+        when verdicts is null or jsonb_typeof(step -> 'conditions') = 'object' then 'sometimes'
+        else 'always' end) as runs
+    ), cases as (
+      select c.value ->> 'name' as name, c.position, case
+          when jsonb_typeof(c.value -> 'conditions') = 'object'
+          then verdicts ->> concat_ws('/', step ->> 'key', c.value ->> 'name')
+          when verdicts is not null then 'always' end as verdict
+      from jsonb_array_elements(case jsonb_typeof(step -> 'cases')
+        when 'array' then step -> 'cases' else '[]' end) with ordinality as c (value, position)
+    ), branches as (
+      select b.key as name, coalesce(b.value, step ->> 'next') as target
+      from jsonb_each_text(case jsonb_typeof(step -> 'branches')
+        when 'object' then step -> 'branches' else '{}' end) as b
+      where not exists (
+        select from cases as c
+        where c.name = b.key and c.verdict = 'never'
+          or c.verdict = 'always' and (
+            b.key = 'else' or c.position < (select d.position from cases as d where d.name = b.key)))
+    )
+    select b.target from branches as b, own as o
+    where o.runs <> 'never' and b.target is not null
+    union
+    select step ->> 'next' from own as o
+    where step ->> 'next' is not null
+      and (o.runs <> 'always'
+        or step ->> 'type' <> 'stop' and not coalesce(step -> 'branches' <> '{}', false)
+        or step ? 'cases' and not step -> 'branches' ? 'else'
+          and not exists (select from cases as c where c.verdict = 'always'))
+  $$;
+
+comment on function automation.step_exits(jsonb, jsonb) is
+  'The keys of the steps that can come right after this one.';
+
+create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns text[]
+  language sql stable
+  set search_path = ''
+  as $$
+    with recursive reached (key) as (
+      select plan ->> 'first' where plan ->> 'first' is not null
+      union
+      select e from reached as r, automation.step_exits(plan -> 'steps' -> r.key, verdicts) as e
+    )
+    select coalesce(array_agg(r.key), '{}') from reached as r
+  $$;
+
+-- Of what is not reached, only where it begins.
+create or replace function automation.check_flow(plan jsonb, verdicts jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    with reached as (
+      select automation.reachable_steps(plan, verdicts) as keys
+    ), lost as (
+      select s.key, s.value as step from jsonb_each(plan -> 'steps') as s, reached as r
+      where not s.key = any (r.keys)
+    ), ways as (
+      select s.key as origin, s.value as step, e as target
+      from jsonb_each(plan -> 'steps') as s, automation.step_exits(s.value, null) as e
+      where exists (select from lost)
+    )
+    select coalesce(jsonb_agg(automation.problem(
+        automation.step_path(l.step), 'unreachable', format('no run reaches this step: %s', coalesce((
+          select case w.step ->> 'type'
+            when 'stop' then format('%s ends the run before it', automation.step_path(w.step))
+            else format('the conditions of %s never lead here', automation.step_path(w.step)) end
+          from ways as w where w.target = l.key
+          order by w.step ->> 'type' <> 'stop', automation.step_path(w.step) limit 1),
+          'nothing leads to it')),
+        'Remove it, or mend the conditions that keep runs away from it.', 'warning')
+      order by automation.step_path(l.step)), '[]')
+    from lost as l
+    where not exists (
+      select from ways as w where w.target = l.key and w.origin in (select o.key from lost as o))
+  $$;
+
+-- What a step writes to: the entity, whether it makes a new record, and the fields with what they
+-- are set to, [value], or [] when that is known only when the step runs.
+create or replace function automation.step_writes(step jsonb, fired text)
+  returns table (entity text, is_insert boolean, fields jsonb)
+  language sql stable
+  set search_path = ''
+  as $$
+    with given as (
+      select step ->> 'type' as type, step -> 'config' -> 'base' as config
+    ), target as (
+      select g.type, g.config,
+        regexp_replace(g.config ->> 'field', '^(contact|project|job)\.', '') as field, case g.type
+          when 'update_contact' then 'contact'
+          when 'update_project' then 'project'
+          when 'update_field' then coalesce(g.config ->> 'entity',
+            substring(g.config ->> 'field' from '^(contact|project|job)\.'), 'contact')
+          when 'change_stage' then coalesce(g.config ->> 'entity',
+            case when fired in ('project', 'job') then fired else 'contact' end)
+          when 'assign_user' then coalesce(g.config ->> 'entity', 'contact')
+        end as entity
+      from given as g
+    )
+    select t.entity, false, case t.type
+        when 'update_field' then jsonb_build_object(split_part(t.field, '.', 1), case
+          when t.field like '%.%' then '[]' else automation.written_value(t.config -> 'value') end)
+        when 'change_stage' then jsonb_build_object(
+          case t.entity when 'contact' then 'stage' when 'project' then 'pipeline_stage'
+            else 'status' end, automation.written_value(t.config -> 'stage'))
+        when 'assign_user' then
+          jsonb_build_object('assigned_to', automation.written_value(t.config -> 'user_id'))
+        else (
+          select coalesce(jsonb_object_agg(split_part(f.key, '.', 1), case
+            when f.key like '%.%' then '[]' else automation.written_value(f.value) end), '{}')
+          from jsonb_each(case jsonb_typeof(t.config -> 'fields')
+            when 'object' then t.config -> 'fields' else '{}' end) as f)
+      end
+    from target as t
+    where t.entity is not null and (t.type <> 'update_field' or t.field is not null)
+    union all
+    select e.name, true, i.fields
+    from (
+      select case g.type when 'create_project' then 'public.projects'
+          when 'create_task' then 'public.tasks' when 'send_sms' then 'public.messages'
+          when 'send_email' then 'public.emails' end as relation,
+        case g.type
+          when 'create_project' then '{"status": ["open"], "pipeline_stage": ["new"]}'::jsonb || (
+            select coalesce(jsonb_object_agg(f.key, automation.written_value(f.value)), '{}')
+            from jsonb_each(g.config) as f where f.key <> 'key')
+          when 'create_task' then '{"status": ["open"]}'
+          else '{"direction": ["outbound"], "status": ["sent"]}'
+        end as fields
+      from given as g
+    ) as i
+    join automation.entities as e on e.relation = i.relation
+  $$;
+
+create or replace function automation.written_value(value jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when value is null or jsonb_typeof(value) in ('object', 'array')
+        or value #>> '{}' like '%{{%' then '[]'
+      else jsonb_build_array(value)
+    end
+  $$;
+
+create or replace function automation.check_needs(
+  workflow public.workflows, plan jsonb, scope jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
+    from (
+      select n.problem
+      from jsonb_each(plan -> 'steps') as s
+      cross join lateral (
+        select automation.record_problem(s.value, scope)
+        union all select automation.recipient_problem(s.value, scope)
+        union all select automation.date_policy_problem(s.value)
+      ) as n (problem)
+      union all
+      select automation.sender_problem(workflow, plan)
+    ) as p
+    where p.problem is not null
+  $$;
+
+-- A step that changes a record needs one, with the column it changes.
+create or replace function automation.record_problem(step jsonb, scope jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when not (scope ->> 'lenient')::boolean and not scope -> 'records' ? t.entity
+        then automation.problem(
+          automation.step_path(step) || '.step_config', 'no_record',
+          format('%s has no %s to work on: this trigger brings none', step ->> 'type', t.entity),
+          automation.records_hint(scope))
+      when step ->> 'type' in ('change_stage', 'assign_user') then (
+        select automation.problem(
+          automation.step_path(step) || '.step_config.entity', 'unknown_field',
+          format('%s has no field "%s" to write', e.name, f),
+          format('Use update_field with one of: %s', array_to_string(e.writable_columns, ', ')))
+        from automation.entities as e, jsonb_object_keys(t.fields) as f
+        where e.name = t.entity and not f = any (e.writable_columns)
+        limit 1)
+    end
+    from (
+      select w.entity, w.fields from automation.step_writes(step, scope ->> 'entity') as w
+      where not w.is_insert
+      union all
+      select 'contact', '{}' where step ->> 'type' in ('add_tag', 'remove_tag')
+    ) as t
+    where t.entity not like '%{{%'
+      and exists (select from automation.entities as e where e.name = t.entity)
+    limit 1
+  $$;
+
+create or replace function automation.recipient_problem(step jsonb, scope jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when not coalesce(scope -> 'columns' -> 'contact' ? c.name, false) then automation.problem(
+        automation.step_path(step) || '.step_config.to', 'no_recipient',
+        format('%s has nobody to go to: contacts have no field "%s"', step ->> 'type', c.name),
+        format('Write the field that holds the %s into "to", such as "{{contact.mobile}}".', c.noun),
+        case when (scope ->> 'lenient')::boolean then 'warning' else 'error' end)
+      when not (scope ->> 'lenient')::boolean and not scope -> 'records' ? 'contact'
+        then automation.problem(
+          automation.step_path(step) || '.step_config.to', 'no_recipient',
+          format('%s has nobody to go to: this trigger brings no contact', step ->> 'type'),
+          'Write who it goes to into "to". ' || automation.records_hint(scope))
+    end
+    from (values ('send_sms', 'phone', 'phone number'), ('send_email', 'email', 'address'))
+      as c (type, name, noun)
+    where c.type = step ->> 'type'
+      and automation.is_blank(step -> 'config' -> 'base' -> 'to')
+  $$;
+
+-- A date that comes from a record may not be there.
+create or replace function automation.date_policy_problem(step jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select automation.problem(
+      automation.step_path(step) || '.step_config.until', 'no_date_policy',
+      'the date may be missing when the step runs, and the step then fails',
+      'Say what happens then with if_missing, or give the date a default: '
+      '"{{job.scheduled_at | default: today}}".', 'warning')
+    from (select step -> 'config' -> 'base' as config) as c
+    where step ->> 'type' = 'wait' and not c.config ? 'if_missing'
+      and (jsonb_typeof(c.config -> 'until') = 'object'
+        or c.config ->> 'until' like '%{{%' and not exists (
+          select from jsonb_array_elements(step -> 'config' -> 'slots') as slot
+          where (slot ->> 'at')::text[] = '{until}'
+            and jsonb_path_exists(slot, 'strict $.**.f[*] ? (@.n == "default")', '{}', true)))
+  $$;
+
+-- US carriers block text messages from numbers that are not registered (10DLC).
+create or replace function automation.sender_problem(workflow public.workflows, plan jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select automation.problem(
+      automation.step_path(s.value), 'no_registered_sender',
+      'text messages may not arrive: no number of yours is registered',
+      'Register for 10DLC and add the number to phone_numbers, or name a messaging_service_sid.',
+      'warning')
+    from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'type' = 'send_sms'
+      and automation.is_blank(s.value -> 'config' -> 'base' -> 'messaging_service_sid')
+      and not exists (
+        select from public.phone_numbers as n where n.tenant_id = workflow.tenant_id)
+      and not exists (
+        select from public.tenants as t
+        where t.id = workflow.tenant_id and t.settings ? 'messaging_service_sid')
+    order by automation.step_path(s.value)
+    limit 1
+  $$;
+
+-- sql/02_definitions/13_check_cycles.sql
+
+-- Workflows that start each other: what a step writes is what a trigger listens to. The engine ends
+-- such a loop (03_capture/05_limits), but not before customers have had the same message a few
+-- times.
+--
+-- Only what could happen counts: the event, the field, the values that a trigger_config and
+-- conditions ask for, as far as what is written is known beforehand. Timers and schedules are left
+-- out: time lies between.
+
+-- Could this write start a workflow with this trigger?
+create or replace function automation.could_start(
+  entity text, is_insert boolean, fields jsonb, event text, listener automation.compiled_trigger,
+  conditions jsonb, scope jsonb)
+  returns boolean
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  known automation.trigger_types;
+  facts jsonb;
+begin
+  if entity is distinct from listener.entity then
+    return false;
+  end if;
+  select t.* into known from automation.trigger_types as t where t.name = event;
+  if not (case known.kind
+    when 'created' then is_insert
+    when 'updated' then not is_insert
+    when 'changed' then case when is_insert then known.on_insert else fields ? listener.field end
+    when 'becomes' then case when is_insert then known.on_insert else fields ? known.column_name end
+    else false end) then
+    return false;
+  end if;
+  if exists (
+    select from (
+      select m.key, jsonb_build_array(m.value) as allowed from jsonb_each(listener.match) as m
+      union all select m.key, m.value from jsonb_each(listener.match_any) as m
+      union all select listener.field, listener.to_values where listener.to_values is not null
+      union all select known.column_name, jsonb_build_array(known.becomes)
+      where known.kind = 'becomes'
+    ) as asked
+    where fields -> asked.key -> 0 is not null
+      and not exists (
+        select from jsonb_array_elements(asked.allowed) as a
+        where automation.values_equal(fields -> asked.key -> 0, a.value, false, scope ->> 'zone'))
+  ) then
+    return false;
+  elsif jsonb_typeof(conditions) is distinct from 'object' or conditions -> 'tree' = 'false' then
+    return true;
+  end if;
+  select coalesce(jsonb_agg(automation.fact(f.key, 'equals', f.value -> 0, '')), '[]') into facts
+  from jsonb_each(fields) as f where f.value <> '[]';
+  return (automation.weigh_all(
+    conditions -> 'tree', conditions -> 'code', false,
+    scope || jsonb_build_object('entity', entity, 'kind', known.kind, 'lenient', true), true, 0,
+    facts)).verdict is distinct from 'never';
+end;
+$$;
+
+-- The active workflows of the tenant that what a plan writes could start: {id, name, step: the path
+-- of the step that writes, plan, entity}.
+create or replace function automation.started_by(
+  workflow public.workflows, plan jsonb, fired text, seen uuid[], scope jsonb)
+  returns table (workflow_id uuid, name text, step text, plan jsonb, entity text)
+  language sql stable
+  set search_path = ''
+  as $$
+    select distinct on (l.workflow_id) l.workflow_id, w.name, automation.step_path(s.value), v.plan,
+      l.entity
+    from jsonb_each(started_by.plan -> 'steps') as s
+    cross join lateral automation.step_writes(s.value, fired) as write
+    join lateral (
+      select t.* from automation.active_triggers as t
+      where t.tenant_id = workflow.tenant_id and t.entity = write.entity
+        and not t.workflow_id = any (seen)
+      order by t.workflow_id
+      limit automation.cycle_limit() + 1
+    ) as l on automation.could_start(
+      write.entity, write.is_insert, write.fields, l.event,
+      row(l.entity, l.match, l.match_any, null, null, l.field, l.from_values, l.to_values, null
+        )::automation.compiled_trigger, l.conditions, scope)
+    join public.workflows as w on w.tenant_id = l.tenant_id and w.id = l.workflow_id
+    join public.workflow_versions as v on v.tenant_id = l.tenant_id
+      and v.workflow_id = l.workflow_id and v.version = l.version
+    order by l.workflow_id, automation.step_path(s.value)
+  $$;
+
+create or replace function automation.cycle_limit() returns integer
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return 300;
+
+comment on function automation.cycle_limit() is
+  'How many workflows the search for cycles looks at.';
+
+-- The step of a plan whose writes could start the workflow itself.
+create or replace function automation.closing_step(
+  workflow public.workflows, listener automation.compiled_trigger, conditions jsonb, plan jsonb,
+  fired text, scope jsonb)
+  returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select automation.step_path(s.value)
+    from jsonb_each(plan -> 'steps') as s
+    cross join lateral automation.step_writes(s.value, fired) as write
+    where automation.could_start(write.entity, write.is_insert, write.fields, workflow.trigger_type,
+      listener, conditions, scope)
+    order by 1
+    limit 1
+  $$;
+
+create or replace function automation.cycle_problem(step text, names text[]) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select automation.problem(
+      step, 'cycle',
+      case cardinality(names)
+        when 2 then 'what this step writes can start this workflow again'
+        else format('what this step writes can start this workflow again: %s',
+          array_to_string(names, ' -> '))
+      end,
+      'Narrow the trigger (from, to, a field that must match), or add a condition that no longer '
+      'holds once the step has run.', 'warning')
+  $$;
+
+-- Breadth first from the draft. Each workflow that leads back to it is reported with the shortest way
+-- there, so that no loop goes unnamed and none is told twice.
+create or replace function automation.check_cycles(
+  workflow public.workflows, listener automation.compiled_trigger, conditions jsonb, plan jsonb,
+  scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  problems jsonb := '[]'::jsonb;
+  closing text := automation.closing_step(
+    workflow, listener, conditions, plan, scope ->> 'entity', scope);
+  seen uuid[] := array[workflow.id];
+  queue jsonb := jsonb_build_array(jsonb_build_object(
+    'plan', plan, 'entity', scope -> 'entity', 'names', jsonb_build_array(workflow.name)));
+  here jsonb;
+  started record;
+  names jsonb;
+begin
+  if scope ->> 'kind' not in ('created', 'updated', 'changed', 'becomes') then
+    return problems;
+  end if;
+  if closing is not null then
+    problems := problems || automation.cycle_problem(closing, array[workflow.name, workflow.name]);
+  end if;
+  while queue <> '[]' loop
+    here := queue -> 0;
+    queue := queue - 0;
+    for started in
+      select * from automation.started_by(
+        workflow, here -> 'plan', here ->> 'entity', seen, scope)
+    loop
+      if cardinality(seen) > automation.cycle_limit() or jsonb_array_length(problems) >= 20 then
+        return problems || automation.problem(
+          'steps', 'cycles_not_checked', case
+            when jsonb_array_length(problems) >= 20 then 'there are more cycles than these'
+            else format('only %s workflows were searched for cycles', automation.cycle_limit()) end,
+          'Narrow the triggers of workflows that listen to every change.', 'warning');
+      end if;
+      seen := seen || started.workflow_id;
+      names := (here -> 'names') || to_jsonb(started.name);
+      if automation.closing_step(workflow, listener, conditions, started.plan, started.entity, scope)
+        is not null then
+        problems := problems || automation.cycle_problem(
+          coalesce(here ->> 'step', started.step),
+          array(select jsonb_array_elements_text(names)) || workflow.name);
+      end if;
+      queue := queue || jsonb_build_array(jsonb_build_object(
+        'plan', started.plan, 'entity', started.entity, 'names', names,
+        'step', coalesce(here ->> 'step', started.step)));
+    end loop;
+  end loop;
+  return problems;
+end;
+$$;
 
 -- sql/03_capture/01_entities.sql
 
@@ -3765,6 +5386,14 @@ create or replace function automation.context_roots() returns text[]
 
 comment on function automation.context_roots() is 'The names that a field''s path can start with.';
 
+create or replace function automation.is_root(name text) returns boolean
+  language sql stable parallel safe
+  set search_path = ''
+  as $$ select name = any (automation.context_roots()) $$;
+
+comment on function automation.is_root(text) is
+  'Whether a path may start with it: one of context_roots(), or an attached entity.';
+
 -- sql/04_conditions/03_patterns.sql
 
 -- The regular expressions that `matches` accepts: the part of the common syntax that Postgres'
@@ -4260,18 +5889,17 @@ create or replace function automation.condition_reference(keys text[]) returns j
   as $$
     select case
       when keys is null then null
-      when keys[1] = any (automation.context_roots()) and cardinality(keys) > 1
+      when cardinality(keys) > 1 and automation.is_root(keys[1])
       then jsonb_build_object('p', keys::text, 'q', case
-        when keys[1] = 'trigger' and keys[2] = any (automation.entity_names() || 'record'::text) then keys[3:]
+        when keys[1] = 'trigger' and (keys[2] = 'record' or r.is_record) then keys[3:]
         else keys[2:] end::text)
-        || case
-          when keys[1] = any (automation.entity_names()) then jsonb_build_object('w', keys[1])
-          when keys[1] = 'trigger' and keys[2] = any (automation.entity_names())
-            then jsonb_build_object('w', keys[2])
-          else '{}'
-        end
+        || case when r.is_record then jsonb_build_object('w', r.name) else '{}' end
       else jsonb_build_object('b', keys::text)
     end
+    from (
+      select n.name, n.name = any (automation.entity_names()) as is_record
+      from (select case keys[1] when 'trigger' then keys[2] else keys[1] end as name) as n
+    ) as r
   $$;
 
 create or replace function automation.condition_field_roots(keys text[]) returns text[]
@@ -4280,7 +5908,7 @@ create or replace function automation.condition_field_roots(keys text[]) returns
   as $$
     select case
       when keys is null then '{}'
-      when keys[1] = any (automation.context_roots()) and cardinality(keys) > 1
+      when cardinality(keys) > 1 and automation.is_root(keys[1])
       then array[keys[1]]
       else array['trigger', 'contact', 'project', 'job']
     end || automation.tag_root(keys)

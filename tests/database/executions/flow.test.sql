@@ -112,7 +112,7 @@ update public.workflows set is_active = false;
 select pg_temp.workflow(:'apex', 'contact_created', '{}',
   '[{"key": "wait_a_day", "type": "create_task", "delay": 1440, "config": {
       "title": "{{trigger.contact.first_name}} is now {{contact.first_name}}",
-      "description": "{{custom.roof}} {{tenant.name}} {{user.full_name}} {{steps.wait_a_day.status}}"}},
+      "description": "{{custom.roof}} {{tenant.name}} {{user.full_name}}"}},
     {"type": "create_task", "config": {"title": "{{steps.wait_a_day.status}} {{steps.wait_a_day.task_id}}"}}]') as views \gset
 select pg_temp.member(:'apex') as sam \gset
 insert into public.contacts (tenant_id, id, first_name, custom_fields, assigned_to)

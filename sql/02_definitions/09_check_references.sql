@@ -1,0 +1,271 @@
+-- Fields and variables against the live schema. What a record may hold inside a JSON column, what a
+-- form or a program sends as custom.* and trigger.*, is nobody's to know.
+
+-- Every field that is read: {reference, at, step}. A reference is a compiled one, with the path of
+-- its keys in p, or in b for a bare name.
+create or replace function automation.read_references(documents jsonb, plan jsonb)
+  returns table (reference jsonb, at text, step text)
+  language sql stable
+  set search_path = ''
+  as $$
+    select f.reference, (t.test ->> 'at') || f.suffix, d ->> 'step'
+    from jsonb_array_elements(documents) as d,
+      jsonb_array_elements(d -> 'compiled' -> 'code') as t (test),
+      lateral (values (t.test, '.field'), (t.test -> 'r', '.value.field')) as f (reference, suffix)
+    where f.reference is not null
+    union
+    select r.reference, automation.slot_path(s.value, slot.value), s.key
+    from jsonb_each(plan -> 'steps') as s,
+      jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
+      jsonb_path_query(
+        jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
+        'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
+  $$;
+
+create or replace function automation.slot_path(step jsonb, slot jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select automation.step_path(step) || '.step_config'
+      || coalesce('.' || nullif(array_to_string((slot ->> 'at')::text[], '.'), ''), '')
+  $$;
+
+create or replace function automation.reference_name(reference jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(reference ->> 'name', reference ->> 'field',
+      array_to_string(coalesce(reference ->> 'p', reference ->> 'b')::text[], '.'))
+  $$;
+
+-- Whose value a reference is: the record, and the keys in it. record null: nobody's that is known
+-- here; a bare name that no record has keeps its keys.
+create or replace function automation.resolve_reference(
+  reference jsonb, scope jsonb, out record text, out keys text[])
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  path constant text[] := coalesce(reference ->> 'p', reference ->> 'b')::text[];
+begin
+  if reference ? 'b' then
+    keys := path;
+    select c.name into record
+    from unnest(array[scope ->> 'entity', 'contact', 'project', 'job']) with ordinality
+      as c (name, place)
+    where scope -> 'columns' -> c.name ? path[1]
+    order by scope -> 'records' ? c.name desc, c.place
+    limit 1;
+  elsif path[1] = 'trigger' and path[2] in ('record', 'old') then
+    record := scope ->> 'entity';
+    keys := path[3:];
+  elsif path[1] = 'trigger' and scope -> 'columns' ? path[2] and path[2] not in ('user', 'tenant')
+    then
+    record := path[2];
+    keys := path[3:];
+  elsif path[1] not in ('trigger', 'custom', 'steps') then
+    record := path[1];
+    keys := path[2:];
+  end if;
+end;
+$$;
+
+-- The kind of a reference's value: null when it lies inside JSON, or cannot be known.
+create or replace function automation.reference_kind(reference jsonb, scope jsonb) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select case when cardinality(r.keys) = 1 then scope -> 'columns' -> r.record ->> r.keys[1] end
+    from automation.resolve_reference(reference, scope) as r
+  $$;
+
+create or replace function automation.check_references(documents jsonb, plan jsonb, scope jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(p.problem order by p.first, p.problem ->> 'path', p.problem ->> 'severity',
+      p.problem ->> 'message'), '[]')
+    from (
+      select coalesce(
+          automation.unknown_reference(r.reference, r.at, scope),
+          automation.absent_reference(r.reference, r.at, scope)) as problem,
+        r.step is not null as first
+      from automation.read_references(documents, plan) as r
+      group by 1, 2
+    ) as p
+    where p.problem is not null
+  $$;
+
+create or replace function automation.unknown_reference(reference jsonb, at text, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  severity constant text := case when (scope ->> 'lenient')::boolean then 'warning' else 'error' end;
+  name constant text := automation.reference_name(reference);
+  resolved constant record := automation.resolve_reference(reference, scope);
+  columns constant jsonb := scope -> 'columns' -> resolved.record;
+  kind constant text := columns ->> resolved.keys[1];
+begin
+  if resolved.record is null then
+    return case when reference ? 'b'
+      then automation.unknown_bare_name(resolved.keys, at, scope, severity) end;
+  elsif jsonb_typeof(columns) is distinct from 'object' or cardinality(resolved.keys) = 0 then
+    return null;
+  elsif kind is null then
+    return automation.problem(
+      at, 'unknown_field', format('%s: %s has no field "%s"', name, resolved.record, resolved.keys[1]),
+      automation.suggestion(resolved.keys[1], array(select jsonb_object_keys(columns)), 'Its fields: '),
+      case when resolved.record in ('user', 'tenant') then 'error' else severity end);
+  elsif cardinality(resolved.keys) > 1 and kind not in ('json', 'list', 'other') then
+    return automation.problem(
+      at, 'unknown_field',
+      format('%s: there is nothing inside %s.%s, %s', name, resolved.record, resolved.keys[1],
+        automation.kind_name(kind)),
+      'Only JSON columns such as custom_fields have fields inside them.', severity);
+  end if;
+  return null;
+end;
+$$;
+
+-- A name that is no column of anything: a root that does not exist, a record without its field, or
+-- a field that is misspelt.
+create or replace function automation.unknown_bare_name(
+  keys text[], at text, scope jsonb, severity text)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when keys[1] = any (r.roots) then automation.problem(
+        at, 'unknown_variable', format('%s is no value by itself', keys[1]),
+        format('Name what is in it, such as %s.%s.', keys[1], case
+          when keys[1] = 'custom' then 'roof_type' when keys[1] = 'steps' then 'step_1.status'
+          when keys[1] = 'trigger' then 'record' when keys[1] = 'contact' then 'first_name'
+          else 'id' end))
+      when cardinality(keys) > 1 then automation.problem(
+        at, 'unknown_variable', format('%s: there is no "%s" here', array_to_string(keys, '.'), keys[1]),
+        'A variable begins with one of: ' || array_to_string(r.roots, ', '), severity)
+      else automation.problem(
+        at, 'unknown_field', format('no record here has a field "%s"', keys[1]),
+        automation.suggestion(keys[1], array(
+          select distinct c
+          from jsonb_array_elements_text(scope -> 'records' || '["contact", "project", "job"]') as n,
+            jsonb_object_keys(case jsonb_typeof(scope -> 'columns' -> n)
+              when 'object' then scope -> 'columns' -> n else '{}' end) as c
+          order by c), 'Fields: '), severity)
+    end
+    from (
+      select array(
+        select unnest(automation.context_roots()) union select jsonb_object_keys(scope -> 'columns')
+        order by 1) as roots
+    ) as r
+  $$;
+
+-- A field that exists, of a record that no run of this workflow has.
+create or replace function automation.absent_reference(reference jsonb, at text, scope jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when (scope ->> 'lenient')::boolean then null
+      when p.path[1] = 'trigger' and p.path[2] = 'old' and scope ->> 'kind' in ('created', 'time')
+        then automation.problem(
+          at, 'missing_record', format('"%s" has no value: nothing has changed when this trigger fires',
+            automation.reference_name(reference)),
+          'Only triggers that follow a change have trigger.old.', 'warning')
+      when r.record in ('user', 'tenant') or scope -> 'records' ? r.record then null
+      when r.record is not null or p.path[1] = 'trigger' and p.path[2] in ('record', 'old')
+        then automation.problem(
+          at, 'missing_record', format('"%s" has no value: this trigger brings no %s',
+            automation.reference_name(reference), coalesce(r.record, 'record')),
+          automation.records_hint(scope), 'warning')
+    end
+    from automation.resolve_reference(reference, scope) as r
+    cross join (select (reference ->> 'p')::text[] as path) as p
+  $$;
+
+create or replace function automation.records_hint(scope jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when scope -> 'records' <> '[]' then format('It brings: %s.', (
+        select string_agg(distinct r, ', ') from jsonb_array_elements_text(scope -> 'records') as r))
+      else 'A scheduled workflow runs for records when trigger_config has '
+        'for_each: {"entity": "contact"}.'
+    end
+  $$;
+
+-- {{steps.<key>.*}}: the step has to have run by then.
+create or replace function automation.check_step_references(
+  workflow public.workflows, documents jsonb, plan jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
+    from (
+      select automation.step_reference_problem(
+        workflow, plan, r.step, ((r.reference ->> 'p')::text[])[2], r.at) as problem
+      from automation.read_references(documents, plan) as r
+      where ((r.reference ->> 'p')::text[])[1] = 'steps'
+      group by 1
+    ) as p
+    where p.problem is not null
+  $$;
+
+create or replace function automation.step_reference_problem(
+  workflow public.workflows, plan jsonb, reader text, wanted text, at text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  keys constant text[] := array(select jsonb_object_keys(plan -> 'steps'));
+begin
+  if reader is null then
+    return automation.problem(
+      at, 'unknown_step', format('steps.%s: no step has run when these conditions are asked', wanted),
+      'Move the condition to a step.');
+  elsif not plan -> 'steps' ? wanted then
+    if exists (
+      select from public.workflow_steps as s
+      where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
+        and s.step_key = wanted) then
+      return automation.problem(
+        at, 'unknown_step', format('the step "%s" is switched off and has no result', wanted),
+        'Switch it on, or remove what refers to it.', 'warning');
+    end if;
+    return automation.problem(
+      at, 'unknown_step', format('there is no step "%s"', wanted),
+      automation.suggestion(wanted, keys, 'Steps: '));
+  elsif wanted = reader or wanted = any (automation.steps_after(plan, reader)) then
+    return automation.problem(
+      at, 'unknown_step', format('the step "%s" has not run by then', wanted),
+      'A step can read the results of steps before it.');
+  elsif not reader = any (automation.steps_after(plan, wanted)) then
+    return automation.problem(
+      at, 'step_on_other_branch', format('the step "%s" is on another branch and does not run on this one',
+        wanted),
+      'Read a step before the branches, or give the value a default.', 'warning');
+  end if;
+  return null;
+end;
+$$;
+
+-- Where a step can lead to, whatever conditions say.
+create or replace function automation.steps_after(plan jsonb, key text) returns text[]
+  language sql stable
+  set search_path = ''
+  as $$
+    with recursive later (key) as (
+      select e from automation.step_exits(plan -> 'steps' -> steps_after.key, null) as e
+      union
+      select e from later as l, automation.step_exits(plan -> 'steps' -> l.key, null) as e
+    )
+    select coalesce(array_agg(l.key), '{}') from later as l
+  $$;

@@ -1,0 +1,268 @@
+-- Steps that no run reaches, and steps that cannot do what they say for want of a record, a
+-- recipient or a date.
+
+-- Where a step can lead to. verdicts: what is certain of conditions; null: whatever they say, and
+-- past a stop.
+create or replace function automation.step_exits(step jsonb, verdicts jsonb) returns setof text
+  language sql stable
+  set search_path = ''
+  as $$
+    with own as (
+      select coalesce(verdicts ->> (step ->> 'key'), case
+        when verdicts is null or jsonb_typeof(step -> 'conditions') = 'object' then 'sometimes'
+        else 'always' end) as runs
+    ), cases as (
+      select c.value ->> 'name' as name, c.position, case
+          when jsonb_typeof(c.value -> 'conditions') = 'object'
+          then verdicts ->> concat_ws('/', step ->> 'key', c.value ->> 'name')
+          when verdicts is not null then 'always' end as verdict
+      from jsonb_array_elements(case jsonb_typeof(step -> 'cases')
+        when 'array' then step -> 'cases' else '[]' end) with ordinality as c (value, position)
+    ), branches as (
+      select b.key as name, coalesce(b.value, step ->> 'next') as target
+      from jsonb_each_text(case jsonb_typeof(step -> 'branches')
+        when 'object' then step -> 'branches' else '{}' end) as b
+      where not exists (
+        select from cases as c
+        where c.name = b.key and c.verdict = 'never'
+          or c.verdict = 'always' and (
+            b.key = 'else' or c.position < (select d.position from cases as d where d.name = b.key)))
+    )
+    select b.target from branches as b, own as o
+    where o.runs <> 'never' and b.target is not null
+    union
+    select step ->> 'next' from own as o
+    where step ->> 'next' is not null
+      and (o.runs <> 'always'
+        or step ->> 'type' <> 'stop' and not coalesce(step -> 'branches' <> '{}', false)
+        or step ? 'cases' and not step -> 'branches' ? 'else'
+          and not exists (select from cases as c where c.verdict = 'always'))
+  $$;
+
+comment on function automation.step_exits(jsonb, jsonb) is
+  'The keys of the steps that can come right after this one.';
+
+create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns text[]
+  language sql stable
+  set search_path = ''
+  as $$
+    with recursive reached (key) as (
+      select plan ->> 'first' where plan ->> 'first' is not null
+      union
+      select e from reached as r, automation.step_exits(plan -> 'steps' -> r.key, verdicts) as e
+    )
+    select coalesce(array_agg(r.key), '{}') from reached as r
+  $$;
+
+-- Of what is not reached, only where it begins.
+create or replace function automation.check_flow(plan jsonb, verdicts jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    with reached as (
+      select automation.reachable_steps(plan, verdicts) as keys
+    ), lost as (
+      select s.key, s.value as step from jsonb_each(plan -> 'steps') as s, reached as r
+      where not s.key = any (r.keys)
+    ), ways as (
+      select s.key as origin, s.value as step, e as target
+      from jsonb_each(plan -> 'steps') as s, automation.step_exits(s.value, null) as e
+      where exists (select from lost)
+    )
+    select coalesce(jsonb_agg(automation.problem(
+        automation.step_path(l.step), 'unreachable', format('no run reaches this step: %s', coalesce((
+          select case w.step ->> 'type'
+            when 'stop' then format('%s ends the run before it', automation.step_path(w.step))
+            else format('the conditions of %s never lead here', automation.step_path(w.step)) end
+          from ways as w where w.target = l.key
+          order by w.step ->> 'type' <> 'stop', automation.step_path(w.step) limit 1),
+          'nothing leads to it')),
+        'Remove it, or mend the conditions that keep runs away from it.', 'warning')
+      order by automation.step_path(l.step)), '[]')
+    from lost as l
+    where not exists (
+      select from ways as w where w.target = l.key and w.origin in (select o.key from lost as o))
+  $$;
+
+-- What a step writes to: the entity, whether it makes a new record, and the fields with what they
+-- are set to, [value], or [] when that is known only when the step runs.
+create or replace function automation.step_writes(step jsonb, fired text)
+  returns table (entity text, is_insert boolean, fields jsonb)
+  language sql stable
+  set search_path = ''
+  as $$
+    with given as (
+      select step ->> 'type' as type, step -> 'config' -> 'base' as config
+    ), target as (
+      select g.type, g.config,
+        regexp_replace(g.config ->> 'field', '^(contact|project|job)\.', '') as field, case g.type
+          when 'update_contact' then 'contact'
+          when 'update_project' then 'project'
+          when 'update_field' then coalesce(g.config ->> 'entity',
+            substring(g.config ->> 'field' from '^(contact|project|job)\.'), 'contact')
+          when 'change_stage' then coalesce(g.config ->> 'entity',
+            case when fired in ('project', 'job') then fired else 'contact' end)
+          when 'assign_user' then coalesce(g.config ->> 'entity', 'contact')
+        end as entity
+      from given as g
+    )
+    select t.entity, false, case t.type
+        when 'update_field' then jsonb_build_object(split_part(t.field, '.', 1), case
+          when t.field like '%.%' then '[]' else automation.written_value(t.config -> 'value') end)
+        when 'change_stage' then jsonb_build_object(
+          case t.entity when 'contact' then 'stage' when 'project' then 'pipeline_stage'
+            else 'status' end, automation.written_value(t.config -> 'stage'))
+        when 'assign_user' then
+          jsonb_build_object('assigned_to', automation.written_value(t.config -> 'user_id'))
+        else (
+          select coalesce(jsonb_object_agg(split_part(f.key, '.', 1), case
+            when f.key like '%.%' then '[]' else automation.written_value(f.value) end), '{}')
+          from jsonb_each(case jsonb_typeof(t.config -> 'fields')
+            when 'object' then t.config -> 'fields' else '{}' end) as f)
+      end
+    from target as t
+    where t.entity is not null and (t.type <> 'update_field' or t.field is not null)
+    union all
+    select e.name, true, i.fields
+    from (
+      select case g.type when 'create_project' then 'public.projects'
+          when 'create_task' then 'public.tasks' when 'send_sms' then 'public.messages'
+          when 'send_email' then 'public.emails' end as relation,
+        case g.type
+          when 'create_project' then '{"status": ["open"], "pipeline_stage": ["new"]}'::jsonb || (
+            select coalesce(jsonb_object_agg(f.key, automation.written_value(f.value)), '{}')
+            from jsonb_each(g.config) as f where f.key <> 'key')
+          when 'create_task' then '{"status": ["open"]}'
+          else '{"direction": ["outbound"], "status": ["sent"]}'
+        end as fields
+      from given as g
+    ) as i
+    join automation.entities as e on e.relation = i.relation
+  $$;
+
+create or replace function automation.written_value(value jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when value is null or jsonb_typeof(value) in ('object', 'array')
+        or value #>> '{}' like '%{{%' then '[]'
+      else jsonb_build_array(value)
+    end
+  $$;
+
+create or replace function automation.check_needs(
+  workflow public.workflows, plan jsonb, scope jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
+    from (
+      select n.problem
+      from jsonb_each(plan -> 'steps') as s
+      cross join lateral (
+        select automation.record_problem(s.value, scope)
+        union all select automation.recipient_problem(s.value, scope)
+        union all select automation.date_policy_problem(s.value)
+      ) as n (problem)
+      union all
+      select automation.sender_problem(workflow, plan)
+    ) as p
+    where p.problem is not null
+  $$;
+
+-- A step that changes a record needs one, with the column it changes.
+create or replace function automation.record_problem(step jsonb, scope jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when not (scope ->> 'lenient')::boolean and not scope -> 'records' ? t.entity
+        then automation.problem(
+          automation.step_path(step) || '.step_config', 'no_record',
+          format('%s has no %s to work on: this trigger brings none', step ->> 'type', t.entity),
+          automation.records_hint(scope))
+      when step ->> 'type' in ('change_stage', 'assign_user') then (
+        select automation.problem(
+          automation.step_path(step) || '.step_config.entity', 'unknown_field',
+          format('%s has no field "%s" to write', e.name, f),
+          format('Use update_field with one of: %s', array_to_string(e.writable_columns, ', ')))
+        from automation.entities as e, jsonb_object_keys(t.fields) as f
+        where e.name = t.entity and not f = any (e.writable_columns)
+        limit 1)
+    end
+    from (
+      select w.entity, w.fields from automation.step_writes(step, scope ->> 'entity') as w
+      where not w.is_insert
+      union all
+      select 'contact', '{}' where step ->> 'type' in ('add_tag', 'remove_tag')
+    ) as t
+    where t.entity not like '%{{%'
+      and exists (select from automation.entities as e where e.name = t.entity)
+    limit 1
+  $$;
+
+create or replace function automation.recipient_problem(step jsonb, scope jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when not coalesce(scope -> 'columns' -> 'contact' ? c.name, false) then automation.problem(
+        automation.step_path(step) || '.step_config.to', 'no_recipient',
+        format('%s has nobody to go to: contacts have no field "%s"', step ->> 'type', c.name),
+        format('Write the field that holds the %s into "to", such as "{{contact.mobile}}".', c.noun),
+        case when (scope ->> 'lenient')::boolean then 'warning' else 'error' end)
+      when not (scope ->> 'lenient')::boolean and not scope -> 'records' ? 'contact'
+        then automation.problem(
+          automation.step_path(step) || '.step_config.to', 'no_recipient',
+          format('%s has nobody to go to: this trigger brings no contact', step ->> 'type'),
+          'Write who it goes to into "to". ' || automation.records_hint(scope))
+    end
+    from (values ('send_sms', 'phone', 'phone number'), ('send_email', 'email', 'address'))
+      as c (type, name, noun)
+    where c.type = step ->> 'type'
+      and automation.is_blank(step -> 'config' -> 'base' -> 'to')
+  $$;
+
+-- A date that comes from a record may not be there.
+create or replace function automation.date_policy_problem(step jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select automation.problem(
+      automation.step_path(step) || '.step_config.until', 'no_date_policy',
+      'the date may be missing when the step runs, and the step then fails',
+      'Say what happens then with if_missing, or give the date a default: '
+      '"{{job.scheduled_at | default: today}}".', 'warning')
+    from (select step -> 'config' -> 'base' as config) as c
+    where step ->> 'type' = 'wait' and not c.config ? 'if_missing'
+      and (jsonb_typeof(c.config -> 'until') = 'object'
+        or c.config ->> 'until' like '%{{%' and not exists (
+          select from jsonb_array_elements(step -> 'config' -> 'slots') as slot
+          where (slot ->> 'at')::text[] = '{until}'
+            and jsonb_path_exists(slot, 'strict $.**.f[*] ? (@.n == "default")', '{}', true)))
+  $$;
+
+-- US carriers block text messages from numbers that are not registered (10DLC).
+create or replace function automation.sender_problem(workflow public.workflows, plan jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select automation.problem(
+      automation.step_path(s.value), 'no_registered_sender',
+      'text messages may not arrive: no number of yours is registered',
+      'Register for 10DLC and add the number to phone_numbers, or name a messaging_service_sid.',
+      'warning')
+    from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'type' = 'send_sms'
+      and automation.is_blank(s.value -> 'config' -> 'base' -> 'messaging_service_sid')
+      and not exists (
+        select from public.phone_numbers as n where n.tenant_id = workflow.tenant_id)
+      and not exists (
+        select from public.tenants as t
+        where t.id = workflow.tenant_id and t.settings ? 'messaging_service_sid')
+    order by automation.step_path(s.value)
+    limit 1
+  $$;
