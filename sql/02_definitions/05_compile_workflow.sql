@@ -319,7 +319,8 @@ begin
   return row(
     listener, condition.compiled, steps.plan || lifecycle.compiled,
     listener.problems || condition.problems || steps.problems || lifecycle.problems
-      || automation.check_plan(workflow, listener, condition.compiled, steps.plan)
+      || automation.check_plan(
+        workflow, listener, condition.compiled, steps.plan || lifecycle.compiled)
   )::automation.compiled_workflow;
 end;
 $$;

@@ -139,7 +139,7 @@ create or replace function automation.check_scope(
   $$;
 
 -- Every condition document of a workflow. step: whose it is (null: the workflow's own); branch: of a
--- conditional's case.
+-- conditional's case, or exit for what ends a run.
 create or replace function automation.condition_documents(
   workflow public.workflows, conditions jsonb, plan jsonb)
   returns jsonb
@@ -155,6 +155,8 @@ create or replace function automation.condition_documents(
         workflow.trigger_config #> '{for_each,conditions}',
         'trigger_config.for_each.conditions') as c)
       where workflow.trigger_type = 'scheduled'
+      union all
+      select null, 'exit', plan #> '{lifecycle,exit}'
       union all
       select s.key, null, s.value -> 'conditions' from jsonb_each(plan -> 'steps') as s
       union all

@@ -438,7 +438,7 @@ begin
     continue when document -> 'compiled' -> 'tree' = 'false';
     weighed := automation.weigh_all(
       document -> 'compiled' -> 'tree', document -> 'compiled' -> 'code', false, scope,
-      document ->> 'step' is null, 0, facts);
+      document ->> 'step' is null and document ->> 'branch' is null, 0, facts);
     problems := problems || weighed.problems;
     verdicts := verdicts || jsonb_build_object(
       concat_ws('/', document ->> 'step', document ->> 'branch'), weighed.verdict);
