@@ -86,6 +86,7 @@ create or replace function automation.compile_trigger(
 declare
   known automation.trigger_types;
   compiled automation.compiled_trigger;
+  attached automation.entities;
   change jsonb := '{}'::jsonb;
   match jsonb := trigger_config;
 begin
@@ -102,6 +103,11 @@ begin
       'entity', 'field', 'from', 'to', 'from_stage', 'to_stage', 'from_status', 'to_status',
       case when known.column_name in ('stage', 'pipeline_stage') then 'stage' else 'from' end,
       case when known.column_name = 'status' then 'status' else 'from' end];
+  end if;
+  select e.* into attached from automation.entities as e where e.name = compiled.entity;
+  match := automation.own_names(attached, match);
+  if change ? 'field' then
+    change := change || jsonb_build_object('field', automation.own_name(attached, change ->> 'field'));
   end if;
   compiled.problems :=
     automation.check_trigger_config(known, compiled.entity, change, match, path);

@@ -288,6 +288,7 @@ create or replace function automation.condition_field_roots(keys text[]) returns
       when keys[1] = any (automation.context_roots()) and cardinality(keys) > 1
       then array[keys[1]]
       else array['trigger', 'contact', 'project', 'job']
+        || case when cardinality(keys) > 1 then keys[1:1] else '{}' end
     end
   $$;
 

@@ -112,8 +112,10 @@ declare
     (select jsonb_object_agg(l, config -> l) from unnest(lengths) as l where config ? l), '{}'));
   length constant interval := automation.signed_duration(written);
   entity constant text := coalesce(config ->> 'entity', 'contact');
-  field constant text := coalesce(config ->> 'changed', config ->> 'field', 'created_at');
+  field text := coalesce(config ->> 'changed', config ->> 'field', 'created_at');
 begin
+  field := coalesce((
+    select automation.own_name(e, field) from automation.entities as e where e.name = entity), field);
   problems := automation.config_problems(
     config, array['entity', 'field', 'changed', 'offset', 'at', 'zone', 'missed', 'existing'] || lengths,
     '{once,skip}', path) || automation.check_entity(entity, path || '.entity');

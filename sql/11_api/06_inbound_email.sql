@@ -4,7 +4,7 @@
 -- A workflow that wants them all the same listens to email_event_created, where is_machine is a
 -- field like any other.
 select automation.attach(
-  'public.email_events', 'email_event', '{"contact": "contact_id", "email": "email_id"}');
+  'public.email_events', 'email_event', '{"related": {"contact": "contact_id", "email": "email_id"}}');
 
 create or replace function automation.machine_reason(
   type text, occurred_at timestamptz, delivered_at timestamptz, user_agent text)
