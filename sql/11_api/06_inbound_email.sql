@@ -1,8 +1,8 @@
 -- Events of emails. Opens and clicks of machines (scanners that follow links before the mail is
--- shown, proxies that fetch images ahead) are kept as events and change nothing else.
-
--- A workflow that wants them all the same listens to email_event_created, where is_machine is a
--- field like any other.
+-- shown, proxies that fetch images ahead) are kept as events and change nothing else; they start the
+-- workflows that ask for them with include_machine, and no other.
+--
+-- email_event_created fires for every event of an email; is_machine is a field of it like any other.
 select automation.attach(
   'public.email_events', 'email_event', '{"related": {"contact": "contact_id", "email": "email_id"}}');
 
@@ -28,6 +28,43 @@ comment on function automation.machine_reason(text, timestamptz, timestamptz, te
   'Why an open or a click is taken for a machine''s; null: it is taken for a person''s. A bare '
   'Mozilla/5.0 is Apple''s Mail Privacy Protection, which fetches images of mail nobody has read.';
 
+create or replace function automation.includes_machine(version public.workflow_versions)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select version.trigger_config @> '{"include_machine": true}' $$;
+
+-- The first open or click of machines, for the workflows that ask for it. The email itself is not
+-- touched, so that a person's is still the first for everybody, these included.
+create or replace function automation.start_for_machine(
+  email public.emails, event public.email_events)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  trigger constant text := 'email_' || event.type;
+  version public.workflow_versions;
+begin
+  for version in
+    select v.*
+    from automation.active_triggers as t
+    join public.workflow_versions as v
+      on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
+    where t.tenant_id = email.tenant_id and t.entity = 'email' and t.event = trigger
+      and automation.includes_machine(v)
+      and automation.matches(to_jsonb(email), t.match, t.match_any)
+      and not exists (
+        select from public.email_events as e
+        where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type = event.type
+          and e.is_machine and e.id <> event.id)
+  loop
+    perform automation.enrol_if_met(version, trigger, automation.snapshot(
+      'email', email.tenant_id, to_jsonb(email), jsonb_build_object('email_event', to_jsonb(event))));
+  end loop;
+end;
+$$;
+
 -- "Every link at once" shows at the second link. What the first click started is cancelled as far
 -- as it has not run, and a person's click later on counts as the first one.
 create or replace function automation.withdraw_clicks(email public.emails, event public.email_events)
@@ -48,8 +85,11 @@ begin
   end if;
   perform automation.cancel_execution(x.id)
   from public.workflow_executions as x
+  join public.workflow_versions as v
+    on v.tenant_id = x.tenant_id and v.workflow_id = x.workflow_id and v.version = x.version
   where x.tenant_id = email.tenant_id and x.record_id = email.id::text
-    and x.trigger_type = 'email_clicked' and x.finished_at is null;
+    and x.trigger_type = 'email_clicked' and x.finished_at is null
+    and not automation.includes_machine(v);
   update public.email_events as e
   set is_machine = true, machine_reason = coalesce(e.machine_reason, 'every_link_at_once')
   where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type = 'clicked'
@@ -75,6 +115,9 @@ begin
   end if;
   event.is_machine := event.machine_reason is not null;
   insert into public.email_events select event.*;
+  if event.is_machine then
+    perform automation.start_for_machine(email, event);
+  end if;
   if event.is_machine or event.type not in ('opened', 'clicked') then
     return;
   end if;
