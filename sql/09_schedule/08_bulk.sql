@@ -308,7 +308,7 @@ begin
   join public.bulk_enrollments as b on b.tenant_id = t.id and b.id = cancel_bulk_enrollment.id
   for no key update of b;
   if not found then
-    perform automation.raise_not_found('id', id);
+    perform automation.raise_not_found('enrollment_id', id);
   elsif job.status = 'running' then
     perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
       'code', 'cancelled', 'message', 'cancelled by hand'));
