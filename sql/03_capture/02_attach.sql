@@ -41,7 +41,8 @@ create or replace function automation.mapped_names() returns text[]
   language sql immutable parallel safe
   set search_path = ''
   as $$
-    select '{phone,email,first_name,last_name,stage,status,assigned_to,timezone,last_contacted_at,created_at,updated_at}'::text[]
+    select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at']
   $$;
 
 comment on function automation.mapped_names() is

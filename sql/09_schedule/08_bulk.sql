@@ -103,7 +103,8 @@ begin
     return 'skipped';
   elsif job.kind = 'timers' then
     due := automation.timer_due(
-      listener, automation.field_text(record, listener.field), automation.timer_zone(listener));
+      listener, automation.field_text(record, listener.field),
+      automation.timer_zone(listener, record));
     if due > automation.now() then
       perform automation.set_timer(listener, record_id, due, due);
       return 'enrolled';
