@@ -354,7 +354,7 @@ begin
   delete from public.workflow_timers as t
   where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
     and t.record_id = waiting.record_id;
-  if record is null or due is null
+  if not found or record is null or due is null
     or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
     or (listener."offset" < interval '0' or listener.business_days < 0)
       and automation.instant_in(value, zone) <= at then
@@ -402,8 +402,11 @@ create or replace function automation.fire_timers(max_timers integer default 500
   set search_path = ''
   as $$
 declare
+  -- Both halves may hold the same timer: what this transaction has locked it does not skip.
   timers constant public.workflow_timers[] := array(
-    select t from automation.lock_due_timers(max_timers) as t);
+    select distinct on (t.tenant_id, t.workflow_id, t.record_id) t
+    from automation.lock_due_timers(max_timers) as t
+    order by t.tenant_id, t.workflow_id, t.record_id);
   waiting public.workflow_timers;
   fired integer := 0;
 begin
