@@ -6,6 +6,13 @@
 select automation.attach(
   'public.email_events', 'email_event', '{"related": {"contact": "contact_id", "email": "email_id"}}');
 
+create or replace function automation.machine_haste() returns interval
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select interval '10 seconds' $$;
+
+comment on function automation.machine_haste() is 'Nobody reads an email this soon after its delivery.';
+
 create or replace function automation.machine_reason(
   type text, occurred_at timestamptz, delivered_at timestamptz, user_agent text)
   returns text
@@ -20,7 +27,7 @@ create or replace function automation.machine_reason(
           'forcepoint|zscaler|safelinks|urldefense|cloudmark|vade)')
         or (type = 'opened' and user_agent = 'Mozilla/5.0')
         then 'known_agent'
-      when occurred_at < delivered_at + interval '10 seconds' then 'soon_after_delivery'
+      when occurred_at < delivered_at + automation.machine_haste() then 'soon_after_delivery'
     end
   $$;
 
@@ -102,6 +109,43 @@ begin
 end;
 $$;
 
+-- The news of a delivery may come after that of an open seconds later, which was taken for a person's
+-- till then. What it started is cancelled as far as it has not run.
+create or replace function automation.withdraw_quick_events(email public.emails, delivered timestamptz)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  first_opened timestamptz;
+  first_clicked timestamptz;
+begin
+  update public.email_events as e
+  set is_machine = true, machine_reason = 'soon_after_delivery'
+  where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type in ('opened', 'clicked')
+    and not e.is_machine and e.occurred_at < delivered + automation.machine_haste();
+  if not found then
+    return;
+  end if;
+  select min(e.occurred_at), min(e.occurred_at) filter (where e.type = 'clicked')
+    into first_opened, first_clicked
+  from public.email_events as e
+  where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type in ('opened', 'clicked')
+    and not e.is_machine;
+  perform automation.cancel_execution(x.id)
+  from public.workflow_executions as x
+  join public.workflow_versions as v
+    on v.tenant_id = x.tenant_id and v.workflow_id = x.workflow_id and v.version = x.version
+  where x.tenant_id = email.tenant_id and x.record_id = email.id::text and x.finished_at is null
+    and (x.trigger_type = 'email_opened' and first_opened is null
+      or x.trigger_type = 'email_clicked' and first_clicked is null)
+    and not automation.includes_machine(v);
+  update public.emails as m
+  set opened_at = first_opened, clicked_at = first_clicked
+  where m.tenant_id = email.tenant_id and m.id = email.id;
+end;
+$$;
+
 create or replace function automation.record_engagement(email public.emails, event public.email_events)
   returns void
   language plpgsql
@@ -167,6 +211,9 @@ begin
     update public.emails as m
     set delivered_at = (event ->> 'occurred_at')::timestamptz
     where m.tenant_id = email.tenant_id and m.id = email.id and m.delivered_at is null;
+    if found then
+      perform automation.withdraw_quick_events(email, (event ->> 'occurred_at')::timestamptz);
+    end if;
   end if;
 end;
 $$;

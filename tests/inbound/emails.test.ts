@@ -236,6 +236,16 @@ describe("delivery", () => {
   });
 });
 
+it("a person who reads it before the dispatcher has recorded it is no machine for that", async () => {
+  const email = await sent();
+  await database().sql`delete from emails where id = ${email.id}`;
+  await report(opened(email, 5 * minute), event("delivered", email));
+  await database().sql`
+    insert into emails (tenant_id, id, to_address, provider_id)
+    values (${email.office.tenantId}, ${email.id}, ${email.to}, ${email.emailId})`;
+  expect(await firedBy(email)).toEqual(["email_opened"]);
+});
+
 describe("a person", () => {
   it("opens and clicks: each fires once, however often", async () => {
     const email = await sent();
@@ -310,6 +320,37 @@ describe("a machine", () => {
     ]);
     await report(clicked(email, 30 * minute));
     expect(await firedBy(email)).toEqual(["email_opened", "email_clicked"]);
+  });
+
+  it("is found out when the news of the delivery comes after that of the click", async () => {
+    const email = await sent();
+    const delivered = 10 * minute;
+    await report(clicked(email, delivered + 3_000));
+    expect((await firedBy(email)).toSorted()).toEqual(["email_clicked", "email_opened"]);
+    await report(event("delivered", email, delivered));
+    expect(await state(email)).toMatchObject({ opened_at: null, clicked_at: null });
+    expect(await firedBy(email)).toEqual([]);
+    expect((await eventsOf(email)).map(({ machine_reason }) => machine_reason)).toEqual([
+      null,
+      "soon_after_delivery",
+    ]);
+    await report(opened(email, delivered + 5 * minute));
+    expect(await firedBy(email)).toEqual(["email_opened"]);
+  });
+
+  it("is found out among people: who came later is the first then, and keeps what they started", async () => {
+    const email = await sent();
+    const delivered = 10 * minute;
+    await report(
+      clicked(email, delivered + 3_000),
+      opened(email, delivered + 5 * minute),
+      event("delivered", email, delivered),
+    );
+    expect(await state(email)).toMatchObject({
+      opened_at: new Date(email.at + delivered + 5 * minute),
+      clicked_at: null,
+    });
+    expect(await firedBy(email)).toEqual(["email_opened"]);
   });
 
   it("that follows both links of two: nothing is left of it", async () => {
