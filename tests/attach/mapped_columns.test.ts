@@ -516,6 +516,37 @@ describe("by hand", () => {
     expect((await steps())[0]!.input).toMatchObject({ title: "new for Maria" });
   });
 
+  it("can be tried for an order first, with nothing sent", async () => {
+    const { sql } = database();
+    const id = await workflow("order_updated", [text({ body: "{{order.state}}" })]);
+    const no = await order({ site_phone: "4155550177" });
+    const [tried] = await sql<{ path: JSONValue }[]>`
+      select public.test_workflow(${id}, ${sql.json({ order_id: no })}) -> 'path' as path`;
+    expect(tried!.path).toMatchObject([
+      { verdict: "run", input: { to: "+14155550177", body: "new" } },
+    ]);
+    expect(await sentTo()).toEqual([]);
+  });
+
+  it("is retried with the order as it is by then, when it could not be enrolled", async () => {
+    const { sql } = database();
+    const id = await workflow("order_created", [task("{{order.state}} {{trigger.order.state}}")]);
+    const no = await order();
+    await sql`
+      update public.workflow_executions set status = 'failed', finished_at = now(),
+        error = '{"code": "conditions_failed", "message": "broken"}'
+      where workflow_id = ${id}`;
+    await sql`delete from public.scheduled_steps where tenant_id = ${company}`;
+    await sql`update crm.orders set state = 'moved' where no = ${no}`;
+    await sql`
+      select public.retry_execution(e.id) from public.workflow_executions as e
+      where e.workflow_id = ${id}`;
+    await sql`select automation.tick()`;
+    expect((await steps()).map(({ input }) => input)).toEqual([
+      expect.objectContaining({ title: "moved moved" }),
+    ]);
+  });
+
   it("enrols orders by their keys, and by a filter", async () => {
     const { sql } = database();
     const id = await workflow("order_updated", [task("{{order.no}}")]);

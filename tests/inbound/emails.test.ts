@@ -1,5 +1,6 @@
 // What Resend reports about an email, and what of it was a person.
 import { randomUUID } from "node:crypto";
+import { Resend } from "resend";
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createHandler } from "../../functions/resend-webhook/handler.ts";
@@ -152,6 +153,21 @@ describe("a signature", () => {
     const response = await handler(request());
     expect(response.status).toBe(status);
     expect(recorded).toHaveLength(status === 200 ? 1 : 0);
+  });
+
+  it("good here is good to Resend's own package, and tampered is tampered", async () => {
+    const { webhooks } = new Resend("re_test");
+    const request = signedEvent(real);
+    const header = (name: string) => request.headers.get(`svix-${name}`)!;
+    const headers = {
+      id: header("id"),
+      timestamp: header("timestamp"),
+      signature: header("signature"),
+    };
+    const payload = await request.text();
+    expect(webhooks.verify({ payload, headers, webhookSecret: SECRET })).toEqual(real);
+    expect(() => webhooks.verify({ payload: `${payload} `, headers, webhookSecret: SECRET }))
+      .toThrow();
   });
 
   it("does not make a body of any size welcome, nor a GET", async () => {
