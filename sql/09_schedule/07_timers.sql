@@ -354,6 +354,8 @@ begin
   delete from public.workflow_timers as t
   where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
     and t.record_id = waiting.record_id;
+  -- Not found: both halves of lock_due_timers() held it, since a transaction does not skip what it has
+  -- locked itself, and it has fired.
   if not found or record is null or due is null
     or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
     or (listener."offset" < interval '0' or listener.business_days < 0)
@@ -402,11 +404,8 @@ create or replace function automation.fire_timers(max_timers integer default 500
   set search_path = ''
   as $$
 declare
-  -- Both halves may hold the same timer: what this transaction has locked it does not skip.
   timers constant public.workflow_timers[] := array(
-    select distinct on (t.tenant_id, t.workflow_id, t.record_id) t
-    from automation.lock_due_timers(max_timers) as t
-    order by t.tenant_id, t.workflow_id, t.record_id);
+    select t from automation.lock_due_timers(max_timers) as t);
   waiting public.workflow_timers;
   fired integer := 0;
 begin

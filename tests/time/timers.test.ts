@@ -171,6 +171,35 @@ describe("when a date makes a timer due", () => {
     );
   }, 300_000);
 
+  test("is what the calendar says in the very hours that are left out or come twice", async () => {
+    const drawn = here.flatMap((zone) =>
+      (changes.get(zone) ?? []).slice(-8).flatMap((change) =>
+        [-90, -45, -30, 0, 15, 30, 45, 90].flatMap((minutes): Case[] => {
+          const at = change + minutes * minute;
+          const local = at + offset(zone, change - minute);
+          const common = { zone, holidays: [] };
+          return [
+            // Three days before, and three business days before, at the time that is in question.
+            { ...common, value: dateOf(local - 3 * day), unit: "days", count: 3 },
+            {
+              ...common,
+              value: dateOf(businessDay(local, -3, [])),
+              unit: "business days",
+              count: 3,
+            },
+          ].map((one) => ({ ...one, at: new Date(local).toISOString().slice(11, 16) }) as Case);
+        })
+      )
+    );
+    const dues = await ask(drawn);
+    const show = (one: Case, due: Date | null | undefined) =>
+      `${one.value} ${one.zone} ${one.count} ${one.unit} at ${one.at}: ${due?.toISOString()}`;
+    expect(drawn.map((one, place) => show(one, dues[place]))).toEqual(
+      drawn.map((one) => show(one, new Date(oracle(one)))),
+    );
+    expect(drawn.length).toBeGreaterThan(1_000);
+  });
+
   test("is a day with business in it, whatever the zone and however far", async () => {
     const drawn = fc.sample(cases, { numRuns: 200, ...seed })
       .map((one): Case => ({ ...one, unit: "business days" }));
