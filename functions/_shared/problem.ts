@@ -159,7 +159,9 @@ export function problemOfDatabase(error: unknown): Problem | undefined {
   const fix = textOf(error, "hint") ?? "see the documentation";
   const findings = findingsOf(error);
   if (findings.length > 0) {
-    return new Problem(status, "invalid_workflow", "the workflow cannot be published", {
+    const ofWorkflow = error.message.includes("cannot be published");
+    const detail = ofWorkflow ? "the workflow cannot be published" : error.message.split(":", 1)[0];
+    return new Problem(status, ofWorkflow ? "invalid_workflow" : code, detail ?? general, {
       errors: findings.map((one) => ({
         field: one.path,
         message: one.message,

@@ -90,6 +90,41 @@ async function execute(sql: TransactionSql, input: z.infer<typeof schemas.execut
   return { execution_ids: [execution.id], executions: [execution] };
 }
 
+async function enroll(sql: TransactionSql, input: z.infer<typeof schemas.enroll>) {
+  const { workflow_id, record_ids, filter, entity, per_minute, data, tenant_id } = input;
+  // As JSON: the connection does not ask the server about its array types.
+  const listed = record_ids === undefined
+    ? sql`null`
+    : sql`array(select jsonb_array_elements_text(${sql.json(record_ids)}))`;
+  const rows = await sql<{ result: unknown }[]>`
+    select to_jsonb(b) as result
+    from public.enroll_records(
+      ${workflow_id}, ${listed},
+      ${filter === undefined ? null : sql.json(filter as JSONValue)}, ${entity ?? null},
+      ${per_minute ?? null}, ${sql.json(data as JSONValue)}) as b`;
+  const answer = schemas.oneEnrollment.parse({ enrollment: onlyResult(rows) });
+  if (tenant_id !== undefined && answer.enrollment.tenant_id !== tenant_id.toLowerCase()) {
+    throw new Problem(404, "not_found", `workflow_id: ${workflow_id} was not found`);
+  }
+  return answer;
+}
+
+/** Tenant by tenant: their own keys are probed. */
+async function readEnrollment(sql: TransactionSql, id: string): Promise<unknown> {
+  const rows = await sql<{ result: unknown }[]>`
+    select to_jsonb(b) as result
+    from public.tenants as t
+    join public.bulk_enrollments as b on b.tenant_id = t.id and b.id = ${id}`;
+  if (rows.length > 0) return { enrollment: onlyResult(rows) };
+  throw new Problem(404, "not_found", `enrollment_id: ${id} was not found`, {
+    errors: [{
+      field: "enrollment_id",
+      message: `${id} was not found`,
+      fix: "it does not exist, or it belongs to a tenant you are not a member of",
+    }],
+  });
+}
+
 async function legacyExecute(
   sql: TransactionSql,
   workflowId: string,
@@ -176,6 +211,42 @@ export const operations: readonly Operation[] = [
       execution: onlyResult(
         await sql<{ result: unknown }[]>`
           select to_jsonb(e) as result from public.retry_execution(${execution_id}) as e`,
+      ),
+    }),
+  }),
+  define({
+    method: "POST",
+    path: "/enroll",
+    id: "enroll",
+    summary: "Enrol many records into an active workflow: a list, a filter, or both.",
+    input: schemas.enroll,
+    output: schemas.oneEnrollment,
+    kind: "act",
+    tenantOf: ({ tenant_id }) => tenant_id,
+    run: enroll,
+  }),
+  define({
+    method: "GET",
+    path: "/enroll",
+    id: "enrollment",
+    summary: "How far an enrolment of many records has come.",
+    input: schemas.ofEnrollment,
+    output: schemas.oneEnrollment,
+    kind: "look",
+    run: (sql, { enrollment_id }) => readEnrollment(sql, enrollment_id),
+  }),
+  define({
+    method: "POST",
+    path: "/enroll/cancel",
+    id: "cancelEnrollment",
+    summary: "Stop an enrolment where it stands. What it has started goes on.",
+    input: schemas.ofEnrollment,
+    output: schemas.oneEnrollment,
+    kind: "act",
+    run: async (sql, { enrollment_id }) => ({
+      enrollment: onlyResult(
+        await sql<{ result: unknown }[]>`
+          select to_jsonb(b) as result from public.cancel_bulk_enrollment(${enrollment_id}) as b`,
       ),
     }),
   }),

@@ -53,6 +53,35 @@ export const test = z.strictObject({ workflow_id: id, trigger_data: triggerData 
 export const ofExecution = z.strictObject({ execution_id: id }).meta({ id: "OfExecution" });
 export const ofWorkflow = z.strictObject({ workflow_id: id }).meta({ id: "OfWorkflow" });
 
+export const enroll = z.strictObject({
+  workflow_id: id,
+  record_ids: z.array(z.union([z.string().min(1).max(200), z.int()])).min(1).max(25_000).optional()
+    .meta({ description: "The records' own keys. Up to a hundred are enrolled at once." }),
+  filter: z.union([z.array(z.unknown()), object]).optional().meta({
+    description: "Conditions that the records must meet; [] for every record. With record_ids it " +
+      "narrows the list down.",
+    examples: [[{ field: "contact.postal_code", operator: "equals", value: "78701" }]],
+  }),
+  entity: z.string().min(1).max(63).optional().meta({
+    description: "Whose records they are: without it the workflow's own, or contacts.",
+  }),
+  per_minute: z.int().min(1).max(100_000).optional().meta({
+    description: "The most that are enrolled in a minute.",
+  }),
+  data: object.default({}).meta({ description: "Goes into the trigger_data of each." }),
+  tenant_id: tenantId,
+}).superRefine(({ record_ids, filter }, context) => {
+  if (record_ids !== undefined || filter !== undefined) return;
+  context.addIssue({
+    code: "custom",
+    path: ["record_ids"],
+    message: "neither record_ids nor filter is given",
+    params: { fix: "send record_ids, or a filter: conditions, [] for every record" },
+  });
+}).meta({ id: "Enroll", anyOf: [{ required: ["record_ids"] }, { required: ["filter"] }] });
+
+export const ofEnrollment = z.strictObject({ enrollment_id: id }).meta({ id: "OfEnrollment" });
+
 /** Query parameters are text. */
 export const historyQuery = z.strictObject({
   workflow_id: id.optional(),
@@ -88,6 +117,26 @@ export const execution = z.object({
 export const executed = z.object({ execution_ids: z.array(id), executions: z.array(execution) })
   .meta({ id: "Executed" });
 export const oneExecution = z.object({ execution }).meta({ id: "OneExecution" });
+
+export const oneEnrollment = z.object({
+  enrollment: z.object({
+    id,
+    tenant_id: id,
+    workflow_id: id,
+    kind: z.enum(["manual", "scheduled", "timers"]),
+    status: z.enum(["running", "completed", "cancelled", "failed"]),
+    entity: z.string(),
+    total: z.int().nullable().meta({ description: "How many were listed; null for a filter." }),
+    scanned: z.int(),
+    enrolled: z.int(),
+    skipped: z.int().meta({ description: "Gone, or left out by filter or conditions." }),
+    failed: z.int(),
+    per_minute: z.int().nullable(),
+    error: failure.nullable(),
+    created_at: moment,
+    finished_at: moment.nullable(),
+  }).meta({ id: "Enrollment" }),
+}).meta({ id: "OneEnrollment" });
 
 export const published = z.object({
   workflow_id: id,

@@ -77,6 +77,24 @@ begin
 end;
 $$;
 
+-- Opens and clicks of machines are asked for, see chapter 11; the listener is the same either way.
+create or replace function automation.check_include_machine(
+  trigger_type text, trigger_config jsonb, path text)
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when trigger_type in ('email_opened', 'email_clicked')
+        and jsonb_typeof(trigger_config -> 'include_machine') <> 'boolean'
+      then jsonb_build_array(automation.problem(
+        path || '.include_machine', 'invalid_value',
+        format('include_machine cannot be %s', trigger_config -> 'include_machine'),
+        'true: opens and clicks of security scanners start it as well; false or left out: people''s alone.'))
+      else '[]'
+    end
+  $$;
+
 create or replace function automation.compile_trigger(
   trigger_type text, trigger_config jsonb, path text default 'trigger_config')
   returns automation.compiled_trigger
@@ -86,6 +104,7 @@ create or replace function automation.compile_trigger(
 declare
   known automation.trigger_types;
   compiled automation.compiled_trigger;
+  attached automation.entities;
   change jsonb := '{}'::jsonb;
   match jsonb := trigger_config;
 begin
@@ -103,8 +122,19 @@ begin
       case when known.column_name in ('stage', 'pipeline_stage') then 'stage' else 'from' end,
       case when known.column_name = 'status' then 'status' else 'from' end];
   end if;
+  -- The first time is from nothing; a click that is taken back is no event.
+  if trigger_type in ('email_opened', 'email_clicked') then
+    match := match - 'include_machine';
+    change := change || '{"from": [null]}';
+  end if;
+  select e.* into attached from automation.entities as e where e.name = compiled.entity;
+  match := automation.own_names(attached, match);
+  if change ? 'field' then
+    change := change || jsonb_build_object('field', automation.own_name(attached, change ->> 'field'));
+  end if;
   compiled.problems :=
-    automation.check_trigger_config(known, compiled.entity, change, match, path);
+    automation.check_trigger_config(known, compiled.entity, change, match, path)
+    || automation.check_include_machine(trigger_type, trigger_config, path);
   compiled.field := change ->> 'field';
   compiled.from_values := change -> 'from';
   compiled.to_values := change -> 'to';

@@ -27,6 +27,7 @@ create table automation.entities (
   match_columns text[] not null,
   writable_columns text[] not null,
   ignored_columns text[] not null,
+  mapped jsonb not null,
   is_log boolean not null default false,
   constraint entities_related_is_object check (jsonb_typeof(related) = 'object')
 );
@@ -35,6 +36,10 @@ comment on table automation.entities is
   'Attached tables: which records can start a workflow, and how to read their columns.';
 comment on column automation.entities.related is
   '{entity: column}: the records a record belongs to, such as {"contact": "contact_id"}.';
+comment on column automation.entities.mapped is
+  '{phone: column, email: column, stage: ...}: which column is what the engine knows by these names.';
+comment on column automation.entities.writable_columns is
+  'What steps may write: columns, and names of mapped for columns that have another name.';
 comment on column automation.entities.match_columns is
   'Columns cheap enough to compare before a record is turned into JSON.';
 comment on column automation.entities.is_log is

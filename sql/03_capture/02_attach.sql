@@ -36,6 +36,19 @@ create or replace function automation.relation_columns(relation regclass)
     order by a.attnum
   $$;
 
+-- What the engine wants to know of a record, whatever its table calls it.
+create or replace function automation.mapped_names() returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at']
+  $$;
+
+comment on function automation.mapped_names() is
+  'The keys that columns of automation.attach() may map to a column; one that is left out means the '
+  'column of that name, null means that there is none.';
+
 create or replace function automation.attach(
   relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]')
   returns void
@@ -51,10 +64,10 @@ begin
   select attached.*
   on conflict on constraint entities_pkey do update set (
     relation, tenant_column, id_column, id_type, related, columns, match_columns, writable_columns,
-    ignored_columns, is_log) = row (
+    ignored_columns, mapped, is_log) = row (
     excluded.relation, excluded.tenant_column, excluded.id_column, excluded.id_type, excluded.related,
     excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
-    excluded.is_log);
+    excluded.mapped, excluded.is_log);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
   execute automation.row_function(attached);
@@ -66,14 +79,16 @@ begin
   execute automation.reader_function(attached);
   perform automation.install_triggers(attached);
   perform automation.refresh_timer_trigger(attached);
+  perform automation.point_references(attached);
   execute automation.read_record_function();
 end;
 $$;
 
 comment on function automation.attach(regclass, text, jsonb, jsonb) is
-  'Makes a table fire workflows. columns: {tenant, id, ignore: [..], protect: [..], <entity>: column}'
-  ' where they differ from tenant_id, id, updated_at and <entity>_id; log: true for a table whose rows '
-  'are events of a contact. events: [{type, column?, '
+  'Makes a table fire workflows. columns: {tenant, id, phone, email, stage, status, ... (see '
+  'automation.mapped_names()), ignore: [..], protect: [..]} where they differ from tenant_id, id and '
+  'columns of that name; {<entity>: column}, or {related: {<entity>: column}}, for the records it '
+  'belongs to; log: true for a table whose rows are events of a contact. events: [{type, column?, '
   'becomes?, on_insert?, description?}] for writes with a name of their own: a change of column, a '
   'change to the value becomes, with on_insert also an insert with it; without column, any insert. '
   'Call it again after adding columns.';
@@ -99,18 +114,24 @@ begin
     from pg_catalog.pg_attribute as a
     where a.attrelid = describe_entity.relation and a.attname = described.id_column);
   described.is_log := coalesce((columns -> 'log')::boolean, false);
-  described.related := columns - '{tenant,id,ignore,protect,log}'::text[];
-  described.ignored_columns := array(select jsonb_array_elements_text(
-    coalesce(columns -> 'ignore', '["updated_at"]')));
+  described.related := columns - '{tenant,id,ignore,protect,related,log}'::text[]
+    - automation.mapped_names() || coalesce(columns -> 'related', '{}');
+  described.mapped := automation.map_columns(relation, columns);
+  described.ignored_columns := array(select jsonb_array_elements_text(coalesce(
+    columns -> 'ignore', jsonb_build_array(coalesce(described.mapped ->> 'updated_at', 'updated_at')))));
   select array_agg(c.name), array_agg(c.name) filter (where c.is_cheap),
     array_agg(c.name) filter (where not c.is_generated and not c.name = any (
-      array[described.tenant_column, described.id_column, 'created_at', 'updated_at']
+      array[described.tenant_column, described.id_column, 'created_at', 'updated_at',
+        coalesce(described.mapped ->> 'created_at', ''), coalesce(described.mapped ->> 'updated_at', '')]
       || array(select jsonb_array_elements_text(coalesce(columns -> 'protect', '[]')))))
     into described.columns, described.match_columns, described.writable_columns
   from automation.relation_columns(relation) as c;
+  described.writable_columns := coalesce(described.writable_columns, '{}') || array(
+    select a.key from jsonb_each_text(automation.aliases(described)) as a
+    where a.value = any (described.writable_columns));
   select n into missing
   from unnest(array[described.tenant_column, described.id_column]
-    || array(select r.value from jsonb_each_text(described.related) as r)
+    || array(select r.value from jsonb_each_text(described.related || described.mapped) as r)
     || array(select jsonb_array_elements_text(
       coalesce(columns -> 'ignore', '[]') || coalesce(columns -> 'protect', '[]')))) as n
   where not n = any (described.columns)
@@ -123,6 +144,61 @@ begin
   return described;
 end;
 $$;
+
+create or replace function automation.map_columns(relation regclass, columns jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_object_agg(m.name, m.column_name), '{}')
+    from (
+      select n.name, case when columns ? n.name then columns ->> n.name else (
+        select c.name from automation.relation_columns(relation) as c where c.name = n.name)
+        end as column_name
+      from unnest(automation.mapped_names()) as n (name)
+    ) as m
+    where m.column_name is not null
+  $$;
+
+-- Names that a record answers to besides those of its columns.
+create or replace function automation.aliases(attached automation.entities) returns jsonb
+  language sql immutable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_object_agg(m.key, m.value), '{}')
+    from jsonb_each(attached.mapped) as m
+    where not m.key = any (attached.columns)
+  $$;
+
+create or replace function automation.own_name(attached automation.entities, name text) returns text
+  language sql immutable
+  set search_path = ''
+  as $$ select coalesce(automation.aliases(attached) ->> name, name) $$;
+
+comment on function automation.own_name(automation.entities, text) is
+  'What the table itself calls a column: mobile_no for phone. Its own names stay as they are.';
+
+create or replace function automation.own_names(attached automation.entities, fields jsonb)
+  returns jsonb
+  language sql immutable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_object_agg(coalesce(a.names ->> f.key, f.key), f.value), '{}')
+    from jsonb_each(fields) as f
+    cross join (select automation.aliases(attached) as names) as a
+  $$;
+
+-- The first of several mapped columns that an entity has; null when it has none of them.
+create or replace function automation.mapped_column(entity text, variadic names text[]) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select e.mapped ->> n.name
+    from automation.entities as e
+    cross join unnest(names) with ordinality as n (name, place)
+    where e.name = mapped_column.entity and e.mapped ? n.name
+    order by n.place
+    limit 1
+  $$;
 
 -- What would make the generated code wrong is refused before there is any.
 create or replace function automation.check_attachment(attached automation.entities, events jsonb)
@@ -152,6 +228,15 @@ begin
     from pg_catalog.pg_attribute as a
     where a.attrelid = to_regclass(attached.relation) and a.attname = attached.tenant_column
       and a.atttypid <> 'pg_catalog.uuid'::regtype
+    union all
+    select 4, format('columns: %s "%s" is %s; it must be text', m.key, m.value,
+      format_type(a.atttypid, a.atttypmod))
+    from jsonb_each_text(attached.mapped) as m
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(attached.relation) and a.attname = m.value
+    join pg_catalog.pg_type as t on t.oid = a.atttypid
+    where m.key in ('phone', 'email', 'timezone') and t.typcategory <> 'S'
+      and (t.typname <> 'citext' or t.typtype <> 'b')
     union all
     select 5, format('columns: a name that holds %s cannot be taken: %s', tag, n)
     from unnest('{$capture$,$reader$}'::text[]) as tag
@@ -258,6 +343,67 @@ begin
       and t.tgparentid = 0
   loop
     execute format('drop trigger %I on %s', installed.tgname, installed.relation);
+  end loop;
+end;
+$$;
+
+-- The key that a foreign key can point at: tenant and id where that is unique, else the id alone.
+create or replace function automation.reference_key(attached automation.entities) returns text[]
+  language sql stable
+  set search_path = ''
+  as $$
+    select k.names
+    from (values
+      (array[attached.tenant_column, attached.id_column]), (array[attached.id_column])) as k (names)
+    where attached.id_type = 'uuid' and exists (
+      select from pg_catalog.pg_index as i
+      where i.indrelid = attached.relation::regclass and i.indisunique and i.indisvalid
+        and i.indimmediate and i.indpred is null and i.indexprs is null
+        and i.indnkeyatts = cardinality(k.names)
+        and (
+          select array_agg(a.attname::text order by a.attname) from pg_catalog.pg_attribute as a
+          where a.attrelid = i.indrelid and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]))
+          = array(select n from unnest(k.names) as n order by n))
+    order by cardinality(k.names) desc
+    limit 1
+  $$;
+
+-- Messages, calls, tags and tasks know their contact by a foreign key. When another table takes its
+-- place (or that of projects or jobs), they point there from now on; rows that are there already are
+-- left as they are. A table without a unique uuid cannot be pointed at: then the key goes.
+create or replace function automation.point_references(attached automation.entities) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  key constant text[] := automation.reference_key(attached);
+  reference constant text := attached.name || '_id';
+  referring text;
+begin
+  for referring in
+    select t.name
+    from unnest('{projects,jobs,tasks,contact_tags,messages,emails,calls,form_submissions,email_events}'::text[])
+      as t (name)
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass('public.' || t.name) and a.attname = reference and not a.attisdropped
+    left join pg_catalog.pg_constraint as c
+      on c.conrelid = a.attrelid and c.conname = format('%s_%s_fk', t.name, attached.name)
+    where attached.name in ('contact', 'project', 'job')
+      and c.confrelid is distinct from attached.relation::regclass
+      and (c.oid is not null or key is not null)
+    order by t.name
+  loop
+    execute format(
+      'alter table public.%I drop constraint if exists %I', referring,
+      format('%s_%s_fk', referring, attached.name));
+    continue when key is null;
+    execute format(
+      'alter table public.%I add constraint %I foreign key (%s) references %s (%s) on delete %s not valid',
+      referring, format('%s_%s_fk', referring, attached.name),
+      case when cardinality(key) = 2 then format('tenant_id, %I', reference) else quote_ident(reference) end,
+      attached.relation, (select string_agg(quote_ident(k), ', ') from unnest(key) as k),
+      case when attached.name = 'contact' and referring in ('tasks', 'contact_tags') then 'cascade'
+        else format('set null (%I)', reference) end);
   end loop;
 end;
 $$;

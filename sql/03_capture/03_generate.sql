@@ -92,6 +92,20 @@ create or replace function automation.listens_expression(
     from unnest(attached.match_columns) as c (name)
   $$;
 
+-- A row as JSON. Names of mapped that its table does not have come on top, so that {{contact.phone}}
+-- is the phone whatever the CRM calls it.
+create or replace function automation.record_expression(attached automation.entities, written text)
+  returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(
+        format('jsonb_build_object(%s) || ',
+          string_agg(format('%L, %s.%I', a.key, written, a.value), ', ' order by a.key)), '')
+      || format('to_jsonb(%s.*)', written)
+    from jsonb_each_text(automation.aliases(attached)) as a
+  $$;
+
 -- trigger_data of one row.
 create or replace function automation.snapshot_expression(
   attached automation.entities, tenant text, record text)
@@ -156,7 +170,7 @@ begin
   if automation.causation_depth() = 0 then
     begin
       with candidates as materialized (
-        select t.*, n.%5$I::text as record_id, to_jsonb(n.*) as record
+        select t.*, n.%5$I::text as record_id, %7$s as record
         from new_rows as n
         join automation.active_triggers as t
           on %3$s
@@ -217,7 +231,8 @@ $capture$
 $template$,
       attached.name, attached.relation, automation.listens_expression(attached, 'n'),
       automation.insert_events(attached), attached.id_column,
-      automation.snapshot_expression(attached, 'c.tenant_id', 'c.record'))
+      automation.snapshot_expression(attached, 'c.tenant_id', 'c.record'),
+      automation.record_expression(attached, 'n'))
   $$;
 
 create or replace function automation.update_function(attached automation.entities) returns text
@@ -280,10 +295,10 @@ declare
   enrolments automation.enrolment[];
 begin
   begin
-    record := to_jsonb(written);
+    record := %7$s;
     data := %3$s;
     if previous is distinct from null then
-      data := data || jsonb_build_object('old', to_jsonb(previous), 'changed', changed);
+      data := data || jsonb_build_object('old', %8$s, 'changed', changed);
     end if;
     enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data, roles);
   exception when others then
@@ -298,7 +313,9 @@ $capture$
 $template$,
       attached.name, attached.relation,
       automation.snapshot_expression(attached, format('written.%I', attached.tenant_column), 'record'),
-      attached.tenant_column, attached.name || '_id', attached.id_column)
+      attached.tenant_column, attached.name || '_id', attached.id_column,
+      automation.record_expression(attached, 'written'),
+      automation.record_expression(attached, 'previous'))
   $$;
 
 -- Without the record there is nobody to write to: its runs end. Here that is only noted.
@@ -345,7 +362,7 @@ create or replace function automation.read_%1$s(tenant_id uuid, id text) returns
   as $reader$
 begin
   return (
-    select to_jsonb(r) from %2$s as r
+    select %6$s from %2$s as r
     where r.%3$I = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s);
 exception when data_exception then
   return null;
@@ -353,7 +370,7 @@ end;
 $reader$
 $template$,
       attached.name, attached.relation, attached.tenant_column, attached.id_column,
-      attached.id_type)
+      attached.id_type, automation.record_expression(attached, 'r'))
   $$;
 
 comment on function automation.reader_function(automation.entities) is

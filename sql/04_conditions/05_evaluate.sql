@@ -6,7 +6,8 @@
 -- there would be two evaluators to keep alike. The loop it is.
 
 -- What a test looks at. A bare field is looked up in the record that fired, then in the contact,
--- the project and the job; a key that is there with null counts as there.
+-- the project and the job; a key that is there with null counts as there. A longer path may also start
+-- with the name of another attached record: work_order.total.
 create or replace function automation.test_value(reference jsonb, context jsonb) returns jsonb
   language sql immutable parallel safe
   -- Bound when created: no search_path to set.
@@ -16,7 +17,9 @@ create or replace function automation.test_value(reference jsonb, context jsonb)
       context -> 'trigger' -> 'record' #> (reference ->> 'b')::text[],
       context -> 'contact' #> (reference ->> 'b')::text[],
       context -> 'project' #> (reference ->> 'b')::text[],
-      context -> 'job' #> (reference ->> 'b')::text[])
+      context -> 'job' #> (reference ->> 'b')::text[],
+      case when cardinality((reference ->> 'b')::text[]) > 1
+        then context #> (reference ->> 'b')::text[] end)
   end;
 
 -- The date a value of `before` or `after` stands for.

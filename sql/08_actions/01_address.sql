@@ -26,16 +26,36 @@ begin
 end;
 $$;
 
--- The configured recipient, else the live contact's own.
+-- What a record of the execution has under a mapped name, live; null for nothing and for a blank.
+create or replace function automation.mapped_value(
+  execution public.workflow_executions, entity text, name text)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select v.value
+    from automation.entities as e
+    cross join lateral (select automation.read_root(execution, e.name) as record) as r
+    cross join lateral (
+      select coalesce(r.record -> (e.mapped ->> mapped_value.name), r.record -> mapped_value.name) as value
+    ) as v
+    where e.name = mapped_value.entity and e.mapped ? mapped_value.name
+      and btrim(v.value #>> '{}') <> ''
+  $$;
+
+-- The configured recipient, else the phone or email of the record that fired, where it has one, else
+-- its contact's.
 create or replace function automation.recipient_of(
-  execution public.workflow_executions, input jsonb, contact_field text)
+  execution public.workflow_executions, input jsonb, name text)
   returns jsonb
   language sql stable
   set search_path = ''
   as $$
     select case
       when input ? 'to' then input -> 'to'
-      else automation.read_root(execution, 'contact') -> contact_field
+      else coalesce(
+        automation.mapped_value(execution, execution.entity, recipient_of.name),
+        automation.mapped_value(execution, 'contact', recipient_of.name))
     end
   $$;
 
@@ -192,6 +212,10 @@ create or replace function automation.existing_contact(execution public.workflow
   language sql stable
   set search_path = ''
   as $$
-    select c.id from public.contacts as c
-    where c.tenant_id = execution.tenant_id and c.id = execution.contact_id
+    select execution.contact_id
+    where automation.read_record('contact', execution.tenant_id, execution.contact_id::text) is not null
   $$;
+
+comment on function automation.existing_contact(public.workflow_executions) is
+  'The contact of an execution while there is one; null too when its id is no uuid, which is what '
+  'messages and tags refer to.';

@@ -144,6 +144,7 @@ declare
 begin
   select e.* into attached from automation.entities as e where e.name = entity;
   perform automation.check_writable(attached, fields);
+  fields := automation.own_names(attached, fields);
   execute automation.lock_record_statement(attached) using execution.tenant_id, id;
   execute automation.update_statement(attached, fields)
     into written using execution.tenant_id, id, fields;
@@ -246,30 +247,47 @@ create or replace function automation.update_one_field(
 create or replace function automation.stage_entity(
   execution public.workflow_executions, input jsonb)
   returns text
-  language sql immutable parallel safe
+  language sql stable
   set search_path = ''
   as $$
-    select coalesce(input ->> 'entity',
-      case when execution.entity in ('contact', 'project', 'job') then execution.entity else 'contact' end)
+    select coalesce(input ->> 'entity', case
+      when automation.stage_column(execution.entity) is not null then execution.entity else 'contact' end)
   $$;
 
 create or replace function automation.stage_column(entity text) returns text
-  language sql immutable parallel safe
+  language sql stable
   set search_path = ''
-  as $$
-    select case entity when 'contact' then 'stage' when 'project' then 'pipeline_stage' else 'status' end
-  $$;
+  as $$ select automation.mapped_column(entity, 'stage', 'status') $$;
 
 create or replace function automation.change_stage(
   execution public.workflow_executions, input jsonb)
   returns jsonb
-  language sql
+  language plpgsql
   set search_path = ''
   as $$
-    select automation.update_fields(
-      execution, automation.stage_entity(execution, input),
-      jsonb_build_object(
-        automation.stage_column(automation.stage_entity(execution, input)), input -> 'stage'))
+declare
+  entity constant text := automation.stage_entity(execution, input);
+  stage_column constant text := automation.stage_column(entity);
+begin
+  if stage_column is null then
+    raise exception 'entity: "%" has neither a stage nor a status', left(entity, 60)
+      using errcode = 'undefined_column',
+        hint = 'automation.attach() maps them: {"stage": "<column>"}.';
+  end if;
+  return automation.update_fields(execution, entity, jsonb_build_object(stage_column, input -> 'stage'));
+end;
+$$;
+
+create or replace function automation.assigned_entity(
+  execution public.workflow_executions, input jsonb)
+  returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(input ->> 'entity', case
+      when execution.trigger_data ->> 'contact_id' is null
+        and automation.mapped_column(execution.entity, 'assigned_to') is not null
+      then execution.entity else 'contact' end)
   $$;
 
 create or replace function automation.assign_user(
@@ -280,8 +298,14 @@ create or replace function automation.assign_user(
   as $$
 declare
   user_id uuid;
+  entity constant text := automation.assigned_entity(execution, input);
+  user_column constant text := automation.mapped_column(entity, 'assigned_to');
 begin
-  if input ? 'user_ids' then
+  if user_column is null then
+    raise exception 'entity: "%" has no assigned_to', left(entity, 60)
+      using errcode = 'undefined_column',
+        hint = 'automation.attach() maps it: {"assigned_to": "<column>"}.';
+  elsif input ? 'user_ids' then
     user_id := automation.next_in_turn(execution, step_key, input -> 'user_ids');
   else
     select m.user_id into user_id from public.tenant_members as m
@@ -291,8 +315,8 @@ begin
         using errcode = 'invalid_parameter_value';
     end if;
   end if;
-  return jsonb_build_object('user_id', user_id) || automation.update_fields(
-    execution, coalesce(input ->> 'entity', 'contact'), jsonb_build_object('assigned_to', user_id));
+  return jsonb_build_object('user_id', user_id)
+    || automation.update_fields(execution, entity, jsonb_build_object(user_column, user_id));
 end;
 $$;
 
@@ -345,6 +369,22 @@ begin
 end;
 $$;
 
+create or replace function automation.tagged_contact(execution public.workflow_executions)
+  returns uuid
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  id constant text := automation.target_id(execution, 'contact');
+begin
+  if automation.as_uuid(id) is null then
+    raise exception 'contact: only a contact whose id is a uuid can be tagged, "%" is none', left(id, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return id::uuid;
+end;
+$$;
+
 create or replace function automation.add_tag(
   execution public.workflow_executions, tag text)
   returns jsonb
@@ -360,7 +400,7 @@ begin
   select t.id into tag_id from public.tags as t
   where t.tenant_id = execution.tenant_id and lower(t.name) = lower(btrim(tag));
   insert into public.contact_tags (tenant_id, contact_id, tag_id)
-  values (execution.tenant_id, automation.target_id(execution, 'contact')::uuid, tag_id)
+  values (execution.tenant_id, automation.tagged_contact(execution), tag_id)
   on conflict on constraint contact_tags_pkey do nothing;
   return jsonb_build_object('tag', btrim(tag), 'tag_id', tag_id, 'added', found);
 end;
@@ -377,7 +417,7 @@ begin
   using public.tags as t
   where t.tenant_id = execution.tenant_id and lower(t.name) = lower(btrim(tag))
     and ct.tenant_id = execution.tenant_id and ct.tag_id = t.id
-    and ct.contact_id = automation.target_id(execution, 'contact')::uuid;
+    and ct.contact_id = automation.tagged_contact(execution);
   return jsonb_build_object('tag', btrim(tag), 'removed', found);
 end;
 $$;
@@ -394,6 +434,12 @@ declare
   key constant text := coalesce(nullif(input ->> 'key', ''), input ->> 'name');
   project_id uuid;
 begin
+  if exists (
+    select from automation.entities as e
+    where e.name = 'project' and to_regclass(e.relation) is distinct from to_regclass('public.projects')) then
+    raise exception 'step_type: create_project writes public.projects, and "project" is another table here'
+      using errcode = 'feature_not_supported', hint = 'Use a webhook step.';
+  end if;
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', execution.tenant_id, contact, key), 0));
   select p.id into project_id from public.projects as p
   where p.tenant_id = execution.tenant_id and p.contact_id is not distinct from contact

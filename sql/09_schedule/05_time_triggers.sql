@@ -100,6 +100,39 @@ create or replace function automation.signed_duration(value jsonb) returns inter
     end
   $$;
 
+-- "10 business days", "-2 business days", {"business_days": 10} -> 10, -2, 10; null when it is anything
+-- else. A year at most, and not none: which day would that be on a Sunday?
+create or replace function automation.business_days_in(value jsonb) returns integer
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select nullif(n.days, 0)
+    from (
+      select case jsonb_typeof(value)
+        when 'string' then replace(substring(
+          lower(value #>> '{}') from '^ *([+-]? *[0-9]{1,3}) *business[ _-]?days? *$'), ' ', '')::integer
+        when 'object' then case
+          when value - 'business_days' = '{}' and value ->> 'business_days' ~ '^[+-]?[0-9]{1,3}$'
+          then (value ->> 'business_days')::integer end
+      end as days
+    ) as n
+    where n.days between -366 and 366
+  $$;
+
+-- zone: contact is known to timers alone, and only where there is a contact.
+create or replace function automation.check_contact_zone(entity text, config jsonb, path text)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(automation.problem(
+      path || '.zone', 'no_contact', format('%s belongs to no contact whose zone it could be', entity),
+      'Name a zone, or leave it out for the tenant''s.')), '[]')
+    from automation.entities as e
+    where config ->> 'zone' = 'contact' and e.name = check_contact_zone.entity and e.name <> 'contact'
+      and not e.related ?| '{contact,project}'
+  $$;
+
 -- time_elapsed: {entity?, field | changed, offset, at?, zone?, missed?, existing?}
 create or replace function automation.compile_timer(
   config jsonb, path text, out compiled jsonb, out problems jsonb)
@@ -107,23 +140,30 @@ create or replace function automation.compile_timer(
   set search_path = ''
   as $$
 declare
-  lengths constant text[] := array['minutes', 'hours', 'days', 'weeks', 'months', 'years'];
+  lengths constant text[] := array['minutes', 'hours', 'days', 'business_days', 'weeks', 'months', 'years'];
   written constant jsonb := coalesce(config -> 'offset', nullif(
     (select jsonb_object_agg(l, config -> l) from unnest(lengths) as l where config ? l), '{}'));
-  length constant interval := automation.signed_duration(written);
+  business_days constant integer := automation.business_days_in(written);
+  length constant interval := case
+    when business_days is null then automation.signed_duration(written) else interval '0' end;
+  zone constant text := config ->> 'zone';
   entity constant text := coalesce(config ->> 'entity', 'contact');
-  field constant text := coalesce(config ->> 'changed', config ->> 'field', 'created_at');
+  field text := coalesce(config ->> 'changed', config ->> 'field', 'created_at');
 begin
+  field := coalesce((
+    select automation.own_name(e, field) from automation.entities as e where e.name = entity), field);
   problems := automation.config_problems(
-    config, array['entity', 'field', 'changed', 'offset', 'at', 'zone', 'missed', 'existing'] || lengths,
-    '{once,skip}', path) || automation.check_entity(entity, path || '.entity');
+    case zone when 'contact' then config - 'zone' else config end,
+    array['entity', 'field', 'changed', 'offset', 'at', 'zone', 'missed', 'existing'] || lengths,
+    '{once,skip}', path) || automation.check_entity(entity, path || '.entity')
+    || automation.check_contact_zone(entity, config, path);
   if length is null then
     problems := problems || automation.problem(
       path || '.offset', 'invalid_duration',
       case when written is null then 'a timer needs an offset'
         else format('%s is no length of time', written) end,
-      'For example "3 days" (after the date) or "-24 hours" (before it).');
-  elsif config ? 'changed' and length < interval '0' then
+      'For example "3 days" or "10 business days" (after the date), or "-24 hours" (before it).');
+  elsif config ? 'changed' and (length < interval '0' or business_days < 0) then
     problems := problems || automation.problem(
       path || '.offset', 'invalid_duration', 'nothing can be known before a field changes',
       'Leave out the minus sign, or name a date in field.');
@@ -142,7 +182,8 @@ begin
     where e.name = entity and not split_part(field, '.', 1) = any (e.columns)), '[]');
   compiled := jsonb_build_object(
     'entity', entity, 'field', field, 'follows', case when config ? 'changed' then 'change' else 'value' end,
-    'offset', length, 'at', config -> 'at', 'zone', automation.known_zone(config ->> 'zone'),
+    'offset', length, 'business_days', business_days, 'at', config -> 'at',
+    'zone', case zone when 'contact' then zone else automation.known_zone(zone) end,
     'missed', coalesce(config ->> 'missed', 'once'),
     'existing', coalesce(config -> 'existing' <> 'false', true) and not config ? 'changed');
 end;

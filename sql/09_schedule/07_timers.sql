@@ -15,6 +15,7 @@ create table automation.timer_listeners (
   follows text not null
     constraint timer_listeners_follows_known check (follows in ('value', 'change')),
   "offset" interval not null,
+  business_days integer,
   at time,
   zone text,
   missed text not null constraint timer_listeners_missed_known check (missed in ('once', 'skip')),
@@ -27,6 +28,11 @@ comment on table automation.timer_listeners is
   'What each active time_elapsed workflow waits for.';
 comment on column automation.timer_listeners.generation is
   'New whenever what is waited for changes; timers of an older one are dropped when they are due.';
+
+comment on column automation.timer_listeners.business_days is
+  'Instead of an offset: so many days from Monday to Friday that are no holiday of the tenant.';
+comment on column automation.timer_listeners.zone is
+  'An IANA name, or contact: the zone of the record''s contact. Null: the tenant''s.';
 
 create index timer_listeners_by_entity on automation.timer_listeners (entity, tenant_id);
 create index timer_listeners_by_version
@@ -53,10 +59,82 @@ create index workflow_timers_due on public.workflow_timers (due_at, tenant_id);
 create index workflow_timers_due_by_workflow
   on public.workflow_timers (workflow_id, tenant_id, due_at);
 
-create or replace function automation.timer_zone(listener automation.timer_listeners) returns text
+-- Null: there is no contact, or it does not say, or says no zone.
+create or replace function automation.contact_zone(entity text, tenant_id uuid, record jsonb)
+  returns text
   language sql stable
   set search_path = ''
-  as $$ select coalesce(listener.zone, automation.tenant_zone(listener.tenant_id), 'UTC') $$;
+  as $$
+    select automation.known_zone(c.contact ->> automation.mapped_column('contact', 'timezone'))
+    from automation.entities as e
+    cross join lateral (
+      select case e.name
+        when 'contact' then record
+        else automation.add_related('{}', contact_zone.tenant_id, record, e.related) -> 'contact'
+      end as contact
+    ) as c
+    where e.name = contact_zone.entity
+  $$;
+
+create or replace function automation.timer_zone(listener automation.timer_listeners, record jsonb)
+  returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(
+      case listener.zone
+        when 'contact' then automation.contact_zone(listener.entity, listener.tenant_id, record)
+        else listener.zone
+      end,
+      automation.tenant_zone(listener.tenant_id), 'UTC')
+  $$;
+
+-- Could an update have changed the zone that a timer goes by? A contact that moves is seen here; the
+-- timers of its appointments find out when they are due.
+create or replace function automation.zone_moved(
+  listener automation.timer_listeners, old jsonb, new jsonb)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select listener.zone = 'contact' and listener.follows = 'value' and exists (
+      select from automation.entities as e
+      cross join lateral unnest(case e.name
+        when 'contact' then array[e.mapped ->> 'timezone']
+        else array[e.related ->> 'contact', e.related ->> 'project'] end) as c (name)
+      where e.name = listener.entity and old ->> c.name is distinct from new ->> c.name)
+  $$;
+
+-- tenants.settings: {"holidays": ["2026-12-25", ...]}. What is no date there is passed over.
+create or replace function automation.tenant_holidays(tenant_id uuid) returns date[]
+  language sql stable
+  set search_path = ''
+  as $$
+    select array(
+      select left(h.day, 10)::date
+      from public.tenants as t
+      cross join lateral jsonb_array_elements_text(case jsonb_typeof(t.settings -> 'holidays')
+        when 'array' then t.settings -> 'holidays' else '[]' end) as h (day)
+      where t.id = tenant_holidays.tenant_id and automation.is_date(left(h.day, 10)))
+  $$;
+
+comment on function automation.tenant_holidays(uuid) is
+  'The days besides Saturdays and Sundays that are no business days of a tenant.';
+
+-- The nth business day after a day, or before it; the day itself is not counted.
+create or replace function automation.business_day(day date, days integer, holidays date[])
+  returns date
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select d.day
+    from generate_series(1, ((abs(days) + cardinality(holidays)) / 5 + 2) * 7) as n (far)
+    cross join lateral (select business_day.day + sign(days)::integer * n.far as day) as d
+    where extract(isodow from d.day) < 6 and not d.day = any (holidays)
+    order by n.far
+    offset abs(days) - 1
+    limit 1
+  $$;
 
 -- When a date makes a timer due; null when it is no date.
 create or replace function automation.timer_due(
@@ -67,14 +145,22 @@ create or replace function automation.timer_due(
   as $$
 declare
   due timestamptz;
+  wall timestamp;
 begin
   if not automation.is_date(value) then
     return null;
   end if;
   due := automation.add_length(automation.instant_in(value, zone), listener."offset", zone);
+  if listener.business_days is not null then
+    wall := due at time zone zone;
+    wall := automation.business_day(
+      wall::date, listener.business_days, automation.tenant_holidays(listener.tenant_id)) + wall::time;
+  end if;
   if listener.at is not null then
-    due := (select coalesce(i.earlier, i.gap_end)
-      from automation.wall_instants((due at time zone zone)::date + listener.at, zone) as i);
+    wall := coalesce(wall, due at time zone zone)::date + listener.at;
+  end if;
+  if wall is not null then
+    due := (select coalesce(i.earlier, i.gap_end) from automation.wall_instants(wall, zone) as i);
   end if;
   return due;
 end;
@@ -127,9 +213,10 @@ begin
   loop
     continue when old is not null
       and automation.field_text(old, listener.field)
-        is not distinct from automation.field_text(new, listener.field);
+        is not distinct from automation.field_text(new, listener.field)
+      and not coalesce(automation.zone_moved(listener, old, new), false);
     begin
-      zone := automation.timer_zone(listener);
+      zone := automation.timer_zone(listener, new);
       due := automation.timer_due(listener,
         case listener.follows
           when 'change' then to_json(at) #>> '{}'
@@ -255,7 +342,7 @@ begin
   record := automation.read_record(listener.entity, waiting.tenant_id, waiting.record_id);
   value := automation.field_text(record, listener.field);
   if listener.follows = 'value' then
-    zone := automation.timer_zone(listener);
+    zone := automation.timer_zone(listener, record);
     due := automation.timer_due(listener, value, zone);
   end if;
   if due > at then
@@ -267,9 +354,12 @@ begin
   delete from public.workflow_timers as t
   where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
     and t.record_id = waiting.record_id;
-  if record is null or due is null
+  -- Not found: both halves of lock_due_timers() held it, since a transaction does not skip what it has
+  -- locked itself, and it has fired.
+  if not found or record is null or due is null
     or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
-    or listener."offset" < interval '0' and automation.instant_in(value, zone) <= at then
+    or (listener."offset" < interval '0' or listener.business_days < 0)
+      and automation.instant_in(value, zone) <= at then
     return 0;
   end if;
   select v.* into version from public.workflow_versions as v

@@ -78,10 +78,11 @@ begin
   from pg_catalog.pg_attribute as a
   where a.attrelid = attached.relation::regclass and a.attname = attached.id_column;
   return query execute format(
-    'select r.%1$I::text, to_jsonb(r) from %2$s as r where r.%3$I = $1 %4$s order by r.%1$I limit $3',
+    'select r.%1$I::text, %5$s from %2$s as r where r.%3$I = $1 %4$s order by r.%1$I limit $3',
     attached.id_column, attached.relation, attached.tenant_column,
     case when job.last_record_id is not null
-      then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end)
+      then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end,
+    automation.record_expression(attached, 'r'))
     using job.tenant_id, job.last_record_id, at_most;
 end;
 $$;
@@ -102,7 +103,8 @@ begin
     return 'skipped';
   elsif job.kind = 'timers' then
     due := automation.timer_due(
-      listener, automation.field_text(record, listener.field), automation.timer_zone(listener));
+      listener, automation.field_text(record, listener.field),
+      automation.timer_zone(listener, record));
     if due > automation.now() then
       perform automation.set_timer(listener, record_id, due, due);
       return 'enrolled';
@@ -226,7 +228,7 @@ comment on function automation.run_bulk(integer) is
   'records it looked at. The tick calls it.';
 
 create or replace function automation.enroll_records(
-  workflow_id uuid, record_ids uuid[], filter jsonb, entity text, per_minute integer, data jsonb)
+  workflow_id uuid, record_ids text[], filter jsonb, entity text, per_minute integer, data jsonb)
   returns public.bulk_enrollments
   language plpgsql
   security definer
@@ -238,8 +240,9 @@ declare
     (select t.entity from automation.trigger_types as t where t.name = workflow.trigger_type), 'contact');
   compiled record;
   listed constant text[] := array(
-    select r.id::text from unnest(record_ids) with ordinality as r (id, place)
-    where r.id is not null group by r.id order by min(r.place));
+    select coalesce(automation.as_uuid(r.id)::text, r.id)
+    from unnest(record_ids) with ordinality as r (id, place)
+    where r.id is not null group by 1 order by min(r.place));
   job public.bulk_enrollments;
 begin
   perform automation.check_object(data, 'data');
@@ -277,7 +280,7 @@ end;
 $$;
 
 create or replace function public.enroll_records(
-  workflow_id uuid, record_ids uuid[] default null, filter jsonb default null,
+  workflow_id uuid, record_ids text[] default null, filter jsonb default null,
   entity text default null, per_minute integer default null, data jsonb default '{}')
   returns public.bulk_enrollments
   language sql
@@ -286,7 +289,7 @@ create or replace function public.enroll_records(
     select automation.enroll_records(workflow_id, record_ids, filter, entity, per_minute, data)
   $$;
 
-comment on function public.enroll_records(uuid, uuid[], jsonb, text, integer, jsonb) is
+comment on function public.enroll_records(uuid, text[], jsonb, text, integer, jsonb) is
   'Enrols many records into an active workflow: those listed, or those that meet a filter '
   '(conditions; [] for all), or both; of an entity, contact unless the workflow''s trigger says '
   'otherwise. Returns the row of bulk_enrollments that shows how far it has come; per_minute '
@@ -306,7 +309,7 @@ begin
   join public.bulk_enrollments as b on b.tenant_id = t.id and b.id = cancel_bulk_enrollment.id
   for no key update of b;
   if not found then
-    perform automation.raise_not_found('id', id);
+    perform automation.raise_not_found('enrollment_id', id);
   elsif job.status = 'running' then
     perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
       'code', 'cancelled', 'message', 'cancelled by hand'));

@@ -15,6 +15,35 @@ begin
 end;
 $$;
 
+-- A record of another attached table, {"entity": "invoice", "invoice_id": "12"}, and what it belongs to.
+create or replace function automation.complete_attached(tenant_id uuid, data jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  attached automation.entities;
+  live jsonb;
+begin
+  select e.* into attached from automation.entities as e
+  where e.name not in ('contact', 'project', 'job') and data ? (e.name || '_id')
+    and (data ->> 'entity' = e.name
+      or not data ?| '{entity,contact,contact_id,project,project_id,job,job_id}')
+  order by e.name
+  limit 1;
+  live := automation.read_record(attached.name, tenant_id, data ->> (attached.name || '_id'));
+  if live is null then
+    return data;
+  end if;
+  return (
+    select jsonb_object_agg(f.key, f.value)
+    from jsonb_each(
+      automation.add_related('{}', tenant_id, live, attached.related) || data || jsonb_build_object(
+        'entity', attached.name, attached.name || '_id', live -> attached.id_column,
+        attached.name, live || coalesce(nullif(data -> attached.name, 'null'), '{}'))) as f
+    where f.value <> 'null');
+end;
+$$;
+
 -- The records named in the data, read live, unless the data brings them along.
 create or replace function automation.complete_trigger_data(tenant_id uuid, data jsonb)
   returns jsonb
@@ -25,7 +54,7 @@ declare
   entity text;
   id text;
   live jsonb;
-  complete jsonb := data - 'tenant_id';
+  complete jsonb := automation.complete_attached(tenant_id, data - 'tenant_id');
 begin
   foreach entity in array array['job', 'project', 'contact'] loop
     if jsonb_typeof(complete -> entity) <> 'object' then
@@ -35,8 +64,7 @@ begin
       complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
       complete #>> array['job', entity || '_id'], complete #>> array['project', entity || '_id']);
     continue when id is null;
-    live := case when automation.as_uuid(id) is not null
-      then automation.read_record(entity, tenant_id, id) end;
+    live := automation.read_record(entity, tenant_id, id);
     if live is null then
       raise exception '%_id: % was not found', entity, left(id, 60)
         using errcode = 'no_data_found', hint = 'It must be a record of the same tenant.';

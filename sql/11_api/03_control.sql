@@ -37,7 +37,7 @@ create or replace function automation.enrol_again(execution public.workflow_exec
 declare
   data constant jsonb := automation.complete_trigger_data(
     execution.tenant_id,
-    execution.trigger_data - array['contact', 'project', 'job']);
+    execution.trigger_data - array['contact', 'project', 'job', execution.entity]);
   version public.workflow_versions;
 begin
   select v.* into version from public.workflow_versions as v

@@ -28,14 +28,125 @@ create or replace function automation.contact_by_phone(tenant_id uuid, phone tex
   language sql stable
   set search_path = ''
   as $$
-    select c.id from public.contacts as c
-    where c.tenant_id = contact_by_phone.tenant_id
-      and right(regexp_replace(c.phone, '\D', '', 'g'), 10)
-        = right(regexp_replace(contact_by_phone.phone, '\D', '', 'g'), 10)
-      and automation.normalize_phone(c.phone) = contact_by_phone.phone
-    order by c.last_contacted_at desc nulls last, c.created_at desc, c.id
-    limit 1
+    select automation.find_contact(tenant_id, 'phone',
+      'right(regexp_replace(%1$s, ''\D'', '''', ''g''), 10) = right(regexp_replace($2, ''\D'', '''', ''g''), 10) '
+      'and automation.normalize_phone(%1$s) = $2', phone)
   $$;
+
+create or replace function automation.contact_by_email(tenant_id uuid, email text, phone text)
+  returns uuid
+  language sql stable
+  set search_path = ''
+  as $$ select automation.find_contact(tenant_id, 'email', 'lower(%1$s) = $2', email, phone) $$;
+
+-- Whatever table the contacts are in, with its own names. test: SQL about %1$s, the column, and $2, what
+-- is looked for; of several, one with this phone is preferred.
+create or replace function automation.find_contact(
+  tenant_id uuid, name text, test text, wanted text, phone text default null)
+  returns uuid
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  contacts automation.entities;
+  found_id text;
+begin
+  select e.* into contacts from automation.entities as e
+  where e.name = 'contact' and e.mapped ? find_contact.name;
+  if not found or wanted is null then
+    return null;
+  end if;
+  execute format('select r.%I::text from %s as r where r.%I = $1 and %s order by %s limit 1',
+    contacts.id_column, contacts.relation, contacts.tenant_column,
+    format(test, format('r.%I::text', contacts.mapped ->> name)), automation.contact_order(contacts))
+    into found_id using tenant_id, wanted, phone;
+  return automation.as_uuid(found_id);
+end;
+$$;
+
+create or replace function automation.contact_order(contacts automation.entities) returns text
+  language sql immutable
+  set search_path = ''
+  as $$
+    select coalesce(string_agg(format(o.by, contacts.mapped ->> o.name), '' order by o.place), '')
+      || format('r.%I', contacts.id_column)
+    from (values
+      (1, 'phone', 'automation.normalize_phone(r.%I::text) is not distinct from $3 desc, '),
+      (2, 'last_contacted_at', 'r.%I desc nulls last, '),
+      (3, 'created_at', 'r.%I desc, ')) as o (place, name, by)
+    where contacts.mapped ? o.name
+  $$;
+
+-- given: {phone, email, first_name, ...}; what the table has no column for is left out.
+create or replace function automation.contact_columns(contacts automation.entities, given jsonb)
+  returns jsonb
+  language sql immutable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_object_agg(f.key, f.value), '{}')
+    from jsonb_each(automation.own_names(contacts, given)) as f
+    where f.key = any (contacts.columns)
+  $$;
+
+-- Null when the table does not take such a row (a column of its own that must not be empty): the
+-- message is kept all the same.
+create or replace function automation.create_contact(tenant_id uuid, given jsonb) returns uuid
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  contacts automation.entities;
+  fields jsonb;
+  created text;
+begin
+  select e.* into contacts from automation.entities as e where e.name = 'contact';
+  if not found then
+    return null;
+  end if;
+  fields := automation.contact_columns(contacts, given)
+    || jsonb_build_object(contacts.tenant_column, tenant_id);
+  execute (
+    select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $1) as v '
+      'returning %4$I::text', contacts.relation, string_agg(quote_ident(k), ', '),
+      string_agg(format('v.%I', k), ', '), contacts.id_column)
+    from jsonb_object_keys(fields) as k)
+    into created using fields;
+  return automation.as_uuid(created);
+exception
+  when integrity_constraint_violation or data_exception or undefined_column or undefined_table
+    or raise_exception then
+    raise warning 'automation: no contact was created: %', sqlerrm;
+    return null;
+end;
+$$;
+
+-- Fills what is blank and overwrites nothing.
+create or replace function automation.fill_contact(tenant_id uuid, id uuid, given jsonb) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  contacts automation.entities;
+  fields jsonb;
+begin
+  select e.* into contacts from automation.entities as e where e.name = 'contact';
+  fields := automation.contact_columns(contacts, given);
+  if fields = '{}' then
+    return;
+  end if;
+  execute (
+    select format('update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
+      'where r.%3$I = $1 and r.%4$I = $2', contacts.relation,
+      string_agg(format('%1$I = coalesce(r.%1$I, v.%1$I)', k), ', '), contacts.tenant_column,
+      contacts.id_column)
+    from jsonb_object_keys(fields) as k)
+    using tenant_id, id, fields;
+exception
+  when integrity_constraint_violation or data_exception or undefined_column or undefined_table
+    or raise_exception then
+    raise warning 'automation: a contact was not completed: %', sqlerrm;
+end;
+$$;
 
 create or replace function automation.creates_contacts(tenant_id uuid) returns boolean
   language sql stable
@@ -63,9 +174,8 @@ begin
   perform automation.lock_inbound(tenant_id || phone);
   contact := automation.contact_by_phone(tenant_id, phone);
   if contact is null and may_create and automation.creates_contacts(tenant_id) then
-    insert into public.contacts (tenant_id, phone, source)
-    values (contact_of_caller.tenant_id, contact_of_caller.phone, contact_of_caller.source)
-    returning id into contact;
+    contact := automation.create_contact(
+      tenant_id, jsonb_build_object('phone', phone, 'source', source));
   end if;
   return contact;
 end;

@@ -136,7 +136,7 @@ begin
       where e.provider_id = new.provider_id and e.provider = new.provider
       returning e.id, e.event
     )
-    select t.event from taken as t order by t.id
+    select t.event from taken as t order by (t.event ->> 'occurred_at')::timestamptz, t.id
   loop
     if tg_table_name = 'messages' then
       perform automation.record_message_status(early);

@@ -1,10 +1,17 @@
 -- Events of emails. Opens and clicks of machines (scanners that follow links before the mail is
--- shown, proxies that fetch images ahead) are kept as events and change nothing else.
-
--- A workflow that wants them all the same listens to email_event_created, where is_machine is a
--- field like any other.
+-- shown, proxies that fetch images ahead) are kept as events and change nothing else; they start the
+-- workflows that ask for them with include_machine, and no other.
+--
+-- email_event_created fires for every event of an email; is_machine is a field of it like any other.
 select automation.attach(
-  'public.email_events', 'email_event', '{"contact": "contact_id", "email": "email_id"}');
+  'public.email_events', 'email_event', '{"related": {"contact": "contact_id", "email": "email_id"}}');
+
+create or replace function automation.machine_haste() returns interval
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select interval '10 seconds' $$;
+
+comment on function automation.machine_haste() is 'Nobody reads an email this soon after its delivery.';
 
 create or replace function automation.machine_reason(
   type text, occurred_at timestamptz, delivered_at timestamptz, user_agent text)
@@ -20,13 +27,50 @@ create or replace function automation.machine_reason(
           'forcepoint|zscaler|safelinks|urldefense|cloudmark|vade)')
         or (type = 'opened' and user_agent = 'Mozilla/5.0')
         then 'known_agent'
-      when occurred_at < delivered_at + interval '10 seconds' then 'soon_after_delivery'
+      when occurred_at < delivered_at + automation.machine_haste() then 'soon_after_delivery'
     end
   $$;
 
 comment on function automation.machine_reason(text, timestamptz, timestamptz, text) is
   'Why an open or a click is taken for a machine''s; null: it is taken for a person''s. A bare '
   'Mozilla/5.0 is Apple''s Mail Privacy Protection, which fetches images of mail nobody has read.';
+
+create or replace function automation.includes_machine(version public.workflow_versions)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select version.trigger_config @> '{"include_machine": true}' $$;
+
+-- The first open or click of machines, for the workflows that ask for it. The email itself is not
+-- touched, so that a person's is still the first for everybody, these included.
+create or replace function automation.start_for_machine(
+  email public.emails, event public.email_events)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  trigger constant text := 'email_' || event.type;
+  version public.workflow_versions;
+begin
+  for version in
+    select v.*
+    from automation.active_triggers as t
+    join public.workflow_versions as v
+      on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
+    where t.tenant_id = email.tenant_id and t.entity = 'email' and t.event = trigger
+      and automation.includes_machine(v)
+      and automation.matches(to_jsonb(email), t.match, t.match_any)
+      and not exists (
+        select from public.email_events as e
+        where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type = event.type
+          and e.is_machine and e.id <> event.id)
+  loop
+    perform automation.enrol_if_met(version, trigger, automation.snapshot(
+      'email', email.tenant_id, to_jsonb(email), jsonb_build_object('email_event', to_jsonb(event))));
+  end loop;
+end;
+$$;
 
 -- "Every link at once" shows at the second link. What the first click started is cancelled as far
 -- as it has not run, and a person's click later on counts as the first one.
@@ -48,8 +92,11 @@ begin
   end if;
   perform automation.cancel_execution(x.id)
   from public.workflow_executions as x
+  join public.workflow_versions as v
+    on v.tenant_id = x.tenant_id and v.workflow_id = x.workflow_id and v.version = x.version
   where x.tenant_id = email.tenant_id and x.record_id = email.id::text
-    and x.trigger_type = 'email_clicked' and x.finished_at is null;
+    and x.trigger_type = 'email_clicked' and x.finished_at is null
+    and not automation.includes_machine(v);
   update public.email_events as e
   set is_machine = true, machine_reason = coalesce(e.machine_reason, 'every_link_at_once')
   where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type = 'clicked'
@@ -59,6 +106,43 @@ begin
   where m.tenant_id = email.tenant_id and m.id = email.id and m.clicked_at >= began
     and m.clicked_at <= event.occurred_at + interval '2 seconds';
   return true;
+end;
+$$;
+
+-- The news of a delivery may come after that of an open seconds later, which was taken for a person's
+-- till then. What it started is cancelled as far as it has not run.
+create or replace function automation.withdraw_quick_events(email public.emails, delivered timestamptz)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  first_opened timestamptz;
+  first_clicked timestamptz;
+begin
+  update public.email_events as e
+  set is_machine = true, machine_reason = 'soon_after_delivery'
+  where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type in ('opened', 'clicked')
+    and not e.is_machine and e.occurred_at < delivered + automation.machine_haste();
+  if not found then
+    return;
+  end if;
+  select min(e.occurred_at), min(e.occurred_at) filter (where e.type = 'clicked')
+    into first_opened, first_clicked
+  from public.email_events as e
+  where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type in ('opened', 'clicked')
+    and not e.is_machine;
+  perform automation.cancel_execution(x.id)
+  from public.workflow_executions as x
+  join public.workflow_versions as v
+    on v.tenant_id = x.tenant_id and v.workflow_id = x.workflow_id and v.version = x.version
+  where x.tenant_id = email.tenant_id and x.record_id = email.id::text and x.finished_at is null
+    and (x.trigger_type = 'email_opened' and first_opened is null
+      or x.trigger_type = 'email_clicked' and first_clicked is null)
+    and not automation.includes_machine(v);
+  update public.emails as m
+  set opened_at = first_opened, clicked_at = first_clicked
+  where m.tenant_id = email.tenant_id and m.id = email.id;
 end;
 $$;
 
@@ -75,6 +159,9 @@ begin
   end if;
   event.is_machine := event.machine_reason is not null;
   insert into public.email_events select event.*;
+  if event.is_machine then
+    perform automation.start_for_machine(email, event);
+  end if;
   if event.is_machine or event.type not in ('opened', 'clicked') then
     return;
   end if;
@@ -124,6 +211,9 @@ begin
     update public.emails as m
     set delivered_at = (event ->> 'occurred_at')::timestamptz
     where m.tenant_id = email.tenant_id and m.id = email.id and m.delivered_at is null;
+    if found then
+      perform automation.withdraw_quick_events(email, (event ->> 'occurred_at')::timestamptz);
+    end if;
   end if;
 end;
 $$;

@@ -190,12 +190,8 @@ create or replace function automation.match_contact(tenant_id uuid, email text, 
   set search_path = ''
   as $$
     select coalesce(
-      (select c.id from public.contacts as c
-       where c.tenant_id = match_contact.tenant_id and lower(c.email) = match_contact.email
-       order by automation.normalize_phone(c.phone) is not distinct from match_contact.phone desc,
-         c.last_contacted_at desc nulls last, c.created_at desc, c.id
-       limit 1),
-      automation.contact_by_phone(match_contact.tenant_id, match_contact.phone))
+      automation.contact_by_email(tenant_id, email, phone),
+      automation.contact_by_phone(tenant_id, phone))
   $$;
 
 -- Anybody can post, so what is known of a contact already stays; only blanks are filled.
@@ -213,25 +209,9 @@ begin
   end loop;
   contact := automation.match_contact(form.tenant_id, given ->> 'email', given ->> 'phone');
   if contact is null then
-    insert into public.contacts (tenant_id, first_name, last_name, company, email, phone,
-      address_line1, city, state, postal_code, source)
-    values (form.tenant_id, given ->> 'first_name', given ->> 'last_name', given ->> 'company',
-      given ->> 'email', given ->> 'phone', given ->> 'address_line1', given ->> 'city',
-      given ->> 'state', given ->> 'postal_code', 'form')
-    returning id into contact;
-    return contact;
+    return automation.create_contact(form.tenant_id, given || '{"source": "form"}');
   end if;
-  update public.contacts as c
-  set first_name = coalesce(c.first_name, given ->> 'first_name'),
-    last_name = coalesce(c.last_name, given ->> 'last_name'),
-    company = coalesce(c.company, given ->> 'company'),
-    email = coalesce(c.email, given ->> 'email'),
-    phone = coalesce(c.phone, given ->> 'phone'),
-    address_line1 = coalesce(c.address_line1, given ->> 'address_line1'),
-    city = coalesce(c.city, given ->> 'city'),
-    state = coalesce(c.state, given ->> 'state'),
-    postal_code = coalesce(c.postal_code, given ->> 'postal_code')
-  where c.tenant_id = form.tenant_id and c.id = contact;
+  perform automation.fill_contact(form.tenant_id, contact, given);
   return contact;
 end;
 $$;

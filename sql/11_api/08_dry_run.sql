@@ -156,10 +156,12 @@ create or replace function automation.imagine_effect(
       when 'change_stage' then automation.imagine_fields(
         d.data, automation.stage_entity(execution, input),
         jsonb_build_object(
-          automation.stage_column(automation.stage_entity(execution, input)), input -> 'stage'))
+          coalesce(automation.stage_column(automation.stage_entity(execution, input)), ''), input -> 'stage'))
       when 'assign_user' then automation.imagine_fields(
-        d.data, coalesce(input ->> 'entity', 'contact'),
-        jsonb_build_object('assigned_to', coalesce(input -> 'user_id', input #> '{user_ids,0}')))
+        d.data, automation.assigned_entity(execution, input),
+        jsonb_build_object(
+          coalesce(automation.mapped_column(automation.assigned_entity(execution, input), 'assigned_to'), ''),
+          coalesce(input -> 'user_id', input #> '{user_ids,0}')))
       when 'add_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
         'tags', coalesce(d.tags - (input ->> 'tag'), '[]') || jsonb_build_array(input -> 'tag')))
       when 'remove_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(

@@ -26,9 +26,9 @@ grant select on public.workflow_schedules, public.workflow_timers, public.bulk_e
 grant select on automation.timer_listeners to service_role;
 
 grant execute on function
-  automation.enroll_records(uuid, uuid[], jsonb, text, integer, jsonb),
+  automation.enroll_records(uuid, text[], jsonb, text, integer, jsonb),
   automation.cancel_bulk_enrollment(uuid),
-  public.enroll_records(uuid, uuid[], jsonb, text, integer, jsonb),
+  public.enroll_records(uuid, text[], jsonb, text, integer, jsonb),
   public.cancel_bulk_enrollment(uuid)
   to authenticated, service_role;
 

@@ -1175,6 +1175,24 @@ begin
 end;
 $$;
 
+-- Opens and clicks of machines are asked for, see chapter 11; the listener is the same either way.
+create or replace function automation.check_include_machine(
+  trigger_type text, trigger_config jsonb, path text)
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when trigger_type in ('email_opened', 'email_clicked')
+        and jsonb_typeof(trigger_config -> 'include_machine') <> 'boolean'
+      then jsonb_build_array(automation.problem(
+        path || '.include_machine', 'invalid_value',
+        format('include_machine cannot be %s', trigger_config -> 'include_machine'),
+        'true: opens and clicks of security scanners start it as well; false or left out: people''s alone.'))
+      else '[]'
+    end
+  $$;
+
 create or replace function automation.compile_trigger(
   trigger_type text, trigger_config jsonb, path text default 'trigger_config')
   returns automation.compiled_trigger
@@ -1184,6 +1202,7 @@ create or replace function automation.compile_trigger(
 declare
   known automation.trigger_types;
   compiled automation.compiled_trigger;
+  attached automation.entities;
   change jsonb := '{}'::jsonb;
   match jsonb := trigger_config;
 begin
@@ -1201,8 +1220,19 @@ begin
       case when known.column_name in ('stage', 'pipeline_stage') then 'stage' else 'from' end,
       case when known.column_name = 'status' then 'status' else 'from' end];
   end if;
+  -- The first time is from nothing; a click that is taken back is no event.
+  if trigger_type in ('email_opened', 'email_clicked') then
+    match := match - 'include_machine';
+    change := change || '{"from": [null]}';
+  end if;
+  select e.* into attached from automation.entities as e where e.name = compiled.entity;
+  match := automation.own_names(attached, match);
+  if change ? 'field' then
+    change := change || jsonb_build_object('field', automation.own_name(attached, change ->> 'field'));
+  end if;
   compiled.problems :=
-    automation.check_trigger_config(known, compiled.entity, change, match, path);
+    automation.check_trigger_config(known, compiled.entity, change, match, path)
+    || automation.check_include_machine(trigger_type, trigger_config, path);
   compiled.field := change ->> 'field';
   compiled.from_values := change -> 'from';
   compiled.to_values := change -> 'to';
@@ -1754,7 +1784,8 @@ begin
   return row(
     listener, condition.compiled, steps.plan || lifecycle.compiled,
     listener.problems || condition.problems || steps.problems || lifecycle.problems
-      || automation.check_plan(workflow, listener, condition.compiled, steps.plan)
+      || automation.check_plan(
+        workflow, listener, condition.compiled, steps.plan || lifecycle.compiled)
   )::automation.compiled_workflow;
 end;
 $$;
@@ -2312,7 +2343,7 @@ create or replace function automation.check_scope(
   $$;
 
 -- Every condition document of a workflow. step: whose it is (null: the workflow's own); branch: of a
--- conditional's case.
+-- conditional's case, or exit for what ends a run.
 create or replace function automation.condition_documents(
   workflow public.workflows, conditions jsonb, plan jsonb)
   returns jsonb
@@ -2328,6 +2359,8 @@ create or replace function automation.condition_documents(
         workflow.trigger_config #> '{for_each,conditions}',
         'trigger_config.for_each.conditions') as c)
       where workflow.trigger_type = 'scheduled'
+      union all
+      select null, 'exit', plan #> '{lifecycle,exit}'
       union all
       select s.key, null, s.value -> 'conditions' from jsonb_each(plan -> 'steps') as s
       union all
@@ -3324,7 +3357,7 @@ begin
     continue when document -> 'compiled' -> 'tree' = 'false';
     weighed := automation.weigh_all(
       document -> 'compiled' -> 'tree', document -> 'compiled' -> 'code', false, scope,
-      document ->> 'step' is null, 0, facts);
+      document ->> 'step' is null and document ->> 'branch' is null, 0, facts);
     problems := problems || weighed.problems;
     verdicts := verdicts || jsonb_build_object(
       concat_ws('/', document ->> 'step', document ->> 'branch'), weighed.verdict);
@@ -3819,6 +3852,7 @@ create table automation.entities (
   match_columns text[] not null,
   writable_columns text[] not null,
   ignored_columns text[] not null,
+  mapped jsonb not null,
   is_log boolean not null default false,
   constraint entities_related_is_object check (jsonb_typeof(related) = 'object')
 );
@@ -3827,6 +3861,10 @@ comment on table automation.entities is
   'Attached tables: which records can start a workflow, and how to read their columns.';
 comment on column automation.entities.related is
   '{entity: column}: the records a record belongs to, such as {"contact": "contact_id"}.';
+comment on column automation.entities.mapped is
+  '{phone: column, email: column, stage: ...}: which column is what the engine knows by these names.';
+comment on column automation.entities.writable_columns is
+  'What steps may write: columns, and names of mapped for columns that have another name.';
 comment on column automation.entities.match_columns is
   'Columns cheap enough to compare before a record is turned into JSON.';
 comment on column automation.entities.is_log is
@@ -3875,6 +3913,19 @@ create or replace function automation.relation_columns(relation regclass)
     order by a.attnum
   $$;
 
+-- What the engine wants to know of a record, whatever its table calls it.
+create or replace function automation.mapped_names() returns text[]
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at']
+  $$;
+
+comment on function automation.mapped_names() is
+  'The keys that columns of automation.attach() may map to a column; one that is left out means the '
+  'column of that name, null means that there is none.';
+
 create or replace function automation.attach(
   relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]')
   returns void
@@ -3890,10 +3941,10 @@ begin
   select attached.*
   on conflict on constraint entities_pkey do update set (
     relation, tenant_column, id_column, id_type, related, columns, match_columns, writable_columns,
-    ignored_columns, is_log) = row (
+    ignored_columns, mapped, is_log) = row (
     excluded.relation, excluded.tenant_column, excluded.id_column, excluded.id_type, excluded.related,
     excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
-    excluded.is_log);
+    excluded.mapped, excluded.is_log);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
   execute automation.row_function(attached);
@@ -3905,14 +3956,16 @@ begin
   execute automation.reader_function(attached);
   perform automation.install_triggers(attached);
   perform automation.refresh_timer_trigger(attached);
+  perform automation.point_references(attached);
   execute automation.read_record_function();
 end;
 $$;
 
 comment on function automation.attach(regclass, text, jsonb, jsonb) is
-  'Makes a table fire workflows. columns: {tenant, id, ignore: [..], protect: [..], <entity>: column}'
-  ' where they differ from tenant_id, id, updated_at and <entity>_id; log: true for a table whose rows '
-  'are events of a contact. events: [{type, column?, '
+  'Makes a table fire workflows. columns: {tenant, id, phone, email, stage, status, ... (see '
+  'automation.mapped_names()), ignore: [..], protect: [..]} where they differ from tenant_id, id and '
+  'columns of that name; {<entity>: column}, or {related: {<entity>: column}}, for the records it '
+  'belongs to; log: true for a table whose rows are events of a contact. events: [{type, column?, '
   'becomes?, on_insert?, description?}] for writes with a name of their own: a change of column, a '
   'change to the value becomes, with on_insert also an insert with it; without column, any insert. '
   'Call it again after adding columns.';
@@ -3938,18 +3991,24 @@ begin
     from pg_catalog.pg_attribute as a
     where a.attrelid = describe_entity.relation and a.attname = described.id_column);
   described.is_log := coalesce((columns -> 'log')::boolean, false);
-  described.related := columns - '{tenant,id,ignore,protect,log}'::text[];
-  described.ignored_columns := array(select jsonb_array_elements_text(
-    coalesce(columns -> 'ignore', '["updated_at"]')));
+  described.related := columns - '{tenant,id,ignore,protect,related,log}'::text[]
+    - automation.mapped_names() || coalesce(columns -> 'related', '{}');
+  described.mapped := automation.map_columns(relation, columns);
+  described.ignored_columns := array(select jsonb_array_elements_text(coalesce(
+    columns -> 'ignore', jsonb_build_array(coalesce(described.mapped ->> 'updated_at', 'updated_at')))));
   select array_agg(c.name), array_agg(c.name) filter (where c.is_cheap),
     array_agg(c.name) filter (where not c.is_generated and not c.name = any (
-      array[described.tenant_column, described.id_column, 'created_at', 'updated_at']
+      array[described.tenant_column, described.id_column, 'created_at', 'updated_at',
+        coalesce(described.mapped ->> 'created_at', ''), coalesce(described.mapped ->> 'updated_at', '')]
       || array(select jsonb_array_elements_text(coalesce(columns -> 'protect', '[]')))))
     into described.columns, described.match_columns, described.writable_columns
   from automation.relation_columns(relation) as c;
+  described.writable_columns := coalesce(described.writable_columns, '{}') || array(
+    select a.key from jsonb_each_text(automation.aliases(described)) as a
+    where a.value = any (described.writable_columns));
   select n into missing
   from unnest(array[described.tenant_column, described.id_column]
-    || array(select r.value from jsonb_each_text(described.related) as r)
+    || array(select r.value from jsonb_each_text(described.related || described.mapped) as r)
     || array(select jsonb_array_elements_text(
       coalesce(columns -> 'ignore', '[]') || coalesce(columns -> 'protect', '[]')))) as n
   where not n = any (described.columns)
@@ -3962,6 +4021,61 @@ begin
   return described;
 end;
 $$;
+
+create or replace function automation.map_columns(relation regclass, columns jsonb) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_object_agg(m.name, m.column_name), '{}')
+    from (
+      select n.name, case when columns ? n.name then columns ->> n.name else (
+        select c.name from automation.relation_columns(relation) as c where c.name = n.name)
+        end as column_name
+      from unnest(automation.mapped_names()) as n (name)
+    ) as m
+    where m.column_name is not null
+  $$;
+
+-- Names that a record answers to besides those of its columns.
+create or replace function automation.aliases(attached automation.entities) returns jsonb
+  language sql immutable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_object_agg(m.key, m.value), '{}')
+    from jsonb_each(attached.mapped) as m
+    where not m.key = any (attached.columns)
+  $$;
+
+create or replace function automation.own_name(attached automation.entities, name text) returns text
+  language sql immutable
+  set search_path = ''
+  as $$ select coalesce(automation.aliases(attached) ->> name, name) $$;
+
+comment on function automation.own_name(automation.entities, text) is
+  'What the table itself calls a column: mobile_no for phone. Its own names stay as they are.';
+
+create or replace function automation.own_names(attached automation.entities, fields jsonb)
+  returns jsonb
+  language sql immutable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_object_agg(coalesce(a.names ->> f.key, f.key), f.value), '{}')
+    from jsonb_each(fields) as f
+    cross join (select automation.aliases(attached) as names) as a
+  $$;
+
+-- The first of several mapped columns that an entity has; null when it has none of them.
+create or replace function automation.mapped_column(entity text, variadic names text[]) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select e.mapped ->> n.name
+    from automation.entities as e
+    cross join unnest(names) with ordinality as n (name, place)
+    where e.name = mapped_column.entity and e.mapped ? n.name
+    order by n.place
+    limit 1
+  $$;
 
 -- What would make the generated code wrong is refused before there is any.
 create or replace function automation.check_attachment(attached automation.entities, events jsonb)
@@ -3991,6 +4105,15 @@ begin
     from pg_catalog.pg_attribute as a
     where a.attrelid = to_regclass(attached.relation) and a.attname = attached.tenant_column
       and a.atttypid <> 'pg_catalog.uuid'::regtype
+    union all
+    select 4, format('columns: %s "%s" is %s; it must be text', m.key, m.value,
+      format_type(a.atttypid, a.atttypmod))
+    from jsonb_each_text(attached.mapped) as m
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(attached.relation) and a.attname = m.value
+    join pg_catalog.pg_type as t on t.oid = a.atttypid
+    where m.key in ('phone', 'email', 'timezone') and t.typcategory <> 'S'
+      and (t.typname <> 'citext' or t.typtype <> 'b')
     union all
     select 5, format('columns: a name that holds %s cannot be taken: %s', tag, n)
     from unnest('{$capture$,$reader$}'::text[]) as tag
@@ -4097,6 +4220,67 @@ begin
       and t.tgparentid = 0
   loop
     execute format('drop trigger %I on %s', installed.tgname, installed.relation);
+  end loop;
+end;
+$$;
+
+-- The key that a foreign key can point at: tenant and id where that is unique, else the id alone.
+create or replace function automation.reference_key(attached automation.entities) returns text[]
+  language sql stable
+  set search_path = ''
+  as $$
+    select k.names
+    from (values
+      (array[attached.tenant_column, attached.id_column]), (array[attached.id_column])) as k (names)
+    where attached.id_type = 'uuid' and exists (
+      select from pg_catalog.pg_index as i
+      where i.indrelid = attached.relation::regclass and i.indisunique and i.indisvalid
+        and i.indimmediate and i.indpred is null and i.indexprs is null
+        and i.indnkeyatts = cardinality(k.names)
+        and (
+          select array_agg(a.attname::text order by a.attname) from pg_catalog.pg_attribute as a
+          where a.attrelid = i.indrelid and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]))
+          = array(select n from unnest(k.names) as n order by n))
+    order by cardinality(k.names) desc
+    limit 1
+  $$;
+
+-- Messages, calls, tags and tasks know their contact by a foreign key. When another table takes its
+-- place (or that of projects or jobs), they point there from now on; rows that are there already are
+-- left as they are. A table without a unique uuid cannot be pointed at: then the key goes.
+create or replace function automation.point_references(attached automation.entities) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  key constant text[] := automation.reference_key(attached);
+  reference constant text := attached.name || '_id';
+  referring text;
+begin
+  for referring in
+    select t.name
+    from unnest('{projects,jobs,tasks,contact_tags,messages,emails,calls,form_submissions,email_events}'::text[])
+      as t (name)
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass('public.' || t.name) and a.attname = reference and not a.attisdropped
+    left join pg_catalog.pg_constraint as c
+      on c.conrelid = a.attrelid and c.conname = format('%s_%s_fk', t.name, attached.name)
+    where attached.name in ('contact', 'project', 'job')
+      and c.confrelid is distinct from attached.relation::regclass
+      and (c.oid is not null or key is not null)
+    order by t.name
+  loop
+    execute format(
+      'alter table public.%I drop constraint if exists %I', referring,
+      format('%s_%s_fk', referring, attached.name));
+    continue when key is null;
+    execute format(
+      'alter table public.%I add constraint %I foreign key (%s) references %s (%s) on delete %s not valid',
+      referring, format('%s_%s_fk', referring, attached.name),
+      case when cardinality(key) = 2 then format('tenant_id, %I', reference) else quote_ident(reference) end,
+      attached.relation, (select string_agg(quote_ident(k), ', ') from unnest(key) as k),
+      case when attached.name = 'contact' and referring in ('tasks', 'contact_tags') then 'cascade'
+        else format('set null (%I)', reference) end);
   end loop;
 end;
 $$;
@@ -4225,6 +4409,20 @@ create or replace function automation.listens_expression(
     from unnest(attached.match_columns) as c (name)
   $$;
 
+-- A row as JSON. Names of mapped that its table does not have come on top, so that {{contact.phone}}
+-- is the phone whatever the CRM calls it.
+create or replace function automation.record_expression(attached automation.entities, written text)
+  returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(
+        format('jsonb_build_object(%s) || ',
+          string_agg(format('%L, %s.%I', a.key, written, a.value), ', ' order by a.key)), '')
+      || format('to_jsonb(%s.*)', written)
+    from jsonb_each_text(automation.aliases(attached)) as a
+  $$;
+
 -- trigger_data of one row.
 create or replace function automation.snapshot_expression(
   attached automation.entities, tenant text, record text)
@@ -4289,7 +4487,7 @@ begin
   if automation.causation_depth() = 0 then
     begin
       with candidates as materialized (
-        select t.*, n.%5$I::text as record_id, to_jsonb(n.*) as record
+        select t.*, n.%5$I::text as record_id, %7$s as record
         from new_rows as n
         join automation.active_triggers as t
           on %3$s
@@ -4350,7 +4548,8 @@ $capture$
 $template$,
       attached.name, attached.relation, automation.listens_expression(attached, 'n'),
       automation.insert_events(attached), attached.id_column,
-      automation.snapshot_expression(attached, 'c.tenant_id', 'c.record'))
+      automation.snapshot_expression(attached, 'c.tenant_id', 'c.record'),
+      automation.record_expression(attached, 'n'))
   $$;
 
 create or replace function automation.update_function(attached automation.entities) returns text
@@ -4413,10 +4612,10 @@ declare
   enrolments automation.enrolment[];
 begin
   begin
-    record := to_jsonb(written);
+    record := %7$s;
     data := %3$s;
     if previous is distinct from null then
-      data := data || jsonb_build_object('old', to_jsonb(previous), 'changed', changed);
+      data := data || jsonb_build_object('old', %8$s, 'changed', changed);
     end if;
     enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data, roles);
   exception when others then
@@ -4431,7 +4630,9 @@ $capture$
 $template$,
       attached.name, attached.relation,
       automation.snapshot_expression(attached, format('written.%I', attached.tenant_column), 'record'),
-      attached.tenant_column, attached.name || '_id', attached.id_column)
+      attached.tenant_column, attached.name || '_id', attached.id_column,
+      automation.record_expression(attached, 'written'),
+      automation.record_expression(attached, 'previous'))
   $$;
 
 -- Without the record there is nobody to write to: its runs end. Here that is only noted.
@@ -4478,7 +4679,7 @@ create or replace function automation.read_%1$s(tenant_id uuid, id text) returns
   as $reader$
 begin
   return (
-    select to_jsonb(r) from %2$s as r
+    select %6$s from %2$s as r
     where r.%3$I = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s);
 exception when data_exception then
   return null;
@@ -4486,7 +4687,7 @@ end;
 $reader$
 $template$,
       attached.name, attached.relation, attached.tenant_column, attached.id_column,
-      attached.id_type)
+      attached.id_type, automation.record_expression(attached, 'r'))
   $$;
 
 comment on function automation.reader_function(automation.entities) is
@@ -4913,7 +5114,7 @@ select automation.attach(
   '[{"type": "stage_changed", "column": "stage"}]');
 
 select automation.attach(
-  'public.projects', 'project', '{"contact": "contact_id"}',
+  'public.projects', 'project', '{"contact": "contact_id", "stage": "pipeline_stage"}',
   '[{"type": "project_status_changed", "column": "status"},
     {"type": "pipeline_stage_changed", "column": "pipeline_stage"},
     {"type": "project_won", "column": "pipeline_stage", "becomes": "won"}]');
@@ -4922,20 +5123,21 @@ select automation.attach(
   'public.jobs', 'job', '{"contact": "contact_id", "project": "project_id"}',
   '[{"type": "job_completed", "column": "status", "becomes": "completed"}]');
 
+-- The status of a message or a call is the provider's word; change_stage leaves it alone.
 select automation.attach(
-  'public.messages', 'message', '{"contact": "contact_id", "log": true}',
+  'public.messages', 'message', '{"contact": "contact_id", "status": null, "log": true}',
   '[{"type": "sms_received", "column": "direction", "becomes": "inbound", "on_insert": true,
      "description": "A contact sent a text message."}]');
 
 select automation.attach(
-  'public.calls', 'call', '{"contact": "contact_id", "log": true}',
+  'public.calls', 'call', '{"contact": "contact_id", "status": null, "log": true}',
   '[{"type": "call_missed", "column": "status", "becomes": "missed", "on_insert": true,
      "description": "A call was not answered."},
     {"type": "call_completed", "column": "status", "becomes": "completed", "on_insert": true,
      "description": "A call was answered and has ended."}]');
 
 select automation.attach(
-  'public.emails', 'email', '{"contact": "contact_id", "log": true}',
+  'public.emails', 'email', '{"contact": "contact_id", "status": null, "log": true}',
   '[{"type": "email_opened", "column": "opened_at",
      "description": "A contact opened an email for the first time."},
     {"type": "email_clicked", "column": "clicked_at",
@@ -6183,7 +6385,8 @@ comment on function automation.condition_roots(jsonb) is
 -- there would be two evaluators to keep alike. The loop it is.
 
 -- What a test looks at. A bare field is looked up in the record that fired, then in the contact,
--- the project and the job; a key that is there with null counts as there.
+-- the project and the job; a key that is there with null counts as there. A longer path may also start
+-- with the name of another attached record: work_order.total.
 create or replace function automation.test_value(reference jsonb, context jsonb) returns jsonb
   language sql immutable parallel safe
   -- Bound when created: no search_path to set.
@@ -6193,7 +6396,9 @@ create or replace function automation.test_value(reference jsonb, context jsonb)
       context -> 'trigger' -> 'record' #> (reference ->> 'b')::text[],
       context -> 'contact' #> (reference ->> 'b')::text[],
       context -> 'project' #> (reference ->> 'b')::text[],
-      context -> 'job' #> (reference ->> 'b')::text[])
+      context -> 'job' #> (reference ->> 'b')::text[],
+      case when cardinality((reference ->> 'b')::text[]) > 1
+        then context #> (reference ->> 'b')::text[] end)
   end;
 
 -- The date a value of `before` or `after` stands for.
@@ -9430,16 +9635,36 @@ begin
 end;
 $$;
 
--- The configured recipient, else the live contact's own.
+-- What a record of the execution has under a mapped name, live; null for nothing and for a blank.
+create or replace function automation.mapped_value(
+  execution public.workflow_executions, entity text, name text)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select v.value
+    from automation.entities as e
+    cross join lateral (select automation.read_root(execution, e.name) as record) as r
+    cross join lateral (
+      select coalesce(r.record -> (e.mapped ->> mapped_value.name), r.record -> mapped_value.name) as value
+    ) as v
+    where e.name = mapped_value.entity and e.mapped ? mapped_value.name
+      and btrim(v.value #>> '{}') <> ''
+  $$;
+
+-- The configured recipient, else the phone or email of the record that fired, where it has one, else
+-- its contact's.
 create or replace function automation.recipient_of(
-  execution public.workflow_executions, input jsonb, contact_field text)
+  execution public.workflow_executions, input jsonb, name text)
   returns jsonb
   language sql stable
   set search_path = ''
   as $$
     select case
       when input ? 'to' then input -> 'to'
-      else automation.read_root(execution, 'contact') -> contact_field
+      else coalesce(
+        automation.mapped_value(execution, execution.entity, recipient_of.name),
+        automation.mapped_value(execution, 'contact', recipient_of.name))
     end
   $$;
 
@@ -9596,9 +9821,13 @@ create or replace function automation.existing_contact(execution public.workflow
   language sql stable
   set search_path = ''
   as $$
-    select c.id from public.contacts as c
-    where c.tenant_id = execution.tenant_id and c.id = execution.contact_id
+    select execution.contact_id
+    where automation.read_record('contact', execution.tenant_id, execution.contact_id::text) is not null
   $$;
+
+comment on function automation.existing_contact(public.workflow_executions) is
+  'The contact of an execution while there is one; null too when its id is no uuid, which is what '
+  'messages and tags refer to.';
 
 -- sql/08_actions/02_database_actions.sql
 
@@ -9748,6 +9977,7 @@ declare
 begin
   select e.* into attached from automation.entities as e where e.name = entity;
   perform automation.check_writable(attached, fields);
+  fields := automation.own_names(attached, fields);
   execute automation.lock_record_statement(attached) using execution.tenant_id, id;
   execute automation.update_statement(attached, fields)
     into written using execution.tenant_id, id, fields;
@@ -9850,30 +10080,47 @@ create or replace function automation.update_one_field(
 create or replace function automation.stage_entity(
   execution public.workflow_executions, input jsonb)
   returns text
-  language sql immutable parallel safe
+  language sql stable
   set search_path = ''
   as $$
-    select coalesce(input ->> 'entity',
-      case when execution.entity in ('contact', 'project', 'job') then execution.entity else 'contact' end)
+    select coalesce(input ->> 'entity', case
+      when automation.stage_column(execution.entity) is not null then execution.entity else 'contact' end)
   $$;
 
 create or replace function automation.stage_column(entity text) returns text
-  language sql immutable parallel safe
+  language sql stable
   set search_path = ''
-  as $$
-    select case entity when 'contact' then 'stage' when 'project' then 'pipeline_stage' else 'status' end
-  $$;
+  as $$ select automation.mapped_column(entity, 'stage', 'status') $$;
 
 create or replace function automation.change_stage(
   execution public.workflow_executions, input jsonb)
   returns jsonb
-  language sql
+  language plpgsql
   set search_path = ''
   as $$
-    select automation.update_fields(
-      execution, automation.stage_entity(execution, input),
-      jsonb_build_object(
-        automation.stage_column(automation.stage_entity(execution, input)), input -> 'stage'))
+declare
+  entity constant text := automation.stage_entity(execution, input);
+  stage_column constant text := automation.stage_column(entity);
+begin
+  if stage_column is null then
+    raise exception 'entity: "%" has neither a stage nor a status', left(entity, 60)
+      using errcode = 'undefined_column',
+        hint = 'automation.attach() maps them: {"stage": "<column>"}.';
+  end if;
+  return automation.update_fields(execution, entity, jsonb_build_object(stage_column, input -> 'stage'));
+end;
+$$;
+
+create or replace function automation.assigned_entity(
+  execution public.workflow_executions, input jsonb)
+  returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(input ->> 'entity', case
+      when execution.trigger_data ->> 'contact_id' is null
+        and automation.mapped_column(execution.entity, 'assigned_to') is not null
+      then execution.entity else 'contact' end)
   $$;
 
 create or replace function automation.assign_user(
@@ -9884,8 +10131,14 @@ create or replace function automation.assign_user(
   as $$
 declare
   user_id uuid;
+  entity constant text := automation.assigned_entity(execution, input);
+  user_column constant text := automation.mapped_column(entity, 'assigned_to');
 begin
-  if input ? 'user_ids' then
+  if user_column is null then
+    raise exception 'entity: "%" has no assigned_to', left(entity, 60)
+      using errcode = 'undefined_column',
+        hint = 'automation.attach() maps it: {"assigned_to": "<column>"}.';
+  elsif input ? 'user_ids' then
     user_id := automation.next_in_turn(execution, step_key, input -> 'user_ids');
   else
     select m.user_id into user_id from public.tenant_members as m
@@ -9895,8 +10148,8 @@ begin
         using errcode = 'invalid_parameter_value';
     end if;
   end if;
-  return jsonb_build_object('user_id', user_id) || automation.update_fields(
-    execution, coalesce(input ->> 'entity', 'contact'), jsonb_build_object('assigned_to', user_id));
+  return jsonb_build_object('user_id', user_id)
+    || automation.update_fields(execution, entity, jsonb_build_object(user_column, user_id));
 end;
 $$;
 
@@ -9949,6 +10202,22 @@ begin
 end;
 $$;
 
+create or replace function automation.tagged_contact(execution public.workflow_executions)
+  returns uuid
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  id constant text := automation.target_id(execution, 'contact');
+begin
+  if automation.as_uuid(id) is null then
+    raise exception 'contact: only a contact whose id is a uuid can be tagged, "%" is none', left(id, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return id::uuid;
+end;
+$$;
+
 create or replace function automation.add_tag(
   execution public.workflow_executions, tag text)
   returns jsonb
@@ -9964,7 +10233,7 @@ begin
   select t.id into tag_id from public.tags as t
   where t.tenant_id = execution.tenant_id and lower(t.name) = lower(btrim(tag));
   insert into public.contact_tags (tenant_id, contact_id, tag_id)
-  values (execution.tenant_id, automation.target_id(execution, 'contact')::uuid, tag_id)
+  values (execution.tenant_id, automation.tagged_contact(execution), tag_id)
   on conflict on constraint contact_tags_pkey do nothing;
   return jsonb_build_object('tag', btrim(tag), 'tag_id', tag_id, 'added', found);
 end;
@@ -9981,7 +10250,7 @@ begin
   using public.tags as t
   where t.tenant_id = execution.tenant_id and lower(t.name) = lower(btrim(tag))
     and ct.tenant_id = execution.tenant_id and ct.tag_id = t.id
-    and ct.contact_id = automation.target_id(execution, 'contact')::uuid;
+    and ct.contact_id = automation.tagged_contact(execution);
   return jsonb_build_object('tag', btrim(tag), 'removed', found);
 end;
 $$;
@@ -9998,6 +10267,12 @@ declare
   key constant text := coalesce(nullif(input ->> 'key', ''), input ->> 'name');
   project_id uuid;
 begin
+  if exists (
+    select from automation.entities as e
+    where e.name = 'project' and to_regclass(e.relation) is distinct from to_regclass('public.projects')) then
+    raise exception 'step_type: create_project writes public.projects, and "project" is another table here'
+      using errcode = 'feature_not_supported', hint = 'Use a webhook step.';
+  end if;
   perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', execution.tenant_id, contact, key), 0));
   select p.id into project_id from public.projects as p
   where p.tenant_id = execution.tenant_id and p.contact_id is not distinct from contact
@@ -11327,6 +11602,39 @@ create or replace function automation.signed_duration(value jsonb) returns inter
     end
   $$;
 
+-- "10 business days", "-2 business days", {"business_days": 10} -> 10, -2, 10; null when it is anything
+-- else. A year at most, and not none: which day would that be on a Sunday?
+create or replace function automation.business_days_in(value jsonb) returns integer
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select nullif(n.days, 0)
+    from (
+      select case jsonb_typeof(value)
+        when 'string' then replace(substring(
+          lower(value #>> '{}') from '^ *([+-]? *[0-9]{1,3}) *business[ _-]?days? *$'), ' ', '')::integer
+        when 'object' then case
+          when value - 'business_days' = '{}' and value ->> 'business_days' ~ '^[+-]?[0-9]{1,3}$'
+          then (value ->> 'business_days')::integer end
+      end as days
+    ) as n
+    where n.days between -366 and 366
+  $$;
+
+-- zone: contact is known to timers alone, and only where there is a contact.
+create or replace function automation.check_contact_zone(entity text, config jsonb, path text)
+  returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(automation.problem(
+      path || '.zone', 'no_contact', format('%s belongs to no contact whose zone it could be', entity),
+      'Name a zone, or leave it out for the tenant''s.')), '[]')
+    from automation.entities as e
+    where config ->> 'zone' = 'contact' and e.name = check_contact_zone.entity and e.name <> 'contact'
+      and not e.related ?| '{contact,project}'
+  $$;
+
 -- time_elapsed: {entity?, field | changed, offset, at?, zone?, missed?, existing?}
 create or replace function automation.compile_timer(
   config jsonb, path text, out compiled jsonb, out problems jsonb)
@@ -11334,23 +11642,30 @@ create or replace function automation.compile_timer(
   set search_path = ''
   as $$
 declare
-  lengths constant text[] := array['minutes', 'hours', 'days', 'weeks', 'months', 'years'];
+  lengths constant text[] := array['minutes', 'hours', 'days', 'business_days', 'weeks', 'months', 'years'];
   written constant jsonb := coalesce(config -> 'offset', nullif(
     (select jsonb_object_agg(l, config -> l) from unnest(lengths) as l where config ? l), '{}'));
-  length constant interval := automation.signed_duration(written);
+  business_days constant integer := automation.business_days_in(written);
+  length constant interval := case
+    when business_days is null then automation.signed_duration(written) else interval '0' end;
+  zone constant text := config ->> 'zone';
   entity constant text := coalesce(config ->> 'entity', 'contact');
-  field constant text := coalesce(config ->> 'changed', config ->> 'field', 'created_at');
+  field text := coalesce(config ->> 'changed', config ->> 'field', 'created_at');
 begin
+  field := coalesce((
+    select automation.own_name(e, field) from automation.entities as e where e.name = entity), field);
   problems := automation.config_problems(
-    config, array['entity', 'field', 'changed', 'offset', 'at', 'zone', 'missed', 'existing'] || lengths,
-    '{once,skip}', path) || automation.check_entity(entity, path || '.entity');
+    case zone when 'contact' then config - 'zone' else config end,
+    array['entity', 'field', 'changed', 'offset', 'at', 'zone', 'missed', 'existing'] || lengths,
+    '{once,skip}', path) || automation.check_entity(entity, path || '.entity')
+    || automation.check_contact_zone(entity, config, path);
   if length is null then
     problems := problems || automation.problem(
       path || '.offset', 'invalid_duration',
       case when written is null then 'a timer needs an offset'
         else format('%s is no length of time', written) end,
-      'For example "3 days" (after the date) or "-24 hours" (before it).');
-  elsif config ? 'changed' and length < interval '0' then
+      'For example "3 days" or "10 business days" (after the date), or "-24 hours" (before it).');
+  elsif config ? 'changed' and (length < interval '0' or business_days < 0) then
     problems := problems || automation.problem(
       path || '.offset', 'invalid_duration', 'nothing can be known before a field changes',
       'Leave out the minus sign, or name a date in field.');
@@ -11369,7 +11684,8 @@ begin
     where e.name = entity and not split_part(field, '.', 1) = any (e.columns)), '[]');
   compiled := jsonb_build_object(
     'entity', entity, 'field', field, 'follows', case when config ? 'changed' then 'change' else 'value' end,
-    'offset', length, 'at', config -> 'at', 'zone', automation.known_zone(config ->> 'zone'),
+    'offset', length, 'business_days', business_days, 'at', config -> 'at',
+    'zone', case zone when 'contact' then zone else automation.known_zone(zone) end,
     'missed', coalesce(config ->> 'missed', 'once'),
     'existing', coalesce(config -> 'existing' <> 'false', true) and not config ? 'changed');
 end;
@@ -11689,6 +12005,7 @@ create table automation.timer_listeners (
   follows text not null
     constraint timer_listeners_follows_known check (follows in ('value', 'change')),
   "offset" interval not null,
+  business_days integer,
   at time,
   zone text,
   missed text not null constraint timer_listeners_missed_known check (missed in ('once', 'skip')),
@@ -11701,6 +12018,11 @@ comment on table automation.timer_listeners is
   'What each active time_elapsed workflow waits for.';
 comment on column automation.timer_listeners.generation is
   'New whenever what is waited for changes; timers of an older one are dropped when they are due.';
+
+comment on column automation.timer_listeners.business_days is
+  'Instead of an offset: so many days from Monday to Friday that are no holiday of the tenant.';
+comment on column automation.timer_listeners.zone is
+  'An IANA name, or contact: the zone of the record''s contact. Null: the tenant''s.';
 
 create index timer_listeners_by_entity on automation.timer_listeners (entity, tenant_id);
 create index timer_listeners_by_version
@@ -11727,10 +12049,82 @@ create index workflow_timers_due on public.workflow_timers (due_at, tenant_id);
 create index workflow_timers_due_by_workflow
   on public.workflow_timers (workflow_id, tenant_id, due_at);
 
-create or replace function automation.timer_zone(listener automation.timer_listeners) returns text
+-- Null: there is no contact, or it does not say, or says no zone.
+create or replace function automation.contact_zone(entity text, tenant_id uuid, record jsonb)
+  returns text
   language sql stable
   set search_path = ''
-  as $$ select coalesce(listener.zone, automation.tenant_zone(listener.tenant_id), 'UTC') $$;
+  as $$
+    select automation.known_zone(c.contact ->> automation.mapped_column('contact', 'timezone'))
+    from automation.entities as e
+    cross join lateral (
+      select case e.name
+        when 'contact' then record
+        else automation.add_related('{}', contact_zone.tenant_id, record, e.related) -> 'contact'
+      end as contact
+    ) as c
+    where e.name = contact_zone.entity
+  $$;
+
+create or replace function automation.timer_zone(listener automation.timer_listeners, record jsonb)
+  returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(
+      case listener.zone
+        when 'contact' then automation.contact_zone(listener.entity, listener.tenant_id, record)
+        else listener.zone
+      end,
+      automation.tenant_zone(listener.tenant_id), 'UTC')
+  $$;
+
+-- Could an update have changed the zone that a timer goes by? A contact that moves is seen here; the
+-- timers of its appointments find out when they are due.
+create or replace function automation.zone_moved(
+  listener automation.timer_listeners, old jsonb, new jsonb)
+  returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select listener.zone = 'contact' and listener.follows = 'value' and exists (
+      select from automation.entities as e
+      cross join lateral unnest(case e.name
+        when 'contact' then array[e.mapped ->> 'timezone']
+        else array[e.related ->> 'contact', e.related ->> 'project'] end) as c (name)
+      where e.name = listener.entity and old ->> c.name is distinct from new ->> c.name)
+  $$;
+
+-- tenants.settings: {"holidays": ["2026-12-25", ...]}. What is no date there is passed over.
+create or replace function automation.tenant_holidays(tenant_id uuid) returns date[]
+  language sql stable
+  set search_path = ''
+  as $$
+    select array(
+      select left(h.day, 10)::date
+      from public.tenants as t
+      cross join lateral jsonb_array_elements_text(case jsonb_typeof(t.settings -> 'holidays')
+        when 'array' then t.settings -> 'holidays' else '[]' end) as h (day)
+      where t.id = tenant_holidays.tenant_id and automation.is_date(left(h.day, 10)))
+  $$;
+
+comment on function automation.tenant_holidays(uuid) is
+  'The days besides Saturdays and Sundays that are no business days of a tenant.';
+
+-- The nth business day after a day, or before it; the day itself is not counted.
+create or replace function automation.business_day(day date, days integer, holidays date[])
+  returns date
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select d.day
+    from generate_series(1, ((abs(days) + cardinality(holidays)) / 5 + 2) * 7) as n (far)
+    cross join lateral (select business_day.day + sign(days)::integer * n.far as day) as d
+    where extract(isodow from d.day) < 6 and not d.day = any (holidays)
+    order by n.far
+    offset abs(days) - 1
+    limit 1
+  $$;
 
 -- When a date makes a timer due; null when it is no date.
 create or replace function automation.timer_due(
@@ -11741,14 +12135,22 @@ create or replace function automation.timer_due(
   as $$
 declare
   due timestamptz;
+  wall timestamp;
 begin
   if not automation.is_date(value) then
     return null;
   end if;
   due := automation.add_length(automation.instant_in(value, zone), listener."offset", zone);
+  if listener.business_days is not null then
+    wall := due at time zone zone;
+    wall := automation.business_day(
+      wall::date, listener.business_days, automation.tenant_holidays(listener.tenant_id)) + wall::time;
+  end if;
   if listener.at is not null then
-    due := (select coalesce(i.earlier, i.gap_end)
-      from automation.wall_instants((due at time zone zone)::date + listener.at, zone) as i);
+    wall := coalesce(wall, due at time zone zone)::date + listener.at;
+  end if;
+  if wall is not null then
+    due := (select coalesce(i.earlier, i.gap_end) from automation.wall_instants(wall, zone) as i);
   end if;
   return due;
 end;
@@ -11801,9 +12203,10 @@ begin
   loop
     continue when old is not null
       and automation.field_text(old, listener.field)
-        is not distinct from automation.field_text(new, listener.field);
+        is not distinct from automation.field_text(new, listener.field)
+      and not coalesce(automation.zone_moved(listener, old, new), false);
     begin
-      zone := automation.timer_zone(listener);
+      zone := automation.timer_zone(listener, new);
       due := automation.timer_due(listener,
         case listener.follows
           when 'change' then to_json(at) #>> '{}'
@@ -11929,7 +12332,7 @@ begin
   record := automation.read_record(listener.entity, waiting.tenant_id, waiting.record_id);
   value := automation.field_text(record, listener.field);
   if listener.follows = 'value' then
-    zone := automation.timer_zone(listener);
+    zone := automation.timer_zone(listener, record);
     due := automation.timer_due(listener, value, zone);
   end if;
   if due > at then
@@ -11941,9 +12344,12 @@ begin
   delete from public.workflow_timers as t
   where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
     and t.record_id = waiting.record_id;
-  if record is null or due is null
+  -- Not found: both halves of lock_due_timers() held it, since a transaction does not skip what it has
+  -- locked itself, and it has fired.
+  if not found or record is null or due is null
     or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
-    or listener."offset" < interval '0' and automation.instant_in(value, zone) <= at then
+    or (listener."offset" < interval '0' or listener.business_days < 0)
+      and automation.instant_in(value, zone) <= at then
     return 0;
   end if;
   select v.* into version from public.workflow_versions as v
@@ -12090,10 +12496,11 @@ begin
   from pg_catalog.pg_attribute as a
   where a.attrelid = attached.relation::regclass and a.attname = attached.id_column;
   return query execute format(
-    'select r.%1$I::text, to_jsonb(r) from %2$s as r where r.%3$I = $1 %4$s order by r.%1$I limit $3',
+    'select r.%1$I::text, %5$s from %2$s as r where r.%3$I = $1 %4$s order by r.%1$I limit $3',
     attached.id_column, attached.relation, attached.tenant_column,
     case when job.last_record_id is not null
-      then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end)
+      then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end,
+    automation.record_expression(attached, 'r'))
     using job.tenant_id, job.last_record_id, at_most;
 end;
 $$;
@@ -12114,7 +12521,8 @@ begin
     return 'skipped';
   elsif job.kind = 'timers' then
     due := automation.timer_due(
-      listener, automation.field_text(record, listener.field), automation.timer_zone(listener));
+      listener, automation.field_text(record, listener.field),
+      automation.timer_zone(listener, record));
     if due > automation.now() then
       perform automation.set_timer(listener, record_id, due, due);
       return 'enrolled';
@@ -12238,7 +12646,7 @@ comment on function automation.run_bulk(integer) is
   'records it looked at. The tick calls it.';
 
 create or replace function automation.enroll_records(
-  workflow_id uuid, record_ids uuid[], filter jsonb, entity text, per_minute integer, data jsonb)
+  workflow_id uuid, record_ids text[], filter jsonb, entity text, per_minute integer, data jsonb)
   returns public.bulk_enrollments
   language plpgsql
   security definer
@@ -12250,8 +12658,9 @@ declare
     (select t.entity from automation.trigger_types as t where t.name = workflow.trigger_type), 'contact');
   compiled record;
   listed constant text[] := array(
-    select r.id::text from unnest(record_ids) with ordinality as r (id, place)
-    where r.id is not null group by r.id order by min(r.place));
+    select coalesce(automation.as_uuid(r.id)::text, r.id)
+    from unnest(record_ids) with ordinality as r (id, place)
+    where r.id is not null group by 1 order by min(r.place));
   job public.bulk_enrollments;
 begin
   perform automation.check_object(data, 'data');
@@ -12289,7 +12698,7 @@ end;
 $$;
 
 create or replace function public.enroll_records(
-  workflow_id uuid, record_ids uuid[] default null, filter jsonb default null,
+  workflow_id uuid, record_ids text[] default null, filter jsonb default null,
   entity text default null, per_minute integer default null, data jsonb default '{}')
   returns public.bulk_enrollments
   language sql
@@ -12298,7 +12707,7 @@ create or replace function public.enroll_records(
     select automation.enroll_records(workflow_id, record_ids, filter, entity, per_minute, data)
   $$;
 
-comment on function public.enroll_records(uuid, uuid[], jsonb, text, integer, jsonb) is
+comment on function public.enroll_records(uuid, text[], jsonb, text, integer, jsonb) is
   'Enrols many records into an active workflow: those listed, or those that meet a filter '
   '(conditions; [] for all), or both; of an entity, contact unless the workflow''s trigger says '
   'otherwise. Returns the row of bulk_enrollments that shows how far it has come; per_minute '
@@ -12318,7 +12727,7 @@ begin
   join public.bulk_enrollments as b on b.tenant_id = t.id and b.id = cancel_bulk_enrollment.id
   for no key update of b;
   if not found then
-    perform automation.raise_not_found('id', id);
+    perform automation.raise_not_found('enrollment_id', id);
   elsif job.status = 'running' then
     perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
       'code', 'cancelled', 'message', 'cancelled by hand'));
@@ -12714,6 +13123,35 @@ begin
 end;
 $$;
 
+-- A record of another attached table, {"entity": "invoice", "invoice_id": "12"}, and what it belongs to.
+create or replace function automation.complete_attached(tenant_id uuid, data jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  attached automation.entities;
+  live jsonb;
+begin
+  select e.* into attached from automation.entities as e
+  where e.name not in ('contact', 'project', 'job') and data ? (e.name || '_id')
+    and (data ->> 'entity' = e.name
+      or not data ?| '{entity,contact,contact_id,project,project_id,job,job_id}')
+  order by e.name
+  limit 1;
+  live := automation.read_record(attached.name, tenant_id, data ->> (attached.name || '_id'));
+  if live is null then
+    return data;
+  end if;
+  return (
+    select jsonb_object_agg(f.key, f.value)
+    from jsonb_each(
+      automation.add_related('{}', tenant_id, live, attached.related) || data || jsonb_build_object(
+        'entity', attached.name, attached.name || '_id', live -> attached.id_column,
+        attached.name, live || coalesce(nullif(data -> attached.name, 'null'), '{}'))) as f
+    where f.value <> 'null');
+end;
+$$;
+
 -- The records named in the data, read live, unless the data brings them along.
 create or replace function automation.complete_trigger_data(tenant_id uuid, data jsonb)
   returns jsonb
@@ -12724,7 +13162,7 @@ declare
   entity text;
   id text;
   live jsonb;
-  complete jsonb := data - 'tenant_id';
+  complete jsonb := automation.complete_attached(tenant_id, data - 'tenant_id');
 begin
   foreach entity in array array['job', 'project', 'contact'] loop
     if jsonb_typeof(complete -> entity) <> 'object' then
@@ -12734,8 +13172,7 @@ begin
       complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
       complete #>> array['job', entity || '_id'], complete #>> array['project', entity || '_id']);
     continue when id is null;
-    live := case when automation.as_uuid(id) is not null
-      then automation.read_record(entity, tenant_id, id) end;
+    live := automation.read_record(entity, tenant_id, id);
     if live is null then
       raise exception '%_id: % was not found', entity, left(id, 60)
         using errcode = 'no_data_found', hint = 'It must be a record of the same tenant.';
@@ -12938,7 +13375,7 @@ create or replace function automation.enrol_again(execution public.workflow_exec
 declare
   data constant jsonb := automation.complete_trigger_data(
     execution.tenant_id,
-    execution.trigger_data - array['contact', 'project', 'job']);
+    execution.trigger_data - array['contact', 'project', 'job', execution.entity]);
   version public.workflow_versions;
 begin
   select v.* into version from public.workflow_versions as v
@@ -13275,14 +13712,125 @@ create or replace function automation.contact_by_phone(tenant_id uuid, phone tex
   language sql stable
   set search_path = ''
   as $$
-    select c.id from public.contacts as c
-    where c.tenant_id = contact_by_phone.tenant_id
-      and right(regexp_replace(c.phone, '\D', '', 'g'), 10)
-        = right(regexp_replace(contact_by_phone.phone, '\D', '', 'g'), 10)
-      and automation.normalize_phone(c.phone) = contact_by_phone.phone
-    order by c.last_contacted_at desc nulls last, c.created_at desc, c.id
-    limit 1
+    select automation.find_contact(tenant_id, 'phone',
+      'right(regexp_replace(%1$s, ''\D'', '''', ''g''), 10) = right(regexp_replace($2, ''\D'', '''', ''g''), 10) '
+      'and automation.normalize_phone(%1$s) = $2', phone)
   $$;
+
+create or replace function automation.contact_by_email(tenant_id uuid, email text, phone text)
+  returns uuid
+  language sql stable
+  set search_path = ''
+  as $$ select automation.find_contact(tenant_id, 'email', 'lower(%1$s) = $2', email, phone) $$;
+
+-- Whatever table the contacts are in, with its own names. test: SQL about %1$s, the column, and $2, what
+-- is looked for; of several, one with this phone is preferred.
+create or replace function automation.find_contact(
+  tenant_id uuid, name text, test text, wanted text, phone text default null)
+  returns uuid
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  contacts automation.entities;
+  found_id text;
+begin
+  select e.* into contacts from automation.entities as e
+  where e.name = 'contact' and e.mapped ? find_contact.name;
+  if not found or wanted is null then
+    return null;
+  end if;
+  execute format('select r.%I::text from %s as r where r.%I = $1 and %s order by %s limit 1',
+    contacts.id_column, contacts.relation, contacts.tenant_column,
+    format(test, format('r.%I::text', contacts.mapped ->> name)), automation.contact_order(contacts))
+    into found_id using tenant_id, wanted, phone;
+  return automation.as_uuid(found_id);
+end;
+$$;
+
+create or replace function automation.contact_order(contacts automation.entities) returns text
+  language sql immutable
+  set search_path = ''
+  as $$
+    select coalesce(string_agg(format(o.by, contacts.mapped ->> o.name), '' order by o.place), '')
+      || format('r.%I', contacts.id_column)
+    from (values
+      (1, 'phone', 'automation.normalize_phone(r.%I::text) is not distinct from $3 desc, '),
+      (2, 'last_contacted_at', 'r.%I desc nulls last, '),
+      (3, 'created_at', 'r.%I desc, ')) as o (place, name, by)
+    where contacts.mapped ? o.name
+  $$;
+
+-- given: {phone, email, first_name, ...}; what the table has no column for is left out.
+create or replace function automation.contact_columns(contacts automation.entities, given jsonb)
+  returns jsonb
+  language sql immutable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_object_agg(f.key, f.value), '{}')
+    from jsonb_each(automation.own_names(contacts, given)) as f
+    where f.key = any (contacts.columns)
+  $$;
+
+-- Null when the table does not take such a row (a column of its own that must not be empty): the
+-- message is kept all the same.
+create or replace function automation.create_contact(tenant_id uuid, given jsonb) returns uuid
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  contacts automation.entities;
+  fields jsonb;
+  created text;
+begin
+  select e.* into contacts from automation.entities as e where e.name = 'contact';
+  if not found then
+    return null;
+  end if;
+  fields := automation.contact_columns(contacts, given)
+    || jsonb_build_object(contacts.tenant_column, tenant_id);
+  execute (
+    select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $1) as v '
+      'returning %4$I::text', contacts.relation, string_agg(quote_ident(k), ', '),
+      string_agg(format('v.%I', k), ', '), contacts.id_column)
+    from jsonb_object_keys(fields) as k)
+    into created using fields;
+  return automation.as_uuid(created);
+exception
+  when integrity_constraint_violation or data_exception or undefined_column or undefined_table
+    or raise_exception then
+    raise warning 'automation: no contact was created: %', sqlerrm;
+    return null;
+end;
+$$;
+
+-- Fills what is blank and overwrites nothing.
+create or replace function automation.fill_contact(tenant_id uuid, id uuid, given jsonb) returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  contacts automation.entities;
+  fields jsonb;
+begin
+  select e.* into contacts from automation.entities as e where e.name = 'contact';
+  fields := automation.contact_columns(contacts, given);
+  if fields = '{}' then
+    return;
+  end if;
+  execute (
+    select format('update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
+      'where r.%3$I = $1 and r.%4$I = $2', contacts.relation,
+      string_agg(format('%1$I = coalesce(r.%1$I, v.%1$I)', k), ', '), contacts.tenant_column,
+      contacts.id_column)
+    from jsonb_object_keys(fields) as k)
+    using tenant_id, id, fields;
+exception
+  when integrity_constraint_violation or data_exception or undefined_column or undefined_table
+    or raise_exception then
+    raise warning 'automation: a contact was not completed: %', sqlerrm;
+end;
+$$;
 
 create or replace function automation.creates_contacts(tenant_id uuid) returns boolean
   language sql stable
@@ -13310,9 +13858,8 @@ begin
   perform automation.lock_inbound(tenant_id || phone);
   contact := automation.contact_by_phone(tenant_id, phone);
   if contact is null and may_create and automation.creates_contacts(tenant_id) then
-    insert into public.contacts (tenant_id, phone, source)
-    values (contact_of_caller.tenant_id, contact_of_caller.phone, contact_of_caller.source)
-    returning id into contact;
+    contact := automation.create_contact(
+      tenant_id, jsonb_build_object('phone', phone, 'source', source));
   end if;
   return contact;
 end;
@@ -13579,7 +14126,7 @@ begin
       where e.provider_id = new.provider_id and e.provider = new.provider
       returning e.id, e.event
     )
-    select t.event from taken as t order by t.id
+    select t.event from taken as t order by (t.event ->> 'occurred_at')::timestamptz, t.id
   loop
     if tg_table_name = 'messages' then
       perform automation.record_message_status(early);
@@ -13604,12 +14151,19 @@ create trigger emails_apply_early_events
 -- sql/11_api/06_inbound_email.sql
 
 -- Events of emails. Opens and clicks of machines (scanners that follow links before the mail is
--- shown, proxies that fetch images ahead) are kept as events and change nothing else.
-
--- A workflow that wants them all the same listens to email_event_created, where is_machine is a
--- field like any other.
+-- shown, proxies that fetch images ahead) are kept as events and change nothing else; they start the
+-- workflows that ask for them with include_machine, and no other.
+--
+-- email_event_created fires for every event of an email; is_machine is a field of it like any other.
 select automation.attach(
-  'public.email_events', 'email_event', '{"contact": "contact_id", "email": "email_id"}');
+  'public.email_events', 'email_event', '{"related": {"contact": "contact_id", "email": "email_id"}}');
+
+create or replace function automation.machine_haste() returns interval
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select interval '10 seconds' $$;
+
+comment on function automation.machine_haste() is 'Nobody reads an email this soon after its delivery.';
 
 create or replace function automation.machine_reason(
   type text, occurred_at timestamptz, delivered_at timestamptz, user_agent text)
@@ -13625,13 +14179,50 @@ create or replace function automation.machine_reason(
           'forcepoint|zscaler|safelinks|urldefense|cloudmark|vade)')
         or (type = 'opened' and user_agent = 'Mozilla/5.0')
         then 'known_agent'
-      when occurred_at < delivered_at + interval '10 seconds' then 'soon_after_delivery'
+      when occurred_at < delivered_at + automation.machine_haste() then 'soon_after_delivery'
     end
   $$;
 
 comment on function automation.machine_reason(text, timestamptz, timestamptz, text) is
   'Why an open or a click is taken for a machine''s; null: it is taken for a person''s. A bare '
   'Mozilla/5.0 is Apple''s Mail Privacy Protection, which fetches images of mail nobody has read.';
+
+create or replace function automation.includes_machine(version public.workflow_versions)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select version.trigger_config @> '{"include_machine": true}' $$;
+
+-- The first open or click of machines, for the workflows that ask for it. The email itself is not
+-- touched, so that a person's is still the first for everybody, these included.
+create or replace function automation.start_for_machine(
+  email public.emails, event public.email_events)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  trigger constant text := 'email_' || event.type;
+  version public.workflow_versions;
+begin
+  for version in
+    select v.*
+    from automation.active_triggers as t
+    join public.workflow_versions as v
+      on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
+    where t.tenant_id = email.tenant_id and t.entity = 'email' and t.event = trigger
+      and automation.includes_machine(v)
+      and automation.matches(to_jsonb(email), t.match, t.match_any)
+      and not exists (
+        select from public.email_events as e
+        where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type = event.type
+          and e.is_machine and e.id <> event.id)
+  loop
+    perform automation.enrol_if_met(version, trigger, automation.snapshot(
+      'email', email.tenant_id, to_jsonb(email), jsonb_build_object('email_event', to_jsonb(event))));
+  end loop;
+end;
+$$;
 
 -- "Every link at once" shows at the second link. What the first click started is cancelled as far
 -- as it has not run, and a person's click later on counts as the first one.
@@ -13653,8 +14244,11 @@ begin
   end if;
   perform automation.cancel_execution(x.id)
   from public.workflow_executions as x
+  join public.workflow_versions as v
+    on v.tenant_id = x.tenant_id and v.workflow_id = x.workflow_id and v.version = x.version
   where x.tenant_id = email.tenant_id and x.record_id = email.id::text
-    and x.trigger_type = 'email_clicked' and x.finished_at is null;
+    and x.trigger_type = 'email_clicked' and x.finished_at is null
+    and not automation.includes_machine(v);
   update public.email_events as e
   set is_machine = true, machine_reason = coalesce(e.machine_reason, 'every_link_at_once')
   where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type = 'clicked'
@@ -13664,6 +14258,43 @@ begin
   where m.tenant_id = email.tenant_id and m.id = email.id and m.clicked_at >= began
     and m.clicked_at <= event.occurred_at + interval '2 seconds';
   return true;
+end;
+$$;
+
+-- The news of a delivery may come after that of an open seconds later, which was taken for a person's
+-- till then. What it started is cancelled as far as it has not run.
+create or replace function automation.withdraw_quick_events(email public.emails, delivered timestamptz)
+  returns void
+  language plpgsql
+  set search_path = ''
+  as $$
+declare
+  first_opened timestamptz;
+  first_clicked timestamptz;
+begin
+  update public.email_events as e
+  set is_machine = true, machine_reason = 'soon_after_delivery'
+  where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type in ('opened', 'clicked')
+    and not e.is_machine and e.occurred_at < delivered + automation.machine_haste();
+  if not found then
+    return;
+  end if;
+  select min(e.occurred_at), min(e.occurred_at) filter (where e.type = 'clicked')
+    into first_opened, first_clicked
+  from public.email_events as e
+  where e.email_id = email.id and e.tenant_id = email.tenant_id and e.type in ('opened', 'clicked')
+    and not e.is_machine;
+  perform automation.cancel_execution(x.id)
+  from public.workflow_executions as x
+  join public.workflow_versions as v
+    on v.tenant_id = x.tenant_id and v.workflow_id = x.workflow_id and v.version = x.version
+  where x.tenant_id = email.tenant_id and x.record_id = email.id::text and x.finished_at is null
+    and (x.trigger_type = 'email_opened' and first_opened is null
+      or x.trigger_type = 'email_clicked' and first_clicked is null)
+    and not automation.includes_machine(v);
+  update public.emails as m
+  set opened_at = first_opened, clicked_at = first_clicked
+  where m.tenant_id = email.tenant_id and m.id = email.id;
 end;
 $$;
 
@@ -13680,6 +14311,9 @@ begin
   end if;
   event.is_machine := event.machine_reason is not null;
   insert into public.email_events select event.*;
+  if event.is_machine then
+    perform automation.start_for_machine(email, event);
+  end if;
   if event.is_machine or event.type not in ('opened', 'clicked') then
     return;
   end if;
@@ -13729,6 +14363,9 @@ begin
     update public.emails as m
     set delivered_at = (event ->> 'occurred_at')::timestamptz
     where m.tenant_id = email.tenant_id and m.id = email.id and m.delivered_at is null;
+    if found then
+      perform automation.withdraw_quick_events(email, (event ->> 'occurred_at')::timestamptz);
+    end if;
   end if;
 end;
 $$;
@@ -14000,12 +14637,8 @@ create or replace function automation.match_contact(tenant_id uuid, email text, 
   set search_path = ''
   as $$
     select coalesce(
-      (select c.id from public.contacts as c
-       where c.tenant_id = match_contact.tenant_id and lower(c.email) = match_contact.email
-       order by automation.normalize_phone(c.phone) is not distinct from match_contact.phone desc,
-         c.last_contacted_at desc nulls last, c.created_at desc, c.id
-       limit 1),
-      automation.contact_by_phone(match_contact.tenant_id, match_contact.phone))
+      automation.contact_by_email(tenant_id, email, phone),
+      automation.contact_by_phone(tenant_id, phone))
   $$;
 
 -- Anybody can post, so what is known of a contact already stays; only blanks are filled.
@@ -14023,25 +14656,9 @@ begin
   end loop;
   contact := automation.match_contact(form.tenant_id, given ->> 'email', given ->> 'phone');
   if contact is null then
-    insert into public.contacts (tenant_id, first_name, last_name, company, email, phone,
-      address_line1, city, state, postal_code, source)
-    values (form.tenant_id, given ->> 'first_name', given ->> 'last_name', given ->> 'company',
-      given ->> 'email', given ->> 'phone', given ->> 'address_line1', given ->> 'city',
-      given ->> 'state', given ->> 'postal_code', 'form')
-    returning id into contact;
-    return contact;
+    return automation.create_contact(form.tenant_id, given || '{"source": "form"}');
   end if;
-  update public.contacts as c
-  set first_name = coalesce(c.first_name, given ->> 'first_name'),
-    last_name = coalesce(c.last_name, given ->> 'last_name'),
-    company = coalesce(c.company, given ->> 'company'),
-    email = coalesce(c.email, given ->> 'email'),
-    phone = coalesce(c.phone, given ->> 'phone'),
-    address_line1 = coalesce(c.address_line1, given ->> 'address_line1'),
-    city = coalesce(c.city, given ->> 'city'),
-    state = coalesce(c.state, given ->> 'state'),
-    postal_code = coalesce(c.postal_code, given ->> 'postal_code')
-  where c.tenant_id = form.tenant_id and c.id = contact;
+  perform automation.fill_contact(form.tenant_id, contact, given);
   return contact;
 end;
 $$;
@@ -14360,10 +14977,12 @@ create or replace function automation.imagine_effect(
       when 'change_stage' then automation.imagine_fields(
         d.data, automation.stage_entity(execution, input),
         jsonb_build_object(
-          automation.stage_column(automation.stage_entity(execution, input)), input -> 'stage'))
+          coalesce(automation.stage_column(automation.stage_entity(execution, input)), ''), input -> 'stage'))
       when 'assign_user' then automation.imagine_fields(
-        d.data, coalesce(input ->> 'entity', 'contact'),
-        jsonb_build_object('assigned_to', coalesce(input -> 'user_id', input #> '{user_ids,0}')))
+        d.data, automation.assigned_entity(execution, input),
+        jsonb_build_object(
+          coalesce(automation.mapped_column(automation.assigned_entity(execution, input), 'assigned_to'), ''),
+          coalesce(input -> 'user_id', input #> '{user_ids,0}')))
       when 'add_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
         'tags', coalesce(d.tags - (input ->> 'tag'), '[]') || jsonb_build_array(input -> 'tag')))
       when 'remove_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
@@ -14889,9 +15508,9 @@ grant select on public.workflow_schedules, public.workflow_timers, public.bulk_e
 grant select on automation.timer_listeners to service_role;
 
 grant execute on function
-  automation.enroll_records(uuid, uuid[], jsonb, text, integer, jsonb),
+  automation.enroll_records(uuid, text[], jsonb, text, integer, jsonb),
   automation.cancel_bulk_enrollment(uuid),
-  public.enroll_records(uuid, uuid[], jsonb, text, integer, jsonb),
+  public.enroll_records(uuid, text[], jsonb, text, integer, jsonb),
   public.cancel_bulk_enrollment(uuid)
   to authenticated, service_role;
 

@@ -150,6 +150,156 @@ describe("starting workflows", () => {
   });
 });
 
+describe("enrolling many records", () => {
+  interface Enrolled {
+    enrollment: Record<string, unknown> & { id: string };
+    errors?: { field: string; fix: string }[];
+    code?: string;
+  }
+  let storm: string;
+  let leads: string[];
+  beforeAll(async () => {
+    storm = await apex.workflow({ name: "Storm", trigger_type: "manual", steps: [task] });
+    const rows = got(
+      await apex.client.from("contacts").insert(
+        ["78701", "78701", "10001"].map((postal_code, place) => ({
+          tenant_id: apex.tenantId,
+          first_name: `Storm ${place}`,
+          postal_code,
+        })),
+      ).select("id"),
+    );
+    leads = rows.map(({ id }) => id);
+  });
+  const inAustin = [{ field: "contact.postal_code", operator: "equals", value: "78701" }];
+  const runs = async () =>
+    (await stage().sql<{ first_name: string; note: string | null }[]>`
+      select trigger_data #>> '{contact,first_name}' as first_name, trigger_data ->> 'note' as note
+      from public.workflow_executions
+      where workflow_id = ${storm} order by id`).map(({ first_name, note }) =>
+      note ? `${first_name} ${note}` : first_name
+    );
+
+  it("takes a list at once, with data of its own, once for a key", async () => {
+    const key = randomUUID();
+    const body = {
+      workflow_id: storm,
+      record_ids: [leads[0]!, randomUUID()],
+      data: { note: "hail" },
+    };
+    const first = await asApex<Enrolled>("POST", "/enroll", body, { key });
+    expect(first).toMatchObject({
+      status: 200,
+      body: {
+        enrollment: {
+          workflow_id: storm,
+          kind: "manual",
+          status: "completed",
+          entity: "contact",
+          total: 2,
+          enrolled: 1,
+          skipped: 1,
+          failed: 0,
+          finished_at: expect.any(String),
+        },
+      },
+    });
+    const again = await asApex<Enrolled>("POST", "/enroll", body, { key });
+    expect(again.body).toEqual(first.body);
+    expect(again.headers.get("idempotency-replayed")).toBe("true");
+    expect(await runs()).toEqual(["Storm 0 hail"]);
+  });
+
+  it("takes a filter as the ticks go on, and tells how far it has come", async () => {
+    const before = (await runs()).length;
+    const started = await asApex<Enrolled>("POST", "/enroll", {
+      workflow_id: storm,
+      filter: inAustin,
+      per_minute: 60,
+    });
+    expect(started).toMatchObject({
+      status: 200,
+      body: { enrollment: { status: "running", scanned: 0, total: null, per_minute: 60 } },
+    });
+    const path = `/enroll?enrollment_id=${started.body.enrollment.id}`;
+    await stage().sql`select automation.tick()`;
+    expect(await asApex<Enrolled>("GET", path)).toMatchObject({
+      status: 200,
+      body: { enrollment: { status: "completed", enrolled: 2, error: null } },
+    });
+    expect((await runs()).slice(before).toSorted()).toEqual(["Storm 0", "Storm 1"]);
+  });
+
+  it("is stopped where it stands, and stopping it twice is no error", async () => {
+    const before = await runs();
+    const started = await asApex<Enrolled>("POST", "/enroll", { workflow_id: storm, filter: [] });
+    const enrollment_id = started.body.enrollment.id;
+    for (const _ of [1, 2]) {
+      expect(await asApex<Enrolled>("POST", "/enroll/cancel", { enrollment_id })).toMatchObject({
+        status: 200,
+        body: { enrollment: { status: "cancelled", error: { code: "cancelled" } } },
+      });
+    }
+    await stage().sql`select automation.tick()`;
+    expect(await runs()).toEqual(before);
+  });
+
+  it.each<[string, object, string]>([
+    ["no records", {}, "record_ids"],
+    ["an empty list", { record_ids: [] }, "record_ids"],
+    ["a pace that is none", { filter: [], per_minute: 0 }, "per_minute"],
+    ["a member too many", { filter: [], speed: 1 }, "speed"],
+    [
+      "a filter that cannot be read",
+      { filter: [{ field: "stage", operator: "is like" }] },
+      "filter[0].operator",
+    ],
+    ["an entity there is none of", { filter: [], entity: "yacht" }, "entity"],
+  ])("names the mistake: %s", async (_name, request, field) => {
+    const { status, body } = await asApex<Enrolled>("POST", "/enroll", {
+      workflow_id: storm,
+      ...request,
+    } as never);
+    expect(status).toBe(422);
+    expect(body.code).toBe("invalid_request");
+    expect(body.errors!.map((error) => error.field)).toContain(field);
+  });
+
+  it("answers 409 for a workflow that is off", async () => {
+    const off = await apex.workflow({ trigger_type: "manual", steps: [task] });
+    got(await apex.client.from("workflows").update({ is_active: false }).eq("id", off).select());
+    expect(await asApex("POST", "/enroll", { workflow_id: off, filter: [] })).toMatchObject({
+      status: 409,
+      body: { errors: [{ field: "workflow_id" }] },
+    });
+  });
+
+  it("is nobody else's: not to start, not to read, not to stop", async () => {
+    const started = await asApex<Enrolled>("POST", "/enroll", { workflow_id: storm, filter: [] });
+    const enrollment_id = started.body.enrollment.id;
+    const denied = [
+      await asBlue("POST", "/enroll", { workflow_id: storm, filter: [] }),
+      await asBlue("GET", `/enroll?enrollment_id=${enrollment_id}`),
+      await asBlue("POST", "/enroll/cancel", { enrollment_id }),
+      await asService("POST", "/enroll", {
+        workflow_id: storm,
+        filter: [],
+        tenant_id: blue.tenantId,
+      }),
+    ];
+    expect(denied.map(({ status }) => status)).toEqual([404, 404, 404, 404]);
+    const theirs = await blue.lead();
+    const foreign = await asApex<Enrolled>("POST", "/enroll", {
+      workflow_id: storm,
+      record_ids: [theirs],
+    });
+    expect(foreign.body.enrollment).toMatchObject({ enrolled: 0, skipped: 1 });
+    expect(await asService<Enrolled>("GET", `/enroll?enrollment_id=${enrollment_id}`))
+      .toMatchObject({ status: 200, body: { enrollment: { id: enrollment_id } } });
+    await asApex("POST", "/enroll/cancel", { enrollment_id });
+  });
+});
+
 describe("stopping, retrying, publishing, checking", () => {
   it("cancels an execution and retries a failed one", async () => {
     const slow = await apex.workflow({ trigger_type: "manual", steps: [never] });

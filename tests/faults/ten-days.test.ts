@@ -61,6 +61,15 @@ async function startStack(
   return { ...JSON.parse(fs.readFileSync(file, "utf8")) as StackFile, child };
 }
 
+/** Kills a stack and its functions; the database lives on. */
+async function kill(port: number, { child }: { child: ChildProcess }): Promise<void> {
+  const { functions } = JSON.parse(
+    fs.readFileSync(path.join(stateDirectory(port), "processes.json"), "utf8"),
+  ) as { functions: number[] };
+  for (const pid of [child.pid as number, ...functions]) signal(pid, "SIGKILL");
+  await waitFor("the stack to be gone", () => child.signalCode !== null);
+}
+
 const nothingDue = (sql: Sql) =>
   waitFor("everything that is due to be done", async () => {
     const [row] = await sql`
@@ -104,11 +113,7 @@ describe("a stack killed with delays pending for ten days", { timeout: 120_000 }
       "texts under way",
       () => providers.twilio.requests().filter(({ status }) => status === null).length > 5,
     );
-    const { functions } = JSON.parse(
-      fs.readFileSync(path.join(stateDirectory(port), "processes.json"), "utf8"),
-    ) as { functions: number[] };
-    for (const pid of [first.child.pid as number, ...functions]) signal(pid, "SIGKILL");
-    await waitFor("the stack to be gone", () => first.child.signalCode !== null);
+    await kill(port, first);
     const leads = [...waiting, ...unlucky];
 
     // The database outlived its stack; ten days go by, and nobody calls the dispatcher.
@@ -140,6 +145,77 @@ describe("a stack killed with delays pending for ten days", { timeout: 120_000 }
       const account = await countAttempts(sql);
       expect(account.ambiguous).toBeGreaterThan(0);
       report("ten days and a kill", { executions: leads.length, ...account });
+    });
+  });
+});
+
+describe("a stack that was down for a day", { timeout: 120_000 }, () => {
+  it("fires what the policy of each schedule and timer says", async () => {
+    const providers = await startProviders();
+    const port = await freePort();
+    undo.push(() => fs.rmSync(stateDirectory(port), { recursive: true, force: true }));
+    const first = await startStack(port, providers);
+    const sql = connect(first.databaseUrl);
+    undo.push(() => sql.end({ timeout: 1 }));
+    // Ten past an hour, so that none begins while the test runs.
+    await sql`select automation.set_clock('2027-03-02 12:10:00+00')`;
+    const [tenant] = await sql<[{ id: string }]>`
+      insert into tenants (name) values ('Apex Roofing') returning id`;
+    const add = async (name: string, trigger_type: string, config: object) => {
+      const [workflow] = await sql<[{ id: string }]>`
+        insert into workflows (tenant_id, name, trigger_type, trigger_config)
+        values (${tenant.id}, ${name}, ${trigger_type}, ${JSON.stringify(config)}::text::jsonb)
+        returning id`;
+      await sql`
+        insert into workflow_steps (tenant_id, workflow_id, step_type, step_config)
+        values (${tenant.id}, ${workflow.id}, 'create_task', ${sql.json({ title: name })})`;
+      await sql`update workflows set is_active = true where id = ${workflow.id}`;
+    };
+    for (const missed of ["once", "skip", "catch_up"]) {
+      await add(`hourly ${missed}`, "scheduled", { cron: "0 * * * *", zone: "UTC", missed });
+    }
+    for (const missed of ["once", "skip"]) {
+      await add(`two hours later ${missed}`, "time_elapsed", { offset: "2 hours", missed });
+    }
+    await add("reminder of what is over", "time_elapsed", {
+      entity: "project",
+      field: "appointment_at",
+      offset: "-1 hour",
+    });
+    await add("reminder of what is to come", "time_elapsed", {
+      entity: "project",
+      field: "appointment_at",
+      offset: "-25 hours",
+    });
+    await sql`insert into contacts (tenant_id, first_name) values (${tenant.id}, 'Maria')`;
+    await sql`
+      insert into projects (tenant_id, name, appointment_at) values
+        (${tenant.id}, 'Yesterday', '2027-03-02 16:00:00+00'),
+        (${tenant.id}, 'Tomorrow', '2027-03-04 12:00:00+00')`;
+    await kill(port, first);
+
+    await sql`select automation.advance_clock('1 day')`;
+    await sql.end({ timeout: 1 });
+    const second = await startStack(port, providers);
+    await using(second.databaseUrl, async (sql) => {
+      const tasks = async () => {
+        const rows = await sql<{ title: string; count: number }[]>`
+          select title, count(*)::int from tasks group by title order by title`;
+        return Object.fromEntries(rows.map(({ title, count }) => [title, count]));
+      };
+      await waitFor("what was missed", async () => (await tasks())["hourly catch_up"] === 24);
+      await waitFor("timers that are due", async () => {
+        const [row] = await sql`
+          select count(*)::int from workflow_timers where due_at <= automation.now()`;
+        return row?.count === 0;
+      });
+      await nothingDue(sql);
+      expect(await tasks()).toEqual({
+        "hourly catch_up": 24,
+        "hourly once": 1,
+        "reminder of what is to come": 1,
+        "two hours later once": 1,
+      });
     });
   });
 });

@@ -1,5 +1,6 @@
 // What Resend reports about an email, and what of it was a person.
 import { randomUUID } from "node:crypto";
+import { Resend } from "resend";
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createHandler } from "../../functions/resend-webhook/handler.ts";
@@ -9,6 +10,7 @@ import {
   type Functions,
   functionsOn,
   listen,
+  listenWith,
   type Office,
   openOffice,
   SECRET,
@@ -153,6 +155,21 @@ describe("a signature", () => {
     expect(recorded).toHaveLength(status === 200 ? 1 : 0);
   });
 
+  it("good here is good to Resend's own package, and tampered is tampered", async () => {
+    const { webhooks } = new Resend("re_test");
+    const request = signedEvent(real);
+    const header = (name: string) => request.headers.get(`svix-${name}`)!;
+    const headers = {
+      id: header("id"),
+      timestamp: header("timestamp"),
+      signature: header("signature"),
+    };
+    const payload = await request.text();
+    expect(webhooks.verify({ payload, headers, webhookSecret: SECRET })).toEqual(real);
+    expect(() => webhooks.verify({ payload: `${payload} `, headers, webhookSecret: SECRET }))
+      .toThrow();
+  });
+
   it("does not make a body of any size welcome, nor a GET", async () => {
     const { handler, recorded } = counting();
     expect((await handler(signedEvent({ ...real, more: "x".repeat(300_000) }))).status).toBe(413);
@@ -235,6 +252,16 @@ describe("delivery", () => {
   });
 });
 
+it("a person who reads it before the dispatcher has recorded it is no machine for that", async () => {
+  const email = await sent();
+  await database().sql`delete from emails where id = ${email.id}`;
+  await report(opened(email, 5 * minute), event("delivered", email));
+  await database().sql`
+    insert into emails (tenant_id, id, to_address, provider_id)
+    values (${email.office.tenantId}, ${email.id}, ${email.to}, ${email.emailId})`;
+  expect(await firedBy(email)).toEqual(["email_opened"]);
+});
+
 describe("a person", () => {
   it("opens and clicks: each fires once, however often", async () => {
     const email = await sent();
@@ -311,10 +338,142 @@ describe("a machine", () => {
     expect(await firedBy(email)).toEqual(["email_opened", "email_clicked"]);
   });
 
+  it("is found out when the news of the delivery comes after that of the click", async () => {
+    const email = await sent();
+    const delivered = 10 * minute;
+    await report(clicked(email, delivered + 3_000));
+    expect((await firedBy(email)).toSorted()).toEqual(["email_clicked", "email_opened"]);
+    await report(event("delivered", email, delivered));
+    expect(await state(email)).toMatchObject({ opened_at: null, clicked_at: null });
+    expect(await firedBy(email)).toEqual([]);
+    expect((await eventsOf(email)).map(({ machine_reason }) => machine_reason)).toEqual([
+      null,
+      "soon_after_delivery",
+    ]);
+    await report(opened(email, delivered + 5 * minute));
+    expect(await firedBy(email)).toEqual(["email_opened"]);
+  });
+
+  it("is found out among people: who came later is the first then, and keeps what they started", async () => {
+    const email = await sent();
+    const delivered = 10 * minute;
+    await report(
+      clicked(email, delivered + 3_000),
+      opened(email, delivered + 5 * minute),
+      event("delivered", email, delivered),
+    );
+    expect(await state(email)).toMatchObject({
+      opened_at: new Date(email.at + delivered + 5 * minute),
+      clicked_at: null,
+    });
+    expect(await firedBy(email)).toEqual(["email_opened"]);
+  });
+
+  it("that follows both links of two: nothing is left of it", async () => {
+    const email = await sent();
+    await report(
+      event("delivered", email),
+      clicked(email, 6 * minute, "https://apex.example/a"),
+      clicked(email, 6 * minute + 400, "https://apex.example/b"),
+    );
+    expect(await state(email)).toMatchObject({ clicked_at: null });
+    expect(await firedBy(email)).toEqual(["email_opened"]);
+  });
+
   it("starts a workflow that asks for events themselves", async () => {
     const email = await sent();
     await listen(database().sql, email.office.tenantId, "email_event_created");
     await report(opened(email, 3_000));
     expect(await firedBy(email)).toEqual(["email_event_created"]);
+  });
+});
+
+describe("a workflow that asks for machines", () => {
+  const asks = (
+    email: Sent,
+    type: string,
+    conditions: { field: string; operator: string; value: string }[] = [],
+  ) =>
+    listenWith(database().sql, email.office.tenantId, type, { include_machine: true }, conditions);
+  const runsOf = async (workflow: string) => {
+    const rows = await database().sql`
+      select status::text, trigger_data #>> '{email_event,machine_reason}' as reason
+      from workflow_executions where workflow_id = ${workflow} order by id`;
+    return rows.map(({ status, reason }) => `${status}${reason ? ` ${reason}` : ""}`);
+  };
+
+  it("is started by the first scanner's, and by the person's after it; the others by the person's", async () => {
+    const email = await sent();
+    const eager = await asks(email, "email_clicked");
+    await report(
+      event("delivered", email),
+      clicked(email, 3_000),
+      clicked(email, 5 * minute, "https://apex.example/b", "Barracuda Sentinel (EE)"),
+    );
+    expect(await runsOf(eager)).toEqual(["pending soon_after_delivery"]);
+    expect(await state(email)).toMatchObject({ opened_at: null, clicked_at: null });
+    expect(await firedBy(email)).toEqual(["email_clicked"]);
+    await report(clicked(email, 30 * minute));
+    expect(await runsOf(eager)).toEqual(["pending soon_after_delivery", "pending"]);
+    expect((await firedBy(email)).toSorted()).toEqual([
+      "email_clicked",
+      "email_clicked",
+      "email_clicked",
+      "email_opened",
+    ]);
+  });
+
+  it("may tell them apart by its conditions", async () => {
+    const email = await sent();
+    const apple = await asks(email, "email_opened", [
+      { field: "email_event.machine_reason", operator: "equals", value: "known_agent" },
+    ]);
+    await report(event("delivered", email), opened(email, 3_000));
+    expect(await runsOf(apple)).toEqual([]);
+    const other = await sent();
+    const prefetched = await asks(other, "email_opened", [
+      { field: "email_event.machine_reason", operator: "equals", value: "known_agent" },
+    ]);
+    await report(event("delivered", other), opened(other, 5 * minute, "Mozilla/5.0"));
+    expect(await runsOf(prefetched)).toEqual(["pending known_agent"]);
+  });
+
+  it("keeps its run when every link turns out to be clicked at once, and gets no second", async () => {
+    const email = await sent();
+    const eager = await asks(email, "email_clicked");
+    await report(
+      event("delivered", email),
+      clicked(email, 6 * minute, "https://apex.example/a"),
+      clicked(email, 6 * minute + 400, "https://apex.example/b"),
+      clicked(email, 6 * minute + 900, "https://apex.example/c"),
+    );
+    expect(await runsOf(eager)).toEqual(["pending"]);
+    expect((await firedBy(email)).toSorted()).toEqual(["email_clicked", "email_opened"]);
+    await report(clicked(email, 30 * minute));
+    expect(await runsOf(eager)).toEqual(["pending", "pending"]);
+  });
+
+  it("costs the others nothing: a scanner's click does not so much as touch the email", async () => {
+    const email = await sent();
+    await report(event("delivered", email));
+    const version = async () =>
+      (await database().sql`select xmin, ctid from emails where id = ${email.id}`)[0];
+    const before = await version();
+    await report(clicked(email, 3_000), opened(email, 4_000));
+    expect(await version()).toEqual(before);
+    expect(await firedBy(email)).toEqual([]);
+  });
+
+  it("says true or false, on emails alone", async () => {
+    const email = await sent();
+    const { sql } = database();
+    const { tenantId } = email.office;
+    await expect(listenWith(sql, tenantId, "email_opened", { include_machine: "yes" })).rejects
+      .toThrow(/trigger_config\.include_machine/);
+    await expect(listenWith(sql, tenantId, "sms_received", { include_machine: true })).rejects
+      .toThrow(/include_machine/);
+    const never = await listenWith(sql, tenantId, "email_opened", { include_machine: false });
+    await report(opened(email, 3_000));
+    expect(await runsOf(never)).toEqual([]);
   });
 });

@@ -1,7 +1,7 @@
 // The outside, as the functions meet it: requests signed by the providers' own packages, into a
 // database of the suite's own.
 import { randomBytes, randomUUID } from "node:crypto";
-import type { Sql } from "postgres";
+import type { JSONValue, Sql } from "postgres";
 import { Webhook } from "standardwebhooks";
 import twilio from "twilio";
 import { connect } from "../../functions/_shared/database.ts";
@@ -104,16 +104,27 @@ export async function openOffice(sql: Sql, settings: object = {}): Promise<Offic
 
 /** An active workflow of one task for each of these events; returns nothing but its effect. */
 export async function listen(sql: Sql, tenantId: string, ...events: string[]): Promise<void> {
-  for (const event of events) {
-    const [workflow] = await sql`
-      insert into workflows (tenant_id, name, trigger_type)
-      values (${tenantId}, ${event}, ${event}) returning id`;
-    await sql`
-      insert into workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
-      values (${tenantId}, ${workflow!.id}, 1, 'create_task', '{"title": "Look"}')`;
-    await sql`
-      update workflows set is_active = true where tenant_id = ${tenantId} and id = ${workflow!.id}`;
-  }
+  for (const event of events) await listenWith(sql, tenantId, event);
+}
+
+/** One such workflow, with what its trigger is asked; returns its id. */
+export async function listenWith(
+  sql: Sql,
+  tenantId: string,
+  event: string,
+  config: JSONValue = {},
+  conditions: JSONValue = [],
+): Promise<string> {
+  const [workflow] = await sql`
+    insert into workflows (tenant_id, name, trigger_type, trigger_config, conditions)
+    values (${tenantId}, ${event}, ${event}, ${sql.json(config)}, ${sql.json(conditions)})
+    returning id`;
+  await sql`
+    insert into workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+    values (${tenantId}, ${workflow!.id}, 1, 'create_task', '{"title": "Look"}')`;
+  await sql`
+    update workflows set is_active = true where tenant_id = ${tenantId} and id = ${workflow!.id}`;
+  return workflow!.id;
 }
 
 export async function fired(sql: Sql, tenantId: string): Promise<string[]> {

@@ -20,11 +20,11 @@ create function pg_temp.job(id uuid) returns text
 
 -- A list.
 select array_agg(id) as some from (select id from public.contacts where tenant_id = :'apex' limit 5) as c \gset
-select id as listed from public.enroll_records(:'storm', array_cat(:'some'::uuid[], array[:'theirs'::uuid, null])) \gset
+select id as listed from public.enroll_records(:'storm', array_cat(:'some'::text[], array[:'theirs', null])) \gset
 select is(pg_temp.job(:'listed'), 'completed 6 5 1 0', 'a short list is enrolled at once; who is not ours is left out');
 select is((select count(distinct contact_id) from public.workflow_executions where workflow_id = :'storm'
   and trigger_type = 'manual' and entity = 'contact'), 5::bigint, 'each with a run of their own');
-select is((select (public.enroll_records(:'storm', array[(:'some'::uuid[])[1], (:'some'::uuid[])[1]])).enrolled), 1,
+select is((select (public.enroll_records(:'storm', array[(:'some'::text[])[1], (:'some'::text[])[1]])).enrolled), 1,
   'named twice is meant once');
 delete from public.workflow_executions;
 
