@@ -10641,7 +10641,7 @@ create or replace function automation.wait_zone(
     select coalesce(
       case input ->> 'zone'
         when 'contact' then automation.known_zone(
-          automation.read_root(execution, 'contact') ->> 'timezone')
+          automation.read_root(execution, 'contact') ->> automation.mapped_column('contact', 'timezone'))
         when 'tenant' then null
         else automation.known_zone(input ->> 'zone')
       end,
