@@ -3453,6 +3453,18 @@ create or replace function automation.check_flow(plan jsonb, verdicts jsonb) ret
       select from ways as w where w.target = l.key and w.origin in (select o.key from lost as o))
   $$;
 
+-- Whom assign_user makes responsible when it does not say for what: see automation.assigned_entity().
+create or replace function automation.assignable(fired text) returns text
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when automation.mapped_column(fired, 'assigned_to') is not null and not exists (
+        select from automation.entities as e
+        where e.name = assignable.fired and (e.name = 'contact' or e.related ?| '{contact,project}'))
+      then fired else 'contact' end
+  $$;
+
 -- What a step writes to: the entity, whether it makes a new record, and the fields with what they
 -- are set to, [value], or [] when that is known only when the step runs.
 create or replace function automation.step_writes(step jsonb, fired text)
@@ -3470,8 +3482,8 @@ create or replace function automation.step_writes(step jsonb, fired text)
           when 'update_field' then coalesce(g.config ->> 'entity',
             substring(g.config ->> 'field' from '^(contact|project|job)\.'), 'contact')
           when 'change_stage' then coalesce(g.config ->> 'entity',
-            case when fired in ('project', 'job') then fired else 'contact' end)
-          when 'assign_user' then coalesce(g.config ->> 'entity', 'contact')
+            case when automation.stage_column(fired) is not null then fired else 'contact' end)
+          when 'assign_user' then coalesce(g.config ->> 'entity', automation.assignable(fired))
         end as entity
       from given as g
     )
@@ -3479,10 +3491,11 @@ create or replace function automation.step_writes(step jsonb, fired text)
         when 'update_field' then jsonb_build_object(split_part(t.field, '.', 1), case
           when t.field like '%.%' then '[]' else automation.written_value(t.config -> 'value') end)
         when 'change_stage' then jsonb_build_object(
-          case t.entity when 'contact' then 'stage' when 'project' then 'pipeline_stage'
-            else 'status' end, automation.written_value(t.config -> 'stage'))
-        when 'assign_user' then
-          jsonb_build_object('assigned_to', automation.written_value(t.config -> 'user_id'))
+          coalesce(automation.stage_column(t.entity), 'stage'),
+          automation.written_value(t.config -> 'stage'))
+        when 'assign_user' then jsonb_build_object(
+          coalesce(automation.mapped_column(t.entity, 'assigned_to'), 'assigned_to'),
+          automation.written_value(t.config -> 'user_id'))
         else (
           select coalesce(jsonb_object_agg(split_part(f.key, '.', 1), case
             when f.key like '%.%' then '[]' else automation.written_value(f.value) end), '{}')
@@ -3577,7 +3590,8 @@ create or replace function automation.recipient_problem(step jsonb, scope jsonb)
   set search_path = ''
   as $$
     select case
-      when not coalesce(scope -> 'columns' -> 'contact' ? c.name, false) then automation.problem(
+      when automation.mapped_column(scope ->> 'entity', c.name) is not null then null
+      when automation.mapped_column('contact', c.name) is null then automation.problem(
         automation.step_path(step) || '.step_config.to', 'no_recipient',
         format('%s has nobody to go to: contacts have no field "%s"', step ->> 'type', c.name),
         format('Write the field that holds the %s into "to", such as "{{contact.mobile}}".', c.noun),
