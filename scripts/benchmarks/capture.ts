@@ -37,6 +37,17 @@ const falseConditions: Workflow[] = Array.from({ length: 10 }, (_, index) => ({
   steps: [followUp],
 }));
 
+/** Twenty questions of several kinds; all but the last hold for the lead that is inserted. */
+const twentyConditions = (last: boolean) => [
+  ...Array.from({ length: 5 }, (_, n) => [
+    { field: "contact.lead_score", operator: "greater_than", value: n },
+    { field: "contact.city", operator: "in", value: ["Austin", "Dallas", `Town ${n}`] },
+    { field: "contact.custom_fields.roof", operator: "not_equals", value: `kind ${n}` },
+    { field: "contact.email", operator: "contains", value: "example" },
+  ]).flat().slice(0, 19),
+  { field: "contact.source", operator: last ? "is_not_empty" : "is_empty" },
+];
+
 const matched: Workflow[] = [
   { trigger_type: "contact_created", trigger_config: { type: "lead" }, steps: [followUp] },
 ];
@@ -51,6 +62,24 @@ const variants = {
   conditions: {
     what: "ten whose conditions are false",
     workflows: falseConditions,
+    aim: undefined,
+  },
+  twentyFalse: {
+    what: "one of twenty conditions, false at the last",
+    workflows: [{
+      trigger_type: "contact_created",
+      conditions: twentyConditions(false),
+      steps: [followUp],
+    }],
+    aim: undefined,
+  },
+  twentyTrue: {
+    what: "one of twenty conditions that all hold",
+    workflows: [{
+      trigger_type: "contact_created",
+      conditions: twentyConditions(true),
+      steps: [followUp],
+    }],
     aim: undefined,
   },
   matched: {
@@ -202,7 +231,7 @@ export async function bulkRows({ sizes, database }: Bench): Promise<Row[]> {
       tenants,
       (tenant) => writer.unsafe(insertMany, [tenant, sizes.bulkRows], { prepare: true }),
       empty,
-      names.filter((name) => name !== "conditions"),
+      names.filter((name) => !["conditions", "twentyFalse", "twentyTrue"].includes(name)),
     ),
     sizes.bulkRounds,
   );
