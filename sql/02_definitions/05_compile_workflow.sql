@@ -11,11 +11,15 @@ declare
   config jsonb := automation.fold_step_config(step.step_type, step.step_config);
   template record;
   condition record;
+  asked record;
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
-  select t.* into template from automation.compile_template(config, path || '.step_config') as t;
+  select t.* into template from automation.compile_template(
+    case step.step_type when 'conditional' then '{}' else config end, path || '.step_config') as t;
   select c.* into condition
   from automation.compile_conditions(step.conditions, path || '.conditions') as c;
+  select c.* into asked
+  from automation.compile_cases(case step.step_type when 'conditional' then config else '{}' end) as c;
   compiled := jsonb_build_object(
     'key', key,
     'name', coalesce(step.name, step.step_type),
@@ -25,12 +29,12 @@ begin
     'config', template.compiled,
     'conditions', condition.compiled,
     'roots', to_jsonb(
-      automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)),
-    'continue_on_error', step.continue_on_error);
+      automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
+      || asked.roots),
+    'continue_on_error', step.continue_on_error)
+    || case step.step_type when 'conditional' then jsonb_build_object('cases', asked.cases) else '{}' end;
   problems := template.problems || condition.problems
-    || automation.check_step_keys(known, config, path || '.step_config')
-    || automation.check_step_values(step.step_type, config, path || '.step_config')
-    || automation.check_step_fields(step.step_type, config, path || '.step_config');
+    || automation.check_step_config(step.step_type, config, path || '.step_config');
   return next;
 end;
 $$;
