@@ -65,9 +65,9 @@ from (values
     "properties": {
       "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."},
       "to": {"type": "string", "format": "template",
-        "description": "A phone number; without it the contact's."},
+        "description": "A phone number. Default: the contact's."},
       "from": {"type": "string", "format": "template",
-        "description": "One of your numbers; without it TWILIO_FROM."},
+        "description": "One of your numbers. Default: TWILIO_FROM."},
       "messaging_service_sid": {"type": "string", "format": "template",
         "description": "A messaging service that picks the number."},
       "media_urls": {"type": ["array", "string"], "format": "template",
@@ -86,9 +86,9 @@ from (values
       "text": {"type": "string", "format": "template", "description": "The message as plain text."},
       "to": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"},
-        "description": "Addresses, in a list or between commas; without it the contact's."},
+        "description": "Addresses, in a list or between commas. Default: the contact's."},
       "from": {"type": "string", "format": "template",
-        "description": "A sender on a verified domain; without it RESEND_FROM."},
+        "description": "A sender on a verified domain. Default: RESEND_FROM."},
       "reply_to": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"}, "description": "Where answers go."},
       "cc": {"type": ["string", "array"], "format": "template",
@@ -106,13 +106,13 @@ from (values
       "url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{",
         "errorMessage": "url must start with https:// or http://", "description": "Whom to call.",
         "examples": ["https://example.com/hooks/won"]},
-      "method": {"enum": ["POST", "PUT", "PATCH"], "description": "POST without it."},
+      "method": {"enum": ["POST", "PUT", "PATCH"], "description": "Default: POST."},
       "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
         "description": "Further headers, by name."},
       "body": {"format": "template",
-        "description": "Any JSON; without it the event and the records it is about."},
+        "description": "Any JSON. Default: the event and the records it is about."},
       "secret_name": {"type": "string", "format": "template",
-        "description": "Which secret signs it; without it the default one."}
+        "description": "Signs with WEBHOOK_SECRET_<NAME>. Default: WEBHOOK_SIGNING_SECRET."}
     },
     "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}}]
   }$schema$),
@@ -121,14 +121,14 @@ from (values
     "properties": {
       "title": {"type": "string", "format": "template", "minLength": 1, "description": "What is to do."},
       "description": {"type": "string", "format": "template", "description": "More about it."},
-      "priority": {"type": "string", "format": "template", "description": "normal without it."},
+      "priority": {"type": "string", "format": "template", "description": "Default: normal."},
       "assigned_to": {"type": "string", "format": "id", "description": "The user who is to do it."},
       "due_at": {"type": "string", "format": "moment",
         "description": "When it is due; a time without a zone is the tenant's."},
-      "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Due so much later."},
-      "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Due so much later."},
+      "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
+      "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
       "due_in_minutes": {"type": ["number", "string"], "format": "amount",
-        "description": "Due so much later."}
+        "description": "Or how much later."}
     },
     "examples": [{"title": "Call {{contact.first_name}}", "due_in_minutes": 5}]
   }$schema$),
@@ -137,7 +137,7 @@ from (values
     "properties": {
       "fields": {"type": "object", "minProperties": 1, "additionalProperties": true, "format": "template",
         "errorMessage": "fields must be an object of at least one field",
-        "description": "Values by column; custom_fields.roof_type sets one of the custom fields."}
+        "description": "Values by column; custom_fields.roof_type sets one custom field."}
     },
     "examples": [{"fields": {"stage": "contacted", "custom_fields.reached_on": "{{today}}"}}]
   }$schema$),
@@ -146,7 +146,7 @@ from (values
     "properties": {
       "fields": {"type": "object", "minProperties": 1, "additionalProperties": true, "format": "template",
         "errorMessage": "fields must be an object of at least one field",
-        "description": "Values by column; custom_fields.roof_type sets one of the custom fields."}
+        "description": "Values by column; custom_fields.roof_type sets one custom field."}
     },
     "examples": [{"fields": {"status": "on_hold"}}]
   }$schema$),
@@ -157,7 +157,7 @@ from (values
         "description": "A column, such as lead_score, project.value or custom_fields.roof_type."},
       "value": {"format": "template", "description": "Any JSON."},
       "entity": {"type": "string", "format": "template",
-        "description": "Whose field: contact without it, or as field begins."}
+        "description": "Whose field. Default: contact, or as field begins."}
     },
     "examples": [{"field": "lead_score", "value": "{{ contact.lead_score | plus: 10 }}"}]
   }$schema$),
@@ -167,7 +167,7 @@ from (values
       "stage": {"type": ["string", "number"], "minLength": 1, "format": "template",
         "description": "Where to."},
       "entity": {"type": "string", "format": "template",
-        "description": "contact, project or job; without it what the run is about."}
+        "description": "contact, project or job. Default: what the run is about."}
     },
     "examples": [{"stage": "estimate_sent", "entity": "project"}]
   }$schema$),
@@ -177,7 +177,7 @@ from (values
       "user_id": {"type": "string", "format": "id", "description": "Who."},
       "user_ids": {"type": "array", "minItems": 1, "maxItems": 100, "items": {"type": "string", "format": "id"},
         "description": "Several, who take turns."},
-      "entity": {"type": "string", "format": "template", "description": "Of what: contact without it."}
+      "entity": {"type": "string", "format": "template", "description": "Of what. Default: contact."}
     },
     "examples": [
       {"user_id": "{{project.assigned_to}}"},
@@ -203,10 +203,10 @@ from (values
     "properties": {
       "name": {"type": "string", "format": "template", "minLength": 1, "description": "Its name."},
       "key": {"type": ["string", "number"], "format": "template",
-        "description": "Which project it is: a contact never gets a second one of this key. The name without it."},
+        "description": "Which project it is: a contact never gets a second one of this key. Default: the name."},
       "type": {"type": "string", "format": "template", "description": "Of any kind you keep."},
-      "status": {"type": "string", "format": "template", "description": "open without it."},
-      "pipeline_stage": {"type": "string", "format": "template", "description": "new without it."},
+      "status": {"type": "string", "format": "template", "description": "Default: open."},
+      "pipeline_stage": {"type": "string", "format": "template", "description": "Default: new."},
       "value": {"type": ["number", "string"], "format": "template", "description": "In the tenant's currency."},
       "description": {"type": "string", "format": "template", "description": "More about it."}
     },
@@ -228,19 +228,19 @@ from (values
         "at": false, "window": false, "zone": false}}
     },
     "properties": {
-      "minutes": {"type": ["number", "string"], "format": "amount", "description": "So long."},
-      "hours": {"type": ["number", "string"], "format": "amount", "description": "So long."},
-      "days": {"type": ["number", "string"], "format": "amount", "description": "So long."},
-      "weeks": {"type": ["number", "string"], "format": "amount", "description": "So long."},
-      "duration": {"type": ["string", "object"], "format": "length-of-time", "description": "So long."},
+      "minutes": {"type": ["number", "string"], "format": "amount", "description": "How long."},
+      "hours": {"type": ["number", "string"], "format": "amount", "description": "How long."},
+      "days": {"type": ["number", "string"], "format": "amount", "description": "How long."},
+      "weeks": {"type": ["number", "string"], "format": "amount", "description": "How long."},
+      "duration": {"type": ["string", "object"], "format": "length-of-time", "description": "How long."},
       "until": {"type": "string", "format": "moment",
         "description": "Until then; a date without a time is midnight."},
       "offset": {"type": ["string", "object"], "format": "signed-length-of-time",
         "description": "So long after until, or with a minus sign before it."},
       "if_missing": {"enum": ["fail", "continue", "stop"],
-        "description": "When until has no value: fail without it."},
+        "description": "What happens when until has no value. Default: fail."},
       "if_past": {"enum": ["continue", "stop", "fail"],
-        "description": "When the time is over already: continue without it."},
+        "description": "What happens when the time is over already. Default: continue."},
       "at": {"type": "string", "format": "time-of-day",
         "description": "And then until it is this late, the same day or the next."},
       "window": {"type": "object", "title": "window", "required": ["from", "to"],
@@ -250,10 +250,10 @@ from (values
           "to": {"type": "string", "format": "time-of-day", "description": "The latest."},
           "days": {"type": "array", "minItems": 1, "maxItems": 7,
             "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]},
-            "description": "Any day without it."}
+            "description": "Default: any day."}
         }},
       "zone": {"type": "string", "format": "zone",
-        "description": "Whose clock: tenant (without it), contact, or an IANA zone."},
+        "description": "Whose clock at and window go by. Default: tenant."},
       "event": {"type": ["string", "object"], "title": "event", "required": ["type"],
         "description": "Until this happens to the contact or record; then the branch event is taken.",
         "properties": {
@@ -317,7 +317,7 @@ from (values
   ('stop', 'database', null, 'Ends the run.', $schema${
     "properties": {
       "reason": {"type": "string", "format": "template", "description": "Why, for the history."},
-      "outcome": {"enum": ["completed", "cancelled"], "description": "completed without it."}
+      "outcome": {"enum": ["completed", "cancelled"], "description": "Default: completed."}
     },
     "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}]
   }$schema$)
@@ -342,7 +342,7 @@ from (values
   ('settings', 'workflows.settings: who may enter again, and what ends a run early.', $schema${
     "properties": {
       "reentry": {
-        "description": "Whether a record may enter again: always without it.",
+        "description": "Whether a record may enter again. Default: always.",
         "anyOf": [
           {"type": "string", "enum": ["always", "never", "not_while_open"]},
           {"type": "object", "title": "reentry", "required": ["once_in"],
@@ -362,7 +362,7 @@ from (values
               "description": "As in trigger_config."}
           }}},
       "on_missing": {"enum": ["empty", "fail"],
-        "description": "What a variable without a value does: renders as nothing, or fails its step. empty without it."}
+        "description": "What a variable without a value does: renders as nothing, or fails its step. Default: empty."}
     },
     "examples": [{"reentry": {"once_in": "30 days"}, "exit_events": ["sms_received",
       {"type": "stage_changed", "config": {"to": ["won", "lost"]}}]}]
