@@ -70,12 +70,16 @@ function typeWords(schema: Schema): string {
 
 const isNeeded = (schema: Schema, key: string) => schema.required?.includes(key) ?? false;
 
-/** Required keys first; nested ones after the key they are in. */
+const alternatives = (schema: Schema) =>
+  (schema.oneOf ?? schema.anyOf ?? []).flatMap(({ required = [] }) => required);
+
+/** Required keys first, then those of which one is needed; nested ones after the key they are in. */
 function keyRows(schema: Schema, prefix = ""): string[] {
-  const entries = Object.entries(schema.properties ?? {});
-  const needed = entries.filter(([key]) => isNeeded(schema, key));
-  const others = entries.filter(([key]) => !isNeeded(schema, key));
-  return [...needed, ...others].flatMap(([key, its]) => {
+  const first = [...schema.required ?? [], ...alternatives(schema)];
+  const place = (key: string) => first.includes(key) ? first.indexOf(key) : first.length;
+  const entries = Object.entries(schema.properties ?? {})
+    .sort(([one], [other]) => place(one) - place(other));
+  return entries.flatMap(([key, its]) => {
     const name = `${prefix}${key}`;
     const description = its.description ?? "";
     const row = `| \`${name}\`${isNeeded(schema, key) ? " (needed)" : ""} | ${
@@ -87,6 +91,23 @@ function keyRows(schema: Schema, prefix = ""): string[] {
     const chosen = (its.anyOf ?? []).flatMap((option) => keyRows(option, `${name}.`));
     return [row, ...nested, ...chosen];
   });
+}
+
+const coded = (keys: string[]) => keys.map((key) => `\`${key}\``).join(", ");
+
+/** Which keys go together. */
+function ruleLines(schema: Schema): string[] {
+  const keys = alternatives(schema);
+  const lines = keys.length
+    ? [`- ${schema.oneOf ? "Exactly" : "At least"} one of ${coded(keys)} is needed.`]
+    : [];
+  for (const [key, needed] of Object.entries(schema.dependentRequired ?? {})) {
+    lines.push(`- ${coded([key])} needs ${coded([...needed])}.`);
+  }
+  for (const [key, { properties }] of Object.entries(schema.dependentSchemas ?? {})) {
+    lines.push(`- ${coded([key])} cannot be combined with ${coded(Object.keys(properties))}.`);
+  }
+  return lines.length ? [...lines, ""] : [];
 }
 
 function branchLine({ name, branches }: PublishedSchema): string[] {
@@ -101,7 +122,6 @@ function branchLine({ name, branches }: PublishedSchema): string[] {
 function section(published: PublishedSchema): string {
   const { name, lane, description, config_schema: schema } = published;
   const where = lane === "outbound" ? " Sent by the dispatcher." : "";
-  const either = schema.oneOf ?? (schema.errorMessage ? undefined : schema.anyOf);
   return [
     `## \`${name}\``,
     "",
@@ -111,14 +131,7 @@ function section(published: PublishedSchema): string {
     "|---|---|---|",
     ...keyRows(schema),
     "",
-    ...either
-      ? [
-        `It needs ${schema.oneOf ? "one of" : "at least one of"} ${
-          either.flatMap(({ required = [] }) => required.map((key) => `\`${key}\``)).join(" and ")
-        }.`,
-        "",
-      ]
-      : [],
+    ...ruleLines(schema),
     ...branchLine(published),
     ...(schema.examples ?? []).flatMap((
       example,

@@ -110,9 +110,9 @@ from (values
       "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
         "description": "Further headers, by name."},
       "body": {"format": "template",
-        "description": "Any JSON. Default: the event and the records it is about."},
+        "description": "What to send. Default: the event and the records it is about."},
       "secret_name": {"type": "string", "format": "template",
-        "description": "Signs with WEBHOOK_SECRET_<NAME>. Default: WEBHOOK_SIGNING_SECRET."}
+        "description": "Signs with WEBHOOK_SECRET_ and this name. Default: WEBHOOK_SIGNING_SECRET."}
     },
     "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}}]
   }$schema$),
@@ -155,7 +155,7 @@ from (values
     "properties": {
       "field": {"type": "string", "minLength": 1, "format": "template",
         "description": "A column, such as lead_score, project.value or custom_fields.roof_type."},
-      "value": {"format": "template", "description": "Any JSON."},
+      "value": {"format": "template", "description": "What to set it to."},
       "entity": {"type": "string", "format": "template",
         "description": "Whose field. Default: contact, or as field begins."}
     },
