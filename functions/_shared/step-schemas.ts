@@ -698,7 +698,7 @@ export const stepTypes = [
         },
         "value": {
           "format": "template",
-          "description": "Any JSON."
+          "description": "What to set it to."
         },
         "entity": {
           "type": "string",
@@ -1071,7 +1071,7 @@ export const stepTypes = [
         },
         "body": {
           "format": "template",
-          "description": "Any JSON. Default: the event and the records it is about."
+          "description": "What to send. Default: the event and the records it is about."
         },
         "method": {
           "enum": [
@@ -1092,7 +1092,7 @@ export const stepTypes = [
         "secret_name": {
           "type": "string",
           "format": "template",
-          "description": "Which secret signs it. Default: the first one."
+          "description": "Signs with WEBHOOK_SECRET_ and this name. Default: WEBHOOK_SIGNING_SECRET."
         }
       }
     }
