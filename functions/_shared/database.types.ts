@@ -1467,6 +1467,17 @@ export type Database = {
         };
         Relationships: [];
       };
+      workflow_schemas: {
+        Row: {
+          branches: string[] | null;
+          config_schema: Json | null;
+          description: string | null;
+          kind: string | null;
+          lane: Database["public"]["Enums"]["automation_lane"] | null;
+          name: string | null;
+        };
+        Relationships: [];
+      };
     };
     Functions: {
       cancel_bulk_enrollment: {

@@ -56,11 +56,22 @@ const pathPattern =
 
 const characters = (text: string) => Array.from(text);
 
+export const isPath = (path: string) => characters(path).length <= 200 && pathPattern.test(path);
+
 /** contact.custom_fields["Roof type"], trigger.items[0].name */
-export const FieldPath = z.string().refine((path) => {
-  const trimmed = path.replace(/^ +| +$/g, "");
-  return characters(trimmed).length <= 200 && pathPattern.test(trimmed);
-}, "this is not a field");
+export const FieldPath = z.string().refine(
+  (path) => isPath(path.replace(/^ +| +$/g, "")),
+  "this is not a field",
+);
+
+/** Whether a text names a time zone; a database may know a few that this runtime does not. */
+export function isZone(name: string): boolean {
+  try {
+    return /^[A-Za-z]/.test(name) && new Intl.DateTimeFormat("en", { timeZone: name }) !== null;
+  } catch {
+    return false;
+  }
+}
 
 const datePattern =
   /^[1-9][0-9]{3}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|[12][0-9]))(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?(?: ?(?:Z|[-+](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?))?)?$/;
@@ -113,6 +124,12 @@ export const Duration = z.union([
     return written !== null && Number(written[1]) <= durationCaps[unitOf(written[2] ?? "")];
   }, "a length of time is needed"),
 ]);
+
+/** A length of time, with a sign when it is text: "-24 hours" is before, "+1 day" after. */
+export const SignedDuration = z.preprocess(
+  (value) => typeof value === "string" ? value.replace(/^ *[-+] */, "") : value,
+  Duration,
+);
 
 /** What is wrong with a character class that starts at `start`, and where it ends. */
 function checkCharacterClass(pattern: string[], start: number): { next: number; wrong: boolean } {

@@ -1,8 +1,36 @@
--- step_config -> the configuration a step runs with: other spellings folded into one, required
--- keys checked, templates parsed.
+-- step_config -> the configuration a step runs with: other spellings folded into one, and that
+-- checked against the step's schema, the grammars it names, and the names in the database.
 
+-- What a form leaves empty was not given; but the fields of a record, a webhook's body and the value
+-- of a condition may be empty.
 create or replace function automation.fold_step_config(step_type text, config jsonb)
   returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case step_type
+      when 'update_contact' then automation.fold_fields(config)
+      when 'update_project' then automation.fold_fields(config)
+      when 'webhook' then automation.fold_webhook(automation.without_blanks(config, '{body,payload}'))
+      when 'conditional' then automation.fold_conditional(automation.without_blanks(config, '{value}'))
+      when 'wait' then automation.fold_wait(automation.without_blanks(config))
+      else automation.fold_names(step_type, automation.without_blanks(config))
+    end
+  $$;
+
+comment on function automation.fold_step_config(text, jsonb) is
+  'A step_config in the one spelling that its schema describes; the older engines had others.';
+
+create or replace function automation.without_blanks(config jsonb, but text[] default '{}') returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_object_agg(k.key, k.value), '{}')
+    from jsonb_each(config) as k
+    where k.value not in ('null', '""') or k.key = any (but)
+  $$;
+
+create or replace function automation.fold_names(step_type text, config jsonb) returns jsonb
   language sql immutable parallel safe
   set search_path = ''
   as $$
@@ -26,15 +54,43 @@ create or replace function automation.fold_step_config(step_type text, config js
           else config end
       when 'add_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
       when 'remove_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
-      when 'update_contact' then automation.fold_fields(config)
-      when 'update_project' then automation.fold_fields(config)
-      when 'wait' then automation.fold_wait(config)
-      when 'webhook' then
-        case when config ? 'payload' and not config ? 'body'
-          then config - 'payload' || jsonb_build_object('body', config -> 'payload')
-          else config end
       else config
     end
+  $$;
+
+create or replace function automation.fold_webhook(config jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select automation.fold_key(config, 'body', '{payload}')
+      || case when jsonb_typeof(config -> 'method') = 'string'
+        then jsonb_build_object('method', upper(config ->> 'method' collate "C")) else '{}' end
+  $$;
+
+-- {condition}, or one condition or group that is written into the configuration itself.
+create or replace function automation.fold_conditional(config jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when config ? 'branches' then config
+      when config ? 'conditions' and config ? 'operator'
+        then automation.fold_document(config, '{operator,conditions}')
+      when config ? 'conditions' then config
+      when config ? 'condition' then automation.fold_key(config, 'conditions', '{condition}')
+      when config ? 'field'
+        then automation.fold_document(config, '{field,operator,value,logic,case_sensitive}')
+      when config ?| '{all,any,not}' then automation.fold_document(config, '{all,any,not}')
+      else config
+    end
+  $$;
+
+create or replace function automation.fold_document(config jsonb, keys text[]) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select config - keys || jsonb_build_object('conditions', (
+      select jsonb_object_agg(k.key, k.value) from jsonb_each(config) as k where k.key = any (keys)))
   $$;
 
 create or replace function automation.fold_key(config jsonb, key text, other_names text[])
@@ -74,7 +130,7 @@ create or replace function automation.fold_wait(config jsonb) returns jsonb
       when config ? 'duration_hours' then jsonb_build_object('hours', config -> 'duration_hours')
       when config ? 'delay_hours' then jsonb_build_object('hours', config -> 'delay_hours')
       when config ? 'duration_days' then jsonb_build_object('days', config -> 'duration_days')
-      when config ? 'duration' and config ->> 'unit' in ('minutes', 'hours', 'days') then
+      when config ? 'duration' and config ->> 'unit' in ('minutes', 'hours', 'days', 'weeks') then
         jsonb_build_object(config ->> 'unit', config -> 'duration')
       when jsonb_typeof(config -> 'duration') = 'number' then
         jsonb_build_object('minutes', config -> 'duration')
@@ -82,76 +138,59 @@ create or replace function automation.fold_wait(config jsonb) returns jsonb
     end
   $$;
 
--- A key that is missing, and a key that nobody reads, are both mistakes the office should see
--- before a customer does.
-create or replace function automation.check_step_keys(known automation.step_types, config jsonb, path text)
+-- What the schema and its grammars say, and then whether what it names is there.
+create or replace function automation.check_step_config(step_type text, config jsonb, path text)
   returns jsonb
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(found.problem), '[]')
-    from (
-      select automation.problem(
-          path || '.' || split_part(r.names, '|', 1), 'missing',
-          format('%s needs %s', known.name, replace(r.names, '|', ' or ')))
-      from unnest(known.required) as r (names)
-      where not exists (
-        select from unnest(string_to_array(r.names, '|')) as n
-        where jsonb_typeof(config -> n) <> 'null' and config ->> n <> '')
-      union all
-      select automation.problem(
-          path || '.' || k.key, 'unknown_key', format('%s does not know "%s"', known.name, k.key),
-          'It knows: ' || replace(array_to_string(known.required || known.optional, ', '), '|', ', '),
-          'warning')
-      from jsonb_object_keys(config) as k (key)
-      where not k.key = any (known.optional)
-        and not k.key = any (string_to_array(array_to_string(known.required, '|'), '|'))
-    ) as found (problem)
+    select automation.check_schema(t.config_schema, config, path)
+      || automation.check_step_entity(config, path)
+      || automation.check_step_fields(step_type, config, path)
+      || case when step_type = 'wait' and config ? 'event'
+        then (automation.compile_event(config -> 'event', path || '.event')).problems else '[]' end
+    from automation.step_types as t
+    where t.name = step_type
   $$;
 
-create or replace function automation.check_step_values(step_type text, config jsonb, path text)
-  returns jsonb
+comment on function automation.check_step_config(text, jsonb, text) is
+  'What is wrong with a folded step_config, apart from its templates.';
+
+create or replace function automation.check_step_entity(config jsonb, path text) returns jsonb
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(found.problem), '[]')
-    from (
-      select automation.problem(
-          path || '.' || k.key, 'not_a_number', format('%s must be a number of at least 0', k.key))
-      from jsonb_each(config) as k
-      where k.key in ('due_in_days', 'due_in_hours', 'due_in_minutes', 'minutes', 'hours', 'days')
-        and not (k.value #>> '{}' ~ '^\d{1,7}(\.\d{1,6})?$' or k.value #>> '{}' like '%{{%')
+    select case
+      when jsonb_typeof(config -> 'entity') = 'string' and config ->> 'entity' not like '%{{%'
+        then automation.check_entity(config ->> 'entity', path || '.entity')
+      else '[]'
+    end
+  $$;
+
+-- A conditional's questions in the order they are asked, each with its branch: [{name, conditions}].
+create or replace function automation.compile_cases(config jsonb, out cases jsonb, out roots text[])
+  language sql stable
+  set search_path = ''
+  as $$
+    with asked as (
+      select 'then' as name, config -> 'conditions' as conditions, 1 as place
+      where config ? 'conditions'
       union all
-      select automation.problem(path || '.' || k.key, 'not_a_text', format('%s must be a text', k.key))
-      from jsonb_each(config) as k
-      where k.key in ('subject', 'html', 'text', 'title', 'description', 'tag', 'name', 'url')
-          and jsonb_typeof(k.value) in ('object', 'array')
-        or k.key = 'body' and step_type = 'send_sms' and jsonb_typeof(k.value) <> 'string'
-      union all
-      select automation.problem(path, 'missing', 'wait needs minutes, hours, days or until')
-      where step_type = 'wait' and not config ?| '{minutes,hours,days,weeks,duration,until,event,at,window}'
-      union all
-      select automation.problem(path || '.fields', 'not_an_object', 'fields must be an object of at least one field')
-      where step_type in ('update_contact', 'update_project') and config ? 'fields'
-        and (jsonb_typeof(config -> 'fields') <> 'object' or config -> 'fields' = '{}')
-      union all
-      select automation.problem(path || '.method', 'unknown_value', 'method must be POST, PUT or PATCH')
-      where step_type = 'webhook' and config ? 'method'
-        and upper(config ->> 'method') not in ('POST', 'PUT', 'PATCH')
-      union all
-      select automation.problem(path || '.url', 'not_a_url', 'url must start with https:// or http://')
-      where step_type = 'webhook' and config ->> 'url' !~* '^https?://'
-        and config ->> 'url' not like '{{%'
-      union all
-      select automation.problem(
-          path || '.entity', 'unknown_entity', format('there is no entity "%s"', config ->> 'entity'),
-          'Known: ' || (select string_agg(e.name, ', ' order by e.name) from automation.entities as e))
-      where config ->> 'entity' not like '%{{%'
-        and not exists (select from automation.entities as e where e.name = config ->> 'entity')
-      union all
-      select automation.problem(path || '.headers', 'not_an_object', 'headers must be an object')
-      where config ? 'headers' and jsonb_typeof(config -> 'headers') <> 'object'
-    ) as found (problem)
+      select b.value ->> 'name', b.value -> 'conditions', b.place
+      from jsonb_array_elements(
+        case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end)
+        with ordinality as b (value, place)
+    ), compiled as (
+      select a.name, a.place, c.compiled
+      from asked as a
+      cross join lateral automation.compile_conditions(a.conditions) as c
+    )
+    select
+      coalesce(
+        (select jsonb_agg(jsonb_build_object('name', c.name, 'conditions', c.compiled) order by c.place)
+         from compiled as c), '[]'),
+      array(
+        select r from compiled as c, unnest(automation.condition_roots(c.compiled)) as r)
   $$;
 
 -- The fields that update steps write are checked against the live table.

@@ -26,37 +26,6 @@ create or replace function automation.branch_names(config jsonb) returns text[]
     where b.value ->> 'name' is not null
   $$;
 
--- A conditional's questions in the order they are asked, each with its branch.
-create or replace function automation.compile_cases(config jsonb, path text, out cases jsonb, out problems jsonb)
-  language sql stable
-  set search_path = ''
-  as $$
-    with asked as (
-      select 'then' as name, config -> 'conditions' as conditions, path || '.conditions' as at, 1 as place
-      where config ? 'conditions'
-      union all
-      select b.value ->> 'name', b.value -> 'conditions',
-        format('%s.branches[%s].conditions', path, b.place - 1), b.place
-      from jsonb_array_elements(
-        case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end)
-        with ordinality as b (value, place)
-    )
-    select
-      coalesce(jsonb_agg(jsonb_build_object('name', a.name, 'conditions', c.compiled) order by a.place), '[]'),
-      coalesce(jsonb_path_query_array(jsonb_agg(c.problems order by a.place), '$[*][*]'), '[]')
-    from asked as a
-    cross join lateral automation.compile_conditions(a.conditions, a.at) as c
-  $$;
-
-create or replace function automation.case_roots(cases jsonb) returns text[]
-  language sql immutable parallel safe
-  set search_path = ''
-  as $$
-    select coalesce(array_agg(r), '{}')
-    from jsonb_array_elements(cases) as c,
-      unnest(automation.condition_roots(nullif(c.value -> 'conditions', 'null'))) as r
-  $$;
-
 create or replace function automation.compile_step(step public.workflow_steps, key text, path text)
   returns table (compiled jsonb, problems jsonb)
   language plpgsql stable
@@ -74,8 +43,8 @@ begin
     case step.step_type when 'conditional' then '{}' else config end, path || '.step_config') as t;
   select c.* into condition
   from automation.compile_conditions(step.conditions, path || '.conditions') as c;
-  select c.* into asked from automation.compile_cases(
-    case step.step_type when 'conditional' then config else '{}' end, path || '.step_config') as c;
+  select c.* into asked
+  from automation.compile_cases(case step.step_type when 'conditional' then config else '{}' end) as c;
   compiled := jsonb_build_object(
     'key', key,
     'at', path,
@@ -87,16 +56,13 @@ begin
     'conditions', condition.compiled,
     'roots', to_jsonb(
       automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
-      || automation.case_roots(asked.cases)),
+      || asked.roots),
     'continue_on_error', step.continue_on_error)
     || case step.step_type when 'conditional' then jsonb_build_object('cases', asked.cases) else '{}' end
     || automation.compile_retry(step.retry);
-  problems := template.problems || condition.problems || asked.problems
-    || automation.check_step_keys(known, config, path || '.step_config')
-    || automation.check_step_values(step.step_type, config, path || '.step_config')
-    || case when step.step_type = 'wait' and config ? 'event'
-      then (automation.compile_event(config -> 'event', path || '.step_config.event')).problems else '[]' end
-    || automation.check_step_fields(step.step_type, config, path || '.step_config');
+  problems := template.problems || condition.problems
+    || automation.check_step_config(step.step_type, config, path || '.step_config')
+    || automation.check_retry(step.retry, path || '.retry');
   return next;
 end;
 $$;

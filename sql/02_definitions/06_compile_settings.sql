@@ -6,7 +6,8 @@ create type automation.compiled_event as (
   problems jsonb
 );
 
--- An event that a run waits for or ends at: a trigger type, alone or with its trigger_config.
+-- An event that a run waits for or ends at: a trigger type, alone or with its trigger_config. What is
+-- not of that shape is for the schema to say.
 create or replace function automation.compile_event(event jsonb, path text)
   returns automation.compiled_event
   language plpgsql stable
@@ -14,24 +15,26 @@ create or replace function automation.compile_event(event jsonb, path text)
   as $$
 declare
   read automation.compiled_event;
-  config constant jsonb := coalesce(case jsonb_typeof(event) when 'object' then event -> 'config' end, '{}');
-  kind text;
+  alone constant boolean := jsonb_typeof(event) = 'string';
+  config constant jsonb := coalesce(event -> 'config', '{}');
 begin
-  read.type := case jsonb_typeof(event) when 'object' then event ->> 'type' else event #>> '{}' end;
-  select t.kind into kind from automation.trigger_types as t where t.name = read.type;
-  read.problems := case
-    when coalesce(kind, 'time') in ('time', 'manual') then automation.as_list(automation.problem(
-      path, 'unknown_event', format('there is no event "%s" to wait for', left(read.type, 60)),
-      'One of: ' || (select string_agg(t.name, ', ' order by t.name) from automation.trigger_types as t
-        where t.kind not in ('time', 'manual')) || '.'))
-    when jsonb_typeof(config) <> 'object' then automation.as_list(automation.problem(
-      path || '.config', 'not_an_object', 'config must be an object, as in trigger_config'))
-    else '[]'
-  end;
-  if read.problems = '[]' then
-    read.compiled := automation.compile_trigger(read.type, config, path || '.config');
-    read.problems := (read.compiled).problems;
+  read.type := case when alone then event #>> '{}' else event ->> 'type' end;
+  read.problems := '[]';
+  if read.type is null or not alone and jsonb_typeof(event -> 'type') <> 'string'
+    or jsonb_typeof(config) <> 'object' then
+    return read;
+  elsif not exists (
+    select from automation.trigger_types as t
+    where t.name = read.type and t.kind not in ('time', 'manual')) then
+    read.problems := jsonb_build_array(automation.problem(
+      path || case when alone then '' else '.type' end, 'unknown_event',
+      format('there is no event "%s" to wait for', left(read.type, 60)),
+      'Known: ' || (select string_agg(t.name, ', ' order by t.name) from automation.trigger_types as t
+                    where t.kind not in ('time', 'manual'))));
+    return read;
   end if;
+  read.compiled := automation.compile_trigger(read.type, config, path || '.config');
+  read.problems := (read.compiled).problems;
   return read;
 end;
 $$;
@@ -66,7 +69,7 @@ begin
   from automation.compile_conditions(settings -> 'exit_conditions', path || '.exit_conditions') as c;
   select t.* into key
   from automation.compile_template(settings -> 'dedupe_key', path || '.dedupe_key') as t;
-  problems := exit_conditions.problems || key.problems || automation.check_settings(settings, path);
+  problems := automation.check_settings(settings, path);
   select coalesce(jsonb_object_agg(l.key, l.value), '{}') into compiled
   from (values
     ('reentry', automation.compile_reentry(settings)),
@@ -84,8 +87,31 @@ create or replace function automation.check_settings(settings jsonb, path text) 
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(p), '[]')
-    from jsonb_array_elements(settings -> 'exit_events') with ordinality as e (value, place)
-    cross join lateral automation.compile_event(e.value, format('%s.exit_events[%s]', path, e.place - 1)) as c
-    cross join lateral jsonb_array_elements(c.problems) as p
+    select automation.check_schema(s.config_schema, settings, path)
+      || (select t.problems
+          from automation.compile_template(settings -> 'dedupe_key', path || '.dedupe_key') as t)
+      || coalesce((
+        select jsonb_agg(p.problem order by e.place)
+        from jsonb_array_elements(
+            case jsonb_typeof(settings -> 'exit_events') when 'array' then settings -> 'exit_events'
+              else '[]' end) with ordinality as e (value, place)
+          cross join lateral jsonb_array_elements((automation.compile_event(
+            e.value, format('%s.exit_events[%s]', path, e.place - 1))).problems) as p (problem)), '[]')
+    from automation.setting_schemas as s
+    where s.name = 'settings'
   $$;
+
+comment on function automation.check_settings(jsonb, text) is
+  'What is wrong with workflows.settings, the conditions, template and events in it included.';
+
+create or replace function automation.check_retry(retry jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select automation.check_schema(s.config_schema, retry, path)
+    from automation.setting_schemas as s
+    where s.name = 'retry'
+  $$;
+
+comment on function automation.check_retry(jsonb, text) is
+  'What is wrong with workflow_steps.retry.';

@@ -26,8 +26,14 @@ alter table automation.clock enable row level security;
 alter table automation.time_zones enable row level security;
 alter table automation.trigger_types enable row level security;
 alter table automation.step_types enable row level security;
+alter table automation.setting_schemas enable row level security;
 alter table automation.entities enable row level security;
 alter table automation.active_triggers enable row level security;
+
+-- The published schemas are no secret.
+create policy step_types_read on automation.step_types for select to authenticated using (true);
+create policy setting_schemas_read on automation.setting_schemas
+  for select to authenticated using (true);
 
 create policy tenants_members_read on public.tenants
   for select to authenticated

@@ -43,3 +43,6 @@ grant delete,
   update (name, is_active, allowed_origins, required_fields, field_map, honeypot, redirect_url,
     max_per_hour, max_per_source_per_hour, duplicate_window)
   on public.forms to authenticated;
+
+-- What public.workflow_schemas shows.
+grant select on automation.step_types, automation.setting_schemas to authenticated, service_role;

@@ -845,45 +845,346 @@ insert into automation.trigger_types (name, entity, kind, description) values
 create table automation.step_types (
   name text constraint step_types_pkey primary key,
   lane public.automation_lane not null,
-  required text[] not null,
-  optional text[] not null,
-  description text not null
+  branches text[],
+  description text not null,
+  config_schema jsonb not null
+    constraint step_types_schema_is_object check (jsonb_typeof(config_schema) = 'object')
 );
 
 comment on table automation.step_types is 'Every step a workflow can take.';
-comment on column automation.step_types.required is
-  'Keys of step_config that must be there; a|b means either.';
+comment on column automation.step_types.branches is
+  'The branches that steps can be put on; empty: step_config names them; null: there are none.';
+comment on column automation.step_types.config_schema is
+  'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() '
+  'reads it when a workflow is published; functions/_shared/steps.ts and docs/steps.md come from it.';
 
-insert into automation.step_types (name, lane, required, optional, description) values
-  ('send_sms', 'outbound', '{body}', '{to,from,messaging_service_sid,media_urls}',
-   'Sends a text message through Twilio.'),
-  ('send_email', 'outbound', '{subject,html|text}', '{to,from,reply_to,cc,bcc,headers}',
-   'Sends an email through Resend.'),
-  ('webhook', 'outbound', '{url}', '{method,headers,body,secret_name}',
-   'Calls a URL, signed the Standard Webhooks way.'),
-  ('create_task', 'database', '{title}',
-   '{description,priority,assigned_to,due_at,due_in_days,due_in_hours,due_in_minutes}',
-   'Creates a task for the office.'),
-  ('update_contact', 'database', '{fields}', '{}',
-   'Sets fields of the contact.'),
-  ('update_project', 'database', '{fields}', '{}',
-   'Sets fields of the project.'),
-  ('update_field', 'database', '{field,value}', '{entity}',
-   'Sets one field of the contact, project or job.'),
-  ('change_stage', 'database', '{stage}', '{entity}',
-   'Moves the contact or project to another stage.'),
-  ('assign_user', 'database', '{user_id|user_ids}', '{entity}',
-   'Makes a user responsible for the contact, project or job.'),
-  ('add_tag', 'database', '{tag}', '{}', 'Tags the contact; a tag that is new is made.'),
-  ('remove_tag', 'database', '{tag}', '{}', 'Takes a tag off the contact.'),
-  ('create_project', 'database', '{name}', '{type,status,pipeline_stage,value,description,key}',
-   'Creates a project for the contact, once for a key.'),
-  ('wait', 'database', '{}',
-   '{minutes,hours,days,weeks,duration,until,offset,if_missing,if_past,at,window,zone,event,timeout}',
-   'Waits for a duration before the next step.'),
-  ('conditional', 'database', '{conditions|branches}', '{}', 'Goes one of several ways.'),
-  ('split', 'database', '{branches}', '{}', 'Divides contacts by weight.'),
-  ('stop', 'database', '{}', '{reason,outcome}', 'Ends the run.');
+-- A schema says what a reader needs to know, and its formats name the grammars that cannot be said
+-- in JSON Schema (automation.format_holds). Two keywords are borrowed from ajv's: errorMessage
+-- replaces what would be said of a value, uniqueItemProperties keeps names apart.
+insert into automation.step_types (name, lane, branches, description, config_schema)
+select s.name, s.lane::public.automation_lane, s.branches::text[], s.description,
+  jsonb_build_object(
+    '$schema', 'https://json-schema.org/draft/2020-12/schema', 'title', s.name, 'type', 'object')
+  || s.config_schema::jsonb
+from (values
+  ('send_sms', 'outbound', null, 'Sends a text message through Twilio.', $schema${
+    "required": ["body"],
+    "properties": {
+      "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."},
+      "to": {"type": "string", "format": "template",
+        "description": "A phone number. Default: the contact's."},
+      "from": {"type": "string", "format": "template",
+        "description": "One of your numbers. Default: TWILIO_FROM."},
+      "messaging_service_sid": {"type": "string", "format": "template",
+        "description": "A messaging service that picks the number."},
+      "media_urls": {"type": ["array", "string"], "format": "template",
+        "items": {"type": "string", "format": "template"},
+        "description": "Pictures to send along: URLs, or a template that gives a list of them."}
+    },
+    "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"}]
+  }$schema$),
+  ('send_email', 'outbound', null, 'Sends an email through Resend.', $schema${
+    "required": ["subject"],
+    "anyOf": [{"required": ["html"]}, {"required": ["text"]}],
+    "properties": {
+      "subject": {"type": "string", "format": "template", "minLength": 1, "description": "The subject."},
+      "html": {"type": "string", "format": "template",
+        "description": "The message as HTML; what templates insert is escaped."},
+      "text": {"type": "string", "format": "template", "description": "The message as plain text."},
+      "to": {"type": ["string", "array"], "format": "template",
+        "items": {"type": "string", "format": "template"},
+        "description": "Addresses, in a list or between commas. Default: the contact's."},
+      "from": {"type": "string", "format": "template",
+        "description": "A sender on a verified domain. Default: RESEND_FROM."},
+      "reply_to": {"type": ["string", "array"], "format": "template",
+        "items": {"type": "string", "format": "template"}, "description": "Where answers go."},
+      "cc": {"type": ["string", "array"], "format": "template",
+        "items": {"type": "string", "format": "template"}, "description": "Copies."},
+      "bcc": {"type": ["string", "array"], "format": "template",
+        "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
+      "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
+        "description": "Further headers, by name."}
+    },
+    "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
+  }$schema$),
+  ('webhook', 'outbound', null, 'Calls a URL, signed the Standard Webhooks way.', $schema${
+    "required": ["url"],
+    "properties": {
+      "url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{",
+        "errorMessage": "url must start with https:// or http://", "description": "Whom to call.",
+        "examples": ["https://example.com/hooks/won"]},
+      "method": {"enum": ["POST", "PUT", "PATCH"], "description": "Default: POST."},
+      "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
+        "description": "Further headers, by name."},
+      "body": {"format": "template",
+        "description": "What to send. Default: the event and the records it is about."},
+      "secret_name": {"type": "string", "format": "template",
+        "description": "Signs with WEBHOOK_SECRET_ and this name. Default: WEBHOOK_SIGNING_SECRET."}
+    },
+    "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}}]
+  }$schema$),
+  ('create_task', 'database', null, 'Creates a task for the office.', $schema${
+    "required": ["title"],
+    "properties": {
+      "title": {"type": "string", "format": "template", "minLength": 1, "description": "What is to do."},
+      "description": {"type": "string", "format": "template", "description": "More about it."},
+      "priority": {"type": "string", "format": "template", "description": "Default: normal."},
+      "assigned_to": {"type": "string", "format": "id", "description": "The user who is to do it."},
+      "due_at": {"type": "string", "format": "moment",
+        "description": "When it is due; a time without a zone is the tenant's."},
+      "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
+      "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
+      "due_in_minutes": {"type": ["number", "string"], "format": "amount",
+        "description": "Or how much later."}
+    },
+    "examples": [{"title": "Call {{contact.first_name}}", "due_in_minutes": 5}]
+  }$schema$),
+  ('update_contact', 'database', null, 'Sets fields of the contact.', $schema${
+    "required": ["fields"],
+    "properties": {
+      "fields": {"type": "object", "minProperties": 1, "additionalProperties": true, "format": "template",
+        "errorMessage": "fields must be an object of at least one field",
+        "description": "Values by column; custom_fields.roof_type sets one custom field."}
+    },
+    "examples": [{"fields": {"stage": "contacted", "custom_fields.reached_on": "{{today}}"}}]
+  }$schema$),
+  ('update_project', 'database', null, 'Sets fields of the project.', $schema${
+    "required": ["fields"],
+    "properties": {
+      "fields": {"type": "object", "minProperties": 1, "additionalProperties": true, "format": "template",
+        "errorMessage": "fields must be an object of at least one field",
+        "description": "Values by column; custom_fields.roof_type sets one custom field."}
+    },
+    "examples": [{"fields": {"status": "on_hold"}}]
+  }$schema$),
+  ('update_field', 'database', null, 'Sets one field of the contact, project or job.', $schema${
+    "required": ["field", "value"],
+    "properties": {
+      "field": {"type": "string", "minLength": 1, "format": "template",
+        "description": "A column, such as lead_score, project.value or custom_fields.roof_type."},
+      "value": {"format": "template", "description": "What to set it to."},
+      "entity": {"type": "string", "format": "template",
+        "description": "Whose field. Default: contact, or as field begins."}
+    },
+    "examples": [{"field": "lead_score", "value": "{{ contact.lead_score | plus: 10 }}"}]
+  }$schema$),
+  ('change_stage', 'database', null, 'Moves the contact, project or job to another stage.', $schema${
+    "required": ["stage"],
+    "properties": {
+      "stage": {"type": ["string", "number"], "minLength": 1, "format": "template",
+        "description": "Where to."},
+      "entity": {"type": "string", "format": "template",
+        "description": "contact, project or job. Default: what the run is about."}
+    },
+    "examples": [{"stage": "estimate_sent", "entity": "project"}]
+  }$schema$),
+  ('assign_user', 'database', null, 'Makes a user responsible for the contact, project or job.', $schema${
+    "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}],
+    "properties": {
+      "user_id": {"type": "string", "format": "id", "description": "Who."},
+      "user_ids": {"type": "array", "minItems": 1, "maxItems": 100, "items": {"type": "string", "format": "id"},
+        "description": "Several, who take turns."},
+      "entity": {"type": "string", "format": "template", "description": "Of what. Default: contact."}
+    },
+    "examples": [
+      {"user_id": "{{project.assigned_to}}"},
+      {"user_ids": ["7f1c2f0e-6a43-4b6c-9d7e-2f0d0c8a5b11", "0b6e3d52-91c4-4c0b-8f2e-5d3a7c1e9f20"]}
+    ]
+  }$schema$),
+  ('add_tag', 'database', null, 'Tags the contact; a tag that is new is made.', $schema${
+    "required": ["tag"],
+    "properties": {
+      "tag": {"type": ["string", "number"], "minLength": 1, "format": "template", "description": "Its name."}
+    },
+    "examples": [{"tag": "spring-campaign"}]
+  }$schema$),
+  ('remove_tag', 'database', null, 'Takes a tag off the contact.', $schema${
+    "required": ["tag"],
+    "properties": {
+      "tag": {"type": ["string", "number"], "minLength": 1, "format": "template", "description": "Its name."}
+    },
+    "examples": [{"tag": "no-show"}]
+  }$schema$),
+  ('create_project', 'database', null, 'Creates a project for the contact, once for a key.', $schema${
+    "required": ["name"],
+    "properties": {
+      "name": {"type": "string", "format": "template", "minLength": 1, "description": "Its name."},
+      "key": {"type": ["string", "number"], "format": "template",
+        "description": "Which project it is: a contact never gets a second one of this key. Default: the name."},
+      "type": {"type": "string", "format": "template", "description": "Of any kind you keep."},
+      "status": {"type": "string", "format": "template", "description": "Default: open."},
+      "pipeline_stage": {"type": "string", "format": "template", "description": "Default: new."},
+      "value": {"type": ["number", "string"], "format": "template", "description": "In the tenant's currency."},
+      "description": {"type": "string", "format": "template", "description": "More about it."}
+    },
+    "examples": [{"name": "Roof of {{contact.last_name}}", "key": "roof"}]
+  }$schema$),
+  ('wait', 'database', '{event,timeout}',
+   'Waits: for a length of time, until a date, until a time of day, or for an event.', $schema${
+    "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]},
+      {"required": ["weeks"]}, {"required": ["duration"]}, {"required": ["until"]}, {"required": ["at"]},
+      {"required": ["window"]}, {"required": ["event"]}],
+    "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event",
+    "dependentRequired": {"offset": ["until"], "if_missing": ["until"], "if_past": ["until"],
+      "event": ["timeout"], "timeout": ["event"]},
+    "dependentSchemas": {
+      "until": {"properties": {"minutes": false, "hours": false, "days": false, "weeks": false,
+        "duration": false}},
+      "event": {"properties": {"minutes": false, "hours": false, "days": false, "weeks": false,
+        "duration": false, "until": false, "offset": false, "if_missing": false, "if_past": false,
+        "at": false, "window": false, "zone": false}}
+    },
+    "properties": {
+      "minutes": {"type": ["number", "string"], "format": "amount", "description": "How long."},
+      "hours": {"type": ["number", "string"], "format": "amount", "description": "How long."},
+      "days": {"type": ["number", "string"], "format": "amount", "description": "How long."},
+      "weeks": {"type": ["number", "string"], "format": "amount", "description": "How long."},
+      "duration": {"type": ["string", "object"], "format": "length-of-time", "description": "How long."},
+      "until": {"type": "string", "format": "moment",
+        "description": "Until then; a date without a time is midnight."},
+      "offset": {"type": ["string", "object"], "format": "signed-length-of-time",
+        "description": "So long after until, or with a minus sign before it."},
+      "if_missing": {"enum": ["fail", "continue", "stop"],
+        "description": "What happens when until has no value. Default: fail."},
+      "if_past": {"enum": ["continue", "stop", "fail"],
+        "description": "What happens when the time is over already. Default: continue."},
+      "at": {"type": "string", "format": "time-of-day",
+        "description": "With days or a date, at this time of that day; otherwise the next time it is this late."},
+      "window": {"type": "object", "title": "window", "minProperties": 1,
+        "description": "And then until it is between these times, on one of these days.",
+        "properties": {
+          "from": {"type": "string", "format": "time-of-day", "description": "The earliest. Default: midnight."},
+          "to": {"type": "string", "format": "time-of-day", "description": "The latest. Default: midnight."},
+          "days": {"type": "array", "minItems": 1, "maxItems": 7,
+            "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]},
+            "description": "Default: any day."}
+        }},
+      "zone": {"type": "string", "format": "zone",
+        "description": "Whose clock at and window go by. Default: tenant."},
+      "event": {"type": ["string", "object"], "title": "event", "required": ["type"],
+        "description": "Until this happens to the contact or record; then the branch event is taken.",
+        "properties": {
+          "type": {"type": "string", "description": "A trigger type that a write fires."},
+          "config": {"type": "object", "additionalProperties": true,
+            "description": "As in trigger_config."}
+        }},
+      "timeout": {"type": ["string", "object"], "format": "length-of-time",
+        "description": "How long to wait for the event; then the branch timeout is taken."}
+    },
+    "examples": [
+      {"days": 3},
+      {"until": "{{job.scheduled_at}}", "offset": "-24 hours", "if_missing": "stop", "if_past": "stop"},
+      {"days": 1, "at": "10:00", "zone": "contact"},
+      {"window": {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "17:00"}},
+      {"event": "sms_received", "timeout": "2 hours"},
+      {"event": {"type": "stage_changed", "config": {"to": "won"}}, "timeout": {"days": 14}}
+    ]
+  }$schema$),
+  ('conditional', 'database', '{then,else}',
+   'Takes a branch: then or else, or the first of several whose conditions hold.', $schema${
+    "oneOf": [{"required": ["conditions"]}, {"required": ["branches"]}],
+    "properties": {
+      "conditions": {"format": "conditions",
+        "description": "When they hold the branch then is taken, otherwise else."},
+      "branches": {"type": "array", "minItems": 1, "maxItems": 20, "uniqueItemProperties": ["name"],
+        "description": "The first whose conditions hold is taken, and else when none do.",
+        "items": {"type": "object", "title": "a branch", "required": ["name", "conditions"],
+          "properties": {
+            "name": {"type": "string", "pattern": "^(?!else$)[A-Za-z][A-Za-z0-9_]{0,40}$",
+              "errorMessage": "name must be a letter and at most 40 letters, digits or _, and not else",
+              "description": "What steps on this branch have in branch."},
+            "conditions": {"format": "conditions", "description": "When it is taken."}
+          }}}
+    },
+    "examples": [
+      {"conditions": [{"field": "project.value", "operator": "greater_than", "value": 10000}]},
+      {"branches": [
+        {"name": "hot", "conditions": {"field": "contact.lead_score", "operator": "greater_or_equal", "value": 80}},
+        {"name": "warm", "conditions": {"field": "contact.lead_score", "operator": "greater_or_equal", "value": 40}}
+      ]}
+    ]
+  }$schema$),
+  ('split', 'database', '{}',
+   'Takes a branch by chance, in proportion to weights; a contact always takes the same one.', $schema${
+    "required": ["branches"],
+    "properties": {
+      "branches": {"type": "array", "minItems": 2, "maxItems": 10, "uniqueItemProperties": ["name"],
+        "description": "What it chooses from.",
+        "items": {"type": "object", "title": "a branch", "required": ["name", "weight"],
+          "properties": {
+            "name": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,40}$",
+              "errorMessage": "name must be a letter and at most 40 letters, digits or _",
+              "description": "What steps on this branch have in branch."},
+            "weight": {"type": "number", "exclusiveMinimum": 0, "maximum": 1000000,
+              "description": "Its share, as compared with the others'."}
+          }}}
+    },
+    "examples": [{"branches": [{"name": "short_text", "weight": 50}, {"name": "long_text", "weight": 50}]}]
+  }$schema$),
+  ('stop', 'database', null, 'Ends the run.', $schema${
+    "properties": {
+      "reason": {"type": "string", "format": "template", "description": "Why, for the history."},
+      "outcome": {"enum": ["completed", "cancelled"], "description": "Default: completed."}
+    },
+    "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}]
+  }$schema$)
+) as s (name, lane, branches, description, config_schema);
+
+create table automation.setting_schemas (
+  name text constraint setting_schemas_pkey primary key,
+  description text not null,
+  config_schema jsonb not null
+    constraint setting_schemas_schema_is_object check (jsonb_typeof(config_schema) = 'object')
+);
+
+comment on table automation.setting_schemas is
+  'JSON Schemas of what else is written in JSON: workflows.settings and workflow_steps.retry.';
+
+insert into automation.setting_schemas (name, description, config_schema)
+select s.name, s.description,
+  jsonb_build_object(
+    '$schema', 'https://json-schema.org/draft/2020-12/schema', 'title', s.name, 'type', 'object')
+  || s.config_schema::jsonb
+from (values
+  ('settings', 'workflows.settings: who may enter again, and what ends a run early.', $schema${
+    "properties": {
+      "reentry": {
+        "description": "Whether a record may enter again. Default: always.",
+        "anyOf": [
+          {"type": "string", "enum": ["always", "never", "not_while_open"]},
+          {"type": "object", "title": "reentry", "required": ["once_in"],
+            "properties": {"once_in": {"type": ["string", "object"], "format": "length-of-time",
+              "description": "So long after it last entered."}}}
+        ]},
+      "dedupe_key": {"type": "string", "minLength": 1, "format": "template",
+        "description": "What enters again, in place of the record: reentry is asked for each rendered key."},
+      "exit_conditions": {"format": "conditions",
+        "description": "A run ends before its next step as soon as these hold."},
+      "exit_events": {"type": "array", "maxItems": 20,
+        "description": "A run ends before its next step when one of these happens.",
+        "items": {"type": ["string", "object"], "title": "event", "required": ["type"],
+          "properties": {
+            "type": {"type": "string", "description": "A trigger type that a write fires."},
+            "config": {"type": "object", "additionalProperties": true,
+              "description": "As in trigger_config."}
+          }}},
+      "on_missing": {"enum": ["empty", "fail"],
+        "description": "What a variable without a value does: renders as nothing, or fails its step. Default: empty."}
+    },
+    "examples": [{"reentry": {"once_in": "30 days"}, "exit_events": ["sms_received",
+      {"type": "stage_changed", "config": {"to": ["won", "lost"]}}]}]
+  }$schema$),
+  ('retry', 'workflow_steps.retry: how often a step is tried, in place of the engine''s settings.', $schema${
+    "properties": {
+      "max_attempts": {"type": "integer", "minimum": 1, "maximum": 100, "description": "At most so often."},
+      "delay": {"type": ["string", "object"], "format": "length-of-time",
+        "description": "Before the second attempt; it doubles with every attempt."},
+      "max_delay": {"type": ["string", "object"], "format": "length-of-time",
+        "description": "The longest there is between two attempts."}
+    },
+    "examples": [{"max_attempts": 3, "delay": "5 minutes", "max_delay": "1 hour"}]
+  }$schema$)
+) as s (name, description, config_schema);
 
 create or replace function automation.problem(
   path text, code text, message text, hint text default null, severity text default 'error')
@@ -1276,13 +1577,355 @@ create or replace function automation.matches(record jsonb, match jsonb, match_a
 comment on function automation.matches_any(jsonb, jsonb) is
   'Does each field of match_any hold one of its values in the record?';
 
+-- sql/02_definitions/04_check_schema.sql
+
+-- JSON Schema, as much of it as the published schemas use: type, enum, properties, required,
+-- additionalProperties, dependentRequired, dependentSchemas (of properties that are false), items,
+-- anyOf, oneOf, bounds and pattern. Each finding says where, what and how to mend it.
+-- functions/_shared/steps.ts says the same in TypeScript; tests/language holds the two together.
+
+create or replace function automation.check_schema(schema jsonb, value jsonb, path text) returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  found jsonb := automation.check_value(schema, value, path) || automation.check_choice(schema, value, path);
+begin
+  if schema ? 'errorMessage' and automation.has_error(found) then
+    found := jsonb_build_array(automation.problem(
+      path, found #>> '{0,code}', schema ->> 'errorMessage', automation.schema_hint(schema)));
+  end if;
+  if not automation.fits_type(schema -> 'type', value) then
+    return found;
+  elsif found = '[]' and schema ? 'format' then
+    found := automation.check_format(schema ->> 'format', value, path);
+  end if;
+  return found || case jsonb_typeof(value)
+    when 'object' then automation.check_keys(schema, value, path)
+      || automation.check_members(schema, value, path)
+    when 'array' then automation.check_items(schema, value, path)
+    else '[]'
+  end;
+end;
+$$;
+
+comment on function automation.check_schema(jsonb, jsonb, text) is
+  'What is wrong with a value according to a JSON Schema: a list of {path, severity, code, message, '
+  'hint}. A key that an object''s schema does not name is a warning.';
+
+create or replace function automation.has_error(problems jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select jsonb_path_exists(problems, '$[*] ? (@.severity == "error")') $$;
+
+create or replace function automation.schema_hint(schema jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select 'For example ' || (schema #> '{examples,0}')::text || '.' $$;
+
+-- contact.tags[0] -> tags[0]
+create or replace function automation.last_of_path(path text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$ select substring(path from '[^.]*$') $$;
+
+create or replace function automation.fits_type(type jsonb, value jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select type is null or exists (
+      select from jsonb_array_elements_text(automation.as_list(type)) as t (name)
+      where case
+        when t.name = 'integer' and jsonb_typeof(value) = 'number'
+        then value::numeric = trunc(value::numeric)
+        else t.name = jsonb_typeof(value)
+      end)
+  $$;
+
+create or replace function automation.type_words(types jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select string_agg(
+      case t.name when 'string' then 'a text' when 'number' then 'a number'
+        when 'integer' then 'a whole number' when 'array' then 'a list' when 'object' then 'an object'
+        when 'boolean' then 'true or false' else 'nothing' end,
+      ' or ' order by t.place)
+    from jsonb_array_elements_text(automation.as_list(types)) with ordinality as t (name, place)
+  $$;
+
+-- ["POST", "PUT", "PATCH"] -> POST, PUT or PATCH
+create or replace function automation.choice_words(choices jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select regexp_replace(string_agg(c.word, ', ' order by c.place), ', ([^,]*)$', ' or \1')
+    from jsonb_array_elements_text(choices) with ordinality as c (word, place)
+  $$;
+
+-- The value itself: its type, whether it is one of those listed, its bounds and its pattern.
+create or replace function automation.check_value(schema jsonb, value jsonb, path text) returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  type constant text := jsonb_typeof(value);
+  found record;
+begin
+  if not automation.fits_type(schema -> 'type', value) then
+    select 'not_' || case t.name
+        when 'string' then 'a_text' when 'array' then 'a_list' when 'object' then 'an_object'
+        when 'integer' then 'a_number' else 'a_' || t.name end as code,
+      'must be ' || automation.type_words(schema -> 'type') as message
+      into found
+    from (select automation.as_list(schema -> 'type') ->> 0 as name) as t;
+  elsif schema ? 'enum' and not exists (
+    select from jsonb_array_elements(schema -> 'enum') as e (choice) where e.choice = value) then
+    select 'unknown_value' as code, 'must be ' || automation.choice_words(schema -> 'enum') as message
+      into found;
+  elsif type = 'string' and value #>> '{}' !~ (schema ->> 'pattern') then
+    select 'invalid_value' as code, 'must match ' || (schema ->> 'pattern') as message into found;
+  else
+    select 'out_of_range' as code, automation.bounds_words(schema, value, type) as message into found;
+  end if;
+  if found.message is null then
+    return '[]'::jsonb;
+  end if;
+  return jsonb_build_array(automation.problem(
+    path, found.code, format('%s %s', automation.last_of_path(path), found.message),
+    automation.schema_hint(schema)));
+end;
+$$;
+
+-- Which bound a value breaks; null: none.
+create or replace function automation.bounds_words(schema jsonb, value jsonb, type text) returns text
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when size < least and least = 1 and unit is not null then 'must not be empty'
+      when size < least then concat_ws(' ', 'must', verb, 'at least', least, unit)
+      when size > most then concat_ws(' ', 'must', verb, 'at most', most, unit)
+      when type = 'number' and size <= (schema ->> 'exclusiveMinimum')::numeric
+        then format('must be more than %s', schema ->> 'exclusiveMinimum')
+    end
+    from (
+      select
+        case type when 'string' then length(value #>> '{}') when 'array' then jsonb_array_length(value)
+          when 'object' then (select count(*) from jsonb_object_keys(value))
+          when 'number' then value::numeric end as size,
+        (schema ->> names.least)::numeric as least, (schema ->> names.most)::numeric as most,
+        names.unit, case when names.unit is null then 'be' else 'have' end as verb
+      from (values
+        ('string', 'minLength', 'maxLength', 'characters'), ('array', 'minItems', 'maxItems', 'items'),
+        ('object', 'minProperties', 'maxProperties', 'fields'), ('number', 'minimum', 'maximum', null)
+      ) as names (of, least, most, unit)
+      where names.of = type
+    ) as bounds
+  $$;
+
+-- anyOf and oneOf. When none fits, what is said is what the one of the same type says.
+create or replace function automation.check_choice(schema jsonb, value jsonb, path text) returns jsonb
+  language plpgsql stable
+  set search_path = ''
+  as $$
+declare
+  options constant jsonb := coalesce(schema -> 'oneOf', schema -> 'anyOf', '[]');
+  keys constant text[] := array(
+    select k.key from jsonb_array_elements(options) with ordinality as o (option, place),
+      jsonb_array_elements_text(o.option -> 'required') as k (key)
+    where not o.option ? 'type' order by o.place);
+  subject constant text := coalesce(schema ->> 'title', automation.last_of_path(path));
+  option jsonb;
+  found jsonb;
+  nearest jsonb;
+  held integer := 0;
+begin
+  for option in select * from jsonb_array_elements(options) loop
+    found := automation.check_schema(option, value, path);
+    if not automation.has_error(found) then
+      held := held + 1;
+    elsif nearest is null and option ? 'type' and automation.fits_type(option -> 'type', value) then
+      nearest := found;
+    end if;
+  end loop;
+  return case
+    when options = '[]' or held = 1 or held > 1 and not schema ? 'oneOf' then '[]'
+    when held > 1 then jsonb_build_array(automation.problem(
+      format('%s.%s', path, keys[1]), 'ambiguous',
+      format('%s takes only one of %s', subject, array_to_string(keys, ', '))))
+    when cardinality(keys) > 0 and jsonb_typeof(value) = 'object' then jsonb_build_array(automation.problem(
+      format('%s.%s', path, keys[1]), 'missing',
+      format('%s needs %s', subject, array_to_string(keys, ' or ')), automation.schema_hint(schema)))
+    when nearest is not null then nearest
+    when cardinality(keys) > 0 then '[]'
+    else jsonb_build_array(automation.problem(path, 'invalid_value',
+      format('%s must be %s', automation.last_of_path(path),
+        automation.type_words(jsonb_path_query_array(options, '$[*].type'))),
+      automation.schema_hint(schema)))
+  end;
+end;
+$$;
+
+-- Which keys an object has: a key that is missing, and a key that nobody reads, are both mistakes
+-- the office should see before a customer does.
+create or replace function automation.check_keys(schema jsonb, value jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(found.problem), '[]')
+    from (
+      select automation.problem(path || '.' || r.key, 'missing',
+        format('%s needs %s', coalesce(schema ->> 'title', automation.last_of_path(path)), r.key))
+      from jsonb_array_elements_text(schema -> 'required') as r (key)
+      where not value ? r.key
+      union all
+      select automation.problem(path || '.' || r.key, 'missing', format('%s needs %s', d.key, r.key))
+      from jsonb_each(schema -> 'dependentRequired') as d,
+        jsonb_array_elements_text(d.value) as r (key)
+      where check_keys.value ? d.key and not check_keys.value ? r.key
+      union all
+      select automation.problem(path || '.' || p.key, 'not_allowed',
+        format('%s cannot be combined with %s', p.key, d.key))
+      from jsonb_each(schema -> 'dependentSchemas') as d, jsonb_each(d.value -> 'properties') as p
+      where check_keys.value ? d.key and check_keys.value ? p.key and p.value = 'false'
+      union all
+      select automation.problem(path || '.' || k.key, 'unknown_key',
+        format('%s does not know "%s"', coalesce(schema ->> 'title', automation.last_of_path(path)), k.key),
+        'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p),
+        'warning')
+      from jsonb_object_keys(value) as k (key)
+      where schema ? 'properties' and not schema ? 'additionalProperties'
+        and not schema -> 'properties' ? k.key
+    ) as found (problem)
+  $$;
+
+create or replace function automation.check_members(schema jsonb, value jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_agg(found.problem), '[]')
+    from jsonb_each(value) as member
+    cross join lateral (
+      select coalesce(schema -> 'properties' -> member.key, schema -> 'additionalProperties') as schema
+    ) as its
+    cross join lateral jsonb_array_elements(
+      automation.check_schema(its.schema, member.value, path || '.' || member.key)) as found (problem)
+    where jsonb_typeof(its.schema) = 'object'
+  $$;
+
+create or replace function automation.check_items(schema jsonb, value jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    with item as (
+      select i.value, i.place, format('%s[%s]', path, i.place - 1) as at
+      from jsonb_array_elements(value) with ordinality as i (value, place)
+    )
+    select coalesce(jsonb_agg(found.problem), '[]')
+    from (
+      select problem from item, jsonb_array_elements(
+        case when schema ? 'items' then automation.check_schema(schema -> 'items', item.value, item.at)
+          else '[]' end) as problem
+      union all
+      select automation.problem(format('%s.%s', item.at, u.key), 'duplicate',
+        format('another one has the %s %s', u.key, item.value -> u.key))
+      from item, jsonb_array_elements_text(schema -> 'uniqueItemProperties') as u (key)
+      where exists (
+        select from item as earlier
+        where earlier.place < item.place and earlier.value -> u.key = item.value -> u.key)
+    ) as found (problem)
+  $$;
+
+-- What a grammar checks. The templates of a configuration are parsed together, where it is compiled.
+create or replace function automation.check_format(format text, value jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when format = 'conditions' then (
+        select c.problems from automation.compile_conditions(value, path) as c)
+      when automation.format_holds(format, value) then '[]'
+      else (
+        select jsonb_build_array(automation.problem(path, 'invalid_value',
+          pg_catalog.format('%s must be %s', automation.last_of_path(path), w.words), w.hint))
+        from automation.format_words(format) as w)
+    end
+  $$;
+
+create or replace function automation.format_holds(format text, value jsonb) returns boolean
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(case format
+      when 'amount' then value #>> '{}' ~ '^[0-9]{1,7}([.][0-9]{1,6})?$' or value #>> '{}' like '%{{%'
+      when 'moment' then automation.is_date(value #>> '{}') or value #>> '{}' like '%{{%'
+      when 'id' then automation.as_uuid(value #>> '{}') is not null or value #>> '{}' like '%{{%'
+      when 'length-of-time' then automation.duration_in(value) is not null
+      when 'signed-length-of-time' then automation.signed_duration(value) is not null
+      when 'time-of-day' then value #>> '{}' ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
+      when 'zone' then value #>> '{}' in ('tenant', 'contact')
+        or automation.known_zone(value #>> '{}') is not null
+      else true
+    end, false)
+  $$;
+
+comment on function automation.format_holds(text, jsonb) is
+  'Whether a value is what a format of the published schemas asks for. docs/steps.md lists them.';
+
+create or replace function automation.format_words(format text, out words text, out hint text)
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select f.words, f.hint
+    from (values
+      ('amount', 'a number of at least 0', 'For example 3, 1.5 or "{{ contact.custom_fields.days }}".'),
+      ('moment', 'a date', 'For example "2026-12-01", "2026-12-01T09:30:00Z" or "{{ job.scheduled_at }}".'),
+      ('id', 'an id', 'A UUID, or a template such as "{{ contact.assigned_to }}".'),
+      ('length-of-time', 'a length of time', 'For example "3 days", "90 minutes" or {"days": 1, "hours": 12}.'),
+      ('signed-length-of-time', 'a length of time',
+        'For example "1 day" (after), "-24 hours" (before) or {"days": 3}.'),
+      ('time-of-day', 'a time of day', 'From "00:00" to "23:59".'),
+      ('zone', 'tenant, contact or a time zone', 'For example "contact" or "America/Chicago".')
+    ) as f (name, words, hint)
+    where f.name = format
+  $$;
+
 -- sql/02_definitions/04_compile_steps.sql
 
--- step_config -> the configuration a step runs with: other spellings folded into one, required
--- keys checked, templates parsed.
+-- step_config -> the configuration a step runs with: other spellings folded into one, and that
+-- checked against the step's schema, the grammars it names, and the names in the database.
 
+-- What a form leaves empty was not given; but the fields of a record, a webhook's body and the value
+-- of a condition may be empty.
 create or replace function automation.fold_step_config(step_type text, config jsonb)
   returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case step_type
+      when 'update_contact' then automation.fold_fields(config)
+      when 'update_project' then automation.fold_fields(config)
+      when 'webhook' then automation.fold_webhook(automation.without_blanks(config, '{body,payload}'))
+      when 'conditional' then automation.fold_conditional(automation.without_blanks(config, '{value}'))
+      when 'wait' then automation.fold_wait(automation.without_blanks(config))
+      else automation.fold_names(step_type, automation.without_blanks(config))
+    end
+  $$;
+
+comment on function automation.fold_step_config(text, jsonb) is
+  'A step_config in the one spelling that its schema describes; the older engines had others.';
+
+create or replace function automation.without_blanks(config jsonb, but text[] default '{}') returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_object_agg(k.key, k.value), '{}')
+    from jsonb_each(config) as k
+    where k.value not in ('null', '""') or k.key = any (but)
+  $$;
+
+create or replace function automation.fold_names(step_type text, config jsonb) returns jsonb
   language sql immutable parallel safe
   set search_path = ''
   as $$
@@ -1306,15 +1949,43 @@ create or replace function automation.fold_step_config(step_type text, config js
           else config end
       when 'add_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
       when 'remove_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
-      when 'update_contact' then automation.fold_fields(config)
-      when 'update_project' then automation.fold_fields(config)
-      when 'wait' then automation.fold_wait(config)
-      when 'webhook' then
-        case when config ? 'payload' and not config ? 'body'
-          then config - 'payload' || jsonb_build_object('body', config -> 'payload')
-          else config end
       else config
     end
+  $$;
+
+create or replace function automation.fold_webhook(config jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select automation.fold_key(config, 'body', '{payload}')
+      || case when jsonb_typeof(config -> 'method') = 'string'
+        then jsonb_build_object('method', upper(config ->> 'method' collate "C")) else '{}' end
+  $$;
+
+-- {condition}, or one condition or group that is written into the configuration itself.
+create or replace function automation.fold_conditional(config jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select case
+      when config ? 'branches' then config
+      when config ? 'conditions' and config ? 'operator'
+        then automation.fold_document(config, '{operator,conditions}')
+      when config ? 'conditions' then config
+      when config ? 'condition' then automation.fold_key(config, 'conditions', '{condition}')
+      when config ? 'field'
+        then automation.fold_document(config, '{field,operator,value,logic,case_sensitive}')
+      when config ?| '{all,any,not}' then automation.fold_document(config, '{all,any,not}')
+      else config
+    end
+  $$;
+
+create or replace function automation.fold_document(config jsonb, keys text[]) returns jsonb
+  language sql immutable parallel safe
+  set search_path = ''
+  as $$
+    select config - keys || jsonb_build_object('conditions', (
+      select jsonb_object_agg(k.key, k.value) from jsonb_each(config) as k where k.key = any (keys)))
   $$;
 
 create or replace function automation.fold_key(config jsonb, key text, other_names text[])
@@ -1354,7 +2025,7 @@ create or replace function automation.fold_wait(config jsonb) returns jsonb
       when config ? 'duration_hours' then jsonb_build_object('hours', config -> 'duration_hours')
       when config ? 'delay_hours' then jsonb_build_object('hours', config -> 'delay_hours')
       when config ? 'duration_days' then jsonb_build_object('days', config -> 'duration_days')
-      when config ? 'duration' and config ->> 'unit' in ('minutes', 'hours', 'days') then
+      when config ? 'duration' and config ->> 'unit' in ('minutes', 'hours', 'days', 'weeks') then
         jsonb_build_object(config ->> 'unit', config -> 'duration')
       when jsonb_typeof(config -> 'duration') = 'number' then
         jsonb_build_object('minutes', config -> 'duration')
@@ -1362,76 +2033,59 @@ create or replace function automation.fold_wait(config jsonb) returns jsonb
     end
   $$;
 
--- A key that is missing, and a key that nobody reads, are both mistakes the office should see
--- before a customer does.
-create or replace function automation.check_step_keys(known automation.step_types, config jsonb, path text)
+-- What the schema and its grammars say, and then whether what it names is there.
+create or replace function automation.check_step_config(step_type text, config jsonb, path text)
   returns jsonb
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(found.problem), '[]')
-    from (
-      select automation.problem(
-          path || '.' || split_part(r.names, '|', 1), 'missing',
-          format('%s needs %s', known.name, replace(r.names, '|', ' or ')))
-      from unnest(known.required) as r (names)
-      where not exists (
-        select from unnest(string_to_array(r.names, '|')) as n
-        where jsonb_typeof(config -> n) <> 'null' and config ->> n <> '')
-      union all
-      select automation.problem(
-          path || '.' || k.key, 'unknown_key', format('%s does not know "%s"', known.name, k.key),
-          'It knows: ' || replace(array_to_string(known.required || known.optional, ', '), '|', ', '),
-          'warning')
-      from jsonb_object_keys(config) as k (key)
-      where not k.key = any (known.optional)
-        and not k.key = any (string_to_array(array_to_string(known.required, '|'), '|'))
-    ) as found (problem)
+    select automation.check_schema(t.config_schema, config, path)
+      || automation.check_step_entity(config, path)
+      || automation.check_step_fields(step_type, config, path)
+      || case when step_type = 'wait' and config ? 'event'
+        then (automation.compile_event(config -> 'event', path || '.event')).problems else '[]' end
+    from automation.step_types as t
+    where t.name = step_type
   $$;
 
-create or replace function automation.check_step_values(step_type text, config jsonb, path text)
-  returns jsonb
+comment on function automation.check_step_config(text, jsonb, text) is
+  'What is wrong with a folded step_config, apart from its templates.';
+
+create or replace function automation.check_step_entity(config jsonb, path text) returns jsonb
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(found.problem), '[]')
-    from (
-      select automation.problem(
-          path || '.' || k.key, 'not_a_number', format('%s must be a number of at least 0', k.key))
-      from jsonb_each(config) as k
-      where k.key in ('due_in_days', 'due_in_hours', 'due_in_minutes', 'minutes', 'hours', 'days')
-        and not (k.value #>> '{}' ~ '^\d{1,7}(\.\d{1,6})?$' or k.value #>> '{}' like '%{{%')
+    select case
+      when jsonb_typeof(config -> 'entity') = 'string' and config ->> 'entity' not like '%{{%'
+        then automation.check_entity(config ->> 'entity', path || '.entity')
+      else '[]'
+    end
+  $$;
+
+-- A conditional's questions in the order they are asked, each with its branch: [{name, conditions}].
+create or replace function automation.compile_cases(config jsonb, out cases jsonb, out roots text[])
+  language sql stable
+  set search_path = ''
+  as $$
+    with asked as (
+      select 'then' as name, config -> 'conditions' as conditions, 1 as place
+      where config ? 'conditions'
       union all
-      select automation.problem(path || '.' || k.key, 'not_a_text', format('%s must be a text', k.key))
-      from jsonb_each(config) as k
-      where k.key in ('subject', 'html', 'text', 'title', 'description', 'tag', 'name', 'url')
-          and jsonb_typeof(k.value) in ('object', 'array')
-        or k.key = 'body' and step_type = 'send_sms' and jsonb_typeof(k.value) <> 'string'
-      union all
-      select automation.problem(path, 'missing', 'wait needs minutes, hours, days or until')
-      where step_type = 'wait' and not config ?| '{minutes,hours,days,weeks,duration,until,event,at,window}'
-      union all
-      select automation.problem(path || '.fields', 'not_an_object', 'fields must be an object of at least one field')
-      where step_type in ('update_contact', 'update_project') and config ? 'fields'
-        and (jsonb_typeof(config -> 'fields') <> 'object' or config -> 'fields' = '{}')
-      union all
-      select automation.problem(path || '.method', 'unknown_value', 'method must be POST, PUT or PATCH')
-      where step_type = 'webhook' and config ? 'method'
-        and upper(config ->> 'method') not in ('POST', 'PUT', 'PATCH')
-      union all
-      select automation.problem(path || '.url', 'not_a_url', 'url must start with https:// or http://')
-      where step_type = 'webhook' and config ->> 'url' !~* '^https?://'
-        and config ->> 'url' not like '{{%'
-      union all
-      select automation.problem(
-          path || '.entity', 'unknown_entity', format('there is no entity "%s"', config ->> 'entity'),
-          'Known: ' || (select string_agg(e.name, ', ' order by e.name) from automation.entities as e))
-      where config ->> 'entity' not like '%{{%'
-        and not exists (select from automation.entities as e where e.name = config ->> 'entity')
-      union all
-      select automation.problem(path || '.headers', 'not_an_object', 'headers must be an object')
-      where config ? 'headers' and jsonb_typeof(config -> 'headers') <> 'object'
-    ) as found (problem)
+      select b.value ->> 'name', b.value -> 'conditions', b.place
+      from jsonb_array_elements(
+        case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end)
+        with ordinality as b (value, place)
+    ), compiled as (
+      select a.name, a.place, c.compiled
+      from asked as a
+      cross join lateral automation.compile_conditions(a.conditions) as c
+    )
+    select
+      coalesce(
+        (select jsonb_agg(jsonb_build_object('name', c.name, 'conditions', c.compiled) order by c.place)
+         from compiled as c), '[]'),
+      array(
+        select r from compiled as c, unnest(automation.condition_roots(c.compiled)) as r)
   $$;
 
 -- The fields that update steps write are checked against the live table.
@@ -1491,37 +2145,6 @@ create or replace function automation.branch_names(config jsonb) returns text[]
     where b.value ->> 'name' is not null
   $$;
 
--- A conditional's questions in the order they are asked, each with its branch.
-create or replace function automation.compile_cases(config jsonb, path text, out cases jsonb, out problems jsonb)
-  language sql stable
-  set search_path = ''
-  as $$
-    with asked as (
-      select 'then' as name, config -> 'conditions' as conditions, path || '.conditions' as at, 1 as place
-      where config ? 'conditions'
-      union all
-      select b.value ->> 'name', b.value -> 'conditions',
-        format('%s.branches[%s].conditions', path, b.place - 1), b.place
-      from jsonb_array_elements(
-        case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end)
-        with ordinality as b (value, place)
-    )
-    select
-      coalesce(jsonb_agg(jsonb_build_object('name', a.name, 'conditions', c.compiled) order by a.place), '[]'),
-      coalesce(jsonb_path_query_array(jsonb_agg(c.problems order by a.place), '$[*][*]'), '[]')
-    from asked as a
-    cross join lateral automation.compile_conditions(a.conditions, a.at) as c
-  $$;
-
-create or replace function automation.case_roots(cases jsonb) returns text[]
-  language sql immutable parallel safe
-  set search_path = ''
-  as $$
-    select coalesce(array_agg(r), '{}')
-    from jsonb_array_elements(cases) as c,
-      unnest(automation.condition_roots(nullif(c.value -> 'conditions', 'null'))) as r
-  $$;
-
 create or replace function automation.compile_step(step public.workflow_steps, key text, path text)
   returns table (compiled jsonb, problems jsonb)
   language plpgsql stable
@@ -1539,8 +2162,8 @@ begin
     case step.step_type when 'conditional' then '{}' else config end, path || '.step_config') as t;
   select c.* into condition
   from automation.compile_conditions(step.conditions, path || '.conditions') as c;
-  select c.* into asked from automation.compile_cases(
-    case step.step_type when 'conditional' then config else '{}' end, path || '.step_config') as c;
+  select c.* into asked
+  from automation.compile_cases(case step.step_type when 'conditional' then config else '{}' end) as c;
   compiled := jsonb_build_object(
     'key', key,
     'at', path,
@@ -1552,16 +2175,13 @@ begin
     'conditions', condition.compiled,
     'roots', to_jsonb(
       automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
-      || automation.case_roots(asked.cases)),
+      || asked.roots),
     'continue_on_error', step.continue_on_error)
     || case step.step_type when 'conditional' then jsonb_build_object('cases', asked.cases) else '{}' end
     || automation.compile_retry(step.retry);
-  problems := template.problems || condition.problems || asked.problems
-    || automation.check_step_keys(known, config, path || '.step_config')
-    || automation.check_step_values(step.step_type, config, path || '.step_config')
-    || case when step.step_type = 'wait' and config ? 'event'
-      then (automation.compile_event(config -> 'event', path || '.step_config.event')).problems else '[]' end
-    || automation.check_step_fields(step.step_type, config, path || '.step_config');
+  problems := template.problems || condition.problems
+    || automation.check_step_config(step.step_type, config, path || '.step_config')
+    || automation.check_retry(step.retry, path || '.retry');
   return next;
 end;
 $$;
@@ -1803,7 +2423,8 @@ create type automation.compiled_event as (
   problems jsonb
 );
 
--- An event that a run waits for or ends at: a trigger type, alone or with its trigger_config.
+-- An event that a run waits for or ends at: a trigger type, alone or with its trigger_config. What is
+-- not of that shape is for the schema to say.
 create or replace function automation.compile_event(event jsonb, path text)
   returns automation.compiled_event
   language plpgsql stable
@@ -1811,24 +2432,26 @@ create or replace function automation.compile_event(event jsonb, path text)
   as $$
 declare
   read automation.compiled_event;
-  config constant jsonb := coalesce(case jsonb_typeof(event) when 'object' then event -> 'config' end, '{}');
-  kind text;
+  alone constant boolean := jsonb_typeof(event) = 'string';
+  config constant jsonb := coalesce(event -> 'config', '{}');
 begin
-  read.type := case jsonb_typeof(event) when 'object' then event ->> 'type' else event #>> '{}' end;
-  select t.kind into kind from automation.trigger_types as t where t.name = read.type;
-  read.problems := case
-    when coalesce(kind, 'time') in ('time', 'manual') then automation.as_list(automation.problem(
-      path, 'unknown_event', format('there is no event "%s" to wait for', left(read.type, 60)),
-      'One of: ' || (select string_agg(t.name, ', ' order by t.name) from automation.trigger_types as t
-        where t.kind not in ('time', 'manual')) || '.'))
-    when jsonb_typeof(config) <> 'object' then automation.as_list(automation.problem(
-      path || '.config', 'not_an_object', 'config must be an object, as in trigger_config'))
-    else '[]'
-  end;
-  if read.problems = '[]' then
-    read.compiled := automation.compile_trigger(read.type, config, path || '.config');
-    read.problems := (read.compiled).problems;
+  read.type := case when alone then event #>> '{}' else event ->> 'type' end;
+  read.problems := '[]';
+  if read.type is null or not alone and jsonb_typeof(event -> 'type') <> 'string'
+    or jsonb_typeof(config) <> 'object' then
+    return read;
+  elsif not exists (
+    select from automation.trigger_types as t
+    where t.name = read.type and t.kind not in ('time', 'manual')) then
+    read.problems := jsonb_build_array(automation.problem(
+      path || case when alone then '' else '.type' end, 'unknown_event',
+      format('there is no event "%s" to wait for', left(read.type, 60)),
+      'Known: ' || (select string_agg(t.name, ', ' order by t.name) from automation.trigger_types as t
+                    where t.kind not in ('time', 'manual'))));
+    return read;
   end if;
+  read.compiled := automation.compile_trigger(read.type, config, path || '.config');
+  read.problems := (read.compiled).problems;
   return read;
 end;
 $$;
@@ -1863,7 +2486,7 @@ begin
   from automation.compile_conditions(settings -> 'exit_conditions', path || '.exit_conditions') as c;
   select t.* into key
   from automation.compile_template(settings -> 'dedupe_key', path || '.dedupe_key') as t;
-  problems := exit_conditions.problems || key.problems || automation.check_settings(settings, path);
+  problems := automation.check_settings(settings, path);
   select coalesce(jsonb_object_agg(l.key, l.value), '{}') into compiled
   from (values
     ('reentry', automation.compile_reentry(settings)),
@@ -1881,11 +2504,34 @@ create or replace function automation.check_settings(settings jsonb, path text) 
   language sql stable
   set search_path = ''
   as $$
-    select coalesce(jsonb_agg(p), '[]')
-    from jsonb_array_elements(settings -> 'exit_events') with ordinality as e (value, place)
-    cross join lateral automation.compile_event(e.value, format('%s.exit_events[%s]', path, e.place - 1)) as c
-    cross join lateral jsonb_array_elements(c.problems) as p
+    select automation.check_schema(s.config_schema, settings, path)
+      || (select t.problems
+          from automation.compile_template(settings -> 'dedupe_key', path || '.dedupe_key') as t)
+      || coalesce((
+        select jsonb_agg(p.problem order by e.place)
+        from jsonb_array_elements(
+            case jsonb_typeof(settings -> 'exit_events') when 'array' then settings -> 'exit_events'
+              else '[]' end) with ordinality as e (value, place)
+          cross join lateral jsonb_array_elements((automation.compile_event(
+            e.value, format('%s.exit_events[%s]', path, e.place - 1))).problems) as p (problem)), '[]')
+    from automation.setting_schemas as s
+    where s.name = 'settings'
   $$;
+
+comment on function automation.check_settings(jsonb, text) is
+  'What is wrong with workflows.settings, the conditions, template and events in it included.';
+
+create or replace function automation.check_retry(retry jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select automation.check_schema(s.config_schema, retry, path)
+    from automation.setting_schemas as s
+    where s.name = 'retry'
+  $$;
+
+comment on function automation.check_retry(jsonb, text) is
+  'What is wrong with workflow_steps.retry.';
 
 -- sql/02_definitions/07_publish.sql
 
@@ -15359,8 +16005,14 @@ alter table automation.clock enable row level security;
 alter table automation.time_zones enable row level security;
 alter table automation.trigger_types enable row level security;
 alter table automation.step_types enable row level security;
+alter table automation.setting_schemas enable row level security;
 alter table automation.entities enable row level security;
 alter table automation.active_triggers enable row level security;
+
+-- The published schemas are no secret.
+create policy step_types_read on automation.step_types for select to authenticated using (true);
+create policy setting_schemas_read on automation.setting_schemas
+  for select to authenticated using (true);
 
 create policy tenants_members_read on public.tenants
   for select to authenticated
@@ -15492,6 +16144,9 @@ grant delete,
     max_per_hour, max_per_source_per_hour, duplicate_window)
   on public.forms to authenticated;
 
+-- What public.workflow_schemas shows.
+grant select on automation.step_types, automation.setting_schemas to authenticated, service_role;
+
 -- sql/12_security/04_time.sql
 
 -- Schedules, timers and bulk enrolments: members read those of their tenants; only the engine
@@ -15584,5 +16239,22 @@ comment on view public.automation_failures is
   'Executions that failed, and why. public.retry_execution() runs one again from where it failed.';
 
 grant select on public.automation_queue, public.automation_failures to authenticated, service_role;
+
+-- sql/13_views/02_schemas.sql
+
+-- For programs that make workflows: what each step can be told, as JSON Schema.
+
+create view public.workflow_schemas with (security_invoker = true) as
+  select 'step' as kind, t.name, t.lane, t.branches, t.description, t.config_schema
+  from automation.step_types as t
+  union all
+  select 'setting', s.name, null, null, s.description, s.config_schema
+  from automation.setting_schemas as s;
+
+comment on view public.workflow_schemas is
+  'The published schemas: of step_config for each kind of step, of workflows.settings (settings) and of '
+  'workflow_steps.retry (retry).';
+
+grant select on public.workflow_schemas to authenticated, service_role;
 
 reset check_function_bodies;

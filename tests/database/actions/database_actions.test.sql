@@ -50,7 +50,7 @@ from (values
   ('update_project', '{"fields": {"name": "x"}}', :'for_maria', 'project: the execution has no project to work on'),
   ('update_contact', '{"fields": {"stage": null}}', :'for_maria', '%stage%'),
   ('change_stage', '{"entity": "project", "stage": "won"}', :'for_maria', 'project: the execution has no project to work on'),
-  ('assign_user', '{"user_id": "Sam"}', :'for_maria', 'user_id: "Sam" is not a member of the tenant'),
+  ('assign_user', '{"user_id": "{{contact.first_name}}"}', :'for_maria', 'user_id: "Maria" is not a member of the tenant'),
   ('add_tag', '{"tag": "hot"}', '{}', 'contact: the execution has no contact to work on'),
   ('remove_tag', '{"tag": "hot"}', '{}', 'contact: the execution has no contact to work on'),
   ('wait', '{"until": "{{contact.last_name}}"}', :'for_maria', 'until: there is no date to wait for'),
@@ -61,11 +61,11 @@ select is(pg_temp.does('assign_user', jsonb_build_object('user_id', :'stranger')
   format('failed user_id: "%s" is not a member of the tenant', :'stranger'), 'nor can another tenant''s member be assigned');
 select alike(pg_temp.does(step_type, config, :'for_maria'), 'failed ' || message, step_type || ': ' || message)
 from (values
-  ('create_task', '{"title": "x", "due_at": "soon"}', 'due_at: %'),
-  ('wait', '{"until": "soon"}', 'until: %'),
+  ('create_task', '{"title": "x", "due_at": "{{contact.first_name}}"}', 'due_at: %'),
+  ('wait', '{"until": "{{contact.first_name}}"}', 'until: %'),
   ('update_contact', '{"fields": {"lead_score": "many"}}', '%lead_score%'),
   ('update_field', '{"field": "assigned_to", "value": "Sam"}', '%assigned_to%'),
-  ('create_task', '{"title": "x", "assigned_to": "Sam"}', 'assigned_to: %')
+  ('create_task', '{"title": "x", "assigned_to": "{{contact.first_name}}"}', 'assigned_to: %')
 ) as v (step_type, config, message);
 delete from public.contacts where first_name = 'Gone';
 select pg_temp.contact(:'apex', 'Gone') as gone \gset

@@ -157,7 +157,7 @@ select pg_temp.act_as('service_role');
 select cmp_ok(pg_temp.history('tenant_id => ''00000000-0000-0000-0000-00000000000b''')::integer, '>', 0, 'the service role sees any tenant''s');
 select pg_temp.sign_out();
 -- Retrying.
-select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "assign_user", "config": {"user_id": "nobody"}}]') as failing \gset
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "assign_user", "config": {"user_id": "00000000-0000-4000-8000-0000000000ff"}}]') as failing \gset
 select (public.execute_workflow(:'failing', jsonb_build_object('contact_id', :'maria'))).id as run \gset
 select pg_temp.settle();
 select pg_temp.sign_in(:'sam');

@@ -18,7 +18,7 @@ create function pg_temp.status(workflow uuid) returns text
 -- A failing step ends the run.
 select pg_temp.workflow(:'apex', 'contact_created', '{"source": "bad"}',
   '[{"key": "first", "type": "create_task", "config": {"title": "Call"}},
-    {"key": "breaks", "type": "assign_user", "config": {"user_id": "nobody"}},
+    {"key": "breaks", "type": "assign_user", "config": {"user_id": "00000000-0000-4000-8000-0000000000ff"}},
     {"key": "never", "type": "create_task", "config": {"title": "Never"}}]') as failing \gset
 insert into public.contacts (tenant_id, source) values (:'apex', 'bad');
 select is(pg_temp.settle(), 2, 'two steps run');
@@ -37,7 +37,7 @@ select is(pg_temp.ledger(:'failing'), 'first completed, breaks failed step_faile
   'a step that may fail lets the next one run');
 select is(pg_temp.status(:'failing'), 'completed', 'and the execution completes');
 select is((select error -> 'message' from public.workflow_step_executions where status = 'failed'
-  order by started_at desc limit 1), '"user_id: \"nobody\" is not a member of the tenant"', 'the ledger keeps why');
+  order by started_at desc limit 1), '"user_id: \"00000000-0000-4000-8000-0000000000ff\" is not a member of the tenant"', 'the ledger keeps why');
 update public.workflows set is_active = false;
 
 -- A half-done effect does not survive its step.

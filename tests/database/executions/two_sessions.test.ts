@@ -256,7 +256,10 @@ describe("cancelling", () => {
 
 describe("retrying", () => {
   it("happens once when two ask for it", async () => {
-    const { tenantId } = await office([{ type: "assign_user", config: { user_id: "nobody" } }]);
+    const { tenantId } = await office([{
+      type: "assign_user",
+      config: { user_id: "00000000-0000-4000-8000-0000000000ff" },
+    }]);
     await lead(tenantId);
     await sql`select automation.run_database_steps()`;
     const retry = (session: Sql | ReservedSql) =>

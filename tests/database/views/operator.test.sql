@@ -14,7 +14,7 @@ create function pg_temp.queue() returns text
   $$;
 select is(pg_temp.queue(), null, 'an empty queue');
 select pg_temp.workflow(t.id, 'contact_created', '{}', '[{"type": "send_sms", "config": {"body": "Hi"}}]') from public.tenants as t;
-select pg_temp.workflow(:'apex', 'project_created', '{}', '[{"type": "assign_user", "config": {"user_id": "nobody"}}]') as failing \gset
+select pg_temp.workflow(:'apex', 'project_created', '{}', '[{"type": "assign_user", "config": {"user_id": "00000000-0000-4000-8000-0000000000ff"}}]') as failing \gset
 select pg_temp.workflow(:'apex', 'project_created', '{}', '[{"type": "create_task", "config": {"title": "x"}, "delay": 60}]');
 insert into public.projects (tenant_id) values (:'apex');
 select pg_temp.contact(:'apex') from generate_series(1, 4);
@@ -28,7 +28,7 @@ select is(most_attempts, 1::smallint, 'and how often it was tried') from public.
 select is((select count(*) from public.automation_failures), 0::bigint, 'nothing has failed');
 select pg_temp.settle();
 select is(array[workflow_name, step_key, code, message, trigger_type],
-  array['project_created', 'step_1', 'step_failed', 'user_id: "nobody" is not a member of the tenant', 'project_created'],
+  array['project_created', 'step_1', 'step_failed', 'user_id: "00000000-0000-4000-8000-0000000000ff" is not a member of the tenant', 'project_created'],
   'what failed says where and why') from public.automation_failures;
 select pg_temp.contact(:'blue');
 select is((select count(distinct tenant_id) from public.automation_queue), 2::bigint, 'the owner sees every tenant');
