@@ -60,6 +60,7 @@ create or replace function automation.compile_lifecycle(
   settings jsonb, path text, out compiled jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = ''
+  set jit = off
   as $$
 declare
   exit_conditions record;
