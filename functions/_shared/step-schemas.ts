@@ -1190,7 +1190,7 @@ export const settingSchemas = {
               }
             }
           ],
-          "description": "Whether a record may enter again. Default: always."
+          "description": "Whether a record may enter again. Default: always, or never with a dedupe_key."
         },
         "dedupe_key": {
           "type": "string",

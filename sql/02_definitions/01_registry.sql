@@ -342,7 +342,7 @@ from (values
   ('settings', 'workflows.settings: who may enter again, and what ends a run early.', $schema${
     "properties": {
       "reentry": {
-        "description": "Whether a record may enter again. Default: always.",
+        "description": "Whether a record may enter again. Default: always, or never with a dedupe_key.",
         "anyOf": [
           {"type": "string", "enum": ["always", "never", "not_while_open"]},
           {"type": "object", "title": "reentry", "required": ["once_in"],

@@ -148,7 +148,7 @@ create or replace function automation.check_step_config(step_type text, config j
       || automation.check_step_entity(config, path)
       || automation.check_step_fields(step_type, config, path)
       || case when step_type = 'wait' and config ? 'event'
-        then (automation.compile_event(config -> 'event', path || '.event')).problems else '[]' end
+        then automation.check_event(config -> 'event', path || '.event') else '[]' end
     from automation.step_types as t
     where t.name = step_type
   $$;
@@ -163,6 +163,19 @@ create or replace function automation.check_step_entity(config jsonb, path text)
     select case
       when jsonb_typeof(config -> 'entity') = 'string' and config ->> 'entity' not like '%{{%'
         then automation.check_entity(config ->> 'entity', path || '.entity')
+      else '[]'
+    end
+  $$;
+
+-- What is wrong with an event that has the shape of one; its schema says whether it has.
+create or replace function automation.check_event(event jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when jsonb_typeof(event) = 'string' or jsonb_typeof(event -> 'type') = 'string'
+          and coalesce(jsonb_typeof(event -> 'config'), 'object') = 'object'
+        then (automation.compile_event(event, path)).problems
       else '[]'
     end
   $$;

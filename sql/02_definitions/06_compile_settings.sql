@@ -96,8 +96,8 @@ create or replace function automation.check_settings(settings jsonb, path text) 
         from jsonb_array_elements(
             case jsonb_typeof(settings -> 'exit_events') when 'array' then settings -> 'exit_events'
               else '[]' end) with ordinality as e (value, place)
-          cross join lateral jsonb_array_elements((automation.compile_event(
-            e.value, format('%s.exit_events[%s]', path, e.place - 1))).problems) as p (problem)), '[]')
+          cross join lateral jsonb_array_elements(automation.check_event(
+            e.value, format('%s.exit_events[%s]', path, e.place - 1))) as p (problem)), '[]')
     from automation.setting_schemas as s
     where s.name = 'settings'
   $$;

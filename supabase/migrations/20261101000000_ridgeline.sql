@@ -1149,7 +1149,7 @@ from (values
   ('settings', 'workflows.settings: who may enter again, and what ends a run early.', $schema${
     "properties": {
       "reentry": {
-        "description": "Whether a record may enter again. Default: always.",
+        "description": "Whether a record may enter again. Default: always, or never with a dedupe_key.",
         "anyOf": [
           {"type": "string", "enum": ["always", "never", "not_while_open"]},
           {"type": "object", "title": "reentry", "required": ["once_in"],
@@ -2043,7 +2043,7 @@ create or replace function automation.check_step_config(step_type text, config j
       || automation.check_step_entity(config, path)
       || automation.check_step_fields(step_type, config, path)
       || case when step_type = 'wait' and config ? 'event'
-        then (automation.compile_event(config -> 'event', path || '.event')).problems else '[]' end
+        then automation.check_event(config -> 'event', path || '.event') else '[]' end
     from automation.step_types as t
     where t.name = step_type
   $$;
@@ -2058,6 +2058,19 @@ create or replace function automation.check_step_entity(config jsonb, path text)
     select case
       when jsonb_typeof(config -> 'entity') = 'string' and config ->> 'entity' not like '%{{%'
         then automation.check_entity(config ->> 'entity', path || '.entity')
+      else '[]'
+    end
+  $$;
+
+-- What is wrong with an event that has the shape of one; its schema says whether it has.
+create or replace function automation.check_event(event jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select case
+      when jsonb_typeof(event) = 'string' or jsonb_typeof(event -> 'type') = 'string'
+          and coalesce(jsonb_typeof(event -> 'config'), 'object') = 'object'
+        then (automation.compile_event(event, path)).problems
       else '[]'
     end
   $$;
@@ -2512,8 +2525,8 @@ create or replace function automation.check_settings(settings jsonb, path text) 
         from jsonb_array_elements(
             case jsonb_typeof(settings -> 'exit_events') when 'array' then settings -> 'exit_events'
               else '[]' end) with ordinality as e (value, place)
-          cross join lateral jsonb_array_elements((automation.compile_event(
-            e.value, format('%s.exit_events[%s]', path, e.place - 1))).problems) as p (problem)), '[]')
+          cross join lateral jsonb_array_elements(automation.check_event(
+            e.value, format('%s.exit_events[%s]', path, e.place - 1))) as p (problem)), '[]')
     from automation.setting_schemas as s
     where s.name = 'settings'
   $$;

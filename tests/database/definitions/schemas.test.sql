@@ -2,7 +2,7 @@
 -- nested parts, and what the older engines wrote.
 begin;
 \ir ../foundation/story.psql
-select plan(110);
+select plan(113);
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
 
@@ -25,7 +25,7 @@ from (values
   ('conditional', '{}', 'c.conditions: conditional needs conditions or branches%'),
   ('conditional', '{"conditions": [], "branches": [{"name": "a", "conditions": []}, {"name": "b", "conditions": []}]}',
     'c.conditions: conditional takes only one of conditions, branches'),
-  ('conditional', '{"branches": []}', 'c.branches: branches must have at least 1 items%'),
+  ('conditional', '{"branches": []}', 'c.branches: branches must not be empty%'),
   ('conditional', '{"branches": {"name": "a"}}', 'c.branches: branches must be a list%'),
   ('conditional', '{"branches": [{"name": "hot", "conditions": []}, {"name": "hot", "conditions": []}]}',
     'c.branches[1].name: another one has the name "hot"'),
@@ -52,6 +52,7 @@ from (values
   ('split', format('{"branches": [%s]}', (
     select string_agg(format('{"name": "b%s", "weight": 1}', n), ', ') from generate_series(1, 11) as n)),
     'c.branches: branches must have at most 10 items'),
+  ('split', '{"branches": [{"name": "a", "weight": 1}]}', 'c.branches: branches must have at least 2 items%'),
   -- stop and assign_user.
   ('stop', '{"outcome": "failed"}', 'c.outcome: outcome must be completed or cancelled'),
   ('stop', '{"reason": ["x"]}', 'c.reason: reason must be a text'),
@@ -172,6 +173,7 @@ from (values
   ('{"dedupe_key": "{{contact.phone"}', 'settings.dedupe_key: %(character 1)'),
   ('{"exit_conditions": [{"field": "contact.stage", "operator": "is"}]}', 'settings.exit_conditions[0].operator: %'),
   ('{"exit_events": ["sms_received", "reply"]}', 'settings.exit_events[1]: there is no event "reply" to wait for'),
+  ('{"exit_events": [{"config": {}}]}', 'settings.exit_events[0].type: event needs type'),
   ('{"exit_events": "sms_received"}', 'settings.exit_events: exit_events must be a list'),
   ('{"on_missing": "skip"}', 'settings.on_missing: on_missing must be empty or fail')
 ) as v (settings, said);
@@ -182,6 +184,14 @@ from (values
   ('{"max_attempts": 2.5}', 'max_attempts must be a whole number'),
   ('{"delay": 5}', 'delay must be a text or an object')
 ) as v (retry, said);
+
+select pg_temp.draft(:'apex', 'contact_created') as strict \gset
+update public.workflows set settings = '{"reentry": "sometimes"}' where id = :'strict';
+update public.workflow_steps set retry = '{"max_attempts": 0}' where workflow_id = :'strict';
+select is(
+  (select string_agg(p ->> 'path', ' ' order by p ->> 'path')
+   from jsonb_array_elements(public.validate_workflow(:'strict') -> 'problems') as p),
+  'settings.reentry steps[0].retry.max_attempts', 'publishing checks both');
 
 -- Members read what is published, and cannot change it.
 select pg_temp.member(:'apex') as sam \gset
