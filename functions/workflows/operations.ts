@@ -172,16 +172,16 @@ export const operations: readonly Operation[] = [
     method: "POST",
     path: "/test",
     id: "test",
-    summary:
-      "A dry run of the workflow as it is now, published or not. Nothing is changed or sent.",
+    summary: "A dry run of the workflow as it is now, or of a version. Nothing is changed or sent.",
     input: schemas.test,
     output: schemas.tested,
     kind: "look",
-    run: async (sql, { workflow_id, trigger_data }) =>
+    run: async (sql, { workflow_id, trigger_data, options }) =>
       onlyResult(
         await sql<{ result: unknown }[]>`
           select public.test_workflow(
-            ${workflow_id}, ${sql.json(trigger_data as JSONValue)}) as result`,
+            ${workflow_id}, ${sql.json(trigger_data as JSONValue)},
+            ${sql.json(options as JSONValue)}) as result`,
       ),
   }),
   define({
@@ -255,13 +255,32 @@ export const operations: readonly Operation[] = [
     path: "/publish",
     id: "publish",
     summary: "Make the workflow as it is now its new version, and activate it.",
-    input: schemas.ofWorkflow,
+    input: schemas.publish,
     output: schemas.published,
     kind: "act",
-    run: async (sql, { workflow_id }) =>
+    run: async (sql, { workflow_id, enroll_existing }) =>
       onlyResult(
         await sql<{ result: unknown }[]>`
-          select to_jsonb(v) as result from public.publish_workflow(${workflow_id}) as v`,
+          select to_jsonb(v) as result
+          from public.publish_workflow(
+            ${workflow_id}, ${
+          enroll_existing ? sql.json(enroll_existing as JSONValue) : null
+        }) as v`,
+      ),
+  }),
+  define({
+    method: "POST",
+    path: "/move",
+    id: "move",
+    summary: "Move runs in flight to another version, where their next step is there too.",
+    input: schemas.move,
+    output: schemas.moved,
+    kind: "act",
+    run: async (sql, { workflow_id, to_version = null, execution_ids = null }) =>
+      onlyResult(
+        await sql<{ result: unknown }[]>`
+          select public.move_executions(
+            ${workflow_id}, ${to_version}, ${execution_ids}::uuid[]) as result`,
       ),
   }),
   define({

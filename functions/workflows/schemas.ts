@@ -48,9 +48,42 @@ export const execute = z.strictObject({
   oneOf: [{ required: ["workflow_id"] }, { required: ["trigger_type"] }],
 });
 
-export const test = z.strictObject({ workflow_id: id, trigger_data: triggerData })
-  .meta({ id: "Test" });
+export const test = z.strictObject({
+  workflow_id: id,
+  trigger_data: triggerData,
+  options: z.strictObject({
+    version: z.int().min(1).optional().meta({ description: "A version instead of the draft." }),
+    at: moment.optional().meta({ description: "When it begins. Default: now." }),
+    events: object.optional().meta({
+      description: "What comes for steps that wait for an event, by key; the others time out.",
+      examples: [{ reply: { body: "Yes please" } }],
+    }),
+  }).default({}),
+}).meta({ id: "Test" });
 export const ofExecution = z.strictObject({ execution_id: id }).meta({ id: "OfExecution" });
+export const publish = z.strictObject({
+  workflow_id: id,
+  enroll_existing: z.strictObject({
+    filter: z.unknown().optional().meta({ description: "Conditions; all records when left out." }),
+    entity: z.string().min(1).max(63).optional(),
+    per_minute: z.int().min(1).max(100_000).default(600),
+  }).optional().meta({ description: "Also enrols records that are there already, throttled." }),
+}).meta({ id: "Publish" });
+
+export const move = z.strictObject({
+  workflow_id: id,
+  to_version: z.int().min(1).optional().meta({ description: "Default: the published one." }),
+  execution_ids: z.array(id).min(1).max(10_000).optional().meta({
+    description: "Default: all runs in flight, up to 10000.",
+  }),
+}).meta({ id: "Move" });
+
+export const moved = z.object({
+  version: z.int(),
+  moved: z.int(),
+  kept: z.array(z.object({ execution_id: id, reason: z.string() })),
+}).meta({ id: "Moved" });
+
 export const ofWorkflow = z.strictObject({ workflow_id: id }).meta({ id: "OfWorkflow" });
 
 export const enroll = z.strictObject({
@@ -161,6 +194,7 @@ export const tested = z.looseObject({
   problems: z.array(finding),
   enrolls: z.boolean().optional(),
   path: z.array(z.looseObject({ key: z.string(), type: z.string() })).optional(),
+  ended: z.looseObject({ status, at: moment }).optional(),
 }).meta({ id: "Tested", description: "What would happen, step by step. Nothing did." });
 
 const stepExecution = z.looseObject({

@@ -72,6 +72,19 @@ comment on function automation.value_kind(oid) is
 
 -- From the catalog, not from automation.entities: a column that was added since is read as well. A
 -- table that is gone has null, about which nothing is said.
+-- The names that the engine knows columns by, whatever they are called in the table.
+create or replace function automation.mapped_kinds(entity text) returns jsonb
+  language sql stable
+  set search_path = ''
+  as $$
+    select coalesce(jsonb_object_agg(m.key, automation.value_kind(a.atttypid)), '{}')
+    from automation.entities as e
+    cross join lateral jsonb_each_text(e.mapped) as m
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(e.relation) and a.attname = m.value and not a.attisdropped
+    where e.name = mapped_kinds.entity
+  $$;
+
 create or replace function automation.known_columns() returns jsonb
   language sql stable
   set search_path = ''
@@ -82,7 +95,8 @@ create or replace function automation.known_columns() returns jsonb
         filter (where a.attname is not null) as columns
       from (
         select e.name, to_regclass(e.relation) as relation,
-          case e.name when 'contact' then '{"tags": "list"}'::jsonb else '{}' end as more
+          case e.name when 'contact' then '{"tags": "list"}'::jsonb else '{}' end
+            || automation.mapped_kinds(e.name) as more
         from automation.entities as e
         union all values
           ('tenant', 'public.tenants'::regclass, '{}'::jsonb),

@@ -70,7 +70,7 @@ create or replace function automation.started_by(
     cross join lateral automation.step_writes(s.value, fired) as write
     join lateral (
       select t.* from automation.active_triggers as t
-      where t.tenant_id = workflow.tenant_id and t.entity = write.entity
+      where t.tenant_id = workflow.tenant_id and t.entity = write.entity and t.role = 'enrol'
         and not t.workflow_id = any (seen)
       order by t.workflow_id
       limit automation.cycle_limit() + 1

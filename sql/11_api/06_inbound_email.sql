@@ -59,6 +59,7 @@ begin
     join public.workflow_versions as v
       on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
     where t.tenant_id = email.tenant_id and t.entity = 'email' and t.event = trigger
+      and t.role = 'enrol'
       and automation.includes_machine(v)
       and automation.matches(to_jsonb(email), t.match, t.match_any)
       and not exists (

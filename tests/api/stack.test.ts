@@ -369,6 +369,70 @@ describe("stopping, retrying, publishing, checking", () => {
     });
     expect(await executionsOf(apex)).toBe(before);
   });
+
+  it("publishes, enrols who is there already, and moves runs to the new version", async () => {
+    const id = await apex.workflow({
+      name: "Wait and call",
+      trigger_config: { source: "fair" },
+      steps: [
+        { step_type: "wait", step_config: { days: 3 } },
+        { step_type: "create_task", step_config: { title: "Call" } },
+      ],
+    });
+    const contact = await apex.lead({ source: "fair" });
+    const runs = async () =>
+      got(
+        await apex.client.from("workflow_executions").select("id, version, record_id")
+          .eq("workflow_id", id).order("created_at"),
+      );
+    got(
+      await apex.client.from("workflow_steps").update({ step_config: { title: "Ring" } })
+        .eq("workflow_id", id).eq("step_type", "create_task").select("id"),
+    );
+    expect(
+      await asApex("POST", "/publish", {
+        workflow_id: id,
+        enroll_existing: {
+          filter: [{ field: "contact.source", operator: "equals", value: "fair" }],
+          per_minute: 600,
+        },
+      }),
+    ).toMatchObject({ status: 200, body: { version: 2 } });
+    await stage().sql`select automation.tick()`;
+    expect((await runs()).map(({ version, record_id }) => [version, record_id]))
+      .toEqual([[1, contact], [2, contact]]);
+    expect(await asApex("POST", "/move", { workflow_id: id })).toEqual(
+      expect.objectContaining({ status: 200, body: { version: 2, moved: 1, kept: [] } }),
+    );
+    expect((await runs()).map(({ version }) => version)).toEqual([2, 2]);
+    expect(
+      await asApex("POST", "/test", {
+        workflow_id: id,
+        trigger_data: { contact_id: contact },
+        options: { version: 1, at: "2026-12-24T09:00:00Z" },
+      }),
+    ).toMatchObject({
+      status: 200,
+      body: {
+        path: [{ at: "2026-12-24T09:00:00+00:00" }, { input: { title: "Call" } }],
+        ended: { status: "completed" },
+      },
+    });
+    for (
+      const [path, request, field] of [
+        ["/test", { workflow_id: id, options: { clock: 1 } }, /options/],
+        ["/test", { workflow_id: id, options: { version: "latest" } }, /options.version/],
+        ["/publish", { workflow_id: id, enroll_existing: { per_minute: 0 } }, /per_minute/],
+        ["/move", { workflow_id: id, execution_ids: ["all"] }, /execution_ids/],
+      ] as const
+    ) {
+      const answer = await asApex<{ errors: { field: string }[] }>("POST", path, request);
+      expect([path, answer.status]).toEqual([path, 422]);
+      expect(answer.body.errors[0]?.field).toMatch(field);
+    }
+    expect(await asApex("POST", "/move", { workflow_id: id, to_version: 9 }))
+      .toMatchObject({ status: 404 });
+  });
 });
 
 describe("history", () => {
@@ -467,6 +531,7 @@ describe("whose rights count", () => {
         ["/execute", { trigger_type: "manual", tenant_id: apex.tenantId }],
         ["/test", { workflow_id: welcome }],
         ["/publish", { workflow_id: welcome }],
+        ["/move", { workflow_id: welcome }],
         ["/validate", { workflow_id: welcome }],
         ["/cancel", { execution_id }],
         ["/retry", { execution_id }],
