@@ -1673,9 +1673,9 @@ declare
   found record;
 begin
   if not automation.fits_type(schema -> 'type', value) then
-    select 'not_' || case t.name
-        when 'string' then 'a_text' when 'array' then 'a_list' when 'object' then 'an_object'
-        when 'integer' then 'a_number' else 'a_' || t.name end as code,
+    select case t.name
+        when 'string' then 'not_a_text' when 'array' then 'not_a_list' when 'object' then 'not_an_object'
+        when 'boolean' then 'not_a_boolean' else 'not_a_number' end as code,
       'must be ' || automation.type_words(schema -> 'type') as message
       into found
     from (select automation.as_list(schema -> 'type') ->> 0 as name) as t;

@@ -16,6 +16,7 @@ const sections = text.split(/^## /m).slice(1).map((section) => ({
     JSON.parse(json) as Record<string, unknown>
   ),
 }));
+let numbers = 0;
 const settings = ["settings", "retry"];
 const steps = sections.filter(({ name }) => !settings.includes(name));
 
@@ -41,7 +42,9 @@ describe("published as printed", () => {
         await sql`insert into public.tenants (name) values ('Apex Roofing') returning id`;
       const [workflow] = await sql`
         insert into public.workflows (tenant_id, name, trigger_type)
-        values (${tenant?.id}, 'Example', 'project_created') returning id`;
+        values (${tenant?.id}, 'Example', 'manual') returning id`;
+      await sql`insert into public.phone_numbers (tenant_id, number)
+        values (${tenant?.id}, ${`+1512555${String(numbers++).padStart(4, "0")}`})`;
       const [step] = await sql`
         insert into public.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
         values (${tenant?.id}, ${workflow?.id}, 1, ${name}, ${JSON.stringify(example)}::text::jsonb)
