@@ -26,21 +26,7 @@ $$;
 comment on function automation.explain_listener(public.workflows, jsonb) is
   'Each equality of the trigger_config, with what the record has.';
 
-create or replace function automation.explain_conditions_of(
-  workflow public.workflows, data jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = ''
-  as $$
-    select case
-      when c.compiled is null then null
-      else automation.explain_conditions(
-        c.compiled, automation.trigger_context(workflow.tenant_id, data),
-        automation.tenant_zone(workflow.tenant_id), automation.now())
-    end
-    from automation.compile_conditions(workflow.conditions, 'conditions') as c
-  $$;
-
+-- What new runs start with: the published version, or the draft while there is none.
 create or replace function automation.explain_enrollment(workflow_id uuid, record jsonb)
   returns jsonb
   language plpgsql stable
@@ -48,28 +34,34 @@ create or replace function automation.explain_enrollment(workflow_id uuid, recor
   set search_path = ''
   as $$
 declare
-  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  written constant public.workflows := automation.find_workflow(workflow_id);
+  tested constant automation.tested_workflow :=
+    automation.compile_tested(written, written.published_version);
+  workflow constant public.workflows := tested.workflow;
+  lifecycle constant jsonb := (tested.compiled).plan -> 'lifecycle';
   data jsonb;
   fired_id text;
   trigger_checks jsonb;
   conditions jsonb;
   recent integer;
-  reentry constant jsonb := automation.compile_reentry(workflow.settings);
   earlier automation.entries;
 begin
   perform automation.check_object(record, 'record');
   data := automation.complete_trigger_data(workflow.tenant_id, record);
   fired_id := data ->> ((data ->> 'entity') || '_id');
   trigger_checks := automation.explain_listener(workflow, data);
-  conditions := automation.explain_conditions_of(workflow, data);
+  if (tested.compiled).conditions is not null then
+    conditions := automation.explain_conditions(
+      (tested.compiled).conditions, automation.trigger_context(workflow.tenant_id, data),
+      automation.tenant_zone(workflow.tenant_id), automation.now());
+  end if;
   recent := automation.count_enrolments(
     workflow.tenant_id, workflow.id, fired_id,
     automation.now() - automation.setting('enrollment_window')::interval, 10001);
-  if reentry is not null then
+  if lifecycle ? 'reentry' then
     earlier := automation.last_entry(
-      workflow.tenant_id, workflow.id, automation.entry_key(
-        automation.imagine_execution(workflow, data),
-        (automation.compile_lifecycle(workflow.settings, 'settings')).compiled -> 'lifecycle'), fired_id);
+      workflow.tenant_id, workflow.id,
+      automation.entry_key(automation.imagine_execution(workflow, data), lifecycle), fired_id);
   end if;
   return jsonb_build_object(
     'would_enroll',
@@ -77,15 +69,15 @@ begin
       and not trigger_checks @> '[{"passed": false}]'
       and coalesce((conditions ->> 'verdict')::boolean, true)
       and recent < automation.setting('max_enrollments')::integer
-      and automation.may_enter(reentry, earlier),
+      and automation.may_enter(lifecycle -> 'reentry', earlier),
     'workflow', jsonb_build_object(
       'is_active', workflow.is_active, 'published_version', workflow.published_version,
       'trigger_type', workflow.trigger_type),
     'trigger', trigger_checks,
     'conditions', conditions,
-    'reentry', case when reentry is not null then reentry || jsonb_build_object(
+    'reentry', case when lifecycle ? 'reentry' then lifecycle -> 'reentry' || jsonb_build_object(
       'last_entered_at', earlier.entered_at, 'last_execution_id', earlier.execution_id,
-      'passed', automation.may_enter(reentry, earlier)) end,
+      'passed', automation.may_enter(lifecycle -> 'reentry', earlier)) end,
     'recent_enrollments', jsonb_build_object(
       'count', recent, 'limit', automation.setting('max_enrollments')::integer,
       'window', automation.setting('enrollment_window')),

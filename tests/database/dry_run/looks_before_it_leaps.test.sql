@@ -1,7 +1,7 @@
 -- The office asks what a workflow would do, and why it did not fire, and nothing happens meanwhile.
 begin;
 \ir ../foundation/story.psql
-select plan(17);
+select plan(18);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.draft(:'apex', 'contact_created', '{"type": "lead"}', '[
@@ -50,6 +50,9 @@ select is(pg_temp.rows_written(), :before::bigint, 'and all this wrote nothing')
 update public.workflows set is_active = true where id = :'flow';
 select is(public.explain_enrollment(:'flow', jsonb_build_object('contact_id', :'maria')) -> 'would_enroll',
   'true', 'once it is active it would');
+update public.workflows set conditions = '[{"field": "contact.stage", "operator": "equals", "value": "lost"}]' where id = :'flow';
+select is(public.explain_enrollment(:'flow', jsonb_build_object('contact_id', :'maria')) -> 'would_enroll',
+  'true', 'what is edited but not published does not count');
 select is(
   public.explain_enrollment(:'flow', '{"contact": {"type": "customer", "stage": "new"}}') -> 'trigger',
   '[{"field": "type", "expected": "lead", "actual": "customer", "passed": false}]'::jsonb,
