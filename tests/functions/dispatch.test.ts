@@ -58,9 +58,9 @@ function dispatcher(changes: Partial<Queue> = {}) {
 
 beforeAll(async () => {
   [twilio, resend, receiver] = await Promise.all([
-    startTwilio({ port: 56041 }),
-    startResend({ port: 56042 }),
-    startWebhookReceiver({ port: 56043 }),
+    startTwilio({ port: 0 }),
+    startResend({ port: 0 }),
+    startWebhookReceiver({ port: 0 }),
   ]);
   sql = connect(database().url);
   queue = createQueue(sql);

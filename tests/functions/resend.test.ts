@@ -10,7 +10,7 @@ let settings: ResendSettings;
 const HOUR = 3_600_000;
 
 beforeAll(async () => {
-  resend = await startResend({ port: 56022, apiKey: "re_1" });
+  resend = await startResend({ port: 0, apiKey: "re_1" });
   settings = { apiKey: "re_1", baseUrl: resend.url, from: "Acme <office@example.com>" };
 });
 beforeEach(() => resend.reset());

@@ -13,7 +13,7 @@ const TO = "+15550001111";
 const FROM = "+15559990000";
 
 beforeAll(async () => {
-  twilio = await startTwilio({ port: 56021, accountSid: "AC1", authToken: "token" });
+  twilio = await startTwilio({ port: 0, accountSid: "AC1", authToken: "token" });
   settings = { accountSid: "AC1", authToken: "token", baseUrl: twilio.url, from: FROM };
 });
 beforeEach(() => twilio.reset());
@@ -157,7 +157,7 @@ describe("what may have been accepted", () => {
   });
 
   test("a refused connection never arrived: it is simply tried again", async () => {
-    expect(await deliver(aStep(), sender({ baseUrl: "http://127.0.0.1:56999" }))).toMatchObject({
+    expect(await deliver(aStep(), sender({ baseUrl: "http://127.0.0.1:2" }))).toMatchObject({
       outcome: "retry",
       error: { code: "twilio_unreachable" },
     });

@@ -1,4 +1,5 @@
 import http from "node:http";
+import type { AddressInfo } from "node:net";
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { ConfigurationError } from "../../functions/_shared/errors.ts";
@@ -18,7 +19,7 @@ const NAMED = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 let receiver: StandIn;
 beforeAll(async () => {
-  receiver = await startWebhookReceiver({ port: 56023 });
+  receiver = await startWebhookReceiver({ port: 0 });
 });
 beforeEach(() => receiver.reset());
 afterAll(() => receiver.stop());
@@ -122,7 +123,7 @@ test.each(
 });
 
 test("a receiver that is not there is tried again", async () => {
-  expect(await deliver(webhookStep({ url: "http://127.0.0.1:56999/" }), local)).toMatchObject({
+  expect(await deliver(webhookStep({ url: "http://127.0.0.1:2/" }), local)).toMatchObject({
     outcome: "retry",
     error: { code: "webhook_unreachable" },
   });
@@ -131,7 +132,7 @@ test("a receiver that is not there is tried again", async () => {
 describe("a receiver that misbehaves", () => {
   let server: http.Server;
   const paths: string[] = [];
-  const url = "http://127.0.0.1:56024";
+  let url: string;
 
   beforeAll(async () => {
     server = http.createServer((request, response) => {
@@ -146,7 +147,8 @@ describe("a receiver that misbehaves", () => {
         response.write("never ends");
       }
     });
-    await new Promise<void>((resolve) => server.listen(56024, "127.0.0.1", resolve));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   });
   afterAll(() => {
     server.closeAllConnections();
