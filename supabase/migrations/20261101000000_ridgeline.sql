@@ -15527,17 +15527,27 @@ declare
 begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object(
-      'field', wanted.key, 'expected', wanted.value, 'actual', record -> wanted.key,
-      'passed', case jsonb_typeof(wanted.value)
-        when 'array' then coalesce(wanted.value @> (record -> wanted.key), false)
-        else record @> jsonb_build_object(wanted.key, wanted.value)
-      end) order by wanted.key), '[]')
-    from jsonb_each(listener.match || coalesce(listener.match_any, '{}')) as wanted);
+      'field', w.field, 'expected', w.value, 'actual', record -> w.field,
+      'passed', coalesce(w.passed, false)) order by w.field), '[]')
+    from (
+      select m.key as field, m.value, record @> jsonb_build_object(m.key, m.value) as passed
+      from jsonb_each(listener.match) as m
+      union all
+      select m.key, m.value, m.value @> (record -> m.key) from jsonb_each(listener.match_any) as m
+      union all
+      -- What a change has to lead to.
+      select listener.field, listener.to_values, listener.to_values @> (record -> listener.field)
+      where listener.to_values is not null
+      union all
+      select t.column_name, to_jsonb(t.becomes), lower(record ->> t.column_name) = lower(t.becomes)
+      from automation.trigger_types as t
+      where t.name = workflow.trigger_type and t.becomes is not null
+    ) as w);
 end;
 $$;
 
 comment on function automation.explain_listener(public.workflows, jsonb) is
-  'Each equality of the trigger_config, with what the record has.';
+  'Each equality of the trigger_config, and the values a change has to lead to, with what the record has.';
 
 -- What new runs start with: the published version, or the draft while there is none.
 create or replace function automation.explain_enrollment(workflow_id uuid, record jsonb)

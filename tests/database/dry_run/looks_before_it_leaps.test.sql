@@ -1,7 +1,7 @@
 -- The office asks what a workflow would do, and why it did not fire, and nothing happens meanwhile.
 begin;
 \ir ../foundation/story.psql
-select plan(18);
+select plan(21);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.draft(:'apex', 'contact_created', '{"type": "lead"}', '[
@@ -57,6 +57,12 @@ select is(
   public.explain_enrollment(:'flow', '{"contact": {"type": "customer", "stage": "new"}}') -> 'trigger',
   '[{"field": "type", "expected": "lead", "actual": "customer", "passed": false}]'::jsonb,
   'a customer does not match the trigger, and the answer says where');
+select pg_temp.workflow(:'apex', 'stage_changed', '{"to": ["won", "lost"]}') as moving \gset
+select is(public.explain_enrollment(:'moving', '{"contact": {"stage": "lead"}}') -> 'trigger',
+  '[{"field": "stage", "expected": ["won", "lost"], "actual": "lead", "passed": false}]'::jsonb, 'nor has one that is at another stage moved there');
+select is(public.explain_enrollment(:'moving', '{"contact": {"stage": "lost"}}') -> 'would_enroll', 'true', 'one that is at this stage may have');
+select pg_temp.workflow(:'apex', 'project_won') as winning \gset
+select is(public.explain_enrollment(:'winning', '{"project": {"pipeline_stage": "sent"}}') #>> '{trigger,0,expected}', 'won', 'a project that is not won was not');
 select throws_ok(
   format('select public.explain_enrollment(%L, %L)', :'flow', '{"contact_id": "5d1c1b0e-0000-4000-8000-000000000000"}'),
   'P0002', 'contact_id: 5d1c1b0e-0000-4000-8000-000000000000 was not found', 'an unknown contact is named');
