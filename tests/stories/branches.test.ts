@@ -135,7 +135,6 @@ beforeAll(async () => {
 const says = async (contact: string, phone: string, body: string) => {
   await stage().sql`insert into messages (tenant_id, contact_id, direction, from_number, body)
     values (${office.tenantId}, ${contact}, 'inbound', ${phone}, ${body})`;
-  await stage().sql`select automation.run_database_steps()`;
   await office.quiet();
 };
 

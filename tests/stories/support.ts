@@ -124,13 +124,16 @@ export class Office {
     );
   }
 
-  /** Waits until nothing of this office is due: its runs have ended or wait for a later time. */
+  /** Waits until nothing of this office is due or unread: its runs have ended or wait for later. */
   async quiet(): Promise<void> {
     await waitFor("the office to be quiet", async () => {
       const [row] = await this.stage.sql`
-        select count(*)::int from scheduled_steps
-        where tenant_id = ${this.tenantId}
-          and (run_at <= automation.now() + interval '1 minute' or attempt_token is not null)`;
+        select count(*)::int from (
+          select from scheduled_steps
+          where tenant_id = ${this.tenantId}
+            and (run_at <= automation.now() + interval '1 minute' or attempt_token is not null)
+          union all
+          select from automation.signals where tenant_id = ${this.tenantId}) as ahead`;
       return row?.count === 0;
     });
   }
