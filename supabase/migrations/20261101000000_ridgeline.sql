@@ -5562,6 +5562,8 @@ create or replace function automation.verdict(
         when conditions is null then 'true'::pg_catalog.jsonb
         else automation.try_conditions(conditions, tenant_id, data)
       end as tried
+      -- Or the conditions would be evaluated once for every mention above.
+      offset 0
     ) as t
   $$;
 
