@@ -105,7 +105,12 @@ function checkFunction(
   if (!definition.replace) source.complain(line, `${name}: not "create or replace"`);
   if (!name.includes(".")) source.complain(line, `${name}: no schema`);
   const comments = text.split("\n").filter((one) => /^\s*--/.test(one)).join("\n");
-  const setsPath = option("set").some((one) => one.includes('"search_path"'));
+  const paths = option("set").filter((one) => one.includes('"search_path"'));
+  const setsPath = paths.length > 0;
+  // An empty one still looks into the caller's pg_temp first for types.
+  if (!paths.every((one) => /"pg_catalog".*"pg_temp"/.test(one))) {
+    source.complain(line, `${name}: search_path is not pg_catalog, pg_temp`);
+  }
   if (!setsPath && !comments.includes("search_path")) {
     source.complain(line, `${name}: neither sets search_path nor says in a comment why not`);
   }

@@ -80,8 +80,12 @@ async function stopServers(): Promise<void> {
   await Promise.all(started.map(async (starting) => (await starting.catch(() => null))?.stop()));
 }
 
+/** Those of some files that the command line asks for: all, or those whose path contains a word. */
+const wanted = (paths: string[]) =>
+  words.length ? paths.filter((file) => words.some((word) => file.includes(word))) : paths;
+
 async function pgtap(name: "embedded" | "debian"): Promise<Count> {
-  const suites = files("tests/database", ".sql");
+  const suites = wanted(files("tests/database", ".sql"));
   if (suites.length === 0) return { passed: 0, failed: 0 };
   const { url } = await server(name);
   const { hostname, port } = new URL(url);
@@ -127,9 +131,8 @@ const Report = z.object({
 });
 
 async function vitest(where: string[], environment: Record<string, string> = {}): Promise<Count> {
-  if (!where.some((directory) => files(directory, ".test.ts").length)) {
-    return { passed: 0, failed: 0 };
-  }
+  const suites = wanted(where.flatMap((directory) => files(directory, ".test.ts")));
+  if (suites.length === 0) return { passed: 0, failed: 0 };
   const report = path.join(os.tmpdir(), `ridgeline-vitest-${process.pid}.json`);
   const { status } = await run(process.execPath, [
     path.join(root, "node_modules/vitest/vitest.mjs"),
@@ -137,7 +140,7 @@ async function vitest(where: string[], environment: Record<string, string> = {})
     "--reporter=default",
     "--reporter=json",
     `--outputFile.json=${report}`,
-    ...where,
+    ...(words.length ? suites : where),
   ], environment);
   try {
     const { numPassedTests, numFailedTests } = Report.parse(
@@ -177,7 +180,8 @@ const phases: Phase[] = [
   { name: "vitest", run: () => vitest(["tests"]) },
 ];
 
-const { values: given } = parseArgs({
+const { values: given, positionals: words } = parseArgs({
+  allowPositionals: true,
   options: {
     only: { type: "string", multiple: true },
     soak: { type: "boolean", default: false },
@@ -185,8 +189,9 @@ const { values: given } = parseArgs({
   },
 });
 if (given.help) {
-  console.log(`Usage: scripts/test [--soak] [--only PHASE]...
+  console.log(`Usage: scripts/test [--soak] [--only PHASE]... [WORD]...
 
+  WORD            of the suites, only the files whose path contains one of the words
   --soak          the fault tests at their larger size
   --only PHASE    just this: ${phases.map(({ name }) => name).join(", ")}`);
   process.exit(0);

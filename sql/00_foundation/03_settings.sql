@@ -31,7 +31,7 @@ insert into automation.settings (name, value, description) values
 -- A setting that cannot be read would fail the customer's write that reads it, so it is refused here.
 create or replace function automation.check_setting() returns trigger
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if new.name in ('enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay')
@@ -56,7 +56,7 @@ create trigger settings_check
 
 create or replace function automation.setting(name text) returns text
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select s.value from automation.settings as s where s.name = setting.name $$;
 
 comment on function automation.setting(text) is

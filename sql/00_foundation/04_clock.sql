@@ -18,7 +18,7 @@ comment on table automation.clock is
 create or replace function automation.test_now() returns timestamptz
   language sql stable parallel safe
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select transaction_timestamp()
       + coalesce((select c.ahead_by from automation.clock as c), interval '0')
@@ -42,7 +42,7 @@ comment on function automation.now() is
 
 create or replace function automation.require_test_clock() returns void
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if current_setting('automation.test_clock', true) is distinct from 'on' then
@@ -56,7 +56,7 @@ $$;
 create or replace function automation.set_clock(to_time timestamptz) returns timestamptz
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   perform automation.require_test_clock();
@@ -77,7 +77,7 @@ comment on function automation.set_clock(timestamptz) is
 create or replace function automation.advance_clock(by_interval interval) returns timestamptz
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   perform automation.require_test_clock();
@@ -99,7 +99,7 @@ comment on function automation.advance_clock(interval) is
 create or replace function automation.reset_clock() returns timestamptz
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   perform automation.require_test_clock();

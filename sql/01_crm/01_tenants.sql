@@ -52,7 +52,7 @@ comment on table public.tenant_members is
 create or replace function automation.check_timezone() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   known text := automation.known_zone(new.timezone);

@@ -21,7 +21,7 @@ comment on column public.phone_numbers.number is
 
 create or replace function automation.normalize_line(given text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select coalesce(automation.normalize_phone(given), substring(given from '^\s*(\d{4,6})\s*$')) $$;
 
 comment on function automation.normalize_line(text) is
@@ -29,7 +29,7 @@ comment on function automation.normalize_line(text) is
 
 create or replace function automation.normalize_phone_number() returns trigger
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   new.number := coalesce(automation.normalize_line(new.number), new.number);

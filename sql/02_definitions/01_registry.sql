@@ -383,7 +383,7 @@ create or replace function automation.problem(
   path text, code text, message text, hint text default null, severity text default 'error')
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object(
       'path', path, 'severity', severity, 'code', code, 'message', message, 'hint', hint)
@@ -394,7 +394,7 @@ comment on function automation.problem(text, text, text, text, text) is
 
 create or replace function automation.raise_problems(problems jsonb, subject text) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   worst jsonb;

@@ -15,7 +15,7 @@ create type automation.compiled_trigger as (
 
 create or replace function automation.as_list(value jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case when jsonb_typeof(value) = 'array' then value else jsonb_build_array(value) end
     where value is not null
@@ -26,7 +26,7 @@ create or replace function automation.change_config(
   known automation.trigger_types, trigger_config jsonb)
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'field', coalesce(to_jsonb(known.column_name), trigger_config -> 'field'),
@@ -42,7 +42,7 @@ create or replace function automation.check_trigger_config(
   known automation.trigger_types, entity text, change jsonb, match jsonb, path text)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   table_columns text[];
@@ -82,7 +82,7 @@ create or replace function automation.check_include_machine(
   trigger_type text, trigger_config jsonb, path text)
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when trigger_type in ('email_opened', 'email_clicked')
@@ -99,7 +99,7 @@ create or replace function automation.compile_trigger(
   trigger_type text, trigger_config jsonb, path text default 'trigger_config')
   returns automation.compiled_trigger
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   known automation.trigger_types;
@@ -159,7 +159,7 @@ comment on function automation.compile_trigger(text, jsonb, text) is
 
 create or replace function automation.matches_any(record jsonb, match_any jsonb) returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(bool_and(coalesce(m.value @> (record -> m.key), false)), true)
     from jsonb_each(match_any) as m

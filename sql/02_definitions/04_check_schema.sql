@@ -5,7 +5,7 @@
 
 create or replace function automation.check_schema(schema jsonb, value jsonb, path text) returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   found jsonb := automation.check_value(schema, value, path) || automation.check_choice(schema, value, path);
@@ -34,23 +34,23 @@ comment on function automation.check_schema(jsonb, jsonb, text) is
 
 create or replace function automation.has_error(problems jsonb) returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select jsonb_path_exists(problems, '$[*] ? (@.severity == "error")') $$;
 
 create or replace function automation.schema_hint(schema jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select 'For example ' || (schema #> '{examples,0}')::text || '.' $$;
 
 -- contact.tags[0] -> tags[0]
 create or replace function automation.last_of_path(path text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select substring(path from '[^.]*$') $$;
 
 create or replace function automation.fits_type(type jsonb, value jsonb) returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select type is null or exists (
       select from jsonb_array_elements_text(automation.as_list(type)) as t (name)
@@ -63,7 +63,7 @@ create or replace function automation.fits_type(type jsonb, value jsonb) returns
 
 create or replace function automation.type_words(types jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select string_agg(
       case t.name when 'string' then 'a text' when 'number' then 'a number'
@@ -76,7 +76,7 @@ create or replace function automation.type_words(types jsonb) returns text
 -- ["POST", "PUT", "PATCH"] -> POST, PUT or PATCH
 create or replace function automation.choice_words(choices jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select regexp_replace(string_agg(c.word, ', ' order by c.place), ', ([^,]*)$', ' or \1')
     from jsonb_array_elements_text(choices) with ordinality as c (word, place)
@@ -85,7 +85,7 @@ create or replace function automation.choice_words(choices jsonb) returns text
 -- The value itself: its type, whether it is one of those listed, its bounds and its pattern.
 create or replace function automation.check_value(schema jsonb, value jsonb, path text) returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   type constant text := jsonb_typeof(value);
@@ -119,7 +119,7 @@ $$;
 -- Which bound a value breaks; null: none.
 create or replace function automation.bounds_words(schema jsonb, value jsonb, type text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when size < least and least = 1 and unit is not null then 'must not be empty'
@@ -146,7 +146,7 @@ create or replace function automation.bounds_words(schema jsonb, value jsonb, ty
 -- anyOf and oneOf. When none fits, what is said is what the one of the same type says.
 create or replace function automation.check_choice(schema jsonb, value jsonb, path text) returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   options constant jsonb := coalesce(schema -> 'oneOf', schema -> 'anyOf', '[]');
@@ -190,7 +190,7 @@ $$;
 -- the office should see before a customer does.
 create or replace function automation.check_keys(schema jsonb, value jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(found.problem), '[]')
     from (
@@ -221,7 +221,7 @@ create or replace function automation.check_keys(schema jsonb, value jsonb, path
 
 create or replace function automation.check_members(schema jsonb, value jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(found.problem), '[]')
     from jsonb_each(value) as member
@@ -235,7 +235,7 @@ create or replace function automation.check_members(schema jsonb, value jsonb, p
 
 create or replace function automation.check_items(schema jsonb, value jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with item as (
       select i.value, i.place, format('%s[%s]', path, i.place - 1) as at
@@ -259,7 +259,7 @@ create or replace function automation.check_items(schema jsonb, value jsonb, pat
 -- What a grammar checks. The templates of a configuration are parsed together, where it is compiled.
 create or replace function automation.check_format(format text, value jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when format = 'conditions' then (
@@ -274,7 +274,7 @@ create or replace function automation.check_format(format text, value jsonb, pat
 
 create or replace function automation.format_holds(format text, value jsonb) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(case format
       when 'amount' then value #>> '{}' ~ '^[0-9]{1,7}([.][0-9]{1,6})?$' or value #>> '{}' like '%{{%'
@@ -294,7 +294,7 @@ comment on function automation.format_holds(text, jsonb) is
 
 create or replace function automation.format_words(format text, out words text, out hint text)
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select f.words, f.hint
     from (values

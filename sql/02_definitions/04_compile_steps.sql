@@ -6,7 +6,7 @@
 create or replace function automation.fold_step_config(step_type text, config jsonb)
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case step_type
       when 'update_contact' then automation.fold_fields(config)
@@ -23,7 +23,7 @@ comment on function automation.fold_step_config(text, jsonb) is
 
 create or replace function automation.without_blanks(config jsonb, but text[] default '{}') returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(k.key, k.value), '{}')
     from jsonb_each(config) as k
@@ -32,7 +32,7 @@ create or replace function automation.without_blanks(config jsonb, but text[] de
 
 create or replace function automation.fold_names(step_type text, config jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case step_type
       when 'send_sms' then
@@ -60,7 +60,7 @@ create or replace function automation.fold_names(step_type text, config jsonb) r
 
 create or replace function automation.fold_webhook(config jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.fold_key(config, 'body', '{payload}')
       || case when jsonb_typeof(config -> 'method') = 'string'
@@ -70,7 +70,7 @@ create or replace function automation.fold_webhook(config jsonb) returns jsonb
 -- {condition}, or one condition or group that is written into the configuration itself.
 create or replace function automation.fold_conditional(config jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when config ? 'branches' then config
@@ -87,7 +87,7 @@ create or replace function automation.fold_conditional(config jsonb) returns jso
 
 create or replace function automation.fold_document(config jsonb, keys text[]) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select config - keys || jsonb_build_object('conditions', (
       select jsonb_object_agg(k.key, k.value) from jsonb_each(config) as k where k.key = any (keys)))
@@ -96,7 +96,7 @@ create or replace function automation.fold_document(config jsonb, keys text[]) r
 create or replace function automation.fold_key(config jsonb, key text, other_names text[])
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when config ? key then config
@@ -109,7 +109,7 @@ create or replace function automation.fold_key(config jsonb, key text, other_nam
 
 create or replace function automation.fold_fields(config jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when config ? 'fields' then config
@@ -122,7 +122,7 @@ create or replace function automation.fold_fields(config jsonb) returns jsonb
 
 create or replace function automation.fold_wait(config jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when config ? 'duration_minutes' then jsonb_build_object('minutes', config -> 'duration_minutes')
@@ -142,7 +142,7 @@ create or replace function automation.fold_wait(config jsonb) returns jsonb
 create or replace function automation.check_step_config(step_type text, config jsonb, path text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.check_schema(t.config_schema, config, path)
       || automation.check_step_entity(config, path)
@@ -158,7 +158,7 @@ comment on function automation.check_step_config(text, jsonb, text) is
 
 create or replace function automation.check_step_entity(config jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when jsonb_typeof(config -> 'entity') = 'string' and config ->> 'entity' not like '%{{%'
@@ -170,7 +170,7 @@ create or replace function automation.check_step_entity(config jsonb, path text)
 -- What is wrong with an event that has the shape of one; its schema says whether it has.
 create or replace function automation.check_event(event jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when jsonb_typeof(event) = 'string' or jsonb_typeof(event -> 'type') = 'string'
@@ -183,7 +183,7 @@ create or replace function automation.check_event(event jsonb, path text) return
 -- A conditional's questions in the order they are asked, each with its branch: [{name, conditions}].
 create or replace function automation.compile_cases(config jsonb, out cases jsonb, out roots text[])
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with asked as (
       select 'then' as name, config -> 'conditions' as conditions, 1 as place
@@ -210,7 +210,7 @@ create or replace function automation.compile_cases(config jsonb, out cases json
 create or replace function automation.check_step_fields(step_type text, config jsonb, path text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(automation.problem(
         path || w.at, 'unknown_field', format('%s has no field "%s" to write', w.entity, w.field),

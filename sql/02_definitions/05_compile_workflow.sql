@@ -4,7 +4,7 @@
 -- The ways on from a step that branches; none from any other.
 create or replace function automation.step_branches(step_type text, config jsonb) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when step_type = 'conditional' and config ? 'branches' then automation.branch_names(config) || 'else'::text
@@ -17,7 +17,7 @@ create or replace function automation.step_branches(step_type text, config jsonb
 
 create or replace function automation.branch_names(config jsonb) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(array_agg(b.value ->> 'name' order by b.place), '{}')
     from jsonb_array_elements(
@@ -29,7 +29,7 @@ create or replace function automation.branch_names(config jsonb) returns text[]
 create or replace function automation.compile_step(step public.workflow_steps, key text, path text)
   returns table (compiled jsonb, problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   known automation.step_types;
@@ -70,7 +70,7 @@ $$;
 -- {max_attempts, delay, max_delay} -> {retry: {max_attempts, base, cap}}, lengths as intervals.
 create or replace function automation.compile_retry(retry jsonb) returns jsonb
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when retry = '{}' then '{}'
@@ -97,7 +97,7 @@ create or replace function automation.step_key(
   step public.workflow_steps, parent_key text, place bigint)
   returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
       step.step_key,
@@ -113,7 +113,7 @@ create or replace function automation.compile_chain(
   path text, depth integer)
   returns automation.compiled_chain
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   chain automation.compiled_chain := row(after, '{}', '[]', '{}', '[]');
@@ -150,7 +150,7 @@ create or replace function automation.compile_branches(
   workflow public.workflows, step public.workflow_steps, compiled jsonb, after text, depth integer)
   returns automation.compiled_chain
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   key constant text := compiled ->> 'key';
@@ -191,7 +191,7 @@ $$;
 -- A parent that is its own descendant.
 create or replace function automation.is_circular(step public.workflow_steps) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with recursive up (id, parent_step_id, seen) as (
       select step.id, step.parent_step_id, array[step.id]
@@ -207,7 +207,7 @@ create or replace function automation.check_chain(
   workflow public.workflows, chain automation.compiled_chain)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(found.problem), '[]')
     from (
@@ -248,7 +248,7 @@ create or replace function automation.check_chain(
 create or replace function automation.compile_steps(
   workflow public.workflows, out plan jsonb, out problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   chain constant automation.compiled_chain :=
@@ -271,7 +271,7 @@ create type automation.compiled_workflow as (
 create or replace function automation.compile_workflow(workflow public.workflows)
   returns automation.compiled_workflow
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set jit = off
   as $$
 declare

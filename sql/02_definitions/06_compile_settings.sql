@@ -11,7 +11,7 @@ create type automation.compiled_event as (
 create or replace function automation.compile_event(event jsonb, path text)
   returns automation.compiled_event
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   read automation.compiled_event;
@@ -42,7 +42,7 @@ $$;
 -- "always" -> nothing to ask; {"once_in": "30 days"} -> {policy, within}.
 create or replace function automation.compile_reentry(settings jsonb) returns jsonb
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when r.value is null and not settings ? 'dedupe_key' or r.value = '"always"' then null
@@ -59,7 +59,7 @@ comment on function automation.compile_reentry(jsonb) is
 create or replace function automation.compile_lifecycle(
   settings jsonb, path text, out compiled jsonb, out problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set jit = off
   as $$
 declare
@@ -86,7 +86,7 @@ comment on function automation.compile_lifecycle(jsonb, text) is
 
 create or replace function automation.check_settings(settings jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.check_schema(s.config_schema, settings, path)
       || (select t.problems
@@ -107,7 +107,7 @@ comment on function automation.check_settings(jsonb, text) is
 
 create or replace function automation.check_retry(retry jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.check_schema(s.config_schema, retry, path)
     from automation.setting_schemas as s

@@ -3,7 +3,7 @@
 create or replace function automation.publish(tenant_id uuid, workflow_id uuid, via text)
   returns public.workflow_versions
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   workflow public.workflows;
@@ -37,7 +37,7 @@ create or replace function automation.add_version(
   workflow public.workflows, conditions jsonb, plan jsonb, via text)
   returns public.workflow_versions
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   latest public.workflow_versions;
@@ -66,7 +66,7 @@ create or replace function automation.start_listening(
   version public.workflow_versions, listener automation.compiled_trigger)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
@@ -90,7 +90,7 @@ create or replace function automation.listen_for_runs(
   version public.workflow_versions, settings jsonb)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, role, listener, match, match_any, match_column,
@@ -113,7 +113,7 @@ create or replace function automation.listen_for_runs(
 create or replace function automation.forget_listeners() returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   forgotten integer;
@@ -139,7 +139,7 @@ comment on function automation.forget_listeners() is
 
 create or replace function automation.stop_listening(tenant_id uuid, workflow_id uuid) returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     delete from automation.active_triggers as t
     where t.tenant_id = stop_listening.tenant_id and t.workflow_id = stop_listening.workflow_id
@@ -153,7 +153,7 @@ comment on function automation.stop_listening(uuid, uuid) is
 create or replace function automation.check_workflow() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if not exists (select from automation.trigger_types as t where t.name = new.trigger_type) then
@@ -184,7 +184,7 @@ create trigger workflows_check
 create or replace function automation.follow_switch() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if new.is_active and not old.is_active then
@@ -207,7 +207,7 @@ create trigger workflows_follow_switch
 create or replace function automation.publish_with_first_steps() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   waiting record;
@@ -243,7 +243,7 @@ create trigger workflow_steps_publish_first
 create or replace function automation.check_step() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if not exists (select from automation.step_types as t where t.name = new.step_type) then
@@ -262,7 +262,7 @@ create trigger workflow_steps_check
 
 create or replace function automation.refuse_version_change() returns trigger
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   raise exception 'workflow_versions: a published version never changes'
@@ -280,7 +280,7 @@ create trigger workflow_versions_immutable
 create or replace function automation.refuse_published_delete() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if old.published_version is not null

@@ -15,7 +15,7 @@ create or replace function automation.check_plan(
   workflow public.workflows, listener automation.compiled_trigger, conditions jsonb, plan jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   scope constant jsonb := automation.check_scope(workflow, listener);
@@ -40,7 +40,7 @@ comment on function automation.check_plan(
 -- What a value of a type is as JSON.
 create or replace function automation.value_kind(type oid) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when t.typtype = 'd' then automation.value_kind(t.typbasetype)
@@ -75,7 +75,7 @@ comment on function automation.value_kind(oid) is
 -- The names that the engine knows columns by, whatever they are called in the table.
 create or replace function automation.mapped_kinds(entity text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(m.key, automation.value_kind(a.atttypid)), '{}')
     from automation.entities as e
@@ -87,7 +87,7 @@ create or replace function automation.mapped_kinds(entity text) returns jsonb
 
 create or replace function automation.known_columns() returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_object_agg(r.name, r.columns)
     from (
@@ -115,7 +115,7 @@ create or replace function automation.fired_entity(
   workflow public.workflows, listener automation.compiled_trigger)
   returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select nullif(case workflow.trigger_type
       when 'time_elapsed' then coalesce(workflow.trigger_config ->> 'entity', 'contact')
@@ -133,7 +133,7 @@ create or replace function automation.check_scope(
   workflow public.workflows, listener automation.compiled_trigger)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object(
       'kind', t.kind,
@@ -158,7 +158,7 @@ create or replace function automation.condition_documents(
   workflow public.workflows, conditions jsonb, plan jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(jsonb_build_object(
       'step', d.step, 'branch', d.branch, 'compiled', d.compiled)), '[]')
@@ -185,14 +185,14 @@ create or replace function automation.condition_documents(
 -- Where a step stands in what people edit.
 create or replace function automation.step_path(step jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select coalesce(step ->> 'at', format('steps["%s"]', step ->> 'key')) $$;
 
 -- The names that look most like a word: by the letters and the pairs of letters that they share,
 -- without case and underscores, so that firstName finds first_name and tpye finds type.
 create or replace function automation.nearest(word text, names text[]) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with given (name, letters) as (
       select n, replace(lower(left(coalesce(n, word), 60) collate "C"), '_', '')
@@ -226,7 +226,7 @@ comment on function automation.nearest(text, text[]) is
 create or replace function automation.suggestion(word text, names text[], otherwise text)
   returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when n = '{}' then otherwise || (select string_agg(u, ', ' order by u) from unnest(names) as u)

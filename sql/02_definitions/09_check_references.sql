@@ -6,7 +6,7 @@
 create or replace function automation.read_references(documents jsonb, plan jsonb)
   returns table (reference jsonb, at text, step text)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select f.reference, (t.test ->> 'at') || f.suffix, d ->> 'step'
     from jsonb_array_elements(documents) as d,
@@ -24,7 +24,7 @@ create or replace function automation.read_references(documents jsonb, plan json
 
 create or replace function automation.slot_path(step jsonb, slot jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.step_path(step) || '.step_config'
       || coalesce('.' || nullif(array_to_string((slot ->> 'at')::text[], '.'), ''), '')
@@ -32,7 +32,7 @@ create or replace function automation.slot_path(step jsonb, slot jsonb) returns 
 
 create or replace function automation.reference_name(reference jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(reference ->> 'name', reference ->> 'field',
       array_to_string(coalesce(reference ->> 'p', reference ->> 'b')::text[], '.'))
@@ -43,7 +43,7 @@ create or replace function automation.reference_name(reference jsonb) returns te
 create or replace function automation.resolve_reference(
   reference jsonb, scope jsonb, out record text, out keys text[])
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   path constant text[] := coalesce(reference ->> 'p', reference ->> 'b')::text[];
@@ -73,7 +73,7 @@ $$;
 -- The kind of a reference's value: null when it lies inside JSON, or cannot be known.
 create or replace function automation.reference_kind(reference jsonb, scope jsonb) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case when cardinality(r.keys) = 1 then scope -> 'columns' -> r.record ->> r.keys[1] end
     from automation.resolve_reference(reference, scope) as r
@@ -82,7 +82,7 @@ create or replace function automation.reference_kind(reference jsonb, scope json
 create or replace function automation.check_references(documents jsonb, plan jsonb, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(p.problem order by p.first, p.problem ->> 'path', p.problem ->> 'severity',
       p.problem ->> 'message'), '[]')
@@ -100,7 +100,7 @@ create or replace function automation.check_references(documents jsonb, plan jso
 create or replace function automation.unknown_reference(reference jsonb, at text, scope jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   severity constant text := case when (scope ->> 'lenient')::boolean then 'warning' else 'error' end;
@@ -136,7 +136,7 @@ create or replace function automation.unknown_bare_name(
   keys text[], at text, scope jsonb, severity text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when keys[1] = any (r.roots) then automation.problem(
@@ -168,7 +168,7 @@ create or replace function automation.unknown_bare_name(
 create or replace function automation.absent_reference(reference jsonb, at text, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when (scope ->> 'lenient')::boolean then null
@@ -190,7 +190,7 @@ create or replace function automation.absent_reference(reference jsonb, at text,
 
 create or replace function automation.records_hint(scope jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when scope -> 'records' <> '[]' then format('It brings: %s.', (
@@ -205,7 +205,7 @@ create or replace function automation.check_step_references(
   workflow public.workflows, documents jsonb, plan jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from (
@@ -222,7 +222,7 @@ create or replace function automation.step_reference_problem(
   workflow public.workflows, plan jsonb, reader text, wanted text, at text)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   keys constant text[] := array(select jsonb_object_keys(plan -> 'steps'));
@@ -260,7 +260,7 @@ $$;
 -- Where a step can lead to, whatever conditions say.
 create or replace function automation.steps_after(plan jsonb, key text) returns text[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with recursive later (key) as (
       select e from automation.step_exits(plan -> 'steps' -> steps_after.key, null) as e

@@ -4,7 +4,7 @@
 
 create or replace function automation.kind_name(kind text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case kind
       when 'number' then 'a number' when 'date' then 'a date' when 'boolean' then 'true or false'
@@ -15,7 +15,7 @@ create or replace function automation.kind_name(kind text) returns text
 
 create or replace function automation.operator_family(name text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when name in ('before', 'after', 'within_last', 'within_next') then 'time'
@@ -33,7 +33,7 @@ create or replace function automation.operator_family(name text) returns text
 -- Can operators of a family hold for a kind of value at all? never, doubtful, or null: they can.
 create or replace function automation.family_fit(family text, kind text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when family = 'time' and kind in ('number', 'boolean', 'uuid', 'list') then 'never'
@@ -48,7 +48,7 @@ create or replace function automation.family_fit(family text, kind text) returns
 
 create or replace function automation.kind_hint(kind text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case kind
       when 'number' then 'For numbers: equals, greater_than, less_than, between, in.'
@@ -65,7 +65,7 @@ create or replace function automation.kind_hint(kind text) returns text
 create or replace function automation.is_label(value text, record text, column_name text)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select exists (
       select from automation.entities as e
@@ -89,7 +89,7 @@ create or replace function automation.value_fits(
   value jsonb, kind text, record text, column_name text)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when jsonb_typeof(value) = 'null' or kind in ('json', 'other') then true
@@ -109,7 +109,7 @@ create or replace function automation.value_fits(
 create or replace function automation.asked_tests(documents jsonb, plan jsonb)
   returns table (test jsonb, at_operator text, at_value text)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select t.test, (t.test ->> 'at') || '.operator', (t.test ->> 'at') || '.value'
     from jsonb_array_elements(documents) as d,
@@ -125,7 +125,7 @@ create or replace function automation.asked_tests(documents jsonb, plan jsonb)
 create or replace function automation.check_operators(documents jsonb, plan jsonb, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from automation.asked_tests(documents, plan) as t
@@ -145,7 +145,7 @@ create or replace function automation.check_operators(documents jsonb, plan json
 create or replace function automation.operator_problem(test jsonb, kind text, at text, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.problem(
       at, 'operator_type_mismatch',
@@ -165,7 +165,7 @@ create or replace function automation.operand_problem(
   test jsonb, kind text, record text, column_name text, at text, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.problem(
       at, 'operator_type_mismatch',

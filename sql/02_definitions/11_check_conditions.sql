@@ -11,7 +11,7 @@
 create or replace function automation.tested_value(test jsonb, scope jsonb, at_start boolean)
   returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when test ? 'b' and scope -> 'columns' -> e.name ? p.path[1]
@@ -33,7 +33,7 @@ create or replace function automation.literal_of(
   test jsonb, negated boolean, scope jsonb, at_start boolean)
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select (test - '{p,b,q,w,t,f,n,field,k}'::text[]) || jsonb_build_object(
       'name', automation.reference_name(test), 'neg', n.neg,
@@ -56,7 +56,7 @@ create or replace function automation.fact(
   field text, kind text, value jsonb, at text, exact boolean default true)
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object(
       'on', array['trigger', 'record', field]::text, 'name', field, 'neg', false, 'k', kind,
@@ -68,7 +68,7 @@ create or replace function automation.trigger_facts(
   workflow public.workflows, listener automation.compiled_trigger, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(f.fact), '[]')
     from (
@@ -95,7 +95,7 @@ comment on function automation.trigger_facts(
 -- What a wanted value stands for: 5 is also "5.0", true is also "TRUE", and a day any of its moments.
 create or replace function automation.candidate_kind(candidate jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when automation.number_of(candidate) is not null then 'number'
@@ -111,7 +111,7 @@ create or replace function automation.literal_allows(
   literal jsonb, candidate jsonb, candidate_is_exact boolean, zone text)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when l.kind in ('last', 'next', 'changed') then true
@@ -147,7 +147,7 @@ create or replace function automation.literal_allows(
 -- {v: value, c: case counts}. null: they name none.
 create or replace function automation.wanted_values(literals jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_agg(distinct jsonb_build_object('v', f.value, 'c', l ? 'c'))
     from jsonb_array_elements(literals) as l
@@ -170,7 +170,7 @@ create or replace function automation.wanted_values(literals jsonb) returns json
 create or replace function automation.bounds(literals jsonb)
   returns table (value jsonb, is_upper boolean, is_open boolean, exact boolean, of bigint)
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select b.value, b.is_upper, b.is_open, l.literal ? 'c', l.place
     from jsonb_array_elements(literals) with ordinality as l (literal, place)
@@ -191,7 +191,7 @@ create or replace function automation.bounds(literals jsonb)
 -- Is there certainly no value for which all these literals, which are about one, are true?
 create or replace function automation.contradict(literals jsonb, zone text) returns boolean
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   wanted constant jsonb := automation.wanted_values(literals);
@@ -236,7 +236,7 @@ comment on function automation.contradict(jsonb, text) is
 -- Does a literal that is true mean that the value is not blank?
 create or replace function automation.needs_value(literal jsonb) returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when k in ('before', 'after', 'last', 'next', 'true', 'false') then true
@@ -255,7 +255,7 @@ create or replace function automation.needs_value(literal jsonb) returns boolean
 create or replace function automation.conjuncts(tree jsonb, negated boolean)
   returns table (node jsonb, is_negated boolean)
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with recursive part (node, negated, place) as (
       select tree, conjuncts.negated, '{}'::bigint[]
@@ -278,13 +278,13 @@ create or replace function automation.conjuncts(tree jsonb, negated boolean)
 
 create or replace function automation.literal_text(literal jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select concat_ws(' ', literal ->> 'name', literal ->> 'o', literal ->> 'v') $$;
 
 -- A literal against those that are true already: the problem, or null.
 create or replace function automation.conflict(literal jsonb, known jsonb, zone text) returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   about constant jsonb := jsonb_path_query_array(
@@ -312,7 +312,7 @@ $$;
 create or replace function automation.idle_change(test jsonb, negated boolean, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.problem(
       test ->> 'at', 'impossible_condition',
@@ -331,7 +331,7 @@ create or replace function automation.weigh_all(
   tree jsonb, code jsonb, negated boolean, scope jsonb, at_start boolean, depth integer,
   inout known jsonb, out verdict text, out problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   part record;
@@ -386,7 +386,7 @@ create or replace function automation.weigh_any(
   node jsonb, code jsonb, negated boolean, known jsonb, scope jsonb, at_start boolean, depth integer,
   out verdict text, out problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   member jsonb;
@@ -425,7 +425,7 @@ $$;
 create or replace function automation.check_conditions(
   documents jsonb, facts jsonb, scope jsonb, out verdicts jsonb, out problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   document jsonb;

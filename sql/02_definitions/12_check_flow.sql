@@ -5,7 +5,7 @@
 -- past a stop.
 create or replace function automation.step_exits(step jsonb, verdicts jsonb) returns setof text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with own as (
       select coalesce(verdicts ->> (step ->> 'key'), case
@@ -44,7 +44,7 @@ comment on function automation.step_exits(jsonb, jsonb) is
 
 create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns text[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with recursive reached (key) as (
       select plan ->> 'first' where plan ->> 'first' is not null
@@ -57,7 +57,7 @@ create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb
 -- Of what is not reached, only where it begins.
 create or replace function automation.check_flow(plan jsonb, verdicts jsonb) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with reached as (
       select automation.reachable_steps(plan, verdicts) as keys
@@ -87,7 +87,7 @@ create or replace function automation.check_flow(plan jsonb, verdicts jsonb) ret
 -- Whom assign_user makes responsible when it does not say for what: see automation.assigned_entity().
 create or replace function automation.assignable(fired text) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when automation.mapped_column(fired, 'assigned_to') is not null and not exists (
@@ -101,7 +101,7 @@ create or replace function automation.assignable(fired text) returns text
 create or replace function automation.step_writes(step jsonb, fired text)
   returns table (entity text, is_insert boolean, fields jsonb)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with given as (
       select step ->> 'type' as type, step -> 'config' -> 'base' as config
@@ -155,7 +155,7 @@ create or replace function automation.step_writes(step jsonb, fired text)
 
 create or replace function automation.written_value(value jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when value is null or jsonb_typeof(value) in ('object', 'array')
@@ -168,7 +168,7 @@ create or replace function automation.check_needs(
   workflow public.workflows, plan jsonb, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from (
@@ -188,7 +188,7 @@ create or replace function automation.check_needs(
 -- A step that changes a record needs one, with the column it changes.
 create or replace function automation.record_problem(step jsonb, scope jsonb) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when not (scope ->> 'lenient')::boolean and not scope -> 'records' ? t.entity
@@ -218,7 +218,7 @@ create or replace function automation.record_problem(step jsonb, scope jsonb) re
 
 create or replace function automation.recipient_problem(step jsonb, scope jsonb) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when automation.mapped_column(scope ->> 'entity', c.name) is not null then null
@@ -242,7 +242,7 @@ create or replace function automation.recipient_problem(step jsonb, scope jsonb)
 -- A date that comes from a record may not be there.
 create or replace function automation.date_policy_problem(step jsonb) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.problem(
       automation.step_path(step) || '.step_config.until', 'no_date_policy',
@@ -262,7 +262,7 @@ create or replace function automation.date_policy_problem(step jsonb) returns js
 create or replace function automation.sender_problem(workflow public.workflows, plan jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.problem(
       automation.step_path(s.value), 'no_registered_sender',

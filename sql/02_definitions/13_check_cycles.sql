@@ -12,7 +12,7 @@ create or replace function automation.could_start(
   conditions jsonb, scope jsonb)
   returns boolean
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   known automation.trigger_types;
@@ -62,7 +62,7 @@ create or replace function automation.started_by(
   workflow public.workflows, plan jsonb, fired text, seen uuid[], scope jsonb)
   returns table (workflow_id uuid, name text, step text, plan jsonb, entity text)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select distinct on (l.workflow_id) l.workflow_id, w.name, automation.step_path(s.value), v.plan,
       l.entity
@@ -98,7 +98,7 @@ create or replace function automation.closing_step(
   fired text, scope jsonb)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.step_path(s.value)
     from jsonb_each(plan -> 'steps') as s
@@ -111,7 +111,7 @@ create or replace function automation.closing_step(
 
 create or replace function automation.cycle_problem(step text, names text[]) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.problem(
       step, 'cycle',
@@ -131,7 +131,7 @@ create or replace function automation.check_cycles(
   scope jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   problems jsonb := '[]'::jsonb;

@@ -4,7 +4,7 @@
 -- domain, an array, a row) cannot; those are compared as text.
 create or replace function automation.has_equality(type oid) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when t.typtype = 'd' then automation.has_equality(t.typbasetype)
@@ -24,7 +24,7 @@ create or replace function automation.has_equality(type oid) returns boolean
 create or replace function automation.relation_columns(relation regclass)
   returns table (name text, is_cheap boolean, is_comparable boolean, is_generated boolean)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select a.attname::text,
       t.typcategory in ('S', 'B', 'E') or t.oid = 'pg_catalog.uuid'::regtype,
@@ -39,7 +39,7 @@ create or replace function automation.relation_columns(relation regclass)
 -- What the engine wants to know of a record, whatever its table calls it.
 create or replace function automation.mapped_names() returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
       'timezone', 'last_contacted_at', 'created_at', 'updated_at']
@@ -53,7 +53,7 @@ create or replace function automation.attach(
   relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]')
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   attached automation.entities;
@@ -96,7 +96,7 @@ comment on function automation.attach(regclass, text, jsonb, jsonb) is
 create or replace function automation.describe_entity(relation regclass, entity text, columns jsonb)
   returns automation.entities
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   described automation.entities;
@@ -147,7 +147,7 @@ $$;
 
 create or replace function automation.map_columns(relation regclass, columns jsonb) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(m.name, m.column_name), '{}')
     from (
@@ -162,7 +162,7 @@ create or replace function automation.map_columns(relation regclass, columns jso
 -- Names that a record answers to besides those of its columns.
 create or replace function automation.aliases(attached automation.entities) returns jsonb
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(m.key, m.value), '{}')
     from jsonb_each(attached.mapped) as m
@@ -171,7 +171,7 @@ create or replace function automation.aliases(attached automation.entities) retu
 
 create or replace function automation.own_name(attached automation.entities, name text) returns text
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select coalesce(automation.aliases(attached) ->> name, name) $$;
 
 comment on function automation.own_name(automation.entities, text) is
@@ -180,7 +180,7 @@ comment on function automation.own_name(automation.entities, text) is
 create or replace function automation.own_names(attached automation.entities, fields jsonb)
   returns jsonb
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(coalesce(a.names ->> f.key, f.key), f.value), '{}')
     from jsonb_each(fields) as f
@@ -190,7 +190,7 @@ create or replace function automation.own_names(attached automation.entities, fi
 -- The first of several mapped columns that an entity has; null when it has none of them.
 create or replace function automation.mapped_column(entity text, variadic names text[]) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select e.mapped ->> n.name
     from automation.entities as e
@@ -204,7 +204,7 @@ create or replace function automation.mapped_column(entity text, variadic names 
 create or replace function automation.check_attachment(attached automation.entities, events jsonb)
   returns void
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   problem text;
@@ -265,7 +265,7 @@ $$;
 create or replace function automation.forget_triggers(attached automation.entities, events jsonb)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     delete from automation.trigger_types as t
     where t.entity = attached.name
@@ -277,7 +277,7 @@ create or replace function automation.forget_triggers(attached automation.entiti
 create or replace function automation.register_triggers(attached automation.entities, events jsonb)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.trigger_types (
       name, entity, kind, column_name, becomes, on_insert, description)
@@ -303,7 +303,7 @@ create or replace function automation.register_triggers(attached automation.enti
 
 create or replace function automation.install_triggers(attached automation.entities) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   perform automation.remove_triggers(attached);
@@ -327,7 +327,7 @@ $$;
 -- Found by what they call: the table may have been renamed since.
 create or replace function automation.remove_triggers(attached automation.entities) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   installed record;
@@ -350,7 +350,7 @@ $$;
 -- The key that a foreign key can point at: tenant and id where that is unique, else the id alone.
 create or replace function automation.reference_key(attached automation.entities) returns text[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select k.names
     from (values
@@ -373,7 +373,7 @@ create or replace function automation.reference_key(attached automation.entities
 -- left as they are. A table without a unique uuid cannot be pointed at: then the key goes.
 create or replace function automation.point_references(attached automation.entities) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   key constant text[] := automation.reference_key(attached);
@@ -410,7 +410,7 @@ $$;
 
 create or replace function automation.detach(entity text) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   attached automation.entities;

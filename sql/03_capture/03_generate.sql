@@ -20,7 +20,7 @@
 -- 'stage' -> new.stage is distinct from old.stage, for every column that counts as a change.
 create or replace function automation.changed_expression(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select 'array_remove(array['
       || string_agg(
@@ -38,7 +38,7 @@ create or replace function automation.changed_expression(attached automation.ent
 -- The names of the events that an update stands for.
 create or replace function automation.update_events(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format('array[%L, %L]', attached.name || '_updated', 'field_changed')
       || coalesce(string_agg(
@@ -61,7 +61,7 @@ create or replace function automation.update_events(attached automation.entities
 -- written once, as missed).
 create or replace function automation.insert_events(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format('array[%L]', attached.name || '_created')
       || coalesce(string_agg(
@@ -82,7 +82,7 @@ create or replace function automation.listens_expression(
   attached automation.entities, written text)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format(
       E't.tenant_id = %1$s.%2$I and t.entity = %3$L\n'
@@ -97,7 +97,7 @@ create or replace function automation.listens_expression(
 create or replace function automation.record_expression(attached automation.entities, written text)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
         format('jsonb_build_object(%s) || ',
@@ -111,7 +111,7 @@ create or replace function automation.snapshot_expression(
   attached automation.entities, tenant text, record text)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format(
       case when attached.related = '{}' then '%1$s' else 'automation.add_related(%1$s, %2$s, %3$s, %4$L)' end,
@@ -129,7 +129,7 @@ comment on function automation.snapshot_expression(automation.entities, text, te
 -- the server's log says what to do.
 create or replace function automation.warn_altered(entity text, message text) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   raise warning 'automation: a write to % fires nothing: %', entity, message
@@ -139,13 +139,13 @@ $$;
 
 create or replace function automation.insert_function(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_insert() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_hashjoin = off
@@ -237,13 +237,13 @@ $template$,
 
 create or replace function automation.update_function(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_update() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   as $capture$
@@ -279,7 +279,7 @@ $template$,
 
 create or replace function automation.row_function(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_row(
@@ -287,7 +287,7 @@ create or replace function automation.capture_%1$s_row(
   roles text[] default '{enrol,exit,wait}')
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $capture$
 declare
   record jsonb;
@@ -321,13 +321,13 @@ $template$,
 -- Without the record there is nobody to write to: its runs end. Here that is only noted.
 create or replace function automation.delete_function(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_delete() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_hashjoin = off
@@ -353,12 +353,12 @@ $template$,
 
 create or replace function automation.reader_function(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
 create or replace function automation.read_%1$s(tenant_id uuid, id text) returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $reader$
 begin
   return (
@@ -378,13 +378,13 @@ comment on function automation.reader_function(automation.entities) is
 
 create or replace function automation.read_record_function() returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
 create or replace function automation.read_record(entity text, tenant_id uuid, id text)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $reader$
 begin
   case entity%s

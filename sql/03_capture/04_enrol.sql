@@ -36,7 +36,7 @@ comment on function automation.as_uuid(text) is 'The text as a UUID; null when i
 -- Parsed, not searched: a user may write any "sub" into their own metadata, which the claims carry.
 create or replace function automation.claimed_user_id() returns uuid
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   return coalesce(
@@ -68,7 +68,7 @@ create or replace function automation.add_related(
   data jsonb, tenant_id uuid, record jsonb, related jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   entity text;
@@ -92,7 +92,7 @@ create or replace function automation.match_write(
   roles text[] default '{enrol,exit,wait}')
   returns automation.enrolment[]
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   record constant jsonb := data -> entity;
@@ -158,7 +158,7 @@ create or replace function automation.verdict(
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if jsonb_typeof(conditions -> 'code') is distinct from 'array' then
@@ -179,7 +179,7 @@ create or replace function automation.match_failed(
   entity text, tenant_id uuid, events text[], state text, message text)
   returns automation.enrolment[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select array_agg(row(
       t.workflow_id, t.version, t.event, t.first_step, t.first_lane, t.first_delay,
@@ -197,7 +197,7 @@ comment on function automation.match_failed(text, uuid, text[], text, text) is
 create or replace function automation.engine_error(code text, state text, message text)
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object('code', code, 'message', left(message, 2000), 'sqlstate', state)
   $$;
@@ -206,7 +206,7 @@ create or replace function automation.enrol_write(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[])
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   enrolment automation.enrolment;

@@ -19,7 +19,7 @@ create or replace function automation.count_enrolments(
   tenant_id uuid, workflow_id uuid, record_id text, since timestamptz, at_most integer)
   returns integer
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select count(*)
     from (
@@ -38,7 +38,7 @@ create or replace function automation.admit(
   tenant_id uuid, workflow_id uuid, record_id text, depth integer,
   out admitted boolean, out refusal jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   max_depth constant integer := automation.setting('max_causation_depth')::integer;

@@ -4,13 +4,13 @@
 
 create or replace function automation.timer_function(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_timers() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $capture$
 begin
   if tg_op <> 'INSERT' and (tg_op = 'DELETE'
@@ -33,7 +33,7 @@ $template$,
 
 create or replace function automation.has_timer_trigger(relation text) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select exists (
       select from pg_catalog.pg_trigger as t
@@ -43,7 +43,7 @@ create or replace function automation.has_timer_trigger(relation text) returns b
 -- Waits for writers of the table, and they for it, but not for long.
 create or replace function automation.install_timer_trigger(entity text) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   attached automation.entities;
@@ -69,7 +69,7 @@ comment on function automation.install_timer_trigger(text) is
 -- Columns may have other names when a table is attached again.
 create or replace function automation.refresh_timer_trigger(attached automation.entities) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if automation.has_timer_trigger(attached.relation) then
@@ -80,7 +80,7 @@ $$;
 
 create or replace function automation.remove_timer_trigger(attached automation.entities) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   execute format('drop trigger if exists automation_timers on %s', attached.relation);

@@ -39,7 +39,7 @@ create or replace function automation.raise_signal(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   insert into automation.signals (
@@ -62,7 +62,7 @@ comment on function automation.raise_signal(uuid, text, text, jsonb, automation.
 create or replace function automation.has_open_runs(tenant_id uuid, record_id text, contact_id uuid)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select exists (
       select from public.workflow_executions as e

@@ -52,7 +52,7 @@ comment on table automation.time_zones is
 
 create or replace function automation.refresh_time_zones() returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.time_zones (key, name)
     select distinct on (lower(z.name)) lower(z.name), z.name
@@ -69,7 +69,7 @@ select automation.refresh_time_zones();
 
 create or replace function automation.known_zone(zone text) returns text
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if zone is null or zone = 'UTC' then
@@ -166,7 +166,7 @@ create or replace function automation.compare_values(
 ) returns int
   language plpgsql stable parallel safe
 
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   a_text text := a #>> '{}';
@@ -204,7 +204,7 @@ create or replace function automation.values_equal(
   a jsonb, b jsonb, case_sensitive boolean, zone text
 ) returns boolean
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   a_type text := coalesce(jsonb_typeof(a), 'null');
@@ -262,7 +262,7 @@ comment on function automation.is_blank(jsonb) is
 -- century, so that adding it to a date never leaves the calendar.
 create or replace function automation.duration_in(value jsonb) returns interval
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   caps constant jsonb := '{"minutes": 52560000, "hours": 876000, "days": 36500, "weeks": 5200,

@@ -3,7 +3,7 @@
 
 create or replace function automation.parse_path(path text) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when length(path) <= 200 and path ~ (
@@ -26,7 +26,7 @@ comment on function automation.parse_path(text) is
 
 create or replace function automation.entity_names() returns text[]
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select '{contact,project,job}'::text[] || array(select e.name from automation.entities as e) $$;
 
 comment on function automation.entity_names() is
@@ -35,14 +35,14 @@ comment on function automation.entity_names() is
 -- What a path can start with. Anything else is a field of the record that fired.
 create or replace function automation.context_roots() returns text[]
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select '{trigger,user,tenant,custom,steps}'::text[] || automation.entity_names() $$;
 
 comment on function automation.context_roots() is 'The names that a field''s path can start with.';
 
 create or replace function automation.is_root(name text) returns boolean
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select name = any (automation.context_roots()) $$;
 
 comment on function automation.is_root(text) is

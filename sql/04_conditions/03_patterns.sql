@@ -8,7 +8,7 @@ create or replace function automation.compile_character_class(
   pattern text, start int, out next int, out written text, out problem text
 )
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   here int := start + 1;
@@ -85,7 +85,7 @@ create or replace function automation.compile_pattern(
   pattern text, out compiled text, out problem text, out "position" int
 )
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   -- The automaton's size: one for each character it has to tell apart, repetitions unfolded.

@@ -24,7 +24,7 @@ create or replace function automation.condition_problem(
 create or replace function automation.condition_operator(name text)
   returns table (kind text, negated boolean, needs text)
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select operators.kind, operators.negated, operators.needs
     from (values
@@ -68,7 +68,7 @@ create or replace function automation.condition_value_problem(
   needs text, value jsonb, has_value boolean
 ) returns text
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   type text := coalesce(jsonb_typeof(value), 'null');
@@ -142,7 +142,7 @@ create or replace function automation.prepare_condition_value(
   kind text, value jsonb, case_sensitive boolean
 ) returns jsonb
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when kind = 'equals' and not case_sensitive and automation.is_plain_text(value)
@@ -173,7 +173,7 @@ create or replace function automation.compile_condition(
   condition jsonb, at text, out test jsonb, out roots text[], out problems jsonb
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   field text := condition ->> 'field';
@@ -261,7 +261,7 @@ $$;
 -- for a bare field.
 create or replace function automation.condition_reference(keys text[]) returns jsonb
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when keys is null then null
@@ -280,7 +280,7 @@ create or replace function automation.condition_reference(keys text[]) returns j
 
 create or replace function automation.condition_field_roots(keys text[]) returns text[]
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when keys is null then '{}'
@@ -293,7 +293,7 @@ create or replace function automation.condition_field_roots(keys text[]) returns
 -- contact.tags is not a column: see automation.contact_tags().
 create or replace function automation.tag_root(keys text[]) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when keys[1] = 'tags' or keys[1] = 'contact' and keys[2] = 'tags' then '{contact.tags}' else '{}'
@@ -304,7 +304,7 @@ create or replace function automation.tag_root(keys text[]) returns text[]
 create or replace function automation.condition_warnings(kind text, value jsonb, at text)
   returns jsonb
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when kind = 'equals' and value = '""'
@@ -326,7 +326,7 @@ create or replace function automation.read_group(
   node jsonb, at text, out joins text, out members jsonb, out members_at text, out problems jsonb
 )
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   others bigint := (
@@ -369,7 +369,7 @@ create or replace function automation.join_in_list(
   item jsonb, after jsonb, at text, out joins text, out problems jsonb
 )
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   logic jsonb := case jsonb_typeof(item) when 'object' then nullif(item -> 'logic', 'null') end;
@@ -396,7 +396,7 @@ create or replace function automation.compile_node(
   out tree jsonb, out code jsonb, out roots text[], out problems jsonb
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   members jsonb := node;
@@ -473,7 +473,7 @@ create or replace function automation.link_conditions(
   tree jsonb, on_true int, on_false int, inout code jsonb, out start int
 )
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   members jsonb := coalesce(tree -> 'all', tree -> 'any');
@@ -510,7 +510,7 @@ create or replace function automation.compile_conditions(
   conditions jsonb, path text default 'conditions', out compiled jsonb, out problems jsonb
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   node record := automation.compile_node(conditions, coalesce(path, 'conditions'), 0, 0);
@@ -541,7 +541,7 @@ comment on function automation.compile_conditions(jsonb, text) is
 
 create or replace function automation.condition_roots(compiled jsonb) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(array_agg(r), '{}') from jsonb_array_elements_text(compiled -> 'roots') as r
   $$;

@@ -50,7 +50,7 @@ create or replace function automation.within_holds(
 ) returns boolean
   language plpgsql stable parallel safe
 
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   a_zone text := coalesce(automation.known_zone(zone), 'UTC');
@@ -104,7 +104,7 @@ create or replace function automation.list_holds(
 ) returns boolean
   language plpgsql stable parallel safe
 
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   values_there jsonb := case
@@ -130,7 +130,7 @@ create or replace function automation.date_holds(
   kind text, value jsonb, expected jsonb, zone text, at timestamptz
 ) returns boolean
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   a_zone constant text := coalesce(automation.known_zone(zone), 'UTC');
@@ -152,7 +152,7 @@ create or replace function automation.change_holds(
   kind text, value jsonb, test jsonb, context jsonb, zone text
 ) returns boolean
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   fired jsonb := context -> 'trigger';
@@ -212,7 +212,7 @@ create or replace function automation.test_holds(
 ) returns boolean
   language plpgsql stable parallel safe
 
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   kind constant text := test ->> 'k';
@@ -261,7 +261,7 @@ create or replace function automation.evaluate_conditions(
   compiled jsonb, context jsonb, zone text default 'UTC', at timestamptz default automation.now()
 ) returns boolean
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   code constant jsonb := compiled -> 'code';

@@ -4,7 +4,7 @@ create or replace function automation.explain_test(
   test jsonb, context jsonb, zone text, at timestamptz
 ) returns jsonb
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object(
       'path', test -> 'at', 'field', test -> 'field', 'operator', test -> 'o',
@@ -28,7 +28,7 @@ create or replace function automation.explain_node(
   tree jsonb, code jsonb, context jsonb, zone text, at timestamptz
 ) returns jsonb
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   joins text := case when tree ? 'all' then 'all' when tree ? 'any' then 'any' end;
@@ -55,7 +55,7 @@ create or replace function automation.explain_conditions(
   compiled jsonb, context jsonb, zone text default 'UTC', at timestamptz default automation.now()
 ) returns jsonb
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.explain_node(compiled -> 'tree', compiled -> 'code', context, zone, at)
   $$;

@@ -17,7 +17,7 @@
 -- or the name of a style, as to_char() takes it. Null when a letter means nothing.
 create or replace function automation.date_format(pattern text) returns text
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   styles constant jsonb := '{"short": "M/d/yyyy", "medium": "MMM d, yyyy", "long": "MMMM d, yyyy",
@@ -73,7 +73,7 @@ create or replace function automation.number_marks(
   locale text, out groups text, out decimals text, out currency_first boolean, out space text
 )
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   tag text := lower(locale collate "C");
@@ -91,7 +91,7 @@ $$;
 create or replace function automation.format_number(value numeric, decimals int, locale text)
   returns text
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   marks record := automation.number_marks(locale);
@@ -115,7 +115,7 @@ $$;
 create or replace function automation.format_currency(value numeric, currency text, locale text)
   returns text
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   marks record := automation.number_marks(locale);
@@ -148,7 +148,7 @@ $$;
 -- North American numbers as they are written there; others as they are. null: no telephone number.
 create or replace function automation.format_phone(value text, style text) returns text
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   digits text := regexp_replace(left(value, 60), '[^0-9]', '', 'g');

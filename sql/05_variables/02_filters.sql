@@ -6,7 +6,7 @@ create or replace function automation.filter_arguments(
   name text, out least_count int, out most_count int
 )
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select filters.least_count, filters.most_count
     from (values
@@ -23,7 +23,7 @@ comment on function automation.filter_arguments(text) is
 
 create or replace function automation.join_list(value jsonb, separator text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(string_agg(item, separator order by position), '')
     from jsonb_array_elements_text(value) with ordinality as items (item, position)
@@ -50,7 +50,7 @@ create or replace function automation.add_values(
   value jsonb, amount jsonb, direction int, options jsonb
 ) returns jsonb
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   a numeric := automation.number_of(value);
@@ -146,7 +146,7 @@ create or replace function automation.filter_value(
 ) returns jsonb
   language plpgsql stable parallel safe
 
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   name constant text := filter ->> 'n';

@@ -3,7 +3,7 @@ create or replace function automation.lex_tag(
   source text, start int, closer text, out lexemes jsonb, out next int, out problem text
 )
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   rest text;
@@ -63,7 +63,7 @@ create or replace function automation.parse_operand(
   lexeme jsonb, out operand jsonb, out roots text[], out problem text
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   word text := lexeme ->> 'v';
@@ -95,7 +95,7 @@ create or replace function automation.parse_filters(
   lexemes jsonb, here int, out filters jsonb, out roots text[], out problem text, out at int
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   name text;
@@ -148,7 +148,7 @@ $$;
 -- Arguments that are all literals are worked out here: {c: values}; others at each rendering: {a:}.
 create or replace function automation.compile_arguments(arguments jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when arguments = '[]' then '{}'
@@ -162,7 +162,7 @@ create or replace function automation.filter_problem(
   name text, arguments jsonb, least_count int, most_count int
 ) returns text
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when least_count is null then format('there is no filter %s', left(name, 60))
@@ -188,7 +188,7 @@ create or replace function automation.parse_block_test(
   lexemes jsonb, out test jsonb, out roots text[], out problem text
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   marks constant jsonb := '{"==": "equals", "!=": "not_equals", ">": "greater_than",
@@ -234,7 +234,7 @@ create or replace function automation.parse_block(
   lexemes jsonb, inout tokens jsonb, inout blocks jsonb, out roots text[], out problem text
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   word text := lexemes -> 0 ->> 'v';
@@ -300,7 +300,7 @@ create or replace function automation.parse_value(
   lexemes jsonb, raw boolean, out token jsonb, out roots text[], out problem text, out at int
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   operand record := automation.parse_operand(lexemes -> 0);
@@ -326,7 +326,7 @@ create or replace function automation.parse_template(
   source text, out tokens jsonb, out roots text[], out problem text, out "position" int
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   here int := 1;

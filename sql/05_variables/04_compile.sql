@@ -8,7 +8,7 @@
 create or replace function automation.template_texts(source jsonb)
   returns table (at text[], value text)
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with recursive walk (at, value) as (
       select '{}'::text[], source
@@ -30,7 +30,7 @@ create or replace function automation.template_texts(source jsonb)
 
 create or replace function automation.compile_slot(at text[], tokens jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object(
       'at', at::text,
@@ -49,7 +49,7 @@ create or replace function automation.compile_template(
   source jsonb, path text default 'config', out compiled jsonb, out problems jsonb
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   text_found record;
@@ -83,7 +83,7 @@ comment on function automation.compile_template(jsonb, text) is
 
 create or replace function automation.template_roots(compiled jsonb) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(array_agg(r), '{}') from jsonb_array_elements_text(compiled -> 'roots') as r
   $$;

@@ -11,7 +11,7 @@ create or replace function automation.operand_value(operand jsonb, context jsonb
   returns jsonb
   language plpgsql stable parallel safe
 
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   return case
@@ -48,7 +48,7 @@ create or replace function automation.token_value(
 )
   language plpgsql stable parallel safe
 
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   filters constant jsonb := token -> 'f';
@@ -81,7 +81,7 @@ $$;
 create or replace function automation.argument_values(arguments jsonb, context jsonb, options jsonb)
   returns jsonb
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_agg(
       coalesce(automation.operand_value(a.operand, context, options), 'null') order by a.position)
@@ -92,7 +92,7 @@ create or replace function automation.argument_values(arguments jsonb, context j
 create or replace function automation.block_holds(test jsonb, context jsonb, options jsonb)
   returns boolean
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   value jsonb;
@@ -111,7 +111,7 @@ create or replace function automation.render_text(
   out rendered text, inout warnings jsonb
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   count constant int := jsonb_array_length(tokens);
@@ -156,7 +156,7 @@ create or replace function automation.render_whole(
   out rendered jsonb, inout warnings jsonb
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   part record := automation.token_value(token, context, options, at, warnings);
@@ -174,7 +174,7 @@ create or replace function automation.render(
   compiled jsonb, context jsonb, options jsonb default '{}', out rendered jsonb, out warnings jsonb
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   slots constant jsonb := compiled -> 'slots';

@@ -6,7 +6,7 @@ create or replace function automation.enrol(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
   returns uuid
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   depth constant integer := automation.causation_depth();

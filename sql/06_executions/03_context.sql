@@ -3,12 +3,12 @@
 
 create or replace function automation.tenant_zone(tenant_id uuid) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select t.timezone from public.tenants as t where t.id = tenant_zone.tenant_id $$;
 
 create or replace function automation.trigger_root(data jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select data || jsonb_build_object('record', data -> (data ->> 'entity')) $$;
 
 -- At enrolment nothing has happened since: the snapshot is the live record. roots: what is asked for,
@@ -17,7 +17,7 @@ create or replace function automation.trigger_context(
   tenant_id uuid, data jsonb, roots jsonb default null)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   context jsonb := data || jsonb_build_object('trigger', automation.trigger_root(data));
@@ -38,7 +38,7 @@ $$;
 
 create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select to_jsonb(m) || jsonb_build_object('id', m.user_id)
     from public.tenant_members as m
@@ -54,7 +54,7 @@ comment on function automation.read_user(uuid, jsonb) is
 -- The tags of a contact are rows of their own; they are read only where somebody asks for contact.tags.
 create or replace function automation.contact_tags(tenant_id uuid, contact_id text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(t.name order by lower(t.name)), '[]')
     from public.contact_tags as ct
@@ -65,7 +65,7 @@ create or replace function automation.contact_tags(tenant_id uuid, contact_id te
 
 create or replace function automation.add_tags(context jsonb, tags jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when jsonb_typeof(context -> 'contact') = 'object'
@@ -76,7 +76,7 @@ create or replace function automation.add_tags(context jsonb, tags jsonb) return
 
 create or replace function automation.step_results(tenant_id uuid, execution_id uuid) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(s.step_key,
       coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status)), '{}')
@@ -87,7 +87,7 @@ create or replace function automation.step_results(tenant_id uuid, execution_id 
 create or replace function automation.read_root(execution public.workflow_executions, root text)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   return case root
@@ -115,7 +115,7 @@ create or replace function automation.execution_context(
   execution public.workflow_executions, roots jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   root text;

@@ -4,7 +4,7 @@
 create or replace function automation.lock_execution(tenant_id uuid, id uuid)
   returns public.workflow_executions
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select e from public.workflow_executions as e
     where e.tenant_id = lock_execution.tenant_id and e.id = lock_execution.id
@@ -14,7 +14,7 @@ create or replace function automation.lock_execution(tenant_id uuid, id uuid)
 create or replace function automation.is_finished(execution public.workflow_executions)
   returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select execution.finished_at is not null $$;
 
 create or replace function automation.end_execution(
@@ -22,7 +22,7 @@ create or replace function automation.end_execution(
   error jsonb default null)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     update public.workflow_executions as e
     set status = end_execution.status, error = end_execution.error, current_step = null,
@@ -34,7 +34,7 @@ create or replace function automation.mark_running(
   execution public.workflow_executions, step_key text)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     update public.workflow_executions as e
     set status = 'running', current_step = mark_running.step_key,
@@ -47,7 +47,7 @@ create or replace function automation.schedule_step(
   execution public.workflow_executions, step jsonb, run_at timestamptz)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
@@ -65,7 +65,7 @@ $$;
 
 create or replace function automation.plan_of(execution public.workflow_executions) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select v.plan
     from public.workflow_versions as v
@@ -78,13 +78,13 @@ create or replace function automation.plan_step(
   execution public.workflow_executions, step_key text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.plan_of(execution) -> 'steps' -> plan_step.step_key $$;
 
 -- Where a step leads: to what its result chose, or else to what comes after it.
 create or replace function automation.next_key(step jsonb, result jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when step -> 'branches' ? (result ->> 'branch') then step -> 'branches' ->> (result ->> 'branch')
@@ -96,7 +96,7 @@ create or replace function automation.next_key(step jsonb, result jsonb) returns
 create or replace function automation.next_run_at(next_step jsonb, result jsonb)
   returns timestamptz
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce((result ->> 'wait_until')::timestamptz, automation.now())
       + make_interval(secs => (next_step ->> 'delay_seconds')::double precision)
@@ -108,7 +108,7 @@ create or replace function automation.advance(
   result jsonb, error jsonb)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   next_step jsonb;

@@ -18,14 +18,14 @@ comment on table automation.entries is
 
 create or replace function automation.record_key(entity text, record_id text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select format('record %s %s', entity, record_id) where record_id is not null $$;
 
 -- A dedupe_key that renders to nothing (no phone number) says nothing about who it is.
 create or replace function automation.entry_key(execution public.workflow_executions, lifecycle jsonb)
   returns text
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   key text;
@@ -49,7 +49,7 @@ create or replace function automation.last_entry(
   tenant_id uuid, workflow_id uuid, key text, record_id text, but uuid default null)
   returns automation.entries
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   entry automation.entries;
@@ -72,7 +72,7 @@ $$;
 
 create or replace function automation.may_enter(reentry jsonb, entry automation.entries) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when entry.execution_id is null or reentry is null then true
@@ -94,7 +94,7 @@ create or replace function automation.may_enter_again(
   listener automation.active_triggers, record_id text)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.may_enter(listener.reentry, automation.last_entry(
       listener.tenant_id, listener.workflow_id,
@@ -107,7 +107,7 @@ create or replace function automation.refuse_entry(
   execution public.workflow_executions, lifecycle jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   key constant text := automation.entry_key(execution, lifecycle);

@@ -25,7 +25,7 @@ create or replace function automation.concerns(
   signal automation.signals, execution public.workflow_executions)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when signal.role = 'deleted' then
@@ -44,7 +44,7 @@ create or replace function automation.concerns(
 create or replace function automation.unread_signals(execution public.workflow_executions)
   returns setof automation.signals
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   as $$
@@ -60,7 +60,7 @@ create or replace function automation.unread_signals(execution public.workflow_e
 
 create or replace function automation.ending_reason(signal automation.signals) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case signal.role
       when 'deleted' then jsonb_build_object(
@@ -84,7 +84,7 @@ create or replace function automation.find_obstacle(
   execution public.workflow_executions, lifecycle jsonb)
   returns automation.obstacle
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   signal automation.signals;
@@ -119,7 +119,7 @@ create or replace function automation.stop_execution(
   execution public.workflow_executions, status public.automation_status, reason jsonb)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   delete from public.scheduled_steps as s
@@ -139,7 +139,7 @@ $$;
 
 create or replace function automation.open_runs(signal automation.signals) returns setof uuid
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select e.id from public.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.record_id = signal.contact_id::text
@@ -158,7 +158,7 @@ create or replace function automation.note_event(
   signal automation.signals, execution public.workflow_executions)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.run_events (tenant_id, execution_id, step_key, event, record, at)
     values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at)
@@ -176,7 +176,7 @@ create or replace function automation.note_event(
 
 create or replace function automation.act_on(signal automation.signals) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   open_run uuid;
@@ -200,7 +200,7 @@ $$;
 create or replace function automation.run_signals(max_signals integer default 200) returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   as $$

@@ -15,7 +15,7 @@
 create or replace function automation.due_tenants(lane public.automation_lane, at_most integer)
   returns uuid[]
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -61,7 +61,7 @@ comment on function automation.due_tenants(public.automation_lane, integer) is
 create or replace function automation.merge_tenants(first uuid[], others uuid[], at_most integer)
   returns uuid[]
   language sql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select array_agg(m.tenant_id order by m.place)
     from (
@@ -81,7 +81,7 @@ create or replace function automation.tenants_behind(
   lane public.automation_lane, at timestamptz, found uuid[])
   returns uuid[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -101,7 +101,7 @@ create or replace function automation.hop_tenants(
   lane public.automation_lane, at timestamptz, start uuid, at_most integer,
   out tenants uuid[], out complete boolean)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -139,7 +139,7 @@ comment on function automation.hop_tenants(
 
 create or replace function automation.next_tenant(lane public.automation_lane, after uuid) returns uuid
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -159,7 +159,7 @@ create or replace function automation.next_tenant(lane public.automation_lane, a
 create or replace function automation.oldest_of(lane public.automation_lane, tenant_id uuid)
   returns timestamptz
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -179,7 +179,7 @@ create or replace function automation.lock_due_of(
   lane public.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
   returns setof public.scheduled_steps
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -200,7 +200,7 @@ create or replace function automation.lock_due_of(
 create or replace function automation.lock_due(lane public.automation_lane, at_most integer)
   returns setof public.scheduled_steps
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   tenants uuid[] := automation.due_tenants(lane, at_most);
@@ -238,7 +238,7 @@ comment on function automation.lock_due(public.automation_lane, integer) is
 
 create or replace function automation.next_due_at() returns timestamptz
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off

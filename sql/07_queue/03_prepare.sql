@@ -16,7 +16,7 @@ create or replace function automation.render_options(
   tenant_id uuid, at timestamptz default automation.now())
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
@@ -29,7 +29,7 @@ create or replace function automation.prepare_step(
   execution public.workflow_executions, step jsonb, at timestamptz default automation.now())
   returns automation.prepared_step
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   prepared automation.prepared_step;
@@ -64,7 +64,7 @@ comment on function automation.prepare_step(public.workflow_executions, jsonb, t
 
 create or replace function automation.missing_reason(warnings jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object(
       'code', 'missing_variable',
@@ -82,7 +82,7 @@ create or replace function automation.record_step_end(
   started_at timestamptz, duration_ms integer default null)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into public.workflow_step_executions as s (
       tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
@@ -107,7 +107,7 @@ comment on function automation.record_step_end(
 
 create or replace function automation.unschedule(due public.scheduled_steps) returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     delete from public.scheduled_steps as s
     where s.tenant_id = due.tenant_id and s.id = due.id

@@ -19,7 +19,7 @@ create or replace function automation.claim_steps(
   returns setof automation.claimed_step
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   due public.scheduled_steps;
@@ -72,7 +72,7 @@ create or replace function automation.claim_step(
   due public.scheduled_steps, worker text, lease interval)
   returns automation.claimed_step
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
@@ -107,7 +107,7 @@ create or replace function automation.open_ledger(
   due public.scheduled_steps, execution public.workflow_executions, step jsonb)
   returns public.workflow_step_executions
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   ledger public.workflow_step_executions;
@@ -146,7 +146,7 @@ create or replace function automation.close_unsent(
   prepared automation.prepared_step)
   returns public.workflow_step_executions
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   status constant public.automation_status :=
@@ -166,7 +166,7 @@ create or replace function automation.lease_step(
   due public.scheduled_steps, ledger public.workflow_step_executions, worker text, lease interval)
   returns automation.claimed_step
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   claimed automation.claimed_step;
@@ -193,7 +193,7 @@ create or replace function automation.known_provider_ids(
   ledger public.workflow_step_executions, since timestamptz)
   returns text[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(array_agg(s.provider_id), '{}')
     from public.workflow_step_executions as s
@@ -205,7 +205,7 @@ create or replace function automation.fail_broken_step(
   due public.scheduled_steps, state text, message text)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);

@@ -4,7 +4,7 @@ create or replace function automation.finish_steps(results jsonb)
   returns table (step_id uuid, accepted boolean, status text, due_now boolean)
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   report jsonb;
@@ -35,7 +35,7 @@ comment on function automation.finish_steps(jsonb) is
 
 create or replace function automation.check_report(report jsonb) returns void
   language plpgsql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   key text;
@@ -59,7 +59,7 @@ $$;
 
 create or replace function automation.finish_step(report jsonb) returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   due public.scheduled_steps;
@@ -101,7 +101,7 @@ $$;
 create or replace function automation.is_taken(due public.scheduled_steps, provider_id text)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select exists (
       select from public.workflow_step_executions as s
@@ -112,7 +112,7 @@ create or replace function automation.is_taken(due public.scheduled_steps, provi
 create or replace function automation.attempt_entry(due public.scheduled_steps, report jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'attempt', due.attempt, 'at', automation.now(), 'outcome', report -> 'outcome',
@@ -124,7 +124,7 @@ create or replace function automation.close_step(
   status public.automation_status, report jsonb)
   returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   ledger public.workflow_step_executions;
@@ -154,7 +154,7 @@ create or replace function automation.try_again(
   due public.scheduled_steps, execution public.workflow_executions, step jsonb, report jsonb)
   returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   is_ambiguous constant boolean := report ->> 'outcome' = 'ambiguous';
@@ -191,7 +191,7 @@ create or replace function automation.backoff(
   attempt integer, retry_after_seconds numeric, is_ambiguous boolean, retry jsonb default null)
   returns interval
   language sql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select greatest(
       random() * least(
@@ -212,7 +212,7 @@ comment on function automation.backoff(integer, numeric, boolean, jsonb) is
 create or replace function automation.release_steps(steps jsonb) returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   released integer;
@@ -247,7 +247,7 @@ create or replace function automation.reap_expired_leases(max_steps integer defa
   returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off

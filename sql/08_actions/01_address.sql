@@ -11,7 +11,7 @@ create or replace function automation.address(
   execution public.workflow_executions, step_type text, prepared automation.prepared_step)
   returns automation.prepared_step
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   case step_type
@@ -31,7 +31,7 @@ create or replace function automation.mapped_value(
   execution public.workflow_executions, entity text, name text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select v.value
     from automation.entities as e
@@ -49,7 +49,7 @@ create or replace function automation.recipient_of(
   execution public.workflow_executions, input jsonb, name text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when input ? 'to' then input -> 'to'
@@ -63,7 +63,7 @@ create or replace function automation.skip_unaddressed(
   prepared automation.prepared_step, code text, message text)
   returns automation.prepared_step
   language plpgsql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   prepared.verdict := 'skip';
@@ -76,7 +76,7 @@ create or replace function automation.address_sms(
   execution public.workflow_executions, prepared automation.prepared_step)
   returns automation.prepared_step
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone') #>> '{}');
@@ -100,7 +100,7 @@ $$;
 
 create or replace function automation.normalize_phone(given text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when given !~ '^[\s+().0-9-]{7,40}$' then null
@@ -119,7 +119,7 @@ create or replace function automation.address_email(
   execution public.workflow_executions, prepared automation.prepared_step)
   returns automation.prepared_step
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   given constant jsonb := automation.recipient_of(execution, prepared.input, 'email');
@@ -145,7 +145,7 @@ $$;
 
 create or replace function automation.email_list(given jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(btrim(a)) filter (where btrim(a) <> ''), '[]')
     from (
@@ -161,7 +161,7 @@ create or replace function automation.address_webhook(
   execution public.workflow_executions, input jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select input || jsonb_build_object(
       'method', upper(coalesce(input ->> 'method', 'POST')),
@@ -177,7 +177,7 @@ create or replace function automation.record_sent(
   execution public.workflow_executions, ledger public.workflow_step_executions)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   -- A workflow that listens to messages must not be started by its own for ever.
@@ -210,7 +210,7 @@ $$;
 create or replace function automation.existing_contact(execution public.workflow_executions)
   returns uuid
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select execution.contact_id
     where automation.read_record('contact', execution.tenant_id, execution.contact_id::text) is not null

@@ -5,7 +5,7 @@ create or replace function automation.perform(
   execution public.workflow_executions, step jsonb, input jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   result constant jsonb := case step ->> 'type'
@@ -40,7 +40,7 @@ create or replace function automation.target_id(
   execution public.workflow_executions, entity text)
   returns text
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   id constant text := execution.trigger_data ->> (entity || '_id');
@@ -55,7 +55,7 @@ $$;
 
 create or replace function automation.as_number(input jsonb, key text) returns numeric
   language plpgsql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if input ->> key is null or input ->> key = '' then
@@ -73,7 +73,7 @@ create or replace function automation.as_time(
   execution public.workflow_executions, input jsonb, key text)
   returns timestamptz
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if coalesce(input ->> key, '') = '' then
@@ -88,7 +88,7 @@ $$;
 
 create or replace function automation.as_id(input jsonb, key text) returns uuid
   language plpgsql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if coalesce(input ->> key, '') <> '' and automation.as_uuid(input ->> key) is null then
@@ -103,7 +103,7 @@ create or replace function automation.create_task(
   execution public.workflow_executions, input jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   task_id constant uuid := automation.new_id();
@@ -135,7 +135,7 @@ create or replace function automation.update_fields(
   execution public.workflow_executions, entity text, fields jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   attached automation.entities;
@@ -160,7 +160,7 @@ $$;
 -- Which of the fields does not fit its column? Asked only after an update has failed.
 create or replace function automation.misfit(attached automation.entities, fields jsonb) returns text
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   field record;
@@ -180,7 +180,7 @@ $$;
 create or replace function automation.check_writable(attached automation.entities, fields jsonb)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   wrong text;
@@ -200,7 +200,7 @@ $$;
 
 create or replace function automation.lock_record_statement(attached automation.entities) returns text
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format(
       'select from %s as r where r.%I = $1 and r.%I = $2::%s for no key update nowait',
@@ -211,7 +211,7 @@ create or replace function automation.lock_record_statement(attached automation.
 create or replace function automation.update_statement(attached automation.entities, fields jsonb)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format(
       'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
@@ -234,7 +234,7 @@ create or replace function automation.update_one_field(
   execution public.workflow_executions, input jsonb)
   returns jsonb
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.update_fields(
       execution,
@@ -248,7 +248,7 @@ create or replace function automation.stage_entity(
   execution public.workflow_executions, input jsonb)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(input ->> 'entity', case
       when automation.stage_column(execution.entity) is not null then execution.entity else 'contact' end)
@@ -256,14 +256,14 @@ create or replace function automation.stage_entity(
 
 create or replace function automation.stage_column(entity text) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.mapped_column(entity, 'stage', 'status') $$;
 
 create or replace function automation.change_stage(
   execution public.workflow_executions, input jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   entity constant text := automation.stage_entity(execution, input);
@@ -282,7 +282,7 @@ create or replace function automation.assigned_entity(
   execution public.workflow_executions, input jsonb)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(input ->> 'entity', case
       when execution.trigger_data ->> 'contact_id' is null
@@ -294,7 +294,7 @@ create or replace function automation.assign_user(
   execution public.workflow_executions, step_key text, input jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   user_id uuid;
@@ -340,7 +340,7 @@ create or replace function automation.next_in_turn(
   execution public.workflow_executions, step_key text, user_ids jsonb)
   returns uuid
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   present constant uuid[] := array(
@@ -372,7 +372,7 @@ $$;
 create or replace function automation.tagged_contact(execution public.workflow_executions)
   returns uuid
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   id constant text := automation.target_id(execution, 'contact');
@@ -389,7 +389,7 @@ create or replace function automation.add_tag(
   execution public.workflow_executions, tag text)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   tag_id uuid;
@@ -410,7 +410,7 @@ create or replace function automation.remove_tag(
   execution public.workflow_executions, tag text)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   delete from public.contact_tags as ct
@@ -427,7 +427,7 @@ create or replace function automation.create_project(
   execution public.workflow_executions, input jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   contact constant uuid := automation.existing_contact(execution);

@@ -5,7 +5,7 @@ create or replace function automation.run_database_steps(max_steps integer defau
   returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   -- Shorter than deadlock_timeout (1 s by default): should a user's transaction and this one ever
   -- wait for each other, this one gives way before Postgres picks a victim.
   set lock_timeout = '100ms'
@@ -29,7 +29,7 @@ comment on function automation.run_database_steps(integer) is
 -- From a due step to the first one that has to wait or to leave Postgres.
 create or replace function automation.run_due_step(due public.scheduled_steps) returns integer
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
@@ -71,7 +71,7 @@ $$;
 
 create or replace function automation.yield_step(due public.scheduled_steps) returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     update public.scheduled_steps as s
     set run_at = automation.now() + interval '1 second'
@@ -84,7 +84,7 @@ create or replace function automation.run_database_step(
   execution public.workflow_executions, step jsonb, plan jsonb, step_id uuid,
   out outcome text, out next_key text)
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   obstacle automation.obstacle;
@@ -146,7 +146,7 @@ create or replace function automation.goes_on(
   status public.automation_status, result jsonb, next_step jsonb)
   returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
       status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
@@ -163,7 +163,7 @@ create or replace function automation.may_try_again(
   execution public.workflow_executions, step jsonb)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce((step #>> '{retry,max_attempts}')::integer, 1) > 1 + coalesce((
       select jsonb_array_length(s.attempts)
@@ -178,7 +178,7 @@ create or replace function automation.put_off(
   prepared automation.prepared_step, result jsonb, error jsonb)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   attempt constant jsonb := case when error is not null then jsonb_build_array(jsonb_build_object(

@@ -10,7 +10,7 @@ create or replace function automation.choose_from(
   cases jsonb, context jsonb, zone text, at timestamptz)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   asked jsonb;
@@ -31,7 +31,7 @@ create or replace function automation.choose(
   execution public.workflow_executions, step jsonb, at timestamptz default automation.now())
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.choose_from(
       step -> 'cases', automation.execution_context(execution, step -> 'roots'),
@@ -55,7 +55,7 @@ comment on table automation.split_assignments is
 
 create or replace function automation.split_subject(execution public.workflow_executions) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
       'contact ' || execution.contact_id, execution.entity || ' ' || execution.record_id,
@@ -65,7 +65,7 @@ create or replace function automation.split_subject(execution public.workflow_ex
 -- A place between 0 and 1 that looks drawn by lot and is always the same for the same contact and step.
 create or replace function automation.lot(seed text) returns double precision
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select ('x' || encode(substr(sha256(convert_to(seed, 'UTF8')), 1, 6), 'hex'))::bit(48)::bigint
       / power(2::double precision, 48)
@@ -73,7 +73,7 @@ create or replace function automation.lot(seed text) returns double precision
 
 create or replace function automation.draw_branch(branches jsonb, seed text) returns text
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select w.name
     from (
@@ -94,14 +94,14 @@ create or replace function automation.split_seed(
   execution public.workflow_executions, step_key text)
   returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select concat_ws('/', execution.workflow_id, step_key, automation.split_subject(execution)) $$;
 
 create or replace function automation.split(
   execution public.workflow_executions, step_key text, input jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   drawn constant text := automation.draw_branch(
@@ -121,7 +121,7 @@ $$;
 
 create or replace function automation.stop(input jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object(
       'stop', true, 'outcome', coalesce(input ->> 'outcome', 'completed'), 'reason', input -> 'reason')
@@ -134,7 +134,7 @@ create or replace function automation.wait_zone(
   execution public.workflow_executions, input jsonb)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
       case input ->> 'zone'
@@ -149,14 +149,14 @@ create or replace function automation.wait_zone(
 -- A wall clock time as an instant; one that a change of clocks leaves out is when the clocks have changed.
 create or replace function automation.instant_of(wall timestamp, zone text) returns timestamptz
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select coalesce(i.earlier, i.gap_end) from automation.wall_instants(wall, zone) as i $$;
 
 -- The length that a wait names; null when it names none. Whole days follow the calendar, so that the
 -- clock on the wall shows the same time; what is left goes by the clock.
 create or replace function automation.wait_length(input jsonb) returns interval
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when input ? 'duration' then automation.duration_in(input -> 'duration')
@@ -175,7 +175,7 @@ create or replace function automation.wait_length(input jsonb) returns interval
 create or replace function automation.next_time_of_day(from_at timestamptz, "time" time, zone text)
   returns timestamptz
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select min(i.at)
     from generate_series(0, 2) as day,
@@ -187,7 +187,7 @@ create or replace function automation.next_time_of_day(from_at timestamptz, "tim
 
 create or replace function automation.is_open_day(day date, days jsonb) returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select days is null
       or days ? ('{mon,tue,wed,thu,fri,sat,sun}'::text[])[extract(isodow from day)::integer]
@@ -198,7 +198,7 @@ create or replace function automation.is_open_day(day date, days jsonb) returns 
 create or replace function automation.next_open(from_at timestamptz, "window" jsonb, zone text)
   returns timestamptz
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select min(greatest(from_at, w.opens))
     from generate_series(-1, 8) as ahead,
@@ -220,7 +220,7 @@ create or replace function automation.plan_wait(
   execution public.workflow_executions, input jsonb, now timestamptz,
   out until timestamptz, out outcome text)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   zone constant text := automation.wait_zone(execution, input);
@@ -262,7 +262,7 @@ create or replace function automation.wait_for_time(
   execution public.workflow_executions, input jsonb, now timestamptz default automation.now())
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   planned constant record := automation.plan_wait(execution, input, now);
@@ -289,7 +289,7 @@ create or replace function automation.received_event(
   execution public.workflow_executions, step_key text)
   returns jsonb
   language sql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object('type', r.event, 'record', r.record, 'at', r.at)
     from (
@@ -313,7 +313,7 @@ create or replace function automation.wait_for_event(
   execution public.workflow_executions, step_key text, input jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   received constant jsonb := automation.received_event(execution, step_key);
@@ -339,7 +339,7 @@ create or replace function automation.wait(
   execution public.workflow_executions, step_key text, input jsonb)
   returns jsonb
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when input ? 'event' then automation.wait_for_event(execution, step_key, input)

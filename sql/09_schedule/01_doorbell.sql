@@ -7,7 +7,7 @@
 -- At most once a transaction: the mark is a transaction-local setting.
 create or replace function automation.ring_once() returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if current_setting('automation.rung', true) = 'yes' then
@@ -21,7 +21,7 @@ $$;
 create or replace function automation.ring() returns void
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   case automation.setting('doorbell')
@@ -44,7 +44,7 @@ comment on function automation.ring() is
 create or replace function automation.call_dispatch() returns bigint
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   url constant text := automation.vault_secret('ridgeline_dispatch_url');
@@ -65,7 +65,7 @@ $$;
 create or replace function automation.vault_secret(secret_name text) returns text
   language plpgsql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   secret text;

@@ -5,7 +5,7 @@
 create or replace function automation.tick(max_steps integer default 200) returns jsonb
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   as $$

@@ -2,7 +2,7 @@
 
 create or replace function automation.has_seconds() returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
       (select regexp_match(e.extversion, '^(\d+)\.(\d+)')::integer[] >= array[1, 5]
@@ -15,7 +15,7 @@ comment on function automation.has_seconds() is
 
 create or replace function automation.install_schedule() returns text[]
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if not exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron') then
@@ -46,7 +46,7 @@ comment on function automation.install_schedule() is
 
 create or replace function automation.remove_schedule() returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron') then

@@ -23,7 +23,7 @@ comment on type automation.cron is
 -- MON -> 1 and JAN -> 1, where the name stands alone. Sunday ends a range as 7.
 create or replace function automation.cron_names(field text, names text) returns text
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   name text;
@@ -46,7 +46,7 @@ create or replace function automation.cron_part(
   part text, lowest integer, highest integer,
   out numbers integer[], out nth integer, out problem text, out hint text)
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   is_weekday constant boolean := highest = 7;
@@ -88,7 +88,7 @@ create or replace function automation.cron_field(
   field text, name text, lowest integer, highest integer,
   out numbers integer[], out masks integer[], out problems jsonb)
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   part record;
@@ -116,7 +116,7 @@ $$;
 
 create or replace function automation.cron_fields(expression text) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case lower(btrim(expression, E' \t\r\n'))
       when '@yearly' then '{0,0,1,1,*}'::text[]
@@ -134,7 +134,7 @@ create or replace function automation.cron_fields(expression text) returns text[
 create or replace function automation.compile_cron(expression text, path text default 'cron')
   returns automation.cron
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   fields text[] := automation.cron_fields(left(expression, 400));
@@ -181,7 +181,7 @@ comment on function automation.compile_cron(text, text) is
 -- both given mean either, as in every cron since Vixie's.
 create or replace function automation.cron_days(cron automation.cron, month date) returns integer[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select array(
       select d.day
@@ -209,7 +209,7 @@ create or replace function automation.cron_days(cron automation.cron, month date
 create or replace function automation.next_wall(cron automation.cron, after timestamp)
   returns timestamp
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   start constant timestamp := date_trunc('minute', after) + interval '1 minute';
@@ -249,7 +249,7 @@ $$;
 create or replace function automation.wall_instants(
   wall timestamp, zone text, out earlier timestamptz, out later timestamptz, out gap_end timestamptz)
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   found constant timestamptz := wall at time zone zone;
@@ -295,7 +295,7 @@ create or replace function automation.walk_cron(
   cron automation.cron, zone text, start timestamp, after timestamptz)
   returns timestamptz
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   wall timestamp := automation.next_wall(cron, start);
@@ -322,7 +322,7 @@ $$;
 -- In the first of two passes through an hour, the second is ahead although its wall clock is not.
 create or replace function automation.second_pass(at timestamptz, zone text) returns timestamptz
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   instants record;
@@ -352,7 +352,7 @@ create or replace function automation.next_cron(
   cron automation.cron, zone text, after timestamptz)
   returns timestamptz
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   ahead constant timestamptz :=
@@ -373,7 +373,7 @@ $$;
 create or replace function automation.next_fire(expression text, zone text, after timestamptz)
   returns timestamptz
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   read constant automation.cron := automation.compile_cron(expression);
@@ -398,7 +398,7 @@ comment on function automation.next_fire(text, text, timestamptz) is
 create or replace function automation.add_length(at timestamptz, length interval, zone text)
   returns timestamptz
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   calendar constant interval := make_interval(
@@ -418,7 +418,7 @@ create or replace function automation.next_every(
   anchor timestamptz, every interval, zone text, after timestamptz)
   returns timestamptz
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   longest constant numeric := (extract(year from every) * 12 + extract(month from every)) * 31 * 90000

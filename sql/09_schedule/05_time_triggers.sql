@@ -4,7 +4,7 @@ create or replace function automation.config_problems(
   config jsonb, known_keys text[], missed text[], path text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(p.problem), '[]')
     from (
@@ -27,7 +27,7 @@ create or replace function automation.config_problems(
 
 create or replace function automation.check_entity(entity text, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when exists (select from automation.entities as e where e.name = check_entity.entity) then '[]'
@@ -41,7 +41,7 @@ create or replace function automation.check_entity(entity text, path text) retur
 create or replace function automation.compile_schedule(
   config jsonb, path text, out compiled jsonb, out problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   expression constant text := config ->> 'cron';
@@ -89,7 +89,7 @@ $$;
 -- "-24 hours" -> a negative interval. The older engines wrote {"days": 3}.
 create or replace function automation.signed_duration(value jsonb) returns interval
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when jsonb_typeof(value) = 'string' and value #>> '{}' ~ '^ *-'
@@ -104,7 +104,7 @@ create or replace function automation.signed_duration(value jsonb) returns inter
 -- else. A year at most, and not none: which day would that be on a Sunday?
 create or replace function automation.business_days_in(value jsonb) returns integer
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select nullif(n.days, 0)
     from (
@@ -123,7 +123,7 @@ create or replace function automation.business_days_in(value jsonb) returns inte
 create or replace function automation.check_contact_zone(entity text, config jsonb, path text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(automation.problem(
       path || '.zone', 'no_contact', format('%s belongs to no contact whose zone it could be', entity),
@@ -137,7 +137,7 @@ create or replace function automation.check_contact_zone(entity text, config jso
 create or replace function automation.compile_timer(
   config jsonb, path text, out compiled jsonb, out problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   lengths constant text[] := array['minutes', 'hours', 'days', 'business_days', 'weeks', 'months', 'years'];
@@ -194,7 +194,7 @@ create or replace function automation.compile_time_trigger(
   trigger_type text, config jsonb, path text)
   returns automation.compiled_trigger
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   compiled automation.compiled_trigger;
@@ -213,7 +213,7 @@ $$;
 -- trigger_config changes no date that is waited for.
 create or replace function automation.start_waiting(version public.workflow_versions) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if version.trigger_type is distinct from 'scheduled' then
@@ -233,7 +233,7 @@ $$;
 
 create or replace function automation.stop_waiting(tenant_id uuid, workflow_id uuid) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   delete from public.workflow_schedules as s
@@ -252,7 +252,7 @@ create or replace function automation.snapshot(
   entity text, tenant_id uuid, record jsonb, more jsonb default '{}')
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when e.related = '{}' then d.data
@@ -272,7 +272,7 @@ create or replace function automation.enrol_if_met(
   version public.workflow_versions, trigger_type text, data jsonb)
   returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   enrolment automation.enrolment := automation.enrolment_of(version, trigger_type);

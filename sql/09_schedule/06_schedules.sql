@@ -44,7 +44,7 @@ create or replace function automation.next_run(
   schedule public.workflow_schedules, after timestamptz)
   returns timestamptz
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   zone constant text := coalesce(schedule.zone, automation.tenant_zone(schedule.tenant_id), 'UTC');
@@ -58,7 +58,7 @@ $$;
 
 create or replace function automation.start_schedule(version public.workflow_versions) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   started public.workflow_schedules;
@@ -91,7 +91,7 @@ create or replace function automation.run_occurrence(
   schedule public.workflow_schedules, scheduled_at timestamptz)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   version public.workflow_versions;
@@ -117,7 +117,7 @@ create or replace function automation.run_schedule(
   schedule public.workflow_schedules, at_most integer)
   returns integer
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   at constant timestamptz := automation.now();
@@ -146,7 +146,7 @@ $$;
 -- A run over many records that is still going on is not overtaken by the next.
 create or replace function automation.is_sweeping(schedule public.workflow_schedules) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select schedule.entity is not null and exists (
       select from public.bulk_enrollments as b
@@ -158,7 +158,7 @@ create or replace function automation.run_schedules(max_schedules integer defaul
   returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   schedule public.workflow_schedules;

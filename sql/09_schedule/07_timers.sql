@@ -63,7 +63,7 @@ create index workflow_timers_due_by_workflow
 create or replace function automation.contact_zone(entity text, tenant_id uuid, record jsonb)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.known_zone(c.contact ->> automation.mapped_column('contact', 'timezone'))
     from automation.entities as e
@@ -79,7 +79,7 @@ create or replace function automation.contact_zone(entity text, tenant_id uuid, 
 create or replace function automation.timer_zone(listener automation.timer_listeners, record jsonb)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
       case listener.zone
@@ -95,7 +95,7 @@ create or replace function automation.zone_moved(
   listener automation.timer_listeners, old jsonb, new jsonb)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select listener.zone = 'contact' and listener.follows = 'value' and exists (
       select from automation.entities as e
@@ -108,7 +108,7 @@ create or replace function automation.zone_moved(
 -- tenants.settings: {"holidays": ["2026-12-25", ...]}. What is no date there is passed over.
 create or replace function automation.tenant_holidays(tenant_id uuid) returns date[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select array(
       select left(h.day, 10)::date
@@ -125,7 +125,7 @@ comment on function automation.tenant_holidays(uuid) is
 create or replace function automation.business_day(day date, days integer, holidays date[])
   returns date
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select d.day
     from generate_series(1, ((abs(days) + cardinality(holidays)) / 5 + 2) * 7) as n (far)
@@ -141,7 +141,7 @@ create or replace function automation.timer_due(
   listener automation.timer_listeners, value text, zone text)
   returns timestamptz
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   due timestamptz;
@@ -168,7 +168,7 @@ $$;
 
 create or replace function automation.field_text(record jsonb, field text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select record #>> string_to_array(field, '.') $$;
 
 -- Sets, moves or drops the timer of one record for one workflow.
@@ -176,7 +176,7 @@ create or replace function automation.set_timer(
   listener automation.timer_listeners, record_id text, due timestamptz, oldest timestamptz)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if due is null or due < oldest then
@@ -199,7 +199,7 @@ create or replace function automation.follow_timers(
   entity text, tenant_id uuid, record_id text, old jsonb, new jsonb)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   listener automation.timer_listeners;
@@ -233,7 +233,7 @@ $$;
 create or replace function automation.drop_timers(entity text, tenant_id uuid, record_id text)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     delete from public.workflow_timers as t
     using automation.timer_listeners as l
@@ -245,7 +245,7 @@ create or replace function automation.drop_timers(entity text, tenant_id uuid, r
 -- Records that are there already get their timers from a bulk job, which leaves out what is past.
 create or replace function automation.start_timers(version public.workflow_versions) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   compiled jsonb;
@@ -282,7 +282,7 @@ $$;
 create or replace function automation.lock_due_timers(at_most integer)
   returns setof public.workflow_timers
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set enable_bitmapscan = off
   as $$
@@ -325,7 +325,7 @@ $$;
 -- the tenant) moves the timer; a reminder before a date says nothing once the date has passed.
 create or replace function automation.fire_timer(waiting public.workflow_timers) returns integer
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   listener automation.timer_listeners;
@@ -378,7 +378,7 @@ $$;
 create or replace function automation.fire_one_by_one(timers public.workflow_timers[])
   returns integer
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   waiting public.workflow_timers;
@@ -401,7 +401,7 @@ $$;
 create or replace function automation.fire_timers(max_timers integer default 500) returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   timers constant public.workflow_timers[] := array(

@@ -56,7 +56,7 @@ create index bulk_enrollments_by_workflow
 create or replace function automation.bulk_records(job public.bulk_enrollments, at_most integer)
   returns table (id text, record jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   attached automation.entities;
@@ -93,7 +93,7 @@ create or replace function automation.take_record(
   listener automation.timer_listeners, record_id text, record jsonb)
   returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   data jsonb;
@@ -127,7 +127,7 @@ create or replace function automation.bulk_obstacle(
   listener automation.timer_listeners)
   returns text
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when version.version is null then 'the workflow is not active any more'
@@ -140,7 +140,7 @@ create or replace function automation.finish_bulk(
   job public.bulk_enrollments, status text, error jsonb default null)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     update public.bulk_enrollments as b
     set status = finish_bulk.status, error = finish_bulk.error, finished_at = automation.now()
@@ -151,7 +151,7 @@ create or replace function automation.finish_bulk(
 create or replace function automation.run_batch(job public.bulk_enrollments, at_most integer)
   returns integer
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   version public.workflow_versions;
@@ -199,7 +199,7 @@ $$;
 create or replace function automation.run_bulk(max_records integer default 1000) returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   jobs constant public.bulk_enrollments[] := array(
@@ -232,7 +232,7 @@ create or replace function automation.enroll_records(
   returns public.bulk_enrollments
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   workflow public.workflows := automation.find_workflow(workflow_id);
@@ -284,7 +284,7 @@ create or replace function public.enroll_records(
   entity text default null, per_minute integer default null, data jsonb default '{}')
   returns public.bulk_enrollments
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.enroll_records(workflow_id, record_ids, filter, entity, per_minute, data)
   $$;
@@ -299,7 +299,7 @@ create or replace function automation.cancel_bulk_enrollment(id uuid)
   returns public.bulk_enrollments
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   job public.bulk_enrollments;
@@ -322,7 +322,7 @@ $$;
 
 create or replace function public.cancel_bulk_enrollment(id uuid) returns public.bulk_enrollments
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.cancel_bulk_enrollment(id) $$;
 
 comment on function public.cancel_bulk_enrollment(uuid) is

@@ -24,7 +24,7 @@ comment on table public.suppressions is
 
 create or replace function automation.normalize_suppression() returns trigger
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   new.address := case new.channel
@@ -42,7 +42,7 @@ create trigger suppressions_normalize
 create or replace function automation.is_suppressed(tenant_id uuid, channel text, address text)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select exists (
       select from public.suppressions as s
@@ -53,13 +53,13 @@ create or replace function automation.is_suppressed(tenant_id uuid, channel text
 
 create or replace function automation.bare_address(address text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select lower(btrim(coalesce(substring(address from '<([^>]+)>'), address))) $$;
 
 create or replace function automation.drop_suppressed(tenant_id uuid, addresses jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(a), '[]')
     from jsonb_array_elements_text(addresses) as a
@@ -73,7 +73,7 @@ create or replace function automation.ask_consent(
   execution public.workflow_executions, step_type text, prepared automation.prepared_step)
   returns automation.prepared_step
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   allowed jsonb;
@@ -108,7 +108,7 @@ create or replace function automation.suppress(
   tenant_id uuid, channel text, address text, reason text, detail jsonb default null)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into public.suppressions (tenant_id, channel, address, reason, detail)
     values (tenant_id, channel, address, reason, detail)
@@ -122,7 +122,7 @@ create or replace function automation.suppress_recipient(
   due public.scheduled_steps, step_type text, reason text, detail jsonb)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.suppress(
       s.tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end, s.recipient,

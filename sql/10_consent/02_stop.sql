@@ -4,7 +4,7 @@
 
 create or replace function automation.is_stop_request(body text) returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select words ~ (
       '^(please )?(stop|stopall|stop all|quit|end|revoke|optout|opt out|cancel|unsubscribe)'
@@ -17,7 +17,7 @@ create or replace function automation.is_stop_request(body text) returns boolean
 -- Opting in again takes one of the two words that mean nothing else; a "yes" may answer anything.
 create or replace function automation.is_start_request(body text) returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select coalesce(body ~* '^[^a-z]*(start|unstop)[^a-z]*$', false) $$;
 
 -- Where Twilio says what the message was (Advanced Opt-Out, in any language), that counts. What it
@@ -26,7 +26,7 @@ create or replace function automation.is_start_request(body text) returns boolea
 create or replace function automation.honour_stop() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   sender constant text := automation.normalize_phone(new.from_number);

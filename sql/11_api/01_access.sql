@@ -10,7 +10,7 @@
 -- DEFINER function current_user is the owner; the role that PostgREST switched to is in "role".
 create or replace function automation.is_service() returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select caller.name <> 'authenticator' and pg_has_role(caller.name, 'service_role', 'usage')
     from (
@@ -24,7 +24,7 @@ comment on function automation.is_service() is
 create or replace function automation.member_tenants() returns uuid[]
   language sql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(array_agg(m.tenant_id), '{}')
     from public.tenant_members as m
@@ -37,7 +37,7 @@ comment on function automation.member_tenants() is
 create or replace function automation.admin_tenants() returns uuid[]
   language sql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(array_agg(m.tenant_id), '{}')
     from public.tenant_members as m
@@ -46,7 +46,7 @@ create or replace function automation.admin_tenants() returns uuid[]
 
 create or replace function automation.may_use(tenant_id uuid) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.is_service() or tenant_id = any (automation.member_tenants()) $$;
 
 -- A caller names a row by its id alone. Keys lead with the tenant, so it is looked for in each
@@ -55,7 +55,7 @@ create or replace function automation.may_use(tenant_id uuid) returns boolean
 create or replace function automation.usable_tenants() returns setof uuid
   language plpgsql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if automation.is_service() then
@@ -69,7 +69,7 @@ $$;
 -- Not found and not allowed look alike, so that nobody learns other tenants' ids by asking.
 create or replace function automation.raise_not_found(parameter text, id uuid) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   raise exception '%: % was not found', parameter, coalesce(id::text, 'null')
@@ -80,7 +80,7 @@ $$;
 
 create or replace function automation.find_workflow(workflow_id uuid) returns public.workflows
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   found_workflow public.workflows;
@@ -98,7 +98,7 @@ $$;
 create or replace function automation.find_execution(execution_id uuid)
   returns public.workflow_executions
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   found_execution public.workflow_executions;
@@ -118,7 +118,7 @@ $$;
 -- records in the data.
 create or replace function automation.resolve_tenant(tenant_id uuid, data jsonb) returns uuid
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   mine constant uuid[] := automation.member_tenants();
@@ -139,7 +139,7 @@ $$;
 
 create or replace function automation.tenant_of_records(data jsonb) returns uuid
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   owner uuid;

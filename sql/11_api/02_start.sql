@@ -2,7 +2,7 @@
 
 create or replace function automation.check_object(data jsonb, parameter text) returns void
   language plpgsql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if data is null or jsonb_typeof(data) <> 'object' then
@@ -18,7 +18,7 @@ $$;
 -- A record of another attached table, {"entity": "invoice", "invoice_id": "12"}, and what it belongs to.
 create or replace function automation.complete_attached(tenant_id uuid, data jsonb) returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   attached automation.entities;
@@ -48,7 +48,7 @@ $$;
 create or replace function automation.complete_trigger_data(tenant_id uuid, data jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   entity text;
@@ -83,7 +83,7 @@ create or replace function automation.enrolment_of(
   version public.workflow_versions, trigger_type text)
   returns automation.enrolment
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select row(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
@@ -97,7 +97,7 @@ create or replace function automation.conditions_met(
   version public.workflow_versions, data jsonb)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select version.conditions is null or automation.evaluate_conditions(
       version.conditions, automation.trigger_context(version.tenant_id, data),
@@ -108,7 +108,7 @@ create or replace function automation.start_version(
   version public.workflow_versions, trigger_type text, data jsonb)
   returns public.workflow_executions
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   execution_id uuid;
@@ -140,7 +140,7 @@ create or replace function automation.execute_workflow(workflow_id uuid, trigger
   returns public.workflow_executions
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   workflow public.workflows := automation.find_workflow(workflow_id);
@@ -166,7 +166,7 @@ create or replace function automation.trigger_workflows(
   returns setof public.workflow_executions
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   tenant uuid;
@@ -207,7 +207,7 @@ create or replace function public.trigger_workflows(
   trigger_type text, trigger_data jsonb default '{}', tenant_id uuid default null)
   returns setof public.workflow_executions
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select * from automation.trigger_workflows(trigger_type, trigger_data, tenant_id) $$;
 
 comment on function public.trigger_workflows(text, jsonb, uuid) is
@@ -219,7 +219,7 @@ create or replace function public.execute_workflow(
   workflow_id uuid, trigger_data jsonb default '{}')
   returns public.workflow_executions
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.execute_workflow(workflow_id, trigger_data) $$;
 
 comment on function public.execute_workflow(uuid, jsonb) is

@@ -7,7 +7,7 @@ create or replace function automation.cancel_execution(execution_id uuid)
   returns public.workflow_executions
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   execution public.workflow_executions := automation.find_execution(execution_id);
@@ -32,7 +32,7 @@ $$;
 create or replace function automation.enrol_again(execution public.workflow_executions)
   returns boolean
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   data constant jsonb := automation.complete_trigger_data(
@@ -60,7 +60,7 @@ create or replace function automation.retry_execution(execution_id uuid)
   returns public.workflow_executions
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   execution public.workflow_executions := automation.find_execution(execution_id);
@@ -108,7 +108,7 @@ $$;
 create or replace function public.cancel_execution(execution_id uuid)
   returns public.workflow_executions
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.cancel_execution(execution_id) $$;
 
 comment on function public.cancel_execution(uuid) is
@@ -118,7 +118,7 @@ comment on function public.cancel_execution(uuid) is
 create or replace function public.retry_execution(execution_id uuid)
   returns public.workflow_executions
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.retry_execution(execution_id) $$;
 
 comment on function public.retry_execution(uuid) is

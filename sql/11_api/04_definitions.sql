@@ -2,7 +2,7 @@
 
 create or replace function automation.check_enroll_existing(asked jsonb) returns void
   language plpgsql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   unknown text;
@@ -24,7 +24,7 @@ create or replace function automation.publish_workflow(workflow_id uuid, enroll_
   returns public.workflow_versions
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   workflow constant public.workflows := automation.find_workflow(workflow_id);
@@ -46,7 +46,7 @@ $$;
 create or replace function automation.validate_workflow(workflow_id uuid) returns jsonb
   language plpgsql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   problems jsonb;
@@ -61,7 +61,7 @@ $$;
 create or replace function public.publish_workflow(workflow_id uuid, enroll_existing jsonb default null)
   returns public.workflow_versions
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.publish_workflow(workflow_id, enroll_existing) $$;
 
 comment on function public.publish_workflow(uuid, jsonb) is
@@ -72,7 +72,7 @@ comment on function public.publish_workflow(uuid, jsonb) is
 
 create or replace function public.validate_workflow(workflow_id uuid) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.validate_workflow(workflow_id) $$;
 
 comment on function public.validate_workflow(uuid) is
@@ -85,7 +85,7 @@ create or replace function automation.move_execution(
   tenant_id uuid, execution_id uuid, target public.workflow_versions)
   returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   due public.scheduled_steps;
@@ -119,7 +119,7 @@ create or replace function automation.move_executions(
   returns jsonb
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   workflow constant public.workflows := automation.find_workflow(workflow_id);
@@ -158,7 +158,7 @@ create or replace function public.move_executions(
   workflow_id uuid, to_version integer default null, execution_ids uuid[] default null)
   returns jsonb
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.move_executions(workflow_id, to_version, execution_ids) $$;
 
 comment on function public.move_executions(uuid, integer, uuid[]) is

@@ -13,7 +13,7 @@ create or replace function public.get_execution_history(
     trigger_type text, contact_id uuid, current_step text, created_at timestamptz, started_at timestamptz,
     finished_at timestamptz, next_run_at timestamptz, error jsonb, trigger_data jsonb, steps jsonb)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select e.id, e.workflow_id, w.name, e.version, e.status::text, e.trigger_type, e.contact_id,
       e.current_step, e.created_at, e.started_at, e.finished_at,

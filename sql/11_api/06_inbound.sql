@@ -12,12 +12,12 @@
 
 create or replace function automation.lock_inbound(key text) returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select pg_advisory_xact_lock(hashtextextended('inbound ' || key, 0)) $$;
 
 create or replace function automation.tenant_of_number(number text) returns uuid
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select p.tenant_id from public.phone_numbers as p
     where p.number = automation.normalize_line(tenant_of_number.number)
@@ -26,7 +26,7 @@ create or replace function automation.tenant_of_number(number text) returns uuid
 -- Several contacts may share a number: the one spoken to last is meant.
 create or replace function automation.contact_by_phone(tenant_id uuid, phone text) returns uuid
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.find_contact(tenant_id, 'phone',
       'right(regexp_replace(%1$s, ''\D'', '''', ''g''), 10) = right(regexp_replace($2, ''\D'', '''', ''g''), 10) '
@@ -36,7 +36,7 @@ create or replace function automation.contact_by_phone(tenant_id uuid, phone tex
 create or replace function automation.contact_by_email(tenant_id uuid, email text, phone text)
   returns uuid
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.find_contact(tenant_id, 'email', 'lower(%1$s) = $2', email, phone) $$;
 
 -- Whatever table the contacts are in, with its own names. test: SQL about %1$s, the column, and $2, what
@@ -45,7 +45,7 @@ create or replace function automation.find_contact(
   tenant_id uuid, name text, test text, wanted text, phone text default null)
   returns uuid
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   contacts automation.entities;
@@ -66,7 +66,7 @@ $$;
 
 create or replace function automation.contact_order(contacts automation.entities) returns text
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(string_agg(format(o.by, contacts.mapped ->> o.name), '' order by o.place), '')
       || format('r.%I', contacts.id_column)
@@ -81,7 +81,7 @@ create or replace function automation.contact_order(contacts automation.entities
 create or replace function automation.contact_columns(contacts automation.entities, given jsonb)
   returns jsonb
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(f.key, f.value), '{}')
     from jsonb_each(automation.own_names(contacts, given)) as f
@@ -92,7 +92,7 @@ create or replace function automation.contact_columns(contacts automation.entiti
 -- message is kept all the same.
 create or replace function automation.create_contact(tenant_id uuid, given jsonb) returns uuid
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   contacts automation.entities;
@@ -123,7 +123,7 @@ $$;
 -- Fills what is blank and overwrites nothing.
 create or replace function automation.fill_contact(tenant_id uuid, id uuid, given jsonb) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   contacts automation.entities;
@@ -150,7 +150,7 @@ $$;
 
 create or replace function automation.creates_contacts(tenant_id uuid) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(t.settings #> '{inbound,create_contacts}' = 'true', false)
     from public.tenants as t where t.id = creates_contacts.tenant_id
@@ -163,7 +163,7 @@ create or replace function automation.contact_of_caller(
   tenant_id uuid, phone text, source text, may_create boolean)
   returns uuid
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   contact uuid;
@@ -185,7 +185,7 @@ $$;
 create or replace function automation.receive_sms(event jsonb) returns text
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   owner constant uuid := automation.tenant_of_number(event ->> 'to');
@@ -226,7 +226,7 @@ create or replace function automation.call_status(
   direction text, status text, dial_status text, previous text)
   returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when direction = 'inbound' and dial_status in ('no-answer', 'busy', 'failed', 'canceled')
@@ -241,7 +241,7 @@ create or replace function automation.call_status(
 
 create or replace function automation.call_rank(status text) returns integer
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when status in ('queued', 'initiated') then 1
@@ -255,7 +255,7 @@ create or replace function automation.call_rank(status text) returns integer
 create or replace function automation.record_call(event jsonb) returns text
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   direction constant text :=

@@ -5,7 +5,7 @@
 -- feared before; a bounce or a complaint can still follow.
 create or replace function automation.delivery_rank(status text) returns integer
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when status in ('accepted', 'scheduled', 'queued') then 1
@@ -25,7 +25,7 @@ create or replace function automation.record_delivery_of_step(
   provider_id text, status text, error_code text, at timestamptz)
   returns boolean
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   sent record;
@@ -50,7 +50,7 @@ create or replace function automation.record_delivery_of_sms(
   message public.messages, status text, error_code text)
   returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if error_code = '21610' then
@@ -70,7 +70,7 @@ create or replace function automation.keep_early_event(
   provider text, provider_id text, event jsonb)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     delete from automation.early_events as e
     where e.id in (
@@ -85,7 +85,7 @@ create or replace function automation.keep_early_event(
 create or replace function automation.record_message_status(event jsonb) returns text
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   sid constant text := event ->> 'message_sid';
@@ -124,7 +124,7 @@ comment on function automation.record_message_status(jsonb) is
 create or replace function automation.apply_early_events() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   early jsonb;

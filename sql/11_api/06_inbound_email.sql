@@ -8,7 +8,7 @@ select automation.attach(
 
 create or replace function automation.machine_haste() returns interval
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select interval '10 seconds' $$;
 
 comment on function automation.machine_haste() is 'Nobody reads an email this soon after its delivery.';
@@ -17,7 +17,7 @@ create or replace function automation.machine_reason(
   type text, occurred_at timestamptz, delivered_at timestamptz, user_agent text)
   returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when type not in ('opened', 'clicked') then null
@@ -38,7 +38,7 @@ comment on function automation.machine_reason(text, timestamptz, timestamptz, te
 create or replace function automation.includes_machine(version public.workflow_versions)
   returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select version.trigger_config @> '{"include_machine": true}' $$;
 
 -- The first open or click of machines, for the workflows that ask for it. The email itself is not
@@ -47,7 +47,7 @@ create or replace function automation.start_for_machine(
   email public.emails, event public.email_events)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   trigger constant text := 'email_' || event.type;
@@ -78,7 +78,7 @@ $$;
 create or replace function automation.withdraw_clicks(email public.emails, event public.email_events)
   returns boolean
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   began timestamptz;
@@ -115,7 +115,7 @@ $$;
 create or replace function automation.withdraw_quick_events(email public.emails, delivered timestamptz)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   first_opened timestamptz;
@@ -150,7 +150,7 @@ $$;
 create or replace function automation.record_engagement(email public.emails, event public.email_events)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   event.machine_reason := automation.machine_reason(
@@ -180,7 +180,7 @@ $$;
 -- whose. A complaint stops all of them.
 create or replace function automation.suppress_email(email public.emails, event jsonb) returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.suppress(
       email.tenant_id, 'email', automation.bare_address(a.address),
@@ -200,7 +200,7 @@ create or replace function automation.suppress_email(email public.emails, event 
 create or replace function automation.record_delivery_of_email(email public.emails, event jsonb)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   perform automation.suppress_email(email, event);
@@ -222,7 +222,7 @@ $$;
 create or replace function automation.email_event_of(email public.emails, event jsonb)
   returns public.email_events
   language sql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select row(
       email.tenant_id, automation.new_id(), email.id, email.contact_id, event ->> 'type', false,
@@ -232,7 +232,7 @@ create or replace function automation.email_event_of(email public.emails, event 
 
 create or replace function automation.apply_email_event(event jsonb) returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   is_engagement constant boolean := event ->> 'type' in ('opened', 'clicked');
@@ -261,7 +261,7 @@ $$;
 create or replace function automation.record_email_event(event_id text, event jsonb) returns text
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   outcome text;

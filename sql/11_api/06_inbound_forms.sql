@@ -3,7 +3,7 @@
 
 create or replace function automation.find_form(public_key text) returns public.forms
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select f from public.forms as f
     where f.public_key = find_form.public_key and f.is_active
@@ -12,7 +12,7 @@ create or replace function automation.find_form(public_key text) returns public.
 create or replace function automation.origin_allowed(form public.forms, origin text)
   returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select origin is null or '*' = any (form.allowed_origins)
       or lower(rtrim(origin, '/')) in (
@@ -22,7 +22,7 @@ create or replace function automation.origin_allowed(form public.forms, origin t
 create or replace function automation.form_accepts(public_key text, origin text) returns boolean
   language sql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select form.id is not null and automation.origin_allowed(form, origin)
     from automation.find_form(public_key) as form
@@ -35,7 +35,7 @@ comment on function automation.form_accepts(text, text) is
 create or replace function automation.count_post(form public.forms, source bytea, at_most integer)
   returns interval
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   at constant timestamptz := automation.now();
@@ -61,7 +61,7 @@ $$;
 -- sources are noted, which is what bounds the table.
 create or replace function automation.limit_posts(form public.forms, source text) returns interval
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   whole constant bytea := ''::bytea;
@@ -87,7 +87,7 @@ $$;
 
 create or replace function automation.is_first_post(form public.forms, fields jsonb) returns boolean
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   delete from automation.form_posts as p
@@ -106,7 +106,7 @@ $$;
 -- The names that web forms use for what a contact has.
 create or replace function automation.contact_column(field text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when plain in ('email', 'emailaddress', 'youremail', 'mail') then 'email'
@@ -127,7 +127,7 @@ create or replace function automation.contact_column(field text) returns text
 create or replace function automation.contact_fields(form public.forms, fields jsonb)
   returns table (field text, target text, value text)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select distinct on (m.target) f.key, m.target, left(btrim(f.value #>> '{}'), 400)
     from jsonb_each(fields) as f
@@ -142,7 +142,7 @@ create or replace function automation.contact_fields(form public.forms, fields j
 
 create or replace function automation.form_problems(form public.forms, fields jsonb) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with given as (
       select g.* from automation.contact_fields(form, fields) as g
@@ -169,7 +169,7 @@ create or replace function automation.form_problems(form public.forms, fields js
 create or replace function automation.contact_of_fields(form public.forms, fields jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
         'first_name', regexp_replace(given ->> 'name', '\s+\S+$', ''),
@@ -187,7 +187,7 @@ create or replace function automation.contact_of_fields(form public.forms, field
 create or replace function automation.match_contact(tenant_id uuid, email text, phone text)
   returns uuid
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
       automation.contact_by_email(tenant_id, email, phone),
@@ -197,7 +197,7 @@ create or replace function automation.match_contact(tenant_id uuid, email text, 
 -- Anybody can post, so what is known of a contact already stays; only blanks are filled.
 create or replace function automation.contact_of_form(form public.forms, given jsonb) returns uuid
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   key text;
@@ -221,7 +221,7 @@ create or replace function automation.submit_form(
   returns jsonb
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   form constant public.forms := automation.find_form(public_key);

@@ -23,7 +23,7 @@ comment on column automation.idempotency_keys.fingerprint is
 
 create or replace function automation.request_fingerprint(request jsonb) returns bytea
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select sha256(convert_to(request::text, 'UTF8')) $$;
 
 comment on function automation.request_fingerprint(jsonb) is
@@ -33,7 +33,7 @@ create or replace function automation.prune_idempotency_keys(max_rows integer de
   returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   pruned integer;
@@ -61,7 +61,7 @@ create or replace function automation.begin_request(
   out verdict text, out status integer, out answer jsonb)
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   kept automation.idempotency_keys;
@@ -94,7 +94,7 @@ create or replace function automation.keep_answer(
   returns void
   language sql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.idempotency_keys (caller, key, fingerprint, status, answer, expires_at)
     values (caller, key, automation.request_fingerprint(request), status, answer,

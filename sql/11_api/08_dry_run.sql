@@ -5,7 +5,7 @@ create or replace function automation.explain_listener(
   workflow public.workflows, data jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   listener constant automation.compiled_trigger :=
@@ -41,7 +41,7 @@ create or replace function automation.explain_enrollment(workflow_id uuid, recor
   returns jsonb
   language plpgsql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   written constant public.workflows := automation.find_workflow(workflow_id);
@@ -110,7 +110,7 @@ create or replace function automation.imagine_execution(
   workflow public.workflows, data jsonb)
   returns public.workflow_executions
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_populate_record(null::public.workflow_executions, jsonb_build_object(
       'tenant_id', workflow.tenant_id, 'id', gen_random_uuid(), 'workflow_id', workflow.id,
@@ -123,7 +123,7 @@ create or replace function automation.imagine_execution(
 -- Sets fields of a record that the dry run brought along; "custom_fields.x" one key of a column.
 create or replace function automation.imagine_fields(data jsonb, entity text, fields jsonb) returns jsonb
   language plpgsql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   field record;
@@ -146,7 +146,7 @@ create or replace function automation.imagine_effect(
   execution public.workflow_executions, step_type text, input jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case step_type
       when 'update_contact' then automation.imagine_fields(d.data, 'contact', input -> 'fields')
@@ -181,7 +181,7 @@ create or replace function automation.imagine_wait(
   execution public.workflow_executions, step_key text, input jsonb, at timestamptz, events jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when not input ? 'event' then automation.wait_for_time(execution, input, at)
@@ -199,7 +199,7 @@ create or replace function automation.imagine_split(
   execution public.workflow_executions, step_key text, input jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object('branch', coalesce(
       (select s.branch from automation.split_assignments as s
@@ -213,7 +213,7 @@ create or replace function automation.imagine_result(
   execution public.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case step ->> 'type'
       when 'wait' then automation.imagine_wait(execution, step ->> 'key', input, at, events)
@@ -229,7 +229,7 @@ create or replace function automation.imagine_step(
   execution public.workflow_executions, step jsonb, zone text, at timestamptz, events jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   prepared automation.prepared_step;
@@ -264,7 +264,7 @@ create or replace function automation.imagine_exit(
   execution public.workflow_executions, lifecycle jsonb, zone text, at timestamptz)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object('status', 'cancelled', 'at', at, 'code', 'exit_conditions', 'conditions', e.why)
     from (
@@ -280,7 +280,7 @@ create or replace function automation.imagine_path(
   execution public.workflow_executions, plan jsonb, zone text, at timestamptz, events jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   step jsonb := plan -> 'steps' -> (plan ->> 'first');
@@ -325,7 +325,7 @@ create type automation.tested_workflow as (
 create or replace function automation.compile_tested(workflow public.workflows, version_asked integer)
   returns automation.tested_workflow
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   version public.workflow_versions;
@@ -348,7 +348,7 @@ $$;
 
 create or replace function automation.test_options(options jsonb) returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   unknown text;
@@ -375,7 +375,7 @@ create or replace function automation.test_workflow(workflow_id uuid, trigger_da
   returns jsonb
   language plpgsql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   asked constant jsonb := automation.test_options(options);
@@ -413,7 +413,7 @@ create or replace function public.test_workflow(
   workflow_id uuid, trigger_data jsonb default '{}', options jsonb default '{}')
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.test_workflow(workflow_id, trigger_data, options) $$;
 
 comment on function public.test_workflow(uuid, jsonb, jsonb) is
@@ -427,7 +427,7 @@ comment on function public.test_workflow(uuid, jsonb, jsonb) is
 create or replace function public.explain_enrollment(workflow_id uuid, record jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.explain_enrollment(workflow_id, record) $$;
 
 comment on function public.explain_enrollment(uuid, jsonb) is

@@ -82,7 +82,7 @@ insert into automation.settings (name, value, description) values
 -- A setting that cannot be read would fail the customer's write that reads it, so it is refused here.
 create or replace function automation.check_setting() returns trigger
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if new.name in ('enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay')
@@ -107,7 +107,7 @@ create trigger settings_check
 
 create or replace function automation.setting(name text) returns text
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select s.value from automation.settings as s where s.name = setting.name $$;
 
 comment on function automation.setting(text) is
@@ -135,7 +135,7 @@ comment on table automation.clock is
 create or replace function automation.test_now() returns timestamptz
   language sql stable parallel safe
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select transaction_timestamp()
       + coalesce((select c.ahead_by from automation.clock as c), interval '0')
@@ -159,7 +159,7 @@ comment on function automation.now() is
 
 create or replace function automation.require_test_clock() returns void
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if current_setting('automation.test_clock', true) is distinct from 'on' then
@@ -173,7 +173,7 @@ $$;
 create or replace function automation.set_clock(to_time timestamptz) returns timestamptz
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   perform automation.require_test_clock();
@@ -194,7 +194,7 @@ comment on function automation.set_clock(timestamptz) is
 create or replace function automation.advance_clock(by_interval interval) returns timestamptz
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   perform automation.require_test_clock();
@@ -216,7 +216,7 @@ comment on function automation.advance_clock(interval) is
 create or replace function automation.reset_clock() returns timestamptz
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   perform automation.require_test_clock();
@@ -300,7 +300,7 @@ comment on table public.tenant_members is
 create or replace function automation.check_timezone() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   known text := automation.known_zone(new.timezone);
@@ -576,7 +576,7 @@ create index form_submissions_by_contact on public.form_submissions (contact_id,
 
 create or replace function automation.touch_updated_at() returns trigger
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   new.updated_at := automation.now();
@@ -624,7 +624,7 @@ comment on column public.phone_numbers.number is
 
 create or replace function automation.normalize_line(given text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select coalesce(automation.normalize_phone(given), substring(given from '^\s*(\d{4,6})\s*$')) $$;
 
 comment on function automation.normalize_line(text) is
@@ -632,7 +632,7 @@ comment on function automation.normalize_line(text) is
 
 create or replace function automation.normalize_phone_number() returns trigger
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   new.number := coalesce(automation.normalize_line(new.number), new.number);
@@ -1190,7 +1190,7 @@ create or replace function automation.problem(
   path text, code text, message text, hint text default null, severity text default 'error')
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object(
       'path', path, 'severity', severity, 'code', code, 'message', message, 'hint', hint)
@@ -1201,7 +1201,7 @@ comment on function automation.problem(text, text, text, text, text) is
 
 create or replace function automation.raise_problems(problems jsonb, subject text) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   worst jsonb;
@@ -1414,7 +1414,7 @@ create type automation.compiled_trigger as (
 
 create or replace function automation.as_list(value jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case when jsonb_typeof(value) = 'array' then value else jsonb_build_array(value) end
     where value is not null
@@ -1425,7 +1425,7 @@ create or replace function automation.change_config(
   known automation.trigger_types, trigger_config jsonb)
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'field', coalesce(to_jsonb(known.column_name), trigger_config -> 'field'),
@@ -1441,7 +1441,7 @@ create or replace function automation.check_trigger_config(
   known automation.trigger_types, entity text, change jsonb, match jsonb, path text)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   table_columns text[];
@@ -1481,7 +1481,7 @@ create or replace function automation.check_include_machine(
   trigger_type text, trigger_config jsonb, path text)
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when trigger_type in ('email_opened', 'email_clicked')
@@ -1498,7 +1498,7 @@ create or replace function automation.compile_trigger(
   trigger_type text, trigger_config jsonb, path text default 'trigger_config')
   returns automation.compiled_trigger
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   known automation.trigger_types;
@@ -1558,7 +1558,7 @@ comment on function automation.compile_trigger(text, jsonb, text) is
 
 create or replace function automation.matches_any(record jsonb, match_any jsonb) returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(bool_and(coalesce(m.value @> (record -> m.key), false)), true)
     from jsonb_each(match_any) as m
@@ -1586,7 +1586,7 @@ comment on function automation.matches_any(jsonb, jsonb) is
 
 create or replace function automation.check_schema(schema jsonb, value jsonb, path text) returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   found jsonb := automation.check_value(schema, value, path) || automation.check_choice(schema, value, path);
@@ -1615,23 +1615,23 @@ comment on function automation.check_schema(jsonb, jsonb, text) is
 
 create or replace function automation.has_error(problems jsonb) returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select jsonb_path_exists(problems, '$[*] ? (@.severity == "error")') $$;
 
 create or replace function automation.schema_hint(schema jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select 'For example ' || (schema #> '{examples,0}')::text || '.' $$;
 
 -- contact.tags[0] -> tags[0]
 create or replace function automation.last_of_path(path text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select substring(path from '[^.]*$') $$;
 
 create or replace function automation.fits_type(type jsonb, value jsonb) returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select type is null or exists (
       select from jsonb_array_elements_text(automation.as_list(type)) as t (name)
@@ -1644,7 +1644,7 @@ create or replace function automation.fits_type(type jsonb, value jsonb) returns
 
 create or replace function automation.type_words(types jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select string_agg(
       case t.name when 'string' then 'a text' when 'number' then 'a number'
@@ -1657,7 +1657,7 @@ create or replace function automation.type_words(types jsonb) returns text
 -- ["POST", "PUT", "PATCH"] -> POST, PUT or PATCH
 create or replace function automation.choice_words(choices jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select regexp_replace(string_agg(c.word, ', ' order by c.place), ', ([^,]*)$', ' or \1')
     from jsonb_array_elements_text(choices) with ordinality as c (word, place)
@@ -1666,7 +1666,7 @@ create or replace function automation.choice_words(choices jsonb) returns text
 -- The value itself: its type, whether it is one of those listed, its bounds and its pattern.
 create or replace function automation.check_value(schema jsonb, value jsonb, path text) returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   type constant text := jsonb_typeof(value);
@@ -1700,7 +1700,7 @@ $$;
 -- Which bound a value breaks; null: none.
 create or replace function automation.bounds_words(schema jsonb, value jsonb, type text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when size < least and least = 1 and unit is not null then 'must not be empty'
@@ -1727,7 +1727,7 @@ create or replace function automation.bounds_words(schema jsonb, value jsonb, ty
 -- anyOf and oneOf. When none fits, what is said is what the one of the same type says.
 create or replace function automation.check_choice(schema jsonb, value jsonb, path text) returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   options constant jsonb := coalesce(schema -> 'oneOf', schema -> 'anyOf', '[]');
@@ -1771,7 +1771,7 @@ $$;
 -- the office should see before a customer does.
 create or replace function automation.check_keys(schema jsonb, value jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(found.problem), '[]')
     from (
@@ -1802,7 +1802,7 @@ create or replace function automation.check_keys(schema jsonb, value jsonb, path
 
 create or replace function automation.check_members(schema jsonb, value jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(found.problem), '[]')
     from jsonb_each(value) as member
@@ -1816,7 +1816,7 @@ create or replace function automation.check_members(schema jsonb, value jsonb, p
 
 create or replace function automation.check_items(schema jsonb, value jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with item as (
       select i.value, i.place, format('%s[%s]', path, i.place - 1) as at
@@ -1840,7 +1840,7 @@ create or replace function automation.check_items(schema jsonb, value jsonb, pat
 -- What a grammar checks. The templates of a configuration are parsed together, where it is compiled.
 create or replace function automation.check_format(format text, value jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when format = 'conditions' then (
@@ -1855,7 +1855,7 @@ create or replace function automation.check_format(format text, value jsonb, pat
 
 create or replace function automation.format_holds(format text, value jsonb) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(case format
       when 'amount' then value #>> '{}' ~ '^[0-9]{1,7}([.][0-9]{1,6})?$' or value #>> '{}' like '%{{%'
@@ -1875,7 +1875,7 @@ comment on function automation.format_holds(text, jsonb) is
 
 create or replace function automation.format_words(format text, out words text, out hint text)
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select f.words, f.hint
     from (values
@@ -1901,7 +1901,7 @@ create or replace function automation.format_words(format text, out words text, 
 create or replace function automation.fold_step_config(step_type text, config jsonb)
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case step_type
       when 'update_contact' then automation.fold_fields(config)
@@ -1918,7 +1918,7 @@ comment on function automation.fold_step_config(text, jsonb) is
 
 create or replace function automation.without_blanks(config jsonb, but text[] default '{}') returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(k.key, k.value), '{}')
     from jsonb_each(config) as k
@@ -1927,7 +1927,7 @@ create or replace function automation.without_blanks(config jsonb, but text[] de
 
 create or replace function automation.fold_names(step_type text, config jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case step_type
       when 'send_sms' then
@@ -1955,7 +1955,7 @@ create or replace function automation.fold_names(step_type text, config jsonb) r
 
 create or replace function automation.fold_webhook(config jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.fold_key(config, 'body', '{payload}')
       || case when jsonb_typeof(config -> 'method') = 'string'
@@ -1965,7 +1965,7 @@ create or replace function automation.fold_webhook(config jsonb) returns jsonb
 -- {condition}, or one condition or group that is written into the configuration itself.
 create or replace function automation.fold_conditional(config jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when config ? 'branches' then config
@@ -1982,7 +1982,7 @@ create or replace function automation.fold_conditional(config jsonb) returns jso
 
 create or replace function automation.fold_document(config jsonb, keys text[]) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select config - keys || jsonb_build_object('conditions', (
       select jsonb_object_agg(k.key, k.value) from jsonb_each(config) as k where k.key = any (keys)))
@@ -1991,7 +1991,7 @@ create or replace function automation.fold_document(config jsonb, keys text[]) r
 create or replace function automation.fold_key(config jsonb, key text, other_names text[])
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when config ? key then config
@@ -2004,7 +2004,7 @@ create or replace function automation.fold_key(config jsonb, key text, other_nam
 
 create or replace function automation.fold_fields(config jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when config ? 'fields' then config
@@ -2017,7 +2017,7 @@ create or replace function automation.fold_fields(config jsonb) returns jsonb
 
 create or replace function automation.fold_wait(config jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when config ? 'duration_minutes' then jsonb_build_object('minutes', config -> 'duration_minutes')
@@ -2037,7 +2037,7 @@ create or replace function automation.fold_wait(config jsonb) returns jsonb
 create or replace function automation.check_step_config(step_type text, config jsonb, path text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.check_schema(t.config_schema, config, path)
       || automation.check_step_entity(config, path)
@@ -2053,7 +2053,7 @@ comment on function automation.check_step_config(text, jsonb, text) is
 
 create or replace function automation.check_step_entity(config jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when jsonb_typeof(config -> 'entity') = 'string' and config ->> 'entity' not like '%{{%'
@@ -2065,7 +2065,7 @@ create or replace function automation.check_step_entity(config jsonb, path text)
 -- What is wrong with an event that has the shape of one; its schema says whether it has.
 create or replace function automation.check_event(event jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when jsonb_typeof(event) = 'string' or jsonb_typeof(event -> 'type') = 'string'
@@ -2078,7 +2078,7 @@ create or replace function automation.check_event(event jsonb, path text) return
 -- A conditional's questions in the order they are asked, each with its branch: [{name, conditions}].
 create or replace function automation.compile_cases(config jsonb, out cases jsonb, out roots text[])
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with asked as (
       select 'then' as name, config -> 'conditions' as conditions, 1 as place
@@ -2105,7 +2105,7 @@ create or replace function automation.compile_cases(config jsonb, out cases json
 create or replace function automation.check_step_fields(step_type text, config jsonb, path text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(automation.problem(
         path || w.at, 'unknown_field', format('%s has no field "%s" to write', w.entity, w.field),
@@ -2136,7 +2136,7 @@ create or replace function automation.check_step_fields(step_type text, config j
 -- The ways on from a step that branches; none from any other.
 create or replace function automation.step_branches(step_type text, config jsonb) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when step_type = 'conditional' and config ? 'branches' then automation.branch_names(config) || 'else'::text
@@ -2149,7 +2149,7 @@ create or replace function automation.step_branches(step_type text, config jsonb
 
 create or replace function automation.branch_names(config jsonb) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(array_agg(b.value ->> 'name' order by b.place), '{}')
     from jsonb_array_elements(
@@ -2161,7 +2161,7 @@ create or replace function automation.branch_names(config jsonb) returns text[]
 create or replace function automation.compile_step(step public.workflow_steps, key text, path text)
   returns table (compiled jsonb, problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   known automation.step_types;
@@ -2202,7 +2202,7 @@ $$;
 -- {max_attempts, delay, max_delay} -> {retry: {max_attempts, base, cap}}, lengths as intervals.
 create or replace function automation.compile_retry(retry jsonb) returns jsonb
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when retry = '{}' then '{}'
@@ -2229,7 +2229,7 @@ create or replace function automation.step_key(
   step public.workflow_steps, parent_key text, place bigint)
   returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
       step.step_key,
@@ -2245,7 +2245,7 @@ create or replace function automation.compile_chain(
   path text, depth integer)
   returns automation.compiled_chain
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   chain automation.compiled_chain := row(after, '{}', '[]', '{}', '[]');
@@ -2282,7 +2282,7 @@ create or replace function automation.compile_branches(
   workflow public.workflows, step public.workflow_steps, compiled jsonb, after text, depth integer)
   returns automation.compiled_chain
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   key constant text := compiled ->> 'key';
@@ -2323,7 +2323,7 @@ $$;
 -- A parent that is its own descendant.
 create or replace function automation.is_circular(step public.workflow_steps) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with recursive up (id, parent_step_id, seen) as (
       select step.id, step.parent_step_id, array[step.id]
@@ -2339,7 +2339,7 @@ create or replace function automation.check_chain(
   workflow public.workflows, chain automation.compiled_chain)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(found.problem), '[]')
     from (
@@ -2380,7 +2380,7 @@ create or replace function automation.check_chain(
 create or replace function automation.compile_steps(
   workflow public.workflows, out plan jsonb, out problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   chain constant automation.compiled_chain :=
@@ -2403,7 +2403,7 @@ create type automation.compiled_workflow as (
 create or replace function automation.compile_workflow(workflow public.workflows)
   returns automation.compiled_workflow
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set jit = off
   as $$
 declare
@@ -2444,7 +2444,7 @@ create type automation.compiled_event as (
 create or replace function automation.compile_event(event jsonb, path text)
   returns automation.compiled_event
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   read automation.compiled_event;
@@ -2475,7 +2475,7 @@ $$;
 -- "always" -> nothing to ask; {"once_in": "30 days"} -> {policy, within}.
 create or replace function automation.compile_reentry(settings jsonb) returns jsonb
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when r.value is null and not settings ? 'dedupe_key' or r.value = '"always"' then null
@@ -2492,7 +2492,7 @@ comment on function automation.compile_reentry(jsonb) is
 create or replace function automation.compile_lifecycle(
   settings jsonb, path text, out compiled jsonb, out problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set jit = off
   as $$
 declare
@@ -2519,7 +2519,7 @@ comment on function automation.compile_lifecycle(jsonb, text) is
 
 create or replace function automation.check_settings(settings jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.check_schema(s.config_schema, settings, path)
       || (select t.problems
@@ -2540,7 +2540,7 @@ comment on function automation.check_settings(jsonb, text) is
 
 create or replace function automation.check_retry(retry jsonb, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.check_schema(s.config_schema, retry, path)
     from automation.setting_schemas as s
@@ -2557,7 +2557,7 @@ comment on function automation.check_retry(jsonb, text) is
 create or replace function automation.publish(tenant_id uuid, workflow_id uuid, via text)
   returns public.workflow_versions
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   workflow public.workflows;
@@ -2591,7 +2591,7 @@ create or replace function automation.add_version(
   workflow public.workflows, conditions jsonb, plan jsonb, via text)
   returns public.workflow_versions
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   latest public.workflow_versions;
@@ -2620,7 +2620,7 @@ create or replace function automation.start_listening(
   version public.workflow_versions, listener automation.compiled_trigger)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
@@ -2644,7 +2644,7 @@ create or replace function automation.listen_for_runs(
   version public.workflow_versions, settings jsonb)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, role, listener, match, match_any, match_column,
@@ -2667,7 +2667,7 @@ create or replace function automation.listen_for_runs(
 create or replace function automation.forget_listeners() returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   forgotten integer;
@@ -2693,7 +2693,7 @@ comment on function automation.forget_listeners() is
 
 create or replace function automation.stop_listening(tenant_id uuid, workflow_id uuid) returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     delete from automation.active_triggers as t
     where t.tenant_id = stop_listening.tenant_id and t.workflow_id = stop_listening.workflow_id
@@ -2707,7 +2707,7 @@ comment on function automation.stop_listening(uuid, uuid) is
 create or replace function automation.check_workflow() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if not exists (select from automation.trigger_types as t where t.name = new.trigger_type) then
@@ -2738,7 +2738,7 @@ create trigger workflows_check
 create or replace function automation.follow_switch() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if new.is_active and not old.is_active then
@@ -2761,7 +2761,7 @@ create trigger workflows_follow_switch
 create or replace function automation.publish_with_first_steps() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   waiting record;
@@ -2797,7 +2797,7 @@ create trigger workflow_steps_publish_first
 create or replace function automation.check_step() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if not exists (select from automation.step_types as t where t.name = new.step_type) then
@@ -2816,7 +2816,7 @@ create trigger workflow_steps_check
 
 create or replace function automation.refuse_version_change() returns trigger
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   raise exception 'workflow_versions: a published version never changes'
@@ -2834,7 +2834,7 @@ create trigger workflow_versions_immutable
 create or replace function automation.refuse_published_delete() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if old.published_version is not null
@@ -2882,7 +2882,7 @@ create or replace function automation.check_plan(
   workflow public.workflows, listener automation.compiled_trigger, conditions jsonb, plan jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   scope constant jsonb := automation.check_scope(workflow, listener);
@@ -2907,7 +2907,7 @@ comment on function automation.check_plan(
 -- What a value of a type is as JSON.
 create or replace function automation.value_kind(type oid) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when t.typtype = 'd' then automation.value_kind(t.typbasetype)
@@ -2942,7 +2942,7 @@ comment on function automation.value_kind(oid) is
 -- The names that the engine knows columns by, whatever they are called in the table.
 create or replace function automation.mapped_kinds(entity text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(m.key, automation.value_kind(a.atttypid)), '{}')
     from automation.entities as e
@@ -2954,7 +2954,7 @@ create or replace function automation.mapped_kinds(entity text) returns jsonb
 
 create or replace function automation.known_columns() returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_object_agg(r.name, r.columns)
     from (
@@ -2982,7 +2982,7 @@ create or replace function automation.fired_entity(
   workflow public.workflows, listener automation.compiled_trigger)
   returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select nullif(case workflow.trigger_type
       when 'time_elapsed' then coalesce(workflow.trigger_config ->> 'entity', 'contact')
@@ -3000,7 +3000,7 @@ create or replace function automation.check_scope(
   workflow public.workflows, listener automation.compiled_trigger)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object(
       'kind', t.kind,
@@ -3025,7 +3025,7 @@ create or replace function automation.condition_documents(
   workflow public.workflows, conditions jsonb, plan jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(jsonb_build_object(
       'step', d.step, 'branch', d.branch, 'compiled', d.compiled)), '[]')
@@ -3052,14 +3052,14 @@ create or replace function automation.condition_documents(
 -- Where a step stands in what people edit.
 create or replace function automation.step_path(step jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select coalesce(step ->> 'at', format('steps["%s"]', step ->> 'key')) $$;
 
 -- The names that look most like a word: by the letters and the pairs of letters that they share,
 -- without case and underscores, so that firstName finds first_name and tpye finds type.
 create or replace function automation.nearest(word text, names text[]) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with given (name, letters) as (
       select n, replace(lower(left(coalesce(n, word), 60) collate "C"), '_', '')
@@ -3093,7 +3093,7 @@ comment on function automation.nearest(text, text[]) is
 create or replace function automation.suggestion(word text, names text[], otherwise text)
   returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when n = '{}' then otherwise || (select string_agg(u, ', ' order by u) from unnest(names) as u)
@@ -3112,7 +3112,7 @@ create or replace function automation.suggestion(word text, names text[], otherw
 create or replace function automation.read_references(documents jsonb, plan jsonb)
   returns table (reference jsonb, at text, step text)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select f.reference, (t.test ->> 'at') || f.suffix, d ->> 'step'
     from jsonb_array_elements(documents) as d,
@@ -3130,7 +3130,7 @@ create or replace function automation.read_references(documents jsonb, plan json
 
 create or replace function automation.slot_path(step jsonb, slot jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.step_path(step) || '.step_config'
       || coalesce('.' || nullif(array_to_string((slot ->> 'at')::text[], '.'), ''), '')
@@ -3138,7 +3138,7 @@ create or replace function automation.slot_path(step jsonb, slot jsonb) returns 
 
 create or replace function automation.reference_name(reference jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(reference ->> 'name', reference ->> 'field',
       array_to_string(coalesce(reference ->> 'p', reference ->> 'b')::text[], '.'))
@@ -3149,7 +3149,7 @@ create or replace function automation.reference_name(reference jsonb) returns te
 create or replace function automation.resolve_reference(
   reference jsonb, scope jsonb, out record text, out keys text[])
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   path constant text[] := coalesce(reference ->> 'p', reference ->> 'b')::text[];
@@ -3179,7 +3179,7 @@ $$;
 -- The kind of a reference's value: null when it lies inside JSON, or cannot be known.
 create or replace function automation.reference_kind(reference jsonb, scope jsonb) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case when cardinality(r.keys) = 1 then scope -> 'columns' -> r.record ->> r.keys[1] end
     from automation.resolve_reference(reference, scope) as r
@@ -3188,7 +3188,7 @@ create or replace function automation.reference_kind(reference jsonb, scope json
 create or replace function automation.check_references(documents jsonb, plan jsonb, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(p.problem order by p.first, p.problem ->> 'path', p.problem ->> 'severity',
       p.problem ->> 'message'), '[]')
@@ -3206,7 +3206,7 @@ create or replace function automation.check_references(documents jsonb, plan jso
 create or replace function automation.unknown_reference(reference jsonb, at text, scope jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   severity constant text := case when (scope ->> 'lenient')::boolean then 'warning' else 'error' end;
@@ -3242,7 +3242,7 @@ create or replace function automation.unknown_bare_name(
   keys text[], at text, scope jsonb, severity text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when keys[1] = any (r.roots) then automation.problem(
@@ -3274,7 +3274,7 @@ create or replace function automation.unknown_bare_name(
 create or replace function automation.absent_reference(reference jsonb, at text, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when (scope ->> 'lenient')::boolean then null
@@ -3296,7 +3296,7 @@ create or replace function automation.absent_reference(reference jsonb, at text,
 
 create or replace function automation.records_hint(scope jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when scope -> 'records' <> '[]' then format('It brings: %s.', (
@@ -3311,7 +3311,7 @@ create or replace function automation.check_step_references(
   workflow public.workflows, documents jsonb, plan jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from (
@@ -3328,7 +3328,7 @@ create or replace function automation.step_reference_problem(
   workflow public.workflows, plan jsonb, reader text, wanted text, at text)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   keys constant text[] := array(select jsonb_object_keys(plan -> 'steps'));
@@ -3366,7 +3366,7 @@ $$;
 -- Where a step can lead to, whatever conditions say.
 create or replace function automation.steps_after(plan jsonb, key text) returns text[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with recursive later (key) as (
       select e from automation.step_exits(plan -> 'steps' -> steps_after.key, null) as e
@@ -3384,7 +3384,7 @@ create or replace function automation.steps_after(plan jsonb, key text) returns 
 
 create or replace function automation.kind_name(kind text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case kind
       when 'number' then 'a number' when 'date' then 'a date' when 'boolean' then 'true or false'
@@ -3395,7 +3395,7 @@ create or replace function automation.kind_name(kind text) returns text
 
 create or replace function automation.operator_family(name text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when name in ('before', 'after', 'within_last', 'within_next') then 'time'
@@ -3413,7 +3413,7 @@ create or replace function automation.operator_family(name text) returns text
 -- Can operators of a family hold for a kind of value at all? never, doubtful, or null: they can.
 create or replace function automation.family_fit(family text, kind text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when family = 'time' and kind in ('number', 'boolean', 'uuid', 'list') then 'never'
@@ -3428,7 +3428,7 @@ create or replace function automation.family_fit(family text, kind text) returns
 
 create or replace function automation.kind_hint(kind text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case kind
       when 'number' then 'For numbers: equals, greater_than, less_than, between, in.'
@@ -3445,7 +3445,7 @@ create or replace function automation.kind_hint(kind text) returns text
 create or replace function automation.is_label(value text, record text, column_name text)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select exists (
       select from automation.entities as e
@@ -3469,7 +3469,7 @@ create or replace function automation.value_fits(
   value jsonb, kind text, record text, column_name text)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when jsonb_typeof(value) = 'null' or kind in ('json', 'other') then true
@@ -3489,7 +3489,7 @@ create or replace function automation.value_fits(
 create or replace function automation.asked_tests(documents jsonb, plan jsonb)
   returns table (test jsonb, at_operator text, at_value text)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select t.test, (t.test ->> 'at') || '.operator', (t.test ->> 'at') || '.value'
     from jsonb_array_elements(documents) as d,
@@ -3505,7 +3505,7 @@ create or replace function automation.asked_tests(documents jsonb, plan jsonb)
 create or replace function automation.check_operators(documents jsonb, plan jsonb, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from automation.asked_tests(documents, plan) as t
@@ -3525,7 +3525,7 @@ create or replace function automation.check_operators(documents jsonb, plan json
 create or replace function automation.operator_problem(test jsonb, kind text, at text, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.problem(
       at, 'operator_type_mismatch',
@@ -3545,7 +3545,7 @@ create or replace function automation.operand_problem(
   test jsonb, kind text, record text, column_name text, at text, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.problem(
       at, 'operator_type_mismatch',
@@ -3607,7 +3607,7 @@ create or replace function automation.operand_problem(
 create or replace function automation.tested_value(test jsonb, scope jsonb, at_start boolean)
   returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when test ? 'b' and scope -> 'columns' -> e.name ? p.path[1]
@@ -3629,7 +3629,7 @@ create or replace function automation.literal_of(
   test jsonb, negated boolean, scope jsonb, at_start boolean)
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select (test - '{p,b,q,w,t,f,n,field,k}'::text[]) || jsonb_build_object(
       'name', automation.reference_name(test), 'neg', n.neg,
@@ -3652,7 +3652,7 @@ create or replace function automation.fact(
   field text, kind text, value jsonb, at text, exact boolean default true)
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object(
       'on', array['trigger', 'record', field]::text, 'name', field, 'neg', false, 'k', kind,
@@ -3664,7 +3664,7 @@ create or replace function automation.trigger_facts(
   workflow public.workflows, listener automation.compiled_trigger, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(f.fact), '[]')
     from (
@@ -3691,7 +3691,7 @@ comment on function automation.trigger_facts(
 -- What a wanted value stands for: 5 is also "5.0", true is also "TRUE", and a day any of its moments.
 create or replace function automation.candidate_kind(candidate jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when automation.number_of(candidate) is not null then 'number'
@@ -3707,7 +3707,7 @@ create or replace function automation.literal_allows(
   literal jsonb, candidate jsonb, candidate_is_exact boolean, zone text)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when l.kind in ('last', 'next', 'changed') then true
@@ -3743,7 +3743,7 @@ create or replace function automation.literal_allows(
 -- {v: value, c: case counts}. null: they name none.
 create or replace function automation.wanted_values(literals jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_agg(distinct jsonb_build_object('v', f.value, 'c', l ? 'c'))
     from jsonb_array_elements(literals) as l
@@ -3766,7 +3766,7 @@ create or replace function automation.wanted_values(literals jsonb) returns json
 create or replace function automation.bounds(literals jsonb)
   returns table (value jsonb, is_upper boolean, is_open boolean, exact boolean, of bigint)
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select b.value, b.is_upper, b.is_open, l.literal ? 'c', l.place
     from jsonb_array_elements(literals) with ordinality as l (literal, place)
@@ -3787,7 +3787,7 @@ create or replace function automation.bounds(literals jsonb)
 -- Is there certainly no value for which all these literals, which are about one, are true?
 create or replace function automation.contradict(literals jsonb, zone text) returns boolean
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   wanted constant jsonb := automation.wanted_values(literals);
@@ -3832,7 +3832,7 @@ comment on function automation.contradict(jsonb, text) is
 -- Does a literal that is true mean that the value is not blank?
 create or replace function automation.needs_value(literal jsonb) returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when k in ('before', 'after', 'last', 'next', 'true', 'false') then true
@@ -3851,7 +3851,7 @@ create or replace function automation.needs_value(literal jsonb) returns boolean
 create or replace function automation.conjuncts(tree jsonb, negated boolean)
   returns table (node jsonb, is_negated boolean)
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with recursive part (node, negated, place) as (
       select tree, conjuncts.negated, '{}'::bigint[]
@@ -3874,13 +3874,13 @@ create or replace function automation.conjuncts(tree jsonb, negated boolean)
 
 create or replace function automation.literal_text(literal jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select concat_ws(' ', literal ->> 'name', literal ->> 'o', literal ->> 'v') $$;
 
 -- A literal against those that are true already: the problem, or null.
 create or replace function automation.conflict(literal jsonb, known jsonb, zone text) returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   about constant jsonb := jsonb_path_query_array(
@@ -3908,7 +3908,7 @@ $$;
 create or replace function automation.idle_change(test jsonb, negated boolean, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.problem(
       test ->> 'at', 'impossible_condition',
@@ -3927,7 +3927,7 @@ create or replace function automation.weigh_all(
   tree jsonb, code jsonb, negated boolean, scope jsonb, at_start boolean, depth integer,
   inout known jsonb, out verdict text, out problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   part record;
@@ -3982,7 +3982,7 @@ create or replace function automation.weigh_any(
   node jsonb, code jsonb, negated boolean, known jsonb, scope jsonb, at_start boolean, depth integer,
   out verdict text, out problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   member jsonb;
@@ -4021,7 +4021,7 @@ $$;
 create or replace function automation.check_conditions(
   documents jsonb, facts jsonb, scope jsonb, out verdicts jsonb, out problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   document jsonb;
@@ -4051,7 +4051,7 @@ $$;
 -- past a stop.
 create or replace function automation.step_exits(step jsonb, verdicts jsonb) returns setof text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with own as (
       select coalesce(verdicts ->> (step ->> 'key'), case
@@ -4090,7 +4090,7 @@ comment on function automation.step_exits(jsonb, jsonb) is
 
 create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns text[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with recursive reached (key) as (
       select plan ->> 'first' where plan ->> 'first' is not null
@@ -4103,7 +4103,7 @@ create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb
 -- Of what is not reached, only where it begins.
 create or replace function automation.check_flow(plan jsonb, verdicts jsonb) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with reached as (
       select automation.reachable_steps(plan, verdicts) as keys
@@ -4133,7 +4133,7 @@ create or replace function automation.check_flow(plan jsonb, verdicts jsonb) ret
 -- Whom assign_user makes responsible when it does not say for what: see automation.assigned_entity().
 create or replace function automation.assignable(fired text) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when automation.mapped_column(fired, 'assigned_to') is not null and not exists (
@@ -4147,7 +4147,7 @@ create or replace function automation.assignable(fired text) returns text
 create or replace function automation.step_writes(step jsonb, fired text)
   returns table (entity text, is_insert boolean, fields jsonb)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with given as (
       select step ->> 'type' as type, step -> 'config' -> 'base' as config
@@ -4201,7 +4201,7 @@ create or replace function automation.step_writes(step jsonb, fired text)
 
 create or replace function automation.written_value(value jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when value is null or jsonb_typeof(value) in ('object', 'array')
@@ -4214,7 +4214,7 @@ create or replace function automation.check_needs(
   workflow public.workflows, plan jsonb, scope jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from (
@@ -4234,7 +4234,7 @@ create or replace function automation.check_needs(
 -- A step that changes a record needs one, with the column it changes.
 create or replace function automation.record_problem(step jsonb, scope jsonb) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when not (scope ->> 'lenient')::boolean and not scope -> 'records' ? t.entity
@@ -4264,7 +4264,7 @@ create or replace function automation.record_problem(step jsonb, scope jsonb) re
 
 create or replace function automation.recipient_problem(step jsonb, scope jsonb) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when automation.mapped_column(scope ->> 'entity', c.name) is not null then null
@@ -4288,7 +4288,7 @@ create or replace function automation.recipient_problem(step jsonb, scope jsonb)
 -- A date that comes from a record may not be there.
 create or replace function automation.date_policy_problem(step jsonb) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.problem(
       automation.step_path(step) || '.step_config.until', 'no_date_policy',
@@ -4308,7 +4308,7 @@ create or replace function automation.date_policy_problem(step jsonb) returns js
 create or replace function automation.sender_problem(workflow public.workflows, plan jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.problem(
       automation.step_path(s.value), 'no_registered_sender',
@@ -4343,7 +4343,7 @@ create or replace function automation.could_start(
   conditions jsonb, scope jsonb)
   returns boolean
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   known automation.trigger_types;
@@ -4393,7 +4393,7 @@ create or replace function automation.started_by(
   workflow public.workflows, plan jsonb, fired text, seen uuid[], scope jsonb)
   returns table (workflow_id uuid, name text, step text, plan jsonb, entity text)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select distinct on (l.workflow_id) l.workflow_id, w.name, automation.step_path(s.value), v.plan,
       l.entity
@@ -4429,7 +4429,7 @@ create or replace function automation.closing_step(
   fired text, scope jsonb)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.step_path(s.value)
     from jsonb_each(plan -> 'steps') as s
@@ -4442,7 +4442,7 @@ create or replace function automation.closing_step(
 
 create or replace function automation.cycle_problem(step text, names text[]) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.problem(
       step, 'cycle',
@@ -4462,7 +4462,7 @@ create or replace function automation.check_cycles(
   scope jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   problems jsonb := '[]'::jsonb;
@@ -4572,7 +4572,7 @@ comment on column automation.entities.ignored_columns is
 -- domain, an array, a row) cannot; those are compared as text.
 create or replace function automation.has_equality(type oid) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when t.typtype = 'd' then automation.has_equality(t.typbasetype)
@@ -4592,7 +4592,7 @@ create or replace function automation.has_equality(type oid) returns boolean
 create or replace function automation.relation_columns(relation regclass)
   returns table (name text, is_cheap boolean, is_comparable boolean, is_generated boolean)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select a.attname::text,
       t.typcategory in ('S', 'B', 'E') or t.oid = 'pg_catalog.uuid'::regtype,
@@ -4607,7 +4607,7 @@ create or replace function automation.relation_columns(relation regclass)
 -- What the engine wants to know of a record, whatever its table calls it.
 create or replace function automation.mapped_names() returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
       'timezone', 'last_contacted_at', 'created_at', 'updated_at']
@@ -4621,7 +4621,7 @@ create or replace function automation.attach(
   relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]')
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   attached automation.entities;
@@ -4664,7 +4664,7 @@ comment on function automation.attach(regclass, text, jsonb, jsonb) is
 create or replace function automation.describe_entity(relation regclass, entity text, columns jsonb)
   returns automation.entities
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   described automation.entities;
@@ -4715,7 +4715,7 @@ $$;
 
 create or replace function automation.map_columns(relation regclass, columns jsonb) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(m.name, m.column_name), '{}')
     from (
@@ -4730,7 +4730,7 @@ create or replace function automation.map_columns(relation regclass, columns jso
 -- Names that a record answers to besides those of its columns.
 create or replace function automation.aliases(attached automation.entities) returns jsonb
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(m.key, m.value), '{}')
     from jsonb_each(attached.mapped) as m
@@ -4739,7 +4739,7 @@ create or replace function automation.aliases(attached automation.entities) retu
 
 create or replace function automation.own_name(attached automation.entities, name text) returns text
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select coalesce(automation.aliases(attached) ->> name, name) $$;
 
 comment on function automation.own_name(automation.entities, text) is
@@ -4748,7 +4748,7 @@ comment on function automation.own_name(automation.entities, text) is
 create or replace function automation.own_names(attached automation.entities, fields jsonb)
   returns jsonb
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(coalesce(a.names ->> f.key, f.key), f.value), '{}')
     from jsonb_each(fields) as f
@@ -4758,7 +4758,7 @@ create or replace function automation.own_names(attached automation.entities, fi
 -- The first of several mapped columns that an entity has; null when it has none of them.
 create or replace function automation.mapped_column(entity text, variadic names text[]) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select e.mapped ->> n.name
     from automation.entities as e
@@ -4772,7 +4772,7 @@ create or replace function automation.mapped_column(entity text, variadic names 
 create or replace function automation.check_attachment(attached automation.entities, events jsonb)
   returns void
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   problem text;
@@ -4833,7 +4833,7 @@ $$;
 create or replace function automation.forget_triggers(attached automation.entities, events jsonb)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     delete from automation.trigger_types as t
     where t.entity = attached.name
@@ -4845,7 +4845,7 @@ create or replace function automation.forget_triggers(attached automation.entiti
 create or replace function automation.register_triggers(attached automation.entities, events jsonb)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.trigger_types (
       name, entity, kind, column_name, becomes, on_insert, description)
@@ -4871,7 +4871,7 @@ create or replace function automation.register_triggers(attached automation.enti
 
 create or replace function automation.install_triggers(attached automation.entities) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   perform automation.remove_triggers(attached);
@@ -4895,7 +4895,7 @@ $$;
 -- Found by what they call: the table may have been renamed since.
 create or replace function automation.remove_triggers(attached automation.entities) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   installed record;
@@ -4918,7 +4918,7 @@ $$;
 -- The key that a foreign key can point at: tenant and id where that is unique, else the id alone.
 create or replace function automation.reference_key(attached automation.entities) returns text[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select k.names
     from (values
@@ -4941,7 +4941,7 @@ create or replace function automation.reference_key(attached automation.entities
 -- left as they are. A table without a unique uuid cannot be pointed at: then the key goes.
 create or replace function automation.point_references(attached automation.entities) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   key constant text[] := automation.reference_key(attached);
@@ -4978,7 +4978,7 @@ $$;
 
 create or replace function automation.detach(entity text) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   attached automation.entities;
@@ -5028,7 +5028,7 @@ comment on function automation.detach(text) is
 -- 'stage' -> new.stage is distinct from old.stage, for every column that counts as a change.
 create or replace function automation.changed_expression(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select 'array_remove(array['
       || string_agg(
@@ -5046,7 +5046,7 @@ create or replace function automation.changed_expression(attached automation.ent
 -- The names of the events that an update stands for.
 create or replace function automation.update_events(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format('array[%L, %L]', attached.name || '_updated', 'field_changed')
       || coalesce(string_agg(
@@ -5069,7 +5069,7 @@ create or replace function automation.update_events(attached automation.entities
 -- written once, as missed).
 create or replace function automation.insert_events(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format('array[%L]', attached.name || '_created')
       || coalesce(string_agg(
@@ -5090,7 +5090,7 @@ create or replace function automation.listens_expression(
   attached automation.entities, written text)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format(
       E't.tenant_id = %1$s.%2$I and t.entity = %3$L\n'
@@ -5105,7 +5105,7 @@ create or replace function automation.listens_expression(
 create or replace function automation.record_expression(attached automation.entities, written text)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
         format('jsonb_build_object(%s) || ',
@@ -5119,7 +5119,7 @@ create or replace function automation.snapshot_expression(
   attached automation.entities, tenant text, record text)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format(
       case when attached.related = '{}' then '%1$s' else 'automation.add_related(%1$s, %2$s, %3$s, %4$L)' end,
@@ -5137,7 +5137,7 @@ comment on function automation.snapshot_expression(automation.entities, text, te
 -- the server's log says what to do.
 create or replace function automation.warn_altered(entity text, message text) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   raise warning 'automation: a write to % fires nothing: %', entity, message
@@ -5147,13 +5147,13 @@ $$;
 
 create or replace function automation.insert_function(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_insert() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_hashjoin = off
@@ -5245,13 +5245,13 @@ $template$,
 
 create or replace function automation.update_function(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_update() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   as $capture$
@@ -5287,7 +5287,7 @@ $template$,
 
 create or replace function automation.row_function(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_row(
@@ -5295,7 +5295,7 @@ create or replace function automation.capture_%1$s_row(
   roles text[] default '{enrol,exit,wait}')
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $capture$
 declare
   record jsonb;
@@ -5329,13 +5329,13 @@ $template$,
 -- Without the record there is nobody to write to: its runs end. Here that is only noted.
 create or replace function automation.delete_function(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_delete() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_hashjoin = off
@@ -5361,12 +5361,12 @@ $template$,
 
 create or replace function automation.reader_function(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
 create or replace function automation.read_%1$s(tenant_id uuid, id text) returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $reader$
 begin
   return (
@@ -5386,13 +5386,13 @@ comment on function automation.reader_function(automation.entities) is
 
 create or replace function automation.read_record_function() returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
 create or replace function automation.read_record(entity text, tenant_id uuid, id text)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $reader$
 begin
   case entity%s
@@ -5450,7 +5450,7 @@ comment on function automation.as_uuid(text) is 'The text as a UUID; null when i
 -- Parsed, not searched: a user may write any "sub" into their own metadata, which the claims carry.
 create or replace function automation.claimed_user_id() returns uuid
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   return coalesce(
@@ -5482,7 +5482,7 @@ create or replace function automation.add_related(
   data jsonb, tenant_id uuid, record jsonb, related jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   entity text;
@@ -5506,7 +5506,7 @@ create or replace function automation.match_write(
   roles text[] default '{enrol,exit,wait}')
   returns automation.enrolment[]
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   record constant jsonb := data -> entity;
@@ -5572,7 +5572,7 @@ create or replace function automation.verdict(
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if jsonb_typeof(conditions -> 'code') is distinct from 'array' then
@@ -5593,7 +5593,7 @@ create or replace function automation.match_failed(
   entity text, tenant_id uuid, events text[], state text, message text)
   returns automation.enrolment[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select array_agg(row(
       t.workflow_id, t.version, t.event, t.first_step, t.first_lane, t.first_delay,
@@ -5611,7 +5611,7 @@ comment on function automation.match_failed(text, uuid, text[], text, text) is
 create or replace function automation.engine_error(code text, state text, message text)
   returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object('code', code, 'message', left(message, 2000), 'sqlstate', state)
   $$;
@@ -5620,7 +5620,7 @@ create or replace function automation.enrol_write(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[])
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   enrolment automation.enrolment;
@@ -5658,7 +5658,7 @@ create or replace function automation.count_enrolments(
   tenant_id uuid, workflow_id uuid, record_id text, since timestamptz, at_most integer)
   returns integer
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select count(*)
     from (
@@ -5677,7 +5677,7 @@ create or replace function automation.admit(
   tenant_id uuid, workflow_id uuid, record_id text, depth integer,
   out admitted boolean, out refusal jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   max_depth constant integer := automation.setting('max_causation_depth')::integer;
@@ -5713,13 +5713,13 @@ comment on function automation.admit(uuid, uuid, text, integer) is
 
 create or replace function automation.timer_function(attached automation.entities) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_timers() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $capture$
 begin
   if tg_op <> 'INSERT' and (tg_op = 'DELETE'
@@ -5742,7 +5742,7 @@ $template$,
 
 create or replace function automation.has_timer_trigger(relation text) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select exists (
       select from pg_catalog.pg_trigger as t
@@ -5752,7 +5752,7 @@ create or replace function automation.has_timer_trigger(relation text) returns b
 -- Waits for writers of the table, and they for it, but not for long.
 create or replace function automation.install_timer_trigger(entity text) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   attached automation.entities;
@@ -5778,7 +5778,7 @@ comment on function automation.install_timer_trigger(text) is
 -- Columns may have other names when a table is attached again.
 create or replace function automation.refresh_timer_trigger(attached automation.entities) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if automation.has_timer_trigger(attached.relation) then
@@ -5789,7 +5789,7 @@ $$;
 
 create or replace function automation.remove_timer_trigger(attached automation.entities) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   execute format('drop trigger if exists automation_timers on %s', attached.relation);
@@ -5883,7 +5883,7 @@ create or replace function automation.raise_signal(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   insert into automation.signals (
@@ -5906,7 +5906,7 @@ comment on function automation.raise_signal(uuid, text, text, jsonb, automation.
 create or replace function automation.has_open_runs(tenant_id uuid, record_id text, contact_id uuid)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select exists (
       select from public.workflow_executions as e
@@ -5975,7 +5975,7 @@ comment on table automation.time_zones is
 
 create or replace function automation.refresh_time_zones() returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.time_zones (key, name)
     select distinct on (lower(z.name)) lower(z.name), z.name
@@ -5992,7 +5992,7 @@ select automation.refresh_time_zones();
 
 create or replace function automation.known_zone(zone text) returns text
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if zone is null or zone = 'UTC' then
@@ -6089,7 +6089,7 @@ create or replace function automation.compare_values(
 ) returns int
   language plpgsql stable parallel safe
 
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   a_text text := a #>> '{}';
@@ -6127,7 +6127,7 @@ create or replace function automation.values_equal(
   a jsonb, b jsonb, case_sensitive boolean, zone text
 ) returns boolean
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   a_type text := coalesce(jsonb_typeof(a), 'null');
@@ -6185,7 +6185,7 @@ comment on function automation.is_blank(jsonb) is
 -- century, so that adding it to a date never leaves the calendar.
 create or replace function automation.duration_in(value jsonb) returns interval
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   caps constant jsonb := '{"minutes": 52560000, "hours": 876000, "days": 36500, "weeks": 5200,
@@ -6244,7 +6244,7 @@ comment on function automation.duration_in(jsonb) is
 
 create or replace function automation.parse_path(path text) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when length(path) <= 200 and path ~ (
@@ -6267,7 +6267,7 @@ comment on function automation.parse_path(text) is
 
 create or replace function automation.entity_names() returns text[]
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select '{contact,project,job}'::text[] || array(select e.name from automation.entities as e) $$;
 
 comment on function automation.entity_names() is
@@ -6276,14 +6276,14 @@ comment on function automation.entity_names() is
 -- What a path can start with. Anything else is a field of the record that fired.
 create or replace function automation.context_roots() returns text[]
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select '{trigger,user,tenant,custom,steps}'::text[] || automation.entity_names() $$;
 
 comment on function automation.context_roots() is 'The names that a field''s path can start with.';
 
 create or replace function automation.is_root(name text) returns boolean
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select name = any (automation.context_roots()) $$;
 
 comment on function automation.is_root(text) is
@@ -6301,7 +6301,7 @@ create or replace function automation.compile_character_class(
   pattern text, start int, out next int, out written text, out problem text
 )
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   here int := start + 1;
@@ -6378,7 +6378,7 @@ create or replace function automation.compile_pattern(
   pattern text, out compiled text, out problem text, out "position" int
 )
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   -- The automaton's size: one for each character it has to tell apart, repetitions unfolded.
@@ -6543,7 +6543,7 @@ create or replace function automation.condition_problem(
 create or replace function automation.condition_operator(name text)
   returns table (kind text, negated boolean, needs text)
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select operators.kind, operators.negated, operators.needs
     from (values
@@ -6587,7 +6587,7 @@ create or replace function automation.condition_value_problem(
   needs text, value jsonb, has_value boolean
 ) returns text
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   type text := coalesce(jsonb_typeof(value), 'null');
@@ -6661,7 +6661,7 @@ create or replace function automation.prepare_condition_value(
   kind text, value jsonb, case_sensitive boolean
 ) returns jsonb
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when kind = 'equals' and not case_sensitive and automation.is_plain_text(value)
@@ -6692,7 +6692,7 @@ create or replace function automation.compile_condition(
   condition jsonb, at text, out test jsonb, out roots text[], out problems jsonb
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   field text := condition ->> 'field';
@@ -6780,7 +6780,7 @@ $$;
 -- for a bare field.
 create or replace function automation.condition_reference(keys text[]) returns jsonb
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when keys is null then null
@@ -6799,7 +6799,7 @@ create or replace function automation.condition_reference(keys text[]) returns j
 
 create or replace function automation.condition_field_roots(keys text[]) returns text[]
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when keys is null then '{}'
@@ -6812,7 +6812,7 @@ create or replace function automation.condition_field_roots(keys text[]) returns
 -- contact.tags is not a column: see automation.contact_tags().
 create or replace function automation.tag_root(keys text[]) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when keys[1] = 'tags' or keys[1] = 'contact' and keys[2] = 'tags' then '{contact.tags}' else '{}'
@@ -6823,7 +6823,7 @@ create or replace function automation.tag_root(keys text[]) returns text[]
 create or replace function automation.condition_warnings(kind text, value jsonb, at text)
   returns jsonb
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when kind = 'equals' and value = '""'
@@ -6845,7 +6845,7 @@ create or replace function automation.read_group(
   node jsonb, at text, out joins text, out members jsonb, out members_at text, out problems jsonb
 )
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   others bigint := (
@@ -6888,7 +6888,7 @@ create or replace function automation.join_in_list(
   item jsonb, after jsonb, at text, out joins text, out problems jsonb
 )
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   logic jsonb := case jsonb_typeof(item) when 'object' then nullif(item -> 'logic', 'null') end;
@@ -6915,7 +6915,7 @@ create or replace function automation.compile_node(
   out tree jsonb, out code jsonb, out roots text[], out problems jsonb
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   members jsonb := node;
@@ -6992,7 +6992,7 @@ create or replace function automation.link_conditions(
   tree jsonb, on_true int, on_false int, inout code jsonb, out start int
 )
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   members jsonb := coalesce(tree -> 'all', tree -> 'any');
@@ -7029,7 +7029,7 @@ create or replace function automation.compile_conditions(
   conditions jsonb, path text default 'conditions', out compiled jsonb, out problems jsonb
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   node record := automation.compile_node(conditions, coalesce(path, 'conditions'), 0, 0);
@@ -7060,7 +7060,7 @@ comment on function automation.compile_conditions(jsonb, text) is
 
 create or replace function automation.condition_roots(compiled jsonb) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(array_agg(r), '{}') from jsonb_array_elements_text(compiled -> 'roots') as r
   $$;
@@ -7122,7 +7122,7 @@ create or replace function automation.within_holds(
 ) returns boolean
   language plpgsql stable parallel safe
 
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   a_zone text := coalesce(automation.known_zone(zone), 'UTC');
@@ -7176,7 +7176,7 @@ create or replace function automation.list_holds(
 ) returns boolean
   language plpgsql stable parallel safe
 
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   values_there jsonb := case
@@ -7202,7 +7202,7 @@ create or replace function automation.date_holds(
   kind text, value jsonb, expected jsonb, zone text, at timestamptz
 ) returns boolean
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   a_zone constant text := coalesce(automation.known_zone(zone), 'UTC');
@@ -7224,7 +7224,7 @@ create or replace function automation.change_holds(
   kind text, value jsonb, test jsonb, context jsonb, zone text
 ) returns boolean
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   fired jsonb := context -> 'trigger';
@@ -7284,7 +7284,7 @@ create or replace function automation.test_holds(
 ) returns boolean
   language plpgsql stable parallel safe
 
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   kind constant text := test ->> 'k';
@@ -7333,7 +7333,7 @@ create or replace function automation.evaluate_conditions(
   compiled jsonb, context jsonb, zone text default 'UTC', at timestamptz default automation.now()
 ) returns boolean
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   code constant jsonb := compiled -> 'code';
@@ -7369,7 +7369,7 @@ create or replace function automation.explain_test(
   test jsonb, context jsonb, zone text, at timestamptz
 ) returns jsonb
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object(
       'path', test -> 'at', 'field', test -> 'field', 'operator', test -> 'o',
@@ -7393,7 +7393,7 @@ create or replace function automation.explain_node(
   tree jsonb, code jsonb, context jsonb, zone text, at timestamptz
 ) returns jsonb
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   joins text := case when tree ? 'all' then 'all' when tree ? 'any' then 'any' end;
@@ -7420,7 +7420,7 @@ create or replace function automation.explain_conditions(
   compiled jsonb, context jsonb, zone text default 'UTC', at timestamptz default automation.now()
 ) returns jsonb
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.explain_node(compiled -> 'tree', compiled -> 'code', context, zone, at)
   $$;
@@ -7450,7 +7450,7 @@ comment on function automation.explain_conditions(jsonb, jsonb, text, timestampt
 -- or the name of a style, as to_char() takes it. Null when a letter means nothing.
 create or replace function automation.date_format(pattern text) returns text
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   styles constant jsonb := '{"short": "M/d/yyyy", "medium": "MMM d, yyyy", "long": "MMMM d, yyyy",
@@ -7506,7 +7506,7 @@ create or replace function automation.number_marks(
   locale text, out groups text, out decimals text, out currency_first boolean, out space text
 )
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   tag text := lower(locale collate "C");
@@ -7524,7 +7524,7 @@ $$;
 create or replace function automation.format_number(value numeric, decimals int, locale text)
   returns text
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   marks record := automation.number_marks(locale);
@@ -7548,7 +7548,7 @@ $$;
 create or replace function automation.format_currency(value numeric, currency text, locale text)
   returns text
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   marks record := automation.number_marks(locale);
@@ -7581,7 +7581,7 @@ $$;
 -- North American numbers as they are written there; others as they are. null: no telephone number.
 create or replace function automation.format_phone(value text, style text) returns text
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   digits text := regexp_replace(left(value, 60), '[^0-9]', '', 'g');
@@ -7618,7 +7618,7 @@ create or replace function automation.filter_arguments(
   name text, out least_count int, out most_count int
 )
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select filters.least_count, filters.most_count
     from (values
@@ -7635,7 +7635,7 @@ comment on function automation.filter_arguments(text) is
 
 create or replace function automation.join_list(value jsonb, separator text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(string_agg(item, separator order by position), '')
     from jsonb_array_elements_text(value) with ordinality as items (item, position)
@@ -7662,7 +7662,7 @@ create or replace function automation.add_values(
   value jsonb, amount jsonb, direction int, options jsonb
 ) returns jsonb
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   a numeric := automation.number_of(value);
@@ -7758,7 +7758,7 @@ create or replace function automation.filter_value(
 ) returns jsonb
   language plpgsql stable parallel safe
 
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   name constant text := filter ->> 'n';
@@ -7799,7 +7799,7 @@ create or replace function automation.lex_tag(
   source text, start int, closer text, out lexemes jsonb, out next int, out problem text
 )
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   rest text;
@@ -7859,7 +7859,7 @@ create or replace function automation.parse_operand(
   lexeme jsonb, out operand jsonb, out roots text[], out problem text
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   word text := lexeme ->> 'v';
@@ -7891,7 +7891,7 @@ create or replace function automation.parse_filters(
   lexemes jsonb, here int, out filters jsonb, out roots text[], out problem text, out at int
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   name text;
@@ -7944,7 +7944,7 @@ $$;
 -- Arguments that are all literals are worked out here: {c: values}; others at each rendering: {a:}.
 create or replace function automation.compile_arguments(arguments jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when arguments = '[]' then '{}'
@@ -7958,7 +7958,7 @@ create or replace function automation.filter_problem(
   name text, arguments jsonb, least_count int, most_count int
 ) returns text
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when least_count is null then format('there is no filter %s', left(name, 60))
@@ -7984,7 +7984,7 @@ create or replace function automation.parse_block_test(
   lexemes jsonb, out test jsonb, out roots text[], out problem text
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   marks constant jsonb := '{"==": "equals", "!=": "not_equals", ">": "greater_than",
@@ -8030,7 +8030,7 @@ create or replace function automation.parse_block(
   lexemes jsonb, inout tokens jsonb, inout blocks jsonb, out roots text[], out problem text
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   word text := lexemes -> 0 ->> 'v';
@@ -8096,7 +8096,7 @@ create or replace function automation.parse_value(
   lexemes jsonb, raw boolean, out token jsonb, out roots text[], out problem text, out at int
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   operand record := automation.parse_operand(lexemes -> 0);
@@ -8122,7 +8122,7 @@ create or replace function automation.parse_template(
   source text, out tokens jsonb, out roots text[], out problem text, out "position" int
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   here int := 1;
@@ -8210,7 +8210,7 @@ comment on function automation.parse_template(text) is
 create or replace function automation.template_texts(source jsonb)
   returns table (at text[], value text)
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with recursive walk (at, value) as (
       select '{}'::text[], source
@@ -8232,7 +8232,7 @@ create or replace function automation.template_texts(source jsonb)
 
 create or replace function automation.compile_slot(at text[], tokens jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object(
       'at', at::text,
@@ -8251,7 +8251,7 @@ create or replace function automation.compile_template(
   source jsonb, path text default 'config', out compiled jsonb, out problems jsonb
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   text_found record;
@@ -8285,7 +8285,7 @@ comment on function automation.compile_template(jsonb, text) is
 
 create or replace function automation.template_roots(compiled jsonb) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(array_agg(r), '{}') from jsonb_array_elements_text(compiled -> 'roots') as r
   $$;
@@ -8308,7 +8308,7 @@ create or replace function automation.operand_value(operand jsonb, context jsonb
   returns jsonb
   language plpgsql stable parallel safe
 
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   return case
@@ -8345,7 +8345,7 @@ create or replace function automation.token_value(
 )
   language plpgsql stable parallel safe
 
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   filters constant jsonb := token -> 'f';
@@ -8378,7 +8378,7 @@ $$;
 create or replace function automation.argument_values(arguments jsonb, context jsonb, options jsonb)
   returns jsonb
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_agg(
       coalesce(automation.operand_value(a.operand, context, options), 'null') order by a.position)
@@ -8389,7 +8389,7 @@ create or replace function automation.argument_values(arguments jsonb, context j
 create or replace function automation.block_holds(test jsonb, context jsonb, options jsonb)
   returns boolean
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   value jsonb;
@@ -8408,7 +8408,7 @@ create or replace function automation.render_text(
   out rendered text, inout warnings jsonb
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   count constant int := jsonb_array_length(tokens);
@@ -8453,7 +8453,7 @@ create or replace function automation.render_whole(
   out rendered jsonb, inout warnings jsonb
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   part record := automation.token_value(token, context, options, at, warnings);
@@ -8471,7 +8471,7 @@ create or replace function automation.render(
   compiled jsonb, context jsonb, options jsonb default '{}', out rendered jsonb, out warnings jsonb
 )
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   slots constant jsonb := compiled -> 'slots';
@@ -8631,7 +8631,7 @@ create or replace function automation.enrol(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
   returns uuid
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   depth constant integer := automation.causation_depth();
@@ -8685,12 +8685,12 @@ comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolme
 
 create or replace function automation.tenant_zone(tenant_id uuid) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select t.timezone from public.tenants as t where t.id = tenant_zone.tenant_id $$;
 
 create or replace function automation.trigger_root(data jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select data || jsonb_build_object('record', data -> (data ->> 'entity')) $$;
 
 -- At enrolment nothing has happened since: the snapshot is the live record. roots: what is asked for,
@@ -8699,7 +8699,7 @@ create or replace function automation.trigger_context(
   tenant_id uuid, data jsonb, roots jsonb default null)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   context jsonb := data || jsonb_build_object('trigger', automation.trigger_root(data));
@@ -8720,7 +8720,7 @@ $$;
 
 create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select to_jsonb(m) || jsonb_build_object('id', m.user_id)
     from public.tenant_members as m
@@ -8736,7 +8736,7 @@ comment on function automation.read_user(uuid, jsonb) is
 -- The tags of a contact are rows of their own; they are read only where somebody asks for contact.tags.
 create or replace function automation.contact_tags(tenant_id uuid, contact_id text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(t.name order by lower(t.name)), '[]')
     from public.contact_tags as ct
@@ -8747,7 +8747,7 @@ create or replace function automation.contact_tags(tenant_id uuid, contact_id te
 
 create or replace function automation.add_tags(context jsonb, tags jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when jsonb_typeof(context -> 'contact') = 'object'
@@ -8758,7 +8758,7 @@ create or replace function automation.add_tags(context jsonb, tags jsonb) return
 
 create or replace function automation.step_results(tenant_id uuid, execution_id uuid) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(s.step_key,
       coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status)), '{}')
@@ -8769,7 +8769,7 @@ create or replace function automation.step_results(tenant_id uuid, execution_id 
 create or replace function automation.read_root(execution public.workflow_executions, root text)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   return case root
@@ -8797,7 +8797,7 @@ create or replace function automation.execution_context(
   execution public.workflow_executions, roots jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   root text;
@@ -8825,7 +8825,7 @@ comment on function automation.execution_context(public.workflow_executions, jso
 create or replace function automation.lock_execution(tenant_id uuid, id uuid)
   returns public.workflow_executions
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select e from public.workflow_executions as e
     where e.tenant_id = lock_execution.tenant_id and e.id = lock_execution.id
@@ -8835,7 +8835,7 @@ create or replace function automation.lock_execution(tenant_id uuid, id uuid)
 create or replace function automation.is_finished(execution public.workflow_executions)
   returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select execution.finished_at is not null $$;
 
 create or replace function automation.end_execution(
@@ -8843,7 +8843,7 @@ create or replace function automation.end_execution(
   error jsonb default null)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     update public.workflow_executions as e
     set status = end_execution.status, error = end_execution.error, current_step = null,
@@ -8855,7 +8855,7 @@ create or replace function automation.mark_running(
   execution public.workflow_executions, step_key text)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     update public.workflow_executions as e
     set status = 'running', current_step = mark_running.step_key,
@@ -8868,7 +8868,7 @@ create or replace function automation.schedule_step(
   execution public.workflow_executions, step jsonb, run_at timestamptz)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
@@ -8886,7 +8886,7 @@ $$;
 
 create or replace function automation.plan_of(execution public.workflow_executions) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select v.plan
     from public.workflow_versions as v
@@ -8899,13 +8899,13 @@ create or replace function automation.plan_step(
   execution public.workflow_executions, step_key text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.plan_of(execution) -> 'steps' -> plan_step.step_key $$;
 
 -- Where a step leads: to what its result chose, or else to what comes after it.
 create or replace function automation.next_key(step jsonb, result jsonb) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when step -> 'branches' ? (result ->> 'branch') then step -> 'branches' ->> (result ->> 'branch')
@@ -8917,7 +8917,7 @@ create or replace function automation.next_key(step jsonb, result jsonb) returns
 create or replace function automation.next_run_at(next_step jsonb, result jsonb)
   returns timestamptz
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce((result ->> 'wait_until')::timestamptz, automation.now())
       + make_interval(secs => (next_step ->> 'delay_seconds')::double precision)
@@ -8929,7 +8929,7 @@ create or replace function automation.advance(
   result jsonb, error jsonb)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   next_step jsonb;
@@ -8987,14 +8987,14 @@ comment on table automation.entries is
 
 create or replace function automation.record_key(entity text, record_id text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select format('record %s %s', entity, record_id) where record_id is not null $$;
 
 -- A dedupe_key that renders to nothing (no phone number) says nothing about who it is.
 create or replace function automation.entry_key(execution public.workflow_executions, lifecycle jsonb)
   returns text
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   key text;
@@ -9018,7 +9018,7 @@ create or replace function automation.last_entry(
   tenant_id uuid, workflow_id uuid, key text, record_id text, but uuid default null)
   returns automation.entries
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   entry automation.entries;
@@ -9041,7 +9041,7 @@ $$;
 
 create or replace function automation.may_enter(reentry jsonb, entry automation.entries) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when entry.execution_id is null or reentry is null then true
@@ -9063,7 +9063,7 @@ create or replace function automation.may_enter_again(
   listener automation.active_triggers, record_id text)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.may_enter(listener.reentry, automation.last_entry(
       listener.tenant_id, listener.workflow_id,
@@ -9076,7 +9076,7 @@ create or replace function automation.refuse_entry(
   execution public.workflow_executions, lifecycle jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   key constant text := automation.entry_key(execution, lifecycle);
@@ -9138,7 +9138,7 @@ create or replace function automation.concerns(
   signal automation.signals, execution public.workflow_executions)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when signal.role = 'deleted' then
@@ -9157,7 +9157,7 @@ create or replace function automation.concerns(
 create or replace function automation.unread_signals(execution public.workflow_executions)
   returns setof automation.signals
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   as $$
@@ -9173,7 +9173,7 @@ create or replace function automation.unread_signals(execution public.workflow_e
 
 create or replace function automation.ending_reason(signal automation.signals) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case signal.role
       when 'deleted' then jsonb_build_object(
@@ -9197,7 +9197,7 @@ create or replace function automation.find_obstacle(
   execution public.workflow_executions, lifecycle jsonb)
   returns automation.obstacle
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   signal automation.signals;
@@ -9232,7 +9232,7 @@ create or replace function automation.stop_execution(
   execution public.workflow_executions, status public.automation_status, reason jsonb)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   delete from public.scheduled_steps as s
@@ -9252,7 +9252,7 @@ $$;
 
 create or replace function automation.open_runs(signal automation.signals) returns setof uuid
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select e.id from public.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.record_id = signal.contact_id::text
@@ -9271,7 +9271,7 @@ create or replace function automation.note_event(
   signal automation.signals, execution public.workflow_executions)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.run_events (tenant_id, execution_id, step_key, event, record, at)
     values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at)
@@ -9289,7 +9289,7 @@ create or replace function automation.note_event(
 
 create or replace function automation.act_on(signal automation.signals) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   open_run uuid;
@@ -9313,7 +9313,7 @@ $$;
 create or replace function automation.run_signals(max_signals integer default 200) returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   as $$
@@ -9436,7 +9436,7 @@ create index scheduled_steps_by_execution
 create or replace function automation.due_tenants(lane public.automation_lane, at_most integer)
   returns uuid[]
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -9482,7 +9482,7 @@ comment on function automation.due_tenants(public.automation_lane, integer) is
 create or replace function automation.merge_tenants(first uuid[], others uuid[], at_most integer)
   returns uuid[]
   language sql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select array_agg(m.tenant_id order by m.place)
     from (
@@ -9502,7 +9502,7 @@ create or replace function automation.tenants_behind(
   lane public.automation_lane, at timestamptz, found uuid[])
   returns uuid[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -9522,7 +9522,7 @@ create or replace function automation.hop_tenants(
   lane public.automation_lane, at timestamptz, start uuid, at_most integer,
   out tenants uuid[], out complete boolean)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -9560,7 +9560,7 @@ comment on function automation.hop_tenants(
 
 create or replace function automation.next_tenant(lane public.automation_lane, after uuid) returns uuid
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -9580,7 +9580,7 @@ create or replace function automation.next_tenant(lane public.automation_lane, a
 create or replace function automation.oldest_of(lane public.automation_lane, tenant_id uuid)
   returns timestamptz
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -9600,7 +9600,7 @@ create or replace function automation.lock_due_of(
   lane public.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
   returns setof public.scheduled_steps
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -9621,7 +9621,7 @@ create or replace function automation.lock_due_of(
 create or replace function automation.lock_due(lane public.automation_lane, at_most integer)
   returns setof public.scheduled_steps
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   tenants uuid[] := automation.due_tenants(lane, at_most);
@@ -9659,7 +9659,7 @@ comment on function automation.lock_due(public.automation_lane, integer) is
 
 create or replace function automation.next_due_at() returns timestamptz
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -9694,7 +9694,7 @@ create or replace function automation.render_options(
   tenant_id uuid, at timestamptz default automation.now())
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
@@ -9707,7 +9707,7 @@ create or replace function automation.prepare_step(
   execution public.workflow_executions, step jsonb, at timestamptz default automation.now())
   returns automation.prepared_step
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   prepared automation.prepared_step;
@@ -9742,7 +9742,7 @@ comment on function automation.prepare_step(public.workflow_executions, jsonb, t
 
 create or replace function automation.missing_reason(warnings jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object(
       'code', 'missing_variable',
@@ -9760,7 +9760,7 @@ create or replace function automation.record_step_end(
   started_at timestamptz, duration_ms integer default null)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into public.workflow_step_executions as s (
       tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
@@ -9785,7 +9785,7 @@ comment on function automation.record_step_end(
 
 create or replace function automation.unschedule(due public.scheduled_steps) returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     delete from public.scheduled_steps as s
     where s.tenant_id = due.tenant_id and s.id = due.id
@@ -9814,7 +9814,7 @@ create or replace function automation.claim_steps(
   returns setof automation.claimed_step
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   due public.scheduled_steps;
@@ -9867,7 +9867,7 @@ create or replace function automation.claim_step(
   due public.scheduled_steps, worker text, lease interval)
   returns automation.claimed_step
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
@@ -9902,7 +9902,7 @@ create or replace function automation.open_ledger(
   due public.scheduled_steps, execution public.workflow_executions, step jsonb)
   returns public.workflow_step_executions
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   ledger public.workflow_step_executions;
@@ -9941,7 +9941,7 @@ create or replace function automation.close_unsent(
   prepared automation.prepared_step)
   returns public.workflow_step_executions
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   status constant public.automation_status :=
@@ -9961,7 +9961,7 @@ create or replace function automation.lease_step(
   due public.scheduled_steps, ledger public.workflow_step_executions, worker text, lease interval)
   returns automation.claimed_step
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   claimed automation.claimed_step;
@@ -9988,7 +9988,7 @@ create or replace function automation.known_provider_ids(
   ledger public.workflow_step_executions, since timestamptz)
   returns text[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(array_agg(s.provider_id), '{}')
     from public.workflow_step_executions as s
@@ -10000,7 +10000,7 @@ create or replace function automation.fail_broken_step(
   due public.scheduled_steps, state text, message text)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
@@ -10024,7 +10024,7 @@ create or replace function automation.finish_steps(results jsonb)
   returns table (step_id uuid, accepted boolean, status text, due_now boolean)
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   report jsonb;
@@ -10055,7 +10055,7 @@ comment on function automation.finish_steps(jsonb) is
 
 create or replace function automation.check_report(report jsonb) returns void
   language plpgsql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   key text;
@@ -10079,7 +10079,7 @@ $$;
 
 create or replace function automation.finish_step(report jsonb) returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   due public.scheduled_steps;
@@ -10121,7 +10121,7 @@ $$;
 create or replace function automation.is_taken(due public.scheduled_steps, provider_id text)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select exists (
       select from public.workflow_step_executions as s
@@ -10132,7 +10132,7 @@ create or replace function automation.is_taken(due public.scheduled_steps, provi
 create or replace function automation.attempt_entry(due public.scheduled_steps, report jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'attempt', due.attempt, 'at', automation.now(), 'outcome', report -> 'outcome',
@@ -10144,7 +10144,7 @@ create or replace function automation.close_step(
   status public.automation_status, report jsonb)
   returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   ledger public.workflow_step_executions;
@@ -10174,7 +10174,7 @@ create or replace function automation.try_again(
   due public.scheduled_steps, execution public.workflow_executions, step jsonb, report jsonb)
   returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   is_ambiguous constant boolean := report ->> 'outcome' = 'ambiguous';
@@ -10211,7 +10211,7 @@ create or replace function automation.backoff(
   attempt integer, retry_after_seconds numeric, is_ambiguous boolean, retry jsonb default null)
   returns interval
   language sql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select greatest(
       random() * least(
@@ -10232,7 +10232,7 @@ comment on function automation.backoff(integer, numeric, boolean, jsonb) is
 create or replace function automation.release_steps(steps jsonb) returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   released integer;
@@ -10267,7 +10267,7 @@ create or replace function automation.reap_expired_leases(max_steps integer defa
   returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
@@ -10313,7 +10313,7 @@ create or replace function automation.address(
   execution public.workflow_executions, step_type text, prepared automation.prepared_step)
   returns automation.prepared_step
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   case step_type
@@ -10333,7 +10333,7 @@ create or replace function automation.mapped_value(
   execution public.workflow_executions, entity text, name text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select v.value
     from automation.entities as e
@@ -10351,7 +10351,7 @@ create or replace function automation.recipient_of(
   execution public.workflow_executions, input jsonb, name text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when input ? 'to' then input -> 'to'
@@ -10365,7 +10365,7 @@ create or replace function automation.skip_unaddressed(
   prepared automation.prepared_step, code text, message text)
   returns automation.prepared_step
   language plpgsql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   prepared.verdict := 'skip';
@@ -10378,7 +10378,7 @@ create or replace function automation.address_sms(
   execution public.workflow_executions, prepared automation.prepared_step)
   returns automation.prepared_step
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone') #>> '{}');
@@ -10402,7 +10402,7 @@ $$;
 
 create or replace function automation.normalize_phone(given text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when given !~ '^[\s+().0-9-]{7,40}$' then null
@@ -10421,7 +10421,7 @@ create or replace function automation.address_email(
   execution public.workflow_executions, prepared automation.prepared_step)
   returns automation.prepared_step
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   given constant jsonb := automation.recipient_of(execution, prepared.input, 'email');
@@ -10447,7 +10447,7 @@ $$;
 
 create or replace function automation.email_list(given jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(btrim(a)) filter (where btrim(a) <> ''), '[]')
     from (
@@ -10463,7 +10463,7 @@ create or replace function automation.address_webhook(
   execution public.workflow_executions, input jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select input || jsonb_build_object(
       'method', upper(coalesce(input ->> 'method', 'POST')),
@@ -10479,7 +10479,7 @@ create or replace function automation.record_sent(
   execution public.workflow_executions, ledger public.workflow_step_executions)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   -- A workflow that listens to messages must not be started by its own for ever.
@@ -10512,7 +10512,7 @@ $$;
 create or replace function automation.existing_contact(execution public.workflow_executions)
   returns uuid
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select execution.contact_id
     where automation.read_record('contact', execution.tenant_id, execution.contact_id::text) is not null
@@ -10531,7 +10531,7 @@ create or replace function automation.perform(
   execution public.workflow_executions, step jsonb, input jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   result constant jsonb := case step ->> 'type'
@@ -10566,7 +10566,7 @@ create or replace function automation.target_id(
   execution public.workflow_executions, entity text)
   returns text
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   id constant text := execution.trigger_data ->> (entity || '_id');
@@ -10581,7 +10581,7 @@ $$;
 
 create or replace function automation.as_number(input jsonb, key text) returns numeric
   language plpgsql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if input ->> key is null or input ->> key = '' then
@@ -10599,7 +10599,7 @@ create or replace function automation.as_time(
   execution public.workflow_executions, input jsonb, key text)
   returns timestamptz
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if coalesce(input ->> key, '') = '' then
@@ -10614,7 +10614,7 @@ $$;
 
 create or replace function automation.as_id(input jsonb, key text) returns uuid
   language plpgsql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if coalesce(input ->> key, '') <> '' and automation.as_uuid(input ->> key) is null then
@@ -10629,7 +10629,7 @@ create or replace function automation.create_task(
   execution public.workflow_executions, input jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   task_id constant uuid := automation.new_id();
@@ -10661,7 +10661,7 @@ create or replace function automation.update_fields(
   execution public.workflow_executions, entity text, fields jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   attached automation.entities;
@@ -10686,7 +10686,7 @@ $$;
 -- Which of the fields does not fit its column? Asked only after an update has failed.
 create or replace function automation.misfit(attached automation.entities, fields jsonb) returns text
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   field record;
@@ -10706,7 +10706,7 @@ $$;
 create or replace function automation.check_writable(attached automation.entities, fields jsonb)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   wrong text;
@@ -10726,7 +10726,7 @@ $$;
 
 create or replace function automation.lock_record_statement(attached automation.entities) returns text
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format(
       'select from %s as r where r.%I = $1 and r.%I = $2::%s for no key update nowait',
@@ -10737,7 +10737,7 @@ create or replace function automation.lock_record_statement(attached automation.
 create or replace function automation.update_statement(attached automation.entities, fields jsonb)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select format(
       'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
@@ -10760,7 +10760,7 @@ create or replace function automation.update_one_field(
   execution public.workflow_executions, input jsonb)
   returns jsonb
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.update_fields(
       execution,
@@ -10774,7 +10774,7 @@ create or replace function automation.stage_entity(
   execution public.workflow_executions, input jsonb)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(input ->> 'entity', case
       when automation.stage_column(execution.entity) is not null then execution.entity else 'contact' end)
@@ -10782,14 +10782,14 @@ create or replace function automation.stage_entity(
 
 create or replace function automation.stage_column(entity text) returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.mapped_column(entity, 'stage', 'status') $$;
 
 create or replace function automation.change_stage(
   execution public.workflow_executions, input jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   entity constant text := automation.stage_entity(execution, input);
@@ -10808,7 +10808,7 @@ create or replace function automation.assigned_entity(
   execution public.workflow_executions, input jsonb)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(input ->> 'entity', case
       when execution.trigger_data ->> 'contact_id' is null
@@ -10820,7 +10820,7 @@ create or replace function automation.assign_user(
   execution public.workflow_executions, step_key text, input jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   user_id uuid;
@@ -10866,7 +10866,7 @@ create or replace function automation.next_in_turn(
   execution public.workflow_executions, step_key text, user_ids jsonb)
   returns uuid
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   present constant uuid[] := array(
@@ -10898,7 +10898,7 @@ $$;
 create or replace function automation.tagged_contact(execution public.workflow_executions)
   returns uuid
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   id constant text := automation.target_id(execution, 'contact');
@@ -10915,7 +10915,7 @@ create or replace function automation.add_tag(
   execution public.workflow_executions, tag text)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   tag_id uuid;
@@ -10936,7 +10936,7 @@ create or replace function automation.remove_tag(
   execution public.workflow_executions, tag text)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   delete from public.contact_tags as ct
@@ -10953,7 +10953,7 @@ create or replace function automation.create_project(
   execution public.workflow_executions, input jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   contact constant uuid := automation.existing_contact(execution);
@@ -10994,7 +10994,7 @@ create or replace function automation.run_database_steps(max_steps integer defau
   returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   -- Shorter than deadlock_timeout (1 s by default): should a user's transaction and this one ever
   -- wait for each other, this one gives way before Postgres picks a victim.
   set lock_timeout = '100ms'
@@ -11018,7 +11018,7 @@ comment on function automation.run_database_steps(integer) is
 -- From a due step to the first one that has to wait or to leave Postgres.
 create or replace function automation.run_due_step(due public.scheduled_steps) returns integer
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
@@ -11060,7 +11060,7 @@ $$;
 
 create or replace function automation.yield_step(due public.scheduled_steps) returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     update public.scheduled_steps as s
     set run_at = automation.now() + interval '1 second'
@@ -11073,7 +11073,7 @@ create or replace function automation.run_database_step(
   execution public.workflow_executions, step jsonb, plan jsonb, step_id uuid,
   out outcome text, out next_key text)
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   obstacle automation.obstacle;
@@ -11135,7 +11135,7 @@ create or replace function automation.goes_on(
   status public.automation_status, result jsonb, next_step jsonb)
   returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
       status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
@@ -11152,7 +11152,7 @@ create or replace function automation.may_try_again(
   execution public.workflow_executions, step jsonb)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce((step #>> '{retry,max_attempts}')::integer, 1) > 1 + coalesce((
       select jsonb_array_length(s.attempts)
@@ -11167,7 +11167,7 @@ create or replace function automation.put_off(
   prepared automation.prepared_step, result jsonb, error jsonb)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   attempt constant jsonb := case when error is not null then jsonb_build_array(jsonb_build_object(
@@ -11205,7 +11205,7 @@ create or replace function automation.choose_from(
   cases jsonb, context jsonb, zone text, at timestamptz)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   asked jsonb;
@@ -11226,7 +11226,7 @@ create or replace function automation.choose(
   execution public.workflow_executions, step jsonb, at timestamptz default automation.now())
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.choose_from(
       step -> 'cases', automation.execution_context(execution, step -> 'roots'),
@@ -11250,7 +11250,7 @@ comment on table automation.split_assignments is
 
 create or replace function automation.split_subject(execution public.workflow_executions) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
       'contact ' || execution.contact_id, execution.entity || ' ' || execution.record_id,
@@ -11260,7 +11260,7 @@ create or replace function automation.split_subject(execution public.workflow_ex
 -- A place between 0 and 1 that looks drawn by lot and is always the same for the same contact and step.
 create or replace function automation.lot(seed text) returns double precision
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select ('x' || encode(substr(sha256(convert_to(seed, 'UTF8')), 1, 6), 'hex'))::bit(48)::bigint
       / power(2::double precision, 48)
@@ -11268,7 +11268,7 @@ create or replace function automation.lot(seed text) returns double precision
 
 create or replace function automation.draw_branch(branches jsonb, seed text) returns text
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select w.name
     from (
@@ -11289,14 +11289,14 @@ create or replace function automation.split_seed(
   execution public.workflow_executions, step_key text)
   returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select concat_ws('/', execution.workflow_id, step_key, automation.split_subject(execution)) $$;
 
 create or replace function automation.split(
   execution public.workflow_executions, step_key text, input jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   drawn constant text := automation.draw_branch(
@@ -11316,7 +11316,7 @@ $$;
 
 create or replace function automation.stop(input jsonb) returns jsonb
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object(
       'stop', true, 'outcome', coalesce(input ->> 'outcome', 'completed'), 'reason', input -> 'reason')
@@ -11329,7 +11329,7 @@ create or replace function automation.wait_zone(
   execution public.workflow_executions, input jsonb)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
       case input ->> 'zone'
@@ -11344,14 +11344,14 @@ create or replace function automation.wait_zone(
 -- A wall clock time as an instant; one that a change of clocks leaves out is when the clocks have changed.
 create or replace function automation.instant_of(wall timestamp, zone text) returns timestamptz
   language sql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select coalesce(i.earlier, i.gap_end) from automation.wall_instants(wall, zone) as i $$;
 
 -- The length that a wait names; null when it names none. Whole days follow the calendar, so that the
 -- clock on the wall shows the same time; what is left goes by the clock.
 create or replace function automation.wait_length(input jsonb) returns interval
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when input ? 'duration' then automation.duration_in(input -> 'duration')
@@ -11370,7 +11370,7 @@ create or replace function automation.wait_length(input jsonb) returns interval
 create or replace function automation.next_time_of_day(from_at timestamptz, "time" time, zone text)
   returns timestamptz
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select min(i.at)
     from generate_series(0, 2) as day,
@@ -11382,7 +11382,7 @@ create or replace function automation.next_time_of_day(from_at timestamptz, "tim
 
 create or replace function automation.is_open_day(day date, days jsonb) returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select days is null
       or days ? ('{mon,tue,wed,thu,fri,sat,sun}'::text[])[extract(isodow from day)::integer]
@@ -11393,7 +11393,7 @@ create or replace function automation.is_open_day(day date, days jsonb) returns 
 create or replace function automation.next_open(from_at timestamptz, "window" jsonb, zone text)
   returns timestamptz
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select min(greatest(from_at, w.opens))
     from generate_series(-1, 8) as ahead,
@@ -11415,7 +11415,7 @@ create or replace function automation.plan_wait(
   execution public.workflow_executions, input jsonb, now timestamptz,
   out until timestamptz, out outcome text)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   zone constant text := automation.wait_zone(execution, input);
@@ -11457,7 +11457,7 @@ create or replace function automation.wait_for_time(
   execution public.workflow_executions, input jsonb, now timestamptz default automation.now())
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   planned constant record := automation.plan_wait(execution, input, now);
@@ -11484,7 +11484,7 @@ create or replace function automation.received_event(
   execution public.workflow_executions, step_key text)
   returns jsonb
   language sql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object('type', r.event, 'record', r.record, 'at', r.at)
     from (
@@ -11508,7 +11508,7 @@ create or replace function automation.wait_for_event(
   execution public.workflow_executions, step_key text, input jsonb)
   returns jsonb
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   received constant jsonb := automation.received_event(execution, step_key);
@@ -11534,7 +11534,7 @@ create or replace function automation.wait(
   execution public.workflow_executions, step_key text, input jsonb)
   returns jsonb
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when input ? 'event' then automation.wait_for_event(execution, step_key, input)
@@ -11553,7 +11553,7 @@ create or replace function automation.wait(
 -- At most once a transaction: the mark is a transaction-local setting.
 create or replace function automation.ring_once() returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if current_setting('automation.rung', true) = 'yes' then
@@ -11567,7 +11567,7 @@ $$;
 create or replace function automation.ring() returns void
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   case automation.setting('doorbell')
@@ -11590,7 +11590,7 @@ comment on function automation.ring() is
 create or replace function automation.call_dispatch() returns bigint
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   url constant text := automation.vault_secret('ridgeline_dispatch_url');
@@ -11611,7 +11611,7 @@ $$;
 create or replace function automation.vault_secret(secret_name text) returns text
   language plpgsql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   secret text;
@@ -11634,7 +11634,7 @@ $$;
 create or replace function automation.tick(max_steps integer default 200) returns jsonb
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   as $$
@@ -11692,7 +11692,7 @@ comment on procedure automation.tick_for(interval) is
 
 create or replace function automation.has_seconds() returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
       (select regexp_match(e.extversion, '^(\d+)\.(\d+)')::integer[] >= array[1, 5]
@@ -11705,7 +11705,7 @@ comment on function automation.has_seconds() is
 
 create or replace function automation.install_schedule() returns text[]
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if not exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron') then
@@ -11736,7 +11736,7 @@ comment on function automation.install_schedule() is
 
 create or replace function automation.remove_schedule() returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron') then
@@ -11775,7 +11775,7 @@ comment on type automation.cron is
 -- MON -> 1 and JAN -> 1, where the name stands alone. Sunday ends a range as 7.
 create or replace function automation.cron_names(field text, names text) returns text
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   name text;
@@ -11798,7 +11798,7 @@ create or replace function automation.cron_part(
   part text, lowest integer, highest integer,
   out numbers integer[], out nth integer, out problem text, out hint text)
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   is_weekday constant boolean := highest = 7;
@@ -11840,7 +11840,7 @@ create or replace function automation.cron_field(
   field text, name text, lowest integer, highest integer,
   out numbers integer[], out masks integer[], out problems jsonb)
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   part record;
@@ -11868,7 +11868,7 @@ $$;
 
 create or replace function automation.cron_fields(expression text) returns text[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case lower(btrim(expression, E' \t\r\n'))
       when '@yearly' then '{0,0,1,1,*}'::text[]
@@ -11886,7 +11886,7 @@ create or replace function automation.cron_fields(expression text) returns text[
 create or replace function automation.compile_cron(expression text, path text default 'cron')
   returns automation.cron
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   fields text[] := automation.cron_fields(left(expression, 400));
@@ -11933,7 +11933,7 @@ comment on function automation.compile_cron(text, text) is
 -- both given mean either, as in every cron since Vixie's.
 create or replace function automation.cron_days(cron automation.cron, month date) returns integer[]
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select array(
       select d.day
@@ -11961,7 +11961,7 @@ create or replace function automation.cron_days(cron automation.cron, month date
 create or replace function automation.next_wall(cron automation.cron, after timestamp)
   returns timestamp
   language plpgsql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   start constant timestamp := date_trunc('minute', after) + interval '1 minute';
@@ -12001,7 +12001,7 @@ $$;
 create or replace function automation.wall_instants(
   wall timestamp, zone text, out earlier timestamptz, out later timestamptz, out gap_end timestamptz)
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   found constant timestamptz := wall at time zone zone;
@@ -12047,7 +12047,7 @@ create or replace function automation.walk_cron(
   cron automation.cron, zone text, start timestamp, after timestamptz)
   returns timestamptz
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   wall timestamp := automation.next_wall(cron, start);
@@ -12074,7 +12074,7 @@ $$;
 -- In the first of two passes through an hour, the second is ahead although its wall clock is not.
 create or replace function automation.second_pass(at timestamptz, zone text) returns timestamptz
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   instants record;
@@ -12104,7 +12104,7 @@ create or replace function automation.next_cron(
   cron automation.cron, zone text, after timestamptz)
   returns timestamptz
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   ahead constant timestamptz :=
@@ -12125,7 +12125,7 @@ $$;
 create or replace function automation.next_fire(expression text, zone text, after timestamptz)
   returns timestamptz
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   read constant automation.cron := automation.compile_cron(expression);
@@ -12150,7 +12150,7 @@ comment on function automation.next_fire(text, text, timestamptz) is
 create or replace function automation.add_length(at timestamptz, length interval, zone text)
   returns timestamptz
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   calendar constant interval := make_interval(
@@ -12170,7 +12170,7 @@ create or replace function automation.next_every(
   anchor timestamptz, every interval, zone text, after timestamptz)
   returns timestamptz
   language plpgsql stable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   longest constant numeric := (extract(year from every) * 12 + extract(month from every)) * 31 * 90000
@@ -12199,7 +12199,7 @@ create or replace function automation.config_problems(
   config jsonb, known_keys text[], missed text[], path text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(p.problem), '[]')
     from (
@@ -12222,7 +12222,7 @@ create or replace function automation.config_problems(
 
 create or replace function automation.check_entity(entity text, path text) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when exists (select from automation.entities as e where e.name = check_entity.entity) then '[]'
@@ -12236,7 +12236,7 @@ create or replace function automation.check_entity(entity text, path text) retur
 create or replace function automation.compile_schedule(
   config jsonb, path text, out compiled jsonb, out problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   expression constant text := config ->> 'cron';
@@ -12284,7 +12284,7 @@ $$;
 -- "-24 hours" -> a negative interval. The older engines wrote {"days": 3}.
 create or replace function automation.signed_duration(value jsonb) returns interval
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when jsonb_typeof(value) = 'string' and value #>> '{}' ~ '^ *-'
@@ -12299,7 +12299,7 @@ create or replace function automation.signed_duration(value jsonb) returns inter
 -- else. A year at most, and not none: which day would that be on a Sunday?
 create or replace function automation.business_days_in(value jsonb) returns integer
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select nullif(n.days, 0)
     from (
@@ -12318,7 +12318,7 @@ create or replace function automation.business_days_in(value jsonb) returns inte
 create or replace function automation.check_contact_zone(entity text, config jsonb, path text)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(automation.problem(
       path || '.zone', 'no_contact', format('%s belongs to no contact whose zone it could be', entity),
@@ -12332,7 +12332,7 @@ create or replace function automation.check_contact_zone(entity text, config jso
 create or replace function automation.compile_timer(
   config jsonb, path text, out compiled jsonb, out problems jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   lengths constant text[] := array['minutes', 'hours', 'days', 'business_days', 'weeks', 'months', 'years'];
@@ -12389,7 +12389,7 @@ create or replace function automation.compile_time_trigger(
   trigger_type text, config jsonb, path text)
   returns automation.compiled_trigger
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   compiled automation.compiled_trigger;
@@ -12408,7 +12408,7 @@ $$;
 -- trigger_config changes no date that is waited for.
 create or replace function automation.start_waiting(version public.workflow_versions) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if version.trigger_type is distinct from 'scheduled' then
@@ -12428,7 +12428,7 @@ $$;
 
 create or replace function automation.stop_waiting(tenant_id uuid, workflow_id uuid) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   delete from public.workflow_schedules as s
@@ -12447,7 +12447,7 @@ create or replace function automation.snapshot(
   entity text, tenant_id uuid, record jsonb, more jsonb default '{}')
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when e.related = '{}' then d.data
@@ -12467,7 +12467,7 @@ create or replace function automation.enrol_if_met(
   version public.workflow_versions, trigger_type text, data jsonb)
   returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   enrolment automation.enrolment := automation.enrolment_of(version, trigger_type);
@@ -12535,7 +12535,7 @@ create or replace function automation.next_run(
   schedule public.workflow_schedules, after timestamptz)
   returns timestamptz
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   zone constant text := coalesce(schedule.zone, automation.tenant_zone(schedule.tenant_id), 'UTC');
@@ -12549,7 +12549,7 @@ $$;
 
 create or replace function automation.start_schedule(version public.workflow_versions) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   started public.workflow_schedules;
@@ -12582,7 +12582,7 @@ create or replace function automation.run_occurrence(
   schedule public.workflow_schedules, scheduled_at timestamptz)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   version public.workflow_versions;
@@ -12608,7 +12608,7 @@ create or replace function automation.run_schedule(
   schedule public.workflow_schedules, at_most integer)
   returns integer
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   at constant timestamptz := automation.now();
@@ -12637,7 +12637,7 @@ $$;
 -- A run over many records that is still going on is not overtaken by the next.
 create or replace function automation.is_sweeping(schedule public.workflow_schedules) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select schedule.entity is not null and exists (
       select from public.bulk_enrollments as b
@@ -12649,7 +12649,7 @@ create or replace function automation.run_schedules(max_schedules integer defaul
   returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   schedule public.workflow_schedules;
@@ -12746,7 +12746,7 @@ create index workflow_timers_due_by_workflow
 create or replace function automation.contact_zone(entity text, tenant_id uuid, record jsonb)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.known_zone(c.contact ->> automation.mapped_column('contact', 'timezone'))
     from automation.entities as e
@@ -12762,7 +12762,7 @@ create or replace function automation.contact_zone(entity text, tenant_id uuid, 
 create or replace function automation.timer_zone(listener automation.timer_listeners, record jsonb)
   returns text
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
       case listener.zone
@@ -12778,7 +12778,7 @@ create or replace function automation.zone_moved(
   listener automation.timer_listeners, old jsonb, new jsonb)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select listener.zone = 'contact' and listener.follows = 'value' and exists (
       select from automation.entities as e
@@ -12791,7 +12791,7 @@ create or replace function automation.zone_moved(
 -- tenants.settings: {"holidays": ["2026-12-25", ...]}. What is no date there is passed over.
 create or replace function automation.tenant_holidays(tenant_id uuid) returns date[]
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select array(
       select left(h.day, 10)::date
@@ -12808,7 +12808,7 @@ comment on function automation.tenant_holidays(uuid) is
 create or replace function automation.business_day(day date, days integer, holidays date[])
   returns date
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select d.day
     from generate_series(1, ((abs(days) + cardinality(holidays)) / 5 + 2) * 7) as n (far)
@@ -12824,7 +12824,7 @@ create or replace function automation.timer_due(
   listener automation.timer_listeners, value text, zone text)
   returns timestamptz
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   due timestamptz;
@@ -12851,7 +12851,7 @@ $$;
 
 create or replace function automation.field_text(record jsonb, field text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select record #>> string_to_array(field, '.') $$;
 
 -- Sets, moves or drops the timer of one record for one workflow.
@@ -12859,7 +12859,7 @@ create or replace function automation.set_timer(
   listener automation.timer_listeners, record_id text, due timestamptz, oldest timestamptz)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if due is null or due < oldest then
@@ -12882,7 +12882,7 @@ create or replace function automation.follow_timers(
   entity text, tenant_id uuid, record_id text, old jsonb, new jsonb)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   listener automation.timer_listeners;
@@ -12916,7 +12916,7 @@ $$;
 create or replace function automation.drop_timers(entity text, tenant_id uuid, record_id text)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     delete from public.workflow_timers as t
     using automation.timer_listeners as l
@@ -12928,7 +12928,7 @@ create or replace function automation.drop_timers(entity text, tenant_id uuid, r
 -- Records that are there already get their timers from a bulk job, which leaves out what is past.
 create or replace function automation.start_timers(version public.workflow_versions) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   compiled jsonb;
@@ -12965,7 +12965,7 @@ $$;
 create or replace function automation.lock_due_timers(at_most integer)
   returns setof public.workflow_timers
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set enable_bitmapscan = off
   as $$
@@ -13008,7 +13008,7 @@ $$;
 -- the tenant) moves the timer; a reminder before a date says nothing once the date has passed.
 create or replace function automation.fire_timer(waiting public.workflow_timers) returns integer
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   listener automation.timer_listeners;
@@ -13061,7 +13061,7 @@ $$;
 create or replace function automation.fire_one_by_one(timers public.workflow_timers[])
   returns integer
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   waiting public.workflow_timers;
@@ -13084,7 +13084,7 @@ $$;
 create or replace function automation.fire_timers(max_timers integer default 500) returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   timers constant public.workflow_timers[] := array(
@@ -13167,7 +13167,7 @@ create index bulk_enrollments_by_workflow
 create or replace function automation.bulk_records(job public.bulk_enrollments, at_most integer)
   returns table (id text, record jsonb)
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   attached automation.entities;
@@ -13204,7 +13204,7 @@ create or replace function automation.take_record(
   listener automation.timer_listeners, record_id text, record jsonb)
   returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   data jsonb;
@@ -13238,7 +13238,7 @@ create or replace function automation.bulk_obstacle(
   listener automation.timer_listeners)
   returns text
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when version.version is null then 'the workflow is not active any more'
@@ -13251,7 +13251,7 @@ create or replace function automation.finish_bulk(
   job public.bulk_enrollments, status text, error jsonb default null)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     update public.bulk_enrollments as b
     set status = finish_bulk.status, error = finish_bulk.error, finished_at = automation.now()
@@ -13262,7 +13262,7 @@ create or replace function automation.finish_bulk(
 create or replace function automation.run_batch(job public.bulk_enrollments, at_most integer)
   returns integer
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   version public.workflow_versions;
@@ -13310,7 +13310,7 @@ $$;
 create or replace function automation.run_bulk(max_records integer default 1000) returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   jobs constant public.bulk_enrollments[] := array(
@@ -13343,7 +13343,7 @@ create or replace function automation.enroll_records(
   returns public.bulk_enrollments
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   workflow public.workflows := automation.find_workflow(workflow_id);
@@ -13395,7 +13395,7 @@ create or replace function public.enroll_records(
   entity text default null, per_minute integer default null, data jsonb default '{}')
   returns public.bulk_enrollments
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.enroll_records(workflow_id, record_ids, filter, entity, per_minute, data)
   $$;
@@ -13410,7 +13410,7 @@ create or replace function automation.cancel_bulk_enrollment(id uuid)
   returns public.bulk_enrollments
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   job public.bulk_enrollments;
@@ -13433,7 +13433,7 @@ $$;
 
 create or replace function public.cancel_bulk_enrollment(id uuid) returns public.bulk_enrollments
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.cancel_bulk_enrollment(id) $$;
 
 comment on function public.cancel_bulk_enrollment(uuid) is
@@ -13467,7 +13467,7 @@ comment on table public.suppressions is
 
 create or replace function automation.normalize_suppression() returns trigger
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   new.address := case new.channel
@@ -13485,7 +13485,7 @@ create trigger suppressions_normalize
 create or replace function automation.is_suppressed(tenant_id uuid, channel text, address text)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select exists (
       select from public.suppressions as s
@@ -13496,13 +13496,13 @@ create or replace function automation.is_suppressed(tenant_id uuid, channel text
 
 create or replace function automation.bare_address(address text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select lower(btrim(coalesce(substring(address from '<([^>]+)>'), address))) $$;
 
 create or replace function automation.drop_suppressed(tenant_id uuid, addresses jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(a), '[]')
     from jsonb_array_elements_text(addresses) as a
@@ -13516,7 +13516,7 @@ create or replace function automation.ask_consent(
   execution public.workflow_executions, step_type text, prepared automation.prepared_step)
   returns automation.prepared_step
   language plpgsql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   allowed jsonb;
@@ -13551,7 +13551,7 @@ create or replace function automation.suppress(
   tenant_id uuid, channel text, address text, reason text, detail jsonb default null)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into public.suppressions (tenant_id, channel, address, reason, detail)
     values (tenant_id, channel, address, reason, detail)
@@ -13565,7 +13565,7 @@ create or replace function automation.suppress_recipient(
   due public.scheduled_steps, step_type text, reason text, detail jsonb)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.suppress(
       s.tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end, s.recipient,
@@ -13582,7 +13582,7 @@ create or replace function automation.suppress_recipient(
 
 create or replace function automation.is_stop_request(body text) returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select words ~ (
       '^(please )?(stop|stopall|stop all|quit|end|revoke|optout|opt out|cancel|unsubscribe)'
@@ -13595,7 +13595,7 @@ create or replace function automation.is_stop_request(body text) returns boolean
 -- Opting in again takes one of the two words that mean nothing else; a "yes" may answer anything.
 create or replace function automation.is_start_request(body text) returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select coalesce(body ~* '^[^a-z]*(start|unstop)[^a-z]*$', false) $$;
 
 -- Where Twilio says what the message was (Advanced Opt-Out, in any language), that counts. What it
@@ -13604,7 +13604,7 @@ create or replace function automation.is_start_request(body text) returns boolea
 create or replace function automation.honour_stop() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   sender constant text := automation.normalize_phone(new.from_number);
@@ -13645,7 +13645,7 @@ create trigger messages_honour_stop
 -- DEFINER function current_user is the owner; the role that PostgREST switched to is in "role".
 create or replace function automation.is_service() returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select caller.name <> 'authenticator' and pg_has_role(caller.name, 'service_role', 'usage')
     from (
@@ -13659,7 +13659,7 @@ comment on function automation.is_service() is
 create or replace function automation.member_tenants() returns uuid[]
   language sql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(array_agg(m.tenant_id), '{}')
     from public.tenant_members as m
@@ -13672,7 +13672,7 @@ comment on function automation.member_tenants() is
 create or replace function automation.admin_tenants() returns uuid[]
   language sql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(array_agg(m.tenant_id), '{}')
     from public.tenant_members as m
@@ -13681,7 +13681,7 @@ create or replace function automation.admin_tenants() returns uuid[]
 
 create or replace function automation.may_use(tenant_id uuid) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.is_service() or tenant_id = any (automation.member_tenants()) $$;
 
 -- A caller names a row by its id alone. Keys lead with the tenant, so it is looked for in each
@@ -13690,7 +13690,7 @@ create or replace function automation.may_use(tenant_id uuid) returns boolean
 create or replace function automation.usable_tenants() returns setof uuid
   language plpgsql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if automation.is_service() then
@@ -13704,7 +13704,7 @@ $$;
 -- Not found and not allowed look alike, so that nobody learns other tenants' ids by asking.
 create or replace function automation.raise_not_found(parameter text, id uuid) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   raise exception '%: % was not found', parameter, coalesce(id::text, 'null')
@@ -13715,7 +13715,7 @@ $$;
 
 create or replace function automation.find_workflow(workflow_id uuid) returns public.workflows
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   found_workflow public.workflows;
@@ -13733,7 +13733,7 @@ $$;
 create or replace function automation.find_execution(execution_id uuid)
   returns public.workflow_executions
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   found_execution public.workflow_executions;
@@ -13753,7 +13753,7 @@ $$;
 -- records in the data.
 create or replace function automation.resolve_tenant(tenant_id uuid, data jsonb) returns uuid
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   mine constant uuid[] := automation.member_tenants();
@@ -13774,7 +13774,7 @@ $$;
 
 create or replace function automation.tenant_of_records(data jsonb) returns uuid
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   owner uuid;
@@ -13803,7 +13803,7 @@ $$;
 
 create or replace function automation.check_object(data jsonb, parameter text) returns void
   language plpgsql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if data is null or jsonb_typeof(data) <> 'object' then
@@ -13819,7 +13819,7 @@ $$;
 -- A record of another attached table, {"entity": "invoice", "invoice_id": "12"}, and what it belongs to.
 create or replace function automation.complete_attached(tenant_id uuid, data jsonb) returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   attached automation.entities;
@@ -13849,7 +13849,7 @@ $$;
 create or replace function automation.complete_trigger_data(tenant_id uuid, data jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   entity text;
@@ -13884,7 +13884,7 @@ create or replace function automation.enrolment_of(
   version public.workflow_versions, trigger_type text)
   returns automation.enrolment
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select row(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
@@ -13898,7 +13898,7 @@ create or replace function automation.conditions_met(
   version public.workflow_versions, data jsonb)
   returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select version.conditions is null or automation.evaluate_conditions(
       version.conditions, automation.trigger_context(version.tenant_id, data),
@@ -13909,7 +13909,7 @@ create or replace function automation.start_version(
   version public.workflow_versions, trigger_type text, data jsonb)
   returns public.workflow_executions
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   execution_id uuid;
@@ -13941,7 +13941,7 @@ create or replace function automation.execute_workflow(workflow_id uuid, trigger
   returns public.workflow_executions
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   workflow public.workflows := automation.find_workflow(workflow_id);
@@ -13967,7 +13967,7 @@ create or replace function automation.trigger_workflows(
   returns setof public.workflow_executions
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   tenant uuid;
@@ -14008,7 +14008,7 @@ create or replace function public.trigger_workflows(
   trigger_type text, trigger_data jsonb default '{}', tenant_id uuid default null)
   returns setof public.workflow_executions
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select * from automation.trigger_workflows(trigger_type, trigger_data, tenant_id) $$;
 
 comment on function public.trigger_workflows(text, jsonb, uuid) is
@@ -14020,7 +14020,7 @@ create or replace function public.execute_workflow(
   workflow_id uuid, trigger_data jsonb default '{}')
   returns public.workflow_executions
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.execute_workflow(workflow_id, trigger_data) $$;
 
 comment on function public.execute_workflow(uuid, jsonb) is
@@ -14038,7 +14038,7 @@ create or replace function automation.cancel_execution(execution_id uuid)
   returns public.workflow_executions
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   execution public.workflow_executions := automation.find_execution(execution_id);
@@ -14063,7 +14063,7 @@ $$;
 create or replace function automation.enrol_again(execution public.workflow_executions)
   returns boolean
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   data constant jsonb := automation.complete_trigger_data(
@@ -14091,7 +14091,7 @@ create or replace function automation.retry_execution(execution_id uuid)
   returns public.workflow_executions
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   execution public.workflow_executions := automation.find_execution(execution_id);
@@ -14139,7 +14139,7 @@ $$;
 create or replace function public.cancel_execution(execution_id uuid)
   returns public.workflow_executions
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.cancel_execution(execution_id) $$;
 
 comment on function public.cancel_execution(uuid) is
@@ -14149,7 +14149,7 @@ comment on function public.cancel_execution(uuid) is
 create or replace function public.retry_execution(execution_id uuid)
   returns public.workflow_executions
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.retry_execution(execution_id) $$;
 
 comment on function public.retry_execution(uuid) is
@@ -14161,7 +14161,7 @@ comment on function public.retry_execution(uuid) is
 
 create or replace function automation.check_enroll_existing(asked jsonb) returns void
   language plpgsql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   unknown text;
@@ -14183,7 +14183,7 @@ create or replace function automation.publish_workflow(workflow_id uuid, enroll_
   returns public.workflow_versions
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   workflow constant public.workflows := automation.find_workflow(workflow_id);
@@ -14205,7 +14205,7 @@ $$;
 create or replace function automation.validate_workflow(workflow_id uuid) returns jsonb
   language plpgsql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   problems jsonb;
@@ -14220,7 +14220,7 @@ $$;
 create or replace function public.publish_workflow(workflow_id uuid, enroll_existing jsonb default null)
   returns public.workflow_versions
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.publish_workflow(workflow_id, enroll_existing) $$;
 
 comment on function public.publish_workflow(uuid, jsonb) is
@@ -14231,7 +14231,7 @@ comment on function public.publish_workflow(uuid, jsonb) is
 
 create or replace function public.validate_workflow(workflow_id uuid) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.validate_workflow(workflow_id) $$;
 
 comment on function public.validate_workflow(uuid) is
@@ -14244,7 +14244,7 @@ create or replace function automation.move_execution(
   tenant_id uuid, execution_id uuid, target public.workflow_versions)
   returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   due public.scheduled_steps;
@@ -14278,7 +14278,7 @@ create or replace function automation.move_executions(
   returns jsonb
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   workflow constant public.workflows := automation.find_workflow(workflow_id);
@@ -14317,7 +14317,7 @@ create or replace function public.move_executions(
   workflow_id uuid, to_version integer default null, execution_ids uuid[] default null)
   returns jsonb
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.move_executions(workflow_id, to_version, execution_ids) $$;
 
 comment on function public.move_executions(uuid, integer, uuid[]) is
@@ -14342,7 +14342,7 @@ create or replace function public.get_execution_history(
     trigger_type text, contact_id uuid, current_step text, created_at timestamptz, started_at timestamptz,
     finished_at timestamptz, next_run_at timestamptz, error jsonb, trigger_data jsonb, steps jsonb)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select e.id, e.workflow_id, w.name, e.version, e.status::text, e.trigger_type, e.contact_id,
       e.current_step, e.created_at, e.started_at, e.finished_at,
@@ -14389,12 +14389,12 @@ comment on function public.get_execution_history(
 
 create or replace function automation.lock_inbound(key text) returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select pg_advisory_xact_lock(hashtextextended('inbound ' || key, 0)) $$;
 
 create or replace function automation.tenant_of_number(number text) returns uuid
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select p.tenant_id from public.phone_numbers as p
     where p.number = automation.normalize_line(tenant_of_number.number)
@@ -14403,7 +14403,7 @@ create or replace function automation.tenant_of_number(number text) returns uuid
 -- Several contacts may share a number: the one spoken to last is meant.
 create or replace function automation.contact_by_phone(tenant_id uuid, phone text) returns uuid
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.find_contact(tenant_id, 'phone',
       'right(regexp_replace(%1$s, ''\D'', '''', ''g''), 10) = right(regexp_replace($2, ''\D'', '''', ''g''), 10) '
@@ -14413,7 +14413,7 @@ create or replace function automation.contact_by_phone(tenant_id uuid, phone tex
 create or replace function automation.contact_by_email(tenant_id uuid, email text, phone text)
   returns uuid
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.find_contact(tenant_id, 'email', 'lower(%1$s) = $2', email, phone) $$;
 
 -- Whatever table the contacts are in, with its own names. test: SQL about %1$s, the column, and $2, what
@@ -14422,7 +14422,7 @@ create or replace function automation.find_contact(
   tenant_id uuid, name text, test text, wanted text, phone text default null)
   returns uuid
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   contacts automation.entities;
@@ -14443,7 +14443,7 @@ $$;
 
 create or replace function automation.contact_order(contacts automation.entities) returns text
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(string_agg(format(o.by, contacts.mapped ->> o.name), '' order by o.place), '')
       || format('r.%I', contacts.id_column)
@@ -14458,7 +14458,7 @@ create or replace function automation.contact_order(contacts automation.entities
 create or replace function automation.contact_columns(contacts automation.entities, given jsonb)
   returns jsonb
   language sql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(f.key, f.value), '{}')
     from jsonb_each(automation.own_names(contacts, given)) as f
@@ -14469,7 +14469,7 @@ create or replace function automation.contact_columns(contacts automation.entiti
 -- message is kept all the same.
 create or replace function automation.create_contact(tenant_id uuid, given jsonb) returns uuid
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   contacts automation.entities;
@@ -14500,7 +14500,7 @@ $$;
 -- Fills what is blank and overwrites nothing.
 create or replace function automation.fill_contact(tenant_id uuid, id uuid, given jsonb) returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   contacts automation.entities;
@@ -14527,7 +14527,7 @@ $$;
 
 create or replace function automation.creates_contacts(tenant_id uuid) returns boolean
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(t.settings #> '{inbound,create_contacts}' = 'true', false)
     from public.tenants as t where t.id = creates_contacts.tenant_id
@@ -14540,7 +14540,7 @@ create or replace function automation.contact_of_caller(
   tenant_id uuid, phone text, source text, may_create boolean)
   returns uuid
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   contact uuid;
@@ -14562,7 +14562,7 @@ $$;
 create or replace function automation.receive_sms(event jsonb) returns text
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   owner constant uuid := automation.tenant_of_number(event ->> 'to');
@@ -14603,7 +14603,7 @@ create or replace function automation.call_status(
   direction text, status text, dial_status text, previous text)
   returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when direction = 'inbound' and dial_status in ('no-answer', 'busy', 'failed', 'canceled')
@@ -14618,7 +14618,7 @@ create or replace function automation.call_status(
 
 create or replace function automation.call_rank(status text) returns integer
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when status in ('queued', 'initiated') then 1
@@ -14632,7 +14632,7 @@ create or replace function automation.call_rank(status text) returns integer
 create or replace function automation.record_call(event jsonb) returns text
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   direction constant text :=
@@ -14688,7 +14688,7 @@ comment on function automation.record_call(jsonb) is
 -- feared before; a bounce or a complaint can still follow.
 create or replace function automation.delivery_rank(status text) returns integer
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when status in ('accepted', 'scheduled', 'queued') then 1
@@ -14708,7 +14708,7 @@ create or replace function automation.record_delivery_of_step(
   provider_id text, status text, error_code text, at timestamptz)
   returns boolean
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   sent record;
@@ -14733,7 +14733,7 @@ create or replace function automation.record_delivery_of_sms(
   message public.messages, status text, error_code text)
   returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   if error_code = '21610' then
@@ -14753,7 +14753,7 @@ create or replace function automation.keep_early_event(
   provider text, provider_id text, event jsonb)
   returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     delete from automation.early_events as e
     where e.id in (
@@ -14768,7 +14768,7 @@ create or replace function automation.keep_early_event(
 create or replace function automation.record_message_status(event jsonb) returns text
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   sid constant text := event ->> 'message_sid';
@@ -14807,7 +14807,7 @@ comment on function automation.record_message_status(jsonb) is
 create or replace function automation.apply_early_events() returns trigger
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   early jsonb;
@@ -14853,7 +14853,7 @@ select automation.attach(
 
 create or replace function automation.machine_haste() returns interval
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select interval '10 seconds' $$;
 
 comment on function automation.machine_haste() is 'Nobody reads an email this soon after its delivery.';
@@ -14862,7 +14862,7 @@ create or replace function automation.machine_reason(
   type text, occurred_at timestamptz, delivered_at timestamptz, user_agent text)
   returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when type not in ('opened', 'clicked') then null
@@ -14883,7 +14883,7 @@ comment on function automation.machine_reason(text, timestamptz, timestamptz, te
 create or replace function automation.includes_machine(version public.workflow_versions)
   returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select version.trigger_config @> '{"include_machine": true}' $$;
 
 -- The first open or click of machines, for the workflows that ask for it. The email itself is not
@@ -14892,7 +14892,7 @@ create or replace function automation.start_for_machine(
   email public.emails, event public.email_events)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   trigger constant text := 'email_' || event.type;
@@ -14923,7 +14923,7 @@ $$;
 create or replace function automation.withdraw_clicks(email public.emails, event public.email_events)
   returns boolean
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   began timestamptz;
@@ -14960,7 +14960,7 @@ $$;
 create or replace function automation.withdraw_quick_events(email public.emails, delivered timestamptz)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   first_opened timestamptz;
@@ -14995,7 +14995,7 @@ $$;
 create or replace function automation.record_engagement(email public.emails, event public.email_events)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   event.machine_reason := automation.machine_reason(
@@ -15025,7 +15025,7 @@ $$;
 -- whose. A complaint stops all of them.
 create or replace function automation.suppress_email(email public.emails, event jsonb) returns void
   language sql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select automation.suppress(
       email.tenant_id, 'email', automation.bare_address(a.address),
@@ -15045,7 +15045,7 @@ create or replace function automation.suppress_email(email public.emails, event 
 create or replace function automation.record_delivery_of_email(email public.emails, event jsonb)
   returns void
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   perform automation.suppress_email(email, event);
@@ -15067,7 +15067,7 @@ $$;
 create or replace function automation.email_event_of(email public.emails, event jsonb)
   returns public.email_events
   language sql volatile
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select row(
       email.tenant_id, automation.new_id(), email.id, email.contact_id, event ->> 'type', false,
@@ -15077,7 +15077,7 @@ create or replace function automation.email_event_of(email public.emails, event 
 
 create or replace function automation.apply_email_event(event jsonb) returns text
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   is_engagement constant boolean := event ->> 'type' in ('opened', 'clicked');
@@ -15106,7 +15106,7 @@ $$;
 create or replace function automation.record_email_event(event_id text, event jsonb) returns text
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   outcome text;
@@ -15144,7 +15144,7 @@ comment on function automation.record_email_event(text, jsonb) is
 
 create or replace function automation.find_form(public_key text) returns public.forms
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select f from public.forms as f
     where f.public_key = find_form.public_key and f.is_active
@@ -15153,7 +15153,7 @@ create or replace function automation.find_form(public_key text) returns public.
 create or replace function automation.origin_allowed(form public.forms, origin text)
   returns boolean
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select origin is null or '*' = any (form.allowed_origins)
       or lower(rtrim(origin, '/')) in (
@@ -15163,7 +15163,7 @@ create or replace function automation.origin_allowed(form public.forms, origin t
 create or replace function automation.form_accepts(public_key text, origin text) returns boolean
   language sql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select form.id is not null and automation.origin_allowed(form, origin)
     from automation.find_form(public_key) as form
@@ -15176,7 +15176,7 @@ comment on function automation.form_accepts(text, text) is
 create or replace function automation.count_post(form public.forms, source bytea, at_most integer)
   returns interval
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   at constant timestamptz := automation.now();
@@ -15202,7 +15202,7 @@ $$;
 -- sources are noted, which is what bounds the table.
 create or replace function automation.limit_posts(form public.forms, source text) returns interval
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   whole constant bytea := ''::bytea;
@@ -15228,7 +15228,7 @@ $$;
 
 create or replace function automation.is_first_post(form public.forms, fields jsonb) returns boolean
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 begin
   delete from automation.form_posts as p
@@ -15247,7 +15247,7 @@ $$;
 -- The names that web forms use for what a contact has.
 create or replace function automation.contact_column(field text) returns text
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when plain in ('email', 'emailaddress', 'youremail', 'mail') then 'email'
@@ -15268,7 +15268,7 @@ create or replace function automation.contact_column(field text) returns text
 create or replace function automation.contact_fields(form public.forms, fields jsonb)
   returns table (field text, target text, value text)
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select distinct on (m.target) f.key, m.target, left(btrim(f.value #>> '{}'), 400)
     from jsonb_each(fields) as f
@@ -15283,7 +15283,7 @@ create or replace function automation.contact_fields(form public.forms, fields j
 
 create or replace function automation.form_problems(form public.forms, fields jsonb) returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     with given as (
       select g.* from automation.contact_fields(form, fields) as g
@@ -15310,7 +15310,7 @@ create or replace function automation.form_problems(form public.forms, fields js
 create or replace function automation.contact_of_fields(form public.forms, fields jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
         'first_name', regexp_replace(given ->> 'name', '\s+\S+$', ''),
@@ -15328,7 +15328,7 @@ create or replace function automation.contact_of_fields(form public.forms, field
 create or replace function automation.match_contact(tenant_id uuid, email text, phone text)
   returns uuid
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
       automation.contact_by_email(tenant_id, email, phone),
@@ -15338,7 +15338,7 @@ create or replace function automation.match_contact(tenant_id uuid, email text, 
 -- Anybody can post, so what is known of a contact already stays; only blanks are filled.
 create or replace function automation.contact_of_form(form public.forms, given jsonb) returns uuid
   language plpgsql
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   key text;
@@ -15362,7 +15362,7 @@ create or replace function automation.submit_form(
   returns jsonb
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   form constant public.forms := automation.find_form(public_key);
@@ -15430,7 +15430,7 @@ comment on column automation.idempotency_keys.fingerprint is
 
 create or replace function automation.request_fingerprint(request jsonb) returns bytea
   language sql immutable parallel safe
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select sha256(convert_to(request::text, 'UTF8')) $$;
 
 comment on function automation.request_fingerprint(jsonb) is
@@ -15440,7 +15440,7 @@ create or replace function automation.prune_idempotency_keys(max_rows integer de
   returns integer
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   pruned integer;
@@ -15468,7 +15468,7 @@ create or replace function automation.begin_request(
   out verdict text, out status integer, out answer jsonb)
   language plpgsql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   kept automation.idempotency_keys;
@@ -15501,7 +15501,7 @@ create or replace function automation.keep_answer(
   returns void
   language sql
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.idempotency_keys (caller, key, fingerprint, status, answer, expires_at)
     values (caller, key, automation.request_fingerprint(request), status, answer,
@@ -15520,7 +15520,7 @@ create or replace function automation.explain_listener(
   workflow public.workflows, data jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   listener constant automation.compiled_trigger :=
@@ -15556,7 +15556,7 @@ create or replace function automation.explain_enrollment(workflow_id uuid, recor
   returns jsonb
   language plpgsql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   written constant public.workflows := automation.find_workflow(workflow_id);
@@ -15625,7 +15625,7 @@ create or replace function automation.imagine_execution(
   workflow public.workflows, data jsonb)
   returns public.workflow_executions
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_populate_record(null::public.workflow_executions, jsonb_build_object(
       'tenant_id', workflow.tenant_id, 'id', gen_random_uuid(), 'workflow_id', workflow.id,
@@ -15638,7 +15638,7 @@ create or replace function automation.imagine_execution(
 -- Sets fields of a record that the dry run brought along; "custom_fields.x" one key of a column.
 create or replace function automation.imagine_fields(data jsonb, entity text, fields jsonb) returns jsonb
   language plpgsql immutable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   field record;
@@ -15661,7 +15661,7 @@ create or replace function automation.imagine_effect(
   execution public.workflow_executions, step_type text, input jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case step_type
       when 'update_contact' then automation.imagine_fields(d.data, 'contact', input -> 'fields')
@@ -15696,7 +15696,7 @@ create or replace function automation.imagine_wait(
   execution public.workflow_executions, step_key text, input jsonb, at timestamptz, events jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case
       when not input ? 'event' then automation.wait_for_time(execution, input, at)
@@ -15714,7 +15714,7 @@ create or replace function automation.imagine_split(
   execution public.workflow_executions, step_key text, input jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object('branch', coalesce(
       (select s.branch from automation.split_assignments as s
@@ -15728,7 +15728,7 @@ create or replace function automation.imagine_result(
   execution public.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select case step ->> 'type'
       when 'wait' then automation.imagine_wait(execution, step ->> 'key', input, at, events)
@@ -15744,7 +15744,7 @@ create or replace function automation.imagine_step(
   execution public.workflow_executions, step jsonb, zone text, at timestamptz, events jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   prepared automation.prepared_step;
@@ -15779,7 +15779,7 @@ create or replace function automation.imagine_exit(
   execution public.workflow_executions, lifecycle jsonb, zone text, at timestamptz)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object('status', 'cancelled', 'at', at, 'code', 'exit_conditions', 'conditions', e.why)
     from (
@@ -15795,7 +15795,7 @@ create or replace function automation.imagine_path(
   execution public.workflow_executions, plan jsonb, zone text, at timestamptz, events jsonb)
   returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   step jsonb := plan -> 'steps' -> (plan ->> 'first');
@@ -15840,7 +15840,7 @@ create type automation.tested_workflow as (
 create or replace function automation.compile_tested(workflow public.workflows, version_asked integer)
   returns automation.tested_workflow
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   version public.workflow_versions;
@@ -15863,7 +15863,7 @@ $$;
 
 create or replace function automation.test_options(options jsonb) returns jsonb
   language plpgsql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   unknown text;
@@ -15890,7 +15890,7 @@ create or replace function automation.test_workflow(workflow_id uuid, trigger_da
   returns jsonb
   language plpgsql stable
   security definer
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   asked constant jsonb := automation.test_options(options);
@@ -15928,7 +15928,7 @@ create or replace function public.test_workflow(
   workflow_id uuid, trigger_data jsonb default '{}', options jsonb default '{}')
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.test_workflow(workflow_id, trigger_data, options) $$;
 
 comment on function public.test_workflow(uuid, jsonb, jsonb) is
@@ -15942,7 +15942,7 @@ comment on function public.test_workflow(uuid, jsonb, jsonb) is
 create or replace function public.explain_enrollment(workflow_id uuid, record jsonb)
   returns jsonb
   language sql stable
-  set search_path = ''
+  set search_path = pg_catalog, pg_temp
   as $$ select automation.explain_enrollment(workflow_id, record) $$;
 
 comment on function public.explain_enrollment(uuid, jsonb) is

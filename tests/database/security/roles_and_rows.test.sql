@@ -60,10 +60,10 @@ from routines where proname in ('attach', 'detach', 'vault_secret', 'call_dispat
 -- What the platform's linter looks for.
 select is(count(*), 0::bigint, 'SECURITY DEFINER outside automation: ' || coalesce(string_agg(name, ', '), ''))
 from routines where prosecdef and nspname <> 'automation';
-select is(count(*), 0::bigint, 'SECURITY DEFINER without an empty search_path: ' || coalesce(string_agg(name, ', '), ''))
-from routines where prosecdef and not coalesce(proconfig, '{}') @> array['search_path=""'];
-select is(count(*), 0::bigint, 'a search_path that is set, but not empty: ' || coalesce(string_agg(name, ', '), ''))
-from routines where exists (select from unnest(proconfig) as c where c like 'search_path=%' and c <> 'search_path=""');
+select is(count(*), 0::bigint, 'SECURITY DEFINER without a search_path of the system: ' || coalesce(string_agg(name, ', '), ''))
+from routines where prosecdef and not coalesce(proconfig, '{}') @> array['search_path=pg_catalog, pg_temp'];
+select is(count(*), 0::bigint, 'a search_path that names more or less than the system and, last, pg_temp: ' || coalesce(string_agg(name, ', '), ''))
+from routines where exists (select from unnest(proconfig) as c where c like 'search_path=%' and c <> 'search_path=pg_catalog, pg_temp');
 select is(count(*), 0::bigint, 'a view that runs with its owner''s rights: ' || coalesce(string_agg(name, ', '), ''))
 from ours join pg_class as c using (oid) where ours.relkind = 'v' and not coalesce(c.reloptions, '{}') @> '{security_invoker=true}';
 select is(count(*), 0::bigint, 'a materialised view or a foreign table in the API: ' || coalesce(string_agg(name, ', '), ''))
