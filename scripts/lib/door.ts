@@ -26,10 +26,12 @@ const sameSecret = (left: string, right: string) => timingSafeEqual(digest(left)
 /** The table UI's sessions: somebody who showed the secret key once, until the stack stops. */
 export class Sessions {
   readonly #secretKey: string;
+  readonly #publishableKey: string;
   readonly #open = new Set<string>();
 
-  constructor(secretKey: string) {
-    this.#secretKey = secretKey;
+  constructor(keys: { secretKey: string; publishableKey: string }) {
+    this.#secretKey = keys.secretKey;
+    this.#publishableKey = keys.publishableKey;
   }
 
   /** The cookie of a new session; null for anything but the secret key. */
@@ -54,14 +56,20 @@ export class Sessions {
     return typeof key === "string" && sameSecret(key, this.#secretKey);
   }
 
-  /** The request's headers as they go on. With credentials of its own it speaks for itself. */
+  /** The request's headers as they go on. With credentials of somebody it speaks for them. */
   headersFor(request: http.IncomingMessage, place: Place): http.IncomingHttpHeaders {
     const { headers } = request;
-    const speaks = headers.apikey !== undefined || headers.authorization !== undefined ||
-      /[?&]apikey=/.test(request.url ?? "");
-    if (speaks || place === "ui" || !this.holds(request)) return headers;
+    if (place === "ui" || this.#speaksForSomebody(request) || !this.holds(request)) return headers;
     // A secret key in a browser's hands is refused, as on the platform; this one stays here.
-    return { ...headers, apikey: this.#secretKey, "user-agent": "ridgeline-table-ui" };
+    const { authorization: _, ...rest } = headers;
+    return { ...rest, apikey: this.#secretKey, "user-agent": "ridgeline-table-ui" };
+  }
+
+  /** The table UI's own requests carry the publishable key, which is nobody's. */
+  #speaksForSomebody({ headers, url }: http.IncomingMessage): boolean {
+    const key = this.#publishableKey;
+    const { apikey = key, authorization = `Bearer ${key}` } = headers;
+    return apikey !== key || authorization !== `Bearer ${key}` || /[?&]apikey=/.test(url ?? "");
   }
 }
 
@@ -90,7 +98,13 @@ ${wrong ? '<p role="alert"><strong>That is not this stack\'s secret key.</strong
 <button>Open</button></form></html>
 `;
 
-/** The address of the database without what opens it. */
-export function withoutPasswords(json: string): string {
-  return json.replace(/(postgres(?:ql)?:\/\/[^:@/"\s]+):[^@"\s]*@/g, "$1:[redacted]@");
+/**
+ * What lite says of itself, for whoever showed the key: they are its admin whatever it thinks, and
+ * the address of the database comes without what opens it.
+ */
+export function describeSystem(json: string): string {
+  return json.replace(/"admin":false/, '"admin":true').replace(
+    /(postgres(?:ql)?:\/\/[^:@/"\s]+):[^@"\s]*@/g,
+    "$1:[redacted]@",
+  );
 }

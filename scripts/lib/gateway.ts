@@ -9,7 +9,7 @@ import type { ReadableStream as WebStream } from "node:stream/web";
 import { inspect } from "node:util";
 import { App } from "@supabase/lite";
 import { PostgresConnection } from "@supabase/lite/postgres";
-import { type Place, placeOf, PREFLIGHT, Sessions, signInPage, withoutPasswords } from "./door.ts";
+import { describeSystem, type Place, placeOf, PREFLIGHT, Sessions, signInPage } from "./door.ts";
 
 interface PostgresError extends Error {
   code: string;
@@ -104,7 +104,7 @@ export async function startLite(options: LiteOptions): Promise<Lite> {
   await app.init();
   await app.ensureSystemSchema();
   return {
-    sessions: new Sessions(options.secretKey),
+    sessions: new Sessions(options),
     fetch: async (request, peerAddress) => await app.fetch(request, { peerAddress }),
     close: () => connection.close(),
   };
@@ -286,7 +286,7 @@ async function toLite(
   if (isPage && place !== "ui") return notFound(response);
   if (place === "system") {
     response.writeHead(answer.status, { "content-type": "application/json" });
-    return void response.end(withoutPasswords(await answer.text()));
+    return void response.end(describeSystem(await answer.text()));
   }
   response.statusCode = answer.status;
   for (const [name, value] of answer.headers) response.appendHeader(name, value);

@@ -190,12 +190,22 @@ describe("the secret key", () => {
     }
   });
 
-  it("is not laid over the credentials that a request brings", async () => {
+  it("is not laid over the credentials of somebody, and the table UI's are nobody's", async () => {
     const cookie = cookieOf(await signIn());
-    const asAnon = await ask("/rest/v1/contacts", {
-      headers: { cookie, apikey: running.stack.publishableKey },
+    const { client } = await running.signUp();
+    const { data: { session } } = await client.auth.getSession();
+    const apikey = running.stack.publishableKey;
+    const asMember = await ask("/rest/v1/tenants?select=id", {
+      headers: { cookie, apikey, authorization: `Bearer ${session?.access_token}` },
     });
-    expect([401, 403]).toContain(asAnon.status);
+    expect([asMember.status, asMember.body]).toEqual([200, "[]"]);
+    await running.sql`insert into public.tenants (name) values ('Apex Roofing')`;
+    const asEditor = await ask("/rest/v1/tenants?select=name", {
+      headers: { cookie, apikey, authorization: `Bearer ${apikey}`, "user-agent": "Mozilla/5.0" },
+    });
+    expect(asEditor.body).toContain("Apex Roofing");
+    const guessed = await ask("/rest/v1/tenants", { headers: { cookie, apikey: "sb_secret_x" } });
+    expect(guessed.status).toBe(401);
   });
 });
 
