@@ -9409,6 +9409,32 @@ comment on function automation.run_signals(integer) is
   'Ends the runs that an event or a deletion ends, and wakes those that waited for it. Returns how many '
   'signals were read. Called before database steps are run.';
 
+-- sql/06_executions/07_skip_codes.sql
+
+-- Why a step was not carried out though its turn had come, and what that means to the office. A run
+-- goes on after a skip and may end as completed, so nobody would ever learn that a message did not go out:
+-- public.automation_skipped_sends and public.automation_failures (chapter 13) tell, by these codes.
+
+create table automation.skip_codes (
+  code text constraint skip_codes_pkey primary key,
+  counts_as text not null
+    constraint skip_codes_counts_as_known check (counts_as in ('failure', 'refusal', 'choice')),
+  description text not null
+);
+
+comment on table automation.skip_codes is
+  'The code of every skip. A chapter that skips for a reason of its own adds it here; one that is missing '
+  'counts as a failure.';
+comment on column automation.skip_codes.counts_as is
+  'failure: somebody should have got something and could not. refusal: who was to get it does not want it. '
+  'choice: the workflow itself said so.';
+
+insert into automation.skip_codes (code, counts_as, description) values
+  ('no_recipient', 'failure', 'There is no phone number or address to send to.'),
+  ('invalid_recipient', 'failure', 'What stands where the recipient should is no phone number or address.'),
+  ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
+  ('conditions_not_met', 'choice', 'The conditions of the step did not hold.');
+
 -- sql/07_queue/01_tables.sql
 
 -- 07 QUEUE
@@ -10420,15 +10446,17 @@ create or replace function automation.recipient_of(
     end
   $$;
 
+-- given: what stands where the recipient should, for whoever has to mend it.
 create or replace function automation.skip_unaddressed(
-  prepared automation.prepared_step, code text, message text)
+  prepared automation.prepared_step, code text, message text, given text default null)
   returns automation.prepared_step
   language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
   prepared.verdict := 'skip';
-  prepared.reason := jsonb_build_object('code', code, 'message', message);
+  prepared.reason := jsonb_build_object('code', code, 'message', message)
+    || case when given is null then '{}' else jsonb_build_object('given', left(given, 320)) end;
   return prepared;
 end;
 $$;
@@ -10447,7 +10475,7 @@ begin
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
   elsif phone is null then
     return automation.skip_unaddressed(
-      prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)));
+      prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)), given);
   elsif btrim(coalesce(prepared.input ->> 'body', '')) = '' then
     prepared.verdict := 'fail';
     prepared.reason := '{"code": "empty_body", "message": "body: the message is empty"}';
@@ -10494,7 +10522,7 @@ begin
   where a !~ '^([^<>]*<)?[^@<>\s,;"]+@[^@<>\s,;"]+\.[^@<>\s,;".]+>?$' limit 1;
   if wrong is not null then
     return automation.skip_unaddressed(
-      prepared, 'invalid_recipient', format('to: "%s" is not an email address', left(wrong, 80)));
+      prepared, 'invalid_recipient', format('to: "%s" is not an email address', left(wrong, 80)), wrong);
   end if;
   prepared.recipient := lower(coalesce(substring(addresses ->> 0 from '<([^>]+)>'), addresses ->> 0));
   prepared.input := prepared.input || jsonb_build_object('to', addresses)
@@ -16101,13 +16129,15 @@ alter table automation.time_zones enable row level security;
 alter table automation.trigger_types enable row level security;
 alter table automation.step_types enable row level security;
 alter table automation.setting_schemas enable row level security;
+alter table automation.skip_codes enable row level security;
 alter table automation.entities enable row level security;
 alter table automation.active_triggers enable row level security;
 
--- The published schemas are no secret.
+-- The published schemas are no secret, nor is what a code of the history means.
 create policy step_types_read on automation.step_types for select to authenticated using (true);
 create policy setting_schemas_read on automation.setting_schemas
   for select to authenticated using (true);
+create policy skip_codes_read on automation.skip_codes for select to authenticated using (true);
 
 create policy tenants_members_read on public.tenants
   for select to authenticated
@@ -16239,8 +16269,9 @@ grant delete,
     max_per_hour, max_per_source_per_hour, duplicate_window)
   on public.forms to authenticated;
 
--- What public.workflow_schemas shows.
-grant select on automation.step_types, automation.setting_schemas to authenticated, service_role;
+-- What public.workflow_schemas and public.automation_skipped_sends read.
+grant select on automation.step_types, automation.setting_schemas, automation.skip_codes
+  to authenticated, service_role;
 
 -- sql/12_security/04_time.sql
 
@@ -16322,18 +16353,52 @@ create view public.automation_queue with (security_invoker = true) as
 comment on view public.automation_queue is
   'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped).';
 
+-- A skip whose code nobody has explained counts as a failure rather than as nothing.
+create view public.automation_skipped_sends with (security_invoker = true) as
+  select s.tenant_id, s.execution_id, e.workflow_id, w.name as workflow_name, e.version, e.contact_id,
+    e.trigger_type, s.step_key, s.step_type, coalesce(s.recipient, s.error ->> 'given') as recipient,
+    s.error ->> 'code' as code, s.error ->> 'message' as message,
+    coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at
+  from public.workflow_step_executions as s
+  join automation.step_types as t on t.name = s.step_type and t.lane = 'outbound'
+  join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+  left join automation.skip_codes as c on c.code = s.error ->> 'code'
+  where s.status = 'skipped' and c.counts_as is distinct from 'choice';
+
+comment on view public.automation_skipped_sends is
+  'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what '
+  'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out).';
+
+-- An execution, or a step that its execution went on without.
 create view public.automation_failures with (security_invoker = true) as
   select e.tenant_id, e.id as execution_id, w.name as workflow_name, e.version, e.contact_id,
-    e.trigger_type, e.error ->> 'step' as step_key, e.error ->> 'code' as code,
-    e.error ->> 'message' as message, e.error, e.finished_at
-  from public.workflow_executions as e
-  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
-  where e.status = 'failed';
+    e.trigger_type, f.error ->> 'step' as step_key, f.error ->> 'code' as code,
+    f.error ->> 'message' as message, f.error, f.finished_at, e.status as execution_status
+  from (
+    select e.tenant_id, e.id, e.error, e.finished_at
+    from public.workflow_executions as e
+    where e.status = 'failed'
+    union all
+    select s.tenant_id, s.execution_id, s.error || jsonb_build_object('step', s.step_key), s.finished_at
+    from public.automation_skipped_sends as s
+    where s.is_failure
+    union all
+    select s.tenant_id, s.execution_id, s.error || jsonb_build_object('step', s.step_key), s.finished_at
+    from public.workflow_step_executions as s
+    join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+    where s.status = 'failed' and not (e.status = 'failed' and e.error ->> 'step' = s.step_key)
+  ) as f (tenant_id, execution_id, error, finished_at)
+  join public.workflow_executions as e on e.tenant_id = f.tenant_id and e.id = f.execution_id
+  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id;
 
 comment on view public.automation_failures is
-  'Executions that failed, and why. public.retry_execution() runs one again from where it failed.';
+  'What failed, and why: executions (public.retry_execution() runs one again from where it failed), steps '
+  'that their execution went on without, and sends that found nobody to go to. execution_status: failed '
+  'for the first.';
 
-grant select on public.automation_queue, public.automation_failures to authenticated, service_role;
+grant select on public.automation_queue, public.automation_skipped_sends, public.automation_failures
+  to authenticated, service_role;
 
 -- sql/13_views/02_schemas.sql
 
