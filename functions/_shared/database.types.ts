@@ -1446,6 +1446,7 @@ export type Database = {
           contact_id: string | null;
           error: Json | null;
           execution_id: string | null;
+          execution_status: Database["public"]["Enums"]["automation_status"] | null;
           finished_at: string | null;
           message: string | null;
           step_key: string | null;
@@ -1464,6 +1465,26 @@ export type Database = {
           state: string | null;
           steps: number | null;
           tenant_id: string | null;
+        };
+        Relationships: [];
+      };
+      automation_skipped_sends: {
+        Row: {
+          code: string | null;
+          contact_id: string | null;
+          error: Json | null;
+          execution_id: string | null;
+          finished_at: string | null;
+          is_failure: boolean | null;
+          message: string | null;
+          recipient: string | null;
+          step_key: string | null;
+          step_type: string | null;
+          tenant_id: string | null;
+          trigger_type: string | null;
+          version: number | null;
+          workflow_id: string | null;
+          workflow_name: string | null;
         };
         Relationships: [];
       };

@@ -27,13 +27,15 @@ alter table automation.time_zones enable row level security;
 alter table automation.trigger_types enable row level security;
 alter table automation.step_types enable row level security;
 alter table automation.setting_schemas enable row level security;
+alter table automation.skip_codes enable row level security;
 alter table automation.entities enable row level security;
 alter table automation.active_triggers enable row level security;
 
--- The published schemas are no secret.
+-- The published schemas are no secret, nor is what a code of the history means.
 create policy step_types_read on automation.step_types for select to authenticated using (true);
 create policy setting_schemas_read on automation.setting_schemas
   for select to authenticated using (true);
+create policy skip_codes_read on automation.skip_codes for select to authenticated using (true);
 
 create policy tenants_members_read on public.tenants
   for select to authenticated

@@ -66,5 +66,6 @@ grant delete,
     max_per_hour, max_per_source_per_hour, duplicate_window)
   on public.forms to authenticated;
 
--- What public.workflow_schemas shows.
-grant select on automation.step_types, automation.setting_schemas to authenticated, service_role;
+-- What public.workflow_schemas and public.automation_skipped_sends read.
+grant select on automation.step_types, automation.setting_schemas, automation.skip_codes
+  to authenticated, service_role;

@@ -244,6 +244,65 @@ comment on type public.automation_lane is
   'Where a step runs. database: inside Postgres, exactly once. outbound: claimed by the dispatcher, '
   'at least once.';
 
+-- sql/00_foundation/06_emails.sql
+
+-- Email addresses and what people and programs leave around a value.
+
+-- Marks of direction, variants, joiners, byte order marks, soft hyphens, tags, fillers and controls are
+-- copied along with a number or an address and are never part of it; any kind of blank is a blank.
+create or replace function automation.visible_text(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select btrim(case
+      when given !~ '[^ -~]' then given
+      else regexp_replace(
+        regexp_replace(given,
+          '[\t-\r\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]', ' ', 'g'),
+        '[\u0001-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F'
+        '\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF0-\uFFFC\U000E0000-\U000E0FFF]',
+        '', 'g')
+    end)
+  $$;
+
+comment on function automation.visible_text(text) is
+  'Without what cannot be seen; every kind of blank and line break is a blank, none at the ends.';
+
+-- What a Japanese keyboard writes for ASCII.
+create or replace function automation.half_width(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when given !~ '[\uFF01-\uFF5E]' then given else translate(given,
+      '！＂＃＄％＆＇（）＊＋，－．／０１２３４５６７８９：；＜＝＞？＠ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ［＼］＾＿｀'
+      'ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ｛｜｝～',
+      '!"#$%&''()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghijklmnopqrstuvwxyz{|}~') end
+  $$;
+
+-- One bare address. What could hold a second one or end a header (comma, semicolon, quotes, brackets, a
+-- blank) is in none; neither are quoted local parts, which the providers refuse.
+create or replace function automation.normalize_email(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select a.address
+    from (
+      -- In the normal form NFC, which is what normalize() makes.
+      select lower(normalize(btrim(regexp_replace(
+        regexp_replace(automation.half_width(automation.visible_text(given)), '^<([^<>]*)>$', '\1'),
+        '^\s*mailto:([^?]*)(\?.*)?$', '\1', 'i')))) as address
+    ) as a
+    where a.address ~ (
+        '^[^\s@<>()\[\]\\,;:".]+(\.[^\s@<>()\[\]\\,;:".]+)*@'
+        '([^\u0001-,/:-@\[-`{-\u007F\s.-]([^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-])?\.)+'
+        '[^\u0001-@\[-`{-\u007F\s][^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-]$')
+      and octet_length(split_part(a.address, '@', 1)) <= 64 and octet_length(a.address) <= 254
+  $$;
+
+comment on function automation.normalize_email(text) is
+  'One email address as everything compares it: lower case, without blanks, line breaks and invisible '
+  'characters around it; "mailto:" and angle brackets are dropped. Null when it is not exactly one.';
+
 -- sql/01_crm/01_tenants.sql
 
 -- 01 CRM
@@ -9350,6 +9409,32 @@ comment on function automation.run_signals(integer) is
   'Ends the runs that an event or a deletion ends, and wakes those that waited for it. Returns how many '
   'signals were read. Called before database steps are run.';
 
+-- sql/06_executions/07_skip_codes.sql
+
+-- Why a step was not carried out though its turn had come, and what that means to the office. A run
+-- goes on after a skip and may end as completed, so nobody would ever learn that a message did not go out:
+-- public.automation_skipped_sends and public.automation_failures (chapter 13) tell, by these codes.
+
+create table automation.skip_codes (
+  code text constraint skip_codes_pkey primary key,
+  counts_as text not null
+    constraint skip_codes_counts_as_known check (counts_as in ('failure', 'refusal', 'choice')),
+  description text not null
+);
+
+comment on table automation.skip_codes is
+  'The code of every skip. A chapter that skips for a reason of its own adds it here; one that is missing '
+  'counts as a failure.';
+comment on column automation.skip_codes.counts_as is
+  'failure: somebody should have got something and could not. refusal: who was to get it does not want it. '
+  'choice: the workflow itself said so.';
+
+insert into automation.skip_codes (code, counts_as, description) values
+  ('no_recipient', 'failure', 'There is no phone number or address to send to.'),
+  ('invalid_recipient', 'failure', 'What stands where the recipient should is no phone number or address.'),
+  ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
+  ('conditions_not_met', 'choice', 'The conditions of the step did not hold.');
+
 -- sql/07_queue/01_tables.sql
 
 -- 07 QUEUE
@@ -10361,15 +10446,17 @@ create or replace function automation.recipient_of(
     end
   $$;
 
+-- given: what stands where the recipient should, for whoever has to mend it.
 create or replace function automation.skip_unaddressed(
-  prepared automation.prepared_step, code text, message text)
+  prepared automation.prepared_step, code text, message text, given text default null)
   returns automation.prepared_step
   language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
   prepared.verdict := 'skip';
-  prepared.reason := jsonb_build_object('code', code, 'message', message);
+  prepared.reason := jsonb_build_object('code', code, 'message', message)
+    || case when given is null then '{}' else jsonb_build_object('given', left(given, 320)) end;
   return prepared;
 end;
 $$;
@@ -10388,7 +10475,7 @@ begin
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
   elsif phone is null then
     return automation.skip_unaddressed(
-      prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)));
+      prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)), given);
   elsif btrim(coalesce(prepared.input ->> 'body', '')) = '' then
     prepared.verdict := 'fail';
     prepared.reason := '{"code": "empty_body", "message": "body: the message is empty"}';
@@ -10435,7 +10522,7 @@ begin
   where a !~ '^([^<>]*<)?[^@<>\s,;"]+@[^@<>\s,;"]+\.[^@<>\s,;".]+>?$' limit 1;
   if wrong is not null then
     return automation.skip_unaddressed(
-      prepared, 'invalid_recipient', format('to: "%s" is not an email address', left(wrong, 80)));
+      prepared, 'invalid_recipient', format('to: "%s" is not an email address', left(wrong, 80)), wrong);
   end if;
   prepared.recipient := lower(coalesce(substring(addresses ->> 0 from '<([^>]+)>'), addresses ->> 0));
   prepared.input := prepared.input || jsonb_build_object('to', addresses)
@@ -16042,13 +16129,15 @@ alter table automation.time_zones enable row level security;
 alter table automation.trigger_types enable row level security;
 alter table automation.step_types enable row level security;
 alter table automation.setting_schemas enable row level security;
+alter table automation.skip_codes enable row level security;
 alter table automation.entities enable row level security;
 alter table automation.active_triggers enable row level security;
 
--- The published schemas are no secret.
+-- The published schemas are no secret, nor is what a code of the history means.
 create policy step_types_read on automation.step_types for select to authenticated using (true);
 create policy setting_schemas_read on automation.setting_schemas
   for select to authenticated using (true);
+create policy skip_codes_read on automation.skip_codes for select to authenticated using (true);
 
 create policy tenants_members_read on public.tenants
   for select to authenticated
@@ -16180,8 +16269,9 @@ grant delete,
     max_per_hour, max_per_source_per_hour, duplicate_window)
   on public.forms to authenticated;
 
--- What public.workflow_schemas shows.
-grant select on automation.step_types, automation.setting_schemas to authenticated, service_role;
+-- What public.workflow_schemas and public.automation_skipped_sends read.
+grant select on automation.step_types, automation.setting_schemas, automation.skip_codes
+  to authenticated, service_role;
 
 -- sql/12_security/04_time.sql
 
@@ -16263,18 +16353,52 @@ create view public.automation_queue with (security_invoker = true) as
 comment on view public.automation_queue is
   'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped).';
 
+-- A skip whose code nobody has explained counts as a failure rather than as nothing.
+create view public.automation_skipped_sends with (security_invoker = true) as
+  select s.tenant_id, s.execution_id, e.workflow_id, w.name as workflow_name, e.version, e.contact_id,
+    e.trigger_type, s.step_key, s.step_type, coalesce(s.recipient, s.error ->> 'given') as recipient,
+    s.error ->> 'code' as code, s.error ->> 'message' as message,
+    coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at
+  from public.workflow_step_executions as s
+  join automation.step_types as t on t.name = s.step_type and t.lane = 'outbound'
+  join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+  left join automation.skip_codes as c on c.code = s.error ->> 'code'
+  where s.status = 'skipped' and c.counts_as is distinct from 'choice';
+
+comment on view public.automation_skipped_sends is
+  'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what '
+  'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out).';
+
+-- An execution, or a step that its execution went on without.
 create view public.automation_failures with (security_invoker = true) as
   select e.tenant_id, e.id as execution_id, w.name as workflow_name, e.version, e.contact_id,
-    e.trigger_type, e.error ->> 'step' as step_key, e.error ->> 'code' as code,
-    e.error ->> 'message' as message, e.error, e.finished_at
-  from public.workflow_executions as e
-  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
-  where e.status = 'failed';
+    e.trigger_type, f.error ->> 'step' as step_key, f.error ->> 'code' as code,
+    f.error ->> 'message' as message, f.error, f.finished_at, e.status as execution_status
+  from (
+    select e.tenant_id, e.id, e.error, e.finished_at
+    from public.workflow_executions as e
+    where e.status = 'failed'
+    union all
+    select s.tenant_id, s.execution_id, s.error || jsonb_build_object('step', s.step_key), s.finished_at
+    from public.automation_skipped_sends as s
+    where s.is_failure
+    union all
+    select s.tenant_id, s.execution_id, s.error || jsonb_build_object('step', s.step_key), s.finished_at
+    from public.workflow_step_executions as s
+    join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+    where s.status = 'failed' and not (e.status = 'failed' and e.error ->> 'step' = s.step_key)
+  ) as f (tenant_id, execution_id, error, finished_at)
+  join public.workflow_executions as e on e.tenant_id = f.tenant_id and e.id = f.execution_id
+  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id;
 
 comment on view public.automation_failures is
-  'Executions that failed, and why. public.retry_execution() runs one again from where it failed.';
+  'What failed, and why: executions (public.retry_execution() runs one again from where it failed), steps '
+  'that their execution went on without, and sends that found nobody to go to. execution_status: failed '
+  'for the first.';
 
-grant select on public.automation_queue, public.automation_failures to authenticated, service_role;
+grant select on public.automation_queue, public.automation_skipped_sends, public.automation_failures
+  to authenticated, service_role;
 
 -- sql/13_views/02_schemas.sql
 
