@@ -303,6 +303,29 @@ comment on function automation.normalize_email(text) is
   'One email address as everything compares it: lower case, without blanks, line breaks and invisible '
   'characters around it; "mailto:" and angle brackets are dropped. Null when it is not exactly one.';
 
+-- sql/00_foundation/06_order.sql
+
+-- Order. An event may end a run, or be what it waits for: which of them came first? now() cannot tell: it is
+-- the same for two writes of one transaction, and that of a long transaction lies in the past. So runs, steps
+-- and events take a number at the write (seq), and say who wrote them (written_by) and what had committed by
+-- then (seen). An event that had not came after, whatever its number: the side that sends nothing wins.
+--
+-- Never cached: a session would draw its numbers in advance, and late ones would look early.
+
+create sequence automation.write_order cache 1;
+
+create or replace function automation.came_after(
+  event_seq bigint, event_by xid8, seq bigint, written_by xid8, seen pg_snapshot)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select event_seq > seq or event_by <> written_by and not pg_visible_in_snapshot(event_by, seen)
+  $$;
+
+comment on function automation.came_after(bigint, xid8, bigint, xid8, pg_snapshot) is
+  'Did an event come after something that was written with seq by written_by, having seen so much?';
+
 -- sql/01_crm/01_tenants.sql
 
 -- 01 CRM
@@ -5270,6 +5293,7 @@ create or replace function automation.capture_%1$s_insert() returns trigger
 declare
   written %2$s;
   listened boolean;
+  in_one_pass boolean;
 begin
   begin
     listened := exists (
@@ -5277,13 +5301,19 @@ begin
       join automation.active_triggers as t
         on %3$s
         and t.event = any (%4$s));
+    -- Events that runs end at or wait for are taken row by row, in the order of the rows.
+    in_one_pass := listened and automation.causation_depth() = 0 and not exists (
+      select from new_rows as n
+      join automation.active_triggers as t
+        on %3$s
+        and t.event = any (%4$s) and t.role <> 'enrol');
   exception when others then
     perform automation.warn_altered(%1$L, sqlerrm);
   end;
   if listened is not true then
     return null;
   end if;
-  if automation.causation_depth() = 0 then
+  if in_one_pass then
     begin
       with candidates as materialized (
         select t.*, n.%5$I::text as record_id, %7$s as record
@@ -5319,17 +5349,6 @@ begin
       if found then
         perform automation.ring_once();
       end if;
-      -- Events that runs wait for are few, even in a statement that enrols many.
-      for written in
-        select n.* from new_rows as n
-        where exists (
-          select from automation.active_triggers as t
-          where %3$s
-            and t.event = any (%4$s) and t.role <> 'enrol')
-      loop
-        perform automation.capture_%1$s_row(
-          written, null, (select %4$s from (select written.*) as n), array[]::text[], '{exit,wait}');
-      end loop;
       return null;
     exception when others then
       null;
@@ -5399,8 +5418,7 @@ create or replace function automation.row_function(attached automation.entities)
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_row(
-  written %2$s, previous %2$s, events text[], changed text[],
-  roles text[] default '{enrol,exit,wait}')
+  written %2$s, previous %2$s, events text[], changed text[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -5416,7 +5434,7 @@ begin
     if previous is distinct from null then
       data := data || jsonb_build_object('old', %8$s, 'changed', changed);
     end if;
-    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data, roles);
+    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data);
   exception when others then
     data := jsonb_build_object('entity', %1$L, %5$L, written.%6$I);
     enrolments := automation.match_failed(%1$L, written.%4$I, events, sqlstate, sqlerrm);
@@ -5610,8 +5628,7 @@ end;
 $$;
 
 create or replace function automation.match_write(
-  entity text, tenant_id uuid, events text[], changed text[], data jsonb,
-  roles text[] default '{enrol,exit,wait}')
+  entity text, tenant_id uuid, events text[], changed text[], data jsonb)
   returns automation.enrolment[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -5632,7 +5649,6 @@ begin
       where t.tenant_id = match_write.tenant_id
         and t.entity = match_write.entity
         and t.event = any (events)
-        and t.role = any (roles)
         and automation.matches(record, t.match, t.match_any)
         -- What is inserted has changed from nothing.
         and (t.field is null or t.field = any (changed) or not data ? 'old')
@@ -5644,7 +5660,7 @@ begin
 end;
 $$;
 
-comment on function automation.match_write(text, uuid, text[], text[], jsonb, text[]) is
+comment on function automation.match_write(text, uuid, text[], text[], jsonb) is
   'The listeners that a write matches; null when there is none. Writes nothing.';
 
 -- What a match comes to, for the pass over many rows: the status the execution starts with; none
@@ -5732,12 +5748,14 @@ create or replace function automation.enrol_write(
   as $$
 declare
   enrolment automation.enrolment;
+  -- One number for all that a write leads to: it does not end the run that it starts.
+  seq constant bigint := nextval('automation.write_order');
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      perform automation.enrol(tenant_id, entity, record_id, data, enrolment);
+      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq);
     else
-      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment);
+      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment, seq);
     end if;
   end loop;
 end;
@@ -5970,7 +5988,10 @@ create table automation.signals (
   by_contact boolean not null default false,
   record jsonb,
   at timestamptz not null default automation.now(),
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
   next_try_at timestamptz not null default clock_timestamp(),
+  kept_for xid8,
   constraint signals_pkey primary key (tenant_id, id),
   constraint signals_listener_matches_role check (
     (role = 'deleted') = (workflow_id is null) and (role = 'deleted') = (listener is null))
@@ -5981,14 +6002,18 @@ comment on table automation.signals is
   'nothing here may stand in the way of a delete.';
 comment on column automation.signals.by_contact is
   'The event concerns every run of its contact, and not only those about the same record.';
+comment on column automation.signals.kept_for is
+  'It has been acted on, and stays until every transaction below this one has ended: a run that one of them '
+  'has enrolled could not be seen yet.';
 
-create index signals_in_order on automation.signals (next_try_at, tenant_id);
+create index signals_in_order on automation.signals (next_try_at, tenant_id) where kept_for is null;
+create index signals_kept on automation.signals (kept_for) where kept_for is not null;
 create index signals_by_contact on automation.signals (contact_id, tenant_id) where contact_id is not null;
 create index signals_by_record on automation.signals (record_id, tenant_id);
 
 -- What it computes cannot fail; what it writes has no constraint that it could break.
 create or replace function automation.raise_signal(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -5996,18 +6021,18 @@ create or replace function automation.raise_signal(
 begin
   insert into automation.signals (
     tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, by_contact,
-    record)
+    record, seq)
   values (
     tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
     enrolment.trigger_type, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
     not data ? 'old' or exists (
       select from automation.entities as e where e.name = entity and e.is_log),
-    data -> entity);
+    data -> entity, seq);
   perform automation.ring_once();
 end;
 $$;
 
-comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment) is
+comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint) is
   'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
   'that it concerns the runs of its contact.';
 
@@ -8658,6 +8683,9 @@ create table public.workflow_executions (
   created_at timestamptz not null default automation.now(),
   started_at timestamptz,
   finished_at timestamptz,
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
+  seen pg_snapshot not null default pg_current_snapshot(),
   constraint workflow_executions_pkey primary key (tenant_id, id),
   constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
     references public.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
@@ -8676,6 +8704,10 @@ comment on column public.workflow_executions.record_id is
   'The record that fired, as text: tables with other keys than uuid can be attached.';
 comment on column public.workflow_executions.depth is
   'How many automations led to the write that fired this one.';
+comment on column public.workflow_executions.seq is
+  'Its place in the order of writes: an event with a higher number came after it.';
+comment on column public.workflow_executions.seen is
+  'Which transactions had committed when it was enrolled: an event of any other came after it as well.';
 
 create index workflow_executions_by_workflow
   on public.workflow_executions (workflow_id, tenant_id, version, created_at);
@@ -8703,6 +8735,9 @@ create table public.workflow_step_executions (
   started_at timestamptz not null default automation.now(),
   finished_at timestamptz,
   duration_ms integer,
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
+  seen pg_snapshot not null default pg_current_snapshot(),
   constraint workflow_step_executions_pkey primary key (tenant_id, id),
   constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
     references public.workflow_executions (tenant_id, id) on delete cascade,
@@ -8720,6 +8755,8 @@ comment on column public.workflow_step_executions.attempts is
   '[{attempt, at, outcome, error?, worker?}]: every attempt, and why it was not the last.';
 comment on column public.workflow_step_executions.provider_id is
   'The provider''s id of the message: what webhooks refer to, and what reconciliation excludes.';
+comment on column public.workflow_step_executions.seq is
+  'Where the step began in the order of writes; a wait that comes next hears what came after that.';
 comment on column public.workflow_step_executions.duration_ms is
   'Real milliseconds from the start of the last attempt to its end.';
 
@@ -8736,7 +8773,8 @@ create index workflow_step_executions_by_recipient
 -- refer to are never deleted while the tenant exists.
 
 create or replace function automation.enrol(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
+  seq bigint default nextval('automation.write_order'))
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -8759,7 +8797,7 @@ begin
   with enrolled as (
     insert into public.workflow_executions (
       tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, current_step, error, created_at, finished_at)
+      contact_id, depth, current_step, error, created_at, finished_at, seq)
     values (
       tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
       case
@@ -8768,7 +8806,7 @@ begin
         else 'pending'
       end::public.automation_status,
       enrolment.trigger_type, data, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
-      depth, enrolment.first_step, failure, at, case when failure is not null then at end)
+      depth, enrolment.first_step, failure, at, case when failure is not null then at end, seq)
     returning workflow_executions.tenant_id, workflow_executions.id
   )
   insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
@@ -8782,7 +8820,7 @@ begin
 end;
 $$;
 
-comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment) is
+comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
   'a loop was refused and that is on record already.';
 
@@ -9241,6 +9279,8 @@ create table automation.run_events (
   event text not null,
   record jsonb,
   at timestamptz not null,
+  seq bigint not null,
+  written_by xid8 not null,
   constraint run_events_pkey primary key (tenant_id, execution_id, step_key),
   constraint run_events_execution_fk foreign key (tenant_id, execution_id)
     references public.workflow_executions (tenant_id, id) on delete cascade
@@ -9258,11 +9298,12 @@ create or replace function automation.concerns(
   set search_path = pg_catalog, pg_temp
   as $$
     select case
+      when not automation.came_after(
+        signal.seq, signal.written_by, execution.seq, execution.written_by, execution.seen) then false
       when signal.role = 'deleted' then
         execution.entity = signal.entity and execution.record_id = signal.record_id
         or execution.contact_id = signal.contact_id
-      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version
-        or signal.at <= execution.created_at then false
+      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version then false
       when not signal.by_contact
         and execution.trigger_data ->> (signal.entity || '_id') is not null
         then execution.trigger_data ->> (signal.entity || '_id') = signal.record_id
@@ -9390,10 +9431,14 @@ create or replace function automation.note_event(
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    insert into automation.run_events (tenant_id, execution_id, step_key, event, record, at)
-    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at)
+    insert into automation.run_events as r (
+      tenant_id, execution_id, step_key, event, record, at, seq, written_by)
+    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at,
+      signal.seq, signal.written_by)
     on conflict on constraint run_events_pkey do update
-      set event = excluded.event, record = excluded.record, at = excluded.at;
+      set event = excluded.event, record = excluded.record, at = excluded.at, seq = excluded.seq,
+        written_by = excluded.written_by
+      where r.seq < excluded.seq;
     update public.scheduled_steps as s
     set run_at = least(s.run_at, automation.now())
     where s.tenant_id = execution.tenant_id
@@ -9427,6 +9472,47 @@ begin
 end;
 $$;
 
+-- Acts on an event and lets it go, or keeps it where a transaction that is still open may have enrolled a run
+-- without knowing of it. Who is open is asked first: what they have written by then is seen afterwards.
+create or replace function automation.read_signal(signal automation.signals) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  present constant pg_snapshot := pg_current_snapshot();
+  others_write constant boolean := exists (
+    select from pg_snapshot_xip(present) as x (id) where x.id < coalesce(signal.kept_for, pg_snapshot_xmax(present)));
+begin
+  perform automation.act_on(signal);
+  if others_write then
+    update automation.signals as s set kept_for = coalesce(s.kept_for, pg_snapshot_xmax(present))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+  else
+    delete from automation.signals as s where s.tenant_id = signal.tenant_id and s.id = signal.id;
+  end if;
+end;
+$$;
+
+create or replace function automation.try_signal(signal automation.signals) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.read_signal(signal);
+  return true;
+exception
+  when lock_not_available then
+    update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return false;
+  when others then
+    raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
+    update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute', kept_for = null
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return false;
+end;
+$$;
+
 create or replace function automation.run_signals(max_signals integer default 200) returns integer
   language plpgsql
   security definer
@@ -9440,24 +9526,21 @@ declare
 begin
   for signal in
     select s.* from automation.signals as s
-    where s.next_try_at <= clock_timestamp()
+    where s.kept_for is null and s.next_try_at <= clock_timestamp()
     order by s.next_try_at
     limit max_signals
     for update skip locked
   loop
-    begin
-      perform automation.act_on(signal);
-      delete from automation.signals as s where s.tenant_id = signal.tenant_id and s.id = signal.id;
-      ran := ran + 1;
-    exception
-      when lock_not_available then
-        update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second'
-        where s.tenant_id = signal.tenant_id and s.id = signal.id;
-      when others then
-        raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
-        update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute'
-        where s.tenant_id = signal.tenant_id and s.id = signal.id;
-    end;
+    ran := ran + automation.try_signal(signal)::integer;
+  end loop;
+  for signal in
+    select s.* from automation.signals as s
+    where s.kept_for <= pg_snapshot_xmin(pg_current_snapshot())
+    order by s.kept_for
+    limit max_signals
+    for update skip locked
+  loop
+    perform automation.try_signal(signal);
   end loop;
   return ran;
 end;
@@ -9900,19 +9983,20 @@ create or replace function automation.missing_reason(warnings jsonb) returns jso
 create or replace function automation.record_step_end(
   execution public.workflow_executions, step jsonb, step_id uuid,
   status public.automation_status, prepared automation.prepared_step, result jsonb, error jsonb,
-  started_at timestamptz, duration_ms integer default null)
+  started_at timestamptz, duration_ms integer default null,
+  seq bigint default nextval('automation.write_order'))
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     insert into public.workflow_step_executions as s (
       tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
-      warnings, recipient, started_at, finished_at, duration_ms)
+      warnings, recipient, started_at, finished_at, duration_ms, seq)
     values (
       execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type',
       record_step_end.status, prepared.input, result, record_step_end.error, prepared.warnings,
       prepared.recipient, record_step_end.started_at, automation.now(),
-      record_step_end.duration_ms)
+      record_step_end.duration_ms, record_step_end.seq)
     on conflict on constraint workflow_step_executions_once do update
       set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
         error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
@@ -9922,7 +10006,7 @@ create or replace function automation.record_step_end(
 
 comment on function automation.record_step_end(
   public.workflow_executions, jsonb, uuid, public.automation_status, automation.prepared_step, jsonb, jsonb,
-  timestamptz, integer) is
+  timestamptz, integer, bigint) is
   'Writes the ledger row of a step that ended without being leased. A failed one is overwritten '
   'when the step is run again; one that completed never is.';
 
@@ -11243,6 +11327,7 @@ declare
   obstacle automation.obstacle;
   prepared automation.prepared_step;
   started constant timestamptz := clock_timestamp();
+  began constant bigint := nextval('automation.write_order');
   status public.automation_status;
   result jsonb;
   error jsonb;
@@ -11280,12 +11365,12 @@ begin
     perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
     return;
   elsif result ? 'waiting' or status = 'failed' and automation.may_try_again(execution, step) then
-    perform automation.put_off(execution, step, step_id, prepared, result, error);
+    perform automation.put_off(execution, step, step_id, prepared, result, error, began);
     return;
   end if;
   perform automation.record_step_end(
     execution, step, step_id, status, prepared, result, error, automation.now(),
-    (extract(epoch from clock_timestamp() - started) * 1000)::integer);
+    (extract(epoch from clock_timestamp() - started) * 1000)::integer, began);
   next_key := automation.next_key(step, result);
   if automation.goes_on(status, result, plan -> 'steps' -> next_key) then
     outcome := 'go on';
@@ -11328,7 +11413,7 @@ create or replace function automation.may_try_again(
 -- The step stays open and comes back: when what it waits for may be there, or to be tried again.
 create or replace function automation.put_off(
   execution public.workflow_executions, step jsonb, step_id uuid,
-  prepared automation.prepared_step, result jsonb, error jsonb)
+  prepared automation.prepared_step, result jsonb, error jsonb, seq bigint)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -11340,10 +11425,10 @@ declare
 begin
   insert into public.workflow_step_executions as s (
     tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error, warnings,
-    attempts, started_at)
+    attempts, started_at, seq)
   values (
     execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type', 'waiting',
-    prepared.input, result, error, prepared.warnings, attempt, automation.now())
+    prepared.input, result, error, prepared.warnings, attempt, automation.now(), put_off.seq)
   on conflict on constraint workflow_step_executions_once do update
     set status = 'waiting', input = excluded.input, result_data = excluded.result_data,
       error = excluded.error, warnings = excluded.warnings, attempts = s.attempts || attempt,
@@ -11642,8 +11727,26 @@ begin
 end;
 $$;
 
--- What came for a step that waits for an event, from the moment the step before it began: a reply can be
--- quicker than the report that its question was sent.
+-- Where a wait begins to listen: where the step before it began, for a reply can be quicker than the report
+-- that its question was sent; without one, where the run did.
+create or replace function automation.listens_since(
+  execution public.workflow_executions, step_key text,
+  out seq bigint, out written_by xid8, out seen pg_snapshot)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select m.seq, m.written_by, m.seen
+    from (
+      select s.seq, s.written_by, s.seen from public.workflow_step_executions as s
+      where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+        and s.step_key <> listens_since.step_key
+      union all
+      select execution.seq, execution.written_by, execution.seen
+    ) as m
+    order by m.seq desc
+    limit 1
+  $$;
+
 create or replace function automation.received_event(
   execution public.workflow_executions, step_key text)
   returns jsonb
@@ -11651,20 +11754,17 @@ create or replace function automation.received_event(
   set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object('type', r.event, 'record', r.record, 'at', r.at)
-    from (
-      select e.event, e.record, e.at from automation.run_events as e
+    from automation.listens_since(execution, step_key) as m
+    cross join (
+      select e.event, e.record, e.at, e.seq, e.written_by from automation.run_events as e
       where e.tenant_id = execution.tenant_id and e.execution_id = execution.id
         and e.step_key = received_event.step_key
       union all
-      select s.event, s.record, s.at from automation.unread_signals(execution) as s
+      select s.event, s.record, s.at, s.seq, s.written_by from automation.unread_signals(execution) as s
       where s.role = 'wait' and s.listener = received_event.step_key
     ) as r
-    where r.at >= coalesce(
-      (select max(s.started_at) from public.workflow_step_executions as s
-       where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-         and s.step_key <> received_event.step_key),
-      execution.created_at)
-    order by r.at
+    where automation.came_after(r.seq, r.written_by, m.seq, m.written_by, m.seen)
+    order by r.seq
     limit 1
   $$;
 
