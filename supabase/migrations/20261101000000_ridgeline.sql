@@ -244,6 +244,88 @@ comment on type public.automation_lane is
   'Where a step runs. database: inside Postgres, exactly once. outbound: claimed by the dispatcher, '
   'at least once.';
 
+-- sql/00_foundation/06_emails.sql
+
+-- Email addresses and what people and programs leave around a value.
+
+-- Marks of direction, variants, joiners, byte order marks, soft hyphens, tags, fillers and controls are
+-- copied along with a number or an address and are never part of it; any kind of blank is a blank.
+create or replace function automation.visible_text(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select btrim(case
+      when given !~ '[^ -~]' then given
+      else regexp_replace(
+        regexp_replace(given,
+          '[\t-\r\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]', ' ', 'g'),
+        '[\u0001-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F'
+        '\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF0-\uFFFC\U000E0000-\U000E0FFF]',
+        '', 'g')
+    end)
+  $$;
+
+comment on function automation.visible_text(text) is
+  'Without what cannot be seen; every kind of blank and line break is a blank, none at the ends.';
+
+-- What a Japanese keyboard writes for ASCII.
+create or replace function automation.half_width(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when given !~ '[\uFF01-\uFF5E]' then given else translate(given,
+      '！＂＃＄％＆＇（）＊＋，－．／０１２３４５６７８９：；＜＝＞？＠ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ［＼］＾＿｀'
+      'ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ｛｜｝～',
+      '!"#$%&''()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghijklmnopqrstuvwxyz{|}~') end
+  $$;
+
+-- One bare address. What could hold a second one or end a header (comma, semicolon, quotes, brackets, a
+-- blank) is in none; neither are quoted local parts, which the providers refuse.
+create or replace function automation.normalize_email(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select a.address
+    from (
+      -- In the normal form NFC, which is what normalize() makes.
+      select lower(normalize(btrim(regexp_replace(
+        regexp_replace(automation.half_width(automation.visible_text(given)), '^<([^<>]*)>$', '\1'),
+        '^\s*mailto:([^?]*)(\?.*)?$', '\1', 'i')))) as address
+    ) as a
+    where a.address ~ (
+        '^[^\s@<>()\[\]\\,;:".]+(\.[^\s@<>()\[\]\\,;:".]+)*@'
+        '([^\u0001-,/:-@\[-`{-\u007F\s.-]([^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-])?\.)+'
+        '[^\u0001-@\[-`{-\u007F\s][^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-]$')
+      and octet_length(split_part(a.address, '@', 1)) <= 64 and octet_length(a.address) <= 254
+  $$;
+
+comment on function automation.normalize_email(text) is
+  'One email address as everything compares it: lower case, without blanks, line breaks and invisible '
+  'characters around it; "mailto:" and angle brackets are dropped. Null when it is not exactly one.';
+
+-- sql/00_foundation/06_order.sql
+
+-- Order. An event may end a run, or be what it waits for: which of them came first? now() cannot tell: it is
+-- the same for two writes of one transaction, and that of a long transaction lies in the past. So runs, steps
+-- and events take a number at the write (seq), and say who wrote them (written_by) and what had committed by
+-- then (seen). An event that had not came after, whatever its number: the side that sends nothing wins.
+--
+-- Never cached: a session would draw its numbers in advance, and late ones would look early.
+
+create sequence automation.write_order cache 1;
+
+create or replace function automation.came_after(
+  event_seq bigint, event_by xid8, seq bigint, written_by xid8, seen pg_snapshot)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select event_seq > seq or event_by <> written_by and not pg_visible_in_snapshot(event_by, seen)
+  $$;
+
+comment on function automation.came_after(bigint, xid8, bigint, xid8, pg_snapshot) is
+  'Did an event come after something that was written with seq by written_by, having seen so much?';
+
 -- sql/01_crm/01_tenants.sql
 
 -- 01 CRM
@@ -295,7 +377,29 @@ create table public.tenant_members (
 create index tenant_members_by_user on public.tenant_members (user_id, tenant_id);
 
 comment on table public.tenant_members is
-  'Who may see and edit a tenant''s rows. user_id is the id in auth.users.';
+  'Who may see and edit a tenant''s rows. user_id is the id in auth.users. Nobody is added without their '
+  'own consent: see tenant_invitations.';
+
+-- Somebody becomes a member by saying yes to this. Only a digest of the secret is kept.
+create table public.tenant_invitations (
+  tenant_id uuid not null
+    constraint tenant_invitations_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  email text not null constraint tenant_invitations_email_not_blank check (btrim(email) <> ''),
+  role text not null default 'member'
+    constraint tenant_invitations_role_known check (role in ('owner', 'admin', 'member')),
+  digest bytea not null,
+  invited_by uuid,
+  created_at timestamptz not null default automation.now(),
+  expires_at timestamptz not null,
+  accepted_at timestamptz,
+  constraint tenant_invitations_pkey primary key (tenant_id, id),
+  constraint tenant_invitations_digest_unique unique (digest)
+);
+
+comment on table public.tenant_invitations is
+  'Who was asked to join: public.invite_member() writes a row and tells the secret once, '
+  'public.accept_invitation() makes the member.';
 
 create or replace function automation.check_timezone() returns trigger
   language plpgsql
@@ -474,7 +578,19 @@ create index contact_tags_by_tag on public.contact_tags (tag_id, tenant_id);
 -- sql/01_crm/05_communication.sql
 
 -- What was said, on every channel. The engine writes a row for each message it sent, in the
--- transaction that records the send; webhooks from the providers write the rest.
+-- transaction that records the send; webhooks from the providers write the rest. What a member notes
+-- down is a record of theirs, with 'manual' for a provider: no customer said it, and no provider reports on it.
+
+create or replace function automation.mark_manual() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.provider := 'manual';
+  new.provider_id := null;
+  return new;
+end;
+$$;
 
 create table public.messages (
   tenant_id uuid not null
@@ -499,6 +615,11 @@ create table public.messages (
 );
 
 comment on table public.messages is 'Text messages, in and out.';
+
+create trigger messages_mark_manual
+  before insert on public.messages
+  for each row when (current_user = 'authenticated')
+  execute function automation.mark_manual();
 
 create index messages_by_contact on public.messages (contact_id, tenant_id, created_at);
 create unique index messages_provider_id_unique on public.messages (provider_id, tenant_id, provider);
@@ -528,6 +649,11 @@ create table public.emails (
     references public.contacts (tenant_id, id) on delete set null (contact_id)
 );
 
+create trigger emails_mark_manual
+  before insert on public.emails
+  for each row when (current_user = 'authenticated')
+  execute function automation.mark_manual();
+
 create index emails_by_contact on public.emails (contact_id, tenant_id, created_at);
 create unique index emails_provider_id_unique on public.emails (provider_id, tenant_id, provider);
 
@@ -550,6 +676,11 @@ create table public.calls (
   constraint calls_contact_fk foreign key (tenant_id, contact_id)
     references public.contacts (tenant_id, id) on delete set null (contact_id)
 );
+
+create trigger calls_mark_manual
+  before insert on public.calls
+  for each row when (current_user = 'authenticated')
+  execute function automation.mark_manual();
 
 create index calls_by_contact on public.calls (contact_id, tenant_id, created_at);
 create unique index calls_provider_id_unique on public.calls (provider_id, tenant_id, provider);
@@ -5162,6 +5293,7 @@ create or replace function automation.capture_%1$s_insert() returns trigger
 declare
   written %2$s;
   listened boolean;
+  in_one_pass boolean;
 begin
   begin
     listened := exists (
@@ -5169,13 +5301,19 @@ begin
       join automation.active_triggers as t
         on %3$s
         and t.event = any (%4$s));
+    -- Events that runs end at or wait for are taken row by row, in the order of the rows.
+    in_one_pass := listened and automation.causation_depth() = 0 and not exists (
+      select from new_rows as n
+      join automation.active_triggers as t
+        on %3$s
+        and t.event = any (%4$s) and t.role <> 'enrol');
   exception when others then
     perform automation.warn_altered(%1$L, sqlerrm);
   end;
   if listened is not true then
     return null;
   end if;
-  if automation.causation_depth() = 0 then
+  if in_one_pass then
     begin
       with candidates as materialized (
         select t.*, n.%5$I::text as record_id, %7$s as record
@@ -5211,17 +5349,6 @@ begin
       if found then
         perform automation.ring_once();
       end if;
-      -- Events that runs wait for are few, even in a statement that enrols many.
-      for written in
-        select n.* from new_rows as n
-        where exists (
-          select from automation.active_triggers as t
-          where %3$s
-            and t.event = any (%4$s) and t.role <> 'enrol')
-      loop
-        perform automation.capture_%1$s_row(
-          written, null, (select %4$s from (select written.*) as n), array[]::text[], '{exit,wait}');
-      end loop;
       return null;
     exception when others then
       null;
@@ -5291,8 +5418,7 @@ create or replace function automation.row_function(attached automation.entities)
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_row(
-  written %2$s, previous %2$s, events text[], changed text[],
-  roles text[] default '{enrol,exit,wait}')
+  written %2$s, previous %2$s, events text[], changed text[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -5308,7 +5434,7 @@ begin
     if previous is distinct from null then
       data := data || jsonb_build_object('old', %8$s, 'changed', changed);
     end if;
-    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data, roles);
+    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data);
   exception when others then
     data := jsonb_build_object('entity', %1$L, %5$L, written.%6$I);
     enrolments := automation.match_failed(%1$L, written.%4$I, events, sqlstate, sqlerrm);
@@ -5502,8 +5628,7 @@ end;
 $$;
 
 create or replace function automation.match_write(
-  entity text, tenant_id uuid, events text[], changed text[], data jsonb,
-  roles text[] default '{enrol,exit,wait}')
+  entity text, tenant_id uuid, events text[], changed text[], data jsonb)
   returns automation.enrolment[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -5524,7 +5649,6 @@ begin
       where t.tenant_id = match_write.tenant_id
         and t.entity = match_write.entity
         and t.event = any (events)
-        and t.role = any (roles)
         and automation.matches(record, t.match, t.match_any)
         -- What is inserted has changed from nothing.
         and (t.field is null or t.field = any (changed) or not data ? 'old')
@@ -5536,7 +5660,7 @@ begin
 end;
 $$;
 
-comment on function automation.match_write(text, uuid, text[], text[], jsonb, text[]) is
+comment on function automation.match_write(text, uuid, text[], text[], jsonb) is
   'The listeners that a write matches; null when there is none. Writes nothing.';
 
 -- What a match comes to, for the pass over many rows: the status the execution starts with; none
@@ -5624,12 +5748,14 @@ create or replace function automation.enrol_write(
   as $$
 declare
   enrolment automation.enrolment;
+  -- One number for all that a write leads to: it does not end the run that it starts.
+  seq constant bigint := nextval('automation.write_order');
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      perform automation.enrol(tenant_id, entity, record_id, data, enrolment);
+      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq);
     else
-      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment);
+      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment, seq);
     end if;
   end loop;
 end;
@@ -5862,7 +5988,10 @@ create table automation.signals (
   by_contact boolean not null default false,
   record jsonb,
   at timestamptz not null default automation.now(),
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
   next_try_at timestamptz not null default clock_timestamp(),
+  kept_for xid8,
   constraint signals_pkey primary key (tenant_id, id),
   constraint signals_listener_matches_role check (
     (role = 'deleted') = (workflow_id is null) and (role = 'deleted') = (listener is null))
@@ -5873,14 +6002,18 @@ comment on table automation.signals is
   'nothing here may stand in the way of a delete.';
 comment on column automation.signals.by_contact is
   'The event concerns every run of its contact, and not only those about the same record.';
+comment on column automation.signals.kept_for is
+  'It has been acted on, and stays until every transaction below this one has ended: a run that one of them '
+  'has enrolled could not be seen yet.';
 
-create index signals_in_order on automation.signals (next_try_at, tenant_id);
+create index signals_in_order on automation.signals (next_try_at, tenant_id) where kept_for is null;
+create index signals_kept on automation.signals (kept_for) where kept_for is not null;
 create index signals_by_contact on automation.signals (contact_id, tenant_id) where contact_id is not null;
 create index signals_by_record on automation.signals (record_id, tenant_id);
 
 -- What it computes cannot fail; what it writes has no constraint that it could break.
 create or replace function automation.raise_signal(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -5888,18 +6021,18 @@ create or replace function automation.raise_signal(
 begin
   insert into automation.signals (
     tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, by_contact,
-    record)
+    record, seq)
   values (
     tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
     enrolment.trigger_type, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
     not data ? 'old' or exists (
       select from automation.entities as e where e.name = entity and e.is_log),
-    data -> entity);
+    data -> entity, seq);
   perform automation.ring_once();
 end;
 $$;
 
-comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment) is
+comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint) is
   'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
   'that it concerns the runs of its contact.';
 
@@ -8550,6 +8683,9 @@ create table public.workflow_executions (
   created_at timestamptz not null default automation.now(),
   started_at timestamptz,
   finished_at timestamptz,
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
+  seen pg_snapshot not null default pg_current_snapshot(),
   constraint workflow_executions_pkey primary key (tenant_id, id),
   constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
     references public.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
@@ -8568,6 +8704,10 @@ comment on column public.workflow_executions.record_id is
   'The record that fired, as text: tables with other keys than uuid can be attached.';
 comment on column public.workflow_executions.depth is
   'How many automations led to the write that fired this one.';
+comment on column public.workflow_executions.seq is
+  'Its place in the order of writes: an event with a higher number came after it.';
+comment on column public.workflow_executions.seen is
+  'Which transactions had committed when it was enrolled: an event of any other came after it as well.';
 
 create index workflow_executions_by_workflow
   on public.workflow_executions (workflow_id, tenant_id, version, created_at);
@@ -8595,6 +8735,9 @@ create table public.workflow_step_executions (
   started_at timestamptz not null default automation.now(),
   finished_at timestamptz,
   duration_ms integer,
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
+  seen pg_snapshot not null default pg_current_snapshot(),
   constraint workflow_step_executions_pkey primary key (tenant_id, id),
   constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
     references public.workflow_executions (tenant_id, id) on delete cascade,
@@ -8612,6 +8755,8 @@ comment on column public.workflow_step_executions.attempts is
   '[{attempt, at, outcome, error?, worker?}]: every attempt, and why it was not the last.';
 comment on column public.workflow_step_executions.provider_id is
   'The provider''s id of the message: what webhooks refer to, and what reconciliation excludes.';
+comment on column public.workflow_step_executions.seq is
+  'Where the step began in the order of writes; a wait that comes next hears what came after that.';
 comment on column public.workflow_step_executions.duration_ms is
   'Real milliseconds from the start of the last attempt to its end.';
 
@@ -8628,7 +8773,8 @@ create index workflow_step_executions_by_recipient
 -- refer to are never deleted while the tenant exists.
 
 create or replace function automation.enrol(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
+  seq bigint default nextval('automation.write_order'))
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -8651,7 +8797,7 @@ begin
   with enrolled as (
     insert into public.workflow_executions (
       tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, current_step, error, created_at, finished_at)
+      contact_id, depth, current_step, error, created_at, finished_at, seq)
     values (
       tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
       case
@@ -8660,7 +8806,7 @@ begin
         else 'pending'
       end::public.automation_status,
       enrolment.trigger_type, data, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
-      depth, enrolment.first_step, failure, at, case when failure is not null then at end)
+      depth, enrolment.first_step, failure, at, case when failure is not null then at end, seq)
     returning workflow_executions.tenant_id, workflow_executions.id
   )
   insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
@@ -8674,7 +8820,7 @@ begin
 end;
 $$;
 
-comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment) is
+comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
   'a loop was refused and that is on record already.';
 
@@ -8717,6 +8863,15 @@ begin
   return context;
 end;
 $$;
+
+create or replace function automation.is_member(tenant_id uuid, user_id text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from public.tenant_members as m
+      where m.tenant_id = is_member.tenant_id and m.user_id = automation.as_uuid(is_member.user_id))
+  $$;
 
 create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
   language sql stable
@@ -9124,6 +9279,8 @@ create table automation.run_events (
   event text not null,
   record jsonb,
   at timestamptz not null,
+  seq bigint not null,
+  written_by xid8 not null,
   constraint run_events_pkey primary key (tenant_id, execution_id, step_key),
   constraint run_events_execution_fk foreign key (tenant_id, execution_id)
     references public.workflow_executions (tenant_id, id) on delete cascade
@@ -9141,11 +9298,12 @@ create or replace function automation.concerns(
   set search_path = pg_catalog, pg_temp
   as $$
     select case
+      when not automation.came_after(
+        signal.seq, signal.written_by, execution.seq, execution.written_by, execution.seen) then false
       when signal.role = 'deleted' then
         execution.entity = signal.entity and execution.record_id = signal.record_id
         or execution.contact_id = signal.contact_id
-      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version
-        or signal.at <= execution.created_at then false
+      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version then false
       when not signal.by_contact
         and execution.trigger_data ->> (signal.entity || '_id') is not null
         then execution.trigger_data ->> (signal.entity || '_id') = signal.record_id
@@ -9273,10 +9431,14 @@ create or replace function automation.note_event(
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    insert into automation.run_events (tenant_id, execution_id, step_key, event, record, at)
-    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at)
+    insert into automation.run_events as r (
+      tenant_id, execution_id, step_key, event, record, at, seq, written_by)
+    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at,
+      signal.seq, signal.written_by)
     on conflict on constraint run_events_pkey do update
-      set event = excluded.event, record = excluded.record, at = excluded.at;
+      set event = excluded.event, record = excluded.record, at = excluded.at, seq = excluded.seq,
+        written_by = excluded.written_by
+      where r.seq < excluded.seq;
     update public.scheduled_steps as s
     set run_at = least(s.run_at, automation.now())
     where s.tenant_id = execution.tenant_id
@@ -9310,6 +9472,47 @@ begin
 end;
 $$;
 
+-- Acts on an event and lets it go, or keeps it where a transaction that is still open may have enrolled a run
+-- without knowing of it. Who is open is asked first: what they have written by then is seen afterwards.
+create or replace function automation.read_signal(signal automation.signals) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  present constant pg_snapshot := pg_current_snapshot();
+  others_write constant boolean := exists (
+    select from pg_snapshot_xip(present) as x (id) where x.id < coalesce(signal.kept_for, pg_snapshot_xmax(present)));
+begin
+  perform automation.act_on(signal);
+  if others_write then
+    update automation.signals as s set kept_for = coalesce(s.kept_for, pg_snapshot_xmax(present))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+  else
+    delete from automation.signals as s where s.tenant_id = signal.tenant_id and s.id = signal.id;
+  end if;
+end;
+$$;
+
+create or replace function automation.try_signal(signal automation.signals) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.read_signal(signal);
+  return true;
+exception
+  when lock_not_available then
+    update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return false;
+  when others then
+    raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
+    update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute', kept_for = null
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return false;
+end;
+$$;
+
 create or replace function automation.run_signals(max_signals integer default 200) returns integer
   language plpgsql
   security definer
@@ -9323,24 +9526,21 @@ declare
 begin
   for signal in
     select s.* from automation.signals as s
-    where s.next_try_at <= clock_timestamp()
+    where s.kept_for is null and s.next_try_at <= clock_timestamp()
     order by s.next_try_at
     limit max_signals
     for update skip locked
   loop
-    begin
-      perform automation.act_on(signal);
-      delete from automation.signals as s where s.tenant_id = signal.tenant_id and s.id = signal.id;
-      ran := ran + 1;
-    exception
-      when lock_not_available then
-        update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second'
-        where s.tenant_id = signal.tenant_id and s.id = signal.id;
-      when others then
-        raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
-        update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute'
-        where s.tenant_id = signal.tenant_id and s.id = signal.id;
-    end;
+    ran := ran + automation.try_signal(signal)::integer;
+  end loop;
+  for signal in
+    select s.* from automation.signals as s
+    where s.kept_for <= pg_snapshot_xmin(pg_current_snapshot())
+    order by s.kept_for
+    limit max_signals
+    for update skip locked
+  loop
+    perform automation.try_signal(signal);
   end loop;
   return ran;
 end;
@@ -9349,6 +9549,32 @@ $$;
 comment on function automation.run_signals(integer) is
   'Ends the runs that an event or a deletion ends, and wakes those that waited for it. Returns how many '
   'signals were read. Called before database steps are run.';
+
+-- sql/06_executions/07_skip_codes.sql
+
+-- Why a step was not carried out though its turn had come, and what that means to the office. A run
+-- goes on after a skip and may end as completed, so nobody would ever learn that a message did not go out:
+-- public.automation_skipped_sends and public.automation_failures (chapter 13) tell, by these codes.
+
+create table automation.skip_codes (
+  code text constraint skip_codes_pkey primary key,
+  counts_as text not null
+    constraint skip_codes_counts_as_known check (counts_as in ('failure', 'refusal', 'choice')),
+  description text not null
+);
+
+comment on table automation.skip_codes is
+  'The code of every skip. A chapter that skips for a reason of its own adds it here; one that is missing '
+  'counts as a failure.';
+comment on column automation.skip_codes.counts_as is
+  'failure: somebody should have got something and could not. refusal: who was to get it does not want it. '
+  'choice: the workflow itself said so.';
+
+insert into automation.skip_codes (code, counts_as, description) values
+  ('no_recipient', 'failure', 'There is no phone number or address to send to.'),
+  ('invalid_recipient', 'failure', 'What stands where the recipient should is no phone number or address.'),
+  ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
+  ('conditions_not_met', 'choice', 'The conditions of the step did not hold.');
 
 -- sql/07_queue/01_tables.sql
 
@@ -9757,19 +9983,20 @@ create or replace function automation.missing_reason(warnings jsonb) returns jso
 create or replace function automation.record_step_end(
   execution public.workflow_executions, step jsonb, step_id uuid,
   status public.automation_status, prepared automation.prepared_step, result jsonb, error jsonb,
-  started_at timestamptz, duration_ms integer default null)
+  started_at timestamptz, duration_ms integer default null,
+  seq bigint default nextval('automation.write_order'))
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     insert into public.workflow_step_executions as s (
       tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
-      warnings, recipient, started_at, finished_at, duration_ms)
+      warnings, recipient, started_at, finished_at, duration_ms, seq)
     values (
       execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type',
       record_step_end.status, prepared.input, result, record_step_end.error, prepared.warnings,
       prepared.recipient, record_step_end.started_at, automation.now(),
-      record_step_end.duration_ms)
+      record_step_end.duration_ms, record_step_end.seq)
     on conflict on constraint workflow_step_executions_once do update
       set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
         error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
@@ -9779,7 +10006,7 @@ create or replace function automation.record_step_end(
 
 comment on function automation.record_step_end(
   public.workflow_executions, jsonb, uuid, public.automation_status, automation.prepared_step, jsonb, jsonb,
-  timestamptz, integer) is
+  timestamptz, integer, bigint) is
   'Writes the ledger row of a step that ended without being leased. A failed one is overwritten '
   'when the step is run again; one that completed never is.';
 
@@ -10361,15 +10588,17 @@ create or replace function automation.recipient_of(
     end
   $$;
 
+-- given: what stands where the recipient should, for whoever has to mend it.
 create or replace function automation.skip_unaddressed(
-  prepared automation.prepared_step, code text, message text)
+  prepared automation.prepared_step, code text, message text, given text default null)
   returns automation.prepared_step
   language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
   prepared.verdict := 'skip';
-  prepared.reason := jsonb_build_object('code', code, 'message', message);
+  prepared.reason := jsonb_build_object('code', code, 'message', message)
+    || case when given is null then '{}' else jsonb_build_object('given', left(given, 320)) end;
   return prepared;
 end;
 $$;
@@ -10388,7 +10617,7 @@ begin
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
   elsif phone is null then
     return automation.skip_unaddressed(
-      prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)));
+      prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)), given);
   elsif btrim(coalesce(prepared.input ->> 'body', '')) = '' then
     prepared.verdict := 'fail';
     prepared.reason := '{"code": "empty_body", "message": "body: the message is empty"}';
@@ -10435,7 +10664,7 @@ begin
   where a !~ '^([^<>]*<)?[^@<>\s,;"]+@[^@<>\s,;"]+\.[^@<>\s,;".]+>?$' limit 1;
   if wrong is not null then
     return automation.skip_unaddressed(
-      prepared, 'invalid_recipient', format('to: "%s" is not an email address', left(wrong, 80)));
+      prepared, 'invalid_recipient', format('to: "%s" is not an email address', left(wrong, 80)), wrong);
   end if;
   prepared.recipient := lower(coalesce(substring(addresses ->> 0 from '<([^>]+)>'), addresses ->> 0));
   prepared.input := prepared.input || jsonb_build_object('to', addresses)
@@ -10625,6 +10854,21 @@ begin
 end;
 $$;
 
+-- Who is made responsible is a member of the tenant, whichever step says so. A CRM that counts its
+-- people otherwise than by uuid has nobody here to compare with.
+create or replace function automation.check_assignee(tenant_id uuid, field text, user_id text)
+  returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.as_uuid(user_id) is not null and not automation.is_member(tenant_id, user_id) then
+    raise exception '%: "%" is not a member of the tenant', field, left(user_id, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+
 create or replace function automation.create_task(
   execution public.workflow_executions, input jsonb)
   returns jsonb
@@ -10640,6 +10884,7 @@ declare
       + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
       + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute');
 begin
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
   insert into public.tasks (
     tenant_id, id, contact_id, project_id, job_id, title, description, priority, due_at,
     assigned_to, execution_id)
@@ -10671,6 +10916,9 @@ begin
   select e.* into attached from automation.entities as e where e.name = entity;
   perform automation.check_writable(attached, fields);
   fields := automation.own_names(attached, fields);
+  perform automation.check_assignee(
+    execution.tenant_id, 'fields.' || (attached.mapped ->> 'assigned_to'),
+    fields ->> (attached.mapped ->> 'assigned_to'));
   execute automation.lock_record_statement(attached) using execution.tenant_id, id;
   execute automation.update_statement(attached, fields)
     into written using execution.tenant_id, id, fields;
@@ -11079,6 +11327,7 @@ declare
   obstacle automation.obstacle;
   prepared automation.prepared_step;
   started constant timestamptz := clock_timestamp();
+  began constant bigint := nextval('automation.write_order');
   status public.automation_status;
   result jsonb;
   error jsonb;
@@ -11116,12 +11365,12 @@ begin
     perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
     return;
   elsif result ? 'waiting' or status = 'failed' and automation.may_try_again(execution, step) then
-    perform automation.put_off(execution, step, step_id, prepared, result, error);
+    perform automation.put_off(execution, step, step_id, prepared, result, error, began);
     return;
   end if;
   perform automation.record_step_end(
     execution, step, step_id, status, prepared, result, error, automation.now(),
-    (extract(epoch from clock_timestamp() - started) * 1000)::integer);
+    (extract(epoch from clock_timestamp() - started) * 1000)::integer, began);
   next_key := automation.next_key(step, result);
   if automation.goes_on(status, result, plan -> 'steps' -> next_key) then
     outcome := 'go on';
@@ -11164,7 +11413,7 @@ create or replace function automation.may_try_again(
 -- The step stays open and comes back: when what it waits for may be there, or to be tried again.
 create or replace function automation.put_off(
   execution public.workflow_executions, step jsonb, step_id uuid,
-  prepared automation.prepared_step, result jsonb, error jsonb)
+  prepared automation.prepared_step, result jsonb, error jsonb, seq bigint)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -11176,10 +11425,10 @@ declare
 begin
   insert into public.workflow_step_executions as s (
     tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error, warnings,
-    attempts, started_at)
+    attempts, started_at, seq)
   values (
     execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type', 'waiting',
-    prepared.input, result, error, prepared.warnings, attempt, automation.now())
+    prepared.input, result, error, prepared.warnings, attempt, automation.now(), put_off.seq)
   on conflict on constraint workflow_step_executions_once do update
     set status = 'waiting', input = excluded.input, result_data = excluded.result_data,
       error = excluded.error, warnings = excluded.warnings, attempts = s.attempts || attempt,
@@ -11478,8 +11727,26 @@ begin
 end;
 $$;
 
--- What came for a step that waits for an event, from the moment the step before it began: a reply can be
--- quicker than the report that its question was sent.
+-- Where a wait begins to listen: where the step before it began, for a reply can be quicker than the report
+-- that its question was sent; without one, where the run did.
+create or replace function automation.listens_since(
+  execution public.workflow_executions, step_key text,
+  out seq bigint, out written_by xid8, out seen pg_snapshot)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select m.seq, m.written_by, m.seen
+    from (
+      select s.seq, s.written_by, s.seen from public.workflow_step_executions as s
+      where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+        and s.step_key <> listens_since.step_key
+      union all
+      select execution.seq, execution.written_by, execution.seen
+    ) as m
+    order by m.seq desc
+    limit 1
+  $$;
+
 create or replace function automation.received_event(
   execution public.workflow_executions, step_key text)
   returns jsonb
@@ -11487,20 +11754,17 @@ create or replace function automation.received_event(
   set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object('type', r.event, 'record', r.record, 'at', r.at)
-    from (
-      select e.event, e.record, e.at from automation.run_events as e
+    from automation.listens_since(execution, step_key) as m
+    cross join (
+      select e.event, e.record, e.at, e.seq, e.written_by from automation.run_events as e
       where e.tenant_id = execution.tenant_id and e.execution_id = execution.id
         and e.step_key = received_event.step_key
       union all
-      select s.event, s.record, s.at from automation.unread_signals(execution) as s
+      select s.event, s.record, s.at, s.seq, s.written_by from automation.unread_signals(execution) as s
       where s.role = 'wait' and s.listener = received_event.step_key
     ) as r
-    where r.at >= coalesce(
-      (select max(s.started_at) from public.workflow_step_executions as s
-       where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-         and s.step_key <> received_event.step_key),
-      execution.created_at)
-    order by r.at
+    where automation.came_after(r.seq, r.written_by, m.seq, m.written_by, m.seen)
+    order by r.seq
     limit 1
   $$;
 
@@ -13392,15 +13656,17 @@ $$;
 
 create or replace function public.enroll_records(
   workflow_id uuid, record_ids text[] default null, filter jsonb default null,
-  entity text default null, per_minute integer default null, data jsonb default '{}')
+  entity text default null, per_minute integer default null, data jsonb default '{}',
+  tenant_id uuid default null)
   returns public.bulk_enrollments
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.enroll_records(workflow_id, record_ids, filter, entity, per_minute, data)
+    from automation.in_tenant(tenant_id)
   $$;
 
-comment on function public.enroll_records(uuid, text[], jsonb, text, integer, jsonb) is
+comment on function public.enroll_records(uuid, text[], jsonb, text, integer, jsonb, uuid) is
   'Enrols many records into an active workflow: those listed, or those that meet a filter '
   '(conditions; [] for all), or both; of an entity, contact unless the workflow''s trigger says '
   'otherwise. Returns the row of bulk_enrollments that shows how far it has come; per_minute '
@@ -13431,12 +13697,13 @@ begin
 end;
 $$;
 
-create or replace function public.cancel_bulk_enrollment(id uuid) returns public.bulk_enrollments
+create or replace function public.cancel_bulk_enrollment(id uuid, tenant_id uuid default null)
+  returns public.bulk_enrollments
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.cancel_bulk_enrollment(id) $$;
+  as $$ select automation.cancel_bulk_enrollment(id) from automation.in_tenant(tenant_id) $$;
 
-comment on function public.cancel_bulk_enrollment(uuid) is
+comment on function public.cancel_bulk_enrollment(uuid, uuid) is
   'Stops a bulk enrolment where it stands. Executions it has started go on; cancel those themselves.';
 
 -- sql/10_consent/01_suppressions.sql
@@ -13599,8 +13866,9 @@ create or replace function automation.is_start_request(body text) returns boolea
   as $$ select coalesce(body ~* '^[^a-z]*(start|unstop)[^a-z]*$', false) $$;
 
 -- Where Twilio says what the message was (Advanced Opt-Out, in any language), that counts. What it
--- took for nothing special may still be a stop in other words. Anybody's record of a stop counts;
--- that somebody opted in again is believed of what Twilio reported alone, not of what a member typed.
+-- took for nothing special may still be a stop in other words. Both are believed of what the provider
+-- reported alone: what a member types is a note of theirs, and says nothing for the customer. Who was
+-- told to stop on the telephone is suppressed by the office's own doing, not by a text nobody sent.
 create or replace function automation.honour_stop() returns trigger
   language plpgsql
   security definer
@@ -13609,13 +13877,13 @@ create or replace function automation.honour_stop() returns trigger
 declare
   sender constant text := automation.normalize_phone(new.from_number);
 begin
-  if sender is null or new.opt_out_type = 'HELP' then
+  if sender is null or new.opt_out_type = 'HELP' or not automation.is_service() then
     return null;
   elsif new.opt_out_type = 'START'
     or (new.opt_out_type is null and automation.is_start_request(new.body)) then
     delete from public.suppressions as s
     where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender
-      and s.reason in ('opt_out', 'provider') and automation.is_service();
+      and s.reason in ('opt_out', 'provider');
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
     perform automation.suppress(
       new.tenant_id, 'sms', sender, 'opt_out', jsonb_build_object('message_id', new.id));
@@ -13684,19 +13952,73 @@ create or replace function automation.may_use(tenant_id uuid) returns boolean
   set search_path = pg_catalog, pg_temp
   as $$ select automation.is_service() or tenant_id = any (automation.member_tenants()) $$;
 
--- A caller names a row by its id alone. Keys lead with the tenant, so it is looked for in each
--- tenant the caller may use: a few probes for a member, one for each tenant for the service role,
--- and no index on the bare id for every insert to pay for.
+-- THE TENANT OF A CALL
+--
+-- Ids are a tenant's own: two tenants may hold the same one, and whoever writes rows may choose it. So a
+-- call says whose row it means: by the parameter tenant_id, the header x-tenant-id, or a claim of its
+-- token. What says nothing is looked for wherever the caller may look, and an id that is found twice is
+-- an error, never somebody's guess.
+
+-- For the rest of the transaction, or until the next call says otherwise.
+create or replace function automation.in_tenant(tenant_id uuid) returns boolean
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select set_config('ridgeline.tenant', coalesce(tenant_id::text, ''), true) is not null $$;
+
+comment on function automation.in_tenant(uuid) is
+  'The calls that follow mean this tenant; null: the one that header or token name.';
+
+-- PostgREST hands over the headers as JSON; what is no JSON was not put there by it.
+create or replace function automation.request_setting(name text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce(nullif(current_setting(name, true), ''), '{}')::jsonb;
+exception when invalid_text_representation then
+  return '{}'::jsonb;
+end;
+$$;
+
+create or replace function automation.named_tenant() returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  claims constant jsonb := automation.request_setting('request.jwt.claims');
+  named constant text := coalesce(
+    nullif(current_setting('ridgeline.tenant', true), ''),
+    nullif(automation.request_setting('request.headers') ->> 'x-tenant-id', ''),
+    nullif(claims #>> '{app_metadata,tenant_id}', ''));
+begin
+  if named is not null and automation.as_uuid(named) is null then
+    raise exception 'tenant_id: "%" is not an id', left(named, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return automation.as_uuid(named);
+end;
+$$;
+
+comment on function automation.named_tenant() is
+  'The tenant that the call names: in_tenant() (the parameter tenant_id), else the header x-tenant-id, '
+  'else app_metadata.tenant_id of the token, which only the service role can write. Null: it names none.';
+
+-- A caller names a row by its id. Keys lead with the tenant, so it is looked for in each tenant the
+-- caller may use: one probe where the tenant is named, a few for a member, one for each tenant for
+-- the service role, and no index on the bare id for every insert to pay for.
 create or replace function automation.usable_tenants() returns setof uuid
   language plpgsql stable
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  named constant uuid := automation.named_tenant();
 begin
   if automation.is_service() then
-    return query select t.id from public.tenants as t;
+    return query select t.id from public.tenants as t where named is null or t.id = named;
   else
-    return query select m from unnest(automation.member_tenants()) as m;
+    return query
+      select m from unnest(automation.member_tenants()) as m where named is null or m = named;
   end if;
 end;
 $$;
@@ -13713,19 +14035,38 @@ begin
 end;
 $$;
 
+-- The one of them; an error when there is none, or more than one.
+create or replace function automation.only_tenant(tenants uuid[], parameter text, id uuid)
+  returns uuid
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if cardinality(tenants) > 1 then
+    raise exception '%: % is an id of more than one tenant', parameter, id
+      using errcode = 'invalid_parameter_value',
+        hint = 'Name the tenant: the parameter tenant_id, or the header x-tenant-id.';
+  elsif cardinality(tenants) = 0 then
+    perform automation.raise_not_found(parameter, id);
+  end if;
+  return tenants[1];
+end;
+$$;
+
 create or replace function automation.find_workflow(workflow_id uuid) returns public.workflows
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  owner constant uuid := automation.only_tenant(array(
+    select w.tenant_id
+    from automation.usable_tenants() as t (id)
+    join public.workflows as w on w.tenant_id = t.id and w.id = find_workflow.workflow_id
+    limit 2), 'workflow_id', workflow_id);
   found_workflow public.workflows;
 begin
-  select w.* into found_workflow
-  from automation.usable_tenants() as t (id)
-  join public.workflows as w on w.tenant_id = t.id and w.id = find_workflow.workflow_id;
-  if not found then
-    perform automation.raise_not_found('workflow_id', workflow_id);
-  end if;
+  select w.* into found_workflow from public.workflows as w
+  where w.tenant_id = owner and w.id = find_workflow.workflow_id;
   return found_workflow;
 end;
 $$;
@@ -13736,28 +14077,31 @@ create or replace function automation.find_execution(execution_id uuid)
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  owner constant uuid := automation.only_tenant(array(
+    select e.tenant_id
+    from automation.usable_tenants() as t (id)
+    join public.workflow_executions as e
+      on e.tenant_id = t.id and e.id = find_execution.execution_id
+    limit 2), 'execution_id', execution_id);
   found_execution public.workflow_executions;
 begin
-  select e.* into found_execution
-  from automation.usable_tenants() as t (id)
-  join public.workflow_executions as e
-    on e.tenant_id = t.id and e.id = find_execution.execution_id;
-  if not found then
-    perform automation.raise_not_found('execution_id', execution_id);
-  end if;
+  select e.* into found_execution from public.workflow_executions as e
+  where e.tenant_id = owner and e.id = find_execution.execution_id;
   return found_execution;
 end;
 $$;
 
 -- The tenant a call is about: named, or the only one the caller belongs to, or the one that owns the
--- records in the data.
+-- records in the data. Who joins a second one has to say from then on which is meant.
 create or replace function automation.resolve_tenant(tenant_id uuid, data jsonb) returns uuid
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  named constant uuid := coalesce(
+    tenant_id, automation.as_uuid(data ->> 'tenant_id'), automation.named_tenant());
   mine constant uuid[] := automation.member_tenants();
-  named constant uuid := coalesce(tenant_id, automation.as_uuid(data ->> 'tenant_id'));
+  owner uuid;
 begin
   if named is not null then
     if not exists (select from public.tenants as t where t.id = named)
@@ -13768,32 +14112,47 @@ begin
   elsif not automation.is_service() and cardinality(mine) = 1 then
     return mine[1];
   end if;
-  return automation.tenant_of_records(data);
-end;
-$$;
-
-create or replace function automation.tenant_of_records(data jsonb) returns uuid
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  owner uuid;
-begin
-  select r.tenant_id into owner
-  from (
-    select t.id as tenant_id
-    from automation.usable_tenants() as t (id)
-    where automation.read_record('contact', t.id, data ->> 'contact_id') is not null
-      or automation.read_record('project', t.id, data ->> 'project_id') is not null
-      or automation.read_record('job', t.id, data ->> 'job_id') is not null
-    limit 1
-  ) as r;
+  owner := automation.tenant_of_records(data);
   if owner is null then
     raise exception 'tenant_id: which tenant is meant?'
       using errcode = 'invalid_parameter_value',
         hint = 'Pass tenant_id, or a contact_id, project_id or job_id in trigger_data.';
   end if;
   return owner;
+end;
+$$;
+
+-- Where a call is about a tenant and nothing else.
+create or replace function automation.own_tenant(tenant_id uuid) returns uuid
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ begin return automation.resolve_tenant(tenant_id, '{}'); end; $$;
+
+-- Null when no record of the data is known.
+create or replace function automation.tenant_of_records(data jsonb) returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+  owners uuid[];
+begin
+  foreach key in array '{contact,project,job}'::text[] loop
+    continue when data ->> (key || '_id') is null;
+    owners := array(
+      select t.id from automation.usable_tenants() as t (id)
+      where automation.read_record(key, t.id, data ->> (key || '_id')) is not null
+      limit 2);
+    if cardinality(owners) = 1 then
+      return owners[1];
+    elsif cardinality(owners) > 1 then
+      raise exception '%_id: "%" is an id of more than one tenant', key, left(data ->> (key || '_id'), 60)
+        using errcode = 'invalid_parameter_value',
+          hint = 'Name the tenant: the parameter tenant_id, or the header x-tenant-id.';
+    end if;
+  end loop;
+  return null;
 end;
 $$;
 
@@ -13845,6 +14204,20 @@ begin
 end;
 $$;
 
+-- Whom a call names as the user is a member of the tenant: {{user.*}} is told to customers.
+create or replace function automation.check_user(tenant_id uuid, data jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if coalesce(data ->> 'user_id', '') <> ''
+    and not automation.is_member(tenant_id, data ->> 'user_id') then
+    raise exception 'user_id: "%" is not a member of the tenant', left(data ->> 'user_id', 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+
 -- The records named in the data, read live, unless the data brings them along.
 create or replace function automation.complete_trigger_data(tenant_id uuid, data jsonb)
   returns jsonb
@@ -13857,6 +14230,7 @@ declare
   live jsonb;
   complete jsonb := automation.complete_attached(tenant_id, data - 'tenant_id');
 begin
+  perform automation.check_user(tenant_id, data);
   foreach entity in array array['job', 'project', 'contact'] loop
     if jsonb_typeof(complete -> entity) <> 'object' then
       raise exception '%: an object is needed', entity using errcode = 'invalid_parameter_value';
@@ -14009,7 +14383,11 @@ create or replace function public.trigger_workflows(
   returns setof public.workflow_executions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select * from automation.trigger_workflows(trigger_type, trigger_data, tenant_id) $$;
+  as $$
+    select w.*
+    from automation.in_tenant(tenant_id) as named
+    cross join lateral automation.trigger_workflows(trigger_type, trigger_data, tenant_id) as w
+  $$;
 
 comment on function public.trigger_workflows(text, jsonb, uuid) is
   'Fires every active workflow of a tenant that listens to trigger_type and matches trigger_data: '
@@ -14017,15 +14395,19 @@ comment on function public.trigger_workflows(text, jsonb, uuid) is
   'out by a member of one tenant, or when trigger_data names a record.';
 
 create or replace function public.execute_workflow(
-  workflow_id uuid, trigger_data jsonb default '{}')
+  workflow_id uuid, trigger_data jsonb default '{}', tenant_id uuid default null)
   returns public.workflow_executions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.execute_workflow(workflow_id, trigger_data) $$;
+  as $$
+    select automation.execute_workflow(workflow_id, trigger_data)
+    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
+  $$;
 
-comment on function public.execute_workflow(uuid, jsonb) is
+comment on function public.execute_workflow(uuid, jsonb, uuid) is
   'Starts one active workflow, whatever its trigger, for the records in trigger_data. When its '
-  'conditions are not met the execution is returned as skipped and says so.';
+  'conditions are not met the execution is returned as skipped and says so. tenant_id: whose workflow; '
+  'needed where several tenants may hold the id.';
 
 -- sql/11_api/03_control.sql
 
@@ -14068,7 +14450,8 @@ create or replace function automation.enrol_again(execution public.workflow_exec
 declare
   data constant jsonb := automation.complete_trigger_data(
     execution.tenant_id,
-    execution.trigger_data - array['contact', 'project', 'job', execution.entity]);
+    execution.trigger_data - array['contact', 'project', 'job', 'user_id', execution.entity])
+    || jsonb_build_object('user_id', execution.trigger_data -> 'user_id');
   version public.workflow_versions;
 begin
   select v.* into version from public.workflow_versions as v
@@ -14136,23 +14519,23 @@ begin
 end;
 $$;
 
-create or replace function public.cancel_execution(execution_id uuid)
+create or replace function public.cancel_execution(execution_id uuid, tenant_id uuid default null)
   returns public.workflow_executions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.cancel_execution(execution_id) $$;
+  as $$ select automation.cancel_execution(execution_id) from automation.in_tenant(tenant_id) $$;
 
-comment on function public.cancel_execution(uuid) is
+comment on function public.cancel_execution(uuid, uuid) is
   'Stops an execution. What a dispatcher holds already is let finish; nothing after it runs. An '
   'execution that has ended is returned as it is.';
 
-create or replace function public.retry_execution(execution_id uuid)
+create or replace function public.retry_execution(execution_id uuid, tenant_id uuid default null)
   returns public.workflow_executions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.retry_execution(execution_id) $$;
+  as $$ select automation.retry_execution(execution_id) from automation.in_tenant(tenant_id) $$;
 
-comment on function public.retry_execution(uuid) is
+comment on function public.retry_execution(uuid, uuid) is
   'Runs a failed execution again from the step that failed, with fresh attempts.';
 
 -- sql/11_api/04_definitions.sql
@@ -14217,24 +14600,28 @@ begin
 end;
 $$;
 
-create or replace function public.publish_workflow(workflow_id uuid, enroll_existing jsonb default null)
+create or replace function public.publish_workflow(
+  workflow_id uuid, enroll_existing jsonb default null, tenant_id uuid default null)
   returns public.workflow_versions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.publish_workflow(workflow_id, enroll_existing) $$;
+  as $$
+    select automation.publish_workflow(workflow_id, enroll_existing) from automation.in_tenant(tenant_id)
+  $$;
 
-comment on function public.publish_workflow(uuid, jsonb) is
+comment on function public.publish_workflow(uuid, jsonb, uuid) is
   'Compiles the workflow as it is now into a new version and activates it. Errors block: 22023, '
   'with all problems as JSON in detail. enroll_existing: {filter?, entity?, per_minute?} also enrols the '
   'records that are there already and meet filter (conditions; all when left out), at most per_minute '
   'of them a minute (600 when left out); public.bulk_enrollments shows how far it has come.';
 
-create or replace function public.validate_workflow(workflow_id uuid) returns jsonb
+create or replace function public.validate_workflow(workflow_id uuid, tenant_id uuid default null)
+  returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.validate_workflow(workflow_id) $$;
+  as $$ select automation.validate_workflow(workflow_id) from automation.in_tenant(tenant_id) $$;
 
-comment on function public.validate_workflow(uuid) is
+comment on function public.validate_workflow(uuid, uuid) is
   'Every problem of the workflow as it is now: {valid, problems: [{path, severity, code, message, hint}]}.';
 
 -- MOVING RUNS TO ANOTHER VERSION
@@ -14314,13 +14701,17 @@ end;
 $$;
 
 create or replace function public.move_executions(
-  workflow_id uuid, to_version integer default null, execution_ids uuid[] default null)
+  workflow_id uuid, to_version integer default null, execution_ids uuid[] default null,
+  tenant_id uuid default null)
   returns jsonb
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.move_executions(workflow_id, to_version, execution_ids) $$;
+  as $$
+    select automation.move_executions(workflow_id, to_version, execution_ids)
+    from automation.in_tenant(tenant_id)
+  $$;
 
-comment on function public.move_executions(uuid, integer, uuid[]) is
+comment on function public.move_executions(uuid, integer, uuid[], uuid) is
   'Moves runs in flight to another version of their workflow (the published one when left out), those '
   'listed or up to 10000 of all, where the step they come to is there too and of the same type: '
   '{version, moved, kept: [{execution_id, reason}]}. When it is due does not change.';
@@ -14704,8 +15095,31 @@ create or replace function automation.delivery_rank(status text) returns integer
     end
   $$;
 
+-- News of a message is the news of whoever sent it. The step that sent it knows; a row that the office's
+-- own server wrote counts where no step did, and only while no two tenants claim the same message.
+create or replace function automation.sent_by(relation regclass, provider text, provider_id text)
+  returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  senders uuid[] := array(
+    select s.tenant_id from public.workflow_step_executions as s
+    where s.provider_id = sent_by.provider_id
+      and s.step_type = case relation when 'public.messages'::regclass then 'send_sms' else 'send_email' end
+    limit 2);
+begin
+  if senders = '{}' then
+    execute format('select array(select distinct m.tenant_id from %s as m '
+      'where m.provider_id = $1 and m.provider = $2 and m.direction = ''outbound'' limit 2)', relation)
+      into senders using provider_id, provider;
+  end if;
+  return case cardinality(senders) when 1 then senders[1] end;
+end;
+$$;
+
 create or replace function automation.record_delivery_of_step(
-  provider_id text, status text, error_code text, at timestamptz)
+  tenant_id uuid, provider_id text, status text, error_code text, at timestamptz)
   returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -14715,7 +15129,8 @@ declare
 begin
   select s.tenant_id, s.id into sent
   from public.workflow_step_executions as s
-  where s.provider_id = record_delivery_of_step.provider_id;
+  where s.provider_id = record_delivery_of_step.provider_id
+    and s.tenant_id = record_delivery_of_step.tenant_id;
   update public.workflow_step_executions as s
   set result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
     || jsonb_build_object('delivery', jsonb_strip_nulls(jsonb_build_object(
@@ -14773,19 +15188,22 @@ create or replace function automation.record_message_status(event jsonb) returns
 declare
   sid constant text := event ->> 'message_sid';
   message public.messages;
+  sender uuid;
   outcome text;
 begin
   if automation.delivery_rank(event ->> 'status') = 0 then
     return 'unknown_status';
   end if;
   perform automation.lock_inbound('twilio ' || sid);
+  sender := automation.sent_by('public.messages', 'twilio', sid);
   if automation.record_delivery_of_step(
-    sid, event ->> 'status', event ->> 'error_code', automation.now()) then
+    sender, sid, event ->> 'status', event ->> 'error_code', automation.now()) then
     outcome := 'duplicate';
   end if;
   for message in
     select m.* from public.messages as m
     where m.provider_id = sid and m.provider = 'twilio' and m.direction = 'outbound'
+      and m.tenant_id = sender
   loop
     outcome := automation.record_delivery_of_sms(
       message, event ->> 'status', event ->> 'error_code');
@@ -15081,17 +15499,18 @@ create or replace function automation.apply_email_event(event jsonb) returns tex
   as $$
 declare
   is_engagement constant boolean := event ->> 'type' in ('opened', 'clicked');
+  sender constant uuid := automation.sent_by('public.emails', 'resend', event ->> 'email_id');
   email public.emails;
   outcome text := 'early';
 begin
-  if not is_engagement and automation.record_delivery_of_step(event ->> 'email_id',
+  if not is_engagement and automation.record_delivery_of_step(sender, event ->> 'email_id',
     event ->> 'type', event ->> 'error_code', (event ->> 'occurred_at')::timestamptz) then
     outcome := 'stored';
   end if;
   for email in
     select m.* from public.emails as m
     where m.provider_id = event ->> 'email_id' and m.provider = 'resend'
-      and m.direction = 'outbound'
+      and m.direction = 'outbound' and m.tenant_id = sender
   loop
     if not is_engagement then
       perform automation.record_delivery_of_email(email, event);
@@ -15925,13 +16344,17 @@ end;
 $$;
 
 create or replace function public.test_workflow(
-  workflow_id uuid, trigger_data jsonb default '{}', options jsonb default '{}')
+  workflow_id uuid, trigger_data jsonb default '{}', options jsonb default '{}',
+  tenant_id uuid default null)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.test_workflow(workflow_id, trigger_data, options) $$;
+  as $$
+    select automation.test_workflow(workflow_id, trigger_data, options)
+    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
+  $$;
 
-comment on function public.test_workflow(uuid, jsonb, jsonb) is
+comment on function public.test_workflow(uuid, jsonb, jsonb, uuid) is
   'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no '
   'effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, '
   'reason, input, conditions, result, until}], ended: {status, at}}. It follows branches, and waits on a '
@@ -15939,13 +16362,17 @@ comment on function public.test_workflow(uuid, jsonb, jsonb) is
   'when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an '
   'event; the others time out).';
 
-create or replace function public.explain_enrollment(workflow_id uuid, record jsonb)
+create or replace function public.explain_enrollment(
+  workflow_id uuid, record jsonb, tenant_id uuid default null)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.explain_enrollment(workflow_id, record) $$;
+  as $$
+    select automation.explain_enrollment(workflow_id, record)
+    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(record ->> 'tenant_id')))
+  $$;
 
-comment on function public.explain_enrollment(uuid, jsonb) is
+comment on function public.explain_enrollment(uuid, jsonb, uuid) is
   'Why did, or did not, this record enter this workflow? record: {"contact_id": ...} and the like. '
   'Each check with what it expected and found, and the executions there were.';
 
@@ -15991,7 +16418,8 @@ $$;
 -- caller itself.
 grant execute on function
   automation.member_tenants(), automation.admin_tenants(), automation.now(),
-  automation.test_now(), automation.new_id(),
+  automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
+  automation.own_tenant(uuid),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
@@ -16042,13 +16470,15 @@ alter table automation.time_zones enable row level security;
 alter table automation.trigger_types enable row level security;
 alter table automation.step_types enable row level security;
 alter table automation.setting_schemas enable row level security;
+alter table automation.skip_codes enable row level security;
 alter table automation.entities enable row level security;
 alter table automation.active_triggers enable row level security;
 
--- The published schemas are no secret.
+-- The published schemas are no secret, nor is what a code of the history means.
 create policy step_types_read on automation.step_types for select to authenticated using (true);
 create policy setting_schemas_read on automation.setting_schemas
   for select to authenticated using (true);
+create policy skip_codes_read on automation.skip_codes for select to authenticated using (true);
 
 create policy tenants_members_read on public.tenants
   for select to authenticated
@@ -16061,9 +16491,6 @@ create policy tenants_admins_edit on public.tenants
 create policy tenant_members_read on public.tenant_members
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
-create policy tenant_members_admins_insert on public.tenant_members
-  for insert to authenticated
-  with check (tenant_id = any ((select automation.admin_tenants())::uuid[]));
 create policy tenant_members_admins_update on public.tenant_members
   for update to authenticated
   using (tenant_id = any ((select automation.admin_tenants())::uuid[]))
@@ -16156,8 +16583,26 @@ grant select on
 
 grant insert, update, delete on
   public.contacts, public.projects, public.jobs, public.tasks, public.tags, public.contact_tags,
-  public.messages, public.emails, public.calls, public.form_submissions, public.workflow_steps
+  public.form_submissions, public.workflow_steps
   to authenticated;
+
+-- What was said, as a member notes it down. The provider's word for it (its name and id, what became
+-- of it, who sent it) is the provider's: news of a message is matched by it.
+grant delete,
+  insert (tenant_id, id, contact_id, direction, from_number, to_number, body, status, media_urls,
+    created_at),
+  update (contact_id, status)
+  on public.messages to authenticated;
+grant delete,
+  insert (tenant_id, id, contact_id, direction, from_address, to_address, subject, html, text, status,
+    created_at),
+  update (contact_id, status)
+  on public.emails to authenticated;
+grant delete,
+  insert (tenant_id, id, contact_id, direction, from_number, to_number, status, duration_seconds,
+    created_at),
+  update (contact_id, status, duration_seconds)
+  on public.calls to authenticated;
 
 -- published_version is the engine's to set.
 grant delete,
@@ -16166,8 +16611,12 @@ grant delete,
   update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata)
   on public.workflows to authenticated;
 
-grant update on public.tenants to authenticated;
-grant insert, update, delete on public.tenant_members to authenticated;
+grant update (name, timezone, phone, email, website, address, settings)
+  on public.tenants to authenticated;
+
+
+-- Who joins says so (06_membership).
+grant delete, update (role, full_name, email, phone) on public.tenant_members to authenticated;
 
 grant insert, update, delete on public.phone_numbers, public.forms to service_role;
 grant select on public.phone_numbers, public.forms, public.email_events to authenticated;
@@ -16180,8 +16629,9 @@ grant delete,
     max_per_hour, max_per_source_per_hour, duplicate_window)
   on public.forms to authenticated;
 
--- What public.workflow_schemas shows.
-grant select on automation.step_types, automation.setting_schemas to authenticated, service_role;
+-- What public.workflow_schemas and public.automation_skipped_sends read.
+grant select on automation.step_types, automation.setting_schemas, automation.skip_codes
+  to authenticated, service_role;
 
 -- sql/12_security/04_time.sql
 
@@ -16215,8 +16665,8 @@ grant select on automation.timer_listeners to service_role;
 grant execute on function
   automation.enroll_records(uuid, text[], jsonb, text, integer, jsonb),
   automation.cancel_bulk_enrollment(uuid),
-  public.enroll_records(uuid, text[], jsonb, text, integer, jsonb),
-  public.cancel_bulk_enrollment(uuid)
+  public.enroll_records(uuid, text[], jsonb, text, integer, jsonb, uuid),
+  public.cancel_bulk_enrollment(uuid, uuid)
   to authenticated, service_role;
 
 -- Triggers are made by publishing; asking for one directly is for the owner.
@@ -16238,6 +16688,203 @@ grant select on
   to service_role;
 
 grant insert (settings), update (settings) on public.workflows to authenticated;
+
+-- sql/12_security/06_membership.sql
+
+-- Who belongs to a tenant. Members are added by their own consent alone, an owner is made, demoted and
+-- removed by owners alone, and there is always one: an admin who could change that would be one.
+
+alter table public.tenant_invitations enable row level security;
+
+create policy tenant_invitations_admins_read on public.tenant_invitations
+  for select to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+create policy tenant_invitations_admins_delete on public.tenant_invitations
+  for delete to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+
+revoke all on public.tenant_invitations from anon, authenticated, service_role;
+grant select (tenant_id, id, email, role, invited_by, created_at, expires_at, accepted_at), delete
+  on public.tenant_invitations to authenticated, service_role;
+
+create or replace function automation.role_in(tenant_id uuid) returns text
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select m.role from public.tenant_members as m
+    where m.tenant_id = role_in.tenant_id and m.user_id = automation.current_user_id()
+  $$;
+
+-- The writes of signed-in users; what the service role does is the installation's own doing. The lock
+-- makes two owners who remove each other take turns.
+create or replace function automation.guard_membership() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  becomes constant text := case tg_op when 'DELETE' then null else new.role end;
+begin
+  if automation.is_service() or old.role <> 'owner' and becomes is distinct from 'owner' then
+    return case tg_op when 'DELETE' then old else new end;
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('owners ' || old.tenant_id, 0));
+  if automation.role_in(old.tenant_id) is distinct from 'owner' then
+    raise exception 'role: only an owner makes, changes or removes an owner'
+      using errcode = 'insufficient_privilege';
+  elsif becomes is distinct from 'owner' and not exists (
+    select from public.tenant_members as m
+    where m.tenant_id = old.tenant_id and m.role = 'owner' and m.user_id <> old.user_id) then
+    raise exception 'role: a tenant keeps at least one owner'
+      using errcode = 'insufficient_privilege', hint = 'Make somebody else an owner first.';
+  end if;
+  return case tg_op when 'DELETE' then old else new end;
+end;
+$$;
+
+create trigger tenant_members_guard
+  before update or delete on public.tenant_members
+  for each row execute function automation.guard_membership();
+
+create or replace function automation.invite_member(tenant_id uuid, email text, role text)
+  returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  secret constant text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+  mine constant text := automation.role_in(tenant_id);
+  invited public.tenant_invitations;
+begin
+  if not automation.may_use(tenant_id) or not exists (
+    select from public.tenants as t where t.id = invite_member.tenant_id) then
+    perform automation.raise_not_found('tenant_id', tenant_id);
+  elsif not automation.is_service() and (
+    coalesce(mine, 'member') = 'member' or role = 'owner' and mine <> 'owner') then
+    raise exception 'role: %', case role when 'owner' then 'only an owner makes an owner'
+        else 'only owners and admins invite' end
+      using errcode = 'insufficient_privilege';
+  elsif coalesce(role, '') not in ('owner', 'admin', 'member') then
+    raise exception 'role: owner, admin or member is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(email, '') !~ '^[^@\s]+@[^@\s]+$' then
+    raise exception 'email: an address is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  insert into public.tenant_invitations (tenant_id, email, role, digest, invited_by, expires_at)
+  values (tenant_id, lower(email), role, sha256(convert_to(secret, 'UTF8')),
+    automation.current_user_id(), automation.now() + interval '7 days')
+  returning * into invited;
+  return jsonb_build_object('id', invited.id, 'tenant_id', invited.tenant_id, 'email', invited.email,
+    'role', invited.role, 'expires_at', invited.expires_at, 'token', secret);
+end;
+$$;
+
+-- Whoever holds the secret and the address says yes, for themselves. Who invited may have been
+-- demoted or have left since: an invitation is worth no more than its inviter.
+create or replace function automation.accept_invitation(token text) returns public.tenant_members
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  me constant uuid := automation.current_user_id();
+  address constant text := lower(automation.request_setting('request.jwt.claims') ->> 'email');
+  invited public.tenant_invitations;
+  joined public.tenant_members;
+begin
+  if me is null then
+    raise exception 'token: sign in first, to join as yourself' using errcode = 'insufficient_privilege';
+  end if;
+  select i.* into invited from public.tenant_invitations as i
+  where i.digest = sha256(convert_to(token, 'UTF8')) and i.accepted_at is null
+    and i.expires_at > automation.now() and i.email = address
+    and (i.invited_by is null or exists (
+      select from public.tenant_members as m
+      where m.tenant_id = i.tenant_id and m.user_id = i.invited_by
+        and (m.role = 'owner' or m.role = 'admin' and i.role <> 'owner')))
+  for update;
+  if not found then
+    raise exception 'token: there is no such invitation' using errcode = 'no_data_found',
+      hint = 'It may have expired, been used or taken back, or be for another address than the one you '
+        'signed in with.';
+  end if;
+  update public.tenant_invitations as i set accepted_at = automation.now()
+  where i.tenant_id = invited.tenant_id and i.id = invited.id;
+  insert into public.tenant_members (tenant_id, user_id, role, email)
+  values (invited.tenant_id, me, invited.role, invited.email)
+  on conflict on constraint tenant_members_pkey do nothing
+  returning * into joined;
+  if not found then
+    raise exception 'token: you are a member already' using errcode = 'unique_violation';
+  end if;
+  return joined;
+end;
+$$;
+
+create or replace function public.invite_member(
+  email text, role text default 'member', tenant_id uuid default null)
+  returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.invite_member(automation.own_tenant(tenant_id), email, role) $$;
+
+comment on function public.invite_member(text, text, uuid) is
+  'Asks somebody to join the tenant: {id, email, role, expires_at, token}. The token is told here and '
+  'nowhere else; it goes to that address, whose holder calls accept_invitation within a week.';
+
+create or replace function public.accept_invitation(token text) returns public.tenant_members
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.accept_invitation(token) $$;
+
+comment on function public.accept_invitation(text) is
+  'Joins a tenant as the signed-in user, whose address the invitation must be for.';
+
+-- Who said stop to a person, not to a machine, is stopped by that person: the row says by whom.
+create or replace function automation.suppress_address(tenant_id uuid, channel text, address text)
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and coalesce(automation.role_in(tenant_id), 'member') = 'member' then
+    raise exception 'tenant_id: only owners and admins suppress an address'
+      using errcode = 'insufficient_privilege';
+  elsif coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif btrim(coalesce(address, '')) = '' then
+    raise exception 'address: a phone number or an email address is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  perform automation.suppress(tenant_id, channel, address, 'manual',
+    jsonb_strip_nulls(jsonb_build_object('user_id', automation.current_user_id())));
+end;
+$$;
+
+create or replace function public.suppress_address(
+  channel text, address text, tenant_id uuid default null)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.suppress_address(automation.own_tenant(tenant_id), channel, address) $$;
+
+comment on function public.suppress_address(text, text, uuid) is
+  'Sends nothing more to this number (sms) or address (email): for somebody who said stop on the '
+  'telephone. Owners and admins.';
+
+revoke execute on function
+  automation.role_in(uuid), automation.guard_membership(), automation.invite_member(uuid, text, text),
+  automation.accept_invitation(text), public.invite_member(text, text, uuid),
+  public.accept_invitation(text),
+  automation.suppress_address(uuid, text, text), public.suppress_address(text, text, uuid)
+  from public, anon, authenticated, service_role;
+grant execute on function
+  automation.invite_member(uuid, text, text), automation.accept_invitation(text),
+  public.invite_member(text, text, uuid), public.accept_invitation(text),
+  automation.suppress_address(uuid, text, text), public.suppress_address(text, text, uuid)
+  to authenticated, service_role;
 
 -- sql/13_views/01_operator.sql
 
@@ -16263,18 +16910,52 @@ create view public.automation_queue with (security_invoker = true) as
 comment on view public.automation_queue is
   'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped).';
 
+-- A skip whose code nobody has explained counts as a failure rather than as nothing.
+create view public.automation_skipped_sends with (security_invoker = true) as
+  select s.tenant_id, s.execution_id, e.workflow_id, w.name as workflow_name, e.version, e.contact_id,
+    e.trigger_type, s.step_key, s.step_type, coalesce(s.recipient, s.error ->> 'given') as recipient,
+    s.error ->> 'code' as code, s.error ->> 'message' as message,
+    coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at
+  from public.workflow_step_executions as s
+  join automation.step_types as t on t.name = s.step_type and t.lane = 'outbound'
+  join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+  left join automation.skip_codes as c on c.code = s.error ->> 'code'
+  where s.status = 'skipped' and c.counts_as is distinct from 'choice';
+
+comment on view public.automation_skipped_sends is
+  'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what '
+  'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out).';
+
+-- An execution, or a step that its execution went on without.
 create view public.automation_failures with (security_invoker = true) as
   select e.tenant_id, e.id as execution_id, w.name as workflow_name, e.version, e.contact_id,
-    e.trigger_type, e.error ->> 'step' as step_key, e.error ->> 'code' as code,
-    e.error ->> 'message' as message, e.error, e.finished_at
-  from public.workflow_executions as e
-  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
-  where e.status = 'failed';
+    e.trigger_type, f.error ->> 'step' as step_key, f.error ->> 'code' as code,
+    f.error ->> 'message' as message, f.error, f.finished_at, e.status as execution_status
+  from (
+    select e.tenant_id, e.id, e.error, e.finished_at
+    from public.workflow_executions as e
+    where e.status = 'failed'
+    union all
+    select s.tenant_id, s.execution_id, s.error || jsonb_build_object('step', s.step_key), s.finished_at
+    from public.automation_skipped_sends as s
+    where s.is_failure
+    union all
+    select s.tenant_id, s.execution_id, s.error || jsonb_build_object('step', s.step_key), s.finished_at
+    from public.workflow_step_executions as s
+    join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+    where s.status = 'failed' and not (e.status = 'failed' and e.error ->> 'step' = s.step_key)
+  ) as f (tenant_id, execution_id, error, finished_at)
+  join public.workflow_executions as e on e.tenant_id = f.tenant_id and e.id = f.execution_id
+  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id;
 
 comment on view public.automation_failures is
-  'Executions that failed, and why. public.retry_execution() runs one again from where it failed.';
+  'What failed, and why: executions (public.retry_execution() runs one again from where it failed), steps '
+  'that their execution went on without, and sends that found nobody to go to. execution_status: failed '
+  'for the first.';
 
-grant select on public.automation_queue, public.automation_failures to authenticated, service_role;
+grant select on public.automation_queue, public.automation_skipped_sends, public.automation_failures
+  to authenticated, service_role;
 
 -- sql/13_views/02_schemas.sql
 
