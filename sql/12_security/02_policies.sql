@@ -48,9 +48,6 @@ create policy tenants_admins_edit on public.tenants
 create policy tenant_members_read on public.tenant_members
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
-create policy tenant_members_admins_insert on public.tenant_members
-  for insert to authenticated
-  with check (tenant_id = any ((select automation.admin_tenants())::uuid[]));
 create policy tenant_members_admins_update on public.tenant_members
   for update to authenticated
   using (tenant_id = any ((select automation.admin_tenants())::uuid[]))

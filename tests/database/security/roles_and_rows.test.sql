@@ -219,7 +219,7 @@ select pg_temp.sign_in(:'boss');
 select is(pg_temp.rows_of(statement), outcome, 'the owner: ' || statement)
 from (values
   ('update public.tenants set phone = ''+15125550111''', '1 rows'),
-  ('insert into public.tenant_members (tenant_id, user_id) values (''00000000-0000-0000-0000-00000000000a'', gen_random_uuid())', '1 rows'),
+  ('insert into public.tenant_members (tenant_id, user_id) values (''00000000-0000-0000-0000-00000000000a'', gen_random_uuid())', '42501'),
   ('insert into public.tenant_members (tenant_id, user_id) values (''00000000-0000-0000-0000-00000000000b'', gen_random_uuid())', '42501'),
   ('delete from public.tenants', '42501')
 ) as v (statement, outcome);
