@@ -20,7 +20,7 @@ comment on column public.phone_numbers.number is
   'E.164, or a short code. Any notation is taken and stored this way.';
 
 create or replace function automation.normalize_line(given text) returns text
-  language sql immutable parallel safe
+  language sql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$ select coalesce(automation.normalize_phone(given), substring(given from '^\s*(\d{4,6})\s*$')) $$;
 

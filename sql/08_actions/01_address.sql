@@ -98,23 +98,6 @@ begin
 end;
 $$;
 
-create or replace function automation.normalize_phone(given text) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when given !~ '^[\s+().0-9-]{7,40}$' then null
-      when given like '+%' and digits ~ '^[1-9]\d{6,14}$' then '+' || digits
-      when digits ~ '^1[2-9]\d{9}$' then '+' || digits
-      when digits ~ '^[2-9]\d{9}$' then '+1' || digits
-    end
-    from (select regexp_replace(given, '\D', '', 'g') as digits) as d
-  $$;
-
-comment on function automation.normalize_phone(text) is
-  'E.164, as in +15125550100; a number without a country code is read as North American. '
-  'Null when it cannot be one (ITU-T E.164: at most 15 digits).';
-
 create or replace function automation.address_email(
   execution public.workflow_executions, prepared automation.prepared_step)
   returns automation.prepared_step
