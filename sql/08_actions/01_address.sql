@@ -59,15 +59,17 @@ create or replace function automation.recipient_of(
     end
   $$;
 
+-- given: what stands where the recipient should, for whoever has to mend it.
 create or replace function automation.skip_unaddressed(
-  prepared automation.prepared_step, code text, message text)
+  prepared automation.prepared_step, code text, message text, given text default null)
   returns automation.prepared_step
   language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
   prepared.verdict := 'skip';
-  prepared.reason := jsonb_build_object('code', code, 'message', message);
+  prepared.reason := jsonb_build_object('code', code, 'message', message)
+    || case when given is null then '{}' else jsonb_build_object('given', left(given, 320)) end;
   return prepared;
 end;
 $$;
@@ -86,7 +88,7 @@ begin
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
   elsif phone is null then
     return automation.skip_unaddressed(
-      prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)));
+      prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)), given);
   elsif btrim(coalesce(prepared.input ->> 'body', '')) = '' then
     prepared.verdict := 'fail';
     prepared.reason := '{"code": "empty_body", "message": "body: the message is empty"}';
@@ -116,7 +118,7 @@ begin
   where a !~ '^([^<>]*<)?[^@<>\s,;"]+@[^@<>\s,;"]+\.[^@<>\s,;".]+>?$' limit 1;
   if wrong is not null then
     return automation.skip_unaddressed(
-      prepared, 'invalid_recipient', format('to: "%s" is not an email address', left(wrong, 80)));
+      prepared, 'invalid_recipient', format('to: "%s" is not an email address', left(wrong, 80)), wrong);
   end if;
   prepared.recipient := lower(coalesce(substring(addresses ->> 0 from '<([^>]+)>'), addresses ->> 0));
   prepared.input := prepared.input || jsonb_build_object('to', addresses)

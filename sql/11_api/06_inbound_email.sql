@@ -236,17 +236,18 @@ create or replace function automation.apply_email_event(event jsonb) returns tex
   as $$
 declare
   is_engagement constant boolean := event ->> 'type' in ('opened', 'clicked');
+  sender constant uuid := automation.sent_by('public.emails', 'resend', event ->> 'email_id');
   email public.emails;
   outcome text := 'early';
 begin
-  if not is_engagement and automation.record_delivery_of_step(event ->> 'email_id',
+  if not is_engagement and automation.record_delivery_of_step(sender, event ->> 'email_id',
     event ->> 'type', event ->> 'error_code', (event ->> 'occurred_at')::timestamptz) then
     outcome := 'stored';
   end if;
   for email in
     select m.* from public.emails as m
     where m.provider_id = event ->> 'email_id' and m.provider = 'resend'
-      and m.direction = 'outbound'
+      and m.direction = 'outbound' and m.tenant_id = sender
   loop
     if not is_engagement then
       perform automation.record_delivery_of_email(email, event);
