@@ -4,9 +4,14 @@
 -- The digits of the first number in a text, with its + where it has one and without its extension; null
 -- when there is none or more than one. Knows no country.
 create or replace function automation.phone_digits(given text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  if given ~ '^\+?[0-9]{3,17}$' then
+    return given;
+  end if;
+  return (
     select regexp_replace(m.main, '[^0-9+]', '', 'g')
     from (
       -- Digits of other scripts and all that looks like a dash. U+20E3 makes a digit a key.
@@ -36,8 +41,9 @@ create or replace function automation.phone_digits(given text) returns text
         '[ \t]*(?:,{2}|;)[:.]?[ \t,-]*\d{1,15}#?|'
         '[ \t]*,+[:.]?[ \t,-]*\d{1,9}#?)$', '', 'i') as main
     ) as m
-    where m.main ~ '^\+?(?:[-/. ()\[\]~]*\d){3,}[-/. ()\[\]~]*$'
-  $$;
+    where m.main ~ '^\+?(?:[-/. ()\[\]~]*\d){3,}[-/. ()\[\]~]*$');
+end;
+$$;
 
 comment on function automation.phone_digits(text) is
   'The digits of the one number in a text, with a leading + if it has one, without an extension.';
