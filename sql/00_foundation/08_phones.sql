@@ -52,8 +52,11 @@ comment on function automation.phone_digits(text) is
 -- number, in any country. Of a shorter national number it is the whole, hence two keys.
 create or replace function automation.phone_key(given text) returns text
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select right(automation.phone_digits(given), 5) $$;
+  -- No search_path: this is inlined into indexes, and bound when it is created. Most numbers cost one pattern.
+  return case
+    when given ~ '^[-+() .0-9]{0,40}$' then right(regexp_replace(given, '[^0-9]', '', 'g'), 5)
+    else right(automation.phone_digits(given), 5)
+  end;
 
 create or replace function automation.phone_keys(number text) returns text[]
   language sql immutable parallel safe
@@ -121,15 +124,34 @@ create or replace function automation.phone_plan_by_code(digits text) returns au
     where p.calling_code in (left(digits, 1), left(digits, 2), left(digits, 3)) and p.rank = 0
   $$;
 
+-- What providers put for a caller who withholds the number: words, spelt on the keys of a telephone.
+create or replace function automation.is_withheld(given text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(regexp_replace(given, '\D', '', 'g') in (
+      '266696687', -- anonymous
+      '7378742833', -- restricted
+      '2562533', -- blocked
+      '8656696', -- unknown
+      '86282452253', -- unavailable
+      '7748483', -- private
+      '7748483686237', -- private number
+      '94844353', -- withheld
+      '6622553743', -- no caller id
+      '688632732', -- out of area
+      '662639'), -- nobody
+      false)
+  $$;
+
 create type automation.phone_number as (number text, country text, is_premium boolean);
 
 comment on type automation.phone_number is
-  'A phone number: E.164; its country, or the calling code of what belongs to none, or null when the '
-  'numbering plan knows no such number; does a call or text to it cost extra?';
+  'A phone number: E.164; its country, or the calling code of what belongs to none; does a text to it cost '
+  'extra?';
 
--- dialled: what follows the calling code. may_be_new: takes a number of the right length that the numbering
--- plan does not know: written with its country code it can be meant in no other way, and area codes are
--- younger than any list of them.
+-- dialled: what follows the calling code. may_be_new: takes what has the form of a number there without being
+-- in use: with its country code it can be meant in no other way, and an area code may be younger than the plan.
 create or replace function automation.phone_in_plan(
   plan automation.phone_plans, dialled text, may_be_new boolean)
   returns automation.phone_number
@@ -143,13 +165,10 @@ begin
   if exact.country is not null then
     plan := exact;
   end if;
-  if length(subscriber) between 2 and 17 and length(subscriber) = any (plan.lengths) then
-    if subscriber ~ plan.pattern and subscriber ~ plan.valid then
-      return row('+' || plan.calling_code || subscriber, plan.country,
-        coalesce(subscriber ~ plan.premium, false))::automation.phone_number;
-    elsif may_be_new then
-      return row('+' || plan.calling_code || subscriber, null, false)::automation.phone_number;
-    end if;
+  if length(subscriber) = any (plan.lengths) and subscriber ~ plan.pattern
+    and (may_be_new or subscriber ~ plan.valid) then
+    return row('+' || plan.calling_code || subscriber, plan.country,
+      coalesce(subscriber ~ plan.premium, false))::automation.phone_number;
   end if;
   return null;
 end;
@@ -200,7 +219,7 @@ declare
   found automation.phone_number;
 begin
   if digits like '+%' then
-    return automation.phone_abroad(substr(digits, 2), true);
+    return case when not automation.is_withheld(digits) then automation.phone_abroad(substr(digits, 2), true) end;
   end if;
   select p.* into home from automation.phone_plans as p
   where p.country = upper(read_phone.country) and p.country ~ '^[A-Z]';
@@ -226,3 +245,18 @@ create or replace function automation.normalize_phone(given text, country text d
 comment on function automation.normalize_phone(text, text) is
   'E.164, as in +15125550100, by which everything compares. A number without a country code is read in the '
   'country and never taken for another''s. Null when it is no number.';
+
+-- What providers say in E.164 is who it is, whatever a numbering plan thinks of it: a stop from a number that
+-- is newer than the plan is a stop.
+create or replace function automation.normal_number(given text, country text default 'US') returns text
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      automation.normalize_phone(given, country),
+      (select d.digits from automation.phone_digits(given) as d (digits)
+       where d.digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(d.digits)))
+  $$;
+
+comment on function automation.normal_number(text, text) is
+  'normalize_phone(), or else what is written in E.164 though no numbering plan has it.';

@@ -74,6 +74,36 @@ begin
 end;
 $$;
 
+-- The country itself, and the one whose numbers it shares: Guernsey's are British. America's and Russia's
+-- numbering plans are of countries with nothing else in common.
+create or replace function automation.counts_as_countries(country text) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(distinct c.country)
+    from automation.phone_plans as p
+    join automation.phone_plans as c
+      on c.country = p.country or c.calling_code = p.calling_code and c.rank = 0 and c.calling_code not in ('1', '7')
+    where p.country = counts_as_countries.country
+  $$;
+
+-- A form on a web site is filled by anybody: it must not make the office text a satellite telephone.
+create or replace function automation.forbidden_destination(tenant_id uuid, phone automation.phone_number)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when phone.is_premium then format('to: %s is a premium-rate number', phone.number)
+      when phone.country ~ '^\d' then format('to: +%s is no country (satellite or international)', phone.country)
+      else format('to: texts to %s are not allowed; tenants.text_countries lists where they may go', phone.country)
+    end
+    from public.tenants as t
+    where t.id = forbidden_destination.tenant_id
+      and (phone.is_premium
+        or not automation.counts_as_countries(phone.country) && (t.country || t.text_countries))
+  $$;
+
 create or replace function automation.address_sms(
   execution public.workflow_executions, prepared automation.prepared_step)
   returns automation.prepared_step
@@ -82,11 +112,13 @@ create or replace function automation.address_sms(
   as $$
 declare
   given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone') #>> '{}');
-  phone constant text := automation.normalize_phone(given);
+  phone constant automation.phone_number := automation.read_phone(
+    given, automation.country_of(execution.tenant_id));
+  forbidden text;
 begin
   if coalesce(given, '') = '' then
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
-  elsif phone is null then
+  elsif phone.number is null then
     return automation.skip_unaddressed(
       prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)), given);
   elsif btrim(coalesce(prepared.input ->> 'body', '')) = '' then
@@ -94,8 +126,12 @@ begin
     prepared.reason := '{"code": "empty_body", "message": "body: the message is empty"}';
     return prepared;
   end if;
-  prepared.recipient := phone;
-  prepared.input := prepared.input || jsonb_build_object('to', phone);
+  forbidden := automation.forbidden_destination(execution.tenant_id, phone);
+  if forbidden is not null then
+    return automation.skip_unaddressed(prepared, 'country_not_allowed', forbidden, given);
+  end if;
+  prepared.recipient := phone.number;
+  prepared.input := prepared.input || jsonb_build_object('to', phone.number);
   return prepared;
 end;
 $$;

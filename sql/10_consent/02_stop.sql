@@ -13,10 +13,12 @@ create or replace function automation.spoken_text(body text) returns text
         regexp_replace(
           -- The apart form NFD has accents as marks of their own.
           regexp_replace(normalize(normalize(left(coalesce(body, ''), 1000), nfkc), nfd),
-            '[\u0300-\u036F\u200B-\u200F\u202A-\u202E\u2060-\u206F\uFE00-\uFE0F\uFEFF\u00AD''\u2018\u2019\u02BC`\u00B4]',
+            '[\u0300-\u036F\u200B-\u200F\u202A-\u202E\u2060-\u206F\uFE00-\uFE0F\uFEFF\u00AD'
+            '''\u2018\u2019\u02BC`\u00B4]',
             '', 'g'),
           '^[ \t]*(>|\|).*$', '', 'gn'),
-        '(^|\n)[ \t]*(--|__|sent (from|via|with|using) |get outlook |enviado (desde|con) |from my |on .{1,80} wrote:).*$',
+        '(^|\n)[ \t]*(--|__|sent (from|via|with|using) |get outlook |enviado (desde|con) |from my |'
+        'on .{1,80} wrote:).*$',
         '', 'i'),
       E' \t\r\n')
   $$;
@@ -190,9 +192,16 @@ create or replace function automation.honour_stop() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  sender constant text := automation.normalize_phone(new.from_number);
+  sender constant text := automation.normal_number(
+    new.from_number, automation.country_of(new.tenant_id));
 begin
-  if sender is null or new.opt_out_type = 'HELP' or not automation.is_service() then
+  if sender is null or automation.is_withheld(new.from_number) or not automation.is_service() then
+    return null;
+  end if;
+  -- What texts is no landline, or none any more.
+  delete from public.suppressions as s
+  where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender and s.reason = 'landline';
+  if new.opt_out_type = 'HELP' then
     return null;
   elsif new.opt_out_type = 'START'
     or (new.opt_out_type is null and automation.is_start_request(new.body)) then

@@ -191,7 +191,7 @@ create or replace function automation.suppress_email(email public.emails, event 
       union
       select email.to_address where coalesce(jsonb_array_length(event -> 'to'), 0) = 0
     ) as a
-    where coalesce(btrim(a.address), '') <> ''
+    where automation.normalize_email(automation.bare_address(a.address)) is not null
       and (event ->> 'type' = 'complained'
         or (event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean
           and coalesce(jsonb_array_length(event -> 'to'), 0) <= 1))

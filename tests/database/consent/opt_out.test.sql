@@ -112,7 +112,7 @@ select is((select count(*) from automation.claim_steps('w', 10)), 1::bigint, 'a 
 -- Bad suppressions.
 select alike(pg_temp.error_of(format($$insert into public.suppressions (tenant_id, channel, address, reason) values (%L, %s)$$, :'apex', v)), e, v)
 from (values ($$'fax', 'x', 'manual'$$, '23514 %suppressions_channel_known%'), ($$'sms', ' ', 'manual'$$, '23514 %suppressions_address_not_blank%'),
-  ($$'sms', 'x', 'because'$$, '23514 %suppressions_reason_known%'), ($$'email', 'bob@EXAMPLE.com', 'manual'$$, '23505 %suppressions_address_unique%')) as v (v, e);
+  ($$'sms', '+15125550100', 'because'$$, '23514 %suppressions_reason_known%'), ($$'email', 'bob@EXAMPLE.com', 'manual'$$, '23505 %suppressions_address_unique%')) as v (v, e);
 
 select * from finish();
 rollback;
