@@ -1,7 +1,18 @@
 import postgres from "postgres";
 import { codeOf, TimeoutError } from "./errors.ts";
+import { type Address, openSocket, tlsModeOf } from "./socket.ts";
 
 export type Database = postgres.Sql;
+
+/** Sockets that survive what postgres.js does not, for its options; TLS is made here. */
+export function sockets(url: string) {
+  const mode = tlsModeOf(url);
+  return {
+    ssl: false,
+    socket: ({ host, port }: { host: string[]; port: number[] }) =>
+      openSocket({ host: host[0], port: port[0] } as Address, mode),
+  };
+}
 
 /**
  * Safe behind a transaction pooler: no prepared statements, no session settings, no LISTEN, and no
@@ -9,6 +20,7 @@ export type Database = postgres.Sql;
  */
 export function connect(url: string, max = 4): Database {
   return postgres(url, {
+    ...sockets(url),
     max,
     prepare: false,
     fetch_types: false,
