@@ -55,6 +55,8 @@ create or replace function automation.compile_fits(schema jsonb, compiled jsonb)
         having count(*) = 1
       ) as o on true
       where a.wanted ? 'type'
+        -- Addresses have been taken apart, and are put together from what their parts give (08_actions).
+        and not (schema ->> 'title' = 'send_email' and a.place[1] = any (automation.address_keys()))
     ) as f
     where f.whole or f.wanted ?| '{minLength,maxLength,pattern,enum}' or f.wanted ->> 'format' = 'amount'
   $$;

@@ -48,7 +48,7 @@ from (values
   ('send_email', jsonb_build_object('subject', 'x', 'html', '{{contact.company}}', 'text', 'x'), '{html}', 'left out'),
   ('send_email', jsonb_build_object('subject', 'x', 'text', pg_temp.custom('id')), '{text}', '"7615917337495251231"'),
   ('send_email', jsonb_build_object('subject', 'x', 'text', 'x', 'to', '{{contact.company}}'), '{to}', 'skip no_recipient: to: there is no email address'),
-  ('send_email', jsonb_build_object('subject', 'x', 'text', 'x', 'to', pg_temp.custom('object')), '{to}', 'fail invalid_input: to: a text is needed, and this is an object'),
+  ('send_email', jsonb_build_object('subject', 'x', 'text', 'x', 'to', pg_temp.custom('object')), '{to}', 'skip invalid_recipient: to: "{"a": 1}" is not an email address'),
   ('send_email', jsonb_build_object('subject', 'x', 'text', 'x', 'from', '{{contact.company}}'), '{from}', 'left out'),
   ('send_email', jsonb_build_object('subject', 'x', 'text', 'x', 'cc', '{{contact.company}}'), '{cc}', 'left out'),
   ('send_email', jsonb_build_object('subject', 'x', 'text', 'x', 'headers', jsonb_build_object('X-Id', pg_temp.custom('id'))), '{headers,X-Id}', '"7615917337495251231"'),
