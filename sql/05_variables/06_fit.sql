@@ -41,10 +41,12 @@ create or replace function automation.compile_fits(schema jsonb, compiled jsonb)
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(distinct jsonb_build_object(
-      'at', f.place::text, 'as', f.wanted, 'needed', f.needed or coalesce(f.place = f.only, false))), '[]')
+      'at', f.place::text, 'as', f.wanted, 'needed', not f.is_message and (f.needed or coalesce(f.place = f.only, false)))), '[]')
     from (
       select a.place, a.needed, a.wanted - '{description,examples,title}'::text[] as wanted,
-        slot ? 'w' as whole, o.only
+        slot ? 'w' as whole, o.only,
+        -- Whether there is something to send is said where it is addressed.
+        schema ->> 'title' in ('send_sms', 'send_email') as is_message
       from jsonb_array_elements(compiled -> 'slots') as slot
       cross join lateral automation.schema_at(schema, (slot ->> 'at')::text[]) as a
       left join lateral (

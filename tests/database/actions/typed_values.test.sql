@@ -38,13 +38,13 @@ from (values ('id', '"7615917337495251231"'), ('price', '"1.10"'), ('tiny', '"0.
   ('yes', '"true"'), ('no', '"false"'), ('list', '"roof, 5, gutter"'), ('digits', '"0042"'),
   ('object', 'fail invalid_input: html: a text is needed, and this is an object'),
   ('deep', 'fail invalid_input: html: a text is needed, and this is a list'),
-  ('none', 'fail empty_html: html: it is empty'), ('blank', 'fail empty_html: html: it is empty')) as v (key, expected);
+  ('none', 'fail empty_body: html: the message is empty'), ('blank', 'fail empty_body: html: the message is empty')) as v (key, expected);
 select is(length(pg_temp.input('create_task', jsonb_build_object('title', pg_temp.custom('huge')), '{title}')), 403 + 0 * length(diag(left(pg_temp.input('create_task', jsonb_build_object('title', pg_temp.custom('huge')), '{title}'), 30))),
   'a number of 401 digits has 401 digits');
 select is(pg_temp.input(step_type, config, at), expected, step_type || ' ' || config::text)
 from (values
   ('send_email', jsonb_build_object('subject', '{{contact.lead_score}}', 'text', 'x'), '{subject}'::text[], '"7"'),
-  ('send_email', jsonb_build_object('subject', '{{contact.company}}', 'text', 'x'), '{subject}', 'fail empty_subject: subject: it is empty'),
+  ('send_email', jsonb_build_object('subject', '{{contact.company}}', 'text', 'x'), '{subject}', 'fail empty_subject: subject: the subject is empty'),
   ('send_email', jsonb_build_object('subject', 'x', 'html', '{{contact.company}}', 'text', 'x'), '{html}', 'left out'),
   ('send_email', jsonb_build_object('subject', 'x', 'text', pg_temp.custom('id')), '{text}', '"7615917337495251231"'),
   ('send_email', jsonb_build_object('subject', 'x', 'text', 'x', 'to', '{{contact.company}}'), '{to}', 'skip no_recipient: to: there is no email address'),
@@ -54,7 +54,7 @@ from (values
   ('send_email', jsonb_build_object('subject', 'x', 'text', 'x', 'headers', jsonb_build_object('X-Id', pg_temp.custom('id'))), '{headers,X-Id}', '"7615917337495251231"'),
   ('send_email', jsonb_build_object('subject', 'x', 'text', 'x', 'headers', jsonb_build_object('X-Id', pg_temp.custom('object'))), '{headers,X-Id}', 'fail invalid_input: headers.X-Id: a text is needed, and this is an object'),
   ('send_sms', jsonb_build_object('body', pg_temp.custom('id')), '{body}', '"7615917337495251231"'),
-  ('send_sms', jsonb_build_object('body', pg_temp.custom('none')), '{body}', 'fail empty_body: body: it is empty'),
+  ('send_sms', jsonb_build_object('body', pg_temp.custom('none')), '{body}', 'fail empty_body: body: the message is empty'),
   ('send_sms', jsonb_build_object('body', 'x', 'from', pg_temp.custom('none')), '{from}', 'left out'),
   ('send_sms', jsonb_build_object('body', 'x', 'messaging_service_sid', pg_temp.custom('none')), '{messaging_service_sid}', 'left out'),
   ('send_sms', jsonb_build_object('body', 'x', 'media_urls', pg_temp.custom('url')), '{media_urls}', '["https://x.example/a"]'),
