@@ -60,7 +60,7 @@ begin
       return prepared;
     end if;
   end if;
-  if step ->> 'lane' = 'outbound' then
+  if step ->> 'lane' <> 'database' then
     prepared := automation.address(execution, step ->> 'type', prepared);
   elsif step ->> 'type' in ('add_tag', 'remove_tag') then
     prepared := automation.skip_untaggable(execution, prepared);
