@@ -41,7 +41,8 @@ create or replace function automation.compile_fits(schema jsonb, compiled jsonb)
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(distinct jsonb_build_object(
-      'at', f.place::text, 'as', f.wanted, 'needed', not f.is_message and (f.needed or coalesce(f.place = f.only, false)))), '[]')
+      'at', f.place::text, 'as', f.wanted,
+      'needed', not f.is_message and (f.needed or coalesce(f.place = f.only, false)))), '[]')
     from (
       select a.place, a.needed, a.wanted - '{description,examples,title}'::text[] as wanted,
         slot ? 'w' as whole, o.only,
