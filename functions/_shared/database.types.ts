@@ -1031,36 +1031,42 @@ export type Database = {
       tenants: {
         Row: {
           address: string | null;
+          country: string;
           created_at: string;
           email: string | null;
           id: string;
           name: string;
           phone: string | null;
           settings: Json;
+          text_countries: string[];
           timezone: string;
           updated_at: string;
           website: string | null;
         };
         Insert: {
           address?: string | null;
+          country?: string;
           created_at?: string;
           email?: string | null;
           id?: string;
           name: string;
           phone?: string | null;
           settings?: Json;
+          text_countries?: string[];
           timezone?: string;
           updated_at?: string;
           website?: string | null;
         };
         Update: {
           address?: string | null;
+          country?: string;
           created_at?: string;
           email?: string | null;
           id?: string;
           name?: string;
           phone?: string | null;
           settings?: Json;
+          text_countries?: string[];
           timezone?: string;
           updated_at?: string;
           website?: string | null;
