@@ -1,12 +1,19 @@
 import { z } from "zod";
 import { RequestError } from "./errors.ts";
-import { callFunction, type Database, type FieldError, storableText } from "./inbound.ts";
+import { LosslessNumber } from "./json.ts";
+import {
+  callFunction,
+  type Database,
+  type FieldError,
+  type JSONValue,
+  storableText,
+} from "./inbound.ts";
 
 const MAX_FIELDS = 100;
 const MAX_NAME = 100;
 const MAX_VALUE = 5_000;
 
-type Value = string | number | boolean | null;
+type Value = string | number | LosslessNumber | boolean | null;
 export type Fields = Record<string, Value | Value[]>;
 
 export class FieldErrors extends Error {
@@ -18,6 +25,7 @@ export class FieldErrors extends Error {
 const value = z.union([
   z.string().max(MAX_VALUE, `is longer than ${MAX_VALUE} characters`).transform(storableText),
   z.number(),
+  z.instanceof(LosslessNumber),
   z.boolean(),
   z.null(),
 ], { error: "must be text, a number, true or false" });
@@ -106,7 +114,7 @@ export function createForms(sql: Database): Forms {
         outcome,
         sql`select automation.submit_form(
               ${publicKey}::text, ${origin}::text, ${source}::text,
-              ${sql.json(fields)}::jsonb) as result`,
+              ${sql.json(fields as JSONValue)}::jsonb) as result`,
       ),
   };
 }

@@ -8,6 +8,7 @@ import {
   gather,
   type Outcome,
 } from "../_shared/inbound-forms.ts";
+import { NumberTooLargeError, parseBody } from "../_shared/json.ts";
 import type { Log } from "../_shared/log.ts";
 
 export interface Dependencies {
@@ -54,8 +55,11 @@ async function readFields(request: Request): Promise<Fields> {
 function jsonObject(text: string): object {
   let json: unknown;
   try {
-    json = JSON.parse(text);
-  } catch {
+    json = parseBody(text);
+  } catch (error) {
+    if (error instanceof NumberTooLargeError) {
+      throw new RequestError(422, "invalid_request", error.message);
+    }
     throw new RequestError(400, "invalid_json", "the body is not JSON");
   }
   if (typeof json !== "object" || json === null || Array.isArray(json)) {

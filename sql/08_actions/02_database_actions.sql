@@ -236,11 +236,11 @@ begin
     return coalesce(old, 'null');
   elsif jsonb_typeof(old) = 'array' and operator = 'subtract' then
     return (
-      select coalesce(jsonb_agg(o.value order by o.place), '[]')
-      from jsonb_array_elements(old) with ordinality as o (value, place)
+      select coalesce(jsonb_agg(o.item order by o.place), '[]')
+      from jsonb_array_elements(old) with ordinality as o (item, place)
       where not exists (
-        select from jsonb_array_elements(automation.as_list(value)) as v
-        where automation.values_equal(o.value, v.value, false, zone)));
+        select from jsonb_array_elements(automation.as_list(combine.value)) as v (item)
+        where automation.values_equal(o.item, v.item, false, zone)));
   elsif jsonb_typeof(old) = 'array' then
     return old || automation.as_list(value);
   elsif operator = 'append' then
