@@ -120,7 +120,7 @@ exception
 end;
 $$;
 
--- Fills what is blank and overwrites nothing.
+-- Fills what is blank, null or '', and overwrites nothing.
 create or replace function automation.fill_contact(tenant_id uuid, id uuid, given jsonb) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -137,7 +137,9 @@ begin
   execute (
     select format('update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
       'where r.%3$I = $1 and r.%4$I = $2', contacts.relation,
-      string_agg(format('%1$I = coalesce(r.%1$I, v.%1$I)', k), ', '), contacts.tenant_column,
+      string_agg(format(
+        '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
+      contacts.tenant_column,
       contacts.id_column)
     from jsonb_object_keys(fields) as k)
     using tenant_id, id, fields;
