@@ -125,7 +125,7 @@ create or replace function automation.normalize_origin(given text) returns text
       select regexp_match(case
           when g.written ~ '^[a-z][a-z0-9+.-]*://' then g.written
           when g.written ~ '^(localhost|127\.0\.0\.1|\[::1\])(:|/|$)' then 'http://' || g.written
-          else 'https://' || g.written
+          when g.written ~ '^[^:/?#]+\.[^:/?#]' then 'https://' || g.written
         end,
         '^([a-z][a-z0-9+.-]*)://((?:\*\.)?(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?'
         '(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*)|\[[0-9a-f:.]+\])\.?(?::(\d{1,5}))?(?:[/?#].*)?$')

@@ -30,7 +30,7 @@ create or replace function automation.has_link(given text) returns boolean
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(translate(normalize(automation.tidy_words(given, 20000), NFKC), '。', '.')
+    select coalesce(translate(normalize(automation.tidy_words(given, 20000), nfkc), '。', '.')
       ~* automation.link_pattern(), false)
   $$;
 
@@ -42,7 +42,7 @@ create or replace function automation.words_of_stranger(given text, at_most inte
     select case when length(w.plain) > at_most then left(w.plain, at_most - 1) || '…' else w.plain end
     from (
       select regexp_replace(translate(btrim(regexp_replace(regexp_replace(
-          case when automation.has_link(given) then translate(normalize(given, NFKC), '。', '.') else given end,
+          case when automation.has_link(given) then translate(normalize(given, nfkc), '。', '.') else given end,
           '[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u206F\uFEFF]', '', 'g'),
           '[\x01-\x09\x0B-\x1F\x7F-\x9F]+', ' ', 'g')), '<>"', '‹›”'),
         automation.link_pattern(), '[link]', 'gi') as plain

@@ -17,9 +17,9 @@ create or replace function automation.origin_allowed(form public.forms, origin t
     select origin is null or '*' = any (form.allowed_origins) or exists (
       select from unnest(form.allowed_origins) as o (allowed)
       cross join lateral (select automation.normalize_origin(origin) as asking) as a
-      where a.asking = o.allowed
-        or o.allowed like '%://*.%' and a.asking like replace(replace(o.allowed, '_', '\_'), '://*.', '://%.')
-          and a.asking !~ '\*')
+      where a.asking !~ '\*' and (a.asking = o.allowed
+        or o.allowed like '%://*.%'
+          and a.asking like replace(replace(o.allowed, '_', '\_'), '://*.', '://%.')))
   $$;
 
 create or replace function automation.form_accepts(public_key text, origin text) returns boolean
