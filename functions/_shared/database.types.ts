@@ -410,24 +410,39 @@ export type Database = {
           contact_id: string | null;
           created_at: string;
           data: Json;
+          email: string | null;
+          fields: Json;
           form: string;
           id: string;
+          is_contact_new: boolean;
+          is_trusted: boolean;
+          phone: string | null;
           tenant_id: string;
         };
         Insert: {
           contact_id?: string | null;
           created_at?: string;
           data?: Json;
+          email?: string | null;
+          fields?: Json;
           form: string;
           id?: string;
+          is_contact_new?: boolean;
+          is_trusted?: boolean;
+          phone?: string | null;
           tenant_id: string;
         };
         Update: {
           contact_id?: string | null;
           created_at?: string;
           data?: Json;
+          email?: string | null;
+          fields?: Json;
           form?: string;
           id?: string;
+          is_contact_new?: boolean;
+          is_trusted?: boolean;
+          phone?: string | null;
           tenant_id?: string;
         };
         Relationships: [
@@ -456,6 +471,8 @@ export type Database = {
           honeypot: string;
           id: string;
           is_active: boolean;
+          max_fired_per_hour: number;
+          max_per_address_per_hour: number;
           max_per_hour: number;
           max_per_source_per_hour: number;
           name: string;
@@ -463,6 +480,7 @@ export type Database = {
           redirect_url: string | null;
           required_fields: string[];
           tenant_id: string;
+          trusted: boolean;
           updated_at: string;
         };
         Insert: {
@@ -473,6 +491,8 @@ export type Database = {
           honeypot?: string;
           id?: string;
           is_active?: boolean;
+          max_fired_per_hour?: number;
+          max_per_address_per_hour?: number;
           max_per_hour?: number;
           max_per_source_per_hour?: number;
           name: string;
@@ -480,6 +500,7 @@ export type Database = {
           redirect_url?: string | null;
           required_fields?: string[];
           tenant_id: string;
+          trusted?: boolean;
           updated_at?: string;
         };
         Update: {
@@ -490,6 +511,8 @@ export type Database = {
           honeypot?: string;
           id?: string;
           is_active?: boolean;
+          max_fired_per_hour?: number;
+          max_per_address_per_hour?: number;
           max_per_hour?: number;
           max_per_source_per_hour?: number;
           name?: string;
@@ -497,11 +520,69 @@ export type Database = {
           redirect_url?: string | null;
           required_fields?: string[];
           tenant_id?: string;
+          trusted?: boolean;
           updated_at?: string;
         };
         Relationships: [
           {
             foreignKeyName: "forms_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      held_submissions: {
+        Row: {
+          created_at: string;
+          data: Json;
+          form: string;
+          form_id: string;
+          id: string;
+          problem: string;
+          raw: string | null;
+          reason: string;
+          released_at: string | null;
+          submission_id: string | null;
+          tenant_id: string;
+        };
+        Insert: {
+          created_at?: string;
+          data?: Json;
+          form: string;
+          form_id: string;
+          id?: string;
+          problem: string;
+          raw?: string | null;
+          reason: string;
+          released_at?: string | null;
+          submission_id?: string | null;
+          tenant_id: string;
+        };
+        Update: {
+          created_at?: string;
+          data?: Json;
+          form?: string;
+          form_id?: string;
+          id?: string;
+          problem?: string;
+          raw?: string | null;
+          reason?: string;
+          released_at?: string | null;
+          submission_id?: string | null;
+          tenant_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "held_submissions_form_fk";
+            columns: ["tenant_id", "form_id"];
+            isOneToOne: false;
+            referencedRelation: "forms";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "held_submissions_tenant_fk";
             columns: ["tenant_id"];
             isOneToOne: false;
             referencedRelation: "tenants";
@@ -1696,6 +1777,19 @@ export type Database = {
         SetofOptions: {
           from: "*";
           to: "workflow_versions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      release_submission: {
+        Args: {
+          held_id: string;
+          data?: Json;
+        };
+        Returns: Database["public"]["Tables"]["form_submissions"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "form_submissions";
           isOneToOne: true;
           isSetofReturn: false;
         };
