@@ -142,7 +142,7 @@ create or replace function automation.normalize_form() returns trigger
 declare
   given text;
   origin text;
-  origins text[] := '{}';
+  origins text[] := array[]::text[];
 begin
   foreach given in array string_to_array(
     coalesce(regexp_replace(array_to_string(new.allowed_origins, ' '), '[\s,;]+', ' ', 'g'), ''), ' ') loop

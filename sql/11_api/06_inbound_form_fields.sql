@@ -334,7 +334,7 @@ declare
 begin
   given := automation.tidy_words(given, 100);
   if given is null then
-    return '{}';
+    return jsonb_build_object();
   elsif automation.is_company_name(given) then
     return jsonb_build_object('company', given);
   end if;
@@ -348,7 +348,7 @@ begin
     from string_to_table(given, ',') with ordinality as s (part, place) where btrim(s.part) <> ''
   ) as p;
   if parts is null then
-    return '{}';
+    return jsonb_build_object();
   elsif cardinality(parts) = 1 or parts[1] ~ '\s' and parts[2] !~ '[[:upper:]]' and given ~ '[[:upper:]]' then
     return automation.split_words(regexp_split_to_array(parts[1], '\s+'), suffix);
   end if;

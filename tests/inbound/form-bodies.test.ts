@@ -122,7 +122,7 @@ describe("a multipart form", () => {
 
   it("reads what a writer writes, whatever is in it", () => {
     const text = fc.string({ unit: "binary", maxLength: 30 }).filter((one) =>
-      !/[\r\n"\\%\0\ufeff]/.test(one)
+      !/[\r\n"\\%\ufeff]/.test(one)
     );
     fc.assert(fc.property(fc.array(fc.tuple(text, fc.string({ maxLength: 60 }))), (fields) => {
       const body = multipart(
