@@ -45,10 +45,47 @@ create trigger phone_numbers_normalize
 create index contacts_by_phone_digits on public.contacts (
   (right(regexp_replace(phone, '\D', '', 'g'), 10)), tenant_id) where phone is not null;
 
+create table public.email_addresses (
+  tenant_id uuid not null
+    constraint email_addresses_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  address text not null
+    constraint email_addresses_address_is_normal check (
+      address = lower(address) and address ~ '^([^@<>\s,;"]+@)?[^@<>\s,;"]+\.[^@<>\s,;".]+$'),
+  label text,
+  created_at timestamptz not null default automation.now(),
+  constraint email_addresses_pkey primary key (tenant_id, id),
+  constraint email_addresses_address_unique unique (address)
+);
+
+comment on table public.email_addresses is
+  'The addresses, and the domains as a whole, that a tenant is written to on. Like phone_numbers it decides '
+  'whose an incoming email is, so only whoever provisions them (the service role) writes it.';
+comment on column public.email_addresses.address is
+  'office@apexroofing.example, or apexroofing.example for every address of that domain.';
+
+create or replace function automation.normalize_email_address() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.address := lower(ltrim(btrim(new.address), '@'));
+  return new;
+end;
+$$;
+
+create trigger email_addresses_normalize
+  before insert or update of address on public.email_addresses
+  for each row execute function automation.normalize_email_address();
+
 alter table public.messages
   add column opt_out_type text
     constraint messages_opt_out_type_known check (opt_out_type in ('STOP', 'START', 'HELP')),
-  add column media_urls text[];
+  add column media_urls text[],
+  add column channel text not null default 'sms';
+
+comment on column public.messages.channel is
+  'sms (pictures too), whatsapp, or what else the provider calls it.';
 
 comment on column public.messages.opt_out_type is
   'What Twilio''s Advanced Opt-Out took the message for; null: it did not say.';

@@ -46,7 +46,7 @@ begin
       'code', 'conditions_not_met', 'message', 'the conditions of the step were not met');
     return prepared;
   end if;
-  if speaking is distinct from execution then
+  if speaking.trigger_data is distinct from execution.trigger_data then
     context := automation.execution_context(speaking, step -> 'roots');
   end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings

@@ -205,20 +205,21 @@ begin
     return 'duplicate';
   end if;
   insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-    status, provider, provider_id, opt_out_type, media_urls)
+    status, provider, provider_id, opt_out_type, media_urls, channel)
   values (owner,
     automation.contact_of_caller(owner, sender, 'inbound_sms',
       opt_out is distinct from 'STOP' and not automation.is_stop_request(event ->> 'body')),
     'inbound', sender, automation.normalize_line(event ->> 'to'), event ->> 'body',
     'received', 'twilio', event ->> 'message_sid',
     case when opt_out in ('STOP', 'START', 'HELP') then opt_out end,
-    (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u));
+    (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u),
+    coalesce(event ->> 'channel', 'sms'));
   return 'stored';
 end;
 $$;
 
 comment on function automation.receive_sms(jsonb) is
-  'Stores a text message once: {message_sid, from, to, body, opt_out_type?, media_urls?}. Returns '
+  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?}. Returns '
   'stored, duplicate or unknown_number.';
 
 -- To an inbound call the office means one thing: was it answered? Twilio says so in two ways: the

@@ -55,8 +55,10 @@ grant update (name, timezone, phone, email, website, address, settings)
 -- Who joins says so (06_membership).
 grant delete, update (role, full_name, email, phone) on public.tenant_members to authenticated;
 
-grant insert, update, delete on public.phone_numbers, public.forms, public.held_submissions to service_role;
-grant select on public.phone_numbers, public.forms, public.email_events, public.held_submissions
+grant insert, update, delete on
+  public.phone_numbers, public.email_addresses, public.forms, public.held_submissions
+  to service_role;
+grant select on public.phone_numbers, public.email_addresses, public.forms, public.email_events, public.held_submissions
   to authenticated;
 grant delete on public.held_submissions to authenticated;
 
