@@ -116,8 +116,8 @@ create table public.form_submissions (
     constraint form_submissions_data_is_object check (jsonb_typeof(data) = 'object'),
   email text,
   phone text,
-  fields jsonb not null default '{}'
-    constraint form_submissions_fields_is_object check (jsonb_typeof(fields) = 'object'),
+  understood jsonb not null default '{}'
+    constraint form_submissions_understood_is_object check (jsonb_typeof(understood) = 'object'),
   is_trusted boolean not null default true,
   is_contact_new boolean not null default false,
   created_at timestamptz not null default automation.now(),
@@ -127,7 +127,7 @@ create table public.form_submissions (
 );
 
 comment on column public.form_submissions.data is 'What was posted, as it was posted.';
-comment on column public.form_submissions.fields is
+comment on column public.form_submissions.understood is
   'What was understood of it, under the names that contacts have: first_name, email, phone, city ...';
 comment on column public.form_submissions.is_trusted is
   'False: it came through a public form, so its words are a stranger''s. Messages of its runs carry them '

@@ -98,10 +98,10 @@ begin
     or automation.is_for_office(step -> 'config') then
     return execution;
   end if;
-  fields := automation.words_of_stranger(posted -> 'fields');
+  fields := automation.words_of_stranger(posted -> 'understood');
   execution.trigger_data := execution.trigger_data - 'form_submission_id'
     || jsonb_build_object('form_submission', posted || jsonb_build_object(
-      'data', automation.words_of_stranger(posted -> 'data'), 'fields', fields));
+      'data', automation.words_of_stranger(posted -> 'data'), 'understood', fields));
   if posted ->> 'is_contact_new' = 'false' then
     execution.trigger_data := execution.trigger_data - 'contact_id'
       || jsonb_build_object('contact', fields || coalesce((

@@ -312,7 +312,7 @@ begin
     perform automation.propose(form, linked.contact, given);
   end if;
   insert into public.form_submissions (
-    tenant_id, id, form, contact_id, data, email, phone, fields, is_trusted, is_contact_new)
+    tenant_id, id, form, contact_id, data, email, phone, understood, is_trusted, is_contact_new)
   values (form.tenant_id, submission_id, form.name, linked.contact, content, given ->> 'email',
     given ->> 'phone', given, form.trusted, linked.is_new);
   return submission_id;

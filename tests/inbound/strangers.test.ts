@@ -117,7 +117,7 @@ describe("a post about a customer who is known", () => {
       phone: "+12065550142",
       is_trusted: false,
       is_contact_new: false,
-      fields: { first_name: "Mallory", last_name: "Smith", company: "Mallory Inc" },
+      understood: { first_name: "Mallory", last_name: "Smith", company: "Mallory Inc" },
     }]);
     const [task] = await tasksOf(sql, form);
     expect(task).toMatchObject({
@@ -172,7 +172,7 @@ describe("a post about a customer who is known", () => {
   const LEAKS =
     "{{contact.first_name}} {{contact.address_line1}} {{contact.stage}} {{contact.tags}} " +
     "{{trigger.contact.last_name}} {{trigger.contact.address_line1}} {{contact.email}} " +
-    "{{form_submission.fields.first_name}} {{user.full_name}} " +
+    "{{form_submission.understood.first_name}} {{user.full_name}} " +
     '{{#if contact.stage == "won"}}customer{{/if}}';
 
   it.each(SPIES)("reveals nothing of hers: %s", async (_name, more) => {
