@@ -174,6 +174,7 @@ create or replace function automation.normalize_origin(given text) returns text
 -- What no browser would ever send is refused here, and not at every post.
 create or replace function automation.normalize_form() returns trigger
   language plpgsql
+  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
