@@ -198,9 +198,10 @@ create or replace function automation.suppress_email(email public.emails, event 
       ) as t
       where coalesce(btrim(t.address), '') <> ''
     ) as a
-    where event ->> 'type' = 'complained'
-      or a.addresses = 1 and (event ->> 'type' = 'suppressed'
-        or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean)
+    where automation.normalize_email(automation.bare_address(a.address)) is not null
+      and (event ->> 'type' = 'complained'
+        or a.addresses = 1 and (event ->> 'type' = 'suppressed'
+          or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean))
   $$;
 
 create or replace function automation.record_delivery_of_email(email public.emails, event jsonb)
@@ -308,13 +309,13 @@ create or replace function automation.receive_email(event jsonb) returns text
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  sender constant text := automation.bare_address(event ->> 'from');
+  sender constant text := automation.normalize_email(automation.bare_address(event ->> 'from'));
   is_stop constant boolean :=
     automation.is_stop_request(event ->> 'subject') or automation.is_stop_request(event ->> 'text');
   addressed record;
   outcome text := 'unknown_address';
 begin
-  if not coalesce(automation.is_email(sender), false) then
+  if sender is null then
     return 'unknown_sender';
   end if;
   for addressed in

@@ -175,14 +175,10 @@ create or replace function automation.numbered_part(path text[], parts text[]) r
     where part ~ '^[1-6]$'
   $$;
 
-create or replace function automation.is_email(given text) returns boolean
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select given ~ '^[^@<>\s,;"]{1,64}@[^@<>\s,;"]{1,250}\.[^@<>\s,;".]{2,63}$' $$;
-
 -- A field whose name alone does not tell, by what the builder says of it and how it looks.
-create or replace function automation.looks_like(words text[], hint text, given text) returns text
-  language sql immutable parallel safe
+create or replace function automation.looks_like(words text[], hint text, given text, country text)
+  returns text
+  language sql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
     select case
@@ -190,8 +186,8 @@ create or replace function automation.looks_like(words text[], hint text, given 
         confirmation,fax}'::text[] then null
       when hint is null and words && '{from,to,cc,bcc,reply,notification,admin,sender,recipient,site,page,user,
         owner,account,ip}'::text[] then null
-      when automation.is_email(given) then 'email'
-      when automation.normalize_phone(given) is null or given ~ '^\d{4}-\d\d-\d\d' then null
+      when automation.normalize_email(given) is not null then 'email'
+      when automation.normalize_phone(given, country) is null or given ~ '^\d{4}-\d\d-\d\d' then null
       when hint ~ 'phone|^tel$' or words && '{phone,tel,telephone,mobile,cell,telefon,telefono,celular,whatsapp}'
         or given ~ '^\+?[\d\s().-]{10,20}$' and given ~ '[+() .-]' then 'phone'
     end
@@ -226,7 +222,7 @@ create or replace function automation.contact_candidates(form public.forms, fiel
           form.field_map ->> p.path[cardinality(p.path)]), 0),
         (automation.contact_column(p.words), 1),
         (automation.numbered_part(p.path, p.parts), 2),
-        (automation.looks_like(p.words, p.hint, p.given), 3)) as m (target, rank)
+        (automation.looks_like(p.words, p.hint, p.given, automation.country_of(form.tenant_id)), 3)) as m (target, rank)
       where m.target is not null
       order by m.rank limit 1
     ) as c
@@ -375,7 +371,8 @@ create or replace function automation.contact_of_fields(form public.forms, field
   as $$
     select coalesce(automation.split_name(given ->> 'name'), '{}') || (given - 'name')
       || jsonb_strip_nulls(jsonb_build_object(
-        'email', lower(given ->> 'email'), 'phone', automation.normalize_phone(given ->> 'phone')))
+        'email', automation.normalize_email(given ->> 'email'),
+        'phone', automation.normalize_phone(given ->> 'phone', automation.country_of(form.tenant_id))))
     from (
       select coalesce(jsonb_object_agg(g.target, case
           when g.target in ('email', 'phone') then g.value
@@ -430,10 +427,11 @@ create or replace function automation.form_problems(form public.forms, fields js
       where not automation.is_given(form, fields, r.field)
       union all
       select g.field, 'is not an email address' from given as g
-      where g.target = 'email' and not automation.is_email(g.value)
+      where g.target = 'email' and automation.normalize_email(g.value) is null
       union all
       select g.field, 'is not a phone number' from given as g
-      where g.target = 'phone' and automation.normalize_phone(g.value) is null
+      where g.target = 'phone'
+        and automation.normalize_phone(g.value, automation.country_of(form.tenant_id)) is null
       union all
       select 'email', 'an email address or a phone number is needed'
       where not exists (select from given as g where g.target in ('email', 'phone'))

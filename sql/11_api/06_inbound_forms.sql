@@ -218,7 +218,8 @@ create or replace function automation.differences(tenant_id uuid, contact uuid, 
       where e.name = 'contact' and automation.own_name(e, g.key) = any (e.columns)
     ) as d
     where case d.name
-      when 'phone' then coalesce(automation.normalize_phone(d.known), d.known) is distinct from d.given
+      when 'phone' then coalesce(automation.normal_number(
+        d.known, automation.country_of(differences.tenant_id)), d.known) is distinct from d.given
       else lower(d.known) is distinct from lower(d.given) end
   $$;
 
