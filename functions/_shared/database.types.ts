@@ -586,6 +586,7 @@ export type Database = {
           execution_id: string | null;
           from_number: string | null;
           id: string;
+          keyword: string | null;
           media_urls: string[] | null;
           opt_out_type: string | null;
           provider: string;
@@ -604,6 +605,7 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          keyword?: string | null;
           media_urls?: string[] | null;
           opt_out_type?: string | null;
           provider?: string;
@@ -622,6 +624,7 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          keyword?: string | null;
           media_urls?: string[] | null;
           opt_out_type?: string | null;
           provider?: string;

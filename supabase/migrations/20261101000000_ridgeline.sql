@@ -290,17 +290,98 @@ create or replace function automation.half_width(given text) returns text
       '!"#$%&''()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghijklmnopqrstuvwxyz{|}~') end
   $$;
 
+-- A label of a domain as the name system has it (RFC 3492): bücher is xn--bcher-kva. Providers report
+-- addresses in this form, so this is how they compare.
+create or replace function automation.punycode(label text) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  digits constant text := 'abcdefghijklmnopqrstuvwxyz0123456789';
+  codes constant integer[] := array(select ascii(c) from string_to_table(label, null) as c);
+  written text := regexp_replace(label, '[^\u0001-\u007F]', '', 'g');
+  basic constant integer := length(written);
+  handled integer := basic;
+  next_code integer := 128;
+  delta integer := 0;
+  bias integer := 72;
+  code integer;
+  rest integer;
+  threshold integer;
+  place integer;
+begin
+  written := 'xn--' || written || case when basic > 0 then '-' else '' end;
+  while handled < cardinality(codes) loop
+    select min(c) into code from unnest(codes) as c where c >= next_code;
+    delta := delta + (code - next_code) * (handled + 1);
+    next_code := code;
+    foreach code in array codes loop
+      if code < next_code then
+        delta := delta + 1;
+      elsif code = next_code then
+        rest := delta;
+        place := 36;
+        loop
+          threshold := least(greatest(place - bias, 1), 26);
+          exit when rest < threshold;
+          written := written || substr(digits, threshold + (rest - threshold) % (36 - threshold) + 1, 1);
+          rest := (rest - threshold) / (36 - threshold);
+          place := place + 36;
+        end loop;
+        written := written || substr(digits, rest + 1, 1);
+        bias := automation.punycode_bias(delta, handled + 1, handled = basic);
+        delta := 0;
+        handled := handled + 1;
+      end if;
+    end loop;
+    delta := delta + 1;
+    next_code := next_code + 1;
+  end loop;
+  return written;
+end;
+$$;
+
+create or replace function automation.punycode_bias(delta integer, points integer, is_first boolean)
+  returns integer
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  bias integer := 0;
+begin
+  delta := delta / case when is_first then 700 else 2 end;
+  delta := delta + delta / points;
+  while delta > 455 loop
+    delta := delta / 35;
+    bias := bias + 36;
+  end loop;
+  return bias + 36 * delta / (delta + 38);
+end;
+$$;
+
+create or replace function automation.ascii_domain(domain text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when domain !~ '[^ -~]' then domain else (
+      select string_agg(
+        case when l.label ~ '[^ -~]' then automation.punycode(l.label) else l.label end, '.' order by l.place)
+      from string_to_table(lower(normalize(domain, nfkc)), '.') with ordinality as l (label, place))
+    end
+  $$;
+
 -- One bare address. What could hold a second one or end a header (comma, semicolon, quotes, brackets, a
 -- blank) is in none; neither are quoted local parts, which the providers refuse.
 create or replace function automation.normalize_email(given text) returns text
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select a.address
+    select split_part(a.address, '@', 1) || '@' || automation.ascii_domain(split_part(a.address, '@', 2))
     from (
       -- In the normal form NFC, which is what normalize() makes.
       select lower(normalize(btrim(regexp_replace(
-        regexp_replace(automation.half_width(automation.visible_text(given)), '^<([^<>]*)>$', '\1'),
+        regexp_replace(translate(automation.half_width(automation.visible_text(given)), U&'\3002\FF61', '..'),
+          '^<([^<>]*)>$', '\1'),
         '^\s*mailto:([^?]*)(\?.*)?$', '\1', 'i')))) as address
     ) as a
     where a.address ~ (
@@ -312,7 +393,8 @@ create or replace function automation.normalize_email(given text) returns text
 
 comment on function automation.normalize_email(text) is
   'One email address as everything compares it: lower case, without blanks, line breaks and invisible '
-  'characters around it; "mailto:" and angle brackets are dropped. Null when it is not exactly one.';
+  'characters around it, the domain as the name system has it; "mailto:" and angle brackets are dropped. Null '
+  'when it is not exactly one.';
 
 -- As normalize_email(), for indexes.
 create or replace function automation.email_key(given text) returns text
@@ -2124,6 +2206,46 @@ create or replace function automation.normal_number(given text, country text def
 comment on function automation.normal_number(text, text) is
   'normalize_phone(), or else what is written in E.164 though no numbering plan has it.';
 
+-- sql/00_foundation/09_words.sql
+
+-- What people write in a text message, as it is compared.
+
+-- What a person wrote, in plain letters and a line each: without accents, full-width and ornamental
+-- letters, quoted lines, and what their telephone puts under it.
+create or replace function automation.spoken_text(body text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select btrim(
+      regexp_replace(
+        regexp_replace(
+          -- The apart form NFD has accents as marks of their own.
+          regexp_replace(normalize(normalize(left(coalesce(body, ''), 1000), nfkc), nfd),
+            '[\u0300-\u036F\u200B-\u200F\u202A-\u202E\u2060-\u206F\uFE00-\uFE0F\uFEFF\u00AD'
+            '''\u2018\u2019\u02BC`\u00B4]',
+            '', 'g'),
+          '^[ \t]*(>|\|).*$', '', 'gn'),
+        '(^|\n)[ \t]*(--|__|sent (from|via|with|using) |get outlook |enviado (desde|con) |from my |'
+        'on .{1,80} wrote:).*$',
+        '', 'i'),
+      E' \t\r\n')
+  $$;
+
+-- The words of a text: small letters, one blank between two, as keywords are compared.
+create or replace function automation.plain_words(spoken text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select btrim(regexp_replace(lower(spoken), '[^a-z0-9]+', ' ', 'g')) $$;
+
+create or replace function automation.keyword_of(body text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.plain_words(automation.spoken_text(body)) $$;
+
+comment on function automation.keyword_of(text) is
+  'A message as keywords compare: small letters and digits, without accents, punctuation, emoji, blanks at '
+  'the ends and the signature of a telephone.';
+
 -- sql/01_crm/01_tenants.sql
 
 -- 01 CRM
@@ -2658,6 +2780,22 @@ create trigger messages_normalize
   before insert or update of from_number, to_number on public.messages
   for each row execute function automation.normalize_numbers();
 
+create or replace function automation.note_keyword() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.keyword := nullif(automation.keyword_of(new.body), '');
+  return new;
+end;
+$$;
+
+create trigger messages_note_keyword
+  before insert or update of body on public.messages
+  for each row when (new.direction = 'inbound')
+  execute function automation.note_keyword();
+
 create trigger calls_normalize
   before insert or update of from_number, to_number on public.calls
   for each row execute function automation.normalize_numbers();
@@ -2680,8 +2818,11 @@ create trigger emails_normalize
 alter table public.messages
   add column opt_out_type text
     constraint messages_opt_out_type_known check (opt_out_type in ('STOP', 'START', 'HELP')),
-  add column media_urls text[];
+  add column media_urls text[],
+  add column keyword text;
 
+comment on column public.messages.keyword is
+  'The words of an incoming message in small letters, without punctuation: "Yes!" is yes.';
 comment on column public.messages.opt_out_type is
   'What Twilio''s Advanced Opt-Out took the message for; null: it did not say.';
 
@@ -3466,6 +3607,24 @@ create or replace function automation.change_config(
         case when known.column_name = 'status' then trigger_config -> 'status' end))))
   $$;
 
+-- What a customer answers is compared by its words: "Yes!" is YES. What has none (an emoji) as it is.
+create or replace function automation.match_keywords(columns text[], match jsonb)
+  returns jsonb
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when 'keyword' = any (columns) and w.words <> '[]' and not w.words @> '[""]'
+        then match - 'body' || jsonb_build_object('keyword', w.words)
+      else match
+    end
+    from (
+      select coalesce(jsonb_agg(automation.keyword_of(v.value #>> '{}')), '[]') as words
+      from jsonb_array_elements(automation.as_list(coalesce(match -> 'keyword', match -> 'body'))) as v
+      where match ? 'keyword' or match ? 'body'
+    ) as w
+  $$;
+
 create or replace function automation.check_trigger_config(
   known automation.trigger_types, entity text, change jsonb, match jsonb, path text)
   returns jsonb
@@ -3557,6 +3716,9 @@ begin
   end if;
   select e.* into attached from automation.entities as e where e.name = compiled.entity;
   match := automation.own_names(attached, match);
+  if compiled.entity = 'message' then
+    match := automation.match_keywords(attached.columns, match);
+  end if;
   if change ? 'field' then
     change := change || jsonb_build_object('field', automation.own_name(attached, change ->> 'field'));
   end if;
@@ -17376,42 +17538,6 @@ create or replace function automation.suppress_recipient(
 -- A text message that asks to stop, honoured in the transaction that stores it.
 -- 47 CFR 64.1200(a)(10): any reasonable means; stop, quit, end, revoke, opt out, cancel and
 -- unsubscribe always count. A sentence that only might mean it is left to a person.
-
--- What a person wrote, in plain letters and a line each: without accents, full-width and ornamental
--- letters, quoted lines, and what their telephone puts under it.
-create or replace function automation.spoken_text(body text) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select btrim(
-      regexp_replace(
-        regexp_replace(
-          -- The apart form NFD has accents as marks of their own.
-          regexp_replace(normalize(normalize(left(coalesce(body, ''), 1000), nfkc), nfd),
-            '[\u0300-\u036F\u200B-\u200F\u202A-\u202E\u2060-\u206F\uFE00-\uFE0F\uFEFF\u00AD'
-            '''\u2018\u2019\u02BC`\u00B4]',
-            '', 'g'),
-          '^[ \t]*(>|\|).*$', '', 'gn'),
-        '(^|\n)[ \t]*(--|__|sent (from|via|with|using) |get outlook |enviado (desde|con) |from my |'
-        'on .{1,80} wrote:).*$',
-        '', 'i'),
-      E' \t\r\n')
-  $$;
-
--- The words of a text: small letters, one blank between two, as keywords are compared.
-create or replace function automation.plain_words(spoken text) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select btrim(regexp_replace(lower(spoken), '[^a-z0-9]+', ' ', 'g')) $$;
-
-create or replace function automation.keyword_of(body text) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select automation.plain_words(automation.spoken_text(body)) $$;
-
-comment on function automation.keyword_of(text) is
-  'A message as keywords compare: small letters and digits, without accents, punctuation, emoji, blanks at '
-  'the ends and the signature of a telephone.';
 
 -- The words that are a stop when they are all there is, with some politeness. is_sure: not those that an
 -- appointment or a day can have as well.
