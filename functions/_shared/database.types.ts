@@ -264,6 +264,38 @@ export type Database = {
           },
         ];
       };
+      email_addresses: {
+        Row: {
+          address: string;
+          created_at: string;
+          id: string;
+          label: string | null;
+          tenant_id: string;
+        };
+        Insert: {
+          address: string;
+          created_at?: string;
+          id?: string;
+          label?: string | null;
+          tenant_id: string;
+        };
+        Update: {
+          address?: string;
+          created_at?: string;
+          id?: string;
+          label?: string | null;
+          tenant_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "email_addresses_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
       email_events: {
         Row: {
           contact_id: string | null;
@@ -411,39 +443,39 @@ export type Database = {
           created_at: string;
           data: Json;
           email: string | null;
-          fields: Json;
           form: string;
           id: string;
           is_contact_new: boolean;
           is_trusted: boolean;
           phone: string | null;
           tenant_id: string;
+          understood: Json;
         };
         Insert: {
           contact_id?: string | null;
           created_at?: string;
           data?: Json;
           email?: string | null;
-          fields?: Json;
           form: string;
           id?: string;
           is_contact_new?: boolean;
           is_trusted?: boolean;
           phone?: string | null;
           tenant_id: string;
+          understood?: Json;
         };
         Update: {
           contact_id?: string | null;
           created_at?: string;
           data?: Json;
           email?: string | null;
-          fields?: Json;
           form?: string;
           id?: string;
           is_contact_new?: boolean;
           is_trusted?: boolean;
           phone?: string | null;
           tenant_id?: string;
+          understood?: Json;
         };
         Relationships: [
           {
@@ -660,6 +692,7 @@ export type Database = {
       messages: {
         Row: {
           body: string | null;
+          channel: string;
           contact_id: string | null;
           created_at: string;
           direction: string;
@@ -667,6 +700,7 @@ export type Database = {
           execution_id: string | null;
           from_number: string | null;
           id: string;
+          keyword: string | null;
           media_urls: string[] | null;
           opt_out_type: string | null;
           provider: string;
@@ -678,6 +712,7 @@ export type Database = {
         };
         Insert: {
           body?: string | null;
+          channel?: string;
           contact_id?: string | null;
           created_at?: string;
           direction: string;
@@ -685,6 +720,7 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          keyword?: string | null;
           media_urls?: string[] | null;
           opt_out_type?: string | null;
           provider?: string;
@@ -696,6 +732,7 @@ export type Database = {
         };
         Update: {
           body?: string | null;
+          channel?: string;
           contact_id?: string | null;
           created_at?: string;
           direction?: string;
@@ -703,6 +740,7 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          keyword?: string | null;
           media_urls?: string[] | null;
           opt_out_type?: string | null;
           provider?: string;
@@ -1112,36 +1150,42 @@ export type Database = {
       tenants: {
         Row: {
           address: string | null;
+          country: string;
           created_at: string;
           email: string | null;
           id: string;
           name: string;
           phone: string | null;
           settings: Json;
+          text_countries: string[];
           timezone: string;
           updated_at: string;
           website: string | null;
         };
         Insert: {
           address?: string | null;
+          country?: string;
           created_at?: string;
           email?: string | null;
           id?: string;
           name: string;
           phone?: string | null;
           settings?: Json;
+          text_countries?: string[];
           timezone?: string;
           updated_at?: string;
           website?: string | null;
         };
         Update: {
           address?: string | null;
+          country?: string;
           created_at?: string;
           email?: string | null;
           id?: string;
           name?: string;
           phone?: string | null;
           settings?: Json;
+          text_countries?: string[];
           timezone?: string;
           updated_at?: string;
           website?: string | null;
@@ -1847,7 +1891,7 @@ export type Database = {
       };
     };
     Enums: {
-      automation_lane: "database" | "outbound";
+      automation_lane: "database" | "sms" | "email" | "webhook";
       automation_status: "pending" | "running" | "waiting" | "completed" | "failed" | "cancelled" | "skipped";
     };
     CompositeTypes: Record<never, never>;
