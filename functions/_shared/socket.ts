@@ -91,8 +91,10 @@ function lost(message = "the connection to the database was lost", code = "CONNE
   return Object.assign(new Error(message), { code });
 }
 
+/** After the last write into a connection that is gone. */
 const QUIET_MS = 100;
-const LONGEST_HOLD_MS = 2_000;
+/** Whoever has a transaction open may take a while before the next statement. */
+const LONGEST_HOLD_MS = 30_000;
 
 /** "I": idle, "T" and "E": in a transaction; undefined: not at the end of an answer. */
 function readyStatus(chunk: Buffer): string | undefined {
@@ -104,7 +106,8 @@ function readyStatus(chunk: Buffer): string | undefined {
 
 /**
  * Keeps "close" back while somebody may still write: each write then fails as the query it is, until
- * nothing more is written. A connection that is idle outside a transaction closes at once.
+ * nothing more is written. In a transaction somebody will, if only to roll back. A connection that
+ * is idle outside a transaction closes at once.
  */
 export function holdClose<Socket extends net.Socket>(socket: Socket): Socket {
   const emit = socket.emit.bind(socket) as (event: string, ...values: unknown[]) => boolean;
@@ -112,11 +115,13 @@ export function holdClose<Socket extends net.Socket>(socket: Socket): Socket {
   let status: string | undefined;
   let isWaiting = true;
   let isGone = false;
+  let isOwed = false;
   let lastWrite = 0;
 
   const closeWhenQuiet = (values: unknown[], until: number) => {
     const now = Date.now();
-    if (now - lastWrite >= QUIET_MS || now >= until) emit("close", ...values);
+    const isQuiet = !isOwed && now - lastWrite >= QUIET_MS;
+    if (isQuiet || now >= until) emit("close", ...values);
     else setTimeout(closeWhenQuiet, QUIET_MS / 2, values, until);
   };
 
@@ -124,6 +129,7 @@ export function holdClose<Socket extends net.Socket>(socket: Socket): Socket {
     write(...values: unknown[]): boolean {
       lastWrite = Date.now();
       isWaiting = true;
+      isOwed = false;
       if (!isGone) return write(...values);
       setImmediate(() => emit("error", lost()));
       return true;
@@ -140,6 +146,7 @@ export function holdClose<Socket extends net.Socket>(socket: Socket): Socket {
       isGone = true;
       if (status === undefined || (status === "I" && !isWaiting)) return emit("close", ...values);
       lastWrite = Date.now();
+      isOwed = status !== "I";
       emit("error", lost());
       closeWhenQuiet(values, lastWrite + LONGEST_HOLD_MS);
       return true;

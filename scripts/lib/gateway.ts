@@ -9,6 +9,7 @@ import type { ReadableStream as WebStream } from "node:stream/web";
 import { inspect } from "node:util";
 import { App } from "@supabase/lite";
 import { PostgresConnection } from "@supabase/lite/postgres";
+import { sockets } from "../../functions/_shared/database.ts";
 import { describeSystem, type Place, placeOf, PREFLIGHT, Sessions, signInPage } from "./door.ts";
 
 interface PostgresError extends Error {
@@ -80,8 +81,12 @@ export async function startLite(options: LiteOptions): Promise<Lite> {
   const connection = new Connection({
     url: options.databaseUrl,
     postgresOptions: {
+      ...sockets(options.databaseUrl),
       onnotice: () => {},
       max: 10,
+      // Its look at array types is nobody's query: where it breaks off, the process would end.
+      fetch_types: false,
+      connection: { application_name: "ridgeline-rest" },
       types: { json: jsonType(114), jsonb: jsonType(3802) },
     },
   });

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { z } from "zod";
+import { sockets } from "../../functions/_shared/database.ts";
 import type { ResendStandIn } from "../standins/resend.ts";
 import { startResend } from "../standins/resend.ts";
 import type { TwilioStandIn } from "../standins/twilio.ts";
@@ -288,7 +289,12 @@ export class Stack implements StackFile {
 
   async #startHeartbeat(): Promise<void> {
     if (this.#options.heartbeat === false) return;
-    const sql = connect(this.databaseUrl, { max: 2 });
+    const sql = connect(this.databaseUrl, {
+      ...sockets(this.databaseUrl),
+      max: 2,
+      fetch_types: false,
+      connection: { application_name: "ridgeline-heartbeat" },
+    });
     await this.#onStop(() => sql.end({ timeout: 2 }));
     const dispatch = this.functions.has("dispatch") ? () => this.dispatch().then(() => {}) : null;
     const heartbeat = await startHeartbeat({ sql, dispatch, log: this.#log });
