@@ -42,46 +42,57 @@ create or replace function automation.step_exits(step jsonb, verdicts jsonb) ret
 comment on function automation.step_exits(jsonb, jsonb) is
   'The keys of the steps that can come right after this one.';
 
+-- Steps lead only to steps that are written after them: one pass in that order finds all.
 create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns text[]
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    with recursive reached (key) as (
-      select plan ->> 'first' where plan ->> 'first' is not null
-      union
-      select e from reached as r, automation.step_exits(plan -> 'steps' -> r.key, verdicts) as e
-    )
-    select coalesce(array_agg(r.key), '{}') from reached as r
-  $$;
+declare
+  reached text[] := array_remove(array[plan ->> 'first'], null);
+  written record;
+begin
+  for written in
+    select s.key, s.value as step from jsonb_each(plan -> 'steps') as s order by (s.value ->> 'place')::integer[]
+  loop
+    if written.key = any (reached) then
+      reached := reached || array(
+        select e from automation.step_exits(written.step, verdicts) as e where not e = any (reached));
+    end if;
+  end loop;
+  return reached;
+end;
+$$;
 
 -- Of what is not reached, only where it begins.
 create or replace function automation.check_flow(plan jsonb, verdicts jsonb) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    with reached as (
-      select automation.reachable_steps(plan, verdicts) as keys
-    ), lost as (
-      select s.key, s.value as step from jsonb_each(plan -> 'steps') as s, reached as r
-      where not s.key = any (r.keys)
-    ), ways as (
-      select s.key as origin, s.value as step, e as target
+    with reached as materialized (
+      select r.key from unnest(automation.reachable_steps(plan, verdicts)) as r (key)
+    ), lost as materialized (
+      select s.key, s.value as step from jsonb_each(plan -> 'steps') as s
+      where s.key not in (select r.key from reached as r)
+    ), ways as materialized (
+      select s.key as origin, automation.step_path(s.value) as at, s.value ->> 'type' as type, e as target
       from jsonb_each(plan -> 'steps') as s, automation.step_exits(s.value, null) as e
       where exists (select from lost)
+    ), nearest as (
+      select distinct on (w.target) w.target, case w.type
+          when 'stop' then format('%s ends the run before it', w.at)
+          else format('the conditions of %s never lead here', w.at) end as why
+      from ways as w
+      order by w.target, w.type <> 'stop', w.at
     )
     select coalesce(jsonb_agg(automation.problem(
-        automation.step_path(l.step), 'unreachable', format('no run reaches this step: %s', coalesce((
-          select case w.step ->> 'type'
-            when 'stop' then format('%s ends the run before it', automation.step_path(w.step))
-            else format('the conditions of %s never lead here', automation.step_path(w.step)) end
-          from ways as w where w.target = l.key
-          order by w.step ->> 'type' <> 'stop', automation.step_path(w.step) limit 1),
-          'nothing leads to it')),
+        automation.step_path(l.step), 'unreachable',
+        'no run reaches this step: ' || coalesce(n.why, 'nothing leads to it'),
         'Remove it, or mend the conditions that keep runs away from it.', 'warning')
       order by automation.step_path(l.step)), '[]')
     from lost as l
-    where not exists (
-      select from ways as w where w.target = l.key and w.origin in (select o.key from lost as o))
+    left join nearest as n on n.target = l.key
+    where l.key not in (
+      select w.target from ways as w where w.origin in (select o.key from lost as o))
   $$;
 
 -- Whom assign_user makes responsible when it does not say for what: see automation.assigned_entity().

@@ -260,35 +260,38 @@ $$;
 -- {p: path from the context, q: path in the record, w: whose record}, or {b: path in the record}
 -- for a bare field.
 create or replace function automation.condition_reference(keys text[]) returns jsonb
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when keys is null then null
-      when cardinality(keys) > 1 and automation.is_root(keys[1])
-      then jsonb_build_object('p', keys::text, 'q', case
-        when keys[1] = 'trigger' and (keys[2] = 'record' or r.is_record) then keys[3:]
-        else keys[2:] end::text)
-        || case when r.is_record then jsonb_build_object('w', r.name) else '{}' end
-      else jsonb_build_object('b', keys::text)
-    end
-    from (
-      select n.name, n.name = any (automation.entity_names()) as is_record
-      from (select case keys[1] when 'trigger' then keys[2] else keys[1] end as name) as n
-    ) as r
-  $$;
+declare
+  name constant text := case keys[1] when 'trigger' then keys[2] else keys[1] end;
+  of_record boolean;
+begin
+  if keys is null then
+    return null;
+  elsif cardinality(keys) = 1 or not automation.is_root(keys[1]) then
+    return jsonb_build_object('b', keys::text);
+  end if;
+  of_record := automation.is_record(name);
+  return jsonb_build_object('p', keys::text, 'q', case
+      when keys[1] = 'trigger' and (keys[2] = 'record' or of_record) then keys[3:]
+      else keys[2:] end::text)
+    || case when of_record then jsonb_build_object('w', name) else '{}' end;
+end;
+$$;
 
 create or replace function automation.condition_field_roots(keys text[]) returns text[]
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
+begin
+  return case
       when keys is null then '{}'
-      when cardinality(keys) > 1 and automation.is_root(keys[1])
-      then array[keys[1]]
+      when cardinality(keys) > 1 and automation.is_root(keys[1]) then array[keys[1]]
       else array['trigger', 'contact', 'project', 'job']
-    end || automation.tag_root(keys)
-  $$;
+    end || automation.tag_root(keys);
+end;
+$$;
 
 -- contact.tags is not a column: see automation.contact_tags().
 create or replace function automation.tag_root(keys text[]) returns text[]

@@ -34,9 +34,11 @@ create or replace function automation.compile_slot(at text[], tokens jsonb) retu
   as $$
     select jsonb_build_object(
       'at', at::text,
-      'pre', (
-        select coalesce(array_agg(array_to_string(at[:n], '.')), '{}')::text
-        from generate_series(1, cardinality(at)) as n))
+      'pre', case
+        when cardinality(at) = 1 then at::text
+        else (
+          select coalesce(array_agg(array_to_string(at[:n], '.')), '{}')::text
+          from generate_series(1, cardinality(at)) as n) end)
       || case
         when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
           and not tokens -> 0 ? 'if'
