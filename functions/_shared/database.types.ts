@@ -946,6 +946,50 @@ export type Database = {
           },
         ];
       };
+      tenant_invitations: {
+        Row: {
+          accepted_at: string | null;
+          created_at: string;
+          digest: string;
+          email: string;
+          expires_at: string;
+          id: string;
+          invited_by: string | null;
+          role: string;
+          tenant_id: string;
+        };
+        Insert: {
+          accepted_at?: string | null;
+          created_at?: string;
+          digest: string;
+          email: string;
+          expires_at: string;
+          id?: string;
+          invited_by?: string | null;
+          role?: string;
+          tenant_id: string;
+        };
+        Update: {
+          accepted_at?: string | null;
+          created_at?: string;
+          digest?: string;
+          email?: string;
+          expires_at?: string;
+          id?: string;
+          invited_by?: string | null;
+          role?: string;
+          tenant_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "tenant_invitations_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
       tenant_members: {
         Row: {
           created_at: string;
@@ -1034,6 +1078,8 @@ export type Database = {
           finished_at: string | null;
           id: string;
           record_id: string | null;
+          seen: string;
+          seq: number;
           started_at: string | null;
           status: Database["public"]["Enums"]["automation_status"];
           tenant_id: string;
@@ -1041,6 +1087,7 @@ export type Database = {
           trigger_type: string;
           version: number;
           workflow_id: string;
+          written_by: string;
         };
         Insert: {
           contact_id?: string | null;
@@ -1052,6 +1099,8 @@ export type Database = {
           finished_at?: string | null;
           id?: string;
           record_id?: string | null;
+          seen?: string;
+          seq?: number;
           started_at?: string | null;
           status?: Database["public"]["Enums"]["automation_status"];
           tenant_id: string;
@@ -1059,6 +1108,7 @@ export type Database = {
           trigger_type: string;
           version: number;
           workflow_id: string;
+          written_by?: string;
         };
         Update: {
           contact_id?: string | null;
@@ -1070,6 +1120,8 @@ export type Database = {
           finished_at?: string | null;
           id?: string;
           record_id?: string | null;
+          seen?: string;
+          seq?: number;
           started_at?: string | null;
           status?: Database["public"]["Enums"]["automation_status"];
           tenant_id?: string;
@@ -1077,6 +1129,7 @@ export type Database = {
           trigger_type?: string;
           version?: number;
           workflow_id?: string;
+          written_by?: string;
         };
         Relationships: [
           {
@@ -1160,12 +1213,15 @@ export type Database = {
           recipient: string | null;
           redrives: number;
           result_data: Json | null;
+          seen: string;
+          seq: number;
           started_at: string;
           status: Database["public"]["Enums"]["automation_status"];
           step_key: string;
           step_type: string;
           tenant_id: string;
           warnings: Json | null;
+          written_by: string;
         };
         Insert: {
           attempts?: Json;
@@ -1179,12 +1235,15 @@ export type Database = {
           recipient?: string | null;
           redrives?: number;
           result_data?: Json | null;
+          seen?: string;
+          seq?: number;
           started_at?: string;
           status: Database["public"]["Enums"]["automation_status"];
           step_key: string;
           step_type: string;
           tenant_id: string;
           warnings?: Json | null;
+          written_by?: string;
         };
         Update: {
           attempts?: Json;
@@ -1198,12 +1257,15 @@ export type Database = {
           recipient?: string | null;
           redrives?: number;
           result_data?: Json | null;
+          seen?: string;
+          seq?: number;
           started_at?: string;
           status?: Database["public"]["Enums"]["automation_status"];
           step_key?: string;
           step_type?: string;
           tenant_id?: string;
           warnings?: Json | null;
+          written_by?: string;
         };
         Relationships: [
           {
@@ -1446,6 +1508,7 @@ export type Database = {
           contact_id: string | null;
           error: Json | null;
           execution_id: string | null;
+          execution_status: Database["public"]["Enums"]["automation_status"] | null;
           finished_at: string | null;
           message: string | null;
           step_key: string | null;
@@ -1467,6 +1530,26 @@ export type Database = {
         };
         Relationships: [];
       };
+      automation_skipped_sends: {
+        Row: {
+          code: string | null;
+          contact_id: string | null;
+          error: Json | null;
+          execution_id: string | null;
+          finished_at: string | null;
+          is_failure: boolean | null;
+          message: string | null;
+          recipient: string | null;
+          step_key: string | null;
+          step_type: string | null;
+          tenant_id: string | null;
+          trigger_type: string | null;
+          version: number | null;
+          workflow_id: string | null;
+          workflow_name: string | null;
+        };
+        Relationships: [];
+      };
       workflow_schemas: {
         Row: {
           branches: string[] | null;
@@ -1480,9 +1563,22 @@ export type Database = {
       };
     };
     Functions: {
+      accept_invitation: {
+        Args: {
+          token: string;
+        };
+        Returns: Database["public"]["Tables"]["tenant_members"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "tenant_members";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       cancel_bulk_enrollment: {
         Args: {
           id: string;
+          tenant_id?: string;
         };
         Returns: Database["public"]["Tables"]["bulk_enrollments"]["Row"];
         SetofOptions: {
@@ -1495,6 +1591,7 @@ export type Database = {
       cancel_execution: {
         Args: {
           execution_id: string;
+          tenant_id?: string;
         };
         Returns: Database["public"]["Tables"]["workflow_executions"]["Row"];
         SetofOptions: {
@@ -1512,6 +1609,7 @@ export type Database = {
           entity?: string;
           per_minute?: number;
           data?: Json;
+          tenant_id?: string;
         };
         Returns: Database["public"]["Tables"]["bulk_enrollments"]["Row"];
         SetofOptions: {
@@ -1525,6 +1623,7 @@ export type Database = {
         Args: {
           workflow_id: string;
           trigger_data?: Json;
+          tenant_id?: string;
         };
         Returns: Database["public"]["Tables"]["workflow_executions"]["Row"];
         SetofOptions: {
@@ -1538,6 +1637,7 @@ export type Database = {
         Args: {
           workflow_id: string;
           record: Json;
+          tenant_id?: string;
         };
         Returns: Json;
       };
@@ -1569,11 +1669,20 @@ export type Database = {
           steps: Json;
         }[];
       };
+      invite_member: {
+        Args: {
+          email: string;
+          role?: string;
+          tenant_id?: string;
+        };
+        Returns: Json;
+      };
       move_executions: {
         Args: {
           workflow_id: string;
           to_version?: number;
           execution_ids?: string[];
+          tenant_id?: string;
         };
         Returns: Json;
       };
@@ -1581,6 +1690,7 @@ export type Database = {
         Args: {
           workflow_id: string;
           enroll_existing?: Json;
+          tenant_id?: string;
         };
         Returns: Database["public"]["Tables"]["workflow_versions"]["Row"];
         SetofOptions: {
@@ -1593,6 +1703,7 @@ export type Database = {
       retry_execution: {
         Args: {
           execution_id: string;
+          tenant_id?: string;
         };
         Returns: Database["public"]["Tables"]["workflow_executions"]["Row"];
         SetofOptions: {
@@ -1602,11 +1713,20 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      suppress_address: {
+        Args: {
+          channel: string;
+          address: string;
+          tenant_id?: string;
+        };
+        Returns: undefined;
+      };
       test_workflow: {
         Args: {
           workflow_id: string;
           trigger_data?: Json;
           options?: Json;
+          tenant_id?: string;
         };
         Returns: Json;
       };
@@ -1627,6 +1747,7 @@ export type Database = {
       validate_workflow: {
         Args: {
           workflow_id: string;
+          tenant_id?: string;
         };
         Returns: Json;
       };

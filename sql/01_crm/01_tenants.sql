@@ -47,7 +47,29 @@ create table public.tenant_members (
 create index tenant_members_by_user on public.tenant_members (user_id, tenant_id);
 
 comment on table public.tenant_members is
-  'Who may see and edit a tenant''s rows. user_id is the id in auth.users.';
+  'Who may see and edit a tenant''s rows. user_id is the id in auth.users. Nobody is added without their '
+  'own consent: see tenant_invitations.';
+
+-- Somebody becomes a member by saying yes to this. Only a digest of the secret is kept.
+create table public.tenant_invitations (
+  tenant_id uuid not null
+    constraint tenant_invitations_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  email text not null constraint tenant_invitations_email_not_blank check (btrim(email) <> ''),
+  role text not null default 'member'
+    constraint tenant_invitations_role_known check (role in ('owner', 'admin', 'member')),
+  digest bytea not null,
+  invited_by uuid,
+  created_at timestamptz not null default automation.now(),
+  expires_at timestamptz not null,
+  accepted_at timestamptz,
+  constraint tenant_invitations_pkey primary key (tenant_id, id),
+  constraint tenant_invitations_digest_unique unique (digest)
+);
+
+comment on table public.tenant_invitations is
+  'Who was asked to join: public.invite_member() writes a row and tells the secret once, '
+  'public.accept_invitation() makes the member.';
 
 create or replace function automation.check_timezone() returns trigger
   language plpgsql

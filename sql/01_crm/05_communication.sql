@@ -1,5 +1,17 @@
 -- What was said, on every channel. The engine writes a row for each message it sent, in the
--- transaction that records the send; webhooks from the providers write the rest.
+-- transaction that records the send; webhooks from the providers write the rest. What a member notes
+-- down is a record of theirs, with 'manual' for a provider: no customer said it, and no provider reports on it.
+
+create or replace function automation.mark_manual() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.provider := 'manual';
+  new.provider_id := null;
+  return new;
+end;
+$$;
 
 create table public.messages (
   tenant_id uuid not null
@@ -24,6 +36,11 @@ create table public.messages (
 );
 
 comment on table public.messages is 'Text messages, in and out.';
+
+create trigger messages_mark_manual
+  before insert on public.messages
+  for each row when (current_user = 'authenticated')
+  execute function automation.mark_manual();
 
 create index messages_by_contact on public.messages (contact_id, tenant_id, created_at);
 create unique index messages_provider_id_unique on public.messages (provider_id, tenant_id, provider);
@@ -53,6 +70,11 @@ create table public.emails (
     references public.contacts (tenant_id, id) on delete set null (contact_id)
 );
 
+create trigger emails_mark_manual
+  before insert on public.emails
+  for each row when (current_user = 'authenticated')
+  execute function automation.mark_manual();
+
 create index emails_by_contact on public.emails (contact_id, tenant_id, created_at);
 create unique index emails_provider_id_unique on public.emails (provider_id, tenant_id, provider);
 
@@ -75,6 +97,11 @@ create table public.calls (
   constraint calls_contact_fk foreign key (tenant_id, contact_id)
     references public.contacts (tenant_id, id) on delete set null (contact_id)
 );
+
+create trigger calls_mark_manual
+  before insert on public.calls
+  for each row when (current_user = 'authenticated')
+  execute function automation.mark_manual();
 
 create index calls_by_contact on public.calls (contact_id, tenant_id, created_at);
 create unique index calls_provider_id_unique on public.calls (provider_id, tenant_id, provider);

@@ -16,7 +16,8 @@ create or replace function automation.slot_path(step jsonb, slot jsonb) returns 
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.step_path(step) || '.step_config'
-      || coalesce('.' || nullif(array_to_string((slot ->> 'at')::text[], '.'), ''), '')
+      || coalesce('.' || nullif(automation.written_path(
+        step ->> 'type', array_to_string((slot ->> 'at')::text[], '.')), ''), '')
   $$;
 
 create or replace function automation.read_references(documents jsonb, plan jsonb)
@@ -41,6 +42,8 @@ create or replace function automation.read_references(documents jsonb, plan json
         jsonb_path_query(
           jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
           'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
+      -- What an #each calls its items is no field.
+      where not r.reference ? 'loop'
     ) as f
   $$;
 

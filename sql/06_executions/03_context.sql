@@ -36,6 +36,15 @@ begin
 end;
 $$;
 
+create or replace function automation.is_member(tenant_id uuid, user_id text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from public.tenant_members as m
+      where m.tenant_id = is_member.tenant_id and m.user_id = automation.as_uuid(is_member.user_id))
+  $$;
+
 create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp

@@ -99,6 +99,21 @@ begin
 end;
 $$;
 
+-- Who is made responsible is a member of the tenant, whichever step says so. A CRM that counts its
+-- people otherwise than by uuid has nobody here to compare with.
+create or replace function automation.check_assignee(tenant_id uuid, field text, user_id text)
+  returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.as_uuid(user_id) is not null and not automation.is_member(tenant_id, user_id) then
+    raise exception '%: "%" is not a member of the tenant', field, left(user_id, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+
 create or replace function automation.create_task(
   execution public.workflow_executions, input jsonb)
   returns jsonb
@@ -114,6 +129,7 @@ declare
       + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
       + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute');
 begin
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
   insert into public.tasks (
     tenant_id, id, contact_id, project_id, job_id, title, description, priority, due_at,
     assigned_to, execution_id)
@@ -145,6 +161,9 @@ begin
   select e.* into attached from automation.entities as e where e.name = entity;
   perform automation.check_writable(attached, fields);
   fields := automation.own_names(attached, fields);
+  perform automation.check_assignee(
+    execution.tenant_id, 'fields.' || (attached.mapped ->> 'assigned_to'),
+    fields ->> (attached.mapped ->> 'assigned_to'));
   execute automation.lock_record_statement(attached) using execution.tenant_id, id;
   execute automation.update_statement(attached, fields)
     into written using execution.tenant_id, id, fields;

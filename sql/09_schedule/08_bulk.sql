@@ -281,15 +281,17 @@ $$;
 
 create or replace function public.enroll_records(
   workflow_id uuid, record_ids text[] default null, filter jsonb default null,
-  entity text default null, per_minute integer default null, data jsonb default '{}')
+  entity text default null, per_minute integer default null, data jsonb default '{}',
+  tenant_id uuid default null)
   returns public.bulk_enrollments
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.enroll_records(workflow_id, record_ids, filter, entity, per_minute, data)
+    from automation.in_tenant(tenant_id)
   $$;
 
-comment on function public.enroll_records(uuid, text[], jsonb, text, integer, jsonb) is
+comment on function public.enroll_records(uuid, text[], jsonb, text, integer, jsonb, uuid) is
   'Enrols many records into an active workflow: those listed, or those that meet a filter '
   '(conditions; [] for all), or both; of an entity, contact unless the workflow''s trigger says '
   'otherwise. Returns the row of bulk_enrollments that shows how far it has come; per_minute '
@@ -320,10 +322,11 @@ begin
 end;
 $$;
 
-create or replace function public.cancel_bulk_enrollment(id uuid) returns public.bulk_enrollments
+create or replace function public.cancel_bulk_enrollment(id uuid, tenant_id uuid default null)
+  returns public.bulk_enrollments
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.cancel_bulk_enrollment(id) $$;
+  as $$ select automation.cancel_bulk_enrollment(id) from automation.in_tenant(tenant_id) $$;
 
-comment on function public.cancel_bulk_enrollment(uuid) is
+comment on function public.cancel_bulk_enrollment(uuid, uuid) is
   'Stops a bulk enrolment where it stands. Executions it has started go on; cancel those themselves.';

@@ -21,8 +21,9 @@ create or replace function automation.is_start_request(body text) returns boolea
   as $$ select coalesce(body ~* '^[^a-z]*(start|unstop)[^a-z]*$', false) $$;
 
 -- Where Twilio says what the message was (Advanced Opt-Out, in any language), that counts. What it
--- took for nothing special may still be a stop in other words. Anybody's record of a stop counts;
--- that somebody opted in again is believed of what Twilio reported alone, not of what a member typed.
+-- took for nothing special may still be a stop in other words. Both are believed of what the provider
+-- reported alone: what a member types is a note of theirs, and says nothing for the customer. Who was
+-- told to stop on the telephone is suppressed by the office's own doing, not by a text nobody sent.
 create or replace function automation.honour_stop() returns trigger
   language plpgsql
   security definer
@@ -31,13 +32,13 @@ create or replace function automation.honour_stop() returns trigger
 declare
   sender constant text := automation.normalize_phone(new.from_number);
 begin
-  if sender is null or new.opt_out_type = 'HELP' then
+  if sender is null or new.opt_out_type = 'HELP' or not automation.is_service() then
     return null;
   elsif new.opt_out_type = 'START'
     or (new.opt_out_type is null and automation.is_start_request(new.body)) then
     delete from public.suppressions as s
     where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender
-      and s.reason in ('opt_out', 'provider') and automation.is_service();
+      and s.reason in ('opt_out', 'provider');
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
     perform automation.suppress(
       new.tenant_id, 'sms', sender, 'opt_out', jsonb_build_object('message_id', new.id));

@@ -49,19 +49,73 @@ create or replace function automation.may_use(tenant_id uuid) returns boolean
   set search_path = pg_catalog, pg_temp
   as $$ select automation.is_service() or tenant_id = any (automation.member_tenants()) $$;
 
--- A caller names a row by its id alone. Keys lead with the tenant, so it is looked for in each
--- tenant the caller may use: a few probes for a member, one for each tenant for the service role,
--- and no index on the bare id for every insert to pay for.
+-- THE TENANT OF A CALL
+--
+-- Ids are a tenant's own: two tenants may hold the same one, and whoever writes rows may choose it. So a
+-- call says whose row it means: by the parameter tenant_id, the header x-tenant-id, or a claim of its
+-- token. What says nothing is looked for wherever the caller may look, and an id that is found twice is
+-- an error, never somebody's guess.
+
+-- For the rest of the transaction, or until the next call says otherwise.
+create or replace function automation.in_tenant(tenant_id uuid) returns boolean
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select set_config('ridgeline.tenant', coalesce(tenant_id::text, ''), true) is not null $$;
+
+comment on function automation.in_tenant(uuid) is
+  'The calls that follow mean this tenant; null: the one that header or token name.';
+
+-- PostgREST hands over the headers as JSON; what is no JSON was not put there by it.
+create or replace function automation.request_setting(name text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce(nullif(current_setting(name, true), ''), '{}')::jsonb;
+exception when invalid_text_representation then
+  return '{}'::jsonb;
+end;
+$$;
+
+create or replace function automation.named_tenant() returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  claims constant jsonb := automation.request_setting('request.jwt.claims');
+  named constant text := coalesce(
+    nullif(current_setting('ridgeline.tenant', true), ''),
+    nullif(automation.request_setting('request.headers') ->> 'x-tenant-id', ''),
+    nullif(claims #>> '{app_metadata,tenant_id}', ''));
+begin
+  if named is not null and automation.as_uuid(named) is null then
+    raise exception 'tenant_id: "%" is not an id', left(named, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return automation.as_uuid(named);
+end;
+$$;
+
+comment on function automation.named_tenant() is
+  'The tenant that the call names: in_tenant() (the parameter tenant_id), else the header x-tenant-id, '
+  'else app_metadata.tenant_id of the token, which only the service role can write. Null: it names none.';
+
+-- A caller names a row by its id. Keys lead with the tenant, so it is looked for in each tenant the
+-- caller may use: one probe where the tenant is named, a few for a member, one for each tenant for
+-- the service role, and no index on the bare id for every insert to pay for.
 create or replace function automation.usable_tenants() returns setof uuid
   language plpgsql stable
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  named constant uuid := automation.named_tenant();
 begin
   if automation.is_service() then
-    return query select t.id from public.tenants as t;
+    return query select t.id from public.tenants as t where named is null or t.id = named;
   else
-    return query select m from unnest(automation.member_tenants()) as m;
+    return query
+      select m from unnest(automation.member_tenants()) as m where named is null or m = named;
   end if;
 end;
 $$;
@@ -78,19 +132,38 @@ begin
 end;
 $$;
 
+-- The one of them; an error when there is none, or more than one.
+create or replace function automation.only_tenant(tenants uuid[], parameter text, id uuid)
+  returns uuid
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if cardinality(tenants) > 1 then
+    raise exception '%: % is an id of more than one tenant', parameter, id
+      using errcode = 'invalid_parameter_value',
+        hint = 'Name the tenant: the parameter tenant_id, or the header x-tenant-id.';
+  elsif cardinality(tenants) = 0 then
+    perform automation.raise_not_found(parameter, id);
+  end if;
+  return tenants[1];
+end;
+$$;
+
 create or replace function automation.find_workflow(workflow_id uuid) returns public.workflows
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  owner constant uuid := automation.only_tenant(array(
+    select w.tenant_id
+    from automation.usable_tenants() as t (id)
+    join public.workflows as w on w.tenant_id = t.id and w.id = find_workflow.workflow_id
+    limit 2), 'workflow_id', workflow_id);
   found_workflow public.workflows;
 begin
-  select w.* into found_workflow
-  from automation.usable_tenants() as t (id)
-  join public.workflows as w on w.tenant_id = t.id and w.id = find_workflow.workflow_id;
-  if not found then
-    perform automation.raise_not_found('workflow_id', workflow_id);
-  end if;
+  select w.* into found_workflow from public.workflows as w
+  where w.tenant_id = owner and w.id = find_workflow.workflow_id;
   return found_workflow;
 end;
 $$;
@@ -101,28 +174,31 @@ create or replace function automation.find_execution(execution_id uuid)
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  owner constant uuid := automation.only_tenant(array(
+    select e.tenant_id
+    from automation.usable_tenants() as t (id)
+    join public.workflow_executions as e
+      on e.tenant_id = t.id and e.id = find_execution.execution_id
+    limit 2), 'execution_id', execution_id);
   found_execution public.workflow_executions;
 begin
-  select e.* into found_execution
-  from automation.usable_tenants() as t (id)
-  join public.workflow_executions as e
-    on e.tenant_id = t.id and e.id = find_execution.execution_id;
-  if not found then
-    perform automation.raise_not_found('execution_id', execution_id);
-  end if;
+  select e.* into found_execution from public.workflow_executions as e
+  where e.tenant_id = owner and e.id = find_execution.execution_id;
   return found_execution;
 end;
 $$;
 
 -- The tenant a call is about: named, or the only one the caller belongs to, or the one that owns the
--- records in the data.
+-- records in the data. Who joins a second one has to say from then on which is meant.
 create or replace function automation.resolve_tenant(tenant_id uuid, data jsonb) returns uuid
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  named constant uuid := coalesce(
+    tenant_id, automation.as_uuid(data ->> 'tenant_id'), automation.named_tenant());
   mine constant uuid[] := automation.member_tenants();
-  named constant uuid := coalesce(tenant_id, automation.as_uuid(data ->> 'tenant_id'));
+  owner uuid;
 begin
   if named is not null then
     if not exists (select from public.tenants as t where t.id = named)
@@ -133,31 +209,46 @@ begin
   elsif not automation.is_service() and cardinality(mine) = 1 then
     return mine[1];
   end if;
-  return automation.tenant_of_records(data);
-end;
-$$;
-
-create or replace function automation.tenant_of_records(data jsonb) returns uuid
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  owner uuid;
-begin
-  select r.tenant_id into owner
-  from (
-    select t.id as tenant_id
-    from automation.usable_tenants() as t (id)
-    where automation.read_record('contact', t.id, data ->> 'contact_id') is not null
-      or automation.read_record('project', t.id, data ->> 'project_id') is not null
-      or automation.read_record('job', t.id, data ->> 'job_id') is not null
-    limit 1
-  ) as r;
+  owner := automation.tenant_of_records(data);
   if owner is null then
     raise exception 'tenant_id: which tenant is meant?'
       using errcode = 'invalid_parameter_value',
         hint = 'Pass tenant_id, or a contact_id, project_id or job_id in trigger_data.';
   end if;
   return owner;
+end;
+$$;
+
+-- Where a call is about a tenant and nothing else.
+create or replace function automation.own_tenant(tenant_id uuid) returns uuid
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ begin return automation.resolve_tenant(tenant_id, '{}'); end; $$;
+
+-- Null when no record of the data is known.
+create or replace function automation.tenant_of_records(data jsonb) returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+  owners uuid[];
+begin
+  foreach key in array '{contact,project,job}'::text[] loop
+    continue when data ->> (key || '_id') is null;
+    owners := array(
+      select t.id from automation.usable_tenants() as t (id)
+      where automation.read_record(key, t.id, data ->> (key || '_id')) is not null
+      limit 2);
+    if cardinality(owners) = 1 then
+      return owners[1];
+    elsif cardinality(owners) > 1 then
+      raise exception '%_id: "%" is an id of more than one tenant', key, left(data ->> (key || '_id'), 60)
+        using errcode = 'invalid_parameter_value',
+          hint = 'Name the tenant: the parameter tenant_id, or the header x-tenant-id.';
+    end if;
+  end loop;
+  return null;
 end;
 $$;

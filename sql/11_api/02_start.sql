@@ -44,6 +44,20 @@ begin
 end;
 $$;
 
+-- Whom a call names as the user is a member of the tenant: {{user.*}} is told to customers.
+create or replace function automation.check_user(tenant_id uuid, data jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if coalesce(data ->> 'user_id', '') <> ''
+    and not automation.is_member(tenant_id, data ->> 'user_id') then
+    raise exception 'user_id: "%" is not a member of the tenant', left(data ->> 'user_id', 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+
 -- The records named in the data, read live, unless the data brings them along.
 create or replace function automation.complete_trigger_data(tenant_id uuid, data jsonb)
   returns jsonb
@@ -56,6 +70,7 @@ declare
   live jsonb;
   complete jsonb := automation.complete_attached(tenant_id, data - 'tenant_id');
 begin
+  perform automation.check_user(tenant_id, data);
   foreach entity in array array['job', 'project', 'contact'] loop
     if jsonb_typeof(complete -> entity) <> 'object' then
       raise exception '%: an object is needed', entity using errcode = 'invalid_parameter_value';
@@ -208,7 +223,11 @@ create or replace function public.trigger_workflows(
   returns setof public.workflow_executions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select * from automation.trigger_workflows(trigger_type, trigger_data, tenant_id) $$;
+  as $$
+    select w.*
+    from automation.in_tenant(tenant_id) as named
+    cross join lateral automation.trigger_workflows(trigger_type, trigger_data, tenant_id) as w
+  $$;
 
 comment on function public.trigger_workflows(text, jsonb, uuid) is
   'Fires every active workflow of a tenant that listens to trigger_type and matches trigger_data: '
@@ -216,12 +235,16 @@ comment on function public.trigger_workflows(text, jsonb, uuid) is
   'out by a member of one tenant, or when trigger_data names a record.';
 
 create or replace function public.execute_workflow(
-  workflow_id uuid, trigger_data jsonb default '{}')
+  workflow_id uuid, trigger_data jsonb default '{}', tenant_id uuid default null)
   returns public.workflow_executions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.execute_workflow(workflow_id, trigger_data) $$;
+  as $$
+    select automation.execute_workflow(workflow_id, trigger_data)
+    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
+  $$;
 
-comment on function public.execute_workflow(uuid, jsonb) is
+comment on function public.execute_workflow(uuid, jsonb, uuid) is
   'Starts one active workflow, whatever its trigger, for the records in trigger_data. When its '
-  'conditions are not met the execution is returned as skipped and says so.';
+  'conditions are not met the execution is returned as skipped and says so. tenant_id: whose workflow; '
+  'needed where several tenants may hold the id.';

@@ -37,7 +37,8 @@ create or replace function automation.enrol_again(execution public.workflow_exec
 declare
   data constant jsonb := automation.complete_trigger_data(
     execution.tenant_id,
-    execution.trigger_data - array['contact', 'project', 'job', execution.entity]);
+    execution.trigger_data - array['contact', 'project', 'job', 'user_id', execution.entity])
+    || jsonb_build_object('user_id', execution.trigger_data -> 'user_id');
   version public.workflow_versions;
 begin
   select v.* into version from public.workflow_versions as v
@@ -105,21 +106,21 @@ begin
 end;
 $$;
 
-create or replace function public.cancel_execution(execution_id uuid)
+create or replace function public.cancel_execution(execution_id uuid, tenant_id uuid default null)
   returns public.workflow_executions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.cancel_execution(execution_id) $$;
+  as $$ select automation.cancel_execution(execution_id) from automation.in_tenant(tenant_id) $$;
 
-comment on function public.cancel_execution(uuid) is
+comment on function public.cancel_execution(uuid, uuid) is
   'Stops an execution. What a dispatcher holds already is let finish; nothing after it runs. An '
   'execution that has ended is returned as it is.';
 
-create or replace function public.retry_execution(execution_id uuid)
+create or replace function public.retry_execution(execution_id uuid, tenant_id uuid default null)
   returns public.workflow_executions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.retry_execution(execution_id) $$;
+  as $$ select automation.retry_execution(execution_id) from automation.in_tenant(tenant_id) $$;
 
-comment on function public.retry_execution(uuid) is
+comment on function public.retry_execution(uuid, uuid) is
   'Runs a failed execution again from the step that failed, with fresh attempts.';

@@ -58,24 +58,28 @@ begin
 end;
 $$;
 
-create or replace function public.publish_workflow(workflow_id uuid, enroll_existing jsonb default null)
+create or replace function public.publish_workflow(
+  workflow_id uuid, enroll_existing jsonb default null, tenant_id uuid default null)
   returns public.workflow_versions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.publish_workflow(workflow_id, enroll_existing) $$;
+  as $$
+    select automation.publish_workflow(workflow_id, enroll_existing) from automation.in_tenant(tenant_id)
+  $$;
 
-comment on function public.publish_workflow(uuid, jsonb) is
+comment on function public.publish_workflow(uuid, jsonb, uuid) is
   'Compiles the workflow as it is now into a new version and activates it. Errors block: 22023, '
   'with all problems as JSON in detail. enroll_existing: {filter?, entity?, per_minute?} also enrols the '
   'records that are there already and meet filter (conditions; all when left out), at most per_minute '
   'of them a minute (600 when left out); public.bulk_enrollments shows how far it has come.';
 
-create or replace function public.validate_workflow(workflow_id uuid) returns jsonb
+create or replace function public.validate_workflow(workflow_id uuid, tenant_id uuid default null)
+  returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.validate_workflow(workflow_id) $$;
+  as $$ select automation.validate_workflow(workflow_id) from automation.in_tenant(tenant_id) $$;
 
-comment on function public.validate_workflow(uuid) is
+comment on function public.validate_workflow(uuid, uuid) is
   'Every problem of the workflow as it is now: {valid, problems: [{path, severity, code, message, hint}]}.';
 
 -- MOVING RUNS TO ANOTHER VERSION
@@ -155,13 +159,17 @@ end;
 $$;
 
 create or replace function public.move_executions(
-  workflow_id uuid, to_version integer default null, execution_ids uuid[] default null)
+  workflow_id uuid, to_version integer default null, execution_ids uuid[] default null,
+  tenant_id uuid default null)
   returns jsonb
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.move_executions(workflow_id, to_version, execution_ids) $$;
+  as $$
+    select automation.move_executions(workflow_id, to_version, execution_ids)
+    from automation.in_tenant(tenant_id)
+  $$;
 
-comment on function public.move_executions(uuid, integer, uuid[]) is
+comment on function public.move_executions(uuid, integer, uuid[], uuid) is
   'Moves runs in flight to another version of their workflow (the published one when left out), those '
   'listed or up to 10000 of all, where the step they come to is there too and of the same type: '
   '{version, moved, kept: [{execution_id, reason}]}. When it is due does not change.';

@@ -21,8 +21,31 @@ create or replace function automation.delivery_rank(status text) returns integer
     end
   $$;
 
+-- News of a message is the news of whoever sent it. The step that sent it knows; a row that the office's
+-- own server wrote counts where no step did, and only while no two tenants claim the same message.
+create or replace function automation.sent_by(relation regclass, provider text, provider_id text)
+  returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  senders uuid[] := array(
+    select s.tenant_id from public.workflow_step_executions as s
+    where s.provider_id = sent_by.provider_id
+      and s.step_type = case relation when 'public.messages'::regclass then 'send_sms' else 'send_email' end
+    limit 2);
+begin
+  if senders = '{}' then
+    execute format('select array(select distinct m.tenant_id from %s as m '
+      'where m.provider_id = $1 and m.provider = $2 and m.direction = ''outbound'' limit 2)', relation)
+      into senders using provider_id, provider;
+  end if;
+  return case cardinality(senders) when 1 then senders[1] end;
+end;
+$$;
+
 create or replace function automation.record_delivery_of_step(
-  provider_id text, status text, error_code text, at timestamptz)
+  tenant_id uuid, provider_id text, status text, error_code text, at timestamptz)
   returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -32,7 +55,8 @@ declare
 begin
   select s.tenant_id, s.id into sent
   from public.workflow_step_executions as s
-  where s.provider_id = record_delivery_of_step.provider_id;
+  where s.provider_id = record_delivery_of_step.provider_id
+    and s.tenant_id = record_delivery_of_step.tenant_id;
   update public.workflow_step_executions as s
   set result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
     || jsonb_build_object('delivery', jsonb_strip_nulls(jsonb_build_object(
@@ -90,19 +114,22 @@ create or replace function automation.record_message_status(event jsonb) returns
 declare
   sid constant text := event ->> 'message_sid';
   message public.messages;
+  sender uuid;
   outcome text;
 begin
   if automation.delivery_rank(event ->> 'status') = 0 then
     return 'unknown_status';
   end if;
   perform automation.lock_inbound('twilio ' || sid);
+  sender := automation.sent_by('public.messages', 'twilio', sid);
   if automation.record_delivery_of_step(
-    sid, event ->> 'status', event ->> 'error_code', automation.now()) then
+    sender, sid, event ->> 'status', event ->> 'error_code', automation.now()) then
     outcome := 'duplicate';
   end if;
   for message in
     select m.* from public.messages as m
     where m.provider_id = sid and m.provider = 'twilio' and m.direction = 'outbound'
+      and m.tenant_id = sender
   loop
     outcome := automation.record_delivery_of_sms(
       message, event ->> 'status', event ->> 'error_code');

@@ -410,13 +410,17 @@ end;
 $$;
 
 create or replace function public.test_workflow(
-  workflow_id uuid, trigger_data jsonb default '{}', options jsonb default '{}')
+  workflow_id uuid, trigger_data jsonb default '{}', options jsonb default '{}',
+  tenant_id uuid default null)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.test_workflow(workflow_id, trigger_data, options) $$;
+  as $$
+    select automation.test_workflow(workflow_id, trigger_data, options)
+    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
+  $$;
 
-comment on function public.test_workflow(uuid, jsonb, jsonb) is
+comment on function public.test_workflow(uuid, jsonb, jsonb, uuid) is
   'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no '
   'effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, '
   'reason, input, conditions, result, until}], ended: {status, at}}. It follows branches, and waits on a '
@@ -424,12 +428,16 @@ comment on function public.test_workflow(uuid, jsonb, jsonb) is
   'when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an '
   'event; the others time out).';
 
-create or replace function public.explain_enrollment(workflow_id uuid, record jsonb)
+create or replace function public.explain_enrollment(
+  workflow_id uuid, record jsonb, tenant_id uuid default null)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.explain_enrollment(workflow_id, record) $$;
+  as $$
+    select automation.explain_enrollment(workflow_id, record)
+    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(record ->> 'tenant_id')))
+  $$;
 
-comment on function public.explain_enrollment(uuid, jsonb) is
+comment on function public.explain_enrollment(uuid, jsonb, uuid) is
   'Why did, or did not, this record enter this workflow? record: {"contact_id": ...} and the like. '
   'Each check with what it expected and found, and the executions there were.';

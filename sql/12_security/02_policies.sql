@@ -27,13 +27,15 @@ alter table automation.time_zones enable row level security;
 alter table automation.trigger_types enable row level security;
 alter table automation.step_types enable row level security;
 alter table automation.setting_schemas enable row level security;
+alter table automation.skip_codes enable row level security;
 alter table automation.entities enable row level security;
 alter table automation.active_triggers enable row level security;
 
--- The published schemas are no secret.
+-- The published schemas are no secret, nor is what a code of the history means.
 create policy step_types_read on automation.step_types for select to authenticated using (true);
 create policy setting_schemas_read on automation.setting_schemas
   for select to authenticated using (true);
+create policy skip_codes_read on automation.skip_codes for select to authenticated using (true);
 
 create policy tenants_members_read on public.tenants
   for select to authenticated
@@ -46,9 +48,6 @@ create policy tenants_admins_edit on public.tenants
 create policy tenant_members_read on public.tenant_members
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
-create policy tenant_members_admins_insert on public.tenant_members
-  for insert to authenticated
-  with check (tenant_id = any ((select automation.admin_tenants())::uuid[]));
 create policy tenant_members_admins_update on public.tenant_members
   for update to authenticated
   using (tenant_id = any ((select automation.admin_tenants())::uuid[]))

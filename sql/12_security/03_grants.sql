@@ -20,8 +20,26 @@ grant select on
 
 grant insert, update, delete on
   public.contacts, public.projects, public.jobs, public.tasks, public.tags, public.contact_tags,
-  public.messages, public.emails, public.calls, public.form_submissions, public.workflow_steps
+  public.form_submissions, public.workflow_steps
   to authenticated;
+
+-- What was said, as a member notes it down. The provider's word for it (its name and id, what became
+-- of it, who sent it) is the provider's: news of a message is matched by it.
+grant delete,
+  insert (tenant_id, id, contact_id, direction, from_number, to_number, body, status, media_urls,
+    created_at),
+  update (contact_id, status)
+  on public.messages to authenticated;
+grant delete,
+  insert (tenant_id, id, contact_id, direction, from_address, to_address, subject, html, text, status,
+    created_at),
+  update (contact_id, status)
+  on public.emails to authenticated;
+grant delete,
+  insert (tenant_id, id, contact_id, direction, from_number, to_number, status, duration_seconds,
+    created_at),
+  update (contact_id, status, duration_seconds)
+  on public.calls to authenticated;
 
 -- published_version is the engine's to set.
 grant delete,
@@ -30,8 +48,12 @@ grant delete,
   update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata)
   on public.workflows to authenticated;
 
-grant update on public.tenants to authenticated;
-grant insert, update, delete on public.tenant_members to authenticated;
+grant update (name, timezone, phone, email, website, address, settings)
+  on public.tenants to authenticated;
+
+
+-- Who joins says so (06_membership).
+grant delete, update (role, full_name, email, phone) on public.tenant_members to authenticated;
 
 grant insert, update, delete on public.phone_numbers, public.forms to service_role;
 grant select on public.phone_numbers, public.forms, public.email_events to authenticated;
@@ -44,5 +66,6 @@ grant delete,
     max_per_hour, max_per_source_per_hour, duplicate_window)
   on public.forms to authenticated;
 
--- What public.workflow_schemas shows.
-grant select on automation.step_types, automation.setting_schemas to authenticated, service_role;
+-- What public.workflow_schemas and public.automation_skipped_sends read.
+grant select on automation.step_types, automation.setting_schemas, automation.skip_codes
+  to authenticated, service_role;

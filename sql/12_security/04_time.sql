@@ -28,8 +28,8 @@ grant select on automation.timer_listeners to service_role;
 grant execute on function
   automation.enroll_records(uuid, text[], jsonb, text, integer, jsonb),
   automation.cancel_bulk_enrollment(uuid),
-  public.enroll_records(uuid, text[], jsonb, text, integer, jsonb),
-  public.cancel_bulk_enrollment(uuid)
+  public.enroll_records(uuid, text[], jsonb, text, integer, jsonb, uuid),
+  public.cancel_bulk_enrollment(uuid, uuid)
   to authenticated, service_role;
 
 -- Triggers are made by publishing; asking for one directly is for the owner.

@@ -20,15 +20,49 @@ create view public.automation_queue with (security_invoker = true) as
 comment on view public.automation_queue is
   'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped).';
 
+-- A skip whose code nobody has explained counts as a failure rather than as nothing.
+create view public.automation_skipped_sends with (security_invoker = true) as
+  select s.tenant_id, s.execution_id, e.workflow_id, w.name as workflow_name, e.version, e.contact_id,
+    e.trigger_type, s.step_key, s.step_type, coalesce(s.recipient, s.error ->> 'given') as recipient,
+    s.error ->> 'code' as code, s.error ->> 'message' as message,
+    coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at
+  from public.workflow_step_executions as s
+  join automation.step_types as t on t.name = s.step_type and t.lane = 'outbound'
+  join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+  left join automation.skip_codes as c on c.code = s.error ->> 'code'
+  where s.status = 'skipped' and c.counts_as is distinct from 'choice';
+
+comment on view public.automation_skipped_sends is
+  'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what '
+  'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out).';
+
+-- An execution, or a step that its execution went on without.
 create view public.automation_failures with (security_invoker = true) as
   select e.tenant_id, e.id as execution_id, w.name as workflow_name, e.version, e.contact_id,
-    e.trigger_type, e.error ->> 'step' as step_key, e.error ->> 'code' as code,
-    e.error ->> 'message' as message, e.error, e.finished_at
-  from public.workflow_executions as e
-  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
-  where e.status = 'failed';
+    e.trigger_type, f.error ->> 'step' as step_key, f.error ->> 'code' as code,
+    f.error ->> 'message' as message, f.error, f.finished_at, e.status as execution_status
+  from (
+    select e.tenant_id, e.id, e.error, e.finished_at
+    from public.workflow_executions as e
+    where e.status = 'failed'
+    union all
+    select s.tenant_id, s.execution_id, s.error || jsonb_build_object('step', s.step_key), s.finished_at
+    from public.automation_skipped_sends as s
+    where s.is_failure
+    union all
+    select s.tenant_id, s.execution_id, s.error || jsonb_build_object('step', s.step_key), s.finished_at
+    from public.workflow_step_executions as s
+    join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+    where s.status = 'failed' and not (e.status = 'failed' and e.error ->> 'step' = s.step_key)
+  ) as f (tenant_id, execution_id, error, finished_at)
+  join public.workflow_executions as e on e.tenant_id = f.tenant_id and e.id = f.execution_id
+  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id;
 
 comment on view public.automation_failures is
-  'Executions that failed, and why. public.retry_execution() runs one again from where it failed.';
+  'What failed, and why: executions (public.retry_execution() runs one again from where it failed), steps '
+  'that their execution went on without, and sends that found nobody to go to. execution_status: failed '
+  'for the first.';
 
-grant select on public.automation_queue, public.automation_failures to authenticated, service_role;
+grant select on public.automation_queue, public.automation_skipped_sends, public.automation_failures
+  to authenticated, service_role;

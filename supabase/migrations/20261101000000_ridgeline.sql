@@ -244,6 +244,88 @@ comment on type public.automation_lane is
   'Where a step runs. database: inside Postgres, exactly once. outbound: claimed by the dispatcher, '
   'at least once.';
 
+-- sql/00_foundation/06_emails.sql
+
+-- Email addresses and what people and programs leave around a value.
+
+-- Marks of direction, variants, joiners, byte order marks, soft hyphens, tags, fillers and controls are
+-- copied along with a number or an address and are never part of it; any kind of blank is a blank.
+create or replace function automation.visible_text(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select btrim(case
+      when given !~ '[^ -~]' then given
+      else regexp_replace(
+        regexp_replace(given,
+          '[\t-\r\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]', ' ', 'g'),
+        '[\u0001-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F'
+        '\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF0-\uFFFC\U000E0000-\U000E0FFF]',
+        '', 'g')
+    end)
+  $$;
+
+comment on function automation.visible_text(text) is
+  'Without what cannot be seen; every kind of blank and line break is a blank, none at the ends.';
+
+-- What a Japanese keyboard writes for ASCII.
+create or replace function automation.half_width(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when given !~ '[\uFF01-\uFF5E]' then given else translate(given,
+      '！＂＃＄％＆＇（）＊＋，－．／０１２３４５６７８９：；＜＝＞？＠ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ［＼］＾＿｀'
+      'ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ｛｜｝～',
+      '!"#$%&''()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghijklmnopqrstuvwxyz{|}~') end
+  $$;
+
+-- One bare address. What could hold a second one or end a header (comma, semicolon, quotes, brackets, a
+-- blank) is in none; neither are quoted local parts, which the providers refuse.
+create or replace function automation.normalize_email(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select a.address
+    from (
+      -- In the normal form NFC, which is what normalize() makes.
+      select lower(normalize(btrim(regexp_replace(
+        regexp_replace(automation.half_width(automation.visible_text(given)), '^<([^<>]*)>$', '\1'),
+        '^\s*mailto:([^?]*)(\?.*)?$', '\1', 'i')))) as address
+    ) as a
+    where a.address ~ (
+        '^[^\s@<>()\[\]\\,;:".]+(\.[^\s@<>()\[\]\\,;:".]+)*@'
+        '([^\u0001-,/:-@\[-`{-\u007F\s.-]([^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-])?\.)+'
+        '[^\u0001-@\[-`{-\u007F\s][^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-]$')
+      and octet_length(split_part(a.address, '@', 1)) <= 64 and octet_length(a.address) <= 254
+  $$;
+
+comment on function automation.normalize_email(text) is
+  'One email address as everything compares it: lower case, without blanks, line breaks and invisible '
+  'characters around it; "mailto:" and angle brackets are dropped. Null when it is not exactly one.';
+
+-- sql/00_foundation/06_order.sql
+
+-- Order. An event may end a run, or be what it waits for: which of them came first? now() cannot tell: it is
+-- the same for two writes of one transaction, and that of a long transaction lies in the past. So runs, steps
+-- and events take a number at the write (seq), and say who wrote them (written_by) and what had committed by
+-- then (seen). An event that had not came after, whatever its number: the side that sends nothing wins.
+--
+-- Never cached: a session would draw its numbers in advance, and late ones would look early.
+
+create sequence automation.write_order cache 1;
+
+create or replace function automation.came_after(
+  event_seq bigint, event_by xid8, seq bigint, written_by xid8, seen pg_snapshot)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select event_seq > seq or event_by <> written_by and not pg_visible_in_snapshot(event_by, seen)
+  $$;
+
+comment on function automation.came_after(bigint, xid8, bigint, xid8, pg_snapshot) is
+  'Did an event come after something that was written with seq by written_by, having seen so much?';
+
 -- sql/01_crm/01_tenants.sql
 
 -- 01 CRM
@@ -295,7 +377,29 @@ create table public.tenant_members (
 create index tenant_members_by_user on public.tenant_members (user_id, tenant_id);
 
 comment on table public.tenant_members is
-  'Who may see and edit a tenant''s rows. user_id is the id in auth.users.';
+  'Who may see and edit a tenant''s rows. user_id is the id in auth.users. Nobody is added without their '
+  'own consent: see tenant_invitations.';
+
+-- Somebody becomes a member by saying yes to this. Only a digest of the secret is kept.
+create table public.tenant_invitations (
+  tenant_id uuid not null
+    constraint tenant_invitations_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  email text not null constraint tenant_invitations_email_not_blank check (btrim(email) <> ''),
+  role text not null default 'member'
+    constraint tenant_invitations_role_known check (role in ('owner', 'admin', 'member')),
+  digest bytea not null,
+  invited_by uuid,
+  created_at timestamptz not null default automation.now(),
+  expires_at timestamptz not null,
+  accepted_at timestamptz,
+  constraint tenant_invitations_pkey primary key (tenant_id, id),
+  constraint tenant_invitations_digest_unique unique (digest)
+);
+
+comment on table public.tenant_invitations is
+  'Who was asked to join: public.invite_member() writes a row and tells the secret once, '
+  'public.accept_invitation() makes the member.';
 
 create or replace function automation.check_timezone() returns trigger
   language plpgsql
@@ -474,7 +578,19 @@ create index contact_tags_by_tag on public.contact_tags (tag_id, tenant_id);
 -- sql/01_crm/05_communication.sql
 
 -- What was said, on every channel. The engine writes a row for each message it sent, in the
--- transaction that records the send; webhooks from the providers write the rest.
+-- transaction that records the send; webhooks from the providers write the rest. What a member notes
+-- down is a record of theirs, with 'manual' for a provider: no customer said it, and no provider reports on it.
+
+create or replace function automation.mark_manual() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.provider := 'manual';
+  new.provider_id := null;
+  return new;
+end;
+$$;
 
 create table public.messages (
   tenant_id uuid not null
@@ -499,6 +615,11 @@ create table public.messages (
 );
 
 comment on table public.messages is 'Text messages, in and out.';
+
+create trigger messages_mark_manual
+  before insert on public.messages
+  for each row when (current_user = 'authenticated')
+  execute function automation.mark_manual();
 
 create index messages_by_contact on public.messages (contact_id, tenant_id, created_at);
 create unique index messages_provider_id_unique on public.messages (provider_id, tenant_id, provider);
@@ -528,6 +649,11 @@ create table public.emails (
     references public.contacts (tenant_id, id) on delete set null (contact_id)
 );
 
+create trigger emails_mark_manual
+  before insert on public.emails
+  for each row when (current_user = 'authenticated')
+  execute function automation.mark_manual();
+
 create index emails_by_contact on public.emails (contact_id, tenant_id, created_at);
 create unique index emails_provider_id_unique on public.emails (provider_id, tenant_id, provider);
 
@@ -550,6 +676,11 @@ create table public.calls (
   constraint calls_contact_fk foreign key (tenant_id, contact_id)
     references public.contacts (tenant_id, id) on delete set null (contact_id)
 );
+
+create trigger calls_mark_manual
+  before insert on public.calls
+  for each row when (current_user = 'authenticated')
+  execute function automation.mark_manual();
 
 create index calls_by_contact on public.calls (contact_id, tenant_id, created_at);
 create unique index calls_provider_id_unique on public.calls (provider_id, tenant_id, provider);
@@ -893,9 +1024,9 @@ from (values
       "text": {"type": "string", "format": "template", "description": "The message as plain text."},
       "to": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"},
-        "description": "Addresses, in a list or between commas. Default: the contact's."},
+        "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."},
       "from": {"type": "string", "format": "template",
-        "description": "A sender on a verified domain. Default: RESEND_FROM."},
+        "description": "One sender on a verified domain. Default: RESEND_FROM."},
       "reply_to": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"}, "description": "Where answers go."},
       "cc": {"type": ["string", "array"], "format": "template",
@@ -903,7 +1034,7 @@ from (values
       "bcc": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
       "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
-        "description": "Further headers, by name."}
+        "description": "Further headers, by name; not those that say who it is from or goes to."}
     },
     "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
   }$schema$),
@@ -1891,6 +2022,337 @@ create or replace function automation.format_words(format text, out words text, 
     where f.name = format
   $$;
 
+-- sql/02_definitions/04_compile_addresses.sql
+
+-- to, cc, bcc, reply_to and from of an email -> [{name, address}]: the list that the author wrote, taken apart
+-- before any value is known. Each part is a template of its own, so that what a record contains fills one
+-- place, a display name or an address, and can never become another recipient (chapter 08 puts the
+-- parts together again). RFC 5322 without its comments and groups; a semicolon separates as a comma does.
+
+create or replace function automation.address_keys() returns text[]
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return '{to,cc,bcc,reply_to,from}'::text[];
+
+-- The {{ }} that begins here, whole; null when it does not end.
+create or replace function automation.tag_at(source text, here int) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  opener constant text := substring(substr(source, here, 3) from '^\{\{[{!]?');
+  lexed record;
+begin
+  if opener = '{{!' then
+    return substr(source, here, nullif(strpos(substr(source, here), '}}'), 0) + 1);
+  end if;
+  lexed := automation.lex_tag(
+    source, here + length(opener), case opener when '{{{' then '}}}' else '}}' end);
+  return case when lexed.problem is null then substr(source, here, lexed.next - here) end;
+end;
+$$;
+
+-- The next piece of an address list. kind: a mark (, ; < > "), escape, open and close (of a block), text
+-- (which other tags are too), or null for a tag that does not end.
+create or replace function automation.address_piece(source text, here int, out kind text, out piece text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  rest constant text := substr(source, here, 400);
+begin
+  if starts_with(rest, '{{') then
+    piece := automation.tag_at(source, here);
+    kind := case when piece ~ '^\{\{\s*#' then 'open' when piece ~ '^\{\{\s*/' then 'close'
+      when piece is not null then 'text' end;
+  elsif starts_with(rest, '\{{') then
+    piece := '\{{';
+    kind := 'text';
+  elsif rest ~ '^\\.' then
+    piece := left(rest, 2);
+    kind := 'escape';
+  elsif left(rest, 1) in (',', ';', '<', '>', '"') then
+    piece := left(rest, 1);
+    kind := piece;
+  else
+    piece := coalesce(substring(rest from '^[^\\{",;<>]+'), left(rest, 1));
+    kind := 'text';
+  end if;
+end;
+$$;
+
+-- A mailbox as far as it has been read. name: what stood before the <; address: what stood in < >; rest: what
+-- is being read; is_open: inside of < >; has_quotes: some of it was in quotes.
+create type automation.read_mailbox as (name text, address text, rest text, is_open boolean, has_quotes boolean);
+
+create or replace function automation.mailbox_problem(read automation.read_mailbox) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when read.is_open then 'this < has no > after it'
+      when read.name is null and read.has_quotes then 'a name in quotes needs an address in < > after it'
+      when read.name is null then null
+      when btrim(read.rest, E' \t\r\n') <> '' then 'a comma is needed after >'
+      when btrim(read.address, E' \t\r\n') = '' then 'there is no address between < and >'
+    end
+  $$;
+
+-- {name, address}; null for what stands between two commas with nothing in it.
+create or replace function automation.mailbox_of(read automation.read_mailbox) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+      'name', nullif(btrim(read.name, E' \t\r\n'), ''), 'address', a.address))
+    from (select btrim(coalesce(read.address, read.rest), E' \t\r\n') as address) as a
+    where a.address <> ''
+  $$;
+
+-- mailboxes is null when a template in it is broken, which compiling the template will say.
+create or replace function automation.parse_addresses(source text, out mailboxes jsonb, out problem text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  nothing constant automation.read_mailbox := row(null, null, '', false, false);
+  read automation.read_mailbox := nothing;
+  here int := 1;
+  depth int := 0;
+  in_quotes boolean := false;
+  next record;
+begin
+  mailboxes := '[]';
+  while here <= length(source) and problem is null loop
+    next := automation.address_piece(source, here);
+    if next.kind is null then
+      mailboxes := null;
+      return;
+    end if;
+    here := here + length(next.piece);
+    depth := depth + case next.kind when 'open' then 1 when 'close' then -1 else 0 end;
+    if in_quotes and next.kind = '"' then
+      in_quotes := false;
+    elsif in_quotes or next.kind in ('text', 'escape', 'open', 'close') then
+      read.rest := read.rest || case next.kind when 'escape' then substr(next.piece, 2) else next.piece end;
+    elsif depth > 0 then
+      problem := format('a block must stand within one name or one address; it cannot hold a %s', next.kind);
+    elsif next.kind = '"' then
+      in_quotes := true;
+      read.has_quotes := true;
+    elsif next.kind = '<' and read.name is null then
+      read.name := read.rest;
+      read.rest := '';
+      read.is_open := true;
+    elsif next.kind = '>' and read.is_open then
+      read.address := read.rest;
+      read.rest := '';
+      read.is_open := false;
+    elsif next.kind in ('<', '>') then
+      problem := format('this %s is not expected here', next.kind);
+    else
+      problem := automation.mailbox_problem(read);
+      mailboxes := mailboxes || automation.as_list(coalesce(automation.mailbox_of(read), '[]'));
+      read := nothing;
+    end if;
+  end loop;
+  problem := coalesce(
+    problem, case when in_quotes then 'these quotes are not closed' end, automation.mailbox_problem(read));
+  mailboxes := mailboxes || automation.as_list(coalesce(automation.mailbox_of(read), '[]'));
+end;
+$$;
+
+comment on function automation.parse_addresses(text) is
+  'An address list, templates in it being opaque, as [{name, address}], or what is wrong with it.';
+
+-- What can be known of an address before it is filled in: all of it, or what stands around its variables.
+create or replace function automation.address_problem(address text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when address not like '%{{%' then
+        case when automation.normalize_email(address) is null
+          then format('"%s" is not an email address', left(address, 80)) end
+      when not address ~ '\{\{\s*[#/]' and p.literals ~ '[\s()\[\]\\,;:"]' then
+        format('"%s" cannot become one email address', left(address, 80))
+    end
+    from (
+      select string_agg(t.token #>> '{}', '') filter (where jsonb_typeof(t.token) = 'string') as literals
+      from jsonb_array_elements((automation.parse_template(address)).tokens) as t (token)
+    ) as p
+  $$;
+
+-- Where the texts of a key stand: it is one, or a list of them. None when it is anything else, which the
+-- schema says.
+create or replace function automation.address_texts(value jsonb, path text)
+  returns table (place bigint, source text, at text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.place, t.value #>> '{}',
+      path || case when jsonb_typeof(address_texts.value) = 'array' then format('[%s]', t.place - 1) else '' end
+    from jsonb_array_elements(automation.as_list(address_texts.value)) with ordinality as t (value, place)
+    where not jsonb_path_exists(automation.as_list(address_texts.value), '$[*] ? (@.type() != "string")')
+  $$;
+
+create or replace function automation.address_problems(at text, mailboxes jsonb, problem text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(
+      at, 'invalid_address', format('%s: %s', automation.last_of_path(at), f.found),
+      'For example "{{contact.first_name}} <{{contact.email}}>, office@example.com". A name with a comma goes '
+      'in quotes; a variable is one address, or a list of them where it stands alone.')), '[]')
+    from (
+      select address_problems.problem as found
+      union all
+      select automation.address_problem(m.mailbox ->> 'address')
+      from jsonb_array_elements(mailboxes) as m (mailbox)
+      where address_problems.problem is null
+    ) as f
+    where f.found is not null
+  $$;
+
+-- A list that names too many, or nobody where somebody is needed.
+create or replace function automation.address_count_problem(key text, found bigint, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when found > most.count then automation.problem(
+        path, 'out_of_range', format('%s must have at most %s', key, most.words))
+      when found = 0 and key = 'to' then automation.problem(
+        path, 'out_of_range', 'to must not be empty', 'Leave it out to write to the contact.')
+    end
+    from (
+      select case key when 'from' then 1 else 50 end as count,
+        case key when 'from' then 'one address' else '50 addresses' end as words
+    ) as most
+  $$;
+
+create or replace function automation.compile_address_key(
+  key text, value jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  written record;
+  parsed record;
+begin
+  problems := '[]';
+  for written in select t.* from automation.address_texts(value, path) as t order by t.place loop
+    parsed := automation.parse_addresses(written.source);
+    if parsed.mailboxes is null or (automation.parse_template(written.source)).problem is not null then
+      compiled := value;
+      return;
+    end if;
+    problems := problems || automation.address_problems(written.at, parsed.mailboxes, parsed.problem);
+    compiled := coalesce(compiled, '[]') || parsed.mailboxes;
+  end loop;
+  if compiled is null and value <> '[]' or automation.has_error(problems) then
+    compiled := value;
+    return;
+  end if;
+  problems := problems || coalesce(automation.as_list(automation.address_count_problem(
+    key, coalesce(jsonb_array_length(compiled), 0), path)), '[]');
+  compiled := nullif(compiled, '[]');
+end;
+$$;
+
+comment on function automation.compile_address_key(text, jsonb, text) is
+  'One of the address keys as [{name, address}], each a template; null when it names nobody.';
+
+-- The headers that say where a message comes from and goes to, or how it is put together.
+create or replace function automation.is_reserved_header(name text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select lower(btrim(name)) ~ ('^((resent-)?(to|from|cc|bcc|sender|reply-to|date|message-id)|subject|return-path'
+      '|(apparently|delivered|errors|envelope|x-original|x-envelope|x-forwarded)-(to|from|cc|bcc)'
+      '|received|mime-version|content-.*|dkim-signature|arc-.*|authentication-results)$')
+  $$;
+
+create or replace function automation.header_problem(name text, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$' then automation.problem(
+        path, 'invalid_header', format('"%s" is not the name of a header', left(name, 60)),
+        'Letters, digits and -, such as X-Campaign.')
+      when automation.is_reserved_header(name) then automation.problem(
+        path, 'invalid_header', format('the header %s is set by the sender', left(name, 60)),
+        'Use from, to, cc, bcc, reply_to and subject.')
+    end
+  $$;
+
+create or replace function automation.check_headers(headers jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(p.problem order by h.name), '[]')
+    from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
+    cross join lateral (select automation.header_problem(h.name, path || '.' || h.name) as problem) as p
+    where p.problem is not null
+  $$;
+
+create or replace function automation.compile_addresses(
+  config jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+  part record;
+begin
+  compiled := config;
+  problems := automation.check_headers(config -> 'headers', path || '.headers');
+  foreach key in array automation.address_keys() loop
+    if config ? key and not automation.is_blank(to_jsonb(config ->> key)) then
+      part := automation.compile_address_key(key, config -> key, format('%s.%s', path, key));
+      compiled := compiled - key
+        || case when part.compiled is null then '{}' else jsonb_build_object(key, part.compiled) end;
+      problems := problems || part.problems;
+    else
+      compiled := compiled - key;
+    end if;
+  end loop;
+end;
+$$;
+
+comment on function automation.compile_addresses(jsonb, text) is
+  'The configuration of an email with its address lists taken apart, and what is wrong with them.';
+
+create or replace function automation.compile_recipients(
+  step_type text, config jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  read record;
+begin
+  compiled := config;
+  problems := '[]';
+  if step_type = 'send_email' then
+    read := automation.compile_addresses(config, path);
+    compiled := read.compiled;
+    problems := read.problems;
+  end if;
+end;
+$$;
+
+-- to.0.address -> to: what a step is told, of what it was compiled into.
+create or replace function automation.written_path(step_type text, at text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case step_type
+      when 'send_email' then regexp_replace(at, '^(to|cc|bcc|reply_to|from)\.\d+\.(name|address)$', '\1')
+      else at
+    end
+  $$;
+
 -- sql/02_definitions/04_compile_steps.sql
 
 -- step_config -> the configuration a step runs with: other spellings folded into one, and that
@@ -2166,13 +2628,16 @@ create or replace function automation.compile_step(step public.workflow_steps, k
 declare
   known automation.step_types;
   config jsonb := automation.fold_step_config(step.step_type, step.step_config);
+  addressed record;
   template record;
   condition record;
   asked record;
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
+  select a.* into addressed from automation.compile_recipients(
+    step.step_type, config, path || '.step_config') as a;
   select t.* into template from automation.compile_template(
-    case step.step_type when 'conditional' then '{}' else config end, path || '.step_config') as t;
+    case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config') as t;
   select c.* into condition
   from automation.compile_conditions(step.conditions, path || '.conditions') as c;
   select c.* into asked
@@ -2192,7 +2657,7 @@ begin
     'continue_on_error', step.continue_on_error)
     || case step.step_type when 'conditional' then jsonb_build_object('cases', asked.cases) else '{}' end
     || automation.compile_retry(step.retry);
-  problems := template.problems || condition.problems
+  problems := template.problems || addressed.problems || condition.problems
     || automation.check_step_config(step.step_type, config, path || '.step_config')
     || automation.check_retry(step.retry, path || '.retry');
   return next;
@@ -3120,12 +3585,14 @@ create or replace function automation.read_references(documents jsonb, plan json
       lateral (values (t.test, '.field'), (t.test -> 'r', '.value.field')) as f (reference, suffix)
     where f.reference is not null
     union
+    -- What an #each calls its items is no field.
     select r.reference, automation.slot_path(s.value, slot.value), s.key
     from jsonb_each(plan -> 'steps') as s,
       jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
       jsonb_path_query(
         jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
         'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
+    where not r.reference ? 'loop'
   $$;
 
 create or replace function automation.slot_path(step jsonb, slot jsonb) returns text
@@ -3133,7 +3600,8 @@ create or replace function automation.slot_path(step jsonb, slot jsonb) returns 
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.step_path(step) || '.step_config'
-      || coalesce('.' || nullif(array_to_string((slot ->> 'at')::text[], '.'), ''), '')
+      || coalesce('.' || nullif(automation.written_path(
+        step ->> 'type', array_to_string((slot ->> 'at')::text[], '.')), ''), '')
   $$;
 
 create or replace function automation.reference_name(reference jsonb) returns text
@@ -5162,6 +5630,7 @@ create or replace function automation.capture_%1$s_insert() returns trigger
 declare
   written %2$s;
   listened boolean;
+  in_one_pass boolean;
 begin
   begin
     listened := exists (
@@ -5169,13 +5638,19 @@ begin
       join automation.active_triggers as t
         on %3$s
         and t.event = any (%4$s));
+    -- Events that runs end at or wait for are taken row by row, in the order of the rows.
+    in_one_pass := listened and automation.causation_depth() = 0 and not exists (
+      select from new_rows as n
+      join automation.active_triggers as t
+        on %3$s
+        and t.event = any (%4$s) and t.role <> 'enrol');
   exception when others then
     perform automation.warn_altered(%1$L, sqlerrm);
   end;
   if listened is not true then
     return null;
   end if;
-  if automation.causation_depth() = 0 then
+  if in_one_pass then
     begin
       with candidates as materialized (
         select t.*, n.%5$I::text as record_id, %7$s as record
@@ -5211,17 +5686,6 @@ begin
       if found then
         perform automation.ring_once();
       end if;
-      -- Events that runs wait for are few, even in a statement that enrols many.
-      for written in
-        select n.* from new_rows as n
-        where exists (
-          select from automation.active_triggers as t
-          where %3$s
-            and t.event = any (%4$s) and t.role <> 'enrol')
-      loop
-        perform automation.capture_%1$s_row(
-          written, null, (select %4$s from (select written.*) as n), array[]::text[], '{exit,wait}');
-      end loop;
       return null;
     exception when others then
       null;
@@ -5291,8 +5755,7 @@ create or replace function automation.row_function(attached automation.entities)
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_row(
-  written %2$s, previous %2$s, events text[], changed text[],
-  roles text[] default '{enrol,exit,wait}')
+  written %2$s, previous %2$s, events text[], changed text[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -5308,7 +5771,7 @@ begin
     if previous is distinct from null then
       data := data || jsonb_build_object('old', %8$s, 'changed', changed);
     end if;
-    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data, roles);
+    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data);
   exception when others then
     data := jsonb_build_object('entity', %1$L, %5$L, written.%6$I);
     enrolments := automation.match_failed(%1$L, written.%4$I, events, sqlstate, sqlerrm);
@@ -5502,8 +5965,7 @@ end;
 $$;
 
 create or replace function automation.match_write(
-  entity text, tenant_id uuid, events text[], changed text[], data jsonb,
-  roles text[] default '{enrol,exit,wait}')
+  entity text, tenant_id uuid, events text[], changed text[], data jsonb)
   returns automation.enrolment[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -5524,7 +5986,6 @@ begin
       where t.tenant_id = match_write.tenant_id
         and t.entity = match_write.entity
         and t.event = any (events)
-        and t.role = any (roles)
         and automation.matches(record, t.match, t.match_any)
         -- What is inserted has changed from nothing.
         and (t.field is null or t.field = any (changed) or not data ? 'old')
@@ -5536,7 +5997,7 @@ begin
 end;
 $$;
 
-comment on function automation.match_write(text, uuid, text[], text[], jsonb, text[]) is
+comment on function automation.match_write(text, uuid, text[], text[], jsonb) is
   'The listeners that a write matches; null when there is none. Writes nothing.';
 
 -- What a match comes to, for the pass over many rows: the status the execution starts with; none
@@ -5624,12 +6085,14 @@ create or replace function automation.enrol_write(
   as $$
 declare
   enrolment automation.enrolment;
+  -- One number for all that a write leads to: it does not end the run that it starts.
+  seq constant bigint := nextval('automation.write_order');
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      perform automation.enrol(tenant_id, entity, record_id, data, enrolment);
+      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq);
     else
-      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment);
+      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment, seq);
     end if;
   end loop;
 end;
@@ -5862,7 +6325,10 @@ create table automation.signals (
   by_contact boolean not null default false,
   record jsonb,
   at timestamptz not null default automation.now(),
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
   next_try_at timestamptz not null default clock_timestamp(),
+  kept_for xid8,
   constraint signals_pkey primary key (tenant_id, id),
   constraint signals_listener_matches_role check (
     (role = 'deleted') = (workflow_id is null) and (role = 'deleted') = (listener is null))
@@ -5873,14 +6339,18 @@ comment on table automation.signals is
   'nothing here may stand in the way of a delete.';
 comment on column automation.signals.by_contact is
   'The event concerns every run of its contact, and not only those about the same record.';
+comment on column automation.signals.kept_for is
+  'It has been acted on, and stays until every transaction below this one has ended: a run that one of them '
+  'has enrolled could not be seen yet.';
 
-create index signals_in_order on automation.signals (next_try_at, tenant_id);
+create index signals_in_order on automation.signals (next_try_at, tenant_id) where kept_for is null;
+create index signals_kept on automation.signals (kept_for) where kept_for is not null;
 create index signals_by_contact on automation.signals (contact_id, tenant_id) where contact_id is not null;
 create index signals_by_record on automation.signals (record_id, tenant_id);
 
 -- What it computes cannot fail; what it writes has no constraint that it could break.
 create or replace function automation.raise_signal(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -5888,18 +6358,18 @@ create or replace function automation.raise_signal(
 begin
   insert into automation.signals (
     tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, by_contact,
-    record)
+    record, seq)
   values (
     tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
     enrolment.trigger_type, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
     not data ? 'old' or exists (
       select from automation.entities as e where e.name = entity and e.is_log),
-    data -> entity);
+    data -> entity, seq);
   perform automation.ring_once();
 end;
 $$;
 
-comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment) is
+comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint) is
   'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
   'that it concerns the runs of its contact.';
 
@@ -7438,11 +7908,12 @@ comment on function automation.explain_conditions(jsonb, jsonb, text, timestampt
 -- Rendering never raises: what cannot be rendered renders as nothing, or as it was, and leaves a
 -- warning on the step.
 --
---   01_formats  dates, numbers, money, telephone numbers
---   02_filters  what stands after a |
---   03_parse    a text -> tokens, or the position of the error
---   04_compile  a step's configuration -> where its templates are, and their tokens
---   05_render   tokens and a context -> the configuration as the step runs with it
+--   01_formats     dates, numbers, money, telephone numbers
+--   02_characters  what people count as one
+--   02_filters     what stands after a |
+--   03_parse       a text -> tokens, or the position of the error
+--   04_compile     a step's configuration -> where its templates are, and their tokens
+--   05_render      tokens and a context -> the configuration as the step runs with it
 --
 -- Takes no locks and writes nothing.
 
@@ -7608,6 +8079,96 @@ begin
 end;
 $$;
 
+-- sql/05_variables/02_characters.sql
+
+-- Characters as people count them: a flag, a family or a letter with its accents is one, though it is
+-- several code points. After Unicode's extended grapheme clusters (UAX #29), closely enough that nothing
+-- is ever cut in half.
+
+-- What belongs to the character before it: marks, variation selectors, skin tones, joiners, tags. Made of
+-- \p{M} with a few more; what is not assigned yet is filled in, so that a newer mark counts as one too.
+create or replace function automation.joining_marks() returns text
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return ''
+      || '\u0300-\u036F\u0483-\u0489\u0591-\u05BD\u05BF\u05C1-\u05C2\u05C4-\u05C5\u05C7\u0610-\u061A'
+      || '\u064B-\u065F\u0670\u06D6-\u06DC\u06DF-\u06E4\u06E7-\u06E8\u06EA-\u06ED\u0711\u0730-\u074A'
+      || '\u07A6-\u07B0\u07EB-\u07F3\u07FD\u0816-\u0819\u081B-\u0823\u0825-\u0827\u0829-\u082D\u0859-\u085B'
+      || '\u0897-\u089F\u08CA-\u08E1\u08E3-\u0903\u093A-\u093C\u093E-\u094F\u0951-\u0957\u0962-\u0963'
+      || '\u0981-\u0983\u09BC\u09BE-\u09CD\u09D7\u09E2-\u09E3\u09FE-\u0A03\u0A3C-\u0A51\u0A70-\u0A71\u0A75'
+      || '\u0A81-\u0A83\u0ABC\u0ABE-\u0ACD\u0AE2-\u0AE3\u0AFA-\u0B03\u0B3C\u0B3E-\u0B57\u0B62-\u0B63\u0B82'
+      || '\u0BBE-\u0BCD\u0BD7\u0C00-\u0C04\u0C3C\u0C3E-\u0C56\u0C62-\u0C63\u0C81-\u0C83\u0CBC\u0CBE-\u0CD6'
+      || '\u0CE2-\u0CE3\u0CF3-\u0D03\u0D3B-\u0D3C\u0D3E-\u0D4D\u0D57\u0D62-\u0D63\u0D81-\u0D83\u0DCA-\u0DDF'
+      || '\u0DF2-\u0DF3\u0E31\u0E33-\u0E3A\u0E47-\u0E4E\u0EB1\u0EB3-\u0EBC\u0EC8-\u0ECE\u0F18-\u0F19\u0F35'
+      || '\u0F37\u0F39\u0F3E-\u0F3F\u0F71-\u0F84\u0F86-\u0F87\u0F8D-\u0FBC\u0FC6\u102B-\u103E\u1056-\u1059'
+      || '\u105E-\u1060\u1062-\u1064\u1067-\u106D\u1071-\u1074\u1082-\u108D\u108F\u109A-\u109D\u1160-\u11FF'
+      || '\u135D-\u135F\u1712-\u1715\u1732-\u1734\u1752-\u1753\u1772-\u1773\u17B4-\u17D3\u17DD\u180B-\u180D'
+      || '\u180F\u1885-\u1886\u18A9\u1920-\u193B\u1A17-\u1A1B\u1A55-\u1A7F\u1AB0-\u1B04\u1B34-\u1B44'
+      || '\u1B6B-\u1B73\u1B80-\u1B82\u1BA1-\u1BAD\u1BE6-\u1BF3\u1C24-\u1C37\u1CD0-\u1CD2\u1CD4-\u1CE8\u1CED'
+      || '\u1CF4\u1CF7-\u1CF9\u1DC0-\u1DFF\u200C-\u200D\u20D0-\u20F0\u2CEF-\u2CF1\u2D7F\u2DE0-\u2DFF'
+      || '\u302A-\u302F\u3099-\u309A\uA66F-\uA672\uA674-\uA67D\uA69E-\uA69F\uA6F0-\uA6F1\uA802\uA806\uA80B'
+      || '\uA823-\uA827\uA82C\uA880-\uA881\uA8B4-\uA8C5\uA8E0-\uA8F1\uA8FF\uA926-\uA92D\uA947-\uA953'
+      || '\uA980-\uA983\uA9B3-\uA9C0\uA9E5\uAA29-\uAA36\uAA43\uAA4C-\uAA4D\uAA7B-\uAA7D\uAAB0\uAAB2-\uAAB4'
+      || '\uAAB7-\uAAB8\uAABE-\uAABF\uAAC1\uAAEB-\uAAEF\uAAF5-\uAAF6\uABE3-\uABEA\uABEC-\uABED\uFB1E'
+      || '\uFE00-\uFE0F\uFE20-\uFE2F\U000101FD\U000102E0\U00010376-\U0001037A\U00010A01-\U00010A0F'
+      || '\U00010A38-\U00010A3F\U00010AE5-\U00010AE6\U00010D24-\U00010D27\U00010D69-\U00010D6D'
+      || '\U00010EAB-\U00010EAC\U00010EFA-\U00010EFF\U00010F46-\U00010F50\U00010F82-\U00010F85'
+      || '\U00011000-\U00011002\U00011038-\U00011046\U00011070\U00011073-\U00011074\U0001107F-\U00011082'
+      || '\U000110B0-\U000110BA\U000110C2\U00011100-\U00011102\U00011127-\U00011134\U00011145-\U00011146'
+      || '\U00011173\U00011180-\U00011182\U000111B3-\U000111C0\U000111C9-\U000111CC\U000111CE-\U000111CF'
+      || '\U0001122C-\U00011237\U0001123E\U00011241\U000112DF-\U000112EA\U00011300-\U00011303'
+      || '\U0001133B-\U0001133C\U0001133E-\U0001134D\U00011357\U00011362-\U00011374\U000113B8-\U000113D0'
+      || '\U000113D2\U000113E1-\U000113E2\U00011435-\U00011446\U0001145E\U000114B0-\U000114C3'
+      || '\U000115AF-\U000115C0\U000115DC-\U000115DD\U00011630-\U00011640\U000116AB-\U000116B7'
+      || '\U0001171D-\U0001172B\U0001182C-\U0001183A\U00011930-\U0001193E\U00011940\U00011942-\U00011943'
+      || '\U000119D1-\U000119E0\U000119E4\U00011A01-\U00011A0A\U00011A33-\U00011A39\U00011A3B-\U00011A3E'
+      || '\U00011A47\U00011A51-\U00011A5B\U00011A8A-\U00011A99\U00011B60-\U00011B67\U00011C2F-\U00011C3F'
+      || '\U00011C92-\U00011CB6\U00011D31-\U00011D45\U00011D47\U00011D8A-\U00011D97\U00011EF3-\U00011EF6'
+      || '\U00011F00-\U00011F01\U00011F03\U00011F34-\U00011F42\U00011F5A\U00013440\U00013447-\U00013455'
+      || '\U0001611E-\U0001612F\U00016AF0-\U00016AF4\U00016B30-\U00016B36\U00016F4F\U00016F51-\U00016F92'
+      || '\U00016FE4-\U00016FF1\U0001BC9D-\U0001BC9E\U0001CF00-\U0001CF46\U0001D165-\U0001D169'
+      || '\U0001D16D-\U0001D172\U0001D17B-\U0001D182\U0001D185-\U0001D18B\U0001D1AA-\U0001D1AD'
+      || '\U0001D242-\U0001D244\U0001DA00-\U0001DA36\U0001DA3B-\U0001DA6C\U0001DA75\U0001DA84'
+      || '\U0001DA9B-\U0001DAAF\U0001E000-\U0001E02A\U0001E08F\U0001E130-\U0001E136\U0001E2AE'
+      || '\U0001E2EC-\U0001E2EF\U0001E4EC-\U0001E4EF\U0001E5EE-\U0001E5EF\U0001E6E3\U0001E6E6'
+      || '\U0001E6EE-\U0001E6EF\U0001E6F5\U0001E8D0-\U0001E8D6\U0001E944-\U0001E94A\U0001F3FB-\U0001F3FF'
+      || '\U000E0020-\U000E01EF';
+
+-- One character, as a regular expression: a flag, a line break or anything else, and what belongs to it.
+create or replace function automation.one_character() returns text
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return '(?:[\U0001F1E6-\U0001F1FF]{2}|\r\n|.)(?:\u200D[\u00A9\u00AE\u203C-\u3299\U0001F000-\U0001FAFF]|['
+    || automation.joining_marks() || '])*';
+
+-- The characters that a text begins with, at most `most`, and whether there are more. What is looked at
+-- is bounded: of a text with more than 32 marks to a letter fewer characters may be kept.
+create or replace function automation.first_characters(
+  value text, most int, out kept text, out has_more boolean)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  seen constant text := left(value, most * 32 + 64);
+  parts text[];
+begin
+  if octet_length(seen) = length(seen) then
+    kept := left(value, most);
+    has_more := length(value) > most;
+    return;
+  end if;
+  parts := array(select m[1] from regexp_matches(seen, '(' || automation.one_character() || ')', 'g') as m);
+  if length(seen) < length(value) then
+    parts := parts[:cardinality(parts) - 1];
+  end if;
+  kept := array_to_string(parts[:most], '');
+  has_more := kept <> value;
+end;
+$$;
+
+comment on function automation.first_characters(text, int) is
+  'The beginning of a text, of at most so many characters as people count them; none is cut in half.';
+
 -- sql/05_variables/02_filters.sql
 
 -- A filter takes a value and gives a value. It gives SQL null for a value it has no meaning for;
@@ -7625,7 +8186,8 @@ create or replace function automation.filter_arguments(
       ('default', 1, 1), ('formatDate', 0, 2), ('formatCurrency', 0, 2), ('formatPhone', 0, 1),
       ('formatNumber', 0, 2), ('upper', 0, 0), ('lower', 0, 0), ('capitalize', 0, 0),
       ('truncate', 1, 2), ('trim', 0, 0), ('replace', 2, 2), ('join', 0, 1), ('first', 0, 0),
-      ('last', 0, 0), ('plus', 1, 1), ('minus', 1, 1), ('times', 1, 1)
+      ('last', 0, 0), ('plus', 1, 1), ('minus', 1, 1), ('times', 1, 1), ('url_encode', 0, 0),
+      ('nl2br', 0, 0)
     ) as filters (name, least_count, most_count)
     where filters.name = filter_arguments.name
   $$;
@@ -7712,14 +8274,48 @@ create or replace function automation.multiply_values(value jsonb, factor jsonb)
 
 create or replace function automation.truncate_text(value text, most numeric, ending text)
   returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  room int;
+  closing record;
+begin
+  if most is null or most not between 0 and 100000 then
+    return null;
+  elsif length(value) <= most then
+    return value;
+  end if;
+  room := trunc(most)::int;
+  if not (automation.first_characters(value, room)).has_more then
+    return value;
+  end if;
+  closing := automation.first_characters(ending, room);
+  return (automation.first_characters(value, room - automation.count_characters(closing.kept))).kept
+    || closing.kept;
+end;
+$$;
+
+create or replace function automation.count_characters(value text) returns int
   language sql immutable parallel safe
   -- Bound when created: no search_path to set.
   return case
-    when most not between 0 and 100000 then null
-    when length(value) <= most then value
-    else left(value, greatest(trunc(most)::int - length(ending), 0))
-      || left(ending, trunc(most)::int)
+    when octet_length(value) = length(value) then length(value)
+    else (select count(*)::int from regexp_matches(value, automation.one_character(), 'g'))
   end;
+
+-- RFC 3986: what may stand in any part of a URL stays as it is.
+create or replace function automation.url_encode(value text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(string_agg(case
+      when c.character ~ '[A-Za-z0-9_.~-]' then c.character
+      else regexp_replace(
+        upper(encode(convert_to(c.character, 'UTF8'), 'hex')), '(..)', '%\1', 'g')
+    end, '' order by c.place), '')
+    from regexp_split_to_table(value, '') with ordinality as c (character, place)
+  $$;
 
 create or replace function automation.filter_text(name text, value text, arguments jsonb)
   returns text
@@ -7735,6 +8331,9 @@ create or replace function automation.filter_text(name text, value text, argumen
       value, automation.number_of(arguments -> 0), coalesce(arguments ->> 1, '…'))
     when 'replace' then replace(value, arguments ->> 0, arguments ->> 1)
     when 'formatPhone' then automation.format_phone(value, arguments ->> 0)
+    when 'url_encode' then automation.url_encode(value)
+    -- What it does to line breaks is done where the text has been escaped.
+    when 'nl2br' then value
   end;
 
 create or replace function automation.filter_number(
@@ -7854,9 +8453,10 @@ begin
 end;
 $$;
 
--- A value in a tag: a text, a number, true, false, null, now, today or a field.
+-- A value in a tag: a text, a number, true, false, null, now, today or a field. `loops`: what the #each
+-- blocks around it call their items; those names come before any field.
 create or replace function automation.parse_operand(
-  lexeme jsonb, out operand jsonb, out roots text[], out problem text
+  lexeme jsonb, loops text[], out operand jsonb, out roots text[], out problem text
 )
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -7876,7 +8476,10 @@ begin
     operand := jsonb_build_object('now', word, 'name', word);
   else
     keys := automation.parse_path(word);
-    if keys is null or word ~ '^[#/!@=<>]' then
+    if keys[1] = any (loops) then
+      operand := jsonb_build_object('p', keys::text, 'loop', true, 'name', word);
+      return;
+    elsif keys is null or word ~ '^[#/!@=<>]' then
       problem := format('%s is not a field', left(word, 60));
       return;
     end if;
@@ -7888,7 +8491,7 @@ $$;
 
 -- The filters of a tag, from the lexeme `here` on.
 create or replace function automation.parse_filters(
-  lexemes jsonb, here int, out filters jsonb, out roots text[], out problem text, out at int
+  lexemes jsonb, here int, loops text[], out filters jsonb, out roots text[], out problem text, out at int
 )
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -7912,10 +8515,14 @@ begin
       return;
     end if;
     at := (lexemes -> (here + 1) ->> 'at')::int;
+    if filters -> -1 ->> 'n' = 'nl2br' then
+      problem := 'nl2br must be the last filter';
+      return;
+    end if;
     here := here + 2;
     arguments := '[]';
     while lexemes -> here ->> 't' = case when arguments = '[]' then ':' else ',' end loop
-      part := automation.parse_operand(lexemes -> (here + 1));
+      part := automation.parse_operand(lexemes -> (here + 1), loops);
       if part.problem is not null then
         at := coalesce((lexemes -> (here + 1) ->> 'at')::int, at);
         problem := part.problem;
@@ -7981,7 +8588,7 @@ create or replace function automation.filter_problem(
 
 -- The test of an #if: a field alone (is it there and not false or 0), or field operator value.
 create or replace function automation.parse_block_test(
-  lexemes jsonb, out test jsonb, out roots text[], out problem text
+  lexemes jsonb, loops text[], out test jsonb, out roots text[], out problem text
 )
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -7990,7 +8597,7 @@ declare
   marks constant jsonb := '{"==": "equals", "!=": "not_equals", ">": "greater_than",
     ">=": "greater_or_equal", "<": "less_than", "<=": "less_or_equal"}'::jsonb;
   word text := lexemes -> 2 ->> 'v';
-  operand record := automation.parse_operand(lexemes -> 1);
+  operand record := automation.parse_operand(lexemes -> 1, loops);
   arguments jsonb;
   part record;
 begin
@@ -8017,15 +8624,82 @@ begin
       when lexemes -> 3 ->> 't' = 'word' then jsonb_build_object('field', arguments -> 0)
       else arguments -> 0 end)), '');
   problem := case when part.test is null then part.problems -> 0 ->> 'message' end;
-  test := case when part.test is not null then jsonb_build_object('test', part.test) end;
-  roots := part.roots;
+  test := case when part.test is not null then
+    jsonb_build_object('test', automation.in_loops(part.test, loops)
+      || case when part.test ? 'r'
+        then jsonb_build_object('r', automation.in_loops(part.test -> 'r', loops)) else '{}' end) end;
+  roots := case when loops = '{}' then part.roots else automation.test_roots(test -> 'test') end;
 end;
 $$;
 
+-- The reference of a condition, as what it is inside of these loops.
+create or replace function automation.in_loops(reference jsonb, loops text[]) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when (coalesce(reference ->> 'p', reference ->> 'b')::text[])[1] = any (loops)
+        then reference - '{b,q,w}'::text[] || jsonb_build_object(
+          'p', coalesce(reference ->> 'p', reference ->> 'b'), 'loop', true)
+      else reference
+    end
+  $$;
+
+create or replace function automation.test_roots(test jsonb) returns text[]
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(r.root), '{}')
+    from unnest(array[test, test -> 'r']) as f (reference)
+    cross join lateral unnest(automation.condition_field_roots(
+      coalesce(f.reference ->> 'p', f.reference ->> 'b')::text[])) as r (root)
+    where f.reference is not null and not f.reference ? 'loop'
+  $$;
+
+-- An #each: a list, and what its items are called: {each: the list, as: the name or null}.
+create or replace function automation.parse_each(
+  lexemes jsonb, loops text[], out token jsonb, out roots text[], out problem text
+)
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  operand record := automation.parse_operand(lexemes -> 1, loops);
+  name text := lexemes -> 3 ->> 'v';
+begin
+  roots := operand.roots;
+  problem := case
+    when operand.problem is not null then operand.problem
+    when not operand.operand ? 'p' and not operand.operand ? 'b' then 'a list is needed after #each'
+    when jsonb_array_length(lexemes) = 2 then null
+    when lexemes -> 2 ->> 'v' is distinct from 'as' or jsonb_array_length(lexemes) <> 4
+      then '#each takes a list, and perhaps: as name'
+    when lexemes -> 3 ->> 't' <> 'word' or name !~ '^[A-Za-z_][A-Za-z0-9_]{0,62}$'
+      or name = any ('{trigger,contact,project,job,user,tenant,custom,steps,this,now,today,true,false,null,else}')
+      then format('%s cannot be the name of an item', left(name, 60))
+  end;
+  token := jsonb_build_object('each', operand.operand, 'as', name, 'end', null, 'else', null);
+end;
+$$;
+
+-- The names that the blocks which are open give to items.
+create or replace function automation.loop_names(blocks jsonb) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce('{this,@index,@number,@first,@last}'::text[]
+      || array_agg(b ->> 'as') filter (where b ? 'as'), '{}')
+    from jsonb_array_elements(blocks) as b
+    where b ->> 'kind' = 'each'
+    having count(*) > 0
+  $$;
+
 -- Tokens are in one flat list: a text is itself, an object is a value, and blocks are jumps:
--- {if: test, else: where to go when it does not hold, not: true for unless} and {go: where}.
+-- {if: test, else: where to go when it does not hold, not: true for unless} and {go: where}. What is said
+-- for each item of a list begins with {each: the list, as: what an item is called, end: where its part
+-- ends, else: where to go when there is none}. {url: n} and values with u: see automation.url_prefix().
 -- `blocks` is the stack of those still open: {kind, at, if: the test whose else is open, ends: the
--- jumps that lead behind the block}.
+-- jumps that lead behind the block, as: the name of an item}.
 create or replace function automation.parse_block(
   lexemes jsonb, inout tokens jsonb, inout blocks jsonb, out roots text[], out problem text
 )
@@ -8035,12 +8709,14 @@ create or replace function automation.parse_block(
 declare
   word text := lexemes -> 0 ->> 'v';
   block jsonb := blocks -> -1;
+  loops constant text[] := coalesce(automation.loop_names(blocks), '{}');
   test record;
-  has_test boolean := word in ('#if', '#unless') or lexemes -> 1 ->> 'v' = 'if';
+  item record;
+  has_test boolean := word in ('#if', '#unless') or word <> '#each' and lexemes -> 1 ->> 'v' = 'if';
   ending jsonb;
 begin
   roots := '{}';
-  if word not in ('#if', '#unless', 'else', '/if', '/unless') then
+  if word not in ('#if', '#unless', '#each', 'else', '/if', '/unless', '/each') then
     problem := format('there is no block %s', left(word, 60));
   elsif word not like '#%' and block is null then
     problem := format('there is no block open for this %s', word);
@@ -8048,12 +8724,18 @@ begin
     problem := format('the block that is open is #%s', block ->> 'kind');
   elsif word = 'else' and block -> 'if' = 'null' then
     problem := 'this block has had its else';
+  elsif word = 'else' and has_test and block ->> 'kind' = 'each' then
+    problem := 'the else of an #each takes no test';
   elsif word like '#%' and jsonb_array_length(blocks) >= 20 then
     problem := 'blocks are nested too deeply';
+  elsif word = '#each' then
+    item := automation.parse_each(lexemes, loops);
+    roots := item.roots;
+    problem := item.problem;
   elsif not has_test and jsonb_array_length(lexemes) > 1 then
     problem := format('nothing can follow %s here', word);
   elsif has_test then
-    test := automation.parse_block_test(case word when 'else' then lexemes - 0 else lexemes end);
+    test := automation.parse_block_test(case word when 'else' then lexemes - 0 else lexemes end, loops);
     roots := test.roots;
     problem := test.problem;
   end if;
@@ -8065,6 +8747,10 @@ begin
       'kind', substr(word, 2), 'at', lexemes -> 0 -> 'at', 'ends', '[]'::jsonb);
     blocks := blocks || jsonb_build_array(block);
   else
+    if block ->> 'kind' = 'each' and block -> 'if' <> 'null' then
+      tokens := jsonb_set(
+        tokens, array[block ->> 'if', 'end'], to_jsonb(jsonb_array_length(tokens)));
+    end if;
     if word = 'else' then
       block := jsonb_set(block, '{ends}', block -> 'ends' || to_jsonb(jsonb_array_length(tokens)));
       tokens := tokens || '[{"go": null}]';
@@ -8075,7 +8761,11 @@ begin
     end if;
     block := block || '{"if": null}';
   end if;
-  if has_test then
+  if word = '#each' then
+    block := block || jsonb_build_object('if', jsonb_array_length(tokens))
+      || case when item.token ->> 'as' is null then '{}' else jsonb_build_object('as', item.token -> 'as') end;
+    tokens := tokens || jsonb_build_array(item.token);
+  elsif has_test then
     block := block || jsonb_build_object('if', jsonb_array_length(tokens));
     tokens := tokens || jsonb_build_array(jsonb_build_object('if', test.test, 'else', null)
       || case word when '#unless' then '{"not": true}'::jsonb else '{}' end);
@@ -8093,13 +8783,13 @@ end;
 $$;
 
 create or replace function automation.parse_value(
-  lexemes jsonb, raw boolean, out token jsonb, out roots text[], out problem text, out at int
+  lexemes jsonb, raw boolean, loops text[], out token jsonb, out roots text[], out problem text, out at int
 )
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  operand record := automation.parse_operand(lexemes -> 0);
+  operand record := automation.parse_operand(lexemes -> 0, loops);
   filters record;
 begin
   at := (lexemes -> 0 ->> 'at')::int;
@@ -8108,13 +8798,50 @@ begin
   if problem is not null then
     return;
   end if;
-  filters := automation.parse_filters(lexemes, 1);
+  filters := automation.parse_filters(lexemes, 1, loops);
   at := filters.at;
   problem := filters.problem;
   roots := operand.roots || filters.roots;
   token := operand.operand
     || case when filters.filters = '[]' then '{}' else jsonb_build_object('f', filters.filters) end
-    || case when raw then '{"raw": true}'::jsonb else '{}' end;
+    || case when raw then '{"raw": true}'::jsonb else '{}' end
+    || case when filters.filters -> -1 ->> 'n' = 'nl2br' then '{"br": true}'::jsonb else '{}' end;
+end;
+$$;
+
+-- A variable that an address in HTML begins with (<a href="{{contact.website}}">) decides what kind of
+-- address it is. What literal text there is of the address so far, while it may still be the beginning
+-- of a scheme; null where no address is open. `so_far`: what it was before this text.
+create or replace function automation.url_prefix(literal text, so_far text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select p.prefix
+    from (
+      select case
+        when so_far || literal ~ '^[[:space:]]*[A-Za-z0-9+.-]*$' then so_far || literal
+        else coalesce(a.part[1], a.part[2], a.part[3])
+      end as prefix
+      from (
+        select regexp_match(literal,
+          '[[:space:]"''/](?:href|src|action|formaction|poster|background|cite|data|ping|xlink:href)'
+          '[[:space:]]*=[[:space:]]*(?:"([^"<>]*)|''([^''<>]*)|([^[:space:]"''<>]*))$', 'i') as part
+      ) as a
+    ) as p
+    where p.prefix ~ '^[[:space:]]*[A-Za-z0-9+.-]*$'
+  $$;
+
+-- {url: how many characters of the address stand before it} goes where an address begins.
+create or replace function automation.open_url(literal text, so_far text, out tokens jsonb, out url text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  url := automation.url_prefix(literal, so_far);
+  tokens := case
+    when url is null or url = so_far || literal then '[]'
+    else jsonb_build_array(jsonb_build_object('url', length(url)))
+  end;
 end;
 $$;
 
@@ -8128,6 +8855,7 @@ declare
   here int := 1;
   tag_at int;
   literal text := '';
+  url text;
   found_at int;
   raw boolean;
   tag record;
@@ -8149,6 +8877,9 @@ begin
     end if;
     if literal <> '' then
       tokens := tokens || to_jsonb(literal);
+      part := automation.open_url(literal, url);
+      tokens := tokens || part.tokens;
+      url := part.url;
       literal := '';
     end if;
     position := tag_at;
@@ -8172,8 +8903,9 @@ begin
       blocks := part.blocks;
       position := tag_at;
     else
-      part := automation.parse_value(tag.lexemes, raw);
-      tokens := tokens || jsonb_build_array(part.token);
+      part := automation.parse_value(tag.lexemes, raw, coalesce(automation.loop_names(blocks), '{}'));
+      tokens := tokens || jsonb_build_array(
+        case when url is null then part.token else part.token || '{"u": true}' end);
       position := coalesce(part.at, tag_at);
     end if;
     problem := part.problem;
@@ -8403,6 +9135,162 @@ begin
 end;
 $$;
 
+-- A text that is being written: what there is of it, the warnings so far, how many items of lists went
+-- into it, and where in it the address begins that is being written (0: none).
+create type automation.rendering as (written text, warnings jsonb, items int, url_at int);
+
+-- An address that a browser would run instead of opening. Browsers pass over blanks and control
+-- characters; only what is raw can hold entities.
+create or replace function automation.is_script_url(address text) returns boolean
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return regexp_replace(left(address, 4000), '[\x01-\x20\x7F]', '', 'g')
+    ~* '^(?:(?:javascript|vbscript|data|livescript|mocha):|[^/?:]*&(?!amp;|#39;|quot;|lt;|gt;)(?:#|colon|tab|newline))';
+
+-- What a token becomes in a text.
+create or replace function automation.token_text(value jsonb, token jsonb, html boolean) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when html and token ? 'br' then regexp_replace(t.text, '\r\n|\r|\n', '<br>', 'g') else t.text end
+    from (
+      select coalesce(case
+        when html and not token ? 'raw' then automation.escape_html(automation.text_of(value))
+        else automation.text_of(value) end, '') as text
+    ) as t
+  $$;
+
+-- A variable in a link never becomes a script: the address is looked at as a whole, whatever parts it
+-- was put together from.
+create or replace function automation.guard_url(now automation.rendering, token jsonb, at text)
+  returns automation.rendering
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  starts constant int := case when now.url_at = 0 then 1 else now.url_at end;
+begin
+  if automation.is_script_url(substr(now.written, starts)) then
+    now.written := left(now.written, starts - 1) || '#';
+    now.warnings := now.warnings || automation.render_warning(at, 'unsafe_link', token,
+      format('%s would have made the link a script; it leads nowhere instead', token ->> 'name'));
+  end if;
+  return now;
+end;
+$$;
+
+-- The tokens from `here` up to `last`, written behind what there is already.
+create or replace function automation.render_tokens(
+  tokens jsonb, here int, last int, context jsonb, options jsonb, at text, html boolean,
+  so_far automation.rendering)
+  returns automation.rendering
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  now automation.rendering := so_far;
+  token jsonb;
+  value jsonb;
+  part record;
+begin
+  while here < last loop
+    token := tokens -> here;
+    here := here + 1;
+    if jsonb_typeof(token) = 'string' then
+      now.written := now.written || (token #>> '{}');
+    elsif token ? 'go' then
+      here := (token ->> 'go')::int;
+    elsif token ? 'if' then
+      if (token ? 'not') = automation.block_holds(token -> 'if', context, options) then
+        here := (token ->> 'else')::int;
+      end if;
+    elsif token ? 'each' then
+      value := automation.items_of(automation.operand_value(token -> 'each', context, options));
+      if value = '[]' then
+        here := (token ->> 'else')::int;
+      else
+        now := automation.render_items(tokens, here, value, context, options, at, html, now);
+        here := (token ->> 'end')::int;
+      end if;
+    elsif token ? 'url' then
+      now.url_at := length(now.written) + 1 - (token ->> 'url')::int;
+    else
+      value := case
+        when token ? 'p' and not token ? 'f' then context #> (token ->> 'p')::text[] end;
+      if coalesce(jsonb_typeof(value), 'null') = 'null' then
+        part := automation.token_value(token, context, options, at, now.warnings);
+        now.warnings := part.warnings;
+        value := part.value;
+      end if;
+      now.written := now.written || automation.token_text(value, token, html);
+      if html and token ? 'u' then
+        now := automation.guard_url(now, token, at);
+      end if;
+    end if;
+  end loop;
+  return now;
+end;
+$$;
+
+-- What an #each goes through: a list; anything else that is there is its only item.
+create or replace function automation.items_of(value jsonb) returns jsonb
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return case
+    when automation.is_blank(value) then '[]'
+    when jsonb_typeof(value) = 'array' then value
+    else jsonb_build_array(value)
+  end;
+
+-- The part of an #each, whose token stands before `here`, for every item. A text takes a thousand items,
+-- and none once it is long; what is left out leaves a warning.
+create or replace function automation.render_items(
+  tokens jsonb, here int, items jsonb, context jsonb, options jsonb, at text, html boolean,
+  so_far automation.rendering)
+  returns automation.rendering
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  now automation.rendering := so_far;
+  token constant jsonb := tokens -> (here - 1);
+  count constant int := jsonb_array_length(items);
+  warnings jsonb;
+  item jsonb;
+  place int := 0;
+begin
+  for item in select i from jsonb_array_elements(items) as i loop
+    if now.items >= 1000 or length(now.written) > 200000 then
+      now.warnings := now.warnings || automation.render_warning(at, 'too_many_items', token -> 'each',
+        format('%s has too many items for one text: %s of %s are left out',
+          token #>> '{each,name}', count - place, count));
+      return now;
+    end if;
+    warnings := now.warnings;
+    now.items := now.items + 1;
+    now := automation.render_tokens(
+      tokens, here, (token ->> 'end')::int,
+      context || automation.item_names(token ->> 'as', item, place, count),
+      options, at, html, now);
+    -- What is missing from one item is missing from a thousand.
+    if jsonb_array_length(warnings) >= 50 then
+      now.warnings := warnings;
+    end if;
+    place := place + 1;
+  end loop;
+  return now;
+end;
+$$;
+
+create or replace function automation.item_names(name text, item jsonb, place int, count int) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('this', item, '@index', place, '@number', place + 1,
+        '@first', place = 0, '@last', place = count - 1)
+      || case when name is null then '{}' else jsonb_build_object(name, item) end
+  $$;
+
 create or replace function automation.render_text(
   tokens jsonb, context jsonb, options jsonb, at text, html boolean,
   out rendered text, inout warnings jsonb
@@ -8411,39 +9299,12 @@ create or replace function automation.render_text(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  count constant int := jsonb_array_length(tokens);
-  here int := 0;
-  token jsonb;
-  value jsonb;
-  part record;
+  done constant automation.rendering := automation.render_tokens(
+    tokens, 0, jsonb_array_length(tokens), coalesce(context, '{}'), options, at, html,
+    row('', warnings, 0, 0));
 begin
-  rendered := '';
-  while here < count loop
-    token := tokens -> here;
-    here := here + 1;
-    if jsonb_typeof(token) = 'string' then
-      rendered := rendered || (token #>> '{}');
-    elsif token ? 'go' then
-      here := (token ->> 'go')::int;
-    elsif token ? 'if' then
-      if (token ? 'not') = automation.block_holds(token -> 'if', context, options) then
-        here := (token ->> 'else')::int;
-      end if;
-    else
-      value := case
-        when token ? 'p' and not token ? 'f' then context #> (token ->> 'p')::text[] end;
-      if coalesce(jsonb_typeof(value), 'null') = 'null' then
-        part := automation.token_value(token, context, options, at, warnings);
-        warnings := part.warnings;
-        value := part.value;
-      end if;
-      if html and not token ? 'raw' then
-        rendered := rendered || coalesce(automation.escape_html(automation.text_of(value)), '');
-      else
-        rendered := rendered || coalesce(automation.text_of(value), '');
-      end if;
-    end if;
-  end loop;
+  rendered := done.written;
+  warnings := done.warnings;
 end;
 $$;
 
@@ -8461,8 +9322,7 @@ begin
   warnings := part.warnings;
   rendered := coalesce(part.value, 'null');
   if html and jsonb_typeof(rendered) in ('string', 'array', 'object') then
-    rendered := to_jsonb(case when token ? 'raw' then automation.text_of(rendered)
-      else automation.escape_html(automation.text_of(rendered)) end);
+    rendered := to_jsonb(automation.token_text(rendered, token, html));
   end if;
 end;
 $$;
@@ -8550,6 +9410,9 @@ create table public.workflow_executions (
   created_at timestamptz not null default automation.now(),
   started_at timestamptz,
   finished_at timestamptz,
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
+  seen pg_snapshot not null default pg_current_snapshot(),
   constraint workflow_executions_pkey primary key (tenant_id, id),
   constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
     references public.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
@@ -8568,6 +9431,10 @@ comment on column public.workflow_executions.record_id is
   'The record that fired, as text: tables with other keys than uuid can be attached.';
 comment on column public.workflow_executions.depth is
   'How many automations led to the write that fired this one.';
+comment on column public.workflow_executions.seq is
+  'Its place in the order of writes: an event with a higher number came after it.';
+comment on column public.workflow_executions.seen is
+  'Which transactions had committed when it was enrolled: an event of any other came after it as well.';
 
 create index workflow_executions_by_workflow
   on public.workflow_executions (workflow_id, tenant_id, version, created_at);
@@ -8595,6 +9462,9 @@ create table public.workflow_step_executions (
   started_at timestamptz not null default automation.now(),
   finished_at timestamptz,
   duration_ms integer,
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
+  seen pg_snapshot not null default pg_current_snapshot(),
   constraint workflow_step_executions_pkey primary key (tenant_id, id),
   constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
     references public.workflow_executions (tenant_id, id) on delete cascade,
@@ -8612,6 +9482,8 @@ comment on column public.workflow_step_executions.attempts is
   '[{attempt, at, outcome, error?, worker?}]: every attempt, and why it was not the last.';
 comment on column public.workflow_step_executions.provider_id is
   'The provider''s id of the message: what webhooks refer to, and what reconciliation excludes.';
+comment on column public.workflow_step_executions.seq is
+  'Where the step began in the order of writes; a wait that comes next hears what came after that.';
 comment on column public.workflow_step_executions.duration_ms is
   'Real milliseconds from the start of the last attempt to its end.';
 
@@ -8628,7 +9500,8 @@ create index workflow_step_executions_by_recipient
 -- refer to are never deleted while the tenant exists.
 
 create or replace function automation.enrol(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
+  seq bigint default nextval('automation.write_order'))
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -8651,7 +9524,7 @@ begin
   with enrolled as (
     insert into public.workflow_executions (
       tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, current_step, error, created_at, finished_at)
+      contact_id, depth, current_step, error, created_at, finished_at, seq)
     values (
       tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
       case
@@ -8660,7 +9533,7 @@ begin
         else 'pending'
       end::public.automation_status,
       enrolment.trigger_type, data, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
-      depth, enrolment.first_step, failure, at, case when failure is not null then at end)
+      depth, enrolment.first_step, failure, at, case when failure is not null then at end, seq)
     returning workflow_executions.tenant_id, workflow_executions.id
   )
   insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
@@ -8674,7 +9547,7 @@ begin
 end;
 $$;
 
-comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment) is
+comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
   'a loop was refused and that is on record already.';
 
@@ -8717,6 +9590,15 @@ begin
   return context;
 end;
 $$;
+
+create or replace function automation.is_member(tenant_id uuid, user_id text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from public.tenant_members as m
+      where m.tenant_id = is_member.tenant_id and m.user_id = automation.as_uuid(is_member.user_id))
+  $$;
 
 create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
   language sql stable
@@ -9124,6 +10006,8 @@ create table automation.run_events (
   event text not null,
   record jsonb,
   at timestamptz not null,
+  seq bigint not null,
+  written_by xid8 not null,
   constraint run_events_pkey primary key (tenant_id, execution_id, step_key),
   constraint run_events_execution_fk foreign key (tenant_id, execution_id)
     references public.workflow_executions (tenant_id, id) on delete cascade
@@ -9141,11 +10025,12 @@ create or replace function automation.concerns(
   set search_path = pg_catalog, pg_temp
   as $$
     select case
+      when not automation.came_after(
+        signal.seq, signal.written_by, execution.seq, execution.written_by, execution.seen) then false
       when signal.role = 'deleted' then
         execution.entity = signal.entity and execution.record_id = signal.record_id
         or execution.contact_id = signal.contact_id
-      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version
-        or signal.at <= execution.created_at then false
+      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version then false
       when not signal.by_contact
         and execution.trigger_data ->> (signal.entity || '_id') is not null
         then execution.trigger_data ->> (signal.entity || '_id') = signal.record_id
@@ -9273,10 +10158,14 @@ create or replace function automation.note_event(
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    insert into automation.run_events (tenant_id, execution_id, step_key, event, record, at)
-    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at)
+    insert into automation.run_events as r (
+      tenant_id, execution_id, step_key, event, record, at, seq, written_by)
+    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at,
+      signal.seq, signal.written_by)
     on conflict on constraint run_events_pkey do update
-      set event = excluded.event, record = excluded.record, at = excluded.at;
+      set event = excluded.event, record = excluded.record, at = excluded.at, seq = excluded.seq,
+        written_by = excluded.written_by
+      where r.seq < excluded.seq;
     update public.scheduled_steps as s
     set run_at = least(s.run_at, automation.now())
     where s.tenant_id = execution.tenant_id
@@ -9310,6 +10199,47 @@ begin
 end;
 $$;
 
+-- Acts on an event and lets it go, or keeps it where a transaction that is still open may have enrolled a run
+-- without knowing of it. Who is open is asked first: what they have written by then is seen afterwards.
+create or replace function automation.read_signal(signal automation.signals) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  present constant pg_snapshot := pg_current_snapshot();
+  others_write constant boolean := exists (
+    select from pg_snapshot_xip(present) as x (id) where x.id < coalesce(signal.kept_for, pg_snapshot_xmax(present)));
+begin
+  perform automation.act_on(signal);
+  if others_write then
+    update automation.signals as s set kept_for = coalesce(s.kept_for, pg_snapshot_xmax(present))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+  else
+    delete from automation.signals as s where s.tenant_id = signal.tenant_id and s.id = signal.id;
+  end if;
+end;
+$$;
+
+create or replace function automation.try_signal(signal automation.signals) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.read_signal(signal);
+  return true;
+exception
+  when lock_not_available then
+    update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return false;
+  when others then
+    raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
+    update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute', kept_for = null
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return false;
+end;
+$$;
+
 create or replace function automation.run_signals(max_signals integer default 200) returns integer
   language plpgsql
   security definer
@@ -9323,24 +10253,21 @@ declare
 begin
   for signal in
     select s.* from automation.signals as s
-    where s.next_try_at <= clock_timestamp()
+    where s.kept_for is null and s.next_try_at <= clock_timestamp()
     order by s.next_try_at
     limit max_signals
     for update skip locked
   loop
-    begin
-      perform automation.act_on(signal);
-      delete from automation.signals as s where s.tenant_id = signal.tenant_id and s.id = signal.id;
-      ran := ran + 1;
-    exception
-      when lock_not_available then
-        update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second'
-        where s.tenant_id = signal.tenant_id and s.id = signal.id;
-      when others then
-        raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
-        update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute'
-        where s.tenant_id = signal.tenant_id and s.id = signal.id;
-    end;
+    ran := ran + automation.try_signal(signal)::integer;
+  end loop;
+  for signal in
+    select s.* from automation.signals as s
+    where s.kept_for <= pg_snapshot_xmin(pg_current_snapshot())
+    order by s.kept_for
+    limit max_signals
+    for update skip locked
+  loop
+    perform automation.try_signal(signal);
   end loop;
   return ran;
 end;
@@ -9349,6 +10276,32 @@ $$;
 comment on function automation.run_signals(integer) is
   'Ends the runs that an event or a deletion ends, and wakes those that waited for it. Returns how many '
   'signals were read. Called before database steps are run.';
+
+-- sql/06_executions/07_skip_codes.sql
+
+-- Why a step was not carried out though its turn had come, and what that means to the office. A run
+-- goes on after a skip and may end as completed, so nobody would ever learn that a message did not go out:
+-- public.automation_skipped_sends and public.automation_failures (chapter 13) tell, by these codes.
+
+create table automation.skip_codes (
+  code text constraint skip_codes_pkey primary key,
+  counts_as text not null
+    constraint skip_codes_counts_as_known check (counts_as in ('failure', 'refusal', 'choice')),
+  description text not null
+);
+
+comment on table automation.skip_codes is
+  'The code of every skip. A chapter that skips for a reason of its own adds it here; one that is missing '
+  'counts as a failure.';
+comment on column automation.skip_codes.counts_as is
+  'failure: somebody should have got something and could not. refusal: who was to get it does not want it. '
+  'choice: the workflow itself said so.';
+
+insert into automation.skip_codes (code, counts_as, description) values
+  ('no_recipient', 'failure', 'There is no phone number or address to send to.'),
+  ('invalid_recipient', 'failure', 'What stands where the recipient should is no phone number or address.'),
+  ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
+  ('conditions_not_met', 'choice', 'The conditions of the step did not hold.');
 
 -- sql/07_queue/01_tables.sql
 
@@ -9757,19 +10710,20 @@ create or replace function automation.missing_reason(warnings jsonb) returns jso
 create or replace function automation.record_step_end(
   execution public.workflow_executions, step jsonb, step_id uuid,
   status public.automation_status, prepared automation.prepared_step, result jsonb, error jsonb,
-  started_at timestamptz, duration_ms integer default null)
+  started_at timestamptz, duration_ms integer default null,
+  seq bigint default nextval('automation.write_order'))
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     insert into public.workflow_step_executions as s (
       tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
-      warnings, recipient, started_at, finished_at, duration_ms)
+      warnings, recipient, started_at, finished_at, duration_ms, seq)
     values (
       execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type',
       record_step_end.status, prepared.input, result, record_step_end.error, prepared.warnings,
       prepared.recipient, record_step_end.started_at, automation.now(),
-      record_step_end.duration_ms)
+      record_step_end.duration_ms, record_step_end.seq)
     on conflict on constraint workflow_step_executions_once do update
       set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
         error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
@@ -9779,7 +10733,7 @@ create or replace function automation.record_step_end(
 
 comment on function automation.record_step_end(
   public.workflow_executions, jsonb, uuid, public.automation_status, automation.prepared_step, jsonb, jsonb,
-  timestamptz, integer) is
+  timestamptz, integer, bigint) is
   'Writes the ledger row of a step that ended without being leased. A failed one is overwritten '
   'when the step is run again; one that completed never is.';
 
@@ -10361,18 +11315,45 @@ create or replace function automation.recipient_of(
     end
   $$;
 
+-- given: what stands where the recipient should, for whoever has to mend it.
 create or replace function automation.skip_unaddressed(
-  prepared automation.prepared_step, code text, message text)
+  prepared automation.prepared_step, code text, message text, given text default null)
   returns automation.prepared_step
   language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
   prepared.verdict := 'skip';
+  prepared.reason := jsonb_build_object('code', code, 'message', message)
+    || case when given is null then '{}' else jsonb_build_object('given', left(given, 320)) end;
+  return prepared;
+end;
+$$;
+
+create or replace function automation.fail_unaddressed(
+  prepared automation.prepared_step, code text, message text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  prepared.verdict := 'fail';
   prepared.reason := jsonb_build_object('code', code, 'message', message);
   return prepared;
 end;
 $$;
+
+-- A number, a short code or a name that carriers show: nothing else is from anybody, whatever record it was
+-- read from.
+create or replace function automation.sms_sender(given text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      automation.normalize_phone(given),
+      substring(given from '^[0-9]{3,8}$'),
+      substring(given from '^(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}$'))
+  $$;
 
 create or replace function automation.address_sms(
   execution public.workflow_executions, prepared automation.prepared_step)
@@ -10383,19 +11364,22 @@ create or replace function automation.address_sms(
 declare
   given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone') #>> '{}');
   phone constant text := automation.normalize_phone(given);
+  sender constant text := automation.visible_text(prepared.input ->> 'from');
 begin
   if coalesce(given, '') = '' then
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
   elsif phone is null then
     return automation.skip_unaddressed(
-      prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)));
+      prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)), given);
   elsif btrim(coalesce(prepared.input ->> 'body', '')) = '' then
-    prepared.verdict := 'fail';
-    prepared.reason := '{"code": "empty_body", "message": "body: the message is empty"}';
-    return prepared;
+    return automation.fail_unaddressed(prepared, 'empty_body', 'body: the message is empty');
+  elsif sender <> '' and automation.sms_sender(sender) is null then
+    return automation.fail_unaddressed(prepared, 'invalid_sender', format(
+      'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(sender, 40)));
   end if;
   prepared.recipient := phone;
-  prepared.input := prepared.input || jsonb_build_object('to', phone);
+  prepared.input := prepared.input - 'from' || jsonb_build_object('to', phone)
+    || jsonb_strip_nulls(jsonb_build_object('from', automation.sms_sender(sender)));
   return prepared;
 end;
 $$;
@@ -10416,48 +11400,6 @@ create or replace function automation.normalize_phone(given text) returns text
 comment on function automation.normalize_phone(text) is
   'E.164, as in +15125550100; a number without a country code is read as North American. '
   'Null when it cannot be one (ITU-T E.164: at most 15 digits).';
-
-create or replace function automation.address_email(
-  execution public.workflow_executions, prepared automation.prepared_step)
-  returns automation.prepared_step
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email');
-  addresses jsonb := automation.email_list(given);
-  wrong text;
-begin
-  if jsonb_array_length(addresses) = 0 then
-    return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no email address');
-  end if;
-  select a into wrong from jsonb_array_elements_text(addresses) as a
-  where a !~ '^([^<>]*<)?[^@<>\s,;"]+@[^@<>\s,;"]+\.[^@<>\s,;".]+>?$' limit 1;
-  if wrong is not null then
-    return automation.skip_unaddressed(
-      prepared, 'invalid_recipient', format('to: "%s" is not an email address', left(wrong, 80)));
-  end if;
-  prepared.recipient := lower(coalesce(substring(addresses ->> 0 from '<([^>]+)>'), addresses ->> 0));
-  prepared.input := prepared.input || jsonb_build_object('to', addresses)
-    || (select coalesce(jsonb_object_agg(k, automation.email_list(prepared.input -> k)), '{}')
-        from unnest('{cc,bcc,reply_to}'::text[]) as k where prepared.input ? k);
-  return prepared;
-end;
-$$;
-
-create or replace function automation.email_list(given jsonb) returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(jsonb_agg(btrim(a)) filter (where btrim(a) <> ''), '[]')
-    from (
-      select e.value as listed
-      from jsonb_array_elements_text(
-        case when jsonb_typeof(given) = 'array' then given else '[]' end) as e
-      union all
-      select given #>> '{}' where jsonb_typeof(given) = 'string'
-    ) as l, string_to_table(l.listed, ',') as a
-  $$;
 
 create or replace function automation.address_webhook(
   execution public.workflow_executions, input jsonb)
@@ -10495,7 +11437,9 @@ begin
       insert into public.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
         html, text, status, provider, provider_id, execution_id)
       values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
-        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
+        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
+        (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
+         from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
         ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
         'resend', ledger.provider_id, execution.id);
     else null;
@@ -10521,6 +11465,253 @@ create or replace function automation.existing_contact(execution public.workflow
 comment on function automation.existing_contact(public.workflow_executions) is
   'The contact of an execution while there is one; null too when its id is no uuid, which is what '
   'messages and tags refer to.';
+
+-- sql/08_actions/01_address_email.sql
+
+-- An email's addresses from their parts. What fills a part is one display name or one address, whatever it
+-- contains; what is no address is left out with a warning, and with nobody left the step is skipped.
+
+-- Line breaks and other control characters could end a header and begin another: they are blanks.
+create or replace function automation.one_line(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select btrim(regexp_replace(given, '[\u0001-\u001F\u007F-\u009F\u2028\u2029]+', ' ', 'g')) $$;
+
+-- RFC 5322, 3.2.4: what is more than words goes in quotes. So does what an encoded word (RFC 2047) looks
+-- like, which is then not decoded.
+create or replace function automation.display_name(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when n.name ~ '[()<>@,;:\\".\[\]]|=\?' then '"' || regexp_replace(n.name, '([\\"])', '\\\1', 'g') || '"'
+      else n.name
+    end
+    from (select btrim(left(automation.one_line(given), 200)) as name) as n
+  $$;
+
+create or replace function automation.mailbox(name text, address text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(nullif(automation.display_name(name), '') || format(' <%s>', address), address)
+    where address is not null
+  $$;
+
+comment on function automation.mailbox(text, text) is
+  'Lopez Roofing, Inc. and office@lopez.example -> "Lopez Roofing, Inc." <office@lopez.example>';
+
+-- The address of a mailbox that mailbox() wrote, or of a bare one.
+create or replace function automation.bare_address(mailbox text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(automation.normalize_email(a.address), lower(btrim(a.address)))
+    from (select coalesce(substring(mailbox from '<([^<>]*)>\s*$'), mailbox) as address) as a
+  $$;
+
+-- As it was written where that is the address itself: capitals are kept for whoever reads it.
+create or replace function automation.written_address(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when lower(v.shown) = v.address then v.shown else v.address end
+    from (select automation.visible_text(given) as shown, automation.normalize_email(given) as address) as v
+  $$;
+
+-- A value that stands alone: an address, or a name and an address in < >. What could be read as two (a comma
+-- or a semicolon outside of quotes, a second @ or <) is none.
+create or replace function automation.value_mailbox(given text, out name text, out address text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  parts text[];
+begin
+  address := automation.written_address(given);
+  if address is null then
+    parts := coalesce(
+      regexp_match(given, '^\s*([^<>@,;:"\\]*)<([^<>]*)>\s*$'),
+      regexp_match(given, '^\s*"((?:[^"\\]|\\.)*)"\s*<([^<>]*)>\s*$'));
+    name := regexp_replace(parts[1], '\\(.)', '\1', 'g');
+    address := automation.written_address(parts[2]);
+  end if;
+end;
+$$;
+
+-- Each mailbox that a key asks for; a part is {name, address} or a bare value, and a list stands for as many as
+-- it has. mailbox is null where there is no address to be had of what was given.
+create or replace function automation.mailboxes_of(value jsonb)
+  returns table (place bigint, given text, mailbox text, address text)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select row_number() over (order by p.place, a.place), g.given,
+      automation.mailbox(coalesce(p.name, v.name), v.address), v.address
+    from (
+      select l.place, case when l.part ? 'address' then l.part -> 'address' else l.part end as held,
+        nullif(automation.one_line(automation.text_of(l.part -> 'name')), '') as name
+      from jsonb_array_elements(automation.as_list(value)) with ordinality as l (part, place)
+    ) as p
+    cross join lateral jsonb_array_elements(automation.as_list(p.held)) with ordinality as a (value, place)
+    cross join lateral (select automation.text_of(a.value) as given) as g
+    cross join lateral automation.value_mailbox(g.given) as v
+    where automation.visible_text(g.given) <> ''
+  $$;
+
+create or replace function automation.not_an_address(key text, given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('%s: "%s" is not %s email address', key, left(automation.one_line(given), 80),
+      case when given ~ '[,;]' then 'one' else 'an' end)
+  $$;
+
+create or replace function automation.add_warnings(prepared automation.prepared_step, more jsonb)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if more <> '[]' then
+    prepared.warnings := coalesce(prepared.warnings, '[]') || more;
+  end if;
+  return prepared;
+end;
+$$;
+
+-- One key: the mailboxes that are good, each address once; a warning for each that is not. A key that
+-- names nobody is left out, but for `to`, where that is the reason for a skip and not a warning.
+create or replace function automation.fill_addresses(prepared automation.prepared_step, key text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  good jsonb;
+  wrong jsonb;
+begin
+  select coalesce(jsonb_agg(m.mailbox order by m.place) filter (where m.is_first), '[]'),
+    coalesce(jsonb_agg(jsonb_build_object('path', key, 'code', 'invalid_recipient',
+      'message', automation.not_an_address(key, m.given) || '; it was left out', 'given', left(m.given, 320))
+      order by m.place) filter (where m.address is null), '[]')
+    into good, wrong
+  from (
+    select b.*, b.address is not null
+      and row_number() over (partition by lower(b.address) order by b.place) = 1 as is_first
+    from automation.mailboxes_of(prepared.input -> key) as b
+  ) as m;
+  prepared.input := prepared.input - key
+    || case when good = '[]' and key <> 'to' then '{}' else jsonb_build_object(key, good) end;
+  return automation.add_warnings(prepared, case when prepared.input -> 'to' = '[]' then '[]' else wrong end);
+end;
+$$;
+
+-- A line break in a value would be a header of its own. A header that says who gets the message is not
+-- taken even from a plan, and one without a value is left out.
+create or replace function automation.fill_headers(prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  good jsonb;
+  wrong jsonb;
+begin
+  if jsonb_typeof(prepared.input -> 'headers') is distinct from 'object' then
+    prepared.input := prepared.input - 'headers';
+    return prepared;
+  end if;
+  select coalesce(jsonb_object_agg(h.name, h.value) filter (where h.problem is null and h.value <> ''), '{}'),
+    coalesce(jsonb_agg(jsonb_build_object('path', 'headers.' || h.name, 'code', 'invalid_header',
+      'message', h.problem ->> 'message')) filter (where h.problem is not null), '[]')
+    into good, wrong
+  from (
+    select e.key as name, automation.one_line(automation.text_of(e.value)) as value,
+      automation.header_problem(e.key, 'headers') as problem
+    from jsonb_each(prepared.input -> 'headers') as e
+  ) as h;
+  prepared.input := prepared.input || jsonb_build_object('headers', good);
+  return automation.add_warnings(prepared, wrong);
+end;
+$$;
+
+-- Who the history says got it. An index row has room for about 2,700 bytes.
+create or replace function automation.recipients_of(mailboxes jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select string_agg(a.address, ', ' order by a.place) filter (where a.size <= 1000)
+      || coalesce(' and ' || nullif(count(*) filter (where a.size > 1000), 0) || ' more', '')
+    from (
+      select m.place, automation.bare_address(m.mailbox) as address,
+        sum(octet_length(automation.bare_address(m.mailbox)) + 2) over (order by m.place) as size
+      from jsonb_array_elements_text(mailboxes) with ordinality as m (mailbox, place)
+    ) as a
+  $$;
+
+create or replace function automation.address_email(
+  execution public.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email');
+  sender record;
+  key text;
+begin
+  prepared.warnings := automation.written_paths(prepared.warnings);
+  select m.* into sender from automation.mailboxes_of(prepared.input -> 'from') as m order by m.place limit 1;
+  prepared.input := prepared.input - 'from'
+    || jsonb_strip_nulls(jsonb_build_object('to', given, 'from', coalesce(sender.mailbox, sender.given)))
+    || jsonb_build_object('subject', automation.one_line(prepared.input ->> 'subject'));
+  foreach key in array '{to,cc,bcc,reply_to}'::text[] loop
+    prepared := automation.fill_addresses(prepared, key);
+  end loop;
+  prepared := automation.fill_headers(prepared);
+  prepared.recipient := automation.recipients_of(prepared.input -> 'to');
+  return automation.judge_email(prepared, given, sender.given, sender.address);
+end;
+$$;
+
+-- What can be sent is left as it is.
+create or replace function automation.judge_email(
+  prepared automation.prepared_step, given jsonb, sender text, sender_address text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong text;
+begin
+  if prepared.input -> 'to' = '[]' then
+    select string_agg(m.given, ' | ' order by m.place) into wrong from automation.mailboxes_of(given) as m;
+    if wrong is null then
+      return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no email address');
+    end if;
+    return automation.skip_unaddressed(
+      prepared, 'invalid_recipient', automation.not_an_address('to', wrong), wrong);
+  elsif sender is not null and sender_address is null then
+    return automation.fail_unaddressed(
+      prepared, 'invalid_sender', automation.not_an_address('from', sender));
+  elsif coalesce(prepared.input ->> 'subject', '') = '' then
+    return automation.fail_unaddressed(prepared, 'empty_subject', 'subject: the subject is empty');
+  elsif btrim(concat(prepared.input ->> 'html', prepared.input ->> 'text'), E' \t\r\n') = '' then
+    return automation.fail_unaddressed(prepared, 'empty_body', 'html: the message is empty');
+  end if;
+  return prepared;
+end;
+$$;
+
+create or replace function automation.written_paths(warnings jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_agg(w.value || jsonb_build_object(
+      'path', automation.written_path('send_email', w.value ->> 'path')) order by w.place)
+    from jsonb_array_elements(warnings) with ordinality as w (value, place)
+  $$;
 
 -- sql/08_actions/02_database_actions.sql
 
@@ -10625,6 +11816,21 @@ begin
 end;
 $$;
 
+-- Who is made responsible is a member of the tenant, whichever step says so. A CRM that counts its
+-- people otherwise than by uuid has nobody here to compare with.
+create or replace function automation.check_assignee(tenant_id uuid, field text, user_id text)
+  returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.as_uuid(user_id) is not null and not automation.is_member(tenant_id, user_id) then
+    raise exception '%: "%" is not a member of the tenant', field, left(user_id, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+
 create or replace function automation.create_task(
   execution public.workflow_executions, input jsonb)
   returns jsonb
@@ -10640,6 +11846,7 @@ declare
       + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
       + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute');
 begin
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
   insert into public.tasks (
     tenant_id, id, contact_id, project_id, job_id, title, description, priority, due_at,
     assigned_to, execution_id)
@@ -10671,6 +11878,9 @@ begin
   select e.* into attached from automation.entities as e where e.name = entity;
   perform automation.check_writable(attached, fields);
   fields := automation.own_names(attached, fields);
+  perform automation.check_assignee(
+    execution.tenant_id, 'fields.' || (attached.mapped ->> 'assigned_to'),
+    fields ->> (attached.mapped ->> 'assigned_to'));
   execute automation.lock_record_statement(attached) using execution.tenant_id, id;
   execute automation.update_statement(attached, fields)
     into written using execution.tenant_id, id, fields;
@@ -11079,6 +12289,7 @@ declare
   obstacle automation.obstacle;
   prepared automation.prepared_step;
   started constant timestamptz := clock_timestamp();
+  began constant bigint := nextval('automation.write_order');
   status public.automation_status;
   result jsonb;
   error jsonb;
@@ -11116,12 +12327,12 @@ begin
     perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
     return;
   elsif result ? 'waiting' or status = 'failed' and automation.may_try_again(execution, step) then
-    perform automation.put_off(execution, step, step_id, prepared, result, error);
+    perform automation.put_off(execution, step, step_id, prepared, result, error, began);
     return;
   end if;
   perform automation.record_step_end(
     execution, step, step_id, status, prepared, result, error, automation.now(),
-    (extract(epoch from clock_timestamp() - started) * 1000)::integer);
+    (extract(epoch from clock_timestamp() - started) * 1000)::integer, began);
   next_key := automation.next_key(step, result);
   if automation.goes_on(status, result, plan -> 'steps' -> next_key) then
     outcome := 'go on';
@@ -11164,7 +12375,7 @@ create or replace function automation.may_try_again(
 -- The step stays open and comes back: when what it waits for may be there, or to be tried again.
 create or replace function automation.put_off(
   execution public.workflow_executions, step jsonb, step_id uuid,
-  prepared automation.prepared_step, result jsonb, error jsonb)
+  prepared automation.prepared_step, result jsonb, error jsonb, seq bigint)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -11176,10 +12387,10 @@ declare
 begin
   insert into public.workflow_step_executions as s (
     tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error, warnings,
-    attempts, started_at)
+    attempts, started_at, seq)
   values (
     execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type', 'waiting',
-    prepared.input, result, error, prepared.warnings, attempt, automation.now())
+    prepared.input, result, error, prepared.warnings, attempt, automation.now(), put_off.seq)
   on conflict on constraint workflow_step_executions_once do update
     set status = 'waiting', input = excluded.input, result_data = excluded.result_data,
       error = excluded.error, warnings = excluded.warnings, attempts = s.attempts || attempt,
@@ -11478,8 +12689,26 @@ begin
 end;
 $$;
 
--- What came for a step that waits for an event, from the moment the step before it began: a reply can be
--- quicker than the report that its question was sent.
+-- Where a wait begins to listen: where the step before it began, for a reply can be quicker than the report
+-- that its question was sent; without one, where the run did.
+create or replace function automation.listens_since(
+  execution public.workflow_executions, step_key text,
+  out seq bigint, out written_by xid8, out seen pg_snapshot)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select m.seq, m.written_by, m.seen
+    from (
+      select s.seq, s.written_by, s.seen from public.workflow_step_executions as s
+      where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+        and s.step_key <> listens_since.step_key
+      union all
+      select execution.seq, execution.written_by, execution.seen
+    ) as m
+    order by m.seq desc
+    limit 1
+  $$;
+
 create or replace function automation.received_event(
   execution public.workflow_executions, step_key text)
   returns jsonb
@@ -11487,20 +12716,17 @@ create or replace function automation.received_event(
   set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object('type', r.event, 'record', r.record, 'at', r.at)
-    from (
-      select e.event, e.record, e.at from automation.run_events as e
+    from automation.listens_since(execution, step_key) as m
+    cross join (
+      select e.event, e.record, e.at, e.seq, e.written_by from automation.run_events as e
       where e.tenant_id = execution.tenant_id and e.execution_id = execution.id
         and e.step_key = received_event.step_key
       union all
-      select s.event, s.record, s.at from automation.unread_signals(execution) as s
+      select s.event, s.record, s.at, s.seq, s.written_by from automation.unread_signals(execution) as s
       where s.role = 'wait' and s.listener = received_event.step_key
     ) as r
-    where r.at >= coalesce(
-      (select max(s.started_at) from public.workflow_step_executions as s
-       where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-         and s.step_key <> received_event.step_key),
-      execution.created_at)
-    order by r.at
+    where automation.came_after(r.seq, r.written_by, m.seq, m.written_by, m.seen)
+    order by r.seq
     limit 1
   $$;
 
@@ -13392,15 +14618,17 @@ $$;
 
 create or replace function public.enroll_records(
   workflow_id uuid, record_ids text[] default null, filter jsonb default null,
-  entity text default null, per_minute integer default null, data jsonb default '{}')
+  entity text default null, per_minute integer default null, data jsonb default '{}',
+  tenant_id uuid default null)
   returns public.bulk_enrollments
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.enroll_records(workflow_id, record_ids, filter, entity, per_minute, data)
+    from automation.in_tenant(tenant_id)
   $$;
 
-comment on function public.enroll_records(uuid, text[], jsonb, text, integer, jsonb) is
+comment on function public.enroll_records(uuid, text[], jsonb, text, integer, jsonb, uuid) is
   'Enrols many records into an active workflow: those listed, or those that meet a filter '
   '(conditions; [] for all), or both; of an entity, contact unless the workflow''s trigger says '
   'otherwise. Returns the row of bulk_enrollments that shows how far it has come; per_minute '
@@ -13431,12 +14659,13 @@ begin
 end;
 $$;
 
-create or replace function public.cancel_bulk_enrollment(id uuid) returns public.bulk_enrollments
+create or replace function public.cancel_bulk_enrollment(id uuid, tenant_id uuid default null)
+  returns public.bulk_enrollments
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.cancel_bulk_enrollment(id) $$;
+  as $$ select automation.cancel_bulk_enrollment(id) from automation.in_tenant(tenant_id) $$;
 
-comment on function public.cancel_bulk_enrollment(uuid) is
+comment on function public.cancel_bulk_enrollment(uuid, uuid) is
   'Stops a bulk enrolment where it stands. Executions it has started go on; cancel those themselves.';
 
 -- sql/10_consent/01_suppressions.sql
@@ -13494,21 +14723,51 @@ create or replace function automation.is_suppressed(tenant_id uuid, channel text
         and s.address = is_suppressed.address)
   $$;
 
-create or replace function automation.bare_address(address text) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select lower(btrim(coalesce(substring(address from '<([^>]+)>'), address))) $$;
-
-create or replace function automation.drop_suppressed(tenant_id uuid, addresses jsonb)
-  returns jsonb
-  language sql stable
+-- Of the addresses under a key of an email, those that are not suppressed, and a warning for each that is.
+create or replace function automation.drop_suppressed(
+  tenant_id uuid, prepared automation.prepared_step, key text)
+  returns automation.prepared_step
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(a), '[]')
-    from jsonb_array_elements_text(addresses) as a
-    where not automation.is_suppressed(
-      drop_suppressed.tenant_id, 'email', automation.bare_address(a))
-  $$;
+declare
+  allowed jsonb;
+  dropped jsonb;
+begin
+  select coalesce(jsonb_agg(m.mailbox order by m.place) filter (where not m.stopped), '[]'),
+    coalesce(jsonb_agg(jsonb_build_object('path', key, 'code', 'suppressed', 'given', m.address,
+      'message', format('%s: %s has opted out and was left out', key, m.address))
+      order by m.place) filter (where m.stopped), '[]')
+    into allowed, dropped
+  from (
+    select l.mailbox, l.place, a.address, automation.is_suppressed(
+      drop_suppressed.tenant_id, 'email', a.address) as stopped
+    from jsonb_array_elements_text(prepared.input -> key) with ordinality as l (mailbox, place)
+    cross join lateral (select automation.bare_address(l.mailbox) as address) as a
+  ) as m;
+  prepared.input := prepared.input || jsonb_build_object(key, allowed);
+  return automation.add_warnings(prepared, dropped);
+end;
+$$;
+
+create or replace function automation.ask_email_consent(
+  tenant_id uuid, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+begin
+  foreach key in array '{to,cc,bcc}'::text[] loop
+    if prepared.input ? key then
+      prepared := automation.drop_suppressed(tenant_id, prepared, key);
+    end if;
+  end loop;
+  prepared.recipient := automation.recipients_of(prepared.input -> 'to');
+  return prepared;
+end;
+$$;
 
 -- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start
 -- of the statement that claims.
@@ -13519,20 +14778,16 @@ create or replace function automation.ask_consent(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  allowed jsonb;
+  allowed automation.prepared_step;
 begin
   if step_type = 'send_sms' then
     if not automation.is_suppressed(execution.tenant_id, 'sms', prepared.input ->> 'to') then
       return prepared;
     end if;
   elsif step_type = 'send_email' then
-    allowed := automation.drop_suppressed(execution.tenant_id, prepared.input -> 'to');
-    if jsonb_array_length(allowed) > 0 then
-      prepared.input := prepared.input || jsonb_build_object('to', allowed)
-        || (select coalesce(jsonb_object_agg(k,
-              automation.drop_suppressed(execution.tenant_id, prepared.input -> k)), '{}')
-            from unnest('{cc,bcc}'::text[]) as k where prepared.input ? k);
-      return prepared;
+    allowed := automation.ask_email_consent(execution.tenant_id, prepared);
+    if allowed.input -> 'to' <> '[]' then
+      return allowed;
     end if;
   else
     return prepared;
@@ -13599,8 +14854,9 @@ create or replace function automation.is_start_request(body text) returns boolea
   as $$ select coalesce(body ~* '^[^a-z]*(start|unstop)[^a-z]*$', false) $$;
 
 -- Where Twilio says what the message was (Advanced Opt-Out, in any language), that counts. What it
--- took for nothing special may still be a stop in other words. Anybody's record of a stop counts;
--- that somebody opted in again is believed of what Twilio reported alone, not of what a member typed.
+-- took for nothing special may still be a stop in other words. Both are believed of what the provider
+-- reported alone: what a member types is a note of theirs, and says nothing for the customer. Who was
+-- told to stop on the telephone is suppressed by the office's own doing, not by a text nobody sent.
 create or replace function automation.honour_stop() returns trigger
   language plpgsql
   security definer
@@ -13609,13 +14865,13 @@ create or replace function automation.honour_stop() returns trigger
 declare
   sender constant text := automation.normalize_phone(new.from_number);
 begin
-  if sender is null or new.opt_out_type = 'HELP' then
+  if sender is null or new.opt_out_type = 'HELP' or not automation.is_service() then
     return null;
   elsif new.opt_out_type = 'START'
     or (new.opt_out_type is null and automation.is_start_request(new.body)) then
     delete from public.suppressions as s
     where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender
-      and s.reason in ('opt_out', 'provider') and automation.is_service();
+      and s.reason in ('opt_out', 'provider');
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
     perform automation.suppress(
       new.tenant_id, 'sms', sender, 'opt_out', jsonb_build_object('message_id', new.id));
@@ -13684,19 +14940,73 @@ create or replace function automation.may_use(tenant_id uuid) returns boolean
   set search_path = pg_catalog, pg_temp
   as $$ select automation.is_service() or tenant_id = any (automation.member_tenants()) $$;
 
--- A caller names a row by its id alone. Keys lead with the tenant, so it is looked for in each
--- tenant the caller may use: a few probes for a member, one for each tenant for the service role,
--- and no index on the bare id for every insert to pay for.
+-- THE TENANT OF A CALL
+--
+-- Ids are a tenant's own: two tenants may hold the same one, and whoever writes rows may choose it. So a
+-- call says whose row it means: by the parameter tenant_id, the header x-tenant-id, or a claim of its
+-- token. What says nothing is looked for wherever the caller may look, and an id that is found twice is
+-- an error, never somebody's guess.
+
+-- For the rest of the transaction, or until the next call says otherwise.
+create or replace function automation.in_tenant(tenant_id uuid) returns boolean
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select set_config('ridgeline.tenant', coalesce(tenant_id::text, ''), true) is not null $$;
+
+comment on function automation.in_tenant(uuid) is
+  'The calls that follow mean this tenant; null: the one that header or token name.';
+
+-- PostgREST hands over the headers as JSON; what is no JSON was not put there by it.
+create or replace function automation.request_setting(name text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce(nullif(current_setting(name, true), ''), '{}')::jsonb;
+exception when invalid_text_representation then
+  return '{}'::jsonb;
+end;
+$$;
+
+create or replace function automation.named_tenant() returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  claims constant jsonb := automation.request_setting('request.jwt.claims');
+  named constant text := coalesce(
+    nullif(current_setting('ridgeline.tenant', true), ''),
+    nullif(automation.request_setting('request.headers') ->> 'x-tenant-id', ''),
+    nullif(claims #>> '{app_metadata,tenant_id}', ''));
+begin
+  if named is not null and automation.as_uuid(named) is null then
+    raise exception 'tenant_id: "%" is not an id', left(named, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return automation.as_uuid(named);
+end;
+$$;
+
+comment on function automation.named_tenant() is
+  'The tenant that the call names: in_tenant() (the parameter tenant_id), else the header x-tenant-id, '
+  'else app_metadata.tenant_id of the token, which only the service role can write. Null: it names none.';
+
+-- A caller names a row by its id. Keys lead with the tenant, so it is looked for in each tenant the
+-- caller may use: one probe where the tenant is named, a few for a member, one for each tenant for
+-- the service role, and no index on the bare id for every insert to pay for.
 create or replace function automation.usable_tenants() returns setof uuid
   language plpgsql stable
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  named constant uuid := automation.named_tenant();
 begin
   if automation.is_service() then
-    return query select t.id from public.tenants as t;
+    return query select t.id from public.tenants as t where named is null or t.id = named;
   else
-    return query select m from unnest(automation.member_tenants()) as m;
+    return query
+      select m from unnest(automation.member_tenants()) as m where named is null or m = named;
   end if;
 end;
 $$;
@@ -13713,19 +15023,38 @@ begin
 end;
 $$;
 
+-- The one of them; an error when there is none, or more than one.
+create or replace function automation.only_tenant(tenants uuid[], parameter text, id uuid)
+  returns uuid
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if cardinality(tenants) > 1 then
+    raise exception '%: % is an id of more than one tenant', parameter, id
+      using errcode = 'invalid_parameter_value',
+        hint = 'Name the tenant: the parameter tenant_id, or the header x-tenant-id.';
+  elsif cardinality(tenants) = 0 then
+    perform automation.raise_not_found(parameter, id);
+  end if;
+  return tenants[1];
+end;
+$$;
+
 create or replace function automation.find_workflow(workflow_id uuid) returns public.workflows
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  owner constant uuid := automation.only_tenant(array(
+    select w.tenant_id
+    from automation.usable_tenants() as t (id)
+    join public.workflows as w on w.tenant_id = t.id and w.id = find_workflow.workflow_id
+    limit 2), 'workflow_id', workflow_id);
   found_workflow public.workflows;
 begin
-  select w.* into found_workflow
-  from automation.usable_tenants() as t (id)
-  join public.workflows as w on w.tenant_id = t.id and w.id = find_workflow.workflow_id;
-  if not found then
-    perform automation.raise_not_found('workflow_id', workflow_id);
-  end if;
+  select w.* into found_workflow from public.workflows as w
+  where w.tenant_id = owner and w.id = find_workflow.workflow_id;
   return found_workflow;
 end;
 $$;
@@ -13736,28 +15065,31 @@ create or replace function automation.find_execution(execution_id uuid)
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  owner constant uuid := automation.only_tenant(array(
+    select e.tenant_id
+    from automation.usable_tenants() as t (id)
+    join public.workflow_executions as e
+      on e.tenant_id = t.id and e.id = find_execution.execution_id
+    limit 2), 'execution_id', execution_id);
   found_execution public.workflow_executions;
 begin
-  select e.* into found_execution
-  from automation.usable_tenants() as t (id)
-  join public.workflow_executions as e
-    on e.tenant_id = t.id and e.id = find_execution.execution_id;
-  if not found then
-    perform automation.raise_not_found('execution_id', execution_id);
-  end if;
+  select e.* into found_execution from public.workflow_executions as e
+  where e.tenant_id = owner and e.id = find_execution.execution_id;
   return found_execution;
 end;
 $$;
 
 -- The tenant a call is about: named, or the only one the caller belongs to, or the one that owns the
--- records in the data.
+-- records in the data. Who joins a second one has to say from then on which is meant.
 create or replace function automation.resolve_tenant(tenant_id uuid, data jsonb) returns uuid
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  named constant uuid := coalesce(
+    tenant_id, automation.as_uuid(data ->> 'tenant_id'), automation.named_tenant());
   mine constant uuid[] := automation.member_tenants();
-  named constant uuid := coalesce(tenant_id, automation.as_uuid(data ->> 'tenant_id'));
+  owner uuid;
 begin
   if named is not null then
     if not exists (select from public.tenants as t where t.id = named)
@@ -13768,32 +15100,47 @@ begin
   elsif not automation.is_service() and cardinality(mine) = 1 then
     return mine[1];
   end if;
-  return automation.tenant_of_records(data);
-end;
-$$;
-
-create or replace function automation.tenant_of_records(data jsonb) returns uuid
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  owner uuid;
-begin
-  select r.tenant_id into owner
-  from (
-    select t.id as tenant_id
-    from automation.usable_tenants() as t (id)
-    where automation.read_record('contact', t.id, data ->> 'contact_id') is not null
-      or automation.read_record('project', t.id, data ->> 'project_id') is not null
-      or automation.read_record('job', t.id, data ->> 'job_id') is not null
-    limit 1
-  ) as r;
+  owner := automation.tenant_of_records(data);
   if owner is null then
     raise exception 'tenant_id: which tenant is meant?'
       using errcode = 'invalid_parameter_value',
         hint = 'Pass tenant_id, or a contact_id, project_id or job_id in trigger_data.';
   end if;
   return owner;
+end;
+$$;
+
+-- Where a call is about a tenant and nothing else.
+create or replace function automation.own_tenant(tenant_id uuid) returns uuid
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ begin return automation.resolve_tenant(tenant_id, '{}'); end; $$;
+
+-- Null when no record of the data is known.
+create or replace function automation.tenant_of_records(data jsonb) returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+  owners uuid[];
+begin
+  foreach key in array '{contact,project,job}'::text[] loop
+    continue when data ->> (key || '_id') is null;
+    owners := array(
+      select t.id from automation.usable_tenants() as t (id)
+      where automation.read_record(key, t.id, data ->> (key || '_id')) is not null
+      limit 2);
+    if cardinality(owners) = 1 then
+      return owners[1];
+    elsif cardinality(owners) > 1 then
+      raise exception '%_id: "%" is an id of more than one tenant', key, left(data ->> (key || '_id'), 60)
+        using errcode = 'invalid_parameter_value',
+          hint = 'Name the tenant: the parameter tenant_id, or the header x-tenant-id.';
+    end if;
+  end loop;
+  return null;
 end;
 $$;
 
@@ -13845,6 +15192,20 @@ begin
 end;
 $$;
 
+-- Whom a call names as the user is a member of the tenant: {{user.*}} is told to customers.
+create or replace function automation.check_user(tenant_id uuid, data jsonb) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if coalesce(data ->> 'user_id', '') <> ''
+    and not automation.is_member(tenant_id, data ->> 'user_id') then
+    raise exception 'user_id: "%" is not a member of the tenant', left(data ->> 'user_id', 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+
 -- The records named in the data, read live, unless the data brings them along.
 create or replace function automation.complete_trigger_data(tenant_id uuid, data jsonb)
   returns jsonb
@@ -13857,6 +15218,7 @@ declare
   live jsonb;
   complete jsonb := automation.complete_attached(tenant_id, data - 'tenant_id');
 begin
+  perform automation.check_user(tenant_id, data);
   foreach entity in array array['job', 'project', 'contact'] loop
     if jsonb_typeof(complete -> entity) <> 'object' then
       raise exception '%: an object is needed', entity using errcode = 'invalid_parameter_value';
@@ -14009,7 +15371,11 @@ create or replace function public.trigger_workflows(
   returns setof public.workflow_executions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select * from automation.trigger_workflows(trigger_type, trigger_data, tenant_id) $$;
+  as $$
+    select w.*
+    from automation.in_tenant(tenant_id) as named
+    cross join lateral automation.trigger_workflows(trigger_type, trigger_data, tenant_id) as w
+  $$;
 
 comment on function public.trigger_workflows(text, jsonb, uuid) is
   'Fires every active workflow of a tenant that listens to trigger_type and matches trigger_data: '
@@ -14017,15 +15383,19 @@ comment on function public.trigger_workflows(text, jsonb, uuid) is
   'out by a member of one tenant, or when trigger_data names a record.';
 
 create or replace function public.execute_workflow(
-  workflow_id uuid, trigger_data jsonb default '{}')
+  workflow_id uuid, trigger_data jsonb default '{}', tenant_id uuid default null)
   returns public.workflow_executions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.execute_workflow(workflow_id, trigger_data) $$;
+  as $$
+    select automation.execute_workflow(workflow_id, trigger_data)
+    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
+  $$;
 
-comment on function public.execute_workflow(uuid, jsonb) is
+comment on function public.execute_workflow(uuid, jsonb, uuid) is
   'Starts one active workflow, whatever its trigger, for the records in trigger_data. When its '
-  'conditions are not met the execution is returned as skipped and says so.';
+  'conditions are not met the execution is returned as skipped and says so. tenant_id: whose workflow; '
+  'needed where several tenants may hold the id.';
 
 -- sql/11_api/03_control.sql
 
@@ -14068,7 +15438,8 @@ create or replace function automation.enrol_again(execution public.workflow_exec
 declare
   data constant jsonb := automation.complete_trigger_data(
     execution.tenant_id,
-    execution.trigger_data - array['contact', 'project', 'job', execution.entity]);
+    execution.trigger_data - array['contact', 'project', 'job', 'user_id', execution.entity])
+    || jsonb_build_object('user_id', execution.trigger_data -> 'user_id');
   version public.workflow_versions;
 begin
   select v.* into version from public.workflow_versions as v
@@ -14136,23 +15507,23 @@ begin
 end;
 $$;
 
-create or replace function public.cancel_execution(execution_id uuid)
+create or replace function public.cancel_execution(execution_id uuid, tenant_id uuid default null)
   returns public.workflow_executions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.cancel_execution(execution_id) $$;
+  as $$ select automation.cancel_execution(execution_id) from automation.in_tenant(tenant_id) $$;
 
-comment on function public.cancel_execution(uuid) is
+comment on function public.cancel_execution(uuid, uuid) is
   'Stops an execution. What a dispatcher holds already is let finish; nothing after it runs. An '
   'execution that has ended is returned as it is.';
 
-create or replace function public.retry_execution(execution_id uuid)
+create or replace function public.retry_execution(execution_id uuid, tenant_id uuid default null)
   returns public.workflow_executions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.retry_execution(execution_id) $$;
+  as $$ select automation.retry_execution(execution_id) from automation.in_tenant(tenant_id) $$;
 
-comment on function public.retry_execution(uuid) is
+comment on function public.retry_execution(uuid, uuid) is
   'Runs a failed execution again from the step that failed, with fresh attempts.';
 
 -- sql/11_api/04_definitions.sql
@@ -14217,24 +15588,28 @@ begin
 end;
 $$;
 
-create or replace function public.publish_workflow(workflow_id uuid, enroll_existing jsonb default null)
+create or replace function public.publish_workflow(
+  workflow_id uuid, enroll_existing jsonb default null, tenant_id uuid default null)
   returns public.workflow_versions
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.publish_workflow(workflow_id, enroll_existing) $$;
+  as $$
+    select automation.publish_workflow(workflow_id, enroll_existing) from automation.in_tenant(tenant_id)
+  $$;
 
-comment on function public.publish_workflow(uuid, jsonb) is
+comment on function public.publish_workflow(uuid, jsonb, uuid) is
   'Compiles the workflow as it is now into a new version and activates it. Errors block: 22023, '
   'with all problems as JSON in detail. enroll_existing: {filter?, entity?, per_minute?} also enrols the '
   'records that are there already and meet filter (conditions; all when left out), at most per_minute '
   'of them a minute (600 when left out); public.bulk_enrollments shows how far it has come.';
 
-create or replace function public.validate_workflow(workflow_id uuid) returns jsonb
+create or replace function public.validate_workflow(workflow_id uuid, tenant_id uuid default null)
+  returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.validate_workflow(workflow_id) $$;
+  as $$ select automation.validate_workflow(workflow_id) from automation.in_tenant(tenant_id) $$;
 
-comment on function public.validate_workflow(uuid) is
+comment on function public.validate_workflow(uuid, uuid) is
   'Every problem of the workflow as it is now: {valid, problems: [{path, severity, code, message, hint}]}.';
 
 -- MOVING RUNS TO ANOTHER VERSION
@@ -14314,13 +15689,17 @@ end;
 $$;
 
 create or replace function public.move_executions(
-  workflow_id uuid, to_version integer default null, execution_ids uuid[] default null)
+  workflow_id uuid, to_version integer default null, execution_ids uuid[] default null,
+  tenant_id uuid default null)
   returns jsonb
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.move_executions(workflow_id, to_version, execution_ids) $$;
+  as $$
+    select automation.move_executions(workflow_id, to_version, execution_ids)
+    from automation.in_tenant(tenant_id)
+  $$;
 
-comment on function public.move_executions(uuid, integer, uuid[]) is
+comment on function public.move_executions(uuid, integer, uuid[], uuid) is
   'Moves runs in flight to another version of their workflow (the published one when left out), those '
   'listed or up to 10000 of all, where the step they come to is there too and of the same type: '
   '{version, moved, kept: [{execution_id, reason}]}. When it is due does not change.';
@@ -14704,8 +16083,31 @@ create or replace function automation.delivery_rank(status text) returns integer
     end
   $$;
 
+-- News of a message is the news of whoever sent it. The step that sent it knows; a row that the office's
+-- own server wrote counts where no step did, and only while no two tenants claim the same message.
+create or replace function automation.sent_by(relation regclass, provider text, provider_id text)
+  returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  senders uuid[] := array(
+    select s.tenant_id from public.workflow_step_executions as s
+    where s.provider_id = sent_by.provider_id
+      and s.step_type = case relation when 'public.messages'::regclass then 'send_sms' else 'send_email' end
+    limit 2);
+begin
+  if senders = '{}' then
+    execute format('select array(select distinct m.tenant_id from %s as m '
+      'where m.provider_id = $1 and m.provider = $2 and m.direction = ''outbound'' limit 2)', relation)
+      into senders using provider_id, provider;
+  end if;
+  return case cardinality(senders) when 1 then senders[1] end;
+end;
+$$;
+
 create or replace function automation.record_delivery_of_step(
-  provider_id text, status text, error_code text, at timestamptz)
+  tenant_id uuid, provider_id text, status text, error_code text, at timestamptz)
   returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -14715,7 +16117,8 @@ declare
 begin
   select s.tenant_id, s.id into sent
   from public.workflow_step_executions as s
-  where s.provider_id = record_delivery_of_step.provider_id;
+  where s.provider_id = record_delivery_of_step.provider_id
+    and s.tenant_id = record_delivery_of_step.tenant_id;
   update public.workflow_step_executions as s
   set result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
     || jsonb_build_object('delivery', jsonb_strip_nulls(jsonb_build_object(
@@ -14773,19 +16176,22 @@ create or replace function automation.record_message_status(event jsonb) returns
 declare
   sid constant text := event ->> 'message_sid';
   message public.messages;
+  sender uuid;
   outcome text;
 begin
   if automation.delivery_rank(event ->> 'status') = 0 then
     return 'unknown_status';
   end if;
   perform automation.lock_inbound('twilio ' || sid);
+  sender := automation.sent_by('public.messages', 'twilio', sid);
   if automation.record_delivery_of_step(
-    sid, event ->> 'status', event ->> 'error_code', automation.now()) then
+    sender, sid, event ->> 'status', event ->> 'error_code', automation.now()) then
     outcome := 'duplicate';
   end if;
   for message in
     select m.* from public.messages as m
     where m.provider_id = sid and m.provider = 'twilio' and m.direction = 'outbound'
+      and m.tenant_id = sender
   loop
     outcome := automation.record_delivery_of_sms(
       message, event ->> 'status', event ->> 'error_code');
@@ -15032,14 +16438,17 @@ create or replace function automation.suppress_email(email public.emails, event 
       case event ->> 'type' when 'bounced' then 'bounce' else 'complaint' end,
       jsonb_strip_nulls(jsonb_build_object('email_id', email.id, 'detail', event -> 'detail')))
     from (
-      select t.address from jsonb_array_elements_text(event -> 'to') as t (address)
-      union
-      select email.to_address where coalesce(jsonb_array_length(event -> 'to'), 0) = 0
+      select t.address, count(*) over () as addresses
+      from (
+        select e.address from jsonb_array_elements_text(event -> 'to') as e (address)
+        union
+        select s.address from string_to_table(email.to_address, ', ') as s (address)
+        where coalesce(jsonb_array_length(event -> 'to'), 0) = 0
+      ) as t
+      where coalesce(btrim(t.address), '') <> ''
     ) as a
-    where coalesce(btrim(a.address), '') <> ''
-      and (event ->> 'type' = 'complained'
-        or (event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean
-          and coalesce(jsonb_array_length(event -> 'to'), 0) <= 1))
+    where event ->> 'type' = 'complained'
+      or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean and a.addresses = 1
   $$;
 
 create or replace function automation.record_delivery_of_email(email public.emails, event jsonb)
@@ -15081,17 +16490,18 @@ create or replace function automation.apply_email_event(event jsonb) returns tex
   as $$
 declare
   is_engagement constant boolean := event ->> 'type' in ('opened', 'clicked');
+  sender constant uuid := automation.sent_by('public.emails', 'resend', event ->> 'email_id');
   email public.emails;
   outcome text := 'early';
 begin
-  if not is_engagement and automation.record_delivery_of_step(event ->> 'email_id',
+  if not is_engagement and automation.record_delivery_of_step(sender, event ->> 'email_id',
     event ->> 'type', event ->> 'error_code', (event ->> 'occurred_at')::timestamptz) then
     outcome := 'stored';
   end if;
   for email in
     select m.* from public.emails as m
     where m.provider_id = event ->> 'email_id' and m.provider = 'resend'
-      and m.direction = 'outbound'
+      and m.direction = 'outbound' and m.tenant_id = sender
   loop
     if not is_engagement then
       perform automation.record_delivery_of_email(email, event);
@@ -15925,13 +17335,17 @@ end;
 $$;
 
 create or replace function public.test_workflow(
-  workflow_id uuid, trigger_data jsonb default '{}', options jsonb default '{}')
+  workflow_id uuid, trigger_data jsonb default '{}', options jsonb default '{}',
+  tenant_id uuid default null)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.test_workflow(workflow_id, trigger_data, options) $$;
+  as $$
+    select automation.test_workflow(workflow_id, trigger_data, options)
+    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
+  $$;
 
-comment on function public.test_workflow(uuid, jsonb, jsonb) is
+comment on function public.test_workflow(uuid, jsonb, jsonb, uuid) is
   'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no '
   'effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, '
   'reason, input, conditions, result, until}], ended: {status, at}}. It follows branches, and waits on a '
@@ -15939,13 +17353,17 @@ comment on function public.test_workflow(uuid, jsonb, jsonb) is
   'when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an '
   'event; the others time out).';
 
-create or replace function public.explain_enrollment(workflow_id uuid, record jsonb)
+create or replace function public.explain_enrollment(
+  workflow_id uuid, record jsonb, tenant_id uuid default null)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.explain_enrollment(workflow_id, record) $$;
+  as $$
+    select automation.explain_enrollment(workflow_id, record)
+    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(record ->> 'tenant_id')))
+  $$;
 
-comment on function public.explain_enrollment(uuid, jsonb) is
+comment on function public.explain_enrollment(uuid, jsonb, uuid) is
   'Why did, or did not, this record enter this workflow? record: {"contact_id": ...} and the like. '
   'Each check with what it expected and found, and the executions there were.';
 
@@ -15991,7 +17409,8 @@ $$;
 -- caller itself.
 grant execute on function
   automation.member_tenants(), automation.admin_tenants(), automation.now(),
-  automation.test_now(), automation.new_id(),
+  automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
+  automation.own_tenant(uuid),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
@@ -16042,13 +17461,15 @@ alter table automation.time_zones enable row level security;
 alter table automation.trigger_types enable row level security;
 alter table automation.step_types enable row level security;
 alter table automation.setting_schemas enable row level security;
+alter table automation.skip_codes enable row level security;
 alter table automation.entities enable row level security;
 alter table automation.active_triggers enable row level security;
 
--- The published schemas are no secret.
+-- The published schemas are no secret, nor is what a code of the history means.
 create policy step_types_read on automation.step_types for select to authenticated using (true);
 create policy setting_schemas_read on automation.setting_schemas
   for select to authenticated using (true);
+create policy skip_codes_read on automation.skip_codes for select to authenticated using (true);
 
 create policy tenants_members_read on public.tenants
   for select to authenticated
@@ -16061,9 +17482,6 @@ create policy tenants_admins_edit on public.tenants
 create policy tenant_members_read on public.tenant_members
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
-create policy tenant_members_admins_insert on public.tenant_members
-  for insert to authenticated
-  with check (tenant_id = any ((select automation.admin_tenants())::uuid[]));
 create policy tenant_members_admins_update on public.tenant_members
   for update to authenticated
   using (tenant_id = any ((select automation.admin_tenants())::uuid[]))
@@ -16156,8 +17574,26 @@ grant select on
 
 grant insert, update, delete on
   public.contacts, public.projects, public.jobs, public.tasks, public.tags, public.contact_tags,
-  public.messages, public.emails, public.calls, public.form_submissions, public.workflow_steps
+  public.form_submissions, public.workflow_steps
   to authenticated;
+
+-- What was said, as a member notes it down. The provider's word for it (its name and id, what became
+-- of it, who sent it) is the provider's: news of a message is matched by it.
+grant delete,
+  insert (tenant_id, id, contact_id, direction, from_number, to_number, body, status, media_urls,
+    created_at),
+  update (contact_id, status)
+  on public.messages to authenticated;
+grant delete,
+  insert (tenant_id, id, contact_id, direction, from_address, to_address, subject, html, text, status,
+    created_at),
+  update (contact_id, status)
+  on public.emails to authenticated;
+grant delete,
+  insert (tenant_id, id, contact_id, direction, from_number, to_number, status, duration_seconds,
+    created_at),
+  update (contact_id, status, duration_seconds)
+  on public.calls to authenticated;
 
 -- published_version is the engine's to set.
 grant delete,
@@ -16166,8 +17602,12 @@ grant delete,
   update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata)
   on public.workflows to authenticated;
 
-grant update on public.tenants to authenticated;
-grant insert, update, delete on public.tenant_members to authenticated;
+grant update (name, timezone, phone, email, website, address, settings)
+  on public.tenants to authenticated;
+
+
+-- Who joins says so (06_membership).
+grant delete, update (role, full_name, email, phone) on public.tenant_members to authenticated;
 
 grant insert, update, delete on public.phone_numbers, public.forms to service_role;
 grant select on public.phone_numbers, public.forms, public.email_events to authenticated;
@@ -16180,8 +17620,9 @@ grant delete,
     max_per_hour, max_per_source_per_hour, duplicate_window)
   on public.forms to authenticated;
 
--- What public.workflow_schemas shows.
-grant select on automation.step_types, automation.setting_schemas to authenticated, service_role;
+-- What public.workflow_schemas and public.automation_skipped_sends read.
+grant select on automation.step_types, automation.setting_schemas, automation.skip_codes
+  to authenticated, service_role;
 
 -- sql/12_security/04_time.sql
 
@@ -16215,8 +17656,8 @@ grant select on automation.timer_listeners to service_role;
 grant execute on function
   automation.enroll_records(uuid, text[], jsonb, text, integer, jsonb),
   automation.cancel_bulk_enrollment(uuid),
-  public.enroll_records(uuid, text[], jsonb, text, integer, jsonb),
-  public.cancel_bulk_enrollment(uuid)
+  public.enroll_records(uuid, text[], jsonb, text, integer, jsonb, uuid),
+  public.cancel_bulk_enrollment(uuid, uuid)
   to authenticated, service_role;
 
 -- Triggers are made by publishing; asking for one directly is for the owner.
@@ -16238,6 +17679,203 @@ grant select on
   to service_role;
 
 grant insert (settings), update (settings) on public.workflows to authenticated;
+
+-- sql/12_security/06_membership.sql
+
+-- Who belongs to a tenant. Members are added by their own consent alone, an owner is made, demoted and
+-- removed by owners alone, and there is always one: an admin who could change that would be one.
+
+alter table public.tenant_invitations enable row level security;
+
+create policy tenant_invitations_admins_read on public.tenant_invitations
+  for select to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+create policy tenant_invitations_admins_delete on public.tenant_invitations
+  for delete to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+
+revoke all on public.tenant_invitations from anon, authenticated, service_role;
+grant select (tenant_id, id, email, role, invited_by, created_at, expires_at, accepted_at), delete
+  on public.tenant_invitations to authenticated, service_role;
+
+create or replace function automation.role_in(tenant_id uuid) returns text
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select m.role from public.tenant_members as m
+    where m.tenant_id = role_in.tenant_id and m.user_id = automation.current_user_id()
+  $$;
+
+-- The writes of signed-in users; what the service role does is the installation's own doing. The lock
+-- makes two owners who remove each other take turns.
+create or replace function automation.guard_membership() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  becomes constant text := case tg_op when 'DELETE' then null else new.role end;
+begin
+  if automation.is_service() or old.role <> 'owner' and becomes is distinct from 'owner' then
+    return case tg_op when 'DELETE' then old else new end;
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('owners ' || old.tenant_id, 0));
+  if automation.role_in(old.tenant_id) is distinct from 'owner' then
+    raise exception 'role: only an owner makes, changes or removes an owner'
+      using errcode = 'insufficient_privilege';
+  elsif becomes is distinct from 'owner' and not exists (
+    select from public.tenant_members as m
+    where m.tenant_id = old.tenant_id and m.role = 'owner' and m.user_id <> old.user_id) then
+    raise exception 'role: a tenant keeps at least one owner'
+      using errcode = 'insufficient_privilege', hint = 'Make somebody else an owner first.';
+  end if;
+  return case tg_op when 'DELETE' then old else new end;
+end;
+$$;
+
+create trigger tenant_members_guard
+  before update or delete on public.tenant_members
+  for each row execute function automation.guard_membership();
+
+create or replace function automation.invite_member(tenant_id uuid, email text, role text)
+  returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  secret constant text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+  mine constant text := automation.role_in(tenant_id);
+  invited public.tenant_invitations;
+begin
+  if not automation.may_use(tenant_id) or not exists (
+    select from public.tenants as t where t.id = invite_member.tenant_id) then
+    perform automation.raise_not_found('tenant_id', tenant_id);
+  elsif not automation.is_service() and (
+    coalesce(mine, 'member') = 'member' or role = 'owner' and mine <> 'owner') then
+    raise exception 'role: %', case role when 'owner' then 'only an owner makes an owner'
+        else 'only owners and admins invite' end
+      using errcode = 'insufficient_privilege';
+  elsif coalesce(role, '') not in ('owner', 'admin', 'member') then
+    raise exception 'role: owner, admin or member is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(email, '') !~ '^[^@\s]+@[^@\s]+$' then
+    raise exception 'email: an address is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  insert into public.tenant_invitations (tenant_id, email, role, digest, invited_by, expires_at)
+  values (tenant_id, lower(email), role, sha256(convert_to(secret, 'UTF8')),
+    automation.current_user_id(), automation.now() + interval '7 days')
+  returning * into invited;
+  return jsonb_build_object('id', invited.id, 'tenant_id', invited.tenant_id, 'email', invited.email,
+    'role', invited.role, 'expires_at', invited.expires_at, 'token', secret);
+end;
+$$;
+
+-- Whoever holds the secret and the address says yes, for themselves. Who invited may have been
+-- demoted or have left since: an invitation is worth no more than its inviter.
+create or replace function automation.accept_invitation(token text) returns public.tenant_members
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  me constant uuid := automation.current_user_id();
+  address constant text := lower(automation.request_setting('request.jwt.claims') ->> 'email');
+  invited public.tenant_invitations;
+  joined public.tenant_members;
+begin
+  if me is null then
+    raise exception 'token: sign in first, to join as yourself' using errcode = 'insufficient_privilege';
+  end if;
+  select i.* into invited from public.tenant_invitations as i
+  where i.digest = sha256(convert_to(token, 'UTF8')) and i.accepted_at is null
+    and i.expires_at > automation.now() and i.email = address
+    and (i.invited_by is null or exists (
+      select from public.tenant_members as m
+      where m.tenant_id = i.tenant_id and m.user_id = i.invited_by
+        and (m.role = 'owner' or m.role = 'admin' and i.role <> 'owner')))
+  for update;
+  if not found then
+    raise exception 'token: there is no such invitation' using errcode = 'no_data_found',
+      hint = 'It may have expired, been used or taken back, or be for another address than the one you '
+        'signed in with.';
+  end if;
+  update public.tenant_invitations as i set accepted_at = automation.now()
+  where i.tenant_id = invited.tenant_id and i.id = invited.id;
+  insert into public.tenant_members (tenant_id, user_id, role, email)
+  values (invited.tenant_id, me, invited.role, invited.email)
+  on conflict on constraint tenant_members_pkey do nothing
+  returning * into joined;
+  if not found then
+    raise exception 'token: you are a member already' using errcode = 'unique_violation';
+  end if;
+  return joined;
+end;
+$$;
+
+create or replace function public.invite_member(
+  email text, role text default 'member', tenant_id uuid default null)
+  returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.invite_member(automation.own_tenant(tenant_id), email, role) $$;
+
+comment on function public.invite_member(text, text, uuid) is
+  'Asks somebody to join the tenant: {id, email, role, expires_at, token}. The token is told here and '
+  'nowhere else; it goes to that address, whose holder calls accept_invitation within a week.';
+
+create or replace function public.accept_invitation(token text) returns public.tenant_members
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.accept_invitation(token) $$;
+
+comment on function public.accept_invitation(text) is
+  'Joins a tenant as the signed-in user, whose address the invitation must be for.';
+
+-- Who said stop to a person, not to a machine, is stopped by that person: the row says by whom.
+create or replace function automation.suppress_address(tenant_id uuid, channel text, address text)
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and coalesce(automation.role_in(tenant_id), 'member') = 'member' then
+    raise exception 'tenant_id: only owners and admins suppress an address'
+      using errcode = 'insufficient_privilege';
+  elsif coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif btrim(coalesce(address, '')) = '' then
+    raise exception 'address: a phone number or an email address is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  perform automation.suppress(tenant_id, channel, address, 'manual',
+    jsonb_strip_nulls(jsonb_build_object('user_id', automation.current_user_id())));
+end;
+$$;
+
+create or replace function public.suppress_address(
+  channel text, address text, tenant_id uuid default null)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.suppress_address(automation.own_tenant(tenant_id), channel, address) $$;
+
+comment on function public.suppress_address(text, text, uuid) is
+  'Sends nothing more to this number (sms) or address (email): for somebody who said stop on the '
+  'telephone. Owners and admins.';
+
+revoke execute on function
+  automation.role_in(uuid), automation.guard_membership(), automation.invite_member(uuid, text, text),
+  automation.accept_invitation(text), public.invite_member(text, text, uuid),
+  public.accept_invitation(text),
+  automation.suppress_address(uuid, text, text), public.suppress_address(text, text, uuid)
+  from public, anon, authenticated, service_role;
+grant execute on function
+  automation.invite_member(uuid, text, text), automation.accept_invitation(text),
+  public.invite_member(text, text, uuid), public.accept_invitation(text),
+  automation.suppress_address(uuid, text, text), public.suppress_address(text, text, uuid)
+  to authenticated, service_role;
 
 -- sql/13_views/01_operator.sql
 
@@ -16263,18 +17901,52 @@ create view public.automation_queue with (security_invoker = true) as
 comment on view public.automation_queue is
   'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped).';
 
+-- A skip whose code nobody has explained counts as a failure rather than as nothing.
+create view public.automation_skipped_sends with (security_invoker = true) as
+  select s.tenant_id, s.execution_id, e.workflow_id, w.name as workflow_name, e.version, e.contact_id,
+    e.trigger_type, s.step_key, s.step_type, coalesce(s.recipient, s.error ->> 'given') as recipient,
+    s.error ->> 'code' as code, s.error ->> 'message' as message,
+    coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at
+  from public.workflow_step_executions as s
+  join automation.step_types as t on t.name = s.step_type and t.lane = 'outbound'
+  join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+  left join automation.skip_codes as c on c.code = s.error ->> 'code'
+  where s.status = 'skipped' and c.counts_as is distinct from 'choice';
+
+comment on view public.automation_skipped_sends is
+  'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what '
+  'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out).';
+
+-- An execution, or a step that its execution went on without.
 create view public.automation_failures with (security_invoker = true) as
   select e.tenant_id, e.id as execution_id, w.name as workflow_name, e.version, e.contact_id,
-    e.trigger_type, e.error ->> 'step' as step_key, e.error ->> 'code' as code,
-    e.error ->> 'message' as message, e.error, e.finished_at
-  from public.workflow_executions as e
-  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
-  where e.status = 'failed';
+    e.trigger_type, f.error ->> 'step' as step_key, f.error ->> 'code' as code,
+    f.error ->> 'message' as message, f.error, f.finished_at, e.status as execution_status
+  from (
+    select e.tenant_id, e.id, e.error, e.finished_at
+    from public.workflow_executions as e
+    where e.status = 'failed'
+    union all
+    select s.tenant_id, s.execution_id, s.error || jsonb_build_object('step', s.step_key), s.finished_at
+    from public.automation_skipped_sends as s
+    where s.is_failure
+    union all
+    select s.tenant_id, s.execution_id, s.error || jsonb_build_object('step', s.step_key), s.finished_at
+    from public.workflow_step_executions as s
+    join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+    where s.status = 'failed' and not (e.status = 'failed' and e.error ->> 'step' = s.step_key)
+  ) as f (tenant_id, execution_id, error, finished_at)
+  join public.workflow_executions as e on e.tenant_id = f.tenant_id and e.id = f.execution_id
+  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id;
 
 comment on view public.automation_failures is
-  'Executions that failed, and why. public.retry_execution() runs one again from where it failed.';
+  'What failed, and why: executions (public.retry_execution() runs one again from where it failed), steps '
+  'that their execution went on without, and sends that found nobody to go to. execution_status: failed '
+  'for the first.';
 
-grant select on public.automation_queue, public.automation_failures to authenticated, service_role;
+grant select on public.automation_queue, public.automation_skipped_sends, public.automation_failures
+  to authenticated, service_role;
 
 -- sql/13_views/02_schemas.sql
 

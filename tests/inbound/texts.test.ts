@@ -189,7 +189,7 @@ describe("opting out and in", () => {
   });
 });
 
-it("a member cannot opt a customer in again by writing down a START", async () => {
+it("a member speaks for no customer by writing down a STOP or a START", async () => {
   const { sql } = database();
   const office = await openOffice(sql);
   const From = newNumber();
@@ -201,7 +201,8 @@ it("a member cannot opt a customer in again by writing down a START", async () =
         insert into messages (tenant_id, direction, from_number, to_number, body)
         values (${office.tenantId}, 'inbound', ${From}, ${office.number}, ${body})`);
   await write("STOP");
-  expect(await suppressionsOf(office)).toHaveLength(1);
+  expect(await suppressionsOf(office)).toHaveLength(0);
+  await report(textTo(office, { From, Body: "STOP" }));
   await write("START");
   expect(await suppressionsOf(office)).toHaveLength(1);
 });

@@ -1,7 +1,7 @@
 -- A customer who says stop gets nothing more, whatever is already on its way to them.
 begin;
 \ir ../foundation/story.psql
-select plan(55);
+select plan(56);
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
 select pg_temp.tenant('Blue Ridge Solar') as blue \gset
@@ -33,8 +33,10 @@ select ok(not pg_temp.said('STOP', 'anonymous'), 'a sender without a number supp
 select ok(pg_temp.said('STOP', '(512) 555-0100'), 'a number in any form');
 select pg_temp.sign_in(:'sam');
 select is(pg_temp.error_of($$insert into public.messages (tenant_id, direction, from_number, body)
-  values ('00000000-0000-0000-0000-00000000000a', 'inbound', '+15125550100', 'STOP')$$), null, 'a member may log a call-in stop');
+  values ('00000000-0000-0000-0000-00000000000a', 'inbound', '+15125550100', 'STOP')$$), null, 'a member may note down what was said');
 select pg_temp.sign_out();
+select is((select count(*) from public.suppressions), 0::bigint, 'which is their word and no customer''s');
+insert into public.messages (tenant_id, direction, from_number, body) values (:'apex', 'inbound', '+15125550100', 'STOP');
 select is(array[reason, detail ->> 'message_id'], array['opt_out', m.id::text], 'the suppression names the message')
 from public.suppressions, lateral (select id from public.messages order by created_at desc, id desc limit 1) as m;
 delete from public.suppressions;

@@ -31,11 +31,11 @@ from pg_roles as r where r.rolname in ('anon', 'authenticated', 'service_role')
 select is(count(*), 0::bigint, 'a table of public that nobody has a policy for: ' || coalesce(string_agg(name, ', '), ''))
 from ours where relkind in ('r', 'p') and nspname = 'public'
   and not exists (select from pg_policy as p where p.polrelid = ours.oid);
-select is(count(*), 0::bigint, 'a member holds a privilege on a table of the engine''s own, but for reading the schemas: ' || coalesce(string_agg(name, ', '), ''))
+select is(count(*), 0::bigint, 'a member holds a privilege on a table of the engine''s own, but for reading schemas and codes: ' || coalesce(string_agg(name, ', '), ''))
 from ours where nspname = 'automation' and relkind in ('r', 'v')
   and (has_table_privilege('authenticated', oid, 'insert, update, delete, truncate')
     or has_table_privilege('authenticated', oid, 'select')
-      and name not in ('automation.step_types', 'automation.setting_schemas'));
+      and name not in ('automation.step_types', 'automation.setting_schemas', 'automation.skip_codes'));
 select is(count(*), 0::bigint, 'members hold no truncate, references or trigger anywhere: ' || coalesce(string_agg(name, ', '), ''))
 from ours where relkind in ('r', 'p') and has_table_privilege('authenticated', oid, 'truncate, trigger');
 select is(count(*), 5::bigint, 'members read what the engine owns and write none of it')
@@ -219,7 +219,7 @@ select pg_temp.sign_in(:'boss');
 select is(pg_temp.rows_of(statement), outcome, 'the owner: ' || statement)
 from (values
   ('update public.tenants set phone = ''+15125550111''', '1 rows'),
-  ('insert into public.tenant_members (tenant_id, user_id) values (''00000000-0000-0000-0000-00000000000a'', gen_random_uuid())', '1 rows'),
+  ('insert into public.tenant_members (tenant_id, user_id) values (''00000000-0000-0000-0000-00000000000a'', gen_random_uuid())', '42501'),
   ('insert into public.tenant_members (tenant_id, user_id) values (''00000000-0000-0000-0000-00000000000b'', gen_random_uuid())', '42501'),
   ('delete from public.tenants', '42501')
 ) as v (statement, outcome);
