@@ -22,7 +22,11 @@ const text = (key: string, body: string): Step => ({
   type: "send_sms",
   config: { body, to: "{{contact.phone}}" },
 });
-const task = (key: string, title: string): Step => ({ key, type: "create_task", config: { title } });
+const task = (key: string, title: string): Step => ({
+  key,
+  type: "create_task",
+  config: { title },
+});
 const many = (steps: number, make: (n: number) => Step | Step[]): Step[] =>
   Array.from({ length: steps }, (_, n) => make(n + 1)).flat().slice(0, steps);
 
@@ -40,7 +44,10 @@ export const shapes: Record<string, (steps: number) => Step[]> = {
       conditions: asked,
     })),
   references: (steps) =>
-    many(steps, (n) => task(`s${n}`, n === 1 ? "Call" : `{{steps.s${n - 1}.task_id}} {{steps.s1.status}}`)),
+    many(
+      steps,
+      (n) => task(`s${n}`, n === 1 ? "Call" : `{{steps.s${n - 1}.task_id}} {{steps.s1.status}}`),
+    ),
   // A question every third step, with a step on either branch.
   branches: (steps) =>
     many(steps, (n) => [
@@ -50,16 +57,19 @@ export const shapes: Record<string, (steps: number) => Step[]> = {
     ]),
   // Chains of questions inside each other, fifteen deep, one after the other.
   nested: (steps) =>
-    many(steps, (n) =>
-      n % 15 === 1
-        ? { key: `q${n}`, type: "conditional", config: { conditions: asked.slice(0, 1) } }
-        : {
-          key: `q${n}`,
-          type: "conditional",
-          config: { conditions: asked.slice(1) },
-          parent: `q${n - 1}`,
-          branch: "then",
-        }),
+    many(
+      steps,
+      (n) =>
+        n % 15 === 1
+          ? { key: `q${n}`, type: "conditional", config: { conditions: asked.slice(0, 1) } }
+          : {
+            key: `q${n}`,
+            type: "conditional",
+            config: { conditions: asked.slice(1) },
+            parent: `q${n - 1}`,
+            branch: "then",
+          },
+    ),
   // What each writes could start others.
   writes: (steps) =>
     many(steps, (n) => ({
@@ -71,7 +81,13 @@ export const shapes: Record<string, (steps: number) => Step[]> = {
 
 const tenant = "00000000-0000-0000-0000-00000000000a";
 
-async function draft(sql: Sql, id: string, trigger: string, steps: Step[], config = {}): Promise<void> {
+async function draft(
+  sql: Sql,
+  id: string,
+  trigger: string,
+  steps: Step[],
+  config = {},
+): Promise<void> {
   await sql`
     insert into public.workflows (tenant_id, id, name, trigger_type, trigger_config)
     values (${tenant}, ${id}, ${`Workflow ${id}`}, ${trigger}, ${sql.json(config)})`;
@@ -109,7 +125,9 @@ async function measure(sql: Sql, steps: Step[], repetitions: number): Promise<nu
   for (let n = 0; n < repetitions; n++) {
     await sql`update public.workflows set name = ${`${id} ${n}`} where id = ${id}`;
     times.push(
-      await milliseconds(() => sql`select version from automation.publish(${tenant}, ${id}, 'publish')`),
+      await milliseconds(() =>
+        sql`select version from automation.publish(${tenant}, ${id}, 'publish')`
+      ),
     );
   }
   await sql`update public.workflows set is_active = false where id = ${id}`;
@@ -137,11 +155,15 @@ async function main(): Promise<void> {
     await sql`insert into public.tenants (id, name) values (${tenant}, 'Apex Roofing')`;
     const table = async (label: string) => {
       console.log(`Postgres ${version?.server_version}, milliseconds to publish, ${label}`);
-      console.log(`  ${"steps".padEnd(12)}${sizes.map((size) => String(size).padStart(10)).join("")}`);
+      console.log(
+        `  ${"steps".padEnd(12)}${sizes.map((size) => String(size).padStart(10)).join("")}`,
+      );
       for (const shape of values.shapes.split(",")) {
         const cells: string[] = [];
         for (const size of sizes) {
-          cells.push((await measure(sql, shapes[shape]!(size), Number(values.repetitions))).toFixed(0));
+          cells.push(
+            (await measure(sql, shapes[shape]!(size), Number(values.repetitions))).toFixed(0),
+          );
         }
         console.log(`  ${shape.padEnd(12)}${cells.map((cell) => cell.padStart(10)).join("")}`);
       }
