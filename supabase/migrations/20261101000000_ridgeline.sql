@@ -1731,8 +1731,11 @@ create or replace function automation.check_schema(schema jsonb, value jsonb, pa
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  found jsonb := automation.check_value(schema, value, path) || automation.check_choice(schema, value, path);
+  found jsonb := automation.check_value(schema, value, path);
 begin
+  if schema ?| '{anyOf,oneOf}' then
+    found := found || automation.check_choice(schema, value, path);
+  end if;
   if schema ? 'errorMessage' and automation.has_error(found) then
     found := jsonb_build_array(automation.problem(
       path, found #>> '{0,code}', schema ->> 'errorMessage', automation.schema_hint(schema)));
@@ -1775,7 +1778,7 @@ create or replace function automation.fits_type(type jsonb, value jsonb) returns
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select type is null or exists (
+    select type is null or type #>> '{}' = jsonb_typeof(value) or exists (
       select from jsonb_array_elements_text(automation.as_list(type)) as t (name)
       where case
         when t.name = 'integer' and jsonb_typeof(value) = 'number'
@@ -1814,7 +1817,10 @@ declare
   type constant text := jsonb_typeof(value);
   found record;
 begin
-  if not automation.fits_type(schema -> 'type', value) then
+  if schema ->> 'type' = type and not schema ?| '{enum,pattern,minLength,maxLength,minItems,maxItems,
+    minProperties,maxProperties,minimum,maximum,exclusiveMinimum}' then
+    return '[]'::jsonb;
+  elsif not automation.fits_type(schema -> 'type', value) then
     select case t.name
         when 'string' then 'not_a_text' when 'array' then 'not_a_list' when 'object' then 'not_an_object'
         when 'boolean' then 'not_a_boolean' else 'not_a_number' end as code,
@@ -1912,49 +1918,73 @@ $$;
 -- Which keys an object has: a key that is missing, and a key that nobody reads, are both mistakes
 -- the office should see before a customer does.
 create or replace function automation.check_keys(schema jsonb, value jsonb, path text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  subject constant text := coalesce(schema ->> 'title', automation.last_of_path(path));
+  problems jsonb := '[]';
+  key text;
+begin
+  for key in select * from jsonb_array_elements_text(schema -> 'required') loop
+    continue when value ? key;
+    problems := problems || automation.problem(
+      path || '.' || key, 'missing', format('%s needs %s', subject, key));
+  end loop;
+  if schema ?| '{dependentRequired,dependentSchemas}' then
+    problems := problems || automation.check_dependent_keys(schema, value, path);
+  end if;
+  if not schema ? 'properties' or schema ? 'additionalProperties' then
+    return problems;
+  end if;
+  for key in select * from jsonb_object_keys(value) loop
+    continue when schema -> 'properties' ? key;
+    problems := problems || automation.problem(
+      path || '.' || key, 'unknown_key', format('%s does not know "%s"', subject, key),
+      'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p),
+      'warning');
+  end loop;
+  return problems;
+end;
+$$;
+
+create or replace function automation.check_dependent_keys(schema jsonb, value jsonb, path text)
+  returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(found.problem), '[]')
     from (
-      select automation.problem(path || '.' || r.key, 'missing',
-        format('%s needs %s', coalesce(schema ->> 'title', automation.last_of_path(path)), r.key))
-      from jsonb_array_elements_text(schema -> 'required') as r (key)
-      where not value ? r.key
-      union all
       select automation.problem(path || '.' || r.key, 'missing', format('%s needs %s', d.key, r.key))
       from jsonb_each(schema -> 'dependentRequired') as d,
         jsonb_array_elements_text(d.value) as r (key)
-      where check_keys.value ? d.key and not check_keys.value ? r.key
+      where check_dependent_keys.value ? d.key and not check_dependent_keys.value ? r.key
       union all
       select automation.problem(path || '.' || p.key, 'not_allowed',
         format('%s cannot be combined with %s', p.key, d.key))
       from jsonb_each(schema -> 'dependentSchemas') as d, jsonb_each(d.value -> 'properties') as p
-      where check_keys.value ? d.key and check_keys.value ? p.key and p.value = 'false'
-      union all
-      select automation.problem(path || '.' || k.key, 'unknown_key',
-        format('%s does not know "%s"', coalesce(schema ->> 'title', automation.last_of_path(path)), k.key),
-        'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p),
-        'warning')
-      from jsonb_object_keys(value) as k (key)
-      where schema ? 'properties' and not schema ? 'additionalProperties'
-        and not schema -> 'properties' ? k.key
+      where check_dependent_keys.value ? d.key and check_dependent_keys.value ? p.key and p.value = 'false'
     ) as found (problem)
   $$;
 
 create or replace function automation.check_members(schema jsonb, value jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(found.problem), '[]')
-    from jsonb_each(value) as member
-    cross join lateral (
-      select coalesce(schema -> 'properties' -> member.key, schema -> 'additionalProperties') as schema
-    ) as its
-    cross join lateral jsonb_array_elements(
-      automation.check_schema(its.schema, member.value, path || '.' || member.key)) as found (problem)
-    where jsonb_typeof(its.schema) = 'object'
-  $$;
+declare
+  problems jsonb := '[]';
+  member record;
+  its jsonb;
+begin
+  for member in select m.key, m.value from jsonb_each(value) as m loop
+    its := coalesce(schema -> 'properties' -> member.key, schema -> 'additionalProperties');
+    if jsonb_typeof(its) = 'object' then
+      problems := problems || automation.check_schema(its, member.value, path || '.' || member.key);
+    end if;
+  end loop;
+  return problems;
+end;
+$$;
 
 create or replace function automation.check_items(schema jsonb, value jsonb, path text) returns jsonb
   language sql stable
@@ -2514,7 +2544,8 @@ create or replace function automation.check_step_config(step_type text, config j
   as $$
     select automation.check_schema(t.config_schema, config, path)
       || automation.check_step_entity(config, path)
-      || automation.check_step_fields(step_type, config, path)
+      || case when step_type in ('update_contact', 'update_project', 'update_field')
+        then automation.check_step_fields(step_type, config, path) else '[]' end
       || case when step_type = 'wait' and config ? 'event'
         then automation.check_event(config -> 'event', path || '.event') else '[]' end
     from automation.step_types as t
@@ -2670,7 +2701,7 @@ begin
     || automation.compile_retry(step.retry);
   problems := template.problems || addressed.problems || condition.problems
     || automation.check_step_config(step.step_type, config, path || '.step_config')
-    || automation.check_retry(step.retry, path || '.retry');
+    || case step.retry when '{}' then '[]' else automation.check_retry(step.retry, path || '.retry') end;
   return next;
 end;
 $$;
@@ -2689,17 +2720,20 @@ create or replace function automation.compile_retry(retry jsonb) returns jsonb
     end
   $$;
 
-create type automation.compiled_chain as (
-  first text,
-  steps jsonb,
-  found jsonb,
-  seen uuid[],
-  problems jsonb
+create type automation.placed_step as (
+  step public.workflow_steps,
+  key text,
+  path text,
+  place integer[],
+  is_on boolean,
+  branches text[],
+  next_id uuid
 );
 
-comment on type automation.compiled_chain is
-  'Steps that follow each other, with all that branches off them. found: {key, at} of each, for finding '
-  'two of the same key; seen: the rows they were made of.';
+comment on type automation.placed_step is
+  'A step with its place: among its siblings, then the number of the branch below it, the place there, and '
+  'so on, which is the order of the document. is_on: it and all above it are switched on. next_id: the step '
+  'that comes next.';
 
 create or replace function automation.step_key(
   step public.workflow_steps, parent_key text, place bigint)
@@ -2713,88 +2747,61 @@ create or replace function automation.step_key(
         else format('%s_%s_%s', parent_key, step.branch, place) end)
   $$;
 
--- The steps on one branch of a parent (of none: the workflow's own), each pointing to the next; the
--- last one points to `after`. Worked out from the end, so that what comes next is known. A step that is
--- switched off is checked, and left out with all that branches off it.
-create or replace function automation.compile_chain(
-  workflow public.workflows, parent public.workflow_steps, parent_key text, branch text, after text,
-  path text, depth integer)
-  returns automation.compiled_chain
-  language plpgsql stable
+create or replace function automation.branches_of(step public.workflow_steps) returns text[]
+  language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  chain automation.compiled_chain := row(after, '{}', '[]', '{}', '[]');
-  part automation.compiled_chain;
-  member record;
-  compiled record;
-begin
-  for member in
-    select s as step, row_number() over w as place
-    from public.workflow_steps as s
-    where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
-      and s.parent_step_id is not distinct from parent.id and s.branch is not distinct from compile_chain.branch
-    window w as (order by s.step_order, s.created_at, s.id)
-    order by 2 desc
-  loop
-    select c.* into compiled from automation.compile_step(
-      member.step, automation.step_key(member.step, parent_key, member.place),
-      format('%s[%s]', path, member.place - 1)) as c;
-    part := automation.compile_branches(workflow, member.step, compiled.compiled, chain.first, depth);
-    if (member.step).enabled then
-      chain.steps := chain.steps || part.steps;
-      chain.first := part.first;
-    end if;
-    chain.found := part.found || chain.found;
-    chain.seen := part.seen || chain.seen;
-    chain.problems := compiled.problems || part.problems || chain.problems;
-  end loop;
-  return chain;
-end;
-$$;
+    select case when step.step_type in ('conditional', 'split', 'wait')
+      then automation.step_branches(
+        step.step_type, automation.fold_step_config(step.step_type, step.step_config))
+      else '{}' end
+  $$;
 
--- One step with all that branches off it.
-create or replace function automation.compile_branches(
-  workflow public.workflows, step public.workflow_steps, compiled jsonb, after text, depth integer)
-  returns automation.compiled_chain
-  language plpgsql stable
+create or replace function automation.is_too_deep(place integer[]) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select cardinality(place) > 40 $$;
+
+comment on function automation.is_too_deep(integer[]) is
+  'Whether a step in this place may not have branches: twenty lie above it.';
+
+-- From the workflow's own steps down, branch by branch. What comes next is the next sibling that is
+-- switched on, or else what comes after the parent. Steps that no parent of theirs leads to are not here.
+create or replace function automation.place_steps(workflow public.workflows)
+  returns setof automation.placed_step
+  language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  key constant text := compiled ->> 'key';
-  names text[] := automation.step_branches(
-    step.step_type, automation.fold_step_config(step.step_type, step.step_config));
-  whole automation.compiled_chain := row(
-    key, '{}', jsonb_build_array(jsonb_build_object('key', key, 'at', compiled -> 'at')),
-    array[step.id], '[]');
-  part automation.compiled_chain;
-  branches jsonb := '{}'::jsonb;
-  name text;
-begin
-  compiled := compiled || jsonb_build_object('next', after) || case
-    when workflow.settings ->> 'on_missing' = 'fail' then '{"on_missing": "fail"}' else '{}' end::jsonb;
-  if names <> '{}' and depth >= 20 then
-    whole.problems := automation.as_list(automation.problem(
-      compiled ->> 'at', 'too_deep', 'branches are nested more than 20 deep',
-      'Move the inner steps to a workflow of their own.'));
-    names := '{}';
-  end if;
-  foreach name in array names loop
-    part := automation.compile_chain(
-      workflow, step, key, name, after, format('%s.%s', compiled ->> 'at', name), depth + 1);
-    branches := branches || jsonb_build_object(name, part.first);
-    whole.steps := whole.steps || part.steps;
-    whole.found := whole.found || part.found;
-    whole.seen := whole.seen || part.seen;
-    whole.problems := whole.problems || part.problems;
-  end loop;
-  if names <> '{}' then
-    compiled := compiled || jsonb_build_object('branches', branches);
-  end if;
-  whole.steps := whole.steps || jsonb_build_object(key, compiled);
-  return whole;
-end;
-$$;
+    with recursive numbered as (
+      select s as step, concat_ws('/', s.parent_step_id, s.branch) as chain, s.enabled,
+        row_number() over (partition by s.parent_step_id, s.branch order by s.step_order, s.created_at, s.id)
+          as place
+      from public.workflow_steps as s
+      where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
+    ), nearest as (
+      select n.*, min(n.place) filter (where n.enabled) over (
+          partition by n.chain order by n.place desc rows between unbounded preceding and 1 preceding) as next
+      from numbered as n
+    ), listed as (
+      select n.step, n.chain, n.place::integer as place, n.enabled, (s.step).id as next_id
+      from nearest as n
+      left join numbered as s on s.chain = n.chain and s.place = n.next
+    ), placed (step, key, path, place, is_on, branches, next_id) as (
+      select l.step, automation.step_key(l.step, null, l.place), format('steps[%s]', l.place - 1),
+        array[l.place], l.enabled, automation.branches_of(l.step), l.next_id
+      from listed as l
+      where l.chain = ''
+      union all
+      select l.step, automation.step_key(l.step, p.key, l.place),
+        format('%s.%s[%s]', p.path, b.name, l.place - 1), p.place || b.number::integer || l.place,
+        p.is_on and l.enabled, automation.branches_of(l.step), coalesce(l.next_id, p.next_id)
+      from placed as p
+      cross join lateral unnest(p.branches) with ordinality as b (name, number)
+      join listed as l on l.chain = concat_ws('/', (p.step).id, b.name)
+      where not automation.is_too_deep(p.place)
+    )
+    select p.step, p.key, p.path, p.place, p.is_on, p.branches, p.next_id from placed as p
+  $$;
 
 -- A parent that is its own descendant.
 create or replace function automation.is_circular(step public.workflow_steps) returns boolean
@@ -2811,59 +2818,108 @@ create or replace function automation.is_circular(step public.workflow_steps) re
     select exists (select from up where up.parent_step_id = step.id)
   $$;
 
-create or replace function automation.check_chain(
-  workflow public.workflows, chain automation.compiled_chain)
+-- Steps that are not where they say they are.
+create or replace function automation.check_strays(
+  workflow public.workflows, placed automation.placed_step[])
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(found.problem), '[]')
-    from (
-      select automation.problem(
-          d.at || '.step_key', 'duplicate', format('two steps are called "%s"', d.key),
-          'Give each a step_key of its own; a step without one is called step_<n>.')
-      from (
-        select f ->> 'key' as key, max(f ->> 'at') as at
-        from jsonb_array_elements(chain.found) as f group by 1 having count(*) > 1
-      ) as d
-      union all
-      select automation.problem(
-          'steps', 'unknown_branch',
-          format('step "%s" is on branch "%s" of a step that has no such branch',
-            coalesce(s.step_key, s.name, s.step_type), s.branch),
-          case
-            when p.id is null then 'parent_step_id must be a step of the same workflow.'
-            when automation.is_circular(s) then 'It is its own parent, directly or through others.'
-            else coalesce(
-              'Its branches: ' || nullif(array_to_string(automation.step_branches(
-                p.step_type, automation.fold_step_config(p.step_type, p.step_config)), ', '), ''),
-              format('%s has no branches.', p.step_type))
-          end)
+    with seen as (
+      select (p.step).id as id from unnest(placed) as p
+    ), strays as (
+      select s as step, p as parent, automation.is_circular(s) as circular
       from public.workflow_steps as s
       left join public.workflow_steps as p
         on p.tenant_id = s.tenant_id and p.id = s.parent_step_id and p.workflow_id = s.workflow_id
       where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
-        and s.id <> all (chain.seen)
-        and (p.id is null or p.id = any (chain.seen) or automation.is_circular(s))
-      union all
-      select automation.problem(
-        'steps', 'missing', 'the workflow has no enabled step',
-        'Add a row to workflow_steps, then set is_active.')
-      where chain.first is null
-    ) as found (problem)
+        and s.id not in (select n.id from seen as n)
+    )
+    select coalesce(jsonb_agg(automation.problem(
+        'steps', 'unknown_branch',
+        format('step "%s" is on branch "%s" of a step that has no such branch',
+          coalesce((s.step).step_key, (s.step).name, (s.step).step_type), (s.step).branch),
+        case
+          when (s.parent).id is null then 'parent_step_id must be a step of the same workflow.'
+          when s.circular then 'It is its own parent, directly or through others.'
+          else coalesce(
+            'Its branches: ' || nullif(array_to_string(automation.branches_of(s.parent), ', '), ''),
+            format('%s has no branches.', (s.parent).step_type))
+        end)), '[]')
+    from strays as s
+    where s.circular or (s.parent).id is null or (s.parent).id in (select n.id from seen as n)
   $$;
 
+create or replace function automation.check_places(
+  workflow public.workflows, placed automation.placed_step[])
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+        select jsonb_agg(automation.problem(
+          d.at || '.step_key', 'duplicate', format('two steps are called "%s"', d.key),
+          'Give each a step_key of its own; a step without one is called step_<n>.') order by d.at)
+        from (
+          select p.key, max(p.path) as at from unnest(placed) as p group by 1 having count(*) > 1
+        ) as d), '[]')
+      || automation.check_strays(workflow, placed)
+      || case when exists (select from unnest(placed) as p where p.is_on) then '[]'
+        else jsonb_build_array(automation.problem(
+          'steps', 'missing', 'the workflow has no enabled step',
+          'Add a row to workflow_steps, then set is_active.')) end
+  $$;
+
+-- The plan points each step to the next, and each of its branches to the first step on it, or to what comes
+-- next where there is none. A step that is switched off is checked, and left out with all that branches
+-- off it.
 create or replace function automation.compile_steps(
   workflow public.workflows, out plan jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  chain constant automation.compiled_chain :=
-    automation.compile_chain(workflow, null, null, null, null, 'steps', 0);
+  placed constant automation.placed_step[] := array(
+    select p from automation.place_steps(workflow) as p order by p.place);
 begin
-  plan := jsonb_build_object('first', chain.first, 'steps', chain.steps);
-  problems := chain.problems || automation.check_chain(workflow, chain);
+  with given as (
+    select p.*, (p.step).id as id, p.place[cardinality(p.place)] as position,
+      (p.step).parent_step_id as parent_id, (p.step).branch as branch
+    from unnest(placed) as p
+  ), firsts as (
+    select distinct on (g.parent_id, g.branch) g.parent_id, g.branch, g.key
+    from given as g where g.is_on
+    order by g.parent_id, g.branch, g.position
+  ), compiled as materialized (
+    select g.*, n.key as next, c.compiled, c.problems
+    from given as g
+    left join given as n on n.id = g.next_id
+    cross join lateral automation.compile_step(g.step, g.key, g.path) as c
+  ), branches as (
+    select c.id, jsonb_object_agg(b.name, coalesce(f.key, c.next)) as targets
+    from compiled as c
+    cross join lateral unnest(c.branches) as b (name)
+    left join firsts as f on f.parent_id = c.id and f.branch = b.name
+    group by c.id
+  )
+  select
+    jsonb_build_object(
+      'first', (select f.key from firsts as f where f.parent_id is null),
+      'steps', coalesce(jsonb_object_agg(c.key, c.compiled
+          || jsonb_build_object('next', c.next, 'place', c.place::text)
+          || case when workflow.settings ->> 'on_missing' = 'fail' then '{"on_missing": "fail"}' else '{}' end::jsonb
+          || case when b.targets is not null then jsonb_build_object('branches', b.targets) else '{}' end)
+        filter (where c.is_on), '{}')),
+    coalesce(jsonb_agg(p.problem order by c.place, p.number) filter (where p.problem is not null), '[]')
+    into plan, problems
+  from compiled as c
+  left join branches as b on b.id = c.id
+  left join lateral jsonb_array_elements(c.problems || case
+    when c.branches <> '{}' and automation.is_too_deep(c.place) then jsonb_build_array(automation.problem(
+      c.path, 'too_deep', 'branches are nested more than 20 deep',
+      'Move the inner steps to a workflow of their own.')) else '[]' end)
+    with ordinality as p (problem, number) on true;
+  problems := problems || automation.check_places(workflow, placed);
 end;
 $$;
 
@@ -3365,9 +3421,11 @@ declare
   documents constant jsonb := automation.condition_documents(workflow, conditions, plan);
   weighed constant record := automation.check_conditions(
     documents, automation.trigger_facts(workflow, listener, scope), scope);
+  read constant automation.read_reference[] := array(
+    select r from automation.read_references(documents, plan) as r);
 begin
-  return automation.check_references(documents, plan, scope)
-    || automation.check_step_references(workflow, documents, plan)
+  return automation.check_references(read, scope)
+    || automation.check_step_references(workflow, read, plan)
     || automation.check_operators(documents, plan, scope)
     || weighed.problems
     || automation.check_flow(plan, weighed.verdicts)
@@ -3583,28 +3641,15 @@ create or replace function automation.suggestion(word text, names text[], otherw
 -- Fields and variables against the live schema. What a record may hold inside a JSON column, what a
 -- form or a program sends as custom.* and trigger.*, is nobody's to know.
 
--- Every field that is read: {reference, at, step}. A reference is a compiled one, with the path of
--- its keys in p, or in b for a bare name.
-create or replace function automation.read_references(documents jsonb, plan jsonb)
-  returns table (reference jsonb, at text, step text)
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select f.reference, (t.test ->> 'at') || f.suffix, d ->> 'step'
-    from jsonb_array_elements(documents) as d,
-      jsonb_array_elements(d -> 'compiled' -> 'code') as t (test),
-      lateral (values (t.test, '.field'), (t.test -> 'r', '.value.field')) as f (reference, suffix)
-    where f.reference is not null
-    union
-    -- What an #each calls its items is no field.
-    select r.reference, automation.slot_path(s.value, slot.value), s.key
-    from jsonb_each(plan -> 'steps') as s,
-      jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
-      jsonb_path_query(
-        jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
-        'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
-    where not r.reference ? 'loop'
-  $$;
+create type automation.read_reference as (
+  reference jsonb,
+  at text,
+  step text
+);
+
+comment on type automation.read_reference is
+  'A field that is read: the compiled reference, with the path of its keys in p, or in b for a bare name; '
+  'where; and by which step (null: by the workflow itself).';
 
 create or replace function automation.slot_path(step jsonb, slot jsonb) returns text
   language sql immutable parallel safe
@@ -3613,6 +3658,33 @@ create or replace function automation.slot_path(step jsonb, slot jsonb) returns 
     select automation.step_path(step) || '.step_config'
       || coalesce('.' || nullif(automation.written_path(
         step ->> 'type', array_to_string((slot ->> 'at')::text[], '.')), ''), '')
+  $$;
+
+create or replace function automation.read_references(documents jsonb, plan jsonb)
+  returns setof automation.read_reference
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select distinct jsonb_strip_nulls(jsonb_build_object(
+        'p', f.found -> 'p', 'b', f.found -> 'b', 'name', f.found -> 'name', 'field', f.found -> 'field')),
+      f.at, f.step
+    from (
+      select t.test as found, (t.test ->> 'at') || '.field' as at, d ->> 'step' as step
+      from jsonb_array_elements(documents) as d, jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
+      union all
+      select t.test -> 'r', (t.test ->> 'at') || '.value.field', d ->> 'step'
+      from jsonb_array_elements(documents) as d, jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
+      where t.test ? 'r'
+      union all
+      select r.reference, automation.slot_path(s.value, slot.value), s.key
+      from jsonb_each(plan -> 'steps') as s,
+        jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
+        jsonb_path_query(
+          jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
+          'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
+      -- What an #each calls its items is no field.
+      where not r.reference ? 'loop'
+    ) as f
   $$;
 
 create or replace function automation.reference_name(reference jsonb) returns text
@@ -3664,22 +3736,26 @@ create or replace function automation.reference_kind(reference jsonb, scope json
     from automation.resolve_reference(reference, scope) as r
   $$;
 
-create or replace function automation.check_references(documents jsonb, plan jsonb, scope jsonb)
+-- The same field is read in many places: what is wrong with it is found once.
+create or replace function automation.check_references(read automation.read_reference[], scope jsonb)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(p.problem order by p.first, p.problem ->> 'path', p.problem ->> 'severity',
+    with wrong as materialized (
+      select d.reference, coalesce(
+        automation.unknown_reference(d.reference, '', scope),
+        automation.absent_reference(d.reference, '', scope)) as problem
+      from (select distinct r.reference from unnest(read) as r) as d
+    )
+    select coalesce(jsonb_agg(p.problem order by p.in_step, p.problem ->> 'path', p.problem ->> 'severity',
       p.problem ->> 'message'), '[]')
     from (
-      select coalesce(
-          automation.unknown_reference(r.reference, r.at, scope),
-          automation.absent_reference(r.reference, r.at, scope)) as problem,
-        r.step is not null as first
-      from automation.read_references(documents, plan) as r
-      group by 1, 2
+      select distinct w.problem || jsonb_build_object('path', r.at) as problem, r.step is not null as in_step
+      from unnest(read) as r
+      join wrong as w on w.reference = r.reference
+      where w.problem is not null
     ) as p
-    where p.problem is not null
   $$;
 
 create or replace function automation.unknown_reference(reference jsonb, at text, scope jsonb)
@@ -3787,72 +3863,76 @@ create or replace function automation.records_hint(scope jsonb) returns text
 
 -- {{steps.<key>.*}}: the step has to have run by then.
 create or replace function automation.check_step_references(
-  workflow public.workflows, documents jsonb, plan jsonb)
+  workflow public.workflows, read automation.read_reference[], plan jsonb)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
+    with placed as materialized (
+      select s.key, (s.value ->> 'place')::integer[] as place from jsonb_each(plan -> 'steps') as s
+    ), wanted as materialized (
+      select distinct r.step, r.at, ((r.reference ->> 'p')::text[])[2] as key
+      from unnest(read) as r
+      where ((r.reference ->> 'p')::text[])[1] = 'steps'
+    )
     select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from (
-      select automation.step_reference_problem(
-        workflow, plan, r.step, ((r.reference ->> 'p')::text[])[2], r.at) as problem
-      from automation.read_references(documents, plan) as r
-      where ((r.reference ->> 'p')::text[])[1] = 'steps'
-      group by 1
+      select case
+          when w.step is null then automation.problem(
+            w.at, 'unknown_step', format('steps.%s: no step has run when these conditions are asked', w.key),
+            'Move the condition to a step.')
+          when there.key is null then automation.missing_step(workflow, plan, w.key, w.at)
+          else automation.step_order_problem(here.place, there.place, w.key, w.at)
+        end as problem
+      from wanted as w
+      left join placed as here on here.key = w.step
+      left join placed as there on there.key = w.key
     ) as p
     where p.problem is not null
   $$;
 
-create or replace function automation.step_reference_problem(
-  workflow public.workflows, plan jsonb, reader text, wanted text, at text)
+create or replace function automation.missing_step(
+  workflow public.workflows, plan jsonb, wanted text, at text)
   returns jsonb
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  keys constant text[] := array(select jsonb_object_keys(plan -> 'steps'));
-begin
-  if reader is null then
-    return automation.problem(
-      at, 'unknown_step', format('steps.%s: no step has run when these conditions are asked', wanted),
-      'Move the condition to a step.');
-  elsif not plan -> 'steps' ? wanted then
-    if exists (
-      select from public.workflow_steps as s
-      where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
-        and s.step_key = wanted) then
-      return automation.problem(
-        at, 'unknown_step', format('the step "%s" is switched off and has no result', wanted),
-        'Switch it on, or remove what refers to it.', 'warning');
-    end if;
-    return automation.problem(
-      at, 'unknown_step', format('there is no step "%s"', wanted),
-      automation.suggestion(wanted, keys, 'Steps: '));
-  elsif wanted = reader or wanted = any (automation.steps_after(plan, reader)) then
-    return automation.problem(
-      at, 'unknown_step', format('the step "%s" has not run by then', wanted),
-      'A step can read the results of steps before it.');
-  elsif not reader = any (automation.steps_after(plan, wanted)) then
-    return automation.problem(
-      at, 'step_on_other_branch', format('the step "%s" is on another branch and does not run on this one',
-        wanted),
-      'Read a step before the branches, or give the value a default.', 'warning');
-  end if;
-  return null;
-end;
-$$;
-
--- Where a step can lead to, whatever conditions say.
-create or replace function automation.steps_after(plan jsonb, key text) returns text[]
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    with recursive later (key) as (
-      select e from automation.step_exits(plan -> 'steps' -> steps_after.key, null) as e
-      union
-      select e from later as l, automation.step_exits(plan -> 'steps' -> l.key, null) as e
-    )
-    select coalesce(array_agg(l.key), '{}') from later as l
+    select case
+      when exists (
+        select from public.workflow_steps as s
+        where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id and s.step_key = wanted)
+        then automation.problem(
+          at, 'unknown_step', format('the step "%s" is switched off and has no result', wanted),
+          'Switch it on, or remove what refers to it.', 'warning')
+      else automation.problem(
+        at, 'unknown_step', format('there is no step "%s"', wanted), automation.suggestion(
+          wanted, array(select jsonb_object_keys(plan -> 'steps') limit 200), 'Steps: '))
+    end
+  $$;
+
+-- A step can be read by what is written after it, unless the two are on different branches of one step.
+create or replace function automation.step_order_problem(
+  reader integer[], wanted integer[], key text, at text)
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when reader <= wanted and not f.apart then automation.problem(
+        at, 'unknown_step', format('the step "%s" has not run by then', key),
+        'A step can read the results of steps before it.')
+      when f.apart then automation.problem(
+        at, 'step_on_other_branch', format('the step "%s" is on another branch and does not run on this one', key),
+        'Read a step before the branches, or give the value a default.', 'warning')
+    end
+    from (
+      -- Every second number of a place is that of a branch.
+      select coalesce((
+        select n % 2 = 0
+        from generate_series(1, least(cardinality(reader), cardinality(wanted))) as n
+        where reader[n] <> wanted[n]
+        order by n limit 1), false) as apart
+    ) as f
   $$;
 
 -- sql/02_definitions/10_check_operators.sql
@@ -4567,46 +4647,57 @@ create or replace function automation.step_exits(step jsonb, verdicts jsonb) ret
 comment on function automation.step_exits(jsonb, jsonb) is
   'The keys of the steps that can come right after this one.';
 
+-- Steps lead only to steps that are written after them: one pass in that order finds all.
 create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns text[]
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    with recursive reached (key) as (
-      select plan ->> 'first' where plan ->> 'first' is not null
-      union
-      select e from reached as r, automation.step_exits(plan -> 'steps' -> r.key, verdicts) as e
-    )
-    select coalesce(array_agg(r.key), '{}') from reached as r
-  $$;
+declare
+  reached text[] := array_remove(array[plan ->> 'first'], null);
+  written record;
+begin
+  for written in
+    select s.key, s.value as step from jsonb_each(plan -> 'steps') as s order by (s.value ->> 'place')::integer[]
+  loop
+    if written.key = any (reached) then
+      reached := reached || array(
+        select e from automation.step_exits(written.step, verdicts) as e where not e = any (reached));
+    end if;
+  end loop;
+  return reached;
+end;
+$$;
 
 -- Of what is not reached, only where it begins.
 create or replace function automation.check_flow(plan jsonb, verdicts jsonb) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    with reached as (
-      select automation.reachable_steps(plan, verdicts) as keys
-    ), lost as (
-      select s.key, s.value as step from jsonb_each(plan -> 'steps') as s, reached as r
-      where not s.key = any (r.keys)
-    ), ways as (
-      select s.key as origin, s.value as step, e as target
+    with reached as materialized (
+      select r.key from unnest(automation.reachable_steps(plan, verdicts)) as r (key)
+    ), lost as materialized (
+      select s.key, s.value as step from jsonb_each(plan -> 'steps') as s
+      where s.key not in (select r.key from reached as r)
+    ), ways as materialized (
+      select s.key as origin, automation.step_path(s.value) as at, s.value ->> 'type' as type, e as target
       from jsonb_each(plan -> 'steps') as s, automation.step_exits(s.value, null) as e
       where exists (select from lost)
+    ), nearest as (
+      select distinct on (w.target) w.target, case w.type
+          when 'stop' then format('%s ends the run before it', w.at)
+          else format('the conditions of %s never lead here', w.at) end as why
+      from ways as w
+      order by w.target, w.type <> 'stop', w.at
     )
     select coalesce(jsonb_agg(automation.problem(
-        automation.step_path(l.step), 'unreachable', format('no run reaches this step: %s', coalesce((
-          select case w.step ->> 'type'
-            when 'stop' then format('%s ends the run before it', automation.step_path(w.step))
-            else format('the conditions of %s never lead here', automation.step_path(w.step)) end
-          from ways as w where w.target = l.key
-          order by w.step ->> 'type' <> 'stop', automation.step_path(w.step) limit 1),
-          'nothing leads to it')),
+        automation.step_path(l.step), 'unreachable',
+        'no run reaches this step: ' || coalesce(n.why, 'nothing leads to it'),
         'Remove it, or mend the conditions that keep runs away from it.', 'warning')
       order by automation.step_path(l.step)), '[]')
     from lost as l
-    where not exists (
-      select from ways as w where w.target = l.key and w.origin in (select o.key from lost as o))
+    left join nearest as n on n.target = l.key
+    where l.key not in (
+      select w.target from ways as w where w.origin in (select o.key from lost as o))
   $$;
 
 -- Whom assign_user makes responsible when it does not say for what: see automation.assigned_entity().
@@ -6728,6 +6819,9 @@ create or replace function automation.parse_path(path text) returns text[]
   set search_path = pg_catalog, pg_temp
   as $$
     select case
+      -- Most paths are as simple as contact.first_name.
+      when length(path) <= 200 and path ~ '^[a-zA-Z_][a-zA-Z0-9_]*([.][a-zA-Z0-9_]+)*$'
+      then string_to_array(path, '.')
       when length(path) <= 200 and path ~ (
         E'^[^][ \t\r\n.{}|"''(),:\\\\]+'
         || E'(?:[.][^][ \t\r\n.{}|"''(),:\\\\]+|\\[-?[0-9]{1,6}\\]'
@@ -6762,11 +6856,26 @@ create or replace function automation.context_roots() returns text[]
 
 comment on function automation.context_roots() is 'The names that a field''s path can start with.';
 
-create or replace function automation.is_root(name text) returns boolean
-  language sql stable parallel safe
+create or replace function automation.is_record(name text) returns boolean
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select name = any (automation.context_roots()) $$;
+  as $$
+begin
+  return name in ('contact', 'project', 'job') or name not in ('user', 'tenant', 'custom', 'steps')
+    and exists (select from automation.entities as e where e.name = is_record.name);
+end;
+$$;
 
+create or replace function automation.is_root(name text) returns boolean
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return name in ('trigger', 'user', 'tenant', 'custom', 'steps') or automation.is_record(name);
+end;
+$$;
+
+comment on function automation.is_record(text) is 'Whether a name is one of entity_names().';
 comment on function automation.is_root(text) is
   'Whether a path may start with it: one of context_roots(), or an attached entity.';
 
@@ -7260,35 +7369,38 @@ $$;
 -- {p: path from the context, q: path in the record, w: whose record}, or {b: path in the record}
 -- for a bare field.
 create or replace function automation.condition_reference(keys text[]) returns jsonb
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when keys is null then null
-      when cardinality(keys) > 1 and automation.is_root(keys[1])
-      then jsonb_build_object('p', keys::text, 'q', case
-        when keys[1] = 'trigger' and (keys[2] = 'record' or r.is_record) then keys[3:]
-        else keys[2:] end::text)
-        || case when r.is_record then jsonb_build_object('w', r.name) else '{}' end
-      else jsonb_build_object('b', keys::text)
-    end
-    from (
-      select n.name, n.name = any (automation.entity_names()) as is_record
-      from (select case keys[1] when 'trigger' then keys[2] else keys[1] end as name) as n
-    ) as r
-  $$;
+declare
+  name constant text := case keys[1] when 'trigger' then keys[2] else keys[1] end;
+  of_record boolean;
+begin
+  if keys is null then
+    return null;
+  elsif cardinality(keys) = 1 or not automation.is_root(keys[1]) then
+    return jsonb_build_object('b', keys::text);
+  end if;
+  of_record := automation.is_record(name);
+  return jsonb_build_object('p', keys::text, 'q', case
+      when keys[1] = 'trigger' and (keys[2] = 'record' or of_record) then keys[3:]
+      else keys[2:] end::text)
+    || case when of_record then jsonb_build_object('w', name) else '{}' end;
+end;
+$$;
 
 create or replace function automation.condition_field_roots(keys text[]) returns text[]
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
+begin
+  return case
       when keys is null then '{}'
-      when cardinality(keys) > 1 and automation.is_root(keys[1])
-      then array[keys[1]]
+      when cardinality(keys) > 1 and automation.is_root(keys[1]) then array[keys[1]]
       else array['trigger', 'contact', 'project', 'job']
-    end || automation.tag_root(keys)
-  $$;
+    end || automation.tag_root(keys);
+end;
+$$;
 
 -- contact.tags is not a column: see automation.contact_tags().
 create or replace function automation.tag_root(keys text[]) returns text[]
@@ -8979,9 +9091,11 @@ create or replace function automation.compile_slot(at text[], tokens jsonb) retu
   as $$
     select jsonb_build_object(
       'at', at::text,
-      'pre', (
-        select coalesce(array_agg(array_to_string(at[:n], '.')), '{}')::text
-        from generate_series(1, cardinality(at)) as n))
+      'pre', case
+        when cardinality(at) = 1 then at::text
+        else (
+          select coalesce(array_agg(array_to_string(at[:n], '.')), '{}')::text
+          from generate_series(1, cardinality(at)) as n) end)
       || case
         when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
           and not tokens -> 0 ? 'if'
