@@ -123,6 +123,8 @@ export const historyQuery = z.strictObject({
   record_id: z.string().min(1).max(200).optional(),
   status: status.optional(),
   trigger_type: z.string().min(1).max(63).optional(),
+  since: moment.optional().meta({ description: "Created then or later." }),
+  until: moment.optional().meta({ description: "Created before then." }),
   tenant_id: id.optional(),
   limit: z.coerce.number().int().min(1).max(200).default(50),
   cursor: z.string().max(500).optional().meta({ description: "next_cursor of the page before." }),
@@ -171,13 +173,6 @@ export const oneEnrollment = z.object({
   }).meta({ id: "Enrollment" }),
 }).meta({ id: "OneEnrollment" });
 
-export const published = z.object({
-  workflow_id: id,
-  version: z.int(),
-  trigger_type: z.string(),
-  published_at: moment,
-}).meta({ id: "Published" });
-
 const finding = z.object({
   path: z.string(),
   severity: z.enum(["error", "warning"]),
@@ -185,6 +180,14 @@ const finding = z.object({
   message: z.string(),
   hint: z.string().nullable(),
 }).meta({ id: "Finding" });
+
+export const published = z.object({
+  workflow_id: id,
+  version: z.int(),
+  trigger_type: z.string(),
+  published_at: moment,
+  warnings: z.array(finding),
+}).meta({ id: "Published" });
 
 export const validated = z.object({ valid: z.boolean(), problems: z.array(finding) })
   .meta({ id: "Validated" });

@@ -81,6 +81,50 @@ begin
   perform automation.refresh_timer_trigger(attached);
   perform automation.point_references(attached);
   execute automation.read_record_function();
+  perform automation.listen_again(attached.name);
+end;
+$$;
+
+-- What detaching took away: workflows that are switched on start again, and runs in flight hear again
+-- what they wait for.
+create or replace function automation.listen_again(entity text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  version public.workflow_versions;
+  listener automation.compiled_trigger;
+begin
+  -- As when the reference tables are attached, before there is a queue.
+  if not exists (select from public.workflow_versions) then
+    return;
+  end if;
+  for version in
+    select v.* from public.workflows as w
+    join public.workflow_versions as v
+      on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+    where w.is_active and not exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = v.tenant_id and t.workflow_id = v.workflow_id and t.version = v.version
+        and t.role = 'enrol')
+  loop
+    listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
+    continue when listener.entity is distinct from listen_again.entity;
+    if listener.problems <> '[]' then
+      raise warning 'workflow % of tenant % does not fit % any more: %',
+        version.workflow_id, version.tenant_id, entity, listener.problems #>> '{0,message}';
+      continue;
+    end if;
+    perform automation.listen(version, listener);
+  end loop;
+  perform automation.listen_for_runs(v)
+  from public.workflow_versions as v
+  where (v.tenant_id, v.workflow_id, v.version) in (
+    select w.tenant_id, w.id, w.published_version from public.workflows as w where w.is_active
+    union
+    select e.tenant_id, e.workflow_id, e.version
+    from public.scheduled_steps as s
+    join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id);
 end;
 $$;
 
@@ -408,6 +452,28 @@ begin
 end;
 $$;
 
+-- Workflows stay switched on, for attaching brings them back; but nothing starts them until then.
+create or replace function automation.stop_hearing(entity text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  deaf record;
+begin
+  for deaf in
+    select t.tenant_id, t.workflow_id, w.name
+    from automation.active_triggers as t
+    join public.workflows as w on w.tenant_id = t.tenant_id and w.id = t.workflow_id
+    where t.entity = stop_hearing.entity and t.role = 'enrol'
+  loop
+    perform automation.note_end(deaf.tenant_id, deaf.workflow_id, 'detach');
+    raise warning 'workflow "%" of tenant % hears nothing until % is attached again',
+      deaf.name, deaf.tenant_id, entity;
+  end loop;
+  delete from automation.active_triggers as t where t.entity = stop_hearing.entity;
+end;
+$$;
+
 create or replace function automation.detach(entity text) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -419,7 +485,7 @@ begin
   if not found then
     raise exception 'entity: "%" is not attached', entity using errcode = 'undefined_object';
   end if;
-  delete from automation.active_triggers as t where t.entity = attached.name;
+  perform automation.stop_hearing(attached.name);
   perform automation.remove_triggers(attached);
   perform automation.remove_timer_trigger(attached);
   execute format('drop function if exists automation.capture_%s_insert()', attached.name);
@@ -434,4 +500,5 @@ $$;
 
 comment on function automation.detach(text) is
   'Undoes automation.attach(): the table fires nothing any more. Its trigger types stay known, so '
-  'that the workflows that name them can still be read; runs in flight go on.';
+  'that the workflows that name them can still be read; runs in flight go on. Workflows that are switched '
+  'on are named in warnings; attaching the entity again brings them back.';

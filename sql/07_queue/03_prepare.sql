@@ -41,8 +41,8 @@ begin
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
     step -> 'conditions', context, options ->> 'zone', at) then
     prepared.verdict := 'skip';
-    prepared.reason := jsonb_build_object(
-      'code', 'conditions_not_met', 'message', 'the conditions of the step were not met');
+    prepared.reason := automation.unmet('the conditions of the step were not met',
+      automation.explain_conditions(step -> 'conditions', context, options ->> 'zone', at));
     return prepared;
   end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings

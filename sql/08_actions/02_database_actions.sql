@@ -441,6 +441,19 @@ begin
 end;
 $$;
 
+-- What was made under a key. A project that a person has deleted is not made again: its row stays here.
+create table automation.created_projects (
+  tenant_id uuid not null
+    constraint created_projects_tenant_fk references public.tenants (id) on delete cascade,
+  contact_id text not null,
+  key bytea not null,
+  project_id uuid not null,
+  constraint created_projects_pkey primary key (tenant_id, contact_id, key)
+);
+
+comment on table automation.created_projects is
+  'The project that create_project made for a contact (empty: for nobody) under a key, kept as its digest.';
+
 -- The same key never makes a second project: Won, Lost, Won again stays one.
 create or replace function automation.create_project(
   execution public.workflow_executions, input jsonb)
@@ -451,6 +464,7 @@ create or replace function automation.create_project(
 declare
   contact constant uuid := automation.existing_contact(execution);
   key constant text := coalesce(nullif(input ->> 'key', ''), input ->> 'name');
+  digest constant bytea := sha256(convert_to(key, 'UTF8'));
   project_id uuid;
 begin
   if exists (
@@ -466,6 +480,12 @@ begin
   if found then
     return jsonb_build_object('project_id', project_id, 'created', false);
   end if;
+  select c.project_id into project_id from automation.created_projects as c
+  where c.tenant_id = execution.tenant_id and c.contact_id = coalesce(contact::text, '') and c.key = digest;
+  if found then
+    return jsonb_build_object('project_id', project_id, 'created', false, 'deleted', not exists (
+      select from public.projects as p where p.tenant_id = execution.tenant_id and p.id = project_id));
+  end if;
   insert into public.projects as p (
     tenant_id, contact_id, name, type, status, pipeline_stage, value, description, custom_fields)
   values (
@@ -474,6 +494,10 @@ begin
     automation.as_number(input, 'value'), input ->> 'description',
     jsonb_build_object('automation_key', key))
   returning p.id into project_id;
+  if key is not null then
+    insert into automation.created_projects (tenant_id, contact_id, key, project_id)
+    values (execution.tenant_id, coalesce(contact::text, ''), digest, project_id);
+  end if;
   return jsonb_build_object('project_id', project_id, 'created', true);
 end;
 $$;

@@ -248,13 +248,13 @@ begin
   perform automation.check_object(data, 'data');
   if not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
-      using errcode = 'object_not_in_prerequisite_state',
+      using errcode = 'PT409',
         hint = 'Set is_active to true, which publishes it.';
   elsif record_ids is null and filter is null then
     raise exception 'record_ids: which records?' using errcode = 'invalid_parameter_value',
       hint = 'Pass record_ids, or a filter: conditions, [] for every record.';
   elsif cardinality(listed) > 100000 then
-    raise exception 'record_ids: at most 100000 are taken' using errcode = 'program_limit_exceeded',
+    raise exception 'record_ids: at most 100000 are taken' using errcode = 'PT413',
       hint = 'Use a filter.';
   elsif per_minute not between 1 and 100000 then
     raise exception 'per_minute: from 1 to 100000' using errcode = 'invalid_parameter_value';

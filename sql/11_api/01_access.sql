@@ -3,7 +3,8 @@
 -- What clients call: thin functions in public that run with the caller's rights, each handing over
 -- to one in automation that checks the caller first.
 --
--- Errors: 22023 a parameter is wrong (the message starts with its name), P0002 not found,
+-- Errors: 22023 a parameter is wrong (the message starts with its name), PT404 not found, PT409 not in this
+-- state, PT413 too large (PTnnn is how PostgREST is told the status; it answers 500 to Postgres's own codes),
 -- 42501 not allowed.
 
 -- The roles that see every tenant: the service role and whoever may act as it. Inside a SECURITY
@@ -127,7 +128,7 @@ create or replace function automation.raise_not_found(parameter text, id uuid) r
   as $$
 begin
   raise exception '%: % was not found', parameter, coalesce(id::text, 'null')
-    using errcode = 'no_data_found',
+    using errcode = 'PT404',
       hint = 'It does not exist, or it belongs to a tenant you are not a member of.';
 end;
 $$;

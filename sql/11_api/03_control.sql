@@ -51,8 +51,7 @@ begin
     return true;
   end if;
   perform automation.end_execution(
-    execution, 'skipped',
-    '{"code": "conditions_not_met", "message": "the conditions of the workflow were not met"}');
+    execution, 'skipped', automation.unmet_conditions(version, data));
   return false;
 end;
 $$;
@@ -72,7 +71,7 @@ begin
   if execution.status <> 'failed' then
     raise exception 'execution_id: only a failed execution can be retried; this one is %',
       execution.status
-      using errcode = 'object_not_in_prerequisite_state';
+      using errcode = 'PT409';
   end if;
   if execution.error ->> 'code' in ('conditions_failed', 'capture_failed')
     and not automation.enrol_again(execution) then
@@ -86,7 +85,9 @@ begin
     where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
       and v.version = execution.version)));
   update public.workflow_executions as e
-  set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key'
+  -- While it had done nothing another may have entered: it is asked once more.
+  set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
+    started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   insert into public.scheduled_steps (
     tenant_id, id, execution_id, step_key, lane, run_at, reconcile_since)

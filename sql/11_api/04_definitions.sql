@@ -82,6 +82,21 @@ create or replace function public.validate_workflow(workflow_id uuid, tenant_id 
 comment on function public.validate_workflow(uuid, uuid) is
   'Every problem of the workflow as it is now: {valid, problems: [{path, severity, code, message, hint}]}.';
 
+-- A column that PostgREST computes: select=*,has_unpublished_changes.
+create or replace function automation.has_unpublished_changes(workflow public.workflows) returns boolean
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.has_changes(workflow) where automation.may_use(workflow.tenant_id) $$;
+
+create or replace function public.has_unpublished_changes(workflow public.workflows) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.has_unpublished_changes(workflow) $$;
+
+comment on function public.has_unpublished_changes(public.workflows) is
+  'Whether the workflow as it is now differs from its published version; null: it was never published.';
+
 -- MOVING RUNS TO ANOTHER VERSION
 
 -- One run, if nobody is working on it and its next step is the same kind of step there; otherwise why not.
@@ -138,7 +153,7 @@ begin
   if not found then
     raise exception 'to_version: there is no version %',
       coalesce(to_version::text, 'yet: the workflow was never published')
-      using errcode = 'no_data_found';
+      using errcode = 'PT404';
   end if;
   for run in
     select e.id, automation.move_execution(e.tenant_id, e.id, target) as obstacle
