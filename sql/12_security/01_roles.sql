@@ -27,7 +27,7 @@ begin
       and p.proname in (
         'trigger_workflows', 'execute_workflow', 'cancel_execution', 'retry_execution',
         'publish_workflow', 'validate_workflow', 'get_execution_history', 'test_workflow',
-        'explain_enrollment', 'move_executions', 'has_unpublished_changes')
+        'explain_enrollment', 'move_executions', 'has_unpublished_changes', 'release_submission')
   loop
     execute format('grant execute on function %s to authenticated, service_role', api);
   end loop;
@@ -47,7 +47,8 @@ grant execute on function
   automation.has_unpublished_changes(public.workflows), automation.check_history_filter(text, text),
   automation.execution_history(
     uuid, uuid, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz),
-  automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb)
+  automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb),
+  automation.release_submission(uuid, jsonb)
   to authenticated;
 
 grant execute on all functions in schema automation to service_role;
