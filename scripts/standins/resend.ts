@@ -14,7 +14,7 @@ const noLineBreak = z.string().refine((text) => !/[\r\n]/.test(text), {
 });
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 /** Control characters end a header or hide in one. */
-const PRINTABLE = /^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$/;
+const PRINTABLE = /^[^\p{Cc}\u2028\u2029]*$/u;
 const LOCAL = "[!#$%&'*+/=?^_`{|}~.\\w-]{1,64}";
 const LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
 const BARE = new RegExp(`^${LOCAL}@(?:${LABEL}\\.)+[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]$`);
