@@ -20,7 +20,7 @@ create or replace function automation.render_options(
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'now', at, 'html_paths', '["html"]'::jsonb))
+      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
     from public.tenants as t
     where t.id = render_options.tenant_id
   $$;
@@ -35,7 +35,8 @@ declare
   prepared automation.prepared_step;
   options constant jsonb := automation.render_options(execution.tenant_id, at)
     || jsonb_build_object('on_missing', step -> 'on_missing');
-  context constant jsonb := automation.execution_context(execution, step -> 'roots');
+  speaking constant public.workflow_executions := automation.speaking_execution(execution, step);
+  context jsonb := automation.execution_context(execution, step -> 'roots');
 begin
   prepared.verdict := 'run';
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
@@ -45,6 +46,9 @@ begin
       'code', 'conditions_not_met', 'message', 'the conditions of the step were not met');
     return prepared;
   end if;
+  if speaking.trigger_data is distinct from execution.trigger_data then
+    context := automation.execution_context(speaking, step -> 'roots');
+  end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
   from automation.render(step -> 'config', context, options) as r;
   if prepared.input is null and step ? 'on_missing' then
@@ -52,8 +56,18 @@ begin
     prepared.reason := automation.missing_reason(prepared.warnings);
     return prepared;
   end if;
+  if step #> '{config,fits}' <> '[]' then
+    select f.fitted, f.reason into prepared.input, prepared.reason
+    from automation.fit_input(step #> '{config,fits}', prepared.input) as f;
+    if prepared.reason is not null then
+      prepared.verdict := 'fail';
+      return prepared;
+    end if;
+  end if;
   if step ->> 'lane' <> 'database' then
-    prepared := automation.address(execution, step ->> 'type', prepared);
+    prepared := automation.address(speaking, step ->> 'type', prepared);
+  elsif step ->> 'type' in ('add_tag', 'remove_tag') then
+    prepared := automation.skip_untaggable(execution, prepared);
   end if;
   return prepared;
 end;
