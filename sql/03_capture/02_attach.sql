@@ -42,12 +42,22 @@ create or replace function automation.mapped_names() returns text[]
   set search_path = pg_catalog, pg_temp
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
-      'timezone', 'last_contacted_at', 'created_at', 'updated_at']
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted']
   $$;
 
 comment on function automation.mapped_names() is
   'The keys that columns of automation.attach() may map to a column; one that is left out means the '
-  'column of that name, null means that there is none.';
+  'column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a '
+  'record counts as gone.';
+
+create or replace function automation.column_type(relation regclass, name text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select pg_catalog.format_type(a.atttypid, a.atttypmod)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = column_type.relation and a.attname = column_type.name and not a.attisdropped
+  $$;
 
 create or replace function automation.attach(
   relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]')
@@ -77,10 +87,12 @@ begin
     execute automation.delete_function(attached);
   end if;
   execute automation.reader_function(attached);
+  execute automation.has_function(attached);
   perform automation.install_triggers(attached);
   perform automation.refresh_timer_trigger(attached);
   perform automation.point_references(attached);
   execute automation.read_record_function();
+  execute automation.has_record_function();
 end;
 $$;
 
@@ -152,7 +164,9 @@ create or replace function automation.map_columns(relation regclass, columns jso
     select coalesce(jsonb_object_agg(m.name, m.column_name), '{}')
     from (
       select n.name, case when columns ? n.name then columns ->> n.name else (
-        select c.name from automation.relation_columns(relation) as c where c.name = n.name)
+        select c.name from automation.relation_columns(relation) as c
+        where c.name = n.name
+          and (c.name <> 'deleted' or automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'))
         end as column_name
       from unnest(automation.mapped_names()) as n (name)
     ) as m
@@ -237,6 +251,12 @@ begin
     join pg_catalog.pg_type as t on t.oid = a.atttypid
     where m.key in ('phone', 'email', 'timezone') and t.typcategory <> 'S'
       and (t.typname <> 'citext' or t.typtype <> 'b')
+    union all
+    select 4, format('columns: deleted "%s" is %s; it must be boolean, a date or a timestamp', m.value, m.type)
+    from (
+      select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
+      from jsonb_each_text(attached.mapped) as m where m.key = 'deleted') as m
+    where m.type !~ '^(boolean|date|timestamp)'
     union all
     select 5, format('columns: a name that holds %s cannot be taken: %s', tag, n)
     from unnest('{$capture$,$reader$}'::text[]) as tag
@@ -427,8 +447,10 @@ begin
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_row', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
+  execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
   delete from automation.entities as e where e.name = attached.name;
   execute automation.read_record_function();
+  execute automation.has_record_function();
 end;
 $$;
 

@@ -7,7 +7,7 @@ create table automation.signals (
   tenant_id uuid not null,
   id uuid not null default automation.new_id(),
   role text not null
-    constraint signals_role_known check (role in ('exit', 'wait', 'deleted')),
+    constraint signals_role_known check (role in ('exit', 'wait', 'deleted', 'moved')),
   workflow_id uuid,
   version integer,
   listener text,
@@ -24,12 +24,15 @@ create table automation.signals (
   kept_for xid8,
   constraint signals_pkey primary key (tenant_id, id),
   constraint signals_listener_matches_role check (
-    (role = 'deleted') = (workflow_id is null) and (role = 'deleted') = (listener is null))
+    (role in ('exit', 'wait')) = (workflow_id is not null)
+    and (role in ('exit', 'wait')) = (listener is not null))
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 
 comment on table automation.signals is
   'Events that runs in flight end at or wait for, until they have been acted on. No foreign keys: '
   'nothing here may stand in the way of a delete.';
+comment on column automation.signals.role is
+  'exit, wait: an event; deleted: the record is gone; moved: it belongs to another contact now (contact_id).';
 comment on column automation.signals.by_contact is
   'The event concerns every run of its contact, and not only those about the same record.';
 comment on column automation.signals.kept_for is
@@ -81,3 +84,27 @@ create or replace function automation.has_open_runs(tenant_id uuid, record_id te
         and e.entity <> 'contact' and e.finished_at is null
     )
   $$;
+
+-- What becomes of a record while its runs are in flight. Asked for rarely, so a block of its own is no cost.
+create or replace function automation.note_change(
+  role text, entity text, tenant_id uuid, record_id text, contact_id uuid)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+begin
+  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
+  select note_change.tenant_id, note_change.role, note_change.entity, note_change.record_id,
+    note_change.contact_id
+  where automation.has_open_runs(
+    note_change.tenant_id, note_change.record_id,
+    case when note_change.role = 'deleted' then note_change.contact_id end);
+exception when others then
+  perform automation.warn_altered(entity, sqlerrm);
+end;
+$$;
+
+comment on function automation.note_change(text, text, uuid, text, uuid) is
+  'Notes for the runs of a record that it was deleted, or moved to another contact.';

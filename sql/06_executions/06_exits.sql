@@ -32,6 +32,7 @@ create or replace function automation.concerns(
     select case
       when not automation.came_after(
         signal.seq, signal.written_by, execution.seq, execution.written_by, execution.seen) then false
+      when signal.role = 'moved' then execution.entity = signal.entity and execution.record_id = signal.record_id
       when signal.role = 'deleted' then
         execution.entity = signal.entity and execution.record_id = signal.record_id
         or execution.contact_id = signal.contact_id
@@ -61,17 +62,54 @@ create or replace function automation.unread_signals(execution public.workflow_e
       and automation.concerns(s, execution)
   $$;
 
+create or replace function automation.deleted_reason(entity text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('code', 'record_deleted', 'message', format('the %s was deleted', entity))
+  $$;
+
 create or replace function automation.ending_reason(signal automation.signals) returns jsonb
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
     select case signal.role
-      when 'deleted' then jsonb_build_object(
-        'code', 'record_deleted', 'message', format('the %s was deleted', signal.entity))
+      when 'deleted' then automation.deleted_reason(signal.entity)
       else jsonb_build_object(
         'code', 'exit_event', 'message', format('the workflow ends a run at %s', signal.event),
         'event', signal.event, 'entity', signal.entity, 'record_id', signal.record_id)
     end
+  $$;
+
+-- A run whose record belongs to another contact now is about that one.
+create or replace function automation.follow_contact(execution public.workflow_executions)
+  returns public.workflow_executions
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact constant uuid := automation.as_uuid(automation.contact_key(execution));
+begin
+  if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
+    update public.workflow_executions as e set contact_id = contact
+    where e.tenant_id = execution.tenant_id and e.id = execution.id;
+    execution.contact_id := contact;
+  end if;
+  return execution;
+end;
+$$;
+
+-- Records leave without a DELETE too (TRUNCATE, another id, a partition that is detached, a table that is
+-- written as a replica, a column that says so): who is gone is asked of the tables themselves.
+create or replace function automation.gone_entity(execution public.workflow_executions) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select r.entity
+    from (values (execution.entity, execution.record_id), ('contact', execution.contact_id::text))
+      as r (entity, id)
+    where r.id is not null and not automation.has_record(r.entity, execution.tenant_id, r.id)
+    limit 1
   $$;
 
 create type automation.obstacle as (
@@ -92,10 +130,19 @@ create or replace function automation.find_obstacle(
 declare
   signal automation.signals;
   refusal jsonb;
+  gone text;
 begin
-  select s.* into signal from automation.unread_signals(execution) as s where s.role <> 'wait' limit 1;
+  if execution.entity <> 'contact' then
+    execution := automation.follow_contact(execution);
+  end if;
+  select s.* into signal from automation.unread_signals(execution) as s
+  where s.role in ('exit', 'deleted') limit 1;
   if found then
     return row('cancelled', automation.ending_reason(signal))::automation.obstacle;
+  end if;
+  gone := automation.gone_entity(execution);
+  if gone is not null then
+    return row('cancelled', automation.deleted_reason(gone))::automation.obstacle;
   elsif lifecycle is null then
     return null;
   elsif lifecycle ? 'exit' and automation.evaluate_conditions(
@@ -155,6 +202,13 @@ create or replace function automation.open_runs(signal automation.signals) retur
     select e.id from public.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
       and e.entity = signal.entity and e.finished_at is null
+    union
+    -- Those that are about to follow their record to this contact.
+    select e.id from automation.signals as m
+    join public.workflow_executions as e
+      on e.record_id = m.record_id and e.tenant_id = m.tenant_id and e.entity = m.entity
+      and e.finished_at is null
+    where m.contact_id = signal.contact_id and m.tenant_id = signal.tenant_id and m.role = 'moved'
   $$;
 
 create or replace function automation.note_event(
@@ -193,7 +247,12 @@ begin
     select e.* into strict execution from public.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.id = open_run
     for no key update nowait;
+    if execution.entity <> 'contact' then
+      execution := automation.follow_contact(execution);
+    end if;
     if automation.is_finished(execution) or not automation.concerns(signal, execution) then
+      continue;
+    elsif signal.role = 'moved' then
       continue;
     elsif signal.role = 'wait' then
       perform automation.note_event(signal, execution);

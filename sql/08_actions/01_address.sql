@@ -214,8 +214,9 @@ create or replace function automation.existing_contact(execution public.workflow
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select execution.contact_id
-    where automation.read_record('contact', execution.tenant_id, execution.contact_id::text) is not null
+    select automation.as_uuid(c.id)
+    from automation.contact_key(execution) as c (id)
+    where automation.read_record('contact', execution.tenant_id, c.id) is not null
   $$;
 
 comment on function automation.existing_contact(public.workflow_executions) is

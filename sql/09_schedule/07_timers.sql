@@ -321,6 +321,27 @@ begin
 end;
 $$;
 
+-- What a timer before a date starts is a reminder: its messages do not go out after that date.
+create or replace function automation.expire_run(
+  version public.workflow_versions, record_id text, at timestamptz)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with started as (
+      update public.workflow_executions as e set expires_at = at
+      where e.tenant_id = version.tenant_id and e.id = (
+        select x.id from public.workflow_executions as x
+        where x.tenant_id = version.tenant_id and x.record_id = expire_run.record_id
+          and x.workflow_id = version.workflow_id
+        order by x.created_at desc, x.seq desc limit 1)
+      returning e.tenant_id, e.id
+    )
+    update public.scheduled_steps as s set expires_at = at
+    from started as e
+    where s.tenant_id = e.tenant_id and s.execution_id = e.id and s.run_at < at
+  $$;
+
 -- The record is read as it is now. A date that moved without the trigger seeing it (another zone of
 -- the tenant) moves the timer; a reminder before a date says nothing once the date has passed.
 create or replace function automation.fire_timer(waiting public.workflow_timers) returns integer
@@ -370,6 +391,9 @@ begin
     listener.entity, waiting.tenant_id, record,
     jsonb_build_object('timer', jsonb_build_object(
       'field', listener.field, 'value', value, 'due_at', due))));
+  if listener."offset" < interval '0' or listener.business_days < 0 then
+    perform automation.expire_run(version, waiting.record_id, automation.instant_in(value, zone));
+  end if;
   return 1;
 end;
 $$;

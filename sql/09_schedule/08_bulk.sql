@@ -78,11 +78,11 @@ begin
   from pg_catalog.pg_attribute as a
   where a.attrelid = attached.relation::regclass and a.attname = attached.id_column;
   return query execute format(
-    'select r.%1$I::text, %5$s from %2$s as r where r.%3$I = $1 %4$s order by r.%1$I limit $3',
+    'select r.%1$I::text, %5$s from %2$s as r where r.%3$I = $1 %4$s and not (%6$s) order by r.%1$I limit $3',
     attached.id_column, attached.relation, attached.tenant_column,
     case when job.last_record_id is not null
       then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end,
-    automation.record_expression(attached, 'r'))
+    automation.record_expression(attached, 'r'), automation.deleted_expression(attached, 'r'))
     using job.tenant_id, job.last_record_id, at_most;
 end;
 $$;

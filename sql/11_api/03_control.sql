@@ -98,8 +98,7 @@ begin
       failed.started_at - (automation.now() - transaction_timestamp()) end);
   update public.workflow_step_executions as s
   set status = 'pending', finished_at = null, error = null,
-    redrives = s.redrives + (not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false))::integer,
-    input = case when (failed.error ->> 'may_have_been_sent')::boolean then s.input end
+    render_again = not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false)
   where s.tenant_id = failed.tenant_id and s.id = failed.id;
   perform automation.ring_once();
   return automation.find_execution(execution_id);

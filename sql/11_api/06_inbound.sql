@@ -56,8 +56,8 @@ begin
   if not found or wanted is null then
     return null;
   end if;
-  execute format('select r.%I::text from %s as r where r.%I = $1 and %s order by %s limit 1',
-    contacts.id_column, contacts.relation, contacts.tenant_column,
+  execute format('select r.%I::text from %s as r where r.%I = $1 and not (%s) and %s order by %s limit 1',
+    contacts.id_column, contacts.relation, contacts.tenant_column, automation.deleted_expression(contacts, 'r'),
     format(test, format('r.%I::text', contacts.mapped ->> name)), automation.contact_order(contacts))
     into found_id using tenant_id, wanted, phone;
   return automation.as_uuid(found_id);
