@@ -101,8 +101,9 @@ comment on function automation.attach(regclass, text, jsonb, jsonb) is
   'automation.mapped_names()), ignore: [..], protect: [..]} where they differ from tenant_id, id and '
   'columns of that name; {<entity>: column}, or {related: {<entity>: column}}, for the records it '
   'belongs to; log: true for a table whose rows are events of a contact. events: [{type, column?, '
-  'becomes?, on_insert?, description?}] for writes with a name of their own: a change of column, a '
-  'change to the value becomes, with on_insert also an insert with it; without column, any insert. '
+  'becomes?, on_insert?, unless?, description?}] for writes with a name of their own: a change of column, a '
+  'change to the value becomes, with on_insert also an insert with it; without column, any insert; not where the boolean '
+  'column unless is true. '
   'Call it again after adding columns.';
 
 create or replace function automation.describe_entity(relation regclass, entity text, columns jsonb)
@@ -263,9 +264,14 @@ begin
     cross join unnest(attached.columns || attached.relation) as n
     where strpos(n, tag) > 0
     union all
-    select 6, format('events: %s has no column "%s"', attached.relation, e ->> 'column')
+    select 6, format('events: %s has no column "%s"', attached.relation, c.name)
     from jsonb_array_elements(events) as e
-    where not coalesce(e ->> 'column' = any (attached.columns), true)
+    cross join lateral (values (e ->> 'column'), (e ->> 'unless')) as c (name)
+    where not coalesce(c.name = any (attached.columns), true)
+    union all
+    select 6, format('events: unless "%s" is no boolean', e ->> 'unless')
+    from jsonb_array_elements(events) as e
+    where automation.column_type(to_regclass(attached.relation), e ->> 'unless') <> 'boolean'
     union all
     select 7, format('events: "%s" is an event of %s', t.name, coalesce(t.entity, 'the engine'))
     from jsonb_array_elements(events) as e
@@ -300,25 +306,26 @@ create or replace function automation.register_triggers(attached automation.enti
   set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.trigger_types (
-      name, entity, kind, column_name, becomes, on_insert, description)
+      name, entity, kind, column_name, becomes, on_insert, unless_column, description)
     select * from (
       values
-        (attached.name || '_created', attached.name, 'created', null, null, false,
+        (attached.name || '_created', attached.name, 'created', null, null, false, null,
           format('A %s was created.', attached.name)),
-        (attached.name || '_updated', attached.name, 'updated', null, null, false,
+        (attached.name || '_updated', attached.name, 'updated', null, null, false, null,
           format('Any field of a %s changed.', attached.name))
       union all
       select e ->> 'type', attached.name,
         case when e ? 'becomes' then 'becomes' when e ? 'column' then 'changed' else 'created' end,
         e ->> 'column', e ->> 'becomes', coalesce((e ->> 'on_insert')::boolean, not e ? 'column'),
+        e ->> 'unless',
         coalesce(e ->> 'description', format('%s of a %s changed%s.', e ->> 'column', attached.name,
           coalesce(' to ' || (e ->> 'becomes'), '')))
       from jsonb_array_elements(events) as e
     ) as t
     on conflict on constraint trigger_types_pkey do update
-      set (entity, kind, column_name, becomes, on_insert, description) = row (
+      set (entity, kind, column_name, becomes, on_insert, unless_column, description) = row (
         excluded.entity, excluded.kind, excluded.column_name, excluded.becomes, excluded.on_insert,
-        excluded.description)
+        excluded.unless_column, excluded.description)
   $$;
 
 create or replace function automation.install_triggers(attached automation.entities) returns void

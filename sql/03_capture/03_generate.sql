@@ -36,6 +36,16 @@ create or replace function automation.changed_expression(attached automation.ent
     where not c.name = any (attached.ignored_columns)
   $$;
 
+create or replace function automation.unless_expression(
+  attached automation.entities, type automation.trigger_types, written text)
+  returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when type.unless_column = any (attached.columns)
+      then format(' and %s.%I is not true', written, type.unless_column) else '' end
+  $$;
+
 -- The names of the events that an update stands for.
 create or replace function automation.update_events(attached automation.entities) returns text
   language sql stable
@@ -50,7 +60,7 @@ create or replace function automation.update_events(attached automation.entities
             then format(
               ' and lower(new.%1$I::text) = %2$L and lower(old.%1$I::text) is distinct from %2$L',
               t.column_name, lower(t.becomes))
-            else '' end,
+            else '' end || automation.unless_expression(attached, t, 'new'),
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
@@ -70,7 +80,8 @@ create or replace function automation.insert_events(attached automation.entities
           E'\n        || case when %1$s then array[%2$L] else array[]::text[] end',
           case when t.column_name is null then 'true'
             when t.becomes is null then format('n.%I is not null', t.column_name)
-            else format('lower(n.%I::text) = %L', t.column_name, lower(t.becomes)) end,
+            else format('lower(n.%I::text) = %L', t.column_name, lower(t.becomes)) end
+            || automation.unless_expression(attached, t, 'n'),
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
@@ -330,7 +341,8 @@ begin
     enrolments := automation.match_failed(%1$L, written.%4$I, events, sqlstate, sqlerrm);
   end;
   if enrolments is not null then
-    perform automation.enrol_write(written.%4$I, %1$L, written.%6$I::text, data, enrolments);
+    perform automation.enrol_write(
+      written.%4$I, %1$L, written.%6$I::text, data, enrolments, %9$L::boolean);
   end if;
 end;
 $capture$
@@ -339,7 +351,7 @@ $template$,
       automation.snapshot_expression(attached, format('written.%I', attached.tenant_column), 'record'),
       attached.tenant_column, attached.name || '_id', attached.id_column,
       automation.record_expression(attached, 'written'),
-      automation.record_expression(attached, 'previous'))
+      automation.record_expression(attached, 'previous'), attached.is_log)
   $$;
 
 -- The contact that a row is, and not merely belongs to.

@@ -9,7 +9,8 @@ create type automation.enrolment as (
   first_delay interval,
   failure jsonb,
   role text,
-  listener text
+  listener text,
+  address text
 );
 
 comment on type automation.enrolment is
@@ -87,6 +88,25 @@ begin
 end;
 $$;
 
+-- Whose number or address a message or a call is with, as everything compares them. A form is no message:
+-- anybody can write anybody's number into it.
+create or replace function automation.counterparty(entity text, record jsonb) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if entity = 'form_submission' or not exists (
+    select from automation.entities as e where e.name = counterparty.entity and e.is_log) then
+    return null;
+  elsif record ->> 'direction' = 'outbound' then
+    return coalesce(automation.normalize_phone(coalesce(record ->> 'to_number', record ->> 'phone')),
+      automation.bare_address(coalesce(record ->> 'to_address', record ->> 'email')));
+  end if;
+  return coalesce(automation.normalize_phone(coalesce(record ->> 'from_number', record ->> 'phone')),
+    automation.bare_address(coalesce(record ->> 'from_address', record ->> 'email')));
+end;
+$$;
+
 create or replace function automation.match_write(
   entity text, tenant_id uuid, events text[], changed text[], data jsonb)
   returns automation.enrolment[]
@@ -99,7 +119,9 @@ begin
   return (
     select array_agg(row(
         m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
-        case when m.verdict <> 'true' then m.verdict end, m.role, m.listener)::automation.enrolment)
+        case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
+        case when m.role <> 'enrol' then automation.counterparty(match_write.entity, record) end
+        )::automation.enrolment)
     from (
       select t.*, case
           when t.conditions is null then 'true'
@@ -181,7 +203,7 @@ create or replace function automation.match_failed(
   as $$
     select array_agg(row(
       t.workflow_id, t.version, t.event, t.first_step, t.first_lane, t.first_delay,
-      automation.engine_error('capture_failed', state, message), t.role, t.listener)::automation.enrolment)
+      automation.engine_error('capture_failed', state, message), t.role, t.listener, null)::automation.enrolment)
     from automation.active_triggers as t
     where t.tenant_id = match_failed.tenant_id
       and t.entity = match_failed.entity
@@ -201,7 +223,8 @@ create or replace function automation.engine_error(code text, state text, messag
   $$;
 
 create or replace function automation.enrol_write(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[])
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
+  is_log boolean)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -215,7 +238,8 @@ begin
     if enrolment.role = 'enrol' then
       perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq);
     else
-      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment, seq);
+      perform automation.raise_signal(
+        tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
     end if;
   end loop;
 end;

@@ -21,6 +21,29 @@ create table automation.run_events (
 comment on table automation.run_events is
   'The last event that a run received for a step that waits for one, come or still to come.';
 
+-- Does a run write to this number or address: has it, or would it, because its contact has it? A couple
+-- shares a number, and a contact may be there twice.
+create or replace function automation.speaks_with(
+  execution public.workflow_executions, address text)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact jsonb;
+begin
+  if exists (
+    select from public.workflow_step_executions as s
+    where s.execution_id = execution.id and s.tenant_id = execution.tenant_id
+      and s.recipient = speaks_with.address) then
+    return true;
+  end if;
+  contact := automation.read_root(execution, 'contact');
+  return coalesce(automation.normalize_phone(contact ->> 'phone') = address, false)
+    or coalesce(automation.bare_address(contact ->> 'email') = address, false);
+end;
+$$;
+
 -- Does an event concern a run? One about a record that the run knows as its own must be that one: when
 -- the customer's other project is won, this one's follow-up goes on.
 create or replace function automation.concerns(
@@ -40,7 +63,8 @@ create or replace function automation.concerns(
       when not signal.by_contact
         and execution.trigger_data ->> (signal.entity || '_id') is not null
         then execution.trigger_data ->> (signal.entity || '_id') = signal.record_id
-      else execution.contact_id = signal.contact_id
+      else coalesce(execution.contact_id = signal.contact_id, false)
+        or signal.address is not null and automation.speaks_with(execution, signal.address)
     end
   $$;
 
@@ -59,6 +83,12 @@ create or replace function automation.unread_signals(execution public.workflow_e
     select s.* from automation.signals as s
     where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id
       and s.contact_id is distinct from execution.contact_id
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.tenant_id = execution.tenant_id and s.address is not null
+      and s.contact_id is distinct from execution.contact_id
+      and s.record_id is distinct from execution.record_id
       and automation.concerns(s, execution)
   $$;
 
@@ -187,6 +217,38 @@ begin
 end;
 $$;
 
+-- Those that have written to a number or an address lately, and those whose contact has it.
+create or replace function automation.runs_speaking_with(signal automation.signals) returns setof uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return query
+    select e.id
+    from (
+      select distinct l.execution_id
+      from (
+        select s.execution_id from public.workflow_step_executions as s
+        where s.recipient = signal.address and s.tenant_id = signal.tenant_id
+        order by s.started_at desc
+        limit 1000
+      ) as l
+    ) as w
+    join public.workflow_executions as e on e.tenant_id = signal.tenant_id and e.id = w.execution_id
+    where e.workflow_id = signal.workflow_id and e.version = signal.version and e.finished_at is null
+    union
+    select e.id
+    from automation.contacts_at(signal.tenant_id, signal.address) as c (id)
+    join public.workflow_executions as e on e.tenant_id = signal.tenant_id and e.finished_at is null
+      and e.contact_id = c.id and e.entity <> 'contact'
+    union
+    select e.id
+    from automation.contacts_at(signal.tenant_id, signal.address) as c (id)
+    join public.workflow_executions as e on e.tenant_id = signal.tenant_id and e.finished_at is null
+      and e.record_id = c.id::text and e.entity = 'contact';
+end;
+$$;
+
 create or replace function automation.open_runs(signal automation.signals) returns setof uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -209,6 +271,8 @@ create or replace function automation.open_runs(signal automation.signals) retur
       on e.record_id = m.record_id and e.tenant_id = m.tenant_id and e.entity = m.entity
       and e.finished_at is null
     where m.contact_id = signal.contact_id and m.tenant_id = signal.tenant_id and m.role = 'moved'
+    union
+    select r.id from automation.runs_speaking_with(signal) as r (id) where signal.address is not null
   $$;
 
 create or replace function automation.note_event(
