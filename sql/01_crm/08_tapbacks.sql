@@ -32,7 +32,23 @@ comment on function automation.is_tapback(text) is
   'Is a text the reaction to another one (Liked "...", Reacted 👍 to "...", 👍 to "...")? Then it quotes to its end.';
 
 alter table public.messages
-  add column is_tapback boolean not null generated always as (automation.is_tapback(body)) stored;
+  add column is_tapback boolean not null default false;
+
+-- In a trigger and not a generated column, which would ask whoever writes for the right to call that function.
+create or replace function automation.flag_tapback() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.is_tapback := new.direction = 'inbound' and automation.is_tapback(new.body);
+  return new;
+end;
+$$;
+
+create trigger messages_flag_tapback
+  before insert or update of body, direction, is_tapback on public.messages
+  for each row execute function automation.flag_tapback();
 
 comment on column public.messages.is_tapback is
   'A reaction to another message, and no reply: sms_received does not fire.';
