@@ -434,7 +434,7 @@ export const stepTypes = [
             "format": "template"
           },
           "format": "template",
-          "description": "Addresses, in a list or between commas. Default: the contact's."
+          "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."
         },
         "bcc": {
           "type": [
@@ -451,7 +451,7 @@ export const stepTypes = [
         "from": {
           "type": "string",
           "format": "template",
-          "description": "A sender on a verified domain. Default: RESEND_FROM."
+          "description": "One sender on a verified domain. Default: RESEND_FROM."
         },
         "html": {
           "type": "string",
@@ -465,7 +465,7 @@ export const stepTypes = [
         },
         "headers": {
           "type": "object",
-          "description": "Further headers, by name.",
+          "description": "Further headers, by name; not those that say who it is from or goes to.",
           "additionalProperties": {
             "type": "string",
             "format": "template"

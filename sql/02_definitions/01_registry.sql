@@ -89,9 +89,9 @@ from (values
       "text": {"type": "string", "format": "template", "description": "The message as plain text."},
       "to": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"},
-        "description": "Addresses, in a list or between commas. Default: the contact's."},
+        "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."},
       "from": {"type": "string", "format": "template",
-        "description": "A sender on a verified domain. Default: RESEND_FROM."},
+        "description": "One sender on a verified domain. Default: RESEND_FROM."},
       "reply_to": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"}, "description": "Where answers go."},
       "cc": {"type": ["string", "array"], "format": "template",
@@ -99,7 +99,7 @@ from (values
       "bcc": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
       "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
-        "description": "Further headers, by name."}
+        "description": "Further headers, by name; not those that say who it is from or goes to."}
     },
     "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
   }$schema$),

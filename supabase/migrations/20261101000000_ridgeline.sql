@@ -1024,9 +1024,9 @@ from (values
       "text": {"type": "string", "format": "template", "description": "The message as plain text."},
       "to": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"},
-        "description": "Addresses, in a list or between commas. Default: the contact's."},
+        "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."},
       "from": {"type": "string", "format": "template",
-        "description": "A sender on a verified domain. Default: RESEND_FROM."},
+        "description": "One sender on a verified domain. Default: RESEND_FROM."},
       "reply_to": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"}, "description": "Where answers go."},
       "cc": {"type": ["string", "array"], "format": "template",
@@ -1034,7 +1034,7 @@ from (values
       "bcc": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
       "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
-        "description": "Further headers, by name."}
+        "description": "Further headers, by name; not those that say who it is from or goes to."}
     },
     "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
   }$schema$),
@@ -2022,6 +2022,337 @@ create or replace function automation.format_words(format text, out words text, 
     where f.name = format
   $$;
 
+-- sql/02_definitions/04_compile_addresses.sql
+
+-- to, cc, bcc, reply_to and from of an email -> [{name, address}]: the list that the author wrote, taken apart
+-- before any value is known. Each part is a template of its own, so that what a record contains fills one
+-- place, a display name or an address, and can never become another recipient (chapter 08 puts the
+-- parts together again). RFC 5322 without its comments and groups; a semicolon separates as a comma does.
+
+create or replace function automation.address_keys() returns text[]
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return '{to,cc,bcc,reply_to,from}'::text[];
+
+-- The {{ }} that begins here, whole; null when it does not end.
+create or replace function automation.tag_at(source text, here int) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  opener constant text := substring(substr(source, here, 3) from '^\{\{[{!]?');
+  lexed record;
+begin
+  if opener = '{{!' then
+    return substr(source, here, nullif(strpos(substr(source, here), '}}'), 0) + 1);
+  end if;
+  lexed := automation.lex_tag(
+    source, here + length(opener), case opener when '{{{' then '}}}' else '}}' end);
+  return case when lexed.problem is null then substr(source, here, lexed.next - here) end;
+end;
+$$;
+
+-- The next piece of an address list. kind: a mark (, ; < > "), escape, open and close (of a block), text
+-- (which other tags are too), or null for a tag that does not end.
+create or replace function automation.address_piece(source text, here int, out kind text, out piece text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  rest constant text := substr(source, here, 400);
+begin
+  if starts_with(rest, '{{') then
+    piece := automation.tag_at(source, here);
+    kind := case when piece ~ '^\{\{\s*#' then 'open' when piece ~ '^\{\{\s*/' then 'close'
+      when piece is not null then 'text' end;
+  elsif starts_with(rest, '\{{') then
+    piece := '\{{';
+    kind := 'text';
+  elsif rest ~ '^\\.' then
+    piece := left(rest, 2);
+    kind := 'escape';
+  elsif left(rest, 1) in (',', ';', '<', '>', '"') then
+    piece := left(rest, 1);
+    kind := piece;
+  else
+    piece := coalesce(substring(rest from '^[^\\{",;<>]+'), left(rest, 1));
+    kind := 'text';
+  end if;
+end;
+$$;
+
+-- A mailbox as far as it has been read. name: what stood before the <; address: what stood in < >; rest: what
+-- is being read; is_open: inside of < >; has_quotes: some of it was in quotes.
+create type automation.read_mailbox as (name text, address text, rest text, is_open boolean, has_quotes boolean);
+
+create or replace function automation.mailbox_problem(read automation.read_mailbox) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when read.is_open then 'this < has no > after it'
+      when read.name is null and read.has_quotes then 'a name in quotes needs an address in < > after it'
+      when read.name is null then null
+      when btrim(read.rest, E' \t\r\n') <> '' then 'a comma is needed after >'
+      when btrim(read.address, E' \t\r\n') = '' then 'there is no address between < and >'
+    end
+  $$;
+
+-- {name, address}; null for what stands between two commas with nothing in it.
+create or replace function automation.mailbox_of(read automation.read_mailbox) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+      'name', nullif(btrim(read.name, E' \t\r\n'), ''), 'address', a.address))
+    from (select btrim(coalesce(read.address, read.rest), E' \t\r\n') as address) as a
+    where a.address <> ''
+  $$;
+
+-- mailboxes is null when a template in it is broken, which compiling the template will say.
+create or replace function automation.parse_addresses(source text, out mailboxes jsonb, out problem text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  nothing constant automation.read_mailbox := row(null, null, '', false, false);
+  read automation.read_mailbox := nothing;
+  here int := 1;
+  depth int := 0;
+  in_quotes boolean := false;
+  next record;
+begin
+  mailboxes := '[]';
+  while here <= length(source) and problem is null loop
+    next := automation.address_piece(source, here);
+    if next.kind is null then
+      mailboxes := null;
+      return;
+    end if;
+    here := here + length(next.piece);
+    depth := depth + case next.kind when 'open' then 1 when 'close' then -1 else 0 end;
+    if in_quotes and next.kind = '"' then
+      in_quotes := false;
+    elsif in_quotes or next.kind in ('text', 'escape', 'open', 'close') then
+      read.rest := read.rest || case next.kind when 'escape' then substr(next.piece, 2) else next.piece end;
+    elsif depth > 0 then
+      problem := format('a block must stand within one name or one address; it cannot hold a %s', next.kind);
+    elsif next.kind = '"' then
+      in_quotes := true;
+      read.has_quotes := true;
+    elsif next.kind = '<' and read.name is null then
+      read.name := read.rest;
+      read.rest := '';
+      read.is_open := true;
+    elsif next.kind = '>' and read.is_open then
+      read.address := read.rest;
+      read.rest := '';
+      read.is_open := false;
+    elsif next.kind in ('<', '>') then
+      problem := format('this %s is not expected here', next.kind);
+    else
+      problem := automation.mailbox_problem(read);
+      mailboxes := mailboxes || automation.as_list(coalesce(automation.mailbox_of(read), '[]'));
+      read := nothing;
+    end if;
+  end loop;
+  problem := coalesce(
+    problem, case when in_quotes then 'these quotes are not closed' end, automation.mailbox_problem(read));
+  mailboxes := mailboxes || automation.as_list(coalesce(automation.mailbox_of(read), '[]'));
+end;
+$$;
+
+comment on function automation.parse_addresses(text) is
+  'An address list, templates in it being opaque, as [{name, address}], or what is wrong with it.';
+
+-- What can be known of an address before it is filled in: all of it, or what stands around its variables.
+create or replace function automation.address_problem(address text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when address not like '%{{%' then
+        case when automation.normalize_email(address) is null
+          then format('"%s" is not an email address', left(address, 80)) end
+      when not address ~ '\{\{\s*[#/]' and p.literals ~ '[\s()\[\]\\,;:"]' then
+        format('"%s" cannot become one email address', left(address, 80))
+    end
+    from (
+      select string_agg(t.token #>> '{}', '') filter (where jsonb_typeof(t.token) = 'string') as literals
+      from jsonb_array_elements((automation.parse_template(address)).tokens) as t (token)
+    ) as p
+  $$;
+
+-- Where the texts of a key stand: it is one, or a list of them. None when it is anything else, which the
+-- schema says.
+create or replace function automation.address_texts(value jsonb, path text)
+  returns table (place bigint, source text, at text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.place, t.value #>> '{}',
+      path || case when jsonb_typeof(address_texts.value) = 'array' then format('[%s]', t.place - 1) else '' end
+    from jsonb_array_elements(automation.as_list(address_texts.value)) with ordinality as t (value, place)
+    where not jsonb_path_exists(automation.as_list(address_texts.value), '$[*] ? (@.type() != "string")')
+  $$;
+
+create or replace function automation.address_problems(at text, mailboxes jsonb, problem text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(
+      at, 'invalid_address', format('%s: %s', automation.last_of_path(at), f.found),
+      'For example "{{contact.first_name}} <{{contact.email}}>, office@example.com". A name with a comma goes '
+      'in quotes; a variable is one address, or a list of them where it stands alone.')), '[]')
+    from (
+      select address_problems.problem as found
+      union all
+      select automation.address_problem(m.mailbox ->> 'address')
+      from jsonb_array_elements(mailboxes) as m (mailbox)
+      where address_problems.problem is null
+    ) as f
+    where f.found is not null
+  $$;
+
+-- A list that names too many, or nobody where somebody is needed.
+create or replace function automation.address_count_problem(key text, found bigint, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when found > most.count then automation.problem(
+        path, 'out_of_range', format('%s must have at most %s', key, most.words))
+      when found = 0 and key = 'to' then automation.problem(
+        path, 'out_of_range', 'to must not be empty', 'Leave it out to write to the contact.')
+    end
+    from (
+      select case key when 'from' then 1 else 50 end as count,
+        case key when 'from' then 'one address' else '50 addresses' end as words
+    ) as most
+  $$;
+
+create or replace function automation.compile_address_key(
+  key text, value jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  written record;
+  parsed record;
+begin
+  problems := '[]';
+  for written in select t.* from automation.address_texts(value, path) as t order by t.place loop
+    parsed := automation.parse_addresses(written.source);
+    if parsed.mailboxes is null or (automation.parse_template(written.source)).problem is not null then
+      compiled := value;
+      return;
+    end if;
+    problems := problems || automation.address_problems(written.at, parsed.mailboxes, parsed.problem);
+    compiled := coalesce(compiled, '[]') || parsed.mailboxes;
+  end loop;
+  if compiled is null and value <> '[]' or automation.has_error(problems) then
+    compiled := value;
+    return;
+  end if;
+  problems := problems || coalesce(automation.as_list(automation.address_count_problem(
+    key, coalesce(jsonb_array_length(compiled), 0), path)), '[]');
+  compiled := nullif(compiled, '[]');
+end;
+$$;
+
+comment on function automation.compile_address_key(text, jsonb, text) is
+  'One of the address keys as [{name, address}], each a template; null when it names nobody.';
+
+-- The headers that say where a message comes from and goes to, or how it is put together.
+create or replace function automation.is_reserved_header(name text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select lower(btrim(name)) ~ ('^((resent-)?(to|from|cc|bcc|sender|reply-to|date|message-id)|subject|return-path'
+      '|(apparently|delivered|errors|envelope|x-original|x-envelope|x-forwarded)-(to|from|cc|bcc)'
+      '|received|mime-version|content-.*|dkim-signature|arc-.*|authentication-results)$')
+  $$;
+
+create or replace function automation.header_problem(name text, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$' then automation.problem(
+        path, 'invalid_header', format('"%s" is not the name of a header', left(name, 60)),
+        'Letters, digits and -, such as X-Campaign.')
+      when automation.is_reserved_header(name) then automation.problem(
+        path, 'invalid_header', format('the header %s is set by the sender', left(name, 60)),
+        'Use from, to, cc, bcc, reply_to and subject.')
+    end
+  $$;
+
+create or replace function automation.check_headers(headers jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(p.problem order by h.name), '[]')
+    from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
+    cross join lateral (select automation.header_problem(h.name, path || '.' || h.name) as problem) as p
+    where p.problem is not null
+  $$;
+
+create or replace function automation.compile_addresses(
+  config jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+  part record;
+begin
+  compiled := config;
+  problems := automation.check_headers(config -> 'headers', path || '.headers');
+  foreach key in array automation.address_keys() loop
+    if config ? key and not automation.is_blank(to_jsonb(config ->> key)) then
+      part := automation.compile_address_key(key, config -> key, format('%s.%s', path, key));
+      compiled := compiled - key
+        || case when part.compiled is null then '{}' else jsonb_build_object(key, part.compiled) end;
+      problems := problems || part.problems;
+    else
+      compiled := compiled - key;
+    end if;
+  end loop;
+end;
+$$;
+
+comment on function automation.compile_addresses(jsonb, text) is
+  'The configuration of an email with its address lists taken apart, and what is wrong with them.';
+
+create or replace function automation.compile_recipients(
+  step_type text, config jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  read record;
+begin
+  compiled := config;
+  problems := '[]';
+  if step_type = 'send_email' then
+    read := automation.compile_addresses(config, path);
+    compiled := read.compiled;
+    problems := read.problems;
+  end if;
+end;
+$$;
+
+-- to.0.address -> to: what a step is told, of what it was compiled into.
+create or replace function automation.written_path(step_type text, at text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case step_type
+      when 'send_email' then regexp_replace(at, '^(to|cc|bcc|reply_to|from)\.\d+\.(name|address)$', '\1')
+      else at
+    end
+  $$;
+
 -- sql/02_definitions/04_compile_steps.sql
 
 -- step_config -> the configuration a step runs with: other spellings folded into one, and that
@@ -2297,13 +2628,16 @@ create or replace function automation.compile_step(step public.workflow_steps, k
 declare
   known automation.step_types;
   config jsonb := automation.fold_step_config(step.step_type, step.step_config);
+  addressed record;
   template record;
   condition record;
   asked record;
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
+  select a.* into addressed from automation.compile_recipients(
+    step.step_type, config, path || '.step_config') as a;
   select t.* into template from automation.compile_template(
-    case step.step_type when 'conditional' then '{}' else config end, path || '.step_config') as t;
+    case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config') as t;
   select c.* into condition
   from automation.compile_conditions(step.conditions, path || '.conditions') as c;
   select c.* into asked
@@ -2323,7 +2657,7 @@ begin
     'continue_on_error', step.continue_on_error)
     || case step.step_type when 'conditional' then jsonb_build_object('cases', asked.cases) else '{}' end
     || automation.compile_retry(step.retry);
-  problems := template.problems || condition.problems
+  problems := template.problems || addressed.problems || condition.problems
     || automation.check_step_config(step.step_type, config, path || '.step_config')
     || automation.check_retry(step.retry, path || '.retry');
   return next;
@@ -3266,7 +3600,8 @@ create or replace function automation.slot_path(step jsonb, slot jsonb) returns 
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.step_path(step) || '.step_config'
-      || coalesce('.' || nullif(array_to_string((slot ->> 'at')::text[], '.'), ''), '')
+      || coalesce('.' || nullif(automation.written_path(
+        step ->> 'type', array_to_string((slot ->> 'at')::text[], '.')), ''), '')
   $$;
 
 create or replace function automation.reference_name(reference jsonb) returns text
@@ -10995,6 +11330,31 @@ begin
 end;
 $$;
 
+create or replace function automation.fail_unaddressed(
+  prepared automation.prepared_step, code text, message text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  prepared.verdict := 'fail';
+  prepared.reason := jsonb_build_object('code', code, 'message', message);
+  return prepared;
+end;
+$$;
+
+-- A number, a short code or a name that carriers show: nothing else is from anybody, whatever record it was
+-- read from.
+create or replace function automation.sms_sender(given text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      automation.normalize_phone(given),
+      substring(given from '^[0-9]{3,8}$'),
+      substring(given from '^(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}$'))
+  $$;
+
 create or replace function automation.address_sms(
   execution public.workflow_executions, prepared automation.prepared_step)
   returns automation.prepared_step
@@ -11004,6 +11364,7 @@ create or replace function automation.address_sms(
 declare
   given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone') #>> '{}');
   phone constant text := automation.normalize_phone(given);
+  sender constant text := automation.visible_text(prepared.input ->> 'from');
 begin
   if coalesce(given, '') = '' then
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
@@ -11011,12 +11372,14 @@ begin
     return automation.skip_unaddressed(
       prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)), given);
   elsif btrim(coalesce(prepared.input ->> 'body', '')) = '' then
-    prepared.verdict := 'fail';
-    prepared.reason := '{"code": "empty_body", "message": "body: the message is empty"}';
-    return prepared;
+    return automation.fail_unaddressed(prepared, 'empty_body', 'body: the message is empty');
+  elsif sender <> '' and automation.sms_sender(sender) is null then
+    return automation.fail_unaddressed(prepared, 'invalid_sender', format(
+      'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(sender, 40)));
   end if;
   prepared.recipient := phone;
-  prepared.input := prepared.input || jsonb_build_object('to', phone);
+  prepared.input := prepared.input - 'from' || jsonb_build_object('to', phone)
+    || jsonb_strip_nulls(jsonb_build_object('from', automation.sms_sender(sender)));
   return prepared;
 end;
 $$;
@@ -11037,48 +11400,6 @@ create or replace function automation.normalize_phone(given text) returns text
 comment on function automation.normalize_phone(text) is
   'E.164, as in +15125550100; a number without a country code is read as North American. '
   'Null when it cannot be one (ITU-T E.164: at most 15 digits).';
-
-create or replace function automation.address_email(
-  execution public.workflow_executions, prepared automation.prepared_step)
-  returns automation.prepared_step
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email');
-  addresses jsonb := automation.email_list(given);
-  wrong text;
-begin
-  if jsonb_array_length(addresses) = 0 then
-    return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no email address');
-  end if;
-  select a into wrong from jsonb_array_elements_text(addresses) as a
-  where a !~ '^([^<>]*<)?[^@<>\s,;"]+@[^@<>\s,;"]+\.[^@<>\s,;".]+>?$' limit 1;
-  if wrong is not null then
-    return automation.skip_unaddressed(
-      prepared, 'invalid_recipient', format('to: "%s" is not an email address', left(wrong, 80)), wrong);
-  end if;
-  prepared.recipient := lower(coalesce(substring(addresses ->> 0 from '<([^>]+)>'), addresses ->> 0));
-  prepared.input := prepared.input || jsonb_build_object('to', addresses)
-    || (select coalesce(jsonb_object_agg(k, automation.email_list(prepared.input -> k)), '{}')
-        from unnest('{cc,bcc,reply_to}'::text[]) as k where prepared.input ? k);
-  return prepared;
-end;
-$$;
-
-create or replace function automation.email_list(given jsonb) returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(jsonb_agg(btrim(a)) filter (where btrim(a) <> ''), '[]')
-    from (
-      select e.value as listed
-      from jsonb_array_elements_text(
-        case when jsonb_typeof(given) = 'array' then given else '[]' end) as e
-      union all
-      select given #>> '{}' where jsonb_typeof(given) = 'string'
-    ) as l, string_to_table(l.listed, ',') as a
-  $$;
 
 create or replace function automation.address_webhook(
   execution public.workflow_executions, input jsonb)
@@ -11116,7 +11437,9 @@ begin
       insert into public.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
         html, text, status, provider, provider_id, execution_id)
       values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
-        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
+        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
+        (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
+         from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
         ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
         'resend', ledger.provider_id, execution.id);
     else null;
@@ -11142,6 +11465,253 @@ create or replace function automation.existing_contact(execution public.workflow
 comment on function automation.existing_contact(public.workflow_executions) is
   'The contact of an execution while there is one; null too when its id is no uuid, which is what '
   'messages and tags refer to.';
+
+-- sql/08_actions/01_address_email.sql
+
+-- An email's addresses from their parts. What fills a part is one display name or one address, whatever it
+-- contains; what is no address is left out with a warning, and with nobody left the step is skipped.
+
+-- Line breaks and other control characters could end a header and begin another: they are blanks.
+create or replace function automation.one_line(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select btrim(regexp_replace(given, '[\u0001-\u001F\u007F-\u009F\u2028\u2029]+', ' ', 'g')) $$;
+
+-- RFC 5322, 3.2.4: what is more than words goes in quotes. So does what an encoded word (RFC 2047) looks
+-- like, which is then not decoded.
+create or replace function automation.display_name(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when n.name ~ '[()<>@,;:\\".\[\]]|=\?' then '"' || regexp_replace(n.name, '([\\"])', '\\\1', 'g') || '"'
+      else n.name
+    end
+    from (select btrim(left(automation.one_line(given), 200)) as name) as n
+  $$;
+
+create or replace function automation.mailbox(name text, address text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(nullif(automation.display_name(name), '') || format(' <%s>', address), address)
+    where address is not null
+  $$;
+
+comment on function automation.mailbox(text, text) is
+  'Lopez Roofing, Inc. and office@lopez.example -> "Lopez Roofing, Inc." <office@lopez.example>';
+
+-- The address of a mailbox that mailbox() wrote, or of a bare one.
+create or replace function automation.bare_address(mailbox text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(automation.normalize_email(a.address), lower(btrim(a.address)))
+    from (select coalesce(substring(mailbox from '<([^<>]*)>\s*$'), mailbox) as address) as a
+  $$;
+
+-- As it was written where that is the address itself: capitals are kept for whoever reads it.
+create or replace function automation.written_address(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when lower(v.shown) = v.address then v.shown else v.address end
+    from (select automation.visible_text(given) as shown, automation.normalize_email(given) as address) as v
+  $$;
+
+-- A value that stands alone: an address, or a name and an address in < >. What could be read as two (a comma
+-- or a semicolon outside of quotes, a second @ or <) is none.
+create or replace function automation.value_mailbox(given text, out name text, out address text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  parts text[];
+begin
+  address := automation.written_address(given);
+  if address is null then
+    parts := coalesce(
+      regexp_match(given, '^\s*([^<>@,;:"\\]*)<([^<>]*)>\s*$'),
+      regexp_match(given, '^\s*"((?:[^"\\]|\\.)*)"\s*<([^<>]*)>\s*$'));
+    name := regexp_replace(parts[1], '\\(.)', '\1', 'g');
+    address := automation.written_address(parts[2]);
+  end if;
+end;
+$$;
+
+-- Each mailbox that a key asks for; a part is {name, address} or a bare value, and a list stands for as many as
+-- it has. mailbox is null where there is no address to be had of what was given.
+create or replace function automation.mailboxes_of(value jsonb)
+  returns table (place bigint, given text, mailbox text, address text)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select row_number() over (order by p.place, a.place), g.given,
+      automation.mailbox(coalesce(p.name, v.name), v.address), v.address
+    from (
+      select l.place, case when l.part ? 'address' then l.part -> 'address' else l.part end as held,
+        nullif(automation.one_line(automation.text_of(l.part -> 'name')), '') as name
+      from jsonb_array_elements(automation.as_list(value)) with ordinality as l (part, place)
+    ) as p
+    cross join lateral jsonb_array_elements(automation.as_list(p.held)) with ordinality as a (value, place)
+    cross join lateral (select automation.text_of(a.value) as given) as g
+    cross join lateral automation.value_mailbox(g.given) as v
+    where automation.visible_text(g.given) <> ''
+  $$;
+
+create or replace function automation.not_an_address(key text, given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('%s: "%s" is not %s email address', key, left(automation.one_line(given), 80),
+      case when given ~ '[,;]' then 'one' else 'an' end)
+  $$;
+
+create or replace function automation.add_warnings(prepared automation.prepared_step, more jsonb)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if more <> '[]' then
+    prepared.warnings := coalesce(prepared.warnings, '[]') || more;
+  end if;
+  return prepared;
+end;
+$$;
+
+-- One key: the mailboxes that are good, each address once; a warning for each that is not. A key that
+-- names nobody is left out, but for `to`, where that is the reason for a skip and not a warning.
+create or replace function automation.fill_addresses(prepared automation.prepared_step, key text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  good jsonb;
+  wrong jsonb;
+begin
+  select coalesce(jsonb_agg(m.mailbox order by m.place) filter (where m.is_first), '[]'),
+    coalesce(jsonb_agg(jsonb_build_object('path', key, 'code', 'invalid_recipient',
+      'message', automation.not_an_address(key, m.given) || '; it was left out', 'given', left(m.given, 320))
+      order by m.place) filter (where m.address is null), '[]')
+    into good, wrong
+  from (
+    select b.*, b.address is not null
+      and row_number() over (partition by lower(b.address) order by b.place) = 1 as is_first
+    from automation.mailboxes_of(prepared.input -> key) as b
+  ) as m;
+  prepared.input := prepared.input - key
+    || case when good = '[]' and key <> 'to' then '{}' else jsonb_build_object(key, good) end;
+  return automation.add_warnings(prepared, case when prepared.input -> 'to' = '[]' then '[]' else wrong end);
+end;
+$$;
+
+-- A line break in a value would be a header of its own. A header that says who gets the message is not
+-- taken even from a plan, and one without a value is left out.
+create or replace function automation.fill_headers(prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  good jsonb;
+  wrong jsonb;
+begin
+  if jsonb_typeof(prepared.input -> 'headers') is distinct from 'object' then
+    prepared.input := prepared.input - 'headers';
+    return prepared;
+  end if;
+  select coalesce(jsonb_object_agg(h.name, h.value) filter (where h.problem is null and h.value <> ''), '{}'),
+    coalesce(jsonb_agg(jsonb_build_object('path', 'headers.' || h.name, 'code', 'invalid_header',
+      'message', h.problem ->> 'message')) filter (where h.problem is not null), '[]')
+    into good, wrong
+  from (
+    select e.key as name, automation.one_line(automation.text_of(e.value)) as value,
+      automation.header_problem(e.key, 'headers') as problem
+    from jsonb_each(prepared.input -> 'headers') as e
+  ) as h;
+  prepared.input := prepared.input || jsonb_build_object('headers', good);
+  return automation.add_warnings(prepared, wrong);
+end;
+$$;
+
+-- Who the history says got it. An index row has room for about 2,700 bytes.
+create or replace function automation.recipients_of(mailboxes jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select string_agg(a.address, ', ' order by a.place) filter (where a.size <= 1000)
+      || coalesce(' and ' || nullif(count(*) filter (where a.size > 1000), 0) || ' more', '')
+    from (
+      select m.place, automation.bare_address(m.mailbox) as address,
+        sum(octet_length(automation.bare_address(m.mailbox)) + 2) over (order by m.place) as size
+      from jsonb_array_elements_text(mailboxes) with ordinality as m (mailbox, place)
+    ) as a
+  $$;
+
+create or replace function automation.address_email(
+  execution public.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email');
+  sender record;
+  key text;
+begin
+  prepared.warnings := automation.written_paths(prepared.warnings);
+  select m.* into sender from automation.mailboxes_of(prepared.input -> 'from') as m order by m.place limit 1;
+  prepared.input := prepared.input - 'from'
+    || jsonb_strip_nulls(jsonb_build_object('to', given, 'from', coalesce(sender.mailbox, sender.given)))
+    || jsonb_build_object('subject', automation.one_line(prepared.input ->> 'subject'));
+  foreach key in array '{to,cc,bcc,reply_to}'::text[] loop
+    prepared := automation.fill_addresses(prepared, key);
+  end loop;
+  prepared := automation.fill_headers(prepared);
+  prepared.recipient := automation.recipients_of(prepared.input -> 'to');
+  return automation.judge_email(prepared, given, sender.given, sender.address);
+end;
+$$;
+
+-- What can be sent is left as it is.
+create or replace function automation.judge_email(
+  prepared automation.prepared_step, given jsonb, sender text, sender_address text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong text;
+begin
+  if prepared.input -> 'to' = '[]' then
+    select string_agg(m.given, ' | ' order by m.place) into wrong from automation.mailboxes_of(given) as m;
+    if wrong is null then
+      return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no email address');
+    end if;
+    return automation.skip_unaddressed(
+      prepared, 'invalid_recipient', automation.not_an_address('to', wrong), wrong);
+  elsif sender is not null and sender_address is null then
+    return automation.fail_unaddressed(
+      prepared, 'invalid_sender', automation.not_an_address('from', sender));
+  elsif coalesce(prepared.input ->> 'subject', '') = '' then
+    return automation.fail_unaddressed(prepared, 'empty_subject', 'subject: the subject is empty');
+  elsif btrim(concat(prepared.input ->> 'html', prepared.input ->> 'text'), E' \t\r\n') = '' then
+    return automation.fail_unaddressed(prepared, 'empty_body', 'html: the message is empty');
+  end if;
+  return prepared;
+end;
+$$;
+
+create or replace function automation.written_paths(warnings jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_agg(w.value || jsonb_build_object(
+      'path', automation.written_path('send_email', w.value ->> 'path')) order by w.place)
+    from jsonb_array_elements(warnings) with ordinality as w (value, place)
+  $$;
 
 -- sql/08_actions/02_database_actions.sql
 
@@ -14153,21 +14723,51 @@ create or replace function automation.is_suppressed(tenant_id uuid, channel text
         and s.address = is_suppressed.address)
   $$;
 
-create or replace function automation.bare_address(address text) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select lower(btrim(coalesce(substring(address from '<([^>]+)>'), address))) $$;
-
-create or replace function automation.drop_suppressed(tenant_id uuid, addresses jsonb)
-  returns jsonb
-  language sql stable
+-- Of the addresses under a key of an email, those that are not suppressed, and a warning for each that is.
+create or replace function automation.drop_suppressed(
+  tenant_id uuid, prepared automation.prepared_step, key text)
+  returns automation.prepared_step
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(a), '[]')
-    from jsonb_array_elements_text(addresses) as a
-    where not automation.is_suppressed(
-      drop_suppressed.tenant_id, 'email', automation.bare_address(a))
-  $$;
+declare
+  allowed jsonb;
+  dropped jsonb;
+begin
+  select coalesce(jsonb_agg(m.mailbox order by m.place) filter (where not m.stopped), '[]'),
+    coalesce(jsonb_agg(jsonb_build_object('path', key, 'code', 'suppressed', 'given', m.address,
+      'message', format('%s: %s has opted out and was left out', key, m.address))
+      order by m.place) filter (where m.stopped), '[]')
+    into allowed, dropped
+  from (
+    select l.mailbox, l.place, a.address, automation.is_suppressed(
+      drop_suppressed.tenant_id, 'email', a.address) as stopped
+    from jsonb_array_elements_text(prepared.input -> key) with ordinality as l (mailbox, place)
+    cross join lateral (select automation.bare_address(l.mailbox) as address) as a
+  ) as m;
+  prepared.input := prepared.input || jsonb_build_object(key, allowed);
+  return automation.add_warnings(prepared, dropped);
+end;
+$$;
+
+create or replace function automation.ask_email_consent(
+  tenant_id uuid, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+begin
+  foreach key in array '{to,cc,bcc}'::text[] loop
+    if prepared.input ? key then
+      prepared := automation.drop_suppressed(tenant_id, prepared, key);
+    end if;
+  end loop;
+  prepared.recipient := automation.recipients_of(prepared.input -> 'to');
+  return prepared;
+end;
+$$;
 
 -- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start
 -- of the statement that claims.
@@ -14178,20 +14778,16 @@ create or replace function automation.ask_consent(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  allowed jsonb;
+  allowed automation.prepared_step;
 begin
   if step_type = 'send_sms' then
     if not automation.is_suppressed(execution.tenant_id, 'sms', prepared.input ->> 'to') then
       return prepared;
     end if;
   elsif step_type = 'send_email' then
-    allowed := automation.drop_suppressed(execution.tenant_id, prepared.input -> 'to');
-    if jsonb_array_length(allowed) > 0 then
-      prepared.input := prepared.input || jsonb_build_object('to', allowed)
-        || (select coalesce(jsonb_object_agg(k,
-              automation.drop_suppressed(execution.tenant_id, prepared.input -> k)), '{}')
-            from unnest('{cc,bcc}'::text[]) as k where prepared.input ? k);
-      return prepared;
+    allowed := automation.ask_email_consent(execution.tenant_id, prepared);
+    if allowed.input -> 'to' <> '[]' then
+      return allowed;
     end if;
   else
     return prepared;
@@ -15842,14 +16438,17 @@ create or replace function automation.suppress_email(email public.emails, event 
       case event ->> 'type' when 'bounced' then 'bounce' else 'complaint' end,
       jsonb_strip_nulls(jsonb_build_object('email_id', email.id, 'detail', event -> 'detail')))
     from (
-      select t.address from jsonb_array_elements_text(event -> 'to') as t (address)
-      union
-      select email.to_address where coalesce(jsonb_array_length(event -> 'to'), 0) = 0
+      select t.address, count(*) over () as addresses
+      from (
+        select e.address from jsonb_array_elements_text(event -> 'to') as e (address)
+        union
+        select s.address from string_to_table(email.to_address, ', ') as s (address)
+        where coalesce(jsonb_array_length(event -> 'to'), 0) = 0
+      ) as t
+      where coalesce(btrim(t.address), '') <> ''
     ) as a
-    where coalesce(btrim(a.address), '') <> ''
-      and (event ->> 'type' = 'complained'
-        or (event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean
-          and coalesce(jsonb_array_length(event -> 'to'), 0) <= 1))
+    where event ->> 'type' = 'complained'
+      or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean and a.addresses = 1
   $$;
 
 create or replace function automation.record_delivery_of_email(email public.emails, event jsonb)
