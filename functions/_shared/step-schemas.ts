@@ -383,7 +383,7 @@ export const stepTypes = [
   },
   {
     "name": "send_email",
-    "lane": "outbound",
+    "lane": "email",
     "branches": null,
     "description": "Sends an email through Resend.",
     "config_schema": {
@@ -494,7 +494,7 @@ export const stepTypes = [
   },
   {
     "name": "send_sms",
-    "lane": "outbound",
+    "lane": "sms",
     "branches": null,
     "description": "Sends a text message through Twilio.",
     "config_schema": {
@@ -1037,7 +1037,7 @@ export const stepTypes = [
   },
   {
     "name": "webhook",
-    "lane": "outbound",
+    "lane": "webhook",
     "branches": null,
     "description": "Calls a URL, signed the Standard Webhooks way.",
     "config_schema": {

@@ -63,7 +63,7 @@ select s.name, s.lane::public.automation_lane, s.branches::text[], s.description
     '$schema', 'https://json-schema.org/draft/2020-12/schema', 'title', s.name, 'type', 'object')
   || s.config_schema::jsonb
 from (values
-  ('send_sms', 'outbound', null, 'Sends a text message through Twilio.', $schema${
+  ('send_sms', 'sms', null, 'Sends a text message through Twilio.', $schema${
     "required": ["body"],
     "properties": {
       "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."},
@@ -79,7 +79,7 @@ from (values
     },
     "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"}]
   }$schema$),
-  ('send_email', 'outbound', null, 'Sends an email through Resend.', $schema${
+  ('send_email', 'email', null, 'Sends an email through Resend.', $schema${
     "required": ["subject"],
     "anyOf": [{"required": ["html"]}, {"required": ["text"]}],
     "properties": {
@@ -103,7 +103,7 @@ from (values
     },
     "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
   }$schema$),
-  ('webhook', 'outbound', null, 'Calls a URL, signed the Standard Webhooks way.', $schema${
+  ('webhook', 'webhook', null, 'Calls a URL, signed the Standard Webhooks way.', $schema${
     "required": ["url"],
     "properties": {
       "url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{",
