@@ -586,6 +586,7 @@ export type Database = {
           execution_id: string | null;
           from_number: string | null;
           id: string;
+          is_tapback: boolean;
           media_urls: string[] | null;
           opt_out_type: string | null;
           provider: string;
@@ -604,6 +605,7 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          is_tapback?: boolean;
           media_urls?: string[] | null;
           opt_out_type?: string | null;
           provider?: string;
@@ -622,6 +624,7 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          is_tapback?: boolean;
           media_urls?: string[] | null;
           opt_out_type?: string | null;
           provider?: string;
@@ -751,6 +754,7 @@ export type Database = {
           attempt: number;
           attempt_token: string | null;
           execution_id: string;
+          expires_at: string | null;
           id: string;
           lane: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at: string | null;
@@ -765,6 +769,7 @@ export type Database = {
           attempt?: number;
           attempt_token?: string | null;
           execution_id: string;
+          expires_at?: string | null;
           id?: string;
           lane: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
@@ -779,6 +784,7 @@ export type Database = {
           attempt?: number;
           attempt_token?: string | null;
           execution_id?: string;
+          expires_at?: string | null;
           id?: string;
           lane?: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
@@ -1075,6 +1081,7 @@ export type Database = {
           depth: number;
           entity: string | null;
           error: Json | null;
+          expires_at: string | null;
           finished_at: string | null;
           id: string;
           record_id: string | null;
@@ -1096,6 +1103,7 @@ export type Database = {
           depth?: number;
           entity?: string | null;
           error?: Json | null;
+          expires_at?: string | null;
           finished_at?: string | null;
           id?: string;
           record_id?: string | null;
@@ -1117,6 +1125,7 @@ export type Database = {
           depth?: number;
           entity?: string | null;
           error?: Json | null;
+          expires_at?: string | null;
           finished_at?: string | null;
           id?: string;
           record_id?: string | null;
@@ -1211,7 +1220,8 @@ export type Database = {
           input: Json | null;
           provider_id: string | null;
           recipient: string | null;
-          redrives: number;
+          render_again: boolean;
+          rendition: number;
           result_data: Json | null;
           seen: string;
           seq: number;
@@ -1233,7 +1243,8 @@ export type Database = {
           input?: Json | null;
           provider_id?: string | null;
           recipient?: string | null;
-          redrives?: number;
+          render_again?: boolean;
+          rendition?: number;
           result_data?: Json | null;
           seen?: string;
           seq?: number;
@@ -1255,7 +1266,8 @@ export type Database = {
           input?: Json | null;
           provider_id?: string | null;
           recipient?: string | null;
-          redrives?: number;
+          render_again?: boolean;
+          rendition?: number;
           result_data?: Json | null;
           seen?: string;
           seq?: number;
