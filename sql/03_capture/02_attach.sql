@@ -102,9 +102,8 @@ comment on function automation.attach(regclass, text, jsonb, jsonb) is
   'columns of that name; {<entity>: column}, or {related: {<entity>: column}}, for the records it '
   'belongs to; log: true for a table whose rows are events of a contact. events: [{type, column?, '
   'becomes?, on_insert?, unless?, description?}] for writes with a name of their own: a change of column, a '
-  'change to the value becomes, with on_insert also an insert with it; without column, any insert; not where the boolean '
-  'column unless is true. '
-  'Call it again after adding columns.';
+  'change to the value becomes, with on_insert also an insert with it; without column, any insert; not where the '
+  'boolean column unless is true. Call it again after adding columns.';
 
 create or replace function automation.describe_entity(relation regclass, entity text, columns jsonb)
   returns automation.entities

@@ -189,7 +189,7 @@ begin
         on %3$s
         and t.event = any (%4$s));
     -- Events that runs end at or wait for are taken row by row, in the order of the rows.
-    in_one_pass := listened and automation.causation_depth() = 0 and not exists (
+    in_one_pass := listened and not automation.has_cause() and not exists (
       select from new_rows as n
       join automation.active_triggers as t
         on %3$s
@@ -217,10 +217,11 @@ begin
       ), enrolled as (
         insert into public.workflow_executions (
           tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-          contact_id, current_step, error, created_at, finished_at)
+          contact_id, current_step, error, created_at, finished_at, fused)
         select m.tenant_id, m.workflow_id, m.version, v.status, m.event, m.data, %1$L, m.record_id,
           automation.as_uuid(m.data ->> 'contact_id'), m.first_step, v.error, automation.now(),
-          case when v.status = 'failed' then automation.now() end
+          case when v.status = 'failed' then automation.now() end,
+          %8$L::boolean and m.record ->> 'direction' is distinct from 'outbound'
         from matched as m
         cross join lateral automation.verdict(m.conditions, m.tenant_id, m.data, m.first_delay) as v
         where v.status is not null
@@ -254,7 +255,7 @@ $template$,
       attached.name, attached.relation, automation.listens_expression(attached, 'n'),
       automation.insert_events(attached), attached.id_column,
       automation.snapshot_expression(attached, 'c.tenant_id', 'c.record'),
-      automation.record_expression(attached, 'n'))
+      automation.record_expression(attached, 'n'), attached.is_log)
   $$;
 
 create or replace function automation.update_function(attached automation.entities) returns text

@@ -231,12 +231,15 @@ create or replace function automation.enrol_write(
   as $$
 declare
   enrolment automation.enrolment;
+  -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
+  from_outside constant boolean := is_log and not data ? 'old'
+    and data -> entity ->> 'direction' is distinct from 'outbound';
   -- One number for all that a write leads to: it does not end the run that it starts.
   seq constant bigint := nextval('automation.write_order');
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq);
+      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq, from_outside);
     else
       perform automation.raise_signal(
         tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');

@@ -27,6 +27,8 @@ create table public.workflow_executions (
   record_id text,
   contact_id uuid,
   depth smallint not null default 0,
+  root_id uuid,
+  fused boolean not null default false,
   current_step text,
   error jsonb,
   created_at timestamptz not null default automation.now(),
@@ -58,11 +60,20 @@ comment on column public.workflow_executions.expires_at is
   'The date that it waited to be before: messages planned before it do not go out after it.';
 comment on column public.workflow_executions.depth is
   'How many automations led to the write that fired this one.';
+comment on column public.workflow_executions.root_id is
+  'The run that began the chain which led to this one; null: it began itself.';
+comment on column public.workflow_executions.fused is
+  'It counts against the fuse of its workflow: a stranger began its chain (a text, a call, an email, a form), or '
+  'the chain has been at this workflow before.';
 comment on column public.workflow_executions.seq is
   'Its place in the order of writes: an event with a higher number came after it.';
 comment on column public.workflow_executions.seen is
   'Which transactions had committed when it was enrolled: an event of any other came after it as well.';
 
+create index workflow_executions_by_root
+  on public.workflow_executions (root_id, tenant_id) where root_id is not null;
+create index workflow_executions_fused
+  on public.workflow_executions (workflow_id, tenant_id, created_at) where fused;
 create index workflow_executions_by_workflow
   on public.workflow_executions (workflow_id, tenant_id, version, created_at);
 create index workflow_executions_by_record

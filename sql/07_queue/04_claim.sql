@@ -133,6 +133,9 @@ begin
   if automation.is_finished(execution) then
     perform automation.unschedule(due);
     return null;
+  elsif automation.is_held(execution) then
+    perform automation.hold_step(due);
+    return null;
   end if;
   plan := automation.plan_of(execution);
   obstacle := automation.find_obstacle(execution, plan -> 'lifecycle');
@@ -175,6 +178,9 @@ begin
   end if;
   if prepared.verdict = 'run' then
     prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+  end if;
+  if prepared.verdict = 'run' and step ->> 'type' = 'send_sms' then
+    prepared := automation.brake_conversation(execution, due.id, prepared);
   end if;
   if prepared.verdict <> 'run' then
     return automation.close_unsent(due, execution, step, prepared);

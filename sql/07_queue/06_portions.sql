@@ -321,7 +321,7 @@ begin
   if not cut_off then
     perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
   end if;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
 end;
 $$;
 

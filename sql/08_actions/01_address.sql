@@ -169,7 +169,7 @@ create or replace function automation.record_sent(
   as $$
 begin
   -- A workflow that listens to messages must not be started by its own for ever.
-  perform set_config('automation.depth', (execution.depth + 1)::text, true);
+  perform automation.cause_of(execution);
   case ledger.step_type
     when 'send_sms' then
       insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
@@ -188,7 +188,7 @@ begin
         'resend', ledger.provider_id, execution.id);
     else null;
   end case;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
 exception when others then
   update public.workflow_step_executions as s
   set warnings = coalesce(s.warnings, '[]') || automation.engine_error(

@@ -440,7 +440,7 @@ begin
   exception when others then
     fired := automation.fire_one_by_one(timers);
   end;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
   return fired;
 end;
 $$;

@@ -221,6 +221,27 @@ begin
 end;
 $$;
 
+-- An answer that comes within two minutes of what a run sent goes on with the chain of that run: machines are quick.
+create or replace function automation.continue_chain(tenant_id uuid, sender text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  root uuid;
+begin
+  select coalesce(e.root_id, e.id) into root
+  from public.workflow_step_executions as s
+  join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  where s.recipient = sender and s.tenant_id = continue_chain.tenant_id
+    and s.started_at > automation.now() - interval '2 minutes'
+  order by s.started_at desc
+  limit 1;
+  if root is not null then
+    perform automation.set_cause(0, root, true);
+  end if;
+end;
+$$;
+
 -- Somebody who writes to say stop does not become a lead by it.
 create or replace function automation.receive_sms(event jsonb) returns text
   language plpgsql
@@ -242,6 +263,7 @@ begin
   ) then
     return 'duplicate';
   end if;
+  perform automation.continue_chain(owner, sender);
   insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
     status, provider, provider_id, opt_out_type, media_urls)
   values (owner,
@@ -251,6 +273,7 @@ begin
     'received', 'twilio', event ->> 'message_sid',
     case when opt_out in ('STOP', 'START', 'HELP') then opt_out end,
     (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u));
+  perform automation.clear_cause();
   return 'stored';
 end;
 $$;
