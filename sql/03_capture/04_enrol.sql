@@ -90,7 +90,7 @@ $$;
 
 -- Whose number or address a message or a call is with, as everything compares them. A form is no message:
 -- anybody can write anybody's number into it.
-create or replace function automation.counterparty(entity text, record jsonb) returns text
+create or replace function automation.counterparty(entity text, tenant_id uuid, record jsonb) returns text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -99,10 +99,12 @@ begin
     select from automation.entities as e where e.name = counterparty.entity and e.is_log) then
     return null;
   elsif record ->> 'direction' = 'outbound' then
-    return coalesce(automation.normalize_phone(coalesce(record ->> 'to_number', record ->> 'phone')),
+    return coalesce(
+      automation.normal_number(coalesce(record ->> 'to_number', record ->> 'phone'), automation.country_of(tenant_id)),
       automation.bare_address(coalesce(record ->> 'to_address', record ->> 'email')));
   end if;
-  return coalesce(automation.normalize_phone(coalesce(record ->> 'from_number', record ->> 'phone')),
+  return coalesce(
+    automation.normal_number(coalesce(record ->> 'from_number', record ->> 'phone'), automation.country_of(tenant_id)),
     automation.bare_address(coalesce(record ->> 'from_address', record ->> 'email')));
 end;
 $$;
@@ -120,7 +122,8 @@ begin
     select array_agg(row(
         m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
         case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
-        case when m.role <> 'enrol' then automation.counterparty(match_write.entity, record) end
+        case when m.role <> 'enrol' then automation.counterparty(
+          match_write.entity, match_write.tenant_id, record) end
         )::automation.enrolment)
     from (
       select t.*, case

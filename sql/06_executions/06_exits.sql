@@ -39,7 +39,8 @@ begin
     return true;
   end if;
   contact := automation.read_root(execution, 'contact');
-  return coalesce(automation.normalize_phone(contact ->> 'phone') = address, false)
+  return coalesce(
+      automation.normal_number(contact ->> 'phone', automation.country_of(execution.tenant_id)) = address, false)
     or coalesce(automation.bare_address(contact ->> 'email') = address, false);
 end;
 $$;

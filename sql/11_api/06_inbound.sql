@@ -28,8 +28,8 @@ create or replace function automation.contacts_by_phone(tenant_id uuid, phone te
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.find_contacts(tenant_id, 'phone',
-      'right(regexp_replace(%1$s, ''\D'', '''', ''g''), 10) = right(regexp_replace($2, ''\D'', '''', ''g''), 10) '
-      'and automation.normalize_phone(%1$s) = $2', phone, null, 100)
+      'automation.phone_key(%1$s) = any (automation.phone_keys($2)) '
+      'and automation.normal_number(%1$s, automation.country_of($1)) = $2', phone, null, 100)
   $$;
 
 -- When a contact was last written to or called at a number, by us.
@@ -66,7 +66,8 @@ create or replace function automation.contacts_at(tenant_id uuid, address text) 
 begin
   if address like '%@%' then
     return query select f.id from automation.find_contacts(
-      contacts_at.tenant_id, 'email', 'lower(%1$s) = $2', address, null, 100) as f (id) where f.id is not null;
+      contacts_at.tenant_id, 'email', 'automation.email_key(%1$s) = $2', address, null, 100) as f (id)
+      where f.id is not null;
   else
     return query select f.id from automation.contacts_by_phone(contacts_at.tenant_id, address) as f (id)
       where f.id is not null;
@@ -78,7 +79,10 @@ create or replace function automation.contact_by_email(tenant_id uuid, email tex
   returns uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select f.id from automation.find_contacts(tenant_id, 'email', 'lower(%1$s) = $2', email, phone, 1) as f (id) $$;
+  as $$
+    select f.id from automation.find_contacts(
+      tenant_id, 'email', 'automation.email_key(%1$s) = $2', email, phone, 1) as f (id)
+  $$;
 
 -- Whatever table the contacts are in, with its own names. test: SQL about %1$s, the column, and $2, what
 -- is looked for; of several, one with this phone is preferred.
@@ -111,7 +115,7 @@ create or replace function automation.contact_order(contacts automation.entities
     select coalesce(string_agg(format(o.by, contacts.mapped ->> o.name), '' order by o.place), '')
       || format('r.%I', contacts.id_column)
     from (values
-      (1, 'phone', 'automation.normalize_phone(r.%I::text) is not distinct from $3 desc, '),
+      (1, 'phone', 'automation.normal_number(r.%I::text, automation.country_of($1)) is not distinct from $3 desc, '),
       (2, 'last_contacted_at', 'r.%I desc nulls last, '),
       (3, 'created_at', 'r.%I desc, ')) as o (place, name, by)
     where contacts.mapped ? o.name
@@ -208,7 +212,8 @@ create or replace function automation.contact_of_caller(
 declare
   contact uuid;
 begin
-  if automation.normalize_phone(phone) is null then
+  -- A short code, a name or a withheld number is nobody.
+  if automation.is_withheld(phone) or automation.normal_number(phone) is null then
     return null;
   end if;
   perform automation.lock_inbound(tenant_id || phone);
@@ -250,7 +255,7 @@ create or replace function automation.receive_sms(event jsonb) returns text
   as $$
 declare
   owner constant uuid := automation.tenant_of_number(event ->> 'to');
-  sender constant text := coalesce(automation.normalize_line(event ->> 'from'), event ->> 'from');
+  sender constant text := automation.line_of(event ->> 'from');
   opt_out constant text := upper(event ->> 'opt_out_type');
 begin
   if owner is null then
@@ -323,8 +328,8 @@ create or replace function automation.record_call(event jsonb) returns text
 declare
   direction constant text :=
     case when event ->> 'direction' = 'inbound' then 'inbound' else 'outbound' end;
-  caller constant text := coalesce(automation.normalize_line(event ->> 'from'), event ->> 'from');
-  called constant text := coalesce(automation.normalize_line(event ->> 'to'), event ->> 'to');
+  caller constant text := automation.line_of(event ->> 'from');
+  called constant text := automation.line_of(event ->> 'to');
   owner constant uuid := automation.tenant_of_number(
     case direction when 'inbound' then called else caller end);
   known public.calls;
