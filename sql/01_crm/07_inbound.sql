@@ -74,6 +74,22 @@ create trigger messages_normalize
   before insert or update of from_number, to_number on public.messages
   for each row execute function automation.normalize_numbers();
 
+create or replace function automation.note_keyword() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.keyword := nullif(automation.keyword_of(new.body), '');
+  return new;
+end;
+$$;
+
+create trigger messages_note_keyword
+  before insert or update of body on public.messages
+  for each row when (new.direction = 'inbound')
+  execute function automation.note_keyword();
+
 create trigger calls_normalize
   before insert or update of from_number, to_number on public.calls
   for each row execute function automation.normalize_numbers();
@@ -96,8 +112,11 @@ create trigger emails_normalize
 alter table public.messages
   add column opt_out_type text
     constraint messages_opt_out_type_known check (opt_out_type in ('STOP', 'START', 'HELP')),
-  add column media_urls text[];
+  add column media_urls text[],
+  add column keyword text;
 
+comment on column public.messages.keyword is
+  'The words of an incoming message in small letters, without punctuation: "Yes!" is yes.';
 comment on column public.messages.opt_out_type is
   'What Twilio''s Advanced Opt-Out took the message for; null: it did not say.';
 
