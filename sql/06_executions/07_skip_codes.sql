@@ -22,6 +22,7 @@ insert into automation.skip_codes (code, counts_as, description) values
   ('expired', 'failure', 'It was planned before a date that has passed meanwhile: a reminder that comes too late.'),
   ('conversation_brake', 'failure',
    'So many texts went to the number in answer to what came from it that it may be a machine.'),
+  ('no_contact', 'failure', 'There is no contact to tag.'),
   ('country_not_allowed', 'failure', 'The tenant does not text that country, a satellite or a premium-rate number.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
