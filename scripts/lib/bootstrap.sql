@@ -56,3 +56,11 @@ $$;
 grant usage on schema public, auth to anon, authenticated, service_role;
 grant execute on function auth.uid(), auth.role(), auth.jwt()
   to anon, authenticated, service_role;
+
+-- What is made in public by whoever sets up a project is open to the API until it is closed.
+alter default privileges in schema public
+  grant all on tables to anon, authenticated, service_role;
+alter default privileges in schema public
+  grant all on functions to anon, authenticated, service_role;
+alter default privileges in schema public
+  grant all on sequences to anon, authenticated, service_role;

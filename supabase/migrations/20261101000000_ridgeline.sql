@@ -17981,7 +17981,7 @@ alter default privileges in schema automation revoke execute on functions from p
 grant usage on schema automation to authenticated, service_role;
 grant usage on schema public to anon, authenticated, service_role;
 
-revoke all on all functions in schema public from public, anon;
+revoke all on all functions in schema public from public, anon, authenticated, service_role;
 
 do $$
 declare
@@ -18549,6 +18549,9 @@ comment on view public.automation_failures is
   'that their execution went on without, and sends that found nobody to go to. execution_status: failed '
   'for the first.';
 
+-- The platform opens what is made in public to every role of the API: each view is closed first.
+revoke all on public.automation_queue, public.automation_skipped_sends, public.automation_failures
+  from anon, authenticated, service_role;
 grant select on public.automation_queue, public.automation_skipped_sends, public.automation_failures
   to authenticated, service_role;
 
@@ -18567,6 +18570,7 @@ comment on view public.workflow_schemas is
   'The published schemas: of step_config for each kind of step, of workflows.settings (settings) and of '
   'workflow_steps.retry (retry).';
 
+revoke all on public.workflow_schemas from anon, authenticated, service_role;
 grant select on public.workflow_schemas to authenticated, service_role;
 
 reset check_function_bodies;
