@@ -37,6 +37,7 @@ create or replace function automation.limits()
       ('render_ms', 1000, 'milliseconds', 'to render a step'),
       ('match_ms', 250, 'milliseconds', 'to match one write against the workflows of its tenant'),
       ('conditions_ms', 200, 'milliseconds', 'to evaluate one document of conditions'),
+      ('dear_calls', 2, 'calls', 'of a tenant at once that publish, check, try or explain a workflow'),
       ('portion_ms', 200, 'milliseconds', 'of work before the engine commits')
   $$;
 
