@@ -154,7 +154,7 @@ create or replace function automation.verdict(
 -- An error in one workflow's conditions is that workflow's own failed execution and leaves the
 -- others alone.
 -- What one statement has cost so far in conditions, which is what its writer waits for: so many documents,
--- so many milliseconds. Beyond match_ms, and two milliseconds for each document (an import of many rows),
+-- so many milliseconds. Beyond match_ms, and ten milliseconds for each document (an import of many rows),
 -- what is left fails and says so.
 create or replace function automation.matching_so_far(out count integer, out ms numeric)
   language sql stable
@@ -187,7 +187,7 @@ declare
   spent record := automation.matching_so_far();
   verdict jsonb;
 begin
-  if spent.ms > automation.at_most('match_ms') + 2 * spent.count then
+  if spent.ms > automation.at_most('match_ms') + 10 * spent.count then
     return automation.engine_error('too_expensive', '54000', format(
       'matching this write had taken %s milliseconds before it came to these conditions', spent.ms));
   end if;

@@ -54,7 +54,7 @@ from (values
   ('a list that is joined by a long text', pg_temp.sms('{{custom.list | join: "' || repeat('x', 500) || '" | truncate: 10}}'),
     10000, 'failed too_large body: % by join'),
   ('a large field mentioned many times', pg_temp.sms(repeat('{{custom.notes}}', 400)), 2000000, 'failed too_large body: is larger than%'),
-  ('a large field mentioned many times and filtered', pg_temp.sms(repeat('{{custom.notes | upper}}', 400)), 2000000, 'failed too_large %'),
+  ('a large field mentioned many times and filtered', pg_temp.sms(repeat('{{custom.notes | upper}}', 400)), 2000000, 'failed too_%'),
   ('a large list written out', pg_temp.sms('{{custom.list}}'), 5000000, 'failed too_large %'),
   ('a large field that is cut', pg_temp.sms('{{custom.notes | truncate: 10}}'), 2000000, 'running'),
   ('a text message of 1600 characters', pg_temp.sms('{{custom.notes}}'), 1600, 'running'),
