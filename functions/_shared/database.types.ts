@@ -586,6 +586,7 @@ export type Database = {
           execution_id: string | null;
           from_number: string | null;
           id: string;
+          keyword: string | null;
           media_urls: string[] | null;
           opt_out_type: string | null;
           provider: string;
@@ -604,6 +605,7 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          keyword?: string | null;
           media_urls?: string[] | null;
           opt_out_type?: string | null;
           provider?: string;
@@ -622,6 +624,7 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          keyword?: string | null;
           media_urls?: string[] | null;
           opt_out_type?: string | null;
           provider?: string;
@@ -1031,36 +1034,42 @@ export type Database = {
       tenants: {
         Row: {
           address: string | null;
+          country: string;
           created_at: string;
           email: string | null;
           id: string;
           name: string;
           phone: string | null;
           settings: Json;
+          text_countries: string[];
           timezone: string;
           updated_at: string;
           website: string | null;
         };
         Insert: {
           address?: string | null;
+          country?: string;
           created_at?: string;
           email?: string | null;
           id?: string;
           name: string;
           phone?: string | null;
           settings?: Json;
+          text_countries?: string[];
           timezone?: string;
           updated_at?: string;
           website?: string | null;
         };
         Update: {
           address?: string | null;
+          country?: string;
           created_at?: string;
           email?: string | null;
           id?: string;
           name?: string;
           phone?: string | null;
           settings?: Json;
+          text_countries?: string[];
           timezone?: string;
           updated_at?: string;
           website?: string | null;
