@@ -2665,11 +2665,26 @@ create table public.form_submissions (
   contact_id uuid,
   data jsonb not null default '{}'
     constraint form_submissions_data_is_object check (jsonb_typeof(data) = 'object'),
+  email text,
+  phone text,
+  understood jsonb not null default '{}'
+    constraint form_submissions_understood_is_object check (jsonb_typeof(understood) = 'object'),
+  is_trusted boolean not null default true,
+  is_contact_new boolean not null default false,
   created_at timestamptz not null default automation.now(),
   constraint form_submissions_pkey primary key (tenant_id, id),
   constraint form_submissions_contact_fk foreign key (tenant_id, contact_id)
     references public.contacts (tenant_id, id) on delete set null (contact_id)
 );
+
+comment on column public.form_submissions.data is 'What was posted, as it was posted.';
+comment on column public.form_submissions.understood is
+  'What was understood of it, under the names that contacts have: first_name, email, phone, city ...';
+comment on column public.form_submissions.is_trusted is
+  'False: it came through a public form, so its words are a stranger''s. Messages of its runs carry them '
+  'cut and without links, and nothing of a contact that was known before.';
+comment on column public.form_submissions.is_contact_new is
+  'The contact was made of this submission.';
 
 create index form_submissions_by_contact on public.form_submissions (contact_id, tenant_id);
 
@@ -2815,11 +2830,48 @@ create trigger emails_normalize
   before insert or update of to_address on public.emails
   for each row execute function automation.normalize_to_address();
 
+create table public.email_addresses (
+  tenant_id uuid not null
+    constraint email_addresses_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  address text not null
+    constraint email_addresses_address_is_normal check (
+      address = lower(address) and address ~ '^([^@<>\s,;"]+@)?[^@<>\s,;"]+\.[^@<>\s,;".]+$'),
+  label text,
+  created_at timestamptz not null default automation.now(),
+  constraint email_addresses_pkey primary key (tenant_id, id),
+  constraint email_addresses_address_unique unique (address)
+);
+
+comment on table public.email_addresses is
+  'The addresses, and the domains as a whole, that a tenant is written to on. Like phone_numbers it decides '
+  'whose an incoming email is, so only whoever provisions them (the service role) writes it.';
+comment on column public.email_addresses.address is
+  'office@apexroofing.example, or apexroofing.example for every address of that domain.';
+
+create or replace function automation.normalize_email_address() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.address := lower(ltrim(btrim(new.address), '@'));
+  return new;
+end;
+$$;
+
+create trigger email_addresses_normalize
+  before insert or update of address on public.email_addresses
+  for each row execute function automation.normalize_email_address();
+
 alter table public.messages
   add column opt_out_type text
     constraint messages_opt_out_type_known check (opt_out_type in ('STOP', 'START', 'HELP')),
   add column media_urls text[],
+  add column channel text not null default 'sms',
   add column keyword text;
+
+comment on column public.messages.channel is
+  'sms (pictures too), whatsapp, or what else the provider calls it.';
 
 comment on column public.messages.keyword is
   'The words of an incoming message in small letters, without punctuation: "Yes!" is yes.';
@@ -2838,7 +2890,7 @@ create table public.forms (
   required_fields text[] not null default '{}',
   field_map jsonb not null default '{}'
     constraint forms_field_map_is_object check (jsonb_typeof(field_map) = 'object'),
-  honeypot text not null default 'hp_website'
+  honeypot text not null default 'hp_leave_blank'
     constraint forms_honeypot_not_blank check (btrim(honeypot) <> ''),
   redirect_url text
     constraint forms_redirect_url_is_http check (redirect_url ~ '^https?://[^\s]+$'),
@@ -2849,6 +2901,11 @@ create table public.forms (
   duplicate_window interval not null default '10 minutes'
     constraint forms_duplicate_window_in_range
     check (duplicate_window between interval '0' and interval '1 day'),
+  trusted boolean not null default false,
+  max_fired_per_hour integer not null default 60
+    constraint forms_max_fired_in_range check (max_fired_per_hour between 1 and 100000),
+  max_per_address_per_hour integer not null default 3
+    constraint forms_max_per_address_in_range check (max_per_address_per_hour between 1 and 1000),
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint forms_pkey primary key (tenant_id, id),
@@ -2858,17 +2915,81 @@ create table public.forms (
 comment on table public.forms is
   'Forms on a tenant''s web site. Whoever knows the public key may submit, within the limits.';
 comment on column public.forms.allowed_origins is
-  'Web sites that may post, such as https://apexroofing.example; * for any. A post without an '
-  'Origin header comes from a server and is not held to it.';
+  'Web sites that may post, such as https://apexroofing.example or https://*.apexroofing.example; * for '
+  'any. A post without an Origin header comes from a server and is not held to it.';
 comment on column public.forms.field_map is
   'The form''s own field names to columns of contacts, such as {"your-tel": "phone"}. The usual '
   'names (email, phone, first_name, name, zip ...) need no entry.';
 comment on column public.forms.honeypot is
-  'A field that people do not see. A post that fills it is answered like any other and dropped.';
+  'A field that people do not see, under a name that browsers fill with nothing. A post that fills it is '
+  'answered like any other and held for a month.';
 comment on column public.forms.redirect_url is
   'Where a browser without JavaScript goes after the post.';
 comment on column public.forms.duplicate_window is
   'The same content within this time is one submission.';
+comment on column public.forms.trusted is
+  'Only people of the office, or a server of theirs, post here: a submission may fill what is blank in a '
+  'contact that was known, and its runs see that contact.';
+comment on column public.forms.max_fired_per_hour is
+  'So many posts an hour fire workflows; the others are held. The tenant as a whole: tenants.settings '
+  '{"forms": {"max_fired_per_hour": 200}}.';
+comment on column public.forms.max_per_address_per_hour is
+  'So many posts an hour with one email address or phone number fire workflows; the others are held.';
+
+-- An origin as browsers write it: scheme, host, a port other than the scheme's. Null: it is none.
+create or replace function automation.normalize_origin(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when o.parts is not null
+      then o.parts[1] || '://' || o.parts[2] || case
+        when (o.parts[1], o.parts[3]) in (('https', '443'), ('http', '80')) then ''
+        else coalesce(':' || o.parts[3], '') end
+      end
+    from (
+      select regexp_match(case
+          when g.written ~ '^[a-z][a-z0-9+.-]*://' then g.written
+          when g.written ~ '^(localhost|127\.0\.0\.1|\[::1\])(:|/|$)' then 'http://' || g.written
+          when g.written ~ '^[^:/?#]+\.[^:/?#]' then 'https://' || g.written
+        end,
+        '^([a-z][a-z0-9+.-]*)://((?:\*\.)?(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?'
+        '(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*)|\[[0-9a-f:.]+\])\.?(?::(\d{1,5}))?(?:[/?#].*)?$')
+        as parts
+      from (select lower(btrim(given, E' \t\r\n')) as written) as g
+    ) as o
+  $$;
+
+-- What no browser would ever send is refused here, and not at every post.
+create or replace function automation.normalize_form() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  given text;
+  origin text;
+  origins text[] := array[]::text[];
+begin
+  foreach given in array string_to_array(
+    coalesce(regexp_replace(array_to_string(new.allowed_origins, ' '), '[\s,;]+', ' ', 'g'), ''), ' ') loop
+    origin := case when given = '*' then '*' else automation.normalize_origin(given) end;
+    if given <> '' and origin is null then
+      raise exception 'allowed_origins: "%" is no web site', left(given, 100)
+        using errcode = 'invalid_parameter_value',
+          hint = 'Write it as a browser does, https://apexroofing.example; a name with letters beyond a-z in '
+            'its xn-- spelling; https://*.apexroofing.example for all names below one, * for any site.';
+    elsif given <> '' and not origin = any (origins) then
+      origins := origins || origin;
+    end if;
+  end loop;
+  new.allowed_origins := origins;
+  return new;
+end;
+$$;
+
+create trigger forms_normalize
+  before insert or update of allowed_origins on public.forms
+  for each row execute function automation.normalize_form();
 
 create trigger forms_touch
   before update on public.forms
@@ -2909,6 +3030,52 @@ comment on table automation.form_rates is
   'more rows than posts that the forms take in an hour, plus what waits to be deleted.';
 comment on column automation.form_rates.source is
   'A digest of where the post came from; addresses themselves are not kept.';
+
+create table automation.form_reach (
+  tenant_id uuid not null
+    constraint form_reach_tenant_fk references public.tenants (id) on delete cascade,
+  scope bytea not null,
+  window_start timestamptz not null,
+  posts integer not null,
+  constraint form_reach_pkey primary key (tenant_id, scope)
+);
+
+create index form_reach_by_age on automation.form_reach (window_start);
+
+comment on table automation.form_reach is
+  'Posts that fired within the current hour: for each address that was given (a digest of it), each form, '
+  'and the tenant.';
+
+create table public.held_submissions (
+  tenant_id uuid not null
+    constraint held_submissions_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default automation.new_id(),
+  form_id uuid not null,
+  form text not null,
+  reason text not null
+    constraint held_submissions_reason_known
+    check (reason in ('honeypot', 'limit', 'invalid', 'unreadable')),
+  problem text not null,
+  data jsonb not null default '{}'
+    constraint held_submissions_data_is_object check (jsonb_typeof(data) = 'object'),
+  raw text constraint held_submissions_raw_is_bounded check (length(raw) <= 20000),
+  created_at timestamptz not null default automation.now(),
+  released_at timestamptz,
+  submission_id uuid,
+  constraint held_submissions_pkey primary key (tenant_id, id),
+  constraint held_submissions_form_fk foreign key (tenant_id, form_id)
+    references public.forms (tenant_id, id) on delete cascade
+);
+
+comment on table public.held_submissions is
+  'Posts that are no submission (yet): a robot''s, beyond a limit, incomplete or unreadable. They fired '
+  'nothing. release_submission(id) makes a submission of one; each is kept for thirty days.';
+comment on column public.held_submissions.problem is 'Why it was held, in words.';
+comment on column public.held_submissions.raw is
+  'What could not be read as fields at all, cut.';
+
+create index held_submissions_by_age on public.held_submissions (created_at);
+create index held_submissions_by_form on public.held_submissions (form_id, tenant_id, created_at);
 
 alter table public.emails
   add column delivered_at timestamptz,
@@ -8357,7 +8524,9 @@ select automation.attach(
   '[{"type": "email_opened", "column": "opened_at",
      "description": "A contact opened an email for the first time."},
     {"type": "email_clicked", "column": "clicked_at",
-     "description": "A contact clicked a link in an email for the first time."}]');
+     "description": "A contact clicked a link in an email for the first time."},
+    {"type": "email_received", "column": "direction", "becomes": "inbound", "on_insert": true,
+     "description": "A contact sent an email."}]');
 
 select automation.attach(
   'public.form_submissions', 'form_submission', '{"contact": "contact_id", "log": true}',
@@ -12369,6 +12538,125 @@ insert into automation.skip_codes (code, counts_as, description) values
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
   ('conditions_not_met', 'choice', 'The conditions of the step did not hold.');
 
+-- sql/06_executions/07_strangers.sql
+
+-- What a stranger may have the office say. Anybody can post a public form, under anybody's name and with
+-- any address as the one to answer to. So the messages of a run that such a post started carry its words
+-- cut and without links, and of a contact that was known before nothing at all: {{contact.*}} is what was
+-- posted. Conditions and steps inside the database see the contact, and so does a message that goes to
+-- the office itself.
+
+-- Cut, on one line, without what cannot be seen.
+create or replace function automation.tidy_words(given text, at_most integer) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select nullif(btrim(left(btrim(regexp_replace(regexp_replace(given,
+      '[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u206F\uFEFF]', '', 'g'),
+      '[\x01-\x20\x7F-\xA0\u2028\u2029]+', ' ', 'g')), at_most)), '')
+  $$;
+
+-- What a mail program or a telephone makes a link of.
+create or replace function automation.link_pattern() returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select '(?:\m(?:https?|hxxps?|ftp|javascript|vbscript)\s*:\s*\S*|\mwww\.\S+'
+      '|(?<![@\w.-])(?:[\w-]+\.)+[a-z]{2,}(?::\d+)?/\S*'
+      '|(?<![@\w.-])(?:[\w-]+\.)+(?:com|net|org|info|biz|io|co|us|uk|ca|mx|de|fr|es|eu|ru|cn|in|me|tv|cc|to|be|'
+      'ly|gl|gd|gg|tk|ml|ga|cf|gq|pw|ws|xyz|top|site|online|shop|store|link|click|live|app|dev|page|club|'
+      'win|vip|icu|buzz|fun|pro|bid|loan|work|space|website|tech|life|today|world)(?![\w@-]|\.\w))'
+  $$;
+
+create or replace function automation.has_link(given text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(translate(normalize(automation.tidy_words(given, 20000), nfkc), '。', '.')
+      ~* automation.link_pattern(), false)
+  $$;
+
+-- As they go out. Quotes and angle brackets are replaced because {{{ }}} does not escape.
+create or replace function automation.words_of_stranger(given text, at_most integer) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when length(w.plain) > at_most then left(w.plain, at_most - 1) || '…' else w.plain end
+    from (
+      select regexp_replace(translate(btrim(regexp_replace(regexp_replace(
+          case when automation.has_link(given) then translate(normalize(given, nfkc), '。', '.') else given end,
+          '[\u00AD\u200B-\u200F\u202A-\u202E\u2060-\u206F\uFEFF]', '', 'g'),
+          '[\x01-\x09\x0B-\x1F\x7F-\x9F]+', ' ', 'g')), '<>"', '‹›”'),
+        automation.link_pattern(), '[link]', 'gi') as plain
+    ) as w
+  $$;
+
+create or replace function automation.words_of_stranger(given jsonb, name text default '') returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case jsonb_typeof(given)
+    when 'object' then (
+      select coalesce(jsonb_object_agg(f.key, automation.words_of_stranger(f.value, f.key)), '{}')
+      from jsonb_each(given) as f)
+    when 'array' then (
+      select coalesce(jsonb_agg(automation.words_of_stranger(i.value, name) order by i.place), '[]')
+      from jsonb_array_elements(given) with ordinality as i (value, place))
+    when 'string' then to_jsonb(case
+      when name ~* 'name|nombre|company' and automation.has_link(given #>> '{}') then ''
+      when name ~* 'name|nombre|company' then automation.words_of_stranger(given #>> '{}', 100)
+      else automation.words_of_stranger(given #>> '{}', 500) end)
+    else given
+  end;
+end;
+$$;
+
+-- Does the step name recipients of its own who are the office's: fixed ones, or users and the tenant?
+create or replace function automation.is_for_office(config jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(config -> 'base' ? 'to', false) and not exists (
+      select from jsonb_array_elements(coalesce(config -> 'slots', '[]')) as s
+      where (s ->> 'at')::text[] && '{to,cc,bcc}'
+        and (not jsonb_path_exists(s, '$.**.name') or exists (
+          select from jsonb_path_query(s, 'strict $.**.name') as n
+          where n #>> '{}' !~ '^(user|tenant)\.')))
+  $$;
+
+-- The execution as a message of this step sees it.
+create or replace function automation.speaking_execution(
+  execution public.workflow_executions, step jsonb)
+  returns public.workflow_executions
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  posted constant jsonb := execution.trigger_data -> 'form_submission';
+  fields jsonb;
+begin
+  if posted ->> 'is_trusted' is distinct from 'false' or step ->> 'type' not in ('send_sms', 'send_email')
+    or automation.is_for_office(step -> 'config') then
+    return execution;
+  end if;
+  fields := automation.words_of_stranger(posted -> 'understood');
+  execution.trigger_data := execution.trigger_data - 'form_submission_id'
+    || jsonb_build_object('form_submission', posted || jsonb_build_object(
+      'data', automation.words_of_stranger(posted -> 'data'), 'understood', fields));
+  if posted ->> 'is_contact_new' = 'false' then
+    execution.trigger_data := execution.trigger_data - 'contact_id'
+      || jsonb_build_object('contact', fields || coalesce((
+        select automation.own_names(e, fields) from automation.entities as e where e.name = 'contact'), '{}'));
+  end if;
+  return execution;
+end;
+$$;
+
+comment on function automation.speaking_execution(public.workflow_executions, jsonb) is
+  'The execution itself, or, where a stranger''s post started it and the step is a message, one that knows '
+  'of the post only what may go out and of a contact that was known before only what was posted.';
+
 -- sql/07_queue/01_tables.sql
 
 -- 07 QUEUE
@@ -12802,7 +13090,8 @@ declare
   prepared automation.prepared_step;
   options constant jsonb := automation.render_options(execution.tenant_id, at)
     || jsonb_build_object('on_missing', step -> 'on_missing');
-  context constant jsonb := automation.execution_context(execution, step -> 'roots');
+  speaking constant public.workflow_executions := automation.speaking_execution(execution, step);
+  context jsonb := automation.execution_context(execution, step -> 'roots');
 begin
   prepared.verdict := 'run';
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
@@ -12812,6 +13101,9 @@ begin
       'code', 'conditions_not_met', 'message', 'the conditions of the step were not met');
     return prepared;
   end if;
+  if speaking.trigger_data is distinct from execution.trigger_data then
+    context := automation.execution_context(speaking, step -> 'roots');
+  end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
   from automation.render(step -> 'config', context, options) as r;
   if prepared.input is null and step ? 'on_missing' then
@@ -12820,7 +13112,7 @@ begin
     return prepared;
   end if;
   if step ->> 'lane' <> 'database' then
-    prepared := automation.address(execution, step ->> 'type', prepared);
+    prepared := automation.address(speaking, step ->> 'type', prepared);
   end if;
   return prepared;
 end;
@@ -18713,7 +19005,7 @@ exception
 end;
 $$;
 
--- Fills what is blank and overwrites nothing.
+-- Fills what is blank, null or '', and overwrites nothing.
 create or replace function automation.fill_contact(tenant_id uuid, id uuid, given jsonb) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -18730,7 +19022,9 @@ begin
   execute (
     select format('update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
       'where r.%3$I = $1 and r.%4$I = $2', contacts.relation,
-      string_agg(format('%1$I = coalesce(r.%1$I, v.%1$I)', k), ', '), contacts.tenant_column,
+      string_agg(format(
+        '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
+      contacts.tenant_column,
       contacts.id_column)
     from jsonb_object_keys(fields) as k)
     using tenant_id, id, fields;
@@ -18797,20 +19091,21 @@ begin
     return 'duplicate';
   end if;
   insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-    status, provider, provider_id, opt_out_type, media_urls)
+    status, provider, provider_id, opt_out_type, media_urls, channel)
   values (owner,
     automation.contact_of_caller(owner, sender, 'inbound_sms',
       opt_out is distinct from 'STOP' and not automation.is_stop_request(event ->> 'body')),
     'inbound', sender, automation.normalize_line(event ->> 'to'), event ->> 'body',
     'received', 'twilio', event ->> 'message_sid',
     case when opt_out in ('STOP', 'START', 'HELP') then opt_out end,
-    (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u));
+    (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u),
+    coalesce(event ->> 'channel', 'sms'));
   return 'stored';
 end;
 $$;
 
 comment on function automation.receive_sms(jsonb) is
-  'Stores a text message once: {message_sid, from, to, body, opt_out_type?, media_urls?}. Returns '
+  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?}. Returns '
   'stored, duplicate or unknown_number.';
 
 -- To an inbound call the office means one thing: was it answered? Twilio says so in two ways: the
@@ -19268,6 +19563,7 @@ begin
 end;
 $$;
 
+-- What Resend itself suppresses is left alone here too.
 -- A hard bounce of a mail to one address is that address's; of a mail to several nobody can say
 -- whose. A complaint stops all of them.
 create or replace function automation.suppress_email(email public.emails, event jsonb) returns void
@@ -19276,7 +19572,8 @@ create or replace function automation.suppress_email(email public.emails, event 
   as $$
     select automation.suppress(
       email.tenant_id, 'email', automation.bare_address(a.address),
-      case event ->> 'type' when 'bounced' then 'bounce' else 'complaint' end,
+      case event ->> 'type' when 'bounced' then 'bounce' when 'suppressed' then 'provider'
+        else 'complaint' end,
       jsonb_strip_nulls(jsonb_build_object('email_id', email.id, 'detail', event -> 'detail')))
     from (
       select t.address, count(*) over () as addresses
@@ -19290,7 +19587,8 @@ create or replace function automation.suppress_email(email public.emails, event 
     ) as a
     where automation.normalize_email(automation.bare_address(a.address)) is not null
       and (event ->> 'type' = 'complained'
-        or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean and a.addresses = 1)
+        or a.addresses = 1 and (event ->> 'type' = 'suppressed'
+          or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean))
   $$;
 
 create or replace function automation.record_delivery_of_email(email public.emails, event jsonb)
@@ -19355,6 +19653,82 @@ begin
 end;
 $$;
 
+-- Whose an address is: by itself, else by its domain.
+create or replace function automation.tenant_of_address(address text) returns uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select a.tenant_id
+    from (select automation.bare_address(tenant_of_address.address) as whole) as g
+    join public.email_addresses as a on a.address in (
+      g.whole, regexp_replace(split_part(g.whole, '@', 1), '\+.*$', '') || '@' || split_part(g.whole, '@', 2),
+      split_part(g.whole, '@', 2))
+    order by length(a.address) desc
+    limit 1
+  $$;
+
+create or replace function automation.contact_of_writer(tenant_id uuid, address text, written text)
+  returns uuid
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact uuid;
+  name constant text := btrim(split_part(written, '<', 1), ' "');
+begin
+  perform automation.lock_inbound(tenant_id || address);
+  contact := automation.contact_by_email(tenant_id, address, null);
+  if contact is null and automation.creates_contacts(tenant_id)
+    and address !~ '^(mailer-daemon|postmaster|bounces?|no-?reply|do-?not-?reply)([+@-])' then
+    contact := automation.create_contact(tenant_id,
+      case when written like '%<%' and automation.is_usable_name(name) then automation.split_name(name)
+        else '{}' end
+      || jsonb_build_object('email', address, 'source', 'inbound_email'));
+  end if;
+  return contact;
+end;
+$$;
+
+-- One row for each tenant that it was written to. Who asks to be left alone is, by subject too: that is all
+-- that a click on "unsubscribe" in a mail program may send.
+create or replace function automation.receive_email(event jsonb) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  sender constant text := automation.normalize_email(automation.bare_address(event ->> 'from'));
+  is_stop constant boolean :=
+    automation.is_stop_request(event ->> 'subject') or automation.is_stop_request(event ->> 'text');
+  addressed record;
+  outcome text := 'unknown_address';
+begin
+  if sender is null then
+    return 'unknown_sender';
+  end if;
+  for addressed in
+    select t.tenant_id, min(r.address) as address
+    from jsonb_array_elements_text(coalesce(event -> 'to', '[]') || coalesce(event -> 'cc', '[]')) as r (address)
+    cross join lateral (select automation.tenant_of_address(r.address) as tenant_id) as t
+    where t.tenant_id is not null group by t.tenant_id
+  loop
+    insert into public.emails (tenant_id, contact_id, direction, from_address, to_address, subject, text, html,
+      status, provider, provider_id)
+    values (addressed.tenant_id,
+      case when is_stop then automation.contact_by_email(addressed.tenant_id, sender, null)
+        else automation.contact_of_writer(addressed.tenant_id, sender, event ->> 'from') end,
+      'inbound', sender, automation.bare_address(addressed.address), event ->> 'subject', event ->> 'text',
+      event ->> 'html', 'received', 'resend', event ->> 'email_id')
+    on conflict (provider_id, tenant_id, provider) do nothing;
+    outcome := case when found then 'stored' when outcome = 'stored' then outcome else 'duplicate' end;
+    if is_stop then
+      perform automation.suppress(addressed.tenant_id, 'email', sender, 'opt_out',
+        jsonb_build_object('email_id', event ->> 'email_id'));
+    end if;
+  end loop;
+  return outcome;
+end;
+$$;
+
 create or replace function automation.record_email_event(event_id text, event jsonb) returns text
   language plpgsql
   security definer
@@ -19375,6 +19749,9 @@ begin
     return 'duplicate';
   end if;
   perform automation.lock_inbound('resend ' || (event ->> 'email_id'));
+  if event ->> 'type' = 'received' then
+    return automation.receive_email(event);
+  end if;
   outcome := automation.apply_email_event(event);
   if outcome = 'early' then
     perform automation.keep_early_event('resend', event ->> 'email_id', event);
@@ -19386,8 +19763,483 @@ $$;
 comment on function automation.record_email_event(text, jsonb) is
   'What became of an email, once for each event_id: {email_id, type, occurred_at, to?, link?, '
   'user_agent?, permanent?, error_code?, detail?}; type: delivered, delivery_delayed, bounced, '
-  'complained, failed, suppressed, opened or clicked. Returns stored, duplicate or early (kept until the email is '
-  'recorded).';
+  'complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text? and '
+  'html?. Returns stored, duplicate, early (kept until the email is recorded) or, of one that came in, '
+  'unknown_address or unknown_sender.';
+
+-- sql/11_api/06_inbound_form_fields.sql
+
+-- What a post says, whatever form builder wrote it: which of its fields is the email address, which the
+-- name. Builders put fields into brackets (form_fields[email]), numbers in front (q3_name[first]), the
+-- whole into a JSON of their own ({"payload": {"data": {...}}}) or each field into an object
+-- ({"label": "Email", "value": ...}).
+
+create or replace function automation.as_jsonb(given text) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return given::jsonb;
+exception when data_exception or statement_too_complex then
+  return null;
+end;
+$$;
+
+comment on function automation.as_jsonb(text) is 'The text as JSON; null when it is none.';
+
+-- fields[email][value] is fields, email, value.
+create or replace function automation.field_path(name text) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(p.part order by p.place), '{}')
+    from regexp_split_to_table(replace(name, ']', ''), '[\[.]') with ordinality as p (part, place)
+    where btrim(p.part) <> ''
+  $$;
+
+-- {"label": "Email", "type": "email", "value": "jo@example.com"}, in the spellings of several builders.
+create or replace function automation.labelled_value(
+  given jsonb, out label text, out hint text, out value jsonb)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(given ->> 'name', given ->> 'label', given ->> 'title', given ->> 'column_id',
+        given #>> '{field,title}', given #>> '{field,ref}', given ->> 'key', given ->> 'ref',
+        given ->> 'question', given ->> 'id'),
+      lower(given ->> 'type'),
+      coalesce(given -> 'value', given -> 'values', given -> 'raw_value', given -> 'string_value',
+        given -> 'answer', case when jsonb_typeof(given -> 'field') = 'object' then given -> (given ->> 'type') end)
+    where jsonb_typeof(given) = 'object'
+      and (given ? 'field' or not given ?| '{email,phone,first_name,last_name}')
+  $$;
+
+create or replace function automation.field_children(given jsonb)
+  returns table (key text, hint text, value jsonb)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select l.label, l.hint, l.value
+    from automation.labelled_value(given) as l
+    where l.label is not null and l.value is not null
+    union all
+    select c.key, null, c.value
+    from (
+      select o.key, o.value from jsonb_each(
+        case jsonb_typeof(given) when 'object' then given else '{}' end) as o
+      union all
+      select (a.place - 1)::text, a.value from jsonb_array_elements(
+        case jsonb_typeof(given) when 'array' then given else '[]' end) with ordinality as a (value, place)
+    ) as c
+    where not exists (
+      select from automation.labelled_value(given) as l where l.label is not null and l.value is not null)
+  $$;
+
+-- Every field of a post: field names it as the post does, path is its words. A list of plain values
+-- (checkboxes) is one field.
+create or replace function automation.form_leaves(data jsonb)
+  returns table (field text, path text[], hint text, value jsonb)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive walk (field, path, hint, value, depth) as (
+      select e.key, automation.field_path(e.key), null::text, e.value, 0
+      from jsonb_each(data) as e
+      union all
+      select w.field || '.' || c.key, w.path || automation.field_path(c.key), c.hint, c.value, w.depth + 1
+      from walk as w
+      cross join lateral automation.field_children(case
+        when jsonb_typeof(w.value) <> 'string' then w.value
+        -- The whole post once more, as JSON in a field.
+        when w.value #>> '{}' ~ '^\s*\{' then automation.as_jsonb(w.value #>> '{}')
+      end) as c
+      where w.depth < 16
+        and not (jsonb_typeof(w.value) = 'array' and jsonb_path_exists(w.value, '$[*] ? (@.type() != "object")'))
+    )
+    select l.field, case when l.last in ('value', 'raw_value') then trim_array(l.path, 1) else l.path end,
+      l.hint, l.value
+    from (
+      select w.*, w.path[cardinality(w.path)] as last,
+        bool_or(w.path[cardinality(w.path)] = 'value') over (partition by trim_array(w.path, 1)) as is_described
+      from walk as w
+      where cardinality(w.path) > 0 and (jsonb_typeof(w.value) in ('string', 'number', 'boolean')
+        or (jsonb_typeof(w.value) = 'array'
+          and jsonb_path_exists(w.value, '$[*] ? (@.type() != "object")')))
+    ) as l
+    -- fields[email][type] and the like are said about the field that fields[email][value] is.
+    where not (l.is_described and l.last in ('id', 'type', 'title', 'label', 'required', 'raw_value', 'name'))
+    limit 500
+  $$;
+
+comment on function automation.form_leaves(jsonb) is
+  'The fields of a post: as the post names each, the words of that, what kind the builder says it is, and '
+  'the value. At most 500.';
+
+-- The words of a name that say what it is: no numbers, no "your", no containers.
+create or replace function automation.field_words(path text[]) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(regexp_replace(w.word, '(?<=[a-z])1$', '') order by p.place, w.place), '{}')
+    from unnest(path) with ordinality as p (part, place)
+    cross join lateral regexp_split_to_table(
+      translate(lower(regexp_replace(regexp_replace(p.part, '^q\d+_', ''), '([a-z])([A-Z])', '\1 \2', 'g')),
+        'áàâäãéèêëíìîïóòôöõúùûüñç', 'aaaaaeeeeiiiiooooouuuunc'),
+      '[^a-z0-9]+') with ordinality as w (word, place)
+    where w.word <> '' and w.word !~ '^(0|1|\d{2,})$'
+      and lower(p.part) <> all ('{data,payload,fields,form_fields,form_response,formresponse,form_data,formdata,
+        answers,submission,values,body,entry,rawrequest,item_meta,wpforms,field_data,user_column_data,
+        human_fields,response,responses,questions,properties,form,lead,contact,record,object,input,inputs}'
+        ::text[])
+      and w.word <> all ('{your,my,the,contact,customer,client,lead,visitor,homeowner,applicant,please,enter,
+        required,optional,field,fields,input,text,primary,main,full,billing}'::text[])
+  $$;
+
+-- The names that web forms use for what a contact has.
+create or replace function automation.contact_column(words text[]) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when plain in ('email', 'emailaddress', 'mail', 'emailid', 'workemail', 'homeemail', 'personalemail',
+        'businessemail', 'correo', 'correoelectronico', 'courriel', 'useremail') then 'email'
+      when plain in ('phone', 'phonenumber', 'phoneno', 'tel', 'telephone', 'telephonenumber', 'mobile',
+        'mobilenumber', 'mobilephone', 'mobilephonenumber', 'cell', 'cellphone', 'cellnumber', 'cellphonenumber',
+        'homephone', 'workphone', 'dayphone', 'daytimephone', 'bestphone', 'bestphonenumber', 'telefon',
+        'telefono', 'handy', 'celular', 'phonefull', 'phonenumberfull', 'phonephone', 'phonenumberphone',
+        'whatsapp', 'whatsappnumber') then 'phone'
+      when plain in ('firstname', 'first', 'namefirst', 'givenname', 'given', 'fname', 'vorname', 'prenom',
+        'primernombre', 'forename') then 'first_name'
+      when plain in ('lastname', 'last', 'namelast', 'familyname', 'surname', 'lname', 'nachname',
+        'apellido', 'apellidos', 'nomdefamille') then 'last_name'
+      when plain in ('name', 'fullname', 'nombre', 'nom', 'naam', 'nombrecompleto', 'nomcomplet',
+        'firstandlastname', 'firstlastname') then 'name'
+      when plain in ('company', 'companyname', 'organization', 'organisation', 'organizationname', 'business',
+        'businessname', 'firma', 'empresa') then 'company'
+      when plain in ('address', 'addressline', 'addressaddrline', 'addrline', 'street', 'streetaddress',
+        'addressstreet', 'addressaddress', 'propertyaddress', 'homeaddress', 'serviceaddress', 'direccion')
+        then 'address_line1'
+      when plain in ('city', 'addresscity', 'town', 'ciudad') then 'city'
+      when plain in ('state', 'region', 'province', 'addressstate', 'stateprovince') then 'state'
+      when plain in ('zip', 'zipcode', 'postalcode', 'postcode', 'postal', 'addresszip', 'addresspostal',
+        'addresszipcode', 'addresspostalcode', 'plz') then 'postal_code'
+    end
+    from (select array_to_string(words, '') as plain) as p
+  $$;
+
+create or replace function automation.contact_column(field text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.contact_column(automation.field_words(automation.field_path(field))) $$;
+
+-- Gravity Forms numbers the parts of a field: input_1.3 is a first name, or the city of an address.
+create or replace function automation.numbered_part(path text[], parts text[]) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when '5' = any (parts) and '3' = any (parts) then (array['address_line1', null, 'city', 'state',
+        'postal_code'])[nullif(part, '6')::integer]
+      when '6' = any (parts) and '3' = any (parts) and not '1' = any (parts)
+        then case part when '3' then 'first_name' when '6' then 'last_name' end
+    end
+    from (select path[cardinality(path)] as part) as p
+    where part ~ '^[1-6]$'
+  $$;
+
+-- A field whose name alone does not tell, by what the builder says of it and how it looks.
+create or replace function automation.looks_like(words text[], hint text, given text, country text)
+  returns text
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when words && '{friend,friends,spouse,partner,emergency,referrer,referral,referred,agent,confirm,
+        confirmation,fax}'::text[] then null
+      when hint is null and words && '{from,to,cc,bcc,reply,notification,admin,sender,recipient,site,page,user,
+        owner,account,ip}'::text[] then null
+      when automation.normalize_email(given) is not null then 'email'
+      when automation.normalize_phone(given, country) is null or given ~ '^\d{4}-\d\d-\d\d' then null
+      when hint ~ 'phone|^tel$' or words && '{phone,tel,telephone,mobile,cell,telefon,telefono,celular,whatsapp}'
+        or given ~ '^\+?[\d\s().-]{10,20}$' and given ~ '[+() .-]' then 'phone'
+    end
+  $$;
+
+-- rank: how sure it is. What the form's own field_map names, a usual name, a part by number, a look.
+create or replace function automation.contact_candidates(form public.forms, fields jsonb)
+  returns table (field text, target text, value text, rank integer, depth integer)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with leaf as (
+      select l.*, automation.field_words(l.path) as words, trim_array(l.path, 1) as parent,
+        automation.tidy_words(case jsonb_typeof(l.value)
+          when 'array' then l.value ->> 0 else l.value #>> '{}' end, 400) as given
+      from automation.form_leaves(fields) as l
+      where jsonb_typeof(l.value) <> 'boolean' and cardinality(l.path) > 0
+    ), part as (
+      select l.*, array_agg(l.path[cardinality(l.path)]) over (partition by l.parent) as parts,
+        max(l.given) filter (where l.path[cardinality(l.path)] = 'area') over (partition by l.parent) as area
+      from leaf as l
+    )
+    select p.field, c.target,
+      case when c.target = 'phone' and p.path[cardinality(p.path)] = 'phone' then coalesce(p.area, '') || p.given
+        else p.given end,
+      c.rank, cardinality(p.path)
+    from part as p
+    cross join lateral (
+      select m.target, m.rank
+      from (values
+        (coalesce(form.field_map ->> p.field, form.field_map ->> array_to_string(p.path, '.'),
+          form.field_map ->> p.path[cardinality(p.path)]), 0),
+        (automation.contact_column(p.words), 1),
+        (automation.numbered_part(p.path, p.parts), 2),
+        (automation.looks_like(p.words, p.hint, p.given, automation.country_of(form.tenant_id)), 3)) as m (target, rank)
+      where m.target is not null
+      order by m.rank limit 1
+    ) as c
+    where p.given is not null and c.target in ('email', 'phone', 'first_name', 'last_name', 'name', 'company',
+      'address_line1', 'city', 'state', 'postal_code')
+  $$;
+
+create or replace function automation.contact_fields(form public.forms, fields jsonb)
+  returns table (field text, target text, value text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select distinct on (c.target) c.field, c.target, c.value
+    from automation.contact_candidates(form, fields) as c
+    order by c.target, c.rank, c.depth desc, c.field
+  $$;
+
+create or replace function automation.is_name_suffix(word text, after_comma boolean) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select w.plain in ('jr', 'sr', 'jnr', 'snr', 'junior', 'senior', 'ii', 'iii', 'iv', 'esq', 'esquire', 'phd',
+        '2nd', '3rd', '4th')
+      or (after_comma or word = upper(word)) and w.plain in ('md', 'dds', 'dmd', 'dvm', 'cpa', 'rn', 'pe', 'mba',
+        'pmp', 'edd', 'jd', 'llm', 'v')
+    from (select replace(lower(word), '.', '') as plain) as w
+  $$;
+
+create or replace function automation.is_company_name(given text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select given ~* '(,?\s(inc|llc|l\.l\.c|ltd|corp|gmbh|pllc|llp|plc)|[&,]\s*co)\.?$' $$;
+
+-- {first_name, last_name} of words without commas. A particle begins the last name (Juan de la Cruz), but
+-- not as the first word (Van Morrison).
+create or replace function automation.split_words(words text[], suffix text) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  titled boolean := false;
+  last_from integer;
+begin
+  while cardinality(words) > 1 and automation.is_name_suffix(words[cardinality(words)], false) loop
+    suffix := concat_ws(' ', words[cardinality(words)], suffix);
+    words := trim_array(words, 1);
+  end loop;
+  while cardinality(words) > 1 and (
+    words[1] ~* '^(mr|mrs|ms|miss|mx|dr|prof|rev|sra|srta|herr|frau|mme|mlle|sir|madam)\.?$'
+    or titled and words[1] ~* '^(&|and|y|und|et)$') loop
+    words := words[2:];
+    titled := true;
+  end loop;
+  if cardinality(words) = 1 then
+    return case when titled
+      then jsonb_build_object('last_name', concat_ws(' ', words[1], suffix))
+      else jsonb_build_object('first_name', words[1]) end;
+  end if;
+  select coalesce(min(w.place), cardinality(words)) into last_from
+  from unnest(words) with ordinality as w (word, place)
+  where w.place between 2 and cardinality(words) - 1
+    and lower(w.word) ~ ('^(de|del|della|delle|di|du|des|da|das|do|dos|van|von|vom|zu|zum|zur|der|den|ter|ten|la|'
+      'le|las|los|el|al|bin|ibn|st\.?|san|santa|af|av|y)$');
+  return jsonb_build_object(
+    'first_name', array_to_string(words[:last_from - 1], ' '),
+    'last_name', concat_ws(' ', array_to_string(words[last_from:], ' '), suffix));
+end;
+$$;
+
+-- Last name first. The suffix belongs to it wherever it stands: "Lee Jr., Ann", "Lee, Ann Jr.".
+create or replace function automation.turned_name(last_name text, first_name text, suffix text)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  first_words text[] := regexp_split_to_array(first_name, '\s+');
+  last_words text[] := regexp_split_to_array(last_name, '\s+');
+begin
+  while cardinality(first_words) > 1
+    and automation.is_name_suffix(first_words[cardinality(first_words)], false) loop
+    suffix := concat_ws(' ', first_words[cardinality(first_words)], suffix);
+    first_words := trim_array(first_words, 1);
+  end loop;
+  while cardinality(last_words) > 1
+    and automation.is_name_suffix(last_words[cardinality(last_words)], false) loop
+    suffix := concat_ws(' ', last_words[cardinality(last_words)], suffix);
+    last_words := trim_array(last_words, 1);
+  end loop;
+  if cardinality(first_words) > 1 and first_words[1] ~* '^(mr|mrs|ms|miss|mx|dr|prof|rev)\.?$' then
+    first_words := first_words[2:];
+  end if;
+  return jsonb_build_object('first_name', array_to_string(first_words, ' '),
+    'last_name', concat_ws(' ', array_to_string(last_words, ' '), suffix));
+end;
+$$;
+
+create or replace function automation.split_name(given text) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  suffix text;
+  parts text[];
+begin
+  given := automation.tidy_words(given, 100);
+  if given is null then
+    return jsonb_build_object();
+  elsif automation.is_company_name(given) then
+    return jsonb_build_object('company', given);
+  end if;
+  select array_agg(p.part order by p.place) filter (where not (p.place > 1
+      and automation.is_name_suffix(p.part, true))),
+    string_agg(p.part, ' ' order by p.place) filter (where p.place > 1
+      and automation.is_name_suffix(p.part, true))
+    into parts, suffix
+  from (
+    select btrim(s.part) as part, row_number() over (order by s.place) as place
+    from string_to_table(given, ',') with ordinality as s (part, place) where btrim(s.part) <> ''
+  ) as p;
+  if parts is null then
+    return jsonb_build_object();
+  elsif cardinality(parts) = 1 or parts[1] ~ '\s' and parts[2] !~ '[[:upper:]]' and given ~ '[[:upper:]]' then
+    return automation.split_words(regexp_split_to_array(parts[1], '\s+'), suffix);
+  end if;
+  return automation.turned_name(parts[1], array_to_string(parts[2:], ' '), suffix);
+end;
+$$;
+
+comment on function automation.split_name(text) is
+  '{first_name, last_name} of a full name, also of "Lee, Ann" and with titles and suffixes; {company} of '
+  'a company''s.';
+
+-- Addresses are no names, and neither are advertisements: what a stranger calls himself is what the
+-- office will call him.
+create or replace function automation.is_usable_name(given text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select given is not null and given !~ '@|<[a-zA-Z/!]' and not automation.has_link(given) $$;
+
+-- What the columns of contacts get: normalised, cut, and a full name taken apart.
+create or replace function automation.contact_of_fields(form public.forms, fields jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(automation.split_name(given ->> 'name'), '{}') || (given - 'name')
+      || jsonb_strip_nulls(jsonb_build_object(
+        'email', automation.normalize_email(given ->> 'email'),
+        'phone', automation.normalize_phone(given ->> 'phone', automation.country_of(form.tenant_id))))
+    from (
+      select coalesce(jsonb_object_agg(g.target, case
+          when g.target in ('email', 'phone') then g.value
+          when g.target in ('first_name', 'last_name', 'name') then automation.tidy_words(g.value, 100)
+          else automation.tidy_words(g.value, 200) end), '{}') as given
+      from automation.contact_fields(form, fields) as g
+      where g.target in ('email', 'phone') or automation.is_usable_name(g.value)
+    ) as g
+  $$;
+
+-- A box that was not ticked, as forms say it.
+create or replace function automation.is_declined(name text, given jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case jsonb_typeof(given)
+      when 'array' then not exists (
+        select from jsonb_array_elements(given) as e where not automation.is_declined(name, e))
+      when 'object' then given = '{}'
+      else coalesce(w.word, '') in ('', 'false', 'off', 'unchecked', 'null', 'undefined')
+        or (w.word ~ '^(0+|f|n|none|never|nein|non|nao|não|-|declined?|denied|disagree|(no|not|nope)([ ,.!].*)?|'
+            'i (do not|don.?t|decline|refuse|disagree|opt out).*|(do not|don.?t|opt out|opted out).*)$'
+          and name ~* ('consent|agree|accept|terms|tos|privacy|policy|gdpr|opt.?in|permi|tcpa|market|acknowledg|'
+            'subscri|confirm|authori[sz]|allow|newsletter|sms|texts?_?(ok|me)|\mok\M|_ok$|^ok_|may_we|checkbox|'
+            'legal|disclaimer|einwillig|datenschutz|zustimm|acepto|consentim|accord'))
+    end
+    from (select lower(btrim(given #>> '{}')) as word) as w
+  $$;
+
+-- What the post has under a required name: its own spelling, or what was understood of it.
+create or replace function automation.is_given(form public.forms, fields jsonb, name text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from automation.form_leaves(fields) as l
+      where (l.field = name or array_to_string(l.path, '.') = name or l.path[cardinality(l.path)] = name)
+        and not automation.is_declined(name, l.value)
+    ) or exists (
+      select from automation.contact_fields(form, fields) as c where c.target = name)
+  $$;
+
+create or replace function automation.form_problems(form public.forms, fields jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with given as (
+      select g.* from automation.contact_fields(form, fields) as g
+    ), problem as (
+      select r.field, 'is required' as message
+      from unnest(form.required_fields) as r (field)
+      where not automation.is_given(form, fields, r.field)
+      union all
+      select g.field, 'is not an email address' from given as g
+      where g.target = 'email' and automation.normalize_email(g.value) is null
+      union all
+      select g.field, 'is not a phone number' from given as g
+      where g.target = 'phone'
+        and automation.normalize_phone(g.value, automation.country_of(form.tenant_id)) is null
+      union all
+      select 'email', 'an email address or a phone number is needed'
+      where not exists (select from given as g where g.target in ('email', 'phone'))
+    )
+    select jsonb_agg(jsonb_build_object('field', p.field, 'message', p.message) order by p.field)
+    from (select distinct on (q.field) q.field, q.message from problem as q order by q.field) as p
+  $$;
+
+-- What tells two posts apart. A captcha's answer, a nonce, a time stamp and what an advertisement added are
+-- different each time a button is pressed.
+create or replace function automation.is_noise(name text, value jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select name ~* ('captcha|turnstile|csrf|xsrf|nonce|token|altcha|honeypot|^(utm_|_gl$|gclid|gbraid|wbraid|fbclid|'
+        'msclkid|ttclid|_ga|_fbp|_fbc)|verification|form_build_id|ak_js|ak_bib|ak_bfs|ak_b[a-z]+$|'
+        '(^|[._\]\[])(id|uuid|ts|timestamp|time_?stamp|submitted_?at|created_?at|event_?id|event_?time|request_?id|'
+        'submission_?id|response_?id|entry_?id|landed_?at|ip|user_?agent|referr?er)\]?$')
+      -- A machine's: long, without a blank, with digits and letters.
+      or jsonb_typeof(value) = 'string' and value #>> '{}' ~ '^[A-Za-z0-9_=+/|.~-]{24,}$'
+        and value #>> '{}' ~ '\d' and value #>> '{}' ~ '[A-Za-z]' and value #>> '{}' !~ '@|://'
+  $$;
+
+create or replace function automation.post_digest(form public.forms, fields jsonb) returns bytea
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select sha256(convert_to(coalesce(
+      jsonb_object_agg(l.field, coalesce(u.value, regexp_replace(btrim(l.value #>> '{}'), '\s+', ' ', 'g'))), '{}'
+    )::text, 'UTF8'))
+    from automation.form_leaves(fields) as l
+    left join (
+      select c.field, automation.contact_of_fields(form, fields) ->> c.target as value
+      from automation.contact_fields(form, fields) as c where c.target in ('email', 'phone')
+    ) as u on u.field = l.field
+    where u.field is not null or not automation.is_noise(l.field, l.value)
+  $$;
 
 -- sql/11_api/06_inbound_forms.sql
 
@@ -19407,9 +20259,12 @@ create or replace function automation.origin_allowed(form public.forms, origin t
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select origin is null or '*' = any (form.allowed_origins)
-      or lower(rtrim(origin, '/')) in (
-        select lower(rtrim(o, '/')) from unnest(form.allowed_origins) as o)
+    select origin is null or '*' = any (form.allowed_origins) or exists (
+      select from unnest(form.allowed_origins) as o (allowed)
+      cross join lateral (select automation.normalize_origin(origin) as asking) as a
+      where a.asking !~ '\*' and (a.asking = o.allowed
+        or o.allowed like '%://*.%'
+          and a.asking like replace(replace(o.allowed, '_', '\_'), '://*.', '://%.')))
   $$;
 
 create or replace function automation.form_accepts(public_key text, origin text) returns boolean
@@ -19489,93 +20344,72 @@ begin
     where o.received_at < automation.now() - interval '1 day'
     order by o.received_at limit 20 for update skip locked);
   insert into automation.form_posts as p (tenant_id, form_id, digest, received_at)
-  values (form.tenant_id, form.id, sha256(convert_to(fields::text, 'UTF8')), automation.now())
+  values (form.tenant_id, form.id, automation.post_digest(form, fields), automation.now())
   on conflict on constraint form_posts_pkey do update set received_at = excluded.received_at
     where p.received_at <= excluded.received_at - form.duplicate_window;
   return found;
 end;
 $$;
 
--- The names that web forms use for what a contact has.
-create or replace function automation.contact_column(field text) returns text
+-- Where a mail to this address ends up: jo+roof@example.com is jo@example.com, and so is every spelling
+-- with dots at Gmail.
+create or replace function automation.mailbox_of(email text) returns text
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when plain in ('email', 'emailaddress', 'youremail', 'mail') then 'email'
-      when plain in ('phone', 'phonenumber', 'yourphone', 'tel', 'telephone', 'mobile', 'cell',
-        'cellphone', 'mobilephone') then 'phone'
-      when plain in ('firstname', 'givenname', 'fname') then 'first_name'
-      when plain in ('lastname', 'familyname', 'surname', 'lname') then 'last_name'
-      when plain in ('name', 'fullname', 'yourname') then 'name'
-      when plain in ('company', 'companyname', 'organization') then 'company'
-      when plain in ('address', 'addressline', 'street', 'streetaddress') then 'address_line1'
-      when plain = 'city' then 'city'
-      when plain in ('state', 'region') then 'state'
-      when plain in ('zip', 'zipcode', 'postalcode', 'postcode') then 'postal_code'
-    end
-    from (select regexp_replace(lower(field), '[^a-z]', '', 'g') as plain) as p
-  $$;
-
-create or replace function automation.contact_fields(form public.forms, fields jsonb)
-  returns table (field text, target text, value text)
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select distinct on (m.target) f.key, m.target, left(btrim(f.value #>> '{}'), 400)
-    from jsonb_each(fields) as f
-    cross join lateral (
-      select coalesce(form.field_map ->> f.key, automation.contact_column(f.key)) as target
-    ) as m
-    where m.target in ('email', 'phone', 'first_name', 'last_name', 'name', 'company',
-        'address_line1', 'city', 'state', 'postal_code')
-      and jsonb_typeof(f.value) in ('string', 'number') and btrim(f.value #>> '{}') <> ''
-    order by m.target, not (form.field_map ? f.key), f.key
-  $$;
-
-create or replace function automation.form_problems(form public.forms, fields jsonb) returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    with given as (
-      select g.* from automation.contact_fields(form, fields) as g
-    ), problem as (
-      select r.field, 'is required' as message
-      from unnest(form.required_fields) as r (field)
-      where btrim(coalesce(fields ->> r.field, '')) in ('', '[]')
-      union all
-      select g.field, 'is not an email address' from given as g
-      where g.target = 'email'
-        and automation.normalize_email(g.value) is null
-      union all
-      select g.field, 'is not a phone number' from given as g
-      where g.target = 'phone'
-        and automation.normalize_phone(g.value, automation.country_of(form.tenant_id)) is null
-      union all
-      select 'email', 'an email address or a phone number is needed'
-      where not exists (select from given as g where g.target in ('email', 'phone'))
-    )
-    select jsonb_agg(jsonb_build_object('field', p.field, 'message', p.message) order by p.field)
-    from (select distinct on (q.field) q.field, q.message from problem as q order by q.field) as p
-  $$;
-
--- What the columns of contacts get: normalised, and a full name taken apart at its last blank.
-create or replace function automation.contact_of_fields(form public.forms, fields jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select jsonb_strip_nulls(jsonb_build_object(
-        'first_name', regexp_replace(given ->> 'name', '\s+\S+$', ''),
-        'last_name', substring(given ->> 'name' from '\s(\S+)$')))
-      || given - 'name' || jsonb_strip_nulls(jsonb_build_object(
-        'email', automation.normalize_email(given ->> 'email'),
-        'phone', automation.normalize_phone(given ->> 'phone', automation.country_of(form.tenant_id))))
+    select case when m.host in ('gmail.com', 'googlemail.com') then replace(m.name, '.', '') || '@gmail.com'
+      else m.name || '@' || m.host end
     from (
-      select coalesce(jsonb_object_agg(g.target, g.value), '{}') as given
-      from automation.contact_fields(form, fields) as g
-    ) as g
+      select split_part(split_part(lower(email), '@', 1), '+', 1) as name,
+        split_part(lower(email), '@', 2) as host
+    ) as m
   $$;
+
+-- Counts a post that is to fire, and says what stands against it: too many within the hour to one address,
+-- through one form or for the tenant.
+create or replace function automation.count_reach(
+  tenant_id uuid, what text, which text, at_most integer)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  since constant timestamptz := automation.now() - interval '1 hour';
+begin
+  insert into automation.form_reach as r (tenant_id, scope, window_start, posts)
+  values (count_reach.tenant_id, sha256(convert_to(what || ' ' || which, 'UTF8')), automation.now(), 1)
+  on conflict on constraint form_reach_pkey do update
+    set posts = case when r.window_start > since then r.posts + 1 else 1 end,
+      window_start = case when r.window_start > since then r.window_start else automation.now() end
+    where r.posts < at_most or r.window_start <= since;
+  return case when not found then format('more than %s posts within the hour %s', at_most, what) end;
+end;
+$$;
+
+create or replace function automation.limit_reach(form public.forms, given jsonb) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  of_tenant constant integer := coalesce((
+    select (t.settings #>> '{forms,max_fired_per_hour}')::integer from public.tenants as t
+    where t.id = form.tenant_id and t.settings #>> '{forms,max_fired_per_hour}' ~ '^\d{1,6}$'), 200);
+begin
+  delete from automation.form_reach as r
+  where (r.tenant_id, r.scope) in (
+    select o.tenant_id, o.scope from automation.form_reach as o
+    where o.window_start < automation.now() - interval '1 hour'
+    order by o.window_start limit 20 for update skip locked);
+  return coalesce(
+    case when given ? 'email' then automation.count_reach(form.tenant_id, 'with this email address',
+      automation.mailbox_of(given ->> 'email'), form.max_per_address_per_hour) end,
+    case when given ? 'phone' then automation.count_reach(form.tenant_id, 'with this phone number',
+      given ->> 'phone', form.max_per_address_per_hour) end,
+    automation.count_reach(
+      form.tenant_id, 'through this form', form.id::text, form.max_fired_per_hour),
+    automation.count_reach(form.tenant_id, 'through all forms', '', of_tenant));
+end;
+$$;
 
 -- An email address is one person's, a phone may be a household's.
 create or replace function automation.match_contact(tenant_id uuid, email text, phone text)
@@ -19588,25 +20422,146 @@ create or replace function automation.match_contact(tenant_id uuid, email text, 
       automation.contact_by_phone(tenant_id, phone))
   $$;
 
--- Anybody can post, so what is known of a contact already stays; only blanks are filled.
-create or replace function automation.contact_of_form(form public.forms, given jsonb) returns uuid
+-- Anybody can post: a contact that was known is linked and stays as it is, unless the form is trusted
+-- to fill its blanks.
+create or replace function automation.contact_of_form(
+  form public.forms, given jsonb, out contact uuid, out is_new boolean)
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   key text;
-  contact uuid;
 begin
   for key in select k from unnest(array[given ->> 'email', given ->> 'phone']) as k
     where k is not null order by k loop
     perform automation.lock_inbound(form.tenant_id || key);
   end loop;
   contact := automation.match_contact(form.tenant_id, given ->> 'email', given ->> 'phone');
-  if contact is null then
-    return automation.create_contact(form.tenant_id, given || '{"source": "form"}');
+  is_new := contact is null;
+  if is_new then
+    contact := automation.create_contact(form.tenant_id, given || '{"source": "form"}');
+  elsif form.trusted then
+    perform automation.fill_contact(form.tenant_id, contact, given);
   end if;
-  perform automation.fill_contact(form.tenant_id, contact, given);
-  return contact;
+end;
+$$;
+
+-- Where a post says something else than is known of its contact: {column: {known, given}}. Numbers,
+-- addresses and names are compared as what they mean.
+create or replace function automation.differences(tenant_id uuid, contact uuid, given jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(d.name, jsonb_build_object('known', d.known, 'given', d.given)), '{}')
+    from (
+      select g.key as name, g.value as given,
+        nullif(btrim(r.record ->> automation.own_name(e, g.key)), '') as known
+      from automation.entities as e
+      cross join lateral (
+        select automation.read_record('contact', tenant_id, contact::text) as record) as r
+      cross join lateral jsonb_each_text(given) as g
+      where e.name = 'contact' and automation.own_name(e, g.key) = any (e.columns)
+    ) as d
+    where case d.name
+      when 'phone' then coalesce(automation.normal_number(
+        d.known, automation.country_of(differences.tenant_id)), d.known) is distinct from d.given
+      else lower(d.known) is distinct from lower(d.given) end
+  $$;
+
+-- What differs is the office's to judge.
+create or replace function automation.propose(
+  form public.forms, contact uuid, given jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  differences constant jsonb := automation.differences(form.tenant_id, contact, given);
+  told constant text := (
+    select string_agg(format('%s: %s (known: %s)', d.key, d.value ->> 'given',
+      coalesce(d.value ->> 'known', 'nothing')), E'\n' order by d.key)
+    from jsonb_each(differences) as d);
+begin
+  if told is not null then
+    perform automation.tell_office(form, contact,
+      format('The form "%s" says something else of a contact', form.name), told);
+  end if;
+end;
+$$;
+
+-- A task for the office, unless the same is open already. It must not cost the lead: a CRM without such a
+-- table of tasks has the submission itself.
+create or replace function automation.tell_office(
+  form public.forms, contact uuid, title text, told text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into public.tasks (tenant_id, contact_id, title, description)
+  select form.tenant_id, contact, left(title, 200), told
+  where not exists (
+    select from public.tasks as t
+    where t.tenant_id = form.tenant_id and t.contact_id is not distinct from contact
+      and t.title = left(tell_office.title, 200) and t.description = told and t.status = 'open');
+exception
+  when integrity_constraint_violation or data_exception or undefined_column or undefined_table
+    or raise_exception then
+    raise warning 'automation: no task was created: %', sqlerrm;
+end;
+$$;
+
+-- Kept for a month, and told of where nobody else was told. What one form can put here within an hour is
+-- bounded: a robot's posts are not worth more.
+create or replace function automation.hold_submission(
+  form public.forms, reason text, problem text, data jsonb, raw text default null)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from public.held_submissions as h
+  where (h.tenant_id, h.id) in (
+    select o.tenant_id, o.id from public.held_submissions as o
+    where o.created_at < automation.now() - interval '30 days'
+    order by o.created_at limit 20 for update skip locked);
+  insert into public.held_submissions (tenant_id, form_id, form, reason, problem, data, raw)
+  select form.tenant_id, form.id, form.name, reason, left(problem, 1000), coalesce(data, '{}'), left(raw, 20000)
+  where (
+    select count(*) from public.held_submissions as h
+    where h.form_id = form.id and h.tenant_id = form.tenant_id
+      and h.created_at > automation.now() - interval '1 hour') < 200;
+  if found and reason in ('limit', 'unreadable') then
+    perform automation.tell_office(form, null, format('Posts of the form "%s" are held', form.name),
+      format('They fired no workflow (%s). Look at held_submissions and release what is a lead.', reason));
+  end if;
+end;
+$$;
+
+-- What people do not see they do not fill; a box that was not ticked is not filled either.
+create or replace function automation.is_robot(form public.forms, fields jsonb) returns boolean
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce(not automation.is_declined('ok', fields -> form.honeypot), false) $$;
+
+create or replace function automation.accept_submission(form public.forms, content jsonb) returns uuid
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  given constant jsonb := automation.contact_of_fields(form, content);
+  linked record;
+  submission_id constant uuid := automation.new_id();
+begin
+  linked := automation.contact_of_form(form, given);
+  if linked.contact is not null and not linked.is_new then
+    perform automation.propose(form, linked.contact, given);
+  end if;
+  insert into public.form_submissions (
+    tenant_id, id, form, contact_id, data, email, phone, understood, is_trusted, is_contact_new)
+  values (form.tenant_id, submission_id, form.name, linked.contact, content, given ->> 'email',
+    given ->> 'phone', given, form.trusted, linked.is_new);
+  return submission_id;
 end;
 $$;
 
@@ -19624,12 +20579,15 @@ declare
     'outcome', 'accepted', 'redirect_url', form.redirect_url);
   wait interval;
   problems jsonb;
+  reached text;
 begin
   if form.id is null then
     return '{"outcome": "unknown_form"}'::jsonb;
   elsif not automation.origin_allowed(form, origin) then
     return '{"outcome": "origin_not_allowed"}'::jsonb;
-  elsif btrim(coalesce(fields ->> form.honeypot, '')) <> '' then
+  elsif automation.is_robot(form, fields) then
+    perform automation.hold_submission(form, 'honeypot',
+      format('the hidden field %s was filled', form.honeypot), fields);
     return accepted;
   end if;
   wait := automation.limit_posts(form, source);
@@ -19639,12 +20597,19 @@ begin
   end if;
   problems := automation.form_problems(form, content);
   if problems is not null then
+    if content <> '{}' and automation.is_first_post(form, content) then
+      perform automation.hold_submission(form, 'invalid', (
+        select string_agg(format('%s %s', p ->> 'field', p ->> 'message'), '; ')
+        from jsonb_array_elements(problems) as p), content);
+    end if;
     return jsonb_build_object('outcome', 'invalid', 'errors', problems);
-  end if;
-  if automation.is_first_post(form, content) then
-    insert into public.form_submissions (tenant_id, form, contact_id, data)
-    values (form.tenant_id, form.name,
-      automation.contact_of_form(form, automation.contact_of_fields(form, content)), content);
+  elsif automation.is_first_post(form, content) then
+    reached := automation.limit_reach(form, automation.contact_of_fields(form, content));
+    if reached is null then
+      perform automation.accept_submission(form, content);
+    else
+      perform automation.hold_submission(form, 'limit', reached, content);
+    end if;
   end if;
   return accepted;
 end;
@@ -19653,8 +20618,79 @@ $$;
 comment on function automation.submit_form(text, text, text, jsonb) is
   'Takes a post of a public form: {outcome, redirect_url?, errors?: [{field, message}], '
   'retry_after_seconds?}; outcome: accepted, invalid, rate_limited, unknown_form or '
-  'origin_not_allowed. A double post, a filled honeypot and a contact that was known already all '
-  'look like any other post.';
+  'origin_not_allowed. A double post, a filled honeypot, one post too many to an address and a contact '
+  'that was known already all look like any other post.';
+
+-- What could not be read as fields is kept as it came: the visitor is told, and the office may know
+-- better.
+create or replace function automation.keep_unreadable(
+  public_key text, origin text, source text, problem text, data jsonb, raw text)
+  returns text
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  form constant public.forms := automation.find_form(public_key);
+begin
+  if form.id is null then
+    return 'unknown_form';
+  elsif not automation.origin_allowed(form, origin) then
+    return 'origin_not_allowed';
+  elsif automation.limit_posts(form, source) is not null then
+    return 'rate_limited';
+  end if;
+  perform automation.hold_submission(form, case when automation.is_robot(form, data) then 'honeypot'
+    else 'unreadable' end, problem, data, raw);
+  return 'held';
+end;
+$$;
+
+comment on function automation.keep_unreadable(text, text, text, text, jsonb, text) is
+  'Keeps a post that could not be read in held_submissions: held, unknown_form, origin_not_allowed or '
+  'rate_limited.';
+
+-- A person looked at it and took it for a lead.
+create or replace function automation.release_submission(held_id uuid, data jsonb default null)
+  returns public.form_submissions
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  held public.held_submissions;
+  form public.forms;
+  submission public.form_submissions;
+begin
+  select h.* into held
+  from public.held_submissions as h
+  where h.id = held_id and automation.may_use(h.tenant_id)
+  for update;
+  if not found then
+    perform automation.raise_not_found('held_id', held_id);
+  elsif held.submission_id is null then
+    select f.* into form from public.forms as f where f.tenant_id = held.tenant_id and f.id = held.form_id;
+    held.submission_id := automation.accept_submission(
+      form, coalesce(release_submission.data, held.data) - form.honeypot);
+    update public.held_submissions as h
+    set submission_id = held.submission_id, released_at = automation.now()
+    where h.tenant_id = held.tenant_id and h.id = held.id;
+  end if;
+  select s.* into submission from public.form_submissions as s
+  where s.tenant_id = held.tenant_id and s.id = held.submission_id;
+  return submission;
+end;
+$$;
+
+create or replace function public.release_submission(held_id uuid, data jsonb default null)
+  returns public.form_submissions
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.release_submission(held_id, data) $$;
+
+comment on function public.release_submission(uuid, jsonb) is
+  'Makes a submission of a held one, which fires workflows like any other; data: its fields, put right. '
+  'Once: a second call answers the same submission.';
 
 -- sql/11_api/07_http.sql
 
@@ -20241,7 +21277,7 @@ begin
       and p.proname in (
         'trigger_workflows', 'execute_workflow', 'cancel_execution', 'retry_execution',
         'publish_workflow', 'validate_workflow', 'get_execution_history', 'test_workflow',
-        'explain_enrollment', 'move_executions')
+        'explain_enrollment', 'move_executions', 'release_submission')
   loop
     execute format('grant execute on function %s to authenticated, service_role', api);
   end loop;
@@ -20258,7 +21294,8 @@ grant execute on function
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
   automation.move_executions(uuid, integer, uuid[]),
-  automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb)
+  automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb),
+  automation.release_submission(uuid, jsonb)
   to authenticated;
 
 grant execute on all functions in schema automation to service_role;
@@ -20364,18 +21401,30 @@ $$;
 -- What comes in. Whose a number is and what providers reported is not for members to write; a
 -- tenant's admins look after its forms.
 alter table public.phone_numbers enable row level security;
+alter table public.email_addresses enable row level security;
 alter table public.forms enable row level security;
 alter table public.email_events enable row level security;
 alter table automation.form_posts enable row level security;
 alter table automation.form_rates enable row level security;
+alter table automation.form_reach enable row level security;
+alter table public.held_submissions enable row level security;
 alter table automation.provider_events enable row level security;
 alter table automation.early_events enable row level security;
 
 create policy phone_numbers_members_read on public.phone_numbers
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy email_addresses_members_read on public.email_addresses
+  for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
 create policy email_events_members_read on public.email_events
   for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy held_submissions_members_read on public.held_submissions
+  for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy held_submissions_members_delete on public.held_submissions
+  for delete to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
 create policy forms_members_read on public.forms
   for select to authenticated
@@ -20453,15 +21502,21 @@ grant update (name, timezone, country, text_countries, phone, email, website, ad
 -- Who joins says so (06_membership).
 grant delete, update (role, full_name, email, phone) on public.tenant_members to authenticated;
 
-grant insert, update, delete on public.phone_numbers, public.forms to service_role;
-grant select on public.phone_numbers, public.forms, public.email_events to authenticated;
+grant insert, update, delete on
+  public.phone_numbers, public.email_addresses, public.forms, public.held_submissions
+  to service_role;
+grant select on public.phone_numbers, public.email_addresses, public.forms, public.email_events, public.held_submissions
+  to authenticated;
+grant delete on public.held_submissions to authenticated;
 
 -- A form's public key is made for it, not chosen.
 grant delete,
   insert (tenant_id, id, name, is_active, allowed_origins, required_fields, field_map, honeypot,
-    redirect_url, max_per_hour, max_per_source_per_hour, duplicate_window),
+    redirect_url, max_per_hour, max_per_source_per_hour, duplicate_window, trusted, max_fired_per_hour,
+    max_per_address_per_hour),
   update (name, is_active, allowed_origins, required_fields, field_map, honeypot, redirect_url,
-    max_per_hour, max_per_source_per_hour, duplicate_window)
+    max_per_hour, max_per_source_per_hour, duplicate_window, trusted, max_fired_per_hour,
+    max_per_address_per_hour)
   on public.forms to authenticated;
 
 -- What public.workflow_schemas and public.automation_skipped_sends read.
