@@ -3210,9 +3210,9 @@ from (values
       "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."},
       "to": {"type": "string", "format": "template",
         "description": "A phone number. Default: the contact's."},
-      "from": {"type": "string", "format": "template",
+      "from": {"type": "string", "format": "template", "minLength": 1,
         "description": "One of your numbers. Default: TWILIO_FROM."},
-      "messaging_service_sid": {"type": "string", "format": "template",
+      "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1,
         "description": "A messaging service that picks the number."},
       "media_urls": {"type": ["array", "string"], "format": "template",
         "items": {"type": "string", "format": "template"},
@@ -3225,19 +3225,20 @@ from (values
     "anyOf": [{"required": ["html"]}, {"required": ["text"]}],
     "properties": {
       "subject": {"type": "string", "format": "template", "minLength": 1, "description": "The subject."},
-      "html": {"type": "string", "format": "template",
+      "html": {"type": "string", "format": "html", "minLength": 1,
         "description": "The message as HTML; what templates insert is escaped."},
-      "text": {"type": "string", "format": "template", "description": "The message as plain text."},
+      "text": {"type": "string", "format": "template", "minLength": 1,
+        "description": "The message as plain text; without html it goes out as that alone."},
       "to": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"},
         "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."},
-      "from": {"type": "string", "format": "template",
+      "from": {"type": "string", "format": "template", "minLength": 1,
         "description": "One sender on a verified domain. Default: RESEND_FROM."},
-      "reply_to": {"type": ["string", "array"], "format": "template",
+      "reply_to": {"type": ["string", "array"], "format": "template", "minLength": 1,
         "items": {"type": "string", "format": "template"}, "description": "Where answers go."},
-      "cc": {"type": ["string", "array"], "format": "template",
+      "cc": {"type": ["string", "array"], "format": "template", "minLength": 1,
         "items": {"type": "string", "format": "template"}, "description": "Copies."},
-      "bcc": {"type": ["string", "array"], "format": "template",
+      "bcc": {"type": ["string", "array"], "format": "template", "minLength": 1,
         "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
       "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
         "description": "Further headers, by name; not those that say who it is from or goes to."}
@@ -3250,24 +3251,34 @@ from (values
       "url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{",
         "errorMessage": "url must start with https:// or http://", "description": "Whom to call.",
         "examples": ["https://example.com/hooks/won"]},
-      "method": {"enum": ["POST", "PUT", "PATCH"], "description": "Default: POST."},
-      "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
-        "description": "Further headers, by name."},
+      "method": {"enum": ["POST", "PUT", "PATCH", "GET", "DELETE"], "description": "Default: POST."},
+      "headers": {"type": "object",
+        "additionalProperties": {"type": ["string", "object"], "format": "header", "title": "a header",
+          "required": ["secret"],
+          "properties": {
+            "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$",
+              "errorMessage": "secret must be the name of a secret", "description": "Its name in your secrets."},
+            "prefix": {"type": "string", "pattern": "^[^{}]{0,100}$", "description": "Such as \"Bearer \"."}
+          }},
+        "description": "Further headers, by name: a text, or a secret by its name."},
       "body": {"format": "template",
-        "description": "What to send. Default: the event and the records it is about."},
-      "secret_name": {"type": "string", "format": "template",
+        "description": "What to send. Default: the event and its records; with GET and DELETE nothing."},
+      "secret_name": {"type": "string", "format": "template", "minLength": 1,
         "description": "Signs with WEBHOOK_SECRET_ and this name. Default: WEBHOOK_SIGNING_SECRET."}
     },
-    "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}}]
+    "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}},
+      {"url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}", "method": "GET",
+        "headers": {"Authorization": {"secret": "crm_api_key", "prefix": "Bearer "}}}]
   }$schema$),
   ('create_task', 'database', null, 'Creates a task for the office.', $schema${
     "required": ["title"],
     "properties": {
       "title": {"type": "string", "format": "template", "minLength": 1, "description": "What is to do."},
-      "description": {"type": "string", "format": "template", "description": "More about it."},
-      "priority": {"type": "string", "format": "template", "description": "Default: normal."},
-      "assigned_to": {"type": "string", "format": "id", "description": "The user who is to do it."},
-      "due_at": {"type": "string", "format": "moment",
+      "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."},
+      "priority": {"type": "string", "format": "template", "minLength": 1, "description": "Default: normal."},
+      "assigned_to": {"type": "string", "format": "id", "minLength": 1,
+        "description": "The user who is to do it."},
+      "due_at": {"type": "string", "format": "moment", "minLength": 1,
         "description": "When it is due; a time without a zone is the tenant's."},
       "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
       "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
@@ -3299,7 +3310,9 @@ from (values
     "properties": {
       "field": {"type": "string", "minLength": 1, "format": "template",
         "description": "A column, such as lead_score, project.value or custom_fields.roof_type."},
-      "value": {"format": "template", "description": "What to set it to."},
+      "value": {"format": "template", "description": "What to set it to, to add, to take away or to append."},
+      "operator": {"enum": ["set", "add", "subtract", "append"],
+        "description": "add and subtract take a number, a length of time or an item of a list. Default: set."},
       "entity": {"type": "string", "format": "template",
         "description": "Whose field. Default: contact, or as field begins."}
     },
@@ -3346,13 +3359,15 @@ from (values
     "required": ["name"],
     "properties": {
       "name": {"type": "string", "format": "template", "minLength": 1, "description": "Its name."},
-      "key": {"type": ["string", "number"], "format": "template",
+      "key": {"type": ["string", "number"], "format": "template", "minLength": 1,
         "description": "Which project it is: a contact never gets a second one of this key. Default: the name."},
-      "type": {"type": "string", "format": "template", "description": "Of any kind you keep."},
-      "status": {"type": "string", "format": "template", "description": "Default: open."},
-      "pipeline_stage": {"type": "string", "format": "template", "description": "Default: new."},
+      "project_type": {"type": "string", "format": "template", "minLength": 1,
+        "description": "Of any kind you keep."},
+      "status": {"type": "string", "format": "template", "minLength": 1, "description": "Default: open."},
+      "pipeline_stage": {"type": "string", "format": "template", "minLength": 1,
+        "description": "Default: new."},
       "value": {"type": ["number", "string"], "format": "template", "description": "In the tenant's currency."},
-      "description": {"type": "string", "format": "template", "description": "More about it."}
+      "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}
     },
     "examples": [{"name": "Roof of {{contact.last_name}}", "key": "roof"}]
   }$schema$),
@@ -3460,7 +3475,7 @@ from (values
   }$schema$),
   ('stop', 'database', null, 'Ends the run.', $schema${
     "properties": {
-      "reason": {"type": "string", "format": "template", "description": "Why, for the history."},
+      "reason": {"type": "string", "format": "template", "minLength": 1, "description": "Why, for the history."},
       "outcome": {"enum": ["completed", "cancelled"], "description": "Default: completed."}
     },
     "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}]
@@ -4203,11 +4218,39 @@ create or replace function automation.check_format(format text, value jsonb, pat
     select case
       when format = 'conditions' then (
         select c.problems from automation.compile_conditions(value, path) as c)
+      when format = 'header' then automation.check_header(value, path)
       when automation.format_holds(format, value) then '[]'
       else (
         select jsonb_build_array(automation.problem(path, 'invalid_value',
           pg_catalog.format('%s must be %s', automation.last_of_path(path), w.words), w.hint))
         from automation.format_words(format) as w)
+    end
+  $$;
+
+-- <a href={{contact.website}}>
+create or replace function automation.has_unquoted_attribute(html text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select regexp_replace(html, '=[[:space:]]*("[^"]*"|''[^'']*'')', '=""', 'g')
+      ~ '<[A-Za-z][^<>]*[A-Za-z0-9_:-][[:space:]]*=[[:space:]]*[{][{]'
+  $$;
+
+-- What is written into a workflow is read by everybody who may read it, and stands in its history.
+create or replace function automation.check_header(value jsonb, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when jsonb_typeof(value) = 'string' and value #>> '{}' not like '%{{%'
+        and (automation.last_of_path(path) ~* '^(proxy-)?authorization$|^cookie$|api[-_]?key|token|secret|password'
+          or value #>> '{}' ~* '^(bearer|basic|token) [^ ]'
+          or value #>> '{}' ~ '^(sk|pk|rk|whsec|ghp|gho|xox[a-z]|key|eyJ)[-_A-Za-z0-9.]{12,}'
+          or value #>> '{}' ~ '^(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9+/_=-]{32,}$')
+        then jsonb_build_array(automation.problem(path, 'literal_secret',
+          format('%s looks like a secret, and whoever reads the workflow reads it', automation.last_of_path(path)),
+          'Keep it among your secrets and name it: {"secret": "crm_api_key", "prefix": "Bearer "}.', 'warning'))
+      else '[]'
     end
   $$;
 
@@ -4222,6 +4265,7 @@ create or replace function automation.format_holds(format text, value jsonb) ret
       when 'length-of-time' then automation.duration_in(value) is not null
       when 'signed-length-of-time' then automation.signed_duration(value) is not null
       when 'time-of-day' then value #>> '{}' ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
+      when 'html' then not automation.has_unquoted_attribute(value #>> '{}')
       when 'zone' then value #>> '{}' in ('tenant', 'contact')
         or automation.known_zone(value #>> '{}') is not null
       else true
@@ -4244,6 +4288,8 @@ create or replace function automation.format_words(format text, out words text, 
       ('signed-length-of-time', 'a length of time',
         'For example "1 day" (after), "-24 hours" (before) or {"days": 3}.'),
       ('time-of-day', 'a time of day', 'From "00:00" to "23:59".'),
+      ('html', 'HTML whose attributes with variables are in quotes',
+        'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another attribute.'),
       ('zone', 'tenant, contact or a time zone', 'For example "contact" or "America/Chicago".')
     ) as f (name, words, hint)
     where f.name = format
@@ -4585,6 +4631,12 @@ create or replace function automation.written_path(step_type text, at text) retu
 -- step_config -> the configuration a step runs with: other spellings folded into one, and that
 -- checked against the step's schema, the grammars it names, and the names in the database.
 
+-- A builder that keeps the type of a step in its configuration too means the step by it.
+create or replace function automation.without_own_type(step_type text, config jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select case when config -> 'type' = to_jsonb(step_type) then config - 'type' else config end $$;
+
 -- What a form leaves empty was not given; but the fields of a record, a webhook's body and the value
 -- of a condition may be empty.
 create or replace function automation.fold_step_config(step_type text, config jsonb)
@@ -4593,13 +4645,14 @@ create or replace function automation.fold_step_config(step_type text, config js
   set search_path = pg_catalog, pg_temp
   as $$
     select case step_type
-      when 'update_contact' then automation.fold_fields(config)
-      when 'update_project' then automation.fold_fields(config)
-      when 'webhook' then automation.fold_webhook(automation.without_blanks(config, '{body,payload}'))
-      when 'conditional' then automation.fold_conditional(automation.without_blanks(config, '{value}'))
-      when 'wait' then automation.fold_wait(automation.without_blanks(config))
-      else automation.fold_names(step_type, automation.without_blanks(config))
+      when 'update_contact' then automation.fold_fields(c.config)
+      when 'update_project' then automation.fold_fields(c.config)
+      when 'webhook' then automation.fold_webhook(automation.without_blanks(c.config, '{body,payload}'))
+      when 'conditional' then automation.fold_conditional(automation.without_blanks(c.config, '{value}'))
+      when 'wait' then automation.fold_wait(automation.without_blanks(c.config))
+      else automation.fold_names(step_type, automation.without_blanks(c.config))
     end
+    from (select automation.without_own_type(step_type, fold_step_config.config) as config) as c
   $$;
 
 comment on function automation.fold_step_config(text, jsonb) is
@@ -4623,9 +4676,13 @@ create or replace function automation.fold_names(step_type text, config jsonb) r
         case when config ? 'message' and not config ? 'body'
           then config - 'message' || jsonb_build_object('body', config -> 'message')
           else config - 'message' end
+          || case when jsonb_typeof(config -> 'media_urls') = 'string'
+            and not starts_with(btrim(config ->> 'media_urls'), '{{')
+            then jsonb_build_object('media_urls', jsonb_build_array(config -> 'media_urls')) else '{}' end
       when 'send_email' then
         case when config ? 'body' and not config ?| '{html,text}'
-          then config - 'body' || jsonb_build_object('html', config -> 'body')
+          then config - 'body'
+            || jsonb_build_object(automation.body_kind(config -> 'body'), config -> 'body')
           else config end
       when 'create_task' then
         case when config ? 'due_date_days'
@@ -4636,10 +4693,19 @@ create or replace function automation.fold_names(step_type text, config jsonb) r
           then config - 'table'
             || jsonb_build_object('entity', regexp_replace(config ->> 'table', 's$', ''))
           else config end
+      when 'create_project' then automation.fold_key(config, 'project_type', '{type}')
       when 'add_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
       when 'remove_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
       else config
     end
+  $$;
+
+-- A body with a tag in it is HTML; any other keeps its line breaks as plain text.
+create or replace function automation.body_kind(body jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when body #>> '{}' ~* '<(?:[a-z][a-z0-9]*[[:space:]/>]|/[a-z]|!--|!doctype)' then 'html' else 'text' end
   $$;
 
 create or replace function automation.fold_webhook(config jsonb) returns jsonb
@@ -4731,6 +4797,7 @@ create or replace function automation.check_step_config(step_type text, config j
     select automation.check_schema(t.config_schema, config, path)
       || automation.check_step_entity(config, path)
       || automation.check_step_fields(step_type, config, path)
+      || case when step_type = 'update_field' then automation.check_field_operator(config, path) else '[]' end
       || case when step_type = 'wait' and config ? 'event'
         then automation.check_event(config -> 'event', path || '.event') else '[]' end
     from automation.step_types as t
@@ -4790,6 +4857,36 @@ create or replace function automation.compile_cases(config jsonb, out cases json
         select r from compiled as c, unnest(automation.condition_roots(c.compiled)) as r)
   $$;
 
+-- Only a number, a date or a list can be added to or taken from, only a text or a list appended to.
+create or replace function automation.check_field_operator(config jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(path || '.operator', 'operator_type_mismatch',
+      format('%s cannot be used on %s: it is %s', config ->> 'operator', f.field, automation.kind_name(k.kind)),
+      'Use set, or a field of another type.')), '[]')
+    from automation.written_field(config) as f
+    cross join lateral (
+      select automation.value_kind(a.atttypid) as kind
+      from automation.entities as e
+      join pg_catalog.pg_attribute as a on a.attrelid = to_regclass(e.relation) and not a.attisdropped
+        and a.attname = coalesce(automation.aliases(e) ->> f.field, f.field)
+      where e.name = f.entity
+    ) as k
+    where config ->> 'operator' in ('add', 'subtract', 'append')
+      and not k.kind = any (case config ->> 'operator'
+        when 'append' then '{text,list,json,other}'::text[] else '{number,date,list,json,other}' end)
+  $$;
+
+-- Whose field update_field writes, and which.
+create or replace function automation.written_field(config jsonb, out entity text, out field text)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(config ->> 'entity', substring(config ->> 'field' from '^(contact|project|job)\.'), 'contact'),
+      regexp_replace(config ->> 'field', '^(contact|project|job)\.', '')
+  $$;
+
 -- The fields that update steps write are checked against the live table.
 create or replace function automation.check_step_fields(step_type text, config jsonb, path text)
   returns jsonb
@@ -4807,9 +4904,7 @@ create or replace function automation.check_step_fields(step_type text, config j
         as f
       where step_type in ('update_contact', 'update_project')
       union all
-      select coalesce(config ->> 'entity',
-          substring(config ->> 'field' from '^(contact|project|job)\.'), 'contact'),
-        regexp_replace(config ->> 'field', '^(contact|project|job)\.', ''), '.field'
+      select f.entity, f.field, '.field' from automation.written_field(config) as f
       where step_type = 'update_field'
     ) as w
     join automation.entities as e on e.name = w.entity
@@ -4876,7 +4971,8 @@ begin
     'type', step.step_type,
     'lane', known.lane,
     'delay_seconds', step.delay_minutes * 60,
-    'config', template.compiled,
+    'config', template.compiled || jsonb_build_object(
+      'fits', automation.compile_fits(known.config_schema, template.compiled)),
     'conditions', condition.compiled,
     'roots', to_jsonb(
       automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
@@ -5585,6 +5681,7 @@ begin
   return automation.check_references(documents, plan, scope)
     || automation.check_step_references(workflow, documents, plan)
     || automation.check_operators(documents, plan, scope)
+    || automation.check_typed_values(plan, scope)
     || weighed.problems
     || automation.check_flow(plan, weighed.verdicts)
     || automation.check_needs(workflow, plan, scope)
@@ -6287,6 +6384,48 @@ create or replace function automation.operand_problem(
     end
   $$;
 
+-- A variable that is a whole setting has the type of its column, and the setting may want another.
+create or replace function automation.check_typed_values(plan jsonb, scope jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path'), '[]')
+    from jsonb_each(plan -> 'steps') as s
+    join automation.step_types as t on t.name = s.value ->> 'type'
+    cross join lateral jsonb_array_elements(s.value -> 'config' -> 'slots') as slot
+    cross join lateral automation.schema_at(t.config_schema, (slot ->> 'at')::text[]) as a
+    cross join lateral automation.resolve_reference(slot -> 'w', scope) as r
+    cross join lateral automation.typed_value_problem(
+      a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'),
+      automation.slot_path(s.value, slot)) as p (problem)
+    where slot ? 'w' and slot -> 'w' ?| '{p,b}' and not slot -> 'w' ?| '{f,loop}'
+      and cardinality(r.keys) = 1 and p.problem is not null
+  $$;
+
+create or replace function automation.typed_value_problem(wanted jsonb, kind text, name text, at text)
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when wanted ->> 'format' in ('amount', 'moment', 'id') then case
+        when not kind = any (case wanted ->> 'format' when 'amount' then '{number,text,enum,other}'::text[]
+            when 'moment' then '{date,text,other}' else '{uuid,text,other}' end)
+          then automation.problem(at, 'value_type_mismatch', format('%s is %s, and %s is needed', name,
+            automation.kind_name(kind), (automation.format_words(wanted ->> 'format')).words),
+            (automation.format_words(wanted ->> 'format')).hint, 'warning')
+        end
+      when not automation.as_list(wanted -> 'type') ? 'string' then null
+      when kind = 'list' and not automation.as_list(wanted -> 'type') ? 'array' then automation.problem(
+        at, 'value_type_mismatch', format('%s is a list, and a text is needed: it will read a, b, c', name),
+        'Take one of them with "| first", join them with "| join: ...", or go through them with {{#each}}.',
+        'warning')
+      when kind = 'json' then automation.problem(
+        at, 'value_type_mismatch', format('%s is JSON, and a text is needed: an object fails the step', name),
+        format('Name what is in it, such as %s.roof_type.', name), 'warning')
+    end
+  $$;
+
 -- sql/02_definitions/11_check_conditions.sql
 
 -- Conditions that contradict each other, or that between them say nothing. A warning is only given
@@ -6861,7 +7000,8 @@ create or replace function automation.step_writes(step jsonb, fired text)
     )
     select t.entity, false, case t.type
         when 'update_field' then jsonb_build_object(split_part(t.field, '.', 1), case
-          when t.field like '%.%' then '[]' else automation.written_value(t.config -> 'value') end)
+          when t.field like '%.%' or coalesce(t.config ->> 'operator', 'set') <> 'set' then '[]'
+          else automation.written_value(t.config -> 'value') end)
         when 'change_stage' then jsonb_build_object(
           coalesce(automation.stage_column(t.entity), 'stage'),
           automation.written_value(t.config -> 'stage'))
@@ -6884,7 +7024,8 @@ create or replace function automation.step_writes(step jsonb, fired text)
           when 'send_email' then 'public.emails' end as relation,
         case g.type
           when 'create_project' then '{"status": ["open"], "pipeline_stage": ["new"]}'::jsonb || (
-            select coalesce(jsonb_object_agg(f.key, automation.written_value(f.value)), '{}')
+            select coalesce(jsonb_object_agg(
+              case f.key when 'project_type' then 'type' else f.key end, automation.written_value(f.value)), '{}')
             from jsonb_each(g.config) as f where f.key <> 'key')
           when 'create_task' then '{"status": ["open"]}'
           else '{"direction": ["outbound"], "status": ["sent"]}'
@@ -10142,7 +10283,8 @@ comment on function automation.explain_conditions(jsonb, jsonb, text, timestampt
 --   02_filters     what stands after a |
 --   03_parse       a text -> tokens, or the position of the error
 --   04_compile     a step's configuration -> where its templates are, and their tokens
---   05_render      tokens and a context -> the configuration as the step runs with it
+--   05_render      tokens and a context -> the configuration as it is written
+--   06_fit         that -> what the step takes, by the types of its schema
 --
 -- Takes no locks and writes nothing.
 
@@ -10381,7 +10523,7 @@ declare
   seen constant text := left(value, most * 32 + 64);
   parts text[];
 begin
-  if octet_length(seen) = length(seen) then
+  if octet_length(seen) = length(seen) and strpos(seen, E'\r') = 0 then
     kept := left(value, most);
     has_more := length(value) > most;
     return;
@@ -10529,7 +10671,7 @@ create or replace function automation.count_characters(value text) returns int
   language sql immutable parallel safe
   -- Bound when created: no search_path to set.
   return case
-    when octet_length(value) = length(value) then length(value)
+    when octet_length(value) = length(value) and strpos(value, E'\r') = 0 then length(value)
     else (select count(*)::int from regexp_matches(value, automation.one_character(), 'g'))
   end;
 
@@ -11550,7 +11692,8 @@ declare
 begin
   warnings := part.warnings;
   rendered := coalesce(part.value, 'null');
-  if html and jsonb_typeof(rendered) in ('string', 'array', 'object') then
+  if html and jsonb_typeof(rendered) in ('string', 'array', 'object')
+    and not (options ? 'typed' and automation.plain_text(rendered) is null) then
     rendered := to_jsonb(automation.token_text(rendered, token, html));
   end if;
 end;
@@ -11601,7 +11744,242 @@ $$;
 comment on function automation.render(jsonb, jsonb, jsonb) is
   'A compiled template filled from a context, and what was amiss: {path, code, variable, message}. '
   'options: zone, locale, currency, html_paths, on_missing (empty, or fail: rendered is null when '
-  'a variable has no value), now. Never raises.';
+  'a variable has no value), now, typed (what is no text stays what it is even in HTML, for fit_input to '
+  'refuse). Never raises.';
+
+-- sql/05_variables/06_fit.sql
+
+-- What a template gave -> what the step takes. A template that is a whole value keeps its JSON type, and the
+-- step's published schema decides what becomes of it:
+--
+--   a text     numbers as they are written, true and false, a list as a, b, c; an object is refused
+--   a list     one text is a list of one; lists in it are laid open, what is empty is left out
+--   a number   of a text that is one
+--   nothing    (null, or a text of blanks) is said of a key that is needed; another key is left out as if
+--              it had not been written, but where that would choose something else instead (to)
+--
+-- Which places these are is worked out when a workflow is published: {at, as: the schema, needed}.
+
+-- The schema of a place in a configuration, and the place of the list it stands in, if it does.
+create or replace function automation.schema_at(
+  schema jsonb, at text[], out place text[], out wanted jsonb, out needed boolean)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+begin
+  place := '{}';
+  wanted := schema;
+  needed := true;
+  foreach key in array at loop
+    exit when automation.as_list(wanted -> 'type') ? 'array';
+    needed := coalesce(wanted -> 'required' ? key, false);
+    wanted := coalesce(wanted -> 'properties' -> key, wanted -> 'additionalProperties');
+    if jsonb_typeof(wanted) is distinct from 'object' then
+      wanted := null;
+      return;
+    end if;
+    place := place || key;
+  end loop;
+end;
+$$;
+
+-- A text with templates in it is a text: only what else is asked of it has to be looked at. Of several keys
+-- of which one is needed, the only one that is there is.
+create or replace function automation.compile_fits(schema jsonb, compiled jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(distinct jsonb_build_object(
+      'at', f.place::text, 'as', f.wanted,
+      'needed', not f.is_message and (f.needed or coalesce(f.place = f.only, false)))), '[]')
+    from (
+      select a.place, a.needed, a.wanted - '{description,examples,title}'::text[] as wanted,
+        slot ? 'w' as whole, o.only,
+        -- Whether there is something to send is said where it is addressed.
+        schema ->> 'title' in ('send_sms', 'send_email') as is_message
+      from jsonb_array_elements(compiled -> 'slots') as slot
+      cross join lateral automation.schema_at(schema, (slot ->> 'at')::text[]) as a
+      left join lateral (
+        select array_agg(k.key) as only
+        from jsonb_path_query(schema, '$.anyOf[*].required[*]') as r (name)
+        cross join lateral (select r.name #>> '{}' as key) as k
+        where compiled -> 'base' ? k.key
+        having count(*) = 1
+      ) as o on true
+      where a.wanted ? 'type'
+        -- Addresses have been taken apart, and are put together from what their parts give (08_actions).
+        and not (schema ->> 'title' = 'send_email' and a.place[1] = any (automation.address_keys()))
+    ) as f
+    where f.whole or f.wanted ?| '{minLength,maxLength,pattern,enum}' or f.wanted ->> 'format' = 'amount'
+  $$;
+
+create or replace function automation.fit_list(
+  schema jsonb, value jsonb, name text, out fitted jsonb, out problem text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  item jsonb;
+  part record;
+begin
+  fitted := '[]';
+  for item in select * from automation.laid_open(value) loop
+    part := automation.fit_value(schema -> 'items', item, name);
+    problem := part.problem;
+    exit when problem is not null;
+    if not automation.is_blank(part.fitted) then
+      fitted := fitted || jsonb_build_array(part.fitted);
+    end if;
+  end loop;
+end;
+$$;
+
+-- The items of a list, and of the lists in it.
+create or replace function automation.laid_open(list jsonb) returns setof jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(inner_item.value, item.value)
+    from jsonb_array_elements(list) with ordinality as item (value, place)
+    left join lateral jsonb_array_elements(
+      case jsonb_typeof(item.value) when 'array' then item.value else '[]' end)
+      with ordinality as inner_item (value, place) on true
+    where item.value <> '[]'
+    order by item.place, inner_item.place
+  $$;
+
+-- A value as a schema wants it; null for nothing. `problem` says why it cannot be.
+create or replace function automation.fit_value(
+  schema jsonb, value jsonb, name text, out fitted jsonb, out problem text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  types constant jsonb := automation.as_list(schema -> 'type');
+  type constant text := jsonb_typeof(value);
+  part record;
+begin
+  if type = 'null' or types is null then
+    fitted := value;
+  elsif type = 'array' and types ? 'array' or types ->> 0 = 'array' and type <> 'object' then
+    part := automation.fit_list(schema, automation.as_list(value), name);
+    fitted := part.fitted;
+    problem := part.problem;
+  elsif schema ->> 'format' = 'amount' then
+    part := automation.fit_amount(value, name);
+    fitted := part.fitted;
+    problem := part.problem;
+  elsif types ->> 0 in ('number', 'integer') then
+    fitted := case
+      when type = 'number' or type = 'string' and automation.is_blank(value) then value
+      else to_jsonb(automation.number_of(value)) end;
+    if fitted is null or types ->> 0 = 'integer' and not automation.fits_type('"integer"', fitted) then
+      problem := format('%s: "%s" is not a number', name, left(automation.text_of(value), 60));
+    end if;
+  elsif types ->> 0 = 'boolean' then
+    fitted := case
+      when automation.means_true(value) then 'true'::jsonb when automation.means_false(value) then 'false' end;
+    problem := case when fitted is null then format('%s: it is neither true nor false', name) end;
+  elsif types ? 'string' then
+    fitted := to_jsonb(automation.plain_text(value));
+    problem := case when fitted is null then
+      format('%s: a text is needed, and this is %s', name, automation.type_words(to_jsonb(type))) end;
+  end if;
+end;
+$$;
+
+-- A value as a text, but what is no text even to a reader: an object, or a list with more than texts.
+create or replace function automation.plain_text(value jsonb) returns text
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return case
+    when jsonb_typeof(value) = 'object' then null
+    when jsonb_typeof(value) = 'array'
+      and jsonb_path_exists(value, 'strict $[*] ? (@.type() == "object" || @.type() == "array")') then null
+    else automation.text_of(value)
+  end;
+
+-- So many days, hours, minutes: to the millionth, which is what a configuration can say.
+create or replace function automation.fit_amount(
+  value jsonb, name text, out fitted jsonb, out problem text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  number constant numeric := automation.number_of(value);
+begin
+  if automation.is_blank(value) then
+    fitted := 'null';
+  elsif number is null then
+    problem := format('%s: "%s" is not a number', name, left(automation.text_of(value), 60));
+  elsif number < 0 or number >= 10000000 then
+    problem := format('%s: %s is not a number from 0 to 9999999', name, left(number::text, 60));
+  else
+    fitted := to_jsonb(trim_scale(round(number, 6)));
+  end if;
+end;
+$$;
+
+-- What the schema asks of a text besides being one. Dates and ids are told by the step that reads them, in
+-- whose zone and of whom.
+create or replace function automation.fit_problem(schema jsonb, value jsonb, name text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
+      else (
+        select format('%s: %s', name, p ->> 'message')
+        from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
+        where p ->> 'severity' = 'error' limit 1)
+    end
+  $$;
+
+-- An input that was rendered, as the step takes it; reason: {code, message} when it cannot be.
+create or replace function automation.fit_input(fits jsonb, input jsonb, out fitted jsonb, out reason jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  fit jsonb;
+  at text[];
+  name text;
+  part record;
+begin
+  fitted := input;
+  for fit in select f from jsonb_array_elements(fits) as f loop
+    at := (fit ->> 'at')::text[];
+    name := array_to_string(at, '.');
+    part := automation.fit_value(fit -> 'as', fitted #> at, name);
+    if part.problem is not null then
+      reason := jsonb_build_object('code', 'invalid_input', 'message', part.problem);
+      return;
+    elsif not automation.is_blank(part.fitted) then
+      part.problem := automation.fit_problem(fit -> 'as', part.fitted, name);
+      if part.problem is not null then
+        reason := jsonb_build_object('code', 'invalid_input', 'message', part.problem);
+        return;
+      end if;
+      fitted := jsonb_set(fitted, at, part.fitted);
+    elsif (fit ->> 'needed')::boolean and fit #>> '{as,format}' <> 'moment' then
+      reason := jsonb_build_object(
+        'code', 'empty_' || at[cardinality(at)], 'message', format('%s: it is empty', name));
+      return;
+    elsif fit -> 'as' ? 'minLength' or fit #>> '{as,type}' in ('number', 'integer', 'boolean')
+      or fit #>> '{as,type,0}' <> 'string' then
+      fitted := fitted #- at;
+    else
+      fitted := jsonb_set(fitted, at, coalesce(nullif(part.fitted, 'null'), '""'));
+    end if;
+  end loop;
+end;
+$$;
+
+comment on function automation.fit_input(jsonb, jsonb) is
+  'A rendered configuration in the types that the step''s schema asks for. What cannot be one of them, or is '
+  'needed and empty, is told in reason: {code, message}.';
 
 -- sql/06_executions/01_tables.sql
 
@@ -11844,16 +12222,34 @@ create or replace function automation.read_user(tenant_id uuid, data jsonb) retu
 comment on function automation.read_user(uuid, jsonb) is
   '{{user.*}}: who is responsible for the record that fired, else for its contact, else who wrote it.';
 
--- The tags of a contact are rows of their own; they are read only where somebody asks for contact.tags.
+-- Whether the table of contacts has a list of texts called tags: an attached CRM may.
+create or replace function automation.has_own_tags() returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from automation.entities as e
+      join pg_catalog.pg_attribute as a
+        on a.attrelid = to_regclass(e.relation) and a.attname = 'tags' and not a.attisdropped
+      where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list')
+  $$;
+
+-- The tags of a contact are rows of their own, or a list in its table; they are read only where somebody
+-- asks for contact.tags.
 create or replace function automation.contact_tags(tenant_id uuid, contact_id text) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(t.name order by lower(t.name)), '[]')
-    from public.contact_tags as ct
-    join public.tags as t on t.tenant_id = ct.tenant_id and t.id = ct.tag_id
-    where ct.tenant_id = contact_tags.tenant_id
-      and ct.contact_id = automation.as_uuid(contact_tags.contact_id)
+    select case
+      when automation.has_own_tags() then coalesce(nullif(
+        automation.read_record('contact', contact_tags.tenant_id, contact_tags.contact_id) -> 'tags', 'null'), '[]')
+      else (
+        select coalesce(jsonb_agg(t.name order by lower(t.name)), '[]')
+        from public.contact_tags as ct
+        join public.tags as t on t.tenant_id = ct.tenant_id and t.id = ct.tag_id
+        where ct.tenant_id = contact_tags.tenant_id
+          and ct.contact_id = automation.as_uuid(contact_tags.contact_id))
+    end
   $$;
 
 create or replace function automation.add_tags(context jsonb, tags jsonb) returns jsonb
@@ -12533,6 +12929,7 @@ comment on column automation.skip_codes.counts_as is
 insert into automation.skip_codes (code, counts_as, description) values
   ('no_recipient', 'failure', 'There is no phone number or address to send to.'),
   ('invalid_recipient', 'failure', 'What stands where the recipient should is no phone number or address.'),
+  ('no_contact', 'failure', 'There is no contact to tag.'),
   ('country_not_allowed', 'failure', 'The tenant does not text that country, a satellite or a premium-rate number.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
@@ -13075,7 +13472,7 @@ create or replace function automation.render_options(
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'now', at, 'html_paths', '["html"]'::jsonb))
+      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
     from public.tenants as t
     where t.id = render_options.tenant_id
   $$;
@@ -13111,8 +13508,18 @@ begin
     prepared.reason := automation.missing_reason(prepared.warnings);
     return prepared;
   end if;
+  if step #> '{config,fits}' <> '[]' then
+    select f.fitted, f.reason into prepared.input, prepared.reason
+    from automation.fit_input(step #> '{config,fits}', prepared.input) as f;
+    if prepared.reason is not null then
+      prepared.verdict := 'fail';
+      return prepared;
+    end if;
+  end if;
   if step ->> 'lane' <> 'database' then
     prepared := automation.address(speaking, step ->> 'type', prepared);
+  elsif step ->> 'type' in ('add_tag', 'remove_tag') then
+    prepared := automation.skip_untaggable(execution, prepared);
   end if;
   return prepared;
 end;
@@ -14281,12 +14688,14 @@ create or replace function automation.address_webhook(
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select input || jsonb_build_object(
-      'method', upper(coalesce(input ->> 'method', 'POST')),
-      'headers', coalesce(input -> 'headers', '{}'),
-      'body', coalesce(input -> 'body', jsonb_build_object(
-        'type', execution.trigger_type, 'timestamp', automation.now(),
-        'execution_id', execution.id, 'data', execution.trigger_data)))
+    select input || jsonb_build_object('method', m.method, 'headers', coalesce(input -> 'headers', '{}'))
+      || case
+        when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
+        else jsonb_build_object('body', jsonb_build_object(
+          'type', execution.trigger_type, 'timestamp', automation.now(),
+          'execution_id', execution.id, 'data', execution.trigger_data))
+      end
+    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m
   $$;
 
 -- The CRM shows what was sent. The message is out already: a CRM row that cannot be written must
@@ -14651,11 +15060,11 @@ create or replace function automation.as_number(input jsonb, key text) returns n
 begin
   if input ->> key is null or input ->> key = '' then
     return null;
-  elsif input ->> key !~ '^\s*-?\d{1,12}(\.\d{1,9})?\s*$' then
+  elsif automation.number_in(input ->> key) is null then
     raise exception '%: "%" is not a number', key, left(input ->> key, 60)
       using errcode = 'invalid_parameter_value';
   end if;
-  return (input ->> key)::numeric;
+  return automation.number_in(input ->> key);
 end;
 $$;
 
@@ -14738,8 +15147,9 @@ $$;
 
 -- Writes fields of one attached record, in one statement that names only those columns. Locks the
 -- row without waiting: a user who is editing it right now is not kept waiting by us, nor we by them.
+-- operator: set, or what is done to the value that is there.
 create or replace function automation.update_fields(
-  execution public.workflow_executions, entity text, fields jsonb)
+  execution public.workflow_executions, entity text, fields jsonb, operator text default 'set')
   returns jsonb
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -14747,15 +15157,17 @@ create or replace function automation.update_fields(
 declare
   attached automation.entities;
   id constant text := automation.target_id(execution, entity);
+  present jsonb;
   written jsonb;
 begin
   select e.* into attached from automation.entities as e where e.name = entity;
   perform automation.check_writable(attached, fields);
   fields := automation.own_names(attached, fields);
-  perform automation.check_assignee(
-    execution.tenant_id, 'fields.' || (attached.mapped ->> 'assigned_to'),
-    fields ->> (attached.mapped ->> 'assigned_to'));
-  execute automation.lock_record_statement(attached) using execution.tenant_id, id;
+  execute automation.lock_record_statement(attached) into present using execution.tenant_id, id;
+  if operator <> 'set' then
+    fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
+  end if;
+  fields := automation.fit_fields(attached, fields);
   execute automation.update_statement(attached, fields)
     into written using execution.tenant_id, id, fields;
   if written is null then
@@ -14764,6 +15176,90 @@ begin
   return jsonb_build_object('entity', entity, 'id', id, 'fields', fields);
 exception when data_exception then
   raise exception 'fields.%: %', automation.misfit(attached, fields), sqlerrm using errcode = sqlstate;
+end;
+$$;
+
+-- A column decides what a value becomes, as a step's schema does: a list reads a, b, c in a text, one
+-- value is a list of one. Inside a JSON column a value stays what it is.
+create or replace function automation.fit_fields(attached automation.entities, fields jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  field record;
+begin
+  for field in
+    select f.key, f.value, jsonb_typeof(f.value) as type, automation.value_kind(a.atttypid) as kind
+    from jsonb_each(fields) as f
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(attached.relation) and a.attname = f.key and not a.attisdropped
+  loop
+    if field.kind in ('text', 'enum') and field.type in ('array', 'object') then
+      if automation.plain_text(field.value) is null then
+        raise exception 'fields.%: a text is needed, and this is %', field.key,
+          automation.type_words(to_jsonb(field.type)) using errcode = 'datatype_mismatch';
+      end if;
+      fields := fields || jsonb_build_object(field.key, automation.plain_text(field.value));
+    elsif field.kind = 'list' and field.type in ('string', 'number', 'boolean') then
+      fields := fields || jsonb_build_object(field.key, jsonb_build_array(field.value));
+    end if;
+  end loop;
+  return fields;
+end;
+$$;
+
+-- Fields as they become when something is added, taken away or appended. "custom_fields.x" is a key of
+-- a JSON column.
+create or replace function automation.combine_fields(present jsonb, fields jsonb, operator text, zone text)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_object_agg(f.key, automation.combine(
+      f.key, case when f.key like '%.%'
+        then present #> array[split_part(f.key, '.', 1), substr(f.key, strpos(f.key, '.') + 1)]
+        else present -> f.key end,
+      f.value, operator, zone))
+    from jsonb_each(fields) as f
+  $$;
+
+-- Nothing there counts as 0, as an empty text or list; nothing to add changes nothing.
+create or replace function automation.combine(name text, old jsonb, value jsonb, operator text, zone text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  result jsonb;
+begin
+  if automation.is_blank(value) then
+    return coalesce(old, 'null');
+  elsif jsonb_typeof(old) = 'array' and operator = 'subtract' then
+    return (
+      select coalesce(jsonb_agg(o.item order by o.place), '[]')
+      from jsonb_array_elements(old) with ordinality as o (item, place)
+      where not exists (
+        select from jsonb_array_elements(automation.as_list(combine.value)) as v (item)
+        where automation.values_equal(o.item, v.item, false, zone)));
+  elsif jsonb_typeof(old) = 'array' then
+    return old || automation.as_list(value);
+  elsif operator = 'append' then
+    if jsonb_typeof(value) = 'array' and automation.is_blank(old) then
+      return value;
+    end if;
+    result := to_jsonb(automation.plain_text(coalesce(old, 'null')) || automation.plain_text(value));
+  else
+    result := automation.add_values(
+      case when automation.is_blank(old) and automation.number_of(value) is not null then '0' else old end,
+      value, case operator when 'add' then 1 else -1 end, jsonb_build_object('zone', zone));
+  end if;
+  if result is null then
+    raise exception 'value: cannot % "%" %', operator, left(automation.text_of(value), 60),
+      format(case operator when 'subtract' then 'from %s, which is "%s"' else 'to %s, which is "%s"' end,
+        name, left(automation.text_of(coalesce(old, 'null')), 60))
+      using errcode = 'datatype_mismatch';
+  end if;
+  return result;
 end;
 $$;
 
@@ -14813,7 +15309,7 @@ create or replace function automation.lock_record_statement(attached automation.
   set search_path = pg_catalog, pg_temp
   as $$
     select format(
-      'select from %s as r where r.%I = $1 and r.%I = $2::%s for no key update nowait',
+      'select to_jsonb(r) from %s as r where r.%I = $1 and r.%I = $2::%s for no key update nowait',
       attached.relation, attached.tenant_column, attached.id_column, attached.id_type)
   $$;
 
@@ -14847,11 +15343,8 @@ create or replace function automation.update_one_field(
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.update_fields(
-      execution,
-      coalesce(input ->> 'entity', substring(input ->> 'field' from '^(contact|project|job)\.'),
-        'contact'),
-      jsonb_build_object(
-        regexp_replace(input ->> 'field', '^(contact|project|job)\.', ''), input -> 'value'))
+      execution, f.entity, jsonb_build_object(f.field, input -> 'value'), coalesce(input ->> 'operator', 'set'))
+    from automation.written_field(input) as f
   $$;
 
 create or replace function automation.stage_entity(
@@ -14989,11 +15482,65 @@ declare
 begin
   if automation.as_uuid(id) is null then
     raise exception 'contact: only a contact whose id is a uuid can be tagged, "%" is none', left(id, 60)
-      using errcode = 'invalid_parameter_value';
+      using errcode = 'invalid_parameter_value', hint = 'A list of texts called tags in its table is used instead.';
   end if;
   return id::uuid;
 end;
 $$;
+
+-- Nobody to tag is no reason to end the run: what comes after may need no contact.
+create or replace function automation.skip_untaggable(
+  execution public.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if execution.trigger_data ->> 'contact_id' is null
+    and (execution.version > 0 or jsonb_typeof(execution.trigger_data -> 'contact') is distinct from 'object') then
+    prepared.verdict := 'skip';
+    prepared.reason := '{"code": "no_contact", "message": "contact: the execution has no contact to work on"}';
+  end if;
+  return prepared;
+end;
+$$;
+
+-- A contact whose table keeps its tags in a list of its own has them there and nowhere else.
+create or replace function automation.tag_in_record(
+  execution public.workflow_executions, tag text, is_on boolean)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  present jsonb;
+  tags jsonb;
+  had boolean;
+begin
+  select e.* into attached from automation.entities as e where e.name = 'contact';
+  execute automation.lock_record_statement(attached)
+    into present using execution.tenant_id, automation.target_id(execution, 'contact');
+  tags := coalesce(nullif(present -> 'tags', 'null'), '[]');
+  had := exists (
+    select from jsonb_array_elements_text(tags) as t (name) where lower(btrim(t.name)) = lower(btrim(tag)));
+  if had <> is_on then
+    perform automation.update_fields(execution, 'contact', jsonb_build_object('tags', case
+      when is_on then tags || to_jsonb(btrim(tag))
+      else automation.without_tag(tags, tag) end));
+  end if;
+  return jsonb_build_object('tag', btrim(tag), case when is_on then 'added' else 'removed' end, had <> is_on);
+end;
+$$;
+
+create or replace function automation.without_tag(tags jsonb, tag text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(t.value order by t.place), '[]')
+    from jsonb_array_elements(tags) with ordinality as t (value, place)
+    where lower(btrim(t.value #>> '{}')) is distinct from lower(btrim(tag))
+  $$;
 
 create or replace function automation.add_tag(
   execution public.workflow_executions, tag text)
@@ -15004,6 +15551,9 @@ create or replace function automation.add_tag(
 declare
   tag_id uuid;
 begin
+  if automation.has_own_tags() then
+    return automation.tag_in_record(execution, tag, true);
+  end if;
   insert into public.tags (tenant_id, name)
   values (execution.tenant_id, btrim(tag))
   on conflict (tenant_id, lower(name)) do nothing;
@@ -15023,6 +15573,9 @@ create or replace function automation.remove_tag(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
+  if automation.has_own_tags() then
+    return automation.tag_in_record(execution, tag, false);
+  end if;
   delete from public.contact_tags as ct
   using public.tags as t
   where t.tenant_id = execution.tenant_id and lower(t.name) = lower(btrim(tag))
@@ -15060,7 +15613,7 @@ begin
   insert into public.projects as p (
     tenant_id, contact_id, name, type, status, pipeline_stage, value, description, custom_fields)
   values (
-    execution.tenant_id, contact, input ->> 'name', input ->> 'type',
+    execution.tenant_id, contact, input ->> 'name', input ->> 'project_type',
     coalesce(input ->> 'status', 'open'), coalesce(input ->> 'pipeline_stage', 'new'),
     automation.as_number(input, 'value'), input ->> 'description',
     jsonb_build_object('automation_key', key))
@@ -20926,13 +21479,15 @@ create or replace function automation.imagine_execution(
 
 -- Sets fields of a record that the dry run brought along; "custom_fields.x" one key of a column.
 create or replace function automation.imagine_fields(data jsonb, entity text, fields jsonb) returns jsonb
-  language plpgsql immutable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   field record;
   record jsonb := coalesce(data -> entity, '{}');
 begin
+  fields := coalesce(
+    (select automation.fit_fields(e, fields) from automation.entities as e where e.name = entity), fields);
   for field in select f.key, f.value, string_to_array(f.key, '.') as at from jsonb_each(fields) as f loop
     record := case cardinality(field.at)
       when 1 then record || jsonb_build_object(field.key, field.value)
@@ -20945,6 +21500,21 @@ begin
 end;
 $$;
 
+-- What a field would become: what a step sets, adds, takes away or appends.
+create or replace function automation.imagine_field(
+  execution public.workflow_executions, entity text, field text, input jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case coalesce(input ->> 'operator', 'set')
+      when 'set' then jsonb_build_object(field, input -> 'value')
+      else automation.combine_fields(
+        execution.trigger_data -> entity, jsonb_build_object(field, input -> 'value'), input ->> 'operator',
+        automation.tenant_zone(execution.tenant_id))
+    end
+  $$;
+
 -- What a database step would change, so that later conditions see it.
 create or replace function automation.imagine_effect(
   execution public.workflow_executions, step_type text, input jsonb)
@@ -20955,10 +21525,10 @@ create or replace function automation.imagine_effect(
     select case step_type
       when 'update_contact' then automation.imagine_fields(d.data, 'contact', input -> 'fields')
       when 'update_project' then automation.imagine_fields(d.data, 'project', input -> 'fields')
-      when 'update_field' then automation.imagine_fields(
-        d.data,
-        coalesce(input ->> 'entity', substring(input ->> 'field' from '^(contact|project|job)\.'), 'contact'),
-        jsonb_build_object(regexp_replace(input ->> 'field', '^(contact|project|job)\.', ''), input -> 'value'))
+      when 'update_field' then (
+        select automation.imagine_fields(
+          d.data, f.entity, automation.imagine_field(execution, f.entity, f.field, input))
+        from automation.written_field(input) as f)
       when 'change_stage' then automation.imagine_fields(
         d.data, automation.stage_entity(execution, input),
         jsonb_build_object(
@@ -20969,9 +21539,10 @@ create or replace function automation.imagine_effect(
           coalesce(automation.mapped_column(automation.assigned_entity(execution, input), 'assigned_to'), ''),
           coalesce(input -> 'user_id', input #> '{user_ids,0}')))
       when 'add_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
-        'tags', coalesce(d.tags - (input ->> 'tag'), '[]') || jsonb_build_array(input -> 'tag')))
+        'tags', automation.without_tag(coalesce(d.tags, '[]'), input ->> 'tag')
+          || to_jsonb(btrim(input ->> 'tag'))))
       when 'remove_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
-        'tags', coalesce(d.tags - (input ->> 'tag'), '[]')))
+        'tags', automation.without_tag(coalesce(d.tags, '[]'), input ->> 'tag')))
       else d.data
     end
     from (
@@ -21024,6 +21595,7 @@ create or replace function automation.imagine_result(
       when 'conditional' then automation.choose(execution, step, at)
       when 'split' then automation.imagine_split(execution, step ->> 'key', input)
       when 'stop' then automation.stop(input)
+      when 'webhook' then '{"http_status": 200, "headers": {}, "body": {}}'
       else '{}'
     end
   $$;
@@ -21848,6 +22420,12 @@ create view public.automation_failures with (security_invoker = true) as
     union all
     select s.tenant_id, s.execution_id, s.error || jsonb_build_object('step', s.step_key), s.finished_at
     from public.workflow_step_executions as s
+    join automation.step_types as t on t.name = s.step_type and t.lane = 'database'
+    left join automation.skip_codes as c on c.code = s.error ->> 'code'
+    where s.status = 'skipped' and coalesce(c.counts_as, 'failure') = 'failure'
+    union all
+    select s.tenant_id, s.execution_id, s.error || jsonb_build_object('step', s.step_key), s.finished_at
+    from public.workflow_step_executions as s
     join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
     where s.status = 'failed' and not (e.status = 'failed' and e.error ->> 'step' = s.step_key)
   ) as f (tenant_id, execution_id, error, finished_at)
@@ -21856,8 +22434,8 @@ create view public.automation_failures with (security_invoker = true) as
 
 comment on view public.automation_failures is
   'What failed, and why: executions (public.retry_execution() runs one again from where it failed), steps '
-  'that their execution went on without, and sends that found nobody to go to. execution_status: failed '
-  'for the first.';
+  'that their execution went on without, sends that found nobody to go to, tags that found no contact. '
+  'execution_status: failed for the first.';
 
 -- The platform opens what is made in public to every role of the API: each view is closed first.
 revoke all on public.automation_queue, public.automation_skipped_sends, public.automation_failures
