@@ -405,6 +405,62 @@ create or replace function automation.email_key(given text) returns text
     else automation.normalize_email(given)
   end;
 
+-- sql/00_foundation/06_limits.sql
+
+-- What a definition, a record and a message may cost. Bytes are those of UTF-8. docs/limits.md is held to
+-- this table by a test.
+
+create or replace function automation.limits()
+  returns table (name text, most integer, unit text, what text)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    values
+      ('steps', 1000, 'steps', 'in a workflow'),
+      ('branch_depth', 20, 'levels', 'of branches within branches'),
+      ('step_config', 262144, 'bytes', 'of a step_config'),
+      ('trigger_config', 65536, 'bytes', 'of a trigger_config'),
+      ('conditions', 262144, 'bytes', 'of one document of conditions'),
+      ('settings', 65536, 'bytes', 'of settings'),
+      ('metadata', 262144, 'bytes', 'of metadata'),
+      ('definition', 4194304, 'bytes', 'of all the steps of a workflow together'),
+      ('condition_count', 500, 'conditions', 'in one document'),
+      ('condition_depth', 50, 'levels', 'of groups within groups'),
+      ('all_conditions', 5000, 'conditions', 'in a workflow'),
+      ('condition_list', 1000, 'values', 'in the list of a condition'),
+      ('templates', 200, 'texts', 'with variables in a step_config'),
+      ('tags', 500, 'variables and blocks', 'in one text'),
+      ('step_tags', 2000, 'variables and blocks', 'in a step_config'),
+      ('filters', 10, 'filters', 'on a variable'),
+      ('listeners', 500, 'active workflows', 'of a tenant that listen to one event of one entity'),
+      ('value', 65536, 'bytes', 'of a value that a filter takes or gives'),
+      ('compared', 65536, 'bytes', 'of a text that a condition looks at'),
+      ('compared_list', 1000, 'values', 'of a list that a condition looks at'),
+      ('text', 524288, 'bytes', 'of one rendered text'),
+      ('step', 1048576, 'bytes', 'of all that a step renders'),
+      ('sms', 1600, 'characters', 'of a text message'),
+      ('email_subject', 998, 'characters', 'of an email''s subject'),
+      ('email_body', 512000, 'bytes', 'of an email''s html, and of its text'),
+      ('webhook_body', 262144, 'bytes', 'of what a webhook posts'),
+      ('field', 65536, 'bytes', 'of a value that a step writes to a record'),
+      ('render_ms', 1000, 'milliseconds', 'to render a step'),
+      ('match_ms', 250, 'milliseconds', 'to match one write against the workflows of its tenant'),
+      ('conditions_ms', 200, 'milliseconds', 'to evaluate one document of conditions'),
+      ('dear_calls', 2, 'calls', 'of a tenant at once that publish, check, try or explain a workflow'),
+      ('portion_ms', 200, 'milliseconds', 'of work before the engine commits')
+  $$;
+
+comment on function automation.limits() is
+  'The limits of the engine: how much of what. What is larger is refused with its name and a way out.';
+
+-- Asked in hot paths with a literal name: the planner folds it.
+create or replace function automation.at_most(name text) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select l.most from automation.limits() as l where l.name = at_most.name $$;
+
+comment on function automation.at_most(text) is 'One of automation.limits().';
+
 -- sql/00_foundation/06_order.sql
 
 -- Order. An event may end a run, or be what it waits for: which of them came first? now() cannot tell: it is
@@ -3600,6 +3656,12 @@ create table public.workflows (
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint workflows_pkey primary key (tenant_id, id),
+  constraint workflows_name_at_most_500_characters check (length(name) <= 500),
+  constraint workflows_description_at_most_64_kb check (octet_length(description) <= 65536),
+  constraint workflows_trigger_config_at_most_64_kb check (octet_length(trigger_config::text) <= 65536),
+  constraint workflows_conditions_at_most_256_kb check (octet_length(conditions::text) <= 262144),
+  constraint workflows_settings_at_most_64_kb check (octet_length(settings::text) <= 65536),
+  constraint workflows_metadata_at_most_256_kb check (octet_length(metadata::text) <= 262144),
   constraint workflows_active_matches_status check (is_active = (status = 'active'))
 );
 
@@ -3639,6 +3701,10 @@ create table public.workflow_steps (
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint workflow_steps_pkey primary key (tenant_id, id),
+  constraint workflow_steps_name_at_most_500_characters check (length(name) <= 500),
+  constraint workflow_steps_step_config_at_most_256_kb check (octet_length(step_config::text) <= 262144),
+  constraint workflow_steps_conditions_at_most_256_kb check (octet_length(conditions::text) <= 262144),
+  constraint workflow_steps_retry_at_most_4_kb check (octet_length(retry::text) <= 4096),
   constraint workflow_steps_workflow_fk foreign key (tenant_id, workflow_id)
     references public.workflows (tenant_id, id) on delete cascade,
   constraint workflow_steps_parent_fk foreign key (tenant_id, parent_step_id)
@@ -5179,6 +5245,45 @@ begin
 end;
 $$;
 
+-- What is too much to be compiled at all: looked at first.
+create or replace function automation.size_problems(
+  workflow public.workflows, listener automation.compiled_trigger)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with step as (
+      select octet_length(s.step_config::text) + octet_length(s.conditions::text) as bytes,
+        automation.occurrences('"operator"', s.step_config::text)
+          + automation.occurrences('"operator"', s.conditions::text) as conditions
+      from public.workflow_steps as s
+      where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
+      limit automation.at_most('steps') + 1
+    ), found (path, name, size) as (
+      select 'steps', 'steps', count(*) from step
+      union all
+      select 'steps', 'definition', sum(step.bytes) from step
+      union all
+      select 'steps', 'all_conditions', sum(step.conditions) from step
+      union all
+      select 'trigger_type', 'listeners', 1 + (
+        select count(distinct t.workflow_id) from automation.active_triggers as t
+        where t.tenant_id = workflow.tenant_id and t.entity = listener.entity
+          and t.event = workflow.trigger_type and t.role = 'enrol' and t.workflow_id <> workflow.id)
+    )
+    select coalesce(jsonb_agg(automation.problem(f.path, 'too_many', format(
+        'more than %s %s %s', l.most, l.unit, l.what),
+      'Divide the workflow, or merge small ones into one with branches.')), '[]')
+    from found as f
+    join automation.limits() as l on l.name = f.name
+    where f.size > l.most
+  $$;
+
+create or replace function automation.occurrences(part text, whole text) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select (length(whole) - length(replace(whole, part, ''))) / length(part) $$;
+
 create type automation.compiled_workflow as (
   listener automation.compiled_trigger,
   conditions jsonb,
@@ -5200,7 +5305,11 @@ declare
   condition record;
   steps record;
   lifecycle record;
+  too_much constant jsonb := automation.size_problems(workflow, listener);
 begin
+  if too_much <> '[]' then
+    return row(listener, null, null, too_much)::automation.compiled_workflow;
+  end if;
   select c.* into condition
   from automation.compile_conditions(workflow.conditions, 'conditions') as c;
   select s.* into steps from automation.compile_steps(workflow) as s;
@@ -6783,7 +6892,8 @@ begin
     holds_anyway := false;
     test := code -> (part.node ->> 'test')::integer;
     literal := automation.literal_of(test, part.is_negated, scope, at_start);
-    continue when literal is null;
+    -- Each is held against all before it: the first sixty, or publishing would take minutes.
+    continue when literal is null or jsonb_array_length(known) >= 60;
     wrong := coalesce(
       automation.idle_change(test, (literal ->> 'neg')::boolean, scope),
       automation.conflict(literal, known, scope ->> 'zone'));
@@ -6835,7 +6945,7 @@ begin
     verdict := case when weighed.verdict = 'always' then 'always' else verdict end;
     opposite := automation.literal_of(
       code -> (member ->> 'test')::integer, not negated, scope, at_start);
-    continue when opposite is null or weighed.verdict = 'never';
+    continue when opposite is null or weighed.verdict = 'never' or jsonb_array_length(opposites) >= 60;
     wrong := automation.conflict(opposite, opposites, scope ->> 'zone');
     if wrong is not null then
       verdict := 'always';
@@ -7482,7 +7592,7 @@ begin
   end if;
   execute automation.reader_function(attached);
   perform automation.install_triggers(attached);
-  perform automation.refresh_timer_trigger(attached);
+  perform automation.install_timer_trigger(attached);
   perform automation.point_references(attached);
   execute automation.read_record_function();
 end;
@@ -8398,19 +8508,56 @@ create or replace function automation.verdict(
 
 -- An error in one workflow's conditions is that workflow's own failed execution and leaves the
 -- others alone.
+-- What one statement has cost so far in conditions, which is what its writer waits for: so many documents,
+-- so many milliseconds. Beyond match_ms, and ten milliseconds for each document (an import of many rows),
+-- what is left fails and says so.
+create or replace function automation.matching_so_far(out count integer, out ms numeric)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when m.part[1] = s.stamp then m.part[2]::integer else 0 end,
+      case when m.part[1] = s.stamp then m.part[3]::numeric else 0 end
+    from (select extract(epoch from statement_timestamp())::text as stamp) as s
+    cross join (
+      select string_to_array(coalesce(nullif(current_setting('automation.matching', true), ''), '- 0 0'), ' ')
+        as part
+    ) as m
+  $$;
+
+create or replace function automation.note_matching(count integer, ms numeric) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select set_config('automation.matching',
+      concat_ws(' ', extract(epoch from statement_timestamp()), count, round(ms, 2)), true)
+  $$;
+
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  spent record := automation.matching_so_far();
+  verdict jsonb;
 begin
+  if spent.ms > automation.at_most('match_ms') + 10 * spent.count then
+    return automation.engine_error('too_expensive', '54000', format(
+      'matching this write had taken %s milliseconds before it came to these conditions', spent.ms));
+  end if;
   if jsonb_typeof(conditions -> 'code') is distinct from 'array' then
     raise exception 'these are not compiled conditions';
   end if;
-  return to_jsonb(automation.evaluate_conditions(
+  verdict := to_jsonb(automation.evaluate_conditions(
     conditions, automation.trigger_context(tenant_id, data, conditions -> 'roots'),
     automation.tenant_zone(tenant_id)));
+  perform automation.note_matching(spent.count + 1, spent.ms
+    + extract(epoch from clock_timestamp() - began) * 1000);
+  return verdict;
 exception when others then
+  perform automation.note_matching(spent.count + 1, spent.ms
+    + extract(epoch from clock_timestamp() - began) * 1000);
   return automation.engine_error('conditions_failed', sqlstate, sqlerrm);
 end;
 $$;
@@ -8539,8 +8686,8 @@ comment on function automation.admit(uuid, uuid, text, integer) is
 -- sql/03_capture/05_timers.sql
 
 -- A third trigger, automation_timers, keeps the timers of chapter 09 in step with the dates they are
--- counted from. A table gets it when the first workflow waits on one of its dates, so that tables
--- without timers pay nothing.
+-- counted from. attach() puts it there with the others: publishing changes no table. A table whose dates
+-- no workflow waits for pays for a probe of an index.
 
 create or replace function automation.timer_function(attached automation.entities) returns text
   language sql stable
@@ -8552,16 +8699,33 @@ create or replace function automation.capture_%1$s_timers() returns trigger
   security definer
   set search_path = pg_catalog, pg_temp
   as $capture$
+declare
+  record_id text;
+  left_id text;
 begin
-  if tg_op <> 'INSERT' and (tg_op = 'DELETE'
-    or (old.%2$I, old.%3$I) is distinct from (new.%2$I, new.%3$I)) then
-    perform automation.drop_timers(%1$L, old.%2$I, old.%3$I::text);
+  begin
+    if tg_op <> 'INSERT' and (tg_op = 'DELETE'
+      or (old.%2$I, old.%3$I) is distinct from (new.%2$I, new.%3$I)) and exists (
+      select from automation.timer_listeners as t
+      where t.entity = %1$L and t.tenant_id = old.%2$I
+    ) then
+      left_id := old.%3$I::text;
+    end if;
+    if tg_op <> 'DELETE' and exists (
+      select from automation.timer_listeners as t
+      where t.entity = %1$L and t.tenant_id = new.%2$I
+    ) then
+      record_id := new.%3$I::text;
+    end if;
+  exception when others then
+    perform automation.warn_altered(%1$L, sqlerrm);
+    return null;
+  end;
+  if left_id is not null then
+    perform automation.drop_timers(%1$L, old.%2$I, left_id);
   end if;
-  if tg_op <> 'DELETE' and exists (
-    select from automation.timer_listeners as t
-    where t.entity = %1$L and t.tenant_id = new.%2$I
-  ) then
-    perform automation.follow_timers(%1$L, new.%2$I, new.%3$I::text,
+  if record_id is not null then
+    perform automation.follow_timers(%1$L, new.%2$I, record_id,
       case when tg_op = 'UPDATE' then to_jsonb(old) end, to_jsonb(new));
   end if;
   return null;
@@ -8571,52 +8735,21 @@ $template$,
       attached.name, attached.tenant_column, attached.id_column)
   $$;
 
-create or replace function automation.has_timer_trigger(relation text) returns boolean
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select exists (
-      select from pg_catalog.pg_trigger as t
-      where t.tgrelid = has_timer_trigger.relation::regclass and t.tgname = 'automation_timers')
-  $$;
-
--- Waits for writers of the table, and they for it, but not for long.
-create or replace function automation.install_timer_trigger(entity text) returns void
+create or replace function automation.install_timer_trigger(attached automation.entities) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  attached automation.entities;
-  waits constant text := current_setting('lock_timeout');
 begin
-  select e.* into attached from automation.entities as e where e.name = install_timer_trigger.entity;
-  if not found or automation.has_timer_trigger(attached.relation) then
-    return;
-  end if;
   execute automation.timer_function(attached);
-  perform set_config('lock_timeout', '3s', true);
   execute format(
-    'create trigger automation_timers after insert or update or delete on %s '
+    'create or replace trigger automation_timers after insert or update or delete on %s '
     'for each row execute function automation.capture_%s_timers()',
     attached.relation, attached.name);
-  perform set_config('lock_timeout', waits, true);
 end;
 $$;
 
-comment on function automation.install_timer_trigger(text) is
-  'Lets the dates of an attached table set timers. Publishing the first such workflow calls it.';
-
--- Columns may have other names when a table is attached again.
-create or replace function automation.refresh_timer_trigger(attached automation.entities) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  if automation.has_timer_trigger(attached.relation) then
-    execute automation.timer_function(attached);
-  end if;
-end;
-$$;
+comment on function automation.install_timer_trigger(automation.entities) is
+  'Lets the dates of an attached table set timers.';
 
 create or replace function automation.remove_timer_trigger(attached automation.entities) returns void
   language plpgsql
@@ -9827,9 +9960,10 @@ begin
 end;
 $$;
 
--- Turns groups into jumps: sets t and f of every test below `tree`, and returns where to start.
+-- Turns groups into jumps: where each test below `tree` leads when it holds (jumps[2n + 1], n counted from 0)
+-- and when it does not (the place after that), and returns where to start.
 create or replace function automation.link_conditions(
-  tree jsonb, on_true int, on_false int, inout code jsonb, out start int
+  tree jsonb, on_true int, on_false int, inout jumps int[], out start int
 )
   language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -9843,12 +9977,11 @@ begin
     start := case when tree::boolean then on_true else on_false end;
   elsif test is not null then
     start := test;
-    code := jsonb_set(code, array[test::text], code -> test || case
-      when code -> test ? 'n' then jsonb_build_object('t', on_false, 'f', on_true)
-      else jsonb_build_object('t', on_true, 'f', on_false) end);
+    jumps[2 * test + 1] := on_true;
+    jumps[2 * test + 2] := on_false;
   elsif tree ? 'not' then
-    part := automation.link_conditions(tree -> 'not', on_false, on_true, code);
-    code := part.code;
+    part := automation.link_conditions(tree -> 'not', on_false, on_true, jumps);
+    jumps := part.jumps;
     start := part.start;
   else
     -- From the last to the first, since each jumps to where the next one starts.
@@ -9857,11 +9990,77 @@ begin
       part := automation.link_conditions(members -> i,
         case when tree ? 'all' then start else on_true end,
         case when tree ? 'all' then on_false else start end,
-        code);
-      code := part.code;
+        jumps);
+      jumps := part.jumps;
       start := part.start;
     end loop;
   end if;
+end;
+$$;
+
+create or replace function automation.with_jumps(code jsonb, jumps int[]) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(c.test || case
+        when c.test ? 'n'
+          then jsonb_build_object('t', jumps[2 * c.place], 'f', jumps[2 * c.place - 1])
+        else jsonb_build_object('t', jumps[2 * c.place - 1], 'f', jumps[2 * c.place]) end
+      order by c.place), '[]')
+    from jsonb_array_elements(code) with ordinality as c (test, place)
+  $$;
+
+-- How many conditions a document has and how deep its groups are, counted before anything is compiled; no
+-- deeper than the limit and one more.
+create or replace function automation.measure_conditions(conditions jsonb, out count bigint, out depth int)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive walk (node, depth) as (
+      select conditions, 0
+      union all
+      select child.node, walk.depth + 1
+      from walk
+      cross join lateral (
+        select a as node from jsonb_array_elements(
+          case jsonb_typeof(walk.node) when 'array' then walk.node else '[]' end) as a
+        union all
+        select o.value from jsonb_each(
+          case jsonb_typeof(walk.node) when 'object' then walk.node else '{}' end) as o
+        where o.key in ('all', 'any', 'not', 'conditions')
+      ) as child
+      where walk.depth <= 2 * automation.at_most('condition_depth') + 1
+    )
+    select count(*) filter (where jsonb_typeof(w.node) = 'object' and not w.node ?| '{all,any,not,conditions}'),
+      coalesce(max(w.depth), 0)
+    from walk as w
+  $$;
+
+create or replace function automation.measure_problems(conditions jsonb, path text) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  measured record;
+begin
+  if conditions is null or pg_column_size(conditions) < 1000 then
+    return '[]';
+  elsif octet_length(conditions::text) > automation.at_most('conditions') then
+    return automation.condition_problem(path, 'error', 'too_large',
+      format('these conditions are longer than %s bytes', automation.at_most('conditions')),
+      'Shorten their texts and lists.');
+  end if;
+  measured := automation.measure_conditions(conditions);
+  return case
+    when measured.depth > 2 * automation.at_most('condition_depth') + 1
+      then automation.condition_problem(path, 'error', 'too_deep',
+        format('groups are nested more than %s deep', automation.at_most('condition_depth')), null)
+    when measured.count > automation.at_most('condition_count')
+      then automation.condition_problem(path, 'error', 'too_many', format(
+        'there are %s conditions; at most %s are possible', measured.count,
+        automation.at_most('condition_count')), 'Move some to the steps, or to a workflow of their own.')
+    else '[]'
+  end;
 end;
 $$;
 
@@ -9872,19 +10071,22 @@ create or replace function automation.compile_conditions(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  node record := automation.compile_node(conditions, coalesce(path, 'conditions'), 0, 0);
+  node record;
   linked record;
 begin
-  problems := node.problems;
+  problems := automation.measure_problems(conditions, coalesce(path, 'conditions'));
+  node := automation.compile_node(
+    case when problems = '[]' then conditions end, coalesce(path, 'conditions'), 0, 0);
+  problems := problems || node.problems;
   if exists (select from jsonb_array_elements(problems) as p where p ->> 'severity' = 'error') then
     -- Whoever evaluates this all the same lets nothing through.
     compiled := '{"roots": [], "start": -2, "code": [], "tree": false}';
   elsif node.tree <> 'true' then
-    linked := automation.link_conditions(node.tree, -1, -2, node.code);
+    linked := automation.link_conditions(node.tree, -1, -2, '{}');
     compiled := jsonb_build_object(
       'roots', (
         select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(node.roots) as r),
-      'start', linked.start, 'code', linked.code, 'tree', node.tree);
+      'start', linked.start, 'code', automation.with_jumps(node.code, linked.jumps), 'tree', node.tree);
     if linked.start < 0 then
       problems := problems || automation.condition_problem(coalesce(path, 'conditions'), 'warning',
         'constant_condition', format('these conditions %s hold',
@@ -10011,6 +10213,35 @@ create or replace function automation.order_holds(
       and automation.compare_values(value, expected -> 1, case_sensitive, zone) <= 0
   end, false);
 
+-- Conditions that take long are refused and not waited for.
+create or replace function automation.refuse_after(until timestamptz) returns void
+  language plpgsql volatile parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if clock_timestamp() > until then
+    raise exception 'too_expensive: these conditions take more than % milliseconds',
+      automation.at_most('conditions_ms')
+      using errcode = 'program_limit_exceeded', hint = 'Ask fewer questions, of shorter texts and lists.';
+  end if;
+end;
+$$;
+
+-- What a condition looks at: the beginning of a long text and of a long list.
+create or replace function automation.compared_part(value jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when pg_column_size(value) <= 4000 then value
+      when jsonb_typeof(value) = 'string' and octet_length(value #>> '{}') > automation.at_most('compared')
+        then to_jsonb(left(value #>> '{}', automation.at_most('compared') / 4))
+      when jsonb_typeof(value) = 'array' and jsonb_array_length(value) > automation.at_most('compared_list')
+        then jsonb_path_query_array(value, '$[0 to 999]')
+      else value
+    end
+  $$;
+
 create or replace function automation.list_holds(
   kind text, value jsonb, expected jsonb, case_sensitive boolean, zone text
 ) returns boolean
@@ -10023,17 +10254,22 @@ declare
     when kind <> 'in' and jsonb_typeof(value) = 'array' then value
     else jsonb_build_array(value)
   end;
+  until constant timestamptz := clock_timestamp()
+    + automation.at_most('conditions_ms') * interval '1 millisecond';
+  item jsonb;
+  found_item boolean;
 begin
-  if kind = 'all' then
-    return not exists (
-      select from jsonb_array_elements(expected) as e
-      where not exists (
-        select from jsonb_array_elements(values_there) as v
-        where automation.values_equal(v, e, case_sensitive, zone)));
-  end if;
-  return exists (
-    select from jsonb_array_elements(expected) as e, jsonb_array_elements(values_there) as v
-    where automation.values_equal(v, e, case_sensitive, zone));
+  -- A thousand by a thousand is too many to look at in somebody's write.
+  for item in select e from jsonb_array_elements(expected) as e loop
+    found_item := exists (
+      select from jsonb_array_elements(values_there) as v
+      where automation.values_equal(v, item, case_sensitive, zone));
+    if found_item <> (kind = 'all') then
+      return found_item;
+    end if;
+    perform automation.refuse_after(until);
+  end loop;
+  return kind = 'all';
 end;
 $$;
 
@@ -10128,7 +10364,7 @@ create or replace function automation.test_holds(
   as $$
 declare
   kind constant text := test ->> 'k';
-  value constant jsonb := automation.test_value(test, context);
+  value constant jsonb := automation.compared_part(automation.test_value(test, context));
   type text;
   expected jsonb;
 begin
@@ -10145,7 +10381,8 @@ begin
   end if;
   type := coalesce(jsonb_typeof(value), 'null');
   expected := case
-    when test ? 'r' then automation.test_value(test -> 'r', context) else test -> 'v' end;
+    when test ? 'r' then automation.compared_part(automation.test_value(test -> 'r', context))
+    else test -> 'v' end;
   if kind = 'equals' then
     return automation.values_equal(value, expected, test ? 'c', zone);
   elsif type = 'null' then
@@ -10177,16 +10414,21 @@ create or replace function automation.evaluate_conditions(
   as $$
 declare
   code constant jsonb := compiled -> 'code';
+  until constant timestamptz := clock_timestamp()
+    + automation.at_most('conditions_ms') * interval '1 millisecond';
   test jsonb;
   holds boolean;
   here int := coalesce((compiled ->> 'start')::int, -1);
 begin
   while here >= 0 loop
     test := code -> here;
+    if clock_timestamp() > until then
+      perform automation.refuse_after(until);
+    end if;
     -- By far the most common test is worth saving a call.
     if test ->> 'k' = 'text' and test ? 'p' then
       holds := coalesce(
-        automation.fold(context #>> (test ->> 'p')::text[]) = test ->> 'x'
+        automation.fold(left(context #>> (test ->> 'p')::text[], 65536)) = test ->> 'x'
         and jsonb_typeof(context #> (test ->> 'p')::text[]) = 'string', false);
     else
       holds := automation.test_holds(test, context, zone, at);
@@ -10199,7 +10441,7 @@ $$;
 
 comment on function automation.evaluate_conditions(jsonb, jsonb, text, timestamptz) is
   'Whether compiled conditions hold for a context: {trigger, contact, project, job, user, tenant, '
-  'custom, steps}. Null conditions always do. Never raises.';
+  'custom, steps}. Null conditions always do. Raises nothing but 54000, when they take too long.';
 
 -- sql/04_conditions/06_explain.sql
 
@@ -10890,6 +11132,10 @@ begin
       problem := 'nl2br must be the last filter';
       return;
     end if;
+    if jsonb_array_length(filters) >= automation.at_most('filters') then
+      problem := format('a variable takes at most %s filters', automation.at_most('filters'));
+      return;
+    end if;
     here := here + 2;
     arguments := '[]';
     while lexemes -> here ->> 't' = case when arguments = '[]' then ':' else ',' end loop
@@ -11350,6 +11596,30 @@ create or replace function automation.compile_slot(at text[], tokens jsonb) retu
       end
   $$;
 
+-- How much there is to parse, counted before anything is parsed.
+create or replace function automation.template_problems(source jsonb, path text) returns jsonb
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with texts as (
+      select t.at, (length(t.value) - length(replace(t.value, '{{', ''))) / 2 as tags
+      from automation.template_texts(source) as t
+    ), problem as (
+      select path || '.' || array_to_string(t.at, '.') as path, t.tags as found, 'tags' as name from texts as t
+      union all
+      select path, sum(t.tags), 'step_tags' from texts as t
+      union all
+      select path, count(*), 'templates' from texts as t
+    )
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'path', p.path, 'severity', 'error', 'code', 'too_many', 'message', format(
+          'there are %s %s %s; at most %s are possible', p.found, l.unit, l.what, l.most),
+        'hint', 'Say it with fewer of them, or in several steps.')), '[]')
+    from problem as p
+    join automation.limits() as l on l.name = p.name
+    where p.found > l.most
+  $$;
+
 create or replace function automation.compile_template(
   source jsonb, path text default 'config', out compiled jsonb, out problems jsonb
 )
@@ -11362,8 +11632,8 @@ declare
   slots jsonb := jsonb_build_array();
   roots text[] := array[]::text[];
 begin
-  problems := '[]';
-  for text_found in select * from automation.template_texts(source) loop
+  problems := automation.template_problems(source, coalesce(path, 'config'));
+  for text_found in select * from automation.template_texts(source) where problems = '[]' loop
     parsed := automation.parse_template(text_found.value);
     if parsed.problem is not null then
       problems := problems || jsonb_build_array(jsonb_build_object(
@@ -11442,6 +11712,35 @@ create or replace function automation.render_warning(at text, code text, token j
   return jsonb_build_array(jsonb_build_object(
     'path', at, 'code', code, 'variable', token -> 'name', 'message', message));
 
+-- The filters that can make much out of little: one that puts a text in place of others or between them.
+create or replace function automation.grows_too_large(filter jsonb, value jsonb, arguments jsonb)
+  returns boolean
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  text constant text := value #>> '{}';
+  growth bigint;
+begin
+  case filter ->> 'n'
+    when 'replace' then
+      growth := octet_length(arguments ->> 1)::bigint
+        * ((length(text) - length(replace(text, arguments ->> 0, '')))
+          / greatest(length(arguments ->> 0), 1));
+    when 'join' then
+      growth := octet_length(arguments ->> 0)::bigint * case jsonb_typeof(value)
+        when 'array' then jsonb_array_length(value) else 0 end;
+    when 'url_encode' then
+      growth := 2 * octet_length(text)::bigint;
+    when 'default' then
+      growth := octet_length(arguments ->> 0);
+    else
+      return false;
+  end case;
+  return coalesce(growth + octet_length(text) > automation.at_most('value'), false);
+end;
+$$;
+
 -- A token's value after its filters. Null where there is none, with a warning.
 create or replace function automation.token_value(
   token jsonb, context jsonb, options jsonb, at text, out value jsonb, inout warnings jsonb
@@ -11463,6 +11762,25 @@ begin
       when filter ? 'a' then automation.argument_values(filter -> 'a', context, options)
       else coalesce(filter -> 'c', '[]')
     end;
+    -- A value of megabytes is cut before it is filtered; one that a filter would blow up ends the rendering.
+    if octet_length(value #>> '{}') > automation.at_most('value') then
+      if jsonb_typeof(value) <> 'string' then
+        warnings := warnings || automation.render_warning(at, 'too_large', token,
+          format('%s is larger than %s bytes', token ->> 'name', automation.at_most('value')));
+        value := 'null';
+        return;
+      end if;
+      value := to_jsonb(left(value #>> '{}', automation.at_most('value') / 4));
+      warnings := warnings || automation.render_warning(at, 'value_cut', token,
+        format('%s was cut after %s characters', token ->> 'name', automation.at_most('value') / 4));
+    end if;
+    if automation.grows_too_large(filter, value, arguments) then
+      warnings := warnings || automation.render_warning(at, 'too_large', token,
+        format('%s would become larger than %s bytes by %s', token ->> 'name', automation.at_most('value'),
+          filter ->> 'n'));
+      value := 'null';
+      return;
+    end if;
     filtered := automation.filter_value(filter, value, arguments, options);
     if filtered is not null then
       value := filtered;
@@ -11508,7 +11826,8 @@ $$;
 
 -- A text that is being written: what there is of it, the warnings so far, how many items of lists went
 -- into it, and where in it the address begins that is being written (0: none).
-create type automation.rendering as (written text, warnings jsonb, items int, url_at int);
+-- over: why it goes no further (too_large, too_expensive; null: it does).
+create type automation.rendering as (written text, warnings jsonb, items int, url_at int, over text);
 
 -- An address that a browser would run instead of opening. Browsers pass over blanks and control
 -- characters; only what is raw can hold entities.
@@ -11564,7 +11883,7 @@ declare
   value jsonb;
   part record;
 begin
-  while here < last loop
+  while here < last and now.over is null loop
     token := tokens -> here;
     here := here + 1;
     if jsonb_typeof(token) = 'string' then
@@ -11593,10 +11912,18 @@ begin
         now.warnings := part.warnings;
         value := part.value;
       end if;
-      now.written := now.written || automation.token_text(value, token, html);
+      if octet_length(now.written) + coalesce(octet_length(value #>> '{}'), 0) <= automation.at_most('text') then
+        now.written := now.written || automation.token_text(value, token, html);
+      else
+        now.over := 'too_large';
+      end if;
       if html and token ? 'u' then
         now := automation.guard_url(now, token, at);
       end if;
+      now.over := coalesce(now.over, case
+        when octet_length(now.written) > automation.at_most('text') then 'too_large'
+        when clock_timestamp() > (options ->> 'until')::timestamptz then 'too_expensive'
+      end);
     end if;
   end loop;
   return now;
@@ -11643,6 +11970,9 @@ begin
       tokens, here, (token ->> 'end')::int,
       context || automation.item_names(token ->> 'as', item, place, count),
       options, at, html, now);
+    if now.over is not null then
+      return now;
+    end if;
     -- What is missing from one item is missing from a thousand.
     if jsonb_array_length(warnings) >= 50 then
       now.warnings := warnings;
@@ -11672,10 +12002,15 @@ create or replace function automation.render_text(
 declare
   done constant automation.rendering := automation.render_tokens(
     tokens, 0, jsonb_array_length(tokens), coalesce(context, '{}'), options, at, html,
-    row('', warnings, 0, 0));
+    row('', warnings, 0, 0, null));
 begin
   rendered := done.written;
-  warnings := done.warnings;
+  warnings := done.warnings || case
+    when done.over is null then '[]'
+    else automation.render_warning(at, done.over, '{}', case done.over
+      when 'too_large' then format('is larger than %s bytes', automation.at_most('text'))
+      else format('takes more than %s milliseconds to render', automation.at_most('render_ms')) end)
+  end;
 end;
 $$;
 
@@ -11699,6 +12034,17 @@ begin
 end;
 $$;
 
+-- What became too large or too dear, as a reason; null when nothing did.
+create or replace function automation.size_problem(warnings jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('code', w -> 'code', 'message', concat_ws(': ', w ->> 'path', w ->> 'message'))
+    from jsonb_array_elements(warnings) as w
+    where w ->> 'code' in ('too_large', 'too_expensive')
+    limit 1
+  $$;
+
 create or replace function automation.render(
   compiled jsonb, context jsonb, options jsonb default '{}', out rendered jsonb, out warnings jsonb
 )
@@ -11713,29 +12059,45 @@ declare
   name text;
   part record;
   text_part record;
+  size bigint := 0;
 begin
   rendered := compiled -> 'base';
   warnings := '[]';
-  options := coalesce(options, '{}');
+  options := coalesce(options, '{}') || jsonb_build_object(
+    'until', clock_timestamp() + automation.at_most('render_ms') * interval '1 millisecond');
   for i in 0 .. coalesce(jsonb_array_length(slots), 0) - 1 loop
     slot := slots -> i;
     at := (slot ->> 'at')::text[];
     name := array_to_string(at, '.');
     html := coalesce(options -> 'html_paths' ?| (slot ->> 'pre')::text[], false);
+    exit when automation.size_problem(warnings) is not null;
+    if clock_timestamp() > (options ->> 'until')::timestamptz then
+      warnings := warnings || automation.render_warning(name, 'too_expensive', '{}', format(
+        'takes more than %s milliseconds to render', automation.at_most('render_ms')));
+      exit;
+    end if;
     if slot ? 'w' then
       part := automation.render_whole(slot -> 'w', context, options, name, html, warnings);
       warnings := part.warnings;
+      size := size + coalesce(pg_column_size(part.rendered), 0);
       rendered := case when at = '{}' then part.rendered
         else jsonb_set(rendered, at, part.rendered) end;
     else
       text_part := automation.render_text(slot -> 's', context, options, name, html, warnings);
       warnings := text_part.warnings;
+      size := size + coalesce(octet_length(text_part.rendered), 0);
       rendered := case when at = '{}' then to_jsonb(text_part.rendered)
         else jsonb_set(rendered, at, to_jsonb(text_part.rendered)) end;
     end if;
+    if size > automation.at_most('step') then
+      warnings := warnings || automation.render_warning(name, 'too_large', '{}', format(
+        'makes more than %s bytes of the step', automation.at_most('step')));
+      exit;
+    end if;
   end loop;
   if options ->> 'on_missing' = 'fail'
-    and jsonb_path_exists(warnings, '$[*] ? (@.code == "missing_variable")') then
+    and jsonb_path_exists(warnings, '$[*] ? (@.code == "missing_variable")')
+    or automation.size_problem(warnings) is not null then
     rendered := null;
   end if;
 end;
@@ -11745,7 +12107,7 @@ comment on function automation.render(jsonb, jsonb, jsonb) is
   'A compiled template filled from a context, and what was amiss: {path, code, variable, message}. '
   'options: zone, locale, currency, html_paths, on_missing (empty, or fail: rendered is null when '
   'a variable has no value), now, typed (what is no text stays what it is even in HTML, for fit_input to '
-  'refuse). Never raises.';
+  'refuse). rendered is null, too, when something is too large or takes too long. Never raises.';
 
 -- sql/05_variables/06_fit.sql
 
@@ -12861,6 +13223,13 @@ exception
     update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
     where s.tenant_id = signal.tenant_id and s.id = signal.id;
     return false;
+  -- It took too long: its runs stand still, the others go on, with the time of another statement.
+  when query_canceled then
+    update automation.signals as s
+    set kept_for = null, next_try_at = clock_timestamp() + interval '10 seconds' * power(4, least(
+      automation.suspect(signal.tenant_id, 'signal', signal.id::text), 6))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return null;
   when others then
     raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
     update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute', kept_for = null
@@ -12877,7 +13246,9 @@ create or replace function automation.run_signals(max_signals integer default 20
   set jit = off
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   signal automation.signals;
+  was_read boolean;
   ran integer := 0;
 begin
   for signal in
@@ -12887,7 +13258,11 @@ begin
     limit max_signals
     for update skip locked
   loop
-    ran := ran + automation.try_signal(signal)::integer;
+    was_read := automation.try_signal(signal);
+    ran := ran + coalesce(was_read, false)::integer;
+    if was_read is null or automation.is_late(began) then
+      return ran;
+    end if;
   end loop;
   for signal in
     select s.* from automation.signals as s
@@ -12896,7 +13271,8 @@ begin
     limit max_signals
     for update skip locked
   loop
-    perform automation.try_signal(signal);
+    was_read := automation.try_signal(signal);
+    exit when was_read is null or automation.is_late(began);
   end loop;
   return ran;
 end;
@@ -13503,7 +13879,15 @@ begin
   end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
   from automation.render(step -> 'config', context, options) as r;
-  if prepared.input is null and step ? 'on_missing' then
+  prepared.reason := automation.size_problem(prepared.warnings);
+  if prepared.reason is null and prepared.input is not null then
+    prepared.reason := automation.oversize(step ->> 'type', prepared.input);
+  end if;
+  if prepared.reason is not null then
+    prepared.verdict := 'fail';
+    prepared.input := null;
+    return prepared;
+  elsif prepared.input is null and step ? 'on_missing' then
     prepared.verdict := 'fail';
     prepared.reason := automation.missing_reason(prepared.warnings);
     return prepared;
@@ -13524,6 +13908,33 @@ begin
   return prepared;
 end;
 $$;
+
+-- What a channel or a field takes no more of. A message is not cut: half a message is not what was meant.
+create or replace function automation.oversize(step_type text, input jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('code', 'too_large', 'message', format('%s: has %s %s; at most %s are possible',
+      s.path, s.size, l.unit, l.most))
+    from (
+      select 'body' as path, 'sms' as name, length(input ->> 'body') as size where step_type = 'send_sms'
+      union all
+      select 'subject', 'email_subject', length(input ->> 'subject') where step_type = 'send_email'
+      union all
+      select k, 'email_body', octet_length(input ->> k) from unnest('{html,text}'::text[]) as k
+      where step_type = 'send_email'
+      union all
+      select 'body', 'webhook_body', octet_length(input ->> 'body') where step_type = 'webhook'
+      union all
+      select f.key, 'field', octet_length(f.value #>> '{}')
+      from jsonb_each(case jsonb_typeof(input -> 'fields') when 'object' then input -> 'fields' else input end)
+        as f
+      where step_type not in ('send_sms', 'send_email', 'webhook')
+    ) as s
+    join automation.limits() as l on l.name = s.name
+    where s.size > l.most
+    limit 1
+  $$;
 
 comment on function automation.prepare_step(public.workflow_executions, jsonb, timestamptz) is
   'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing.';
@@ -14159,7 +14570,7 @@ comment on function automation.reap_expired_leases(integer) is
 create or replace function automation.portion_length() returns interval
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select interval '200 milliseconds' $$;
+  as $$ select automation.at_most('portion_ms') * interval '1 millisecond' $$;
 
 create or replace function automation.is_over(since timestamptz) returns boolean
   language sql volatile
@@ -14167,6 +14578,22 @@ create or replace function automation.is_over(since timestamptz) returns boolean
   as $$ select clock_timestamp() > since + automation.portion_length() $$;
 
 comment on function automation.is_over(timestamptz) is 'Has a portion that began then had its time?';
+
+-- Within a statement that is timed, half its time.
+create or replace function automation.allowed_time(asked interval) returns interval
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2)
+  $$;
+
+create or replace function automation.is_late(since timestamptz) returns boolean
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$ select clock_timestamp() > since + automation.allowed_time(interval '2 seconds') $$;
+
+comment on function automation.is_late(timestamptz) is
+  'Has work that began then, and that nobody waits for, had its time?';
 
 -- How often that was, with this time.
 create or replace function automation.suspect(tenant_id uuid, kind text, key text) returns integer
@@ -14465,14 +14892,6 @@ begin
   perform set_config('automation.depth', '', true);
 end;
 $$;
-
--- Within a statement that is timed, half its time.
-create or replace function automation.allowed_time(asked interval) returns interval
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2)
-  $$;
 
 create or replace procedure automation.work_database_steps(
   inout ran integer, max_steps integer default 200, duration interval default '1 second')
@@ -17388,6 +17807,7 @@ create or replace function automation.run_schedules(max_schedules integer defaul
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   schedule public.workflow_schedules;
   ran integer := 0;
 begin
@@ -17401,12 +17821,22 @@ begin
     -- One broken schedule does not hold up the others: it is tried again in a minute.
     begin
       ran := ran + automation.run_schedule(schedule, 20);
-    exception when others then
-      update public.workflow_schedules as s
-      set next_run_at = automation.now() + interval '1 minute',
-        error = automation.engine_error('schedule_failed', sqlstate, sqlerrm)
-      where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+    exception
+      -- It took too long. The time of the statement is used up: the others have the next one.
+      when query_canceled then
+        update public.workflow_schedules as s
+        set next_run_at = automation.now() + interval '1 minute' * power(4, least(
+            automation.suspect(schedule.tenant_id, 'schedule', schedule.workflow_id::text), 6)),
+          error = automation.cut_off_error(1)
+        where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+        exit;
+      when others then
+        update public.workflow_schedules as s
+        set next_run_at = automation.now() + interval '1 minute',
+          error = automation.engine_error('schedule_failed', sqlstate, sqlerrm)
+        where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
     end;
+    exit when automation.is_late(began);
   end loop;
   return ran;
 end;
@@ -17688,7 +18118,6 @@ begin
   delete from automation.timer_listeners as t
   where t.tenant_id = started.tenant_id and t.workflow_id = started.workflow_id;
   insert into automation.timer_listeners select started.*;
-  perform automation.install_timer_trigger(started.entity);
   if (compiled ->> 'existing')::boolean then
     insert into public.bulk_enrollments (tenant_id, workflow_id, kind, entity, generation)
     values (started.tenant_id, started.workflow_id, 'timers', started.entity, started.generation);
@@ -17793,6 +18222,38 @@ begin
 end;
 $$;
 
+-- A timer during which the statement was cancelled is put off, and after a few times given up: with an
+-- execution that says why.
+create or replace function automation.cut_off_timer(waiting public.workflow_timers) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key constant text := concat_ws('/', waiting.workflow_id, waiting.record_id);
+  tried constant integer := automation.suspect(waiting.tenant_id, 'timer', key);
+  listener automation.timer_listeners;
+begin
+  if tried < automation.setting('max_cut_offs')::integer then
+    update public.workflow_timers as t set due_at = automation.now() + interval '1 minute' * tried
+    where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+      and t.record_id = waiting.record_id;
+    return;
+  end if;
+  perform automation.clear_suspect(waiting.tenant_id, 'timer', key);
+  delete from public.workflow_timers as t
+  where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+    and t.record_id = waiting.record_id;
+  select l.* into listener from automation.timer_listeners as l
+  where l.tenant_id = waiting.tenant_id and l.workflow_id = waiting.workflow_id;
+  if found then
+    perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
+      jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
+      row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
+        automation.cut_off_error(tried), 'enrol', '')::automation.enrolment);
+  end if;
+end;
+$$;
+
 -- One timer that cannot be fired does not hold up the others: it is tried again in an hour.
 create or replace function automation.fire_one_by_one(timers public.workflow_timers[])
   returns integer
@@ -17800,18 +18261,25 @@ create or replace function automation.fire_one_by_one(timers public.workflow_tim
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   waiting public.workflow_timers;
   fired integer := 0;
 begin
   foreach waiting in array timers loop
     begin
       fired := fired + automation.fire_timer(waiting);
-    exception when others then
-      raise warning 'timer of record % for workflow %: %', waiting.record_id, waiting.workflow_id, sqlerrm;
-      update public.workflow_timers as t set due_at = automation.now() + interval '1 hour'
-      where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
-        and t.record_id = waiting.record_id;
+    exception
+      when query_canceled then
+        perform automation.cut_off_timer(waiting);
+        exit;
+      when others then
+        raise warning 'timer of record % for workflow %: %',
+          waiting.record_id, waiting.workflow_id, sqlerrm;
+        update public.workflow_timers as t set due_at = automation.now() + interval '1 hour'
+        where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+          and t.record_id = waiting.record_id;
     end;
+    exit when automation.is_late(began);
   end loop;
   return fired;
 end;
@@ -17823,6 +18291,7 @@ create or replace function automation.fire_timers(max_timers integer default 500
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   timers constant public.workflow_timers[] := array(
     select t from automation.lock_due_timers(max_timers) as t);
   waiting public.workflow_timers;
@@ -17831,9 +18300,15 @@ begin
   begin
     foreach waiting in array timers loop
       fired := fired + automation.fire_timer(waiting);
+      exit when automation.is_late(began);
     end loop;
-  exception when others then
-    fired := automation.fire_one_by_one(timers);
+  exception
+    when query_canceled then
+      -- The others are due still; the time of the statement is used up.
+      fired := 0;
+      perform automation.cut_off_timer(waiting);
+    when others then
+      fired := automation.fire_one_by_one(timers);
   end;
   perform set_config('automation.depth', '', true);
   return fired;
@@ -18004,6 +18479,8 @@ declare
   version public.workflow_versions;
   listener automation.timer_listeners;
   next record;
+  began constant timestamptz := clock_timestamp();
+  is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
   taken integer := 0;
@@ -18021,7 +18498,8 @@ begin
     return 0;
   end if;
   for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
-    exit when taken >= allowed;
+    is_cut := automation.is_late(began);
+    exit when taken >= allowed or is_cut;
     case automation.take_record(job, version, listener, next.id, next.record)
       when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
       when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
@@ -18036,10 +18514,29 @@ begin
     next_batch_at = automation.now()
       + coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0')
   where b.tenant_id = job.tenant_id and b.id = job.id;
-  if taken < allowed and job.scanned - before < at_most or job.scanned >= job.total then
+  if not is_cut and taken < allowed and job.scanned - before < at_most or job.scanned >= job.total then
     perform automation.finish_bulk(job, 'completed');
   end if;
   return job.scanned - before;
+end;
+$$;
+
+-- A batch during which the statement was cancelled is taken again later, and not for ever.
+create or replace function automation.cut_off_bulk(job public.bulk_enrollments) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tried constant integer := automation.suspect(job.tenant_id, 'bulk', job.id::text);
+begin
+  if tried >= automation.setting('max_cut_offs')::integer then
+    perform automation.clear_suspect(job.tenant_id, 'bulk', job.id::text);
+    perform automation.finish_bulk(job, 'failed', automation.cut_off_error(tried));
+  else
+    update public.bulk_enrollments as b
+    set next_batch_at = automation.now() + interval '30 seconds' * tried
+    where b.tenant_id = job.tenant_id and b.id = job.id;
+  end if;
 end;
 $$;
 
@@ -18055,16 +18552,23 @@ declare
     order by b.next_batch_at
     limit 20
     for update skip locked);
+  began constant timestamptz := clock_timestamp();
   job public.bulk_enrollments;
   seen integer := 0;
 begin
   foreach job in array jobs loop
     begin
       seen := seen + automation.run_batch(job, greatest(1, max_records / cardinality(jobs)));
-    exception when others then
-      perform automation.finish_bulk(
-        job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
+    exception
+      -- It took too long. The time of the statement is used up: the others have the next one.
+      when query_canceled then
+        perform automation.cut_off_bulk(job);
+        exit;
+      when others then
+        perform automation.finish_bulk(
+          job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
     end;
+    exit when automation.is_late(began);
   end loop;
   return seen;
 end;
@@ -18741,6 +19245,39 @@ begin
 end;
 $$;
 
+-- Calls that compile a workflow take long where it is large: one tenant has so many of them under way at
+-- once, which leaves connections for the others.
+create or replace function automation.take_place(tenant_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  for place in 1 .. automation.at_most('dear_calls') loop
+    if pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 1000 + place)) then
+      return;
+    end if;
+  end loop;
+  raise exception 'workflow_id: % workflows of this tenant are being published, checked or tried already',
+    automation.at_most('dear_calls')
+    using errcode = 'configuration_limit_exceeded', hint = 'Try again in a moment.';
+end;
+$$;
+
+create or replace function automation.study_workflow(workflow_id uuid) returns public.workflows
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found_workflow constant public.workflows := automation.find_workflow(workflow_id);
+begin
+  perform automation.take_place(found_workflow.tenant_id);
+  return found_workflow;
+end;
+$$;
+
+comment on function automation.study_workflow(uuid) is
+  'find_workflow() for a call that is going to compile it; 53400 when the tenant has enough such calls.';
+
 create or replace function automation.find_execution(execution_id uuid)
   returns public.workflow_executions
   language plpgsql stable
@@ -19239,7 +19776,7 @@ create or replace function automation.publish_workflow(workflow_id uuid, enroll_
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  workflow constant public.workflows := automation.study_workflow(workflow_id);
   published public.workflow_versions;
 begin
   if enroll_existing is not null then
@@ -19264,7 +19801,7 @@ declare
   problems jsonb;
 begin
   select c.problems into problems
-  from automation.compile_workflow(automation.find_workflow(workflow_id)) as c;
+  from automation.compile_workflow(automation.study_workflow(workflow_id)) as c;
   return jsonb_build_object(
     'valid', not problems @> '[{"severity": "error"}]', 'problems', problems);
 end;
@@ -21401,7 +21938,7 @@ create or replace function automation.explain_enrollment(workflow_id uuid, recor
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  written constant public.workflows := automation.find_workflow(workflow_id);
+  written constant public.workflows := automation.study_workflow(workflow_id);
   tested constant automation.tested_workflow :=
     automation.compile_tested(written, written.published_version);
   workflow constant public.workflows := tested.workflow;
@@ -21756,7 +22293,7 @@ create or replace function automation.test_workflow(workflow_id uuid, trigger_da
 declare
   asked constant jsonb := automation.test_options(options);
   tested automation.tested_workflow;
-  workflow public.workflows := automation.find_workflow(workflow_id);
+  workflow public.workflows := automation.study_workflow(workflow_id);
   zone constant text := automation.tenant_zone(workflow.tenant_id);
   at constant timestamptz := coalesce(
     automation.instant_in(asked ->> 'at', zone), automation.now());
@@ -22137,8 +22674,8 @@ grant execute on function
   public.cancel_bulk_enrollment(uuid, uuid)
   to authenticated, service_role;
 
--- Triggers are made by publishing; asking for one directly is for the owner.
-revoke execute on function automation.install_timer_trigger(text) from service_role;
+-- Triggers are made by attaching.
+revoke execute on function automation.install_timer_trigger(automation.entities) from service_role;
 
 -- sql/12_security/05_lifecycle.sql
 
