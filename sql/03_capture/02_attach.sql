@@ -89,7 +89,7 @@ begin
   execute automation.reader_function(attached);
   execute automation.has_function(attached);
   perform automation.install_triggers(attached);
-  perform automation.refresh_timer_trigger(attached);
+  perform automation.install_timer_trigger(attached);
   perform automation.point_references(attached);
   execute automation.read_record_function();
   execute automation.has_record_function();

@@ -178,19 +178,56 @@ create or replace function automation.verdict(
 
 -- An error in one workflow's conditions is that workflow's own failed execution and leaves the
 -- others alone.
+-- What one statement has cost so far in conditions, which is what its writer waits for: so many documents,
+-- so many milliseconds. Beyond match_ms, and ten milliseconds for each document (an import of many rows),
+-- what is left fails and says so.
+create or replace function automation.matching_so_far(out count integer, out ms numeric)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when m.part[1] = s.stamp then m.part[2]::integer else 0 end,
+      case when m.part[1] = s.stamp then m.part[3]::numeric else 0 end
+    from (select extract(epoch from statement_timestamp())::text as stamp) as s
+    cross join (
+      select string_to_array(coalesce(nullif(current_setting('automation.matching', true), ''), '- 0 0'), ' ')
+        as part
+    ) as m
+  $$;
+
+create or replace function automation.note_matching(count integer, ms numeric) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select set_config('automation.matching',
+      concat_ws(' ', extract(epoch from statement_timestamp()), count, round(ms, 2)), true)
+  $$;
+
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  spent record := automation.matching_so_far();
+  verdict jsonb;
 begin
+  if spent.ms > automation.at_most('match_ms') + 10 * spent.count then
+    return automation.engine_error('too_expensive', '54000', format(
+      'matching this write had taken %s milliseconds before it came to these conditions', spent.ms));
+  end if;
   if jsonb_typeof(conditions -> 'code') is distinct from 'array' then
     raise exception 'these are not compiled conditions';
   end if;
-  return to_jsonb(automation.evaluate_conditions(
+  verdict := to_jsonb(automation.evaluate_conditions(
     conditions, automation.trigger_context(tenant_id, data, conditions -> 'roots'),
     automation.tenant_zone(tenant_id)));
+  perform automation.note_matching(spent.count + 1, spent.ms
+    + extract(epoch from clock_timestamp() - began) * 1000);
+  return verdict;
 exception when others then
+  perform automation.note_matching(spent.count + 1, spent.ms
+    + extract(epoch from clock_timestamp() - began) * 1000);
   return automation.engine_error('conditions_failed', sqlstate, sqlerrm);
 end;
 $$;

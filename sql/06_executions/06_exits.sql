@@ -361,6 +361,13 @@ exception
     update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
     where s.tenant_id = signal.tenant_id and s.id = signal.id;
     return false;
+  -- It took too long: its runs stand still, the others go on, with the time of another statement.
+  when query_canceled then
+    update automation.signals as s
+    set kept_for = null, next_try_at = clock_timestamp() + interval '10 seconds' * power(4, least(
+      automation.suspect(signal.tenant_id, 'signal', signal.id::text), 6))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return null;
   when others then
     raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
     update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute', kept_for = null
@@ -377,7 +384,9 @@ create or replace function automation.run_signals(max_signals integer default 20
   set jit = off
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   signal automation.signals;
+  was_read boolean;
   ran integer := 0;
 begin
   for signal in
@@ -387,7 +396,11 @@ begin
     limit max_signals
     for update skip locked
   loop
-    ran := ran + automation.try_signal(signal)::integer;
+    was_read := automation.try_signal(signal);
+    ran := ran + coalesce(was_read, false)::integer;
+    if was_read is null or automation.is_late(began) then
+      return ran;
+    end if;
   end loop;
   for signal in
     select s.* from automation.signals as s
@@ -396,7 +409,8 @@ begin
     limit max_signals
     for update skip locked
   loop
-    perform automation.try_signal(signal);
+    was_read := automation.try_signal(signal);
+    exit when was_read is null or automation.is_late(began);
   end loop;
   return ran;
 end;

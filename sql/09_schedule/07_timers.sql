@@ -269,7 +269,6 @@ begin
   delete from automation.timer_listeners as t
   where t.tenant_id = started.tenant_id and t.workflow_id = started.workflow_id;
   insert into automation.timer_listeners select started.*;
-  perform automation.install_timer_trigger(started.entity);
   if (compiled ->> 'existing')::boolean then
     insert into public.bulk_enrollments (tenant_id, workflow_id, kind, entity, generation)
     values (started.tenant_id, started.workflow_id, 'timers', started.entity, started.generation);
@@ -398,6 +397,38 @@ begin
 end;
 $$;
 
+-- A timer during which the statement was cancelled is put off, and after a few times given up: with an
+-- execution that says why.
+create or replace function automation.cut_off_timer(waiting public.workflow_timers) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key constant text := concat_ws('/', waiting.workflow_id, waiting.record_id);
+  tried constant integer := automation.suspect(waiting.tenant_id, 'timer', key);
+  listener automation.timer_listeners;
+begin
+  if tried < automation.setting('max_cut_offs')::integer then
+    update public.workflow_timers as t set due_at = automation.now() + interval '1 minute' * tried
+    where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+      and t.record_id = waiting.record_id;
+    return;
+  end if;
+  perform automation.clear_suspect(waiting.tenant_id, 'timer', key);
+  delete from public.workflow_timers as t
+  where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+    and t.record_id = waiting.record_id;
+  select l.* into listener from automation.timer_listeners as l
+  where l.tenant_id = waiting.tenant_id and l.workflow_id = waiting.workflow_id;
+  if found then
+    perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
+      jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
+      row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
+        automation.cut_off_error(tried), 'enrol', '')::automation.enrolment);
+  end if;
+end;
+$$;
+
 -- One timer that cannot be fired does not hold up the others: it is tried again in an hour.
 create or replace function automation.fire_one_by_one(timers public.workflow_timers[])
   returns integer
@@ -405,18 +436,25 @@ create or replace function automation.fire_one_by_one(timers public.workflow_tim
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   waiting public.workflow_timers;
   fired integer := 0;
 begin
   foreach waiting in array timers loop
     begin
       fired := fired + automation.fire_timer(waiting);
-    exception when others then
-      raise warning 'timer of record % for workflow %: %', waiting.record_id, waiting.workflow_id, sqlerrm;
-      update public.workflow_timers as t set due_at = automation.now() + interval '1 hour'
-      where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
-        and t.record_id = waiting.record_id;
+    exception
+      when query_canceled then
+        perform automation.cut_off_timer(waiting);
+        exit;
+      when others then
+        raise warning 'timer of record % for workflow %: %',
+          waiting.record_id, waiting.workflow_id, sqlerrm;
+        update public.workflow_timers as t set due_at = automation.now() + interval '1 hour'
+        where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+          and t.record_id = waiting.record_id;
     end;
+    exit when automation.is_late(began);
   end loop;
   return fired;
 end;
@@ -428,6 +466,7 @@ create or replace function automation.fire_timers(max_timers integer default 500
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   timers constant public.workflow_timers[] := array(
     select t from automation.lock_due_timers(max_timers) as t);
   waiting public.workflow_timers;
@@ -436,9 +475,15 @@ begin
   begin
     foreach waiting in array timers loop
       fired := fired + automation.fire_timer(waiting);
+      exit when automation.is_late(began);
     end loop;
-  exception when others then
-    fired := automation.fire_one_by_one(timers);
+  exception
+    when query_canceled then
+      -- The others are due still; the time of the statement is used up.
+      fired := 0;
+      perform automation.cut_off_timer(waiting);
+    when others then
+      fired := automation.fire_one_by_one(timers);
   end;
   perform automation.clear_cause();
   return fired;
