@@ -66,6 +66,12 @@ insert into automation.settings (name, value, description) values
    'How a commit tells the dispatcher that work is due: pg_net, notify or none (polling only).'),
   ('max_causation_depth', '10',
    'A write made by an automation may start another automation; a chain deeper than this is refused.'),
+  ('max_chain_executions', '50',
+   'How many executions the effects of one execution may start, one after the other or all at once.'),
+  ('workflow_fuse_per_hour', '2000',
+   'More runs of one workflow in an hour that strangers or the workflow itself set off, and it is held.'),
+  ('workflow_fuse_per_day', '10000',
+   'The same for a day.'),
   ('max_enrollments', '25',
    'How often one record may enter one workflow within enrollment_window.'),
   ('enrollment_window', '1 hour',
@@ -93,8 +99,10 @@ begin
     'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause')
     and new.value::interval < interval '0' then
     raise exception 'value: % cannot be negative', new.name;
+  elsif new.name like 'workflow_fuse_per_%' and new.value::integer not between 1 and 1000000 then
+    raise exception 'value: % must be from 1 to 1000000', new.name;
   elsif new.name in (
-    'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs')
+    'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs', 'max_chain_executions')
     and new.value::integer not between 1 and 10000 then
     raise exception 'value: % must be from 1 to 10000', new.name;
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
@@ -404,6 +412,62 @@ create or replace function automation.email_key(given text) returns text
     when given ~ '^[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+$' then lower(given)
     else automation.normalize_email(given)
   end;
+
+-- sql/00_foundation/06_limits.sql
+
+-- What a definition, a record and a message may cost. Bytes are those of UTF-8. docs/limits.md is held to
+-- this table by a test.
+
+create or replace function automation.limits()
+  returns table (name text, most integer, unit text, what text)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    values
+      ('steps', 1000, 'steps', 'in a workflow'),
+      ('branch_depth', 20, 'levels', 'of branches within branches'),
+      ('step_config', 262144, 'bytes', 'of a step_config'),
+      ('trigger_config', 65536, 'bytes', 'of a trigger_config'),
+      ('conditions', 262144, 'bytes', 'of one document of conditions'),
+      ('settings', 65536, 'bytes', 'of settings'),
+      ('metadata', 262144, 'bytes', 'of metadata'),
+      ('definition', 4194304, 'bytes', 'of all the steps of a workflow together'),
+      ('condition_count', 500, 'conditions', 'in one document'),
+      ('condition_depth', 50, 'levels', 'of groups within groups'),
+      ('all_conditions', 5000, 'conditions', 'in a workflow'),
+      ('condition_list', 1000, 'values', 'in the list of a condition'),
+      ('templates', 200, 'texts', 'with variables in a step_config'),
+      ('tags', 500, 'variables and blocks', 'in one text'),
+      ('step_tags', 2000, 'variables and blocks', 'in a step_config'),
+      ('filters', 10, 'filters', 'on a variable'),
+      ('listeners', 500, 'active workflows', 'of a tenant that listen to one event of one entity'),
+      ('value', 65536, 'bytes', 'of a value that a filter takes or gives'),
+      ('compared', 65536, 'bytes', 'of a text that a condition looks at'),
+      ('compared_list', 1000, 'values', 'of a list that a condition looks at'),
+      ('text', 524288, 'bytes', 'of one rendered text'),
+      ('step', 1048576, 'bytes', 'of all that a step renders'),
+      ('sms', 1600, 'characters', 'of a text message'),
+      ('email_subject', 998, 'characters', 'of an email''s subject'),
+      ('email_body', 512000, 'bytes', 'of an email''s html, and of its text'),
+      ('webhook_body', 262144, 'bytes', 'of what a webhook posts'),
+      ('field', 65536, 'bytes', 'of a value that a step writes to a record'),
+      ('render_ms', 1000, 'milliseconds', 'to render a step'),
+      ('match_ms', 250, 'milliseconds', 'to match one write against the workflows of its tenant'),
+      ('conditions_ms', 200, 'milliseconds', 'to evaluate one document of conditions'),
+      ('dear_calls', 2, 'calls', 'of a tenant at once that publish, check, try or explain a workflow'),
+      ('portion_ms', 200, 'milliseconds', 'of work before the engine commits')
+  $$;
+
+comment on function automation.limits() is
+  'The limits of the engine: how much of what. What is larger is refused with its name and a way out.';
+
+-- Asked in hot paths with a literal name: the planner folds it.
+create or replace function automation.at_most(name text) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select l.most from automation.limits() as l where l.name = at_most.name $$;
+
+comment on function automation.at_most(text) is 'One of automation.limits().';
 
 -- sql/00_foundation/06_order.sql
 
@@ -2594,6 +2658,8 @@ create trigger messages_mark_manual
   execute function automation.mark_manual();
 
 create index messages_by_contact on public.messages (contact_id, tenant_id, created_at);
+create index messages_from_outside
+  on public.messages (from_number, tenant_id, created_at) where direction = 'inbound';
 create unique index messages_provider_id_unique on public.messages (provider_id, tenant_id, provider);
 
 create table public.emails (
@@ -2655,6 +2721,8 @@ create trigger calls_mark_manual
   execute function automation.mark_manual();
 
 create index calls_by_contact on public.calls (contact_id, tenant_id, created_at);
+create index calls_from_outside
+  on public.calls (from_number, tenant_id, created_at) where direction = 'inbound';
 create unique index calls_provider_id_unique on public.calls (provider_id, tenant_id, provider);
 
 create table public.form_submissions (
@@ -3140,6 +3208,63 @@ comment on table automation.early_events is
   'Reports about a message that is not recorded yet: providers can be quicker than the dispatcher. '
   'They are applied when its row is written, and dropped after a day.';
 
+-- sql/01_crm/08_tapbacks.sql
+
+-- Tapbacks. A thumb put to a text arrives as a text of its own, Liked "See you at nine": it is kept, and is no
+-- reply. It starts nothing and ends nothing.
+
+create or replace function automation.is_tapback(body text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(words ~* any (array[
+      -- Apple, in English, Spanish and French: a quotation to the end.
+      '^(liked|loved|disliked|laughed at|emphasi[sz]ed|questioned|reacted ([^\s"]{1,20}|with [^"]{1,30}) to|'
+        'removed an? [^"]{1,30} from) ?".*"$',
+      '^((no )?(le|me|te) (gust[oó]|encant[oó]|gusta|encanta|dio risa)|se (ri[oó]) de|enfatiz[oó]|destac[oó]|'
+        'cuestion[oó]|pregunt[oó] por|reaccion[oó] con [^\s"]{1,20} a|'
+        '(elimin[oó]|quit[oó]) (un|una|el|la) [^"]{1,30} (de|a)) ?".*"$',
+      '^(a|n"a pas) (aim[eé]|ador[eé]|ri de|soulign[eé]|mis en [eé]vidence|remis en question|'
+        'r[eé]agi avec [^\s"]{1,20} [aà]) ?".*"$',
+      -- And what has no words to quote.
+      '^(liked|loved|disliked|laughed at|emphasi[sz]ed|questioned|reacted [^\s"]{1,20} to|'
+        'removed an? [^"]{1,30} from) (an?|your|the) (image|photo|picture|video|movie|attachment|gif|file|'
+        '(audio |voice )?message|sticker|link|location|contact card)$',
+      '^(le|me) (gust[oó]|encant[oó]) (una?|el|la|tu) (imagen|foto|video|v[ií]deo|archivo adjunto|'
+        'mensaje( de voz)?|enlace)$',
+      -- Google.
+      '^[^[:alnum:][:space:]"]{1,12} ?(to|a|en) ?".*"$']), false)
+    from (
+      select btrim(regexp_replace(translate(left(body, 2000), '“”„‟«»＂’', '"""""""""'),
+        '[\s\u00A0\u200A\u200B\u2009\u202F\uFEFF]+', ' ', 'g')) as words
+    ) as w
+  $$;
+
+comment on function automation.is_tapback(text) is
+  'Is a text the reaction to another one (Liked "...", Reacted 👍 to "...", 👍 to "...")? Then it quotes to its end.';
+
+alter table public.messages
+  add column is_tapback boolean not null default false;
+
+-- In a trigger and not a generated column, which would ask whoever writes for the right to call that function.
+create or replace function automation.flag_tapback() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.is_tapback := new.direction = 'inbound' and automation.is_tapback(new.body);
+  return new;
+end;
+$$;
+
+create trigger messages_flag_tapback
+  before insert or update of body, direction, is_tapback on public.messages
+  for each row execute function automation.flag_tapback();
+
+comment on column public.messages.is_tapback is
+  'A reaction to another message, and no reply: sms_received does not fire.';
+
 -- sql/02_definitions/01_registry.sql
 
 -- 02 DEFINITIONS
@@ -3162,6 +3287,7 @@ create table automation.trigger_types (
   column_name text,
   becomes text,
   on_insert boolean not null default false,
+  unless_column text,
   description text not null,
   constraint trigger_types_column_matches_kind check (
     case kind
@@ -3172,6 +3298,8 @@ create table automation.trigger_types (
 
 comment on table automation.trigger_types is
   'Every event a workflow can listen to. automation.attach() adds those of an attached table.';
+comment on column automation.trigger_types.unless_column is
+  'A boolean of the record: where it is true the event does not count as one.';
 
 insert into automation.trigger_types (name, entity, kind, description) values
   ('field_changed', null, 'changed', 'A named field of a record changed.'),
@@ -3600,6 +3728,12 @@ create table public.workflows (
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint workflows_pkey primary key (tenant_id, id),
+  constraint workflows_name_at_most_500_characters check (length(name) <= 500),
+  constraint workflows_description_at_most_64_kb check (octet_length(description) <= 65536),
+  constraint workflows_trigger_config_at_most_64_kb check (octet_length(trigger_config::text) <= 65536),
+  constraint workflows_conditions_at_most_256_kb check (octet_length(conditions::text) <= 262144),
+  constraint workflows_settings_at_most_64_kb check (octet_length(settings::text) <= 65536),
+  constraint workflows_metadata_at_most_256_kb check (octet_length(metadata::text) <= 262144),
   constraint workflows_active_matches_status check (is_active = (status = 'active'))
 );
 
@@ -3639,6 +3773,10 @@ create table public.workflow_steps (
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint workflow_steps_pkey primary key (tenant_id, id),
+  constraint workflow_steps_name_at_most_500_characters check (length(name) <= 500),
+  constraint workflow_steps_step_config_at_most_256_kb check (octet_length(step_config::text) <= 262144),
+  constraint workflow_steps_conditions_at_most_256_kb check (octet_length(conditions::text) <= 262144),
+  constraint workflow_steps_retry_at_most_4_kb check (octet_length(retry::text) <= 4096),
   constraint workflow_steps_workflow_fk foreign key (tenant_id, workflow_id)
     references public.workflows (tenant_id, id) on delete cascade,
   constraint workflow_steps_parent_fk foreign key (tenant_id, parent_step_id)
@@ -5179,6 +5317,45 @@ begin
 end;
 $$;
 
+-- What is too much to be compiled at all: looked at first.
+create or replace function automation.size_problems(
+  workflow public.workflows, listener automation.compiled_trigger)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with step as (
+      select octet_length(s.step_config::text) + octet_length(s.conditions::text) as bytes,
+        automation.occurrences('"operator"', s.step_config::text)
+          + automation.occurrences('"operator"', s.conditions::text) as conditions
+      from public.workflow_steps as s
+      where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
+      limit automation.at_most('steps') + 1
+    ), found (path, name, size) as (
+      select 'steps', 'steps', count(*) from step
+      union all
+      select 'steps', 'definition', sum(step.bytes) from step
+      union all
+      select 'steps', 'all_conditions', sum(step.conditions) from step
+      union all
+      select 'trigger_type', 'listeners', 1 + (
+        select count(distinct t.workflow_id) from automation.active_triggers as t
+        where t.tenant_id = workflow.tenant_id and t.entity = listener.entity
+          and t.event = workflow.trigger_type and t.role = 'enrol' and t.workflow_id <> workflow.id)
+    )
+    select coalesce(jsonb_agg(automation.problem(f.path, 'too_many', format(
+        'more than %s %s %s', l.most, l.unit, l.what),
+      'Divide the workflow, or merge small ones into one with branches.')), '[]')
+    from found as f
+    join automation.limits() as l on l.name = f.name
+    where f.size > l.most
+  $$;
+
+create or replace function automation.occurrences(part text, whole text) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select (length(whole) - length(replace(whole, part, ''))) / length(part) $$;
+
 create type automation.compiled_workflow as (
   listener automation.compiled_trigger,
   conditions jsonb,
@@ -5200,7 +5377,11 @@ declare
   condition record;
   steps record;
   lifecycle record;
+  too_much constant jsonb := automation.size_problems(workflow, listener);
 begin
+  if too_much <> '[]' then
+    return row(listener, null, null, too_much)::automation.compiled_workflow;
+  end if;
   select c.* into condition
   from automation.compile_conditions(workflow.conditions, 'conditions') as c;
   select s.* into steps from automation.compile_steps(workflow) as s;
@@ -6783,7 +6964,8 @@ begin
     holds_anyway := false;
     test := code -> (part.node ->> 'test')::integer;
     literal := automation.literal_of(test, part.is_negated, scope, at_start);
-    continue when literal is null;
+    -- Each is held against all before it: the first sixty, or publishing would take minutes.
+    continue when literal is null or jsonb_array_length(known) >= 60;
     wrong := coalesce(
       automation.idle_change(test, (literal ->> 'neg')::boolean, scope),
       automation.conflict(literal, known, scope ->> 'zone'));
@@ -6835,7 +7017,7 @@ begin
     verdict := case when weighed.verdict = 'always' then 'always' else verdict end;
     opposite := automation.literal_of(
       code -> (member ->> 'test')::integer, not negated, scope, at_start);
-    continue when opposite is null or weighed.verdict = 'never';
+    continue when opposite is null or weighed.verdict = 'never' or jsonb_array_length(opposites) >= 60;
     wrong := automation.conflict(opposite, opposites, scope ->> 'zone');
     if wrong is not null then
       verdict := 'always';
@@ -7446,12 +7628,22 @@ create or replace function automation.mapped_names() returns text[]
   set search_path = pg_catalog, pg_temp
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
-      'timezone', 'last_contacted_at', 'created_at', 'updated_at']
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted']
   $$;
 
 comment on function automation.mapped_names() is
   'The keys that columns of automation.attach() may map to a column; one that is left out means the '
-  'column of that name, null means that there is none.';
+  'column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a '
+  'record counts as gone.';
+
+create or replace function automation.column_type(relation regclass, name text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select pg_catalog.format_type(a.atttypid, a.atttypmod)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = column_type.relation and a.attname = column_type.name and not a.attisdropped
+  $$;
 
 create or replace function automation.attach(
   relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]')
@@ -7481,10 +7673,12 @@ begin
     execute automation.delete_function(attached);
   end if;
   execute automation.reader_function(attached);
+  execute automation.has_function(attached);
   perform automation.install_triggers(attached);
-  perform automation.refresh_timer_trigger(attached);
+  perform automation.install_timer_trigger(attached);
   perform automation.point_references(attached);
   execute automation.read_record_function();
+  execute automation.has_record_function();
 end;
 $$;
 
@@ -7493,9 +7687,9 @@ comment on function automation.attach(regclass, text, jsonb, jsonb) is
   'automation.mapped_names()), ignore: [..], protect: [..]} where they differ from tenant_id, id and '
   'columns of that name; {<entity>: column}, or {related: {<entity>: column}}, for the records it '
   'belongs to; log: true for a table whose rows are events of a contact. events: [{type, column?, '
-  'becomes?, on_insert?, description?}] for writes with a name of their own: a change of column, a '
-  'change to the value becomes, with on_insert also an insert with it; without column, any insert. '
-  'Call it again after adding columns.';
+  'becomes?, on_insert?, unless?, description?}] for writes with a name of their own: a change of column, a '
+  'change to the value becomes, with on_insert also an insert with it; without column, any insert; not where the '
+  'boolean column unless is true. Call it again after adding columns.';
 
 create or replace function automation.describe_entity(relation regclass, entity text, columns jsonb)
   returns automation.entities
@@ -7556,7 +7750,9 @@ create or replace function automation.map_columns(relation regclass, columns jso
     select coalesce(jsonb_object_agg(m.name, m.column_name), '{}')
     from (
       select n.name, case when columns ? n.name then columns ->> n.name else (
-        select c.name from automation.relation_columns(relation) as c where c.name = n.name)
+        select c.name from automation.relation_columns(relation) as c
+        where c.name = n.name
+          and (c.name <> 'deleted' or automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'))
         end as column_name
       from unnest(automation.mapped_names()) as n (name)
     ) as m
@@ -7642,14 +7838,25 @@ begin
     where m.key in ('phone', 'email', 'timezone') and t.typcategory <> 'S'
       and (t.typname <> 'citext' or t.typtype <> 'b')
     union all
+    select 4, format('columns: deleted "%s" is %s; it must be boolean, a date or a timestamp', m.value, m.type)
+    from (
+      select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
+      from jsonb_each_text(attached.mapped) as m where m.key = 'deleted') as m
+    where m.type !~ '^(boolean|date|timestamp)'
+    union all
     select 5, format('columns: a name that holds %s cannot be taken: %s', tag, n)
     from unnest('{$capture$,$reader$}'::text[]) as tag
     cross join unnest(attached.columns || attached.relation) as n
     where strpos(n, tag) > 0
     union all
-    select 6, format('events: %s has no column "%s"', attached.relation, e ->> 'column')
+    select 6, format('events: %s has no column "%s"', attached.relation, c.name)
     from jsonb_array_elements(events) as e
-    where not coalesce(e ->> 'column' = any (attached.columns), true)
+    cross join lateral (values (e ->> 'column'), (e ->> 'unless')) as c (name)
+    where not coalesce(c.name = any (attached.columns), true)
+    union all
+    select 6, format('events: unless "%s" is no boolean', e ->> 'unless')
+    from jsonb_array_elements(events) as e
+    where automation.column_type(to_regclass(attached.relation), e ->> 'unless') <> 'boolean'
     union all
     select 7, format('events: "%s" is an event of %s', t.name, coalesce(t.entity, 'the engine'))
     from jsonb_array_elements(events) as e
@@ -7684,25 +7891,26 @@ create or replace function automation.register_triggers(attached automation.enti
   set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.trigger_types (
-      name, entity, kind, column_name, becomes, on_insert, description)
+      name, entity, kind, column_name, becomes, on_insert, unless_column, description)
     select * from (
       values
-        (attached.name || '_created', attached.name, 'created', null, null, false,
+        (attached.name || '_created', attached.name, 'created', null, null, false, null,
           format('A %s was created.', attached.name)),
-        (attached.name || '_updated', attached.name, 'updated', null, null, false,
+        (attached.name || '_updated', attached.name, 'updated', null, null, false, null,
           format('Any field of a %s changed.', attached.name))
       union all
       select e ->> 'type', attached.name,
         case when e ? 'becomes' then 'becomes' when e ? 'column' then 'changed' else 'created' end,
         e ->> 'column', e ->> 'becomes', coalesce((e ->> 'on_insert')::boolean, not e ? 'column'),
+        e ->> 'unless',
         coalesce(e ->> 'description', format('%s of a %s changed%s.', e ->> 'column', attached.name,
           coalesce(' to ' || (e ->> 'becomes'), '')))
       from jsonb_array_elements(events) as e
     ) as t
     on conflict on constraint trigger_types_pkey do update
-      set (entity, kind, column_name, becomes, on_insert, description) = row (
+      set (entity, kind, column_name, becomes, on_insert, unless_column, description) = row (
         excluded.entity, excluded.kind, excluded.column_name, excluded.becomes, excluded.on_insert,
-        excluded.description)
+        excluded.unless_column, excluded.description)
   $$;
 
 create or replace function automation.install_triggers(attached automation.entities) returns void
@@ -7831,8 +8039,10 @@ begin
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_row', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
+  execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
   delete from automation.entities as e where e.name = attached.name;
   execute automation.read_record_function();
+  execute automation.has_record_function();
 end;
 $$;
 
@@ -7851,6 +8061,7 @@ comment on function automation.detach(text) is
 --   capture_<entity>_row      one row, with its own guard: updates, and inserts that cannot be
 --                             taken in one pass
 --   read_<entity>             the live record
+--   has_<entity>              is it there still?
 --
 -- Inserts are captured a statement at a time because a row at a time was measured against it: for
 -- 100,000 matching rows 150 us a row against 63, for rows that match nothing 23 against 14.7, over
@@ -7879,6 +8090,16 @@ create or replace function automation.changed_expression(attached automation.ent
     where not c.name = any (attached.ignored_columns)
   $$;
 
+create or replace function automation.unless_expression(
+  attached automation.entities, type automation.trigger_types, written text)
+  returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when type.unless_column = any (attached.columns)
+      then format(' and %s.%I is not true', written, type.unless_column) else '' end
+  $$;
+
 -- The names of the events that an update stands for.
 create or replace function automation.update_events(attached automation.entities) returns text
   language sql stable
@@ -7893,7 +8114,7 @@ create or replace function automation.update_events(attached automation.entities
             then format(
               ' and lower(new.%1$I::text) = %2$L and lower(old.%1$I::text) is distinct from %2$L',
               t.column_name, lower(t.becomes))
-            else '' end,
+            else '' end || automation.unless_expression(attached, t, 'new'),
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
@@ -7913,7 +8134,8 @@ create or replace function automation.insert_events(attached automation.entities
           E'\n        || case when %1$s then array[%2$L] else array[]::text[] end',
           case when t.column_name is null then 'true'
             when t.becomes is null then format('n.%I is not null', t.column_name)
-            else format('lower(n.%I::text) = %L', t.column_name, lower(t.becomes)) end,
+            else format('lower(n.%I::text) = %L', t.column_name, lower(t.becomes)) end
+            || automation.unless_expression(attached, t, 'n'),
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
@@ -7934,6 +8156,20 @@ create or replace function automation.listens_expression(
       written, attached.tenant_column, attached.name,
       string_agg(format(E'\n          when %1$L then %2$s.%1$I::text', c.name, written), ''))
     from unnest(attached.match_columns) as c (name)
+  $$;
+
+-- Does a row count as deleted, by the column that is mapped as such?
+create or replace function automation.deleted_expression(attached automation.entities, written text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when not attached.mapped ? 'deleted' then 'false'
+      when automation.column_type(attached.relation::regclass, attached.mapped ->> 'deleted') = 'boolean'
+        then format('%s.%I is true', written, attached.mapped ->> 'deleted')
+      else format('%s.%I is not null', written, attached.mapped ->> 'deleted')
+    end
   $$;
 
 -- A row as JSON. Names of mapped that its table does not have come on top, so that {{contact.phone}}
@@ -8007,7 +8243,7 @@ begin
         on %3$s
         and t.event = any (%4$s));
     -- Events that runs end at or wait for are taken row by row, in the order of the rows.
-    in_one_pass := listened and automation.causation_depth() = 0 and not exists (
+    in_one_pass := listened and not automation.has_cause() and not exists (
       select from new_rows as n
       join automation.active_triggers as t
         on %3$s
@@ -8035,10 +8271,11 @@ begin
       ), enrolled as (
         insert into public.workflow_executions (
           tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-          contact_id, current_step, error, created_at, finished_at)
+          contact_id, current_step, error, created_at, finished_at, fused)
         select m.tenant_id, m.workflow_id, m.version, v.status, m.event, m.data, %1$L, m.record_id,
           automation.as_uuid(m.data ->> 'contact_id'), m.first_step, v.error, automation.now(),
-          case when v.status = 'failed' then automation.now() end
+          case when v.status = 'failed' then automation.now() end,
+          %8$L::boolean and m.record ->> 'direction' is distinct from 'outbound'
         from matched as m
         cross join lateral automation.verdict(m.conditions, m.tenant_id, m.data, m.first_delay) as v
         where v.status is not null
@@ -8072,7 +8309,7 @@ $template$,
       attached.name, attached.relation, automation.listens_expression(attached, 'n'),
       automation.insert_events(attached), attached.id_column,
       automation.snapshot_expression(attached, 'c.tenant_id', 'c.record'),
-      automation.record_expression(attached, 'n'))
+      automation.record_expression(attached, 'n'), attached.is_log)
   $$;
 
 create or replace function automation.update_function(attached automation.entities) returns text
@@ -8091,14 +8328,18 @@ declare
   changed text[];
   events text[];
   listened boolean;
+  gone boolean;
+  contact text;
 begin
   begin
+    gone := (old.%5$I, old.%6$I) is distinct from (new.%5$I, new.%6$I) or (%7$s) and not (%8$s);
+    contact := %9$s;
     changed := %2$s;
-    if cardinality(changed) = 0 then
+    if cardinality(changed) = 0 and not gone then
       return null;
     end if;
     events := %3$s;
-    listened := exists (
+    listened := cardinality(changed) > 0 and exists (
       select from automation.active_triggers as t
       where %4$s
         and t.event = any (events)
@@ -8106,6 +8347,11 @@ begin
   exception when others then
     perform automation.warn_altered(%1$L, sqlerrm);
   end;
+  if gone and not %10$L::boolean then
+    perform automation.note_change('deleted', %1$L, old.%5$I, old.%6$I::text, %11$s);
+  elsif contact is not null then
+    perform automation.note_change('moved', %1$L, new.%5$I, new.%6$I::text, automation.as_uuid(contact));
+  end if;
   if listened then
     perform automation.capture_%1$s_row(new, old, events, changed);
   end if;
@@ -8114,7 +8360,12 @@ end;
 $capture$
 $template$,
       attached.name, automation.changed_expression(attached), automation.update_events(attached),
-      automation.listens_expression(attached, 'new'))
+      automation.listens_expression(attached, 'new'), attached.tenant_column, attached.id_column,
+      automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
+      case when attached.related ? 'contact' then format(
+        'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
+        attached.related ->> 'contact') else 'null' end, attached.is_log,
+      automation.own_contact_expression(attached, 'old'))
   $$;
 
 create or replace function automation.row_function(attached automation.entities) returns text
@@ -8145,7 +8396,8 @@ begin
     enrolments := automation.match_failed(%1$L, written.%4$I, events, sqlstate, sqlerrm);
   end;
   if enrolments is not null then
-    perform automation.enrol_write(written.%4$I, %1$L, written.%6$I::text, data, enrolments);
+    perform automation.enrol_write(
+      written.%4$I, %1$L, written.%6$I::text, data, enrolments, %9$L::boolean);
   end if;
 end;
 $capture$
@@ -8154,7 +8406,18 @@ $template$,
       automation.snapshot_expression(attached, format('written.%I', attached.tenant_column), 'record'),
       attached.tenant_column, attached.name || '_id', attached.id_column,
       automation.record_expression(attached, 'written'),
-      automation.record_expression(attached, 'previous'))
+      automation.record_expression(attached, 'previous'), attached.is_log)
+  $$;
+
+-- The contact that a row is, and not merely belongs to.
+create or replace function automation.own_contact_expression(attached automation.entities, written text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case attached.name
+      when 'contact' then format('automation.as_uuid(%s.%I::text)', written, attached.id_column)
+      else 'null::uuid' end
   $$;
 
 -- Without the record there is nobody to write to: its runs end. Here that is only noted.
@@ -8185,9 +8448,7 @@ end;
 $capture$
 $template$,
       attached.name, attached.tenant_column, attached.id_column,
-      case attached.name
-        when 'contact' then format('automation.as_uuid(o.%I::text)', attached.id_column)
-        else 'null::uuid' end)
+      automation.own_contact_expression(attached, 'o'))
   $$;
 
 create or replace function automation.reader_function(attached automation.entities) returns text
@@ -8202,18 +8463,69 @@ create or replace function automation.read_%1$s(tenant_id uuid, id text) returns
 begin
   return (
     select %6$s from %2$s as r
-    where r.%3$I = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s);
+    where r.%3$I = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s and not (%7$s));
 exception when data_exception then
   return null;
 end;
 $reader$
 $template$,
       attached.name, attached.relation, attached.tenant_column, attached.id_column,
-      attached.id_type, automation.record_expression(attached, 'r'))
+      attached.id_type, automation.record_expression(attached, 'r'),
+      automation.deleted_expression(attached, 'r'))
   $$;
 
 comment on function automation.reader_function(automation.entities) is
-  'An id that cannot be one of the table''s reads as no record.';
+  'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly.';
+
+-- The same question without the record: asked before every step. Rows of a log need not be there.
+create or replace function automation.has_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.has_%1$s(tenant_id uuid, id text) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+  return %7$L::boolean or exists (
+    select from %2$s as r
+    where r.%3$I = has_%1$s.tenant_id and r.%4$I = has_%1$s.id::%5$s and not (%6$s));
+exception when data_exception then
+  return false;
+end;
+$reader$
+$template$,
+      attached.name, attached.relation, attached.tenant_column, attached.id_column,
+      attached.id_type, automation.deleted_expression(attached, 'r'), attached.is_log)
+  $$;
+
+create or replace function automation.has_record_function() returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.has_record(entity text, tenant_id uuid, id text)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+  case entity%s
+    else return true;
+  end case;
+end;
+$reader$
+$template$,
+      string_agg(format(
+        E'\n    when %1$L then return automation.has_%1$s(tenant_id, id);', e.name), ''
+        order by e.name))
+    from automation.entities as e
+  $$;
+
+comment on function automation.has_record_function() is
+  'automation.has_record(): is a record of an attached table there still? A table that is not attached is '
+  'not judged.';
 
 create or replace function automation.read_record_function() returns text
   language sql stable
@@ -8254,7 +8566,8 @@ create type automation.enrolment as (
   first_delay interval,
   failure jsonb,
   role text,
-  listener text
+  listener text,
+  address text
 );
 
 comment on type automation.enrolment is
@@ -8332,6 +8645,27 @@ begin
 end;
 $$;
 
+-- Whose number or address a message or a call is with, as everything compares them. A form is no message:
+-- anybody can write anybody's number into it.
+create or replace function automation.counterparty(entity text, tenant_id uuid, record jsonb) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if entity = 'form_submission' or not exists (
+    select from automation.entities as e where e.name = counterparty.entity and e.is_log) then
+    return null;
+  elsif record ->> 'direction' = 'outbound' then
+    return coalesce(
+      automation.normal_number(coalesce(record ->> 'to_number', record ->> 'phone'), automation.country_of(tenant_id)),
+      automation.bare_address(coalesce(record ->> 'to_address', record ->> 'email')));
+  end if;
+  return coalesce(
+    automation.normal_number(coalesce(record ->> 'from_number', record ->> 'phone'), automation.country_of(tenant_id)),
+    automation.bare_address(coalesce(record ->> 'from_address', record ->> 'email')));
+end;
+$$;
+
 create or replace function automation.match_write(
   entity text, tenant_id uuid, events text[], changed text[], data jsonb)
   returns automation.enrolment[]
@@ -8344,7 +8678,10 @@ begin
   return (
     select array_agg(row(
         m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
-        case when m.verdict <> 'true' then m.verdict end, m.role, m.listener)::automation.enrolment)
+        case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
+        case when m.role <> 'enrol' then automation.counterparty(
+          match_write.entity, match_write.tenant_id, record) end
+        )::automation.enrolment)
     from (
       select t.*, case
           when t.conditions is null then 'true'
@@ -8398,19 +8735,56 @@ create or replace function automation.verdict(
 
 -- An error in one workflow's conditions is that workflow's own failed execution and leaves the
 -- others alone.
+-- What one statement has cost so far in conditions, which is what its writer waits for: so many documents,
+-- so many milliseconds. Beyond match_ms, and ten milliseconds for each document (an import of many rows),
+-- what is left fails and says so.
+create or replace function automation.matching_so_far(out count integer, out ms numeric)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when m.part[1] = s.stamp then m.part[2]::integer else 0 end,
+      case when m.part[1] = s.stamp then m.part[3]::numeric else 0 end
+    from (select extract(epoch from statement_timestamp())::text as stamp) as s
+    cross join (
+      select string_to_array(coalesce(nullif(current_setting('automation.matching', true), ''), '- 0 0'), ' ')
+        as part
+    ) as m
+  $$;
+
+create or replace function automation.note_matching(count integer, ms numeric) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select set_config('automation.matching',
+      concat_ws(' ', extract(epoch from statement_timestamp()), count, round(ms, 2)), true)
+  $$;
+
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  spent record := automation.matching_so_far();
+  verdict jsonb;
 begin
+  if spent.ms > automation.at_most('match_ms') + 10 * spent.count then
+    return automation.engine_error('too_expensive', '54000', format(
+      'matching this write had taken %s milliseconds before it came to these conditions', spent.ms));
+  end if;
   if jsonb_typeof(conditions -> 'code') is distinct from 'array' then
     raise exception 'these are not compiled conditions';
   end if;
-  return to_jsonb(automation.evaluate_conditions(
+  verdict := to_jsonb(automation.evaluate_conditions(
     conditions, automation.trigger_context(tenant_id, data, conditions -> 'roots'),
     automation.tenant_zone(tenant_id)));
+  perform automation.note_matching(spent.count + 1, spent.ms
+    + extract(epoch from clock_timestamp() - began) * 1000);
+  return verdict;
 exception when others then
+  perform automation.note_matching(spent.count + 1, spent.ms
+    + extract(epoch from clock_timestamp() - began) * 1000);
   return automation.engine_error('conditions_failed', sqlstate, sqlerrm);
 end;
 $$;
@@ -8426,7 +8800,7 @@ create or replace function automation.match_failed(
   as $$
     select array_agg(row(
       t.workflow_id, t.version, t.event, t.first_step, t.first_lane, t.first_delay,
-      automation.engine_error('capture_failed', state, message), t.role, t.listener)::automation.enrolment)
+      automation.engine_error('capture_failed', state, message), t.role, t.listener, null)::automation.enrolment)
     from automation.active_triggers as t
     where t.tenant_id = match_failed.tenant_id
       and t.entity = match_failed.entity
@@ -8446,21 +8820,26 @@ create or replace function automation.engine_error(code text, state text, messag
   $$;
 
 create or replace function automation.enrol_write(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[])
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
+  is_log boolean)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   enrolment automation.enrolment;
+  -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
+  from_outside constant boolean := is_log and not data ? 'old'
+    and data -> entity ->> 'direction' is distinct from 'outbound';
   -- One number for all that a write leads to: it does not end the run that it starts.
   seq constant bigint := nextval('automation.write_order');
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq);
+      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq, from_outside);
     else
-      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment, seq);
+      perform automation.raise_signal(
+        tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
     end if;
   end loop;
 end;
@@ -8468,8 +8847,10 @@ $$;
 
 -- sql/03_capture/05_limits.sql
 
--- Loops. A write made by an automation carries how many automations led to it; and whatever the
--- cause, one record may enter one workflow only so often within a window.
+-- Loops. A write made by an automation carries how many automations led to it, and which run was the first: a
+-- chain may be so deep and have so many effects. Whatever the cause, one record may enter one workflow only so
+-- often within a window. What strangers set off, and what comes round to itself, blows the fuse of its workflow
+-- when it becomes too much (07_queue/04_brakes).
 
 create or replace function automation.causation_depth() returns integer
   language sql stable parallel safe
@@ -8484,6 +8865,39 @@ create or replace function automation.causation_depth() returns integer
 
 comment on function automation.causation_depth() is
   'How many automations led to the current write: 0 for a person''s or a program''s own.';
+
+-- The first run of the chain that led to the current write.
+create or replace function automation.causation_root() returns uuid
+  language sql stable parallel safe
+  -- No search_path: this is inlined.
+  as $$ select automation.as_uuid(pg_catalog.current_setting('automation.root', true)) $$;
+
+create or replace function automation.has_cause() returns boolean
+  language sql stable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select coalesce(pg_catalog.current_setting('automation.depth', true), '') operator(pg_catalog.<>) ''
+      or coalesce(pg_catalog.current_setting('automation.root', true), '') operator(pg_catalog.<>) ''
+  $$;
+
+create or replace function automation.set_cause(depth integer, root uuid, fused boolean) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select set_config('automation.depth', depth::text, true), set_config('automation.root', root::text, true),
+      set_config('automation.fused', fused::text, true)
+  $$;
+
+comment on function automation.set_cause(integer, uuid, boolean) is
+  'From here on the writes of this transaction are effects of a chain of automations.';
+
+create or replace function automation.clear_cause() returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select set_config('automation.depth', '', true), set_config('automation.root', '', true),
+      set_config('automation.fused', '', true)
+  $$;
 
 create or replace function automation.count_enrolments(
   tenant_id uuid, workflow_id uuid, record_id text, since timestamptz, at_most integer)
@@ -8502,11 +8916,32 @@ create or replace function automation.count_enrolments(
     ) as e
   $$;
 
+-- How many effects a chain has had (those that were refused included), and was this workflow among them?
+create or replace function automation.chain_of(
+  tenant_id uuid, root uuid, workflow_id uuid,
+  out effects integer, out allowed integer, out comes_round boolean)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select c.effects, c.allowed, c.comes_round or exists (
+      select from public.workflow_executions as e
+      where e.tenant_id = chain_of.tenant_id and e.id = chain_of.root and e.workflow_id = chain_of.workflow_id)
+    from (
+      select count(e.*)::integer as effects, automation.setting('max_chain_executions')::integer as allowed,
+        coalesce(bool_or(e.workflow_id = chain_of.workflow_id), false) as comes_round
+      from (
+        select x.workflow_id from public.workflow_executions as x
+        where x.root_id = chain_of.root and x.tenant_id = chain_of.tenant_id
+        limit automation.setting('max_chain_executions')::integer + 1
+      ) as e
+    ) as c
+  $$;
+
 -- A refusal is written down once a window, or a runaway loop would fill the history it is kept
 -- out of: the refused row itself is the one past the limit.
 create or replace function automation.admit(
-  tenant_id uuid, workflow_id uuid, record_id text, depth integer,
-  out admitted boolean, out refusal jsonb)
+  tenant_id uuid, workflow_id uuid, record_id text, depth integer, root uuid,
+  out admitted boolean, out refusal jsonb, out comes_round boolean)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -8515,7 +8950,9 @@ declare
   max_enrollments constant integer := automation.setting('max_enrollments')::integer;
   recent_window constant interval := automation.setting('enrollment_window')::interval;
   recent integer;
+  chain record;
 begin
+  comes_round := false;
   if depth > max_depth then
     refusal := jsonb_build_object(
       'code', 'causation_depth_exceeded',
@@ -8529,18 +8966,31 @@ begin
       'message', format('this record entered the workflow %s times within %s', recent, recent_window));
   end if;
   admitted := recent <= max_enrollments;
+  if root is null then
+    return;
+  end if;
+  chain := automation.chain_of(tenant_id, root, workflow_id);
+  comes_round := chain.comes_round;
+  admitted := admitted and chain.effects <= chain.allowed;
+  if chain.effects = chain.allowed then
+    refusal := jsonb_build_object(
+      'code', 'chain_budget_exceeded',
+      'message', format('one run led to %s others already, as many as a chain may have', chain.allowed),
+      'root', root);
+  end if;
 end;
 $$;
 
-comment on function automation.admit(uuid, uuid, text, integer) is
+comment on function automation.admit(uuid, uuid, text, integer, uuid) is
   'May this record enter this workflow now? refusal: enrol it as failed, with this reason; '
-  'not admitted: it was refused a moment ago already, write nothing.';
+  'not admitted: it was refused a moment ago already, write nothing. comes_round: the chain has been at this '
+  'workflow before.';
 
 -- sql/03_capture/05_timers.sql
 
 -- A third trigger, automation_timers, keeps the timers of chapter 09 in step with the dates they are
--- counted from. A table gets it when the first workflow waits on one of its dates, so that tables
--- without timers pay nothing.
+-- counted from. attach() puts it there with the others: publishing changes no table. A table whose dates
+-- no workflow waits for pays for a probe of an index.
 
 create or replace function automation.timer_function(attached automation.entities) returns text
   language sql stable
@@ -8552,16 +9002,33 @@ create or replace function automation.capture_%1$s_timers() returns trigger
   security definer
   set search_path = pg_catalog, pg_temp
   as $capture$
+declare
+  record_id text;
+  left_id text;
 begin
-  if tg_op <> 'INSERT' and (tg_op = 'DELETE'
-    or (old.%2$I, old.%3$I) is distinct from (new.%2$I, new.%3$I)) then
-    perform automation.drop_timers(%1$L, old.%2$I, old.%3$I::text);
+  begin
+    if tg_op <> 'INSERT' and (tg_op = 'DELETE'
+      or (old.%2$I, old.%3$I) is distinct from (new.%2$I, new.%3$I)) and exists (
+      select from automation.timer_listeners as t
+      where t.entity = %1$L and t.tenant_id = old.%2$I
+    ) then
+      left_id := old.%3$I::text;
+    end if;
+    if tg_op <> 'DELETE' and exists (
+      select from automation.timer_listeners as t
+      where t.entity = %1$L and t.tenant_id = new.%2$I
+    ) then
+      record_id := new.%3$I::text;
+    end if;
+  exception when others then
+    perform automation.warn_altered(%1$L, sqlerrm);
+    return null;
+  end;
+  if left_id is not null then
+    perform automation.drop_timers(%1$L, old.%2$I, left_id);
   end if;
-  if tg_op <> 'DELETE' and exists (
-    select from automation.timer_listeners as t
-    where t.entity = %1$L and t.tenant_id = new.%2$I
-  ) then
-    perform automation.follow_timers(%1$L, new.%2$I, new.%3$I::text,
+  if record_id is not null then
+    perform automation.follow_timers(%1$L, new.%2$I, record_id,
       case when tg_op = 'UPDATE' then to_jsonb(old) end, to_jsonb(new));
   end if;
   return null;
@@ -8571,52 +9038,21 @@ $template$,
       attached.name, attached.tenant_column, attached.id_column)
   $$;
 
-create or replace function automation.has_timer_trigger(relation text) returns boolean
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select exists (
-      select from pg_catalog.pg_trigger as t
-      where t.tgrelid = has_timer_trigger.relation::regclass and t.tgname = 'automation_timers')
-  $$;
-
--- Waits for writers of the table, and they for it, but not for long.
-create or replace function automation.install_timer_trigger(entity text) returns void
+create or replace function automation.install_timer_trigger(attached automation.entities) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  attached automation.entities;
-  waits constant text := current_setting('lock_timeout');
 begin
-  select e.* into attached from automation.entities as e where e.name = install_timer_trigger.entity;
-  if not found or automation.has_timer_trigger(attached.relation) then
-    return;
-  end if;
   execute automation.timer_function(attached);
-  perform set_config('lock_timeout', '3s', true);
   execute format(
-    'create trigger automation_timers after insert or update or delete on %s '
+    'create or replace trigger automation_timers after insert or update or delete on %s '
     'for each row execute function automation.capture_%s_timers()',
     attached.relation, attached.name);
-  perform set_config('lock_timeout', waits, true);
 end;
 $$;
 
-comment on function automation.install_timer_trigger(text) is
-  'Lets the dates of an attached table set timers. Publishing the first such workflow calls it.';
-
--- Columns may have other names when a table is attached again.
-create or replace function automation.refresh_timer_trigger(attached automation.entities) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  if automation.has_timer_trigger(attached.relation) then
-    execute automation.timer_function(attached);
-  end if;
-end;
-$$;
+comment on function automation.install_timer_trigger(automation.entities) is
+  'Lets the dates of an attached table set timers.';
 
 create or replace function automation.remove_timer_trigger(attached automation.entities) returns void
   language plpgsql
@@ -8651,7 +9087,7 @@ select automation.attach(
 select automation.attach(
   'public.messages', 'message', '{"contact": "contact_id", "status": null, "log": true}',
   '[{"type": "sms_received", "column": "direction", "becomes": "inbound", "on_insert": true,
-     "description": "A contact sent a text message."}]');
+     "unless": "is_tapback", "description": "A contact sent a text message."}]');
 
 select automation.attach(
   'public.calls', 'call', '{"contact": "contact_id", "status": null, "log": true}',
@@ -8684,7 +9120,7 @@ create table automation.signals (
   tenant_id uuid not null,
   id uuid not null default automation.new_id(),
   role text not null
-    constraint signals_role_known check (role in ('exit', 'wait', 'deleted')),
+    constraint signals_role_known check (role in ('exit', 'wait', 'deleted', 'moved')),
   workflow_id uuid,
   version integer,
   listener text,
@@ -8692,6 +9128,7 @@ create table automation.signals (
   entity text not null,
   record_id text,
   contact_id uuid,
+  address text,
   by_contact boolean not null default false,
   record jsonb,
   at timestamptz not null default automation.now(),
@@ -8701,14 +9138,19 @@ create table automation.signals (
   kept_for xid8,
   constraint signals_pkey primary key (tenant_id, id),
   constraint signals_listener_matches_role check (
-    (role = 'deleted') = (workflow_id is null) and (role = 'deleted') = (listener is null))
+    (role in ('exit', 'wait')) = (workflow_id is not null)
+    and (role in ('exit', 'wait')) = (listener is not null))
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 
 comment on table automation.signals is
   'Events that runs in flight end at or wait for, until they have been acted on. No foreign keys: '
   'nothing here may stand in the way of a delete.';
+comment on column automation.signals.role is
+  'exit, wait: an event; deleted: the record is gone; moved: it belongs to another contact now (contact_id).';
 comment on column automation.signals.by_contact is
   'The event concerns every run of its contact, and not only those about the same record.';
+comment on column automation.signals.address is
+  'A message or a call with this number or address: it concerns every run that speaks with it.';
 comment on column automation.signals.kept_for is
   'It has been acted on, and stays until every transaction below this one has ended: a run that one of them '
   'has enrolled could not be seen yet.';
@@ -8716,30 +9158,30 @@ comment on column automation.signals.kept_for is
 create index signals_in_order on automation.signals (next_try_at, tenant_id) where kept_for is null;
 create index signals_kept on automation.signals (kept_for) where kept_for is not null;
 create index signals_by_contact on automation.signals (contact_id, tenant_id) where contact_id is not null;
+create index signals_by_address on automation.signals (tenant_id) where address is not null;
 create index signals_by_record on automation.signals (record_id, tenant_id);
 
 -- What it computes cannot fail; what it writes has no constraint that it could break.
 create or replace function automation.raise_signal(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint)
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint,
+  by_contact boolean)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
   insert into automation.signals (
-    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, by_contact,
-    record, seq)
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, address,
+    by_contact, record, seq)
   values (
     tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
     enrolment.trigger_type, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
-    not data ? 'old' or exists (
-      select from automation.entities as e where e.name = entity and e.is_log),
-    data -> entity, seq);
+    enrolment.address, by_contact, data -> entity, seq);
   perform automation.ring_once();
 end;
 $$;
 
-comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint) is
+comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint, boolean) is
   'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
   'that it concerns the runs of its contact.';
 
@@ -8758,6 +9200,30 @@ create or replace function automation.has_open_runs(tenant_id uuid, record_id te
         and e.entity <> 'contact' and e.finished_at is null
     )
   $$;
+
+-- What becomes of a record while its runs are in flight. Asked for rarely, so a block of its own is no cost.
+create or replace function automation.note_change(
+  role text, entity text, tenant_id uuid, record_id text, contact_id uuid)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+begin
+  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
+  select note_change.tenant_id, note_change.role, note_change.entity, note_change.record_id,
+    note_change.contact_id
+  where automation.has_open_runs(
+    note_change.tenant_id, note_change.record_id,
+    case when note_change.role = 'deleted' then note_change.contact_id end);
+exception when others then
+  perform automation.warn_altered(entity, sqlerrm);
+end;
+$$;
+
+comment on function automation.note_change(text, text, uuid, text, uuid) is
+  'Notes for the runs of a record that it was deleted, or moved to another contact.';
 
 -- sql/04_conditions/01_values.sql
 
@@ -9827,9 +10293,10 @@ begin
 end;
 $$;
 
--- Turns groups into jumps: sets t and f of every test below `tree`, and returns where to start.
+-- Turns groups into jumps: where each test below `tree` leads when it holds (jumps[2n + 1], n counted from 0)
+-- and when it does not (the place after that), and returns where to start.
 create or replace function automation.link_conditions(
-  tree jsonb, on_true int, on_false int, inout code jsonb, out start int
+  tree jsonb, on_true int, on_false int, inout jumps int[], out start int
 )
   language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -9843,12 +10310,11 @@ begin
     start := case when tree::boolean then on_true else on_false end;
   elsif test is not null then
     start := test;
-    code := jsonb_set(code, array[test::text], code -> test || case
-      when code -> test ? 'n' then jsonb_build_object('t', on_false, 'f', on_true)
-      else jsonb_build_object('t', on_true, 'f', on_false) end);
+    jumps[2 * test + 1] := on_true;
+    jumps[2 * test + 2] := on_false;
   elsif tree ? 'not' then
-    part := automation.link_conditions(tree -> 'not', on_false, on_true, code);
-    code := part.code;
+    part := automation.link_conditions(tree -> 'not', on_false, on_true, jumps);
+    jumps := part.jumps;
     start := part.start;
   else
     -- From the last to the first, since each jumps to where the next one starts.
@@ -9857,11 +10323,77 @@ begin
       part := automation.link_conditions(members -> i,
         case when tree ? 'all' then start else on_true end,
         case when tree ? 'all' then on_false else start end,
-        code);
-      code := part.code;
+        jumps);
+      jumps := part.jumps;
       start := part.start;
     end loop;
   end if;
+end;
+$$;
+
+create or replace function automation.with_jumps(code jsonb, jumps int[]) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(c.test || case
+        when c.test ? 'n'
+          then jsonb_build_object('t', jumps[2 * c.place], 'f', jumps[2 * c.place - 1])
+        else jsonb_build_object('t', jumps[2 * c.place - 1], 'f', jumps[2 * c.place]) end
+      order by c.place), '[]')
+    from jsonb_array_elements(code) with ordinality as c (test, place)
+  $$;
+
+-- How many conditions a document has and how deep its groups are, counted before anything is compiled; no
+-- deeper than the limit and one more.
+create or replace function automation.measure_conditions(conditions jsonb, out count bigint, out depth int)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive walk (node, depth) as (
+      select conditions, 0
+      union all
+      select child.node, walk.depth + 1
+      from walk
+      cross join lateral (
+        select a as node from jsonb_array_elements(
+          case jsonb_typeof(walk.node) when 'array' then walk.node else '[]' end) as a
+        union all
+        select o.value from jsonb_each(
+          case jsonb_typeof(walk.node) when 'object' then walk.node else '{}' end) as o
+        where o.key in ('all', 'any', 'not', 'conditions')
+      ) as child
+      where walk.depth <= 2 * automation.at_most('condition_depth') + 1
+    )
+    select count(*) filter (where jsonb_typeof(w.node) = 'object' and not w.node ?| '{all,any,not,conditions}'),
+      coalesce(max(w.depth), 0)
+    from walk as w
+  $$;
+
+create or replace function automation.measure_problems(conditions jsonb, path text) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  measured record;
+begin
+  if conditions is null or pg_column_size(conditions) < 1000 then
+    return '[]';
+  elsif octet_length(conditions::text) > automation.at_most('conditions') then
+    return automation.condition_problem(path, 'error', 'too_large',
+      format('these conditions are longer than %s bytes', automation.at_most('conditions')),
+      'Shorten their texts and lists.');
+  end if;
+  measured := automation.measure_conditions(conditions);
+  return case
+    when measured.depth > 2 * automation.at_most('condition_depth') + 1
+      then automation.condition_problem(path, 'error', 'too_deep',
+        format('groups are nested more than %s deep', automation.at_most('condition_depth')), null)
+    when measured.count > automation.at_most('condition_count')
+      then automation.condition_problem(path, 'error', 'too_many', format(
+        'there are %s conditions; at most %s are possible', measured.count,
+        automation.at_most('condition_count')), 'Move some to the steps, or to a workflow of their own.')
+    else '[]'
+  end;
 end;
 $$;
 
@@ -9872,19 +10404,22 @@ create or replace function automation.compile_conditions(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  node record := automation.compile_node(conditions, coalesce(path, 'conditions'), 0, 0);
+  node record;
   linked record;
 begin
-  problems := node.problems;
+  problems := automation.measure_problems(conditions, coalesce(path, 'conditions'));
+  node := automation.compile_node(
+    case when problems = '[]' then conditions end, coalesce(path, 'conditions'), 0, 0);
+  problems := problems || node.problems;
   if exists (select from jsonb_array_elements(problems) as p where p ->> 'severity' = 'error') then
     -- Whoever evaluates this all the same lets nothing through.
     compiled := '{"roots": [], "start": -2, "code": [], "tree": false}';
   elsif node.tree <> 'true' then
-    linked := automation.link_conditions(node.tree, -1, -2, node.code);
+    linked := automation.link_conditions(node.tree, -1, -2, '{}');
     compiled := jsonb_build_object(
       'roots', (
         select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(node.roots) as r),
-      'start', linked.start, 'code', linked.code, 'tree', node.tree);
+      'start', linked.start, 'code', automation.with_jumps(node.code, linked.jumps), 'tree', node.tree);
     if linked.start < 0 then
       problems := problems || automation.condition_problem(coalesce(path, 'conditions'), 'warning',
         'constant_condition', format('these conditions %s hold',
@@ -10011,6 +10546,35 @@ create or replace function automation.order_holds(
       and automation.compare_values(value, expected -> 1, case_sensitive, zone) <= 0
   end, false);
 
+-- Conditions that take long are refused and not waited for.
+create or replace function automation.refuse_after(until timestamptz) returns void
+  language plpgsql volatile parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if clock_timestamp() > until then
+    raise exception 'too_expensive: these conditions take more than % milliseconds',
+      automation.at_most('conditions_ms')
+      using errcode = 'program_limit_exceeded', hint = 'Ask fewer questions, of shorter texts and lists.';
+  end if;
+end;
+$$;
+
+-- What a condition looks at: the beginning of a long text and of a long list.
+create or replace function automation.compared_part(value jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when pg_column_size(value) <= 4000 then value
+      when jsonb_typeof(value) = 'string' and octet_length(value #>> '{}') > automation.at_most('compared')
+        then to_jsonb(left(value #>> '{}', automation.at_most('compared') / 4))
+      when jsonb_typeof(value) = 'array' and jsonb_array_length(value) > automation.at_most('compared_list')
+        then jsonb_path_query_array(value, '$[0 to 999]')
+      else value
+    end
+  $$;
+
 create or replace function automation.list_holds(
   kind text, value jsonb, expected jsonb, case_sensitive boolean, zone text
 ) returns boolean
@@ -10023,17 +10587,22 @@ declare
     when kind <> 'in' and jsonb_typeof(value) = 'array' then value
     else jsonb_build_array(value)
   end;
+  until constant timestamptz := clock_timestamp()
+    + automation.at_most('conditions_ms') * interval '1 millisecond';
+  item jsonb;
+  found_item boolean;
 begin
-  if kind = 'all' then
-    return not exists (
-      select from jsonb_array_elements(expected) as e
-      where not exists (
-        select from jsonb_array_elements(values_there) as v
-        where automation.values_equal(v, e, case_sensitive, zone)));
-  end if;
-  return exists (
-    select from jsonb_array_elements(expected) as e, jsonb_array_elements(values_there) as v
-    where automation.values_equal(v, e, case_sensitive, zone));
+  -- A thousand by a thousand is too many to look at in somebody's write.
+  for item in select e from jsonb_array_elements(expected) as e loop
+    found_item := exists (
+      select from jsonb_array_elements(values_there) as v
+      where automation.values_equal(v, item, case_sensitive, zone));
+    if found_item <> (kind = 'all') then
+      return found_item;
+    end if;
+    perform automation.refuse_after(until);
+  end loop;
+  return kind = 'all';
 end;
 $$;
 
@@ -10128,7 +10697,7 @@ create or replace function automation.test_holds(
   as $$
 declare
   kind constant text := test ->> 'k';
-  value constant jsonb := automation.test_value(test, context);
+  value constant jsonb := automation.compared_part(automation.test_value(test, context));
   type text;
   expected jsonb;
 begin
@@ -10145,7 +10714,8 @@ begin
   end if;
   type := coalesce(jsonb_typeof(value), 'null');
   expected := case
-    when test ? 'r' then automation.test_value(test -> 'r', context) else test -> 'v' end;
+    when test ? 'r' then automation.compared_part(automation.test_value(test -> 'r', context))
+    else test -> 'v' end;
   if kind = 'equals' then
     return automation.values_equal(value, expected, test ? 'c', zone);
   elsif type = 'null' then
@@ -10177,16 +10747,21 @@ create or replace function automation.evaluate_conditions(
   as $$
 declare
   code constant jsonb := compiled -> 'code';
+  until constant timestamptz := clock_timestamp()
+    + automation.at_most('conditions_ms') * interval '1 millisecond';
   test jsonb;
   holds boolean;
   here int := coalesce((compiled ->> 'start')::int, -1);
 begin
   while here >= 0 loop
     test := code -> here;
+    if clock_timestamp() > until then
+      perform automation.refuse_after(until);
+    end if;
     -- By far the most common test is worth saving a call.
     if test ->> 'k' = 'text' and test ? 'p' then
       holds := coalesce(
-        automation.fold(context #>> (test ->> 'p')::text[]) = test ->> 'x'
+        automation.fold(left(context #>> (test ->> 'p')::text[], 65536)) = test ->> 'x'
         and jsonb_typeof(context #> (test ->> 'p')::text[]) = 'string', false);
     else
       holds := automation.test_holds(test, context, zone, at);
@@ -10199,7 +10774,7 @@ $$;
 
 comment on function automation.evaluate_conditions(jsonb, jsonb, text, timestamptz) is
   'Whether compiled conditions hold for a context: {trigger, contact, project, job, user, tenant, '
-  'custom, steps}. Null conditions always do. Never raises.';
+  'custom, steps}. Null conditions always do. Raises nothing but 54000, when they take too long.';
 
 -- sql/04_conditions/06_explain.sql
 
@@ -10890,6 +11465,10 @@ begin
       problem := 'nl2br must be the last filter';
       return;
     end if;
+    if jsonb_array_length(filters) >= automation.at_most('filters') then
+      problem := format('a variable takes at most %s filters', automation.at_most('filters'));
+      return;
+    end if;
     here := here + 2;
     arguments := '[]';
     while lexemes -> here ->> 't' = case when arguments = '[]' then ':' else ',' end loop
@@ -11350,6 +11929,30 @@ create or replace function automation.compile_slot(at text[], tokens jsonb) retu
       end
   $$;
 
+-- How much there is to parse, counted before anything is parsed.
+create or replace function automation.template_problems(source jsonb, path text) returns jsonb
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with texts as (
+      select t.at, (length(t.value) - length(replace(t.value, '{{', ''))) / 2 as tags
+      from automation.template_texts(source) as t
+    ), problem as (
+      select path || '.' || array_to_string(t.at, '.') as path, t.tags as found, 'tags' as name from texts as t
+      union all
+      select path, sum(t.tags), 'step_tags' from texts as t
+      union all
+      select path, count(*), 'templates' from texts as t
+    )
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'path', p.path, 'severity', 'error', 'code', 'too_many', 'message', format(
+          'there are %s %s %s; at most %s are possible', p.found, l.unit, l.what, l.most),
+        'hint', 'Say it with fewer of them, or in several steps.')), '[]')
+    from problem as p
+    join automation.limits() as l on l.name = p.name
+    where p.found > l.most
+  $$;
+
 create or replace function automation.compile_template(
   source jsonb, path text default 'config', out compiled jsonb, out problems jsonb
 )
@@ -11362,8 +11965,8 @@ declare
   slots jsonb := jsonb_build_array();
   roots text[] := array[]::text[];
 begin
-  problems := '[]';
-  for text_found in select * from automation.template_texts(source) loop
+  problems := automation.template_problems(source, coalesce(path, 'config'));
+  for text_found in select * from automation.template_texts(source) where problems = '[]' loop
     parsed := automation.parse_template(text_found.value);
     if parsed.problem is not null then
       problems := problems || jsonb_build_array(jsonb_build_object(
@@ -11442,6 +12045,35 @@ create or replace function automation.render_warning(at text, code text, token j
   return jsonb_build_array(jsonb_build_object(
     'path', at, 'code', code, 'variable', token -> 'name', 'message', message));
 
+-- The filters that can make much out of little: one that puts a text in place of others or between them.
+create or replace function automation.grows_too_large(filter jsonb, value jsonb, arguments jsonb)
+  returns boolean
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  text constant text := value #>> '{}';
+  growth bigint;
+begin
+  case filter ->> 'n'
+    when 'replace' then
+      growth := octet_length(arguments ->> 1)::bigint
+        * ((length(text) - length(replace(text, arguments ->> 0, '')))
+          / greatest(length(arguments ->> 0), 1));
+    when 'join' then
+      growth := octet_length(arguments ->> 0)::bigint * case jsonb_typeof(value)
+        when 'array' then jsonb_array_length(value) else 0 end;
+    when 'url_encode' then
+      growth := 2 * octet_length(text)::bigint;
+    when 'default' then
+      growth := octet_length(arguments ->> 0);
+    else
+      return false;
+  end case;
+  return coalesce(growth + octet_length(text) > automation.at_most('value'), false);
+end;
+$$;
+
 -- A token's value after its filters. Null where there is none, with a warning.
 create or replace function automation.token_value(
   token jsonb, context jsonb, options jsonb, at text, out value jsonb, inout warnings jsonb
@@ -11463,6 +12095,25 @@ begin
       when filter ? 'a' then automation.argument_values(filter -> 'a', context, options)
       else coalesce(filter -> 'c', '[]')
     end;
+    -- A value of megabytes is cut before it is filtered; one that a filter would blow up ends the rendering.
+    if octet_length(value #>> '{}') > automation.at_most('value') then
+      if jsonb_typeof(value) <> 'string' then
+        warnings := warnings || automation.render_warning(at, 'too_large', token,
+          format('%s is larger than %s bytes', token ->> 'name', automation.at_most('value')));
+        value := 'null';
+        return;
+      end if;
+      value := to_jsonb(left(value #>> '{}', automation.at_most('value') / 4));
+      warnings := warnings || automation.render_warning(at, 'value_cut', token,
+        format('%s was cut after %s characters', token ->> 'name', automation.at_most('value') / 4));
+    end if;
+    if automation.grows_too_large(filter, value, arguments) then
+      warnings := warnings || automation.render_warning(at, 'too_large', token,
+        format('%s would become larger than %s bytes by %s', token ->> 'name', automation.at_most('value'),
+          filter ->> 'n'));
+      value := 'null';
+      return;
+    end if;
     filtered := automation.filter_value(filter, value, arguments, options);
     if filtered is not null then
       value := filtered;
@@ -11508,7 +12159,8 @@ $$;
 
 -- A text that is being written: what there is of it, the warnings so far, how many items of lists went
 -- into it, and where in it the address begins that is being written (0: none).
-create type automation.rendering as (written text, warnings jsonb, items int, url_at int);
+-- over: why it goes no further (too_large, too_expensive; null: it does).
+create type automation.rendering as (written text, warnings jsonb, items int, url_at int, over text);
 
 -- An address that a browser would run instead of opening. Browsers pass over blanks and control
 -- characters; only what is raw can hold entities.
@@ -11564,7 +12216,7 @@ declare
   value jsonb;
   part record;
 begin
-  while here < last loop
+  while here < last and now.over is null loop
     token := tokens -> here;
     here := here + 1;
     if jsonb_typeof(token) = 'string' then
@@ -11593,10 +12245,18 @@ begin
         now.warnings := part.warnings;
         value := part.value;
       end if;
-      now.written := now.written || automation.token_text(value, token, html);
+      if octet_length(now.written) + coalesce(octet_length(value #>> '{}'), 0) <= automation.at_most('text') then
+        now.written := now.written || automation.token_text(value, token, html);
+      else
+        now.over := 'too_large';
+      end if;
       if html and token ? 'u' then
         now := automation.guard_url(now, token, at);
       end if;
+      now.over := coalesce(now.over, case
+        when octet_length(now.written) > automation.at_most('text') then 'too_large'
+        when clock_timestamp() > (options ->> 'until')::timestamptz then 'too_expensive'
+      end);
     end if;
   end loop;
   return now;
@@ -11643,6 +12303,9 @@ begin
       tokens, here, (token ->> 'end')::int,
       context || automation.item_names(token ->> 'as', item, place, count),
       options, at, html, now);
+    if now.over is not null then
+      return now;
+    end if;
     -- What is missing from one item is missing from a thousand.
     if jsonb_array_length(warnings) >= 50 then
       now.warnings := warnings;
@@ -11672,10 +12335,15 @@ create or replace function automation.render_text(
 declare
   done constant automation.rendering := automation.render_tokens(
     tokens, 0, jsonb_array_length(tokens), coalesce(context, '{}'), options, at, html,
-    row('', warnings, 0, 0));
+    row('', warnings, 0, 0, null));
 begin
   rendered := done.written;
-  warnings := done.warnings;
+  warnings := done.warnings || case
+    when done.over is null then '[]'
+    else automation.render_warning(at, done.over, '{}', case done.over
+      when 'too_large' then format('is larger than %s bytes', automation.at_most('text'))
+      else format('takes more than %s milliseconds to render', automation.at_most('render_ms')) end)
+  end;
 end;
 $$;
 
@@ -11699,6 +12367,17 @@ begin
 end;
 $$;
 
+-- What became too large or too dear, as a reason; null when nothing did.
+create or replace function automation.size_problem(warnings jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('code', w -> 'code', 'message', concat_ws(': ', w ->> 'path', w ->> 'message'))
+    from jsonb_array_elements(warnings) as w
+    where w ->> 'code' in ('too_large', 'too_expensive')
+    limit 1
+  $$;
+
 create or replace function automation.render(
   compiled jsonb, context jsonb, options jsonb default '{}', out rendered jsonb, out warnings jsonb
 )
@@ -11713,29 +12392,45 @@ declare
   name text;
   part record;
   text_part record;
+  size bigint := 0;
 begin
   rendered := compiled -> 'base';
   warnings := '[]';
-  options := coalesce(options, '{}');
+  options := coalesce(options, '{}') || jsonb_build_object(
+    'until', clock_timestamp() + automation.at_most('render_ms') * interval '1 millisecond');
   for i in 0 .. coalesce(jsonb_array_length(slots), 0) - 1 loop
     slot := slots -> i;
     at := (slot ->> 'at')::text[];
     name := array_to_string(at, '.');
     html := coalesce(options -> 'html_paths' ?| (slot ->> 'pre')::text[], false);
+    exit when automation.size_problem(warnings) is not null;
+    if clock_timestamp() > (options ->> 'until')::timestamptz then
+      warnings := warnings || automation.render_warning(name, 'too_expensive', '{}', format(
+        'takes more than %s milliseconds to render', automation.at_most('render_ms')));
+      exit;
+    end if;
     if slot ? 'w' then
       part := automation.render_whole(slot -> 'w', context, options, name, html, warnings);
       warnings := part.warnings;
+      size := size + coalesce(pg_column_size(part.rendered), 0);
       rendered := case when at = '{}' then part.rendered
         else jsonb_set(rendered, at, part.rendered) end;
     else
       text_part := automation.render_text(slot -> 's', context, options, name, html, warnings);
       warnings := text_part.warnings;
+      size := size + coalesce(octet_length(text_part.rendered), 0);
       rendered := case when at = '{}' then to_jsonb(text_part.rendered)
         else jsonb_set(rendered, at, to_jsonb(text_part.rendered)) end;
     end if;
+    if size > automation.at_most('step') then
+      warnings := warnings || automation.render_warning(name, 'too_large', '{}', format(
+        'makes more than %s bytes of the step', automation.at_most('step')));
+      exit;
+    end if;
   end loop;
   if options ->> 'on_missing' = 'fail'
-    and jsonb_path_exists(warnings, '$[*] ? (@.code == "missing_variable")') then
+    and jsonb_path_exists(warnings, '$[*] ? (@.code == "missing_variable")')
+    or automation.size_problem(warnings) is not null then
     rendered := null;
   end if;
 end;
@@ -11745,7 +12440,7 @@ comment on function automation.render(jsonb, jsonb, jsonb) is
   'A compiled template filled from a context, and what was amiss: {path, code, variable, message}. '
   'options: zone, locale, currency, html_paths, on_missing (empty, or fail: rendered is null when '
   'a variable has no value), now, typed (what is no text stays what it is even in HTML, for fit_input to '
-  'refuse). Never raises.';
+  'refuse). rendered is null, too, when something is too large or takes too long. Never raises.';
 
 -- sql/05_variables/06_fit.sql
 
@@ -12012,11 +12707,14 @@ create table public.workflow_executions (
   record_id text,
   contact_id uuid,
   depth smallint not null default 0,
+  root_id uuid,
+  fused boolean not null default false,
   current_step text,
   error jsonb,
   created_at timestamptz not null default automation.now(),
   started_at timestamptz,
   finished_at timestamptz,
+  expires_at timestamptz,
   seq bigint not null default nextval('automation.write_order'),
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
@@ -12036,13 +12734,26 @@ comment on column public.workflow_executions.trigger_data is
   'The records as they were when the workflow fired; {{trigger.*}} reads from here, for good.';
 comment on column public.workflow_executions.record_id is
   'The record that fired, as text: tables with other keys than uuid can be attached.';
+comment on column public.workflow_executions.contact_id is
+  'The contact it is about now: when a project moves to another one, its runs follow.';
+comment on column public.workflow_executions.expires_at is
+  'The date that it waited to be before: messages planned before it do not go out after it.';
 comment on column public.workflow_executions.depth is
   'How many automations led to the write that fired this one.';
+comment on column public.workflow_executions.root_id is
+  'The run that began the chain which led to this one; null: it began itself.';
+comment on column public.workflow_executions.fused is
+  'It counts against the fuse of its workflow: a stranger began its chain (a text, a call, an email, a form), or '
+  'the chain has been at this workflow before.';
 comment on column public.workflow_executions.seq is
   'Its place in the order of writes: an event with a higher number came after it.';
 comment on column public.workflow_executions.seen is
   'Which transactions had committed when it was enrolled: an event of any other came after it as well.';
 
+create index workflow_executions_by_root
+  on public.workflow_executions (root_id, tenant_id) where root_id is not null;
+create index workflow_executions_fused
+  on public.workflow_executions (workflow_id, tenant_id, created_at) where fused;
 create index workflow_executions_by_workflow
   on public.workflow_executions (workflow_id, tenant_id, version, created_at);
 create index workflow_executions_by_record
@@ -12063,7 +12774,8 @@ create table public.workflow_step_executions (
   error jsonb,
   warnings jsonb,
   attempts jsonb not null default '[]',
-  redrives smallint not null default 0,
+  rendition smallint not null default 0,
+  render_again boolean not null default false,
   recipient text,
   provider_id text,
   started_at timestamptz not null default automation.now(),
@@ -12084,7 +12796,10 @@ create table public.workflow_step_executions (
 comment on table public.workflow_step_executions is
   'One step of an execution: what it was about to do, each attempt, and what came of it.';
 comment on column public.workflow_step_executions.input is
-  'The rendered configuration. Retries send exactly this again.';
+  'The rendered configuration. An attempt that may have been accepted is repeated with exactly this.';
+comment on column public.workflow_step_executions.rendition is
+  'How often it was rendered anew, because what was sent before was certainly refused. Part of the '
+  'idempotency key.';
 comment on column public.workflow_step_executions.attempts is
   '[{attempt, at, outcome, error?, worker?}]: every attempt, and why it was not the last.';
 comment on column public.workflow_step_executions.provider_id is
@@ -12108,30 +12823,33 @@ create index workflow_step_executions_by_recipient
 
 create or replace function automation.enrol(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
-  seq bigint default nextval('automation.write_order'))
+  seq bigint default nextval('automation.write_order'), from_outside boolean default false)
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   depth constant integer := automation.causation_depth();
+  root constant uuid := automation.causation_root();
+  fused boolean := from_outside or coalesce(current_setting('automation.fused', true), '') = 'true';
   at constant timestamptz := automation.now();
   execution_id constant uuid := automation.new_id();
   failure jsonb := enrolment.failure;
   admission record;
 begin
   -- A record is created once: only repeatable events and chains can loop.
-  if depth > 0 or data ? 'old' then
-    admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth);
+  if depth > 0 or root is not null or data ? 'old' then
+    admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth, root);
     if not admission.admitted then
       return null;
     end if;
     failure := coalesce(failure, admission.refusal);
+    fused := fused or admission.comes_round;
   end if;
   with enrolled as (
     insert into public.workflow_executions (
       tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, current_step, error, created_at, finished_at, seq)
+      contact_id, depth, root_id, fused, current_step, error, created_at, finished_at, seq)
     values (
       tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
       case
@@ -12140,7 +12858,7 @@ begin
         else 'pending'
       end::public.automation_status,
       enrolment.trigger_type, data, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
-      depth, enrolment.first_step, failure, at, case when failure is not null then at end, seq)
+      depth, root, fused, enrolment.first_step, failure, at, case when failure is not null then at end, seq)
     returning workflow_executions.tenant_id, workflow_executions.id
   )
   insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
@@ -12154,7 +12872,7 @@ begin
 end;
 $$;
 
-comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint) is
+comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint, boolean) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
   'a loop was refused and that is on record already.';
 
@@ -12222,6 +12940,37 @@ create or replace function automation.read_user(tenant_id uuid, data jsonb) retu
 comment on function automation.read_user(uuid, jsonb) is
   '{{user.*}}: who is responsible for the record that fired, else for its contact, else who wrote it.';
 
+-- Which contact a run is about: the one that its record belongs to now. One that was given by hand, and not
+-- read from the record, stays.
+create or replace function automation.contact_key(execution public.workflow_executions) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  given constant text := execution.trigger_data ->> 'contact_id';
+  snapshot constant jsonb := execution.trigger_data -> execution.entity;
+  attached automation.entities;
+  live jsonb;
+begin
+  select e.* into attached from automation.entities as e
+  where e.name = execution.entity and e.related ? 'contact' and execution.version > 0
+    and execution.record_id is not null;
+  if not found or given is distinct from coalesce(
+    snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}') then
+    return given;
+  end if;
+  live := automation.read_record(attached.name, execution.tenant_id, execution.record_id);
+  if live is null then
+    return given;
+  end if;
+  return coalesce(live ->> (attached.related ->> 'contact'), automation.read_record(
+    'project', execution.tenant_id, live ->> (attached.related ->> 'project')) ->> 'contact_id');
+end;
+$$;
+
+comment on function automation.contact_key(public.workflow_executions) is
+  'The id of the contact that a run is about, now; null when its record belongs to none.';
+
 -- Whether the table of contacts has a list of texts called tags: an attached CRM may.
 create or replace function automation.has_own_tags() returns boolean
   language sql stable
@@ -12283,7 +13032,11 @@ begin
     when 'trigger' then automation.trigger_root(execution.trigger_data)
     when 'tenant' then
       (select to_jsonb(t) from public.tenants as t where t.id = execution.tenant_id)
-    when 'user' then automation.read_user(execution.tenant_id, execution.trigger_data)
+    when 'user' then automation.read_user(execution.tenant_id, jsonb_build_object(
+      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact'),
+      'user_id', execution.trigger_data -> 'user_id')
+      || case when execution.entity is null then '{}' else jsonb_build_object(
+        execution.entity, automation.read_root(execution, execution.entity)) end)
     when 'custom' then coalesce(
       execution.trigger_data -> 'custom',
       execution.trigger_data #> array[execution.entity, 'custom_fields'])
@@ -12291,7 +13044,11 @@ begin
       || automation.step_results(execution.tenant_id, execution.id)
     when 'contact.tags' then coalesce(
       case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
-      automation.contact_tags(execution.tenant_id, execution.trigger_data ->> 'contact_id'))
+      automation.contact_tags(execution.tenant_id, automation.contact_key(execution)))
+    when 'contact' then case
+      when execution.trigger_data ? 'contact_id' and execution.version > 0 then automation.read_record(
+        'contact', execution.tenant_id, automation.contact_key(execution))
+      else execution.trigger_data -> 'contact' end
     else case when execution.trigger_data ? (root || '_id') and execution.version > 0
       then automation.read_record(
         root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
@@ -12380,15 +13137,16 @@ create or replace function automation.schedule_step(
 declare
   scheduled_id uuid;
 begin
-  insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+  insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at, expires_at)
   values (execution.tenant_id, execution.id, step ->> 'key',
-    (step ->> 'lane')::public.automation_lane, run_at)
+    (step ->> 'lane')::public.automation_lane, run_at,
+    case when run_at < execution.expires_at then execution.expires_at end)
   returning id into scheduled_id;
   update public.workflow_executions as e
   set status = case
       when run_at > automation.now() then 'waiting' else 'running'
     end::public.automation_status,
-    current_step = step ->> 'key',
+    current_step = step ->> 'key', expires_at = execution.expires_at,
     started_at = coalesce(e.started_at, automation.now())
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   return scheduled_id;
@@ -12460,6 +13218,7 @@ begin
           'step', step -> 'key') end);
     return;
   end if;
+  execution.expires_at := coalesce((result ->> 'expires_at')::timestamptz, execution.expires_at);
   next_step := automation.plan_step(execution, automation.next_key(step, result));
   if next_step is null then
     perform automation.end_execution(execution, 'completed');
@@ -12645,6 +13404,30 @@ create table automation.run_events (
 comment on table automation.run_events is
   'The last event that a run received for a step that waits for one, come or still to come.';
 
+-- Does a run write to this number or address: has it, or would it, because its contact has it? A couple
+-- shares a number, and a contact may be there twice.
+create or replace function automation.speaks_with(
+  execution public.workflow_executions, address text)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact jsonb;
+begin
+  if exists (
+    select from public.workflow_step_executions as s
+    where s.execution_id = execution.id and s.tenant_id = execution.tenant_id
+      and s.recipient = speaks_with.address) then
+    return true;
+  end if;
+  contact := automation.read_root(execution, 'contact');
+  return coalesce(
+      automation.normal_number(contact ->> 'phone', automation.country_of(execution.tenant_id)) = address, false)
+    or coalesce(automation.bare_address(contact ->> 'email') = address, false);
+end;
+$$;
+
 -- Does an event concern a run? One about a record that the run knows as its own must be that one: when
 -- the customer's other project is won, this one's follow-up goes on.
 create or replace function automation.concerns(
@@ -12656,6 +13439,7 @@ create or replace function automation.concerns(
     select case
       when not automation.came_after(
         signal.seq, signal.written_by, execution.seq, execution.written_by, execution.seen) then false
+      when signal.role = 'moved' then execution.entity = signal.entity and execution.record_id = signal.record_id
       when signal.role = 'deleted' then
         execution.entity = signal.entity and execution.record_id = signal.record_id
         or execution.contact_id = signal.contact_id
@@ -12663,7 +13447,8 @@ create or replace function automation.concerns(
       when not signal.by_contact
         and execution.trigger_data ->> (signal.entity || '_id') is not null
         then execution.trigger_data ->> (signal.entity || '_id') = signal.record_id
-      else execution.contact_id = signal.contact_id
+      else coalesce(execution.contact_id = signal.contact_id, false)
+        or signal.address is not null and automation.speaks_with(execution, signal.address)
     end
   $$;
 
@@ -12683,6 +13468,19 @@ create or replace function automation.unread_signals(execution public.workflow_e
     where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id
       and s.contact_id is distinct from execution.contact_id
       and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.tenant_id = execution.tenant_id and s.address is not null
+      and s.contact_id is distinct from execution.contact_id
+      and s.record_id is distinct from execution.record_id
+      and automation.concerns(s, execution)
+  $$;
+
+create or replace function automation.deleted_reason(entity text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('code', 'record_deleted', 'message', format('the %s was deleted', entity))
   $$;
 
 create or replace function automation.ending_reason(signal automation.signals) returns jsonb
@@ -12690,12 +13488,42 @@ create or replace function automation.ending_reason(signal automation.signals) r
   set search_path = pg_catalog, pg_temp
   as $$
     select case signal.role
-      when 'deleted' then jsonb_build_object(
-        'code', 'record_deleted', 'message', format('the %s was deleted', signal.entity))
+      when 'deleted' then automation.deleted_reason(signal.entity)
       else jsonb_build_object(
         'code', 'exit_event', 'message', format('the workflow ends a run at %s', signal.event),
         'event', signal.event, 'entity', signal.entity, 'record_id', signal.record_id)
     end
+  $$;
+
+-- A run whose record belongs to another contact now is about that one.
+create or replace function automation.follow_contact(execution public.workflow_executions)
+  returns public.workflow_executions
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact constant uuid := automation.as_uuid(automation.contact_key(execution));
+begin
+  if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
+    update public.workflow_executions as e set contact_id = contact
+    where e.tenant_id = execution.tenant_id and e.id = execution.id;
+    execution.contact_id := contact;
+  end if;
+  return execution;
+end;
+$$;
+
+-- Records leave without a DELETE too (TRUNCATE, another id, a partition that is detached, a table that is
+-- written as a replica, a column that says so): who is gone is asked of the tables themselves.
+create or replace function automation.gone_entity(execution public.workflow_executions) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select r.entity
+    from (values (execution.entity, execution.record_id), ('contact', execution.contact_id::text))
+      as r (entity, id)
+    where r.id is not null and not automation.has_record(r.entity, execution.tenant_id, r.id)
+    limit 1
   $$;
 
 create type automation.obstacle as (
@@ -12716,10 +13544,19 @@ create or replace function automation.find_obstacle(
 declare
   signal automation.signals;
   refusal jsonb;
+  gone text;
 begin
-  select s.* into signal from automation.unread_signals(execution) as s where s.role <> 'wait' limit 1;
+  if execution.entity <> 'contact' then
+    execution := automation.follow_contact(execution);
+  end if;
+  select s.* into signal from automation.unread_signals(execution) as s
+  where s.role in ('exit', 'deleted') limit 1;
   if found then
     return row('cancelled', automation.ending_reason(signal))::automation.obstacle;
+  end if;
+  gone := automation.gone_entity(execution);
+  if gone is not null then
+    return row('cancelled', automation.deleted_reason(gone))::automation.obstacle;
   elsif lifecycle is null then
     return null;
   elsif lifecycle ? 'exit' and automation.evaluate_conditions(
@@ -12764,6 +13601,38 @@ begin
 end;
 $$;
 
+-- Those that have written to a number or an address lately, and those whose contact has it.
+create or replace function automation.runs_speaking_with(signal automation.signals) returns setof uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return query
+    select e.id
+    from (
+      select distinct l.execution_id
+      from (
+        select s.execution_id from public.workflow_step_executions as s
+        where s.recipient = signal.address and s.tenant_id = signal.tenant_id
+        order by s.started_at desc
+        limit 1000
+      ) as l
+    ) as w
+    join public.workflow_executions as e on e.tenant_id = signal.tenant_id and e.id = w.execution_id
+    where e.workflow_id = signal.workflow_id and e.version = signal.version and e.finished_at is null
+    union
+    select e.id
+    from automation.contacts_at(signal.tenant_id, signal.address) as c (id)
+    join public.workflow_executions as e on e.tenant_id = signal.tenant_id and e.finished_at is null
+      and e.contact_id = c.id and e.entity <> 'contact'
+    union
+    select e.id
+    from automation.contacts_at(signal.tenant_id, signal.address) as c (id)
+    join public.workflow_executions as e on e.tenant_id = signal.tenant_id and e.finished_at is null
+      and e.record_id = c.id::text and e.entity = 'contact';
+end;
+$$;
+
 create or replace function automation.open_runs(signal automation.signals) returns setof uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -12779,6 +13648,15 @@ create or replace function automation.open_runs(signal automation.signals) retur
     select e.id from public.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
       and e.entity = signal.entity and e.finished_at is null
+    union
+    -- Those that are about to follow their record to this contact.
+    select e.id from automation.signals as m
+    join public.workflow_executions as e
+      on e.record_id = m.record_id and e.tenant_id = m.tenant_id and e.entity = m.entity
+      and e.finished_at is null
+    where m.contact_id = signal.contact_id and m.tenant_id = signal.tenant_id and m.role = 'moved'
+    union
+    select r.id from automation.runs_speaking_with(signal) as r (id) where signal.address is not null
   $$;
 
 create or replace function automation.note_event(
@@ -12817,7 +13695,12 @@ begin
     select e.* into strict execution from public.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.id = open_run
     for no key update nowait;
+    if execution.entity <> 'contact' then
+      execution := automation.follow_contact(execution);
+    end if;
     if automation.is_finished(execution) or not automation.concerns(signal, execution) then
+      continue;
+    elsif signal.role = 'moved' then
       continue;
     elsif signal.role = 'wait' then
       perform automation.note_event(signal, execution);
@@ -12861,6 +13744,13 @@ exception
     update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
     where s.tenant_id = signal.tenant_id and s.id = signal.id;
     return false;
+  -- It took too long: its runs stand still, the others go on, with the time of another statement.
+  when query_canceled then
+    update automation.signals as s
+    set kept_for = null, next_try_at = clock_timestamp() + interval '10 seconds' * power(4, least(
+      automation.suspect(signal.tenant_id, 'signal', signal.id::text), 6))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return null;
   when others then
     raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
     update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute', kept_for = null
@@ -12877,7 +13767,9 @@ create or replace function automation.run_signals(max_signals integer default 20
   set jit = off
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   signal automation.signals;
+  was_read boolean;
   ran integer := 0;
 begin
   for signal in
@@ -12887,7 +13779,11 @@ begin
     limit max_signals
     for update skip locked
   loop
-    ran := ran + automation.try_signal(signal)::integer;
+    was_read := automation.try_signal(signal);
+    ran := ran + coalesce(was_read, false)::integer;
+    if was_read is null or automation.is_late(began) then
+      return ran;
+    end if;
   end loop;
   for signal in
     select s.* from automation.signals as s
@@ -12896,7 +13792,8 @@ begin
     limit max_signals
     for update skip locked
   loop
-    perform automation.try_signal(signal);
+    was_read := automation.try_signal(signal);
+    exit when was_read is null or automation.is_late(began);
   end loop;
   return ran;
 end;
@@ -12929,6 +13826,9 @@ comment on column automation.skip_codes.counts_as is
 insert into automation.skip_codes (code, counts_as, description) values
   ('no_recipient', 'failure', 'There is no phone number or address to send to.'),
   ('invalid_recipient', 'failure', 'What stands where the recipient should is no phone number or address.'),
+  ('expired', 'failure', 'It was planned before a date that has passed meanwhile: a reminder that comes too late.'),
+  ('conversation_brake', 'failure',
+   'So many texts went to the number in answer to what came from it that it may be a machine.'),
   ('no_contact', 'failure', 'There is no contact to tag.'),
   ('country_not_allowed', 'failure', 'The tenant does not text that country, a satellite or a premium-rate number.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
@@ -13085,6 +13985,7 @@ create table public.scheduled_steps (
   leased_at timestamptz,
   lease_expires_at timestamptz,
   reconcile_since timestamptz,
+  expires_at timestamptz,
   constraint scheduled_steps_pkey primary key (tenant_id, id),
   constraint scheduled_steps_execution_fk foreign key (tenant_id, execution_id)
     references public.workflow_executions (tenant_id, id) on delete cascade,
@@ -13109,6 +14010,9 @@ comment on column public.scheduled_steps.attempt_token is
   'The fence: an outcome is accepted only with the token of the attempt that holds the lease.';
 comment on column public.scheduled_steps.reconcile_since is
   'An attempt since then may have been accepted by the provider: look it up before sending again.';
+
+comment on column public.scheduled_steps.expires_at is
+  'It was planned before this date (a reminder) and is not sent after it.';
 
 -- The claim asks twice, and each question has an index that matches its filter and its order:
 -- which tenants have due work (oldest first), and what is due for one tenant.
@@ -13503,7 +14407,15 @@ begin
   end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
   from automation.render(step -> 'config', context, options) as r;
-  if prepared.input is null and step ? 'on_missing' then
+  prepared.reason := automation.size_problem(prepared.warnings);
+  if prepared.reason is null and prepared.input is not null then
+    prepared.reason := automation.oversize(step ->> 'type', prepared.input);
+  end if;
+  if prepared.reason is not null then
+    prepared.verdict := 'fail';
+    prepared.input := null;
+    return prepared;
+  elsif prepared.input is null and step ? 'on_missing' then
     prepared.verdict := 'fail';
     prepared.reason := automation.missing_reason(prepared.warnings);
     return prepared;
@@ -13524,6 +14436,33 @@ begin
   return prepared;
 end;
 $$;
+
+-- What a channel or a field takes no more of. A message is not cut: half a message is not what was meant.
+create or replace function automation.oversize(step_type text, input jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('code', 'too_large', 'message', format('%s: has %s %s; at most %s are possible',
+      s.path, s.size, l.unit, l.most))
+    from (
+      select 'body' as path, 'sms' as name, length(input ->> 'body') as size where step_type = 'send_sms'
+      union all
+      select 'subject', 'email_subject', length(input ->> 'subject') where step_type = 'send_email'
+      union all
+      select k, 'email_body', octet_length(input ->> k) from unnest('{html,text}'::text[]) as k
+      where step_type = 'send_email'
+      union all
+      select 'body', 'webhook_body', octet_length(input ->> 'body') where step_type = 'webhook'
+      union all
+      select f.key, 'field', octet_length(f.value #>> '{}')
+      from jsonb_each(case jsonb_typeof(input -> 'fields') when 'object' then input -> 'fields' else input end)
+        as f
+      where step_type not in ('send_sms', 'send_email', 'webhook')
+    ) as s
+    join automation.limits() as l on l.name = s.name
+    where s.size > l.most
+    limit 1
+  $$;
 
 comment on function automation.prepare_step(public.workflow_executions, jsonb, timestamptz) is
   'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing.';
@@ -13579,6 +14518,265 @@ create or replace function automation.unschedule(due public.scheduled_steps) ret
     delete from public.scheduled_steps as s
     where s.tenant_id = due.tenant_id and s.id = due.id
   $$;
+
+-- sql/07_queue/04_brakes.sql
+
+-- The fuse of a workflow. Within a chain the number of effects is bounded, but strangers can begin chains without
+-- end (a machine that answers ours, a flood of forms), and so can a workflow that comes round to itself in each of
+-- them. Above so many such runs in an hour or a day the workflow is held: its runs wait where they are, nothing is
+-- lost, somebody is told, and a person lets it go on. Bulk enrolments, imports and what people write never count.
+--
+-- Counted where a run begins and not where it is captured, in an index of those runs alone and no further than the
+-- limit, so that no row is written by all of them and no writer pays.
+
+create table public.workflow_holds (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  reason jsonb not null,
+  held_at timestamptz not null,
+  released_at timestamptz,
+  released_by uuid,
+  constraint workflow_holds_pkey primary key (tenant_id, workflow_id),
+  constraint workflow_holds_workflow_fk foreign key (tenant_id, workflow_id)
+    references public.workflows (tenant_id, id) on delete cascade
+);
+
+comment on table public.workflow_holds is
+  'Workflows whose runs wait because they had become too many; public.release_workflow() lets them go on.';
+
+create or replace function automation.fused_runs(
+  tenant_id uuid, workflow_id uuid, since timestamptz, upto bigint, at_most integer)
+  returns integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    select count(*)::integer
+    from (
+      select from public.workflow_executions as e
+      where e.workflow_id = fused_runs.workflow_id and e.tenant_id = fused_runs.tenant_id and e.fused
+        and e.created_at > since and e.seq <= upto
+      order by e.created_at
+      limit at_most
+    ) as e
+  $$;
+
+-- Why a workflow has to be held; null: it need not be.
+create or replace function automation.blown_fuse(execution public.workflow_executions, released_at timestamptz)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  span record;
+  allowed integer;
+begin
+  for span in select * from (values ('hour', interval '1 hour'), ('day', interval '1 day')) as s (name, length) loop
+    allowed := automation.setting('workflow_fuse_per_' || span.name)::integer;
+    if automation.fused_runs(execution.tenant_id, execution.workflow_id,
+      greatest(automation.now() - span.length, released_at), execution.seq, allowed + 1) > allowed then
+      return jsonb_build_object(
+        'code', 'workflow_held', 'limit', allowed, 'per', span.name,
+        'message', format('more than %s runs of it were set off by others or by itself within a %s: they wait until '
+          'public.release_workflow() lets them go on', allowed, span.name));
+    end if;
+  end loop;
+  return null;
+end;
+$$;
+
+create or replace function automation.is_held(execution public.workflow_executions) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  hold public.workflow_holds;
+  reason jsonb;
+begin
+  select h.* into hold from public.workflow_holds as h
+  where h.tenant_id = execution.tenant_id and h.workflow_id = execution.workflow_id;
+  if hold.held_at is not null and hold.released_at is null then
+    return true;
+  elsif not execution.fused or execution.started_at is not null then
+    return false;
+  end if;
+  reason := automation.blown_fuse(execution, hold.released_at);
+  if reason is null then
+    return false;
+  end if;
+  insert into public.workflow_holds (tenant_id, workflow_id, reason, held_at)
+  values (execution.tenant_id, execution.workflow_id, reason, automation.now())
+  on conflict on constraint workflow_holds_pkey do update
+    set reason = excluded.reason, held_at = excluded.held_at, released_at = null, released_by = null;
+  perform automation.tell_office(
+    execution.tenant_id, 'workflow_held', execution.workflow_id::text, interval '0', null,
+    format('Workflow "%s" was stopped', (
+      select w.name from public.workflows as w
+      where w.tenant_id = execution.tenant_id and w.id = execution.workflow_id)),
+    reason ->> 'message');
+  return true;
+end;
+$$;
+
+comment on function automation.is_held(public.workflow_executions) is
+  'Does a run have to wait because its workflow is held? Asked before each of its steps; the first run too many '
+  'blows the fuse.';
+
+-- Out of the way of what is due, until it is let go.
+create or replace function automation.hold_step(due public.scheduled_steps) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update public.scheduled_steps as s set run_at = 'infinity'
+    where s.tenant_id = due.tenant_id and s.id = due.id
+  $$;
+
+create or replace function automation.cause_of(execution public.workflow_executions) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.set_cause(
+      execution.depth + 1, coalesce(execution.root_id, execution.id), execution.fused)
+  $$;
+
+-- What the office is told once, however often it happens: as a task.
+create table automation.notices (
+  tenant_id uuid not null,
+  kind text not null,
+  subject text not null,
+  at timestamptz not null,
+  constraint notices_pkey primary key (tenant_id, kind, subject)
+);
+
+comment on table automation.notices is 'What the office was told, and when last.';
+
+create or replace function automation.tell_office(
+  tenant_id uuid, kind text, subject text, at_most_every interval, contact_id uuid, title text, description text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  -- Two who want to say the same at once do not wait for each other.
+  if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, kind, subject), 12)) then
+    return;
+  end if;
+  insert into automation.notices as n (tenant_id, kind, subject, at)
+  values (tell_office.tenant_id, tell_office.kind, tell_office.subject, automation.now())
+  on conflict on constraint notices_pkey do update set at = excluded.at
+    where n.at + at_most_every <= excluded.at;
+  if found then
+    insert into public.tasks (tenant_id, contact_id, title, description, priority)
+    values (tell_office.tenant_id, tell_office.contact_id, left(tell_office.title, 200),
+      tell_office.description, 'high');
+  end if;
+exception when others then
+  raise warning 'automation: the office could not be told "%": %', title, sqlerrm;
+end;
+$$;
+
+comment on function automation.tell_office(uuid, text, text, interval, uuid, text, text) is
+  'Leaves a task for the office; the same kind and subject again only after a while.';
+
+-- THE BRAKE OF A CONVERSATION
+--
+-- Two machines that answer each other never stop by themselves. So texts that answer somebody are counted by number
+-- since the first thing that came from it within ten minutes, and within a day: above the limit they are skipped and
+-- the office is told. What is sent for other reasons (a reminder) is not held up.
+
+create or replace function automation.brake_setting(tenant_id uuid, name text, otherwise integer) returns integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when s.value = 'false' then null
+      when (s.value ->> name) ~ '^\d{1,6}$' then (s.value ->> name)::integer
+      else otherwise
+    end
+    from (
+      select t.settings -> 'conversation_brake' as value from public.tenants as t
+      where t.id = brake_setting.tenant_id) as s
+  $$;
+
+comment on function automation.brake_setting(uuid, text, integer) is
+  'tenants.settings: {"conversation_brake": {"texts": 3, "minutes": 10, "texts_per_day": 10}}; false: none.';
+
+-- Texts to a number since the first that came from it, or call, within a time.
+create or replace function automation.texts_in_answer(
+  tenant_id uuid, phone text, within interval, but uuid, at_most integer)
+  returns integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select count(*)::integer
+    from (
+      select from public.workflow_step_executions as s
+      where s.recipient = phone and s.tenant_id = texts_in_answer.tenant_id and s.step_type = 'send_sms'
+        and s.status in ('running', 'waiting', 'completed') and s.id <> but
+        and s.started_at >= (
+          select min(i.created_at)
+          from (
+            (select m.created_at from public.messages as m
+             where m.from_number = phone and m.tenant_id = texts_in_answer.tenant_id and m.direction = 'inbound'
+               and m.created_at > automation.now() - within
+             order by m.created_at limit 1)
+            union all
+            (select c.created_at from public.calls as c
+             where c.from_number = phone and c.tenant_id = texts_in_answer.tenant_id and c.direction = 'inbound'
+               and c.created_at > automation.now() - within
+             order by c.created_at limit 1)
+          ) as i)
+      limit at_most
+    ) as s
+  $$;
+
+-- Was a run begun by somebody from outside, or did it go on because of them?
+create or replace function automation.answers_somebody(execution public.workflow_executions) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select execution.fused or exists (
+      select from automation.run_events as e
+      where e.tenant_id = execution.tenant_id and e.execution_id = execution.id)
+  $$;
+
+create or replace function automation.brake_conversation(
+  execution public.workflow_executions, step_id uuid, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  minutes integer;
+  span record;
+begin
+  if not automation.answers_somebody(execution) then
+    return prepared;
+  end if;
+  minutes := automation.brake_setting(execution.tenant_id, 'minutes', 10);
+  for span in
+    select * from (values
+      (automation.brake_setting(execution.tenant_id, 'texts', 3), make_interval(mins => minutes),
+        format('%s minutes', minutes)),
+      (automation.brake_setting(execution.tenant_id, 'texts_per_day', 10), interval '1 day', 'a day'))
+      as s (allowed, length, name)
+    where s.allowed is not null and s.length is not null
+  loop
+    if automation.texts_in_answer(
+      execution.tenant_id, prepared.recipient, span.length, step_id, span.allowed) >= span.allowed then
+      perform automation.tell_office(
+        execution.tenant_id, 'conversation_brake', prepared.recipient, interval '1 day',
+        automation.existing_contact(execution), format('Automatic answers to %s were stopped', prepared.recipient),
+        format('%s texts went to this number within %s in answer to what came from it. Is it a machine?',
+          span.allowed, span.name));
+      return automation.skip_unaddressed(prepared, 'conversation_brake', format(
+        '%s texts were sent to this number within %s in answer to what came from it', span.allowed, span.name));
+    end if;
+  end loop;
+  return prepared;
+end;
+$$;
 
 -- sql/07_queue/04_claim.sql
 
@@ -13717,6 +14915,9 @@ begin
   if automation.is_finished(execution) then
     perform automation.unschedule(due);
     return null;
+  elsif automation.is_held(execution) then
+    perform automation.hold_step(due);
+    return null;
   end if;
   plan := automation.plan_of(execution);
   obstacle := automation.find_obstacle(execution, plan -> 'lifecycle');
@@ -13734,8 +14935,8 @@ begin
 end;
 $$;
 
--- The ledger row of an outbound step: rendered once, on the first attempt, and from then on what
--- every attempt sends. Consent is asked for on every attempt.
+-- The ledger row of an outbound step. Rendered on the first attempt, and anew after one that was certainly
+-- refused; what may have been accepted is sent again as it was. Consent is asked for on every attempt.
 create or replace function automation.open_ledger(
   due public.scheduled_steps, execution public.workflow_executions, step jsonb)
   returns public.workflow_step_executions
@@ -13749,13 +14950,19 @@ begin
   select s.* into ledger from public.workflow_step_executions as s
   where s.tenant_id = due.tenant_id and s.id = due.id
   for update;
-  if ledger.input is not null then
+  if due.expires_at <= automation.now() then
+    prepared := automation.skip_unaddressed(prepared, 'expired', format(
+      'it was planned before %s, and is not sent after it', automation.date_text(due.tenant_id, due.expires_at)));
+  elsif ledger.input is not null and not ledger.render_again then
     prepared := row('run', ledger.input, null, ledger.warnings, ledger.recipient);
   else
     prepared := automation.prepare_step(execution, step);
   end if;
   if prepared.verdict = 'run' then
     prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+  end if;
+  if prepared.verdict = 'run' and step ->> 'type' = 'send_sms' then
+    prepared := automation.brake_conversation(execution, due.id, prepared);
   end if;
   if prepared.verdict <> 'run' then
     return automation.close_unsent(due, execution, step, prepared);
@@ -13768,11 +14975,19 @@ begin
     prepared.input, prepared.warnings, prepared.recipient, automation.now())
   on conflict on constraint workflow_step_executions_pkey do update
     set status = 'running', input = excluded.input, warnings = excluded.warnings,
-      recipient = excluded.recipient, error = null, finished_at = null
+      recipient = excluded.recipient, error = null, finished_at = null,
+      rendition = s.rendition + s.render_again::integer, render_again = false
   returning * into ledger;
   return ledger;
 end;
 $$;
+
+create or replace function automation.date_text(tenant_id uuid, at timestamptz) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select to_char(at at time zone coalesce(automation.tenant_zone(date_text.tenant_id), 'UTC'), 'YYYY-MM-DD HH24:MI')
+  $$;
 
 create or replace function automation.close_unsent(
   due public.scheduled_steps, execution public.workflow_executions, step jsonb,
@@ -13809,7 +15024,7 @@ begin
     leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease
   where s.tenant_id = due.tenant_id and s.id = due.id
   returning s.tenant_id, s.id, s.attempt_token, s.attempt, ledger.step_type, ledger.input,
-    s.id || case when ledger.redrives > 0 then '-' || ledger.redrives else '' end,
+    s.id || case when ledger.rendition > 0 then '-' || ledger.rendition else '' end,
     s.lease_expires_at, s.reconcile_since
     into claimed.tenant_id, claimed.step_id, claimed.attempt_token, claimed.attempt,
     claimed.step_type, claimed.payload, claimed.idempotency_key, claimed.lease_expires_at,
@@ -14037,6 +15252,7 @@ begin
   where s.tenant_id = due.tenant_id and s.id = due.id;
   update public.workflow_step_executions as s
   set status = 'waiting', error = report -> 'error',
+    render_again = automation.may_render_again(step, report ->> 'outcome', due.reconcile_since),
     attempts = s.attempts || automation.attempt_entry(due, report)
   where s.tenant_id = due.tenant_id and s.id = due.id;
   update public.workflow_executions as e
@@ -14045,6 +15261,18 @@ begin
   return 'waiting';
 end;
 $$;
+
+-- Certainly not accepted, this time and before: a message says next time what is true then. A webhook keeps its
+-- id and what it says, since its receiver may have acted on what it did not acknowledge.
+create or replace function automation.may_render_again(
+  step jsonb, outcome text, reconcile_since timestamptz)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select outcome = 'retry' and reconcile_since is null
+      and coalesce(step ->> 'type' in ('send_sms', 'send_email'), false)
+  $$;
 
 create or replace function automation.backoff(
   attempt integer, retry_after_seconds numeric, is_ambiguous boolean, retry jsonb default null)
@@ -14086,12 +15314,11 @@ begin
   where s.tenant_id = r.tenant_id and s.id = r.step_id and s.attempt_token = r.attempt_token;
   get diagnostics released = row_count;
   update public.workflow_step_executions as s
-  set status = 'pending'
+  set status = 'pending', render_again = automation.may_render_again(
+    jsonb_build_object('type', s.step_type), 'retry', q.reconcile_since)
   from jsonb_to_recordset(steps) as r (tenant_id uuid, step_id uuid)
-  where s.tenant_id = r.tenant_id and s.id = r.step_id and s.status = 'running'
-    and exists (
-      select from public.scheduled_steps as q
-      where q.tenant_id = s.tenant_id and q.id = s.id and q.attempt_token is null);
+  join public.scheduled_steps as q on q.tenant_id = r.tenant_id and q.id = r.step_id
+  where s.tenant_id = r.tenant_id and s.id = r.step_id and s.status = 'running' and q.attempt_token is null;
   return released;
 end;
 $$;
@@ -14159,7 +15386,7 @@ comment on function automation.reap_expired_leases(integer) is
 create or replace function automation.portion_length() returns interval
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select interval '200 milliseconds' $$;
+  as $$ select automation.at_most('portion_ms') * interval '1 millisecond' $$;
 
 create or replace function automation.is_over(since timestamptz) returns boolean
   language sql volatile
@@ -14167,6 +15394,22 @@ create or replace function automation.is_over(since timestamptz) returns boolean
   as $$ select clock_timestamp() > since + automation.portion_length() $$;
 
 comment on function automation.is_over(timestamptz) is 'Has a portion that began then had its time?';
+
+-- Within a statement that is timed, half its time.
+create or replace function automation.allowed_time(asked interval) returns interval
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2)
+  $$;
+
+create or replace function automation.is_late(since timestamptz) returns boolean
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$ select clock_timestamp() > since + automation.allowed_time(interval '2 seconds') $$;
+
+comment on function automation.is_late(timestamptz) is
+  'Has work that began then, and that nobody waits for, had its time?';
 
 -- How often that was, with this time.
 create or replace function automation.suspect(tenant_id uuid, kind text, key text) returns integer
@@ -14462,17 +15705,9 @@ begin
   if not cut_off then
     perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
   end if;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
 end;
 $$;
-
--- Within a statement that is timed, half its time.
-create or replace function automation.allowed_time(asked interval) returns interval
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2)
-  $$;
 
 create or replace procedure automation.work_database_steps(
   inout ran integer, max_steps integer default 200, duration interval default '1 second')
@@ -14708,7 +15943,7 @@ create or replace function automation.record_sent(
   as $$
 begin
   -- A workflow that listens to messages must not be started by its own for ever.
-  perform set_config('automation.depth', (execution.depth + 1)::text, true);
+  perform automation.cause_of(execution);
   case ledger.step_type
     when 'send_sms' then
       insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
@@ -14727,7 +15962,7 @@ begin
         'resend', ledger.provider_id, execution.id);
     else null;
   end case;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
 exception when others then
   update public.workflow_step_executions as s
   set warnings = coalesce(s.warnings, '[]') || automation.engine_error(
@@ -14741,8 +15976,9 @@ create or replace function automation.existing_contact(execution public.workflow
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select execution.contact_id
-    where automation.read_record('contact', execution.tenant_id, execution.contact_id::text) is not null
+    select automation.as_uuid(c.id)
+    from automation.contact_key(execution) as c (id)
+    where automation.read_record('contact', execution.tenant_id, c.id) is not null
   $$;
 
 comment on function automation.existing_contact(public.workflow_executions) is
@@ -15043,7 +16279,8 @@ create or replace function automation.target_id(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  id constant text := execution.trigger_data ->> (entity || '_id');
+  id constant text := case entity when 'contact' then automation.contact_key(execution)
+    else execution.trigger_data ->> (entity || '_id') end;
 begin
   if id is null then
     raise exception '%: the execution has no % to work on', entity, entity
@@ -15135,7 +16372,7 @@ begin
     assigned_to, execution_id)
   values (
     execution.tenant_id, task_id,
-    automation.as_uuid(execution.trigger_data ->> 'contact_id'),
+    automation.as_uuid(automation.contact_key(execution)),
     automation.as_uuid(execution.trigger_data ->> 'project_id'),
     automation.as_uuid(execution.trigger_data ->> 'job_id'),
     input ->> 'title', input ->> 'description', coalesce(input ->> 'priority', 'normal'),
@@ -15655,7 +16892,7 @@ begin
       ran := automation.try_suspect(due);
     end loop;
   end if;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
   return ran;
 end;
 $$;
@@ -15699,8 +16936,11 @@ begin
   if automation.is_finished(execution) then
     perform automation.unschedule(due);
     return;
+  elsif automation.is_held(execution) then
+    perform automation.hold_step(due);
+    return;
   end if;
-  perform set_config('automation.depth', (execution.depth + 1)::text, true);
+  perform automation.cause_of(execution);
   plan := automation.plan_of(execution);
   steps := plan -> 'steps';
   step := coalesce(steps -> due.step_key, jsonb_build_object('key', due.step_key, 'type', 'unknown'));
@@ -16093,7 +17333,7 @@ create or replace function automation.next_open(from_at timestamptz, "window" js
 --   outcome  waited, past (the date had passed already) or missing (there was no date)
 create or replace function automation.plan_wait(
   execution public.workflow_executions, input jsonb, now timestamptz,
-  out until timestamptz, out outcome text)
+  out until timestamptz, out outcome text, out expires_at timestamptz)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -16119,6 +17359,9 @@ begin
   elsif input ? 'at' then
     until := automation.next_time_of_day(until, (input ->> 'at')::time, zone);
   end if;
+  -- A reminder: what it is planned before.
+  expires_at := automation.as_time(execution, input, 'until');
+  expires_at := case when expires_at > until and expires_at > now then expires_at end;
   if input ? 'until' and until < now then
     outcome := 'past';
   end if;
@@ -16154,7 +17397,9 @@ begin
   elsif policy = 'stop' then
     return automation.stop(jsonb_build_object('reason', said)) || jsonb_build_object('result', planned.outcome);
   end if;
-  return jsonb_build_object('wait_until', coalesce(planned.until, now), 'result', planned.outcome);
+  return jsonb_build_object('wait_until', coalesce(planned.until, now), 'result', planned.outcome)
+    || case when planned.expires_at is null then '{}'
+      else jsonb_build_object('expires_at', planned.expires_at) end;
 end;
 $$;
 
@@ -17388,6 +18633,7 @@ create or replace function automation.run_schedules(max_schedules integer defaul
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   schedule public.workflow_schedules;
   ran integer := 0;
 begin
@@ -17401,12 +18647,22 @@ begin
     -- One broken schedule does not hold up the others: it is tried again in a minute.
     begin
       ran := ran + automation.run_schedule(schedule, 20);
-    exception when others then
-      update public.workflow_schedules as s
-      set next_run_at = automation.now() + interval '1 minute',
-        error = automation.engine_error('schedule_failed', sqlstate, sqlerrm)
-      where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+    exception
+      -- It took too long. The time of the statement is used up: the others have the next one.
+      when query_canceled then
+        update public.workflow_schedules as s
+        set next_run_at = automation.now() + interval '1 minute' * power(4, least(
+            automation.suspect(schedule.tenant_id, 'schedule', schedule.workflow_id::text), 6)),
+          error = automation.cut_off_error(1)
+        where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+        exit;
+      when others then
+        update public.workflow_schedules as s
+        set next_run_at = automation.now() + interval '1 minute',
+          error = automation.engine_error('schedule_failed', sqlstate, sqlerrm)
+        where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
     end;
+    exit when automation.is_late(began);
   end loop;
   return ran;
 end;
@@ -17688,7 +18944,6 @@ begin
   delete from automation.timer_listeners as t
   where t.tenant_id = started.tenant_id and t.workflow_id = started.workflow_id;
   insert into automation.timer_listeners select started.*;
-  perform automation.install_timer_trigger(started.entity);
   if (compiled ->> 'existing')::boolean then
     insert into public.bulk_enrollments (tenant_id, workflow_id, kind, entity, generation)
     values (started.tenant_id, started.workflow_id, 'timers', started.entity, started.generation);
@@ -17740,6 +18995,27 @@ begin
 end;
 $$;
 
+-- What a timer before a date starts is a reminder: its messages do not go out after that date.
+create or replace function automation.expire_run(
+  version public.workflow_versions, record_id text, at timestamptz)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with started as (
+      update public.workflow_executions as e set expires_at = at
+      where e.tenant_id = version.tenant_id and e.id = (
+        select x.id from public.workflow_executions as x
+        where x.tenant_id = version.tenant_id and x.record_id = expire_run.record_id
+          and x.workflow_id = version.workflow_id
+        order by x.created_at desc, x.seq desc limit 1)
+      returning e.tenant_id, e.id
+    )
+    update public.scheduled_steps as s set expires_at = at
+    from started as e
+    where s.tenant_id = e.tenant_id and s.execution_id = e.id and s.run_at < at
+  $$;
+
 -- The record is read as it is now. A date that moved without the trigger seeing it (another zone of
 -- the tenant) moves the timer; a reminder before a date says nothing once the date has passed.
 create or replace function automation.fire_timer(waiting public.workflow_timers) returns integer
@@ -17789,7 +19065,42 @@ begin
     listener.entity, waiting.tenant_id, record,
     jsonb_build_object('timer', jsonb_build_object(
       'field', listener.field, 'value', value, 'due_at', due))));
+  if listener."offset" < interval '0' or listener.business_days < 0 then
+    perform automation.expire_run(version, waiting.record_id, automation.instant_in(value, zone));
+  end if;
   return 1;
+end;
+$$;
+
+-- A timer during which the statement was cancelled is put off, and after a few times given up: with an
+-- execution that says why.
+create or replace function automation.cut_off_timer(waiting public.workflow_timers) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key constant text := concat_ws('/', waiting.workflow_id, waiting.record_id);
+  tried constant integer := automation.suspect(waiting.tenant_id, 'timer', key);
+  listener automation.timer_listeners;
+begin
+  if tried < automation.setting('max_cut_offs')::integer then
+    update public.workflow_timers as t set due_at = automation.now() + interval '1 minute' * tried
+    where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+      and t.record_id = waiting.record_id;
+    return;
+  end if;
+  perform automation.clear_suspect(waiting.tenant_id, 'timer', key);
+  delete from public.workflow_timers as t
+  where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+    and t.record_id = waiting.record_id;
+  select l.* into listener from automation.timer_listeners as l
+  where l.tenant_id = waiting.tenant_id and l.workflow_id = waiting.workflow_id;
+  if found then
+    perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
+      jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
+      row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
+        automation.cut_off_error(tried), 'enrol', '')::automation.enrolment);
+  end if;
 end;
 $$;
 
@@ -17800,18 +19111,25 @@ create or replace function automation.fire_one_by_one(timers public.workflow_tim
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   waiting public.workflow_timers;
   fired integer := 0;
 begin
   foreach waiting in array timers loop
     begin
       fired := fired + automation.fire_timer(waiting);
-    exception when others then
-      raise warning 'timer of record % for workflow %: %', waiting.record_id, waiting.workflow_id, sqlerrm;
-      update public.workflow_timers as t set due_at = automation.now() + interval '1 hour'
-      where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
-        and t.record_id = waiting.record_id;
+    exception
+      when query_canceled then
+        perform automation.cut_off_timer(waiting);
+        exit;
+      when others then
+        raise warning 'timer of record % for workflow %: %',
+          waiting.record_id, waiting.workflow_id, sqlerrm;
+        update public.workflow_timers as t set due_at = automation.now() + interval '1 hour'
+        where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+          and t.record_id = waiting.record_id;
     end;
+    exit when automation.is_late(began);
   end loop;
   return fired;
 end;
@@ -17823,6 +19141,7 @@ create or replace function automation.fire_timers(max_timers integer default 500
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   timers constant public.workflow_timers[] := array(
     select t from automation.lock_due_timers(max_timers) as t);
   waiting public.workflow_timers;
@@ -17831,11 +19150,17 @@ begin
   begin
     foreach waiting in array timers loop
       fired := fired + automation.fire_timer(waiting);
+      exit when automation.is_late(began);
     end loop;
-  exception when others then
-    fired := automation.fire_one_by_one(timers);
+  exception
+    when query_canceled then
+      -- The others are due still; the time of the statement is used up.
+      fired := 0;
+      perform automation.cut_off_timer(waiting);
+    when others then
+      fired := automation.fire_one_by_one(timers);
   end;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
   return fired;
 end;
 $$;
@@ -17925,11 +19250,11 @@ begin
   from pg_catalog.pg_attribute as a
   where a.attrelid = attached.relation::regclass and a.attname = attached.id_column;
   return query execute format(
-    'select r.%1$I::text, %5$s from %2$s as r where r.%3$I = $1 %4$s order by r.%1$I limit $3',
+    'select r.%1$I::text, %5$s from %2$s as r where r.%3$I = $1 %4$s and not (%6$s) order by r.%1$I limit $3',
     attached.id_column, attached.relation, attached.tenant_column,
     case when job.last_record_id is not null
       then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end,
-    automation.record_expression(attached, 'r'))
+    automation.record_expression(attached, 'r'), automation.deleted_expression(attached, 'r'))
     using job.tenant_id, job.last_record_id, at_most;
 end;
 $$;
@@ -18004,6 +19329,8 @@ declare
   version public.workflow_versions;
   listener automation.timer_listeners;
   next record;
+  began constant timestamptz := clock_timestamp();
+  is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
   taken integer := 0;
@@ -18021,7 +19348,8 @@ begin
     return 0;
   end if;
   for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
-    exit when taken >= allowed;
+    is_cut := automation.is_late(began);
+    exit when taken >= allowed or is_cut;
     case automation.take_record(job, version, listener, next.id, next.record)
       when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
       when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
@@ -18036,10 +19364,29 @@ begin
     next_batch_at = automation.now()
       + coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0')
   where b.tenant_id = job.tenant_id and b.id = job.id;
-  if taken < allowed and job.scanned - before < at_most or job.scanned >= job.total then
+  if not is_cut and taken < allowed and job.scanned - before < at_most or job.scanned >= job.total then
     perform automation.finish_bulk(job, 'completed');
   end if;
   return job.scanned - before;
+end;
+$$;
+
+-- A batch during which the statement was cancelled is taken again later, and not for ever.
+create or replace function automation.cut_off_bulk(job public.bulk_enrollments) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tried constant integer := automation.suspect(job.tenant_id, 'bulk', job.id::text);
+begin
+  if tried >= automation.setting('max_cut_offs')::integer then
+    perform automation.clear_suspect(job.tenant_id, 'bulk', job.id::text);
+    perform automation.finish_bulk(job, 'failed', automation.cut_off_error(tried));
+  else
+    update public.bulk_enrollments as b
+    set next_batch_at = automation.now() + interval '30 seconds' * tried
+    where b.tenant_id = job.tenant_id and b.id = job.id;
+  end if;
 end;
 $$;
 
@@ -18055,16 +19402,23 @@ declare
     order by b.next_batch_at
     limit 20
     for update skip locked);
+  began constant timestamptz := clock_timestamp();
   job public.bulk_enrollments;
   seen integer := 0;
 begin
   foreach job in array jobs loop
     begin
       seen := seen + automation.run_batch(job, greatest(1, max_records / cardinality(jobs)));
-    exception when others then
-      perform automation.finish_bulk(
-        job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
+    exception
+      -- It took too long. The time of the statement is used up: the others have the next one.
+      when query_canceled then
+        perform automation.cut_off_bulk(job);
+        exit;
+      when others then
+        perform automation.finish_bulk(
+          job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
     end;
+    exit when automation.is_late(began);
   end loop;
   return seen;
 end;
@@ -18741,6 +20095,39 @@ begin
 end;
 $$;
 
+-- Calls that compile a workflow take long where it is large: one tenant has so many of them under way at
+-- once, which leaves connections for the others.
+create or replace function automation.take_place(tenant_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  for place in 1 .. automation.at_most('dear_calls') loop
+    if pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 1000 + place)) then
+      return;
+    end if;
+  end loop;
+  raise exception 'workflow_id: % workflows of this tenant are being published, checked or tried already',
+    automation.at_most('dear_calls')
+    using errcode = 'configuration_limit_exceeded', hint = 'Try again in a moment.';
+end;
+$$;
+
+create or replace function automation.study_workflow(workflow_id uuid) returns public.workflows
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found_workflow constant public.workflows := automation.find_workflow(workflow_id);
+begin
+  perform automation.take_place(found_workflow.tenant_id);
+  return found_workflow;
+end;
+$$;
+
+comment on function automation.study_workflow(uuid) is
+  'find_workflow() for a call that is going to compile it; 53400 when the tenant has enough such calls.';
+
 create or replace function automation.find_execution(execution_id uuid)
   returns public.workflow_executions
   language plpgsql stable
@@ -18934,7 +20321,7 @@ create or replace function automation.enrolment_of(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::public.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      null, 'enrol', '')::automation.enrolment
+      null, 'enrol', '', null)::automation.enrolment
     from (select version.plan -> 'steps' -> (version.plan ->> 'first') as step) as first
   $$;
 
@@ -19181,8 +20568,7 @@ begin
       failed.started_at - (automation.now() - transaction_timestamp()) end);
   update public.workflow_step_executions as s
   set status = 'pending', finished_at = null, error = null,
-    redrives = s.redrives + (not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false))::integer,
-    input = case when (failed.error ->> 'may_have_been_sent')::boolean then s.input end
+    render_again = not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false)
   where s.tenant_id = failed.tenant_id and s.id = failed.id;
   perform automation.ring_once();
   return automation.find_execution(execution_id);
@@ -19207,6 +20593,38 @@ create or replace function public.retry_execution(execution_id uuid, tenant_id u
 
 comment on function public.retry_execution(uuid, uuid) is
   'Runs a failed execution again from the step that failed, with fresh attempts.';
+
+-- A workflow that was held goes on: what waits is due now, and is counted afresh.
+create or replace function automation.release_workflow(workflow_id uuid) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  released integer;
+begin
+  update public.workflow_holds as h
+  set released_at = automation.now(), released_by = automation.current_user_id()
+  where h.tenant_id = workflow.tenant_id and h.workflow_id = workflow.id and h.released_at is null;
+  update public.scheduled_steps as s
+  set run_at = automation.now()
+  from public.workflow_executions as e
+  where s.tenant_id = workflow.tenant_id and s.run_at = 'infinity' and s.lease_expires_at is null
+    and e.tenant_id = s.tenant_id and e.id = s.execution_id and e.workflow_id = workflow.id;
+  get diagnostics released = row_count;
+  perform automation.ring_once();
+  return released;
+end;
+$$;
+
+create or replace function public.release_workflow(workflow_id uuid) returns integer
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.release_workflow(workflow_id) $$;
+
+comment on function public.release_workflow(uuid) is
+  'Lets the runs of a workflow that was held (public.workflow_holds) go on, and says how many waited.';
 
 -- sql/11_api/04_definitions.sql
 
@@ -19239,7 +20657,7 @@ create or replace function automation.publish_workflow(workflow_id uuid, enroll_
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  workflow constant public.workflows := automation.study_workflow(workflow_id);
   published public.workflow_versions;
 begin
   if enroll_existing is not null then
@@ -19264,7 +20682,7 @@ declare
   problems jsonb;
 begin
   select c.problems into problems
-  from automation.compile_workflow(automation.find_workflow(workflow_id)) as c;
+  from automation.compile_workflow(automation.study_workflow(workflow_id)) as c;
   return jsonb_build_object(
     'valid', not problems @> '[{"severity": "error"}]', 'problems', problems);
 end;
@@ -19461,44 +20879,88 @@ create or replace function automation.tenant_of_number(number text) returns uuid
     where p.number = automation.normalize_line(tenant_of_number.number)
   $$;
 
--- Several contacts may share a number: the one spoken to last is meant.
+create or replace function automation.contacts_by_phone(tenant_id uuid, phone text) returns setof uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.find_contacts(tenant_id, 'phone',
+      'automation.phone_key(%1$s) = any (automation.phone_keys($2)) '
+      'and automation.normal_number(%1$s, automation.country_of($1)) = $2', phone, null, 100)
+  $$;
+
+-- When a contact was last written to or called at a number, by us.
+create or replace function automation.last_spoken(tenant_id uuid, contact_id uuid, phone text)
+  returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select greatest(
+      (select max(m.created_at) from public.messages as m
+       where m.contact_id = last_spoken.contact_id and m.tenant_id = last_spoken.tenant_id
+         and m.direction = 'outbound' and m.to_number = phone),
+      (select max(c.created_at) from public.calls as c
+       where c.contact_id = last_spoken.contact_id and c.tenant_id = last_spoken.tenant_id
+         and c.direction = 'outbound' and c.to_number = phone))
+  $$;
+
+-- Several contacts may share a number: the one spoken to last is meant, as our own messages and calls say.
 create or replace function automation.contact_by_phone(tenant_id uuid, phone text) returns uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.find_contact(tenant_id, 'phone',
-      'automation.phone_key(%1$s) = any (automation.phone_keys($2)) '
-      'and automation.normal_number(%1$s, automation.country_of($1)) = $2', phone)
+    select c.id
+    from automation.contacts_by_phone(tenant_id, phone) with ordinality as c (id, place)
+    order by automation.last_spoken(contact_by_phone.tenant_id, c.id, phone) desc nulls last, c.place
+    limit 1
   $$;
+
+-- All contacts that have a number or an email address.
+create or replace function automation.contacts_at(tenant_id uuid, address text) returns setof uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if address like '%@%' then
+    return query select f.id from automation.find_contacts(
+      contacts_at.tenant_id, 'email', 'automation.email_key(%1$s) = $2', address, null, 100) as f (id)
+      where f.id is not null;
+  else
+    return query select f.id from automation.contacts_by_phone(contacts_at.tenant_id, address) as f (id)
+      where f.id is not null;
+  end if;
+end;
+$$;
 
 create or replace function automation.contact_by_email(tenant_id uuid, email text, phone text)
   returns uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.find_contact(tenant_id, 'email', 'automation.email_key(%1$s) = $2', email, phone) $$;
+  as $$
+    select f.id from automation.find_contacts(
+      tenant_id, 'email', 'automation.email_key(%1$s) = $2', email, phone, 1) as f (id)
+  $$;
 
 -- Whatever table the contacts are in, with its own names. test: SQL about %1$s, the column, and $2, what
 -- is looked for; of several, one with this phone is preferred.
-create or replace function automation.find_contact(
-  tenant_id uuid, name text, test text, wanted text, phone text default null)
-  returns uuid
+create or replace function automation.find_contacts(
+  tenant_id uuid, name text, test text, wanted text, phone text, at_most integer)
+  returns setof uuid
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   contacts automation.entities;
-  found_id text;
 begin
   select e.* into contacts from automation.entities as e
-  where e.name = 'contact' and e.mapped ? find_contact.name;
+  where e.name = 'contact' and e.mapped ? find_contacts.name;
   if not found or wanted is null then
-    return null;
+    return;
   end if;
-  execute format('select r.%I::text from %s as r where r.%I = $1 and %s order by %s limit 1',
-    contacts.id_column, contacts.relation, contacts.tenant_column,
+  return query execute format(
+    'select automation.as_uuid(r.%I::text) from %s as r where r.%I = $1 and not (%s) and %s order by %s limit $4',
+    contacts.id_column, contacts.relation, contacts.tenant_column, automation.deleted_expression(contacts, 'r'),
     format(test, format('r.%I::text', contacts.mapped ->> name)), automation.contact_order(contacts))
-    into found_id using tenant_id, wanted, phone;
-  return automation.as_uuid(found_id);
+    using tenant_id, wanted, phone, at_most;
 end;
 $$;
 
@@ -19622,6 +21084,27 @@ begin
 end;
 $$;
 
+-- An answer that comes within two minutes of what a run sent goes on with the chain of that run: machines are quick.
+create or replace function automation.continue_chain(tenant_id uuid, sender text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  root uuid;
+begin
+  select coalesce(e.root_id, e.id) into root
+  from public.workflow_step_executions as s
+  join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  where s.recipient = sender and s.tenant_id = continue_chain.tenant_id
+    and s.started_at > automation.now() - interval '2 minutes'
+  order by s.started_at desc
+  limit 1;
+  if root is not null then
+    perform automation.set_cause(0, root, true);
+  end if;
+end;
+$$;
+
 -- Somebody who writes to say stop does not become a lead by it.
 create or replace function automation.receive_sms(event jsonb) returns text
   language plpgsql
@@ -19643,6 +21126,7 @@ begin
   ) then
     return 'duplicate';
   end if;
+  perform automation.continue_chain(owner, sender);
   insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
     status, provider, provider_id, opt_out_type, media_urls, channel)
   values (owner,
@@ -19653,6 +21137,7 @@ begin
     case when opt_out in ('STOP', 'START', 'HELP') then opt_out end,
     (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u),
     coalesce(event ->> 'channel', 'sms'));
+  perform automation.clear_cause();
   return 'stored';
 end;
 $$;
@@ -21401,7 +22886,7 @@ create or replace function automation.explain_enrollment(workflow_id uuid, recor
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  written constant public.workflows := automation.find_workflow(workflow_id);
+  written constant public.workflows := automation.study_workflow(workflow_id);
   tested constant automation.tested_workflow :=
     automation.compile_tested(written, written.published_version);
   workflow constant public.workflows := tested.workflow;
@@ -21756,7 +23241,7 @@ create or replace function automation.test_workflow(workflow_id uuid, trigger_da
 declare
   asked constant jsonb := automation.test_options(options);
   tested automation.tested_workflow;
-  workflow public.workflows := automation.find_workflow(workflow_id);
+  workflow public.workflows := automation.study_workflow(workflow_id);
   zone constant text := automation.tenant_zone(workflow.tenant_id);
   at constant timestamptz := coalesce(
     automation.instant_in(asked ->> 'at', zone), automation.now());
@@ -22137,8 +23622,8 @@ grant execute on function
   public.cancel_bulk_enrollment(uuid, uuid)
   to authenticated, service_role;
 
--- Triggers are made by publishing; asking for one directly is for the owner.
-revoke execute on function automation.install_timer_trigger(text) from service_role;
+-- Triggers are made by attaching.
+revoke execute on function automation.install_timer_trigger(automation.entities) from service_role;
 
 -- sql/12_security/05_lifecycle.sql
 
@@ -22156,6 +23641,17 @@ grant select on
   to service_role;
 
 grant insert (settings), update (settings) on public.workflows to authenticated;
+
+alter table automation.notices enable row level security;
+alter table public.workflow_holds enable row level security;
+create policy workflow_holds_members_read on public.workflow_holds for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on public.workflow_holds from anon, authenticated, service_role;
+grant select on public.workflow_holds to authenticated, service_role;
+grant select on automation.notices to service_role;
+revoke all on function public.release_workflow(uuid) from public, anon;
+grant execute on function public.release_workflow(uuid), automation.release_workflow(uuid)
+  to authenticated, service_role;
 
 -- sql/12_security/06_membership.sql
 
@@ -22430,12 +23926,19 @@ create view public.automation_failures with (security_invoker = true) as
     where s.status = 'failed' and not (e.status = 'failed' and e.error ->> 'step' = s.step_key)
   ) as f (tenant_id, execution_id, error, finished_at)
   join public.workflow_executions as e on e.tenant_id = f.tenant_id and e.id = f.execution_id
-  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id;
+  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+  union all
+  select h.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, h.reason ->> 'code',
+    h.reason ->> 'message', h.reason, h.held_at, null
+  from public.workflow_holds as h
+  join public.workflows as w on w.tenant_id = h.tenant_id and w.id = h.workflow_id
+  where h.released_at is null;
 
 comment on view public.automation_failures is
   'What failed, and why: executions (public.retry_execution() runs one again from where it failed), steps '
   'that their execution went on without, sends that found nobody to go to, tags that found no contact. '
-  'execution_status: failed for the first.';
+  'execution_status: failed for the first. A workflow that is held (public.workflow_holds) is a row without an '
+  'execution.';
 
 -- The platform opens what is made in public to every role of the API: each view is closed first.
 revoke all on public.automation_queue, public.automation_skipped_sends, public.automation_failures
