@@ -700,6 +700,7 @@ export type Database = {
           execution_id: string | null;
           from_number: string | null;
           id: string;
+          is_tapback: boolean;
           keyword: string | null;
           media_urls: string[] | null;
           opt_out_type: string | null;
@@ -720,6 +721,7 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          is_tapback?: boolean;
           keyword?: string | null;
           media_urls?: string[] | null;
           opt_out_type?: string | null;
@@ -740,6 +742,7 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          is_tapback?: boolean;
           keyword?: string | null;
           media_urls?: string[] | null;
           opt_out_type?: string | null;
@@ -870,6 +873,7 @@ export type Database = {
           attempt: number;
           attempt_token: string | null;
           execution_id: string;
+          expires_at: string | null;
           id: string;
           lane: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at: string | null;
@@ -884,6 +888,7 @@ export type Database = {
           attempt?: number;
           attempt_token?: string | null;
           execution_id: string;
+          expires_at?: string | null;
           id?: string;
           lane: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
@@ -898,6 +903,7 @@ export type Database = {
           attempt?: number;
           attempt_token?: string | null;
           execution_id?: string;
+          expires_at?: string | null;
           id?: string;
           lane?: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
@@ -1200,9 +1206,12 @@ export type Database = {
           depth: number;
           entity: string | null;
           error: Json | null;
+          expires_at: string | null;
           finished_at: string | null;
+          fused: boolean;
           id: string;
           record_id: string | null;
+          root_id: string | null;
           seen: string;
           seq: number;
           started_at: string | null;
@@ -1221,9 +1230,12 @@ export type Database = {
           depth?: number;
           entity?: string | null;
           error?: Json | null;
+          expires_at?: string | null;
           finished_at?: string | null;
+          fused?: boolean;
           id?: string;
           record_id?: string | null;
+          root_id?: string | null;
           seen?: string;
           seq?: number;
           started_at?: string | null;
@@ -1242,9 +1254,12 @@ export type Database = {
           depth?: number;
           entity?: string | null;
           error?: Json | null;
+          expires_at?: string | null;
           finished_at?: string | null;
+          fused?: boolean;
           id?: string;
           record_id?: string | null;
+          root_id?: string | null;
           seen?: string;
           seq?: number;
           started_at?: string | null;
@@ -1263,6 +1278,41 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "workflow_versions";
             referencedColumns: ["tenant_id", "workflow_id", "version"];
+          },
+        ];
+      };
+      workflow_holds: {
+        Row: {
+          held_at: string;
+          reason: Json;
+          released_at: string | null;
+          released_by: string | null;
+          tenant_id: string;
+          workflow_id: string;
+        };
+        Insert: {
+          held_at: string;
+          reason: Json;
+          released_at?: string | null;
+          released_by?: string | null;
+          tenant_id: string;
+          workflow_id: string;
+        };
+        Update: {
+          held_at?: string;
+          reason?: Json;
+          released_at?: string | null;
+          released_by?: string | null;
+          tenant_id?: string;
+          workflow_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "workflow_holds_workflow_fk";
+            columns: ["tenant_id", "workflow_id"];
+            isOneToOne: true;
+            referencedRelation: "workflows";
+            referencedColumns: ["tenant_id", "id"];
           },
         ];
       };
@@ -1336,7 +1386,8 @@ export type Database = {
           input: Json | null;
           provider_id: string | null;
           recipient: string | null;
-          redrives: number;
+          render_again: boolean;
+          rendition: number;
           result_data: Json | null;
           seen: string;
           seq: number;
@@ -1358,7 +1409,8 @@ export type Database = {
           input?: Json | null;
           provider_id?: string | null;
           recipient?: string | null;
-          redrives?: number;
+          render_again?: boolean;
+          rendition?: number;
           result_data?: Json | null;
           seen?: string;
           seq?: number;
@@ -1380,7 +1432,8 @@ export type Database = {
           input?: Json | null;
           provider_id?: string | null;
           recipient?: string | null;
-          redrives?: number;
+          render_again?: boolean;
+          rendition?: number;
           result_data?: Json | null;
           seen?: string;
           seq?: number;
@@ -1837,6 +1890,12 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      release_workflow: {
+        Args: {
+          workflow_id: string;
+        };
+        Returns: number;
       };
       retry_execution: {
         Args: {

@@ -46,7 +46,7 @@ begin
   return query
     select e.id, e.tenant_id, e.workflow_id, w.name, e.version, e.status::text, e.trigger_type, e.entity,
       e.record_id, e.contact_id, e.current_step, e.created_at, e.started_at, e.finished_at,
-      (select min(q.run_at) from public.scheduled_steps as q
+      (select nullif(min(q.run_at), 'infinity') from public.scheduled_steps as q
        where q.tenant_id = e.tenant_id and q.execution_id = e.id),
       e.error, e.trigger_data,
       (select coalesce(jsonb_agg(to_jsonb(s) - '{tenant_id,execution_id}'::text[]
