@@ -39,7 +39,7 @@ $$;
 grant execute on function
   automation.member_tenants(), automation.admin_tenants(), automation.now(),
   automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
-  automation.own_tenant(uuid),
+  automation.own_tenant(uuid), automation.request_scope(jsonb),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
