@@ -1078,6 +1078,8 @@ export type Database = {
           finished_at: string | null;
           id: string;
           record_id: string | null;
+          seen: string;
+          seq: number;
           started_at: string | null;
           status: Database["public"]["Enums"]["automation_status"];
           tenant_id: string;
@@ -1085,6 +1087,7 @@ export type Database = {
           trigger_type: string;
           version: number;
           workflow_id: string;
+          written_by: string;
         };
         Insert: {
           contact_id?: string | null;
@@ -1096,6 +1099,8 @@ export type Database = {
           finished_at?: string | null;
           id?: string;
           record_id?: string | null;
+          seen?: string;
+          seq?: number;
           started_at?: string | null;
           status?: Database["public"]["Enums"]["automation_status"];
           tenant_id: string;
@@ -1103,6 +1108,7 @@ export type Database = {
           trigger_type: string;
           version: number;
           workflow_id: string;
+          written_by?: string;
         };
         Update: {
           contact_id?: string | null;
@@ -1114,6 +1120,8 @@ export type Database = {
           finished_at?: string | null;
           id?: string;
           record_id?: string | null;
+          seen?: string;
+          seq?: number;
           started_at?: string | null;
           status?: Database["public"]["Enums"]["automation_status"];
           tenant_id?: string;
@@ -1121,6 +1129,7 @@ export type Database = {
           trigger_type?: string;
           version?: number;
           workflow_id?: string;
+          written_by?: string;
         };
         Relationships: [
           {
@@ -1204,12 +1213,15 @@ export type Database = {
           recipient: string | null;
           redrives: number;
           result_data: Json | null;
+          seen: string;
+          seq: number;
           started_at: string;
           status: Database["public"]["Enums"]["automation_status"];
           step_key: string;
           step_type: string;
           tenant_id: string;
           warnings: Json | null;
+          written_by: string;
         };
         Insert: {
           attempts?: Json;
@@ -1223,12 +1235,15 @@ export type Database = {
           recipient?: string | null;
           redrives?: number;
           result_data?: Json | null;
+          seen?: string;
+          seq?: number;
           started_at?: string;
           status: Database["public"]["Enums"]["automation_status"];
           step_key: string;
           step_type: string;
           tenant_id: string;
           warnings?: Json | null;
+          written_by?: string;
         };
         Update: {
           attempts?: Json;
@@ -1242,12 +1257,15 @@ export type Database = {
           recipient?: string | null;
           redrives?: number;
           result_data?: Json | null;
+          seen?: string;
+          seq?: number;
           started_at?: string;
           status?: Database["public"]["Enums"]["automation_status"];
           step_key?: string;
           step_type?: string;
           tenant_id?: string;
           warnings?: Json | null;
+          written_by?: string;
         };
         Relationships: [
           {

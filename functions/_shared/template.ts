@@ -18,12 +18,15 @@ interface Block {
   kind: string;
   at: number;
   hadElse: boolean;
+  /** Of an #each: what it calls its items. */
+  as?: string | undefined;
 }
 
 /** What an operand is known to be before anything is rendered. */
 interface Operand {
   problem?: string;
   name?: string;
+  field?: true;
   literal?: Value;
 }
 
@@ -46,6 +49,8 @@ const filters: Record<string, [number, number]> = {
   plus: [1, 1],
   minus: [1, 1],
   times: [1, 1],
+  url_encode: [0, 0],
+  nl2br: [0, 0],
 };
 
 const dateStyles = ["short", "medium", "long", "full", "time", "datetime", "iso"];
@@ -131,17 +136,31 @@ function lexTag(source: string[], start: number, closer: string) {
 
 const shortened = (text: string) => Array.from(text).slice(0, 60).join("");
 
-function parseOperand(lexeme: Lexeme | undefined): Operand {
+/** The names that the #each blocks around a tag give to items; they come before any field. */
+type Loops = readonly string[];
+
+function loopNames(blocks: Block[]): Loops {
+  const loops = blocks.filter(({ kind }) => kind === "each");
+  if (loops.length === 0) return [];
+  const own = loops.flatMap(({ as }) => as === undefined ? [] : [as]);
+  return ["this", "@index", "@number", "@first", "@last", ...own];
+}
+
+/** The first key of a path. */
+const firstKey = (path: string) => /^[^.[]*/.exec(path)?.[0] ?? "";
+
+function parseOperand(lexeme: Lexeme | undefined, loops: Loops): Operand {
   if (lexeme?.type === "string" || lexeme?.type === "number") return { literal: lexeme.value };
   if (lexeme?.type !== "word") return { problem: "a value is needed here" };
   const name = String(lexeme.value);
   const constants: Record<string, Value> = { true: true, false: false, null: null };
   if (Object.hasOwn(constants, name)) return { literal: constants[name] ?? null };
   if (name === "now" || name === "today") return { name };
+  if (isPath(name) && loops.includes(firstKey(name))) return { name, field: true };
   if (!isPath(name) || /^[#/!@=<>]/.test(name)) {
     return { problem: `${shortened(name)} is not a field` };
   }
-  return { name };
+  return { name, field: true };
 }
 
 function filterProblem(name: string, args: Operand[]): string | undefined {
@@ -166,16 +185,18 @@ function filterProblem(name: string, args: Operand[]): string | undefined {
 
 type Found = { problem: string; at?: number } | undefined;
 
-function parseFilters(lexemes: Lexeme[]): Found {
+function parseFilters(lexemes: Lexeme[], loops: Loops): Found {
   let here = 1;
+  let before = "";
   for (let bar = lexemes[here]; bar; bar = lexemes[here]) {
     const name = lexemes[here + 1];
     if (bar.type !== "|") return { problem: "a | is needed before a filter", at: bar.at };
     if (name?.type !== "word") return { problem: "a filter is needed after |", at: bar.at };
+    if (before === "nl2br") return { problem: "nl2br must be the last filter", at: name.at };
     here += 2;
     const args: Operand[] = [];
     while (lexemes[here]?.type === (args.length ? "," : ":")) {
-      const operand = parseOperand(lexemes[here + 1]);
+      const operand = parseOperand(lexemes[here + 1], loops);
       if (operand.problem) {
         return { problem: operand.problem, at: lexemes[here + 1]?.at ?? name.at };
       }
@@ -184,15 +205,16 @@ function parseFilters(lexemes: Lexeme[]): Found {
     }
     const problem = filterProblem(String(name.value), args);
     if (problem) return { problem, at: name.at };
+    before = String(name.value);
   }
   return undefined;
 }
 
-function parseValue(lexemes: Lexeme[]): Found {
+function parseValue(lexemes: Lexeme[], loops: Loops): Found {
   const [first] = lexemes;
   if (!first) return { problem: "there is nothing between these braces" };
-  const { problem } = parseOperand(first);
-  return problem ? { problem, at: first.at } : parseFilters(lexemes);
+  const { problem } = parseOperand(first, loops);
+  return problem ? { problem, at: first.at } : parseFilters(lexemes, loops);
 }
 
 const marks: Record<string, string> = {
@@ -216,8 +238,11 @@ function testValue(operator: string, rest: Lexeme[]): unknown {
 }
 
 /** The test of an #if: a field alone, or field operator value. */
-function testProblem([subject, operator, ...rest]: Lexeme[]): string | undefined {
-  const operand = parseOperand(subject);
+function testProblem(
+  [subject, operator, ...rest]: Lexeme[],
+  loops: Loops,
+): string | undefined {
+  const operand = parseOperand(subject, loops);
   if (operand.problem || !operator) return operand.problem;
   if (operand.name === undefined) return "a field is needed before an operator";
   const written = String(operator.value);
@@ -230,13 +255,36 @@ function testProblem([subject, operator, ...rest]: Lexeme[]): string | undefined
   return condition.error?.issues[0]?.message;
 }
 
+const reserved =
+  "trigger contact project job user tenant custom steps this now today true false null else"
+    .split(" ");
+
+/** An #each: a list, and what its items are called. */
+function eachProblem(lexemes: Lexeme[], loops: Loops): string | undefined {
+  const [, list, as, name] = lexemes;
+  const operand = parseOperand(list, loops);
+  if (operand.problem) return operand.problem;
+  if (!operand.field) return "a list is needed after #each";
+  if (lexemes.length === 2) return undefined;
+  if (as?.value !== "as" || lexemes.length !== 4) {
+    return "#each takes a list, and perhaps: as name";
+  }
+  const written = String(name?.value);
+  const isName = name?.type === "word" && /^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(written);
+  return isName && !reserved.includes(written)
+    ? undefined
+    : `${shortened(written)} cannot be the name of an item`;
+}
+
 /** Opens, turns or closes a block. */
 function parseBlock(lexemes: Lexeme[], blocks: Block[]): string | undefined {
   const name = String(lexemes[0]?.value);
   const block = blocks.at(-1);
   const opens = name.startsWith("#");
-  const hasTest = name === "#if" || name === "#unless" || lexemes[1]?.value === "if";
-  if (!["#if", "#unless", "else", "/if", "/unless"].includes(name)) {
+  const loops = loopNames(blocks);
+  const hasTest = name === "#if" || name === "#unless" ||
+    name !== "#each" && lexemes[1]?.value === "if";
+  if (!["#if", "#unless", "#each", "else", "/if", "/unless", "/each"].includes(name)) {
     return `there is no block ${shortened(name)}`;
   }
   if (!opens && !block) return `there is no block open for this ${name}`;
@@ -244,12 +292,22 @@ function parseBlock(lexemes: Lexeme[], blocks: Block[]): string | undefined {
     return `the block that is open is #${block?.kind}`;
   }
   if (name === "else" && block?.hadElse) return "this block has had its else";
+  if (name === "else" && hasTest && block?.kind === "each") {
+    return "the else of an #each takes no test";
+  }
   if (opens && blocks.length >= 20) return "blocks are nested too deeply";
-  if (!hasTest && lexemes.length > 1) return `nothing can follow ${name} here`;
-  const problem = hasTest ? testProblem(lexemes.slice(name === "else" ? 2 : 1)) : undefined;
+  const isEach = name === "#each";
+  if (!isEach && !hasTest && lexemes.length > 1) return `nothing can follow ${name} here`;
+  const problem = isEach
+    ? eachProblem(lexemes, loops)
+    : hasTest
+    ? testProblem(lexemes.slice(name === "else" ? 2 : 1), loops)
+    : undefined;
   if (problem) return problem;
-  if (opens) blocks.push({ kind: name.slice(1), at: lexemes[0]?.at ?? 0, hadElse: false });
-  else if (name === "else" && block) block.hadElse = !hasTest;
+  if (opens) {
+    const as = isEach && lexemes[3] ? String(lexemes[3].value) : undefined;
+    blocks.push({ kind: name.slice(1), at: lexemes[0]?.at ?? 0, hadElse: false, as });
+  } else if (name === "else" && block) block.hadElse = !hasTest;
   else blocks.pop();
   return undefined;
 }
@@ -294,7 +352,7 @@ export function templateProblem(text: string): TemplateProblem | undefined {
       const message = parseBlock(tag.lexemes, blocks);
       if (message) return { message, position: at };
     } else {
-      const found = parseValue(tag.lexemes);
+      const found = parseValue(tag.lexemes, loopNames(blocks));
       if (found) return { message: found.problem, position: found.at ?? at };
     }
     here = tag.next;

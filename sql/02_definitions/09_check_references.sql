@@ -14,12 +14,14 @@ create or replace function automation.read_references(documents jsonb, plan json
       lateral (values (t.test, '.field'), (t.test -> 'r', '.value.field')) as f (reference, suffix)
     where f.reference is not null
     union
+    -- What an #each calls its items is no field.
     select r.reference, automation.slot_path(s.value, slot.value), s.key
     from jsonb_each(plan -> 'steps') as s,
       jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
       jsonb_path_query(
         jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
         'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
+    where not r.reference ? 'loop'
   $$;
 
 create or replace function automation.slot_path(step jsonb, slot jsonb) returns text

@@ -154,6 +154,7 @@ create or replace function automation.capture_%1$s_insert() returns trigger
 declare
   written %2$s;
   listened boolean;
+  in_one_pass boolean;
 begin
   begin
     listened := exists (
@@ -161,13 +162,19 @@ begin
       join automation.active_triggers as t
         on %3$s
         and t.event = any (%4$s));
+    -- Events that runs end at or wait for are taken row by row, in the order of the rows.
+    in_one_pass := listened and automation.causation_depth() = 0 and not exists (
+      select from new_rows as n
+      join automation.active_triggers as t
+        on %3$s
+        and t.event = any (%4$s) and t.role <> 'enrol');
   exception when others then
     perform automation.warn_altered(%1$L, sqlerrm);
   end;
   if listened is not true then
     return null;
   end if;
-  if automation.causation_depth() = 0 then
+  if in_one_pass then
     begin
       with candidates as materialized (
         select t.*, n.%5$I::text as record_id, %7$s as record
@@ -203,17 +210,6 @@ begin
       if found then
         perform automation.ring_once();
       end if;
-      -- Events that runs wait for are few, even in a statement that enrols many.
-      for written in
-        select n.* from new_rows as n
-        where exists (
-          select from automation.active_triggers as t
-          where %3$s
-            and t.event = any (%4$s) and t.role <> 'enrol')
-      loop
-        perform automation.capture_%1$s_row(
-          written, null, (select %4$s from (select written.*) as n), array[]::text[], '{exit,wait}');
-      end loop;
       return null;
     exception when others then
       null;
@@ -283,8 +279,7 @@ create or replace function automation.row_function(attached automation.entities)
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_row(
-  written %2$s, previous %2$s, events text[], changed text[],
-  roles text[] default '{enrol,exit,wait}')
+  written %2$s, previous %2$s, events text[], changed text[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -300,7 +295,7 @@ begin
     if previous is distinct from null then
       data := data || jsonb_build_object('old', %8$s, 'changed', changed);
     end if;
-    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data, roles);
+    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data);
   exception when others then
     data := jsonb_build_object('entity', %1$L, %5$L, written.%6$I);
     enrolments := automation.match_failed(%1$L, written.%4$I, events, sqlstate, sqlerrm);

@@ -88,8 +88,7 @@ end;
 $$;
 
 create or replace function automation.match_write(
-  entity text, tenant_id uuid, events text[], changed text[], data jsonb,
-  roles text[] default '{enrol,exit,wait}')
+  entity text, tenant_id uuid, events text[], changed text[], data jsonb)
   returns automation.enrolment[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -110,7 +109,6 @@ begin
       where t.tenant_id = match_write.tenant_id
         and t.entity = match_write.entity
         and t.event = any (events)
-        and t.role = any (roles)
         and automation.matches(record, t.match, t.match_any)
         -- What is inserted has changed from nothing.
         and (t.field is null or t.field = any (changed) or not data ? 'old')
@@ -122,7 +120,7 @@ begin
 end;
 $$;
 
-comment on function automation.match_write(text, uuid, text[], text[], jsonb, text[]) is
+comment on function automation.match_write(text, uuid, text[], text[], jsonb) is
   'The listeners that a write matches; null when there is none. Writes nothing.';
 
 -- What a match comes to, for the pass over many rows: the status the execution starts with; none
@@ -210,12 +208,14 @@ create or replace function automation.enrol_write(
   as $$
 declare
   enrolment automation.enrolment;
+  -- One number for all that a write leads to: it does not end the run that it starts.
+  seq constant bigint := nextval('automation.write_order');
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      perform automation.enrol(tenant_id, entity, record_id, data, enrolment);
+      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq);
     else
-      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment);
+      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment, seq);
     end if;
   end loop;
 end;

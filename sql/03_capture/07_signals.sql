@@ -18,7 +18,10 @@ create table automation.signals (
   by_contact boolean not null default false,
   record jsonb,
   at timestamptz not null default automation.now(),
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
   next_try_at timestamptz not null default clock_timestamp(),
+  kept_for xid8,
   constraint signals_pkey primary key (tenant_id, id),
   constraint signals_listener_matches_role check (
     (role = 'deleted') = (workflow_id is null) and (role = 'deleted') = (listener is null))
@@ -29,14 +32,18 @@ comment on table automation.signals is
   'nothing here may stand in the way of a delete.';
 comment on column automation.signals.by_contact is
   'The event concerns every run of its contact, and not only those about the same record.';
+comment on column automation.signals.kept_for is
+  'It has been acted on, and stays until every transaction below this one has ended: a run that one of them '
+  'has enrolled could not be seen yet.';
 
-create index signals_in_order on automation.signals (next_try_at, tenant_id);
+create index signals_in_order on automation.signals (next_try_at, tenant_id) where kept_for is null;
+create index signals_kept on automation.signals (kept_for) where kept_for is not null;
 create index signals_by_contact on automation.signals (contact_id, tenant_id) where contact_id is not null;
 create index signals_by_record on automation.signals (record_id, tenant_id);
 
 -- What it computes cannot fail; what it writes has no constraint that it could break.
 create or replace function automation.raise_signal(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -44,18 +51,18 @@ create or replace function automation.raise_signal(
 begin
   insert into automation.signals (
     tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, by_contact,
-    record)
+    record, seq)
   values (
     tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
     enrolment.trigger_type, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
     not data ? 'old' or exists (
       select from automation.entities as e where e.name = entity and e.is_log),
-    data -> entity);
+    data -> entity, seq);
   perform automation.ring_once();
 end;
 $$;
 
-comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment) is
+comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint) is
   'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
   'that it concerns the runs of its contact.';
 

@@ -5,11 +5,12 @@
 -- Rendering never raises: what cannot be rendered renders as nothing, or as it was, and leaves a
 -- warning on the step.
 --
---   01_formats  dates, numbers, money, telephone numbers
---   02_filters  what stands after a |
---   03_parse    a text -> tokens, or the position of the error
---   04_compile  a step's configuration -> where its templates are, and their tokens
---   05_render   tokens and a context -> the configuration as the step runs with it
+--   01_formats     dates, numbers, money, telephone numbers
+--   02_characters  what people count as one
+--   02_filters     what stands after a |
+--   03_parse       a text -> tokens, or the position of the error
+--   04_compile     a step's configuration -> where its templates are, and their tokens
+--   05_render      tokens and a context -> the configuration as the step runs with it
 --
 -- Takes no locks and writes nothing.
 

@@ -13,7 +13,8 @@ create or replace function automation.filter_arguments(
       ('default', 1, 1), ('formatDate', 0, 2), ('formatCurrency', 0, 2), ('formatPhone', 0, 1),
       ('formatNumber', 0, 2), ('upper', 0, 0), ('lower', 0, 0), ('capitalize', 0, 0),
       ('truncate', 1, 2), ('trim', 0, 0), ('replace', 2, 2), ('join', 0, 1), ('first', 0, 0),
-      ('last', 0, 0), ('plus', 1, 1), ('minus', 1, 1), ('times', 1, 1)
+      ('last', 0, 0), ('plus', 1, 1), ('minus', 1, 1), ('times', 1, 1), ('url_encode', 0, 0),
+      ('nl2br', 0, 0)
     ) as filters (name, least_count, most_count)
     where filters.name = filter_arguments.name
   $$;
@@ -100,14 +101,48 @@ create or replace function automation.multiply_values(value jsonb, factor jsonb)
 
 create or replace function automation.truncate_text(value text, most numeric, ending text)
   returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  room int;
+  closing record;
+begin
+  if most is null or most not between 0 and 100000 then
+    return null;
+  elsif length(value) <= most then
+    return value;
+  end if;
+  room := trunc(most)::int;
+  if not (automation.first_characters(value, room)).has_more then
+    return value;
+  end if;
+  closing := automation.first_characters(ending, room);
+  return (automation.first_characters(value, room - automation.count_characters(closing.kept))).kept
+    || closing.kept;
+end;
+$$;
+
+create or replace function automation.count_characters(value text) returns int
   language sql immutable parallel safe
   -- Bound when created: no search_path to set.
   return case
-    when most not between 0 and 100000 then null
-    when length(value) <= most then value
-    else left(value, greatest(trunc(most)::int - length(ending), 0))
-      || left(ending, trunc(most)::int)
+    when octet_length(value) = length(value) then length(value)
+    else (select count(*)::int from regexp_matches(value, automation.one_character(), 'g'))
   end;
+
+-- RFC 3986: what may stand in any part of a URL stays as it is.
+create or replace function automation.url_encode(value text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(string_agg(case
+      when c.character ~ '[A-Za-z0-9_.~-]' then c.character
+      else regexp_replace(
+        upper(encode(convert_to(c.character, 'UTF8'), 'hex')), '(..)', '%\1', 'g')
+    end, '' order by c.place), '')
+    from regexp_split_to_table(value, '') with ordinality as c (character, place)
+  $$;
 
 create or replace function automation.filter_text(name text, value text, arguments jsonb)
   returns text
@@ -123,6 +158,9 @@ create or replace function automation.filter_text(name text, value text, argumen
       value, automation.number_of(arguments -> 0), coalesce(arguments ->> 1, '…'))
     when 'replace' then replace(value, arguments ->> 0, arguments ->> 1)
     when 'formatPhone' then automation.format_phone(value, arguments ->> 0)
+    when 'url_encode' then automation.url_encode(value)
+    -- What it does to line breaks is done where the text has been escaped.
+    when 'nl2br' then value
   end;
 
 create or replace function automation.filter_number(

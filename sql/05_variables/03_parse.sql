@@ -58,9 +58,10 @@ begin
 end;
 $$;
 
--- A value in a tag: a text, a number, true, false, null, now, today or a field.
+-- A value in a tag: a text, a number, true, false, null, now, today or a field. `loops`: what the #each
+-- blocks around it call their items; those names come before any field.
 create or replace function automation.parse_operand(
-  lexeme jsonb, out operand jsonb, out roots text[], out problem text
+  lexeme jsonb, loops text[], out operand jsonb, out roots text[], out problem text
 )
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -80,7 +81,10 @@ begin
     operand := jsonb_build_object('now', word, 'name', word);
   else
     keys := automation.parse_path(word);
-    if keys is null or word ~ '^[#/!@=<>]' then
+    if keys[1] = any (loops) then
+      operand := jsonb_build_object('p', keys::text, 'loop', true, 'name', word);
+      return;
+    elsif keys is null or word ~ '^[#/!@=<>]' then
       problem := format('%s is not a field', left(word, 60));
       return;
     end if;
@@ -92,7 +96,7 @@ $$;
 
 -- The filters of a tag, from the lexeme `here` on.
 create or replace function automation.parse_filters(
-  lexemes jsonb, here int, out filters jsonb, out roots text[], out problem text, out at int
+  lexemes jsonb, here int, loops text[], out filters jsonb, out roots text[], out problem text, out at int
 )
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -116,10 +120,14 @@ begin
       return;
     end if;
     at := (lexemes -> (here + 1) ->> 'at')::int;
+    if filters -> -1 ->> 'n' = 'nl2br' then
+      problem := 'nl2br must be the last filter';
+      return;
+    end if;
     here := here + 2;
     arguments := '[]';
     while lexemes -> here ->> 't' = case when arguments = '[]' then ':' else ',' end loop
-      part := automation.parse_operand(lexemes -> (here + 1));
+      part := automation.parse_operand(lexemes -> (here + 1), loops);
       if part.problem is not null then
         at := coalesce((lexemes -> (here + 1) ->> 'at')::int, at);
         problem := part.problem;
@@ -185,7 +193,7 @@ create or replace function automation.filter_problem(
 
 -- The test of an #if: a field alone (is it there and not false or 0), or field operator value.
 create or replace function automation.parse_block_test(
-  lexemes jsonb, out test jsonb, out roots text[], out problem text
+  lexemes jsonb, loops text[], out test jsonb, out roots text[], out problem text
 )
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -194,7 +202,7 @@ declare
   marks constant jsonb := '{"==": "equals", "!=": "not_equals", ">": "greater_than",
     ">=": "greater_or_equal", "<": "less_than", "<=": "less_or_equal"}'::jsonb;
   word text := lexemes -> 2 ->> 'v';
-  operand record := automation.parse_operand(lexemes -> 1);
+  operand record := automation.parse_operand(lexemes -> 1, loops);
   arguments jsonb;
   part record;
 begin
@@ -221,15 +229,82 @@ begin
       when lexemes -> 3 ->> 't' = 'word' then jsonb_build_object('field', arguments -> 0)
       else arguments -> 0 end)), '');
   problem := case when part.test is null then part.problems -> 0 ->> 'message' end;
-  test := case when part.test is not null then jsonb_build_object('test', part.test) end;
-  roots := part.roots;
+  test := case when part.test is not null then
+    jsonb_build_object('test', automation.in_loops(part.test, loops)
+      || case when part.test ? 'r'
+        then jsonb_build_object('r', automation.in_loops(part.test -> 'r', loops)) else '{}' end) end;
+  roots := case when loops = '{}' then part.roots else automation.test_roots(test -> 'test') end;
 end;
 $$;
 
+-- The reference of a condition, as what it is inside of these loops.
+create or replace function automation.in_loops(reference jsonb, loops text[]) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when (coalesce(reference ->> 'p', reference ->> 'b')::text[])[1] = any (loops)
+        then reference - '{b,q,w}'::text[] || jsonb_build_object(
+          'p', coalesce(reference ->> 'p', reference ->> 'b'), 'loop', true)
+      else reference
+    end
+  $$;
+
+create or replace function automation.test_roots(test jsonb) returns text[]
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(r.root), '{}')
+    from unnest(array[test, test -> 'r']) as f (reference)
+    cross join lateral unnest(automation.condition_field_roots(
+      coalesce(f.reference ->> 'p', f.reference ->> 'b')::text[])) as r (root)
+    where f.reference is not null and not f.reference ? 'loop'
+  $$;
+
+-- An #each: a list, and what its items are called: {each: the list, as: the name or null}.
+create or replace function automation.parse_each(
+  lexemes jsonb, loops text[], out token jsonb, out roots text[], out problem text
+)
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  operand record := automation.parse_operand(lexemes -> 1, loops);
+  name text := lexemes -> 3 ->> 'v';
+begin
+  roots := operand.roots;
+  problem := case
+    when operand.problem is not null then operand.problem
+    when not operand.operand ? 'p' and not operand.operand ? 'b' then 'a list is needed after #each'
+    when jsonb_array_length(lexemes) = 2 then null
+    when lexemes -> 2 ->> 'v' is distinct from 'as' or jsonb_array_length(lexemes) <> 4
+      then '#each takes a list, and perhaps: as name'
+    when lexemes -> 3 ->> 't' <> 'word' or name !~ '^[A-Za-z_][A-Za-z0-9_]{0,62}$'
+      or name = any ('{trigger,contact,project,job,user,tenant,custom,steps,this,now,today,true,false,null,else}')
+      then format('%s cannot be the name of an item', left(name, 60))
+  end;
+  token := jsonb_build_object('each', operand.operand, 'as', name, 'end', null, 'else', null);
+end;
+$$;
+
+-- The names that the blocks which are open give to items.
+create or replace function automation.loop_names(blocks jsonb) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce('{this,@index,@number,@first,@last}'::text[]
+      || array_agg(b ->> 'as') filter (where b ? 'as'), '{}')
+    from jsonb_array_elements(blocks) as b
+    where b ->> 'kind' = 'each'
+    having count(*) > 0
+  $$;
+
 -- Tokens are in one flat list: a text is itself, an object is a value, and blocks are jumps:
--- {if: test, else: where to go when it does not hold, not: true for unless} and {go: where}.
+-- {if: test, else: where to go when it does not hold, not: true for unless} and {go: where}. What is said
+-- for each item of a list begins with {each: the list, as: what an item is called, end: where its part
+-- ends, else: where to go when there is none}. {url: n} and values with u: see automation.url_prefix().
 -- `blocks` is the stack of those still open: {kind, at, if: the test whose else is open, ends: the
--- jumps that lead behind the block}.
+-- jumps that lead behind the block, as: the name of an item}.
 create or replace function automation.parse_block(
   lexemes jsonb, inout tokens jsonb, inout blocks jsonb, out roots text[], out problem text
 )
@@ -239,12 +314,14 @@ create or replace function automation.parse_block(
 declare
   word text := lexemes -> 0 ->> 'v';
   block jsonb := blocks -> -1;
+  loops constant text[] := coalesce(automation.loop_names(blocks), '{}');
   test record;
-  has_test boolean := word in ('#if', '#unless') or lexemes -> 1 ->> 'v' = 'if';
+  item record;
+  has_test boolean := word in ('#if', '#unless') or word <> '#each' and lexemes -> 1 ->> 'v' = 'if';
   ending jsonb;
 begin
   roots := '{}';
-  if word not in ('#if', '#unless', 'else', '/if', '/unless') then
+  if word not in ('#if', '#unless', '#each', 'else', '/if', '/unless', '/each') then
     problem := format('there is no block %s', left(word, 60));
   elsif word not like '#%' and block is null then
     problem := format('there is no block open for this %s', word);
@@ -252,12 +329,18 @@ begin
     problem := format('the block that is open is #%s', block ->> 'kind');
   elsif word = 'else' and block -> 'if' = 'null' then
     problem := 'this block has had its else';
+  elsif word = 'else' and has_test and block ->> 'kind' = 'each' then
+    problem := 'the else of an #each takes no test';
   elsif word like '#%' and jsonb_array_length(blocks) >= 20 then
     problem := 'blocks are nested too deeply';
+  elsif word = '#each' then
+    item := automation.parse_each(lexemes, loops);
+    roots := item.roots;
+    problem := item.problem;
   elsif not has_test and jsonb_array_length(lexemes) > 1 then
     problem := format('nothing can follow %s here', word);
   elsif has_test then
-    test := automation.parse_block_test(case word when 'else' then lexemes - 0 else lexemes end);
+    test := automation.parse_block_test(case word when 'else' then lexemes - 0 else lexemes end, loops);
     roots := test.roots;
     problem := test.problem;
   end if;
@@ -269,6 +352,10 @@ begin
       'kind', substr(word, 2), 'at', lexemes -> 0 -> 'at', 'ends', '[]'::jsonb);
     blocks := blocks || jsonb_build_array(block);
   else
+    if block ->> 'kind' = 'each' and block -> 'if' <> 'null' then
+      tokens := jsonb_set(
+        tokens, array[block ->> 'if', 'end'], to_jsonb(jsonb_array_length(tokens)));
+    end if;
     if word = 'else' then
       block := jsonb_set(block, '{ends}', block -> 'ends' || to_jsonb(jsonb_array_length(tokens)));
       tokens := tokens || '[{"go": null}]';
@@ -279,7 +366,11 @@ begin
     end if;
     block := block || '{"if": null}';
   end if;
-  if has_test then
+  if word = '#each' then
+    block := block || jsonb_build_object('if', jsonb_array_length(tokens))
+      || case when item.token ->> 'as' is null then '{}' else jsonb_build_object('as', item.token -> 'as') end;
+    tokens := tokens || jsonb_build_array(item.token);
+  elsif has_test then
     block := block || jsonb_build_object('if', jsonb_array_length(tokens));
     tokens := tokens || jsonb_build_array(jsonb_build_object('if', test.test, 'else', null)
       || case word when '#unless' then '{"not": true}'::jsonb else '{}' end);
@@ -297,13 +388,13 @@ end;
 $$;
 
 create or replace function automation.parse_value(
-  lexemes jsonb, raw boolean, out token jsonb, out roots text[], out problem text, out at int
+  lexemes jsonb, raw boolean, loops text[], out token jsonb, out roots text[], out problem text, out at int
 )
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  operand record := automation.parse_operand(lexemes -> 0);
+  operand record := automation.parse_operand(lexemes -> 0, loops);
   filters record;
 begin
   at := (lexemes -> 0 ->> 'at')::int;
@@ -312,13 +403,50 @@ begin
   if problem is not null then
     return;
   end if;
-  filters := automation.parse_filters(lexemes, 1);
+  filters := automation.parse_filters(lexemes, 1, loops);
   at := filters.at;
   problem := filters.problem;
   roots := operand.roots || filters.roots;
   token := operand.operand
     || case when filters.filters = '[]' then '{}' else jsonb_build_object('f', filters.filters) end
-    || case when raw then '{"raw": true}'::jsonb else '{}' end;
+    || case when raw then '{"raw": true}'::jsonb else '{}' end
+    || case when filters.filters -> -1 ->> 'n' = 'nl2br' then '{"br": true}'::jsonb else '{}' end;
+end;
+$$;
+
+-- A variable that an address in HTML begins with (<a href="{{contact.website}}">) decides what kind of
+-- address it is. What literal text there is of the address so far, while it may still be the beginning
+-- of a scheme; null where no address is open. `so_far`: what it was before this text.
+create or replace function automation.url_prefix(literal text, so_far text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select p.prefix
+    from (
+      select case
+        when so_far || literal ~ '^[[:space:]]*[A-Za-z0-9+.-]*$' then so_far || literal
+        else coalesce(a.part[1], a.part[2], a.part[3])
+      end as prefix
+      from (
+        select regexp_match(literal,
+          '[[:space:]"''/](?:href|src|action|formaction|poster|background|cite|data|ping|xlink:href)'
+          '[[:space:]]*=[[:space:]]*(?:"([^"<>]*)|''([^''<>]*)|([^[:space:]"''<>]*))$', 'i') as part
+      ) as a
+    ) as p
+    where p.prefix ~ '^[[:space:]]*[A-Za-z0-9+.-]*$'
+  $$;
+
+-- {url: how many characters of the address stand before it} goes where an address begins.
+create or replace function automation.open_url(literal text, so_far text, out tokens jsonb, out url text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  url := automation.url_prefix(literal, so_far);
+  tokens := case
+    when url is null or url = so_far || literal then '[]'
+    else jsonb_build_array(jsonb_build_object('url', length(url)))
+  end;
 end;
 $$;
 
@@ -332,6 +460,7 @@ declare
   here int := 1;
   tag_at int;
   literal text := '';
+  url text;
   found_at int;
   raw boolean;
   tag record;
@@ -353,6 +482,9 @@ begin
     end if;
     if literal <> '' then
       tokens := tokens || to_jsonb(literal);
+      part := automation.open_url(literal, url);
+      tokens := tokens || part.tokens;
+      url := part.url;
       literal := '';
     end if;
     position := tag_at;
@@ -376,8 +508,9 @@ begin
       blocks := part.blocks;
       position := tag_at;
     else
-      part := automation.parse_value(tag.lexemes, raw);
-      tokens := tokens || jsonb_build_array(part.token);
+      part := automation.parse_value(tag.lexemes, raw, coalesce(automation.loop_names(blocks), '{}'));
+      tokens := tokens || jsonb_build_array(
+        case when url is null then part.token else part.token || '{"u": true}' end);
       position := coalesce(part.at, tag_at);
     end if;
     problem := part.problem;

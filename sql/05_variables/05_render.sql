@@ -106,6 +106,162 @@ begin
 end;
 $$;
 
+-- A text that is being written: what there is of it, the warnings so far, how many items of lists went
+-- into it, and where in it the address begins that is being written (0: none).
+create type automation.rendering as (written text, warnings jsonb, items int, url_at int);
+
+-- An address that a browser would run instead of opening. Browsers pass over blanks and control
+-- characters; only what is raw can hold entities.
+create or replace function automation.is_script_url(address text) returns boolean
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return regexp_replace(left(address, 4000), '[\x01-\x20\x7F]', '', 'g')
+    ~* '^(?:(?:javascript|vbscript|data|livescript|mocha):|[^/?:]*&(?!amp;|#39;|quot;|lt;|gt;)(?:#|colon|tab|newline))';
+
+-- What a token becomes in a text.
+create or replace function automation.token_text(value jsonb, token jsonb, html boolean) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when html and token ? 'br' then regexp_replace(t.text, '\r\n|\r|\n', '<br>', 'g') else t.text end
+    from (
+      select coalesce(case
+        when html and not token ? 'raw' then automation.escape_html(automation.text_of(value))
+        else automation.text_of(value) end, '') as text
+    ) as t
+  $$;
+
+-- A variable in a link never becomes a script: the address is looked at as a whole, whatever parts it
+-- was put together from.
+create or replace function automation.guard_url(now automation.rendering, token jsonb, at text)
+  returns automation.rendering
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  starts constant int := case when now.url_at = 0 then 1 else now.url_at end;
+begin
+  if automation.is_script_url(substr(now.written, starts)) then
+    now.written := left(now.written, starts - 1) || '#';
+    now.warnings := now.warnings || automation.render_warning(at, 'unsafe_link', token,
+      format('%s would have made the link a script; it leads nowhere instead', token ->> 'name'));
+  end if;
+  return now;
+end;
+$$;
+
+-- The tokens from `here` up to `last`, written behind what there is already.
+create or replace function automation.render_tokens(
+  tokens jsonb, here int, last int, context jsonb, options jsonb, at text, html boolean,
+  so_far automation.rendering)
+  returns automation.rendering
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  now automation.rendering := so_far;
+  token jsonb;
+  value jsonb;
+  part record;
+begin
+  while here < last loop
+    token := tokens -> here;
+    here := here + 1;
+    if jsonb_typeof(token) = 'string' then
+      now.written := now.written || (token #>> '{}');
+    elsif token ? 'go' then
+      here := (token ->> 'go')::int;
+    elsif token ? 'if' then
+      if (token ? 'not') = automation.block_holds(token -> 'if', context, options) then
+        here := (token ->> 'else')::int;
+      end if;
+    elsif token ? 'each' then
+      value := automation.items_of(automation.operand_value(token -> 'each', context, options));
+      if value = '[]' then
+        here := (token ->> 'else')::int;
+      else
+        now := automation.render_items(tokens, here, value, context, options, at, html, now);
+        here := (token ->> 'end')::int;
+      end if;
+    elsif token ? 'url' then
+      now.url_at := length(now.written) + 1 - (token ->> 'url')::int;
+    else
+      value := case
+        when token ? 'p' and not token ? 'f' then context #> (token ->> 'p')::text[] end;
+      if coalesce(jsonb_typeof(value), 'null') = 'null' then
+        part := automation.token_value(token, context, options, at, now.warnings);
+        now.warnings := part.warnings;
+        value := part.value;
+      end if;
+      now.written := now.written || automation.token_text(value, token, html);
+      if html and token ? 'u' then
+        now := automation.guard_url(now, token, at);
+      end if;
+    end if;
+  end loop;
+  return now;
+end;
+$$;
+
+-- What an #each goes through: a list; anything else that is there is its only item.
+create or replace function automation.items_of(value jsonb) returns jsonb
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return case
+    when automation.is_blank(value) then '[]'
+    when jsonb_typeof(value) = 'array' then value
+    else jsonb_build_array(value)
+  end;
+
+-- The part of an #each, whose token stands before `here`, for every item. A text takes a thousand items,
+-- and none once it is long; what is left out leaves a warning.
+create or replace function automation.render_items(
+  tokens jsonb, here int, items jsonb, context jsonb, options jsonb, at text, html boolean,
+  so_far automation.rendering)
+  returns automation.rendering
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  now automation.rendering := so_far;
+  token constant jsonb := tokens -> (here - 1);
+  count constant int := jsonb_array_length(items);
+  warnings jsonb;
+  item jsonb;
+  place int := 0;
+begin
+  for item in select i from jsonb_array_elements(items) as i loop
+    if now.items >= 1000 or length(now.written) > 200000 then
+      now.warnings := now.warnings || automation.render_warning(at, 'too_many_items', token -> 'each',
+        format('%s has too many items for one text: %s of %s are left out',
+          token #>> '{each,name}', count - place, count));
+      return now;
+    end if;
+    warnings := now.warnings;
+    now.items := now.items + 1;
+    now := automation.render_tokens(
+      tokens, here, (token ->> 'end')::int,
+      context || automation.item_names(token ->> 'as', item, place, count),
+      options, at, html, now);
+    -- What is missing from one item is missing from a thousand.
+    if jsonb_array_length(warnings) >= 50 then
+      now.warnings := warnings;
+    end if;
+    place := place + 1;
+  end loop;
+  return now;
+end;
+$$;
+
+create or replace function automation.item_names(name text, item jsonb, place int, count int) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('this', item, '@index', place, '@number', place + 1,
+        '@first', place = 0, '@last', place = count - 1)
+      || case when name is null then '{}' else jsonb_build_object(name, item) end
+  $$;
+
 create or replace function automation.render_text(
   tokens jsonb, context jsonb, options jsonb, at text, html boolean,
   out rendered text, inout warnings jsonb
@@ -114,39 +270,12 @@ create or replace function automation.render_text(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  count constant int := jsonb_array_length(tokens);
-  here int := 0;
-  token jsonb;
-  value jsonb;
-  part record;
+  done constant automation.rendering := automation.render_tokens(
+    tokens, 0, jsonb_array_length(tokens), coalesce(context, '{}'), options, at, html,
+    row('', warnings, 0, 0));
 begin
-  rendered := '';
-  while here < count loop
-    token := tokens -> here;
-    here := here + 1;
-    if jsonb_typeof(token) = 'string' then
-      rendered := rendered || (token #>> '{}');
-    elsif token ? 'go' then
-      here := (token ->> 'go')::int;
-    elsif token ? 'if' then
-      if (token ? 'not') = automation.block_holds(token -> 'if', context, options) then
-        here := (token ->> 'else')::int;
-      end if;
-    else
-      value := case
-        when token ? 'p' and not token ? 'f' then context #> (token ->> 'p')::text[] end;
-      if coalesce(jsonb_typeof(value), 'null') = 'null' then
-        part := automation.token_value(token, context, options, at, warnings);
-        warnings := part.warnings;
-        value := part.value;
-      end if;
-      if html and not token ? 'raw' then
-        rendered := rendered || coalesce(automation.escape_html(automation.text_of(value)), '');
-      else
-        rendered := rendered || coalesce(automation.text_of(value), '');
-      end if;
-    end if;
-  end loop;
+  rendered := done.written;
+  warnings := done.warnings;
 end;
 $$;
 
@@ -164,8 +293,7 @@ begin
   warnings := part.warnings;
   rendered := coalesce(part.value, 'null');
   if html and jsonb_typeof(rendered) in ('string', 'array', 'object') then
-    rendered := to_jsonb(case when token ? 'raw' then automation.text_of(rendered)
-      else automation.escape_html(automation.text_of(rendered)) end);
+    rendered := to_jsonb(automation.token_text(rendered, token, html));
   end if;
 end;
 $$;

@@ -32,6 +32,9 @@ create table public.workflow_executions (
   created_at timestamptz not null default automation.now(),
   started_at timestamptz,
   finished_at timestamptz,
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
+  seen pg_snapshot not null default pg_current_snapshot(),
   constraint workflow_executions_pkey primary key (tenant_id, id),
   constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
     references public.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
@@ -50,6 +53,10 @@ comment on column public.workflow_executions.record_id is
   'The record that fired, as text: tables with other keys than uuid can be attached.';
 comment on column public.workflow_executions.depth is
   'How many automations led to the write that fired this one.';
+comment on column public.workflow_executions.seq is
+  'Its place in the order of writes: an event with a higher number came after it.';
+comment on column public.workflow_executions.seen is
+  'Which transactions had committed when it was enrolled: an event of any other came after it as well.';
 
 create index workflow_executions_by_workflow
   on public.workflow_executions (workflow_id, tenant_id, version, created_at);
@@ -77,6 +84,9 @@ create table public.workflow_step_executions (
   started_at timestamptz not null default automation.now(),
   finished_at timestamptz,
   duration_ms integer,
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
+  seen pg_snapshot not null default pg_current_snapshot(),
   constraint workflow_step_executions_pkey primary key (tenant_id, id),
   constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
     references public.workflow_executions (tenant_id, id) on delete cascade,
@@ -94,6 +104,8 @@ comment on column public.workflow_step_executions.attempts is
   '[{attempt, at, outcome, error?, worker?}]: every attempt, and why it was not the last.';
 comment on column public.workflow_step_executions.provider_id is
   'The provider''s id of the message: what webhooks refer to, and what reconciliation excludes.';
+comment on column public.workflow_step_executions.seq is
+  'Where the step began in the order of writes; a wait that comes next hears what came after that.';
 comment on column public.workflow_step_executions.duration_ms is
   'Real milliseconds from the start of the last attempt to its end.';
 

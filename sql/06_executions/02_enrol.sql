@@ -3,7 +3,8 @@
 -- refer to are never deleted while the tenant exists.
 
 create or replace function automation.enrol(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
+  seq bigint default nextval('automation.write_order'))
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -26,7 +27,7 @@ begin
   with enrolled as (
     insert into public.workflow_executions (
       tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, current_step, error, created_at, finished_at)
+      contact_id, depth, current_step, error, created_at, finished_at, seq)
     values (
       tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
       case
@@ -35,7 +36,7 @@ begin
         else 'pending'
       end::public.automation_status,
       enrolment.trigger_type, data, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
-      depth, enrolment.first_step, failure, at, case when failure is not null then at end)
+      depth, enrolment.first_step, failure, at, case when failure is not null then at end, seq)
     returning workflow_executions.tenant_id, workflow_executions.id
   )
   insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
@@ -49,6 +50,6 @@ begin
 end;
 $$;
 
-comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment) is
+comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
   'a loop was refused and that is on record already.';

@@ -11,6 +11,8 @@ create table automation.run_events (
   event text not null,
   record jsonb,
   at timestamptz not null,
+  seq bigint not null,
+  written_by xid8 not null,
   constraint run_events_pkey primary key (tenant_id, execution_id, step_key),
   constraint run_events_execution_fk foreign key (tenant_id, execution_id)
     references public.workflow_executions (tenant_id, id) on delete cascade
@@ -28,11 +30,12 @@ create or replace function automation.concerns(
   set search_path = pg_catalog, pg_temp
   as $$
     select case
+      when not automation.came_after(
+        signal.seq, signal.written_by, execution.seq, execution.written_by, execution.seen) then false
       when signal.role = 'deleted' then
         execution.entity = signal.entity and execution.record_id = signal.record_id
         or execution.contact_id = signal.contact_id
-      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version
-        or signal.at <= execution.created_at then false
+      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version then false
       when not signal.by_contact
         and execution.trigger_data ->> (signal.entity || '_id') is not null
         then execution.trigger_data ->> (signal.entity || '_id') = signal.record_id
@@ -160,10 +163,14 @@ create or replace function automation.note_event(
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    insert into automation.run_events (tenant_id, execution_id, step_key, event, record, at)
-    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at)
+    insert into automation.run_events as r (
+      tenant_id, execution_id, step_key, event, record, at, seq, written_by)
+    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at,
+      signal.seq, signal.written_by)
     on conflict on constraint run_events_pkey do update
-      set event = excluded.event, record = excluded.record, at = excluded.at;
+      set event = excluded.event, record = excluded.record, at = excluded.at, seq = excluded.seq,
+        written_by = excluded.written_by
+      where r.seq < excluded.seq;
     update public.scheduled_steps as s
     set run_at = least(s.run_at, automation.now())
     where s.tenant_id = execution.tenant_id
@@ -197,6 +204,47 @@ begin
 end;
 $$;
 
+-- Acts on an event and lets it go, or keeps it where a transaction that is still open may have enrolled a run
+-- without knowing of it. Who is open is asked first: what they have written by then is seen afterwards.
+create or replace function automation.read_signal(signal automation.signals) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  present constant pg_snapshot := pg_current_snapshot();
+  others_write constant boolean := exists (
+    select from pg_snapshot_xip(present) as x (id) where x.id < coalesce(signal.kept_for, pg_snapshot_xmax(present)));
+begin
+  perform automation.act_on(signal);
+  if others_write then
+    update automation.signals as s set kept_for = coalesce(s.kept_for, pg_snapshot_xmax(present))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+  else
+    delete from automation.signals as s where s.tenant_id = signal.tenant_id and s.id = signal.id;
+  end if;
+end;
+$$;
+
+create or replace function automation.try_signal(signal automation.signals) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.read_signal(signal);
+  return true;
+exception
+  when lock_not_available then
+    update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return false;
+  when others then
+    raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
+    update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute', kept_for = null
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return false;
+end;
+$$;
+
 create or replace function automation.run_signals(max_signals integer default 200) returns integer
   language plpgsql
   security definer
@@ -210,24 +258,21 @@ declare
 begin
   for signal in
     select s.* from automation.signals as s
-    where s.next_try_at <= clock_timestamp()
+    where s.kept_for is null and s.next_try_at <= clock_timestamp()
     order by s.next_try_at
     limit max_signals
     for update skip locked
   loop
-    begin
-      perform automation.act_on(signal);
-      delete from automation.signals as s where s.tenant_id = signal.tenant_id and s.id = signal.id;
-      ran := ran + 1;
-    exception
-      when lock_not_available then
-        update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second'
-        where s.tenant_id = signal.tenant_id and s.id = signal.id;
-      when others then
-        raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
-        update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute'
-        where s.tenant_id = signal.tenant_id and s.id = signal.id;
-    end;
+    ran := ran + automation.try_signal(signal)::integer;
+  end loop;
+  for signal in
+    select s.* from automation.signals as s
+    where s.kept_for <= pg_snapshot_xmin(pg_current_snapshot())
+    order by s.kept_for
+    limit max_signals
+    for update skip locked
+  loop
+    perform automation.try_signal(signal);
   end loop;
   return ran;
 end;

@@ -79,19 +79,20 @@ create or replace function automation.missing_reason(warnings jsonb) returns jso
 create or replace function automation.record_step_end(
   execution public.workflow_executions, step jsonb, step_id uuid,
   status public.automation_status, prepared automation.prepared_step, result jsonb, error jsonb,
-  started_at timestamptz, duration_ms integer default null)
+  started_at timestamptz, duration_ms integer default null,
+  seq bigint default nextval('automation.write_order'))
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     insert into public.workflow_step_executions as s (
       tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
-      warnings, recipient, started_at, finished_at, duration_ms)
+      warnings, recipient, started_at, finished_at, duration_ms, seq)
     values (
       execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type',
       record_step_end.status, prepared.input, result, record_step_end.error, prepared.warnings,
       prepared.recipient, record_step_end.started_at, automation.now(),
-      record_step_end.duration_ms)
+      record_step_end.duration_ms, record_step_end.seq)
     on conflict on constraint workflow_step_executions_once do update
       set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
         error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
@@ -101,7 +102,7 @@ create or replace function automation.record_step_end(
 
 comment on function automation.record_step_end(
   public.workflow_executions, jsonb, uuid, public.automation_status, automation.prepared_step, jsonb, jsonb,
-  timestamptz, integer) is
+  timestamptz, integer, bigint) is
   'Writes the ledger row of a step that ended without being leased. A failed one is overwritten '
   'when the step is run again; one that completed never is.';
 

@@ -90,6 +90,7 @@ declare
   obstacle automation.obstacle;
   prepared automation.prepared_step;
   started constant timestamptz := clock_timestamp();
+  began constant bigint := nextval('automation.write_order');
   status public.automation_status;
   result jsonb;
   error jsonb;
@@ -127,12 +128,12 @@ begin
     perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
     return;
   elsif result ? 'waiting' or status = 'failed' and automation.may_try_again(execution, step) then
-    perform automation.put_off(execution, step, step_id, prepared, result, error);
+    perform automation.put_off(execution, step, step_id, prepared, result, error, began);
     return;
   end if;
   perform automation.record_step_end(
     execution, step, step_id, status, prepared, result, error, automation.now(),
-    (extract(epoch from clock_timestamp() - started) * 1000)::integer);
+    (extract(epoch from clock_timestamp() - started) * 1000)::integer, began);
   next_key := automation.next_key(step, result);
   if automation.goes_on(status, result, plan -> 'steps' -> next_key) then
     outcome := 'go on';
@@ -175,7 +176,7 @@ create or replace function automation.may_try_again(
 -- The step stays open and comes back: when what it waits for may be there, or to be tried again.
 create or replace function automation.put_off(
   execution public.workflow_executions, step jsonb, step_id uuid,
-  prepared automation.prepared_step, result jsonb, error jsonb)
+  prepared automation.prepared_step, result jsonb, error jsonb, seq bigint)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -187,10 +188,10 @@ declare
 begin
   insert into public.workflow_step_executions as s (
     tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error, warnings,
-    attempts, started_at)
+    attempts, started_at, seq)
   values (
     execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type', 'waiting',
-    prepared.input, result, error, prepared.warnings, attempt, automation.now())
+    prepared.input, result, error, prepared.warnings, attempt, automation.now(), put_off.seq)
   on conflict on constraint workflow_step_executions_once do update
     set status = 'waiting', input = excluded.input, result_data = excluded.result_data,
       error = excluded.error, warnings = excluded.warnings, attempts = s.attempts || attempt,

@@ -283,8 +283,26 @@ begin
 end;
 $$;
 
--- What came for a step that waits for an event, from the moment the step before it began: a reply can be
--- quicker than the report that its question was sent.
+-- Where a wait begins to listen: where the step before it began, for a reply can be quicker than the report
+-- that its question was sent; without one, where the run did.
+create or replace function automation.listens_since(
+  execution public.workflow_executions, step_key text,
+  out seq bigint, out written_by xid8, out seen pg_snapshot)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select m.seq, m.written_by, m.seen
+    from (
+      select s.seq, s.written_by, s.seen from public.workflow_step_executions as s
+      where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+        and s.step_key <> listens_since.step_key
+      union all
+      select execution.seq, execution.written_by, execution.seen
+    ) as m
+    order by m.seq desc
+    limit 1
+  $$;
+
 create or replace function automation.received_event(
   execution public.workflow_executions, step_key text)
   returns jsonb
@@ -292,20 +310,17 @@ create or replace function automation.received_event(
   set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object('type', r.event, 'record', r.record, 'at', r.at)
-    from (
-      select e.event, e.record, e.at from automation.run_events as e
+    from automation.listens_since(execution, step_key) as m
+    cross join (
+      select e.event, e.record, e.at, e.seq, e.written_by from automation.run_events as e
       where e.tenant_id = execution.tenant_id and e.execution_id = execution.id
         and e.step_key = received_event.step_key
       union all
-      select s.event, s.record, s.at from automation.unread_signals(execution) as s
+      select s.event, s.record, s.at, s.seq, s.written_by from automation.unread_signals(execution) as s
       where s.role = 'wait' and s.listener = received_event.step_key
     ) as r
-    where r.at >= coalesce(
-      (select max(s.started_at) from public.workflow_step_executions as s
-       where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-         and s.step_key <> received_event.step_key),
-      execution.created_at)
-    order by r.at
+    where automation.came_after(r.seq, r.written_by, m.seq, m.written_by, m.seen)
+    order by r.seq
     limit 1
   $$;
 

@@ -303,6 +303,29 @@ comment on function automation.normalize_email(text) is
   'One email address as everything compares it: lower case, without blanks, line breaks and invisible '
   'characters around it; "mailto:" and angle brackets are dropped. Null when it is not exactly one.';
 
+-- sql/00_foundation/06_order.sql
+
+-- Order. An event may end a run, or be what it waits for: which of them came first? now() cannot tell: it is
+-- the same for two writes of one transaction, and that of a long transaction lies in the past. So runs, steps
+-- and events take a number at the write (seq), and say who wrote them (written_by) and what had committed by
+-- then (seen). An event that had not came after, whatever its number: the side that sends nothing wins.
+--
+-- Never cached: a session would draw its numbers in advance, and late ones would look early.
+
+create sequence automation.write_order cache 1;
+
+create or replace function automation.came_after(
+  event_seq bigint, event_by xid8, seq bigint, written_by xid8, seen pg_snapshot)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select event_seq > seq or event_by <> written_by and not pg_visible_in_snapshot(event_by, seen)
+  $$;
+
+comment on function automation.came_after(bigint, xid8, bigint, xid8, pg_snapshot) is
+  'Did an event come after something that was written with seq by written_by, having seen so much?';
+
 -- sql/01_crm/01_tenants.sql
 
 -- 01 CRM
@@ -3228,12 +3251,14 @@ create or replace function automation.read_references(documents jsonb, plan json
       lateral (values (t.test, '.field'), (t.test -> 'r', '.value.field')) as f (reference, suffix)
     where f.reference is not null
     union
+    -- What an #each calls its items is no field.
     select r.reference, automation.slot_path(s.value, slot.value), s.key
     from jsonb_each(plan -> 'steps') as s,
       jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
       jsonb_path_query(
         jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
         'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
+    where not r.reference ? 'loop'
   $$;
 
 create or replace function automation.slot_path(step jsonb, slot jsonb) returns text
@@ -5270,6 +5295,7 @@ create or replace function automation.capture_%1$s_insert() returns trigger
 declare
   written %2$s;
   listened boolean;
+  in_one_pass boolean;
 begin
   begin
     listened := exists (
@@ -5277,13 +5303,19 @@ begin
       join automation.active_triggers as t
         on %3$s
         and t.event = any (%4$s));
+    -- Events that runs end at or wait for are taken row by row, in the order of the rows.
+    in_one_pass := listened and automation.causation_depth() = 0 and not exists (
+      select from new_rows as n
+      join automation.active_triggers as t
+        on %3$s
+        and t.event = any (%4$s) and t.role <> 'enrol');
   exception when others then
     perform automation.warn_altered(%1$L, sqlerrm);
   end;
   if listened is not true then
     return null;
   end if;
-  if automation.causation_depth() = 0 then
+  if in_one_pass then
     begin
       with candidates as materialized (
         select t.*, n.%5$I::text as record_id, %7$s as record
@@ -5319,17 +5351,6 @@ begin
       if found then
         perform automation.ring_once();
       end if;
-      -- Events that runs wait for are few, even in a statement that enrols many.
-      for written in
-        select n.* from new_rows as n
-        where exists (
-          select from automation.active_triggers as t
-          where %3$s
-            and t.event = any (%4$s) and t.role <> 'enrol')
-      loop
-        perform automation.capture_%1$s_row(
-          written, null, (select %4$s from (select written.*) as n), array[]::text[], '{exit,wait}');
-      end loop;
       return null;
     exception when others then
       null;
@@ -5399,8 +5420,7 @@ create or replace function automation.row_function(attached automation.entities)
   as $$
     select format($template$
 create or replace function automation.capture_%1$s_row(
-  written %2$s, previous %2$s, events text[], changed text[],
-  roles text[] default '{enrol,exit,wait}')
+  written %2$s, previous %2$s, events text[], changed text[])
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -5416,7 +5436,7 @@ begin
     if previous is distinct from null then
       data := data || jsonb_build_object('old', %8$s, 'changed', changed);
     end if;
-    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data, roles);
+    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data);
   exception when others then
     data := jsonb_build_object('entity', %1$L, %5$L, written.%6$I);
     enrolments := automation.match_failed(%1$L, written.%4$I, events, sqlstate, sqlerrm);
@@ -5610,8 +5630,7 @@ end;
 $$;
 
 create or replace function automation.match_write(
-  entity text, tenant_id uuid, events text[], changed text[], data jsonb,
-  roles text[] default '{enrol,exit,wait}')
+  entity text, tenant_id uuid, events text[], changed text[], data jsonb)
   returns automation.enrolment[]
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -5632,7 +5651,6 @@ begin
       where t.tenant_id = match_write.tenant_id
         and t.entity = match_write.entity
         and t.event = any (events)
-        and t.role = any (roles)
         and automation.matches(record, t.match, t.match_any)
         -- What is inserted has changed from nothing.
         and (t.field is null or t.field = any (changed) or not data ? 'old')
@@ -5644,7 +5662,7 @@ begin
 end;
 $$;
 
-comment on function automation.match_write(text, uuid, text[], text[], jsonb, text[]) is
+comment on function automation.match_write(text, uuid, text[], text[], jsonb) is
   'The listeners that a write matches; null when there is none. Writes nothing.';
 
 -- What a match comes to, for the pass over many rows: the status the execution starts with; none
@@ -5732,12 +5750,14 @@ create or replace function automation.enrol_write(
   as $$
 declare
   enrolment automation.enrolment;
+  -- One number for all that a write leads to: it does not end the run that it starts.
+  seq constant bigint := nextval('automation.write_order');
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      perform automation.enrol(tenant_id, entity, record_id, data, enrolment);
+      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq);
     else
-      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment);
+      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment, seq);
     end if;
   end loop;
 end;
@@ -5970,7 +5990,10 @@ create table automation.signals (
   by_contact boolean not null default false,
   record jsonb,
   at timestamptz not null default automation.now(),
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
   next_try_at timestamptz not null default clock_timestamp(),
+  kept_for xid8,
   constraint signals_pkey primary key (tenant_id, id),
   constraint signals_listener_matches_role check (
     (role = 'deleted') = (workflow_id is null) and (role = 'deleted') = (listener is null))
@@ -5981,14 +6004,18 @@ comment on table automation.signals is
   'nothing here may stand in the way of a delete.';
 comment on column automation.signals.by_contact is
   'The event concerns every run of its contact, and not only those about the same record.';
+comment on column automation.signals.kept_for is
+  'It has been acted on, and stays until every transaction below this one has ended: a run that one of them '
+  'has enrolled could not be seen yet.';
 
-create index signals_in_order on automation.signals (next_try_at, tenant_id);
+create index signals_in_order on automation.signals (next_try_at, tenant_id) where kept_for is null;
+create index signals_kept on automation.signals (kept_for) where kept_for is not null;
 create index signals_by_contact on automation.signals (contact_id, tenant_id) where contact_id is not null;
 create index signals_by_record on automation.signals (record_id, tenant_id);
 
 -- What it computes cannot fail; what it writes has no constraint that it could break.
 create or replace function automation.raise_signal(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -5996,18 +6023,18 @@ create or replace function automation.raise_signal(
 begin
   insert into automation.signals (
     tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, by_contact,
-    record)
+    record, seq)
   values (
     tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
     enrolment.trigger_type, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
     not data ? 'old' or exists (
       select from automation.entities as e where e.name = entity and e.is_log),
-    data -> entity);
+    data -> entity, seq);
   perform automation.ring_once();
 end;
 $$;
 
-comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment) is
+comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint) is
   'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
   'that it concerns the runs of its contact.';
 
@@ -7546,11 +7573,12 @@ comment on function automation.explain_conditions(jsonb, jsonb, text, timestampt
 -- Rendering never raises: what cannot be rendered renders as nothing, or as it was, and leaves a
 -- warning on the step.
 --
---   01_formats  dates, numbers, money, telephone numbers
---   02_filters  what stands after a |
---   03_parse    a text -> tokens, or the position of the error
---   04_compile  a step's configuration -> where its templates are, and their tokens
---   05_render   tokens and a context -> the configuration as the step runs with it
+--   01_formats     dates, numbers, money, telephone numbers
+--   02_characters  what people count as one
+--   02_filters     what stands after a |
+--   03_parse       a text -> tokens, or the position of the error
+--   04_compile     a step's configuration -> where its templates are, and their tokens
+--   05_render      tokens and a context -> the configuration as the step runs with it
 --
 -- Takes no locks and writes nothing.
 
@@ -7716,6 +7744,96 @@ begin
 end;
 $$;
 
+-- sql/05_variables/02_characters.sql
+
+-- Characters as people count them: a flag, a family or a letter with its accents is one, though it is
+-- several code points. After Unicode's extended grapheme clusters (UAX #29), closely enough that nothing
+-- is ever cut in half.
+
+-- What belongs to the character before it: marks, variation selectors, skin tones, joiners, tags. Made of
+-- \p{M} with a few more; what is not assigned yet is filled in, so that a newer mark counts as one too.
+create or replace function automation.joining_marks() returns text
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return ''
+      || '\u0300-\u036F\u0483-\u0489\u0591-\u05BD\u05BF\u05C1-\u05C2\u05C4-\u05C5\u05C7\u0610-\u061A'
+      || '\u064B-\u065F\u0670\u06D6-\u06DC\u06DF-\u06E4\u06E7-\u06E8\u06EA-\u06ED\u0711\u0730-\u074A'
+      || '\u07A6-\u07B0\u07EB-\u07F3\u07FD\u0816-\u0819\u081B-\u0823\u0825-\u0827\u0829-\u082D\u0859-\u085B'
+      || '\u0897-\u089F\u08CA-\u08E1\u08E3-\u0903\u093A-\u093C\u093E-\u094F\u0951-\u0957\u0962-\u0963'
+      || '\u0981-\u0983\u09BC\u09BE-\u09CD\u09D7\u09E2-\u09E3\u09FE-\u0A03\u0A3C-\u0A51\u0A70-\u0A71\u0A75'
+      || '\u0A81-\u0A83\u0ABC\u0ABE-\u0ACD\u0AE2-\u0AE3\u0AFA-\u0B03\u0B3C\u0B3E-\u0B57\u0B62-\u0B63\u0B82'
+      || '\u0BBE-\u0BCD\u0BD7\u0C00-\u0C04\u0C3C\u0C3E-\u0C56\u0C62-\u0C63\u0C81-\u0C83\u0CBC\u0CBE-\u0CD6'
+      || '\u0CE2-\u0CE3\u0CF3-\u0D03\u0D3B-\u0D3C\u0D3E-\u0D4D\u0D57\u0D62-\u0D63\u0D81-\u0D83\u0DCA-\u0DDF'
+      || '\u0DF2-\u0DF3\u0E31\u0E33-\u0E3A\u0E47-\u0E4E\u0EB1\u0EB3-\u0EBC\u0EC8-\u0ECE\u0F18-\u0F19\u0F35'
+      || '\u0F37\u0F39\u0F3E-\u0F3F\u0F71-\u0F84\u0F86-\u0F87\u0F8D-\u0FBC\u0FC6\u102B-\u103E\u1056-\u1059'
+      || '\u105E-\u1060\u1062-\u1064\u1067-\u106D\u1071-\u1074\u1082-\u108D\u108F\u109A-\u109D\u1160-\u11FF'
+      || '\u135D-\u135F\u1712-\u1715\u1732-\u1734\u1752-\u1753\u1772-\u1773\u17B4-\u17D3\u17DD\u180B-\u180D'
+      || '\u180F\u1885-\u1886\u18A9\u1920-\u193B\u1A17-\u1A1B\u1A55-\u1A7F\u1AB0-\u1B04\u1B34-\u1B44'
+      || '\u1B6B-\u1B73\u1B80-\u1B82\u1BA1-\u1BAD\u1BE6-\u1BF3\u1C24-\u1C37\u1CD0-\u1CD2\u1CD4-\u1CE8\u1CED'
+      || '\u1CF4\u1CF7-\u1CF9\u1DC0-\u1DFF\u200C-\u200D\u20D0-\u20F0\u2CEF-\u2CF1\u2D7F\u2DE0-\u2DFF'
+      || '\u302A-\u302F\u3099-\u309A\uA66F-\uA672\uA674-\uA67D\uA69E-\uA69F\uA6F0-\uA6F1\uA802\uA806\uA80B'
+      || '\uA823-\uA827\uA82C\uA880-\uA881\uA8B4-\uA8C5\uA8E0-\uA8F1\uA8FF\uA926-\uA92D\uA947-\uA953'
+      || '\uA980-\uA983\uA9B3-\uA9C0\uA9E5\uAA29-\uAA36\uAA43\uAA4C-\uAA4D\uAA7B-\uAA7D\uAAB0\uAAB2-\uAAB4'
+      || '\uAAB7-\uAAB8\uAABE-\uAABF\uAAC1\uAAEB-\uAAEF\uAAF5-\uAAF6\uABE3-\uABEA\uABEC-\uABED\uFB1E'
+      || '\uFE00-\uFE0F\uFE20-\uFE2F\U000101FD\U000102E0\U00010376-\U0001037A\U00010A01-\U00010A0F'
+      || '\U00010A38-\U00010A3F\U00010AE5-\U00010AE6\U00010D24-\U00010D27\U00010D69-\U00010D6D'
+      || '\U00010EAB-\U00010EAC\U00010EFA-\U00010EFF\U00010F46-\U00010F50\U00010F82-\U00010F85'
+      || '\U00011000-\U00011002\U00011038-\U00011046\U00011070\U00011073-\U00011074\U0001107F-\U00011082'
+      || '\U000110B0-\U000110BA\U000110C2\U00011100-\U00011102\U00011127-\U00011134\U00011145-\U00011146'
+      || '\U00011173\U00011180-\U00011182\U000111B3-\U000111C0\U000111C9-\U000111CC\U000111CE-\U000111CF'
+      || '\U0001122C-\U00011237\U0001123E\U00011241\U000112DF-\U000112EA\U00011300-\U00011303'
+      || '\U0001133B-\U0001133C\U0001133E-\U0001134D\U00011357\U00011362-\U00011374\U000113B8-\U000113D0'
+      || '\U000113D2\U000113E1-\U000113E2\U00011435-\U00011446\U0001145E\U000114B0-\U000114C3'
+      || '\U000115AF-\U000115C0\U000115DC-\U000115DD\U00011630-\U00011640\U000116AB-\U000116B7'
+      || '\U0001171D-\U0001172B\U0001182C-\U0001183A\U00011930-\U0001193E\U00011940\U00011942-\U00011943'
+      || '\U000119D1-\U000119E0\U000119E4\U00011A01-\U00011A0A\U00011A33-\U00011A39\U00011A3B-\U00011A3E'
+      || '\U00011A47\U00011A51-\U00011A5B\U00011A8A-\U00011A99\U00011B60-\U00011B67\U00011C2F-\U00011C3F'
+      || '\U00011C92-\U00011CB6\U00011D31-\U00011D45\U00011D47\U00011D8A-\U00011D97\U00011EF3-\U00011EF6'
+      || '\U00011F00-\U00011F01\U00011F03\U00011F34-\U00011F42\U00011F5A\U00013440\U00013447-\U00013455'
+      || '\U0001611E-\U0001612F\U00016AF0-\U00016AF4\U00016B30-\U00016B36\U00016F4F\U00016F51-\U00016F92'
+      || '\U00016FE4-\U00016FF1\U0001BC9D-\U0001BC9E\U0001CF00-\U0001CF46\U0001D165-\U0001D169'
+      || '\U0001D16D-\U0001D172\U0001D17B-\U0001D182\U0001D185-\U0001D18B\U0001D1AA-\U0001D1AD'
+      || '\U0001D242-\U0001D244\U0001DA00-\U0001DA36\U0001DA3B-\U0001DA6C\U0001DA75\U0001DA84'
+      || '\U0001DA9B-\U0001DAAF\U0001E000-\U0001E02A\U0001E08F\U0001E130-\U0001E136\U0001E2AE'
+      || '\U0001E2EC-\U0001E2EF\U0001E4EC-\U0001E4EF\U0001E5EE-\U0001E5EF\U0001E6E3\U0001E6E6'
+      || '\U0001E6EE-\U0001E6EF\U0001E6F5\U0001E8D0-\U0001E8D6\U0001E944-\U0001E94A\U0001F3FB-\U0001F3FF'
+      || '\U000E0020-\U000E01EF';
+
+-- One character, as a regular expression: a flag, a line break or anything else, and what belongs to it.
+create or replace function automation.one_character() returns text
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return '(?:[\U0001F1E6-\U0001F1FF]{2}|\r\n|.)(?:\u200D[\u00A9\u00AE\u203C-\u3299\U0001F000-\U0001FAFF]|['
+    || automation.joining_marks() || '])*';
+
+-- The characters that a text begins with, at most `most`, and whether there are more. What is looked at
+-- is bounded: of a text with more than 32 marks to a letter fewer characters may be kept.
+create or replace function automation.first_characters(
+  value text, most int, out kept text, out has_more boolean)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  seen constant text := left(value, most * 32 + 64);
+  parts text[];
+begin
+  if octet_length(seen) = length(seen) then
+    kept := left(value, most);
+    has_more := length(value) > most;
+    return;
+  end if;
+  parts := array(select m[1] from regexp_matches(seen, '(' || automation.one_character() || ')', 'g') as m);
+  if length(seen) < length(value) then
+    parts := parts[:cardinality(parts) - 1];
+  end if;
+  kept := array_to_string(parts[:most], '');
+  has_more := kept <> value;
+end;
+$$;
+
+comment on function automation.first_characters(text, int) is
+  'The beginning of a text, of at most so many characters as people count them; none is cut in half.';
+
 -- sql/05_variables/02_filters.sql
 
 -- A filter takes a value and gives a value. It gives SQL null for a value it has no meaning for;
@@ -7733,7 +7851,8 @@ create or replace function automation.filter_arguments(
       ('default', 1, 1), ('formatDate', 0, 2), ('formatCurrency', 0, 2), ('formatPhone', 0, 1),
       ('formatNumber', 0, 2), ('upper', 0, 0), ('lower', 0, 0), ('capitalize', 0, 0),
       ('truncate', 1, 2), ('trim', 0, 0), ('replace', 2, 2), ('join', 0, 1), ('first', 0, 0),
-      ('last', 0, 0), ('plus', 1, 1), ('minus', 1, 1), ('times', 1, 1)
+      ('last', 0, 0), ('plus', 1, 1), ('minus', 1, 1), ('times', 1, 1), ('url_encode', 0, 0),
+      ('nl2br', 0, 0)
     ) as filters (name, least_count, most_count)
     where filters.name = filter_arguments.name
   $$;
@@ -7820,14 +7939,48 @@ create or replace function automation.multiply_values(value jsonb, factor jsonb)
 
 create or replace function automation.truncate_text(value text, most numeric, ending text)
   returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  room int;
+  closing record;
+begin
+  if most is null or most not between 0 and 100000 then
+    return null;
+  elsif length(value) <= most then
+    return value;
+  end if;
+  room := trunc(most)::int;
+  if not (automation.first_characters(value, room)).has_more then
+    return value;
+  end if;
+  closing := automation.first_characters(ending, room);
+  return (automation.first_characters(value, room - automation.count_characters(closing.kept))).kept
+    || closing.kept;
+end;
+$$;
+
+create or replace function automation.count_characters(value text) returns int
   language sql immutable parallel safe
   -- Bound when created: no search_path to set.
   return case
-    when most not between 0 and 100000 then null
-    when length(value) <= most then value
-    else left(value, greatest(trunc(most)::int - length(ending), 0))
-      || left(ending, trunc(most)::int)
+    when octet_length(value) = length(value) then length(value)
+    else (select count(*)::int from regexp_matches(value, automation.one_character(), 'g'))
   end;
+
+-- RFC 3986: what may stand in any part of a URL stays as it is.
+create or replace function automation.url_encode(value text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(string_agg(case
+      when c.character ~ '[A-Za-z0-9_.~-]' then c.character
+      else regexp_replace(
+        upper(encode(convert_to(c.character, 'UTF8'), 'hex')), '(..)', '%\1', 'g')
+    end, '' order by c.place), '')
+    from regexp_split_to_table(value, '') with ordinality as c (character, place)
+  $$;
 
 create or replace function automation.filter_text(name text, value text, arguments jsonb)
   returns text
@@ -7843,6 +7996,9 @@ create or replace function automation.filter_text(name text, value text, argumen
       value, automation.number_of(arguments -> 0), coalesce(arguments ->> 1, '…'))
     when 'replace' then replace(value, arguments ->> 0, arguments ->> 1)
     when 'formatPhone' then automation.format_phone(value, arguments ->> 0)
+    when 'url_encode' then automation.url_encode(value)
+    -- What it does to line breaks is done where the text has been escaped.
+    when 'nl2br' then value
   end;
 
 create or replace function automation.filter_number(
@@ -7962,9 +8118,10 @@ begin
 end;
 $$;
 
--- A value in a tag: a text, a number, true, false, null, now, today or a field.
+-- A value in a tag: a text, a number, true, false, null, now, today or a field. `loops`: what the #each
+-- blocks around it call their items; those names come before any field.
 create or replace function automation.parse_operand(
-  lexeme jsonb, out operand jsonb, out roots text[], out problem text
+  lexeme jsonb, loops text[], out operand jsonb, out roots text[], out problem text
 )
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -7984,7 +8141,10 @@ begin
     operand := jsonb_build_object('now', word, 'name', word);
   else
     keys := automation.parse_path(word);
-    if keys is null or word ~ '^[#/!@=<>]' then
+    if keys[1] = any (loops) then
+      operand := jsonb_build_object('p', keys::text, 'loop', true, 'name', word);
+      return;
+    elsif keys is null or word ~ '^[#/!@=<>]' then
       problem := format('%s is not a field', left(word, 60));
       return;
     end if;
@@ -7996,7 +8156,7 @@ $$;
 
 -- The filters of a tag, from the lexeme `here` on.
 create or replace function automation.parse_filters(
-  lexemes jsonb, here int, out filters jsonb, out roots text[], out problem text, out at int
+  lexemes jsonb, here int, loops text[], out filters jsonb, out roots text[], out problem text, out at int
 )
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -8020,10 +8180,14 @@ begin
       return;
     end if;
     at := (lexemes -> (here + 1) ->> 'at')::int;
+    if filters -> -1 ->> 'n' = 'nl2br' then
+      problem := 'nl2br must be the last filter';
+      return;
+    end if;
     here := here + 2;
     arguments := '[]';
     while lexemes -> here ->> 't' = case when arguments = '[]' then ':' else ',' end loop
-      part := automation.parse_operand(lexemes -> (here + 1));
+      part := automation.parse_operand(lexemes -> (here + 1), loops);
       if part.problem is not null then
         at := coalesce((lexemes -> (here + 1) ->> 'at')::int, at);
         problem := part.problem;
@@ -8089,7 +8253,7 @@ create or replace function automation.filter_problem(
 
 -- The test of an #if: a field alone (is it there and not false or 0), or field operator value.
 create or replace function automation.parse_block_test(
-  lexemes jsonb, out test jsonb, out roots text[], out problem text
+  lexemes jsonb, loops text[], out test jsonb, out roots text[], out problem text
 )
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -8098,7 +8262,7 @@ declare
   marks constant jsonb := '{"==": "equals", "!=": "not_equals", ">": "greater_than",
     ">=": "greater_or_equal", "<": "less_than", "<=": "less_or_equal"}'::jsonb;
   word text := lexemes -> 2 ->> 'v';
-  operand record := automation.parse_operand(lexemes -> 1);
+  operand record := automation.parse_operand(lexemes -> 1, loops);
   arguments jsonb;
   part record;
 begin
@@ -8125,15 +8289,82 @@ begin
       when lexemes -> 3 ->> 't' = 'word' then jsonb_build_object('field', arguments -> 0)
       else arguments -> 0 end)), '');
   problem := case when part.test is null then part.problems -> 0 ->> 'message' end;
-  test := case when part.test is not null then jsonb_build_object('test', part.test) end;
-  roots := part.roots;
+  test := case when part.test is not null then
+    jsonb_build_object('test', automation.in_loops(part.test, loops)
+      || case when part.test ? 'r'
+        then jsonb_build_object('r', automation.in_loops(part.test -> 'r', loops)) else '{}' end) end;
+  roots := case when loops = '{}' then part.roots else automation.test_roots(test -> 'test') end;
 end;
 $$;
 
+-- The reference of a condition, as what it is inside of these loops.
+create or replace function automation.in_loops(reference jsonb, loops text[]) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when (coalesce(reference ->> 'p', reference ->> 'b')::text[])[1] = any (loops)
+        then reference - '{b,q,w}'::text[] || jsonb_build_object(
+          'p', coalesce(reference ->> 'p', reference ->> 'b'), 'loop', true)
+      else reference
+    end
+  $$;
+
+create or replace function automation.test_roots(test jsonb) returns text[]
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(r.root), '{}')
+    from unnest(array[test, test -> 'r']) as f (reference)
+    cross join lateral unnest(automation.condition_field_roots(
+      coalesce(f.reference ->> 'p', f.reference ->> 'b')::text[])) as r (root)
+    where f.reference is not null and not f.reference ? 'loop'
+  $$;
+
+-- An #each: a list, and what its items are called: {each: the list, as: the name or null}.
+create or replace function automation.parse_each(
+  lexemes jsonb, loops text[], out token jsonb, out roots text[], out problem text
+)
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  operand record := automation.parse_operand(lexemes -> 1, loops);
+  name text := lexemes -> 3 ->> 'v';
+begin
+  roots := operand.roots;
+  problem := case
+    when operand.problem is not null then operand.problem
+    when not operand.operand ? 'p' and not operand.operand ? 'b' then 'a list is needed after #each'
+    when jsonb_array_length(lexemes) = 2 then null
+    when lexemes -> 2 ->> 'v' is distinct from 'as' or jsonb_array_length(lexemes) <> 4
+      then '#each takes a list, and perhaps: as name'
+    when lexemes -> 3 ->> 't' <> 'word' or name !~ '^[A-Za-z_][A-Za-z0-9_]{0,62}$'
+      or name = any ('{trigger,contact,project,job,user,tenant,custom,steps,this,now,today,true,false,null,else}')
+      then format('%s cannot be the name of an item', left(name, 60))
+  end;
+  token := jsonb_build_object('each', operand.operand, 'as', name, 'end', null, 'else', null);
+end;
+$$;
+
+-- The names that the blocks which are open give to items.
+create or replace function automation.loop_names(blocks jsonb) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce('{this,@index,@number,@first,@last}'::text[]
+      || array_agg(b ->> 'as') filter (where b ? 'as'), '{}')
+    from jsonb_array_elements(blocks) as b
+    where b ->> 'kind' = 'each'
+    having count(*) > 0
+  $$;
+
 -- Tokens are in one flat list: a text is itself, an object is a value, and blocks are jumps:
--- {if: test, else: where to go when it does not hold, not: true for unless} and {go: where}.
+-- {if: test, else: where to go when it does not hold, not: true for unless} and {go: where}. What is said
+-- for each item of a list begins with {each: the list, as: what an item is called, end: where its part
+-- ends, else: where to go when there is none}. {url: n} and values with u: see automation.url_prefix().
 -- `blocks` is the stack of those still open: {kind, at, if: the test whose else is open, ends: the
--- jumps that lead behind the block}.
+-- jumps that lead behind the block, as: the name of an item}.
 create or replace function automation.parse_block(
   lexemes jsonb, inout tokens jsonb, inout blocks jsonb, out roots text[], out problem text
 )
@@ -8143,12 +8374,14 @@ create or replace function automation.parse_block(
 declare
   word text := lexemes -> 0 ->> 'v';
   block jsonb := blocks -> -1;
+  loops constant text[] := coalesce(automation.loop_names(blocks), '{}');
   test record;
-  has_test boolean := word in ('#if', '#unless') or lexemes -> 1 ->> 'v' = 'if';
+  item record;
+  has_test boolean := word in ('#if', '#unless') or word <> '#each' and lexemes -> 1 ->> 'v' = 'if';
   ending jsonb;
 begin
   roots := '{}';
-  if word not in ('#if', '#unless', 'else', '/if', '/unless') then
+  if word not in ('#if', '#unless', '#each', 'else', '/if', '/unless', '/each') then
     problem := format('there is no block %s', left(word, 60));
   elsif word not like '#%' and block is null then
     problem := format('there is no block open for this %s', word);
@@ -8156,12 +8389,18 @@ begin
     problem := format('the block that is open is #%s', block ->> 'kind');
   elsif word = 'else' and block -> 'if' = 'null' then
     problem := 'this block has had its else';
+  elsif word = 'else' and has_test and block ->> 'kind' = 'each' then
+    problem := 'the else of an #each takes no test';
   elsif word like '#%' and jsonb_array_length(blocks) >= 20 then
     problem := 'blocks are nested too deeply';
+  elsif word = '#each' then
+    item := automation.parse_each(lexemes, loops);
+    roots := item.roots;
+    problem := item.problem;
   elsif not has_test and jsonb_array_length(lexemes) > 1 then
     problem := format('nothing can follow %s here', word);
   elsif has_test then
-    test := automation.parse_block_test(case word when 'else' then lexemes - 0 else lexemes end);
+    test := automation.parse_block_test(case word when 'else' then lexemes - 0 else lexemes end, loops);
     roots := test.roots;
     problem := test.problem;
   end if;
@@ -8173,6 +8412,10 @@ begin
       'kind', substr(word, 2), 'at', lexemes -> 0 -> 'at', 'ends', '[]'::jsonb);
     blocks := blocks || jsonb_build_array(block);
   else
+    if block ->> 'kind' = 'each' and block -> 'if' <> 'null' then
+      tokens := jsonb_set(
+        tokens, array[block ->> 'if', 'end'], to_jsonb(jsonb_array_length(tokens)));
+    end if;
     if word = 'else' then
       block := jsonb_set(block, '{ends}', block -> 'ends' || to_jsonb(jsonb_array_length(tokens)));
       tokens := tokens || '[{"go": null}]';
@@ -8183,7 +8426,11 @@ begin
     end if;
     block := block || '{"if": null}';
   end if;
-  if has_test then
+  if word = '#each' then
+    block := block || jsonb_build_object('if', jsonb_array_length(tokens))
+      || case when item.token ->> 'as' is null then '{}' else jsonb_build_object('as', item.token -> 'as') end;
+    tokens := tokens || jsonb_build_array(item.token);
+  elsif has_test then
     block := block || jsonb_build_object('if', jsonb_array_length(tokens));
     tokens := tokens || jsonb_build_array(jsonb_build_object('if', test.test, 'else', null)
       || case word when '#unless' then '{"not": true}'::jsonb else '{}' end);
@@ -8201,13 +8448,13 @@ end;
 $$;
 
 create or replace function automation.parse_value(
-  lexemes jsonb, raw boolean, out token jsonb, out roots text[], out problem text, out at int
+  lexemes jsonb, raw boolean, loops text[], out token jsonb, out roots text[], out problem text, out at int
 )
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  operand record := automation.parse_operand(lexemes -> 0);
+  operand record := automation.parse_operand(lexemes -> 0, loops);
   filters record;
 begin
   at := (lexemes -> 0 ->> 'at')::int;
@@ -8216,13 +8463,50 @@ begin
   if problem is not null then
     return;
   end if;
-  filters := automation.parse_filters(lexemes, 1);
+  filters := automation.parse_filters(lexemes, 1, loops);
   at := filters.at;
   problem := filters.problem;
   roots := operand.roots || filters.roots;
   token := operand.operand
     || case when filters.filters = '[]' then '{}' else jsonb_build_object('f', filters.filters) end
-    || case when raw then '{"raw": true}'::jsonb else '{}' end;
+    || case when raw then '{"raw": true}'::jsonb else '{}' end
+    || case when filters.filters -> -1 ->> 'n' = 'nl2br' then '{"br": true}'::jsonb else '{}' end;
+end;
+$$;
+
+-- A variable that an address in HTML begins with (<a href="{{contact.website}}">) decides what kind of
+-- address it is. What literal text there is of the address so far, while it may still be the beginning
+-- of a scheme; null where no address is open. `so_far`: what it was before this text.
+create or replace function automation.url_prefix(literal text, so_far text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select p.prefix
+    from (
+      select case
+        when so_far || literal ~ '^[[:space:]]*[A-Za-z0-9+.-]*$' then so_far || literal
+        else coalesce(a.part[1], a.part[2], a.part[3])
+      end as prefix
+      from (
+        select regexp_match(literal,
+          '[[:space:]"''/](?:href|src|action|formaction|poster|background|cite|data|ping|xlink:href)'
+          '[[:space:]]*=[[:space:]]*(?:"([^"<>]*)|''([^''<>]*)|([^[:space:]"''<>]*))$', 'i') as part
+      ) as a
+    ) as p
+    where p.prefix ~ '^[[:space:]]*[A-Za-z0-9+.-]*$'
+  $$;
+
+-- {url: how many characters of the address stand before it} goes where an address begins.
+create or replace function automation.open_url(literal text, so_far text, out tokens jsonb, out url text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  url := automation.url_prefix(literal, so_far);
+  tokens := case
+    when url is null or url = so_far || literal then '[]'
+    else jsonb_build_array(jsonb_build_object('url', length(url)))
+  end;
 end;
 $$;
 
@@ -8236,6 +8520,7 @@ declare
   here int := 1;
   tag_at int;
   literal text := '';
+  url text;
   found_at int;
   raw boolean;
   tag record;
@@ -8257,6 +8542,9 @@ begin
     end if;
     if literal <> '' then
       tokens := tokens || to_jsonb(literal);
+      part := automation.open_url(literal, url);
+      tokens := tokens || part.tokens;
+      url := part.url;
       literal := '';
     end if;
     position := tag_at;
@@ -8280,8 +8568,9 @@ begin
       blocks := part.blocks;
       position := tag_at;
     else
-      part := automation.parse_value(tag.lexemes, raw);
-      tokens := tokens || jsonb_build_array(part.token);
+      part := automation.parse_value(tag.lexemes, raw, coalesce(automation.loop_names(blocks), '{}'));
+      tokens := tokens || jsonb_build_array(
+        case when url is null then part.token else part.token || '{"u": true}' end);
       position := coalesce(part.at, tag_at);
     end if;
     problem := part.problem;
@@ -8511,6 +8800,162 @@ begin
 end;
 $$;
 
+-- A text that is being written: what there is of it, the warnings so far, how many items of lists went
+-- into it, and where in it the address begins that is being written (0: none).
+create type automation.rendering as (written text, warnings jsonb, items int, url_at int);
+
+-- An address that a browser would run instead of opening. Browsers pass over blanks and control
+-- characters; only what is raw can hold entities.
+create or replace function automation.is_script_url(address text) returns boolean
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return regexp_replace(left(address, 4000), '[\x01-\x20\x7F]', '', 'g')
+    ~* '^(?:(?:javascript|vbscript|data|livescript|mocha):|[^/?:]*&(?!amp;|#39;|quot;|lt;|gt;)(?:#|colon|tab|newline))';
+
+-- What a token becomes in a text.
+create or replace function automation.token_text(value jsonb, token jsonb, html boolean) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when html and token ? 'br' then regexp_replace(t.text, '\r\n|\r|\n', '<br>', 'g') else t.text end
+    from (
+      select coalesce(case
+        when html and not token ? 'raw' then automation.escape_html(automation.text_of(value))
+        else automation.text_of(value) end, '') as text
+    ) as t
+  $$;
+
+-- A variable in a link never becomes a script: the address is looked at as a whole, whatever parts it
+-- was put together from.
+create or replace function automation.guard_url(now automation.rendering, token jsonb, at text)
+  returns automation.rendering
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  starts constant int := case when now.url_at = 0 then 1 else now.url_at end;
+begin
+  if automation.is_script_url(substr(now.written, starts)) then
+    now.written := left(now.written, starts - 1) || '#';
+    now.warnings := now.warnings || automation.render_warning(at, 'unsafe_link', token,
+      format('%s would have made the link a script; it leads nowhere instead', token ->> 'name'));
+  end if;
+  return now;
+end;
+$$;
+
+-- The tokens from `here` up to `last`, written behind what there is already.
+create or replace function automation.render_tokens(
+  tokens jsonb, here int, last int, context jsonb, options jsonb, at text, html boolean,
+  so_far automation.rendering)
+  returns automation.rendering
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  now automation.rendering := so_far;
+  token jsonb;
+  value jsonb;
+  part record;
+begin
+  while here < last loop
+    token := tokens -> here;
+    here := here + 1;
+    if jsonb_typeof(token) = 'string' then
+      now.written := now.written || (token #>> '{}');
+    elsif token ? 'go' then
+      here := (token ->> 'go')::int;
+    elsif token ? 'if' then
+      if (token ? 'not') = automation.block_holds(token -> 'if', context, options) then
+        here := (token ->> 'else')::int;
+      end if;
+    elsif token ? 'each' then
+      value := automation.items_of(automation.operand_value(token -> 'each', context, options));
+      if value = '[]' then
+        here := (token ->> 'else')::int;
+      else
+        now := automation.render_items(tokens, here, value, context, options, at, html, now);
+        here := (token ->> 'end')::int;
+      end if;
+    elsif token ? 'url' then
+      now.url_at := length(now.written) + 1 - (token ->> 'url')::int;
+    else
+      value := case
+        when token ? 'p' and not token ? 'f' then context #> (token ->> 'p')::text[] end;
+      if coalesce(jsonb_typeof(value), 'null') = 'null' then
+        part := automation.token_value(token, context, options, at, now.warnings);
+        now.warnings := part.warnings;
+        value := part.value;
+      end if;
+      now.written := now.written || automation.token_text(value, token, html);
+      if html and token ? 'u' then
+        now := automation.guard_url(now, token, at);
+      end if;
+    end if;
+  end loop;
+  return now;
+end;
+$$;
+
+-- What an #each goes through: a list; anything else that is there is its only item.
+create or replace function automation.items_of(value jsonb) returns jsonb
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return case
+    when automation.is_blank(value) then '[]'
+    when jsonb_typeof(value) = 'array' then value
+    else jsonb_build_array(value)
+  end;
+
+-- The part of an #each, whose token stands before `here`, for every item. A text takes a thousand items,
+-- and none once it is long; what is left out leaves a warning.
+create or replace function automation.render_items(
+  tokens jsonb, here int, items jsonb, context jsonb, options jsonb, at text, html boolean,
+  so_far automation.rendering)
+  returns automation.rendering
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  now automation.rendering := so_far;
+  token constant jsonb := tokens -> (here - 1);
+  count constant int := jsonb_array_length(items);
+  warnings jsonb;
+  item jsonb;
+  place int := 0;
+begin
+  for item in select i from jsonb_array_elements(items) as i loop
+    if now.items >= 1000 or length(now.written) > 200000 then
+      now.warnings := now.warnings || automation.render_warning(at, 'too_many_items', token -> 'each',
+        format('%s has too many items for one text: %s of %s are left out',
+          token #>> '{each,name}', count - place, count));
+      return now;
+    end if;
+    warnings := now.warnings;
+    now.items := now.items + 1;
+    now := automation.render_tokens(
+      tokens, here, (token ->> 'end')::int,
+      context || automation.item_names(token ->> 'as', item, place, count),
+      options, at, html, now);
+    -- What is missing from one item is missing from a thousand.
+    if jsonb_array_length(warnings) >= 50 then
+      now.warnings := warnings;
+    end if;
+    place := place + 1;
+  end loop;
+  return now;
+end;
+$$;
+
+create or replace function automation.item_names(name text, item jsonb, place int, count int) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('this', item, '@index', place, '@number', place + 1,
+        '@first', place = 0, '@last', place = count - 1)
+      || case when name is null then '{}' else jsonb_build_object(name, item) end
+  $$;
+
 create or replace function automation.render_text(
   tokens jsonb, context jsonb, options jsonb, at text, html boolean,
   out rendered text, inout warnings jsonb
@@ -8519,39 +8964,12 @@ create or replace function automation.render_text(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  count constant int := jsonb_array_length(tokens);
-  here int := 0;
-  token jsonb;
-  value jsonb;
-  part record;
+  done constant automation.rendering := automation.render_tokens(
+    tokens, 0, jsonb_array_length(tokens), coalesce(context, '{}'), options, at, html,
+    row('', warnings, 0, 0));
 begin
-  rendered := '';
-  while here < count loop
-    token := tokens -> here;
-    here := here + 1;
-    if jsonb_typeof(token) = 'string' then
-      rendered := rendered || (token #>> '{}');
-    elsif token ? 'go' then
-      here := (token ->> 'go')::int;
-    elsif token ? 'if' then
-      if (token ? 'not') = automation.block_holds(token -> 'if', context, options) then
-        here := (token ->> 'else')::int;
-      end if;
-    else
-      value := case
-        when token ? 'p' and not token ? 'f' then context #> (token ->> 'p')::text[] end;
-      if coalesce(jsonb_typeof(value), 'null') = 'null' then
-        part := automation.token_value(token, context, options, at, warnings);
-        warnings := part.warnings;
-        value := part.value;
-      end if;
-      if html and not token ? 'raw' then
-        rendered := rendered || coalesce(automation.escape_html(automation.text_of(value)), '');
-      else
-        rendered := rendered || coalesce(automation.text_of(value), '');
-      end if;
-    end if;
-  end loop;
+  rendered := done.written;
+  warnings := done.warnings;
 end;
 $$;
 
@@ -8569,8 +8987,7 @@ begin
   warnings := part.warnings;
   rendered := coalesce(part.value, 'null');
   if html and jsonb_typeof(rendered) in ('string', 'array', 'object') then
-    rendered := to_jsonb(case when token ? 'raw' then automation.text_of(rendered)
-      else automation.escape_html(automation.text_of(rendered)) end);
+    rendered := to_jsonb(automation.token_text(rendered, token, html));
   end if;
 end;
 $$;
@@ -8658,6 +9075,9 @@ create table public.workflow_executions (
   created_at timestamptz not null default automation.now(),
   started_at timestamptz,
   finished_at timestamptz,
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
+  seen pg_snapshot not null default pg_current_snapshot(),
   constraint workflow_executions_pkey primary key (tenant_id, id),
   constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
     references public.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
@@ -8676,6 +9096,10 @@ comment on column public.workflow_executions.record_id is
   'The record that fired, as text: tables with other keys than uuid can be attached.';
 comment on column public.workflow_executions.depth is
   'How many automations led to the write that fired this one.';
+comment on column public.workflow_executions.seq is
+  'Its place in the order of writes: an event with a higher number came after it.';
+comment on column public.workflow_executions.seen is
+  'Which transactions had committed when it was enrolled: an event of any other came after it as well.';
 
 create index workflow_executions_by_workflow
   on public.workflow_executions (workflow_id, tenant_id, version, created_at);
@@ -8703,6 +9127,9 @@ create table public.workflow_step_executions (
   started_at timestamptz not null default automation.now(),
   finished_at timestamptz,
   duration_ms integer,
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
+  seen pg_snapshot not null default pg_current_snapshot(),
   constraint workflow_step_executions_pkey primary key (tenant_id, id),
   constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
     references public.workflow_executions (tenant_id, id) on delete cascade,
@@ -8720,6 +9147,8 @@ comment on column public.workflow_step_executions.attempts is
   '[{attempt, at, outcome, error?, worker?}]: every attempt, and why it was not the last.';
 comment on column public.workflow_step_executions.provider_id is
   'The provider''s id of the message: what webhooks refer to, and what reconciliation excludes.';
+comment on column public.workflow_step_executions.seq is
+  'Where the step began in the order of writes; a wait that comes next hears what came after that.';
 comment on column public.workflow_step_executions.duration_ms is
   'Real milliseconds from the start of the last attempt to its end.';
 
@@ -8736,7 +9165,8 @@ create index workflow_step_executions_by_recipient
 -- refer to are never deleted while the tenant exists.
 
 create or replace function automation.enrol(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
+  seq bigint default nextval('automation.write_order'))
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -8759,7 +9189,7 @@ begin
   with enrolled as (
     insert into public.workflow_executions (
       tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, current_step, error, created_at, finished_at)
+      contact_id, depth, current_step, error, created_at, finished_at, seq)
     values (
       tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
       case
@@ -8768,7 +9198,7 @@ begin
         else 'pending'
       end::public.automation_status,
       enrolment.trigger_type, data, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
-      depth, enrolment.first_step, failure, at, case when failure is not null then at end)
+      depth, enrolment.first_step, failure, at, case when failure is not null then at end, seq)
     returning workflow_executions.tenant_id, workflow_executions.id
   )
   insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
@@ -8782,7 +9212,7 @@ begin
 end;
 $$;
 
-comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment) is
+comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
   'a loop was refused and that is on record already.';
 
@@ -9241,6 +9671,8 @@ create table automation.run_events (
   event text not null,
   record jsonb,
   at timestamptz not null,
+  seq bigint not null,
+  written_by xid8 not null,
   constraint run_events_pkey primary key (tenant_id, execution_id, step_key),
   constraint run_events_execution_fk foreign key (tenant_id, execution_id)
     references public.workflow_executions (tenant_id, id) on delete cascade
@@ -9258,11 +9690,12 @@ create or replace function automation.concerns(
   set search_path = pg_catalog, pg_temp
   as $$
     select case
+      when not automation.came_after(
+        signal.seq, signal.written_by, execution.seq, execution.written_by, execution.seen) then false
       when signal.role = 'deleted' then
         execution.entity = signal.entity and execution.record_id = signal.record_id
         or execution.contact_id = signal.contact_id
-      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version
-        or signal.at <= execution.created_at then false
+      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version then false
       when not signal.by_contact
         and execution.trigger_data ->> (signal.entity || '_id') is not null
         then execution.trigger_data ->> (signal.entity || '_id') = signal.record_id
@@ -9390,10 +9823,14 @@ create or replace function automation.note_event(
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    insert into automation.run_events (tenant_id, execution_id, step_key, event, record, at)
-    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at)
+    insert into automation.run_events as r (
+      tenant_id, execution_id, step_key, event, record, at, seq, written_by)
+    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at,
+      signal.seq, signal.written_by)
     on conflict on constraint run_events_pkey do update
-      set event = excluded.event, record = excluded.record, at = excluded.at;
+      set event = excluded.event, record = excluded.record, at = excluded.at, seq = excluded.seq,
+        written_by = excluded.written_by
+      where r.seq < excluded.seq;
     update public.scheduled_steps as s
     set run_at = least(s.run_at, automation.now())
     where s.tenant_id = execution.tenant_id
@@ -9427,6 +9864,47 @@ begin
 end;
 $$;
 
+-- Acts on an event and lets it go, or keeps it where a transaction that is still open may have enrolled a run
+-- without knowing of it. Who is open is asked first: what they have written by then is seen afterwards.
+create or replace function automation.read_signal(signal automation.signals) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  present constant pg_snapshot := pg_current_snapshot();
+  others_write constant boolean := exists (
+    select from pg_snapshot_xip(present) as x (id) where x.id < coalesce(signal.kept_for, pg_snapshot_xmax(present)));
+begin
+  perform automation.act_on(signal);
+  if others_write then
+    update automation.signals as s set kept_for = coalesce(s.kept_for, pg_snapshot_xmax(present))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+  else
+    delete from automation.signals as s where s.tenant_id = signal.tenant_id and s.id = signal.id;
+  end if;
+end;
+$$;
+
+create or replace function automation.try_signal(signal automation.signals) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.read_signal(signal);
+  return true;
+exception
+  when lock_not_available then
+    update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return false;
+  when others then
+    raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
+    update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute', kept_for = null
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return false;
+end;
+$$;
+
 create or replace function automation.run_signals(max_signals integer default 200) returns integer
   language plpgsql
   security definer
@@ -9440,24 +9918,21 @@ declare
 begin
   for signal in
     select s.* from automation.signals as s
-    where s.next_try_at <= clock_timestamp()
+    where s.kept_for is null and s.next_try_at <= clock_timestamp()
     order by s.next_try_at
     limit max_signals
     for update skip locked
   loop
-    begin
-      perform automation.act_on(signal);
-      delete from automation.signals as s where s.tenant_id = signal.tenant_id and s.id = signal.id;
-      ran := ran + 1;
-    exception
-      when lock_not_available then
-        update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second'
-        where s.tenant_id = signal.tenant_id and s.id = signal.id;
-      when others then
-        raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
-        update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute'
-        where s.tenant_id = signal.tenant_id and s.id = signal.id;
-    end;
+    ran := ran + automation.try_signal(signal)::integer;
+  end loop;
+  for signal in
+    select s.* from automation.signals as s
+    where s.kept_for <= pg_snapshot_xmin(pg_current_snapshot())
+    order by s.kept_for
+    limit max_signals
+    for update skip locked
+  loop
+    perform automation.try_signal(signal);
   end loop;
   return ran;
 end;
@@ -9900,19 +10375,20 @@ create or replace function automation.missing_reason(warnings jsonb) returns jso
 create or replace function automation.record_step_end(
   execution public.workflow_executions, step jsonb, step_id uuid,
   status public.automation_status, prepared automation.prepared_step, result jsonb, error jsonb,
-  started_at timestamptz, duration_ms integer default null)
+  started_at timestamptz, duration_ms integer default null,
+  seq bigint default nextval('automation.write_order'))
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     insert into public.workflow_step_executions as s (
       tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
-      warnings, recipient, started_at, finished_at, duration_ms)
+      warnings, recipient, started_at, finished_at, duration_ms, seq)
     values (
       execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type',
       record_step_end.status, prepared.input, result, record_step_end.error, prepared.warnings,
       prepared.recipient, record_step_end.started_at, automation.now(),
-      record_step_end.duration_ms)
+      record_step_end.duration_ms, record_step_end.seq)
     on conflict on constraint workflow_step_executions_once do update
       set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
         error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
@@ -9922,7 +10398,7 @@ create or replace function automation.record_step_end(
 
 comment on function automation.record_step_end(
   public.workflow_executions, jsonb, uuid, public.automation_status, automation.prepared_step, jsonb, jsonb,
-  timestamptz, integer) is
+  timestamptz, integer, bigint) is
   'Writes the ledger row of a step that ended without being leased. A failed one is overwritten '
   'when the step is run again; one that completed never is.';
 
@@ -11243,6 +11719,7 @@ declare
   obstacle automation.obstacle;
   prepared automation.prepared_step;
   started constant timestamptz := clock_timestamp();
+  began constant bigint := nextval('automation.write_order');
   status public.automation_status;
   result jsonb;
   error jsonb;
@@ -11280,12 +11757,12 @@ begin
     perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
     return;
   elsif result ? 'waiting' or status = 'failed' and automation.may_try_again(execution, step) then
-    perform automation.put_off(execution, step, step_id, prepared, result, error);
+    perform automation.put_off(execution, step, step_id, prepared, result, error, began);
     return;
   end if;
   perform automation.record_step_end(
     execution, step, step_id, status, prepared, result, error, automation.now(),
-    (extract(epoch from clock_timestamp() - started) * 1000)::integer);
+    (extract(epoch from clock_timestamp() - started) * 1000)::integer, began);
   next_key := automation.next_key(step, result);
   if automation.goes_on(status, result, plan -> 'steps' -> next_key) then
     outcome := 'go on';
@@ -11328,7 +11805,7 @@ create or replace function automation.may_try_again(
 -- The step stays open and comes back: when what it waits for may be there, or to be tried again.
 create or replace function automation.put_off(
   execution public.workflow_executions, step jsonb, step_id uuid,
-  prepared automation.prepared_step, result jsonb, error jsonb)
+  prepared automation.prepared_step, result jsonb, error jsonb, seq bigint)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -11340,10 +11817,10 @@ declare
 begin
   insert into public.workflow_step_executions as s (
     tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error, warnings,
-    attempts, started_at)
+    attempts, started_at, seq)
   values (
     execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type', 'waiting',
-    prepared.input, result, error, prepared.warnings, attempt, automation.now())
+    prepared.input, result, error, prepared.warnings, attempt, automation.now(), put_off.seq)
   on conflict on constraint workflow_step_executions_once do update
     set status = 'waiting', input = excluded.input, result_data = excluded.result_data,
       error = excluded.error, warnings = excluded.warnings, attempts = s.attempts || attempt,
@@ -11642,8 +12119,26 @@ begin
 end;
 $$;
 
--- What came for a step that waits for an event, from the moment the step before it began: a reply can be
--- quicker than the report that its question was sent.
+-- Where a wait begins to listen: where the step before it began, for a reply can be quicker than the report
+-- that its question was sent; without one, where the run did.
+create or replace function automation.listens_since(
+  execution public.workflow_executions, step_key text,
+  out seq bigint, out written_by xid8, out seen pg_snapshot)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select m.seq, m.written_by, m.seen
+    from (
+      select s.seq, s.written_by, s.seen from public.workflow_step_executions as s
+      where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+        and s.step_key <> listens_since.step_key
+      union all
+      select execution.seq, execution.written_by, execution.seen
+    ) as m
+    order by m.seq desc
+    limit 1
+  $$;
+
 create or replace function automation.received_event(
   execution public.workflow_executions, step_key text)
   returns jsonb
@@ -11651,20 +12146,17 @@ create or replace function automation.received_event(
   set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_build_object('type', r.event, 'record', r.record, 'at', r.at)
-    from (
-      select e.event, e.record, e.at from automation.run_events as e
+    from automation.listens_since(execution, step_key) as m
+    cross join (
+      select e.event, e.record, e.at, e.seq, e.written_by from automation.run_events as e
       where e.tenant_id = execution.tenant_id and e.execution_id = execution.id
         and e.step_key = received_event.step_key
       union all
-      select s.event, s.record, s.at from automation.unread_signals(execution) as s
+      select s.event, s.record, s.at, s.seq, s.written_by from automation.unread_signals(execution) as s
       where s.role = 'wait' and s.listener = received_event.step_key
     ) as r
-    where r.at >= coalesce(
-      (select max(s.started_at) from public.workflow_step_executions as s
-       where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
-         and s.step_key <> received_event.step_key),
-      execution.created_at)
-    order by r.at
+    where automation.came_after(r.seq, r.written_by, m.seq, m.written_by, m.seen)
+    order by r.seq
     limit 1
   $$;
 

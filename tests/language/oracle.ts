@@ -20,6 +20,11 @@ const roots = ["trigger", "contact", "project", "job", "user", "tenant", "custom
 
 export function lookUp(field: string, context: Context): Json | undefined {
   const keys = keysOf(field);
+  // What an #each calls its items comes before any field.
+  const loops = context["@loops"];
+  if (isObject(loops) && Object.hasOwn(loops, keys[0] ?? "")) {
+    return keys.reduce<Json | undefined>(step, loops);
+  }
   if (roots.includes(keys[0] ?? "") && keys.length > 1) {
     return keys.reduce<Json | undefined>(step, context);
   }

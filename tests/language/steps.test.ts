@@ -127,6 +127,7 @@ describe("zod and SQL", () => {
         .split(" "),
       ..."upper truncate default formatDate replace plus first true equals in matches".split(" "),
       ..."between before within_last is_empty".split(" "),
+      ...["#each ", "/each", " as row", " this.a ", "@index", " nl2br ", "url_encode"],
       ...["#if ", "#unless ", "/if", "/unless", "else", "else if ", " contact.stage ", " x "],
       ...['"a"', "'EEEE, d'", '"', "'", "\\", ' "UTC" ', ' "Mars" ', '"3 days"', '"a**"', " 5 "],
       ...[" -1.5 ", " ", "\n", "{{/if}}", "{{else}}", "{{#if contact.a}}", "{{contact.a}}"],
@@ -139,6 +140,10 @@ describe("zod and SQL", () => {
       "{{else if contact.b}}",
       "{{/if}}",
       "{{/unless}}",
+      "{{#each contact.tags}}",
+      "{{#each contact.tags as row}}",
+      "{{/each}}",
+      "{{@index}}{{row.a}}{{#if this.b}}",
       "x",
     );
     const join = (parts: string[], between = " ") => parts.join(between);
@@ -148,6 +153,12 @@ describe("zod and SQL", () => {
       {
         weight: 8,
         arbitrary: fc.array(piece, { maxLength: 6 }).map((p) => `{{#if ${join(p)}}}{{/if}}`),
+      },
+      {
+        weight: 4,
+        arbitrary: fc.array(piece, { maxLength: 6 }).map((p) =>
+          `{{#each a as row}}{{#if ${join(p)}}}{{/if}}{{/each}}{{#each ${join(p)}}}{{/each}}`
+        ),
       },
       {
         weight: 8,

@@ -28,7 +28,8 @@ export type Piece =
   | { kind: "text"; text: string }
   | { kind: "comment"; text: string }
   | { kind: "braces" }
-  | { kind: "block"; word: "if" | "unless"; test: Test; then: Piece[]; otherwise: Piece[] | null };
+  | { kind: "block"; word: "if" | "unless"; test: Test; then: Piece[]; otherwise: Piece[] | null }
+  | { kind: "each"; list: string; as: string | null; body: Piece[]; otherwise: Piece[] | null };
 export type Test = { truthy: Operand } | { leaf: Leaf };
 
 export interface Options {
@@ -75,6 +76,11 @@ export function print(pieces: Piece[]): string {
         return `{{#${piece.word} ${printTest(piece.test)}}}${
           print(piece.then)
         }${otherwise}{{/${piece.word}}}`;
+      }
+      case "each": {
+        const otherwise = piece.otherwise ? `{{else}}${print(piece.otherwise)}` : "";
+        const name = piece.as === null ? "" : ` as ${piece.as}`;
+        return `{{#each ${piece.list}${name}}}${print(piece.body)}${otherwise}{{/each}}`;
       }
     }
   }).join("");
@@ -170,6 +176,12 @@ function add(value: Json, amount: Json, direction: number, zone: string): Json |
   return new Date(instant).toISOString().replace(/\.?0*Z$/, "Z");
 }
 
+/** As Unicode divides a text into what people count as one character. */
+export function characters(text: string): string[] {
+  const segmenter = new Intl.Segmenter("en", { granularity: "grapheme" });
+  return Array.from(segmenter.segment(text), ({ segment }) => segment);
+}
+
 /** undefined: the filter has no meaning for the value. */
 function filtered(name: string, value: Json, args: Json[], options: Options): Json | undefined {
   if (name === "default") return isBlank(value) ? args[0] ?? null : value;
@@ -191,10 +203,17 @@ function filtered(name: string, value: Json, args: Json[], options: Options): Js
     case "truncate": {
       const most = Number(args[0]);
       const ending = args.length > 1 ? textOf(args[1] ?? null) : "…";
-      if (text === undefined || Array.from(text).length <= most) return text;
-      const kept = Array.from(text).slice(0, Math.max(most - Array.from(ending).length, 0));
-      return kept.join("") + Array.from(ending).slice(0, most).join("");
+      if (text === undefined || characters(text).length <= most) return text;
+      const kept = characters(text).slice(0, Math.max(most - characters(ending).length, 0));
+      return kept.join("") + characters(ending).slice(0, most).join("");
     }
+    case "url_encode":
+      return text && encodeURIComponent(text).replace(
+        /[!'()*]/g,
+        (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`,
+      );
+    case "nl2br":
+      return text;
     case "replace":
       return args[0] === "" ? text : text?.replaceAll(String(args[0]), String(args[1]));
     case "join":
@@ -257,6 +276,12 @@ export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => entities[character] ?? character);
 }
 
+function shownText(piece: Value, text: string, { html }: Options): string {
+  const shown = html && !piece.raw ? escapeHtml(text) : text;
+  const breaks = html && piece.filters.at(-1)?.name === "nl2br";
+  return breaks ? shown.replace(/\r\n|\r|\n/g, "<br>") : shown;
+}
+
 function testHolds(test: Test, context: Context, options: Options): boolean {
   if ("leaf" in test) {
     return leafHolds(test.leaf, context, { zone: options.zone, at: options.now });
@@ -280,8 +305,26 @@ function renderText(
       case "braces":
         return "{{";
       case "value": {
-        const text = textOf(valueOf(piece, context, options, warnings));
-        return options.html && !piece.raw ? escapeHtml(text) : text;
+        return shownText(piece, textOf(valueOf(piece, context, options, warnings)), options);
+      }
+      case "each": {
+        const list = lookUp(piece.list, context) ?? null;
+        const items = isBlank(list) ? [] : Array.isArray(list) ? list : [list];
+        if (items.length === 0) {
+          return renderText(piece.otherwise ?? [], context, options, warnings);
+        }
+        return items.map((item, index) => {
+          const names = {
+            ...context["@loops"] as Record<string, Json>,
+            this: item,
+            "@index": index,
+            "@number": index + 1,
+            "@first": index === 0,
+            "@last": index === items.length - 1,
+            ...piece.as === null ? {} : { [piece.as]: item },
+          };
+          return renderText(piece.body, { ...context, "@loops": names }, options, warnings);
+        }).join("");
       }
       case "block": {
         const holds = testHolds(piece.test, context, options) === (piece.word === "if");
@@ -310,5 +353,5 @@ export function render(
   const value = valueOf(only, context, options, warnings);
   const isText = typeof value === "string" || (typeof value === "object" && value !== null);
   if (!options.html || !isText) return { rendered: value, warnings };
-  return { rendered: only.raw ? textOf(value) : escapeHtml(textOf(value)), warnings };
+  return { rendered: shownText(only, textOf(value), options), warnings };
 }

@@ -16,13 +16,26 @@ import {
 const database = useDatabase();
 const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 1500);
 
-const asField = field.map((name): Operand => ({ field: name }));
+/** Names of items, which are fields of nobody outside of an #each. */
+const itemField = fc.constantFrom(
+  "this",
+  "item",
+  "row",
+  "this.n",
+  "item.n",
+  "row[0]",
+  "this.stage",
+);
+const asField = fc.oneof({ weight: 3, arbitrary: field }, itemField)
+  .map((name): Operand => ({ field: name }));
 const literal = fc.constantFrom<string | number | boolean | null>(
   "there",
   'it\'s "quoted" \\',
   "two\nlines",
   "<b>",
   "Ünal",
+  "👩‍👩‍👧 🇺🇸🇩🇪 é👍🏽1️⃣ क्षि",
+  "a\r\nb\rc & d/e?f=(g)",
   "2026-03-08T06:59:59Z",
   0,
   2,
@@ -55,6 +68,7 @@ const filterArguments: Record<string, fc.Arbitrary<Operand[]>> = {
   plus: fc.tuple(fc.oneof(literals(2, 0.5, "3 days", "36 hours", "90 minutes"), asField)),
   minus: fc.tuple(literals(2, 0.5, "3 days", "36 hours", "90 minutes")),
   times: fc.tuple(fc.oneof(literals(2, 0.5, "x"), asField)),
+  url_encode: nothing,
   formatPhone: nothing,
   formatDate: fc.oneof(
     nothing,
@@ -68,9 +82,13 @@ const filter: fc.Arbitrary<Filter> = fc.constantFrom(...Object.keys(filterArgume
   name,
 ) => (filterArguments[name] ?? nothing).map((args) => ({ name, args })));
 
+const filters = fc.tuple(fc.array(filter, { maxLength: 3 }), fc.boolean()).map((
+  [list, breaks],
+): Filter[] => breaks ? [...list, { name: "nl2br", args: [] }] : list);
+
 const leaf: fc.Arbitrary<Leaf> = fc.oneof(
   fc.record({
-    field,
+    field: fc.oneof({ weight: 3, arbitrary: field }, itemField),
     operator: fc.constantFrom("equals", "not_equals", "greater_than", "contains"),
     value: fc.constantFrom<Json>("lead", "5", 5, "2026-03-08", "ünal"),
   }),
@@ -79,6 +97,15 @@ const leaf: fc.Arbitrary<Leaf> = fc.oneof(
 );
 
 const text = fc.constantFrom("Hi ", ", <b>ok</b> & more", " ", "日本 ", "{ }", "\n", "100% {x}");
+const places = fc.subarray(["@index", "@number", "@first", "@last"], { maxLength: 2 })
+  .map((names) =>
+    names.map((name): Piece => ({
+      kind: "value",
+      operand: { field: name },
+      filters: [],
+      raw: false,
+    }))
+  );
 const { pieces } = fc.letrec<{ pieces: Piece[]; piece: Piece }>((tie) => ({
   pieces: fc.array(tie("piece"), { maxLength: 4, depthIdentifier: "template" }),
   piece: fc.oneof(
@@ -88,7 +115,7 @@ const { pieces } = fc.letrec<{ pieces: Piece[]; piece: Piece }>((tie) => ({
       arbitrary: fc.record<Piece & { kind: "value" }>({
         kind: fc.constant("value"),
         operand,
-        filters: fc.array(filter, { maxLength: 3 }),
+        filters,
         raw: fc.boolean(),
       }),
     },
@@ -101,6 +128,19 @@ const { pieces } = fc.letrec<{ pieces: Piece[]; piece: Piece }>((tie) => ({
       then: tie("pieces"),
       otherwise: fc.option(tie("pieces")),
     }),
+    {
+      weight: 2,
+      arbitrary: fc.record<Piece & { kind: "each" }>({
+        kind: fc.constant("each"),
+        list: fc.oneof(
+          fc.constantFrom("contact.tags", "steps.quote.items", "this", "contact.custom_fields"),
+          field,
+        ),
+        as: fc.option(fc.constantFrom("item", "row")),
+        body: fc.tuple(places, tie("pieces")).map(([place, body]) => [...place, ...body]),
+        otherwise: fc.option(tie("pieces")),
+      }),
+    },
   ),
 }));
 

@@ -133,7 +133,7 @@ export class Office {
           where tenant_id = ${this.tenantId}
             and (run_at <= automation.now() + interval '1 minute' or attempt_token is not null)
           union all
-          select from automation.signals where tenant_id = ${this.tenantId}) as ahead`;
+          select from automation.signals where tenant_id = ${this.tenantId} and kept_for is null) as ahead`;
       return row?.count === 0;
     });
   }

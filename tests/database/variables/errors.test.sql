@@ -31,7 +31,7 @@ from (values
   ('{{#if contact.a resembles "b"}}x{{/if}}', 1),
   ('{{#if contact.a matches "("}}x{{/if}}', 1),
   ('{{#if contact.a equals "x"}}{{/if x}}', 29),
-  ('{{#each contact.tags}}x{{/each}}', 1),
+  ('{{#every contact.tags}}x{{/every}}', 1),
   ('{{! a note', 1)
 ) as templates (template, at), automation.parse_template(template) as p;
 
