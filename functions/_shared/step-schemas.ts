@@ -451,7 +451,7 @@ export const stepTypes = [
         "from": {
           "type": "string",
           "format": "template",
-          "description": "A sender on a verified domain. Default: RESEND_FROM."
+          "description": "One of your addresses, or any in a domain of yours. Default: your default sender."
         },
         "html": {
           "type": "string",
@@ -524,7 +524,7 @@ export const stepTypes = [
         "from": {
           "type": "string",
           "format": "template",
-          "description": "One of your numbers. Default: TWILIO_FROM."
+          "description": "One of your senders' numbers. Default: your default sender."
         },
         "media_urls": {
           "type": [
@@ -541,7 +541,7 @@ export const stepTypes = [
         "messaging_service_sid": {
           "type": "string",
           "format": "template",
-          "description": "A messaging service that picks the number."
+          "description": "One of your senders that picks the number itself."
         }
       }
     }
@@ -1089,7 +1089,7 @@ export const stepTypes = [
         "secret_name": {
           "type": "string",
           "format": "template",
-          "description": "Signs with WEBHOOK_SECRET_ and this name. Default: WEBHOOK_SIGNING_SECRET."
+          "description": "Signs with this secret of yours. Default: your signing secret."
         }
       }
     }

@@ -26,7 +26,12 @@ insert into automation.settings (name, value, description) values
   ('retry_cap', '1 hour',
    'The longest backoff between two attempts.'),
   ('reconcile_delay', '20 seconds',
-   'The least time between an attempt that may have been accepted and looking it up.');
+   'The least time between an attempt that may have been accepted and looking it up.'),
+  ('sms_provider', 'twilio', 'Who carries text messages, where a sender does not say.'),
+  ('email_provider', 'resend', 'Who carries email, where a sender does not say.'),
+  ('environment_serves', 'single_tenant',
+   'Whom the sender and the signing secret in the dispatcher''s environment serve: single_tenant (nobody, '
+   'once there is a second tenant) or every_tenant (development, and offices of one company).');
 
 -- A setting that cannot be read would fail the customer's write that reads it, so it is refused here.
 create or replace function automation.check_setting() returns trigger
@@ -40,6 +45,8 @@ begin
   elsif new.name in ('max_causation_depth', 'max_enrollments', 'max_attempts')
     and new.value::integer not between 1 and 10000 then
     raise exception 'value: % must be from 1 to 10000', new.name;
+  elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
+    raise exception 'value: environment_serves must be single_tenant or every_tenant';
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
     raise exception 'value: doorbell must be pg_net, notify or none';
   end if;

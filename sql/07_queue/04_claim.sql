@@ -117,7 +117,8 @@ begin
   where s.tenant_id = due.tenant_id and s.id = due.id
   for update;
   if ledger.input is not null then
-    prepared := row('run', ledger.input, null, ledger.warnings, ledger.recipient);
+    prepared := automation.recheck_sender(
+      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient));
   else
     prepared := automation.prepare_step(execution, step);
   end if;

@@ -224,7 +224,12 @@ create or replace function automation.own_tenant(tenant_id uuid) returns uuid
   language plpgsql stable
   security definer
   set search_path = pg_catalog, pg_temp
-  as $$ begin return automation.resolve_tenant(tenant_id, '{}'); end; $$;
+  as $$
+begin
+  perform automation.in_tenant(tenant_id);
+  return automation.resolve_tenant(tenant_id, '{}');
+end;
+$$;
 
 -- Null when no record of the data is known.
 create or replace function automation.tenant_of_records(data jsonb) returns uuid

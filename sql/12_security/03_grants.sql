@@ -55,8 +55,11 @@ grant update (name, timezone, phone, email, website, address, settings)
 -- Who joins says so (06_membership).
 grant delete, update (role, full_name, email, phone) on public.tenant_members to authenticated;
 
-grant insert, update, delete on public.phone_numbers, public.forms to service_role;
-grant select on public.phone_numbers, public.forms, public.email_events to authenticated;
+grant insert, update, delete on public.senders, public.forms to service_role;
+grant select on public.senders, public.forms, public.email_events to authenticated;
+
+-- Which of its own a tenant uses; not which are its own.
+grant update (label, display_name, is_default, is_active) on public.senders to authenticated;
 
 -- A form's public key is made for it, not chosen.
 grant delete,

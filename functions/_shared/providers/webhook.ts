@@ -15,12 +15,13 @@ import {
   stepError,
 } from "../outcome.ts";
 import type { ClaimedStep } from "../queue.ts";
+import { noSecrets, resolveHeaders, SecretMissingError, type Secrets } from "../secrets.ts";
 import { checkUrl, guardedLookup, isPublicAddress, type Resolve, resolveAll } from "./address.ts";
 import { parsePayload, type Sender } from "./sender.ts";
 
 /** Set by the transport or by the signature: a definition cannot replace them. */
 const RESERVED =
-  /^(host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|proxy-.*|webhook-.*)$/i;
+  /^(host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|proxy-.*|webhook-.*|ridgeline-.*)$/i;
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 const headers = z.record(
@@ -52,10 +53,32 @@ interface Prepared {
   body: string;
 }
 
-function prepare(payload: Payload, step: ClaimedStep, settings: WebhookSettings): Prepared {
+/** The tenant's own secrets; the environment's only where it serves the tenant. */
+async function signingSecrets(
+  { secret_name }: Payload,
+  tenantId: string,
+  settings: WebhookSettings,
+  secrets: Secrets,
+): Promise<readonly string[]> {
+  const name = secret_name ?? undefined;
+  const own = await secrets.signing(tenantId, name);
+  if (own.secrets.length > 0) return own.secrets;
+  if (own.environment_serves && (name !== undefined || settings.hasDefault !== false)) {
+    return [settings.secret(name)];
+  }
+  const made = name === undefined ? await secrets.firstSigning(tenantId) : undefined;
+  if (made === undefined) throw new SecretMissingError(name ?? "webhook_signing");
+  return [made];
+}
+
+function prepare(
+  payload: Payload,
+  step: ClaimedStep,
+  settings: WebhookSettings,
+  signing: readonly string[],
+): Prepared {
   const url = checkUrl(payload.url, settings.allowPrivate);
   const body = JSON.stringify(payload.body ?? null);
-  const signer = new Webhook(settings.secret(payload.secret_name ?? undefined));
   const now = new Date();
   const custom = Object.entries(payload.headers ?? {}).map(([name, value]) =>
     [name.toLowerCase(), value] as const
@@ -71,7 +94,10 @@ function prepare(payload: Payload, step: ClaimedStep, settings: WebhookSettings)
       "content-length": String(new TextEncoder().encode(body).length),
       "webhook-id": step.idempotency_key,
       "webhook-timestamp": String(Math.floor(now.getTime() / 1000)),
-      "webhook-signature": signer.sign(step.idempotency_key, now, body),
+      "webhook-signature": signing.map((secret) =>
+        new Webhook(secret).sign(step.idempotency_key, now, body)
+      ).join(" "),
+      "ridgeline-tenant": step.tenant_id,
     },
   };
 }
@@ -151,19 +177,23 @@ function outcomeOfError(error: unknown): Outcome {
 
 export interface WebhookOptions {
   settings?: () => WebhookSettings;
+  secrets?: Secrets;
   timeoutMs?: number;
   resolve?: Resolve;
 }
 
 export function createWebhookSender(options: WebhookOptions = {}): Sender {
   const { settings = readWebhook, timeoutMs = 15_000, resolve = resolveAll } = options;
+  const { secrets = noSecrets } = options;
   return {
     timeoutMs,
     async send(step, signal) {
-      const payload = parsePayload(webhookPayload, step);
+      const resolved = await resolveHeaders(step.payload, step.tenant_id, secrets);
+      const payload = parsePayload(webhookPayload, { ...step, payload: resolved });
       const current = settings();
+      const signing = await signingSecrets(payload, step.tenant_id, current, secrets);
       try {
-        const prepared = prepare(payload, step, current);
+        const prepared = prepare(payload, step, current, signing);
         return classifyWebhook(await request(prepared, current.allowPrivate, resolve, signal));
       } catch (error) {
         if (error instanceof ConfigurationError) throw error;
