@@ -5,7 +5,17 @@ import type { Log } from "./log.ts";
 import type { Outcome } from "./outcome.ts";
 import { deliver, worstCaseMs } from "./providers/deliver.ts";
 import type { Senders } from "./providers/sender.ts";
-import type { ClaimedStep, FinishedRow, FinishedStep, Queue } from "./queue.ts";
+import {
+  type Channel,
+  channelOf,
+  CHANNELS,
+  type ClaimedStep,
+  type FinishedRow,
+  type FinishedStep,
+  type Queue,
+  type Wanted,
+} from "./queue.ts";
+import { Slots } from "./slots.ts";
 import { withRetries } from "./retry.ts";
 
 export interface DispatcherOptions {
@@ -13,7 +23,7 @@ export interface DispatcherOptions {
   senders: Senders;
   log: Log;
   worker: string;
-  /** Sends under way at once. */
+  /** Sends of a tenant under way at once on a channel; all tenants together have less than twice as many. */
   concurrency?: number;
   /** Sends claimed in one run: keeps a run within the CPU time of an Edge request. */
   maxSteps?: number;
@@ -120,11 +130,8 @@ const MARGIN_MS = 2_000;
 const DATABASE_BATCH = 200;
 const REAP_BATCH = 500;
 const FINISH_BATCH = 500;
-/** Claimed ahead: what will be started within this time at the present speed. */
-const AHEAD_MS = 50;
-const AHEAD_ROUNDS = 20;
-/** claim_steps takes no more at once. */
-const CLAIM_BATCH = 1_000;
+/** Between two looks for a step that has to be tried alone. */
+const TRIAL_PAUSE_MS = 2_000;
 /** Between two claims that found nothing, while other work keeps announcing more. */
 const DRY_PAUSE_MS = 5;
 
@@ -149,7 +156,7 @@ class Run {
   readonly #until: AbortSignal | undefined;
   readonly #bell = new Bell();
   readonly #startedAt = now();
-  readonly #waiting: Held[] = [];
+  readonly #slots: Record<Channel, Slots<Held>>;
   readonly #unstarted: Held[] = [];
   readonly #results: Result[] = [];
   readonly #totals = {
@@ -165,12 +172,11 @@ class Run {
   };
   #work = 0;
   #rings = 0;
-  #claimDry = -1;
   #databaseDry = -1;
-  #inFlight = 0;
+  #lookedAt = now();
   #claiming = false;
+  #trying = false;
   #recording = false;
-  #sendMs = 100;
   #stopped: Stop | undefined;
   #done = false;
   #error: unknown;
@@ -180,6 +186,8 @@ class Run {
     this.#standing = budgetMs === undefined;
     this.#budgetMs = budgetMs ?? Infinity;
     this.#until = until;
+    const slots = () => new Slots<Held>(settings.concurrency, ({ step }) => step.tenant_id);
+    this.#slots = { sms: slots(), email: slots(), webhook: slots() };
   }
 
   /** False when the run has already decided to end: whoever asks must start another. */
@@ -199,7 +207,12 @@ class Run {
     if (this.#until?.aborted) abort();
     this.#until?.addEventListener("abort", abort, { once: true });
     try {
-      await Promise.all([this.#claimLoop(), this.#databaseLoop(), this.#recordLoop()]);
+      await Promise.all([
+        this.#claimLoop(),
+        this.#trialLoop(),
+        this.#databaseLoop(),
+        this.#recordLoop(),
+      ]);
     } finally {
       clearTimeout(budget);
       this.#until?.removeEventListener("abort", abort);
@@ -224,7 +237,7 @@ class Run {
 
   #stop(reason: Stop): void {
     this.#stopped ??= reason;
-    this.#unstarted.push(...this.#waiting.splice(0));
+    for (const slots of Object.values(this.#slots)) this.#unstarted.push(...slots.empty());
     this.#changed();
   }
 
@@ -241,10 +254,12 @@ class Run {
   /** Called after every event: starts what can start, and ends the run when nothing is left. */
   #changed(): void {
     this.#startSends();
-    const quiet = this.#inFlight === 0 && this.#waiting.length === 0 &&
+    const slots = Object.values(this.#slots);
+    const quiet = slots.every((channel) => channel.isQuiet) &&
       this.#unstarted.length === 0 && this.#results.length === 0 && !this.#recording;
-    if (quiet && !this.#claiming) {
-      const dry = this.#claimDry === this.#work && this.#databaseDry === this.#work;
+    if (quiet && !this.#claiming && !this.#trying) {
+      const dry = slots.every((channel) => channel.dryAt === this.#work) &&
+        this.#databaseDry === this.#work;
       if (dry && !this.#standing) this.#stopped ??= "idle";
       if (this.#stopped) this.#done = true;
     }
@@ -257,39 +272,92 @@ class Run {
     const { maxSteps, pollMs } = this.#settings;
     if (!this.#done) await this.#reap();
     while (!this.#done) {
-      const room = Math.min(this.#target() - this.#waiting.length, maxSteps - this.#totals.claimed);
+      const wanted = this.#wanted();
       if (this.#stopped) await this.#bell.wait();
       else if (maxSteps <= this.#totals.claimed) this.#stop("limit");
-      else if (room * 2 < Math.min(this.#target(), maxSteps - this.#totals.claimed)) {
-        await this.#bell.wait();
-      } else if (this.#claimDry === this.#work) await this.#poll(pollMs);
-      else await this.#claim(Math.min(room, CLAIM_BATCH));
+      else if (Object.keys(wanted).length > 0) await this.#claim(wanted);
+      else await this.#waitToLook(pollMs);
     }
   }
 
-  /** How many steps may wait for a slot: few when sends are slow, more when they are quick. */
-  #target(): number {
-    const { concurrency } = this.#settings;
-    const rounds = Math.ceil(AHEAD_MS / this.#sendMs);
-    return concurrency * Math.min(Math.max(rounds, 1), AHEAD_ROUNDS);
+  /** Until something happens; when nothing has announced work for long enough, looks all the same. */
+  async #waitToLook(milliseconds: number): Promise<void> {
+    const left = milliseconds - (now() - this.#lookedAt);
+    if (left > 0) await this.#bell.wait(left);
+    else {
+      this.#lookedAt = now();
+      this.#work++;
+    }
   }
 
-  async #claim(room: number): Promise<void> {
+  /** Of each channel that is not known to be dry, what there is room for. */
+  #wanted(): Wanted {
+    const wanted: Wanted = {};
+    let left = this.#settings.maxSteps - this.#totals.claimed;
+    for (const channel of CHANNELS) {
+      const slots = this.#slots[channel];
+      const most = Math.min(slots.room, left);
+      if (most <= 0 || slots.dryAt === this.#work || most * 2 < Math.min(slots.target, left)) {
+        continue;
+      }
+      wanted[channel] = { most, but: slots.crowded };
+      left -= most;
+    }
+    return wanted;
+  }
+
+  async #claim(wanted: Wanted): Promise<void> {
     const { queue, worker, leaseSeconds } = this.#settings;
     const work = this.#work;
-    let leaseEndsAt = 0;
+    this.#lookedAt = now();
     this.#claiming = true;
-    const steps = await this.#call("claim", () => {
-      leaseEndsAt = now() + leaseSeconds * 1000;
-      return queue.claim(worker, room, leaseSeconds);
-    });
+    const steps = await this.#lease("claim", () => queue.claim(worker, wanted, leaseSeconds));
     this.#claiming = false;
-    if (steps && steps.length < room) this.#claimDry = work;
-    const held = (steps ?? []).map((step) => ({ step, leaseEndsAt }));
-    this.#totals.claimed += held.length;
-    (this.#stopped ? this.#unstarted : this.#waiting).push(...held);
+    for (const channel of CHANNELS) {
+      const asked = wanted[channel]?.most ?? Infinity;
+      const got = steps?.filter((step) => channelOf(step) === channel).length ?? Infinity;
+      if (got < asked && asked < Infinity) this.#slots[channel].dryAt = work;
+    }
     this.#changed();
     if (steps?.length === 0) await this.#restUnlessRung();
+  }
+
+  /** Steps that are leased wait for a place, or go back when the run has stopped meanwhile. */
+  async #lease(
+    name: string,
+    claim: () => Promise<ClaimedStep[]>,
+  ): Promise<ClaimedStep[] | undefined> {
+    let leaseEndsAt = 0;
+    const steps = await this.#call(name, () => {
+      leaseEndsAt = now() + this.#settings.leaseSeconds * 1000;
+      return claim();
+    });
+    for (const step of steps ?? []) {
+      const held = { step, leaseEndsAt };
+      if (this.#stopped) this.#unstarted.push(held);
+      else this.#slots[channelOf(step)].wait(held);
+    }
+    this.#totals.claimed += steps?.length ?? 0;
+    return steps;
+  }
+
+  /** Steps during which a claim was cut off are claimed one at a time, and nobody waits for them. */
+  async #trialLoop(): Promise<void> {
+    const { queue, worker, leaseSeconds } = this.#settings;
+    while (!this.#done) {
+      if (this.#stopped) {
+        await this.#bell.wait();
+        continue;
+      }
+      this.#trying = true;
+      const steps = await this.#lease(
+        "claim_suspect",
+        () => queue.claimSuspect(worker, leaseSeconds),
+      );
+      this.#trying = false;
+      this.#changed();
+      if (!steps?.length) await this.#pause(TRIAL_PAUSE_MS);
+    }
   }
 
   async #reap(): Promise<void> {
@@ -298,13 +366,6 @@ class Run {
       () => this.#settings.queue.reapExpiredLeases(REAP_BATCH),
     );
     if (reaped) this.#settings.log("warn", "leases_reaped", { count: reaped });
-  }
-
-  /** Waits for a ring; when none comes, looks once all the same. */
-  async #poll(milliseconds: number): Promise<void> {
-    const work = this.#work;
-    await this.#pause(milliseconds, () => this.#work !== work);
-    if (this.#work === work && !this.#stopped) this.#work++;
   }
 
   /** What the run announces itself can wait a moment; a ring cannot. */
@@ -344,23 +405,26 @@ class Run {
   // Sending --------------------------------------------------------------------------------------
 
   #startSends(): void {
-    while (!this.#stopped && this.#inFlight < this.#settings.concurrency) {
-      const held = this.#waiting.shift();
-      if (!held) return;
-      const sender = this.#settings.senders[held.step.step_type];
-      const latestEnd = now() + worstCaseMs(held.step, sender) + MARGIN_MS;
-      // Started now, it might still be on its way when its lease ends and another worker sends it.
-      if (latestEnd > held.leaseEndsAt) this.#unstarted.push(held);
-      else void this.#send(held);
+    for (const slots of Object.values(this.#slots)) {
+      while (!this.#stopped) {
+        const held = slots.next();
+        if (!held) break;
+        const sender = this.#settings.senders[held.step.step_type];
+        const latestEnd = now() + worstCaseMs(held.step, sender) + MARGIN_MS;
+        // Started now, it might still be on its way when its lease ends and another worker sends it.
+        if (latestEnd > held.leaseEndsAt) this.#unstarted.push(held);
+        else void this.#send(held, slots);
+      }
     }
   }
 
-  async #send({ step, leaseEndsAt }: Held): Promise<void> {
-    this.#inFlight++;
+  async #send(held: Held, slots: Slots<Held>): Promise<void> {
+    const { step, leaseEndsAt } = held;
+    slots.start(held);
     const startedAt = now();
     const outcome = await deliver(step, this.#settings.senders[step.step_type]);
-    this.#sendMs += (now() - startedAt - this.#sendMs) / 16;
-    this.#inFlight--;
+    // A tenant of whom enough was waiting may have more claimed now.
+    if (slots.end(held, now() - startedAt)) this.#work++;
     const { tenant_id, step_id, attempt_token } = step;
     this.#results.push({
       finished: { tenant_id, step_id, attempt_token, ...outcome },

@@ -18,7 +18,7 @@ const workflow: Workflow = { trigger_type: "contact_created", steps: [webhook] }
 async function addDelayed(sql: Sql, rows: number): Promise<void> {
   await sql.begin(async (transaction) => {
     await transaction`set local session_replication_role = replica`;
-    for (const [lane, share] of [["database", 1], ["outbound", 2]] as const) {
+    for (const [lane, share] of [["database", 1], ["webhook", 2]] as const) {
       await transaction`
         insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
         select md5('tenant ' || n % ${tenantsOf(rows)}::integer)::uuid, gen_random_uuid(), 'step_1',

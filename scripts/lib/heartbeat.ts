@@ -48,7 +48,7 @@ export async function startHeartbeat(options: HeartbeatOptions): Promise<Heartbe
 
   async function beat(): Promise<void> {
     try {
-      await sql`select automation.tick()`;
+      await sql`call automation.tick_for('300 milliseconds')`;
       const [due] = await sql<[{ due: boolean | null }?]>`
         select automation.next_due_at() <= automation.now() as due`;
       if (due?.due) ring();

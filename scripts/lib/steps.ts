@@ -6,7 +6,7 @@ import type { Schema } from "../../functions/_shared/steps.ts";
 const published = z.array(z.object({
   kind: z.enum(["step", "setting"]),
   name: z.string(),
-  lane: z.enum(["database", "outbound"]).nullable(),
+  lane: z.enum(["database", "sms", "email", "webhook"]).nullable(),
   branches: z.array(z.string()).nullable(),
   description: z.string(),
   config_schema: z.custom<Schema>((value) => typeof value === "object" && value !== null),
@@ -121,7 +121,7 @@ function branchLine({ name, branches }: PublishedSchema): string[] {
 
 function section(published: PublishedSchema): string {
   const { name, lane, description, config_schema: schema } = published;
-  const where = lane === "outbound" ? " Sent by the dispatcher." : "";
+  const where = lane !== null && lane !== "database" ? " Sent by the dispatcher." : "";
   return [
     `## \`${name}\``,
     "",

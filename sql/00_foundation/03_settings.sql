@@ -31,7 +31,11 @@ insert into automation.settings (name, value, description) values
   ('email_provider', 'resend', 'Who carries email, where a sender does not say.'),
   ('environment_serves', 'single_tenant',
    'Whom the sender and the signing secret in the dispatcher''s environment serve: single_tenant (nobody, '
-   'once there is a second tenant) or every_tenant (development, and offices of one company).');
+   'once there is a second tenant) or every_tenant (development, and offices of one company).'),
+  ('max_cut_offs', '3',
+   'How often work on one step may be cut off (a timeout, a crash) before the step fails.'),
+  ('cut_off_pause', '5 seconds',
+   'How long such a step is left alone the first time; four times as long each time after that.');
 
 -- A setting that cannot be read would fail the customer's write that reads it, so it is refused here.
 create or replace function automation.check_setting() returns trigger
@@ -39,10 +43,12 @@ create or replace function automation.check_setting() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if new.name in ('enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay')
+  if new.name in (
+    'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause')
     and new.value::interval < interval '0' then
     raise exception 'value: % cannot be negative', new.name;
-  elsif new.name in ('max_causation_depth', 'max_enrollments', 'max_attempts')
+  elsif new.name in (
+    'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs')
     and new.value::integer not between 1 and 10000 then
     raise exception 'value: % must be from 1 to 10000', new.name;
   elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then

@@ -7,8 +7,13 @@ create type public.automation_status as enum (
 comment on type public.automation_status is
   'Status of an execution and of a step; from completed on it has ended.';
 
-create type public.automation_lane as enum ('database', 'outbound');
+create type public.automation_lane as enum ('database', 'sms', 'email', 'webhook');
 
 comment on type public.automation_lane is
-  'Where a step runs. database: inside Postgres, exactly once. outbound: claimed by the dispatcher, '
-  'at least once.';
+  'Where a step runs. database: inside Postgres, exactly once. The channels: claimed by the dispatcher, '
+  'at least once, each with places of its own, so that a slow one holds up no other.';
+
+create or replace function automation.channels() returns public.automation_lane[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select '{sms,email,webhook}'::public.automation_lane[] $$;

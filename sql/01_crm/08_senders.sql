@@ -9,7 +9,7 @@ create table public.senders (
   channel text not null constraint senders_channel_known check (channel in ('sms', 'email')),
   kind text not null
     constraint senders_kind_known
-    check (kind in ('number', 'service', 'address', 'domain', 'environment')),
+    check (kind in ('number', 'name', 'service', 'address', 'domain', 'environment')),
   provider text not null,
   address text not null,
   display_name text,
@@ -28,9 +28,10 @@ create table public.senders (
   updated_at timestamptz not null default automation.now(),
   constraint senders_pkey primary key (tenant_id, id),
   constraint senders_kind_of_channel check (
-    kind = 'environment' or (channel = 'sms') = (kind in ('number', 'service'))),
+    kind = 'environment' or (channel = 'sms') = (kind in ('number', 'name', 'service'))),
   constraint senders_address_is_normal check (case kind
-    when 'number' then address ~ '^(\+[1-9]\d{6,14}|\d{4,6})$'
+    when 'number' then address ~ '^(\+[1-9]\d{6,14}|\d{3,8})$'
+    when 'name' then address ~ '^[A-Za-z0-9 &_+-]{1,11}$' and address ~ '[A-Za-z]'
     when 'address' then address = lower(address) and address ~ '^[^@<>\s,;"]+@[^@<>\s,;"]+$'
     when 'domain' then address = lower(address) and address ~ '^[^@<>\s,;"]+\.[^@<>\s,;".]+$'
     else btrim(address) <> '' end),
@@ -41,8 +42,8 @@ comment on table public.senders is
   'The numbers, messaging services, addresses and domains that a tenant speaks as and is spoken to on. '
   'A step may name these and no others. Only whoever provisions them (the service role) writes here.';
 comment on column public.senders.kind is
-  'number (E.164, or a short code), service (which picks the number itself), address, domain (any address '
-  'in it), or environment: this tenant may speak as the sender that the dispatcher''s environment names.';
+  'number (E.164, or a short code), name (which some carriers show instead), service (which picks the '
+  'number itself), address, domain (any address in it), or environment: this tenant may speak as the sender that the dispatcher''s environment names.';
 comment on column public.senders.address is 'Any notation of a number is taken and stored as E.164.';
 comment on column public.senders.credentials is
   'The name of the tenant''s secret with which the provider is called (public.set_secret); null: what the '
@@ -71,7 +72,7 @@ begin
   new.address := case
     when new.kind = 'environment' then 'environment'
     when new.kind = 'number' then coalesce(automation.normalize_line(new.address), new.address)
-    when new.kind = 'service' then btrim(new.address)
+    when new.kind in ('service', 'name') then btrim(new.address)
     else lower(btrim(new.address)) end;
   return new;
 end;

@@ -60,7 +60,7 @@ select s.name, s.lane::public.automation_lane, s.branches::text[], s.description
     '$schema', 'https://json-schema.org/draft/2020-12/schema', 'title', s.name, 'type', 'object')
   || s.config_schema::jsonb
 from (values
-  ('send_sms', 'outbound', null, 'Sends a text message through Twilio.', $schema${
+  ('send_sms', 'sms', null, 'Sends a text message through Twilio.', $schema${
     "required": ["body"],
     "properties": {
       "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."},
@@ -76,7 +76,7 @@ from (values
     },
     "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"}]
   }$schema$),
-  ('send_email', 'outbound', null, 'Sends an email through Resend.', $schema${
+  ('send_email', 'email', null, 'Sends an email through Resend.', $schema${
     "required": ["subject"],
     "anyOf": [{"required": ["html"]}, {"required": ["text"]}],
     "properties": {
@@ -86,7 +86,7 @@ from (values
       "text": {"type": "string", "format": "template", "description": "The message as plain text."},
       "to": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"},
-        "description": "Addresses, in a list or between commas. Default: the contact's."},
+        "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."},
       "from": {"type": "string", "format": "template",
         "description": "One of your addresses, or any in a domain of yours. Default: your default sender."},
       "reply_to": {"type": ["string", "array"], "format": "template",
@@ -96,11 +96,11 @@ from (values
       "bcc": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
       "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
-        "description": "Further headers, by name."}
+        "description": "Further headers, by name; not those that say who it is from or goes to."}
     },
     "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
   }$schema$),
-  ('webhook', 'outbound', null, 'Calls a URL, signed the Standard Webhooks way.', $schema${
+  ('webhook', 'webhook', null, 'Calls a URL, signed the Standard Webhooks way.', $schema${
     "required": ["url"],
     "properties": {
       "url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{",

@@ -34,13 +34,16 @@ create or replace function automation.compile_step(step public.workflow_steps, k
 declare
   known automation.step_types;
   config jsonb := automation.fold_step_config(step.step_type, step.step_config);
+  addressed record;
   template record;
   condition record;
   asked record;
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
+  select a.* into addressed from automation.compile_recipients(
+    step.step_type, config, path || '.step_config') as a;
   select t.* into template from automation.compile_template(
-    case step.step_type when 'conditional' then '{}' else config end, path || '.step_config') as t;
+    case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config') as t;
   select c.* into condition
   from automation.compile_conditions(step.conditions, path || '.conditions') as c;
   select c.* into asked
@@ -60,7 +63,7 @@ begin
     'continue_on_error', step.continue_on_error)
     || case step.step_type when 'conditional' then jsonb_build_object('cases', asked.cases) else '{}' end
     || automation.compile_retry(step.retry);
-  problems := template.problems || condition.problems
+  problems := template.problems || addressed.problems || condition.problems
     || automation.check_step_config(step.step_type, config, path || '.step_config')
     || automation.check_retry(step.retry, path || '.retry');
   return next;

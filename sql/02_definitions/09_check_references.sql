@@ -29,7 +29,8 @@ create or replace function automation.slot_path(step jsonb, slot jsonb) returns 
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.step_path(step) || '.step_config'
-      || coalesce('.' || nullif(array_to_string((slot ->> 'at')::text[], '.'), ''), '')
+      || coalesce('.' || nullif(automation.written_path(
+        step ->> 'type', array_to_string((slot ->> 'at')::text[], '.')), ''), '')
   $$;
 
 create or replace function automation.reference_name(reference jsonb) returns text

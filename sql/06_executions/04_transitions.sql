@@ -45,14 +45,17 @@ create or replace function automation.mark_running(
 
 create or replace function automation.schedule_step(
   execution public.workflow_executions, step jsonb, run_at timestamptz)
-  returns void
+  returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  scheduled_id uuid;
 begin
   insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
   values (execution.tenant_id, execution.id, step ->> 'key',
-    (step ->> 'lane')::public.automation_lane, run_at);
+    (step ->> 'lane')::public.automation_lane, run_at)
+  returning id into scheduled_id;
   update public.workflow_executions as e
   set status = case
       when run_at > automation.now() then 'waiting' else 'running'
@@ -60,6 +63,7 @@ begin
     current_step = step ->> 'key',
     started_at = coalesce(e.started_at, automation.now())
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  return scheduled_id;
 end;
 $$;
 

@@ -9,8 +9,8 @@
 --              outcome must present the token, so a late worker changes nothing.
 --   expired    the lease ran out; the reaper hands the row back, marked for reconciliation
 --
--- Two lanes: steps of 'database' run inside Postgres in one transaction with their ledger row and
--- are never leased; steps of 'outbound' are leased to a dispatcher.
+-- Lanes: steps of 'database' run inside Postgres in one transaction with their ledger row and
+-- are never leased; those of a channel (sms, email, webhook) are leased to a dispatcher.
 --
 -- run_at is business time (automation.now()); leases are real time (clock_timestamp()).
 
@@ -33,7 +33,7 @@ create table public.scheduled_steps (
   constraint scheduled_steps_lease_is_whole check (
     (attempt_token is null) = (lease_expires_at is null)
     and (attempt_token is null) = (leased_at is null)
-    and (attempt_token is null or lane = 'outbound'))
+    and (attempt_token is null or lane <> 'database'))
 ) with (
   fillfactor = 80,
   autovacuum_vacuum_scale_factor = 0.02,
@@ -62,3 +62,41 @@ create index scheduled_steps_leased
   on public.scheduled_steps (lease_expires_at) where lease_expires_at is not null;
 create index scheduled_steps_by_execution
   on public.scheduled_steps (execution_id, tenant_id);
+
+-- WORK UNDER WAY
+--
+-- What is about to be worked on is written down and committed before it is touched, a set at a time; the
+-- row goes in the transaction that did the work. One that stays tells of work that never came to its end: a
+-- crash, a lost connection, a timeout. See 06_portions.
+
+create table automation.portions (
+  id uuid not null default automation.new_id() constraint portions_pkey primary key,
+  lane public.automation_lane not null,
+  tenant_ids uuid[] not null,
+  step_ids uuid[] not null,
+  place integer not null default 1,
+  started_at timestamptz not null default clock_timestamp(),
+  constraint portions_is_whole check (cardinality(tenant_ids) = cardinality(step_ids))
+);
+
+comment on table automation.portions is
+  'Scheduled steps that somebody is working on or is about to. Whoever works on one holds its row; a row '
+  'that nobody holds is of work that was cut off.';
+comment on column automation.portions.place is
+  'The steps before this one are done. Those that are left when the work is cut off are tried alone.';
+
+create table automation.suspects (
+  tenant_id uuid not null,
+  kind text not null
+    constraint suspects_kind_known
+    check (kind in ('database', 'sms', 'email', 'webhook', 'timer', 'schedule', 'bulk', 'signal')),
+  key text not null,
+  tries integer not null default 0,
+  next_try_at timestamptz not null default clock_timestamp(),
+  constraint suspects_pkey primary key (tenant_id, kind, key)
+);
+
+comment on table automation.suspects is
+  'Work during which a transaction was cut off, so that it is tried alone and not for ever.';
+comment on column automation.suspects.tries is
+  'How often it was cut off with nothing else in its transaction; 0: it was only in the company.';

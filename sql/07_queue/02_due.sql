@@ -197,15 +197,40 @@ create or replace function automation.lock_due_of(
     for update skip locked
   $$;
 
-create or replace function automation.lock_due(lane public.automation_lane, at_most integer)
+create or replace function automation.without(ids uuid[], but uuid[]) returns uuid[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(i.id order by i.place)
+    from unnest(ids) with ordinality as i (id, place)
+    where i.id <> all (but)
+  $$;
+
+-- What ordinary work leaves alone: steps that are tried alone, and those somebody is about to work on.
+create or replace function automation.set_aside(lane public.automation_lane) returns uuid[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(a.id), '{}')
+    from (
+      select automation.as_uuid(s.key) as id from automation.suspects as s where s.kind = set_aside.lane::text
+      union all
+      select i from automation.portions as p cross join unnest(p.step_ids) as i
+      where p.lane = set_aside.lane
+    ) as a
+  $$;
+
+create or replace function automation.lock_due(
+  lane public.automation_lane, at_most integer, but uuid[] default '{}')
   returns setof public.scheduled_steps
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  tenants uuid[] := automation.due_tenants(lane, at_most);
+  tenants uuid[] := automation.without(automation.due_tenants(lane, at_most + cardinality(but)), but);
   share integer := greatest(1, at_most / greatest(cardinality(tenants), 1));
   hungry uuid[];
+  aside constant uuid[] := automation.set_aside(lane);
   taken uuid[] := array[]::uuid[];
   tenant uuid;
   before integer;
@@ -217,7 +242,7 @@ begin
     foreach tenant in array tenants loop
       before := cardinality(taken);
       for due in select * from automation.lock_due_of(
-        lane, tenant, least(share, at_most - before), taken) loop
+        lane, tenant, least(share, at_most - before), aside || taken) loop
         taken := taken || due.id;
         return next due;
       end loop;
@@ -232,22 +257,29 @@ begin
 end;
 $$;
 
-comment on function automation.lock_due(public.automation_lane, integer) is
-  'Locks due rows of a lane, an equal share for each tenant that has any, then what is left to those '
-  'that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
+comment on function automation.lock_due(public.automation_lane, integer, uuid[]) is
+  'Locks due rows of a lane, an equal share for each tenant that has any (but for some), then what is left '
+  'to those that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
 
-create or replace function automation.next_due_at() returns timestamptz
+create or replace function automation.next_due_at(lane public.automation_lane) returns timestamptz
   language sql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
   as $$
-    select least(
-      (select s.run_at from public.scheduled_steps as s
-       where s.lane = 'database' and s.lease_expires_at is null order by s.run_at limit 1),
-      (select s.run_at from public.scheduled_steps as s
-       where s.lane = 'outbound' and s.lease_expires_at is null order by s.run_at limit 1))
+    select s.run_at from public.scheduled_steps as s
+    where s.lane = next_due_at.lane and s.lease_expires_at is null
+    order by s.run_at
+    limit 1
+  $$;
+
+create or replace function automation.next_due_at() returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select min(automation.next_due_at(l))
+    from unnest(automation.channels() || 'database'::public.automation_lane) as l
   $$;
 
 comment on function automation.next_due_at() is

@@ -52,7 +52,7 @@ begin
     prepared.reason := automation.missing_reason(prepared.warnings);
     return prepared;
   end if;
-  if step ->> 'lane' = 'outbound' then
+  if step ->> 'lane' <> 'database' then
     prepared := automation.address(execution, step ->> 'type', prepared);
   end if;
   return prepared;

@@ -1,4 +1,4 @@
--- Claiming: a dispatcher takes due outbound steps under a lease. Consent is checked here, in the
+-- Claiming: a dispatcher takes due steps of a channel under a lease. Consent is checked here, in the
 -- transaction that claims: once a STOP has committed, nothing unclaimed goes out.
 
 create type automation.claimed_step as (
@@ -14,6 +14,18 @@ create type automation.claimed_step as (
   known_provider_ids text[]
 );
 
+create or replace function automation.check_lease(lease interval) returns void
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if lease is null or lease < interval '1 second' or lease > interval '1 hour' then
+    raise exception 'lease: an interval from 1 second to 1 hour is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+
 create or replace function automation.claim_steps(
   worker text, max_steps integer, lease interval default '60 seconds')
   returns setof automation.claimed_step
@@ -22,8 +34,11 @@ create or replace function automation.claim_steps(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  channel public.automation_lane;
   due public.scheduled_steps;
+  attempt record;
   claimed automation.claimed_step;
+  found_any boolean := false;
   taken integer := 0;
   closed integer;
   rounds integer := 0;
@@ -31,35 +46,44 @@ begin
   if max_steps is null or max_steps not between 1 and 1000 then
     raise exception 'max_steps: a number from 1 to 1000 is needed'
       using errcode = 'invalid_parameter_value';
-  elsif lease is null or lease < interval '1 second' or lease > interval '1 hour' then
-    raise exception 'lease: an interval from 1 second to 1 hour is needed'
-      using errcode = 'invalid_parameter_value';
   end if;
-  -- Steps that are closed unsent (an opt-out, a cancelled run) make room for others.
+  perform automation.check_lease(lease);
+  -- An equal share for each channel first. Steps that are closed unsent (an opt-out, a cancelled run) make
+  -- room for others.
   loop
     closed := 0;
-    for due in select * from automation.lock_due('outbound', max_steps - taken) loop
-      begin
-        claimed := automation.claim_step(due, worker, lease);
-      exception
-      when lock_not_available then
-        perform automation.yield_step(due);
-        claimed := null;
-      when others then
-        -- One broken step must not keep the others from being claimed.
-        perform automation.fail_broken_step(due, sqlstate, sqlerrm);
-        claimed := null;
-      end;
-      if claimed.step_id is null then
-        closed := closed + 1;
-      else
-        taken := taken + 1;
-        return next claimed;
-      end if;
+    foreach channel in array automation.channels() loop
+      for due in select * from automation.lock_due(channel, case rounds
+        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end) loop
+        found_any := true;
+        attempt := automation.claim_or_close(due, worker, lease);
+        claimed := attempt.claimed;
+        if claimed.step_id is null then
+          closed := closed + 1;
+        else
+          taken := taken + 1;
+          return next claimed;
+        end if;
+        if attempt.cut_off then
+          return;
+        end if;
+      end loop;
     end loop;
     rounds := rounds + 1;
-    exit when taken = max_steps or rounds = 10 or closed = 0;
+    exit when taken = max_steps or rounds = 10 or rounds > 1 and closed = 0;
   end loop;
+  -- What cut others off is tried when there is nothing else.
+  if not found_any then
+    for due in select s.* from unnest(automation.channels()) as c, automation.lock_suspect(c) as s loop
+      attempt := automation.claim_or_close(due, worker, lease);
+      claimed := attempt.claimed;
+      if claimed.step_id is not null then
+        return next claimed;
+      end if;
+      exit when attempt.cut_off;
+      perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+    end loop;
+  end if;
 end;
 $$;
 
@@ -67,6 +91,31 @@ comment on function automation.claim_steps(text, integer, interval) is
   'Claims up to max_steps due sends and webhooks, fairly between tenants, rendered and ready to '
   'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps. Fewer than '
   'asked for: nothing more is due that nobody holds.';
+
+-- One due step: claimed, or closed unsent. One that is broken must not keep the others from being claimed.
+create or replace function automation.claim_or_close(
+  due public.scheduled_steps, worker text, lease interval,
+  out claimed automation.claimed_step, out cut_off boolean)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  cut_off := false;
+  begin
+    claimed := automation.claim_step(due, worker, lease);
+    return;
+  exception
+    when lock_not_available then
+      perform automation.yield_step(due);
+    when query_canceled then
+      cut_off := true;
+      perform automation.note_cut_off(due);
+    when others then
+      perform automation.fail_step(due, automation.engine_error('step_failed', sqlstate, sqlerrm));
+  end;
+  claimed := null;
+end;
+$$;
 
 create or replace function automation.claim_step(
   due public.scheduled_steps, worker text, lease interval)
@@ -202,9 +251,7 @@ create or replace function automation.known_provider_ids(
       and s.id <> ledger.id and s.provider_id is not null
   $$;
 
-create or replace function automation.fail_broken_step(
-  due public.scheduled_steps, state text, message text)
-  returns void
+create or replace function automation.fail_step(due public.scheduled_steps, error jsonb) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -213,7 +260,6 @@ declare
   step constant jsonb := coalesce(
     automation.plan_step(execution, due.step_key),
     jsonb_build_object('key', due.step_key, 'type', 'unknown'));
-  error constant jsonb := automation.engine_error('step_failed', state, message);
 begin
   perform automation.unschedule(due);
   perform automation.record_step_end(
@@ -221,3 +267,6 @@ begin
   perform automation.advance(execution, step, 'failed', null, error);
 end;
 $$;
+
+comment on function automation.fail_step(public.scheduled_steps, jsonb) is
+  'Ends a step that could not be worked on, for a reason.';

@@ -38,8 +38,9 @@ create or replace function automation.named_sender(tenant_id uuid, channel text,
     where s.tenant_id = named_sender.tenant_id and s.channel = named_sender.channel and s.is_active
       and s.verified_at is not null
       and s.address = case s.kind
-        when 'number' then automation.normalize_line(named)
+        when 'number' then coalesce(automation.normalize_line(named), btrim(named))
         when 'service' then btrim(named)
+        when 'name' then btrim(named)
         when 'address' then automation.mailbox_address(named)
         when 'domain' then split_part(automation.mailbox_address(named), '@', 2) end
     order by s.kind
@@ -57,9 +58,19 @@ create or replace function automation.default_sender(tenant_id uuid, channel tex
     select s.*
     from public.senders as s
     where s.tenant_id = default_sender.tenant_id and s.channel = default_sender.channel and s.is_active
-      and s.verified_at is not null and s.kind in ('number', 'service', 'address')
+      and s.verified_at is not null and s.kind in ('number', 'name', 'service', 'address')
     order by s.is_default desc, s.created_at, s.id
     limit 1
+  $$;
+
+create or replace function automation.sender_mailbox(sender public.senders, named text) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      nullif(btrim(named), ''),
+      case when sender.display_name <> ''
+        then format('%s <%s>', sender.display_name, sender.address) else sender.address end)
   $$;
 
 -- What the claim carries: who sends it, and under which name the provider's key is kept.
@@ -72,11 +83,9 @@ create or replace function automation.sender_payload(sender public.senders, name
         'credentials', sender.credentials)))
       || case sender.kind
         when 'service' then jsonb_build_object('messaging_service_sid', sender.address)
-        when 'number' then jsonb_build_object('from', sender.address)
-        else jsonb_build_object('from', coalesce(
-          nullif(btrim(named), ''),
-          case when sender.display_name <> ''
-            then format('%s <%s>', sender.display_name, sender.address) else sender.address end))
+        when 'address' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
+        when 'domain' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
+        else jsonb_build_object('from', sender.address)
       end
   $$;
 

@@ -77,6 +77,31 @@ begin
 end;
 $$;
 
+create or replace function automation.fail_unaddressed(
+  prepared automation.prepared_step, code text, message text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  prepared.verdict := 'fail';
+  prepared.reason := jsonb_build_object('code', code, 'message', message);
+  return prepared;
+end;
+$$;
+
+-- A number, a short code or a name that carriers show: nothing else is from anybody, whatever record it was
+-- read from.
+create or replace function automation.sms_sender(given text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      automation.normalize_phone(given),
+      substring(given from '^[0-9]{3,8}$'),
+      substring(given from '^(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}$'))
+  $$;
+
 create or replace function automation.address_sms(
   execution public.workflow_executions, prepared automation.prepared_step)
   returns automation.prepared_step
@@ -86,6 +111,7 @@ create or replace function automation.address_sms(
 declare
   given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone') #>> '{}');
   phone constant text := automation.normalize_phone(given);
+  sender constant text := automation.visible_text(prepared.input ->> 'from');
 begin
   if coalesce(given, '') = '' then
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
@@ -93,12 +119,14 @@ begin
     return automation.skip_unaddressed(
       prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)), given);
   elsif btrim(coalesce(prepared.input ->> 'body', '')) = '' then
-    prepared.verdict := 'fail';
-    prepared.reason := '{"code": "empty_body", "message": "body: the message is empty"}';
-    return prepared;
+    return automation.fail_unaddressed(prepared, 'empty_body', 'body: the message is empty');
+  elsif sender <> '' and automation.sms_sender(sender) is null then
+    return automation.fail_unaddressed(prepared, 'invalid_sender', format(
+      'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(sender, 40)));
   end if;
   prepared.recipient := phone;
-  prepared.input := prepared.input || jsonb_build_object('to', phone);
+  prepared.input := prepared.input - 'from' || jsonb_build_object('to', phone)
+    || jsonb_strip_nulls(jsonb_build_object('from', automation.sms_sender(sender)));
   return prepared;
 end;
 $$;
@@ -119,48 +147,6 @@ create or replace function automation.normalize_phone(given text) returns text
 comment on function automation.normalize_phone(text) is
   'E.164, as in +15125550100; a number without a country code is read as North American. '
   'Null when it cannot be one (ITU-T E.164: at most 15 digits).';
-
-create or replace function automation.address_email(
-  execution public.workflow_executions, prepared automation.prepared_step)
-  returns automation.prepared_step
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email');
-  addresses jsonb := automation.email_list(given);
-  wrong text;
-begin
-  if jsonb_array_length(addresses) = 0 then
-    return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no email address');
-  end if;
-  select a into wrong from jsonb_array_elements_text(addresses) as a
-  where a !~ '^([^<>]*<)?[^@<>\s,;"]+@[^@<>\s,;"]+\.[^@<>\s,;".]+>?$' limit 1;
-  if wrong is not null then
-    return automation.skip_unaddressed(
-      prepared, 'invalid_recipient', format('to: "%s" is not an email address', left(wrong, 80)), wrong);
-  end if;
-  prepared.recipient := lower(coalesce(substring(addresses ->> 0 from '<([^>]+)>'), addresses ->> 0));
-  prepared.input := prepared.input || jsonb_build_object('to', addresses)
-    || (select coalesce(jsonb_object_agg(k, automation.email_list(prepared.input -> k)), '{}')
-        from unnest('{cc,bcc,reply_to}'::text[]) as k where prepared.input ? k);
-  return prepared;
-end;
-$$;
-
-create or replace function automation.email_list(given jsonb) returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(jsonb_agg(btrim(a)) filter (where btrim(a) <> ''), '[]')
-    from (
-      select e.value as listed
-      from jsonb_array_elements_text(
-        case when jsonb_typeof(given) = 'array' then given else '[]' end) as e
-      union all
-      select given #>> '{}' where jsonb_typeof(given) = 'string'
-    ) as l, string_to_table(l.listed, ',') as a
-  $$;
 
 create or replace function automation.address_webhook(
   execution public.workflow_executions, input jsonb)
@@ -198,7 +184,9 @@ begin
       insert into public.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
         html, text, status, provider, provider_id, execution_id)
       values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
-        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
+        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
+        (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
+         from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
         ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
         'resend', ledger.provider_id, execution.id);
     else null;

@@ -12,37 +12,67 @@ create or replace function automation.run_database_steps(max_steps integer defau
   as $$
 declare
   due public.scheduled_steps;
+  done record;
+  found_any boolean := false;
   ran integer := 0;
 begin
   perform automation.run_signals();
   for due in select * from automation.lock_due('database', max_steps) loop
-    ran := ran + automation.run_due_step(due);
+    found_any := true;
+    done := automation.run_due_step(due);
+    ran := ran + done.ran;
+    exit when done.cut_off;
   end loop;
+  -- What cut others off is tried when there is nothing else.
+  if not found_any then
+    for due in select * from automation.lock_suspect('database') loop
+      ran := automation.try_suspect(due);
+    end loop;
+  end if;
   perform set_config('automation.depth', '', true);
   return ran;
 end;
 $$;
 
 comment on function automation.run_database_steps(integer) is
-  'Runs due database steps, those of up to max_steps executions, each exactly once. Returns how many steps ran.';
+  'Runs due database steps, those of up to max_steps executions, each exactly once, in one transaction, which '
+  'holds what they wrote to until it ends: work_database_steps() commits after each. Returns how many ran.';
 
--- From a due step to the first one that has to wait or to leave Postgres.
-create or replace function automation.run_due_step(due public.scheduled_steps) returns integer
+create or replace function automation.try_suspect(due public.scheduled_steps) returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  done constant record := automation.run_due_step(due);
+begin
+  if not done.cut_off then
+    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+  end if;
+  return done.ran;
+end;
+$$;
+
+-- From a due step to the first one that has to wait or to leave Postgres, or whose turn comes when the
+-- portion has had its time. cut_off: the statement was cancelled during the last one.
+create or replace function automation.run_due_step(
+  due public.scheduled_steps, out ran integer, out cut_off boolean)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
   execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
   plan jsonb;
   steps jsonb;
   step jsonb;
   step_id uuid := due.id;
   run record;
-  ran integer := 0;
 begin
+  ran := 0;
+  cut_off := false;
   if automation.is_finished(execution) then
     perform automation.unschedule(due);
-    return 0;
+    return;
   end if;
   perform set_config('automation.depth', (execution.depth + 1)::text, true);
   plan := automation.plan_of(execution);
@@ -50,22 +80,30 @@ begin
   step := coalesce(steps -> due.step_key, jsonb_build_object('key', due.step_key, 'type', 'unknown'));
   loop
     run := automation.run_database_step(execution, step, plan, step_id);
-    exit when run.outcome = 'busy';
+    exit when run.outcome in ('busy', 'cut off');
     ran := ran + 1;
     exit when run.outcome <> 'go on';
     step := steps -> run.next_key;
     step_id := automation.new_id();
     execution.started_at := coalesce(execution.started_at, automation.now());
+    exit when automation.is_over(began);
   end loop;
+  cut_off := run.outcome = 'cut off';
   if ran = 0 then
-    perform automation.yield_step(due);
+    if not cut_off then
+      perform automation.yield_step(due);
+    end if;
   else
     perform automation.unschedule(due);
-    if run.outcome = 'busy' then
-      perform automation.schedule_step(execution, step, automation.now() + interval '1 second');
+    if run.outcome <> 'done' then
+      due.step_key := step ->> 'key';
+      due.id := automation.schedule_step(execution, step, automation.now()
+        + case run.outcome when 'busy' then interval '1 second' else interval '0' end);
     end if;
   end if;
-  return ran;
+  if cut_off then
+    perform automation.note_cut_off(due);
+  end if;
 end;
 $$;
 
@@ -79,7 +117,8 @@ create or replace function automation.yield_step(due public.scheduled_steps) ret
   $$;
 
 -- One step. 'go on': the next one is a database step and due now; 'busy': something it needs is locked by
--- somebody else, nothing happened; 'done': the execution was advanced, put off or ended.
+-- somebody else, nothing happened; 'cut off': the statement was cancelled during it, nothing happened;
+-- 'done': the execution was advanced, put off or ended.
 create or replace function automation.run_database_step(
   execution public.workflow_executions, step jsonb, plan jsonb, step_id uuid,
   out outcome text, out next_key text)
@@ -114,6 +153,9 @@ begin
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
       outcome := 'busy';
+      return;
+    when query_canceled then
+      outcome := 'cut off';
       return;
     when foreign_key_violation then
       status := 'failed';

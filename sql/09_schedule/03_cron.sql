@@ -26,7 +26,7 @@ begin
   end if;
   if automation.has_seconds() then
     execute 'select cron.schedule($1, $2, $3)'
-      using 'ridgeline-tick', '5 seconds', 'select automation.tick()';
+      using 'ridgeline-tick', '5 seconds', $job$call automation.tick_for('1 second')$job$;
   else
     execute 'select cron.schedule($1, $2, $3)'
       using 'ridgeline-tick', '* * * * *', $job$call automation.tick_for('50 seconds')$job$;

@@ -51,21 +51,51 @@ create or replace function automation.is_suppressed(tenant_id uuid, channel text
         and s.address = is_suppressed.address)
   $$;
 
-create or replace function automation.bare_address(address text) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select lower(btrim(coalesce(substring(address from '<([^>]+)>'), address))) $$;
-
-create or replace function automation.drop_suppressed(tenant_id uuid, addresses jsonb)
-  returns jsonb
-  language sql stable
+-- Of the addresses under a key of an email, those that are not suppressed, and a warning for each that is.
+create or replace function automation.drop_suppressed(
+  tenant_id uuid, prepared automation.prepared_step, key text)
+  returns automation.prepared_step
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(a), '[]')
-    from jsonb_array_elements_text(addresses) as a
-    where not automation.is_suppressed(
-      drop_suppressed.tenant_id, 'email', automation.bare_address(a))
-  $$;
+declare
+  allowed jsonb;
+  dropped jsonb;
+begin
+  select coalesce(jsonb_agg(m.mailbox order by m.place) filter (where not m.stopped), '[]'),
+    coalesce(jsonb_agg(jsonb_build_object('path', key, 'code', 'suppressed', 'given', m.address,
+      'message', format('%s: %s has opted out and was left out', key, m.address))
+      order by m.place) filter (where m.stopped), '[]')
+    into allowed, dropped
+  from (
+    select l.mailbox, l.place, a.address, automation.is_suppressed(
+      drop_suppressed.tenant_id, 'email', a.address) as stopped
+    from jsonb_array_elements_text(prepared.input -> key) with ordinality as l (mailbox, place)
+    cross join lateral (select automation.bare_address(l.mailbox) as address) as a
+  ) as m;
+  prepared.input := prepared.input || jsonb_build_object(key, allowed);
+  return automation.add_warnings(prepared, dropped);
+end;
+$$;
+
+create or replace function automation.ask_email_consent(
+  tenant_id uuid, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+begin
+  foreach key in array '{to,cc,bcc}'::text[] loop
+    if prepared.input ? key then
+      prepared := automation.drop_suppressed(tenant_id, prepared, key);
+    end if;
+  end loop;
+  prepared.recipient := automation.recipients_of(prepared.input -> 'to');
+  return prepared;
+end;
+$$;
 
 -- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start
 -- of the statement that claims.
@@ -76,20 +106,16 @@ create or replace function automation.ask_consent(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  allowed jsonb;
+  allowed automation.prepared_step;
 begin
   if step_type = 'send_sms' then
     if not automation.is_suppressed(execution.tenant_id, 'sms', prepared.input ->> 'to') then
       return prepared;
     end if;
   elsif step_type = 'send_email' then
-    allowed := automation.drop_suppressed(execution.tenant_id, prepared.input -> 'to');
-    if jsonb_array_length(allowed) > 0 then
-      prepared.input := prepared.input || jsonb_build_object('to', allowed)
-        || (select coalesce(jsonb_object_agg(k,
-              automation.drop_suppressed(execution.tenant_id, prepared.input -> k)), '{}')
-            from unnest('{cc,bcc}'::text[]) as k where prepared.input ? k);
-      return prepared;
+    allowed := automation.ask_email_consent(execution.tenant_id, prepared);
+    if allowed.input -> 'to' <> '[]' then
+      return allowed;
     end if;
   else
     return prepared;

@@ -187,14 +187,17 @@ create or replace function automation.suppress_email(email public.emails, event 
       case event ->> 'type' when 'bounced' then 'bounce' else 'complaint' end,
       jsonb_strip_nulls(jsonb_build_object('email_id', email.id, 'detail', event -> 'detail')))
     from (
-      select t.address from jsonb_array_elements_text(event -> 'to') as t (address)
-      union
-      select email.to_address where coalesce(jsonb_array_length(event -> 'to'), 0) = 0
+      select t.address, count(*) over () as addresses
+      from (
+        select e.address from jsonb_array_elements_text(event -> 'to') as e (address)
+        union
+        select s.address from string_to_table(email.to_address, ', ') as s (address)
+        where coalesce(jsonb_array_length(event -> 'to'), 0) = 0
+      ) as t
+      where coalesce(btrim(t.address), '') <> ''
     ) as a
-    where coalesce(btrim(a.address), '') <> ''
-      and (event ->> 'type' = 'complained'
-        or (event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean
-          and coalesce(jsonb_array_length(event -> 'to'), 0) <= 1))
+    where event ->> 'type' = 'complained'
+      or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean and a.addresses = 1
   $$;
 
 create or replace function automation.record_delivery_of_email(email public.emails, event jsonb)

@@ -27,7 +27,7 @@ create view public.automation_skipped_sends with (security_invoker = true) as
     s.error ->> 'code' as code, s.error ->> 'message' as message,
     coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at
   from public.workflow_step_executions as s
-  join automation.step_types as t on t.name = s.step_type and t.lane = 'outbound'
+  join automation.step_types as t on t.name = s.step_type and t.lane <> 'database'
   join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
   join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
   left join automation.skip_codes as c on c.code = s.error ->> 'code'

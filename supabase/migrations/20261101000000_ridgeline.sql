@@ -77,7 +77,11 @@ insert into automation.settings (name, value, description) values
   ('retry_cap', '1 hour',
    'The longest backoff between two attempts.'),
   ('reconcile_delay', '20 seconds',
-   'The least time between an attempt that may have been accepted and looking it up.');
+   'The least time between an attempt that may have been accepted and looking it up.'),
+  ('max_cut_offs', '3',
+   'How often work on one step may be cut off (a timeout, a crash) before the step fails.'),
+  ('cut_off_pause', '5 seconds',
+   'How long such a step is left alone the first time; four times as long each time after that.');
 
 -- A setting that cannot be read would fail the customer's write that reads it, so it is refused here.
 create or replace function automation.check_setting() returns trigger
@@ -85,10 +89,12 @@ create or replace function automation.check_setting() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if new.name in ('enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay')
+  if new.name in (
+    'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause')
     and new.value::interval < interval '0' then
     raise exception 'value: % cannot be negative', new.name;
-  elsif new.name in ('max_causation_depth', 'max_enrollments', 'max_attempts')
+  elsif new.name in (
+    'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs')
     and new.value::integer not between 1 and 10000 then
     raise exception 'value: % must be from 1 to 10000', new.name;
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
@@ -238,11 +244,16 @@ create type public.automation_status as enum (
 comment on type public.automation_status is
   'Status of an execution and of a step; from completed on it has ended.';
 
-create type public.automation_lane as enum ('database', 'outbound');
+create type public.automation_lane as enum ('database', 'sms', 'email', 'webhook');
 
 comment on type public.automation_lane is
-  'Where a step runs. database: inside Postgres, exactly once. outbound: claimed by the dispatcher, '
-  'at least once.';
+  'Where a step runs. database: inside Postgres, exactly once. The channels: claimed by the dispatcher, '
+  'at least once, each with places of its own, so that a slow one holds up no other.';
+
+create or replace function automation.channels() returns public.automation_lane[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select '{sms,email,webhook}'::public.automation_lane[] $$;
 
 -- sql/00_foundation/06_emails.sql
 
@@ -998,7 +1009,7 @@ select s.name, s.lane::public.automation_lane, s.branches::text[], s.description
     '$schema', 'https://json-schema.org/draft/2020-12/schema', 'title', s.name, 'type', 'object')
   || s.config_schema::jsonb
 from (values
-  ('send_sms', 'outbound', null, 'Sends a text message through Twilio.', $schema${
+  ('send_sms', 'sms', null, 'Sends a text message through Twilio.', $schema${
     "required": ["body"],
     "properties": {
       "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."},
@@ -1014,7 +1025,7 @@ from (values
     },
     "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"}]
   }$schema$),
-  ('send_email', 'outbound', null, 'Sends an email through Resend.', $schema${
+  ('send_email', 'email', null, 'Sends an email through Resend.', $schema${
     "required": ["subject"],
     "anyOf": [{"required": ["html"]}, {"required": ["text"]}],
     "properties": {
@@ -1024,9 +1035,9 @@ from (values
       "text": {"type": "string", "format": "template", "description": "The message as plain text."},
       "to": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"},
-        "description": "Addresses, in a list or between commas. Default: the contact's."},
+        "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."},
       "from": {"type": "string", "format": "template",
-        "description": "A sender on a verified domain. Default: RESEND_FROM."},
+        "description": "One sender on a verified domain. Default: RESEND_FROM."},
       "reply_to": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"}, "description": "Where answers go."},
       "cc": {"type": ["string", "array"], "format": "template",
@@ -1034,11 +1045,11 @@ from (values
       "bcc": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
       "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
-        "description": "Further headers, by name."}
+        "description": "Further headers, by name; not those that say who it is from or goes to."}
     },
     "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
   }$schema$),
-  ('webhook', 'outbound', null, 'Calls a URL, signed the Standard Webhooks way.', $schema${
+  ('webhook', 'webhook', null, 'Calls a URL, signed the Standard Webhooks way.', $schema${
     "required": ["url"],
     "properties": {
       "url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{",
@@ -2022,6 +2033,337 @@ create or replace function automation.format_words(format text, out words text, 
     where f.name = format
   $$;
 
+-- sql/02_definitions/04_compile_addresses.sql
+
+-- to, cc, bcc, reply_to and from of an email -> [{name, address}]: the list that the author wrote, taken apart
+-- before any value is known. Each part is a template of its own, so that what a record contains fills one
+-- place, a display name or an address, and can never become another recipient (chapter 08 puts the
+-- parts together again). RFC 5322 without its comments and groups; a semicolon separates as a comma does.
+
+create or replace function automation.address_keys() returns text[]
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return '{to,cc,bcc,reply_to,from}'::text[];
+
+-- The {{ }} that begins here, whole; null when it does not end.
+create or replace function automation.tag_at(source text, here int) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  opener constant text := substring(substr(source, here, 3) from '^\{\{[{!]?');
+  lexed record;
+begin
+  if opener = '{{!' then
+    return substr(source, here, nullif(strpos(substr(source, here), '}}'), 0) + 1);
+  end if;
+  lexed := automation.lex_tag(
+    source, here + length(opener), case opener when '{{{' then '}}}' else '}}' end);
+  return case when lexed.problem is null then substr(source, here, lexed.next - here) end;
+end;
+$$;
+
+-- The next piece of an address list. kind: a mark (, ; < > "), escape, open and close (of a block), text
+-- (which other tags are too), or null for a tag that does not end.
+create or replace function automation.address_piece(source text, here int, out kind text, out piece text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  rest constant text := substr(source, here, 400);
+begin
+  if starts_with(rest, '{{') then
+    piece := automation.tag_at(source, here);
+    kind := case when piece ~ '^\{\{\s*#' then 'open' when piece ~ '^\{\{\s*/' then 'close'
+      when piece is not null then 'text' end;
+  elsif starts_with(rest, '\{{') then
+    piece := '\{{';
+    kind := 'text';
+  elsif rest ~ '^\\.' then
+    piece := left(rest, 2);
+    kind := 'escape';
+  elsif left(rest, 1) in (',', ';', '<', '>', '"') then
+    piece := left(rest, 1);
+    kind := piece;
+  else
+    piece := coalesce(substring(rest from '^[^\\{",;<>]+'), left(rest, 1));
+    kind := 'text';
+  end if;
+end;
+$$;
+
+-- A mailbox as far as it has been read. name: what stood before the <; address: what stood in < >; rest: what
+-- is being read; is_open: inside of < >; has_quotes: some of it was in quotes.
+create type automation.read_mailbox as (name text, address text, rest text, is_open boolean, has_quotes boolean);
+
+create or replace function automation.mailbox_problem(read automation.read_mailbox) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when read.is_open then 'this < has no > after it'
+      when read.name is null and read.has_quotes then 'a name in quotes needs an address in < > after it'
+      when read.name is null then null
+      when btrim(read.rest, E' \t\r\n') <> '' then 'a comma is needed after >'
+      when btrim(read.address, E' \t\r\n') = '' then 'there is no address between < and >'
+    end
+  $$;
+
+-- {name, address}; null for what stands between two commas with nothing in it.
+create or replace function automation.mailbox_of(read automation.read_mailbox) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+      'name', nullif(btrim(read.name, E' \t\r\n'), ''), 'address', a.address))
+    from (select btrim(coalesce(read.address, read.rest), E' \t\r\n') as address) as a
+    where a.address <> ''
+  $$;
+
+-- mailboxes is null when a template in it is broken, which compiling the template will say.
+create or replace function automation.parse_addresses(source text, out mailboxes jsonb, out problem text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  nothing constant automation.read_mailbox := row(null, null, '', false, false);
+  read automation.read_mailbox := nothing;
+  here int := 1;
+  depth int := 0;
+  in_quotes boolean := false;
+  next record;
+begin
+  mailboxes := '[]';
+  while here <= length(source) and problem is null loop
+    next := automation.address_piece(source, here);
+    if next.kind is null then
+      mailboxes := null;
+      return;
+    end if;
+    here := here + length(next.piece);
+    depth := depth + case next.kind when 'open' then 1 when 'close' then -1 else 0 end;
+    if in_quotes and next.kind = '"' then
+      in_quotes := false;
+    elsif in_quotes or next.kind in ('text', 'escape', 'open', 'close') then
+      read.rest := read.rest || case next.kind when 'escape' then substr(next.piece, 2) else next.piece end;
+    elsif depth > 0 then
+      problem := format('a block must stand within one name or one address; it cannot hold a %s', next.kind);
+    elsif next.kind = '"' then
+      in_quotes := true;
+      read.has_quotes := true;
+    elsif next.kind = '<' and read.name is null then
+      read.name := read.rest;
+      read.rest := '';
+      read.is_open := true;
+    elsif next.kind = '>' and read.is_open then
+      read.address := read.rest;
+      read.rest := '';
+      read.is_open := false;
+    elsif next.kind in ('<', '>') then
+      problem := format('this %s is not expected here', next.kind);
+    else
+      problem := automation.mailbox_problem(read);
+      mailboxes := mailboxes || automation.as_list(coalesce(automation.mailbox_of(read), '[]'));
+      read := nothing;
+    end if;
+  end loop;
+  problem := coalesce(
+    problem, case when in_quotes then 'these quotes are not closed' end, automation.mailbox_problem(read));
+  mailboxes := mailboxes || automation.as_list(coalesce(automation.mailbox_of(read), '[]'));
+end;
+$$;
+
+comment on function automation.parse_addresses(text) is
+  'An address list, templates in it being opaque, as [{name, address}], or what is wrong with it.';
+
+-- What can be known of an address before it is filled in: all of it, or what stands around its variables.
+create or replace function automation.address_problem(address text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when address not like '%{{%' then
+        case when automation.normalize_email(address) is null
+          then format('"%s" is not an email address', left(address, 80)) end
+      when not address ~ '\{\{\s*[#/]' and p.literals ~ '[\s()\[\]\\,;:"]' then
+        format('"%s" cannot become one email address', left(address, 80))
+    end
+    from (
+      select string_agg(t.token #>> '{}', '') filter (where jsonb_typeof(t.token) = 'string') as literals
+      from jsonb_array_elements((automation.parse_template(address)).tokens) as t (token)
+    ) as p
+  $$;
+
+-- Where the texts of a key stand: it is one, or a list of them. None when it is anything else, which the
+-- schema says.
+create or replace function automation.address_texts(value jsonb, path text)
+  returns table (place bigint, source text, at text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.place, t.value #>> '{}',
+      path || case when jsonb_typeof(address_texts.value) = 'array' then format('[%s]', t.place - 1) else '' end
+    from jsonb_array_elements(automation.as_list(address_texts.value)) with ordinality as t (value, place)
+    where not jsonb_path_exists(automation.as_list(address_texts.value), '$[*] ? (@.type() != "string")')
+  $$;
+
+create or replace function automation.address_problems(at text, mailboxes jsonb, problem text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(
+      at, 'invalid_address', format('%s: %s', automation.last_of_path(at), f.found),
+      'For example "{{contact.first_name}} <{{contact.email}}>, office@example.com". A name with a comma goes '
+      'in quotes; a variable is one address, or a list of them where it stands alone.')), '[]')
+    from (
+      select address_problems.problem as found
+      union all
+      select automation.address_problem(m.mailbox ->> 'address')
+      from jsonb_array_elements(mailboxes) as m (mailbox)
+      where address_problems.problem is null
+    ) as f
+    where f.found is not null
+  $$;
+
+-- A list that names too many, or nobody where somebody is needed.
+create or replace function automation.address_count_problem(key text, found bigint, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when found > most.count then automation.problem(
+        path, 'out_of_range', format('%s must have at most %s', key, most.words))
+      when found = 0 and key = 'to' then automation.problem(
+        path, 'out_of_range', 'to must not be empty', 'Leave it out to write to the contact.')
+    end
+    from (
+      select case key when 'from' then 1 else 50 end as count,
+        case key when 'from' then 'one address' else '50 addresses' end as words
+    ) as most
+  $$;
+
+create or replace function automation.compile_address_key(
+  key text, value jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  written record;
+  parsed record;
+begin
+  problems := '[]';
+  for written in select t.* from automation.address_texts(value, path) as t order by t.place loop
+    parsed := automation.parse_addresses(written.source);
+    if parsed.mailboxes is null or (automation.parse_template(written.source)).problem is not null then
+      compiled := value;
+      return;
+    end if;
+    problems := problems || automation.address_problems(written.at, parsed.mailboxes, parsed.problem);
+    compiled := coalesce(compiled, '[]') || parsed.mailboxes;
+  end loop;
+  if compiled is null and value <> '[]' or automation.has_error(problems) then
+    compiled := value;
+    return;
+  end if;
+  problems := problems || coalesce(automation.as_list(automation.address_count_problem(
+    key, coalesce(jsonb_array_length(compiled), 0), path)), '[]');
+  compiled := nullif(compiled, '[]');
+end;
+$$;
+
+comment on function automation.compile_address_key(text, jsonb, text) is
+  'One of the address keys as [{name, address}], each a template; null when it names nobody.';
+
+-- The headers that say where a message comes from and goes to, or how it is put together.
+create or replace function automation.is_reserved_header(name text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select lower(btrim(name)) ~ ('^((resent-)?(to|from|cc|bcc|sender|reply-to|date|message-id)|subject|return-path'
+      '|(apparently|delivered|errors|envelope|x-original|x-envelope|x-forwarded)-(to|from|cc|bcc)'
+      '|received|mime-version|content-.*|dkim-signature|arc-.*|authentication-results)$')
+  $$;
+
+create or replace function automation.header_problem(name text, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$' then automation.problem(
+        path, 'invalid_header', format('"%s" is not the name of a header', left(name, 60)),
+        'Letters, digits and -, such as X-Campaign.')
+      when automation.is_reserved_header(name) then automation.problem(
+        path, 'invalid_header', format('the header %s is set by the sender', left(name, 60)),
+        'Use from, to, cc, bcc, reply_to and subject.')
+    end
+  $$;
+
+create or replace function automation.check_headers(headers jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(p.problem order by h.name), '[]')
+    from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
+    cross join lateral (select automation.header_problem(h.name, path || '.' || h.name) as problem) as p
+    where p.problem is not null
+  $$;
+
+create or replace function automation.compile_addresses(
+  config jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+  part record;
+begin
+  compiled := config;
+  problems := automation.check_headers(config -> 'headers', path || '.headers');
+  foreach key in array automation.address_keys() loop
+    if config ? key and not automation.is_blank(to_jsonb(config ->> key)) then
+      part := automation.compile_address_key(key, config -> key, format('%s.%s', path, key));
+      compiled := compiled - key
+        || case when part.compiled is null then '{}' else jsonb_build_object(key, part.compiled) end;
+      problems := problems || part.problems;
+    else
+      compiled := compiled - key;
+    end if;
+  end loop;
+end;
+$$;
+
+comment on function automation.compile_addresses(jsonb, text) is
+  'The configuration of an email with its address lists taken apart, and what is wrong with them.';
+
+create or replace function automation.compile_recipients(
+  step_type text, config jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  read record;
+begin
+  compiled := config;
+  problems := '[]';
+  if step_type = 'send_email' then
+    read := automation.compile_addresses(config, path);
+    compiled := read.compiled;
+    problems := read.problems;
+  end if;
+end;
+$$;
+
+-- to.0.address -> to: what a step is told, of what it was compiled into.
+create or replace function automation.written_path(step_type text, at text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case step_type
+      when 'send_email' then regexp_replace(at, '^(to|cc|bcc|reply_to|from)\.\d+\.(name|address)$', '\1')
+      else at
+    end
+  $$;
+
 -- sql/02_definitions/04_compile_steps.sql
 
 -- step_config -> the configuration a step runs with: other spellings folded into one, and that
@@ -2297,13 +2639,16 @@ create or replace function automation.compile_step(step public.workflow_steps, k
 declare
   known automation.step_types;
   config jsonb := automation.fold_step_config(step.step_type, step.step_config);
+  addressed record;
   template record;
   condition record;
   asked record;
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
+  select a.* into addressed from automation.compile_recipients(
+    step.step_type, config, path || '.step_config') as a;
   select t.* into template from automation.compile_template(
-    case step.step_type when 'conditional' then '{}' else config end, path || '.step_config') as t;
+    case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config') as t;
   select c.* into condition
   from automation.compile_conditions(step.conditions, path || '.conditions') as c;
   select c.* into asked
@@ -2323,7 +2668,7 @@ begin
     'continue_on_error', step.continue_on_error)
     || case step.step_type when 'conditional' then jsonb_build_object('cases', asked.cases) else '{}' end
     || automation.compile_retry(step.retry);
-  problems := template.problems || condition.problems
+  problems := template.problems || addressed.problems || condition.problems
     || automation.check_step_config(step.step_type, config, path || '.step_config')
     || automation.check_retry(step.retry, path || '.retry');
   return next;
@@ -3266,7 +3611,8 @@ create or replace function automation.slot_path(step jsonb, slot jsonb) returns 
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.step_path(step) || '.step_config'
-      || coalesce('.' || nullif(array_to_string((slot ->> 'at')::text[], '.'), ''), '')
+      || coalesce('.' || nullif(automation.written_path(
+        step ->> 'type', array_to_string((slot ->> 'at')::text[], '.')), ''), '')
   $$;
 
 create or replace function automation.reference_name(reference jsonb) returns text
@@ -9413,14 +9759,17 @@ create or replace function automation.mark_running(
 
 create or replace function automation.schedule_step(
   execution public.workflow_executions, step jsonb, run_at timestamptz)
-  returns void
+  returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  scheduled_id uuid;
 begin
   insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
   values (execution.tenant_id, execution.id, step ->> 'key',
-    (step ->> 'lane')::public.automation_lane, run_at);
+    (step ->> 'lane')::public.automation_lane, run_at)
+  returning id into scheduled_id;
   update public.workflow_executions as e
   set status = case
       when run_at > automation.now() then 'waiting' else 'running'
@@ -9428,6 +9777,7 @@ begin
     current_step = step ->> 'key',
     started_at = coalesce(e.started_at, automation.now())
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  return scheduled_id;
 end;
 $$;
 
@@ -9981,8 +10331,8 @@ insert into automation.skip_codes (code, counts_as, description) values
 --              outcome must present the token, so a late worker changes nothing.
 --   expired    the lease ran out; the reaper hands the row back, marked for reconciliation
 --
--- Two lanes: steps of 'database' run inside Postgres in one transaction with their ledger row and
--- are never leased; steps of 'outbound' are leased to a dispatcher.
+-- Lanes: steps of 'database' run inside Postgres in one transaction with their ledger row and
+-- are never leased; those of a channel (sms, email, webhook) are leased to a dispatcher.
 --
 -- run_at is business time (automation.now()); leases are real time (clock_timestamp()).
 
@@ -10005,7 +10355,7 @@ create table public.scheduled_steps (
   constraint scheduled_steps_lease_is_whole check (
     (attempt_token is null) = (lease_expires_at is null)
     and (attempt_token is null) = (leased_at is null)
-    and (attempt_token is null or lane = 'outbound'))
+    and (attempt_token is null or lane <> 'database'))
 ) with (
   fillfactor = 80,
   autovacuum_vacuum_scale_factor = 0.02,
@@ -10034,6 +10384,44 @@ create index scheduled_steps_leased
   on public.scheduled_steps (lease_expires_at) where lease_expires_at is not null;
 create index scheduled_steps_by_execution
   on public.scheduled_steps (execution_id, tenant_id);
+
+-- WORK UNDER WAY
+--
+-- What is about to be worked on is written down and committed before it is touched, a set at a time; the
+-- row goes in the transaction that did the work. One that stays tells of work that never came to its end: a
+-- crash, a lost connection, a timeout. See 06_portions.
+
+create table automation.portions (
+  id uuid not null default automation.new_id() constraint portions_pkey primary key,
+  lane public.automation_lane not null,
+  tenant_ids uuid[] not null,
+  step_ids uuid[] not null,
+  place integer not null default 1,
+  started_at timestamptz not null default clock_timestamp(),
+  constraint portions_is_whole check (cardinality(tenant_ids) = cardinality(step_ids))
+);
+
+comment on table automation.portions is
+  'Scheduled steps that somebody is working on or is about to. Whoever works on one holds its row; a row '
+  'that nobody holds is of work that was cut off.';
+comment on column automation.portions.place is
+  'The steps before this one are done. Those that are left when the work is cut off are tried alone.';
+
+create table automation.suspects (
+  tenant_id uuid not null,
+  kind text not null
+    constraint suspects_kind_known
+    check (kind in ('database', 'sms', 'email', 'webhook', 'timer', 'schedule', 'bulk', 'signal')),
+  key text not null,
+  tries integer not null default 0,
+  next_try_at timestamptz not null default clock_timestamp(),
+  constraint suspects_pkey primary key (tenant_id, kind, key)
+);
+
+comment on table automation.suspects is
+  'Work during which a transaction was cut off, so that it is tried alone and not for ever.';
+comment on column automation.suspects.tries is
+  'How often it was cut off with nothing else in its transaction; 0: it was only in the company.';
 
 -- sql/07_queue/02_due.sql
 
@@ -10236,15 +10624,40 @@ create or replace function automation.lock_due_of(
     for update skip locked
   $$;
 
-create or replace function automation.lock_due(lane public.automation_lane, at_most integer)
+create or replace function automation.without(ids uuid[], but uuid[]) returns uuid[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(i.id order by i.place)
+    from unnest(ids) with ordinality as i (id, place)
+    where i.id <> all (but)
+  $$;
+
+-- What ordinary work leaves alone: steps that are tried alone, and those somebody is about to work on.
+create or replace function automation.set_aside(lane public.automation_lane) returns uuid[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(a.id), '{}')
+    from (
+      select automation.as_uuid(s.key) as id from automation.suspects as s where s.kind = set_aside.lane::text
+      union all
+      select i from automation.portions as p cross join unnest(p.step_ids) as i
+      where p.lane = set_aside.lane
+    ) as a
+  $$;
+
+create or replace function automation.lock_due(
+  lane public.automation_lane, at_most integer, but uuid[] default '{}')
   returns setof public.scheduled_steps
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  tenants uuid[] := automation.due_tenants(lane, at_most);
+  tenants uuid[] := automation.without(automation.due_tenants(lane, at_most + cardinality(but)), but);
   share integer := greatest(1, at_most / greatest(cardinality(tenants), 1));
   hungry uuid[];
+  aside constant uuid[] := automation.set_aside(lane);
   taken uuid[] := array[]::uuid[];
   tenant uuid;
   before integer;
@@ -10256,7 +10669,7 @@ begin
     foreach tenant in array tenants loop
       before := cardinality(taken);
       for due in select * from automation.lock_due_of(
-        lane, tenant, least(share, at_most - before), taken) loop
+        lane, tenant, least(share, at_most - before), aside || taken) loop
         taken := taken || due.id;
         return next due;
       end loop;
@@ -10271,22 +10684,29 @@ begin
 end;
 $$;
 
-comment on function automation.lock_due(public.automation_lane, integer) is
-  'Locks due rows of a lane, an equal share for each tenant that has any, then what is left to those '
-  'that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
+comment on function automation.lock_due(public.automation_lane, integer, uuid[]) is
+  'Locks due rows of a lane, an equal share for each tenant that has any (but for some), then what is left '
+  'to those that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
 
-create or replace function automation.next_due_at() returns timestamptz
+create or replace function automation.next_due_at(lane public.automation_lane) returns timestamptz
   language sql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   set enable_bitmapscan = off
   as $$
-    select least(
-      (select s.run_at from public.scheduled_steps as s
-       where s.lane = 'database' and s.lease_expires_at is null order by s.run_at limit 1),
-      (select s.run_at from public.scheduled_steps as s
-       where s.lane = 'outbound' and s.lease_expires_at is null order by s.run_at limit 1))
+    select s.run_at from public.scheduled_steps as s
+    where s.lane = next_due_at.lane and s.lease_expires_at is null
+    order by s.run_at
+    limit 1
+  $$;
+
+create or replace function automation.next_due_at() returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select min(automation.next_due_at(l))
+    from unnest(automation.channels() || 'database'::public.automation_lane) as l
   $$;
 
 comment on function automation.next_due_at() is
@@ -10348,7 +10768,7 @@ begin
     prepared.reason := automation.missing_reason(prepared.warnings);
     return prepared;
   end if;
-  if step ->> 'lane' = 'outbound' then
+  if step ->> 'lane' <> 'database' then
     prepared := automation.address(execution, step ->> 'type', prepared);
   end if;
   return prepared;
@@ -10412,7 +10832,7 @@ create or replace function automation.unschedule(due public.scheduled_steps) ret
 
 -- sql/07_queue/04_claim.sql
 
--- Claiming: a dispatcher takes due outbound steps under a lease. Consent is checked here, in the
+-- Claiming: a dispatcher takes due steps of a channel under a lease. Consent is checked here, in the
 -- transaction that claims: once a STOP has committed, nothing unclaimed goes out.
 
 create type automation.claimed_step as (
@@ -10428,6 +10848,18 @@ create type automation.claimed_step as (
   known_provider_ids text[]
 );
 
+create or replace function automation.check_lease(lease interval) returns void
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if lease is null or lease < interval '1 second' or lease > interval '1 hour' then
+    raise exception 'lease: an interval from 1 second to 1 hour is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+
 create or replace function automation.claim_steps(
   worker text, max_steps integer, lease interval default '60 seconds')
   returns setof automation.claimed_step
@@ -10436,8 +10868,11 @@ create or replace function automation.claim_steps(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  channel public.automation_lane;
   due public.scheduled_steps;
+  attempt record;
   claimed automation.claimed_step;
+  found_any boolean := false;
   taken integer := 0;
   closed integer;
   rounds integer := 0;
@@ -10445,35 +10880,44 @@ begin
   if max_steps is null or max_steps not between 1 and 1000 then
     raise exception 'max_steps: a number from 1 to 1000 is needed'
       using errcode = 'invalid_parameter_value';
-  elsif lease is null or lease < interval '1 second' or lease > interval '1 hour' then
-    raise exception 'lease: an interval from 1 second to 1 hour is needed'
-      using errcode = 'invalid_parameter_value';
   end if;
-  -- Steps that are closed unsent (an opt-out, a cancelled run) make room for others.
+  perform automation.check_lease(lease);
+  -- An equal share for each channel first. Steps that are closed unsent (an opt-out, a cancelled run) make
+  -- room for others.
   loop
     closed := 0;
-    for due in select * from automation.lock_due('outbound', max_steps - taken) loop
-      begin
-        claimed := automation.claim_step(due, worker, lease);
-      exception
-      when lock_not_available then
-        perform automation.yield_step(due);
-        claimed := null;
-      when others then
-        -- One broken step must not keep the others from being claimed.
-        perform automation.fail_broken_step(due, sqlstate, sqlerrm);
-        claimed := null;
-      end;
-      if claimed.step_id is null then
-        closed := closed + 1;
-      else
-        taken := taken + 1;
-        return next claimed;
-      end if;
+    foreach channel in array automation.channels() loop
+      for due in select * from automation.lock_due(channel, case rounds
+        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end) loop
+        found_any := true;
+        attempt := automation.claim_or_close(due, worker, lease);
+        claimed := attempt.claimed;
+        if claimed.step_id is null then
+          closed := closed + 1;
+        else
+          taken := taken + 1;
+          return next claimed;
+        end if;
+        if attempt.cut_off then
+          return;
+        end if;
+      end loop;
     end loop;
     rounds := rounds + 1;
-    exit when taken = max_steps or rounds = 10 or closed = 0;
+    exit when taken = max_steps or rounds = 10 or rounds > 1 and closed = 0;
   end loop;
+  -- What cut others off is tried when there is nothing else.
+  if not found_any then
+    for due in select s.* from unnest(automation.channels()) as c, automation.lock_suspect(c) as s loop
+      attempt := automation.claim_or_close(due, worker, lease);
+      claimed := attempt.claimed;
+      if claimed.step_id is not null then
+        return next claimed;
+      end if;
+      exit when attempt.cut_off;
+      perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+    end loop;
+  end if;
 end;
 $$;
 
@@ -10481,6 +10925,31 @@ comment on function automation.claim_steps(text, integer, interval) is
   'Claims up to max_steps due sends and webhooks, fairly between tenants, rendered and ready to '
   'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps. Fewer than '
   'asked for: nothing more is due that nobody holds.';
+
+-- One due step: claimed, or closed unsent. One that is broken must not keep the others from being claimed.
+create or replace function automation.claim_or_close(
+  due public.scheduled_steps, worker text, lease interval,
+  out claimed automation.claimed_step, out cut_off boolean)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  cut_off := false;
+  begin
+    claimed := automation.claim_step(due, worker, lease);
+    return;
+  exception
+    when lock_not_available then
+      perform automation.yield_step(due);
+    when query_canceled then
+      cut_off := true;
+      perform automation.note_cut_off(due);
+    when others then
+      perform automation.fail_step(due, automation.engine_error('step_failed', sqlstate, sqlerrm));
+  end;
+  claimed := null;
+end;
+$$;
 
 create or replace function automation.claim_step(
   due public.scheduled_steps, worker text, lease interval)
@@ -10615,9 +11084,7 @@ create or replace function automation.known_provider_ids(
       and s.id <> ledger.id and s.provider_id is not null
   $$;
 
-create or replace function automation.fail_broken_step(
-  due public.scheduled_steps, state text, message text)
-  returns void
+create or replace function automation.fail_step(due public.scheduled_steps, error jsonb) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -10626,7 +11093,6 @@ declare
   step constant jsonb := coalesce(
     automation.plan_step(execution, due.step_key),
     jsonb_build_object('key', due.step_key, 'type', 'unknown'));
-  error constant jsonb := automation.engine_error('step_failed', state, message);
 begin
   perform automation.unschedule(due);
   perform automation.record_step_end(
@@ -10634,6 +11100,9 @@ begin
   perform automation.advance(execution, step, 'failed', null, error);
 end;
 $$;
+
+comment on function automation.fail_step(public.scheduled_steps, jsonb) is
+  'Ends a step that could not be worked on, for a reason.';
 
 -- sql/07_queue/05_finish.sql
 
@@ -10917,6 +11386,384 @@ $$;
 comment on function automation.reap_expired_leases(integer) is
   'Takes steps back from workers that stopped reporting. Returns how many.';
 
+-- sql/07_queue/06_portions.sql
+
+-- Portions: work that has a budget.
+--
+-- Whatever is done for many at once is done in portions, each its own transaction, short enough that no
+-- user waits for one. What a portion is about to do is committed first (automation.portions), so that a
+-- transaction that never ends well, whatever stopped it, leaves the names of those it was working on:
+--
+--   cut off in company   a portion of several: each of those left is tried alone, next
+--   cut off alone        counted, left alone for a while, and after max_cut_offs times failed
+--
+-- A statement that is cancelled (statement_timeout, a dispatcher that gave up) is caught where the step is
+-- run, which tells the culprit at once and lets what was done before it commit. Catching one uses the
+-- timeout up: whoever catches it stops working.
+
+-- The functions that read the queue are held to its indexes, as in 02_due: a session keeps the plan that it
+-- made while the queue was empty.
+
+-- How long a portion may work before it commits. A user who wants a row that it holds waits no longer.
+create or replace function automation.portion_length() returns interval
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select interval '200 milliseconds' $$;
+
+create or replace function automation.is_over(since timestamptz) returns boolean
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$ select clock_timestamp() > since + automation.portion_length() $$;
+
+comment on function automation.is_over(timestamptz) is 'Has a portion that began then had its time?';
+
+-- How often that was, with this time.
+create or replace function automation.suspect(tenant_id uuid, kind text, key text) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  pause constant interval := automation.setting('cut_off_pause')::interval;
+  tried integer;
+begin
+  insert into automation.suspects as s (tenant_id, kind, key, tries, next_try_at)
+  values (tenant_id, kind, key, 1, clock_timestamp() + pause)
+  on conflict on constraint suspects_pkey do update
+    set tries = s.tries + 1, next_try_at = clock_timestamp() + pause * power(4, least(s.tries, 6))
+  returning s.tries into tried;
+  return tried;
+end;
+$$;
+
+create or replace function automation.clear_suspect(tenant_id uuid, kind text, key text) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    delete from automation.suspects as s
+    where s.tenant_id = clear_suspect.tenant_id and s.kind = clear_suspect.kind
+      and s.key = clear_suspect.key
+  $$;
+
+create or replace function automation.cut_off_error(tries integer) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object(
+      'code', 'work_cancelled', 'tries', tries,
+      'message', format(
+        'the work was cut off %s times (it took too long, or the database server crashed), and was given up; '
+        'look at what triggers on its tables do, and at the size of what it renders', tries))
+  $$;
+
+-- Working on this step alone was cut off. May be called with the step locked.
+create or replace function automation.note_cut_off(due public.scheduled_steps) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tried constant integer := automation.suspect(due.tenant_id, due.lane::text, due.id::text);
+begin
+  if tried >= automation.setting('max_cut_offs')::integer then
+    perform automation.fail_step(due, automation.cut_off_error(tried));
+    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+  end if;
+end;
+$$;
+
+-- The steps of a portion that are still to be done; those that somebody holds are left to them.
+create or replace function automation.lock_portion(portion automation.portions)
+  returns setof public.scheduled_steps
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  as $$
+    select s.*
+    from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
+    cross join lateral (
+      select q.* from public.scheduled_steps as q
+      where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
+        and q.run_at <= automation.now()
+      for update skip locked
+    ) as s
+    where i.place >= portion.place
+    order by i.place
+  $$;
+
+create or replace function automation.is_gone(tenant_id uuid, step_id uuid) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  as $$
+    select not exists (
+      select from public.scheduled_steps as s
+      where s.tenant_id = is_gone.tenant_id and s.id = is_gone.step_id)
+  $$;
+
+-- Portions that nobody holds and nobody is about to take up.
+create or replace function automation.sweep_portions() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  as $$
+declare
+  portion automation.portions;
+  due public.scheduled_steps;
+begin
+  for portion in
+    select p.* from automation.portions as p
+    where p.started_at < clock_timestamp() - interval '5 seconds'
+    for update skip locked
+  loop
+    for due in select * from automation.lock_portion(portion) loop
+      if cardinality(portion.step_ids) = 1 then
+        perform automation.note_cut_off(due);
+      else
+        -- The one that was being worked on is tried after the others.
+        insert into automation.suspects (tenant_id, kind, key, next_try_at)
+        values (due.tenant_id, due.lane::text, due.id::text, case
+          when due.id = portion.step_ids[portion.place] then clock_timestamp() else portion.started_at end)
+        on conflict on constraint suspects_pkey do nothing;
+      end if;
+    end loop;
+    delete from automation.portions as p where p.id = portion.id;
+  end loop;
+  delete from automation.suspects as s
+  where automation.as_uuid(s.key) is not null
+    and automation.is_gone(s.tenant_id, automation.as_uuid(s.key));
+end;
+$$;
+
+-- Takes due steps of a lane to be worked on. Committed before the work begins; null when nothing is due.
+create or replace function automation.begin_portion(
+  lane public.automation_lane, at_most integer, but uuid[] default '{}')
+  returns automation.portions
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  portion automation.portions;
+begin
+  perform automation.sweep_portions();
+  insert into automation.portions (lane, tenant_ids, step_ids)
+  select begin_portion.lane, array_agg(d.tenant_id), array_agg(d.id)
+  from automation.lock_due(lane, at_most, but) as d
+  having count(*) > 0
+  returning * into portion;
+  return portion;
+end;
+$$;
+
+comment on function automation.begin_portion(public.automation_lane, integer, uuid[]) is
+  'Writes down which due steps of a lane are going to be worked on, fairly between tenants but for some. '
+  'Call it in a transaction of its own, then claim_portion() or run_portion_step().';
+
+-- The same for several channels at once: {"sms": {"most": 10, "but": [tenants]}, ...}.
+create or replace function automation.begin_portions(wanted jsonb) returns setof automation.portions
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select p.*
+    from jsonb_each(wanted) as w
+    cross join lateral automation.begin_portion(
+      w.key::public.automation_lane, least((w.value ->> 'most')::integer, 1000),
+      array(select t::uuid from jsonb_array_elements_text(w.value -> 'but') as t)) as p
+    where p.id is not null
+  $$;
+
+-- The next step that has to be tried alone and whose time has come.
+create or replace function automation.lock_suspect(lane public.automation_lane)
+  returns setof public.scheduled_steps
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  as $$
+    select due.*
+    from (
+      select s.tenant_id, automation.as_uuid(s.key) as id from automation.suspects as s
+      where s.kind = lock_suspect.lane::text and s.next_try_at <= clock_timestamp()
+        and not exists (
+          select from automation.portions as p where automation.as_uuid(s.key) = any (p.step_ids))
+      order by s.tries, s.next_try_at
+      limit 20
+    ) as suspect
+    cross join lateral (
+      select q.* from public.scheduled_steps as q
+      where q.tenant_id = suspect.tenant_id and q.id = suspect.id
+        and q.lease_expires_at is null and q.run_at <= automation.now()
+      for update skip locked
+    ) as due
+    limit 1
+  $$;
+
+create or replace function automation.begin_trial(lane public.automation_lane)
+  returns automation.portions
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  portion automation.portions;
+begin
+  perform automation.sweep_portions();
+  insert into automation.portions (lane, tenant_ids, step_ids)
+  select begin_trial.lane, array[s.tenant_id], array[s.id] from automation.lock_suspect(lane) as s
+  returning * into portion;
+  return portion;
+end;
+$$;
+
+create or replace function automation.begin_trial() returns automation.portions
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.* from unnest(automation.channels()) as c, automation.begin_trial(c) as t
+    where t.id is not null
+    limit 1
+  $$;
+
+comment on function automation.begin_trial() is 'begin_trial() on any channel.';
+comment on function automation.begin_trial(public.automation_lane) is
+  'begin_portion() for one step during which work was cut off before; null when there is none whose time has '
+  'come.';
+
+create or replace function automation.end_portion(portion_id uuid) returns void
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ delete from automation.portions as p where p.id = portion_id $$;
+
+create or replace function automation.claim_portion(
+  portion_id uuid, worker text, lease interval default '60 seconds')
+  returns setof automation.claimed_step
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  portion automation.portions;
+  due public.scheduled_steps;
+  attempt record;
+  claimed automation.claimed_step;
+begin
+  perform automation.check_lease(lease);
+  select p.* into portion from automation.portions as p where p.id = portion_id for update;
+  for due in select * from automation.lock_portion(portion) loop
+    attempt := automation.claim_or_close(due, worker, lease);
+    claimed := attempt.claimed;
+    if claimed.step_id is not null then
+      return next claimed;
+    end if;
+    exit when attempt.cut_off;
+    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+    exit when automation.is_over(began);
+  end loop;
+  perform automation.end_portion(portion_id);
+end;
+$$;
+
+comment on function automation.claim_portion(uuid, text, interval) is
+  'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time '
+  'is left for the next portion.';
+
+-- One step of a portion, with the database steps after it that are due at once. Its commit does not wait
+-- for the disk: should the server lose it, effect and ledger are lost together, and the step is run again
+-- as if it had never been tried.
+create or replace function automation.run_portion_step(
+  portion_id uuid, place integer, out ran integer, out cut_off boolean)
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set lock_timeout = '100ms'
+  as $$
+declare
+  portion automation.portions;
+  due public.scheduled_steps;
+  done record;
+begin
+  ran := 0;
+  cut_off := false;
+  perform set_config('synchronous_commit', 'off', true);
+  update automation.portions as p
+  set place = run_portion_step.place, started_at = clock_timestamp()
+  where p.id = portion_id
+  returning * into portion;
+  select d.* into due from automation.lock_portion(portion) as d
+  where d.id = portion.step_ids[portion.place];
+  if not found then
+    return;
+  end if;
+  done := automation.run_due_step(due);
+  ran := done.ran;
+  cut_off := done.cut_off;
+  if not cut_off then
+    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+  end if;
+  perform set_config('automation.depth', '', true);
+end;
+$$;
+
+-- Within a statement that is timed, half its time.
+create or replace function automation.allowed_time(asked interval) returns interval
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2)
+  $$;
+
+create or replace procedure automation.work_database_steps(
+  inout ran integer, max_steps integer default 200, duration interval default '1 second')
+  language plpgsql
+  -- No search_path: a procedure that commits cannot set it. Every name is qualified.
+  as $$
+declare
+  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
+  portion automation.portions;
+  step record;
+  is_trial boolean := false;
+begin
+  ran := 0;
+  perform automation.run_signals();
+  commit;
+  loop
+    portion := case when is_trial then automation.begin_trial('database')
+      else automation.begin_portion('database', 50) end;
+    commit;
+    if portion.id is not null then
+      for place in 1 .. pg_catalog.cardinality(portion.step_ids) loop
+        step := automation.run_portion_step(portion.id, place);
+        commit;
+        ran := ran + step.ran;
+        exit when step.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
+      end loop;
+      perform automation.end_portion(portion.id);
+      commit;
+      exit when step.cut_off;
+    end if;
+    exit when is_trial and (portion.id is null or pg_catalog.clock_timestamp() >= until);
+    -- Those that are tried alone come last: nobody waits behind them.
+    is_trial := is_trial or portion.id is null or ran >= max_steps
+      or pg_catalog.clock_timestamp() >= until;
+  end loop;
+end;
+$$;
+
+comment on procedure automation.work_database_steps(integer, integer, interval) is
+  'run_database_steps() with a commit after every step, for so long at most (half of statement_timeout). '
+  'A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
+
 -- sql/08_actions/01_address.sql
 
 -- 08 ACTIONS
@@ -10995,6 +11842,31 @@ begin
 end;
 $$;
 
+create or replace function automation.fail_unaddressed(
+  prepared automation.prepared_step, code text, message text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  prepared.verdict := 'fail';
+  prepared.reason := jsonb_build_object('code', code, 'message', message);
+  return prepared;
+end;
+$$;
+
+-- A number, a short code or a name that carriers show: nothing else is from anybody, whatever record it was
+-- read from.
+create or replace function automation.sms_sender(given text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      automation.normalize_phone(given),
+      substring(given from '^[0-9]{3,8}$'),
+      substring(given from '^(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}$'))
+  $$;
+
 create or replace function automation.address_sms(
   execution public.workflow_executions, prepared automation.prepared_step)
   returns automation.prepared_step
@@ -11004,6 +11876,7 @@ create or replace function automation.address_sms(
 declare
   given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone') #>> '{}');
   phone constant text := automation.normalize_phone(given);
+  sender constant text := automation.visible_text(prepared.input ->> 'from');
 begin
   if coalesce(given, '') = '' then
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
@@ -11011,12 +11884,14 @@ begin
     return automation.skip_unaddressed(
       prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)), given);
   elsif btrim(coalesce(prepared.input ->> 'body', '')) = '' then
-    prepared.verdict := 'fail';
-    prepared.reason := '{"code": "empty_body", "message": "body: the message is empty"}';
-    return prepared;
+    return automation.fail_unaddressed(prepared, 'empty_body', 'body: the message is empty');
+  elsif sender <> '' and automation.sms_sender(sender) is null then
+    return automation.fail_unaddressed(prepared, 'invalid_sender', format(
+      'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(sender, 40)));
   end if;
   prepared.recipient := phone;
-  prepared.input := prepared.input || jsonb_build_object('to', phone);
+  prepared.input := prepared.input - 'from' || jsonb_build_object('to', phone)
+    || jsonb_strip_nulls(jsonb_build_object('from', automation.sms_sender(sender)));
   return prepared;
 end;
 $$;
@@ -11037,48 +11912,6 @@ create or replace function automation.normalize_phone(given text) returns text
 comment on function automation.normalize_phone(text) is
   'E.164, as in +15125550100; a number without a country code is read as North American. '
   'Null when it cannot be one (ITU-T E.164: at most 15 digits).';
-
-create or replace function automation.address_email(
-  execution public.workflow_executions, prepared automation.prepared_step)
-  returns automation.prepared_step
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email');
-  addresses jsonb := automation.email_list(given);
-  wrong text;
-begin
-  if jsonb_array_length(addresses) = 0 then
-    return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no email address');
-  end if;
-  select a into wrong from jsonb_array_elements_text(addresses) as a
-  where a !~ '^([^<>]*<)?[^@<>\s,;"]+@[^@<>\s,;"]+\.[^@<>\s,;".]+>?$' limit 1;
-  if wrong is not null then
-    return automation.skip_unaddressed(
-      prepared, 'invalid_recipient', format('to: "%s" is not an email address', left(wrong, 80)), wrong);
-  end if;
-  prepared.recipient := lower(coalesce(substring(addresses ->> 0 from '<([^>]+)>'), addresses ->> 0));
-  prepared.input := prepared.input || jsonb_build_object('to', addresses)
-    || (select coalesce(jsonb_object_agg(k, automation.email_list(prepared.input -> k)), '{}')
-        from unnest('{cc,bcc,reply_to}'::text[]) as k where prepared.input ? k);
-  return prepared;
-end;
-$$;
-
-create or replace function automation.email_list(given jsonb) returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(jsonb_agg(btrim(a)) filter (where btrim(a) <> ''), '[]')
-    from (
-      select e.value as listed
-      from jsonb_array_elements_text(
-        case when jsonb_typeof(given) = 'array' then given else '[]' end) as e
-      union all
-      select given #>> '{}' where jsonb_typeof(given) = 'string'
-    ) as l, string_to_table(l.listed, ',') as a
-  $$;
 
 create or replace function automation.address_webhook(
   execution public.workflow_executions, input jsonb)
@@ -11116,7 +11949,9 @@ begin
       insert into public.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
         html, text, status, provider, provider_id, execution_id)
       values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
-        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
+        coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'),
+        (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
+         from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
         ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
         'resend', ledger.provider_id, execution.id);
     else null;
@@ -11142,6 +11977,253 @@ create or replace function automation.existing_contact(execution public.workflow
 comment on function automation.existing_contact(public.workflow_executions) is
   'The contact of an execution while there is one; null too when its id is no uuid, which is what '
   'messages and tags refer to.';
+
+-- sql/08_actions/01_address_email.sql
+
+-- An email's addresses from their parts. What fills a part is one display name or one address, whatever it
+-- contains; what is no address is left out with a warning, and with nobody left the step is skipped.
+
+-- Line breaks and other control characters could end a header and begin another: they are blanks.
+create or replace function automation.one_line(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select btrim(regexp_replace(given, '[\u0001-\u001F\u007F-\u009F\u2028\u2029]+', ' ', 'g')) $$;
+
+-- RFC 5322, 3.2.4: what is more than words goes in quotes. So does what an encoded word (RFC 2047) looks
+-- like, which is then not decoded.
+create or replace function automation.display_name(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when n.name ~ '[()<>@,;:\\".\[\]]|=\?' then '"' || regexp_replace(n.name, '([\\"])', '\\\1', 'g') || '"'
+      else n.name
+    end
+    from (select btrim(left(automation.one_line(given), 200)) as name) as n
+  $$;
+
+create or replace function automation.mailbox(name text, address text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(nullif(automation.display_name(name), '') || format(' <%s>', address), address)
+    where address is not null
+  $$;
+
+comment on function automation.mailbox(text, text) is
+  'Lopez Roofing, Inc. and office@lopez.example -> "Lopez Roofing, Inc." <office@lopez.example>';
+
+-- The address of a mailbox that mailbox() wrote, or of a bare one.
+create or replace function automation.bare_address(mailbox text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(automation.normalize_email(a.address), lower(btrim(a.address)))
+    from (select coalesce(substring(mailbox from '<([^<>]*)>\s*$'), mailbox) as address) as a
+  $$;
+
+-- As it was written where that is the address itself: capitals are kept for whoever reads it.
+create or replace function automation.written_address(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when lower(v.shown) = v.address then v.shown else v.address end
+    from (select automation.visible_text(given) as shown, automation.normalize_email(given) as address) as v
+  $$;
+
+-- A value that stands alone: an address, or a name and an address in < >. What could be read as two (a comma
+-- or a semicolon outside of quotes, a second @ or <) is none.
+create or replace function automation.value_mailbox(given text, out name text, out address text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  parts text[];
+begin
+  address := automation.written_address(given);
+  if address is null then
+    parts := coalesce(
+      regexp_match(given, '^\s*([^<>@,;:"\\]*)<([^<>]*)>\s*$'),
+      regexp_match(given, '^\s*"((?:[^"\\]|\\.)*)"\s*<([^<>]*)>\s*$'));
+    name := regexp_replace(parts[1], '\\(.)', '\1', 'g');
+    address := automation.written_address(parts[2]);
+  end if;
+end;
+$$;
+
+-- Each mailbox that a key asks for; a part is {name, address} or a bare value, and a list stands for as many as
+-- it has. mailbox is null where there is no address to be had of what was given.
+create or replace function automation.mailboxes_of(value jsonb)
+  returns table (place bigint, given text, mailbox text, address text)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select row_number() over (order by p.place, a.place), g.given,
+      automation.mailbox(coalesce(p.name, v.name), v.address), v.address
+    from (
+      select l.place, case when l.part ? 'address' then l.part -> 'address' else l.part end as held,
+        nullif(automation.one_line(automation.text_of(l.part -> 'name')), '') as name
+      from jsonb_array_elements(automation.as_list(value)) with ordinality as l (part, place)
+    ) as p
+    cross join lateral jsonb_array_elements(automation.as_list(p.held)) with ordinality as a (value, place)
+    cross join lateral (select automation.text_of(a.value) as given) as g
+    cross join lateral automation.value_mailbox(g.given) as v
+    where automation.visible_text(g.given) <> ''
+  $$;
+
+create or replace function automation.not_an_address(key text, given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('%s: "%s" is not %s email address', key, left(automation.one_line(given), 80),
+      case when given ~ '[,;]' then 'one' else 'an' end)
+  $$;
+
+create or replace function automation.add_warnings(prepared automation.prepared_step, more jsonb)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if more <> '[]' then
+    prepared.warnings := coalesce(prepared.warnings, '[]') || more;
+  end if;
+  return prepared;
+end;
+$$;
+
+-- One key: the mailboxes that are good, each address once; a warning for each that is not. A key that
+-- names nobody is left out, but for `to`, where that is the reason for a skip and not a warning.
+create or replace function automation.fill_addresses(prepared automation.prepared_step, key text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  good jsonb;
+  wrong jsonb;
+begin
+  select coalesce(jsonb_agg(m.mailbox order by m.place) filter (where m.is_first), '[]'),
+    coalesce(jsonb_agg(jsonb_build_object('path', key, 'code', 'invalid_recipient',
+      'message', automation.not_an_address(key, m.given) || '; it was left out', 'given', left(m.given, 320))
+      order by m.place) filter (where m.address is null), '[]')
+    into good, wrong
+  from (
+    select b.*, b.address is not null
+      and row_number() over (partition by lower(b.address) order by b.place) = 1 as is_first
+    from automation.mailboxes_of(prepared.input -> key) as b
+  ) as m;
+  prepared.input := prepared.input - key
+    || case when good = '[]' and key <> 'to' then '{}' else jsonb_build_object(key, good) end;
+  return automation.add_warnings(prepared, case when prepared.input -> 'to' = '[]' then '[]' else wrong end);
+end;
+$$;
+
+-- A line break in a value would be a header of its own. A header that says who gets the message is not
+-- taken even from a plan, and one without a value is left out.
+create or replace function automation.fill_headers(prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  good jsonb;
+  wrong jsonb;
+begin
+  if jsonb_typeof(prepared.input -> 'headers') is distinct from 'object' then
+    prepared.input := prepared.input - 'headers';
+    return prepared;
+  end if;
+  select coalesce(jsonb_object_agg(h.name, h.value) filter (where h.problem is null and h.value <> ''), '{}'),
+    coalesce(jsonb_agg(jsonb_build_object('path', 'headers.' || h.name, 'code', 'invalid_header',
+      'message', h.problem ->> 'message')) filter (where h.problem is not null), '[]')
+    into good, wrong
+  from (
+    select e.key as name, automation.one_line(automation.text_of(e.value)) as value,
+      automation.header_problem(e.key, 'headers') as problem
+    from jsonb_each(prepared.input -> 'headers') as e
+  ) as h;
+  prepared.input := prepared.input || jsonb_build_object('headers', good);
+  return automation.add_warnings(prepared, wrong);
+end;
+$$;
+
+-- Who the history says got it. An index row has room for about 2,700 bytes.
+create or replace function automation.recipients_of(mailboxes jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select string_agg(a.address, ', ' order by a.place) filter (where a.size <= 1000)
+      || coalesce(' and ' || nullif(count(*) filter (where a.size > 1000), 0) || ' more', '')
+    from (
+      select m.place, automation.bare_address(m.mailbox) as address,
+        sum(octet_length(automation.bare_address(m.mailbox)) + 2) over (order by m.place) as size
+      from jsonb_array_elements_text(mailboxes) with ordinality as m (mailbox, place)
+    ) as a
+  $$;
+
+create or replace function automation.address_email(
+  execution public.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email');
+  sender record;
+  key text;
+begin
+  prepared.warnings := automation.written_paths(prepared.warnings);
+  select m.* into sender from automation.mailboxes_of(prepared.input -> 'from') as m order by m.place limit 1;
+  prepared.input := prepared.input - 'from'
+    || jsonb_strip_nulls(jsonb_build_object('to', given, 'from', coalesce(sender.mailbox, sender.given)))
+    || jsonb_build_object('subject', automation.one_line(prepared.input ->> 'subject'));
+  foreach key in array '{to,cc,bcc,reply_to}'::text[] loop
+    prepared := automation.fill_addresses(prepared, key);
+  end loop;
+  prepared := automation.fill_headers(prepared);
+  prepared.recipient := automation.recipients_of(prepared.input -> 'to');
+  return automation.judge_email(prepared, given, sender.given, sender.address);
+end;
+$$;
+
+-- What can be sent is left as it is.
+create or replace function automation.judge_email(
+  prepared automation.prepared_step, given jsonb, sender text, sender_address text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong text;
+begin
+  if prepared.input -> 'to' = '[]' then
+    select string_agg(m.given, ' | ' order by m.place) into wrong from automation.mailboxes_of(given) as m;
+    if wrong is null then
+      return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no email address');
+    end if;
+    return automation.skip_unaddressed(
+      prepared, 'invalid_recipient', automation.not_an_address('to', wrong), wrong);
+  elsif sender is not null and sender_address is null then
+    return automation.fail_unaddressed(
+      prepared, 'invalid_sender', automation.not_an_address('from', sender));
+  elsif coalesce(prepared.input ->> 'subject', '') = '' then
+    return automation.fail_unaddressed(prepared, 'empty_subject', 'subject: the subject is empty');
+  elsif btrim(concat(prepared.input ->> 'html', prepared.input ->> 'text'), E' \t\r\n') = '' then
+    return automation.fail_unaddressed(prepared, 'empty_body', 'html: the message is empty');
+  end if;
+  return prepared;
+end;
+$$;
+
+create or replace function automation.written_paths(warnings jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_agg(w.value || jsonb_build_object(
+      'path', automation.written_path('send_email', w.value ->> 'path')) order by w.place)
+    from jsonb_array_elements(warnings) with ordinality as w (value, place)
+  $$;
 
 -- sql/08_actions/02_database_actions.sql
 
@@ -11641,37 +12723,67 @@ create or replace function automation.run_database_steps(max_steps integer defau
   as $$
 declare
   due public.scheduled_steps;
+  done record;
+  found_any boolean := false;
   ran integer := 0;
 begin
   perform automation.run_signals();
   for due in select * from automation.lock_due('database', max_steps) loop
-    ran := ran + automation.run_due_step(due);
+    found_any := true;
+    done := automation.run_due_step(due);
+    ran := ran + done.ran;
+    exit when done.cut_off;
   end loop;
+  -- What cut others off is tried when there is nothing else.
+  if not found_any then
+    for due in select * from automation.lock_suspect('database') loop
+      ran := automation.try_suspect(due);
+    end loop;
+  end if;
   perform set_config('automation.depth', '', true);
   return ran;
 end;
 $$;
 
 comment on function automation.run_database_steps(integer) is
-  'Runs due database steps, those of up to max_steps executions, each exactly once. Returns how many steps ran.';
+  'Runs due database steps, those of up to max_steps executions, each exactly once, in one transaction, which '
+  'holds what they wrote to until it ends: work_database_steps() commits after each. Returns how many ran.';
 
--- From a due step to the first one that has to wait or to leave Postgres.
-create or replace function automation.run_due_step(due public.scheduled_steps) returns integer
+create or replace function automation.try_suspect(due public.scheduled_steps) returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  done constant record := automation.run_due_step(due);
+begin
+  if not done.cut_off then
+    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+  end if;
+  return done.ran;
+end;
+$$;
+
+-- From a due step to the first one that has to wait or to leave Postgres, or whose turn comes when the
+-- portion has had its time. cut_off: the statement was cancelled during the last one.
+create or replace function automation.run_due_step(
+  due public.scheduled_steps, out ran integer, out cut_off boolean)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
   execution public.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
   plan jsonb;
   steps jsonb;
   step jsonb;
   step_id uuid := due.id;
   run record;
-  ran integer := 0;
 begin
+  ran := 0;
+  cut_off := false;
   if automation.is_finished(execution) then
     perform automation.unschedule(due);
-    return 0;
+    return;
   end if;
   perform set_config('automation.depth', (execution.depth + 1)::text, true);
   plan := automation.plan_of(execution);
@@ -11679,22 +12791,30 @@ begin
   step := coalesce(steps -> due.step_key, jsonb_build_object('key', due.step_key, 'type', 'unknown'));
   loop
     run := automation.run_database_step(execution, step, plan, step_id);
-    exit when run.outcome = 'busy';
+    exit when run.outcome in ('busy', 'cut off');
     ran := ran + 1;
     exit when run.outcome <> 'go on';
     step := steps -> run.next_key;
     step_id := automation.new_id();
     execution.started_at := coalesce(execution.started_at, automation.now());
+    exit when automation.is_over(began);
   end loop;
+  cut_off := run.outcome = 'cut off';
   if ran = 0 then
-    perform automation.yield_step(due);
+    if not cut_off then
+      perform automation.yield_step(due);
+    end if;
   else
     perform automation.unschedule(due);
-    if run.outcome = 'busy' then
-      perform automation.schedule_step(execution, step, automation.now() + interval '1 second');
+    if run.outcome <> 'done' then
+      due.step_key := step ->> 'key';
+      due.id := automation.schedule_step(execution, step, automation.now()
+        + case run.outcome when 'busy' then interval '1 second' else interval '0' end);
     end if;
   end if;
-  return ran;
+  if cut_off then
+    perform automation.note_cut_off(due);
+  end if;
 end;
 $$;
 
@@ -11708,7 +12828,8 @@ create or replace function automation.yield_step(due public.scheduled_steps) ret
   $$;
 
 -- One step. 'go on': the next one is a database step and due now; 'busy': something it needs is locked by
--- somebody else, nothing happened; 'done': the execution was advanced, put off or ended.
+-- somebody else, nothing happened; 'cut off': the statement was cancelled during it, nothing happened;
+-- 'done': the execution was advanced, put off or ended.
 create or replace function automation.run_database_step(
   execution public.workflow_executions, step jsonb, plan jsonb, step_id uuid,
   out outcome text, out next_key text)
@@ -11743,6 +12864,9 @@ begin
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
       outcome := 'busy';
+      return;
+    when query_canceled then
+      outcome := 'cut off';
       return;
     when foreign_key_violation then
       status := 'failed';
@@ -12287,52 +13411,92 @@ $$;
 -- enrolments taken, database steps run, the dispatcher called when there is something to send.
 -- Bounded, idempotent and safe to run from several places at once.
 
-create or replace function automation.tick(max_steps integer default 200) returns jsonb
+-- Each of these is work of its own: what one of them cannot do does not keep the next from being done.
+create or replace function automation.tick_part(part text) returns integer
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
   as $$
-declare
-  reaped constant integer := automation.reap_expired_leases();
-  scheduled constant integer := automation.run_schedules();
-  timers constant integer := automation.fire_timers();
-  bulk constant integer := automation.run_bulk();
-  ran constant integer := automation.run_database_steps(max_steps);
-  outbound constant boolean := exists (
-    select from public.scheduled_steps as s
-    where s.lane = 'outbound' and s.lease_expires_at is null and s.run_at <= automation.now());
 begin
-  if outbound then
+  return case part
+    when 'reaped' then automation.reap_expired_leases()
+    when 'scheduled' then automation.run_schedules()
+    when 'timers' then automation.fire_timers()
+    when 'bulk' then automation.run_bulk()
+  end;
+end;
+$$;
+
+-- Calls the dispatcher when there is something to send.
+create or replace function automation.ring_when_due() returns boolean
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  is_due constant boolean := coalesce((
+    select min(automation.next_due_at(l)) <= automation.now()
+    from unnest(automation.channels()) as l), false);
+begin
+  if is_due then
     perform automation.ring_once();
   end if;
+  return is_due;
+end;
+$$;
+
+create or replace function automation.tick(max_steps integer default 200) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  reaped constant integer := automation.tick_part('reaped');
+  scheduled constant integer := automation.tick_part('scheduled');
+  timers constant integer := automation.tick_part('timers');
+  bulk constant integer := automation.tick_part('bulk');
+  ran constant integer := automation.run_database_steps(max_steps);
+begin
   return jsonb_build_object(
     'reaped', reaped, 'scheduled', scheduled, 'timers', timers, 'bulk', bulk,
-    'database_steps', ran, 'outbound_due', outbound);
+    'database_steps', ran, 'outbound_due', automation.ring_when_due());
 end;
 $$;
 
 comment on function automation.tick(integer) is
-  'What pg_cron calls. Returns {reaped, scheduled, timers, bulk, database_steps, outbound_due}.';
+  'A whole tick in one transaction: {reaped, scheduled, timers, bulk, database_steps, outbound_due}. '
+  'For tests and by hand; tick_for() does the same in short ones.';
 
--- For pg_cron without seconds: keeps ticking for most of the minute between two calls, each tick
--- its own transaction. A procedure that commits cannot carry a search_path setting; every name in
--- it is qualified instead.
+-- What pg_cron calls. Every part is a transaction of its own, and every database step, so that nobody who
+-- wants a record that a workflow changes waits for more than that. A procedure that commits cannot carry a
+-- search_path setting; every name in it is qualified instead.
 create or replace procedure automation.tick_for(duration interval)
   language plpgsql
   -- No search_path: a procedure that commits cannot set it.
   as $$
 declare
-  until constant timestamptz := clock_timestamp() + duration;
-  ticked jsonb;
+  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
+  part text;
+  did integer;
+  ran integer;
 begin
   loop
-    ticked := automation.tick();
+    did := 0;
+    foreach part in array array['reaped', 'scheduled', 'timers', 'bulk'] loop
+      did := did + automation.tick_part(part);
+      commit;
+    end loop;
+    perform automation.ring_when_due();
     commit;
-    exit when clock_timestamp() >= until;
-    if ticked @> '{"database_steps": 0, "timers": 0, "bulk": 0}' then
-      perform pg_catalog.pg_sleep(2);
+    call automation.work_database_steps(ran, 200, until - pg_catalog.clock_timestamp());
+    perform automation.ring_when_due();
+    commit;
+    exit when pg_catalog.clock_timestamp() >= until;
+    if did + ran = 0 then
+      perform pg_catalog.pg_sleep(least(
+        2, extract(epoch from until - pg_catalog.clock_timestamp())));
       commit;
     end if;
   end loop;
@@ -12340,7 +13504,8 @@ end;
 $$;
 
 comment on procedure automation.tick_for(interval) is
-  'Ticks for so long, every two seconds while there is nothing to do.';
+  'Ticks for so long, every two seconds while there is nothing to do; for half of statement_timeout at most. '
+  'Commits as it goes.';
 
 -- sql/09_schedule/03_cron.sql
 
@@ -12372,7 +13537,7 @@ begin
   end if;
   if automation.has_seconds() then
     execute 'select cron.schedule($1, $2, $3)'
-      using 'ridgeline-tick', '5 seconds', 'select automation.tick()';
+      using 'ridgeline-tick', '5 seconds', $job$call automation.tick_for('1 second')$job$;
   else
     execute 'select cron.schedule($1, $2, $3)'
       using 'ridgeline-tick', '* * * * *', $job$call automation.tick_for('50 seconds')$job$;
@@ -14153,21 +15318,51 @@ create or replace function automation.is_suppressed(tenant_id uuid, channel text
         and s.address = is_suppressed.address)
   $$;
 
-create or replace function automation.bare_address(address text) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select lower(btrim(coalesce(substring(address from '<([^>]+)>'), address))) $$;
-
-create or replace function automation.drop_suppressed(tenant_id uuid, addresses jsonb)
-  returns jsonb
-  language sql stable
+-- Of the addresses under a key of an email, those that are not suppressed, and a warning for each that is.
+create or replace function automation.drop_suppressed(
+  tenant_id uuid, prepared automation.prepared_step, key text)
+  returns automation.prepared_step
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(a), '[]')
-    from jsonb_array_elements_text(addresses) as a
-    where not automation.is_suppressed(
-      drop_suppressed.tenant_id, 'email', automation.bare_address(a))
-  $$;
+declare
+  allowed jsonb;
+  dropped jsonb;
+begin
+  select coalesce(jsonb_agg(m.mailbox order by m.place) filter (where not m.stopped), '[]'),
+    coalesce(jsonb_agg(jsonb_build_object('path', key, 'code', 'suppressed', 'given', m.address,
+      'message', format('%s: %s has opted out and was left out', key, m.address))
+      order by m.place) filter (where m.stopped), '[]')
+    into allowed, dropped
+  from (
+    select l.mailbox, l.place, a.address, automation.is_suppressed(
+      drop_suppressed.tenant_id, 'email', a.address) as stopped
+    from jsonb_array_elements_text(prepared.input -> key) with ordinality as l (mailbox, place)
+    cross join lateral (select automation.bare_address(l.mailbox) as address) as a
+  ) as m;
+  prepared.input := prepared.input || jsonb_build_object(key, allowed);
+  return automation.add_warnings(prepared, dropped);
+end;
+$$;
+
+create or replace function automation.ask_email_consent(
+  tenant_id uuid, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+begin
+  foreach key in array '{to,cc,bcc}'::text[] loop
+    if prepared.input ? key then
+      prepared := automation.drop_suppressed(tenant_id, prepared, key);
+    end if;
+  end loop;
+  prepared.recipient := automation.recipients_of(prepared.input -> 'to');
+  return prepared;
+end;
+$$;
 
 -- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start
 -- of the statement that claims.
@@ -14178,20 +15373,16 @@ create or replace function automation.ask_consent(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  allowed jsonb;
+  allowed automation.prepared_step;
 begin
   if step_type = 'send_sms' then
     if not automation.is_suppressed(execution.tenant_id, 'sms', prepared.input ->> 'to') then
       return prepared;
     end if;
   elsif step_type = 'send_email' then
-    allowed := automation.drop_suppressed(execution.tenant_id, prepared.input -> 'to');
-    if jsonb_array_length(allowed) > 0 then
-      prepared.input := prepared.input || jsonb_build_object('to', allowed)
-        || (select coalesce(jsonb_object_agg(k,
-              automation.drop_suppressed(execution.tenant_id, prepared.input -> k)), '{}')
-            from unnest('{cc,bcc}'::text[]) as k where prepared.input ? k);
-      return prepared;
+    allowed := automation.ask_email_consent(execution.tenant_id, prepared);
+    if allowed.input -> 'to' <> '[]' then
+      return allowed;
     end if;
   else
     return prepared;
@@ -15842,14 +17033,17 @@ create or replace function automation.suppress_email(email public.emails, event 
       case event ->> 'type' when 'bounced' then 'bounce' else 'complaint' end,
       jsonb_strip_nulls(jsonb_build_object('email_id', email.id, 'detail', event -> 'detail')))
     from (
-      select t.address from jsonb_array_elements_text(event -> 'to') as t (address)
-      union
-      select email.to_address where coalesce(jsonb_array_length(event -> 'to'), 0) = 0
+      select t.address, count(*) over () as addresses
+      from (
+        select e.address from jsonb_array_elements_text(event -> 'to') as e (address)
+        union
+        select s.address from string_to_table(email.to_address, ', ') as s (address)
+        where coalesce(jsonb_array_length(event -> 'to'), 0) = 0
+      ) as t
+      where coalesce(btrim(t.address), '') <> ''
     ) as a
-    where coalesce(btrim(a.address), '') <> ''
-      and (event ->> 'type' = 'complained'
-        or (event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean
-          and coalesce(jsonb_array_length(event -> 'to'), 0) <= 1))
+    where event ->> 'type' = 'complained'
+      or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean and a.addresses = 1
   $$;
 
 create or replace function automation.record_delivery_of_email(email public.emails, event jsonb)
@@ -17278,6 +18472,15 @@ grant execute on function
   automation.suppress_address(uuid, text, text), public.suppress_address(text, text, uuid)
   to authenticated, service_role;
 
+-- sql/12_security/06_portions.sql
+
+-- What is being worked on: the engine's own; the service role may look.
+
+alter table automation.portions enable row level security;
+alter table automation.suspects enable row level security;
+
+grant select on automation.portions, automation.suspects to service_role;
+
 -- sql/13_views/01_operator.sql
 
 -- 13 VIEWS
@@ -17309,7 +18512,7 @@ create view public.automation_skipped_sends with (security_invoker = true) as
     s.error ->> 'code' as code, s.error ->> 'message' as message,
     coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at
   from public.workflow_step_executions as s
-  join automation.step_types as t on t.name = s.step_type and t.lane = 'outbound'
+  join automation.step_types as t on t.name = s.step_type and t.lane <> 'database'
   join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
   join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
   left join automation.skip_codes as c on c.code = s.error ->> 'code'

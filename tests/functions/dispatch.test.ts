@@ -244,10 +244,12 @@ test("a dispatcher that dies before it records is reconciled by the next", async
   expect(await executions()).toEqual({ completed: 5 });
 });
 
+const sms = (most: number) => ({ sms: { most, but: [] } });
+
 test("a late result is refused", async () => {
   await workflow([TEXT]);
   await leads(1);
-  const [step] = await queue.claim("slow", 1, 60);
+  const [step] = await queue.claim("slow", sms(1), 60);
   if (!step) throw new Error("nothing was claimed");
   await sql`
     update public.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
@@ -264,9 +266,9 @@ test("a late result is refused", async () => {
 test("what is released was never tried", async () => {
   await workflow([TEXT]);
   await leads(3);
-  const steps = await queue.claim("w", 10, 60);
+  const steps = await queue.claim("w", sms(10), 60);
   expect(await queue.release(steps)).toBe(3);
-  const [again] = await queue.claim("w", 1, 60);
+  const [again] = await queue.claim("w", sms(1), 60);
   expect(again).toMatchObject({ attempt: 1, reconcile_since: null, known_provider_ids: [] });
   await queue.release(again ? [again] : []);
 });

@@ -2,11 +2,14 @@ import { randomUUID } from "node:crypto";
 import type { Log } from "../../functions/_shared/log.ts";
 import type { Outcome } from "../../functions/_shared/outcome.ts";
 import type { Sender, Senders } from "../../functions/_shared/providers/sender.ts";
-import type {
-  ClaimedStep,
-  FinishedStep,
-  LeaseHolder,
-  Queue,
+import {
+  channelOf,
+  CHANNELS,
+  type ClaimedStep,
+  type FinishedStep,
+  type LeaseHolder,
+  type Queue,
+  type Wanted,
 } from "../../functions/_shared/queue.ts";
 
 export const TENANT = randomUUID();
@@ -57,12 +60,29 @@ export class FakeQueue implements Queue {
     if (error) throw error;
   }
 
-  async claim(_worker: string, maxSteps: number): Promise<ClaimedStep[]> {
+  async claim(_worker: string, wanted: Wanted): Promise<ClaimedStep[]> {
     this.calls.claim++;
-    this.claimSizes.push(maxSteps);
+    this.claimSizes.push(Math.max(...Object.values(wanted).map(({ most }) => most)));
     await Promise.resolve();
     this.#fault("claim");
-    const steps = this.due.splice(0, maxSteps);
+    const steps = CHANNELS.flatMap((channel) => {
+      const { most, but } = wanted[channel] ?? { most: 0, but: [] };
+      return this.due
+        .filter((step) => channelOf(step) === channel && !but.includes(step.tenant_id))
+        .slice(0, most);
+    });
+    for (const step of steps) {
+      this.due.splice(this.due.indexOf(step), 1);
+      this.leased.set(step.step_id, step);
+    }
+    return steps;
+  }
+
+  /** Claimed one at a time, beside the others. */
+  readonly suspects: ClaimedStep[] = [];
+  async claimSuspect(): Promise<ClaimedStep[]> {
+    await Promise.resolve();
+    const steps = this.suspects.splice(0, 1);
     for (const step of steps) this.leased.set(step.step_id, step);
     return steps;
   }

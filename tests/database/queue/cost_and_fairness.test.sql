@@ -74,7 +74,7 @@ select cmp_ok(pg_temp.cost_of('select automation.reap_expired_leases(10)'), '<',
 analyze public.scheduled_steps;
 select cmp_ok(pg_temp.cost_of(statement), '<=', 4::bigint, 'with fresh statistics too: ' || statement)
 from (values ('select automation.claim_steps(''w'', 50)'), ('select automation.run_database_steps(50)')) as v (statement);
-delete from public.scheduled_steps where lane = 'outbound';
+delete from public.scheduled_steps where lane = 'sms';
 
 -- A flood, and one lead of somebody else.
 select pg_temp.backlog(:'zeta', :'sms', 1, '-1 second');

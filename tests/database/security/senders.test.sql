@@ -1,7 +1,7 @@
 -- A tenant speaks as its own senders and keeps its own secrets.
 begin;
 \ir ../foundation/story.psql
-select plan(58);
+select plan(56);
 
 update automation.settings set value = 'single_tenant' where name = 'environment_serves';
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset

@@ -18,12 +18,12 @@ select pg_temp.workflow(:'apex', 'project_created', '{}', '[{"type": "assign_use
 select pg_temp.workflow(:'apex', 'project_created', '{}', '[{"type": "create_task", "config": {"title": "x"}, "delay": 60}]');
 insert into public.projects (tenant_id) values (:'apex');
 select pg_temp.contact(:'apex') from generate_series(1, 4);
-select is(pg_temp.queue(), '1 database delayed, 1 database due, 4 outbound due', 'delayed and due, by lane');
+select is(pg_temp.queue(), '1 database delayed, 1 database due, 4 sms due', 'delayed and due, by lane');
 select count(*) from automation.claim_steps('w', 3);
-select is(pg_temp.queue(), '1 database delayed, 1 database due, 3 outbound claimed, 1 outbound due', 'claimed');
+select is(pg_temp.queue(), '1 database delayed, 1 database due, 3 sms claimed, 1 sms due', 'claimed');
 update public.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
 where id = (select id from public.scheduled_steps where attempt_token is not null limit 1);
-select is(pg_temp.queue(), '1 database delayed, 1 database due, 2 outbound claimed, 1 outbound due, 1 outbound expired', 'a worker stopped');
+select is(pg_temp.queue(), '1 database delayed, 1 database due, 2 sms claimed, 1 sms due, 1 sms expired', 'a worker stopped');
 select is(most_attempts, 1::smallint, 'and how often it was tried') from public.automation_queue where state = 'expired';
 select is((select count(*) from public.automation_failures), 0::bigint, 'nothing has failed');
 select pg_temp.settle();

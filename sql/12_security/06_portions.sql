@@ -1,0 +1,6 @@
+-- What is being worked on: the engine's own; the service role may look.
+
+alter table automation.portions enable row level security;
+alter table automation.suspects enable row level security;
+
+grant select on automation.portions, automation.suspects to service_role;

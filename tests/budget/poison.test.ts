@@ -1,0 +1,234 @@
+// Work that never comes to its end: it is tried alone, given up with a reason, and costs nobody else their
+// turn. The poison is a contact by that name.
+import process from "node:process";
+import type { Sql } from "postgres";
+import { beforeEach, describe, expect, it, test } from "vitest";
+import { createQueue } from "../../functions/_shared/queue.ts";
+import {
+  cloneDatabase,
+  connect,
+  createTemplate,
+  startScratchServer,
+} from "../../scripts/lib/scratch.ts";
+import { waitFor } from "../support/standins.ts";
+import { useSessions } from "../database/executions/support.ts";
+
+const sessions = useSessions();
+let sql: Sql;
+beforeEach(async () => {
+  sql = sessions.sql;
+  await sql`update automation.settings set value = '0 seconds' where name = 'cut_off_pause'`;
+});
+
+const TASK = { type: "create_task", config: { title: "Call {{contact.first_name}}" } };
+const EDIT = { type: "update_contact", config: { city: "Austin" } };
+const TEXT = {
+  type: "send_sms",
+  config: { body: "Hi {{contact.first_name}}{{user.full_name | default: '!'}}" },
+};
+
+async function leads(on: Sql, tenantId: string, ...names: string[]): Promise<void> {
+  for (const name of names) {
+    await on`
+      insert into contacts (tenant_id, first_name, phone) values (${tenantId}, ${name}, '+15125550100')`;
+  }
+}
+
+/** What the office's own trigger does to the poison when a workflow writes to it. */
+async function triggerThat(on: Sql, deed: string): Promise<void> {
+  await on.unsafe(`
+    create function public.office_rule() returns trigger language plpgsql as $$
+    declare t text := repeat('x', 1000);
+    begin
+      if new.first_name = 'Poison' then ${deed} end if;
+      return new;
+    end $$;
+    create trigger office_rule before update on public.contacts
+      for each row execute function public.office_rule()`);
+}
+
+/** What pg_cron does, in a session of its own, under a timeout; whatever comes of it. */
+async function tick(connection: Sql, timeout = "1s"): Promise<void> {
+  await connection.unsafe(`set statement_timeout = '${timeout}'`).catch(() => {});
+  await connection.unsafe("call automation.tick_for('200 milliseconds')").catch(() => {});
+}
+
+/** Portions that were cut off a moment ago are noticed a little later. */
+const age = (on: Sql) =>
+  on`update automation.portions set started_at = started_at - interval '1 minute'`;
+
+const outcome = (on: Sql) =>
+  on`
+    select c.first_name as name, e.status, e.error ->> 'code' as code
+    from workflow_executions as e join contacts as c on c.id = e.contact_id
+    order by e.status::text, c.first_name`;
+
+const MARIA = { name: "Maria", status: "completed", code: null };
+const ZOE = { name: "Zoe", status: "completed", code: null };
+const GIVEN_UP = { name: "Poison", status: "failed", code: "work_cancelled" };
+
+describe.each([
+  ["sleeps", "perform pg_sleep(60);"],
+  [
+    "eats memory",
+    "loop t := t || t; if length(t) > 100000000 then t := left(t, 1000); end if; end loop;",
+  ],
+  ["ends its session", "perform pg_terminate_backend(pg_backend_pid()); perform pg_sleep(1);"],
+])("a database step whose record's trigger %s", (_what, deed) => {
+  it("is given up after three tries, and nobody waits for it", { timeout: 60_000 }, async () => {
+    const { tenantId } = await sessions.office([EDIT]);
+    const other = await sessions.office([EDIT]);
+    await triggerThat(sql, deed);
+    await leads(sql, tenantId, "Poison", "Maria");
+    await leads(sql, other.tenantId, "Zoe");
+    const connection = sessions.connect();
+    for (let ticks = 1; ticks <= 8; ticks++) {
+      await tick(connection);
+      await age(sql);
+      if (ticks === 3) expect(await outcome(sql)).toEqual(expect.arrayContaining([MARIA, ZOE]));
+    }
+    expect(await outcome(sql)).toEqual([MARIA, ZOE, GIVEN_UP]);
+    expect(await sql`select from automation.suspects`).toHaveLength(0);
+    expect(await sql`select from scheduled_steps`).toHaveLength(0);
+  });
+});
+
+it("a tick in one transaction that is cancelled keeps what it had done", async () => {
+  const { tenantId } = await sessions.office([EDIT]);
+  await triggerThat(sql, "perform pg_sleep(60);");
+  await leads(sql, tenantId, "Maria", "Poison", "Zoe");
+  const connection = sessions.connect();
+  await connection`set statement_timeout = '500ms'`;
+  for (let ticks = 0; ticks < 5; ticks++) {
+    await connection`select automation.tick()`.catch(() => {});
+  }
+  expect(await outcome(sql)).toEqual([MARIA, ZOE, GIVEN_UP]);
+});
+
+it("a step that is only slow once is done once, and its count forgotten", async () => {
+  const { tenantId } = await sessions.office([EDIT, TASK]);
+  await sql`create table public.slow_once (n int)`;
+  await sql`insert into public.slow_once values (1)`;
+  await triggerThat(
+    sql,
+    "if exists (select from public.slow_once) then perform pg_sleep(60); end if;",
+  );
+  await leads(sql, tenantId, "Poison");
+  const connection = sessions.connect();
+  await tick(connection, "500ms");
+  expect(await sql`select tries from automation.suspects`).toEqual([{ tries: 1 }]);
+  await sql`truncate public.slow_once`;
+  await tick(connection);
+  expect(await outcome(sql)).toEqual([{ ...MARIA, name: "Poison" }]);
+  expect(await sql`select from automation.suspects`).toHaveLength(0);
+  expect(await sql`select title from tasks`).toEqual([{ title: "Call Poison" }]);
+});
+
+it("a step further down a run is the one that fails, and what came before it stays done once", async () => {
+  const { tenantId } = await sessions.office([TASK, EDIT]);
+  await triggerThat(sql, "perform pg_sleep(60);");
+  await leads(sql, tenantId, "Poison");
+  const connection = sessions.connect();
+  for (let ticks = 0; ticks < 5; ticks++) await tick(connection, "500ms");
+  expect(await sql`select title from tasks`).toEqual([{ title: "Call Poison" }]);
+  expect(await sql`select step_key, status from workflow_step_executions order by id`).toEqual([
+    { step_key: "step_1", status: "completed" },
+    { step_key: "step_2", status: "failed" },
+  ]);
+});
+
+describe("a claim", () => {
+  /** Reading who looks after the poison does something to the claim. */
+  const claimThat = (deed: string) =>
+    sql.unsafe(`
+      create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
+        language plpgsql as $$
+      begin
+        if data #>> '{contact,first_name}' = 'Poison' then ${deed} end if;
+        return '{}';
+      end $$`);
+  const wanted = { sms: { most: 10, but: [] } };
+
+  it.each([
+    ["that hangs", "perform pg_sleep(60);"],
+    [
+      "that ends its session",
+      "perform pg_terminate_backend(pg_backend_pid()); perform pg_sleep(1);",
+    ],
+  ])(
+    "%s leaves the others to be claimed, and fails its own step",
+    { timeout: 60_000 },
+    async (_, deed) => {
+      const { tenantId } = await sessions.office([TEXT]);
+      const other = await sessions.office([TEXT]);
+      await claimThat(deed);
+      await leads(sql, tenantId, "Poison", "Maria");
+      await leads(sql, other.tenantId, "Zoe");
+      const queue = createQueue(sessions.connect(), 2_000, 500);
+      const claimed: unknown[] = [];
+      for (let round = 0; round < 8; round++) {
+        for (const claim of [queue.claim("w", wanted, 60), queue.claimSuspect("w", 60)]) {
+          claimed.push(...await claim.catch(() => []));
+        }
+        for (let suspects = 0; suspects < 3; suspects++) {
+          claimed.push(...await queue.claimSuspect("w", 60).catch(() => []));
+        }
+        await age(sql);
+      }
+      const bodies = claimed.map((step) => (step as { payload: { body: string } }).payload.body);
+      expect(bodies.sort()).toEqual(["Hi Maria!", "Hi Zoe!"]);
+      expect(await outcome(sql)).toContainEqual(GIVEN_UP);
+    },
+  );
+});
+
+test(
+  "a backend that is killed in the middle of a step: the server comes back, and so does the rest",
+  { timeout: 120_000 },
+  async () => {
+    const { server, stop } = await startScratchServer({
+      settings: { restart_after_crash: "on", synchronous_commit: "on" },
+    });
+    try {
+      await createTemplate(server.url());
+      const url = await cloneDatabase(server.url(), "crashing");
+      const open = () => connect(url, { max: 1 });
+      let on = open();
+      await on`update automation.settings set value = '0 seconds' where name = 'cut_off_pause'`;
+      const [tenant] = await on`insert into tenants (name) values ('Apex Roofing') returning id`;
+      const [workflow] = await on`
+      insert into workflows (tenant_id, name, trigger_type, is_active)
+      values (${tenant?.id}, 'Welcome', 'contact_created', true) returning id`;
+      await on`
+      insert into workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+      values (${tenant?.id}, ${workflow?.id}, 1, ${EDIT.type}, ${on.json(EDIT.config)})`;
+      await triggerThat(on, "perform pg_sleep(60);");
+      await leads(on, tenant?.id, "Maria", "Poison", "Zoe");
+      for (let crashes = 0; crashes < 3; crashes++) {
+        const ticking = open();
+        const [{ pid } = { pid: 0 }] = await ticking<
+          { pid: number }[]
+        >`select pg_backend_pid() as pid`;
+        const ticked = ticking.unsafe("call automation.tick_for('1 second')").catch(() => {});
+        await waitFor("the step to hang", async () => {
+          const [hangs] = await on`select pid from pg_stat_activity where wait_event = 'PgSleep'`;
+          return hangs;
+        }, { timeout: 20_000 });
+        process.kill(pid, "SIGKILL");
+        await ticked;
+        await ticking.end({ timeout: 1 });
+        on = await waitFor("the server to come back", async () => {
+          const again = open();
+          return await again`select 1`.then(() => again, () => undefined);
+        }, { timeout: 20_000 });
+        await age(on);
+      }
+      const last = open();
+      for (let ticks = 0; ticks < 5; ticks++) await tick(last);
+      expect(await outcome(on)).toEqual([MARIA, ZOE, GIVEN_UP]);
+      await Promise.all([on.end({ timeout: 1 }), last.end({ timeout: 1 })]);
+    } finally {
+      await stop();
+    }
+  },
+);
