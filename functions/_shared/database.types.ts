@@ -1817,7 +1817,7 @@ export type Database = {
       };
     };
     Enums: {
-      automation_lane: "database" | "outbound";
+      automation_lane: "database" | "sms" | "email" | "webhook";
       automation_status: "pending" | "running" | "waiting" | "completed" | "failed" | "cancelled" | "skipped";
     };
     CompositeTypes: Record<never, never>;

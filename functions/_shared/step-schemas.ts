@@ -383,7 +383,7 @@ export const stepTypes = [
   },
   {
     "name": "send_email",
-    "lane": "outbound",
+    "lane": "email",
     "branches": null,
     "description": "Sends an email through Resend.",
     "config_schema": {
@@ -434,7 +434,7 @@ export const stepTypes = [
             "format": "template"
           },
           "format": "template",
-          "description": "Addresses, in a list or between commas. Default: the contact's."
+          "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."
         },
         "bcc": {
           "type": [
@@ -465,7 +465,7 @@ export const stepTypes = [
         },
         "headers": {
           "type": "object",
-          "description": "Further headers, by name.",
+          "description": "Further headers, by name; not those that say who it is from or goes to.",
           "additionalProperties": {
             "type": "string",
             "format": "template"
@@ -494,7 +494,7 @@ export const stepTypes = [
   },
   {
     "name": "send_sms",
-    "lane": "outbound",
+    "lane": "sms",
     "branches": null,
     "description": "Sends a text message through Twilio.",
     "config_schema": {
@@ -1037,7 +1037,7 @@ export const stepTypes = [
   },
   {
     "name": "webhook",
-    "lane": "outbound",
+    "lane": "webhook",
     "branches": null,
     "description": "Calls a URL, signed the Standard Webhooks way.",
     "config_schema": {

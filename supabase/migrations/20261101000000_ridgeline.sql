@@ -78,6 +78,11 @@ insert into automation.settings (name, value, description) values
    'The longest backoff between two attempts.'),
   ('reconcile_delay', '20 seconds',
    'The least time between an attempt that may have been accepted and looking it up.'),
+  ('sms_provider', 'twilio', 'Who carries text messages, where a sender does not say.'),
+  ('email_provider', 'resend', 'Who carries email, where a sender does not say.'),
+  ('environment_serves', 'single_tenant',
+   'Whom the sender and the signing secret in the dispatcher''s environment serve: single_tenant (nobody, '
+   'once there is a second tenant) or every_tenant (development, and offices of one company).'),
   ('max_cut_offs', '3',
    'How often work on one step may be cut off (a timeout, a crash) before the step fails.'),
   ('cut_off_pause', '5 seconds',
@@ -97,6 +102,8 @@ begin
     'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs')
     and new.value::integer not between 1 and 10000 then
     raise exception 'value: % must be from 1 to 10000', new.name;
+  elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
+    raise exception 'value: environment_serves must be single_tenant or every_tenant';
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
     raise exception 'value: doorbell must be pg_net, notify or none';
   end if;
@@ -743,26 +750,8 @@ $$;
 
 -- sql/01_crm/07_inbound.sql
 
--- Where words from outside come in: whose number it is, which forms there are, and what providers
+-- Where words from outside come in: which forms there are, and what providers
 -- report about messages that were sent.
-
-create table public.phone_numbers (
-  tenant_id uuid not null
-    constraint phone_numbers_tenant_fk references public.tenants (id) on delete cascade,
-  id uuid not null default gen_random_uuid(),
-  number text not null
-    constraint phone_numbers_number_is_normal check (number ~ '^(\+[1-9]\d{6,14}|\d{4,6})$'),
-  label text,
-  created_at timestamptz not null default automation.now(),
-  constraint phone_numbers_pkey primary key (tenant_id, id),
-  constraint phone_numbers_number_unique unique (number)
-);
-
-comment on table public.phone_numbers is
-  'The numbers that a tenant is texted and called on. It decides whose an incoming message is, so '
-  'only whoever provisions numbers (the service role) writes it.';
-comment on column public.phone_numbers.number is
-  'E.164, or a short code. Any notation is taken and stored this way.';
 
 create or replace function automation.normalize_line(given text) returns text
   language sql immutable parallel safe
@@ -771,20 +760,6 @@ create or replace function automation.normalize_line(given text) returns text
 
 comment on function automation.normalize_line(text) is
   'E.164, or the digits of a short code; null when it is neither.';
-
-create or replace function automation.normalize_phone_number() returns trigger
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  new.number := coalesce(automation.normalize_line(new.number), new.number);
-  return new;
-end;
-$$;
-
-create trigger phone_numbers_normalize
-  before insert or update of number on public.phone_numbers
-  for each row execute function automation.normalize_phone_number();
 
 -- A caller is looked for by the last ten digits, in whatever notation the office wrote them.
 create index contacts_by_phone_digits on public.contacts (
@@ -945,6 +920,97 @@ comment on table automation.early_events is
   'Reports about a message that is not recorded yet: providers can be quicker than the dispatcher. '
   'They are applied when its row is written, and dropped after a day.';
 
+-- sql/01_crm/08_senders.sql
+
+-- Who a tenant speaks as. A number or an address belongs to one tenant of the installation, and only
+-- whoever provisions them (the service role) says whose: it decides both who may write as it, and whose
+-- an incoming message is.
+
+create table public.senders (
+  tenant_id uuid not null
+    constraint senders_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  channel text not null constraint senders_channel_known check (channel in ('sms', 'email')),
+  kind text not null
+    constraint senders_kind_known
+    check (kind in ('number', 'name', 'service', 'address', 'domain', 'environment')),
+  provider text not null,
+  address text not null,
+  display_name text,
+  label text,
+  credentials text
+    constraint senders_credentials_shape check (credentials ~ '^[a-z][a-z0-9_-]{0,62}$'),
+  registration text not null default 'unregistered'
+    constraint senders_registration_known
+    check (registration in ('unregistered', 'pending', 'registered', 'exempt', 'rejected')),
+  limits jsonb not null default '{}'
+    constraint senders_limits_is_object check (jsonb_typeof(limits) = 'object'),
+  is_default boolean not null default false,
+  is_active boolean not null default true,
+  verified_at timestamptz default automation.now(),
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint senders_pkey primary key (tenant_id, id),
+  constraint senders_kind_of_channel check (
+    kind = 'environment' or (channel = 'sms') = (kind in ('number', 'name', 'service'))),
+  constraint senders_address_is_normal check (case kind
+    when 'number' then address ~ '^(\+[1-9]\d{6,14}|\d{3,8})$'
+    when 'name' then address ~ '^[A-Za-z0-9 &_+-]{1,11}$' and address ~ '[A-Za-z]'
+    when 'address' then address = lower(address) and address ~ '^[^@<>\s,;"]+@[^@<>\s,;"]+$'
+    when 'domain' then address = lower(address) and address ~ '^[^@<>\s,;"]+\.[^@<>\s,;".]+$'
+    else btrim(address) <> '' end),
+  constraint senders_display_name_is_plain check (display_name !~ '[<>",;[:cntrl:]]')
+);
+
+comment on table public.senders is
+  'The numbers, messaging services, addresses and domains that a tenant speaks as and is spoken to on. '
+  'A step may name these and no others. Only whoever provisions them (the service role) writes here.';
+comment on column public.senders.kind is
+  'number (E.164, or a short code), name (which some carriers show instead), service (which picks the '
+  'number itself), address, domain (any address in it), or environment: this tenant may speak as the sender that the dispatcher''s environment names.';
+comment on column public.senders.address is 'Any notation of a number is taken and stored as E.164.';
+comment on column public.senders.credentials is
+  'The name of the tenant''s secret with which the provider is called (public.set_secret); null: what the '
+  'dispatcher''s environment has. The secret itself is read at the send and is in no row.';
+comment on column public.senders.registration is '10DLC, of a number or a service that texts the US.';
+comment on column public.senders.limits is '{per_second?, per_day?}, as the provider grants them.';
+comment on column public.senders.verified_at is
+  'Since when it is known to be this tenant''s; null: it is not, and is neither sent from nor listened on.';
+
+-- Only what was verified is anybody's: a claim alone keeps nobody else out.
+create unique index senders_address_unique on public.senders (address, provider, channel)
+  where verified_at is not null and kind <> 'environment';
+create unique index senders_default_unique on public.senders (channel, tenant_id) where is_default;
+
+create or replace function automation.normalize_sender() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.channel := coalesce(new.channel, case when new.kind in ('address', 'domain') then 'email' else 'sms' end);
+  new.kind := coalesce(new.kind, case
+    when new.channel = 'sms' then
+      case when automation.normalize_line(new.address) is null then 'service' else 'number' end
+    when new.address like '%@%' then 'address' else 'domain' end);
+  new.provider := coalesce(new.provider, automation.setting(new.channel || '_provider'));
+  new.address := case
+    when new.kind = 'environment' then 'environment'
+    when new.kind = 'number' then coalesce(automation.normalize_line(new.address), new.address)
+    when new.kind in ('service', 'name') then btrim(new.address)
+    else lower(btrim(new.address)) end;
+  return new;
+end;
+$$;
+
+create trigger senders_normalize
+  before insert or update of channel, kind, provider, address on public.senders
+  for each row execute function automation.normalize_sender();
+
+create trigger senders_touch
+  before update on public.senders
+  for each row when (old.* is distinct from new.*)
+  execute function automation.touch_updated_at();
+
 -- sql/02_definitions/01_registry.sql
 
 -- 02 DEFINITIONS
@@ -1016,9 +1082,9 @@ from (values
       "to": {"type": "string", "format": "template",
         "description": "A phone number. Default: the contact's."},
       "from": {"type": "string", "format": "template",
-        "description": "One of your numbers. Default: TWILIO_FROM."},
+        "description": "One of your senders' numbers. Default: your default sender."},
       "messaging_service_sid": {"type": "string", "format": "template",
-        "description": "A messaging service that picks the number."},
+        "description": "One of your senders that picks the number itself."},
       "media_urls": {"type": ["array", "string"], "format": "template",
         "items": {"type": "string", "format": "template"},
         "description": "Pictures to send along: URLs, or a template that gives a list of them."}
@@ -1037,7 +1103,7 @@ from (values
         "items": {"type": "string", "format": "template"},
         "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."},
       "from": {"type": "string", "format": "template",
-        "description": "One sender on a verified domain. Default: RESEND_FROM."},
+        "description": "One of your addresses, or any in a domain of yours. Default: your default sender."},
       "reply_to": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"}, "description": "Where answers go."},
       "cc": {"type": ["string", "array"], "format": "template",
@@ -1061,7 +1127,7 @@ from (values
       "body": {"format": "template",
         "description": "What to send. Default: the event and the records it is about."},
       "secret_name": {"type": "string", "format": "template",
-        "description": "Signs with WEBHOOK_SECRET_ and this name. Default: WEBHOOK_SIGNING_SECRET."}
+        "description": "Signs with this secret of yours. Default: your signing secret."}
     },
     "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}}]
   }$schema$),
@@ -4702,6 +4768,7 @@ create or replace function automation.check_needs(
       cross join lateral (
         select automation.record_problem(s.value, scope)
         union all select automation.recipient_problem(s.value, scope)
+        union all select automation.foreign_sender_problem(workflow, s.value)
         union all select automation.date_policy_problem(s.value)
       ) as n (problem)
       union all
@@ -4783,6 +4850,30 @@ create or replace function automation.date_policy_problem(step jsonb) returns js
             and jsonb_path_exists(slot, 'strict $.**.f[*] ? (@.n == "default")', '{}', true)))
   $$;
 
+-- What is written out is known to be nobody's of the tenant; what a variable gives is looked at when it
+-- is sent.
+create or replace function automation.foreign_sender_problem(workflow public.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(step) || '.step_config.' || g.field, 'sender_not_yours',
+      format('%s: "%s" is not a sender of yours', g.field, left(g.named, 80)),
+      'Name one of your active senders, or leave it out.')
+    from (
+      select f as field, btrim(step -> 'config' -> 'base' ->> f) as named
+      from unnest('{from,messaging_service_sid}'::text[]) as f
+    ) as g
+    where step ->> 'type' in ('send_sms', 'send_email') and g.named <> '' and g.named not like '%{{%'
+      and not exists (
+        select from automation.named_sender(
+          workflow.tenant_id, case step ->> 'type' when 'send_sms' then 'sms' else 'email' end, g.named) as s
+        where s.id is not null)
+    order by g.field
+    limit 1
+  $$;
+
 -- US carriers block text messages from numbers that are not registered (10DLC).
 create or replace function automation.sender_problem(workflow public.workflows, plan jsonb)
   returns jsonb
@@ -4792,16 +4883,14 @@ create or replace function automation.sender_problem(workflow public.workflows, 
     select automation.problem(
       automation.step_path(s.value), 'no_registered_sender',
       'text messages may not arrive: no number of yours is registered',
-      'Register for 10DLC and add the number to phone_numbers, or name a messaging_service_sid.',
+      'Register for 10DLC, and have the number or the messaging service added to senders.',
       'warning')
     from jsonb_each(plan -> 'steps') as s
     where s.value ->> 'type' = 'send_sms'
-      and automation.is_blank(s.value -> 'config' -> 'base' -> 'messaging_service_sid')
       and not exists (
-        select from public.phone_numbers as n where n.tenant_id = workflow.tenant_id)
-      and not exists (
-        select from public.tenants as t
-        where t.id = workflow.tenant_id and t.settings ? 'messaging_service_sid')
+        select from public.senders as n
+        where n.tenant_id = workflow.tenant_id and n.channel = 'sms' and n.is_active
+          and n.verified_at is not null and n.registration in ('registered', 'exempt'))
     order by automation.step_path(s.value)
     limit 1
   $$;
@@ -11000,7 +11089,8 @@ begin
   where s.tenant_id = due.tenant_id and s.id = due.id
   for update;
   if ledger.input is not null then
-    prepared := row('run', ledger.input, null, ledger.warnings, ledger.recipient);
+    prepared := automation.recheck_sender(
+      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient));
   else
     prepared := automation.prepare_step(execution, step);
   end if;
@@ -11764,6 +11854,194 @@ comment on procedure automation.work_database_steps(integer, integer, interval) 
   'run_database_steps() with a commit after every step, for so long at most (half of statement_timeout). '
   'A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
 
+-- sql/08_actions/00_senders.sql
+
+-- Whom a send comes from: only ever the tenant's own, whatever a step says.
+
+-- The sender of the dispatcher's environment is one for all tenants, so it speaks for a tenant only where
+-- there is no other, or where whoever runs the installation says so: for this tenant by a row of kind
+-- environment, for all by the setting environment_serves.
+create or replace function automation.environment_serves(tenant_id uuid, channel text default null)
+  returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.setting('environment_serves') = 'every_tenant'
+      or not exists (select from public.tenants as t where t.id <> environment_serves.tenant_id)
+      or exists (
+        select from public.senders as s
+        where s.tenant_id = environment_serves.tenant_id and s.kind = 'environment' and s.is_active
+          and s.channel = environment_serves.channel)
+  $$;
+
+-- The one address in "Apex Roofing <office@apex.example>"; null for anything but one address. The name
+-- before it is free, as long as it cannot be taken for another address.
+create or replace function automation.mailbox_address(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select lower(coalesce(
+      substring(given from '^\s*([^@<>\s,;:"()\\]+@[^@<>\s,;:"()\\]+)\s*$'),
+      substring(given from
+        '^\s*(?:"[^"\\<>[:cntrl:]]*"|[^<>",;\\[:cntrl:]]*?)\s*<([^@<>\s,;:"()\\]+@[^@<>\s,;:"()\\]+)>\s*$')))
+  $$;
+
+create or replace function automation.named_sender(tenant_id uuid, channel text, named text)
+  returns public.senders
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.*
+    from public.senders as s
+    where s.tenant_id = named_sender.tenant_id and s.channel = named_sender.channel and s.is_active
+      and s.verified_at is not null
+      and s.address = case s.kind
+        when 'number' then coalesce(automation.normalize_line(named), btrim(named))
+        when 'service' then btrim(named)
+        when 'name' then btrim(named)
+        when 'address' then automation.mailbox_address(named)
+        when 'domain' then split_part(automation.mailbox_address(named), '@', 2) end
+    order by s.kind
+    limit 1
+  $$;
+
+comment on function automation.named_sender(uuid, text, text) is
+  'The tenant''s own sender that a step names, if it is verified and active.';
+
+create or replace function automation.default_sender(tenant_id uuid, channel text)
+  returns public.senders
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.*
+    from public.senders as s
+    where s.tenant_id = default_sender.tenant_id and s.channel = default_sender.channel and s.is_active
+      and s.verified_at is not null and s.kind in ('number', 'name', 'service', 'address')
+    order by s.is_default desc, s.created_at, s.id
+    limit 1
+  $$;
+
+create or replace function automation.sender_mailbox(sender public.senders, named text) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      nullif(btrim(named), ''),
+      case when sender.display_name <> ''
+        then format('%s <%s>', sender.display_name, sender.address) else sender.address end)
+  $$;
+
+-- What the claim carries: who sends it, and under which name the provider's key is kept.
+create or replace function automation.sender_payload(sender public.senders, named text) returns jsonb
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('sender', jsonb_strip_nulls(jsonb_build_object(
+        'id', sender.id, 'provider', sender.provider, 'kind', sender.kind, 'address', sender.address,
+        'credentials', sender.credentials)))
+      || case sender.kind
+        when 'service' then jsonb_build_object('messaging_service_sid', sender.address)
+        when 'address' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
+        when 'domain' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
+        else jsonb_build_object('from', sender.address)
+      end
+  $$;
+
+create or replace function automation.refuse_sender(
+  prepared automation.prepared_step, code text, message text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  prepared.verdict := 'fail';
+  prepared.reason := jsonb_build_object('code', code, 'message', message);
+  return prepared;
+end;
+$$;
+
+-- A header is another way to name who writes, and to whom.
+create or replace function automation.reserved_email_header(headers jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select h.key
+    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
+    where lower(btrim(h.key)) ~ '^(from|sender|reply-to|return-path|to|cc|bcc|subject|date|message-id|received|resent-.*|dkim-.*|arc-.*|authentication-results)$'
+    order by h.key
+    limit 1
+  $$;
+
+create or replace function automation.choose_sender(
+  tenant_id uuid, step_type text, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  channel constant text := case step_type when 'send_sms' then 'sms' when 'send_email' then 'email' end;
+  field constant text := case when coalesce(btrim(prepared.input ->> 'messaging_service_sid'), '') <> ''
+    then 'messaging_service_sid' else 'from' end;
+  named constant text := btrim(coalesce(prepared.input ->> field, ''));
+  reserved constant text := case channel
+    when 'email' then automation.reserved_email_header(prepared.input -> 'headers') end;
+  sender public.senders;
+begin
+  if channel is null then
+    return prepared;
+  elsif reserved is not null then
+    return automation.refuse_sender(prepared, 'header_not_allowed', format(
+      'headers.%s: it is set from the fields of the step, not as a header', left(reserved, 60)));
+  elsif named <> '' then
+    sender := automation.named_sender(tenant_id, channel, named);
+    if sender.id is null then
+      return automation.refuse_sender(prepared, 'sender_not_yours', format(
+        '%s: "%s" is not a sender of yours', field, left(named, 80)));
+    end if;
+  else
+    sender := automation.default_sender(tenant_id, channel);
+  end if;
+  if sender.id is null and not automation.environment_serves(tenant_id, channel) then
+    return automation.refuse_sender(
+      prepared, 'no_sender', format('from: you have no sender for %s', channel));
+  end if;
+  prepared.input := (prepared.input - '{sender,from,messaging_service_sid}'::text[])
+    || case when sender.id is null then '{}' else automation.sender_payload(sender, named) end;
+  return prepared;
+end;
+$$;
+
+comment on function automation.choose_sender(uuid, text, automation.prepared_step) is
+  'Whom a send comes from: the tenant''s own sender that the step names, else its default one, else the '
+  'environment''s where that serves the tenant. Anything else is a failure that says so.';
+
+-- Asked for at every later attempt: what was rendered once names a sender that may be gone since.
+create or replace function automation.recheck_sender(
+  tenant_id uuid, step_type text, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if step_type not in ('send_sms', 'send_email') then
+    return prepared;
+  elsif prepared.input ? 'sender' then
+    if not exists (
+      select from public.senders as s
+      where s.tenant_id = recheck_sender.tenant_id
+        and s.id = automation.as_uuid(prepared.input #>> '{sender,id}')
+        and s.is_active and s.verified_at is not null) then
+      return automation.refuse_sender(prepared, 'sender_not_yours', format(
+        'from: "%s" is not a sender of yours any more', prepared.input #>> '{sender,address}'));
+    end if;
+  elsif not automation.environment_serves(
+    tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end) then
+    return automation.refuse_sender(prepared, 'no_sender', 'from: you have no sender any more');
+  end if;
+  return prepared;
+end;
+$$;
+
 -- sql/08_actions/01_address.sql
 
 -- 08 ACTIONS
@@ -11790,6 +12068,9 @@ begin
     when 'webhook' then
       prepared.input := automation.address_webhook(execution, prepared.input);
   end case;
+  if prepared.verdict = 'run' then
+    prepared := automation.choose_sender(execution.tenant_id, step_type, prepared);
+  end if;
   return prepared;
 end;
 $$;
@@ -15710,7 +15991,12 @@ create or replace function automation.own_tenant(tenant_id uuid) returns uuid
   language plpgsql stable
   security definer
   set search_path = pg_catalog, pg_temp
-  as $$ begin return automation.resolve_tenant(tenant_id, '{}'); end; $$;
+  as $$
+begin
+  perform automation.in_tenant(tenant_id);
+  return automation.resolve_tenant(tenant_id, '{}');
+end;
+$$;
 
 -- Null when no record of the data is known.
 create or replace function automation.tenant_of_records(data jsonb) returns uuid
@@ -16370,8 +16656,10 @@ create or replace function automation.tenant_of_number(number text) returns uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select p.tenant_id from public.phone_numbers as p
-    where p.number = automation.normalize_line(tenant_of_number.number)
+    select s.tenant_id from public.senders as s
+    where s.address = automation.normalize_line(tenant_of_number.number) and s.channel = 'sms'
+      and s.kind = 'number' and s.verified_at is not null
+      and s.provider = automation.setting('sms_provider')
   $$;
 
 -- Several contacts may share a number: the one spoken to last is meant.
@@ -17429,9 +17717,49 @@ create index idempotency_keys_by_expiry on automation.idempotency_keys (expires_
 comment on table automation.idempotency_keys is
   'What was answered to a caller under a key, for a day.';
 comment on column automation.idempotency_keys.caller is
-  'user:<id> or service:<tenant>: one caller''s keys say nothing about another''s.';
+  'user:<id>, with @<tenant> for who belongs to several, or service:<tenant>: a key belongs to a tenant, '
+  'and one caller''s keys say nothing about another''s.';
 comment on column automation.idempotency_keys.fingerprint is
   'Digest of the method, path and body that the key was first used with.';
+
+-- Whatever is wrong with the request is said by the operation itself.
+create or replace function automation.tenant_of_request(input jsonb) returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if input ? 'workflow_id' then
+    return (automation.find_workflow(automation.as_uuid(input ->> 'workflow_id'))).tenant_id;
+  elsif input ? 'execution_id' then
+    return (automation.find_execution(automation.as_uuid(input ->> 'execution_id'))).tenant_id;
+  elsif input ? 'enrollment_id' then
+    return (select min(t.id::text)::uuid from automation.usable_tenants() as t (id)
+      join public.bulk_enrollments as b
+        on b.tenant_id = t.id and b.id = automation.as_uuid(input ->> 'enrollment_id')
+      having count(*) = 1);
+  end if;
+  return automation.resolve_tenant(null, coalesce(input -> 'trigger_data', '{}'));
+exception when no_data_found or invalid_parameter_value then
+  return null;
+end;
+$$;
+
+create or replace function automation.request_scope(input jsonb) returns text
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when automation.is_service() then 'service:' || coalesce(t.id::text, 'any')
+      when cardinality(automation.member_tenants()) > 1
+        then format('user:%s@%s', automation.current_user_id(), coalesce(t.id::text, 'any'))
+      else format('user:%s', automation.current_user_id())
+    end
+    from (select coalesce(automation.named_tenant(), automation.tenant_of_request(input)) as id) as t
+  $$;
+
+comment on function automation.request_scope(jsonb) is
+  'Whose idempotency keys these are: asked for with the rights of the caller.';
 
 create or replace function automation.request_fingerprint(request jsonb) returns bytea
   language sql immutable parallel safe
@@ -18005,7 +18333,7 @@ $$;
 grant execute on function
   automation.member_tenants(), automation.admin_tenants(), automation.now(),
   automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
-  automation.own_tenant(uuid),
+  automation.own_tenant(uuid), automation.request_scope(jsonb),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
@@ -18114,7 +18442,7 @@ $$;
 
 -- What comes in. Whose a number is and what providers reported is not for members to write; a
 -- tenant's admins look after its forms.
-alter table public.phone_numbers enable row level security;
+alter table public.senders enable row level security;
 alter table public.forms enable row level security;
 alter table public.email_events enable row level security;
 alter table automation.form_posts enable row level security;
@@ -18122,9 +18450,13 @@ alter table automation.form_rates enable row level security;
 alter table automation.provider_events enable row level security;
 alter table automation.early_events enable row level security;
 
-create policy phone_numbers_members_read on public.phone_numbers
+create policy senders_members_read on public.senders
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy senders_admins_update on public.senders
+  for update to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]))
+  with check (tenant_id = any ((select automation.admin_tenants())::uuid[]));
 create policy email_events_members_read on public.email_events
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
@@ -18204,8 +18536,11 @@ grant update (name, timezone, phone, email, website, address, settings)
 -- Who joins says so (06_membership).
 grant delete, update (role, full_name, email, phone) on public.tenant_members to authenticated;
 
-grant insert, update, delete on public.phone_numbers, public.forms to service_role;
-grant select on public.phone_numbers, public.forms, public.email_events to authenticated;
+grant insert, update, delete on public.senders, public.forms to service_role;
+grant select on public.senders, public.forms, public.email_events to authenticated;
+
+-- Which of its own a tenant uses; not which are its own.
+grant update (label, display_name, is_default, is_active) on public.senders to authenticated;
 
 -- A form's public key is made for it, not chosen.
 grant delete,
@@ -18480,6 +18815,267 @@ alter table automation.portions enable row level security;
 alter table automation.suspects enable row level security;
 
 grant select on automation.portions, automation.suspects to service_role;
+
+-- sql/12_security/07_secrets.sql
+
+-- Secrets have names, and live in Supabase's Vault as ridgeline/<tenant>/<name>. They are written by a
+-- tenant's owners and admins, read by the dispatcher at the send, and stand in no row, payload or log.
+
+create or replace function automation.vault_name(tenant_id uuid, name text) returns text
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if tenant_id is null or coalesce(name, '') !~ '^[a-z][a-z0-9_-]{0,62}$' then
+    raise exception 'name: "%" is no name of a secret', left(name, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Use lower-case letters, digits, _ and -, and begin with a letter.';
+  end if;
+  return format('ridgeline/%s/%s', tenant_id, name);
+end;
+$$;
+
+-- fresh_for: only if it was written within this time.
+create or replace function automation.read_secret(
+  tenant_id uuid, name text, fresh_for interval default null)
+  returns text
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  secret text;
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    return null;
+  end if;
+  execute 'select s.decrypted_secret from vault.decrypted_secrets as s '
+    'where s.name = $1 and ($2 is null or s.updated_at > clock_timestamp() - $2)'
+    into secret using automation.vault_name(tenant_id, name), fresh_for;
+  return secret;
+end;
+$$;
+
+comment on function automation.read_secret(uuid, text, interval) is
+  'A secret of a tenant, for the dispatcher at the send. Null: there is none of that name.';
+
+create or replace function automation.write_secret(tenant_id uuid, name text, value text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  kept constant text := automation.vault_name(tenant_id, name);
+  known uuid;
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    raise exception 'secrets need Supabase''s Vault' using errcode = 'feature_not_supported',
+      hint = 'create extension supabase_vault';
+  elsif coalesce(value, '') = '' or octet_length(value) > 8192 then
+    raise exception 'value: 1 to 8192 bytes are needed' using errcode = 'invalid_parameter_value';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended(kept, 0));
+  execute 'select s.id from vault.decrypted_secrets as s where s.name = $1' into known using kept;
+  if known is null then
+    execute 'select vault.create_secret($1, $2, $3)' using value, kept, 'Ridgeline';
+  else
+    execute 'select vault.update_secret($1, $2)' using known, value;
+  end if;
+end;
+$$;
+
+create or replace function automation.may_use_secrets(tenant_id uuid) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and not coalesce(tenant_id = any (automation.admin_tenants()), false) then
+    raise exception 'tenant_id: only owners and admins may do this'
+      using errcode = 'insufficient_privilege';
+  end if;
+end;
+$$;
+
+create or replace function automation.set_secret(tenant_id uuid, name text, value text) returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.may_use_secrets(tenant_id);
+  if name like 'webhook_signing%' then
+    perform automation.check_signing_secret(value);
+  end if;
+  perform automation.write_secret(tenant_id, name, value);
+end;
+$$;
+
+create or replace function automation.delete_secret(tenant_id uuid, name text) returns boolean
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  deleted integer;
+begin
+  perform automation.may_use_secrets(tenant_id);
+  if to_regclass('vault.secrets') is null then
+    return false;
+  end if;
+  execute 'delete from vault.secrets as s where s.name = $1' using automation.vault_name(tenant_id, name);
+  get diagnostics deleted = row_count;
+  return deleted > 0;
+end;
+$$;
+
+create or replace function automation.list_secrets(tenant_id uuid)
+  returns table (name text, created_at timestamptz, updated_at timestamptz)
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.may_use_secrets(tenant_id);
+  if to_regclass('vault.decrypted_secrets') is not null then
+    return query execute
+      'select substr(s.name, length($1) + 1), s.created_at, s.updated_at from vault.decrypted_secrets as s '
+      'where starts_with(s.name, $1) order by 1'
+      using format('ridgeline/%s/', tenant_id);
+  end if;
+end;
+$$;
+
+-- WHAT OUTGOING WEBHOOKS ARE SIGNED WITH
+
+create or replace function automation.check_signing_secret(value text) returns void
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if coalesce(value, '') !~ '^whsec_[A-Za-z0-9+/]{32,88}={0,2}$' then
+    raise exception 'value: a signing secret is needed' using errcode = 'invalid_parameter_value',
+      hint = '"whsec_" followed by base64 of 24 to 64 random bytes.';
+  end if;
+end;
+$$;
+
+-- 244 random bits: two UUIDs.
+create or replace function automation.make_signing_secret() returns text
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$ select 'whsec_' || encode(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), 'base64') $$;
+
+-- The newest first. While a new one is fresh the one before it signs as well, so that a receiver may
+-- change over at its leisure.
+create or replace function automation.signing_secrets(tenant_id uuid, name text default null)
+  returns table (secrets text[], environment_serves boolean)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_remove(array[
+        automation.read_secret(signing_secrets.tenant_id, coalesce(signing_secrets.name, 'webhook_signing')),
+        case when signing_secrets.name is null then automation.read_secret(
+          signing_secrets.tenant_id, 'webhook_signing_previous', interval '1 day') end], null),
+      automation.environment_serves(signing_secrets.tenant_id)
+  $$;
+
+comment on function automation.signing_secrets(uuid, text) is
+  'What a webhook of the tenant is signed with, for the dispatcher; environment_serves: without any, what '
+  'the environment has will do.';
+
+-- The first webhook of a tenant makes its secret; who is to check it asks for one with rotate_webhook_secret.
+create or replace function automation.first_signing_secret(tenant_id uuid) returns text
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  made text;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('signing ' || tenant_id, 0));
+  made := automation.read_secret(tenant_id, 'webhook_signing');
+  if made is null then
+    made := automation.make_signing_secret();
+    perform automation.write_secret(tenant_id, 'webhook_signing', made);
+  end if;
+  return made;
+end;
+$$;
+
+create or replace function automation.rotate_webhook_secret(tenant_id uuid) returns text
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  made constant text := automation.make_signing_secret();
+  previous text;
+begin
+  perform automation.may_use_secrets(tenant_id);
+  perform pg_advisory_xact_lock(hashtextextended('signing ' || tenant_id, 0));
+  previous := automation.read_secret(tenant_id, 'webhook_signing');
+  if previous is not null then
+    perform automation.write_secret(tenant_id, 'webhook_signing_previous', previous);
+  end if;
+  perform automation.write_secret(tenant_id, 'webhook_signing', made);
+  return made;
+end;
+$$;
+
+create or replace function public.set_secret(name text, value text, tenant_id uuid default null)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.set_secret(automation.own_tenant(tenant_id), name, value) $$;
+
+comment on function public.set_secret(text, text, uuid) is
+  'Keeps a secret of the tenant in the Vault, for steps and senders to name. Owners and admins; nobody can '
+  'read it back.';
+
+create or replace function public.delete_secret(name text, tenant_id uuid default null) returns boolean
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.delete_secret(automation.own_tenant(tenant_id), name) $$;
+
+comment on function public.delete_secret(text, uuid) is 'Forgets a secret; false: there was none of that name.';
+
+create or replace function public.list_secrets(tenant_id uuid default null)
+  returns table (name text, created_at timestamptz, updated_at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select l.* from automation.list_secrets(automation.own_tenant(tenant_id)) as l $$;
+
+comment on function public.list_secrets(uuid) is 'The names of the tenant''s secrets. Owners and admins.';
+
+create or replace function public.rotate_webhook_secret(tenant_id uuid default null) returns text
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.rotate_webhook_secret(automation.own_tenant(tenant_id)) $$;
+
+comment on function public.rotate_webhook_secret(uuid) is
+  'Makes a new signing secret for the tenant''s webhooks and tells it, here and nowhere else. For a day the '
+  'one before it signs too. Owners and admins.';
+
+revoke execute on function
+  automation.vault_name(uuid, text), automation.read_secret(uuid, text, interval),
+  automation.write_secret(uuid, text, text), automation.may_use_secrets(uuid),
+  automation.set_secret(uuid, text, text), automation.delete_secret(uuid, text),
+  automation.list_secrets(uuid), automation.check_signing_secret(text),
+  automation.make_signing_secret(), automation.signing_secrets(uuid, text),
+  automation.first_signing_secret(uuid), automation.rotate_webhook_secret(uuid),
+  public.set_secret(text, text, uuid), public.delete_secret(text, uuid), public.list_secrets(uuid),
+  public.rotate_webhook_secret(uuid)
+  from public, anon, authenticated, service_role;
+grant execute on function
+  automation.read_secret(uuid, text, interval), automation.signing_secrets(uuid, text),
+  automation.first_signing_secret(uuid)
+  to service_role;
+grant execute on function
+  automation.set_secret(uuid, text, text), automation.delete_secret(uuid, text),
+  automation.list_secrets(uuid), automation.rotate_webhook_secret(uuid),
+  public.set_secret(text, text, uuid), public.delete_secret(text, uuid), public.list_secrets(uuid),
+  public.rotate_webhook_secret(uuid)
+  to authenticated, service_role;
 
 -- sql/13_views/01_operator.sql
 
