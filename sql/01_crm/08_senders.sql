@@ -43,7 +43,8 @@ comment on table public.senders is
   'A step may name these and no others. Only whoever provisions them (the service role) writes here.';
 comment on column public.senders.kind is
   'number (E.164, or a short code), name (which some carriers show instead), service (which picks the '
-  'number itself), address, domain (any address in it), or environment: this tenant may speak as the sender that the dispatcher''s environment names.';
+  'number itself), address, domain (any address in it), or environment: this tenant may speak as the '
+  'sender that the dispatcher''s environment names.';
 comment on column public.senders.address is 'Any notation of a number is taken and stored as E.164.';
 comment on column public.senders.credentials is
   'The name of the tenant''s secret with which the provider is called (public.set_secret); null: what the '

@@ -271,8 +271,10 @@ create or replace function automation.foreign_sender_problem(workflow public.wor
       format('%s: "%s" is not a sender of yours', g.field, left(g.named, 80)),
       'Name one of your active senders, or leave it out.')
     from (
-      select f as field, btrim(step -> 'config' -> 'base' ->> f) as named
+      -- A mailbox is kept in parts, {name?, address}.
+      select f as field, btrim(coalesce(b.given #>> '{0,address}', b.given #>> '{}')) as named
       from unnest('{from,messaging_service_sid}'::text[]) as f
+      cross join lateral (select step -> 'config' -> 'base' -> f as given) as b
     ) as g
     where step ->> 'type' in ('send_sms', 'send_email') and g.named <> '' and g.named not like '%{{%'
       and not exists (

@@ -109,7 +109,9 @@ create or replace function automation.reserved_email_header(headers jsonb) retur
   as $$
     select h.key
     from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
-    where lower(btrim(h.key)) ~ '^(from|sender|reply-to|return-path|to|cc|bcc|subject|date|message-id|received|resent-.*|dkim-.*|arc-.*|authentication-results)$'
+    where lower(btrim(h.key)) ~ (
+      '^(from|sender|reply-to|return-path|to|cc|bcc|subject|date|message-id|received|resent-.*|dkim-.*|'
+      'arc-.*|authentication-results)$')
     order by h.key
     limit 1
   $$;
