@@ -99,3 +99,11 @@ begin
   end if;
 end
 $$;
+
+-- What is made in public by whoever sets up a project is open to the API until it is closed.
+alter default privileges in schema public
+  grant all on tables to anon, authenticated, service_role;
+alter default privileges in schema public
+  grant all on functions to anon, authenticated, service_role;
+alter default privileges in schema public
+  grant all on sequences to anon, authenticated, service_role;

@@ -1,12 +1,15 @@
 // One address for everything, as on the platform: REST, Auth, Edge Functions and the table UI.
+import fs from "node:fs";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
+import path from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { ReadableStream as WebStream } from "node:stream/web";
 import { inspect } from "node:util";
 import { App } from "@supabase/lite";
 import { PostgresConnection } from "@supabase/lite/postgres";
+import { describeSystem, type Place, placeOf, PREFLIGHT, Sessions, signInPage } from "./door.ts";
 
 interface PostgresError extends Error {
   code: string;
@@ -67,6 +70,7 @@ export interface LiteOptions {
 }
 
 export interface Lite {
+  sessions: Sessions;
   fetch: (request: Request, peerAddress: string | null) => Promise<Response>;
   close: () => Promise<void>;
 }
@@ -94,11 +98,13 @@ export async function startLite(options: LiteOptions): Promise<Lite> {
       secret_key: options.secretKey,
       email: { enable_confirmations: false },
     },
-    options: { server: { admin: true } },
+    // Its admin mode makes the service role of whoever comes over loopback without a key.
+    options: { server: { admin: false } },
   });
   await app.init();
   await app.ensureSystemSchema();
   return {
+    sessions: new Sessions(options),
     fetch: async (request, peerAddress) => await app.fetch(request, { peerAddress }),
     close: () => connection.close(),
   };
@@ -120,7 +126,7 @@ export async function listen(port: number): Promise<Gateway> {
     const name = /^\/functions\/v1\/([^/?]+)/.exec(incoming.url ?? "")?.[1];
     if (!lite) return sendJson(response, 503, { message: "The stack is starting" });
     if (name === undefined) {
-      toLite(lite, incoming, response).catch((error: unknown) => {
+      answer(lite, incoming, response).catch((error: unknown) => {
         if (response.headersSent) response.destroy();
         else sendJson(response, 500, { message: String(error) });
       });
@@ -183,13 +189,89 @@ function toFunction(
   incoming.pipe(outgoing);
 }
 
-async function toLite(
+function notFound(response: http.ServerResponse): void {
+  sendJson(response, 404, { message: "Nothing is served at this path" });
+}
+
+/** No key, nobody: what is not asked with credentials, or from an open table UI, ends here. */
+async function answer(
   lite: Lite,
   incoming: http.IncomingMessage,
   response: http.ServerResponse,
 ): Promise<void> {
+  const place = placeOf(incoming.url ?? "");
+  const { sessions } = lite;
+  const isKnown = sessions.hasSecretKey(incoming) || sessions.holds(incoming);
+  if (place === null) return notFound(response);
+  if (place === "session") return await signIn(sessions, incoming, response);
+  if (place === "auth" && incoming.method === "OPTIONS") {
+    response.writeHead(204, PREFLIGHT).end();
+  } else if (place === "system" && !isKnown) {
+    sendJson(response, 401, { message: "Send the secret key in the header apikey" });
+  } else if (place === "static") {
+    sendStatic(incoming.url ?? "", response);
+  } else if (place === "ui" && !isKnown) {
+    sendPage(response, 200, signInPage(false));
+  } else {
+    await toLite(lite, place, incoming, response);
+  }
+}
+
+function sendPage(response: http.ServerResponse, status: number, page: string): void {
+  response.writeHead(status, {
+    "content-type": "text/html; charset=utf-8",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
+    "x-frame-options": "DENY",
+  });
+  response.end(page);
+}
+
+// The package exports no path that would lead to them.
+const uiFiles = path.resolve(import.meta.dirname, "../../node_modules/@supabase/lite/dist/static");
+const TYPES: Record<string, string> = {
+  ".js": "text/javascript; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
+  ".woff2": "font/woff2",
+  ".ico": "image/x-icon",
+};
+
+/** What the page of the table UI loads: lite's own command serves these, its App does not. */
+function sendStatic(url: string, response: http.ServerResponse): void {
+  const name = (url.split("?", 1)[0] ?? "").slice("/static/".length);
+  const file = path.join(uiFiles, name);
+  const type = TYPES[path.extname(name)];
+  if (!type || !fs.existsSync(file)) return notFound(response);
+  response.writeHead(200, { "content-type": type });
+  fs.createReadStream(file).once("error", () => response.destroy()).pipe(response);
+}
+
+const LONGEST_KEY = 1_000;
+
+async function signIn(
+  sessions: Sessions,
+  incoming: http.IncomingMessage,
+  response: http.ServerResponse,
+): Promise<void> {
+  if (incoming.method !== "POST") return sendJson(response, 405, { message: "Use POST" });
+  let body = "";
+  for await (const chunk of incoming) {
+    body += String(chunk);
+    if (body.length > LONGEST_KEY) return sendPage(response, 401, signInPage(true));
+  }
+  const cookie = sessions.begin(new URLSearchParams(body).get("key")?.trim() ?? "");
+  if (cookie === null) return sendPage(response, 401, signInPage(true));
+  response.writeHead(303, { "set-cookie": cookie, location: "/" }).end();
+}
+
+async function toLite(
+  lite: Lite,
+  place: Place,
+  incoming: http.IncomingMessage,
+  response: http.ServerResponse,
+): Promise<void> {
   const headers = new Headers();
-  for (const [name, value] of Object.entries(incoming.headers)) {
+  for (const [name, value] of Object.entries(lite.sessions.headersFor(incoming, place))) {
     for (const one of [value ?? []].flat()) headers.append(name, one);
   }
   const hasBody = incoming.method !== "GET" && incoming.method !== "HEAD";
@@ -199,6 +281,13 @@ async function toLite(
     ...(hasBody ? { body: Readable.toWeb(incoming) as ReadableStream, duplex: "half" } : {}),
   });
   const answer = await lite.fetch(request, incoming.socket.remoteAddress ?? null);
+  // Lite answers every path that it does not know with the page of its table UI.
+  const isPage = answer.headers.get("content-type")?.startsWith("text/html") ?? false;
+  if (isPage && place !== "ui") return notFound(response);
+  if (place === "system") {
+    response.writeHead(answer.status, { "content-type": "application/json" });
+    return void response.end(describeSystem(await answer.text()));
+  }
   response.statusCode = answer.status;
   for (const [name, value] of answer.headers) response.appendHeader(name, value);
   if (!answer.body) return void response.end();

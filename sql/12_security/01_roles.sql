@@ -15,7 +15,7 @@ alter default privileges in schema automation revoke execute on functions from p
 grant usage on schema automation to authenticated, service_role;
 grant usage on schema public to anon, authenticated, service_role;
 
-revoke all on all functions in schema public from public, anon;
+revoke all on all functions in schema public from public, anon, authenticated, service_role;
 
 do $$
 declare

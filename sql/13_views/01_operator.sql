@@ -64,5 +64,8 @@ comment on view public.automation_failures is
   'that their execution went on without, and sends that found nobody to go to. execution_status: failed '
   'for the first.';
 
+-- The platform opens what is made in public to every role of the API: each view is closed first.
+revoke all on public.automation_queue, public.automation_skipped_sends, public.automation_failures
+  from anon, authenticated, service_role;
 grant select on public.automation_queue, public.automation_skipped_sends, public.automation_failures
   to authenticated, service_role;

@@ -11,4 +11,5 @@ comment on view public.workflow_schemas is
   'The published schemas: of step_config for each kind of step, of workflows.settings (settings) and of '
   'workflow_steps.retry (retry).';
 
+revoke all on public.workflow_schemas from anon, authenticated, service_role;
 grant select on public.workflow_schemas to authenticated, service_role;

@@ -1,7 +1,7 @@
 -- Who may see and do what. First what the catalogs promise, then what a client really gets.
 begin;
 \ir ../foundation/story.psql
-select plan(87);
+select plan(89);
 
 create temp view ours as
   select c.oid, c.relname, c.relkind, c.relrowsecurity, c.relacl, n.nspname,
@@ -13,6 +13,21 @@ create temp view routines as
   from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
   where n.nspname in ('public', 'automation')
     and not exists (select from pg_depend as d where d.objid = p.oid and d.deptype = 'e');
+
+-- As on the platform, what is made in public is open to everybody until it is closed: without that the
+-- next tests would prove little.
+savepoint open;
+create table public.left_open (id integer);
+create view public.left_open_too as select id from public.left_open;
+create function public.left_open_as_well() returns integer language sql as 'select 1';
+select ok(has_table_privilege('anon', 'public.left_open', 'select, insert')
+  and has_table_privilege('anon', 'public.left_open_too', 'select')
+  and has_function_privilege('anon', 'public.left_open_as_well()', 'execute'),
+  'a table, a view and a function that nobody closed are open to anybody');
+rollback to open;
+select is(count(*), 0::bigint, 'a view that a member may do more with than read: ' || coalesce(string_agg(name, ', '), ''))
+from ours where relkind = 'v'
+  and has_table_privilege('authenticated', oid, 'insert, update, delete, truncate, references, trigger');
 
 -- The catalogs.
 select is(count(*), 0::bigint, 'no table without row level security: ' || coalesce(string_agg(name, ', '), ''))
