@@ -21,7 +21,7 @@ export interface StepError {
  */
 export type Outcome =
   | { outcome: "succeeded"; result: StepResult }
-  | { outcome: "failed"; error: StepError; suppress?: true }
+  | { outcome: "failed"; error: StepError; suppress?: true | "landline" }
   | { outcome: "retry"; error: StepError; retry_after_seconds?: number }
   | { outcome: "ambiguous"; error: StepError; retry_after_seconds?: number };
 
@@ -77,11 +77,13 @@ export function parseRetryAfter(value: string | null | undefined, now = Date.now
 const TWILIO_RETRY = new Set([20429, 21611, 30001, 30003]);
 const TWILIO_OPERATOR = new Set([20003, 20005]);
 const TWILIO_OPTED_OUT = 21610;
+const TWILIO_LANDLINE = new Set([21614, 30006]);
 
 export function classifyTwilio(answer: Answer): Outcome {
   const error = errorOf("twilio", answer);
   const code = Number(answer.code);
   if (code === TWILIO_OPTED_OUT) return { outcome: "failed", error, suppress: true };
+  if (TWILIO_LANDLINE.has(code)) return { outcome: "failed", error, suppress: "landline" };
   if (answer.status === 429 || TWILIO_RETRY.has(code)) {
     return retry(error, answer.retryAfterSeconds);
   }

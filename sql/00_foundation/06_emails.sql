@@ -31,17 +31,98 @@ create or replace function automation.half_width(given text) returns text
       '!"#$%&''()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghijklmnopqrstuvwxyz{|}~') end
   $$;
 
+-- A label of a domain as the name system has it (RFC 3492): bücher is xn--bcher-kva. Providers report
+-- addresses in this form, so this is how they compare.
+create or replace function automation.punycode(label text) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  digits constant text := 'abcdefghijklmnopqrstuvwxyz0123456789';
+  codes constant integer[] := array(select ascii(c) from string_to_table(label, null) as c);
+  written text := regexp_replace(label, '[^\u0001-\u007F]', '', 'g');
+  basic constant integer := length(written);
+  handled integer := basic;
+  next_code integer := 128;
+  delta integer := 0;
+  bias integer := 72;
+  code integer;
+  rest integer;
+  threshold integer;
+  place integer;
+begin
+  written := 'xn--' || written || case when basic > 0 then '-' else '' end;
+  while handled < cardinality(codes) loop
+    select min(c) into code from unnest(codes) as c where c >= next_code;
+    delta := delta + (code - next_code) * (handled + 1);
+    next_code := code;
+    foreach code in array codes loop
+      if code < next_code then
+        delta := delta + 1;
+      elsif code = next_code then
+        rest := delta;
+        place := 36;
+        loop
+          threshold := least(greatest(place - bias, 1), 26);
+          exit when rest < threshold;
+          written := written || substr(digits, threshold + (rest - threshold) % (36 - threshold) + 1, 1);
+          rest := (rest - threshold) / (36 - threshold);
+          place := place + 36;
+        end loop;
+        written := written || substr(digits, rest + 1, 1);
+        bias := automation.punycode_bias(delta, handled + 1, handled = basic);
+        delta := 0;
+        handled := handled + 1;
+      end if;
+    end loop;
+    delta := delta + 1;
+    next_code := next_code + 1;
+  end loop;
+  return written;
+end;
+$$;
+
+create or replace function automation.punycode_bias(delta integer, points integer, is_first boolean)
+  returns integer
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  bias integer := 0;
+begin
+  delta := delta / case when is_first then 700 else 2 end;
+  delta := delta + delta / points;
+  while delta > 455 loop
+    delta := delta / 35;
+    bias := bias + 36;
+  end loop;
+  return bias + 36 * delta / (delta + 38);
+end;
+$$;
+
+create or replace function automation.ascii_domain(domain text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when domain !~ '[^ -~]' then domain else (
+      select string_agg(
+        case when l.label ~ '[^ -~]' then automation.punycode(l.label) else l.label end, '.' order by l.place)
+      from string_to_table(lower(normalize(domain, nfkc)), '.') with ordinality as l (label, place))
+    end
+  $$;
+
 -- One bare address. What could hold a second one or end a header (comma, semicolon, quotes, brackets, a
 -- blank) is in none; neither are quoted local parts, which the providers refuse.
 create or replace function automation.normalize_email(given text) returns text
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select a.address
+    select split_part(a.address, '@', 1) || '@' || automation.ascii_domain(split_part(a.address, '@', 2))
     from (
       -- In the normal form NFC, which is what normalize() makes.
       select lower(normalize(btrim(regexp_replace(
-        regexp_replace(automation.half_width(automation.visible_text(given)), '^<([^<>]*)>$', '\1'),
+        regexp_replace(translate(automation.half_width(automation.visible_text(given)), U&'\3002\FF61', '..'),
+          '^<([^<>]*)>$', '\1'),
         '^\s*mailto:([^?]*)(\?.*)?$', '\1', 'i')))) as address
     ) as a
     where a.address ~ (
@@ -53,4 +134,14 @@ create or replace function automation.normalize_email(given text) returns text
 
 comment on function automation.normalize_email(text) is
   'One email address as everything compares it: lower case, without blanks, line breaks and invisible '
-  'characters around it; "mailto:" and angle brackets are dropped. Null when it is not exactly one.';
+  'characters around it, the domain as the name system has it; "mailto:" and angle brackets are dropped. Null '
+  'when it is not exactly one.';
+
+-- As normalize_email(), for indexes.
+create or replace function automation.email_key(given text) returns text
+  language sql immutable parallel safe
+  -- No search_path: this is inlined into indexes, and bound when it is created. Most addresses cost one pattern.
+  return case
+    when given ~ '^[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+$' then lower(given)
+    else automation.normalize_email(given)
+  end;

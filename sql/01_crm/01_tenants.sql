@@ -17,6 +17,8 @@ create table public.tenants (
   id uuid not null default gen_random_uuid() constraint tenants_pkey primary key,
   name text not null constraint tenants_name_not_blank check (btrim(name) <> ''),
   timezone text not null default 'America/New_York',
+  country text not null default 'US',
+  text_countries text[] not null default '{US,CA}',
   phone text,
   email text,
   website text,
@@ -30,6 +32,12 @@ create table public.tenants (
 comment on table public.tenants is 'A contractor: the owner of every other row.';
 comment on column public.tenants.timezone is
   'IANA name. Dates in conditions and messages are read and written in this zone.';
+
+comment on column public.tenants.country is
+  'Where it is: ISO 3166, two letters. Phone numbers without a country code are read there.';
+comment on column public.tenants.text_countries is
+  'Where texts may go, besides its own country. Nothing is sent to other countries, satellites or premium-rate '
+  'numbers.';
 
 create table public.tenant_members (
   tenant_id uuid not null
@@ -92,3 +100,46 @@ $$;
 create trigger tenants_check_timezone
   before insert or update of timezone on public.tenants
   for each row execute function automation.check_timezone();
+
+create or replace function automation.known_country(given text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select p.country from automation.phone_plans as p
+    where p.country = upper(btrim(known_country.given)) and p.country ~ '^[A-Z]'
+  $$;
+
+create or replace function automation.check_countries() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  unknown text;
+begin
+  select c into unknown from unnest(new.country || new.text_countries) as c
+  where automation.known_country(c) is null limit 1;
+  if found then
+    raise exception '%: "%" is not a country',
+      case when automation.known_country(new.country) is null then 'country' else 'text_countries' end, unknown
+      using errcode = 'invalid_parameter_value', hint = 'Use two letters of ISO 3166, such as US or CA.';
+  end if;
+  new.country := automation.known_country(new.country);
+  new.text_countries := array(
+    select automation.known_country(c.code) from unnest(new.text_countries) with ordinality as c (code, place)
+    order by c.place);
+  return new;
+end;
+$$;
+
+create trigger tenants_check_countries
+  before insert or update of country, text_countries on public.tenants
+  for each row execute function automation.check_countries();
+
+create or replace function automation.country_of(tenant_id uuid) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select t.country from public.tenants as t where t.id = country_of.tenant_id $$;
+
+comment on function automation.country_of(uuid) is
+  'The country in which a tenant''s numbers without a country code are read.';

@@ -29,6 +29,7 @@ comment on table public.contacts is 'Leads and customers.';
 comment on column public.contacts.timezone is
   'IANA name of the zone the contact lives in; null: the tenant''s.';
 
-create index contacts_by_phone on public.contacts (phone, tenant_id);
-create index contacts_by_email on public.contacts (lower(email), tenant_id);
+-- By these the engine finds who called or wrote, in whatever way the office wrote the number or address.
+create index contacts_by_phone_key on public.contacts (automation.phone_key(phone), tenant_id);
+create index contacts_by_email_key on public.contacts (automation.email_key(email), tenant_id);
 create index contacts_by_stage on public.contacts (stage, tenant_id);

@@ -1,23 +1,88 @@
 -- Where words from outside come in: which forms there are, and what providers
 -- report about messages that were sent.
 
-create or replace function automation.normalize_line(given text) returns text
-  language sql immutable parallel safe
+create or replace function automation.normalize_line(given text, country text default 'US') returns text
+  language sql stable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select coalesce(automation.normalize_phone(given), substring(given from '^\s*(\d{4,6})\s*$')) $$;
+  as $$
+    select coalesce(automation.normal_number(given, country), substring(given from '^\s*(\d{4,6})\s*$'))
+  $$;
 
-comment on function automation.normalize_line(text) is
+-- Whose number it says that it is; a withheld one stays what the provider put for it.
+create or replace function automation.line_of(given text, country text default 'US') returns text
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when automation.is_withheld(given) then given
+      else coalesce(automation.normalize_line(given, country), given) end
+  $$;
+
+comment on function automation.normalize_line(text, text) is
   'E.164, or the digits of a short code; null when it is neither.';
 
--- A caller is looked for by the last ten digits, in whatever notation the office wrote them.
-create index contacts_by_phone_digits on public.contacts (
-  (right(regexp_replace(phone, '\D', '', 'g'), 10)), tenant_id) where phone is not null;
+-- Whoever writes them: everything that looks for the messages of a number finds them. What is no number
+-- ("anonymous", a withheld caller) stays as it came.
+create or replace function automation.normalize_numbers() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  country constant text := automation.country_of(new.tenant_id);
+begin
+  new.from_number := automation.line_of(new.from_number, country);
+  new.to_number := automation.line_of(new.to_number, country);
+  return new;
+end;
+$$;
+
+create trigger messages_normalize
+  before insert or update of from_number, to_number on public.messages
+  for each row execute function automation.normalize_numbers();
+
+create or replace function automation.note_keyword() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.keyword := nullif(automation.keyword_of(new.body), '');
+  return new;
+end;
+$$;
+
+create trigger messages_note_keyword
+  before insert or update of body on public.messages
+  for each row when (new.direction = 'inbound')
+  execute function automation.note_keyword();
+
+create trigger calls_normalize
+  before insert or update of from_number, to_number on public.calls
+  for each row execute function automation.normalize_numbers();
+
+create or replace function automation.normalize_to_address() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.to_address := coalesce(automation.normalize_email(new.to_address), new.to_address);
+  return new;
+end;
+$$;
+
+create trigger emails_normalize
+  before insert or update of to_address on public.emails
+  for each row execute function automation.normalize_to_address();
 
 alter table public.messages
   add column opt_out_type text
     constraint messages_opt_out_type_known check (opt_out_type in ('STOP', 'START', 'HELP')),
-  add column media_urls text[];
+  add column media_urls text[],
+  add column keyword text;
 
+comment on column public.messages.keyword is
+  'The words of an incoming message in small letters, without punctuation: "Yes!" is yes.';
 comment on column public.messages.opt_out_type is
   'What Twilio''s Advanced Opt-Out took the message for; null: it did not say.';
 

@@ -61,18 +61,20 @@ create unique index senders_default_unique on public.senders (channel, tenant_id
 
 create or replace function automation.normalize_sender() returns trigger
   language plpgsql
+  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 begin
   new.channel := coalesce(new.channel, case when new.kind in ('address', 'domain') then 'email' else 'sms' end);
   new.kind := coalesce(new.kind, case
     when new.channel = 'sms' then
-      case when automation.normalize_line(new.address) is null then 'service' else 'number' end
+      case when automation.normalize_line(new.address, automation.country_of(new.tenant_id)) is null then 'service' else 'number' end
     when new.address like '%@%' then 'address' else 'domain' end);
   new.provider := coalesce(new.provider, automation.setting(new.channel || '_provider'));
   new.address := case
     when new.kind = 'environment' then 'environment'
-    when new.kind = 'number' then coalesce(automation.normalize_line(new.address), new.address)
+    when new.kind = 'number' then coalesce(
+      automation.normalize_line(new.address, automation.country_of(new.tenant_id)), new.address)
     when new.kind in ('service', 'name') then btrim(new.address)
     else lower(btrim(new.address)) end;
   return new;

@@ -38,6 +38,24 @@ create or replace function automation.change_config(
         case when known.column_name = 'status' then trigger_config -> 'status' end))))
   $$;
 
+-- What a customer answers is compared by its words: "Yes!" is YES. What has none (an emoji) as it is.
+create or replace function automation.match_keywords(columns text[], match jsonb)
+  returns jsonb
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when 'keyword' = any (columns) and w.words <> '[]' and not w.words @> '[""]'
+        then match - 'body' || jsonb_build_object('keyword', w.words)
+      else match
+    end
+    from (
+      select coalesce(jsonb_agg(automation.keyword_of(v.value #>> '{}')), '[]') as words
+      from jsonb_array_elements(automation.as_list(coalesce(match -> 'keyword', match -> 'body'))) as v
+      where match ? 'keyword' or match ? 'body'
+    ) as w
+  $$;
+
 create or replace function automation.check_trigger_config(
   known automation.trigger_types, entity text, change jsonb, match jsonb, path text)
   returns jsonb
@@ -129,6 +147,9 @@ begin
   end if;
   select e.* into attached from automation.entities as e where e.name = compiled.entity;
   match := automation.own_names(attached, match);
+  if compiled.entity = 'message' then
+    match := automation.match_keywords(attached.columns, match);
+  end if;
   if change ? 'field' then
     change := change || jsonb_build_object('field', automation.own_name(attached, change ->> 'field'));
   end if;

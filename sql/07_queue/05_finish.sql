@@ -29,7 +29,7 @@ $$;
 
 comment on function automation.finish_steps(jsonb) is
   'Reports outcomes: [{tenant_id, step_id, attempt_token, outcome, result?, error?, '
-  'retry_after_seconds?, suppress?}], outcome one of succeeded, failed, retry, ambiguous. '
+  'retry_after_seconds?, suppress?: true or landline}], outcome one of succeeded, failed, retry, ambiguous. '
   'accepted is false when the token no longer holds the lease; nothing was changed then. '
   'due_now: work of any kind is due now and nobody''s.';
 
@@ -81,8 +81,9 @@ begin
     report := report || '{"outcome": "ambiguous", "error": {"code": "provider_id_taken",
       "message": "this message belongs to another step"}}';
   end if;
-  if (report ->> 'suppress')::boolean then
-    perform automation.suppress_recipient(due, step ->> 'type', 'provider', report -> 'error');
+  if report ->> 'suppress' in ('true', 'landline') then
+    perform automation.suppress_recipient(due, step ->> 'type',
+      case report ->> 'suppress' when 'landline' then 'landline' else 'provider' end, report -> 'error');
   end if;
   return case
     when report ->> 'outcome' = 'succeeded' then

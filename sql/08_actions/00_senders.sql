@@ -38,7 +38,8 @@ create or replace function automation.named_sender(tenant_id uuid, channel text,
     where s.tenant_id = named_sender.tenant_id and s.channel = named_sender.channel and s.is_active
       and s.verified_at is not null
       and s.address = case s.kind
-        when 'number' then coalesce(automation.normalize_line(named), btrim(named))
+        when 'number' then coalesce(
+          automation.normalize_line(named, automation.country_of(named_sender.tenant_id)), btrim(named))
         when 'service' then btrim(named)
         when 'name' then btrim(named)
         when 'address' then automation.mailbox_address(named)

@@ -77,6 +77,36 @@ begin
 end;
 $$;
 
+-- The country itself, and the one whose numbers it shares: Guernsey's are British. America's and Russia's
+-- numbering plans are of countries with nothing else in common.
+create or replace function automation.counts_as_countries(country text) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(distinct c.country)
+    from automation.phone_plans as p
+    join automation.phone_plans as c
+      on c.country = p.country or c.calling_code = p.calling_code and c.rank = 0 and c.calling_code not in ('1', '7')
+    where p.country = counts_as_countries.country
+  $$;
+
+-- A form on a web site is filled by anybody: it must not make the office text a satellite telephone.
+create or replace function automation.forbidden_destination(tenant_id uuid, phone automation.phone_number)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when phone.is_premium then format('to: %s is a premium-rate number', phone.number)
+      when phone.country ~ '^\d' then format('to: +%s is no country (satellite or international)', phone.country)
+      else format('to: texts to %s are not allowed; tenants.text_countries lists where they may go', phone.country)
+    end
+    from public.tenants as t
+    where t.id = forbidden_destination.tenant_id
+      and (phone.is_premium
+        or not automation.counts_as_countries(phone.country) && (t.country || t.text_countries))
+  $$;
+
 create or replace function automation.fail_unaddressed(
   prepared automation.prepared_step, code text, message text)
   returns automation.prepared_step
@@ -92,12 +122,12 @@ $$;
 
 -- A number, a short code or a name that carriers show: nothing else is from anybody, whatever record it was
 -- read from.
-create or replace function automation.sms_sender(given text) returns text
+create or replace function automation.sms_sender(given text, country text) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(
-      automation.normalize_phone(given),
+      case when given !~* '^whatsapp:' then automation.normalize_phone(given, country) end,
       substring(given from '^[0-9]{3,8}$'),
       substring(given from '^(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}$'))
   $$;
@@ -110,43 +140,31 @@ create or replace function automation.address_sms(
   as $$
 declare
   given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone') #>> '{}');
-  phone constant text := automation.normalize_phone(given);
-  sender constant text := automation.visible_text(prepared.input ->> 'from');
+  country constant text := automation.country_of(execution.tenant_id);
+  phone constant automation.phone_number := automation.read_phone(given, country);
+  named constant text := automation.visible_text(prepared.input ->> 'from');
+  sender constant text := automation.sms_sender(named, country);
+  forbidden constant text := automation.forbidden_destination(execution.tenant_id, phone);
 begin
   if coalesce(given, '') = '' then
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
-  elsif phone is null then
+  elsif phone.number is null then
     return automation.skip_unaddressed(
       prepared, 'invalid_recipient', format('to: "%s" is not a phone number', left(given, 40)), given);
   elsif btrim(coalesce(prepared.input ->> 'body', '')) = '' then
     return automation.fail_unaddressed(prepared, 'empty_body', 'body: the message is empty');
-  elsif sender <> '' and automation.sms_sender(sender) is null then
+  elsif named <> '' and sender is null then
     return automation.fail_unaddressed(prepared, 'invalid_sender', format(
-      'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(sender, 40)));
+      'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(named, 40)));
+  elsif forbidden is not null then
+    return automation.skip_unaddressed(prepared, 'country_not_allowed', forbidden, given);
   end if;
-  prepared.recipient := phone;
-  prepared.input := prepared.input - 'from' || jsonb_build_object('to', phone)
-    || jsonb_strip_nulls(jsonb_build_object('from', automation.sms_sender(sender)));
+  prepared.recipient := phone.number;
+  prepared.input := prepared.input - 'from' || jsonb_build_object('to', phone.number)
+    || jsonb_strip_nulls(jsonb_build_object('from', sender));
   return prepared;
 end;
 $$;
-
-create or replace function automation.normalize_phone(given text) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when given !~ '^[\s+().0-9-]{7,40}$' then null
-      when given like '+%' and digits ~ '^[1-9]\d{6,14}$' then '+' || digits
-      when digits ~ '^1[2-9]\d{9}$' then '+' || digits
-      when digits ~ '^[2-9]\d{9}$' then '+1' || digits
-    end
-    from (select regexp_replace(given, '\D', '', 'g') as digits) as d
-  $$;
-
-comment on function automation.normalize_phone(text) is
-  'E.164, as in +15125550100; a number without a country code is read as North American. '
-  'Null when it cannot be one (ITU-T E.164: at most 15 digits).';
 
 create or replace function automation.address_webhook(
   execution public.workflow_executions, input jsonb)

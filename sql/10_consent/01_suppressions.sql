@@ -12,7 +12,7 @@ create table public.suppressions (
   address text not null constraint suppressions_address_not_blank check (btrim(address) <> ''),
   reason text not null
     constraint suppressions_reason_known
-    check (reason in ('opt_out', 'provider', 'bounce', 'complaint', 'manual')),
+    check (reason in ('opt_out', 'provider', 'bounce', 'complaint', 'manual', 'landline')),
   detail jsonb,
   created_at timestamptz not null default automation.now(),
   constraint suppressions_pkey primary key (tenant_id, id),
@@ -20,17 +20,39 @@ create table public.suppressions (
 );
 
 comment on table public.suppressions is
-  'Addresses that get nothing more from this tenant. sms: E.164; email: lower case.';
+  'Addresses that get nothing more from this tenant. sms: E.164; email: as normalize_email(). Any notation is '
+  'taken and stored this way; what is no number or address is refused, for it would stop nothing.';
+comment on column public.suppressions.reason is
+  'landline: no text reaches it, until one comes from it. The others: nobody may write to it.';
+
+-- The form in which an address of a channel is compared; null when it is none.
+create or replace function automation.normal_address(tenant_id uuid, channel text, address text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case channel
+      when 'sms' then automation.normal_number(address, automation.country_of(tenant_id))
+      when 'email' then automation.normalize_email(automation.bare_address(address))
+    end
+  $$;
 
 create or replace function automation.normalize_suppression() returns trigger
   language plpgsql
+  security definer
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  normal constant text := automation.normal_address(new.tenant_id, new.channel, new.address);
 begin
-  new.address := case new.channel
-    when 'sms' then coalesce(automation.normalize_phone(new.address), new.address)
-    else lower(btrim(new.address))
-  end;
+  if normal is null and new.channel in ('sms', 'email') and btrim(new.address) <> '' then
+    raise exception 'address: "%" is not %', left(new.address, 80),
+      case new.channel when 'sms' then 'a phone number' else 'an email address' end
+      using errcode = 'invalid_parameter_value', hint = case new.channel
+        when 'sms' then 'Write it with its country code, such as +1 512 555 0100.'
+        else 'One address, such as ann@example.com.' end;
+  end if;
+  new.address := coalesce(normal, new.address);
   return new;
 end;
 $$;
@@ -39,16 +61,25 @@ create trigger suppressions_normalize
   before insert or update of address, channel on public.suppressions
   for each row execute function automation.normalize_suppression();
 
+-- Why nothing is sent to an address, which is in its normal form; null: it may be.
+create or replace function automation.suppression_of(tenant_id uuid, channel text, address text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.reason from public.suppressions as s
+    where s.tenant_id = suppression_of.tenant_id
+      and s.channel = suppression_of.channel
+      and s.address = suppression_of.address
+  $$;
+
 create or replace function automation.is_suppressed(tenant_id uuid, channel text, address text)
   returns boolean
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select exists (
-      select from public.suppressions as s
-      where s.tenant_id = is_suppressed.tenant_id
-        and s.channel = is_suppressed.channel
-        and s.address = is_suppressed.address)
+    select automation.suppression_of(
+      tenant_id, channel, automation.normal_address(tenant_id, channel, address)) is not null
   $$;
 
 -- Of the addresses under a key of an email, those that are not suppressed, and a warning for each that is.
@@ -107,10 +138,15 @@ create or replace function automation.ask_consent(
   as $$
 declare
   allowed automation.prepared_step;
+  reason text;
 begin
   if step_type = 'send_sms' then
-    if not automation.is_suppressed(execution.tenant_id, 'sms', prepared.input ->> 'to') then
+    reason := automation.suppression_of(execution.tenant_id, 'sms', prepared.input ->> 'to');
+    if reason is null then
       return prepared;
+    elsif reason = 'landline' then
+      return automation.skip_unaddressed(
+        prepared, 'not_textable', 'to: the number is a landline, no text reaches it', prepared.input ->> 'to');
     end if;
   elsif step_type = 'send_email' then
     allowed := automation.ask_email_consent(execution.tenant_id, prepared);
@@ -130,19 +166,22 @@ comment on function automation.ask_consent(
   'Turns a send to somebody who opted out into a skip; of several recipients of an email, drops '
   'those who did.';
 
+-- That somebody opted out weighs more than that they cannot be reached: the latter passes.
 create or replace function automation.suppress(
   tenant_id uuid, channel text, address text, reason text, detail jsonb default null)
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    insert into public.suppressions (tenant_id, channel, address, reason, detail)
+    insert into public.suppressions as s (tenant_id, channel, address, reason, detail)
     values (tenant_id, channel, address, reason, detail)
-    on conflict on constraint suppressions_address_unique do nothing
+    on conflict on constraint suppressions_address_unique do update
+      set reason = excluded.reason, detail = excluded.detail
+      where s.reason = 'landline' and excluded.reason <> 'landline'
   $$;
 
 comment on function automation.suppress(uuid, text, text, text, jsonb) is
-  'Stops a channel for an address; a second call changes nothing.';
+  'Stops a channel for an address; a second call changes nothing. Raises when it is no address.';
 
 create or replace function automation.suppress_recipient(
   due public.scheduled_steps, step_type text, reason text, detail jsonb)

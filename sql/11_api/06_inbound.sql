@@ -31,15 +31,15 @@ create or replace function automation.contact_by_phone(tenant_id uuid, phone tex
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.find_contact(tenant_id, 'phone',
-      'right(regexp_replace(%1$s, ''\D'', '''', ''g''), 10) = right(regexp_replace($2, ''\D'', '''', ''g''), 10) '
-      'and automation.normalize_phone(%1$s) = $2', phone)
+      'automation.phone_key(%1$s) = any (automation.phone_keys($2)) '
+      'and automation.normal_number(%1$s, automation.country_of($1)) = $2', phone)
   $$;
 
 create or replace function automation.contact_by_email(tenant_id uuid, email text, phone text)
   returns uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.find_contact(tenant_id, 'email', 'lower(%1$s) = $2', email, phone) $$;
+  as $$ select automation.find_contact(tenant_id, 'email', 'automation.email_key(%1$s) = $2', email, phone) $$;
 
 -- Whatever table the contacts are in, with its own names. test: SQL about %1$s, the column, and $2, what
 -- is looked for; of several, one with this phone is preferred.
@@ -73,7 +73,7 @@ create or replace function automation.contact_order(contacts automation.entities
     select coalesce(string_agg(format(o.by, contacts.mapped ->> o.name), '' order by o.place), '')
       || format('r.%I', contacts.id_column)
     from (values
-      (1, 'phone', 'automation.normalize_phone(r.%I::text) is not distinct from $3 desc, '),
+      (1, 'phone', 'automation.normal_number(r.%I::text, automation.country_of($1)) is not distinct from $3 desc, '),
       (2, 'last_contacted_at', 'r.%I desc nulls last, '),
       (3, 'created_at', 'r.%I desc, ')) as o (place, name, by)
     where contacts.mapped ? o.name
@@ -170,7 +170,8 @@ create or replace function automation.contact_of_caller(
 declare
   contact uuid;
 begin
-  if automation.normalize_phone(phone) is null then
+  -- A short code, a name or a withheld number is nobody.
+  if automation.is_withheld(phone) or automation.normal_number(phone) is null then
     return null;
   end if;
   perform automation.lock_inbound(tenant_id || phone);
@@ -191,7 +192,7 @@ create or replace function automation.receive_sms(event jsonb) returns text
   as $$
 declare
   owner constant uuid := automation.tenant_of_number(event ->> 'to');
-  sender constant text := coalesce(automation.normalize_line(event ->> 'from'), event ->> 'from');
+  sender constant text := automation.line_of(event ->> 'from');
   opt_out constant text := upper(event ->> 'opt_out_type');
 begin
   if owner is null then
@@ -262,8 +263,8 @@ create or replace function automation.record_call(event jsonb) returns text
 declare
   direction constant text :=
     case when event ->> 'direction' = 'inbound' then 'inbound' else 'outbound' end;
-  caller constant text := coalesce(automation.normalize_line(event ->> 'from'), event ->> 'from');
-  called constant text := coalesce(automation.normalize_line(event ->> 'to'), event ->> 'to');
+  caller constant text := automation.line_of(event ->> 'from');
+  called constant text := automation.line_of(event ->> 'to');
   owner constant uuid := automation.tenant_of_number(
     case direction when 'inbound' then called else caller end);
   known public.calls;

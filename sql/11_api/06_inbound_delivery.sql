@@ -69,7 +69,8 @@ begin
 end;
 $$;
 
--- 21610: the number has opted out at Twilio, which is the only place that knew.
+-- 21610: the number has opted out at Twilio, which is the only place that knew. 30006 and 21614: no text
+-- reaches it, for it is a landline.
 create or replace function automation.record_delivery_of_sms(
   message public.messages, status text, error_code text)
   returns text
@@ -77,8 +78,10 @@ create or replace function automation.record_delivery_of_sms(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if error_code = '21610' then
-    perform automation.suppress(message.tenant_id, 'sms', message.to_number, 'provider',
+  if error_code in ('21610', '30006', '21614')
+    and automation.normal_number(message.to_number) is not null then
+    perform automation.suppress(message.tenant_id, 'sms', message.to_number,
+      case error_code when '21610' then 'provider' else 'landline' end,
       jsonb_build_object('code', error_code, 'message_id', message.id));
   end if;
   update public.messages as m

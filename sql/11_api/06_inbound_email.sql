@@ -196,8 +196,9 @@ create or replace function automation.suppress_email(email public.emails, event 
       ) as t
       where coalesce(btrim(t.address), '') <> ''
     ) as a
-    where event ->> 'type' = 'complained'
-      or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean and a.addresses = 1
+    where automation.normalize_email(automation.bare_address(a.address)) is not null
+      and (event ->> 'type' = 'complained'
+        or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean and a.addresses = 1)
   $$;
 
 create or replace function automation.record_delivery_of_email(email public.emails, event jsonb)

@@ -153,10 +153,11 @@ create or replace function automation.form_problems(form public.forms, fields js
       union all
       select g.field, 'is not an email address' from given as g
       where g.target = 'email'
-        and g.value !~ '^[^@<>\s,;"]{1,64}@[^@<>\s,;"]{1,250}\.[^@<>\s,;".]{2,63}$'
+        and automation.normalize_email(g.value) is null
       union all
       select g.field, 'is not a phone number' from given as g
-      where g.target = 'phone' and automation.normalize_phone(g.value) is null
+      where g.target = 'phone'
+        and automation.normalize_phone(g.value, automation.country_of(form.tenant_id)) is null
       union all
       select 'email', 'an email address or a phone number is needed'
       where not exists (select from given as g where g.target in ('email', 'phone'))
@@ -175,8 +176,8 @@ create or replace function automation.contact_of_fields(form public.forms, field
         'first_name', regexp_replace(given ->> 'name', '\s+\S+$', ''),
         'last_name', substring(given ->> 'name' from '\s(\S+)$')))
       || given - 'name' || jsonb_strip_nulls(jsonb_build_object(
-        'email', lower(given ->> 'email'),
-        'phone', automation.normalize_phone(given ->> 'phone')))
+        'email', automation.normalize_email(given ->> 'email'),
+        'phone', automation.normalize_phone(given ->> 'phone', automation.country_of(form.tenant_id))))
     from (
       select coalesce(jsonb_object_agg(g.target, g.value), '{}') as given
       from automation.contact_fields(form, fields) as g

@@ -22,6 +22,7 @@ alter table public.scheduled_steps enable row level security;
 alter table public.suppressions enable row level security;
 
 alter table automation.settings enable row level security;
+alter table automation.phone_plans enable row level security;
 alter table automation.clock enable row level security;
 alter table automation.time_zones enable row level security;
 alter table automation.trigger_types enable row level security;

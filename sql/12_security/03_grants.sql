@@ -48,7 +48,7 @@ grant delete,
   update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata)
   on public.workflows to authenticated;
 
-grant update (name, timezone, phone, email, website, address, settings)
+grant update (name, timezone, country, text_countries, phone, email, website, address, settings)
   on public.tenants to authenticated;
 
 
@@ -72,3 +72,9 @@ grant delete,
 -- What public.workflow_schemas and public.automation_skipped_sends read.
 grant select on automation.step_types, automation.setting_schemas, automation.skip_codes
   to authenticated, service_role;
+
+-- The indexes of contacts call these, as whoever writes a contact.
+grant execute on function
+  automation.phone_key(text), automation.phone_digits(text), automation.email_key(text),
+  automation.normalize_email(text), automation.visible_text(text), automation.half_width(text)
+  to authenticated;

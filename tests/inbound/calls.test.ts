@@ -123,6 +123,32 @@ describe("an incoming call", () => {
     await report(inbound(office, "anonymous"), { CallStatus: "no-answer" });
     expect(await callsOf(office)).toMatchObject([{ from_number: "anonymous", contact_id: null }]);
   });
+
+  // What providers document for a withheld number, with and without the + they put before it.
+  it.each([
+    "+266696687",
+    "266696687",
+    "+7378742833",
+    "7378742833",
+    "+2562533",
+    "+8656696",
+    "+86282452253",
+    "Restricted",
+    "Private",
+    "unavailable",
+    "unknown",
+    "sip:anonymous@anonymous.invalid",
+    "+",
+    "",
+    "27223",
+  ])("of a withheld number, %s, is a missed call of nobody", async (From) => {
+    const office = await withListener({ inbound: { create_contacts: true } });
+    await report(inbound(office, From), { CallStatus: "no-answer" });
+    expect(await callsOf(office)).toMatchObject([{ from_number: From, contact_id: null }]);
+    expect(await fired(database().sql, office.tenantId)).toEqual(["call_missed"]);
+    const contacts = database().sql`select from contacts where tenant_id = ${office.tenantId}`;
+    expect(await contacts).toEqual([]);
+  });
 });
 
 it("an outgoing call is the tenant's it comes from; nobody missed it", async () => {

@@ -71,6 +71,42 @@ describe("an incoming text", () => {
     expect(await fired(database().sql, office.tenantId)).toEqual(["sms_received"]);
   });
 
+  it.each([
+    (number: string) => number,
+    (number: string) => number.slice(2),
+    (number: string) => `${number.slice(2, 5)}/${number.slice(5, 8)}-${number.slice(8)} x12`,
+    (number: string) => `${number};ext=7`,
+    (number: string) => `tel:${number}`,
+    (number: string) => `011 ${number.slice(1)}`,
+    (number: string) =>
+      `Cell: ${number.slice(2, 5)}.${number.slice(5, 8)}.${number.slice(8)} (wife)`,
+    (number: string) => `\u202A${number.slice(0, 5)}\u00A0${number.slice(5)}\u202C`,
+    (number: string) =>
+      number.replace(/\d/g, (digit) => String.fromCharCode(0xff10 + Number(digit))),
+  ])("is its contact's, however the number is written: %s", async (written) => {
+    const office = await openOffice(database().sql, { inbound: { create_contacts: true } });
+    const phone = newNumber();
+    const maria = await contact(office, written(phone));
+    await contact(office, newNumber());
+    await report(textTo(office, { From: phone }));
+    expect(await messagesOf(office)).toMatchObject([{ contact_id: maria }]);
+    expect(await contactsOf(office)).toHaveLength(2);
+  });
+
+  it("to a British office is its contact's, whose number has no country code", async () => {
+    const office = await openOffice(database().sql);
+    await database().sql`update tenants set country = 'GB' where id = ${office.tenantId}`;
+    const maria = await contact(office, "(0)7400 123456");
+    await report(textTo(office, { From: "+447400123456" }));
+    expect(await messagesOf(office)).toMatchObject([{ contact_id: maria }]);
+  });
+
+  it("from a number that is newer than any numbering plan is heard", async () => {
+    const office = await openOffice(database().sql);
+    await report(textTo(office, { From: "+19995550142", Body: "STOP" }));
+    expect(await suppressionsOf(office)).toEqual([{ address: "+19995550142", reason: "opt_out" }]);
+  });
+
   it("is the tenant's whose number was texted, whatever else the request says", async () => {
     const [apex, blue] = [await openOffice(database().sql), await openOffice(database().sql)];
     const phone = newNumber();
@@ -292,6 +328,14 @@ describe("the way of a text that was sent", () => {
     await finish();
     await status(sid, "failed", "21610");
     expect(await suppressionsOf(office)).toEqual([{ address: phone, reason: "provider" }]);
+  });
+
+  it.each(["30006", "21614"])("%s: a landline, to which no further text is tried", async (code) => {
+    const office = await openOffice(database().sql);
+    const { sid, phone, finish } = await sent(office);
+    await finish();
+    await status(sid, "undelivered", code);
+    expect(await suppressionsOf(office)).toEqual([{ address: phone, reason: "landline" }]);
   });
 
   it("may be told before the dispatcher has recorded that it sent anything", async () => {

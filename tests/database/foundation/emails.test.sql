@@ -1,6 +1,6 @@
 -- An address is one address, whatever the program that it was copied from left around it.
 begin;
-select plan(80);
+select plan(84);
 
 select is(automation.normalize_email(given), 'ann.o''neil+roof@example.com', 'is one address: ' || quote_literal(given))
 from (values
@@ -18,7 +18,8 @@ select is(automation.normalize_email(given), wanted, given)
 from (values
   ('a@b.co', 'a@b.co'), ('x_y-z!#$%&*/=?^`{|}~@mail.example-1.co.uk', 'x_y-z!#$%&*/=?^`{|}~@mail.example-1.co.uk'),
   ('me@3com.com', 'me@3com.com'), ('me@xn--bcher-kva.example', 'me@xn--bcher-kva.example'),
-  ('info@россия.xn--p1ai', 'info@россия.xn--p1ai'),
+  ('info@россия.xn--p1ai', 'info@xn--h1alffa9f.xn--p1ai'), ('ann@bücher.example', 'ann@xn--bcher-kva.example'),
+  ('Ann@BÜCHER.example', 'ann@xn--bcher-kva.example'), ('ann@例え。テスト', 'ann@xn--r8jz45g.xn--zckzah'), ('jürgen@example.com', 'jürgen@example.com'),
   (E'jose\u0301@example.com', E'jos\u00E9@example.com')) as v (given, wanted);
 
 select is(automation.normalize_email(given), null, 'is not one address: ' || coalesce(quote_literal(given), 'nothing'))
