@@ -16,6 +16,8 @@ begin
   compiled := automation.compile_workflow(workflow);
   perform automation.raise_problems(
     compiled.problems, format('workflow "%s" cannot be published', workflow.name));
+  perform automation.check_author(
+    workflow.tenant_id, automation.entities_of(compiled.listener, compiled.plan));
   published := automation.add_version(workflow, compiled.conditions, compiled.plan, via);
   perform automation.stop_listening(workflow.tenant_id, workflow.id);
   perform automation.start_listening(published, compiled.listener);
