@@ -68,7 +68,8 @@ begin
   new.channel := coalesce(new.channel, case when new.kind in ('address', 'domain') then 'email' else 'sms' end);
   new.kind := coalesce(new.kind, case
     when new.channel = 'sms' then
-      case when automation.normalize_line(new.address, automation.country_of(new.tenant_id)) is null then 'service' else 'number' end
+      case when automation.normalize_line(new.address, automation.country_of(new.tenant_id)) is null
+        then 'service' else 'number' end
     when new.address like '%@%' then 'address' else 'domain' end);
   new.provider := coalesce(new.provider, automation.setting(new.channel || '_provider'));
   new.address := case
