@@ -22,6 +22,7 @@ create table public.payrolls (tenant_id uuid not null references public.tenants 
 alter table public.payrolls enable row level security;
 create policy payrolls_admins on public.payrolls for select to authenticated
   using (tenant_id = any ((select automation.admin_tenants())::uuid[]) and not boss);
+revoke all on public.payrolls from authenticated;
 grant select on public.payrolls to authenticated;
 grant update (note) on public.payrolls to authenticated;
 select automation.attach('public.payrolls', 'payroll');
