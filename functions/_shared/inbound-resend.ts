@@ -21,6 +21,11 @@ const resendEvent = z.object({
       subType: clean.optional(),
       message: clean.optional(),
     }).optional(),
+    from: clean.optional(),
+    cc: strings.nullish(),
+    subject: clean.nullish(),
+    text: clean.nullish(),
+    html: clean.nullish(),
     failed: z.looseObject({ reason: clean.optional() }).optional(),
     open: engagement.optional(),
     click: engagement.optional(),
@@ -36,6 +41,7 @@ const KEPT = new Set([
   "suppressed",
   "opened",
   "clicked",
+  "received",
 ]);
 
 export interface EmailEvent {
@@ -48,9 +54,19 @@ export interface EmailEvent {
   link?: string;
   user_agent?: string;
   detail?: Record<string, string>;
+  /** Of an email that came in. */
+  from?: string;
+  cc?: string[];
+  subject?: string;
+  text?: string;
+  html?: string;
 }
 
-function withoutUndefined(fields: Record<string, string | undefined>): Record<string, string> {
+const MAX_TEXT = 100_000;
+
+const cut = (text: string | null | undefined, length: number) => text?.slice(0, length);
+
+function withoutUndefined<T>(fields: Record<string, T | undefined>): Record<string, T> {
   return Object.fromEntries(
     Object.entries(fields).flatMap(([name, value]) => value === undefined ? [] : [[name, value]]),
   );
@@ -73,7 +89,7 @@ export function emailEventOf(json: unknown): EmailEvent | null {
   };
   if (type === "bounced") {
     // Without a type it is what Resend calls a bounce: a permanent refusal.
-    event.permanent = (bounce?.type ?? "Permanent") === "Permanent";
+    event.permanent = /^(permanent|hard)/i.test(bounce?.type ?? "Permanent");
     event.error_code = bounce?.subType ?? bounce?.type ?? "bounced";
     event.detail = withoutUndefined({
       type: bounce?.type,
@@ -82,6 +98,17 @@ export function emailEventOf(json: unknown): EmailEvent | null {
     });
   } else if (type === "failed") {
     event.error_code = failed?.reason?.slice(0, 200) ?? "failed";
+  } else if (type === "received") {
+    return {
+      ...event,
+      ...withoutUndefined({
+        from: cut(data.from, 500),
+        subject: cut(data.subject, 1_000),
+        text: cut(data.text, MAX_TEXT),
+        html: cut(data.html, MAX_TEXT),
+      }),
+      ...(data.cc ? { cc: data.cc } : {}),
+    };
   }
   return event;
 }

@@ -9,13 +9,17 @@ const text = z.preprocess(
 const word = (value: unknown) => text.parse(value).trim();
 const sid = z.string().regex(/^[A-Z]{2}[0-9A-Za-z]{10,64}$/);
 
+/** Not refused for its length: a message that is cut is better than one that is lost. */
+const cut = (length: number) => z.string().transform((value) => value.slice(0, length));
+
 const sms = z.object({
   message_sid: sid,
-  from: z.string().min(1).max(64),
+  channel: cut(20),
+  from: cut(64),
   to: z.string().min(1).max(64),
-  body: z.string().max(10_000),
+  body: cut(10_000),
   opt_out_type: z.string().max(20).optional(),
-  media_urls: z.array(z.string().max(2_000)).max(10).optional(),
+  media_urls: z.array(cut(2_000)).max(10).optional(),
 });
 const messageStatus = z.object({
   message_sid: sid,
@@ -36,6 +40,17 @@ export type TwilioEvent =
   | { kind: "sms"; event: z.infer<typeof sms> }
   | { kind: "message_status"; event: z.infer<typeof messageStatus> }
   | { kind: "call"; event: z.infer<typeof call> };
+
+/** whatsapp:+15125550100 is a number on another channel. */
+const channelOf = (address: string) => /^([a-z]{2,20}):/i.exec(address)?.[1]?.toLowerCase();
+const withoutChannel = (address: string) => address.replace(/^[a-z]{2,20}:/i, "").trim();
+
+/** Where somebody said they are, instead of words. */
+function placeOf(given: (name: string) => string): string {
+  if (!given("Latitude")) return "";
+  const place = [given("Label"), given("Address")].filter(Boolean).join(", ");
+  return `${place} (${given("Latitude")}, ${given("Longitude")})`.trim();
+}
 
 /** What a verified request reports; null: nothing that is kept. */
 export function twilioEventOf(parameters: Parameters): TwilioEvent | null {
@@ -59,16 +74,17 @@ export function twilioEventOf(parameters: Parameters): TwilioEvent | null {
   const message_sid = given("MessageSid") || given("SmsSid");
   const status = given("MessageStatus") || given("SmsStatus");
   if (!message_sid) return null;
-  if (status === "received" || (!status && "Body" in parameters)) {
-    const count = Math.min(Number(given("NumMedia")) || 0, 10);
-    const media = Array.from({ length: count }, (_, index) => given(`MediaUrl${index}`));
+  const media = Array.from({ length: 10 }, (_, index) => given(`MediaUrl${index}`)).filter(Boolean);
+  const hasContent = "Body" in parameters || media.length > 0 || "Latitude" in parameters;
+  if (/^receiv(ed|ing)$/.test(status) || (!status && hasContent)) {
     return parsed("sms", sms, {
       message_sid,
-      from,
-      to,
-      body: text.parse(parameters.Body),
+      channel: channelOf(from) ?? channelOf(to) ?? "sms",
+      from: withoutChannel(from),
+      to: withoutChannel(to),
+      body: text.parse(parameters.Body) || placeOf(given),
       opt_out_type: optional("OptOutType"),
-      ...(count > 0 ? { media_urls: media.filter(Boolean) } : {}),
+      ...(media.length > 0 ? { media_urls: media } : {}),
     });
   }
   return parsed("message_status", messageStatus, {

@@ -5,13 +5,28 @@ import { codeOf, ConfigurationError, ContractError, messageOf, RequestError } fr
 import type { Log } from "./log.ts";
 import { withTimeout } from "./timeout.ts";
 
+/** Holds what was read of the body till it was too much. */
+export class BodyTooLarge extends RequestError {
+  constructor(maxBytes: number, readonly begun: Uint8Array) {
+    super(413, "too_large", `the body exceeds ${maxBytes} bytes`);
+  }
+}
+
+function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  const body = new Uint8Array(chunks.reduce((length, chunk) => length + chunk.byteLength, 0));
+  let offset = 0;
+  for (const chunk of chunks) {
+    body.set(chunk, offset);
+    offset += chunk.byteLength;
+  }
+  return body;
+}
+
 /**
  * The body, and not a byte more than `maxBytes` of it: a length that lies or is missing is found
  * out while reading.
  */
 export async function readBody(request: Request, maxBytes: number): Promise<Uint8Array> {
-  const tooLarge = () => new RequestError(413, "too_large", `the body exceeds ${maxBytes} bytes`);
-  if (Number(request.headers.get("content-length") ?? 0) > maxBytes) throw tooLarge();
   const chunks: Uint8Array[] = [];
   let length = 0;
   const reader = request.body?.getReader();
@@ -19,17 +34,12 @@ export async function readBody(request: Request, maxBytes: number): Promise<Uint
     length += part.value.byteLength;
     if (length > maxBytes) {
       await reader?.cancel();
-      throw tooLarge();
+      const fits = part.value.subarray(0, maxBytes - (length - part.value.byteLength));
+      throw new BodyTooLarge(maxBytes, joined([...chunks, fits]));
     }
     chunks.push(part.value);
   }
-  const body = new Uint8Array(length);
-  let offset = 0;
-  for (const chunk of chunks) {
-    body.set(chunk, offset);
-    offset += chunk.byteLength;
-  }
-  return body;
+  return joined(chunks);
 }
 
 export const decodeText = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);

@@ -1,12 +1,21 @@
-import { RequestError } from "../_shared/errors.ts";
-import { decodeText, mediaType, problem, problemOf, readBody } from "../_shared/inbound.ts";
+import { messageOf, RequestError } from "../_shared/errors.ts";
+import { decode, formBodyOf, urlEncodedFields } from "../_shared/form-body.ts";
+import {
+  BodyTooLarge,
+  mediaType,
+  problem,
+  problemOf,
+  readBody,
+  storableText,
+} from "../_shared/inbound.ts";
 import {
   FieldErrors,
   type Fields,
   fieldsOf,
   type Forms,
-  gather,
   type Outcome,
+  TooManyFields,
+  type Unreadable,
 } from "../_shared/inbound-forms.ts";
 import type { Log } from "../_shared/log.ts";
 
@@ -19,6 +28,9 @@ export interface Dependencies {
 }
 
 const MAX_BODY_BYTES = 64 * 1024;
+/** A photograph that comes along is not kept, and must not cost the lead. */
+const MAX_MULTIPART_BYTES = 10 * 1024 * 1024;
+const MAX_RAW = 20_000;
 const KEY = /\/(form_[0-9a-z]{16,64})\/?$/;
 
 /** Entries that a client wrote itself stand left of those that our proxies added. */
@@ -29,39 +41,63 @@ function sourceOf(request: Request, peer: string, hops: number): string {
   return hops > 0 ? forwarded.at(-hops) ?? peer : peer;
 }
 
-async function readFields(request: Request): Promise<Fields> {
-  const type = mediaType(request);
-  const bytes = await readBody(request, MAX_BODY_BYTES);
-  if (type === "application/json") return fieldsOf(Object.entries(jsonObject(decodeText(bytes))));
-  if (type === "application/x-www-form-urlencoded") {
-    return fieldsOf(gather(new URLSearchParams(decodeText(bytes))));
-  }
-  if (type === "multipart/form-data") {
-    const headers = { "content-type": request.headers.get("content-type") ?? "" };
-    const body = new Uint8Array(bytes);
-    const data = await new Response(body, { headers }).formData().catch(() => {
-      throw new RequestError(400, "invalid_form", "the body is not multipart/form-data");
-    });
-    return fieldsOf(gather(data));
-  }
-  throw new RequestError(
-    415,
-    "unsupported_media_type",
-    "send application/json, application/x-www-form-urlencoded or multipart/form-data",
-  );
+/** A post that cannot be taken, with as much of it as the office may want to look at. */
+interface Refused {
+  error: unknown;
+  fields: Fields | null;
+  raw: string | null;
 }
 
-function jsonObject(text: string): object {
-  let json: unknown;
+const refusal = (
+  error: unknown,
+  fields: Fields | null = null,
+  raw: string | null = null,
+): Refused => ({
+  error,
+  fields,
+  raw,
+});
+
+async function readFields(request: Request): Promise<Fields | Refused> {
+  const isMultipart = mediaType(request) === "multipart/form-data";
+  const read = await readBody(request, isMultipart ? MAX_MULTIPART_BYTES : MAX_BODY_BYTES).catch(
+    (error) => {
+      if (error instanceof BodyTooLarge) return error;
+      throw error;
+    },
+  );
+  const bytes = read instanceof BodyTooLarge ? read.begun : read;
+  const cut = read instanceof BodyTooLarge ? read : undefined;
+  const raw = () => isMultipart ? null : storableText(decode(bytes.subarray(0, MAX_RAW)));
   try {
-    json = JSON.parse(text);
+    const body = formBodyOf(bytes, request.headers.get("content-type") ?? "");
+    const broken = cut ?? ("pairs" in body ? body.problem : undefined);
+    if (broken && "json" in body) return refusal(broken, null, raw());
+    const fields = fieldsOf(body);
+    return broken ? refusal(broken, fields, fields === "{}" ? raw() : null) : fields;
+  } catch (error) {
+    if (error instanceof FieldErrors || error instanceof TooManyFields) {
+      return refusal(cut ?? error, error.fields);
+    }
+    if (error instanceof RequestError) return refusal(cut ?? error, null, raw());
+    throw error;
+  }
+}
+
+/** method="get" puts the fields into the address, where any image on any page could put them too. */
+function fieldsOfAddress(request: Request): Refused {
+  const query = new URL(request.url).search.slice(1, MAX_RAW);
+  const error = new RequestError(405, "method_not_allowed", "use POST");
+  try {
+    return refusal(error, query === "" ? null : fieldsOf({ pairs: urlEncodedFields(query) }));
   } catch {
-    throw new RequestError(400, "invalid_json", "the body is not JSON");
+    return refusal(error, null, query);
   }
-  if (typeof json !== "object" || json === null || Array.isArray(json)) {
-    throw new RequestError(422, "invalid_request", "the body must be a JSON object of fields");
-  }
-  return json;
+}
+
+function wordsOf(error: unknown): string {
+  if (!(error instanceof FieldErrors)) return messageOf(error);
+  return error.errors.map(({ field, message }) => `${field} ${message}`).join("; ");
 }
 
 function unknownForm(): Response {
@@ -126,15 +162,30 @@ export function createHandler(
   const { forms, forwardedHops, log } = dependencies;
 
   async function post(request: Request, key: string, peer: string): Promise<Response> {
-    const fields = await readFields(request);
-    const outcome = await forms().submit({
+    const sender = {
       publicKey: key,
       origin: request.headers.get("origin"),
       source: sourceOf(request, peer, forwardedHops()),
-      fields,
-    });
-    log("info", "form_post", { form: key, outcome: outcome.outcome });
-    return answer(outcome, request);
+    };
+    const read = request.method === "POST" ? await readFields(request) : fieldsOfAddress(request);
+    if (typeof read === "string") {
+      const outcome = await forms().submit({ ...sender, fields: read });
+      log("info", "form_post", { form: key, outcome: outcome.outcome });
+      return answer(outcome, request);
+    }
+    await keep({ ...sender, ...read });
+    throw read.error;
+  }
+
+  /** The visitor is told what is wrong in any case; keeping it must not stand in the way of that. */
+  async function keep({ error, fields, raw, ...sender }: Refused & Omit<Unreadable, "problem">) {
+    if (fields === null && (raw ?? "").trim() === "") return;
+    try {
+      const outcome = await forms().keep({ ...sender, fields, raw, problem: wordsOf(error) });
+      log("warn", "form_post_kept", { form: sender.publicKey, outcome });
+    } catch (failure) {
+      problemOf(failure, log, "forms");
+    }
   }
 
   return async (request, peer = "") => {
@@ -143,7 +194,7 @@ export function createHandler(
       const key = KEY.exec(new URL(request.url).pathname)?.[1];
       if (key === undefined) return withCors(unknownForm(), null);
       if (request.method === "OPTIONS") return await preflight(forms(), key, origin);
-      if (request.method !== "POST") {
+      if (request.method !== "POST" && request.method !== "GET") {
         throw new RequestError(405, "method_not_allowed", "use POST");
       }
       const response = await post(request, key, peer);

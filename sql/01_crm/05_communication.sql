@@ -114,10 +114,25 @@ create table public.form_submissions (
   contact_id uuid,
   data jsonb not null default '{}'
     constraint form_submissions_data_is_object check (jsonb_typeof(data) = 'object'),
+  email text,
+  phone text,
+  understood jsonb not null default '{}'
+    constraint form_submissions_understood_is_object check (jsonb_typeof(understood) = 'object'),
+  is_trusted boolean not null default true,
+  is_contact_new boolean not null default false,
   created_at timestamptz not null default automation.now(),
   constraint form_submissions_pkey primary key (tenant_id, id),
   constraint form_submissions_contact_fk foreign key (tenant_id, contact_id)
     references public.contacts (tenant_id, id) on delete set null (contact_id)
 );
+
+comment on column public.form_submissions.data is 'What was posted, as it was posted.';
+comment on column public.form_submissions.understood is
+  'What was understood of it, under the names that contacts have: first_name, email, phone, city ...';
+comment on column public.form_submissions.is_trusted is
+  'False: it came through a public form, so its words are a stranger''s. Messages of its runs carry them '
+  'cut and without links, and nothing of a contact that was known before.';
+comment on column public.form_submissions.is_contact_new is
+  'The contact was made of this submission.';
 
 create index form_submissions_by_contact on public.form_submissions (contact_id, tenant_id);

@@ -35,7 +35,8 @@ declare
   prepared automation.prepared_step;
   options constant jsonb := automation.render_options(execution.tenant_id, at)
     || jsonb_build_object('on_missing', step -> 'on_missing');
-  context constant jsonb := automation.execution_context(execution, step -> 'roots');
+  speaking constant public.workflow_executions := automation.speaking_execution(execution, step);
+  context jsonb := automation.execution_context(execution, step -> 'roots');
 begin
   prepared.verdict := 'run';
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
@@ -45,6 +46,9 @@ begin
       'code', 'conditions_not_met', 'message', 'the conditions of the step were not met');
     return prepared;
   end if;
+  if speaking.trigger_data is distinct from execution.trigger_data then
+    context := automation.execution_context(speaking, step -> 'roots');
+  end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
   from automation.render(step -> 'config', context, options) as r;
   if prepared.input is null and step ? 'on_missing' then
@@ -53,7 +57,7 @@ begin
     return prepared;
   end if;
   if step ->> 'lane' <> 'database' then
-    prepared := automation.address(execution, step ->> 'type', prepared);
+    prepared := automation.address(speaking, step ->> 'type', prepared);
   end if;
   return prepared;
 end;

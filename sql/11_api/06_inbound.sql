@@ -122,7 +122,7 @@ exception
 end;
 $$;
 
--- Fills what is blank and overwrites nothing.
+-- Fills what is blank, null or '', and overwrites nothing.
 create or replace function automation.fill_contact(tenant_id uuid, id uuid, given jsonb) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -139,7 +139,9 @@ begin
   execute (
     select format('update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
       'where r.%3$I = $1 and r.%4$I = $2', contacts.relation,
-      string_agg(format('%1$I = coalesce(r.%1$I, v.%1$I)', k), ', '), contacts.tenant_column,
+      string_agg(format(
+        '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
+      contacts.tenant_column,
       contacts.id_column)
     from jsonb_object_keys(fields) as k)
     using tenant_id, id, fields;
@@ -206,20 +208,21 @@ begin
     return 'duplicate';
   end if;
   insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
-    status, provider, provider_id, opt_out_type, media_urls)
+    status, provider, provider_id, opt_out_type, media_urls, channel)
   values (owner,
     automation.contact_of_caller(owner, sender, 'inbound_sms',
       opt_out is distinct from 'STOP' and not automation.is_stop_request(event ->> 'body')),
     'inbound', sender, automation.normalize_line(event ->> 'to'), event ->> 'body',
     'received', 'twilio', event ->> 'message_sid',
     case when opt_out in ('STOP', 'START', 'HELP') then opt_out end,
-    (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u));
+    (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u),
+    coalesce(event ->> 'channel', 'sms'));
   return 'stored';
 end;
 $$;
 
 comment on function automation.receive_sms(jsonb) is
-  'Stores a text message once: {message_sid, from, to, body, opt_out_type?, media_urls?}. Returns '
+  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?}. Returns '
   'stored, duplicate or unknown_number.';
 
 -- To an inbound call the office means one thing: was it answered? Twilio says so in two ways: the

@@ -177,6 +177,7 @@ begin
 end;
 $$;
 
+-- What Resend itself suppresses is left alone here too.
 -- A hard bounce of a mail to one address is that address's; of a mail to several nobody can say
 -- whose. A complaint stops all of them.
 create or replace function automation.suppress_email(email public.emails, event jsonb) returns void
@@ -185,7 +186,8 @@ create or replace function automation.suppress_email(email public.emails, event 
   as $$
     select automation.suppress(
       email.tenant_id, 'email', automation.bare_address(a.address),
-      case event ->> 'type' when 'bounced' then 'bounce' else 'complaint' end,
+      case event ->> 'type' when 'bounced' then 'bounce' when 'suppressed' then 'provider'
+        else 'complaint' end,
       jsonb_strip_nulls(jsonb_build_object('email_id', email.id, 'detail', event -> 'detail')))
     from (
       select t.address, count(*) over () as addresses
@@ -199,7 +201,8 @@ create or replace function automation.suppress_email(email public.emails, event 
     ) as a
     where automation.normalize_email(automation.bare_address(a.address)) is not null
       and (event ->> 'type' = 'complained'
-        or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean and a.addresses = 1)
+        or a.addresses = 1 and (event ->> 'type' = 'suppressed'
+          or event ->> 'type' = 'bounced' and (event ->> 'permanent')::boolean))
   $$;
 
 create or replace function automation.record_delivery_of_email(email public.emails, event jsonb)
@@ -264,6 +267,82 @@ begin
 end;
 $$;
 
+-- Whose an address is: by itself, else by its domain.
+create or replace function automation.tenant_of_address(address text) returns uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select a.tenant_id
+    from (select automation.bare_address(tenant_of_address.address) as whole) as g
+    join public.email_addresses as a on a.address in (
+      g.whole, regexp_replace(split_part(g.whole, '@', 1), '\+.*$', '') || '@' || split_part(g.whole, '@', 2),
+      split_part(g.whole, '@', 2))
+    order by length(a.address) desc
+    limit 1
+  $$;
+
+create or replace function automation.contact_of_writer(tenant_id uuid, address text, written text)
+  returns uuid
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact uuid;
+  name constant text := btrim(split_part(written, '<', 1), ' "');
+begin
+  perform automation.lock_inbound(tenant_id || address);
+  contact := automation.contact_by_email(tenant_id, address, null);
+  if contact is null and automation.creates_contacts(tenant_id)
+    and address !~ '^(mailer-daemon|postmaster|bounces?|no-?reply|do-?not-?reply)([+@-])' then
+    contact := automation.create_contact(tenant_id,
+      case when written like '%<%' and automation.is_usable_name(name) then automation.split_name(name)
+        else '{}' end
+      || jsonb_build_object('email', address, 'source', 'inbound_email'));
+  end if;
+  return contact;
+end;
+$$;
+
+-- One row for each tenant that it was written to. Who asks to be left alone is, by subject too: that is all
+-- that a click on "unsubscribe" in a mail program may send.
+create or replace function automation.receive_email(event jsonb) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  sender constant text := automation.normalize_email(automation.bare_address(event ->> 'from'));
+  is_stop constant boolean :=
+    automation.is_stop_request(event ->> 'subject') or automation.is_stop_request(event ->> 'text');
+  addressed record;
+  outcome text := 'unknown_address';
+begin
+  if sender is null then
+    return 'unknown_sender';
+  end if;
+  for addressed in
+    select t.tenant_id, min(r.address) as address
+    from jsonb_array_elements_text(coalesce(event -> 'to', '[]') || coalesce(event -> 'cc', '[]')) as r (address)
+    cross join lateral (select automation.tenant_of_address(r.address) as tenant_id) as t
+    where t.tenant_id is not null group by t.tenant_id
+  loop
+    insert into public.emails (tenant_id, contact_id, direction, from_address, to_address, subject, text, html,
+      status, provider, provider_id)
+    values (addressed.tenant_id,
+      case when is_stop then automation.contact_by_email(addressed.tenant_id, sender, null)
+        else automation.contact_of_writer(addressed.tenant_id, sender, event ->> 'from') end,
+      'inbound', sender, automation.bare_address(addressed.address), event ->> 'subject', event ->> 'text',
+      event ->> 'html', 'received', 'resend', event ->> 'email_id')
+    on conflict (provider_id, tenant_id, provider) do nothing;
+    outcome := case when found then 'stored' when outcome = 'stored' then outcome else 'duplicate' end;
+    if is_stop then
+      perform automation.suppress(addressed.tenant_id, 'email', sender, 'opt_out',
+        jsonb_build_object('email_id', event ->> 'email_id'));
+    end if;
+  end loop;
+  return outcome;
+end;
+$$;
+
 create or replace function automation.record_email_event(event_id text, event jsonb) returns text
   language plpgsql
   security definer
@@ -284,6 +363,9 @@ begin
     return 'duplicate';
   end if;
   perform automation.lock_inbound('resend ' || (event ->> 'email_id'));
+  if event ->> 'type' = 'received' then
+    return automation.receive_email(event);
+  end if;
   outcome := automation.apply_email_event(event);
   if outcome = 'early' then
     perform automation.keep_early_event('resend', event ->> 'email_id', event);
@@ -295,5 +377,6 @@ $$;
 comment on function automation.record_email_event(text, jsonb) is
   'What became of an email, once for each event_id: {email_id, type, occurred_at, to?, link?, '
   'user_agent?, permanent?, error_code?, detail?}; type: delivered, delivery_delayed, bounced, '
-  'complained, failed, suppressed, opened or clicked. Returns stored, duplicate or early (kept until the email is '
-  'recorded).';
+  'complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text? and '
+  'html?. Returns stored, duplicate, early (kept until the email is recorded) or, of one that came in, '
+  'unknown_address or unknown_sender.';

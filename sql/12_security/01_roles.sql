@@ -27,7 +27,7 @@ begin
       and p.proname in (
         'trigger_workflows', 'execute_workflow', 'cancel_execution', 'retry_execution',
         'publish_workflow', 'validate_workflow', 'get_execution_history', 'test_workflow',
-        'explain_enrollment', 'move_executions')
+        'explain_enrollment', 'move_executions', 'release_submission')
   loop
     execute format('grant execute on function %s to authenticated, service_role', api);
   end loop;
@@ -46,7 +46,8 @@ grant execute on function
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
   automation.move_executions(uuid, integer, uuid[]),
-  automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb)
+  automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb),
+  automation.release_submission(uuid, jsonb)
   to authenticated;
 
 grant execute on all functions in schema automation to service_role;

@@ -87,10 +87,13 @@ $$;
 -- What comes in. Whose a number is and what providers reported is not for members to write; a
 -- tenant's admins look after its forms.
 alter table public.senders enable row level security;
+alter table public.email_addresses enable row level security;
 alter table public.forms enable row level security;
 alter table public.email_events enable row level security;
 alter table automation.form_posts enable row level security;
 alter table automation.form_rates enable row level security;
+alter table automation.form_reach enable row level security;
+alter table public.held_submissions enable row level security;
 alter table automation.provider_events enable row level security;
 alter table automation.early_events enable row level security;
 
@@ -101,8 +104,17 @@ create policy senders_admins_update on public.senders
   for update to authenticated
   using (tenant_id = any ((select automation.admin_tenants())::uuid[]))
   with check (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+create policy email_addresses_members_read on public.email_addresses
+  for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
 create policy email_events_members_read on public.email_events
   for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy held_submissions_members_read on public.held_submissions
+  for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy held_submissions_members_delete on public.held_submissions
+  for delete to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
 create policy forms_members_read on public.forms
   for select to authenticated

@@ -55,8 +55,13 @@ grant update (name, timezone, country, text_countries, phone, email, website, ad
 -- Who joins says so (06_membership).
 grant delete, update (role, full_name, email, phone) on public.tenant_members to authenticated;
 
-grant insert, update, delete on public.senders, public.forms to service_role;
-grant select on public.senders, public.forms, public.email_events to authenticated;
+grant insert, update, delete on
+  public.senders, public.email_addresses, public.forms, public.held_submissions
+  to service_role;
+grant select on
+  public.senders, public.email_addresses, public.forms, public.email_events, public.held_submissions
+  to authenticated;
+grant delete on public.held_submissions to authenticated;
 
 -- Which of its own a tenant uses; not which are its own.
 grant update (label, display_name, is_default, is_active) on public.senders to authenticated;
@@ -64,9 +69,11 @@ grant update (label, display_name, is_default, is_active) on public.senders to a
 -- A form's public key is made for it, not chosen.
 grant delete,
   insert (tenant_id, id, name, is_active, allowed_origins, required_fields, field_map, honeypot,
-    redirect_url, max_per_hour, max_per_source_per_hour, duplicate_window),
+    redirect_url, max_per_hour, max_per_source_per_hour, duplicate_window, trusted, max_fired_per_hour,
+    max_per_address_per_hour),
   update (name, is_active, allowed_origins, required_fields, field_map, honeypot, redirect_url,
-    max_per_hour, max_per_source_per_hour, duplicate_window)
+    max_per_hour, max_per_source_per_hour, duplicate_window, trusted, max_fired_per_hour,
+    max_per_address_per_hour)
   on public.forms to authenticated;
 
 -- What public.workflow_schemas and public.automation_skipped_sends read.

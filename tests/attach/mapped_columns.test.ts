@@ -393,10 +393,10 @@ describe("what comes in", () => {
     expect(await contactsOfTexts()).toEqual([{ contact_id: null }]);
   });
 
-  it("a form finds the person by email, fills blanks, and makes a new one of a new one", async () => {
+  it("a trusted form finds the person by email, fills blanks, and makes a new one of a new one", async () => {
     const { sql } = database();
     const [form] = await sql<{ public_key: string }[]>`
-      insert into public.forms (tenant_id, name) values (${company}, 'Estimate')
+      insert into public.forms (tenant_id, name, trusted) values (${company}, 'Estimate', true)
       returning public_key`;
     const submit = (fields: JSONValue) =>
       sql`select automation.submit_form(${form!.public_key}, null, 'here', ${sql.json(fields)})`;

@@ -4,7 +4,7 @@ import { Resend } from "resend";
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createHandler } from "../../functions/resend-webhook/handler.ts";
-import { useDatabase } from "../support/database.ts";
+import { asRole, useDatabase } from "../support/database.ts";
 import {
   fired,
   type Functions,
@@ -475,5 +475,217 @@ describe("a workflow that asks for machines", () => {
     const never = await listenWith(sql, tenantId, "email_opened", { include_machine: false });
     await report(opened(email, 3_000));
     expect(await runsOf(never)).toEqual([]);
+  });
+});
+
+describe("an address that is not to be written to", () => {
+  it.each<[string, string, object, string | null]>([
+    ["on Resend's own list", "suppressed", { suppressed: { message: "on the list" } }, "provider"],
+    [
+      "that bounced for good, in another spelling",
+      "bounced",
+      { bounce: { type: "permanent" } },
+      "bounce",
+    ],
+    [
+      "of a full mailbox",
+      "bounced",
+      { bounce: { type: "Transient", subType: "MailboxFull" } },
+      null,
+    ],
+    ["of nobody knows", "bounced", { bounce: { type: "Undetermined" } }, null],
+    ["that failed on our side", "failed", { failed: { reason: "domain_not_verified" } }, null],
+    ["whose owner complained", "complained", {}, "complaint"],
+  ])("%s", async (_name, type, data, reason) => {
+    const email = await sent();
+    await report(event(type, email, 1_000, data));
+    expect(await suppressionsOf(email)).toEqual(reason ? [{ address: email.to, reason }] : []);
+    expect(await state(email)).toMatchObject({ status: type });
+  });
+
+  it("is not known when Resend suppressed one of several", async () => {
+    const email = await sent();
+    await report(event("suppressed", email, 0, { to: [email.to, "tom@example.com"] }));
+    expect(await suppressionsOf(email)).toEqual([]);
+  });
+});
+
+describe("an email that comes in", () => {
+  const inbound = (to: string, changes: object = {}) => ({
+    type: "email.received",
+    created_at: new Date().toISOString(),
+    data: {
+      email_id: randomUUID(),
+      created_at: new Date().toISOString(),
+      from: "Maria Lopez <Maria@Example.com>",
+      to: [to],
+      bcc: [],
+      cc: [],
+      message_id: "<abc@mail.example.com>",
+      subject: "Re: Your estimate",
+      attachments: [{ id: randomUUID(), filename: "roof.jpg", content_type: "image/jpeg" }],
+      ...changes,
+    },
+  });
+
+  async function openMailbox(settings: object = {}) {
+    const { sql } = database();
+    const office = await openOffice(sql, settings);
+    const domain = `apex-${randomUUID().slice(0, 8)}.example`;
+    await sql`
+      insert into email_addresses (tenant_id, address)
+      values (${office.tenantId}, ${`Office@${domain.toUpperCase()}`}), (${office.tenantId}, ${`@in.${domain}`})`;
+    await listen(sql, office.tenantId, "email_received");
+    return { ...office, domain };
+  }
+  const emailsOf = ({ tenantId }: Office) =>
+    database().sql`
+      select contact_id, direction, from_address, to_address, subject, text, status from emails
+      where tenant_id = ${tenantId} order by created_at`;
+  const contact = async ({ tenantId }: Office, email: string) => {
+    const [row] = await database().sql`
+      insert into contacts (tenant_id, first_name, email) values (${tenantId}, 'Maria', ${email}) returning id`;
+    return row!.id as string;
+  };
+
+  it("is kept for the contact that wrote it, and fires email_received, once", async () => {
+    const office = await openMailbox();
+    const maria = await contact(office, "MARIA@example.com");
+    const email = inbound(`Apex Roofing <office@${office.domain}>`, { text: "Tuesday is fine" });
+    const first = signedEvent(email, { id: "msg_1" + office.domain });
+    expect(await (await functions.resend(first)).json()).toEqual({ result: "stored" });
+    // Under another id of the event it is the same email.
+    expect(await report(email)).toEqual(["duplicate"]);
+    expect(await emailsOf(office)).toEqual([{
+      contact_id: maria,
+      direction: "inbound",
+      from_address: "maria@example.com",
+      to_address: `office@${office.domain}`,
+      subject: "Re: Your estimate",
+      text: "Tuesday is fine",
+      status: "received",
+    }]);
+    expect(await fired(database().sql, office.tenantId)).toEqual(["email_received"]);
+  });
+
+  it("ends a run that exits on email_received, and wakes one that waits for it", async () => {
+    const { sql } = database();
+    const office = await openMailbox();
+    const maria = await contact(office, "maria@example.com");
+    const make = async (name: string, settings: object, steps: [string, object, number][]) => {
+      const [row] = await sql`
+        insert into workflows (tenant_id, name, trigger_type, settings)
+        values (${office.tenantId}, ${name}, 'job_completed', ${
+        sql.json(settings as never)
+      }) returning id`;
+      for (const [i, [type, config, delay]] of steps.entries()) {
+        await sql`
+          insert into workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config, delay_minutes)
+          values (${office.tenantId}, ${row!.id}, ${i + 1}, ${type}, ${
+          sql.json(config as never)
+        }, ${delay})`;
+      }
+      await sql`update workflows set is_active = true where id = ${row!.id}`;
+      return row!.id as string;
+    };
+    const ends = await make("Nudge", { exit_events: ["email_received"] }, [["create_task", {
+      title: "x",
+    }, 60]]);
+    const waits = await make("Ask", {}, [
+      ["wait", { event: "email_received", timeout: "1 hour" }, 0],
+      ["create_task", { title: "Answered" }, 0],
+    ]);
+    await sql`
+      insert into jobs (tenant_id, contact_id, status)
+      values (${office.tenantId}, ${maria}, 'scheduled')`;
+    await sql`update jobs set status = 'completed' where tenant_id = ${office.tenantId}`;
+    await sql`select automation.tick()`;
+    await report(inbound(`office@${office.domain}`));
+    await sql`select automation.tick()`;
+    await sql`select automation.run_signals()`;
+    await sql`select automation.tick()`;
+    const statuses = await sql`
+      select workflow_id, status from workflow_executions
+      where tenant_id = ${office.tenantId} and workflow_id in (${ends}, ${waits})`;
+    expect(Object.fromEntries(statuses.map((one) => [one.workflow_id, one.status]))).toEqual({
+      [ends]: "cancelled",
+      [waits]: "completed",
+    });
+  });
+
+  it("is the tenant's whose address, or whose domain, it was sent to", async () => {
+    const office = await openMailbox();
+    const neighbour = await openMailbox();
+    for (
+      const [to, result] of [
+        [`office+roof@${office.domain}`, "stored"],
+        [`anything@in.${office.domain}`, "stored"],
+        [`sales@${office.domain}`, "unknown_address"],
+        [`office@${office.domain}.evil.example`, "unknown_address"],
+        ["nobody@elsewhere.example", "unknown_address"],
+      ]
+    ) {
+      expect(await report(inbound(to!))).toEqual([result]);
+    }
+    expect(await emailsOf(office)).toHaveLength(2);
+    expect(await emailsOf(neighbour)).toEqual([]);
+    expect(await report(inbound(`x@in.${office.domain}`, { cc: [`office@${neighbour.domain}`] })))
+      .toEqual(["stored"]);
+    expect([await emailsOf(office), await emailsOf(neighbour)].map((all) => all.length)).toEqual([
+      3,
+      1,
+    ]);
+  });
+
+  it("of a stranger makes a contact only where the tenant asks for it, and never to say stop", async () => {
+    const shy = await openMailbox();
+    await report(inbound(`office@${shy.domain}`));
+    expect(await emailsOf(shy)).toMatchObject([{ contact_id: null }]);
+    const keen = await openMailbox({ inbound: { create_contacts: true } });
+    const to = `office@${keen.domain}`;
+    for (
+      const from of [
+        "Lee, Ann <ann@example.com>",
+        "MAILER-DAEMON@example.com",
+        "no-reply@bank.example",
+      ]
+    ) {
+      await report(inbound(to, { from }));
+    }
+    await report(inbound(to, { from: "tom@example.com", subject: "unsubscribe" }));
+    const contacts = await database().sql`
+      select first_name, last_name, email, source from contacts where tenant_id = ${keen.tenantId}`;
+    expect(contacts).toEqual([
+      { first_name: "Ann", last_name: "Lee", email: "ann@example.com", source: "inbound_email" },
+    ]);
+    const suppressed = await database().sql`
+      select channel, address, reason from suppressions where tenant_id = ${keen.tenantId}`;
+    expect(suppressed).toEqual([{
+      channel: "email",
+      address: "tom@example.com",
+      reason: "opt_out",
+    }]);
+    expect(await emailsOf(keen)).toHaveLength(4);
+  });
+
+  it("without a sender that could be answered is not kept, and never fails", async () => {
+    const office = await openMailbox();
+    for (const from of ["", "undisclosed", "<>", undefined]) {
+      expect(await report(inbound(`office@${office.domain}`, { from }))).toEqual([
+        "unknown_sender",
+      ]);
+    }
+    const user = randomUUID();
+    await database().sql`
+      insert into tenant_members (tenant_id, user_id, role) values (${office.tenantId}, ${user}, 'owner')`;
+    await expect(
+      asRole(
+        database().sql,
+        { user },
+        (as) =>
+          as`insert into email_addresses (tenant_id, address) values (${office.tenantId}, 'rival.example')`,
+      ),
+    )
+      .rejects.toThrow(/denied/);
   });
 });

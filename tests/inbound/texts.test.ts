@@ -166,6 +166,69 @@ describe("an incoming text", () => {
     ]);
   });
 
+  it.each<[string, Fields]>([
+    ["no status and no words", { SmsStatus: "", Body: "", NumMedia: "1" }],
+    ["nothing but the picture", { SmsStatus: "", NumMedia: "", Body: [] }],
+    ["a status on the way", { SmsStatus: "receiving", Body: "" }],
+  ])("of a picture is not lost when it has %s", async (_name, changes) => {
+    const office = await openOffice(database().sql);
+    await listen(database().sql, office.tenantId, "sms_received");
+    const MediaUrl0 = "https://api.twilio.com/2010-04-01/Accounts/AC0/Messages/MM0/Media/ME0";
+    await report({
+      ...textTo(office),
+      MessageSid: newSid().replace("SM", "MM"),
+      MediaUrl0,
+      ...changes,
+    });
+    expect(await messagesOf(office)).toMatchObject([{
+      body: "",
+      media_urls: [MediaUrl0],
+      channel: "sms",
+    }]);
+    expect(await fired(database().sql, office.tenantId)).toEqual(["sms_received"]);
+  });
+
+  it("that is longer than any text is cut and not lost", async () => {
+    const office = await openOffice(database().sql);
+    await report(textTo(office, { Body: "x".repeat(12_000), From: "Z".repeat(80) }));
+    expect((await messagesOf(office))[0]!.body).toHaveLength(10_000);
+  });
+
+  it("on WhatsApp is a message of that contact, and its stop counts", async () => {
+    const office = await openOffice(database().sql);
+    await listen(database().sql, office.tenantId, "sms_received");
+    const phone = newNumber();
+    const maria = await contact(office, phone);
+    const fields = {
+      From: `whatsapp:${phone}`,
+      To: `whatsapp:${office.number}`,
+      ProfileName: "Maria",
+      WaId: phone.slice(1),
+    };
+    await report(textTo(office, { ...fields, Body: "Can you come?" }));
+    await report(
+      textTo(office, {
+        ...fields,
+        Body: "",
+        Latitude: "30.26",
+        Longitude: "-97.74",
+        Address: "12 Main St",
+      }),
+    );
+    await report(textTo(office, { ...fields, Body: "STOP" }));
+    expect(await messagesOf(office)).toMatchObject(
+      ["Can you come?", "12 Main St (30.26, -97.74)", "STOP"].map((body) => ({
+        contact_id: maria,
+        channel: "whatsapp",
+        from_number: phone,
+        to_number: office.number,
+        body,
+      })),
+    );
+    expect(await fired(database().sql, office.tenantId)).toHaveLength(3);
+    expect(await suppressionsOf(office)).toEqual([{ address: phone, reason: "opt_out" }]);
+  });
+
   it("may hold what Postgres does not", async () => {
     const office = await openOffice(database().sql);
     await report(textTo(office, { Body: "roof\0 leaks 🏠" }));

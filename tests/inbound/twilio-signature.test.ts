@@ -92,6 +92,76 @@ describe("a signed request", () => {
   });
 });
 
+describe("a query is checked as it was signed, however it arrives:", () => {
+  const SIGNED = "?name=O'Brien,+Ann&list=a,b&q=(x)*!~&quote=%22";
+  const ARRIVALS = [
+    SIGNED,
+    SIGNED.replaceAll("'", "%27"),
+    SIGNED.replaceAll(",", "%2C"),
+    SIGNED.replaceAll("'", "%27").replaceAll(",", "%2c"),
+    SIGNED.replaceAll("+", "%20"),
+  ];
+  const arrive = (query: string, signed: string) => {
+    const request = signedForm(text(), { url: `${TWILIO_URL}${signed}` });
+    // As a server hands it on, where nobody has written the address anew.
+    const url = `http://edge.internal/twilio-webhook${query}`;
+    return new Proxy(request, {
+      get: (target, name) => {
+        if (name === "url") return url;
+        const value = Reflect.get(target, name, target);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+  };
+
+  it.each<[string, string]>([
+    ...ARRIVALS.map((query): [string, string] => [query, SIGNED]),
+    ["?name=O%27Brien%2C+Ann", "?name=O'Brien,+Ann"],
+    ["?name=O'Brien,+Ann", "?name=O%27Brien%2C%20Ann"],
+    ["?phone=+15125550100", "?phone=%2B15125550100"],
+    ["?phone=%2B15125550100", "?phone=+15125550100"],
+    ["?a=%22x%22%3Cb%3E", '?a="x"<b>'],
+    ["?a=", "?a="],
+    ["?", "?"],
+  ])("%s, signed as %s", async (query, signed) => {
+    const { handler, recorded } = setUp();
+    expect((await handler(arrive(query, signed))).status).toBe(200);
+    expect(recorded).toHaveLength(1);
+  });
+
+  it("with an apostrophe that the platform's own Request wrote anew", async () => {
+    const { handler } = setUp();
+    const query = "?name=O'Brien,+Ann";
+    const request = signedForm(text(), {
+      url: `${TWILIO_URL}${query}`,
+      to: `http://edge.internal/twilio-webhook${query}`,
+    });
+    expect(request.url).toContain("%27");
+    expect((await handler(request)).status).toBe(200);
+  });
+
+  it("and is refused when it says something else", async () => {
+    const { handler, recorded } = setUp();
+    for (const query of ["?name=O'Brian", "?name=OBrien", "?name=O'Brien&x=1", ""]) {
+      expect((await handler(arrive(query, "?name=O'Brien"))).status).toBe(403);
+    }
+    expect(recorded).toEqual([]);
+  });
+
+  it("at a port that a proxy tells of apart from its name", async () => {
+    const options = {
+      url: "https://hooks.apex.example:8443/functions/v1/twilio-webhook",
+      headers: {
+        "x-forwarded-host": "hooks.apex.example",
+        "x-forwarded-proto": "https",
+        "x-forwarded-port": "8443",
+      },
+    };
+    const { handler } = setUp({ TRUST_FORWARDED_HEADERS: "true" });
+    expect((await handler(signedForm(text(), options))).status).toBe(200);
+  });
+});
+
 describe("refused with 403 before anything is looked at:", () => {
   const changed = (change: (request: Request, fields: Fields) => Request) => () => {
     const fields = text();
