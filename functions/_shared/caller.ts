@@ -81,7 +81,7 @@ export interface IdempotentRequest {
 const begun = z.object({
   verdict: z.enum(["new", "replay", "mismatch", "in_flight"]),
   status: z.int().nullable(),
-  answer: z.json(),
+  answer: z.unknown(),
 });
 
 /**

@@ -1,5 +1,6 @@
 import postgres from "postgres";
 import { codeOf, TimeoutError } from "./errors.ts";
+import { parseJson, stringifyJson } from "./json.ts";
 
 export type Database = postgres.Sql;
 
@@ -16,6 +17,8 @@ export function connect(url: string, max = 4): Database {
     idle_timeout: 20,
     backoff: (attempts) => Math.min(0.05 * 2 ** attempts, 1),
     onnotice: () => {},
+    // 114 is json, 3802 jsonb: no digit of a number is lost, in either direction.
+    types: { json: { to: 114, from: [114, 3802], parse: parseJson, serialize: stringifyJson } },
     connection: { application_name: "ridgeline-dispatch" },
   });
 }

@@ -15,6 +15,11 @@ export class RequestError extends Error {
 }
 
 /** The database answered something that the contract of its functions does not allow. */
+/** Named in a workflow, and not to be had: the operator's to mend. */
+export class SecretMissingError extends Error {
+  override readonly name = "SecretMissingError";
+}
+
 export class ContractError extends Error {
   override readonly name = "ContractError";
 }

@@ -3,6 +3,10 @@ import { codeOf, messageOf, TimeoutError } from "./errors.ts";
 export interface StepResult {
   provider_id?: string;
   http_status?: number;
+  /** Of a webhook: what the receiver answered, JSON read, for the steps after it. */
+  body?: unknown;
+  body_truncated?: true;
+  headers?: Record<string, string>;
   /** Found in the provider's list after an attempt whose answer never came. */
   reconciled?: true;
 }

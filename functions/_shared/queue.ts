@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { JSONValue } from "postgres";
 import type { Database } from "./database.ts";
 import { ContractError } from "./errors.ts";
+import { LosslessNumber } from "./json.ts";
 import type { Outcome } from "./outcome.ts";
 import { withTimeout } from "./timeout.ts";
 
@@ -74,13 +75,14 @@ function parseRows<T>(name: string, schema: z.ZodType<T>, rows: readonly unknown
  * Postgres refuses U+0000 and lone surrogates in jsonb, and providers' messages may carry either.
  * One such message must not keep a whole batch from being recorded.
  */
-function storable(value: unknown): JSONValue {
-  return JSON.parse(
-    JSON.stringify(value),
-    (_key, entry) =>
-      typeof entry === "string"
-        ? entry.replaceAll("\0", "").replace(/\p{Surrogate}/gu, "\ufffd")
-        : entry,
+function storable(value: unknown): unknown {
+  if (typeof value === "string") {
+    return value.replaceAll("\0", "").replace(/\p{Surrogate}/gu, "\ufffd");
+  }
+  if (Array.isArray(value)) return value.map(storable);
+  if (typeof value !== "object" || value === null || value instanceof LosslessNumber) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, entry]) => [storable(key), storable(entry)]),
   );
 }
 
@@ -166,7 +168,7 @@ export function createQueue(sql: Database, timeoutMs = 20_000, workTimeoutMs = 5
     async finish(results) {
       const query = sql`
         select step_id, accepted, status, due_now
-        from automation.finish_steps(${sql.json(storable(results))}::jsonb)`;
+        from automation.finish_steps(${sql.json(storable(results) as JSONValue)}::jsonb)`;
       return parseRows("finish_steps", finishedRow, await rows("finish_steps", query));
     },
     release(steps) {

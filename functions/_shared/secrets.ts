@@ -1,6 +1,6 @@
-import type { JSONValue } from "postgres";
 import { z } from "zod";
 import type { Database } from "./database.ts";
+import { SecretMissingError } from "./errors.ts";
 
 /** What a delivery may ask of the tenant's part of the Vault: at the send, and for it alone. */
 export interface Secrets {
@@ -43,39 +43,23 @@ export const noSecrets: Secrets = {
   firstSigning: () => Promise.resolve(undefined),
 };
 
-/** A step names a secret that its tenant has not set: an operator's doing, not the provider's. */
-export class SecretMissingError extends Error {
-  override readonly name = "SecretMissingError";
-  constructor(readonly secret: string) {
-    super(`there is no secret "${secret}": an owner or admin sets it with set_secret`);
+/** The values of those that there are, by name. */
+export async function readAll(
+  secrets: Secrets,
+  tenantId: string,
+  names: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  const found = new Map<string, string>();
+  for (const name of names) {
+    const value = await secrets.read(tenantId, name);
+    if (value !== undefined) found.set(name, value);
   }
+  return found;
 }
 
-const reference = z.strictObject({ secret: z.string(), prefix: z.string().optional() });
-const withHeaders = z.looseObject({ headers: z.record(z.string(), z.unknown()) });
-
-/** Header values such as {"secret": "crm", "prefix": "Bearer "} become what they stand for. */
-export async function resolveHeaders(
-  payload: unknown,
-  tenantId: string,
-  secrets: Secrets,
-): Promise<unknown> {
-  const parsed = withHeaders.safeParse(payload);
-  if (!parsed.success) return payload;
-  const headers: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(parsed.data.headers)) {
-    const named = reference.safeParse(value);
-    headers[name] = named.success ? await resolve(named.data, tenantId, secrets) : value;
-  }
-  return { ...parsed.data, headers } as JSONValue;
-}
-
-async function resolve(
-  { secret, prefix = "" }: z.infer<typeof reference>,
-  tenantId: string,
-  secrets: Secrets,
-): Promise<string> {
-  const value = await secrets.read(tenantId, secret);
-  if (value === undefined) throw new SecretMissingError(secret);
-  return prefix + value;
+/** What to say of one that its tenant has not set. */
+export function missing(name: string): SecretMissingError {
+  return new SecretMissingError(
+    `there is no secret "${name}": an owner or admin sets it with set_secret`,
+  );
 }

@@ -248,13 +248,37 @@ const formats: Record<string, { words: string; holds: (value: unknown) => boolea
     words: "a time of day",
     holds: (value) => /^(?:[01][0-9]|2[0-3]):[0-5][0-9]$/.test(asText(value)),
   },
+  html: {
+    words: "HTML whose attributes with variables are in quotes",
+    holds: (value) => !hasUnquotedAttribute(asText(value)),
+  },
   zone: {
     words: "tenant, contact or a time zone",
     holds: (value) => value === "tenant" || value === "contact" || isZone(asText(value)),
   },
 };
 
+/** <a href={{contact.website}}> */
+function hasUnquotedAttribute(html: string): boolean {
+  const unquoted = html.replace(/=\s*(?:"[^"]*"|'[^']*')/g, '=""');
+  return /<[A-Za-z][^<>]*[A-Za-z0-9_:-]\s*=\s*\{\{/.test(unquoted);
+}
+
+/** What is written into a workflow is read by everybody who may read it. */
+function checkHeader(value: unknown, path: Path): Problem[] {
+  if (typeof value !== "string" || value.includes("{{")) return [];
+  const name = lastOf(path);
+  const isSecret =
+    /^(?:proxy-)?authorization$|^cookie$|api[-_]?key|token|secret|password/i.test(name) ||
+    /^(?:bearer|basic|token) [^ ]/i.test(value) ||
+    /^(?:sk|pk|rk|whsec|ghp|gho|xox[a-z]|key|eyJ)[-_A-Za-z0-9.]{12,}/.test(value) ||
+    /^(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9+/_=-]{32,}$/.test(value);
+  const message = `${name} looks like a secret, and whoever reads the workflow reads it`;
+  return isSecret ? [{ path, severity: "warning", code: "literal_secret", message }] : [];
+}
+
 function checkFormat(format: string, value: unknown, path: Path): Problem[] {
+  if (format === "header") return checkHeader(value, path);
   if (format === "conditions") {
     return (Conditions.safeParse(value).error?.issues ?? []).map((issue) =>
       error([...path, ...issue.path as Path], "invalid_condition", issue.message)
@@ -373,8 +397,29 @@ function foldField(config: Value): Value {
   return { ...rest, entity: written.replace(/s$/, "") };
 }
 
+function foldText(config: Value): Value {
+  const { message: _, ...rest } = rename(config, "body", ["message"]);
+  const { media_urls: media } = rest;
+  const isOne = typeof media === "string" && !media.replace(/^ +/, "").startsWith("{{");
+  return isOne ? { ...rest, media_urls: [media] } : rest;
+}
+
+/** A body with a tag in it is HTML; any other keeps its line breaks as plain text. */
+function foldEmail(config: Value): Value {
+  const { body } = config;
+  if (!Object.hasOwn(config, "body") || Object.hasOwn(config, "html")) return config;
+  const written = typeof body === "string" ? body : JSON.stringify(body);
+  const isHtml = /<(?:[a-z][a-z0-9]*[\s/>]|\/[a-z]|!--|!doctype)/i.test(written);
+  return Object.hasOwn(config, "text")
+    ? config
+    : rename(config, isHtml ? "html" : "text", ["body"]);
+}
+
 /** A step_config in the one spelling that its schema describes, as automation.fold_step_config. */
-export function foldStepConfig(type: StepType, config: Value): Value {
+export function foldStepConfig(type: StepType, given: Value): Value {
+  const { type: own, ...others } = given;
+  // A builder that keeps the type of a step in its configuration too means the step by it.
+  const config = own === type ? others : given;
   switch (type) {
     case "update_contact":
     case "update_project":
@@ -384,29 +429,29 @@ export function foldStepConfig(type: StepType, config: Value): Value {
     case "conditional":
       return foldConditional(withoutBlanks(config, ["value"]));
   }
-  const given = withoutBlanks(config);
+  const filled = withoutBlanks(config);
   switch (type) {
     case "wait":
-      return foldWait(given);
-    case "send_sms": {
-      const { message: _, ...rest } = rename(given, "body", ["message"]);
-      return rest;
-    }
+      return foldWait(filled);
+    case "send_sms":
+      return foldText(filled);
     case "send_email":
-      return Object.hasOwn(given, "text") ? given : rename(given, "html", ["body"]);
+      return foldEmail(filled);
     case "create_task": {
-      const { due_date_days, ...rest } = given;
-      return Object.hasOwn(given, "due_date_days")
+      const { due_date_days, ...rest } = filled;
+      return Object.hasOwn(filled, "due_date_days")
         ? { ...rest, due_in_days: due_date_days }
-        : given;
+        : filled;
     }
+    case "create_project":
+      return rename(filled, "project_type", ["type"]);
     case "update_field":
-      return foldField(given);
+      return foldField(filled);
     case "add_tag":
     case "remove_tag":
-      return rename(given, "tag", ["tag_name", "name"]);
+      return rename(filled, "tag", ["tag_name", "name"]);
     default:
-      return given;
+      return filled;
   }
 }
 

@@ -10,6 +10,14 @@ import {
 } from "../_shared/caller.ts";
 import type { Database } from "../_shared/database.ts";
 import { decodeText, mediaType, readBody as readBytes } from "../_shared/inbound.ts";
+import {
+  jsonResponse,
+  LosslessNumber,
+  NumberTooLargeError,
+  parseBody,
+  plainNumber,
+  stringifyJson,
+} from "../_shared/json.ts";
 import type { Log } from "../_shared/log.ts";
 import { openApiDocument } from "../_shared/openapi.ts";
 import { invalidRequest, Problem, problemDocument, problemOf } from "../_shared/problem.ts";
@@ -77,12 +85,15 @@ async function readBody(request: Request, operation: Operation): Promise<JSONVal
   const text = decodeText(await readBytes(request, MAX_BODY_BYTES));
   let body: JSONValue;
   try {
-    body = JSON.parse(text);
-  } catch {
+    body = parseBody(text) as JSONValue;
+  } catch (error) {
+    if (error instanceof NumberTooLargeError) {
+      throw new Problem(422, "invalid_request", error.message);
+    }
     throw new Problem(400, "invalid_json", "the body is not JSON");
   }
-  // JSON.stringify writes exactly what Postgres refuses as an escape: U+0000 and half a surrogate.
-  if (NOT_STORABLE.test(text) && NOT_STORABLE.test(JSON.stringify(body).replaceAll("\\\\", ""))) {
+  // JSON writes exactly what Postgres refuses as an escape: U+0000 and half a surrogate.
+  if (NOT_STORABLE.test(text) && NOT_STORABLE.test(stringifyJson(body).replaceAll("\\\\", ""))) {
     throw new Problem(
       422,
       "invalid_request",
@@ -92,8 +103,20 @@ async function readBody(request: Request, operation: Operation): Promise<JSONVal
   return body;
 }
 
+/** A key that is a number, however long, is text from here on; a count such as 600.0 is a number. */
+function readable(raw: unknown): unknown {
+  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) return raw;
+  const keys = (value: unknown) => value instanceof LosslessNumber ? value.value : value;
+  return Object.fromEntries(
+    Object.entries(raw).map(([name, value]) => [
+      name,
+      name === "record_ids" && Array.isArray(value) ? value.map(keys) : plainNumber(value),
+    ]),
+  );
+}
+
 function checked(schema: z.ZodType, raw: unknown): unknown {
-  const parsed = schema.safeParse(raw);
+  const parsed = schema.safeParse(readable(raw));
   if (parsed.success) return parsed.data;
   throw invalidRequest(parsed.error);
 }
@@ -167,7 +190,7 @@ export function createHandler(
     });
     if (operation.kind === "look") {
       const { status, body } = await look(database(), caller, run);
-      return Response.json(body, { status });
+      return jsonResponse(body, { status });
     }
     const key = idempotencyKey(request);
     const fingerprint = { method: operation.method, path: operation.path, body: raw as JSONValue };
@@ -178,7 +201,7 @@ export function createHandler(
       run,
     );
     const headers = replayed ? { "idempotency-replayed": "true" } : undefined;
-    return Response.json(body, { status, ...(headers ? { headers } : {}) });
+    return jsonResponse(body, { status, ...(headers ? { headers } : {}) });
   }
 
   async function answer(request: Request, path: string): Promise<Response> {

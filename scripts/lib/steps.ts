@@ -47,6 +47,7 @@ const formatNames: Record<string, string> = {
   "signed-length-of-time": "length of time with a sign",
   "time-of-day": "time of day",
   zone: "zone",
+  html: "HTML",
   conditions: "[conditions](conditions.md)",
 };
 
@@ -62,6 +63,7 @@ function bounds({ minItems: least, maxItems: most, ...schema }: Schema): string 
 function typeWords(schema: Schema): string {
   const format = formatNames[schema.format ?? ""];
   if (format) return format;
+  if (schema.format === "header") return "text or object";
   if (schema.enum) return schema.enum.map((value) => `\`${value}\``).join(", ");
   if (schema.anyOf) return schema.anyOf.map(typeWords).join(" or ");
   const types = typeof schema.type === "string" ? [schema.type] : schema.type ?? ["any JSON"];
@@ -153,10 +155,16 @@ tables, columns and events, which only the database knows.
 - Publishing refuses a configuration with an error, and says where it is and what would mend it. A
   key that a step does not know is a warning.
 - **Every text may hold [variables](variables.md)**, and so may numbers, dates and ids.
+- **The schema decides what a variable becomes**, whatever type its value has. Where a text is needed a
+  number is written with every digit, a list as \`a, b, c\`, and an object fails the step, which says so. A
+  list of texts takes one text, and a number a text that is one. What comes out empty fails the step where
+  the key is needed; another key counts as left out, but for \`to\`: then there is nobody to go to.
+- In \`fields\` and \`value\` the column decides in the same way; inside a JSON column every value stays
+  what it is.
 - A key whose value is \`null\` or \`""\` counts as left out, but in \`fields\`, in \`body\` of a webhook and
   in conditions.
-- Spellings of the older engines are understood: \`message\` for \`body\` (send_sms), \`body\` for \`html\`
-  (send_email), \`payload\` for \`body\` (webhook), \`due_date_days\`, \`table\` for \`entity\`
+- Spellings of the older engines are understood: \`message\` for \`body\` (send_sms), \`body\` for \`html\`,
+  or for \`text\` where no tag is in it (send_email), \`type\` for \`project_type\` (create_project), \`payload\` for \`body\` (webhook), \`due_date_days\`, \`table\` for \`entity\`
   (update_field), \`tag_name\` or \`name\` for \`tag\`, \`updates\` or the fields alone (update_contact,
   update_project), \`duration\` with \`unit\`, \`duration_minutes\`, \`delay_hours\` and the like (wait), and
   \`condition\`, or a condition or group written into the configuration itself (conditional).
@@ -164,6 +172,8 @@ tables, columns and events, which only the database knows.
 | format in the schemas | |
 |---|---|
 | \`template\` | text with [variables](variables.md) in it |
+| \`html\` | the same, escaped; an attribute with a variable in it needs quotes |
+| \`header\` | text with variables, or \`{"secret": "name", "prefix": "Bearer "}\`; a literal that looks like a secret is a warning |
 | \`amount\` | at least 0, at most six decimals: \`3\`, \`"1.5"\` or a template |
 | \`moment\` | a date, \`"2026-12-01"\`, \`"2026-12-01T09:30:00Z"\`, or a template |
 | \`id\` | a UUID or a template |

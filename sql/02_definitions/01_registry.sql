@@ -66,9 +66,9 @@ from (values
       "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."},
       "to": {"type": "string", "format": "template",
         "description": "A phone number. Default: the contact's."},
-      "from": {"type": "string", "format": "template",
+      "from": {"type": "string", "format": "template", "minLength": 1,
         "description": "One of your senders' numbers. Default: your default sender."},
-      "messaging_service_sid": {"type": "string", "format": "template",
+      "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1,
         "description": "One of your senders that picks the number itself."},
       "media_urls": {"type": ["array", "string"], "format": "template",
         "items": {"type": "string", "format": "template"},
@@ -81,19 +81,20 @@ from (values
     "anyOf": [{"required": ["html"]}, {"required": ["text"]}],
     "properties": {
       "subject": {"type": "string", "format": "template", "minLength": 1, "description": "The subject."},
-      "html": {"type": "string", "format": "template",
+      "html": {"type": "string", "format": "html", "minLength": 1,
         "description": "The message as HTML; what templates insert is escaped."},
-      "text": {"type": "string", "format": "template", "description": "The message as plain text."},
+      "text": {"type": "string", "format": "template", "minLength": 1,
+        "description": "The message as plain text; without html it goes out as that alone."},
       "to": {"type": ["string", "array"], "format": "template",
         "items": {"type": "string", "format": "template"},
         "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."},
-      "from": {"type": "string", "format": "template",
+      "from": {"type": "string", "format": "template", "minLength": 1,
         "description": "One of your addresses, or any in a domain of yours. Default: your default sender."},
-      "reply_to": {"type": ["string", "array"], "format": "template",
+      "reply_to": {"type": ["string", "array"], "format": "template", "minLength": 1,
         "items": {"type": "string", "format": "template"}, "description": "Where answers go."},
-      "cc": {"type": ["string", "array"], "format": "template",
+      "cc": {"type": ["string", "array"], "format": "template", "minLength": 1,
         "items": {"type": "string", "format": "template"}, "description": "Copies."},
-      "bcc": {"type": ["string", "array"], "format": "template",
+      "bcc": {"type": ["string", "array"], "format": "template", "minLength": 1,
         "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
       "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
         "description": "Further headers, by name; not those that say who it is from or goes to."}
@@ -106,24 +107,34 @@ from (values
       "url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{",
         "errorMessage": "url must start with https:// or http://", "description": "Whom to call.",
         "examples": ["https://example.com/hooks/won"]},
-      "method": {"enum": ["POST", "PUT", "PATCH"], "description": "Default: POST."},
-      "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
-        "description": "Further headers, by name."},
+      "method": {"enum": ["POST", "PUT", "PATCH", "GET", "DELETE"], "description": "Default: POST."},
+      "headers": {"type": "object",
+        "additionalProperties": {"type": ["string", "object"], "format": "header", "title": "a header",
+          "required": ["secret"],
+          "properties": {
+            "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$",
+              "errorMessage": "secret must be the name of a secret", "description": "Its name in your secrets."},
+            "prefix": {"type": "string", "pattern": "^[^{}]{0,100}$", "description": "Such as \"Bearer \"."}
+          }},
+        "description": "Further headers, by name: a text, or a secret by its name."},
       "body": {"format": "template",
-        "description": "What to send. Default: the event and the records it is about."},
-      "secret_name": {"type": "string", "format": "template",
+        "description": "What to send. Default: the event and its records; with GET and DELETE nothing."},
+      "secret_name": {"type": "string", "format": "template", "minLength": 1,
         "description": "Signs with this secret of yours. Default: your signing secret."}
     },
-    "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}}]
+    "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}},
+      {"url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}", "method": "GET",
+        "headers": {"Authorization": {"secret": "crm_api_key", "prefix": "Bearer "}}}]
   }$schema$),
   ('create_task', 'database', null, 'Creates a task for the office.', $schema${
     "required": ["title"],
     "properties": {
       "title": {"type": "string", "format": "template", "minLength": 1, "description": "What is to do."},
-      "description": {"type": "string", "format": "template", "description": "More about it."},
-      "priority": {"type": "string", "format": "template", "description": "Default: normal."},
-      "assigned_to": {"type": "string", "format": "id", "description": "The user who is to do it."},
-      "due_at": {"type": "string", "format": "moment",
+      "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."},
+      "priority": {"type": "string", "format": "template", "minLength": 1, "description": "Default: normal."},
+      "assigned_to": {"type": "string", "format": "id", "minLength": 1,
+        "description": "The user who is to do it."},
+      "due_at": {"type": "string", "format": "moment", "minLength": 1,
         "description": "When it is due; a time without a zone is the tenant's."},
       "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
       "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
@@ -155,7 +166,9 @@ from (values
     "properties": {
       "field": {"type": "string", "minLength": 1, "format": "template",
         "description": "A column, such as lead_score, project.value or custom_fields.roof_type."},
-      "value": {"format": "template", "description": "What to set it to."},
+      "value": {"format": "template", "description": "What to set it to, to add, to take away or to append."},
+      "operator": {"enum": ["set", "add", "subtract", "append"],
+        "description": "add and subtract take a number, a length of time or an item of a list. Default: set."},
       "entity": {"type": "string", "format": "template",
         "description": "Whose field. Default: contact, or as field begins."}
     },
@@ -202,13 +215,15 @@ from (values
     "required": ["name"],
     "properties": {
       "name": {"type": "string", "format": "template", "minLength": 1, "description": "Its name."},
-      "key": {"type": ["string", "number"], "format": "template",
+      "key": {"type": ["string", "number"], "format": "template", "minLength": 1,
         "description": "Which project it is: a contact never gets a second one of this key. Default: the name."},
-      "type": {"type": "string", "format": "template", "description": "Of any kind you keep."},
-      "status": {"type": "string", "format": "template", "description": "Default: open."},
-      "pipeline_stage": {"type": "string", "format": "template", "description": "Default: new."},
+      "project_type": {"type": "string", "format": "template", "minLength": 1,
+        "description": "Of any kind you keep."},
+      "status": {"type": "string", "format": "template", "minLength": 1, "description": "Default: open."},
+      "pipeline_stage": {"type": "string", "format": "template", "minLength": 1,
+        "description": "Default: new."},
       "value": {"type": ["number", "string"], "format": "template", "description": "In the tenant's currency."},
-      "description": {"type": "string", "format": "template", "description": "More about it."}
+      "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}
     },
     "examples": [{"name": "Roof of {{contact.last_name}}", "key": "roof"}]
   }$schema$),
@@ -316,7 +331,7 @@ from (values
   }$schema$),
   ('stop', 'database', null, 'Ends the run.', $schema${
     "properties": {
-      "reason": {"type": "string", "format": "template", "description": "Why, for the history."},
+      "reason": {"type": "string", "format": "template", "minLength": 1, "description": "Why, for the history."},
       "outcome": {"enum": ["completed", "cancelled"], "description": "Default: completed."}
     },
     "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}]

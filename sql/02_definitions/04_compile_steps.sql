@@ -1,6 +1,12 @@
 -- step_config -> the configuration a step runs with: other spellings folded into one, and that
 -- checked against the step's schema, the grammars it names, and the names in the database.
 
+-- A builder that keeps the type of a step in its configuration too means the step by it.
+create or replace function automation.without_own_type(step_type text, config jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select case when config -> 'type' = to_jsonb(step_type) then config - 'type' else config end $$;
+
 -- What a form leaves empty was not given; but the fields of a record, a webhook's body and the value
 -- of a condition may be empty.
 create or replace function automation.fold_step_config(step_type text, config jsonb)
@@ -9,13 +15,14 @@ create or replace function automation.fold_step_config(step_type text, config js
   set search_path = pg_catalog, pg_temp
   as $$
     select case step_type
-      when 'update_contact' then automation.fold_fields(config)
-      when 'update_project' then automation.fold_fields(config)
-      when 'webhook' then automation.fold_webhook(automation.without_blanks(config, '{body,payload}'))
-      when 'conditional' then automation.fold_conditional(automation.without_blanks(config, '{value}'))
-      when 'wait' then automation.fold_wait(automation.without_blanks(config))
-      else automation.fold_names(step_type, automation.without_blanks(config))
+      when 'update_contact' then automation.fold_fields(c.config)
+      when 'update_project' then automation.fold_fields(c.config)
+      when 'webhook' then automation.fold_webhook(automation.without_blanks(c.config, '{body,payload}'))
+      when 'conditional' then automation.fold_conditional(automation.without_blanks(c.config, '{value}'))
+      when 'wait' then automation.fold_wait(automation.without_blanks(c.config))
+      else automation.fold_names(step_type, automation.without_blanks(c.config))
     end
+    from (select automation.without_own_type(step_type, fold_step_config.config) as config) as c
   $$;
 
 comment on function automation.fold_step_config(text, jsonb) is
@@ -39,9 +46,13 @@ create or replace function automation.fold_names(step_type text, config jsonb) r
         case when config ? 'message' and not config ? 'body'
           then config - 'message' || jsonb_build_object('body', config -> 'message')
           else config - 'message' end
+          || case when jsonb_typeof(config -> 'media_urls') = 'string'
+            and not starts_with(btrim(config ->> 'media_urls'), '{{')
+            then jsonb_build_object('media_urls', jsonb_build_array(config -> 'media_urls')) else '{}' end
       when 'send_email' then
         case when config ? 'body' and not config ?| '{html,text}'
-          then config - 'body' || jsonb_build_object('html', config -> 'body')
+          then config - 'body'
+            || jsonb_build_object(automation.body_kind(config -> 'body'), config -> 'body')
           else config end
       when 'create_task' then
         case when config ? 'due_date_days'
@@ -52,10 +63,19 @@ create or replace function automation.fold_names(step_type text, config jsonb) r
           then config - 'table'
             || jsonb_build_object('entity', regexp_replace(config ->> 'table', 's$', ''))
           else config end
+      when 'create_project' then automation.fold_key(config, 'project_type', '{type}')
       when 'add_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
       when 'remove_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
       else config
     end
+  $$;
+
+-- A body with a tag in it is HTML; any other keeps its line breaks as plain text.
+create or replace function automation.body_kind(body jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when body #>> '{}' ~* '<(?:[a-z][a-z0-9]*[[:space:]/>]|/[a-z]|!--|!doctype)' then 'html' else 'text' end
   $$;
 
 create or replace function automation.fold_webhook(config jsonb) returns jsonb
@@ -147,6 +167,7 @@ create or replace function automation.check_step_config(step_type text, config j
     select automation.check_schema(t.config_schema, config, path)
       || automation.check_step_entity(config, path)
       || automation.check_step_fields(step_type, config, path)
+      || case when step_type = 'update_field' then automation.check_field_operator(config, path) else '[]' end
       || case when step_type = 'wait' and config ? 'event'
         then automation.check_event(config -> 'event', path || '.event') else '[]' end
     from automation.step_types as t
@@ -206,6 +227,36 @@ create or replace function automation.compile_cases(config jsonb, out cases json
         select r from compiled as c, unnest(automation.condition_roots(c.compiled)) as r)
   $$;
 
+-- Only a number, a date or a list can be added to or taken from, only a text or a list appended to.
+create or replace function automation.check_field_operator(config jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(path || '.operator', 'operator_type_mismatch',
+      format('%s cannot be used on %s: it is %s', config ->> 'operator', f.field, automation.kind_name(k.kind)),
+      'Use set, or a field of another type.')), '[]')
+    from automation.written_field(config) as f
+    cross join lateral (
+      select automation.value_kind(a.atttypid) as kind
+      from automation.entities as e
+      join pg_catalog.pg_attribute as a on a.attrelid = to_regclass(e.relation) and not a.attisdropped
+        and a.attname = coalesce(automation.aliases(e) ->> f.field, f.field)
+      where e.name = f.entity
+    ) as k
+    where config ->> 'operator' in ('add', 'subtract', 'append')
+      and not k.kind = any (case config ->> 'operator'
+        when 'append' then '{text,list,json,other}'::text[] else '{number,date,list,json,other}' end)
+  $$;
+
+-- Whose field update_field writes, and which.
+create or replace function automation.written_field(config jsonb, out entity text, out field text)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(config ->> 'entity', substring(config ->> 'field' from '^(contact|project|job)\.'), 'contact'),
+      regexp_replace(config ->> 'field', '^(contact|project|job)\.', '')
+  $$;
+
 -- The fields that update steps write are checked against the live table.
 create or replace function automation.check_step_fields(step_type text, config jsonb, path text)
   returns jsonb
@@ -223,9 +274,7 @@ create or replace function automation.check_step_fields(step_type text, config j
         as f
       where step_type in ('update_contact', 'update_project')
       union all
-      select coalesce(config ->> 'entity',
-          substring(config ->> 'field' from '^(contact|project|job)\.'), 'contact'),
-        regexp_replace(config ->> 'field', '^(contact|project|job)\.', ''), '.field'
+      select f.entity, f.field, '.field' from automation.written_field(config) as f
       where step_type = 'update_field'
     ) as w
     join automation.entities as e on e.name = w.entity

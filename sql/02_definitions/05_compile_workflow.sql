@@ -55,7 +55,8 @@ begin
     'type', step.step_type,
     'lane', known.lane,
     'delay_seconds', step.delay_minutes * 60,
-    'config', template.compiled,
+    'config', template.compiled || jsonb_build_object(
+      'fits', automation.compile_fits(known.config_schema, template.compiled)),
     'conditions', condition.compiled,
     'roots', to_jsonb(
       automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)

@@ -26,6 +26,7 @@ begin
   return automation.check_references(documents, plan, scope)
     || automation.check_step_references(workflow, documents, plan)
     || automation.check_operators(documents, plan, scope)
+    || automation.check_typed_values(plan, scope)
     || weighed.problems
     || automation.check_flow(plan, weighed.verdicts)
     || automation.check_needs(workflow, plan, scope)

@@ -211,3 +211,45 @@ create or replace function automation.operand_problem(
         ) as f)
     end
   $$;
+
+-- A variable that is a whole setting has the type of its column, and the setting may want another.
+create or replace function automation.check_typed_values(plan jsonb, scope jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path'), '[]')
+    from jsonb_each(plan -> 'steps') as s
+    join automation.step_types as t on t.name = s.value ->> 'type'
+    cross join lateral jsonb_array_elements(s.value -> 'config' -> 'slots') as slot
+    cross join lateral automation.schema_at(t.config_schema, (slot ->> 'at')::text[]) as a
+    cross join lateral automation.resolve_reference(slot -> 'w', scope) as r
+    cross join lateral automation.typed_value_problem(
+      a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'),
+      automation.slot_path(s.value, slot)) as p (problem)
+    where slot ? 'w' and slot -> 'w' ?| '{p,b}' and not slot -> 'w' ?| '{f,loop}'
+      and cardinality(r.keys) = 1 and p.problem is not null
+  $$;
+
+create or replace function automation.typed_value_problem(wanted jsonb, kind text, name text, at text)
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when wanted ->> 'format' in ('amount', 'moment', 'id') then case
+        when not kind = any (case wanted ->> 'format' when 'amount' then '{number,text,enum,other}'::text[]
+            when 'moment' then '{date,text,other}' else '{uuid,text,other}' end)
+          then automation.problem(at, 'value_type_mismatch', format('%s is %s, and %s is needed', name,
+            automation.kind_name(kind), (automation.format_words(wanted ->> 'format')).words),
+            (automation.format_words(wanted ->> 'format')).hint, 'warning')
+        end
+      when not automation.as_list(wanted -> 'type') ? 'string' then null
+      when kind = 'list' and not automation.as_list(wanted -> 'type') ? 'array' then automation.problem(
+        at, 'value_type_mismatch', format('%s is a list, and a text is needed: it will read a, b, c', name),
+        'Take one of them with "| first", join them with "| join: ...", or go through them with {{#each}}.',
+        'warning')
+      when kind = 'json' then automation.problem(
+        at, 'value_type_mismatch', format('%s is JSON, and a text is needed: an object fails the step', name),
+        format('Name what is in it, such as %s.roof_type.', name), 'warning')
+    end
+  $$;

@@ -120,7 +120,8 @@ create or replace function automation.step_writes(step jsonb, fired text)
     )
     select t.entity, false, case t.type
         when 'update_field' then jsonb_build_object(split_part(t.field, '.', 1), case
-          when t.field like '%.%' then '[]' else automation.written_value(t.config -> 'value') end)
+          when t.field like '%.%' or coalesce(t.config ->> 'operator', 'set') <> 'set' then '[]'
+          else automation.written_value(t.config -> 'value') end)
         when 'change_stage' then jsonb_build_object(
           coalesce(automation.stage_column(t.entity), 'stage'),
           automation.written_value(t.config -> 'stage'))
@@ -143,7 +144,8 @@ create or replace function automation.step_writes(step jsonb, fired text)
           when 'send_email' then 'public.emails' end as relation,
         case g.type
           when 'create_project' then '{"status": ["open"], "pipeline_stage": ["new"]}'::jsonb || (
-            select coalesce(jsonb_object_agg(f.key, automation.written_value(f.value)), '{}')
+            select coalesce(jsonb_object_agg(
+              case f.key when 'project_type' then 'type' else f.key end, automation.written_value(f.value)), '{}')
             from jsonb_each(g.config) as f where f.key <> 'key')
           when 'create_task' then '{"status": ["open"]}'
           else '{"direction": ["outbound"], "status": ["sent"]}'

@@ -10,7 +10,8 @@
 --   02_filters     what stands after a |
 --   03_parse       a text -> tokens, or the position of the error
 --   04_compile     a step's configuration -> where its templates are, and their tokens
---   05_render      tokens and a context -> the configuration as the step runs with it
+--   05_render      tokens and a context -> the configuration as it is written
+--   06_fit         that -> what the step takes, by the types of its schema
 --
 -- Takes no locks and writes nothing.
 

@@ -69,7 +69,7 @@ declare
   seen constant text := left(value, most * 32 + 64);
   parts text[];
 begin
-  if octet_length(seen) = length(seen) then
+  if octet_length(seen) = length(seen) and strpos(seen, E'\r') = 0 then
     kept := left(value, most);
     has_more := length(value) > most;
     return;

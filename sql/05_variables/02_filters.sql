@@ -127,7 +127,7 @@ create or replace function automation.count_characters(value text) returns int
   language sql immutable parallel safe
   -- Bound when created: no search_path to set.
   return case
-    when octet_length(value) = length(value) then length(value)
+    when octet_length(value) = length(value) and strpos(value, E'\r') = 0 then length(value)
     else (select count(*)::int from regexp_matches(value, automation.one_character(), 'g'))
   end;
 

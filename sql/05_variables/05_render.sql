@@ -292,7 +292,8 @@ declare
 begin
   warnings := part.warnings;
   rendered := coalesce(part.value, 'null');
-  if html and jsonb_typeof(rendered) in ('string', 'array', 'object') then
+  if html and jsonb_typeof(rendered) in ('string', 'array', 'object')
+    and not (options ? 'typed' and automation.plain_text(rendered) is null) then
     rendered := to_jsonb(automation.token_text(rendered, token, html));
   end if;
 end;
@@ -343,4 +344,5 @@ $$;
 comment on function automation.render(jsonb, jsonb, jsonb) is
   'A compiled template filled from a context, and what was amiss: {path, code, variable, message}. '
   'options: zone, locale, currency, html_paths, on_missing (empty, or fail: rendered is null when '
-  'a variable has no value), now. Never raises.';
+  'a variable has no value), now, typed (what is no text stays what it is even in HTML, for fit_input to '
+  'refuse). Never raises.';

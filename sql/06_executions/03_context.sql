@@ -60,16 +60,34 @@ create or replace function automation.read_user(tenant_id uuid, data jsonb) retu
 comment on function automation.read_user(uuid, jsonb) is
   '{{user.*}}: who is responsible for the record that fired, else for its contact, else who wrote it.';
 
--- The tags of a contact are rows of their own; they are read only where somebody asks for contact.tags.
+-- Whether the table of contacts has a list of texts called tags: an attached CRM may.
+create or replace function automation.has_own_tags() returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from automation.entities as e
+      join pg_catalog.pg_attribute as a
+        on a.attrelid = to_regclass(e.relation) and a.attname = 'tags' and not a.attisdropped
+      where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list')
+  $$;
+
+-- The tags of a contact are rows of their own, or a list in its table; they are read only where somebody
+-- asks for contact.tags.
 create or replace function automation.contact_tags(tenant_id uuid, contact_id text) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(t.name order by lower(t.name)), '[]')
-    from public.contact_tags as ct
-    join public.tags as t on t.tenant_id = ct.tenant_id and t.id = ct.tag_id
-    where ct.tenant_id = contact_tags.tenant_id
-      and ct.contact_id = automation.as_uuid(contact_tags.contact_id)
+    select case
+      when automation.has_own_tags() then coalesce(nullif(
+        automation.read_record('contact', contact_tags.tenant_id, contact_tags.contact_id) -> 'tags', 'null'), '[]')
+      else (
+        select coalesce(jsonb_agg(t.name order by lower(t.name)), '[]')
+        from public.contact_tags as ct
+        join public.tags as t on t.tenant_id = ct.tenant_id and t.id = ct.tag_id
+        where ct.tenant_id = contact_tags.tenant_id
+          and ct.contact_id = automation.as_uuid(contact_tags.contact_id))
+    end
   $$;
 
 create or replace function automation.add_tags(context jsonb, tags jsonb) returns jsonb

@@ -19,6 +19,7 @@ comment on column automation.skip_codes.counts_as is
 insert into automation.skip_codes (code, counts_as, description) values
   ('no_recipient', 'failure', 'There is no phone number or address to send to.'),
   ('invalid_recipient', 'failure', 'What stands where the recipient should is no phone number or address.'),
+  ('no_contact', 'failure', 'There is no contact to tag.'),
   ('country_not_allowed', 'failure', 'The tenant does not text that country, a satellite or a premium-rate number.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),

@@ -20,7 +20,7 @@ create or replace function automation.render_options(
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'now', at, 'html_paths', '["html"]'::jsonb))
+      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
     from public.tenants as t
     where t.id = render_options.tenant_id
   $$;
@@ -56,8 +56,18 @@ begin
     prepared.reason := automation.missing_reason(prepared.warnings);
     return prepared;
   end if;
+  if step #> '{config,fits}' <> '[]' then
+    select f.fitted, f.reason into prepared.input, prepared.reason
+    from automation.fit_input(step #> '{config,fits}', prepared.input) as f;
+    if prepared.reason is not null then
+      prepared.verdict := 'fail';
+      return prepared;
+    end if;
+  end if;
   if step ->> 'lane' <> 'database' then
     prepared := automation.address(speaking, step ->> 'type', prepared);
+  elsif step ->> 'type' in ('add_tag', 'remove_tag') then
+    prepared := automation.skip_untaggable(execution, prepared);
   end if;
   return prepared;
 end;

@@ -172,12 +172,14 @@ create or replace function automation.address_webhook(
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select input || jsonb_build_object(
-      'method', upper(coalesce(input ->> 'method', 'POST')),
-      'headers', coalesce(input -> 'headers', '{}'),
-      'body', coalesce(input -> 'body', jsonb_build_object(
-        'type', execution.trigger_type, 'timestamp', automation.now(),
-        'execution_id', execution.id, 'data', execution.trigger_data)))
+    select input || jsonb_build_object('method', m.method, 'headers', coalesce(input -> 'headers', '{}'))
+      || case
+        when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
+        else jsonb_build_object('body', jsonb_build_object(
+          'type', execution.trigger_type, 'timestamp', automation.now(),
+          'execution_id', execution.id, 'data', execution.trigger_data))
+      end
+    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m
   $$;
 
 -- The CRM shows what was sent. The message is out already: a CRM row that cannot be written must

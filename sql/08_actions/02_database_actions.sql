@@ -60,11 +60,11 @@ create or replace function automation.as_number(input jsonb, key text) returns n
 begin
   if input ->> key is null or input ->> key = '' then
     return null;
-  elsif input ->> key !~ '^\s*-?\d{1,12}(\.\d{1,9})?\s*$' then
+  elsif automation.number_in(input ->> key) is null then
     raise exception '%: "%" is not a number', key, left(input ->> key, 60)
       using errcode = 'invalid_parameter_value';
   end if;
-  return (input ->> key)::numeric;
+  return automation.number_in(input ->> key);
 end;
 $$;
 
@@ -147,8 +147,9 @@ $$;
 
 -- Writes fields of one attached record, in one statement that names only those columns. Locks the
 -- row without waiting: a user who is editing it right now is not kept waiting by us, nor we by them.
+-- operator: set, or what is done to the value that is there.
 create or replace function automation.update_fields(
-  execution public.workflow_executions, entity text, fields jsonb)
+  execution public.workflow_executions, entity text, fields jsonb, operator text default 'set')
   returns jsonb
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -156,15 +157,17 @@ create or replace function automation.update_fields(
 declare
   attached automation.entities;
   id constant text := automation.target_id(execution, entity);
+  present jsonb;
   written jsonb;
 begin
   select e.* into attached from automation.entities as e where e.name = entity;
   perform automation.check_writable(attached, fields);
   fields := automation.own_names(attached, fields);
-  perform automation.check_assignee(
-    execution.tenant_id, 'fields.' || (attached.mapped ->> 'assigned_to'),
-    fields ->> (attached.mapped ->> 'assigned_to'));
-  execute automation.lock_record_statement(attached) using execution.tenant_id, id;
+  execute automation.lock_record_statement(attached) into present using execution.tenant_id, id;
+  if operator <> 'set' then
+    fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
+  end if;
+  fields := automation.fit_fields(attached, fields);
   execute automation.update_statement(attached, fields)
     into written using execution.tenant_id, id, fields;
   if written is null then
@@ -173,6 +176,90 @@ begin
   return jsonb_build_object('entity', entity, 'id', id, 'fields', fields);
 exception when data_exception then
   raise exception 'fields.%: %', automation.misfit(attached, fields), sqlerrm using errcode = sqlstate;
+end;
+$$;
+
+-- A column decides what a value becomes, as a step's schema does: a list reads a, b, c in a text, one
+-- value is a list of one. Inside a JSON column a value stays what it is.
+create or replace function automation.fit_fields(attached automation.entities, fields jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  field record;
+begin
+  for field in
+    select f.key, f.value, jsonb_typeof(f.value) as type, automation.value_kind(a.atttypid) as kind
+    from jsonb_each(fields) as f
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(attached.relation) and a.attname = f.key and not a.attisdropped
+  loop
+    if field.kind in ('text', 'enum') and field.type in ('array', 'object') then
+      if automation.plain_text(field.value) is null then
+        raise exception 'fields.%: a text is needed, and this is %', field.key,
+          automation.type_words(to_jsonb(field.type)) using errcode = 'datatype_mismatch';
+      end if;
+      fields := fields || jsonb_build_object(field.key, automation.plain_text(field.value));
+    elsif field.kind = 'list' and field.type in ('string', 'number', 'boolean') then
+      fields := fields || jsonb_build_object(field.key, jsonb_build_array(field.value));
+    end if;
+  end loop;
+  return fields;
+end;
+$$;
+
+-- Fields as they become when something is added, taken away or appended. "custom_fields.x" is a key of
+-- a JSON column.
+create or replace function automation.combine_fields(present jsonb, fields jsonb, operator text, zone text)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_object_agg(f.key, automation.combine(
+      f.key, case when f.key like '%.%'
+        then present #> array[split_part(f.key, '.', 1), substr(f.key, strpos(f.key, '.') + 1)]
+        else present -> f.key end,
+      f.value, operator, zone))
+    from jsonb_each(fields) as f
+  $$;
+
+-- Nothing there counts as 0, as an empty text or list; nothing to add changes nothing.
+create or replace function automation.combine(name text, old jsonb, value jsonb, operator text, zone text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  result jsonb;
+begin
+  if automation.is_blank(value) then
+    return coalesce(old, 'null');
+  elsif jsonb_typeof(old) = 'array' and operator = 'subtract' then
+    return (
+      select coalesce(jsonb_agg(o.item order by o.place), '[]')
+      from jsonb_array_elements(old) with ordinality as o (item, place)
+      where not exists (
+        select from jsonb_array_elements(automation.as_list(combine.value)) as v (item)
+        where automation.values_equal(o.item, v.item, false, zone)));
+  elsif jsonb_typeof(old) = 'array' then
+    return old || automation.as_list(value);
+  elsif operator = 'append' then
+    if jsonb_typeof(value) = 'array' and automation.is_blank(old) then
+      return value;
+    end if;
+    result := to_jsonb(automation.plain_text(coalesce(old, 'null')) || automation.plain_text(value));
+  else
+    result := automation.add_values(
+      case when automation.is_blank(old) and automation.number_of(value) is not null then '0' else old end,
+      value, case operator when 'add' then 1 else -1 end, jsonb_build_object('zone', zone));
+  end if;
+  if result is null then
+    raise exception 'value: cannot % "%" %', operator, left(automation.text_of(value), 60),
+      format(case operator when 'subtract' then 'from %s, which is "%s"' else 'to %s, which is "%s"' end,
+        name, left(automation.text_of(coalesce(old, 'null')), 60))
+      using errcode = 'datatype_mismatch';
+  end if;
+  return result;
 end;
 $$;
 
@@ -222,7 +309,7 @@ create or replace function automation.lock_record_statement(attached automation.
   set search_path = pg_catalog, pg_temp
   as $$
     select format(
-      'select from %s as r where r.%I = $1 and r.%I = $2::%s for no key update nowait',
+      'select to_jsonb(r) from %s as r where r.%I = $1 and r.%I = $2::%s for no key update nowait',
       attached.relation, attached.tenant_column, attached.id_column, attached.id_type)
   $$;
 
@@ -256,11 +343,8 @@ create or replace function automation.update_one_field(
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.update_fields(
-      execution,
-      coalesce(input ->> 'entity', substring(input ->> 'field' from '^(contact|project|job)\.'),
-        'contact'),
-      jsonb_build_object(
-        regexp_replace(input ->> 'field', '^(contact|project|job)\.', ''), input -> 'value'))
+      execution, f.entity, jsonb_build_object(f.field, input -> 'value'), coalesce(input ->> 'operator', 'set'))
+    from automation.written_field(input) as f
   $$;
 
 create or replace function automation.stage_entity(
@@ -398,11 +482,65 @@ declare
 begin
   if automation.as_uuid(id) is null then
     raise exception 'contact: only a contact whose id is a uuid can be tagged, "%" is none', left(id, 60)
-      using errcode = 'invalid_parameter_value';
+      using errcode = 'invalid_parameter_value', hint = 'A list of texts called tags in its table is used instead.';
   end if;
   return id::uuid;
 end;
 $$;
+
+-- Nobody to tag is no reason to end the run: what comes after may need no contact.
+create or replace function automation.skip_untaggable(
+  execution public.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if execution.trigger_data ->> 'contact_id' is null
+    and (execution.version > 0 or jsonb_typeof(execution.trigger_data -> 'contact') is distinct from 'object') then
+    prepared.verdict := 'skip';
+    prepared.reason := '{"code": "no_contact", "message": "contact: the execution has no contact to work on"}';
+  end if;
+  return prepared;
+end;
+$$;
+
+-- A contact whose table keeps its tags in a list of its own has them there and nowhere else.
+create or replace function automation.tag_in_record(
+  execution public.workflow_executions, tag text, is_on boolean)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  present jsonb;
+  tags jsonb;
+  had boolean;
+begin
+  select e.* into attached from automation.entities as e where e.name = 'contact';
+  execute automation.lock_record_statement(attached)
+    into present using execution.tenant_id, automation.target_id(execution, 'contact');
+  tags := coalesce(nullif(present -> 'tags', 'null'), '[]');
+  had := exists (
+    select from jsonb_array_elements_text(tags) as t (name) where lower(btrim(t.name)) = lower(btrim(tag)));
+  if had <> is_on then
+    perform automation.update_fields(execution, 'contact', jsonb_build_object('tags', case
+      when is_on then tags || to_jsonb(btrim(tag))
+      else automation.without_tag(tags, tag) end));
+  end if;
+  return jsonb_build_object('tag', btrim(tag), case when is_on then 'added' else 'removed' end, had <> is_on);
+end;
+$$;
+
+create or replace function automation.without_tag(tags jsonb, tag text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(t.value order by t.place), '[]')
+    from jsonb_array_elements(tags) with ordinality as t (value, place)
+    where lower(btrim(t.value #>> '{}')) is distinct from lower(btrim(tag))
+  $$;
 
 create or replace function automation.add_tag(
   execution public.workflow_executions, tag text)
@@ -413,6 +551,9 @@ create or replace function automation.add_tag(
 declare
   tag_id uuid;
 begin
+  if automation.has_own_tags() then
+    return automation.tag_in_record(execution, tag, true);
+  end if;
   insert into public.tags (tenant_id, name)
   values (execution.tenant_id, btrim(tag))
   on conflict (tenant_id, lower(name)) do nothing;
@@ -432,6 +573,9 @@ create or replace function automation.remove_tag(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
+  if automation.has_own_tags() then
+    return automation.tag_in_record(execution, tag, false);
+  end if;
   delete from public.contact_tags as ct
   using public.tags as t
   where t.tenant_id = execution.tenant_id and lower(t.name) = lower(btrim(tag))
@@ -469,7 +613,7 @@ begin
   insert into public.projects as p (
     tenant_id, contact_id, name, type, status, pipeline_stage, value, description, custom_fields)
   values (
-    execution.tenant_id, contact, input ->> 'name', input ->> 'type',
+    execution.tenant_id, contact, input ->> 'name', input ->> 'project_type',
     coalesce(input ->> 'status', 'open'), coalesce(input ->> 'pipeline_stage', 'new'),
     automation.as_number(input, 'value'), input ->> 'description',
     jsonb_build_object('automation_key', key))

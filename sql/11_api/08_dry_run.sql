@@ -124,13 +124,15 @@ create or replace function automation.imagine_execution(
 
 -- Sets fields of a record that the dry run brought along; "custom_fields.x" one key of a column.
 create or replace function automation.imagine_fields(data jsonb, entity text, fields jsonb) returns jsonb
-  language plpgsql immutable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   field record;
   record jsonb := coalesce(data -> entity, '{}');
 begin
+  fields := coalesce(
+    (select automation.fit_fields(e, fields) from automation.entities as e where e.name = entity), fields);
   for field in select f.key, f.value, string_to_array(f.key, '.') as at from jsonb_each(fields) as f loop
     record := case cardinality(field.at)
       when 1 then record || jsonb_build_object(field.key, field.value)
@@ -143,6 +145,21 @@ begin
 end;
 $$;
 
+-- What a field would become: what a step sets, adds, takes away or appends.
+create or replace function automation.imagine_field(
+  execution public.workflow_executions, entity text, field text, input jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case coalesce(input ->> 'operator', 'set')
+      when 'set' then jsonb_build_object(field, input -> 'value')
+      else automation.combine_fields(
+        execution.trigger_data -> entity, jsonb_build_object(field, input -> 'value'), input ->> 'operator',
+        automation.tenant_zone(execution.tenant_id))
+    end
+  $$;
+
 -- What a database step would change, so that later conditions see it.
 create or replace function automation.imagine_effect(
   execution public.workflow_executions, step_type text, input jsonb)
@@ -153,10 +170,10 @@ create or replace function automation.imagine_effect(
     select case step_type
       when 'update_contact' then automation.imagine_fields(d.data, 'contact', input -> 'fields')
       when 'update_project' then automation.imagine_fields(d.data, 'project', input -> 'fields')
-      when 'update_field' then automation.imagine_fields(
-        d.data,
-        coalesce(input ->> 'entity', substring(input ->> 'field' from '^(contact|project|job)\.'), 'contact'),
-        jsonb_build_object(regexp_replace(input ->> 'field', '^(contact|project|job)\.', ''), input -> 'value'))
+      when 'update_field' then (
+        select automation.imagine_fields(
+          d.data, f.entity, automation.imagine_field(execution, f.entity, f.field, input))
+        from automation.written_field(input) as f)
       when 'change_stage' then automation.imagine_fields(
         d.data, automation.stage_entity(execution, input),
         jsonb_build_object(
@@ -167,9 +184,10 @@ create or replace function automation.imagine_effect(
           coalesce(automation.mapped_column(automation.assigned_entity(execution, input), 'assigned_to'), ''),
           coalesce(input -> 'user_id', input #> '{user_ids,0}')))
       when 'add_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
-        'tags', coalesce(d.tags - (input ->> 'tag'), '[]') || jsonb_build_array(input -> 'tag')))
+        'tags', automation.without_tag(coalesce(d.tags, '[]'), input ->> 'tag')
+          || to_jsonb(btrim(input ->> 'tag'))))
       when 'remove_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
-        'tags', coalesce(d.tags - (input ->> 'tag'), '[]')))
+        'tags', automation.without_tag(coalesce(d.tags, '[]'), input ->> 'tag')))
       else d.data
     end
     from (
@@ -222,6 +240,7 @@ create or replace function automation.imagine_result(
       when 'conditional' then automation.choose(execution, step, at)
       when 'split' then automation.imagine_split(execution, step ->> 'key', input)
       when 'stop' then automation.stop(input)
+      when 'webhook' then '{"http_status": 200, "headers": {}, "body": {}}'
       else '{}'
     end
   $$;

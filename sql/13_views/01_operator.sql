@@ -53,6 +53,12 @@ create view public.automation_failures with (security_invoker = true) as
     union all
     select s.tenant_id, s.execution_id, s.error || jsonb_build_object('step', s.step_key), s.finished_at
     from public.workflow_step_executions as s
+    join automation.step_types as t on t.name = s.step_type and t.lane = 'database'
+    left join automation.skip_codes as c on c.code = s.error ->> 'code'
+    where s.status = 'skipped' and coalesce(c.counts_as, 'failure') = 'failure'
+    union all
+    select s.tenant_id, s.execution_id, s.error || jsonb_build_object('step', s.step_key), s.finished_at
+    from public.workflow_step_executions as s
     join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
     where s.status = 'failed' and not (e.status = 'failed' and e.error ->> 'step' = s.step_key)
   ) as f (tenant_id, execution_id, error, finished_at)
@@ -61,8 +67,8 @@ create view public.automation_failures with (security_invoker = true) as
 
 comment on view public.automation_failures is
   'What failed, and why: executions (public.retry_execution() runs one again from where it failed), steps '
-  'that their execution went on without, and sends that found nobody to go to. execution_status: failed '
-  'for the first.';
+  'that their execution went on without, sends that found nobody to go to, tags that found no contact. '
+  'execution_status: failed for the first.';
 
 -- The platform opens what is made in public to every role of the API: each view is closed first.
 revoke all on public.automation_queue, public.automation_skipped_sends, public.automation_failures

@@ -10,6 +10,7 @@ import {
 } from "../../functions/_shared/providers/address.ts";
 import { deliver } from "../../functions/_shared/providers/deliver.ts";
 import { createWebhookSender } from "../../functions/_shared/providers/webhook.ts";
+import { parseJson, stringifyJson } from "../../functions/_shared/json.ts";
 import type { StandIn } from "../../scripts/standins/standin.ts";
 import { startWebhookReceiver } from "../../scripts/standins/webhook.ts";
 import { aStep } from "./fakes.ts";
@@ -53,7 +54,11 @@ test("a delivery is signed the Standard Webhooks way", async () => {
   const step = webhookStep({ headers: { "X-Team": "roofing" } });
   expect(await deliver(step, local)).toEqual({
     outcome: "succeeded",
-    result: { http_status: 200 },
+    result: {
+      http_status: 200,
+      body: { ok: true },
+      headers: { "content-type": "application/json; charset=utf-8" },
+    },
   });
   const [request] = receiver.requests();
   expect(request).toMatchObject({ method: "POST", path: "/hook", body: '{"a":1}' });
@@ -92,7 +97,8 @@ test.each([
   [{ headers: { Host: "internal" } }, /payload\.headers\.Host/],
   [{ headers: { "Transfer-Encoding": "chunked" } }, /payload\.headers\.Transfer-Encoding/],
   [{ headers: { "x-a": "1\r\nx-b: 2" } }, /payload\.headers\.x-a/],
-  [{ method: "DELETE" }, /payload\.method/],
+  [{ method: "TRACE" }, /payload\.method/],
+  [{ headers: { "x-a": 5 } }, /payload\.headers\.x-a/],
   [{ url: 7 }, /payload\.url/],
 ])("a malformed payload %j fails its step and names the field", async (payload, message) => {
   expect(await deliver(webhookStep(payload), local)).toMatchObject({
@@ -171,7 +177,7 @@ describe("a receiver that misbehaves", () => {
     const startedAt = performance.now();
     expect(await deliver(webhookStep({ url: `${url}/endless` }), patient)).toEqual({
       outcome: "succeeded",
-      result: { http_status: 200 },
+      result: { http_status: 200, body: "x".repeat(16_384), body_truncated: true },
     });
     expect(performance.now() - startedAt).toBeLessThan(2_000);
   });
@@ -180,6 +186,125 @@ describe("a receiver that misbehaves", () => {
     expect(await deliver(webhookStep({ url: `${url}/stuck` }), local)).toEqual({
       outcome: "succeeded",
       result: { http_status: 200 },
+    });
+  });
+});
+
+describe("an answer is kept for the steps after it", () => {
+  let server: http.Server;
+  let answer: { type: string; body: string } = { type: "", body: "" };
+  beforeAll(async () => {
+    server = http.createServer((_request, response) => {
+      response.writeHead(200, { "content-type": answer.type, "x-request-id": "r-1", "x-b": "2" });
+      response.end(answer.body);
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  });
+  afterAll(() => server.close());
+
+  async function kept(type: string, body: string): Promise<unknown> {
+    answer = { type, body };
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const outcome = await deliver(webhookStep({ url, method: "GET", body: undefined }), local);
+    return outcome.outcome === "succeeded" ? outcome.result : outcome;
+  }
+
+  test("JSON with every digit", async () => {
+    const text = '{"id":7615917337495251231,"price":1.10,"list":[1e400,5]}';
+    const result = await kept("application/json", text) as { body: unknown };
+    expect(stringifyJson(result.body)).toBe(text);
+    expect(result).toMatchObject({
+      http_status: 200,
+      headers: { "content-type": "application/json", "x-request-id": "r-1" },
+    });
+    expect(result).not.toHaveProperty("headers.x-b");
+  });
+
+  test.each([
+    ["words", "OK, thanks"],
+    ["broken JSON", '{"a": '],
+    ["too many brackets for the database", "[".repeat(5_000) + "]".repeat(5_000)],
+    ["a number of a million digits", '{"n": 1e1000000}'],
+  ])("%s as text", async (_what, body) => {
+    expect(await kept("application/json", body)).toMatchObject({ body });
+  });
+
+  test("what is long is cut, between characters", async () => {
+    const body = `x${"👍".repeat(9_000)}`;
+    expect(await kept("text/plain", body)).toMatchObject({
+      body: `x${"👍".repeat(8_191)}`,
+      body_truncated: true,
+    });
+  });
+
+  test("an object that calls itself a number is an object", async () => {
+    const text = '{"isLosslessNumber":true,"value":"1}","n":1.0}';
+    const { body } = await kept("application/json", text) as { body: unknown };
+    expect(stringifyJson(body)).toBe(text);
+  });
+});
+
+test("every digit of a body goes out as it came in", async () => {
+  const written = '{"id":7615917337495251231,"tiny":0.1000000000000000055,"price":1.10,"one":1}';
+  await deliver(webhookStep({ body: parseJson(written) }), local);
+  const [request] = receiver.requests();
+  expect(request?.body).toBe(written);
+  expect(() => new Webhook(SECRET).verify(request?.body ?? "", request?.headers ?? {})).not
+    .toThrow();
+});
+
+test.each(["GET", "DELETE"])("%s has no body unless it is given one", async (method) => {
+  await deliver(webhookStep({ method, body: undefined }), local);
+  await deliver(webhookStep({ method, body: { a: 1 } }), local);
+  const [bare, full] = receiver.requests();
+  expect(bare).toMatchObject({ method, body: "" });
+  expect(bare?.headers).not.toHaveProperty("content-type");
+  expect(new Webhook(SECRET).sign(
+    bare?.headers["webhook-id"] ?? "",
+    new Date(
+      Number(bare?.headers["webhook-timestamp"]) * 1000,
+    ),
+    "",
+  )).toBe(bare?.headers["webhook-signature"]);
+  expect(full).toMatchObject({ method, body: '{"a":1}' });
+});
+
+describe("a secret in a header", () => {
+  const headers = { Authorization: { secret: "crm_api_key", prefix: "Bearer " } };
+  const asked: string[][] = [];
+  const withSecrets = createWebhookSender({
+    settings: () => ({ allowPrivate: true, secret }),
+    timeoutMs: 300,
+    resolveSecrets: (_step, names) => {
+      asked.push([...names]);
+      return Promise.resolve(new Map([["crm_api_key", "k-123"], ["odd", "a\r\nb: c"]]));
+    },
+  });
+
+  test("is put in at the send", async () => {
+    const step = webhookStep({ headers });
+    expect(await deliver(step, withSecrets)).toMatchObject({ outcome: "succeeded" });
+    expect(receiver.requests()[0]?.headers.authorization).toBe("Bearer k-123");
+    expect(asked).toEqual([["crm_api_key"]]);
+    expect(JSON.stringify(step)).not.toContain("k-123");
+  });
+
+  test.each([
+    [{ "X-Key": { secret: "unknown" } }, 'headers.X-Key: there is no secret "unknown"'],
+    [{ "X-Key": { secret: "odd" } }, 'headers.X-Key: the secret "odd" fits no header'],
+  ])("holds the delivery when it is not to be had: %j", async (given, message) => {
+    expect(await deliver(webhookStep({ headers: given }), withSecrets)).toEqual({
+      outcome: "retry",
+      retry_after_seconds: 600,
+      error: { code: "secret_missing", message },
+    });
+    expect(receiver.requests()).toHaveLength(0);
+  });
+
+  test("nobody has by default", async () => {
+    expect(await deliver(webhookStep({ headers }), local)).toMatchObject({
+      outcome: "retry",
+      error: { code: "secret_missing" },
     });
   });
 });

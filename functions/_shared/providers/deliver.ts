@@ -1,7 +1,6 @@
-import { ConfigurationError, messageOf, TimeoutError } from "../errors.ts";
+import { ConfigurationError, messageOf, SecretMissingError, TimeoutError } from "../errors.ts";
 import { ambiguous, OPERATOR_DELAY_SECONDS, type Outcome, retry, stepError } from "../outcome.ts";
 import type { ClaimedStep } from "../queue.ts";
-import { SecretMissingError } from "../secrets.ts";
 import { withTimeout } from "../timeout.ts";
 import { invalidPayload, InvalidPayloadError, type Sender } from "./sender.ts";
 

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { failed, type Outcome } from "../outcome.ts";
 import type { ClaimedStep, StepType } from "../queue.ts";
-import { SecretMissingError, type Secrets } from "../secrets.ts";
+import { missing, type Secrets } from "../secrets.ts";
 
 export interface SentMessage {
   provider_id: string;
@@ -65,7 +65,7 @@ export async function credentialsOf(
   }
   if (!named.credentials) return undefined;
   const secret = await secrets.read(step.tenant_id, named.credentials);
-  if (secret === undefined) throw new SecretMissingError(named.credentials);
+  if (secret === undefined) throw missing(named.credentials);
   return secret;
 }
 

@@ -3,19 +3,27 @@ import https from "node:https";
 import { Webhook } from "standardwebhooks";
 import { z } from "zod";
 import { readWebhook, type WebhookSettings } from "../env.ts";
-import { ConfigurationError, ForbiddenAddressError, TimeoutError } from "../errors.ts";
+import {
+  ConfigurationError,
+  ForbiddenAddressError,
+  SecretMissingError,
+  TimeoutError,
+} from "../errors.ts";
+import { parseBody, stringifyJson } from "../json.ts";
 import {
   type Answer,
   classifyWebhook,
   failed,
   neverConnected,
+  OPERATOR_DELAY_SECONDS,
   type Outcome,
   parseRetryAfter,
   retry,
   stepError,
+  type StepResult,
 } from "../outcome.ts";
 import type { ClaimedStep } from "../queue.ts";
-import { noSecrets, resolveHeaders, SecretMissingError, type Secrets } from "../secrets.ts";
+import { missing, noSecrets, readAll, type Secrets } from "../secrets.ts";
 import { checkUrl, guardedLookup, isPublicAddress, type Resolve, resolveAll } from "./address.ts";
 import { parsePayload, type Sender } from "./sender.ts";
 
@@ -24,19 +32,25 @@ const RESERVED =
   /^(host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|proxy-.*|webhook-.*|ridgeline-.*)$/i;
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
+const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+
 const headers = z.record(
   z.string().regex(TOKEN, "not a header name").refine(
     (name) => !RESERVED.test(name),
     "this header is set by the sender",
   ),
-  z.string().regex(/^[\t\x20-\x7e\x80-\xff]*$/, "not a header value"),
+  z.union([
+    z.string().regex(HEADER_VALUE, "not a header value"),
+    z.object({ secret: z.string().min(1), prefix: z.string().regex(HEADER_VALUE).optional() }),
+  ], { error: "not a header value" }),
 );
 
 const webhookPayload = z.object({
   url: z.string(),
-  method: z.enum(["POST", "PUT", "PATCH"]).default("POST"),
+  method: z.enum(["POST", "PUT", "PATCH", "GET", "DELETE"]).default("POST"),
   headers: headers.nullish(),
-  body: z.json().optional(),
+  /** Any JSON, with numbers as they were written. */
+  body: z.unknown(),
   secret_name: z.string().nullish(),
 });
 
@@ -50,7 +64,8 @@ interface Prepared {
   url: URL;
   method: string;
   headers: Record<string, string>;
-  body: string;
+  /** Undefined: none, which GET and DELETE have unless the step gives one. */
+  body: string | undefined;
 }
 
 /** The tenant's own secrets; the environment's only where it serves the tenant. */
@@ -67,39 +82,113 @@ async function signingSecrets(
     return [settings.secret(name)];
   }
   const made = name === undefined ? await secrets.firstSigning(tenantId) : undefined;
-  if (made === undefined) throw new SecretMissingError(name ?? "webhook_signing");
+  if (made === undefined) throw missing(name ?? "webhook_signing");
   return [made];
+}
+
+/** The value of each secret that a step names. Read at the send, and kept nowhere. */
+export type ResolveSecrets = (
+  step: ClaimedStep,
+  names: readonly string[],
+) => Promise<ReadonlyMap<string, string>>;
+
+async function headersOf(
+  payload: Payload,
+  step: ClaimedStep,
+  resolveSecrets: ResolveSecrets,
+): Promise<[string, string][]> {
+  const given = Object.entries(payload.headers ?? {});
+  const names = given.flatMap(([, value]) => typeof value === "string" ? [] : [value.secret]);
+  const secrets = names.length ? await resolveSecrets(step, [...new Set(names)]) : new Map();
+  return given.map(([name, value]) => {
+    if (typeof value === "string") return [name.toLowerCase(), value];
+    const secret = secrets.get(value.secret);
+    if (secret === undefined) {
+      throw new SecretMissingError(`headers.${name}: there is no secret "${value.secret}"`);
+    }
+    // Said without the value, which would stand in the history.
+    if (!HEADER_VALUE.test(secret)) {
+      throw new SecretMissingError(`headers.${name}: the secret "${value.secret}" fits no header`);
+    }
+    return [name.toLowerCase(), `${value.prefix ?? ""}${secret}`];
+  });
 }
 
 function prepare(
   payload: Payload,
+  custom: [string, string][],
   step: ClaimedStep,
   settings: WebhookSettings,
   signing: readonly string[],
 ): Prepared {
   const url = checkUrl(payload.url, settings.allowPrivate);
-  const body = JSON.stringify(payload.body ?? null);
+  const isBare = payload.body === undefined && ["GET", "DELETE"].includes(payload.method);
+  const body = isBare ? undefined : stringifyJson(payload.body ?? null);
   const now = new Date();
-  const custom = Object.entries(payload.headers ?? {}).map(([name, value]) =>
-    [name.toLowerCase(), value] as const
-  );
   return {
     url,
     method: payload.method,
     body,
     headers: {
-      "content-type": "application/json",
+      ...body === undefined ? {} : { "content-type": "application/json" },
       "user-agent": "ridgeline",
       ...Object.fromEntries(custom),
-      "content-length": String(new TextEncoder().encode(body).length),
+      ...body === undefined
+        ? {}
+        : { "content-length": String(new TextEncoder().encode(body).length) },
       "webhook-id": step.idempotency_key,
       "webhook-timestamp": String(Math.floor(now.getTime() / 1000)),
       "webhook-signature": signing.map((secret) =>
-        new Webhook(secret).sign(step.idempotency_key, now, body)
+        new Webhook(secret).sign(step.idempotency_key, now, body ?? "")
       ).join(" "),
       "ridgeline-tenant": step.tenant_id,
     },
   };
+}
+
+/** What later steps can read of an answer, as {{steps.<key>.body.*}}. */
+const KEPT_CHARACTERS = 16 * 1024;
+const KEPT_HEADERS = ["content-type", "etag", "last-modified", "location", "x-request-id"];
+/** Postgres reads JSON by recursion. */
+const DEEPEST = 100;
+
+function isShallow(text: string): boolean {
+  let depth = 0;
+  for (const [part] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]}]/gs)) {
+    if (part === "[" || part === "{") depth++;
+    else if (part === "]" || part === "}") depth--;
+    if (depth > DEEPEST) return false;
+  }
+  return true;
+}
+
+/** JSON where it is JSON, and its text otherwise, with every digit; no longer than is kept. */
+function keptBody(text: string): Pick<StepResult, "body" | "body_truncated"> {
+  if (text === "") return {};
+  if (text.length > KEPT_CHARACTERS) {
+    const start = text.slice(0, KEPT_CHARACTERS).replace(/[\ud800-\udbff]$/, "");
+    return { body: start, body_truncated: true };
+  }
+  try {
+    return { body: isShallow(text) ? parseBody(text) : text };
+  } catch {
+    return { body: text };
+  }
+}
+
+function keptOf(response: http.IncomingMessage, text: string): Omit<StepResult, "http_status"> {
+  const headers = Object.fromEntries(KEPT_HEADERS.flatMap((name) => {
+    const value = response.headers[name];
+    return typeof value === "string" ? [[name, value.slice(0, 1_000)]] : [];
+  }));
+  return { ...keptBody(text), ...Object.keys(headers).length ? { headers } : {} };
+}
+
+function outcomeOf(response: http.IncomingMessage, text: string): Outcome {
+  const outcome = classifyWebhook(answerOf(response, text));
+  return outcome.outcome === "succeeded"
+    ? { ...outcome, result: { ...outcome.result, ...keptOf(response, text) } }
+    : outcome;
 }
 
 function answerOf(response: http.IncomingMessage, body: string): Answer {
@@ -133,7 +222,7 @@ async function readCapped(response: http.IncomingMessage): Promise<string> {
 function request(prepared: Prepared, allowPrivate: boolean, resolve: Resolve, signal: AbortSignal) {
   const { url, method, headers, body } = prepared;
   const client = url.protocol === "https:" ? https : http;
-  return new Promise<Answer>((fulfil, reject) => {
+  return new Promise<Outcome>((fulfil, reject) => {
     const outgoing = client.request(url, {
       method,
       headers,
@@ -143,10 +232,10 @@ function request(prepared: Prepared, allowPrivate: boolean, resolve: Resolve, si
     });
     // Once the status is known it stands, whatever becomes of the body.
     let answered: http.IncomingMessage | undefined;
-    outgoing.on("error", (error) => answered ? fulfil(answerOf(answered, "")) : reject(error));
+    outgoing.on("error", (error) => answered ? fulfil(outcomeOf(answered, "")) : reject(error));
     outgoing.once("response", (response) => {
       answered = response;
-      readCapped(response).catch(() => "").then((text) => fulfil(answerOf(response, text)));
+      readCapped(response).catch(() => "").then((text) => fulfil(outcomeOf(response, text)));
     });
     if (!allowPrivate) outgoing.once("socket", (socket) => refusePrivatePeer(socket, outgoing));
     outgoing.end(body);
@@ -169,6 +258,9 @@ function refusePrivatePeer(
 function outcomeOfError(error: unknown): Outcome {
   if (error instanceof ForbiddenAddressError) return failed("webhook_forbidden", error.message);
   if (error instanceof TimeoutError) return retry(stepError("webhook_timeout", error.message));
+  if (error instanceof SecretMissingError) {
+    return retry(stepError("secret_missing", error.message), OPERATOR_DELAY_SECONDS);
+  }
   return retry(stepError(
     neverConnected(error) ? "webhook_unreachable" : "webhook_connection_lost",
     `no answer from the receiver: ${error instanceof Error ? error.message : String(error)}`,
@@ -180,21 +272,27 @@ export interface WebhookOptions {
   secrets?: Secrets;
   timeoutMs?: number;
   resolve?: Resolve;
+  resolveSecrets?: ResolveSecrets;
 }
 
 export function createWebhookSender(options: WebhookOptions = {}): Sender {
-  const { settings = readWebhook, timeoutMs = 15_000, resolve = resolveAll } = options;
-  const { secrets = noSecrets } = options;
+  const {
+    settings = readWebhook,
+    secrets = noSecrets,
+    timeoutMs = 15_000,
+    resolve = resolveAll,
+    resolveSecrets = (step, names) => readAll(secrets, step.tenant_id, names),
+  } = options;
   return {
     timeoutMs,
     async send(step, signal) {
-      const resolved = await resolveHeaders(step.payload, step.tenant_id, secrets);
-      const payload = parsePayload(webhookPayload, { ...step, payload: resolved });
+      const payload = parsePayload(webhookPayload, step);
       const current = settings();
       const signing = await signingSecrets(payload, step.tenant_id, current, secrets);
       try {
-        const prepared = prepare(payload, step, current, signing);
-        return classifyWebhook(await request(prepared, current.allowPrivate, resolve, signal));
+        const custom = await headersOf(payload, step, resolveSecrets);
+        const prepared = prepare(payload, custom, step, current, signing);
+        return await request(prepared, current.allowPrivate, resolve, signal);
       } catch (error) {
         if (error instanceof ConfigurationError) throw error;
         return outcomeOfError(signal.aborted ? signal.reason : error);

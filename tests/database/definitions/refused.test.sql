@@ -78,7 +78,7 @@ from (values
   ('{"type": "send_email", "config": {"subject": "x"}}', 'steps[0].step_config.html: send_email needs html or text%'),
   ('{"type": "webhook"}', 'steps[0].step_config.url: webhook needs url%'),
   ('{"type": "webhook", "config": {"url": "ftp://x"}}', 'steps[0].step_config.url: url must start with https%'),
-  ('{"type": "webhook", "config": {"url": "https://x", "method": "GET"}}', 'steps[0].step_config.method: %POST, PUT or PATCH%'),
+  ('{"type": "webhook", "config": {"url": "https://x", "method": "TRACE"}}', 'steps[0].step_config.method: %POST, PUT, PATCH, GET or DELETE%'),
   ('{"type": "webhook", "config": {"url": "https://x", "headers": ["a"]}}', 'steps[0].step_config.headers: %object%'),
   ('{"type": "create_task"}', 'steps[0].step_config.title: create_task needs title%'),
   ('{"type": "create_task", "config": {"title": "x", "due_in_days": "soon"}}', 'steps[0].step_config.due_in_days: %number%'),
