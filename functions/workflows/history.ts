@@ -45,7 +45,7 @@ export async function readHistory(sql: TransactionSql, query: Query): Promise<un
         select w.name from public.workflows as w
         where w.tenant_id = e.tenant_id and w.id = e.workflow_id),
       'next_run_at', (
-        select min(q.run_at) from public.scheduled_steps as q
+        select nullif(min(q.run_at), 'infinity') from public.scheduled_steps as q
         where q.tenant_id = e.tenant_id and q.execution_id = e.id),
       'steps', (
         select coalesce(jsonb_agg(to_jsonb(s) - '{tenant_id,execution_id}'::text[]

@@ -15,6 +15,12 @@ insert into automation.settings (name, value, description) values
    'How a commit tells the dispatcher that work is due: pg_net, notify or none (polling only).'),
   ('max_causation_depth', '10',
    'A write made by an automation may start another automation; a chain deeper than this is refused.'),
+  ('max_chain_executions', '50',
+   'How many executions the effects of one execution may start, one after the other or all at once.'),
+  ('workflow_fuse_per_hour', '2000',
+   'More runs of one workflow in an hour that strangers or the workflow itself set off, and it is held.'),
+  ('workflow_fuse_per_day', '10000',
+   'The same for a day.'),
   ('max_enrollments', '25',
    'How often one record may enter one workflow within enrollment_window.'),
   ('enrollment_window', '1 hour',
@@ -47,8 +53,10 @@ begin
     'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause')
     and new.value::interval < interval '0' then
     raise exception 'value: % cannot be negative', new.name;
+  elsif new.name like 'workflow_fuse_per_%' and new.value::integer not between 1 and 1000000 then
+    raise exception 'value: % must be from 1 to 1000000', new.name;
   elsif new.name in (
-    'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs')
+    'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs', 'max_chain_executions')
     and new.value::integer not between 1 and 10000 then
     raise exception 'value: % must be from 1 to 10000', new.name;
   elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then

@@ -18,6 +18,7 @@ create table automation.trigger_types (
   column_name text,
   becomes text,
   on_insert boolean not null default false,
+  unless_column text,
   description text not null,
   constraint trigger_types_column_matches_kind check (
     case kind
@@ -28,6 +29,8 @@ create table automation.trigger_types (
 
 comment on table automation.trigger_types is
   'Every event a workflow can listen to. automation.attach() adds those of an attached table.';
+comment on column automation.trigger_types.unless_column is
+  'A boolean of the record: where it is true the event does not count as one.';
 
 insert into automation.trigger_types (name, entity, kind, description) values
   ('field_changed', null, 'changed', 'A named field of a record changed.'),

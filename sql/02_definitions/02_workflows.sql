@@ -20,6 +20,12 @@ create table public.workflows (
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint workflows_pkey primary key (tenant_id, id),
+  constraint workflows_name_at_most_500_characters check (length(name) <= 500),
+  constraint workflows_description_at_most_64_kb check (octet_length(description) <= 65536),
+  constraint workflows_trigger_config_at_most_64_kb check (octet_length(trigger_config::text) <= 65536),
+  constraint workflows_conditions_at_most_256_kb check (octet_length(conditions::text) <= 262144),
+  constraint workflows_settings_at_most_64_kb check (octet_length(settings::text) <= 65536),
+  constraint workflows_metadata_at_most_256_kb check (octet_length(metadata::text) <= 262144),
   constraint workflows_active_matches_status check (is_active = (status = 'active'))
 );
 
@@ -59,6 +65,10 @@ create table public.workflow_steps (
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint workflow_steps_pkey primary key (tenant_id, id),
+  constraint workflow_steps_name_at_most_500_characters check (length(name) <= 500),
+  constraint workflow_steps_step_config_at_most_256_kb check (octet_length(step_config::text) <= 262144),
+  constraint workflow_steps_conditions_at_most_256_kb check (octet_length(conditions::text) <= 262144),
+  constraint workflow_steps_retry_at_most_4_kb check (octet_length(retry::text) <= 4096),
   constraint workflow_steps_workflow_fk foreign key (tenant_id, workflow_id)
     references public.workflows (tenant_id, id) on delete cascade,
   constraint workflow_steps_parent_fk foreign key (tenant_id, parent_step_id)

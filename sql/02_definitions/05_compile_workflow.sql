@@ -263,6 +263,45 @@ begin
 end;
 $$;
 
+-- What is too much to be compiled at all: looked at first.
+create or replace function automation.size_problems(
+  workflow public.workflows, listener automation.compiled_trigger)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with step as (
+      select octet_length(s.step_config::text) + octet_length(s.conditions::text) as bytes,
+        automation.occurrences('"operator"', s.step_config::text)
+          + automation.occurrences('"operator"', s.conditions::text) as conditions
+      from public.workflow_steps as s
+      where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
+      limit automation.at_most('steps') + 1
+    ), found (path, name, size) as (
+      select 'steps', 'steps', count(*) from step
+      union all
+      select 'steps', 'definition', sum(step.bytes) from step
+      union all
+      select 'steps', 'all_conditions', sum(step.conditions) from step
+      union all
+      select 'trigger_type', 'listeners', 1 + (
+        select count(distinct t.workflow_id) from automation.active_triggers as t
+        where t.tenant_id = workflow.tenant_id and t.entity = listener.entity
+          and t.event = workflow.trigger_type and t.role = 'enrol' and t.workflow_id <> workflow.id)
+    )
+    select coalesce(jsonb_agg(automation.problem(f.path, 'too_many', format(
+        'more than %s %s %s', l.most, l.unit, l.what),
+      'Divide the workflow, or merge small ones into one with branches.')), '[]')
+    from found as f
+    join automation.limits() as l on l.name = f.name
+    where f.size > l.most
+  $$;
+
+create or replace function automation.occurrences(part text, whole text) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select (length(whole) - length(replace(whole, part, ''))) / length(part) $$;
+
 create type automation.compiled_workflow as (
   listener automation.compiled_trigger,
   conditions jsonb,
@@ -284,7 +323,11 @@ declare
   condition record;
   steps record;
   lifecycle record;
+  too_much constant jsonb := automation.size_problems(workflow, listener);
 begin
+  if too_much <> '[]' then
+    return row(listener, null, null, too_much)::automation.compiled_workflow;
+  end if;
   select c.* into condition
   from automation.compile_conditions(workflow.conditions, 'conditions') as c;
   select s.* into steps from automation.compile_steps(workflow) as s;

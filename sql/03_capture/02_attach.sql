@@ -42,12 +42,22 @@ create or replace function automation.mapped_names() returns text[]
   set search_path = pg_catalog, pg_temp
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
-      'timezone', 'last_contacted_at', 'created_at', 'updated_at']
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted']
   $$;
 
 comment on function automation.mapped_names() is
   'The keys that columns of automation.attach() may map to a column; one that is left out means the '
-  'column of that name, null means that there is none.';
+  'column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a '
+  'record counts as gone.';
+
+create or replace function automation.column_type(relation regclass, name text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select pg_catalog.format_type(a.atttypid, a.atttypmod)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = column_type.relation and a.attname = column_type.name and not a.attisdropped
+  $$;
 
 create or replace function automation.attach(
   relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]',
@@ -80,10 +90,12 @@ begin
     execute automation.delete_function(attached);
   end if;
   execute automation.reader_function(attached);
+  execute automation.has_function(attached);
   perform automation.install_triggers(attached);
-  perform automation.refresh_timer_trigger(attached);
+  perform automation.install_timer_trigger(attached);
   perform automation.point_references(attached);
   execute automation.read_record_function();
+  execute automation.has_record_function();
 end;
 $$;
 
@@ -92,11 +104,11 @@ comment on function automation.attach(regclass, text, jsonb, jsonb, text[], text
   'automation.mapped_names()), ignore: [..], protect: [..]} where they differ from tenant_id, id and '
   'columns of that name; {<entity>: column}, or {related: {<entity>: column}}, for the records it '
   'belongs to; log: true for a table whose rows are events of a contact. events: [{type, column?, '
-  'becomes?, on_insert?, description?}] for writes with a name of their own: a change of column, a '
-  'change to the value becomes, with on_insert also an insert with it; without column, any insert. '
-  'Call it again after adding columns. visible, writable: the columns that workflows may see and set; left '
-  'out, what automation.visible_by_default() and members'' own grants allow. authors: members, or admins '
-  '(the default where row level security or missing grants keep rows from members).';
+  'becomes?, on_insert?, unless?, description?}] for writes with a name of their own: a change of column, a '
+  'change to the value becomes, with on_insert also an insert with it; without column, any insert; not where the '
+  'boolean column unless is true. Call it again after adding columns. visible, writable: the columns that '
+  'workflows may see and set; left out, what automation.visible_by_default() and members'' own grants allow. '
+  'authors: members, or admins (the default where row level security or missing grants keep rows from members).';
 
 -- A name that says that the value is nobody's business, least of all a message's.
 create or replace function automation.looks_secret(column_name text) returns boolean
@@ -245,7 +257,9 @@ create or replace function automation.map_columns(relation regclass, columns jso
     select coalesce(jsonb_object_agg(m.name, m.column_name), '{}')
     from (
       select n.name, case when columns ? n.name then columns ->> n.name else (
-        select c.name from automation.relation_columns(relation) as c where c.name = n.name)
+        select c.name from automation.relation_columns(relation) as c
+        where c.name = n.name
+          and (c.name <> 'deleted' or automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'))
         end as column_name
       from unnest(automation.mapped_names()) as n (name)
     ) as m
@@ -331,14 +345,25 @@ begin
     where m.key in ('phone', 'email', 'timezone') and t.typcategory <> 'S'
       and (t.typname <> 'citext' or t.typtype <> 'b')
     union all
+    select 4, format('columns: deleted "%s" is %s; it must be boolean, a date or a timestamp', m.value, m.type)
+    from (
+      select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
+      from jsonb_each_text(attached.mapped) as m where m.key = 'deleted') as m
+    where m.type !~ '^(boolean|date|timestamp)'
+    union all
     select 5, format('columns: a name that holds %s cannot be taken: %s', tag, n)
     from unnest('{$capture$,$reader$}'::text[]) as tag
     cross join unnest(attached.columns || attached.relation) as n
     where strpos(n, tag) > 0
     union all
-    select 6, format('events: %s has no column "%s"', attached.relation, e ->> 'column')
+    select 6, format('events: %s has no column "%s"', attached.relation, c.name)
     from jsonb_array_elements(events) as e
-    where not coalesce(e ->> 'column' = any (attached.columns), true)
+    cross join lateral (values (e ->> 'column'), (e ->> 'unless')) as c (name)
+    where not coalesce(c.name = any (attached.columns), true)
+    union all
+    select 6, format('events: unless "%s" is no boolean', e ->> 'unless')
+    from jsonb_array_elements(events) as e
+    where automation.column_type(to_regclass(attached.relation), e ->> 'unless') <> 'boolean'
     union all
     select 7, format('events: "%s" is an event of %s', t.name, coalesce(t.entity, 'the engine'))
     from jsonb_array_elements(events) as e
@@ -373,25 +398,26 @@ create or replace function automation.register_triggers(attached automation.enti
   set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.trigger_types (
-      name, entity, kind, column_name, becomes, on_insert, description)
+      name, entity, kind, column_name, becomes, on_insert, unless_column, description)
     select * from (
       values
-        (attached.name || '_created', attached.name, 'created', null, null, false,
+        (attached.name || '_created', attached.name, 'created', null, null, false, null,
           format('A %s was created.', attached.name)),
-        (attached.name || '_updated', attached.name, 'updated', null, null, false,
+        (attached.name || '_updated', attached.name, 'updated', null, null, false, null,
           format('Any field of a %s changed.', attached.name))
       union all
       select e ->> 'type', attached.name,
         case when e ? 'becomes' then 'becomes' when e ? 'column' then 'changed' else 'created' end,
         e ->> 'column', e ->> 'becomes', coalesce((e ->> 'on_insert')::boolean, not e ? 'column'),
+        e ->> 'unless',
         coalesce(e ->> 'description', format('%s of a %s changed%s.', e ->> 'column', attached.name,
           coalesce(' to ' || (e ->> 'becomes'), '')))
       from jsonb_array_elements(events) as e
     ) as t
     on conflict on constraint trigger_types_pkey do update
-      set (entity, kind, column_name, becomes, on_insert, description) = row (
+      set (entity, kind, column_name, becomes, on_insert, unless_column, description) = row (
         excluded.entity, excluded.kind, excluded.column_name, excluded.becomes, excluded.on_insert,
-        excluded.description)
+        excluded.unless_column, excluded.description)
   $$;
 
 create or replace function automation.install_triggers(attached automation.entities) returns void
@@ -520,8 +546,10 @@ begin
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_row', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
+  execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
   delete from automation.entities as e where e.name = attached.name;
   execute automation.read_record_function();
+  execute automation.has_record_function();
 end;
 $$;
 

@@ -19,7 +19,7 @@ select automation.attach(
 select automation.attach(
   'public.messages', 'message', '{"contact": "contact_id", "status": null, "log": true}',
   '[{"type": "sms_received", "column": "direction", "becomes": "inbound", "on_insert": true,
-     "description": "A contact sent a text message."}]', authors => 'members');
+     "unless": "is_tapback", "description": "A contact sent a text message."}]', authors => 'members');
 
 select automation.attach(
   'public.calls', 'call', '{"contact": "contact_id", "status": null, "log": true}',

@@ -43,7 +43,8 @@ create or replace function automation.target_id(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  id constant text := execution.trigger_data ->> (entity || '_id');
+  id constant text := case entity when 'contact' then automation.contact_key(execution)
+    else execution.trigger_data ->> (entity || '_id') end;
 begin
   if id is null then
     raise exception '%: the execution has no % to work on', entity, entity
@@ -135,7 +136,7 @@ begin
     assigned_to, execution_id)
   values (
     execution.tenant_id, task_id,
-    automation.as_uuid(execution.trigger_data ->> 'contact_id'),
+    automation.as_uuid(automation.contact_key(execution)),
     automation.as_uuid(execution.trigger_data ->> 'project_id'),
     automation.as_uuid(execution.trigger_data ->> 'job_id'),
     input ->> 'title', input ->> 'description', coalesce(input ->> 'priority', 'normal'),

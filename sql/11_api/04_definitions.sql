@@ -27,7 +27,7 @@ create or replace function automation.publish_workflow(workflow_id uuid, enroll_
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  workflow constant public.workflows := automation.study_workflow(workflow_id);
   published public.workflow_versions;
 begin
   if enroll_existing is not null then
@@ -52,7 +52,7 @@ declare
   problems jsonb;
 begin
   select c.problems into problems
-  from automation.compile_workflow(automation.find_workflow(workflow_id)) as c;
+  from automation.compile_workflow(automation.study_workflow(workflow_id)) as c;
   return jsonb_build_object(
     'valid', not problems @> '[{"severity": "error"}]', 'problems', problems);
 end;

@@ -44,7 +44,7 @@ create or replace function automation.explain_enrollment(workflow_id uuid, recor
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  written constant public.workflows := automation.find_workflow(workflow_id);
+  written constant public.workflows := automation.study_workflow(workflow_id);
   tested constant automation.tested_workflow :=
     automation.compile_tested(written, written.published_version);
   workflow constant public.workflows := tested.workflow;
@@ -401,7 +401,7 @@ create or replace function automation.test_workflow(workflow_id uuid, trigger_da
 declare
   asked constant jsonb := automation.test_options(options);
   tested automation.tested_workflow;
-  workflow public.workflows := automation.find_workflow(workflow_id);
+  workflow public.workflows := automation.study_workflow(workflow_id);
   zone constant text := automation.tenant_zone(workflow.tenant_id);
   at constant timestamptz := coalesce(
     automation.instant_in(asked ->> 'at', zone), automation.now());
