@@ -264,6 +264,38 @@ export type Database = {
           },
         ];
       };
+      email_addresses: {
+        Row: {
+          address: string;
+          created_at: string;
+          id: string;
+          label: string | null;
+          tenant_id: string;
+        };
+        Insert: {
+          address: string;
+          created_at?: string;
+          id?: string;
+          label?: string | null;
+          tenant_id: string;
+        };
+        Update: {
+          address?: string;
+          created_at?: string;
+          id?: string;
+          label?: string | null;
+          tenant_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "email_addresses_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
       email_events: {
         Row: {
           contact_id: string | null;
@@ -410,25 +442,40 @@ export type Database = {
           contact_id: string | null;
           created_at: string;
           data: Json;
+          email: string | null;
           form: string;
           id: string;
+          is_contact_new: boolean;
+          is_trusted: boolean;
+          phone: string | null;
           tenant_id: string;
+          understood: Json;
         };
         Insert: {
           contact_id?: string | null;
           created_at?: string;
           data?: Json;
+          email?: string | null;
           form: string;
           id?: string;
+          is_contact_new?: boolean;
+          is_trusted?: boolean;
+          phone?: string | null;
           tenant_id: string;
+          understood?: Json;
         };
         Update: {
           contact_id?: string | null;
           created_at?: string;
           data?: Json;
+          email?: string | null;
           form?: string;
           id?: string;
+          is_contact_new?: boolean;
+          is_trusted?: boolean;
+          phone?: string | null;
           tenant_id?: string;
+          understood?: Json;
         };
         Relationships: [
           {
@@ -456,6 +503,8 @@ export type Database = {
           honeypot: string;
           id: string;
           is_active: boolean;
+          max_fired_per_hour: number;
+          max_per_address_per_hour: number;
           max_per_hour: number;
           max_per_source_per_hour: number;
           name: string;
@@ -463,6 +512,7 @@ export type Database = {
           redirect_url: string | null;
           required_fields: string[];
           tenant_id: string;
+          trusted: boolean;
           updated_at: string;
         };
         Insert: {
@@ -473,6 +523,8 @@ export type Database = {
           honeypot?: string;
           id?: string;
           is_active?: boolean;
+          max_fired_per_hour?: number;
+          max_per_address_per_hour?: number;
           max_per_hour?: number;
           max_per_source_per_hour?: number;
           name: string;
@@ -480,6 +532,7 @@ export type Database = {
           redirect_url?: string | null;
           required_fields?: string[];
           tenant_id: string;
+          trusted?: boolean;
           updated_at?: string;
         };
         Update: {
@@ -490,6 +543,8 @@ export type Database = {
           honeypot?: string;
           id?: string;
           is_active?: boolean;
+          max_fired_per_hour?: number;
+          max_per_address_per_hour?: number;
           max_per_hour?: number;
           max_per_source_per_hour?: number;
           name?: string;
@@ -497,11 +552,69 @@ export type Database = {
           redirect_url?: string | null;
           required_fields?: string[];
           tenant_id?: string;
+          trusted?: boolean;
           updated_at?: string;
         };
         Relationships: [
           {
             foreignKeyName: "forms_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      held_submissions: {
+        Row: {
+          created_at: string;
+          data: Json;
+          form: string;
+          form_id: string;
+          id: string;
+          problem: string;
+          raw: string | null;
+          reason: string;
+          released_at: string | null;
+          submission_id: string | null;
+          tenant_id: string;
+        };
+        Insert: {
+          created_at?: string;
+          data?: Json;
+          form: string;
+          form_id: string;
+          id?: string;
+          problem: string;
+          raw?: string | null;
+          reason: string;
+          released_at?: string | null;
+          submission_id?: string | null;
+          tenant_id: string;
+        };
+        Update: {
+          created_at?: string;
+          data?: Json;
+          form?: string;
+          form_id?: string;
+          id?: string;
+          problem?: string;
+          raw?: string | null;
+          reason?: string;
+          released_at?: string | null;
+          submission_id?: string | null;
+          tenant_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "held_submissions_form_fk";
+            columns: ["tenant_id", "form_id"];
+            isOneToOne: false;
+            referencedRelation: "forms";
+            referencedColumns: ["tenant_id", "id"];
+          },
+          {
+            foreignKeyName: "held_submissions_tenant_fk";
             columns: ["tenant_id"];
             isOneToOne: false;
             referencedRelation: "tenants";
@@ -579,6 +692,7 @@ export type Database = {
       messages: {
         Row: {
           body: string | null;
+          channel: string;
           contact_id: string | null;
           created_at: string;
           direction: string;
@@ -586,6 +700,8 @@ export type Database = {
           execution_id: string | null;
           from_number: string | null;
           id: string;
+          is_tapback: boolean;
+          keyword: string | null;
           media_urls: string[] | null;
           opt_out_type: string | null;
           provider: string;
@@ -597,6 +713,7 @@ export type Database = {
         };
         Insert: {
           body?: string | null;
+          channel?: string;
           contact_id?: string | null;
           created_at?: string;
           direction: string;
@@ -604,6 +721,8 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          is_tapback?: boolean;
+          keyword?: string | null;
           media_urls?: string[] | null;
           opt_out_type?: string | null;
           provider?: string;
@@ -615,6 +734,7 @@ export type Database = {
         };
         Update: {
           body?: string | null;
+          channel?: string;
           contact_id?: string | null;
           created_at?: string;
           direction?: string;
@@ -622,6 +742,8 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          is_tapback?: boolean;
+          keyword?: string | null;
           media_urls?: string[] | null;
           opt_out_type?: string | null;
           provider?: string;
@@ -719,6 +841,7 @@ export type Database = {
           attempt: number;
           attempt_token: string | null;
           execution_id: string;
+          expires_at: string | null;
           id: string;
           lane: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at: string | null;
@@ -733,6 +856,7 @@ export type Database = {
           attempt?: number;
           attempt_token?: string | null;
           execution_id: string;
+          expires_at?: string | null;
           id?: string;
           lane: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
@@ -747,6 +871,7 @@ export type Database = {
           attempt?: number;
           attempt_token?: string | null;
           execution_id?: string;
+          expires_at?: string | null;
           id?: string;
           lane?: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
@@ -1064,36 +1189,42 @@ export type Database = {
       tenants: {
         Row: {
           address: string | null;
+          country: string;
           created_at: string;
           email: string | null;
           id: string;
           name: string;
           phone: string | null;
           settings: Json;
+          text_countries: string[];
           timezone: string;
           updated_at: string;
           website: string | null;
         };
         Insert: {
           address?: string | null;
+          country?: string;
           created_at?: string;
           email?: string | null;
           id?: string;
           name: string;
           phone?: string | null;
           settings?: Json;
+          text_countries?: string[];
           timezone?: string;
           updated_at?: string;
           website?: string | null;
         };
         Update: {
           address?: string | null;
+          country?: string;
           created_at?: string;
           email?: string | null;
           id?: string;
           name?: string;
           phone?: string | null;
           settings?: Json;
+          text_countries?: string[];
           timezone?: string;
           updated_at?: string;
           website?: string | null;
@@ -1108,9 +1239,12 @@ export type Database = {
           depth: number;
           entity: string | null;
           error: Json | null;
+          expires_at: string | null;
           finished_at: string | null;
+          fused: boolean;
           id: string;
           record_id: string | null;
+          root_id: string | null;
           seen: string;
           seq: number;
           started_at: string | null;
@@ -1129,9 +1263,12 @@ export type Database = {
           depth?: number;
           entity?: string | null;
           error?: Json | null;
+          expires_at?: string | null;
           finished_at?: string | null;
+          fused?: boolean;
           id?: string;
           record_id?: string | null;
+          root_id?: string | null;
           seen?: string;
           seq?: number;
           started_at?: string | null;
@@ -1150,9 +1287,12 @@ export type Database = {
           depth?: number;
           entity?: string | null;
           error?: Json | null;
+          expires_at?: string | null;
           finished_at?: string | null;
+          fused?: boolean;
           id?: string;
           record_id?: string | null;
+          root_id?: string | null;
           seen?: string;
           seq?: number;
           started_at?: string | null;
@@ -1171,6 +1311,41 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "workflow_versions";
             referencedColumns: ["tenant_id", "workflow_id", "version"];
+          },
+        ];
+      };
+      workflow_holds: {
+        Row: {
+          held_at: string;
+          reason: Json;
+          released_at: string | null;
+          released_by: string | null;
+          tenant_id: string;
+          workflow_id: string;
+        };
+        Insert: {
+          held_at: string;
+          reason: Json;
+          released_at?: string | null;
+          released_by?: string | null;
+          tenant_id: string;
+          workflow_id: string;
+        };
+        Update: {
+          held_at?: string;
+          reason?: Json;
+          released_at?: string | null;
+          released_by?: string | null;
+          tenant_id?: string;
+          workflow_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "workflow_holds_workflow_fk";
+            columns: ["tenant_id", "workflow_id"];
+            isOneToOne: true;
+            referencedRelation: "workflows";
+            referencedColumns: ["tenant_id", "id"];
           },
         ];
       };
@@ -1244,7 +1419,8 @@ export type Database = {
           input: Json | null;
           provider_id: string | null;
           recipient: string | null;
-          redrives: number;
+          render_again: boolean;
+          rendition: number;
           result_data: Json | null;
           seen: string;
           seq: number;
@@ -1266,7 +1442,8 @@ export type Database = {
           input?: Json | null;
           provider_id?: string | null;
           recipient?: string | null;
-          redrives?: number;
+          render_again?: boolean;
+          rendition?: number;
           result_data?: Json | null;
           seen?: string;
           seq?: number;
@@ -1288,7 +1465,8 @@ export type Database = {
           input?: Json | null;
           provider_id?: string | null;
           recipient?: string | null;
-          redrives?: number;
+          render_again?: boolean;
+          rendition?: number;
           result_data?: Json | null;
           seen?: string;
           seq?: number;
@@ -1749,6 +1927,25 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      release_submission: {
+        Args: {
+          held_id: string;
+          data?: Json;
+        };
+        Returns: Database["public"]["Tables"]["form_submissions"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "form_submissions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      release_workflow: {
+        Args: {
+          workflow_id: string;
+        };
+        Returns: number;
       };
       retry_execution: {
         Args: {

@@ -240,6 +240,7 @@ export const stepTypes = [
             "number"
           ],
           "format": "template",
+          "minLength": 1,
           "description": "Which project it is: a contact never gets a second one of this key. Default: the name."
         },
         "name": {
@@ -247,11 +248,6 @@ export const stepTypes = [
           "format": "template",
           "minLength": 1,
           "description": "Its name."
-        },
-        "type": {
-          "type": "string",
-          "format": "template",
-          "description": "Of any kind you keep."
         },
         "value": {
           "type": [
@@ -264,16 +260,25 @@ export const stepTypes = [
         "status": {
           "type": "string",
           "format": "template",
+          "minLength": 1,
           "description": "Default: open."
         },
         "description": {
           "type": "string",
           "format": "template",
+          "minLength": 1,
           "description": "More about it."
+        },
+        "project_type": {
+          "type": "string",
+          "format": "template",
+          "minLength": 1,
+          "description": "Of any kind you keep."
         },
         "pipeline_stage": {
           "type": "string",
           "format": "template",
+          "minLength": 1,
           "description": "Default: new."
         }
       }
@@ -307,21 +312,25 @@ export const stepTypes = [
         "due_at": {
           "type": "string",
           "format": "moment",
+          "minLength": 1,
           "description": "When it is due; a time without a zone is the tenant's."
         },
         "priority": {
           "type": "string",
           "format": "template",
+          "minLength": 1,
           "description": "Default: normal."
         },
         "assigned_to": {
           "type": "string",
           "format": "id",
+          "minLength": 1,
           "description": "The user who is to do it."
         },
         "description": {
           "type": "string",
           "format": "template",
+          "minLength": 1,
           "description": "More about it."
         },
         "due_in_days": {
@@ -422,6 +431,7 @@ export const stepTypes = [
             "format": "template"
           },
           "format": "template",
+          "minLength": 1,
           "description": "Copies."
         },
         "to": {
@@ -446,22 +456,26 @@ export const stepTypes = [
             "format": "template"
           },
           "format": "template",
+          "minLength": 1,
           "description": "Blind copies."
         },
         "from": {
           "type": "string",
           "format": "template",
+          "minLength": 1,
           "description": "One of your addresses, or any in a domain of yours. Default: your default sender."
         },
         "html": {
           "type": "string",
-          "format": "template",
+          "format": "html",
+          "minLength": 1,
           "description": "The message as HTML; what templates insert is escaped."
         },
         "text": {
           "type": "string",
           "format": "template",
-          "description": "The message as plain text."
+          "minLength": 1,
+          "description": "The message as plain text; without html it goes out as that alone."
         },
         "headers": {
           "type": "object",
@@ -487,6 +501,7 @@ export const stepTypes = [
             "format": "template"
           },
           "format": "template",
+          "minLength": 1,
           "description": "Where answers go."
         }
       }
@@ -524,6 +539,7 @@ export const stepTypes = [
         "from": {
           "type": "string",
           "format": "template",
+          "minLength": 1,
           "description": "One of your senders' numbers. Default: your default sender."
         },
         "media_urls": {
@@ -541,6 +557,7 @@ export const stepTypes = [
         "messaging_service_sid": {
           "type": "string",
           "format": "template",
+          "minLength": 1,
           "description": "One of your senders that picks the number itself."
         }
       }
@@ -626,6 +643,7 @@ export const stepTypes = [
         "reason": {
           "type": "string",
           "format": "template",
+          "minLength": 1,
           "description": "Why, for the history."
         },
         "outcome": {
@@ -698,12 +716,21 @@ export const stepTypes = [
         },
         "value": {
           "format": "template",
-          "description": "What to set it to."
+          "description": "What to set it to, to add, to take away or to append."
         },
         "entity": {
           "type": "string",
           "format": "template",
           "description": "Whose field. Default: contact, or as field begins."
+        },
+        "operator": {
+          "enum": [
+            "set",
+            "add",
+            "subtract",
+            "append"
+          ],
+          "description": "add and subtract take a number, a length of time or an item of a list. Default: set."
         }
       }
     }
@@ -1050,6 +1077,16 @@ export const stepTypes = [
           "body": {
             "id": "{{contact.id}}"
           }
+        },
+        {
+          "url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}",
+          "method": "GET",
+          "headers": {
+            "Authorization": {
+              "prefix": "Bearer ",
+              "secret": "crm_api_key"
+            }
+          }
         }
       ],
       "required": [
@@ -1068,27 +1105,50 @@ export const stepTypes = [
         },
         "body": {
           "format": "template",
-          "description": "What to send. Default: the event and the records it is about."
+          "description": "What to send. Default: the event and its records; with GET and DELETE nothing."
         },
         "method": {
           "enum": [
             "POST",
             "PUT",
-            "PATCH"
+            "PATCH",
+            "GET",
+            "DELETE"
           ],
           "description": "Default: POST."
         },
         "headers": {
           "type": "object",
-          "description": "Further headers, by name.",
+          "description": "Further headers, by name: a text, or a secret by its name.",
           "additionalProperties": {
-            "type": "string",
-            "format": "template"
+            "type": [
+              "string",
+              "object"
+            ],
+            "title": "a header",
+            "format": "header",
+            "required": [
+              "secret"
+            ],
+            "properties": {
+              "prefix": {
+                "type": "string",
+                "pattern": "^[^{}]{0,100}$",
+                "description": "Such as \"Bearer \"."
+              },
+              "secret": {
+                "type": "string",
+                "pattern": "^[A-Za-z0-9_.-]{1,100}$",
+                "description": "Its name in your secrets.",
+                "errorMessage": "secret must be the name of a secret"
+              }
+            }
           }
         },
         "secret_name": {
           "type": "string",
           "format": "template",
+          "minLength": 1,
           "description": "Signs with this secret of yours. Default: your signing secret."
         }
       }
