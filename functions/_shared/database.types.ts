@@ -770,38 +770,6 @@ export type Database = {
           },
         ];
       };
-      phone_numbers: {
-        Row: {
-          created_at: string;
-          id: string;
-          label: string | null;
-          number: string;
-          tenant_id: string;
-        };
-        Insert: {
-          created_at?: string;
-          id?: string;
-          label?: string | null;
-          number: string;
-          tenant_id: string;
-        };
-        Update: {
-          created_at?: string;
-          id?: string;
-          label?: string | null;
-          number?: string;
-          tenant_id?: string;
-        };
-        Relationships: [
-          {
-            foreignKeyName: "phone_numbers_tenant_fk";
-            columns: ["tenant_id"];
-            isOneToOne: false;
-            referencedRelation: "tenants";
-            referencedColumns: ["id"];
-          },
-        ];
-      };
       projects: {
         Row: {
           appointment_at: string | null;
@@ -921,6 +889,71 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "workflow_executions";
             referencedColumns: ["tenant_id", "id"];
+          },
+        ];
+      };
+      senders: {
+        Row: {
+          address: string;
+          channel: string;
+          created_at: string;
+          credentials: string | null;
+          display_name: string | null;
+          id: string;
+          is_active: boolean;
+          is_default: boolean;
+          kind: string;
+          label: string | null;
+          limits: Json;
+          provider: string;
+          registration: string;
+          tenant_id: string;
+          updated_at: string;
+          verified_at: string | null;
+        };
+        Insert: {
+          address: string;
+          channel: string;
+          created_at?: string;
+          credentials?: string | null;
+          display_name?: string | null;
+          id?: string;
+          is_active?: boolean;
+          is_default?: boolean;
+          kind: string;
+          label?: string | null;
+          limits?: Json;
+          provider: string;
+          registration?: string;
+          tenant_id: string;
+          updated_at?: string;
+          verified_at?: string | null;
+        };
+        Update: {
+          address?: string;
+          channel?: string;
+          created_at?: string;
+          credentials?: string | null;
+          display_name?: string | null;
+          id?: string;
+          is_active?: boolean;
+          is_default?: boolean;
+          kind?: string;
+          label?: string | null;
+          limits?: Json;
+          provider?: string;
+          registration?: string;
+          tenant_id?: string;
+          updated_at?: string;
+          verified_at?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "senders_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
           },
         ];
       };
@@ -1779,6 +1812,13 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      delete_secret: {
+        Args: {
+          name: string;
+          tenant_id?: string;
+        };
+        Returns: boolean;
+      };
       enroll_records: {
         Args: {
           workflow_id: string;
@@ -1855,6 +1895,16 @@ export type Database = {
         };
         Returns: Json;
       };
+      list_secrets: {
+        Args: {
+          tenant_id?: string;
+        };
+        Returns: {
+          name: string;
+          created_at: string;
+          updated_at: string;
+        }[];
+      };
       move_executions: {
         Args: {
           workflow_id: string;
@@ -1909,6 +1959,20 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      rotate_webhook_secret: {
+        Args: {
+          tenant_id?: string;
+        };
+        Returns: string;
+      };
+      set_secret: {
+        Args: {
+          name: string;
+          value: string;
+          tenant_id?: string;
+        };
+        Returns: undefined;
       };
       suppress_address: {
         Args: {

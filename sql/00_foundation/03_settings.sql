@@ -33,6 +33,11 @@ insert into automation.settings (name, value, description) values
    'The longest backoff between two attempts.'),
   ('reconcile_delay', '20 seconds',
    'The least time between an attempt that may have been accepted and looking it up.'),
+  ('sms_provider', 'twilio', 'Who carries text messages, where a sender does not say.'),
+  ('email_provider', 'resend', 'Who carries email, where a sender does not say.'),
+  ('environment_serves', 'single_tenant',
+   'Whom the sender and the signing secret in the dispatcher''s environment serve: single_tenant (nobody, '
+   'once there is a second tenant) or every_tenant (development, and offices of one company).'),
   ('max_cut_offs', '3',
    'How often work on one step may be cut off (a timeout, a crash) before the step fails.'),
   ('cut_off_pause', '5 seconds',
@@ -54,6 +59,8 @@ begin
     'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs', 'max_chain_executions')
     and new.value::integer not between 1 and 10000 then
     raise exception 'value: % must be from 1 to 10000', new.name;
+  elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
+    raise exception 'value: environment_serves must be single_tenant or every_tenant';
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
     raise exception 'value: doorbell must be pg_net, notify or none';
   end if;

@@ -16,6 +16,8 @@ begin
   compiled := automation.compile_workflow(workflow);
   perform automation.raise_problems(
     compiled.problems, format('workflow "%s" cannot be published', workflow.name));
+  perform automation.check_author(
+    workflow.tenant_id, automation.entities_of(compiled.listener, compiled.plan));
   published := automation.add_version(workflow, compiled, via);
   perform automation.listen(published, compiled.listener);
   update public.workflows as w
@@ -89,6 +91,7 @@ begin
   listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
   perform automation.raise_problems(
     listener.problems, format('workflow "%s" cannot be switched on', workflow.name));
+  perform automation.check_author(workflow.tenant_id, automation.entities_of(listener, version.plan));
   perform automation.listen(version, listener);
   if automation.has_changes(workflow) then
     raise notice 'workflow "%": version % runs again; changes made since wait for publish_workflow',

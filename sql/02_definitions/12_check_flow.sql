@@ -190,6 +190,7 @@ create or replace function automation.check_needs(
       cross join lateral (
         select automation.record_problem(s.value, scope)
         union all select automation.recipient_problem(s.value, scope)
+        union all select automation.foreign_sender_problem(workflow, s.value)
         union all select automation.date_policy_problem(s.value)
       ) as n (problem)
       union all
@@ -271,6 +272,32 @@ create or replace function automation.date_policy_problem(step jsonb) returns js
             and jsonb_path_exists(slot, 'strict $.**.f[*] ? (@.n == "default")', '{}', true)))
   $$;
 
+-- What is written out is known to be nobody's of the tenant; what a variable gives is looked at when it
+-- is sent.
+create or replace function automation.foreign_sender_problem(workflow public.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(step) || '.step_config.' || g.field, 'sender_not_yours',
+      format('%s: "%s" is not a sender of yours', g.field, left(g.named, 80)),
+      'Name one of your active senders, or leave it out.')
+    from (
+      -- A mailbox is kept in parts, {name?, address}.
+      select f as field, btrim(coalesce(b.given #>> '{0,address}', b.given #>> '{}')) as named
+      from unnest('{from,messaging_service_sid}'::text[]) as f
+      cross join lateral (select step -> 'config' -> 'base' -> f as given) as b
+    ) as g
+    where step ->> 'type' in ('send_sms', 'send_email') and g.named <> '' and g.named not like '%{{%'
+      and not exists (
+        select from automation.named_sender(
+          workflow.tenant_id, case step ->> 'type' when 'send_sms' then 'sms' else 'email' end, g.named) as s
+        where s.id is not null)
+    order by g.field
+    limit 1
+  $$;
+
 -- US carriers block text messages from numbers that are not registered (10DLC).
 create or replace function automation.sender_problem(workflow public.workflows, plan jsonb)
   returns jsonb
@@ -280,16 +307,14 @@ create or replace function automation.sender_problem(workflow public.workflows, 
     select automation.problem(
       automation.step_path(s.value), 'no_registered_sender',
       'text messages may not arrive: no number of yours is registered',
-      'Register for 10DLC and add the number to phone_numbers, or name a messaging_service_sid.',
+      'Register for 10DLC, and have the number or the messaging service added to senders.',
       'warning')
     from jsonb_each(plan -> 'steps') as s
     where s.value ->> 'type' = 'send_sms'
-      and automation.is_blank(s.value -> 'config' -> 'base' -> 'messaging_service_sid')
       and not exists (
-        select from public.phone_numbers as n where n.tenant_id = workflow.tenant_id)
-      and not exists (
-        select from public.tenants as t
-        where t.id = workflow.tenant_id and t.settings ? 'messaging_service_sid')
+        select from public.senders as n
+        where n.tenant_id = workflow.tenant_id and n.channel = 'sms' and n.is_active
+          and n.verified_at is not null and n.registration in ('registered', 'exempt'))
     order by automation.step_path(s.value)
     limit 1
   $$;

@@ -60,7 +60,8 @@ create or replace function automation.column_type(relation regclass, name text) 
   $$;
 
 create or replace function automation.attach(
-  relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]')
+  relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]',
+  visible text[] default null, writable text[] default null, authors text default null)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -68,16 +69,18 @@ create or replace function automation.attach(
 declare
   attached automation.entities;
 begin
-  attached := automation.describe_entity(relation, entity, columns);
+  attached := automation.describe_entity(relation, entity, columns, visible);
+  attached.writable_columns := automation.allowed_columns(relation, attached, writable);
+  attached.authors := coalesce(authors, automation.default_authors(relation));
   perform automation.check_attachment(attached, events);
   insert into automation.entities
   select attached.*
   on conflict on constraint entities_pkey do update set (
     relation, tenant_column, id_column, id_type, related, columns, match_columns, writable_columns,
-    ignored_columns, mapped, is_log) = row (
+    ignored_columns, mapped, is_log, hides_columns, authors) = row (
     excluded.relation, excluded.tenant_column, excluded.id_column, excluded.id_type, excluded.related,
     excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
-    excluded.mapped, excluded.is_log);
+    excluded.mapped, excluded.is_log, excluded.hides_columns, excluded.authors);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
   execute automation.row_function(attached);
@@ -140,16 +143,99 @@ begin
 end;
 $$;
 
-comment on function automation.attach(regclass, text, jsonb, jsonb) is
+comment on function automation.attach(regclass, text, jsonb, jsonb, text[], text[], text) is
   'Makes a table fire workflows. columns: {tenant, id, phone, email, stage, status, ... (see '
   'automation.mapped_names()), ignore: [..], protect: [..]} where they differ from tenant_id, id and '
   'columns of that name; {<entity>: column}, or {related: {<entity>: column}}, for the records it '
   'belongs to; log: true for a table whose rows are events of a contact. events: [{type, column?, '
   'becomes?, on_insert?, unless?, description?}] for writes with a name of their own: a change of column, a '
   'change to the value becomes, with on_insert also an insert with it; without column, any insert; not where the '
-  'boolean column unless is true. Call it again after adding columns.';
+  'boolean column unless is true. Call it again after adding columns. visible, writable: the columns that '
+  'workflows may see and set; left out, what automation.visible_by_default() and members'' own grants allow. '
+  'authors: members, or admins (the default where row level security or missing grants keep rows from members).';
 
-create or replace function automation.describe_entity(relation regclass, entity text, columns jsonb)
+-- A name that says that the value is nobody's business, least of all a message's.
+create or replace function automation.looks_secret(column_name text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select lower(regexp_replace(column_name, '([a-z])([A-Z])', '\1_\2', 'g')) ~ (
+      '(^|_)(pass(word|wd|phrase|code)|pwd|secrets?|tokens?|api_?keys?|private_?keys?|access_?keys?|'
+      'credentials?|otp|mfa|totp|ssn|social_security(_number)?|tax_id|iban|account_number|routing_number|'
+      'card_?(number|no)|credit_?card|cvv|cvc|pin|hash)(_|$)|(password|secret|apikey)')
+  $$;
+
+-- Where members are granted single columns of a table, workflows see those and no more.
+create or replace function automation.visible_by_default(relation regclass) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(c.name)
+    from automation.relation_columns(relation) as c
+    where not automation.looks_secret(c.name)
+      and (has_table_privilege('authenticated', relation, 'select')
+        or not has_any_column_privilege('authenticated', relation, 'select')
+        or has_column_privilege('authenticated', relation, c.name, 'select'))
+  $$;
+
+comment on function automation.visible_by_default(regclass) is
+  'Every column, but for those whose name looks like a secret''s, and, where members may read some columns '
+  'only, the others.';
+
+create or replace function automation.default_authors(relation regclass) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when c.relrowsecurity or not has_any_column_privilege('authenticated', relation, 'select')
+      then 'admins' else 'members' end
+    from pg_catalog.pg_class as c
+    where c.oid = relation
+  $$;
+
+-- What the engine and the providers write is nobody's to set, by a step as little as by hand.
+create or replace function automation.is_record_of_ours(relation regclass) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select n.nspname = 'automation' or n.nspname = 'public' and c.relname in (
+      'tenants', 'tenant_members', 'tenant_invitations', 'workflows', 'workflow_steps',
+      'workflow_versions', 'workflow_executions', 'workflow_step_executions', 'scheduled_steps', 'senders',
+      'suppressions', 'messages', 'emails', 'email_events', 'calls', 'forms', 'form_submissions',
+      'bulk_enrollments', 'workflow_timers', 'workflow_schedules')
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where c.oid = relation
+  $$;
+
+-- writable: as attach() was asked; null: what members may set themselves, where they are granted columns.
+create or replace function automation.allowed_columns(
+  relation regclass, attached automation.entities, writable text[])
+  returns text[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong text;
+begin
+  if automation.is_record_of_ours(relation) then
+    return '{}';
+  end if;
+  select w into wrong from unnest(writable) as w where not w = any (attached.columns) limit 1;
+  if wrong is not null then
+    raise exception 'writable: "%" is no column that workflows see', wrong using errcode = 'undefined_column';
+  end if;
+  return array(
+    select w from unnest(attached.writable_columns) as w
+    cross join lateral (select automation.own_name(attached, w) as name) as own
+    where case when writable is not null then own.name = any (writable)
+      else has_table_privilege('authenticated', relation, 'update')
+        or not has_any_column_privilege('authenticated', relation, 'update')
+        or has_column_privilege('authenticated', relation, own.name, 'update') end);
+end;
+$$;
+
+create or replace function automation.describe_entity(
+  relation regclass, entity text, columns jsonb, visible text[] default null)
   returns automation.entities
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -157,6 +243,7 @@ create or replace function automation.describe_entity(relation regclass, entity 
 declare
   described automation.entities;
   missing text;
+  shown text[] := coalesce(visible, automation.visible_by_default(relation));
 begin
   described.name := entity;
   described.relation := (
@@ -175,22 +262,28 @@ begin
   described.mapped := automation.map_columns(relation, columns);
   described.ignored_columns := array(select jsonb_array_elements_text(coalesce(
     columns -> 'ignore', jsonb_build_array(coalesce(described.mapped ->> 'updated_at', 'updated_at')))));
+  -- What the engine itself is told to use it sees, whatever it is called.
+  shown := shown || array[described.tenant_column, described.id_column]
+    || array(select v.value from jsonb_each_text(described.related || described.mapped) as v);
+  described.hides_columns := exists (
+    select from automation.relation_columns(relation) as c where not c.name = any (shown));
   select array_agg(c.name), array_agg(c.name) filter (where c.is_cheap),
     array_agg(c.name) filter (where not c.is_generated and not c.name = any (
       array[described.tenant_column, described.id_column, 'created_at', 'updated_at',
         coalesce(described.mapped ->> 'created_at', ''), coalesce(described.mapped ->> 'updated_at', '')]
       || array(select jsonb_array_elements_text(coalesce(columns -> 'protect', '[]')))))
     into described.columns, described.match_columns, described.writable_columns
-  from automation.relation_columns(relation) as c;
+  from automation.relation_columns(relation) as c
+  where c.name = any (shown);
   described.writable_columns := coalesce(described.writable_columns, '{}') || array(
     select a.key from jsonb_each_text(automation.aliases(described)) as a
     where a.value = any (described.writable_columns));
   select n into missing
   from unnest(array[described.tenant_column, described.id_column]
     || array(select r.value from jsonb_each_text(described.related || described.mapped) as r)
-    || array(select jsonb_array_elements_text(
+    || visible || array(select jsonb_array_elements_text(
       coalesce(columns -> 'ignore', '[]') || coalesce(columns -> 'protect', '[]')))) as n
-  where not n = any (described.columns)
+  where not exists (select from automation.relation_columns(relation) as c where c.name = n)
   limit 1;
   if missing is not null then
     raise exception 'columns: % has no column "%"', described.relation, missing

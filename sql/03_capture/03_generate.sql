@@ -33,7 +33,7 @@ create or replace function automation.changed_expression(attached automation.ent
         ',')
       || ']::text[], null)'
     from automation.relation_columns(attached.relation::regclass) as c
-    where not c.name = any (attached.ignored_columns)
+    where c.name = any (attached.columns) and not c.name = any (attached.ignored_columns)
   $$;
 
 create or replace function automation.unless_expression(
@@ -128,7 +128,11 @@ create or replace function automation.record_expression(attached automation.enti
     select coalesce(
         format('jsonb_build_object(%s) || ',
           string_agg(format('%L, %s.%I', a.key, written, a.value), ', ' order by a.key)), '')
-      || format('to_jsonb(%s.*)', written)
+      || case when attached.hides_columns
+        then format('(select to_jsonb(seen.*) from (select %s) as seen)', (
+          select string_agg(format('%s.%I', written, c.name), ', ' order by c.place)
+          from unnest(attached.columns) with ordinality as c (name, place)))
+        else format('to_jsonb(%s.*)', written) end
     from jsonb_each_text(automation.aliases(attached)) as a
   $$;
 

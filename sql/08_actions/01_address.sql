@@ -22,6 +22,9 @@ begin
     when 'webhook' then
       prepared.input := automation.address_webhook(execution, prepared.input);
   end case;
+  if prepared.verdict = 'run' then
+    prepared := automation.choose_sender(execution.tenant_id, step_type, prepared);
+  end if;
   return prepared;
 end;
 $$;

@@ -322,7 +322,7 @@ create or replace function automation.update_statement(attached automation.entit
   as $$
     select format(
       'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where r.%3$I = $1 and r.%4$I = $2::%5$s returning to_jsonb(r)',
+      'where r.%3$I = $1 and r.%4$I = $2::%5$s returning to_jsonb(r.*)',
       attached.relation,
       string_agg(
         case when c.keys is null then format('%1$I = v.%1$I', c.name)

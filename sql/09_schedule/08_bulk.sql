@@ -275,6 +275,7 @@ declare
   job public.bulk_enrollments;
 begin
   perform automation.check_object(data, 'data');
+  perform automation.check_author(workflow.tenant_id, array[into_entity]);
   if not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
       using errcode = 'PT409',
@@ -316,7 +317,9 @@ create or replace function public.enroll_records(
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.enroll_records(workflow_id, record_ids, filter, entity, per_minute, data)
+    select automation.enroll_records(
+      workflow_id, automation.seen_records(workflow_id, entity, record_ids), filter, entity, per_minute,
+      data)
     from automation.in_tenant(tenant_id)
   $$;
 

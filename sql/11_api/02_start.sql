@@ -140,6 +140,7 @@ declare
   execution_id uuid;
   started public.workflow_executions;
 begin
+  perform automation.check_starter(version, data);
   if not automation.conditions_met(version, data) then
     insert into public.workflow_executions (
       tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
@@ -237,7 +238,8 @@ create or replace function public.trigger_workflows(
   as $$
     select w.*
     from automation.in_tenant(tenant_id) as named
-    cross join lateral automation.trigger_workflows(trigger_type, trigger_data, tenant_id) as w
+    cross join lateral automation.trigger_workflows(
+      trigger_type, automation.check_seen(trigger_data), tenant_id) as w
   $$;
 
 comment on function public.trigger_workflows(text, jsonb, uuid) is
@@ -251,7 +253,7 @@ create or replace function public.execute_workflow(
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.execute_workflow(workflow_id, trigger_data)
+    select automation.execute_workflow(workflow_id, automation.check_seen(trigger_data))
     from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
   $$;
 

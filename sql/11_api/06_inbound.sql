@@ -19,8 +19,10 @@ create or replace function automation.tenant_of_number(number text) returns uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select p.tenant_id from public.phone_numbers as p
-    where p.number = automation.normalize_line(tenant_of_number.number)
+    select s.tenant_id from public.senders as s
+    where s.address = automation.normalize_line(tenant_of_number.number) and s.channel = 'sms'
+      and s.kind = 'number' and s.verified_at is not null
+      and s.provider = automation.setting('sms_provider')
   $$;
 
 create or replace function automation.contacts_by_phone(tenant_id uuid, phone text) returns setof uuid

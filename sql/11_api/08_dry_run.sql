@@ -140,6 +140,8 @@ declare
   earlier automation.entries;
 begin
   perform automation.check_object(record, 'record');
+  perform automation.check_author(workflow.tenant_id, automation.entities_of(
+    automation.compile_trigger(workflow.trigger_type, workflow.trigger_config), (tested.compiled).plan));
   data := automation.complete_trigger_data(workflow.tenant_id, record);
   fired_id := data ->> ((data ->> 'entity') || '_id');
   trigger_checks := automation.explain_listener(workflow, data);
@@ -498,6 +500,8 @@ begin
   if (tested.compiled).problems @> '[{"severity": "error"}]' then
     return jsonb_build_object('valid', false, 'problems', (tested.compiled).problems);
   end if;
+  perform automation.check_author(workflow.tenant_id, automation.entities_of(
+    automation.compile_trigger(workflow.trigger_type, workflow.trigger_config), (tested.compiled).plan));
   data := automation.complete_trigger_data(workflow.tenant_id, trigger_data);
   conditions := case when (tested.compiled).conditions is not null then automation.explain_conditions(
     (tested.compiled).conditions, automation.trigger_context(workflow.tenant_id, data), zone, at) end;
@@ -521,7 +525,7 @@ create or replace function public.test_workflow(
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.test_workflow(workflow_id, trigger_data, options)
+    select automation.test_workflow(workflow_id, automation.check_seen(trigger_data), options)
     from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
   $$;
 
@@ -539,7 +543,7 @@ create or replace function public.explain_enrollment(
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.explain_enrollment(workflow_id, record)
+    select automation.explain_enrollment(workflow_id, automation.check_seen(record))
     from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(record ->> 'tenant_id')))
   $$;
 

@@ -39,7 +39,9 @@ $$;
 grant execute on function
   automation.member_tenants(), automation.admin_tenants(), automation.now(),
   automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
-  automation.own_tenant(uuid),
+  automation.own_tenant(uuid), automation.request_scope(jsonb),
+  automation.look_up(text), automation.check_seen(jsonb), automation.list_records(uuid, text),
+  automation.seen_records(uuid, text, text[]),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
@@ -58,7 +60,7 @@ grant update (value) on automation.settings to service_role;
 
 -- Attaching tables and running SQL by name is for the owner alone.
 revoke execute on function
-  automation.attach(regclass, text, jsonb, jsonb), automation.detach(text),
+  automation.attach(regclass, text, jsonb, jsonb, text[], text[], text), automation.detach(text),
   automation.install_schedule(), automation.remove_schedule(), automation.forget_former_jobs(),
   automation.vault_secret(text), automation.call_dispatch()
   from service_role;
