@@ -354,7 +354,7 @@ begin
     end;
     if not seen then
       raise exception '%_id: % was not found', named.entity, left(named.id, 60)
-        using errcode = 'no_data_found', hint = 'It must be a record of the same tenant that you may see.';
+        using errcode = 'PT404', hint = 'It must be a record of the same tenant that you may see.';
     end if;
   end loop;
   return data;

@@ -105,10 +105,10 @@ select is(pg_temp.enters(:'always', :'for_ann'), 'completed', 'Ann was not');
 -- A run that failed may be retried: it is in already.
 select pg_temp.with('"never"', '{}', '[{"type": "add_tag", "config": {"tag": "{{custom.tag}}"}}]') as failing \gset
 update public.contacts set first_name = 'x' where id = :'maria';
-select is(pg_temp.enters(:'failing', '{"custom": {"tag": ""}}'), 'failed step_failed', 'a run that fails');
+select is(pg_temp.enters(:'failing', '{"custom": {"tag": ""}}'), 'failed empty_tag', 'a run that fails');
 select (public.retry_execution((pg_temp.only_run(:'failing')).id)).status \gset
 select pg_temp.settle();
-select is((pg_temp.only_run(:'failing')).error ->> 'code', 'step_failed', 'is not refused when it is retried');
+select is((pg_temp.only_run(:'failing')).error ->> 'code', 'empty_tag', 'is not refused when it is retried');
 
 -- Only who was done something for has been in it.
 create function pg_temp.last_run(flow uuid) returns uuid
@@ -131,9 +131,9 @@ select (public.cancel_execution(pg_temp.last_run(:'half'))).status \gset
 select is(pg_temp.enters(:'half', :'for_ann'), 'skipped already_entered', 'counts, though somebody cancelled the rest');
 
 select pg_temp.with('{"once_in": "30 days"}', '{}', '[{"type": "add_tag", "config": {"tag": "{{contact.custom_fields.tag}}"}}]') as tagged \gset
-select is(pg_temp.enters(:'tagged', :'for_ann'), 'failed step_failed', 'a run whose first step fails');
+select is(pg_temp.enters(:'tagged', :'for_ann'), 'failed empty_tag', 'a run whose first step fails');
 select pg_temp.last_run(:'tagged') as failed \gset
-select is(pg_temp.enters(:'tagged', :'for_ann'), 'failed step_failed', 'keeps nobody out');
+select is(pg_temp.enters(:'tagged', :'for_ann'), 'failed empty_tag', 'keeps nobody out');
 update public.contacts set custom_fields = '{"tag": "vip"}' where id = :'ann';
 select is(pg_temp.enters(:'tagged', :'for_ann'), 'completed', 'and once it is mended she is in');
 select is(pg_temp.enters(:'tagged', :'for_ann'), 'skipped already_entered', 'once');

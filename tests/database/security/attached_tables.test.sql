@@ -46,13 +46,13 @@ from (values
   (format('select public.explain_enrollment(%L, ''{"payroll": {}}'')', :'theirs')),
   (format('select public.enroll_records(%L, filter => ''[]'', entity => ''payroll'')', :'plain'))
 ) as v (statement);
-select alike(pg_temp.outcome(format('select public.execute_workflow(%L, ''{"payroll_id": 1}'')', :'plain')), 'P0002 payroll_id: 1 was not found', 'nor does any other workflow read one for a member');
-select alike(pg_temp.outcome(format('select public.test_workflow(%L, ''{"payroll_id": 1, "entity": "payroll"}'')', :'plain')), 'P0002 payroll_id: 1 was not found', 'not even in a dry run');
+select alike(pg_temp.outcome(format('select public.execute_workflow(%L, ''{"payroll_id": 1}'')', :'plain')), 'PT404 payroll_id: 1 was not found', 'nor does any other workflow read one for a member');
+select alike(pg_temp.outcome(format('select public.test_workflow(%L, ''{"payroll_id": 1, "entity": "payroll"}'')', :'plain')), 'PT404 payroll_id: 1 was not found', 'not even in a dry run');
 select pg_temp.sign_out();
 select pg_temp.sign_in(:'ada');
 select is(pg_temp.outcome(format('select public.publish_workflow(%L)', :'theirs')), 'done', 'an admin publishes');
 select is(pg_temp.outcome(format('select public.test_workflow(%L, ''{"payroll_id": 1}'')', :'theirs')), 'done', 'and tries');
-select alike(pg_temp.outcome(format('select public.test_workflow(%L, ''{"payroll_id": 2}'')', :'theirs')), 'P0002 payroll_id: 2 was not found', 'with what they themselves see');
+select alike(pg_temp.outcome(format('select public.test_workflow(%L, ''{"payroll_id": 2}'')', :'theirs')), 'PT404 payroll_id: 2 was not found', 'with what they themselves see');
 select is((public.enroll_records(:'theirs', filter => '[]')).total, 1, 'and enrols no more than that');
 select is((public.enroll_records(:'theirs', record_ids => '{1,2}')).total, 1, 'from a list too');
 select pg_temp.sign_out();

@@ -121,7 +121,7 @@ from (values
   ('select automation.read_secret(''00000000-0000-0000-0000-00000000000a'', ''crm'')', '42501 %'),
   ('select automation.signing_secrets(''00000000-0000-0000-0000-00000000000a'')', '42501 %'),
   ('select * from vault.decrypted_secrets', '42501 %'),
-  ('select public.set_secret(''crm'', ''x'', ''00000000-0000-0000-0000-00000000000a'')', 'P0002 %')
+  ('select public.set_secret(''crm'', ''x'', ''00000000-0000-0000-0000-00000000000a'')', 'PT404 %')
 ) as v (statement, outcome);
 select is(pg_temp.outcome('select public.set_secret(''crm'', ''of blue'')'), '1 rows', 'keeps secrets of its own');
 select is((select string_agg(name, ', ') from public.list_secrets()), 'crm', 'and lists their names');
