@@ -1609,6 +1609,7 @@ export type Database = {
           trigger_config: Json;
           trigger_type: string;
           version: number;
+          warnings: Json;
           workflow_id: string;
         };
         Insert: {
@@ -1621,6 +1622,7 @@ export type Database = {
           trigger_config: Json;
           trigger_type: string;
           version: number;
+          warnings?: Json;
           workflow_id: string;
         };
         Update: {
@@ -1633,6 +1635,7 @@ export type Database = {
           trigger_config?: Json;
           trigger_type?: string;
           version?: number;
+          warnings?: Json;
           workflow_id?: string;
         };
         Relationships: [
@@ -1868,14 +1871,21 @@ export type Database = {
           before?: string;
           max_rows?: number;
           tenant_id?: string;
+          record_id?: string;
+          trigger_type?: string;
+          since?: string;
+          until?: string;
         };
         Returns: {
           id: string;
+          tenant_id: string;
           workflow_id: string;
           workflow_name: string;
           version: number;
           status: string;
           trigger_type: string;
+          entity: string;
+          record_id: string;
           contact_id: string;
           current_step: string;
           created_at: string;
@@ -1886,6 +1896,12 @@ export type Database = {
           trigger_data: Json;
           steps: Json;
         }[];
+      };
+      has_unpublished_changes: {
+        Args: {
+          workflow: string;
+        };
+        Returns: boolean;
       };
       invite_member: {
         Args: {
