@@ -7,7 +7,10 @@ import { Problem } from "./problem.ts";
 import type { Claims, VerifyToken } from "./token.ts";
 
 /** Who calls: a signed-in user with their claims, or the office's own server with a secret key. */
-export type Caller = { kind: "user"; claims: Claims } | { kind: "service" };
+export type Caller = ({ kind: "user"; claims: Claims } | { kind: "service" }) & {
+  /** Whose rows the request means, where it says so: an id alone may be several tenants'. */
+  tenantId?: string;
+};
 
 export interface Credentials {
   secretKeys: () => readonly string[];
@@ -38,22 +41,17 @@ export async function identify(request: Request, credentials: Credentials): Prom
   return { kind: "service" };
 }
 
-/** Whose idempotency keys these are. */
-export function scopeOf(caller: Caller, tenantId: string | undefined): string {
-  return caller.kind === "user"
-    ? `user:${caller.claims.sub}`
-    : `service:${tenantId?.toLowerCase() ?? "any"}`;
-}
-
 const STATEMENT_TIMEOUT = "8s";
 
 /** From here to the end of the transaction, Postgres itself holds the caller to their rights. */
 export async function become(sql: TransactionSql, caller: Caller): Promise<void> {
   const role = caller.kind === "user" ? "authenticated" : "service_role";
   const claims = caller.kind === "user" ? caller.claims : { role };
+  const headers = caller.tenantId === undefined ? {} : { "x-tenant-id": caller.tenantId };
   await sql`
     select set_config('statement_timeout', ${STATEMENT_TIMEOUT}, true),
       set_config('request.jwt.claims', ${JSON.stringify(claims)}, true),
+      set_config('request.headers', ${JSON.stringify(headers)}, true),
       set_config('role', ${role}, true)`;
 }
 
@@ -73,8 +71,9 @@ export function look(database: Database, caller: Caller, work: Work): Promise<An
 }
 
 export interface IdempotentRequest {
-  scope: string;
   key: string;
+  /** What tells the tenant, where the request does not name it. */
+  input: JSONValue;
   /** Method, path and body: what must be the same for the same answer. */
   fingerprint: JSONValue;
 }
@@ -96,14 +95,15 @@ export function act(
   work: Work,
 ): Promise<Answer & { replayed: boolean }> {
   return transaction(database, "", async (sql) => {
+    const scope = request ? await scopeOf(sql, caller, request) : "";
     if (request) {
-      const first = await begin(sql, request);
+      const first = await begin(sql, scope, request);
       if (first) return { ...first, replayed: true };
     }
     await become(sql, caller);
     const answer = await work(sql);
     if (request) {
-      const { scope, key, fingerprint } = request;
+      const { key, fingerprint } = request;
       await sql`select set_config('role', 'none', true)`;
       await sql`
         select automation.keep_answer(
@@ -113,8 +113,24 @@ export function act(
   });
 }
 
-async function begin(sql: TransactionSql, request: IdempotentRequest): Promise<Answer | undefined> {
-  const { scope, key, fingerprint } = request;
+/** Whose idempotency keys these are: a key belongs to a tenant. */
+async function scopeOf(
+  sql: TransactionSql,
+  caller: Caller,
+  { input }: IdempotentRequest,
+): Promise<string> {
+  await become(sql, caller);
+  const [row] = await sql`select automation.request_scope(${sql.json(input)}) as scope`;
+  await sql`select set_config('role', 'none', true)`;
+  return z.string().parse(row?.scope);
+}
+
+async function begin(
+  sql: TransactionSql,
+  scope: string,
+  request: IdempotentRequest,
+): Promise<Answer | undefined> {
+  const { key, fingerprint } = request;
   const [row] = await sql`
     select * from automation.begin_request(${scope}, ${key}, ${sql.json(fingerprint)})`;
   const { verdict, status, answer } = begun.parse(row);

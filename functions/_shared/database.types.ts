@@ -700,6 +700,7 @@ export type Database = {
           execution_id: string | null;
           from_number: string | null;
           id: string;
+          is_tapback: boolean;
           keyword: string | null;
           media_urls: string[] | null;
           opt_out_type: string | null;
@@ -720,6 +721,7 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          is_tapback?: boolean;
           keyword?: string | null;
           media_urls?: string[] | null;
           opt_out_type?: string | null;
@@ -740,6 +742,7 @@ export type Database = {
           execution_id?: string | null;
           from_number?: string | null;
           id?: string;
+          is_tapback?: boolean;
           keyword?: string | null;
           media_urls?: string[] | null;
           opt_out_type?: string | null;
@@ -760,38 +763,6 @@ export type Database = {
           },
           {
             foreignKeyName: "messages_tenant_fk";
-            columns: ["tenant_id"];
-            isOneToOne: false;
-            referencedRelation: "tenants";
-            referencedColumns: ["id"];
-          },
-        ];
-      };
-      phone_numbers: {
-        Row: {
-          created_at: string;
-          id: string;
-          label: string | null;
-          number: string;
-          tenant_id: string;
-        };
-        Insert: {
-          created_at?: string;
-          id?: string;
-          label?: string | null;
-          number: string;
-          tenant_id: string;
-        };
-        Update: {
-          created_at?: string;
-          id?: string;
-          label?: string | null;
-          number?: string;
-          tenant_id?: string;
-        };
-        Relationships: [
-          {
-            foreignKeyName: "phone_numbers_tenant_fk";
             columns: ["tenant_id"];
             isOneToOne: false;
             referencedRelation: "tenants";
@@ -870,6 +841,7 @@ export type Database = {
           attempt: number;
           attempt_token: string | null;
           execution_id: string;
+          expires_at: string | null;
           id: string;
           lane: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at: string | null;
@@ -884,6 +856,7 @@ export type Database = {
           attempt?: number;
           attempt_token?: string | null;
           execution_id: string;
+          expires_at?: string | null;
           id?: string;
           lane: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
@@ -898,6 +871,7 @@ export type Database = {
           attempt?: number;
           attempt_token?: string | null;
           execution_id?: string;
+          expires_at?: string | null;
           id?: string;
           lane?: Database["public"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
@@ -915,6 +889,71 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "workflow_executions";
             referencedColumns: ["tenant_id", "id"];
+          },
+        ];
+      };
+      senders: {
+        Row: {
+          address: string;
+          channel: string;
+          created_at: string;
+          credentials: string | null;
+          display_name: string | null;
+          id: string;
+          is_active: boolean;
+          is_default: boolean;
+          kind: string;
+          label: string | null;
+          limits: Json;
+          provider: string;
+          registration: string;
+          tenant_id: string;
+          updated_at: string;
+          verified_at: string | null;
+        };
+        Insert: {
+          address: string;
+          channel: string;
+          created_at?: string;
+          credentials?: string | null;
+          display_name?: string | null;
+          id?: string;
+          is_active?: boolean;
+          is_default?: boolean;
+          kind: string;
+          label?: string | null;
+          limits?: Json;
+          provider: string;
+          registration?: string;
+          tenant_id: string;
+          updated_at?: string;
+          verified_at?: string | null;
+        };
+        Update: {
+          address?: string;
+          channel?: string;
+          created_at?: string;
+          credentials?: string | null;
+          display_name?: string | null;
+          id?: string;
+          is_active?: boolean;
+          is_default?: boolean;
+          kind?: string;
+          label?: string | null;
+          limits?: Json;
+          provider?: string;
+          registration?: string;
+          tenant_id?: string;
+          updated_at?: string;
+          verified_at?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "senders_tenant_fk";
+            columns: ["tenant_id"];
+            isOneToOne: false;
+            referencedRelation: "tenants";
+            referencedColumns: ["id"];
           },
         ];
       };
@@ -1200,9 +1239,12 @@ export type Database = {
           depth: number;
           entity: string | null;
           error: Json | null;
+          expires_at: string | null;
           finished_at: string | null;
+          fused: boolean;
           id: string;
           record_id: string | null;
+          root_id: string | null;
           seen: string;
           seq: number;
           started_at: string | null;
@@ -1221,9 +1263,12 @@ export type Database = {
           depth?: number;
           entity?: string | null;
           error?: Json | null;
+          expires_at?: string | null;
           finished_at?: string | null;
+          fused?: boolean;
           id?: string;
           record_id?: string | null;
+          root_id?: string | null;
           seen?: string;
           seq?: number;
           started_at?: string | null;
@@ -1242,9 +1287,12 @@ export type Database = {
           depth?: number;
           entity?: string | null;
           error?: Json | null;
+          expires_at?: string | null;
           finished_at?: string | null;
+          fused?: boolean;
           id?: string;
           record_id?: string | null;
+          root_id?: string | null;
           seen?: string;
           seq?: number;
           started_at?: string | null;
@@ -1263,6 +1311,41 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "workflow_versions";
             referencedColumns: ["tenant_id", "workflow_id", "version"];
+          },
+        ];
+      };
+      workflow_holds: {
+        Row: {
+          held_at: string;
+          reason: Json;
+          released_at: string | null;
+          released_by: string | null;
+          tenant_id: string;
+          workflow_id: string;
+        };
+        Insert: {
+          held_at: string;
+          reason: Json;
+          released_at?: string | null;
+          released_by?: string | null;
+          tenant_id: string;
+          workflow_id: string;
+        };
+        Update: {
+          held_at?: string;
+          reason?: Json;
+          released_at?: string | null;
+          released_by?: string | null;
+          tenant_id?: string;
+          workflow_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "workflow_holds_workflow_fk";
+            columns: ["tenant_id", "workflow_id"];
+            isOneToOne: true;
+            referencedRelation: "workflows";
+            referencedColumns: ["tenant_id", "id"];
           },
         ];
       };
@@ -1336,7 +1419,8 @@ export type Database = {
           input: Json | null;
           provider_id: string | null;
           recipient: string | null;
-          redrives: number;
+          render_again: boolean;
+          rendition: number;
           result_data: Json | null;
           seen: string;
           seq: number;
@@ -1358,7 +1442,8 @@ export type Database = {
           input?: Json | null;
           provider_id?: string | null;
           recipient?: string | null;
-          redrives?: number;
+          render_again?: boolean;
+          rendition?: number;
           result_data?: Json | null;
           seen?: string;
           seq?: number;
@@ -1380,7 +1465,8 @@ export type Database = {
           input?: Json | null;
           provider_id?: string | null;
           recipient?: string | null;
-          redrives?: number;
+          render_again?: boolean;
+          rendition?: number;
           result_data?: Json | null;
           seen?: string;
           seq?: number;
@@ -1523,6 +1609,7 @@ export type Database = {
           trigger_config: Json;
           trigger_type: string;
           version: number;
+          warnings: Json;
           workflow_id: string;
         };
         Insert: {
@@ -1535,6 +1622,7 @@ export type Database = {
           trigger_config: Json;
           trigger_type: string;
           version: number;
+          warnings?: Json;
           workflow_id: string;
         };
         Update: {
@@ -1547,6 +1635,7 @@ export type Database = {
           trigger_config?: Json;
           trigger_type?: string;
           version?: number;
+          warnings?: Json;
           workflow_id?: string;
         };
         Relationships: [
@@ -1726,6 +1815,13 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      delete_secret: {
+        Args: {
+          name: string;
+          tenant_id?: string;
+        };
+        Returns: boolean;
+      };
       enroll_records: {
         Args: {
           workflow_id: string;
@@ -1775,14 +1871,21 @@ export type Database = {
           before?: string;
           max_rows?: number;
           tenant_id?: string;
+          record_id?: string;
+          trigger_type?: string;
+          since?: string;
+          until?: string;
         };
         Returns: {
           id: string;
+          tenant_id: string;
           workflow_id: string;
           workflow_name: string;
           version: number;
           status: string;
           trigger_type: string;
+          entity: string;
+          record_id: string;
           contact_id: string;
           current_step: string;
           created_at: string;
@@ -1794,6 +1897,12 @@ export type Database = {
           steps: Json;
         }[];
       };
+      has_unpublished_changes: {
+        Args: {
+          workflow: string;
+        };
+        Returns: boolean;
+      };
       invite_member: {
         Args: {
           email: string;
@@ -1801,6 +1910,16 @@ export type Database = {
           tenant_id?: string;
         };
         Returns: Json;
+      };
+      list_secrets: {
+        Args: {
+          tenant_id?: string;
+        };
+        Returns: {
+          name: string;
+          created_at: string;
+          updated_at: string;
+        }[];
       };
       move_executions: {
         Args: {
@@ -1838,6 +1957,12 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      release_workflow: {
+        Args: {
+          workflow_id: string;
+        };
+        Returns: number;
+      };
       retry_execution: {
         Args: {
           execution_id: string;
@@ -1850,6 +1975,20 @@ export type Database = {
           isOneToOne: true;
           isSetofReturn: false;
         };
+      };
+      rotate_webhook_secret: {
+        Args: {
+          tenant_id?: string;
+        };
+        Returns: string;
+      };
+      set_secret: {
+        Args: {
+          name: string;
+          value: string;
+          tenant_id?: string;
+        };
+        Returns: undefined;
       };
       suppress_address: {
         Args: {

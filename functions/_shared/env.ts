@@ -102,8 +102,10 @@ export interface TwilioSettings {
   statusCallback?: string;
 }
 
-export function readTwilio(env: Environment = process.env): TwilioSettings {
-  const settings: TwilioSettings = {
+export type TwilioAccount = Pick<TwilioSettings, "accountSid" | "authToken">;
+
+function readTwilioAccount(env: Environment): TwilioAccount {
+  return {
     accountSid: parse(
       "TWILIO_ACCOUNT_SID",
       read(env, "TWILIO_ACCOUNT_SID"),
@@ -116,6 +118,32 @@ export function readTwilio(env: Environment = process.env): TwilioSettings {
       z.string().min(1),
       "set it to the Auth Token of the Twilio console",
     ),
+  };
+}
+
+const twilioAccount = z.string().transform(parseJson).pipe(z.object({
+  account_sid: z.string().regex(/^AC[0-9A-Za-z]+$/),
+  auth_token: z.string().min(1),
+}));
+
+/** A tenant's own account, as its secret has it. */
+export function parseTwilioAccount(secret: string): TwilioAccount {
+  const { account_sid, auth_token } = parse(
+    "the secret of the sender",
+    secret,
+    twilioAccount,
+    'set it to {"account_sid": "AC...", "auth_token": "..."}',
+  );
+  return { accountSid: account_sid, authToken: auth_token };
+}
+
+/** The account of the environment, or the one given. */
+export function readTwilio(
+  env: Environment = process.env,
+  account: TwilioAccount = readTwilioAccount(env),
+): TwilioSettings {
+  const settings: TwilioSettings = {
+    ...account,
     baseUrl: baseUrl(env, "TWILIO_BASE_URL", "https://api.twilio.com"),
   };
   const from = read(env, "TWILIO_FROM");
@@ -140,14 +168,18 @@ export interface ResendSettings {
   from?: string;
 }
 
-export function readResend(env: Environment = process.env): ResendSettings {
+/** With the key of the environment, or the one given. */
+export function readResend(
+  env: Environment = process.env,
+  apiKey: string = parse(
+    "RESEND_API_KEY",
+    read(env, "RESEND_API_KEY"),
+    z.string().min(1),
+    "set it to an API key of the Resend dashboard; it starts with re_",
+  ),
+): ResendSettings {
   const settings: ResendSettings = {
-    apiKey: parse(
-      "RESEND_API_KEY",
-      read(env, "RESEND_API_KEY"),
-      z.string().min(1),
-      "set it to an API key of the Resend dashboard; it starts with re_",
-    ),
+    apiKey,
     baseUrl: baseUrl(env, "RESEND_BASE_URL", "https://api.resend.com"),
   };
   const from = read(env, "RESEND_FROM");
@@ -157,6 +189,8 @@ export function readResend(env: Environment = process.env): ResendSettings {
 
 export interface WebhookSettings {
   allowPrivate: boolean;
+  /** False: the environment has no WEBHOOK_SIGNING_SECRET, and each tenant signs with its own. */
+  hasDefault?: boolean;
   /** The signing secret of that name, or the default one. */
   secret(name?: string): string;
 }
@@ -173,6 +207,7 @@ export function readWebhook(env: Environment = process.env): WebhookSettings {
       z.enum(["true", "false"]),
       "set it to true (development only) or false",
     ) === "true",
+    hasDefault: read(env, "WEBHOOK_SIGNING_SECRET") !== undefined,
     secret(name) {
       const variable = name === undefined
         ? "WEBHOOK_SIGNING_SECRET"

@@ -104,8 +104,10 @@ const RESEND_OPERATOR = new Set(["missing_api_key", "invalid_api_key", "restrict
 
 export function classifyResend(answer: Answer): Outcome {
   const error = errorOf("resend", answer);
-  if (answer.status === 429 || answer.code === "concurrent_idempotent_requests") {
-    return retry(error, answer.retryAfterSeconds);
+  if (answer.status === 429) return retry(error, answer.retryAfterSeconds);
+  // Another attempt with this key is on its way, and may get through: the next one repeats it.
+  if (answer.code === "concurrent_idempotent_requests") {
+    return ambiguous(error, answer.retryAfterSeconds);
   }
   if (answer.status === 401 || RESEND_OPERATOR.has(String(answer.code))) {
     return retry(error, OPERATOR_DELAY_SECONDS);

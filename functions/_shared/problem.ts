@@ -112,11 +112,12 @@ export function invalidRequest(error: z.ZodError): Problem {
 
 /** SQLSTATEs that are the caller's doing. Any other is ours, and its words stay in the log. */
 const SQLSTATES: readonly [RegExp, number, string, string][] = [
-  [/^P0002$/, 404, "not_found", "something that the request names was not found"],
+  [/^(PT404|P0002)$/, 404, "not_found", "something that the request names was not found"],
   [/^42501$/, 403, "forbidden", "you may not do this"],
-  [/^(55000|55006)$/, 409, "conflict", "this cannot be done in the present state"],
+  [/^(PT409|55000|55006)$/, 409, "conflict", "this cannot be done in the present state"],
   [/^23(001|503|505|P01)$/, 409, "conflict", "the request contradicts other rows"],
-  [/^54/, 413, "too_large", "the request is too large"],
+  [/^53400$/, 429, "too_many_requests", "too many such calls of this tenant are under way"],
+  [/^(PT413|54...)$/, 413, "too_large", "the request is too large"],
   [/^(22...|23502|23514)$/, 422, "invalid_request", "a value of the request cannot be taken"],
   [/^(42883|3F000|0A000)$/, 501, "not_implemented", "this database does not have it; migrate it"],
 ];
@@ -172,6 +173,7 @@ export function problemOfDatabase(error: unknown): Problem | undefined {
   const own = OWN_MESSAGE.exec(error.message);
   if (!own?.[1] || !own[2]) return new Problem(status, code, general);
   return new Problem(status, code, error.message, {
+    ...(status === 429 ? { headers: { "retry-after": "1" } } : {}),
     errors: [{ field: own[1], message: own[2], fix }],
   });
 }

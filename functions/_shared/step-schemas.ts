@@ -463,7 +463,7 @@ export const stepTypes = [
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "One sender on a verified domain. Default: RESEND_FROM."
+          "description": "One of your addresses, or any in a domain of yours. Default: your default sender."
         },
         "html": {
           "type": "string",
@@ -540,7 +540,7 @@ export const stepTypes = [
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "One of your numbers. Default: TWILIO_FROM."
+          "description": "One of your senders' numbers. Default: your default sender."
         },
         "media_urls": {
           "type": [
@@ -558,7 +558,7 @@ export const stepTypes = [
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "A messaging service that picks the number."
+          "description": "One of your senders that picks the number itself."
         }
       }
     }
@@ -1149,7 +1149,7 @@ export const stepTypes = [
           "type": "string",
           "format": "template",
           "minLength": 1,
-          "description": "Signs with WEBHOOK_SECRET_ and this name. Default: WEBHOOK_SIGNING_SECRET."
+          "description": "Signs with this secret of yours. Default: your signing secret."
         }
       }
     }

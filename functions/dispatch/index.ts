@@ -4,6 +4,7 @@ import { readDatabaseUrl, readDispatch, readSecretKeys } from "../_shared/env.ts
 import { logToConsole } from "../_shared/log.ts";
 import { createSenders } from "../_shared/providers/mod.ts";
 import { createQueue } from "../_shared/queue.ts";
+import { createSecrets } from "../_shared/secrets.ts";
 import { listenForShutdown } from "../_shared/shutdown.ts";
 import { createHandler } from "./handler.ts";
 
@@ -12,9 +13,10 @@ let dispatcher: Dispatcher | undefined;
 /** One for the life of the worker: requests share its connections and its run. */
 function start(): Dispatcher {
   const settings = readDispatch();
+  const database = connect(readDatabaseUrl());
   return createDispatcher({
-    queue: createQueue(connect(readDatabaseUrl())),
-    senders: createSenders(settings.providerTimeoutMs),
+    queue: createQueue(database),
+    senders: createSenders(settings.providerTimeoutMs, createSecrets(() => database)),
     worker: `dispatch-${crypto.randomUUID().slice(0, 8)}`,
     log: logToConsole,
     concurrency: settings.concurrency,

@@ -1,6 +1,13 @@
 import type { JSONValue } from "postgres";
 import { z } from "zod";
-import { act, type Answer, type Credentials, identify, look, scopeOf } from "../_shared/caller.ts";
+import {
+  act,
+  type Answer,
+  type Caller,
+  type Credentials,
+  identify,
+  look,
+} from "../_shared/caller.ts";
 import type { Database } from "../_shared/database.ts";
 import { decodeText, mediaType, readBody as readBytes } from "../_shared/inbound.ts";
 import {
@@ -34,7 +41,7 @@ const CORS = {
 const PREFLIGHT = {
   "access-control-allow-methods": "GET, POST, PUT",
   "access-control-allow-headers":
-    "authorization, apikey, content-type, idempotency-key, x-client-info",
+    "authorization, apikey, content-type, idempotency-key, x-client-info, x-tenant-id",
   "access-control-max-age": "3600",
 };
 
@@ -129,6 +136,28 @@ function idempotencyKey(request: Request): string | undefined {
   });
 }
 
+const tenantId = z.guid();
+
+/** The tenant that the request names: in its header, or in what it asks for. */
+function namedTenant(request: Request, named: string | undefined): Pick<Caller, "tenantId"> {
+  const header = request.headers.get("x-tenant-id")?.trim() || undefined;
+  const given = named ?? header;
+  if (given === undefined) return {};
+  const parsed = tenantId.safeParse(given);
+  if (
+    parsed.success && (header === undefined || header.toLowerCase() === parsed.data.toLowerCase())
+  ) {
+    return { tenantId: parsed.data.toLowerCase() };
+  }
+  throw new Problem(422, "invalid_request", "x-tenant-id: is not the id of the tenant meant", {
+    errors: [{
+      field: "x-tenant-id",
+      message: "is not the id of the tenant meant",
+      fix: "send the tenant's id, here or as tenant_id, and the same in both",
+    }],
+  });
+}
+
 async function isHealthy(database: Database): Promise<Response> {
   try {
     await withTimeout("health", 3_000, async (signal) => {
@@ -148,12 +177,13 @@ export function createHandler(
   const { database, log } = dependencies;
 
   async function perform(operation: Operation, request: Request): Promise<Response> {
-    const caller = await identify(request, dependencies);
+    const identified = await identify(request, dependencies);
     const { searchParams } = new URL(request.url);
     const raw = operation.method === "GET"
       ? Object.fromEntries(searchParams)
       : await readBody(request, operation);
     const input = checked(operation.input, raw);
+    const caller = { ...identified, ...namedTenant(request, operation.tenantOf(input)) };
     const run = async (sql: Parameters<Operation["run"]>[0]): Promise<Answer> => ({
       status: 200,
       body: await operation.run(sql, input, caller),
@@ -163,12 +193,11 @@ export function createHandler(
       return jsonResponse(body, { status });
     }
     const key = idempotencyKey(request);
-    const scope = scopeOf(caller, operation.tenantOf(input));
     const fingerprint = { method: operation.method, path: operation.path, body: raw as JSONValue };
     const { status, body, replayed } = await act(
       database(),
       caller,
-      key === undefined ? undefined : { scope, key, fingerprint },
+      key === undefined ? undefined : { key, fingerprint, input: raw as JSONValue },
       run,
     );
     const headers = replayed ? { "idempotency-replayed": "true" } : undefined;

@@ -28,17 +28,18 @@ interface Definition<Input extends z.ZodType, Output extends z.ZodType>
   extends Omit<Operation, "input" | "output" | "run" | "tenantOf"> {
   input: Input;
   output: Output;
-  tenantOf?: (input: z.infer<Input>) => string | undefined;
   run: (sql: TransactionSql, input: z.infer<Input>, caller: Caller) => Promise<unknown>;
 }
 
+const namesTenant = z.object({ tenant_id: z.string().optional() });
+
 /** The input has been checked by the handler; the answer is checked here, on its way out. */
 function define<Input extends z.ZodType, Output extends z.ZodType>(
-  { run, tenantOf, ...rest }: Definition<Input, Output>,
+  { run, ...rest }: Definition<Input, Output>,
 ): Operation {
   return {
     ...rest,
-    tenantOf: (input) => tenantOf?.(input as z.infer<Input>),
+    tenantOf: (input) => namesTenant.parse(input).tenant_id,
     run: async (sql, input, caller) => {
       const answer = rest.output.safeParse(await run(sql, input as z.infer<Input>, caller));
       if (answer.success) return answer.data as JSONValue;
@@ -110,12 +111,17 @@ async function enroll(sql: TransactionSql, input: z.infer<typeof schemas.enroll>
 }
 
 /** Tenant by tenant: their own keys are probed. */
-async function readEnrollment(sql: TransactionSql, id: string): Promise<unknown> {
+async function readEnrollment(
+  sql: TransactionSql,
+  id: string,
+  { tenantId }: Caller,
+): Promise<unknown> {
   const rows = await sql<{ result: unknown }[]>`
     select to_jsonb(b) as result
     from public.tenants as t
-    join public.bulk_enrollments as b on b.tenant_id = t.id and b.id = ${id}`;
-  if (rows.length > 0) return { enrollment: onlyResult(rows) };
+    join public.bulk_enrollments as b on b.tenant_id = t.id and b.id = ${id}
+    where ${tenantId ? sql`t.id = ${tenantId}` : sql`true`}`;
+  if (rows.length === 1) return { enrollment: onlyResult(rows) };
   throw new Problem(404, "not_found", `enrollment_id: ${id} was not found`, {
     errors: [{
       field: "enrollment_id",
@@ -146,7 +152,7 @@ async function legacyExecute(
 }
 
 function requireTenant(caller: Caller, input: z.infer<typeof schemas.historyQuery>): void {
-  if (caller.kind === "user" || input.tenant_id || input.execution_id) return;
+  if (caller.kind === "user" || caller.tenantId || input.execution_id) return;
   throw new Problem(422, "invalid_request", "tenant_id: which tenant is meant?", {
     errors: [{
       field: "tenant_id",
@@ -165,7 +171,6 @@ export const operations: readonly Operation[] = [
     input: schemas.execute,
     output: schemas.executed,
     kind: "act",
-    tenantOf: ({ tenant_id }) => tenant_id,
     run: execute,
   }),
   define({
@@ -222,7 +227,6 @@ export const operations: readonly Operation[] = [
     input: schemas.enroll,
     output: schemas.oneEnrollment,
     kind: "act",
-    tenantOf: ({ tenant_id }) => tenant_id,
     run: enroll,
   }),
   define({
@@ -233,7 +237,7 @@ export const operations: readonly Operation[] = [
     input: schemas.ofEnrollment,
     output: schemas.oneEnrollment,
     kind: "look",
-    run: (sql, { enrollment_id }) => readEnrollment(sql, enrollment_id),
+    run: (sql, { enrollment_id }, caller) => readEnrollment(sql, enrollment_id, caller),
   }),
   define({
     method: "POST",
@@ -307,7 +311,7 @@ export const operations: readonly Operation[] = [
     kind: "look",
     run: async (sql, query, caller) => {
       requireTenant(caller, query);
-      return await readHistory(sql, query);
+      return await readHistory(sql, { ...query, tenant_id: caller.tenantId });
     },
   }),
   define({

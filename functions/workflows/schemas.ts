@@ -50,6 +50,7 @@ export const execute = z.strictObject({
 
 export const test = z.strictObject({
   workflow_id: id,
+  tenant_id: tenantId,
   trigger_data: triggerData,
   options: z.strictObject({
     version: z.int().min(1).optional().meta({ description: "A version instead of the draft." }),
@@ -60,9 +61,12 @@ export const test = z.strictObject({
     }),
   }).default({}),
 }).meta({ id: "Test" });
-export const ofExecution = z.strictObject({ execution_id: id }).meta({ id: "OfExecution" });
+export const ofExecution = z.strictObject({ execution_id: id, tenant_id: tenantId }).meta({
+  id: "OfExecution",
+});
 export const publish = z.strictObject({
   workflow_id: id,
+  tenant_id: tenantId,
   enroll_existing: z.strictObject({
     filter: z.unknown().optional().meta({ description: "Conditions; all records when left out." }),
     entity: z.string().min(1).max(63).optional(),
@@ -72,6 +76,7 @@ export const publish = z.strictObject({
 
 export const move = z.strictObject({
   workflow_id: id,
+  tenant_id: tenantId,
   to_version: z.int().min(1).optional().meta({ description: "Default: the published one." }),
   execution_ids: z.array(id).min(1).max(10_000).optional().meta({
     description: "Default: all runs in flight, up to 10000.",
@@ -84,7 +89,9 @@ export const moved = z.object({
   kept: z.array(z.object({ execution_id: id, reason: z.string() })),
 }).meta({ id: "Moved" });
 
-export const ofWorkflow = z.strictObject({ workflow_id: id }).meta({ id: "OfWorkflow" });
+export const ofWorkflow = z.strictObject({ workflow_id: id, tenant_id: tenantId }).meta({
+  id: "OfWorkflow",
+});
 
 export const enroll = z.strictObject({
   workflow_id: id,
@@ -113,7 +120,9 @@ export const enroll = z.strictObject({
   });
 }).meta({ id: "Enroll", anyOf: [{ required: ["record_ids"] }, { required: ["filter"] }] });
 
-export const ofEnrollment = z.strictObject({ enrollment_id: id }).meta({ id: "OfEnrollment" });
+export const ofEnrollment = z.strictObject({ enrollment_id: id, tenant_id: tenantId }).meta({
+  id: "OfEnrollment",
+});
 
 /** Query parameters are text. */
 export const historyQuery = z.strictObject({
@@ -123,6 +132,8 @@ export const historyQuery = z.strictObject({
   record_id: z.string().min(1).max(200).optional(),
   status: status.optional(),
   trigger_type: z.string().min(1).max(63).optional(),
+  since: moment.optional().meta({ description: "Created then or later." }),
+  until: moment.optional().meta({ description: "Created before then." }),
   tenant_id: id.optional(),
   limit: z.coerce.number().int().min(1).max(200).default(50),
   cursor: z.string().max(500).optional().meta({ description: "next_cursor of the page before." }),
@@ -171,13 +182,6 @@ export const oneEnrollment = z.object({
   }).meta({ id: "Enrollment" }),
 }).meta({ id: "OneEnrollment" });
 
-export const published = z.object({
-  workflow_id: id,
-  version: z.int(),
-  trigger_type: z.string(),
-  published_at: moment,
-}).meta({ id: "Published" });
-
 const finding = z.object({
   path: z.string(),
   severity: z.enum(["error", "warning"]),
@@ -185,6 +189,14 @@ const finding = z.object({
   message: z.string(),
   hint: z.string().nullable(),
 }).meta({ id: "Finding" });
+
+export const published = z.object({
+  workflow_id: id,
+  version: z.int(),
+  trigger_type: z.string(),
+  published_at: moment,
+  warnings: z.array(finding),
+}).meta({ id: "Published" });
 
 export const validated = z.object({ valid: z.boolean(), problems: z.array(finding) })
   .meta({ id: "Validated" });

@@ -1,5 +1,6 @@
 -- What the Supabase platform provides before any migration runs, created where it is missing:
--- the three API roles, and schema auth with the functions that read a request's claims.
+-- the three API roles, schema auth with the functions that read a request's claims, and schema vault, of the
+-- same shape but without the encryption.
 -- Everything here is a no-op on the platform itself.
 
 do $$
@@ -56,6 +57,48 @@ $$;
 grant usage on schema public, auth to anon, authenticated, service_role;
 grant execute on function auth.uid(), auth.role(), auth.jwt()
   to anon, authenticated, service_role;
+
+create schema if not exists vault;
+revoke all on schema vault from public;
+
+do $$
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    create table vault.secrets (
+      id uuid primary key default gen_random_uuid(),
+      name text unique,
+      description text not null default '',
+      secret text not null,
+      key_id uuid,
+      nonce bytea,
+      created_at timestamptz not null default now(),
+      updated_at timestamptz not null default now()
+    );
+    create view vault.decrypted_secrets as
+      select id, name, description, secret, secret as decrypted_secret, key_id, nonce, created_at,
+        updated_at
+      from vault.secrets;
+    create function vault.create_secret(
+      new_secret text, new_name text default null, new_description text default '',
+      new_key_id uuid default null)
+      returns uuid language sql as $body$
+        insert into vault.secrets (secret, name, description)
+        values (new_secret, new_name, new_description) returning id
+      $body$;
+    create function vault.update_secret(
+      secret_id uuid, new_secret text default null, new_name text default null,
+      new_description text default null, new_key_id uuid default null)
+      returns void language sql as $body$
+        update vault.secrets as s
+        set secret = coalesce(new_secret, s.secret), name = coalesce(new_name, s.name),
+          description = coalesce(new_description, s.description), updated_at = now()
+        where s.id = secret_id
+      $body$;
+    revoke all on all tables in schema vault from public;
+    revoke all on all functions in schema vault from public;
+  end if;
+end
+$$;
 
 -- What is made in public by whoever sets up a project is open to the API until it is closed.
 alter default privileges in schema public

@@ -18,11 +18,15 @@ interface PostgresError extends Error {
   hint?: string;
 }
 
+/** The connection went, or the server did: the same request may well succeed in a moment. */
+const isLost = (code: string) =>
+  /^(CONNECTION_|CONNECT_|ECONN|EPIPE$|08...$|57P0[1-4]$)/.test(code);
+
 // Lite answers classes of errors that it does not know with a code, detail and hint of its own
 // ("SUP", none, none). In the form that PostgREST has for custom errors it passes them on.
 function keepCode(error: PostgresError): Error {
   const { code, message, detail, hint } = error;
-  const status = { P0001: 400, P0002: 500, "23514": 400, "54000": 500 }[code];
+  const status = isLost(code) ? 503 : { P0001: 400, P0002: 500, "23514": 400, "54000": 500 }[code];
   if (status === undefined) return error;
   return Object.assign(error, {
     code: "PGRST",

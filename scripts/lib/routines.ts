@@ -30,8 +30,6 @@ create or replace function net.http_post(
   url text, body jsonb default '{}', params jsonb default '{}', headers jsonb default '{}',
   timeout_milliseconds integer default 5000
 ) returns bigint language sql as 'select 1::bigint';
-create schema if not exists vault;
-create table if not exists vault.decrypted_secrets (name text, decrypted_secret text);
 `;
 
 /** plpgsql_check over every function, trigger functions once for each of their triggers. */

@@ -119,3 +119,9 @@ export async function enableTestClock(sql: Sql): Promise<void> {
      end $$`,
   );
 }
+
+/** The environment's sender and signing secret serve all tenants: for development and tests. */
+export async function serveEveryTenant(sql: Sql): Promise<void> {
+  await sql`
+    update automation.settings set value = 'every_tenant' where name = 'environment_serves'`;
+}

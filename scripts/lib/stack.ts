@@ -19,7 +19,13 @@ import {
   throwawaySettings,
 } from "./postgres.ts";
 import { commandLine, isAlive } from "./process.ts";
-import { applySchema, bootstrap, enableTestClock, schemaState } from "./schema.ts";
+import {
+  applySchema,
+  bootstrap,
+  enableTestClock,
+  schemaState,
+  serveEveryTenant,
+} from "./schema.ts";
 import { connect, using } from "./scratch.ts";
 
 export interface StackOptions {
@@ -48,7 +54,6 @@ const Keys = z.object({
   secretKey: z.string(),
   jwtSecret: z.string(),
   databasePassword: z.string(),
-  webhookSigningSecret: z.string(),
 });
 const Leftovers = z.object({ owner: z.number(), functions: z.array(z.number()) });
 
@@ -178,7 +183,6 @@ export class Stack implements StackFile {
       secretKey: opaque("sb_secret_"),
       jwtSecret: opaque("", 48),
       databasePassword: opaque(""),
-      webhookSigningSecret: `whsec_${randomBytes(32).toString("base64")}`,
     };
     writeAtomically(file, keys);
     return keys;
@@ -213,6 +217,7 @@ export class Stack implements StackFile {
       if (databaseUrl) return;
       await enableTestClock(sql);
       await sql`update automation.settings set value = 'notify' where name = 'doorbell'`;
+      await serveEveryTenant(sql);
     });
   }
 
@@ -273,7 +278,6 @@ export class Stack implements StackFile {
       ...(process.env.TWILIO_MESSAGING_SERVICE_SID ? {} : { TWILIO_FROM: "+15005550006" }),
       RESEND_API_KEY: "re_standin",
       RESEND_FROM: "Ridgeline <hello@ridgeline.example>",
-      WEBHOOK_SIGNING_SECRET: keys.webhookSigningSecret,
       WEBHOOK_ALLOW_PRIVATE: "true",
       ...Object.fromEntries(given),
       TWILIO_BASE_URL: this.twilioUrl,

@@ -1,23 +1,50 @@
 // A stand-in for the part of Resend's API that Ridgeline uses.
 import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
+import emailAddresses from "email-addresses";
 import { z } from "zod";
 import { type Answer, type Incoming, parseJson, type StandIn, startStandIn } from "./standin.ts";
 
-const addressForm = /^(?:[^<>@]*<[^\s<>@]+@[^\s<>@]+\.[^\s<>@]+>|[^\s<>@]+@[^\s<>@]+\.[^\s<>@]+)$/;
-const Address = z.string().regex(addressForm);
+const ADDRESS_HELP = "The email address needs to follow the `email@example.com` or " +
+  "`Name <email@example.com>` format.";
+
+/** Resend names the character. */
+const noLineBreak = z.string().refine((text) => !/[\r\n]/.test(text), {
+  error: "The `\\n` is not allowed in this field.",
+});
+const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+/** Control characters end a header or hide in one. */
+const PRINTABLE = /^[^\p{Cc}\u2028\u2029]*$/u;
+const LOCAL = "[!#$%&'*+/=?^_`{|}~.\\w-]{1,64}";
+const LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
+const BARE = new RegExp(`^${LOCAL}@(?:${LABEL}\\.)+[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]$`);
+
+/** Exactly one mailbox of RFC 5322, without comments; the address itself is ASCII and has a domain. */
+export function isMailbox(text: string): boolean {
+  if (!PRINTABLE.test(text)) return false;
+  const parsed = emailAddresses.parseOneAddress({ input: text, rfc6532: true });
+  return parsed?.type === "mailbox" &&
+    !parsed.parts.comments.some(({ tokens }) => tokens.includes("(")) &&
+    BARE.test(parsed.address);
+}
+
+const Address = noLineBreak.refine(isMailbox, { error: ADDRESS_HELP });
 const Addresses = z.union([Address.transform((one) => [one]), z.array(Address).min(1).max(50)]);
+const Copies = z.union([Address.transform((one) => [one]), z.array(Address).max(50)]);
+const TagPart = z.string().regex(/^[A-Za-z0-9_-]{1,256}$/, {
+  error: "Tags should only contain ASCII letters, numbers, underscores, or dashes.",
+});
 const Email = z.looseObject({
   from: Address,
   to: Addresses,
-  subject: z.string().min(1),
+  subject: noLineBreak.regex(PRINTABLE).min(1),
   html: z.string().optional(),
   text: z.string().optional(),
-  reply_to: Addresses.optional(),
-  cc: Addresses.optional(),
-  bcc: Addresses.optional(),
-  headers: z.record(z.string(), z.string()).optional(),
-  tags: z.array(z.object({ name: z.string(), value: z.string() })).optional(),
+  reply_to: Copies.optional(),
+  cc: Copies.optional(),
+  bcc: Copies.optional(),
+  headers: z.record(z.string().regex(HEADER_NAME), noLineBreak.regex(PRINTABLE)).optional(),
+  tags: z.array(z.strictObject({ name: TagPart, value: TagPart })).optional(),
 });
 
 export interface ResendEmail {
@@ -68,13 +95,25 @@ function check(input: unknown): Answer | z.output<typeof Email> {
   }
   const email = Email.safeParse(input);
   if (email.success) return email.data;
-  const field = String(email.error.issues[0]?.path[0] ?? "body");
-  return refusal(
-    422,
-    "validation_error",
-    `Invalid \`${field}\` field. The email address needs to follow the ` +
-      "`email@example.com` or `Name <email@example.com>` format.",
-  );
+  return refusal(422, "validation_error", wordsOf(email.error));
+}
+
+const ADDRESS_FIELDS = new Set(["from", "to", "cc", "bcc", "reply_to"]);
+
+/** What Resend says of the first thing that is wrong. */
+function wordsOf(error: z.ZodError): string {
+  const [issue] = error.issues;
+  const field = String(issue?.path[0] ?? "body");
+  const union = issue?.code === "invalid_union" ? issue.errors.flat() : [];
+  const tooMany = [issue, ...union].some((one) => one?.code === "too_big");
+  if (tooMany) return `Invalid \`${field}\` field. The number of addresses must be at most 50.`;
+  const said = [issue, ...union].map((one) => one?.message ?? "");
+  if (said.some((words) => words.includes("\\n"))) {
+    return `The \`\\n\` is not allowed in the \`${field}\` field.`;
+  }
+  return ADDRESS_FIELDS.has(field)
+    ? `Invalid \`${field}\` field. ${ADDRESS_HELP}`
+    : `Invalid \`${field}\` field. ${said[0]}`;
 }
 
 const isRefusal = (value: object): value is Answer => "status" in value && "body" in value;
@@ -123,6 +162,12 @@ export async function startResend(
     const list = z.array(z.unknown()).min(1).max(100).safeParse(input);
     if (!list.success) {
       return refusal(422, "validation_error", "A batch is an array of 1 to 100 emails.");
+    }
+    const single = list.data.some((one) =>
+      typeof one === "object" && one !== null && ("attachments" in one || "scheduled_at" in one)
+    );
+    if (single) {
+      return refusal(422, "validation_error", "A batch takes no `attachments` and `scheduled_at`.");
     }
     const checked = list.data.map(check);
     const refused = checked.find(isRefusal);

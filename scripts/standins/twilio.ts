@@ -1,6 +1,7 @@
 // A stand-in for the part of Twilio's Messages API that Ridgeline uses.
 import { randomBytes } from "node:crypto";
 import { z } from "zod";
+import { segmentsOf } from "./segments.ts";
 import { type Answer, type Incoming, type StandIn, startStandIn } from "./standin.ts";
 
 export interface TwilioMessage {
@@ -38,12 +39,17 @@ const messagesOfCode: Record<number, string> = {
   20500: "An internal server error has occurred",
   21211: "Invalid 'To' Phone Number",
   21212: "Invalid From Number",
+  21266: "'To' and 'From' number cannot be the same",
   21602: "Message body is required",
   21603: "A 'From' phone number is required",
   21604: "A 'To' phone number is required",
+  21609: "Invalid 'StatusCallback' URL",
   21610: "Attempt to send to unsubscribed recipient",
   21614: "'To' number is not a valid mobile number",
   21617: "The concatenated message body exceeds the 1600 character limit",
+  21620: "Invalid media URL(s)",
+  21623: "Number of media files exceeds allowed limit",
+  21701: "The Messaging Service does not exist",
 };
 
 function refusal(status: number, code: number, detail = ""): Answer {
@@ -58,9 +64,47 @@ function refusal(status: number, code: number, detail = ""): Answer {
   };
 }
 
-const E164 = z.string().transform((value) => value.replace(/[\s().-]/g, "")).pipe(
-  z.string().regex(/^\+[1-9]\d{6,14}$/),
-);
+/** As Twilio reads a number: formatting is passed over, and a number of +1 has ten digits after it. */
+const E164 = z.string().regex(/^[+\d\s().-]+$/).transform((value) => value.replace(/[\s().-]/g, ""))
+  .pipe(z.string().regex(/^\+(?:1[2-9]\d{9}|[2-9]\d{6,14})$/));
+/** A number, a short code, or a name of up to eleven characters with a letter among them. */
+const From = z.union([
+  E164,
+  z.string().regex(/^\d{3,8}$/),
+  z.string().regex(/^(?=.*[A-Za-z])[A-Za-z0-9 &+_-]{1,11}$/),
+]);
+const Url = z.url({ protocol: /^https?$/ });
+const MAX_BODY = 1600;
+const MAX_MEDIA = 10;
+
+/** The parameters of a request; of anything but a form Twilio reads none. */
+function formOf(request: Incoming): URLSearchParams {
+  const isForm = /^application\/x-www-form-urlencoded\b/i.test(
+    request.headers["content-type"] ?? "",
+  );
+  return new URLSearchParams(isForm ? request.body : "");
+}
+
+/** The refusal of a message; null: it is taken. */
+function refusalOf(form: URLSearchParams): Answer | null {
+  const [to, from, service] = ["To", "From", "MessagingServiceSid"].map((name) => form.get(name));
+  const body = form.get("Body") ?? "";
+  const media = form.getAll("MediaUrl");
+  const callback = form.get("StatusCallback");
+  const number = E164.safeParse(to);
+  if (!to) return refusal(400, 21604);
+  if (!body && media.length === 0) return refusal(400, 21602);
+  if (!from && !service) return refusal(400, 21603);
+  if (!number.success) return refusal(400, 21211, `: ${to}`);
+  if (from && !From.safeParse(from).success) return refusal(400, 21212, `: ${from}`);
+  if (from && E164.safeParse(from).data === number.data) return refusal(400, 21266);
+  if (service && !/^MG\w+$/.test(service)) return refusal(400, 21701);
+  if (body.length > MAX_BODY) return refusal(400, 21617);
+  if (media.length > MAX_MEDIA) return refusal(400, 21623);
+  if (!media.every((url) => Url.safeParse(url).success)) return refusal(400, 21620);
+  if (callback && !Url.safeParse(callback).success) return refusal(400, 21609);
+  return null;
+}
 
 const pageSize = z.coerce.number().int().min(1).max(1000).catch(50);
 
@@ -84,16 +128,9 @@ export async function startTwilio(
   }
 
   function create(form: URLSearchParams, accountSid: string): Answer {
-    const to = form.get("To");
-    if (!to) return refusal(400, 21604);
+    const refused = refusalOf(form);
+    if (refused) return refused;
     const body = form.get("Body") ?? "";
-    if (!body && !form.has("MediaUrl")) return refusal(400, 21602);
-    const from = form.get("From");
-    const service = form.get("MessagingServiceSid");
-    if (!from && !service) return refusal(400, 21603);
-    const number = E164.safeParse(to);
-    if (!number.success) return refusal(400, 21211, `: ${to}`);
-    if (body.length > 1600) return refusal(400, 21617);
     const sid = `SM${randomBytes(16).toString("hex")}`;
     const uri = `/2010-04-01/Accounts/${accountSid}/Messages/${sid}`;
     const date = wholeSeconds(new Date()).toUTCString().replace("GMT", "+0000");
@@ -108,15 +145,15 @@ export async function startTwilio(
       direction: "outbound-api",
       error_code: null,
       error_message: null,
-      from,
-      messaging_service_sid: service,
+      from: form.get("From"),
+      messaging_service_sid: form.get("MessagingServiceSid"),
       num_media: String(form.getAll("MediaUrl").length),
-      num_segments: String(Math.max(1, Math.ceil(body.length / 160))),
+      num_segments: String(segmentsOf(body).segments),
       price: null,
       price_unit: "USD",
       status: "sent",
       subresource_uris: { media: `${uri}/Media.json` },
-      to: number.data,
+      to: E164.parse(form.get("To")),
       uri: `${uri}.json`,
     };
     messages.push(message);
@@ -176,7 +213,7 @@ export async function startTwilio(
       if (!accountSid) return refusal(404, 20404);
       if (!authorised(request, accountSid)) return refusal(401, 20003);
       if (request.method === "POST" && !sid) {
-        return create(new URLSearchParams(request.body), accountSid);
+        return create(formOf(request), accountSid);
       }
       if (request.method !== "GET") return refusal(404, 20404);
       if (!sid) return list(request.url);

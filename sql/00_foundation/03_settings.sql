@@ -15,6 +15,12 @@ insert into automation.settings (name, value, description) values
    'How a commit tells the dispatcher that work is due: pg_net, notify or none (polling only).'),
   ('max_causation_depth', '10',
    'A write made by an automation may start another automation; a chain deeper than this is refused.'),
+  ('max_chain_executions', '50',
+   'How many executions the effects of one execution may start, one after the other or all at once.'),
+  ('workflow_fuse_per_hour', '2000',
+   'More runs of one workflow in an hour that strangers or the workflow itself set off, and it is held.'),
+  ('workflow_fuse_per_day', '10000',
+   'The same for a day.'),
   ('max_enrollments', '25',
    'How often one record may enter one workflow within enrollment_window.'),
   ('enrollment_window', '1 hour',
@@ -27,6 +33,11 @@ insert into automation.settings (name, value, description) values
    'The longest backoff between two attempts.'),
   ('reconcile_delay', '20 seconds',
    'The least time between an attempt that may have been accepted and looking it up.'),
+  ('sms_provider', 'twilio', 'Who carries text messages, where a sender does not say.'),
+  ('email_provider', 'resend', 'Who carries email, where a sender does not say.'),
+  ('environment_serves', 'single_tenant',
+   'Whom the sender and the signing secret in the dispatcher''s environment serve: single_tenant (nobody, '
+   'once there is a second tenant) or every_tenant (development, and offices of one company).'),
   ('max_cut_offs', '3',
    'How often work on one step may be cut off (a timeout, a crash) before the step fails.'),
   ('cut_off_pause', '5 seconds',
@@ -42,10 +53,14 @@ begin
     'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause')
     and new.value::interval < interval '0' then
     raise exception 'value: % cannot be negative', new.name;
+  elsif new.name like 'workflow_fuse_per_%' and new.value::integer not between 1 and 1000000 then
+    raise exception 'value: % must be from 1 to 1000000', new.name;
   elsif new.name in (
-    'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs')
+    'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs', 'max_chain_executions')
     and new.value::integer not between 1 and 10000 then
     raise exception 'value: % must be from 1 to 10000', new.name;
+  elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
+    raise exception 'value: environment_serves must be single_tenant or every_tenant';
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
     raise exception 'value: doorbell must be pg_net, notify or none';
   end if;

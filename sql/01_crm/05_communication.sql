@@ -43,6 +43,8 @@ create trigger messages_mark_manual
   execute function automation.mark_manual();
 
 create index messages_by_contact on public.messages (contact_id, tenant_id, created_at);
+create index messages_from_outside
+  on public.messages (from_number, tenant_id, created_at) where direction = 'inbound';
 create unique index messages_provider_id_unique on public.messages (provider_id, tenant_id, provider);
 
 create table public.emails (
@@ -104,6 +106,8 @@ create trigger calls_mark_manual
   execute function automation.mark_manual();
 
 create index calls_by_contact on public.calls (contact_id, tenant_id, created_at);
+create index calls_from_outside
+  on public.calls (from_number, tenant_id, created_at) where direction = 'inbound';
 create unique index calls_provider_id_unique on public.calls (provider_id, tenant_id, provider);
 
 create table public.form_submissions (

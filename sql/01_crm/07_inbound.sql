@@ -1,23 +1,5 @@
--- Where words from outside come in: whose number it is, which forms there are, and what providers
+-- Where words from outside come in: which forms there are, and what providers
 -- report about messages that were sent.
-
-create table public.phone_numbers (
-  tenant_id uuid not null
-    constraint phone_numbers_tenant_fk references public.tenants (id) on delete cascade,
-  id uuid not null default gen_random_uuid(),
-  number text not null
-    constraint phone_numbers_number_is_normal check (number ~ '^(\+[1-9]\d{6,14}|\d{4,6})$'),
-  label text,
-  created_at timestamptz not null default automation.now(),
-  constraint phone_numbers_pkey primary key (tenant_id, id),
-  constraint phone_numbers_number_unique unique (number)
-);
-
-comment on table public.phone_numbers is
-  'The numbers that a tenant is texted and called on. It decides whose an incoming message is, so '
-  'only whoever provisions numbers (the service role) writes it.';
-comment on column public.phone_numbers.number is
-  'E.164, or a short code. Any notation is taken and stored this way.';
 
 create or replace function automation.normalize_line(given text, country text default 'US') returns text
   language sql stable parallel safe
@@ -37,22 +19,6 @@ create or replace function automation.line_of(given text, country text default '
 
 comment on function automation.normalize_line(text, text) is
   'E.164, or the digits of a short code; null when it is neither.';
-
-create or replace function automation.normalize_phone_number() returns trigger
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  new.number := coalesce(
-    automation.normalize_line(new.number, automation.country_of(new.tenant_id)), new.number);
-  return new;
-end;
-$$;
-
-create trigger phone_numbers_normalize
-  before insert or update of number on public.phone_numbers
-  for each row execute function automation.normalize_phone_number();
 
 -- Whoever writes them: everything that looks for the messages of a number finds them. What is no number
 -- ("anonymous", a withheld caller) stays as it came.

@@ -18,6 +18,7 @@ create table automation.trigger_types (
   column_name text,
   becomes text,
   on_insert boolean not null default false,
+  unless_column text,
   description text not null,
   constraint trigger_types_column_matches_kind check (
     case kind
@@ -28,6 +29,8 @@ create table automation.trigger_types (
 
 comment on table automation.trigger_types is
   'Every event a workflow can listen to. automation.attach() adds those of an attached table.';
+comment on column automation.trigger_types.unless_column is
+  'A boolean of the record: where it is true the event does not count as one.';
 
 insert into automation.trigger_types (name, entity, kind, description) values
   ('field_changed', null, 'changed', 'A named field of a record changed.'),
@@ -67,9 +70,9 @@ from (values
       "to": {"type": "string", "format": "template",
         "description": "A phone number. Default: the contact's."},
       "from": {"type": "string", "format": "template", "minLength": 1,
-        "description": "One of your numbers. Default: TWILIO_FROM."},
+        "description": "One of your senders' numbers. Default: your default sender."},
       "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1,
-        "description": "A messaging service that picks the number."},
+        "description": "One of your senders that picks the number itself."},
       "media_urls": {"type": ["array", "string"], "format": "template",
         "items": {"type": "string", "format": "template"},
         "description": "Pictures to send along: URLs, or a template that gives a list of them."}
@@ -89,7 +92,7 @@ from (values
         "items": {"type": "string", "format": "template"},
         "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."},
       "from": {"type": "string", "format": "template", "minLength": 1,
-        "description": "One sender on a verified domain. Default: RESEND_FROM."},
+        "description": "One of your addresses, or any in a domain of yours. Default: your default sender."},
       "reply_to": {"type": ["string", "array"], "format": "template", "minLength": 1,
         "items": {"type": "string", "format": "template"}, "description": "Where answers go."},
       "cc": {"type": ["string", "array"], "format": "template", "minLength": 1,
@@ -120,7 +123,7 @@ from (values
       "body": {"format": "template",
         "description": "What to send. Default: the event and its records; with GET and DELETE nothing."},
       "secret_name": {"type": "string", "format": "template", "minLength": 1,
-        "description": "Signs with WEBHOOK_SECRET_ and this name. Default: WEBHOOK_SIGNING_SECRET."}
+        "description": "Signs with this secret of yours. Default: your signing secret."}
     },
     "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}},
       {"url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}", "method": "GET",

@@ -20,11 +20,18 @@ create table public.workflows (
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint workflows_pkey primary key (tenant_id, id),
+  constraint workflows_name_at_most_500_characters check (length(name) <= 500),
+  constraint workflows_description_at_most_64_kb check (octet_length(description) <= 65536),
+  constraint workflows_trigger_config_at_most_64_kb check (octet_length(trigger_config::text) <= 65536),
+  constraint workflows_conditions_at_most_256_kb check (octet_length(conditions::text) <= 262144),
+  constraint workflows_settings_at_most_64_kb check (octet_length(settings::text) <= 65536),
+  constraint workflows_metadata_at_most_256_kb check (octet_length(metadata::text) <= 262144),
   constraint workflows_active_matches_status check (is_active = (status = 'active'))
 );
 
 comment on table public.workflows is
-  'Automations as people edit them. Setting is_active publishes; only published versions run.';
+  'Automations as people edit them; only published versions run. Setting is_active for the first time '
+  'publishes; later it resumes the version that was published last, whatever the draft says by then.';
 comment on column public.workflows.settings is
   '{reentry, dedupe_key, exit_conditions, exit_events, on_missing}: who may enter again, what ends a '
   'run early, and what a variable without a value does. See docs/lifecycle.md.';
@@ -59,6 +66,10 @@ create table public.workflow_steps (
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint workflow_steps_pkey primary key (tenant_id, id),
+  constraint workflow_steps_name_at_most_500_characters check (length(name) <= 500),
+  constraint workflow_steps_step_config_at_most_256_kb check (octet_length(step_config::text) <= 262144),
+  constraint workflow_steps_conditions_at_most_256_kb check (octet_length(conditions::text) <= 262144),
+  constraint workflow_steps_retry_at_most_4_kb check (octet_length(retry::text) <= 4096),
   constraint workflow_steps_workflow_fk foreign key (tenant_id, workflow_id)
     references public.workflows (tenant_id, id) on delete cascade,
   constraint workflow_steps_parent_fk foreign key (tenant_id, parent_step_id)
@@ -92,6 +103,8 @@ create table public.workflow_versions (
   trigger_config jsonb not null,
   conditions jsonb,
   plan jsonb not null,
+  warnings jsonb not null default '[]'
+    constraint workflow_versions_warnings_is_list check (jsonb_typeof(warnings) = 'array'),
   published_via text not null
     constraint workflow_versions_via_known check (published_via in ('publish', 'activation', 'steps')),
   published_at timestamptz not null default automation.now(),
@@ -107,6 +120,8 @@ comment on table public.workflow_versions is
   'Published workflows, immutable. Executions are pinned to the version they started with.';
 comment on column public.workflow_versions.conditions is
   'Compiled enrolment conditions; null: always.';
+comment on column public.workflow_versions.warnings is
+  'What validation had to say when it was published: [{path, severity, code, message, hint}].';
 comment on column public.workflow_versions.plan is
   '{first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, branches, '
   '...}}, lifecycle}: templates parsed, defaults filled in, order and branches resolved to pointers.';
@@ -114,6 +129,28 @@ comment on column public.workflow_versions.plan is
 alter table public.workflows add constraint workflows_published_version_fk
   foreign key (tenant_id, id, published_version)
   references public.workflow_versions (tenant_id, workflow_id, version);
+
+-- Without it nobody could tell later why a record of last Tuesday did not enter.
+create table automation.activations (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  workflow_id uuid not null,
+  version integer not null,
+  active_from timestamptz not null,
+  active_until timestamptz,
+  ended_by text
+    constraint activations_ended_by_known check (ended_by in ('switch', 'version', 'detach')),
+  constraint activations_pkey primary key (tenant_id, id),
+  constraint activations_workflow_fk foreign key (tenant_id, workflow_id)
+    references public.workflows (tenant_id, id) on delete cascade,
+  constraint activations_end_says_why check ((active_until is null) = (ended_by is null))
+);
+
+comment on table automation.activations is
+  'When a workflow listened, with which version, and what ended it: it was switched off, another version '
+  'was published, or its table was detached.';
+
+create index activations_by_workflow on automation.activations (workflow_id, tenant_id, active_from);
 
 create table automation.active_triggers (
   tenant_id uuid not null,

@@ -8,8 +8,11 @@ create or replace function automation.check_schema(schema jsonb, value jsonb, pa
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  found jsonb := automation.check_value(schema, value, path) || automation.check_choice(schema, value, path);
+  found jsonb := automation.check_value(schema, value, path);
 begin
+  if schema ?| '{anyOf,oneOf}' then
+    found := found || automation.check_choice(schema, value, path);
+  end if;
   if schema ? 'errorMessage' and automation.has_error(found) then
     found := jsonb_build_array(automation.problem(
       path, found #>> '{0,code}', schema ->> 'errorMessage', automation.schema_hint(schema)));
@@ -52,7 +55,7 @@ create or replace function automation.fits_type(type jsonb, value jsonb) returns
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select type is null or exists (
+    select type is null or type #>> '{}' = jsonb_typeof(value) or exists (
       select from jsonb_array_elements_text(automation.as_list(type)) as t (name)
       where case
         when t.name = 'integer' and jsonb_typeof(value) = 'number'
@@ -91,7 +94,10 @@ declare
   type constant text := jsonb_typeof(value);
   found record;
 begin
-  if not automation.fits_type(schema -> 'type', value) then
+  if schema ->> 'type' = type and not schema ?| '{enum,pattern,minLength,maxLength,minItems,maxItems,
+    minProperties,maxProperties,minimum,maximum,exclusiveMinimum}' then
+    return '[]'::jsonb;
+  elsif not automation.fits_type(schema -> 'type', value) then
     select case t.name
         when 'string' then 'not_a_text' when 'array' then 'not_a_list' when 'object' then 'not_an_object'
         when 'boolean' then 'not_a_boolean' else 'not_a_number' end as code,
@@ -189,49 +195,73 @@ $$;
 -- Which keys an object has: a key that is missing, and a key that nobody reads, are both mistakes
 -- the office should see before a customer does.
 create or replace function automation.check_keys(schema jsonb, value jsonb, path text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  subject constant text := coalesce(schema ->> 'title', automation.last_of_path(path));
+  problems jsonb := '[]';
+  key text;
+begin
+  for key in select * from jsonb_array_elements_text(schema -> 'required') loop
+    continue when value ? key;
+    problems := problems || automation.problem(
+      path || '.' || key, 'missing', format('%s needs %s', subject, key));
+  end loop;
+  if schema ?| '{dependentRequired,dependentSchemas}' then
+    problems := problems || automation.check_dependent_keys(schema, value, path);
+  end if;
+  if not schema ? 'properties' or schema ? 'additionalProperties' then
+    return problems;
+  end if;
+  for key in select * from jsonb_object_keys(value) loop
+    continue when schema -> 'properties' ? key;
+    problems := problems || automation.problem(
+      path || '.' || key, 'unknown_key', format('%s does not know "%s"', subject, key),
+      'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p),
+      'warning');
+  end loop;
+  return problems;
+end;
+$$;
+
+create or replace function automation.check_dependent_keys(schema jsonb, value jsonb, path text)
+  returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(found.problem), '[]')
     from (
-      select automation.problem(path || '.' || r.key, 'missing',
-        format('%s needs %s', coalesce(schema ->> 'title', automation.last_of_path(path)), r.key))
-      from jsonb_array_elements_text(schema -> 'required') as r (key)
-      where not value ? r.key
-      union all
       select automation.problem(path || '.' || r.key, 'missing', format('%s needs %s', d.key, r.key))
       from jsonb_each(schema -> 'dependentRequired') as d,
         jsonb_array_elements_text(d.value) as r (key)
-      where check_keys.value ? d.key and not check_keys.value ? r.key
+      where check_dependent_keys.value ? d.key and not check_dependent_keys.value ? r.key
       union all
       select automation.problem(path || '.' || p.key, 'not_allowed',
         format('%s cannot be combined with %s', p.key, d.key))
       from jsonb_each(schema -> 'dependentSchemas') as d, jsonb_each(d.value -> 'properties') as p
-      where check_keys.value ? d.key and check_keys.value ? p.key and p.value = 'false'
-      union all
-      select automation.problem(path || '.' || k.key, 'unknown_key',
-        format('%s does not know "%s"', coalesce(schema ->> 'title', automation.last_of_path(path)), k.key),
-        'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p),
-        'warning')
-      from jsonb_object_keys(value) as k (key)
-      where schema ? 'properties' and not schema ? 'additionalProperties'
-        and not schema -> 'properties' ? k.key
+      where check_dependent_keys.value ? d.key and check_dependent_keys.value ? p.key and p.value = 'false'
     ) as found (problem)
   $$;
 
 create or replace function automation.check_members(schema jsonb, value jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(found.problem), '[]')
-    from jsonb_each(value) as member
-    cross join lateral (
-      select coalesce(schema -> 'properties' -> member.key, schema -> 'additionalProperties') as schema
-    ) as its
-    cross join lateral jsonb_array_elements(
-      automation.check_schema(its.schema, member.value, path || '.' || member.key)) as found (problem)
-    where jsonb_typeof(its.schema) = 'object'
-  $$;
+declare
+  problems jsonb := '[]';
+  member record;
+  its jsonb;
+begin
+  for member in select m.key, m.value from jsonb_each(value) as m loop
+    its := coalesce(schema -> 'properties' -> member.key, schema -> 'additionalProperties');
+    if jsonb_typeof(its) = 'object' then
+      problems := problems || automation.check_schema(its, member.value, path || '.' || member.key);
+    end if;
+  end loop;
+  return problems;
+end;
+$$;
 
 create or replace function automation.check_items(schema jsonb, value jsonb, path text) returns jsonb
   language sql stable

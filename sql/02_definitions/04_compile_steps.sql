@@ -166,7 +166,8 @@ create or replace function automation.check_step_config(step_type text, config j
   as $$
     select automation.check_schema(t.config_schema, config, path)
       || automation.check_step_entity(config, path)
-      || automation.check_step_fields(step_type, config, path)
+      || case when step_type in ('update_contact', 'update_project', 'update_field')
+        then automation.check_step_fields(step_type, config, path) else '[]' end
       || case when step_type = 'update_field' then automation.check_field_operator(config, path) else '[]' end
       || case when step_type = 'wait' and config ? 'event'
         then automation.check_event(config -> 'event', path || '.event') else '[]' end

@@ -66,7 +66,7 @@ begin
     || automation.compile_retry(step.retry);
   problems := template.problems || addressed.problems || condition.problems
     || automation.check_step_config(step.step_type, config, path || '.step_config')
-    || automation.check_retry(step.retry, path || '.retry');
+    || case step.retry when '{}' then '[]' else automation.check_retry(step.retry, path || '.retry') end;
   return next;
 end;
 $$;
@@ -85,17 +85,20 @@ create or replace function automation.compile_retry(retry jsonb) returns jsonb
     end
   $$;
 
-create type automation.compiled_chain as (
-  first text,
-  steps jsonb,
-  found jsonb,
-  seen uuid[],
-  problems jsonb
+create type automation.placed_step as (
+  step public.workflow_steps,
+  key text,
+  path text,
+  place integer[],
+  is_on boolean,
+  branches text[],
+  next_id uuid
 );
 
-comment on type automation.compiled_chain is
-  'Steps that follow each other, with all that branches off them. found: {key, at} of each, for finding '
-  'two of the same key; seen: the rows they were made of.';
+comment on type automation.placed_step is
+  'A step with its place: among its siblings, then the number of the branch below it, the place there, and '
+  'so on, which is the order of the document. is_on: it and all above it are switched on. next_id: the step '
+  'that comes next.';
 
 create or replace function automation.step_key(
   step public.workflow_steps, parent_key text, place bigint)
@@ -109,88 +112,61 @@ create or replace function automation.step_key(
         else format('%s_%s_%s', parent_key, step.branch, place) end)
   $$;
 
--- The steps on one branch of a parent (of none: the workflow's own), each pointing to the next; the
--- last one points to `after`. Worked out from the end, so that what comes next is known. A step that is
--- switched off is checked, and left out with all that branches off it.
-create or replace function automation.compile_chain(
-  workflow public.workflows, parent public.workflow_steps, parent_key text, branch text, after text,
-  path text, depth integer)
-  returns automation.compiled_chain
-  language plpgsql stable
+create or replace function automation.branches_of(step public.workflow_steps) returns text[]
+  language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  chain automation.compiled_chain := row(after, '{}', '[]', '{}', '[]');
-  part automation.compiled_chain;
-  member record;
-  compiled record;
-begin
-  for member in
-    select s as step, row_number() over w as place
-    from public.workflow_steps as s
-    where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
-      and s.parent_step_id is not distinct from parent.id and s.branch is not distinct from compile_chain.branch
-    window w as (order by s.step_order, s.created_at, s.id)
-    order by 2 desc
-  loop
-    select c.* into compiled from automation.compile_step(
-      member.step, automation.step_key(member.step, parent_key, member.place),
-      format('%s[%s]', path, member.place - 1)) as c;
-    part := automation.compile_branches(workflow, member.step, compiled.compiled, chain.first, depth);
-    if (member.step).enabled then
-      chain.steps := chain.steps || part.steps;
-      chain.first := part.first;
-    end if;
-    chain.found := part.found || chain.found;
-    chain.seen := part.seen || chain.seen;
-    chain.problems := compiled.problems || part.problems || chain.problems;
-  end loop;
-  return chain;
-end;
-$$;
+    select case when step.step_type in ('conditional', 'split', 'wait')
+      then automation.step_branches(
+        step.step_type, automation.fold_step_config(step.step_type, step.step_config))
+      else '{}' end
+  $$;
 
--- One step with all that branches off it.
-create or replace function automation.compile_branches(
-  workflow public.workflows, step public.workflow_steps, compiled jsonb, after text, depth integer)
-  returns automation.compiled_chain
-  language plpgsql stable
+create or replace function automation.is_too_deep(place integer[]) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select cardinality(place) > 40 $$;
+
+comment on function automation.is_too_deep(integer[]) is
+  'Whether a step in this place may not have branches: twenty lie above it.';
+
+-- From the workflow's own steps down, branch by branch. What comes next is the next sibling that is
+-- switched on, or else what comes after the parent. Steps that no parent of theirs leads to are not here.
+create or replace function automation.place_steps(workflow public.workflows)
+  returns setof automation.placed_step
+  language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  key constant text := compiled ->> 'key';
-  names text[] := automation.step_branches(
-    step.step_type, automation.fold_step_config(step.step_type, step.step_config));
-  whole automation.compiled_chain := row(
-    key, '{}', jsonb_build_array(jsonb_build_object('key', key, 'at', compiled -> 'at')),
-    array[step.id], '[]');
-  part automation.compiled_chain;
-  branches jsonb := '{}'::jsonb;
-  name text;
-begin
-  compiled := compiled || jsonb_build_object('next', after) || case
-    when workflow.settings ->> 'on_missing' = 'fail' then '{"on_missing": "fail"}' else '{}' end::jsonb;
-  if names <> '{}' and depth >= 20 then
-    whole.problems := automation.as_list(automation.problem(
-      compiled ->> 'at', 'too_deep', 'branches are nested more than 20 deep',
-      'Move the inner steps to a workflow of their own.'));
-    names := '{}';
-  end if;
-  foreach name in array names loop
-    part := automation.compile_chain(
-      workflow, step, key, name, after, format('%s.%s', compiled ->> 'at', name), depth + 1);
-    branches := branches || jsonb_build_object(name, part.first);
-    whole.steps := whole.steps || part.steps;
-    whole.found := whole.found || part.found;
-    whole.seen := whole.seen || part.seen;
-    whole.problems := whole.problems || part.problems;
-  end loop;
-  if names <> '{}' then
-    compiled := compiled || jsonb_build_object('branches', branches);
-  end if;
-  whole.steps := whole.steps || jsonb_build_object(key, compiled);
-  return whole;
-end;
-$$;
+    with recursive numbered as (
+      select s as step, concat_ws('/', s.parent_step_id, s.branch) as chain, s.enabled,
+        row_number() over (partition by s.parent_step_id, s.branch order by s.step_order, s.created_at, s.id)
+          as place
+      from public.workflow_steps as s
+      where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
+    ), nearest as (
+      select n.*, min(n.place) filter (where n.enabled) over (
+          partition by n.chain order by n.place desc rows between unbounded preceding and 1 preceding) as next
+      from numbered as n
+    ), listed as (
+      select n.step, n.chain, n.place::integer as place, n.enabled, (s.step).id as next_id
+      from nearest as n
+      left join numbered as s on s.chain = n.chain and s.place = n.next
+    ), placed (step, key, path, place, is_on, branches, next_id) as (
+      select l.step, automation.step_key(l.step, null, l.place), format('steps[%s]', l.place - 1),
+        array[l.place], l.enabled, automation.branches_of(l.step), l.next_id
+      from listed as l
+      where l.chain = ''
+      union all
+      select l.step, automation.step_key(l.step, p.key, l.place),
+        format('%s.%s[%s]', p.path, b.name, l.place - 1), p.place || b.number::integer || l.place,
+        p.is_on and l.enabled, automation.branches_of(l.step), coalesce(l.next_id, p.next_id)
+      from placed as p
+      cross join lateral unnest(p.branches) with ordinality as b (name, number)
+      join listed as l on l.chain = concat_ws('/', (p.step).id, b.name)
+      where not automation.is_too_deep(p.place)
+    )
+    select p.step, p.key, p.path, p.place, p.is_on, p.branches, p.next_id from placed as p
+  $$;
 
 -- A parent that is its own descendant.
 create or replace function automation.is_circular(step public.workflow_steps) returns boolean
@@ -207,61 +183,149 @@ create or replace function automation.is_circular(step public.workflow_steps) re
     select exists (select from up where up.parent_step_id = step.id)
   $$;
 
-create or replace function automation.check_chain(
-  workflow public.workflows, chain automation.compiled_chain)
+-- Steps that are not where they say they are.
+create or replace function automation.check_strays(
+  workflow public.workflows, placed automation.placed_step[])
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(found.problem), '[]')
-    from (
-      select automation.problem(
-          d.at || '.step_key', 'duplicate', format('two steps are called "%s"', d.key),
-          'Give each a step_key of its own; a step without one is called step_<n>.')
-      from (
-        select f ->> 'key' as key, max(f ->> 'at') as at
-        from jsonb_array_elements(chain.found) as f group by 1 having count(*) > 1
-      ) as d
-      union all
-      select automation.problem(
-          'steps', 'unknown_branch',
-          format('step "%s" is on branch "%s" of a step that has no such branch',
-            coalesce(s.step_key, s.name, s.step_type), s.branch),
-          case
-            when p.id is null then 'parent_step_id must be a step of the same workflow.'
-            when automation.is_circular(s) then 'It is its own parent, directly or through others.'
-            else coalesce(
-              'Its branches: ' || nullif(array_to_string(automation.step_branches(
-                p.step_type, automation.fold_step_config(p.step_type, p.step_config)), ', '), ''),
-              format('%s has no branches.', p.step_type))
-          end)
+    with seen as (
+      select (p.step).id as id from unnest(placed) as p
+    ), strays as (
+      select s as step, p as parent, automation.is_circular(s) as circular
       from public.workflow_steps as s
       left join public.workflow_steps as p
         on p.tenant_id = s.tenant_id and p.id = s.parent_step_id and p.workflow_id = s.workflow_id
       where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
-        and s.id <> all (chain.seen)
-        and (p.id is null or p.id = any (chain.seen) or automation.is_circular(s))
-      union all
-      select automation.problem(
-        'steps', 'missing', 'the workflow has no enabled step',
-        'Add a row to workflow_steps, then set is_active.')
-      where chain.first is null
-    ) as found (problem)
+        and s.id not in (select n.id from seen as n)
+    )
+    select coalesce(jsonb_agg(automation.problem(
+        'steps', 'unknown_branch',
+        format('step "%s" is on branch "%s" of a step that has no such branch',
+          coalesce((s.step).step_key, (s.step).name, (s.step).step_type), (s.step).branch),
+        case
+          when (s.parent).id is null then 'parent_step_id must be a step of the same workflow.'
+          when s.circular then 'It is its own parent, directly or through others.'
+          else coalesce(
+            'Its branches: ' || nullif(array_to_string(automation.branches_of(s.parent), ', '), ''),
+            format('%s has no branches.', (s.parent).step_type))
+        end)), '[]')
+    from strays as s
+    where s.circular or (s.parent).id is null or (s.parent).id in (select n.id from seen as n)
   $$;
 
+create or replace function automation.check_places(
+  workflow public.workflows, placed automation.placed_step[])
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+        select jsonb_agg(automation.problem(
+          d.at || '.step_key', 'duplicate', format('two steps are called "%s"', d.key),
+          'Give each a step_key of its own; a step without one is called step_<n>.') order by d.at)
+        from (
+          select p.key, max(p.path) as at from unnest(placed) as p group by 1 having count(*) > 1
+        ) as d), '[]')
+      || automation.check_strays(workflow, placed)
+      || case when exists (select from unnest(placed) as p where p.is_on) then '[]'
+        else jsonb_build_array(automation.problem(
+          'steps', 'missing', 'the workflow has no enabled step',
+          'Add a row to workflow_steps, then set is_active.')) end
+  $$;
+
+-- The plan points each step to the next, and each of its branches to the first step on it, or to what comes
+-- next where there is none. A step that is switched off is checked, and left out with all that branches
+-- off it.
 create or replace function automation.compile_steps(
   workflow public.workflows, out plan jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  chain constant automation.compiled_chain :=
-    automation.compile_chain(workflow, null, null, null, null, 'steps', 0);
+  placed constant automation.placed_step[] := array(
+    select p from automation.place_steps(workflow) as p order by p.place);
 begin
-  plan := jsonb_build_object('first', chain.first, 'steps', chain.steps);
-  problems := chain.problems || automation.check_chain(workflow, chain);
+  with given as (
+    select p.*, (p.step).id as id, p.place[cardinality(p.place)] as position,
+      (p.step).parent_step_id as parent_id, (p.step).branch as branch
+    from unnest(placed) as p
+  ), firsts as (
+    select distinct on (g.parent_id, g.branch) g.parent_id, g.branch, g.key
+    from given as g where g.is_on
+    order by g.parent_id, g.branch, g.position
+  ), compiled as materialized (
+    select g.*, n.key as next, c.compiled, c.problems
+    from given as g
+    left join given as n on n.id = g.next_id
+    cross join lateral automation.compile_step(g.step, g.key, g.path) as c
+  ), branches as (
+    select c.id, jsonb_object_agg(b.name, coalesce(f.key, c.next)) as targets
+    from compiled as c
+    cross join lateral unnest(c.branches) as b (name)
+    left join firsts as f on f.parent_id = c.id and f.branch = b.name
+    group by c.id
+  )
+  select
+    jsonb_build_object(
+      'first', (select f.key from firsts as f where f.parent_id is null),
+      'steps', coalesce(jsonb_object_agg(c.key, c.compiled
+          || jsonb_build_object('next', c.next, 'place', c.place::text)
+          || case when workflow.settings ->> 'on_missing' = 'fail' then '{"on_missing": "fail"}' else '{}' end::jsonb
+          || case when b.targets is not null then jsonb_build_object('branches', b.targets) else '{}' end)
+        filter (where c.is_on), '{}')),
+    coalesce(jsonb_agg(p.problem order by c.place, p.number) filter (where p.problem is not null), '[]')
+    into plan, problems
+  from compiled as c
+  left join branches as b on b.id = c.id
+  left join lateral jsonb_array_elements(c.problems || case
+    when c.branches <> '{}' and automation.is_too_deep(c.place) then jsonb_build_array(automation.problem(
+      c.path, 'too_deep', 'branches are nested more than 20 deep',
+      'Move the inner steps to a workflow of their own.')) else '[]' end)
+    with ordinality as p (problem, number) on true;
+  problems := problems || automation.check_places(workflow, placed);
 end;
 $$;
+
+-- What is too much to be compiled at all: looked at first.
+create or replace function automation.size_problems(
+  workflow public.workflows, listener automation.compiled_trigger)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with step as (
+      select octet_length(s.step_config::text) + octet_length(s.conditions::text) as bytes,
+        automation.occurrences('"operator"', s.step_config::text)
+          + automation.occurrences('"operator"', s.conditions::text) as conditions
+      from public.workflow_steps as s
+      where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
+      limit automation.at_most('steps') + 1
+    ), found (path, name, size) as (
+      select 'steps', 'steps', count(*) from step
+      union all
+      select 'steps', 'definition', sum(step.bytes) from step
+      union all
+      select 'steps', 'all_conditions', sum(step.conditions) from step
+      union all
+      select 'trigger_type', 'listeners', 1 + (
+        select count(distinct t.workflow_id) from automation.active_triggers as t
+        where t.tenant_id = workflow.tenant_id and t.entity = listener.entity
+          and t.event = workflow.trigger_type and t.role = 'enrol' and t.workflow_id <> workflow.id)
+    )
+    select coalesce(jsonb_agg(automation.problem(f.path, 'too_many', format(
+        'more than %s %s %s', l.most, l.unit, l.what),
+      'Divide the workflow, or merge small ones into one with branches.')), '[]')
+    from found as f
+    join automation.limits() as l on l.name = f.name
+    where f.size > l.most
+  $$;
+
+create or replace function automation.occurrences(part text, whole text) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select (length(whole) - length(replace(whole, part, ''))) / length(part) $$;
 
 create type automation.compiled_workflow as (
   listener automation.compiled_trigger,
@@ -284,7 +348,11 @@ declare
   condition record;
   steps record;
   lifecycle record;
+  too_much constant jsonb := automation.size_problems(workflow, listener);
 begin
+  if too_much <> '[]' then
+    return row(listener, null, null, too_much)::automation.compiled_workflow;
+  end if;
   select c.* into condition
   from automation.compile_conditions(workflow.conditions, 'conditions') as c;
   select s.* into steps from automation.compile_steps(workflow) as s;

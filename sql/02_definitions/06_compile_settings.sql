@@ -75,7 +75,8 @@ begin
   from (values
     ('reentry', automation.compile_reentry(settings)),
     ('key', case when settings ? 'dedupe_key' then key.compiled end),
-    ('exit', exit_conditions.compiled)) as l (key, value)
+    ('exit', exit_conditions.compiled),
+    ('exit_events', nullif(settings -> 'exit_events', '[]'))) as l (key, value)
   where l.value is not null;
   compiled := case compiled when '{}' then compiled else jsonb_build_object('lifecycle', compiled) end;
 end;

@@ -16,11 +16,10 @@ begin
   compiled := automation.compile_workflow(workflow);
   perform automation.raise_problems(
     compiled.problems, format('workflow "%s" cannot be published', workflow.name));
-  published := automation.add_version(workflow, compiled.conditions, compiled.plan, via);
-  perform automation.stop_listening(workflow.tenant_id, workflow.id);
-  perform automation.start_listening(published, compiled.listener);
-  perform automation.listen_for_runs(published, workflow.settings);
-  perform automation.start_waiting(published);
+  perform automation.check_author(
+    workflow.tenant_id, automation.entities_of(compiled.listener, compiled.plan));
+  published := automation.add_version(workflow, compiled, via);
+  perform automation.listen(published, compiled.listener);
   update public.workflows as w
   set published_version = published.version, status = 'active', is_active = true
   where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
@@ -30,18 +29,125 @@ $$;
 
 comment on function automation.publish(uuid, uuid, text) is
   'Compiles a workflow into its next version and makes that version the one that new executions '
-  'start with. Raises 22023 naming the field when the definition has an error.';
+  'start with. Raises 22023 naming the field when the definition has an error. What is only doubtful is in '
+  'the warnings of the version, and raised as warnings.';
 
--- Switching a workflow off and on again is not a new version.
+-- Everything that may start a run of this version, and nothing else of the workflow, is listened to.
+create or replace function automation.listen(
+  version public.workflow_versions, listener automation.compiled_trigger)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.stop_listening(version.tenant_id, version.workflow_id);
+  perform automation.start_listening(version, listener);
+  perform automation.listen_for_runs(version);
+  perform automation.start_waiting(version);
+  perform automation.note_activation(version);
+end;
+$$;
+
+create or replace function automation.note_activation(version public.workflow_versions) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if exists (
+    select from automation.activations as a
+    where a.tenant_id = version.tenant_id and a.workflow_id = version.workflow_id
+      and a.version = version.version and a.active_until is null) then
+    return;
+  end if;
+  perform automation.note_end(version.tenant_id, version.workflow_id, 'version');
+  insert into automation.activations (tenant_id, workflow_id, version, active_from)
+  values (version.tenant_id, version.workflow_id, version.version, automation.now());
+end;
+$$;
+
+create or replace function automation.note_end(tenant_id uuid, workflow_id uuid, ended_by text) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update automation.activations as a
+    set active_until = greatest(automation.now(), a.active_from), ended_by = note_end.ended_by
+    where a.tenant_id = note_end.tenant_id and a.workflow_id = note_end.workflow_id
+      and a.active_until is null
+  $$;
+
+-- Pausing and resuming changes nothing about what runs: a draft that somebody is working on is published
+-- by publish_workflow alone.
+create or replace function automation.resume(workflow public.workflows) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  version public.workflow_versions;
+  listener automation.compiled_trigger;
+begin
+  select v.* into version from public.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
+    and v.version = workflow.published_version;
+  listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
+  perform automation.raise_problems(
+    listener.problems, format('workflow "%s" cannot be switched on', workflow.name));
+  perform automation.check_author(workflow.tenant_id, automation.entities_of(listener, version.plan));
+  perform automation.listen(version, listener);
+  if automation.has_changes(workflow) then
+    raise notice 'workflow "%": version % runs again; changes made since wait for publish_workflow',
+      workflow.name, version.version;
+  end if;
+end;
+$$;
+
+-- Does the draft differ from what is published? Null: nothing is.
+create or replace function automation.has_changes(workflow public.workflows) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  compiled constant automation.compiled_workflow := automation.compile_workflow(workflow);
+  published public.workflow_versions;
+begin
+  select v.* into published from public.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
+    and v.version = workflow.published_version;
+  if not found then
+    return null;
+  end if;
+  return (published.trigger_type, published.trigger_config, published.conditions, published.plan)
+    is distinct from (workflow.trigger_type, workflow.trigger_config, compiled.conditions, compiled.plan);
+end;
+$$;
+
+create or replace function automation.raise_warnings(warnings jsonb, subject text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  doubt jsonb;
+begin
+  for doubt in select w from jsonb_array_elements(warnings) as w limit 20 loop
+    raise warning '%: %: %', subject, doubt ->> 'path', doubt ->> 'message'
+      using hint = coalesce(doubt ->> 'hint', '');
+  end loop;
+end;
+$$;
+
+-- What is published without a change is not a new version.
 create or replace function automation.add_version(
-  workflow public.workflows, conditions jsonb, plan jsonb, via text)
+  workflow public.workflows, compiled automation.compiled_workflow, via text)
   returns public.workflow_versions
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  warnings constant jsonb := jsonb_path_query_array(compiled.problems, '$[*] ? (@.severity == "warning")');
   latest public.workflow_versions;
 begin
+  if via <> 'steps' then
+    perform automation.raise_warnings(warnings, format('workflow "%s"', workflow.name));
+  end if;
   select v.* into latest
   from public.workflow_versions as v
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
@@ -49,14 +155,15 @@ begin
   limit 1;
   if (latest.trigger_type, latest.trigger_config, latest.conditions, latest.plan)
     is not distinct from
-    (workflow.trigger_type, workflow.trigger_config, add_version.conditions, add_version.plan) then
+    (workflow.trigger_type, workflow.trigger_config, compiled.conditions, compiled.plan) then
+    latest.warnings := warnings;
     return latest;
   end if;
   insert into public.workflow_versions
-    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, published_via)
+    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, warnings, published_via)
   values (
     workflow.tenant_id, workflow.id, coalesce(latest.version, 0) + 1, workflow.trigger_type,
-    workflow.trigger_config, add_version.conditions, add_version.plan, via)
+    workflow.trigger_config, compiled.conditions, compiled.plan, warnings, via)
   returning * into latest;
   return latest;
 end;
@@ -86,8 +193,7 @@ create or replace function automation.start_listening(
 
 -- The events that runs of this version end at or wait for. They are listened to for as long as there
 -- may be such runs: switching the workflow off does not end them.
-create or replace function automation.listen_for_runs(
-  version public.workflow_versions, settings jsonb)
+create or replace function automation.listen_for_runs(version public.workflow_versions)
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
@@ -100,7 +206,7 @@ create or replace function automation.listen_for_runs(
       (e.compiled).match_value, (e.compiled).field, (e.compiled).from_values, (e.compiled).to_values
     from (
       select 'exit' as role, (x.place - 1)::text as listener, x.event
-      from jsonb_array_elements(settings -> 'exit_events') with ordinality as x (event, place)
+      from jsonb_array_elements(version.plan #> '{lifecycle,exit_events}') with ordinality as x (event, place)
       union all
       select 'wait', s.key, s.value #> '{config,base,event}'
       from jsonb_each(version.plan -> 'steps') as s
@@ -187,11 +293,14 @@ create or replace function automation.follow_switch() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if new.is_active and not old.is_active then
+  if new.is_active and new.published_version is null then
     perform automation.publish(new.tenant_id, new.id, 'activation');
-  elsif old.is_active and not new.is_active then
+  elsif new.is_active then
+    perform automation.resume(new);
+  else
     perform automation.stop_listening(new.tenant_id, new.id);
     perform automation.stop_waiting(new.tenant_id, new.id);
+    perform automation.note_end(new.tenant_id, new.id, 'switch');
   end if;
   return null;
 end;
@@ -219,6 +328,9 @@ begin
       on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
     where w.is_active
       and coalesce(v.published_via, 'steps') = 'steps'
+      and not exists (
+        select from automation.activations as a
+        where a.tenant_id = w.tenant_id and a.workflow_id = w.id and a.ended_by = 'switch')
       and exists (
         select from public.workflow_steps as s
         where s.tenant_id = w.tenant_id and s.workflow_id = w.id and s.enabled)
@@ -233,7 +345,7 @@ $$;
 
 comment on function automation.publish_with_first_steps() is
   'Clients that insert an active workflow and then its steps need no third request: such a '
-  'workflow follows its new steps until it is published by hand for the first time.';
+  'workflow follows its new steps until it is published by hand, or switched off, for the first time.';
 
 create trigger workflow_steps_publish_first
   after insert on public.workflow_steps
@@ -266,7 +378,7 @@ create or replace function automation.refuse_version_change() returns trigger
   as $$
 begin
   raise exception 'workflow_versions: a published version never changes'
-    using errcode = 'object_not_in_prerequisite_state',
+    using errcode = 'PT409',
       hint = 'Edit the workflow and publish again.';
 end;
 $$;
@@ -286,7 +398,7 @@ begin
   if old.published_version is not null
     and exists (select from public.tenants as t where t.id = old.tenant_id) then
     raise exception 'workflow "%" was published and keeps its history', old.name
-      using errcode = 'object_in_use', hint = 'Set status to archived instead.';
+      using errcode = 'PT409', hint = 'Set status to archived instead.';
   end if;
   return old;
 end;

@@ -22,9 +22,11 @@ declare
   documents constant jsonb := automation.condition_documents(workflow, conditions, plan);
   weighed constant record := automation.check_conditions(
     documents, automation.trigger_facts(workflow, listener, scope), scope);
+  read constant automation.read_reference[] := array(
+    select r from automation.read_references(documents, plan) as r);
 begin
-  return automation.check_references(documents, plan, scope)
-    || automation.check_step_references(workflow, documents, plan)
+  return automation.check_references(read, scope)
+    || automation.check_step_references(workflow, read, plan)
     || automation.check_operators(documents, plan, scope)
     || automation.check_typed_values(plan, scope)
     || weighed.problems

@@ -1,28 +1,15 @@
 -- Fields and variables against the live schema. What a record may hold inside a JSON column, what a
 -- form or a program sends as custom.* and trigger.*, is nobody's to know.
 
--- Every field that is read: {reference, at, step}. A reference is a compiled one, with the path of
--- its keys in p, or in b for a bare name.
-create or replace function automation.read_references(documents jsonb, plan jsonb)
-  returns table (reference jsonb, at text, step text)
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select f.reference, (t.test ->> 'at') || f.suffix, d ->> 'step'
-    from jsonb_array_elements(documents) as d,
-      jsonb_array_elements(d -> 'compiled' -> 'code') as t (test),
-      lateral (values (t.test, '.field'), (t.test -> 'r', '.value.field')) as f (reference, suffix)
-    where f.reference is not null
-    union
-    -- What an #each calls its items is no field.
-    select r.reference, automation.slot_path(s.value, slot.value), s.key
-    from jsonb_each(plan -> 'steps') as s,
-      jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
-      jsonb_path_query(
-        jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
-        'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
-    where not r.reference ? 'loop'
-  $$;
+create type automation.read_reference as (
+  reference jsonb,
+  at text,
+  step text
+);
+
+comment on type automation.read_reference is
+  'A field that is read: the compiled reference, with the path of its keys in p, or in b for a bare name; '
+  'where; and by which step (null: by the workflow itself).';
 
 create or replace function automation.slot_path(step jsonb, slot jsonb) returns text
   language sql immutable parallel safe
@@ -31,6 +18,33 @@ create or replace function automation.slot_path(step jsonb, slot jsonb) returns 
     select automation.step_path(step) || '.step_config'
       || coalesce('.' || nullif(automation.written_path(
         step ->> 'type', array_to_string((slot ->> 'at')::text[], '.')), ''), '')
+  $$;
+
+create or replace function automation.read_references(documents jsonb, plan jsonb)
+  returns setof automation.read_reference
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select distinct jsonb_strip_nulls(jsonb_build_object(
+        'p', f.found -> 'p', 'b', f.found -> 'b', 'name', f.found -> 'name', 'field', f.found -> 'field')),
+      f.at, f.step
+    from (
+      select t.test as found, (t.test ->> 'at') || '.field' as at, d ->> 'step' as step
+      from jsonb_array_elements(documents) as d, jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
+      union all
+      select t.test -> 'r', (t.test ->> 'at') || '.value.field', d ->> 'step'
+      from jsonb_array_elements(documents) as d, jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
+      where t.test ? 'r'
+      union all
+      select r.reference, automation.slot_path(s.value, slot.value), s.key
+      from jsonb_each(plan -> 'steps') as s,
+        jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
+        jsonb_path_query(
+          jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
+          'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
+      -- What an #each calls its items is no field.
+      where not r.reference ? 'loop'
+    ) as f
   $$;
 
 create or replace function automation.reference_name(reference jsonb) returns text
@@ -82,22 +96,26 @@ create or replace function automation.reference_kind(reference jsonb, scope json
     from automation.resolve_reference(reference, scope) as r
   $$;
 
-create or replace function automation.check_references(documents jsonb, plan jsonb, scope jsonb)
+-- The same field is read in many places: what is wrong with it is found once.
+create or replace function automation.check_references(read automation.read_reference[], scope jsonb)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(p.problem order by p.first, p.problem ->> 'path', p.problem ->> 'severity',
+    with wrong as materialized (
+      select d.reference, coalesce(
+        automation.unknown_reference(d.reference, '', scope),
+        automation.absent_reference(d.reference, '', scope)) as problem
+      from (select distinct r.reference from unnest(read) as r) as d
+    )
+    select coalesce(jsonb_agg(p.problem order by p.in_step, p.problem ->> 'path', p.problem ->> 'severity',
       p.problem ->> 'message'), '[]')
     from (
-      select coalesce(
-          automation.unknown_reference(r.reference, r.at, scope),
-          automation.absent_reference(r.reference, r.at, scope)) as problem,
-        r.step is not null as first
-      from automation.read_references(documents, plan) as r
-      group by 1, 2
+      select distinct w.problem || jsonb_build_object('path', r.at) as problem, r.step is not null as in_step
+      from unnest(read) as r
+      join wrong as w on w.reference = r.reference
+      where w.problem is not null
     ) as p
-    where p.problem is not null
   $$;
 
 create or replace function automation.unknown_reference(reference jsonb, at text, scope jsonb)
@@ -205,70 +223,74 @@ create or replace function automation.records_hint(scope jsonb) returns text
 
 -- {{steps.<key>.*}}: the step has to have run by then.
 create or replace function automation.check_step_references(
-  workflow public.workflows, documents jsonb, plan jsonb)
+  workflow public.workflows, read automation.read_reference[], plan jsonb)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
+    with placed as materialized (
+      select s.key, (s.value ->> 'place')::integer[] as place from jsonb_each(plan -> 'steps') as s
+    ), wanted as materialized (
+      select distinct r.step, r.at, ((r.reference ->> 'p')::text[])[2] as key
+      from unnest(read) as r
+      where ((r.reference ->> 'p')::text[])[1] = 'steps'
+    )
     select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from (
-      select automation.step_reference_problem(
-        workflow, plan, r.step, ((r.reference ->> 'p')::text[])[2], r.at) as problem
-      from automation.read_references(documents, plan) as r
-      where ((r.reference ->> 'p')::text[])[1] = 'steps'
-      group by 1
+      select case
+          when w.step is null then automation.problem(
+            w.at, 'unknown_step', format('steps.%s: no step has run when these conditions are asked', w.key),
+            'Move the condition to a step.')
+          when there.key is null then automation.missing_step(workflow, plan, w.key, w.at)
+          else automation.step_order_problem(here.place, there.place, w.key, w.at)
+        end as problem
+      from wanted as w
+      left join placed as here on here.key = w.step
+      left join placed as there on there.key = w.key
     ) as p
     where p.problem is not null
   $$;
 
-create or replace function automation.step_reference_problem(
-  workflow public.workflows, plan jsonb, reader text, wanted text, at text)
+create or replace function automation.missing_step(
+  workflow public.workflows, plan jsonb, wanted text, at text)
   returns jsonb
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  keys constant text[] := array(select jsonb_object_keys(plan -> 'steps'));
-begin
-  if reader is null then
-    return automation.problem(
-      at, 'unknown_step', format('steps.%s: no step has run when these conditions are asked', wanted),
-      'Move the condition to a step.');
-  elsif not plan -> 'steps' ? wanted then
-    if exists (
-      select from public.workflow_steps as s
-      where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
-        and s.step_key = wanted) then
-      return automation.problem(
-        at, 'unknown_step', format('the step "%s" is switched off and has no result', wanted),
-        'Switch it on, or remove what refers to it.', 'warning');
-    end if;
-    return automation.problem(
-      at, 'unknown_step', format('there is no step "%s"', wanted),
-      automation.suggestion(wanted, keys, 'Steps: '));
-  elsif wanted = reader or wanted = any (automation.steps_after(plan, reader)) then
-    return automation.problem(
-      at, 'unknown_step', format('the step "%s" has not run by then', wanted),
-      'A step can read the results of steps before it.');
-  elsif not reader = any (automation.steps_after(plan, wanted)) then
-    return automation.problem(
-      at, 'step_on_other_branch', format('the step "%s" is on another branch and does not run on this one',
-        wanted),
-      'Read a step before the branches, or give the value a default.', 'warning');
-  end if;
-  return null;
-end;
-$$;
-
--- Where a step can lead to, whatever conditions say.
-create or replace function automation.steps_after(plan jsonb, key text) returns text[]
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    with recursive later (key) as (
-      select e from automation.step_exits(plan -> 'steps' -> steps_after.key, null) as e
-      union
-      select e from later as l, automation.step_exits(plan -> 'steps' -> l.key, null) as e
-    )
-    select coalesce(array_agg(l.key), '{}') from later as l
+    select case
+      when exists (
+        select from public.workflow_steps as s
+        where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id and s.step_key = wanted)
+        then automation.problem(
+          at, 'unknown_step', format('the step "%s" is switched off and has no result', wanted),
+          'Switch it on, or remove what refers to it.', 'warning')
+      else automation.problem(
+        at, 'unknown_step', format('there is no step "%s"', wanted), automation.suggestion(
+          wanted, array(select jsonb_object_keys(plan -> 'steps') limit 200), 'Steps: '))
+    end
+  $$;
+
+-- A step can be read by what is written after it, unless the two are on different branches of one step.
+create or replace function automation.step_order_problem(
+  reader integer[], wanted integer[], key text, at text)
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when reader <= wanted and not f.apart then automation.problem(
+        at, 'unknown_step', format('the step "%s" has not run by then', key),
+        'A step can read the results of steps before it.')
+      when f.apart then automation.problem(
+        at, 'step_on_other_branch', format('the step "%s" is on another branch and does not run on this one', key),
+        'Read a step before the branches, or give the value a default.', 'warning')
+    end
+    from (
+      -- Every second number of a place is that of a branch.
+      select coalesce((
+        select n % 2 = 0
+        from generate_series(1, least(cardinality(reader), cardinality(wanted))) as n
+        where reader[n] <> wanted[n]
+        order by n limit 1), false) as apart
+    ) as f
   $$;

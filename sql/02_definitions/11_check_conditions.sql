@@ -353,7 +353,8 @@ begin
     holds_anyway := false;
     test := code -> (part.node ->> 'test')::integer;
     literal := automation.literal_of(test, part.is_negated, scope, at_start);
-    continue when literal is null;
+    -- Each is held against all before it: the first sixty, or publishing would take minutes.
+    continue when literal is null or jsonb_array_length(known) >= 60;
     wrong := coalesce(
       automation.idle_change(test, (literal ->> 'neg')::boolean, scope),
       automation.conflict(literal, known, scope ->> 'zone'));
@@ -405,7 +406,7 @@ begin
     verdict := case when weighed.verdict = 'always' then 'always' else verdict end;
     opposite := automation.literal_of(
       code -> (member ->> 'test')::integer, not negated, scope, at_start);
-    continue when opposite is null or weighed.verdict = 'never';
+    continue when opposite is null or weighed.verdict = 'never' or jsonb_array_length(opposites) >= 60;
     wrong := automation.conflict(opposite, opposites, scope ->> 'zone');
     if wrong is not null then
       verdict := 'always';

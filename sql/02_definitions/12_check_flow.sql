@@ -42,46 +42,57 @@ create or replace function automation.step_exits(step jsonb, verdicts jsonb) ret
 comment on function automation.step_exits(jsonb, jsonb) is
   'The keys of the steps that can come right after this one.';
 
+-- Steps lead only to steps that are written after them: one pass in that order finds all.
 create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns text[]
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    with recursive reached (key) as (
-      select plan ->> 'first' where plan ->> 'first' is not null
-      union
-      select e from reached as r, automation.step_exits(plan -> 'steps' -> r.key, verdicts) as e
-    )
-    select coalesce(array_agg(r.key), '{}') from reached as r
-  $$;
+declare
+  reached text[] := array_remove(array[plan ->> 'first'], null);
+  written record;
+begin
+  for written in
+    select s.key, s.value as step from jsonb_each(plan -> 'steps') as s order by (s.value ->> 'place')::integer[]
+  loop
+    if written.key = any (reached) then
+      reached := reached || array(
+        select e from automation.step_exits(written.step, verdicts) as e where not e = any (reached));
+    end if;
+  end loop;
+  return reached;
+end;
+$$;
 
 -- Of what is not reached, only where it begins.
 create or replace function automation.check_flow(plan jsonb, verdicts jsonb) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    with reached as (
-      select automation.reachable_steps(plan, verdicts) as keys
-    ), lost as (
-      select s.key, s.value as step from jsonb_each(plan -> 'steps') as s, reached as r
-      where not s.key = any (r.keys)
-    ), ways as (
-      select s.key as origin, s.value as step, e as target
+    with reached as materialized (
+      select r.key from unnest(automation.reachable_steps(plan, verdicts)) as r (key)
+    ), lost as materialized (
+      select s.key, s.value as step from jsonb_each(plan -> 'steps') as s
+      where s.key not in (select r.key from reached as r)
+    ), ways as materialized (
+      select s.key as origin, automation.step_path(s.value) as at, s.value ->> 'type' as type, e as target
       from jsonb_each(plan -> 'steps') as s, automation.step_exits(s.value, null) as e
       where exists (select from lost)
+    ), nearest as (
+      select distinct on (w.target) w.target, case w.type
+          when 'stop' then format('%s ends the run before it', w.at)
+          else format('the conditions of %s never lead here', w.at) end as why
+      from ways as w
+      order by w.target, w.type <> 'stop', w.at
     )
     select coalesce(jsonb_agg(automation.problem(
-        automation.step_path(l.step), 'unreachable', format('no run reaches this step: %s', coalesce((
-          select case w.step ->> 'type'
-            when 'stop' then format('%s ends the run before it', automation.step_path(w.step))
-            else format('the conditions of %s never lead here', automation.step_path(w.step)) end
-          from ways as w where w.target = l.key
-          order by w.step ->> 'type' <> 'stop', automation.step_path(w.step) limit 1),
-          'nothing leads to it')),
+        automation.step_path(l.step), 'unreachable',
+        'no run reaches this step: ' || coalesce(n.why, 'nothing leads to it'),
         'Remove it, or mend the conditions that keep runs away from it.', 'warning')
       order by automation.step_path(l.step)), '[]')
     from lost as l
-    where not exists (
-      select from ways as w where w.target = l.key and w.origin in (select o.key from lost as o))
+    left join nearest as n on n.target = l.key
+    where l.key not in (
+      select w.target from ways as w where w.origin in (select o.key from lost as o))
   $$;
 
 -- Whom assign_user makes responsible when it does not say for what: see automation.assigned_entity().
@@ -179,6 +190,7 @@ create or replace function automation.check_needs(
       cross join lateral (
         select automation.record_problem(s.value, scope)
         union all select automation.recipient_problem(s.value, scope)
+        union all select automation.foreign_sender_problem(workflow, s.value)
         union all select automation.date_policy_problem(s.value)
       ) as n (problem)
       union all
@@ -260,6 +272,32 @@ create or replace function automation.date_policy_problem(step jsonb) returns js
             and jsonb_path_exists(slot, 'strict $.**.f[*] ? (@.n == "default")', '{}', true)))
   $$;
 
+-- What is written out is known to be nobody's of the tenant; what a variable gives is looked at when it
+-- is sent.
+create or replace function automation.foreign_sender_problem(workflow public.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(step) || '.step_config.' || g.field, 'sender_not_yours',
+      format('%s: "%s" is not a sender of yours', g.field, left(g.named, 80)),
+      'Name one of your active senders, or leave it out.')
+    from (
+      -- A mailbox is kept in parts, {name?, address}.
+      select f as field, btrim(coalesce(b.given #>> '{0,address}', b.given #>> '{}')) as named
+      from unnest('{from,messaging_service_sid}'::text[]) as f
+      cross join lateral (select step -> 'config' -> 'base' -> f as given) as b
+    ) as g
+    where step ->> 'type' in ('send_sms', 'send_email') and g.named <> '' and g.named not like '%{{%'
+      and not exists (
+        select from automation.named_sender(
+          workflow.tenant_id, case step ->> 'type' when 'send_sms' then 'sms' else 'email' end, g.named) as s
+        where s.id is not null)
+    order by g.field
+    limit 1
+  $$;
+
 -- US carriers block text messages from numbers that are not registered (10DLC).
 create or replace function automation.sender_problem(workflow public.workflows, plan jsonb)
   returns jsonb
@@ -269,16 +307,14 @@ create or replace function automation.sender_problem(workflow public.workflows, 
     select automation.problem(
       automation.step_path(s.value), 'no_registered_sender',
       'text messages may not arrive: no number of yours is registered',
-      'Register for 10DLC and add the number to phone_numbers, or name a messaging_service_sid.',
+      'Register for 10DLC, and have the number or the messaging service added to senders.',
       'warning')
     from jsonb_each(plan -> 'steps') as s
     where s.value ->> 'type' = 'send_sms'
-      and automation.is_blank(s.value -> 'config' -> 'base' -> 'messaging_service_sid')
       and not exists (
-        select from public.phone_numbers as n where n.tenant_id = workflow.tenant_id)
-      and not exists (
-        select from public.tenants as t
-        where t.id = workflow.tenant_id and t.settings ? 'messaging_service_sid')
+        select from public.senders as n
+        where n.tenant_id = workflow.tenant_id and n.channel = 'sms' and n.is_active
+          and n.verified_at is not null and n.registration in ('registered', 'exempt'))
     order by automation.step_path(s.value)
     limit 1
   $$;

@@ -29,6 +29,9 @@ create table automation.entities (
   ignored_columns text[] not null,
   mapped jsonb not null,
   is_log boolean not null default false,
+  hides_columns boolean not null default false,
+  authors text not null default 'members'
+    constraint entities_authors_known check (authors in ('members', 'admins')),
   constraint entities_related_is_object check (jsonb_typeof(related) = 'object')
 );
 
@@ -40,6 +43,11 @@ comment on column automation.entities.mapped is
   '{phone: column, email: column, stage: ...}: which column is what the engine knows by these names.';
 comment on column automation.entities.writable_columns is
   'What steps may write: columns, and names of mapped for columns that have another name.';
+comment on column automation.entities.columns is
+  'The columns that workflows see. Others are in no snapshot, template, condition or list of changes.';
+comment on column automation.entities.authors is
+  'Who may make, try and start workflows that see these records: a workflow reads and writes with the '
+  'engine''s rights, past row level security.';
 comment on column automation.entities.match_columns is
   'Columns cheap enough to compare before a record is turned into JSON.';
 comment on column automation.entities.is_log is

@@ -42,15 +42,26 @@ create or replace function automation.mapped_names() returns text[]
   set search_path = pg_catalog, pg_temp
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
-      'timezone', 'last_contacted_at', 'created_at', 'updated_at']
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted']
   $$;
 
 comment on function automation.mapped_names() is
   'The keys that columns of automation.attach() may map to a column; one that is left out means the '
-  'column of that name, null means that there is none.';
+  'column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a '
+  'record counts as gone.';
+
+create or replace function automation.column_type(relation regclass, name text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select pg_catalog.format_type(a.atttypid, a.atttypmod)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = column_type.relation and a.attname = column_type.name and not a.attisdropped
+  $$;
 
 create or replace function automation.attach(
-  relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]')
+  relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]',
+  visible text[] default null, writable text[] default null, authors text default null)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -58,16 +69,18 @@ create or replace function automation.attach(
 declare
   attached automation.entities;
 begin
-  attached := automation.describe_entity(relation, entity, columns);
+  attached := automation.describe_entity(relation, entity, columns, visible);
+  attached.writable_columns := automation.allowed_columns(relation, attached, writable);
+  attached.authors := coalesce(authors, automation.default_authors(relation));
   perform automation.check_attachment(attached, events);
   insert into automation.entities
   select attached.*
   on conflict on constraint entities_pkey do update set (
     relation, tenant_column, id_column, id_type, related, columns, match_columns, writable_columns,
-    ignored_columns, mapped, is_log) = row (
+    ignored_columns, mapped, is_log, hides_columns, authors) = row (
     excluded.relation, excluded.tenant_column, excluded.id_column, excluded.id_type, excluded.related,
     excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
-    excluded.mapped, excluded.is_log);
+    excluded.mapped, excluded.is_log, excluded.hides_columns, excluded.authors);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
   execute automation.row_function(attached);
@@ -77,23 +90,152 @@ begin
     execute automation.delete_function(attached);
   end if;
   execute automation.reader_function(attached);
+  execute automation.has_function(attached);
   perform automation.install_triggers(attached);
-  perform automation.refresh_timer_trigger(attached);
+  perform automation.install_timer_trigger(attached);
   perform automation.point_references(attached);
   execute automation.read_record_function();
+  execute automation.has_record_function();
+  perform automation.listen_again(attached.name);
 end;
 $$;
 
-comment on function automation.attach(regclass, text, jsonb, jsonb) is
+-- What detaching took away: workflows that are switched on start again, and runs in flight hear again
+-- what they wait for.
+create or replace function automation.listen_again(entity text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  version public.workflow_versions;
+  listener automation.compiled_trigger;
+begin
+  -- As when the reference tables are attached, before there is a queue.
+  if not exists (select from public.workflow_versions) then
+    return;
+  end if;
+  for version in
+    select v.* from public.workflows as w
+    join public.workflow_versions as v
+      on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+    where w.is_active and not exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = v.tenant_id and t.workflow_id = v.workflow_id and t.version = v.version
+        and t.role = 'enrol')
+  loop
+    listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
+    continue when listener.entity is distinct from listen_again.entity;
+    if listener.problems <> '[]' then
+      raise warning 'workflow % of tenant % does not fit % any more: %',
+        version.workflow_id, version.tenant_id, entity, listener.problems #>> '{0,message}';
+      continue;
+    end if;
+    perform automation.listen(version, listener);
+  end loop;
+  perform automation.listen_for_runs(v)
+  from public.workflow_versions as v
+  where (v.tenant_id, v.workflow_id, v.version) in (
+    select w.tenant_id, w.id, w.published_version from public.workflows as w where w.is_active
+    union
+    select e.tenant_id, e.workflow_id, e.version
+    from public.scheduled_steps as s
+    join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id);
+end;
+$$;
+
+comment on function automation.attach(regclass, text, jsonb, jsonb, text[], text[], text) is
   'Makes a table fire workflows. columns: {tenant, id, phone, email, stage, status, ... (see '
   'automation.mapped_names()), ignore: [..], protect: [..]} where they differ from tenant_id, id and '
   'columns of that name; {<entity>: column}, or {related: {<entity>: column}}, for the records it '
   'belongs to; log: true for a table whose rows are events of a contact. events: [{type, column?, '
-  'becomes?, on_insert?, description?}] for writes with a name of their own: a change of column, a '
-  'change to the value becomes, with on_insert also an insert with it; without column, any insert. '
-  'Call it again after adding columns.';
+  'becomes?, on_insert?, unless?, description?}] for writes with a name of their own: a change of column, a '
+  'change to the value becomes, with on_insert also an insert with it; without column, any insert; not where the '
+  'boolean column unless is true. Call it again after adding columns. visible, writable: the columns that '
+  'workflows may see and set; left out, what automation.visible_by_default() and members'' own grants allow. '
+  'authors: members, or admins (the default where row level security or missing grants keep rows from members).';
 
-create or replace function automation.describe_entity(relation regclass, entity text, columns jsonb)
+-- A name that says that the value is nobody's business, least of all a message's.
+create or replace function automation.looks_secret(column_name text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select lower(regexp_replace(column_name, '([a-z])([A-Z])', '\1_\2', 'g')) ~ (
+      '(^|_)(pass(word|wd|phrase|code)|pwd|secrets?|tokens?|api_?keys?|private_?keys?|access_?keys?|'
+      'credentials?|otp|mfa|totp|ssn|social_security(_number)?|tax_id|iban|account_number|routing_number|'
+      'card_?(number|no)|credit_?card|cvv|cvc|pin|hash)(_|$)|(password|secret|apikey)')
+  $$;
+
+-- Where members are granted single columns of a table, workflows see those and no more.
+create or replace function automation.visible_by_default(relation regclass) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(c.name)
+    from automation.relation_columns(relation) as c
+    where not automation.looks_secret(c.name)
+      and (has_table_privilege('authenticated', relation, 'select')
+        or not has_any_column_privilege('authenticated', relation, 'select')
+        or has_column_privilege('authenticated', relation, c.name, 'select'))
+  $$;
+
+comment on function automation.visible_by_default(regclass) is
+  'Every column, but for those whose name looks like a secret''s, and, where members may read some columns '
+  'only, the others.';
+
+create or replace function automation.default_authors(relation regclass) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when c.relrowsecurity or not has_any_column_privilege('authenticated', relation, 'select')
+      then 'admins' else 'members' end
+    from pg_catalog.pg_class as c
+    where c.oid = relation
+  $$;
+
+-- What the engine and the providers write is nobody's to set, by a step as little as by hand.
+create or replace function automation.is_record_of_ours(relation regclass) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select n.nspname = 'automation' or n.nspname = 'public' and c.relname in (
+      'tenants', 'tenant_members', 'tenant_invitations', 'workflows', 'workflow_steps',
+      'workflow_versions', 'workflow_executions', 'workflow_step_executions', 'scheduled_steps', 'senders',
+      'suppressions', 'messages', 'emails', 'email_events', 'calls', 'forms', 'form_submissions',
+      'bulk_enrollments', 'workflow_timers', 'workflow_schedules')
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where c.oid = relation
+  $$;
+
+-- writable: as attach() was asked; null: what members may set themselves, where they are granted columns.
+create or replace function automation.allowed_columns(
+  relation regclass, attached automation.entities, writable text[])
+  returns text[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong text;
+begin
+  if automation.is_record_of_ours(relation) then
+    return '{}';
+  end if;
+  select w into wrong from unnest(writable) as w where not w = any (attached.columns) limit 1;
+  if wrong is not null then
+    raise exception 'writable: "%" is no column that workflows see', wrong using errcode = 'undefined_column';
+  end if;
+  return array(
+    select w from unnest(attached.writable_columns) as w
+    cross join lateral (select automation.own_name(attached, w) as name) as own
+    where case when writable is not null then own.name = any (writable)
+      else has_table_privilege('authenticated', relation, 'update')
+        or not has_any_column_privilege('authenticated', relation, 'update')
+        or has_column_privilege('authenticated', relation, own.name, 'update') end);
+end;
+$$;
+
+create or replace function automation.describe_entity(
+  relation regclass, entity text, columns jsonb, visible text[] default null)
   returns automation.entities
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -101,6 +243,7 @@ create or replace function automation.describe_entity(relation regclass, entity 
 declare
   described automation.entities;
   missing text;
+  shown text[] := coalesce(visible, automation.visible_by_default(relation));
 begin
   described.name := entity;
   described.relation := (
@@ -119,22 +262,28 @@ begin
   described.mapped := automation.map_columns(relation, columns);
   described.ignored_columns := array(select jsonb_array_elements_text(coalesce(
     columns -> 'ignore', jsonb_build_array(coalesce(described.mapped ->> 'updated_at', 'updated_at')))));
+  -- What the engine itself is told to use it sees, whatever it is called.
+  shown := shown || array[described.tenant_column, described.id_column]
+    || array(select v.value from jsonb_each_text(described.related || described.mapped) as v);
+  described.hides_columns := exists (
+    select from automation.relation_columns(relation) as c where not c.name = any (shown));
   select array_agg(c.name), array_agg(c.name) filter (where c.is_cheap),
     array_agg(c.name) filter (where not c.is_generated and not c.name = any (
       array[described.tenant_column, described.id_column, 'created_at', 'updated_at',
         coalesce(described.mapped ->> 'created_at', ''), coalesce(described.mapped ->> 'updated_at', '')]
       || array(select jsonb_array_elements_text(coalesce(columns -> 'protect', '[]')))))
     into described.columns, described.match_columns, described.writable_columns
-  from automation.relation_columns(relation) as c;
+  from automation.relation_columns(relation) as c
+  where c.name = any (shown);
   described.writable_columns := coalesce(described.writable_columns, '{}') || array(
     select a.key from jsonb_each_text(automation.aliases(described)) as a
     where a.value = any (described.writable_columns));
   select n into missing
   from unnest(array[described.tenant_column, described.id_column]
     || array(select r.value from jsonb_each_text(described.related || described.mapped) as r)
-    || array(select jsonb_array_elements_text(
+    || visible || array(select jsonb_array_elements_text(
       coalesce(columns -> 'ignore', '[]') || coalesce(columns -> 'protect', '[]')))) as n
-  where not n = any (described.columns)
+  where not exists (select from automation.relation_columns(relation) as c where c.name = n)
   limit 1;
   if missing is not null then
     raise exception 'columns: % has no column "%"', described.relation, missing
@@ -152,7 +301,9 @@ create or replace function automation.map_columns(relation regclass, columns jso
     select coalesce(jsonb_object_agg(m.name, m.column_name), '{}')
     from (
       select n.name, case when columns ? n.name then columns ->> n.name else (
-        select c.name from automation.relation_columns(relation) as c where c.name = n.name)
+        select c.name from automation.relation_columns(relation) as c
+        where c.name = n.name
+          and (c.name <> 'deleted' or automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'))
         end as column_name
       from unnest(automation.mapped_names()) as n (name)
     ) as m
@@ -238,14 +389,25 @@ begin
     where m.key in ('phone', 'email', 'timezone') and t.typcategory <> 'S'
       and (t.typname <> 'citext' or t.typtype <> 'b')
     union all
+    select 4, format('columns: deleted "%s" is %s; it must be boolean, a date or a timestamp', m.value, m.type)
+    from (
+      select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
+      from jsonb_each_text(attached.mapped) as m where m.key = 'deleted') as m
+    where m.type !~ '^(boolean|date|timestamp)'
+    union all
     select 5, format('columns: a name that holds %s cannot be taken: %s', tag, n)
     from unnest('{$capture$,$reader$}'::text[]) as tag
     cross join unnest(attached.columns || attached.relation) as n
     where strpos(n, tag) > 0
     union all
-    select 6, format('events: %s has no column "%s"', attached.relation, e ->> 'column')
+    select 6, format('events: %s has no column "%s"', attached.relation, c.name)
     from jsonb_array_elements(events) as e
-    where not coalesce(e ->> 'column' = any (attached.columns), true)
+    cross join lateral (values (e ->> 'column'), (e ->> 'unless')) as c (name)
+    where not coalesce(c.name = any (attached.columns), true)
+    union all
+    select 6, format('events: unless "%s" is no boolean', e ->> 'unless')
+    from jsonb_array_elements(events) as e
+    where automation.column_type(to_regclass(attached.relation), e ->> 'unless') <> 'boolean'
     union all
     select 7, format('events: "%s" is an event of %s', t.name, coalesce(t.entity, 'the engine'))
     from jsonb_array_elements(events) as e
@@ -280,25 +442,26 @@ create or replace function automation.register_triggers(attached automation.enti
   set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.trigger_types (
-      name, entity, kind, column_name, becomes, on_insert, description)
+      name, entity, kind, column_name, becomes, on_insert, unless_column, description)
     select * from (
       values
-        (attached.name || '_created', attached.name, 'created', null, null, false,
+        (attached.name || '_created', attached.name, 'created', null, null, false, null,
           format('A %s was created.', attached.name)),
-        (attached.name || '_updated', attached.name, 'updated', null, null, false,
+        (attached.name || '_updated', attached.name, 'updated', null, null, false, null,
           format('Any field of a %s changed.', attached.name))
       union all
       select e ->> 'type', attached.name,
         case when e ? 'becomes' then 'becomes' when e ? 'column' then 'changed' else 'created' end,
         e ->> 'column', e ->> 'becomes', coalesce((e ->> 'on_insert')::boolean, not e ? 'column'),
+        e ->> 'unless',
         coalesce(e ->> 'description', format('%s of a %s changed%s.', e ->> 'column', attached.name,
           coalesce(' to ' || (e ->> 'becomes'), '')))
       from jsonb_array_elements(events) as e
     ) as t
     on conflict on constraint trigger_types_pkey do update
-      set (entity, kind, column_name, becomes, on_insert, description) = row (
+      set (entity, kind, column_name, becomes, on_insert, unless_column, description) = row (
         excluded.entity, excluded.kind, excluded.column_name, excluded.becomes, excluded.on_insert,
-        excluded.description)
+        excluded.unless_column, excluded.description)
   $$;
 
 create or replace function automation.install_triggers(attached automation.entities) returns void
@@ -408,6 +571,28 @@ begin
 end;
 $$;
 
+-- Workflows stay switched on, for attaching brings them back; but nothing starts them until then.
+create or replace function automation.stop_hearing(entity text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  deaf record;
+begin
+  for deaf in
+    select t.tenant_id, t.workflow_id, w.name
+    from automation.active_triggers as t
+    join public.workflows as w on w.tenant_id = t.tenant_id and w.id = t.workflow_id
+    where t.entity = stop_hearing.entity and t.role = 'enrol'
+  loop
+    perform automation.note_end(deaf.tenant_id, deaf.workflow_id, 'detach');
+    raise warning 'workflow "%" of tenant % hears nothing until % is attached again',
+      deaf.name, deaf.tenant_id, entity;
+  end loop;
+  delete from automation.active_triggers as t where t.entity = stop_hearing.entity;
+end;
+$$;
+
 create or replace function automation.detach(entity text) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -419,7 +604,7 @@ begin
   if not found then
     raise exception 'entity: "%" is not attached', entity using errcode = 'undefined_object';
   end if;
-  delete from automation.active_triggers as t where t.entity = attached.name;
+  perform automation.stop_hearing(attached.name);
   perform automation.remove_triggers(attached);
   perform automation.remove_timer_trigger(attached);
   execute format('drop function if exists automation.capture_%s_insert()', attached.name);
@@ -427,11 +612,14 @@ begin
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_row', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
+  execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
   delete from automation.entities as e where e.name = attached.name;
   execute automation.read_record_function();
+  execute automation.has_record_function();
 end;
 $$;
 
 comment on function automation.detach(text) is
   'Undoes automation.attach(): the table fires nothing any more. Its trigger types stay known, so '
-  'that the workflows that name them can still be read; runs in flight go on.';
+  'that the workflows that name them can still be read; runs in flight go on. Workflows that are switched '
+  'on are named in warnings; attaching the entity again brings them back.';

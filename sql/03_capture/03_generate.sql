@@ -7,6 +7,7 @@
 --   capture_<entity>_row      one row, with its own guard: updates, and inserts that cannot be
 --                             taken in one pass
 --   read_<entity>             the live record
+--   has_<entity>              is it there still?
 --
 -- Inserts are captured a statement at a time because a row at a time was measured against it: for
 -- 100,000 matching rows 150 us a row against 63, for rows that match nothing 23 against 14.7, over
@@ -32,7 +33,17 @@ create or replace function automation.changed_expression(attached automation.ent
         ',')
       || ']::text[], null)'
     from automation.relation_columns(attached.relation::regclass) as c
-    where not c.name = any (attached.ignored_columns)
+    where c.name = any (attached.columns) and not c.name = any (attached.ignored_columns)
+  $$;
+
+create or replace function automation.unless_expression(
+  attached automation.entities, type automation.trigger_types, written text)
+  returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when type.unless_column = any (attached.columns)
+      then format(' and %s.%I is not true', written, type.unless_column) else '' end
   $$;
 
 -- The names of the events that an update stands for.
@@ -49,7 +60,7 @@ create or replace function automation.update_events(attached automation.entities
             then format(
               ' and lower(new.%1$I::text) = %2$L and lower(old.%1$I::text) is distinct from %2$L',
               t.column_name, lower(t.becomes))
-            else '' end,
+            else '' end || automation.unless_expression(attached, t, 'new'),
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
@@ -69,7 +80,8 @@ create or replace function automation.insert_events(attached automation.entities
           E'\n        || case when %1$s then array[%2$L] else array[]::text[] end',
           case when t.column_name is null then 'true'
             when t.becomes is null then format('n.%I is not null', t.column_name)
-            else format('lower(n.%I::text) = %L', t.column_name, lower(t.becomes)) end,
+            else format('lower(n.%I::text) = %L', t.column_name, lower(t.becomes)) end
+            || automation.unless_expression(attached, t, 'n'),
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
@@ -92,6 +104,20 @@ create or replace function automation.listens_expression(
     from unnest(attached.match_columns) as c (name)
   $$;
 
+-- Does a row count as deleted, by the column that is mapped as such?
+create or replace function automation.deleted_expression(attached automation.entities, written text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when not attached.mapped ? 'deleted' then 'false'
+      when automation.column_type(attached.relation::regclass, attached.mapped ->> 'deleted') = 'boolean'
+        then format('%s.%I is true', written, attached.mapped ->> 'deleted')
+      else format('%s.%I is not null', written, attached.mapped ->> 'deleted')
+    end
+  $$;
+
 -- A row as JSON. Names of mapped that its table does not have come on top, so that {{contact.phone}}
 -- is the phone whatever the CRM calls it.
 create or replace function automation.record_expression(attached automation.entities, written text)
@@ -102,7 +128,11 @@ create or replace function automation.record_expression(attached automation.enti
     select coalesce(
         format('jsonb_build_object(%s) || ',
           string_agg(format('%L, %s.%I', a.key, written, a.value), ', ' order by a.key)), '')
-      || format('to_jsonb(%s.*)', written)
+      || case when attached.hides_columns
+        then format('(select to_jsonb(seen.*) from (select %s) as seen)', (
+          select string_agg(format('%s.%I', written, c.name), ', ' order by c.place)
+          from unnest(attached.columns) with ordinality as c (name, place)))
+        else format('to_jsonb(%s.*)', written) end
     from jsonb_each_text(automation.aliases(attached)) as a
   $$;
 
@@ -163,7 +193,7 @@ begin
         on %3$s
         and t.event = any (%4$s));
     -- Events that runs end at or wait for are taken row by row, in the order of the rows.
-    in_one_pass := listened and automation.causation_depth() = 0 and not exists (
+    in_one_pass := listened and not automation.has_cause() and not exists (
       select from new_rows as n
       join automation.active_triggers as t
         on %3$s
@@ -191,10 +221,11 @@ begin
       ), enrolled as (
         insert into public.workflow_executions (
           tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-          contact_id, current_step, error, created_at, finished_at)
+          contact_id, current_step, error, created_at, finished_at, fused)
         select m.tenant_id, m.workflow_id, m.version, v.status, m.event, m.data, %1$L, m.record_id,
           automation.as_uuid(m.data ->> 'contact_id'), m.first_step, v.error, automation.now(),
-          case when v.status = 'failed' then automation.now() end
+          case when v.status = 'failed' then automation.now() end,
+          %8$L::boolean and m.record ->> 'direction' is distinct from 'outbound'
         from matched as m
         cross join lateral automation.verdict(m.conditions, m.tenant_id, m.data, m.first_delay) as v
         where v.status is not null
@@ -228,7 +259,7 @@ $template$,
       attached.name, attached.relation, automation.listens_expression(attached, 'n'),
       automation.insert_events(attached), attached.id_column,
       automation.snapshot_expression(attached, 'c.tenant_id', 'c.record'),
-      automation.record_expression(attached, 'n'))
+      automation.record_expression(attached, 'n'), attached.is_log)
   $$;
 
 create or replace function automation.update_function(attached automation.entities) returns text
@@ -247,14 +278,18 @@ declare
   changed text[];
   events text[];
   listened boolean;
+  gone boolean;
+  contact text;
 begin
   begin
+    gone := (old.%5$I, old.%6$I) is distinct from (new.%5$I, new.%6$I) or (%7$s) and not (%8$s);
+    contact := %9$s;
     changed := %2$s;
-    if cardinality(changed) = 0 then
+    if cardinality(changed) = 0 and not gone then
       return null;
     end if;
     events := %3$s;
-    listened := exists (
+    listened := cardinality(changed) > 0 and exists (
       select from automation.active_triggers as t
       where %4$s
         and t.event = any (events)
@@ -262,6 +297,11 @@ begin
   exception when others then
     perform automation.warn_altered(%1$L, sqlerrm);
   end;
+  if gone and not %10$L::boolean then
+    perform automation.note_change('deleted', %1$L, old.%5$I, old.%6$I::text, %11$s);
+  elsif contact is not null then
+    perform automation.note_change('moved', %1$L, new.%5$I, new.%6$I::text, automation.as_uuid(contact));
+  end if;
   if listened then
     perform automation.capture_%1$s_row(new, old, events, changed);
   end if;
@@ -270,7 +310,12 @@ end;
 $capture$
 $template$,
       attached.name, automation.changed_expression(attached), automation.update_events(attached),
-      automation.listens_expression(attached, 'new'))
+      automation.listens_expression(attached, 'new'), attached.tenant_column, attached.id_column,
+      automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
+      case when attached.related ? 'contact' then format(
+        'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
+        attached.related ->> 'contact') else 'null' end, attached.is_log,
+      automation.own_contact_expression(attached, 'old'))
   $$;
 
 create or replace function automation.row_function(attached automation.entities) returns text
@@ -301,7 +346,8 @@ begin
     enrolments := automation.match_failed(%1$L, written.%4$I, events, sqlstate, sqlerrm);
   end;
   if enrolments is not null then
-    perform automation.enrol_write(written.%4$I, %1$L, written.%6$I::text, data, enrolments);
+    perform automation.enrol_write(
+      written.%4$I, %1$L, written.%6$I::text, data, enrolments, %9$L::boolean);
   end if;
 end;
 $capture$
@@ -310,7 +356,18 @@ $template$,
       automation.snapshot_expression(attached, format('written.%I', attached.tenant_column), 'record'),
       attached.tenant_column, attached.name || '_id', attached.id_column,
       automation.record_expression(attached, 'written'),
-      automation.record_expression(attached, 'previous'))
+      automation.record_expression(attached, 'previous'), attached.is_log)
+  $$;
+
+-- The contact that a row is, and not merely belongs to.
+create or replace function automation.own_contact_expression(attached automation.entities, written text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case attached.name
+      when 'contact' then format('automation.as_uuid(%s.%I::text)', written, attached.id_column)
+      else 'null::uuid' end
   $$;
 
 -- Without the record there is nobody to write to: its runs end. Here that is only noted.
@@ -341,9 +398,7 @@ end;
 $capture$
 $template$,
       attached.name, attached.tenant_column, attached.id_column,
-      case attached.name
-        when 'contact' then format('automation.as_uuid(o.%I::text)', attached.id_column)
-        else 'null::uuid' end)
+      automation.own_contact_expression(attached, 'o'))
   $$;
 
 create or replace function automation.reader_function(attached automation.entities) returns text
@@ -358,18 +413,69 @@ create or replace function automation.read_%1$s(tenant_id uuid, id text) returns
 begin
   return (
     select %6$s from %2$s as r
-    where r.%3$I = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s);
+    where r.%3$I = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s and not (%7$s));
 exception when data_exception then
   return null;
 end;
 $reader$
 $template$,
       attached.name, attached.relation, attached.tenant_column, attached.id_column,
-      attached.id_type, automation.record_expression(attached, 'r'))
+      attached.id_type, automation.record_expression(attached, 'r'),
+      automation.deleted_expression(attached, 'r'))
   $$;
 
 comment on function automation.reader_function(automation.entities) is
-  'An id that cannot be one of the table''s reads as no record.';
+  'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly.';
+
+-- The same question without the record: asked before every step. Rows of a log need not be there.
+create or replace function automation.has_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.has_%1$s(tenant_id uuid, id text) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+  return %7$L::boolean or exists (
+    select from %2$s as r
+    where r.%3$I = has_%1$s.tenant_id and r.%4$I = has_%1$s.id::%5$s and not (%6$s));
+exception when data_exception then
+  return false;
+end;
+$reader$
+$template$,
+      attached.name, attached.relation, attached.tenant_column, attached.id_column,
+      attached.id_type, automation.deleted_expression(attached, 'r'), attached.is_log)
+  $$;
+
+create or replace function automation.has_record_function() returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.has_record(entity text, tenant_id uuid, id text)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+  case entity%s
+    else return true;
+  end case;
+end;
+$reader$
+$template$,
+      string_agg(format(
+        E'\n    when %1$L then return automation.has_%1$s(tenant_id, id);', e.name), ''
+        order by e.name))
+    from automation.entities as e
+  $$;
+
+comment on function automation.has_record_function() is
+  'automation.has_record(): is a record of an attached table there still? A table that is not attached is '
+  'not judged.';
 
 create or replace function automation.read_record_function() returns text
   language sql stable

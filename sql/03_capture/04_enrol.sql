@@ -9,7 +9,8 @@ create type automation.enrolment as (
   first_delay interval,
   failure jsonb,
   role text,
-  listener text
+  listener text,
+  address text
 );
 
 comment on type automation.enrolment is
@@ -87,6 +88,27 @@ begin
 end;
 $$;
 
+-- Whose number or address a message or a call is with, as everything compares them. A form is no message:
+-- anybody can write anybody's number into it.
+create or replace function automation.counterparty(entity text, tenant_id uuid, record jsonb) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if entity = 'form_submission' or not exists (
+    select from automation.entities as e where e.name = counterparty.entity and e.is_log) then
+    return null;
+  elsif record ->> 'direction' = 'outbound' then
+    return coalesce(
+      automation.normal_number(coalesce(record ->> 'to_number', record ->> 'phone'), automation.country_of(tenant_id)),
+      automation.bare_address(coalesce(record ->> 'to_address', record ->> 'email')));
+  end if;
+  return coalesce(
+    automation.normal_number(coalesce(record ->> 'from_number', record ->> 'phone'), automation.country_of(tenant_id)),
+    automation.bare_address(coalesce(record ->> 'from_address', record ->> 'email')));
+end;
+$$;
+
 create or replace function automation.match_write(
   entity text, tenant_id uuid, events text[], changed text[], data jsonb)
   returns automation.enrolment[]
@@ -99,7 +121,10 @@ begin
   return (
     select array_agg(row(
         m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
-        case when m.verdict <> 'true' then m.verdict end, m.role, m.listener)::automation.enrolment)
+        case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
+        case when m.role <> 'enrol' then automation.counterparty(
+          match_write.entity, match_write.tenant_id, record) end
+        )::automation.enrolment)
     from (
       select t.*, case
           when t.conditions is null then 'true'
@@ -153,19 +178,56 @@ create or replace function automation.verdict(
 
 -- An error in one workflow's conditions is that workflow's own failed execution and leaves the
 -- others alone.
+-- What one statement has cost so far in conditions, which is what its writer waits for: so many documents,
+-- so many milliseconds. Beyond match_ms, and ten milliseconds for each document (an import of many rows),
+-- what is left fails and says so.
+create or replace function automation.matching_so_far(out count integer, out ms numeric)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when m.part[1] = s.stamp then m.part[2]::integer else 0 end,
+      case when m.part[1] = s.stamp then m.part[3]::numeric else 0 end
+    from (select extract(epoch from statement_timestamp())::text as stamp) as s
+    cross join (
+      select string_to_array(coalesce(nullif(current_setting('automation.matching', true), ''), '- 0 0'), ' ')
+        as part
+    ) as m
+  $$;
+
+create or replace function automation.note_matching(count integer, ms numeric) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select set_config('automation.matching',
+      concat_ws(' ', extract(epoch from statement_timestamp()), count, round(ms, 2)), true)
+  $$;
+
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  spent record := automation.matching_so_far();
+  verdict jsonb;
 begin
+  if spent.ms > automation.at_most('match_ms') + 10 * spent.count then
+    return automation.engine_error('too_expensive', '54000', format(
+      'matching this write had taken %s milliseconds before it came to these conditions', spent.ms));
+  end if;
   if jsonb_typeof(conditions -> 'code') is distinct from 'array' then
     raise exception 'these are not compiled conditions';
   end if;
-  return to_jsonb(automation.evaluate_conditions(
+  verdict := to_jsonb(automation.evaluate_conditions(
     conditions, automation.trigger_context(tenant_id, data, conditions -> 'roots'),
     automation.tenant_zone(tenant_id)));
+  perform automation.note_matching(spent.count + 1, spent.ms
+    + extract(epoch from clock_timestamp() - began) * 1000);
+  return verdict;
 exception when others then
+  perform automation.note_matching(spent.count + 1, spent.ms
+    + extract(epoch from clock_timestamp() - began) * 1000);
   return automation.engine_error('conditions_failed', sqlstate, sqlerrm);
 end;
 $$;
@@ -181,7 +243,7 @@ create or replace function automation.match_failed(
   as $$
     select array_agg(row(
       t.workflow_id, t.version, t.event, t.first_step, t.first_lane, t.first_delay,
-      automation.engine_error('capture_failed', state, message), t.role, t.listener)::automation.enrolment)
+      automation.engine_error('capture_failed', state, message), t.role, t.listener, null)::automation.enrolment)
     from automation.active_triggers as t
     where t.tenant_id = match_failed.tenant_id
       and t.entity = match_failed.entity
@@ -201,21 +263,26 @@ create or replace function automation.engine_error(code text, state text, messag
   $$;
 
 create or replace function automation.enrol_write(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[])
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
+  is_log boolean)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   enrolment automation.enrolment;
+  -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
+  from_outside constant boolean := is_log and not data ? 'old'
+    and data -> entity ->> 'direction' is distinct from 'outbound';
   -- One number for all that a write leads to: it does not end the run that it starts.
   seq constant bigint := nextval('automation.write_order');
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq);
+      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq, from_outside);
     else
-      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment, seq);
+      perform automation.raise_signal(
+        tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
     end if;
   end loop;
 end;

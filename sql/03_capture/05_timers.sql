@@ -1,6 +1,6 @@
 -- A third trigger, automation_timers, keeps the timers of chapter 09 in step with the dates they are
--- counted from. A table gets it when the first workflow waits on one of its dates, so that tables
--- without timers pay nothing.
+-- counted from. attach() puts it there with the others: publishing changes no table. A table whose dates
+-- no workflow waits for pays for a probe of an index.
 
 create or replace function automation.timer_function(attached automation.entities) returns text
   language sql stable
@@ -12,16 +12,33 @@ create or replace function automation.capture_%1$s_timers() returns trigger
   security definer
   set search_path = pg_catalog, pg_temp
   as $capture$
+declare
+  record_id text;
+  left_id text;
 begin
-  if tg_op <> 'INSERT' and (tg_op = 'DELETE'
-    or (old.%2$I, old.%3$I) is distinct from (new.%2$I, new.%3$I)) then
-    perform automation.drop_timers(%1$L, old.%2$I, old.%3$I::text);
+  begin
+    if tg_op <> 'INSERT' and (tg_op = 'DELETE'
+      or (old.%2$I, old.%3$I) is distinct from (new.%2$I, new.%3$I)) and exists (
+      select from automation.timer_listeners as t
+      where t.entity = %1$L and t.tenant_id = old.%2$I
+    ) then
+      left_id := old.%3$I::text;
+    end if;
+    if tg_op <> 'DELETE' and exists (
+      select from automation.timer_listeners as t
+      where t.entity = %1$L and t.tenant_id = new.%2$I
+    ) then
+      record_id := new.%3$I::text;
+    end if;
+  exception when others then
+    perform automation.warn_altered(%1$L, sqlerrm);
+    return null;
+  end;
+  if left_id is not null then
+    perform automation.drop_timers(%1$L, old.%2$I, left_id);
   end if;
-  if tg_op <> 'DELETE' and exists (
-    select from automation.timer_listeners as t
-    where t.entity = %1$L and t.tenant_id = new.%2$I
-  ) then
-    perform automation.follow_timers(%1$L, new.%2$I, new.%3$I::text,
+  if record_id is not null then
+    perform automation.follow_timers(%1$L, new.%2$I, record_id,
       case when tg_op = 'UPDATE' then to_jsonb(old) end, to_jsonb(new));
   end if;
   return null;
@@ -31,52 +48,21 @@ $template$,
       attached.name, attached.tenant_column, attached.id_column)
   $$;
 
-create or replace function automation.has_timer_trigger(relation text) returns boolean
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select exists (
-      select from pg_catalog.pg_trigger as t
-      where t.tgrelid = has_timer_trigger.relation::regclass and t.tgname = 'automation_timers')
-  $$;
-
--- Waits for writers of the table, and they for it, but not for long.
-create or replace function automation.install_timer_trigger(entity text) returns void
+create or replace function automation.install_timer_trigger(attached automation.entities) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  attached automation.entities;
-  waits constant text := current_setting('lock_timeout');
 begin
-  select e.* into attached from automation.entities as e where e.name = install_timer_trigger.entity;
-  if not found or automation.has_timer_trigger(attached.relation) then
-    return;
-  end if;
   execute automation.timer_function(attached);
-  perform set_config('lock_timeout', '3s', true);
   execute format(
-    'create trigger automation_timers after insert or update or delete on %s '
+    'create or replace trigger automation_timers after insert or update or delete on %s '
     'for each row execute function automation.capture_%s_timers()',
     attached.relation, attached.name);
-  perform set_config('lock_timeout', waits, true);
 end;
 $$;
 
-comment on function automation.install_timer_trigger(text) is
-  'Lets the dates of an attached table set timers. Publishing the first such workflow calls it.';
-
--- Columns may have other names when a table is attached again.
-create or replace function automation.refresh_timer_trigger(attached automation.entities) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  if automation.has_timer_trigger(attached.relation) then
-    execute automation.timer_function(attached);
-  end if;
-end;
-$$;
+comment on function automation.install_timer_trigger(automation.entities) is
+  'Lets the dates of an attached table set timers.';
 
 create or replace function automation.remove_timer_trigger(attached automation.entities) returns void
   language plpgsql

@@ -6,6 +6,9 @@ create or replace function automation.parse_path(path text) returns text[]
   set search_path = pg_catalog, pg_temp
   as $$
     select case
+      -- Most paths are as simple as contact.first_name.
+      when length(path) <= 200 and path ~ '^[a-zA-Z_][a-zA-Z0-9_]*([.][a-zA-Z0-9_]+)*$'
+      then string_to_array(path, '.')
       when length(path) <= 200 and path ~ (
         E'^[^][ \t\r\n.{}|"''(),:\\\\]+'
         || E'(?:[.][^][ \t\r\n.{}|"''(),:\\\\]+|\\[-?[0-9]{1,6}\\]'
@@ -40,10 +43,25 @@ create or replace function automation.context_roots() returns text[]
 
 comment on function automation.context_roots() is 'The names that a field''s path can start with.';
 
-create or replace function automation.is_root(name text) returns boolean
-  language sql stable parallel safe
+create or replace function automation.is_record(name text) returns boolean
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select name = any (automation.context_roots()) $$;
+  as $$
+begin
+  return name in ('contact', 'project', 'job') or name not in ('user', 'tenant', 'custom', 'steps')
+    and exists (select from automation.entities as e where e.name = is_record.name);
+end;
+$$;
 
+create or replace function automation.is_root(name text) returns boolean
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return name in ('trigger', 'user', 'tenant', 'custom', 'steps') or automation.is_record(name);
+end;
+$$;
+
+comment on function automation.is_record(text) is 'Whether a name is one of entity_names().';
 comment on function automation.is_root(text) is
   'Whether a path may start with it: one of context_roots(), or an attached entity.';

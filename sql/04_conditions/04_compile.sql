@@ -260,35 +260,38 @@ $$;
 -- {p: path from the context, q: path in the record, w: whose record}, or {b: path in the record}
 -- for a bare field.
 create or replace function automation.condition_reference(keys text[]) returns jsonb
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when keys is null then null
-      when cardinality(keys) > 1 and automation.is_root(keys[1])
-      then jsonb_build_object('p', keys::text, 'q', case
-        when keys[1] = 'trigger' and (keys[2] = 'record' or r.is_record) then keys[3:]
-        else keys[2:] end::text)
-        || case when r.is_record then jsonb_build_object('w', r.name) else '{}' end
-      else jsonb_build_object('b', keys::text)
-    end
-    from (
-      select n.name, n.name = any (automation.entity_names()) as is_record
-      from (select case keys[1] when 'trigger' then keys[2] else keys[1] end as name) as n
-    ) as r
-  $$;
+declare
+  name constant text := case keys[1] when 'trigger' then keys[2] else keys[1] end;
+  of_record boolean;
+begin
+  if keys is null then
+    return null;
+  elsif cardinality(keys) = 1 or not automation.is_root(keys[1]) then
+    return jsonb_build_object('b', keys::text);
+  end if;
+  of_record := automation.is_record(name);
+  return jsonb_build_object('p', keys::text, 'q', case
+      when keys[1] = 'trigger' and (keys[2] = 'record' or of_record) then keys[3:]
+      else keys[2:] end::text)
+    || case when of_record then jsonb_build_object('w', name) else '{}' end;
+end;
+$$;
 
 create or replace function automation.condition_field_roots(keys text[]) returns text[]
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
+begin
+  return case
       when keys is null then '{}'
-      when cardinality(keys) > 1 and automation.is_root(keys[1])
-      then array[keys[1]]
+      when cardinality(keys) > 1 and automation.is_root(keys[1]) then array[keys[1]]
       else array['trigger', 'contact', 'project', 'job']
-    end || automation.tag_root(keys)
-  $$;
+    end || automation.tag_root(keys);
+end;
+$$;
 
 -- contact.tags is not a column: see automation.contact_tags().
 create or replace function automation.tag_root(keys text[]) returns text[]
@@ -468,9 +471,10 @@ begin
 end;
 $$;
 
--- Turns groups into jumps: sets t and f of every test below `tree`, and returns where to start.
+-- Turns groups into jumps: where each test below `tree` leads when it holds (jumps[2n + 1], n counted from 0)
+-- and when it does not (the place after that), and returns where to start.
 create or replace function automation.link_conditions(
-  tree jsonb, on_true int, on_false int, inout code jsonb, out start int
+  tree jsonb, on_true int, on_false int, inout jumps int[], out start int
 )
   language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -484,12 +488,11 @@ begin
     start := case when tree::boolean then on_true else on_false end;
   elsif test is not null then
     start := test;
-    code := jsonb_set(code, array[test::text], code -> test || case
-      when code -> test ? 'n' then jsonb_build_object('t', on_false, 'f', on_true)
-      else jsonb_build_object('t', on_true, 'f', on_false) end);
+    jumps[2 * test + 1] := on_true;
+    jumps[2 * test + 2] := on_false;
   elsif tree ? 'not' then
-    part := automation.link_conditions(tree -> 'not', on_false, on_true, code);
-    code := part.code;
+    part := automation.link_conditions(tree -> 'not', on_false, on_true, jumps);
+    jumps := part.jumps;
     start := part.start;
   else
     -- From the last to the first, since each jumps to where the next one starts.
@@ -498,11 +501,77 @@ begin
       part := automation.link_conditions(members -> i,
         case when tree ? 'all' then start else on_true end,
         case when tree ? 'all' then on_false else start end,
-        code);
-      code := part.code;
+        jumps);
+      jumps := part.jumps;
       start := part.start;
     end loop;
   end if;
+end;
+$$;
+
+create or replace function automation.with_jumps(code jsonb, jumps int[]) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(c.test || case
+        when c.test ? 'n'
+          then jsonb_build_object('t', jumps[2 * c.place], 'f', jumps[2 * c.place - 1])
+        else jsonb_build_object('t', jumps[2 * c.place - 1], 'f', jumps[2 * c.place]) end
+      order by c.place), '[]')
+    from jsonb_array_elements(code) with ordinality as c (test, place)
+  $$;
+
+-- How many conditions a document has and how deep its groups are, counted before anything is compiled; no
+-- deeper than the limit and one more.
+create or replace function automation.measure_conditions(conditions jsonb, out count bigint, out depth int)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive walk (node, depth) as (
+      select conditions, 0
+      union all
+      select child.node, walk.depth + 1
+      from walk
+      cross join lateral (
+        select a as node from jsonb_array_elements(
+          case jsonb_typeof(walk.node) when 'array' then walk.node else '[]' end) as a
+        union all
+        select o.value from jsonb_each(
+          case jsonb_typeof(walk.node) when 'object' then walk.node else '{}' end) as o
+        where o.key in ('all', 'any', 'not', 'conditions')
+      ) as child
+      where walk.depth <= 2 * automation.at_most('condition_depth') + 1
+    )
+    select count(*) filter (where jsonb_typeof(w.node) = 'object' and not w.node ?| '{all,any,not,conditions}'),
+      coalesce(max(w.depth), 0)
+    from walk as w
+  $$;
+
+create or replace function automation.measure_problems(conditions jsonb, path text) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  measured record;
+begin
+  if conditions is null or pg_column_size(conditions) < 1000 then
+    return '[]';
+  elsif octet_length(conditions::text) > automation.at_most('conditions') then
+    return automation.condition_problem(path, 'error', 'too_large',
+      format('these conditions are longer than %s bytes', automation.at_most('conditions')),
+      'Shorten their texts and lists.');
+  end if;
+  measured := automation.measure_conditions(conditions);
+  return case
+    when measured.depth > 2 * automation.at_most('condition_depth') + 1
+      then automation.condition_problem(path, 'error', 'too_deep',
+        format('groups are nested more than %s deep', automation.at_most('condition_depth')), null)
+    when measured.count > automation.at_most('condition_count')
+      then automation.condition_problem(path, 'error', 'too_many', format(
+        'there are %s conditions; at most %s are possible', measured.count,
+        automation.at_most('condition_count')), 'Move some to the steps, or to a workflow of their own.')
+    else '[]'
+  end;
 end;
 $$;
 
@@ -513,19 +582,22 @@ create or replace function automation.compile_conditions(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  node record := automation.compile_node(conditions, coalesce(path, 'conditions'), 0, 0);
+  node record;
   linked record;
 begin
-  problems := node.problems;
+  problems := automation.measure_problems(conditions, coalesce(path, 'conditions'));
+  node := automation.compile_node(
+    case when problems = '[]' then conditions end, coalesce(path, 'conditions'), 0, 0);
+  problems := problems || node.problems;
   if exists (select from jsonb_array_elements(problems) as p where p ->> 'severity' = 'error') then
     -- Whoever evaluates this all the same lets nothing through.
     compiled := '{"roots": [], "start": -2, "code": [], "tree": false}';
   elsif node.tree <> 'true' then
-    linked := automation.link_conditions(node.tree, -1, -2, node.code);
+    linked := automation.link_conditions(node.tree, -1, -2, '{}');
     compiled := jsonb_build_object(
       'roots', (
         select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(node.roots) as r),
-      'start', linked.start, 'code', linked.code, 'tree', node.tree);
+      'start', linked.start, 'code', automation.with_jumps(node.code, linked.jumps), 'tree', node.tree);
     if linked.start < 0 then
       problems := problems || automation.condition_problem(coalesce(path, 'conditions'), 'warning',
         'constant_condition', format('these conditions %s hold',

@@ -99,6 +99,35 @@ create or replace function automation.order_holds(
       and automation.compare_values(value, expected -> 1, case_sensitive, zone) <= 0
   end, false);
 
+-- Conditions that take long are refused and not waited for.
+create or replace function automation.refuse_after(until timestamptz) returns void
+  language plpgsql volatile parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if clock_timestamp() > until then
+    raise exception 'too_expensive: these conditions take more than % milliseconds',
+      automation.at_most('conditions_ms')
+      using errcode = 'program_limit_exceeded', hint = 'Ask fewer questions, of shorter texts and lists.';
+  end if;
+end;
+$$;
+
+-- What a condition looks at: the beginning of a long text and of a long list.
+create or replace function automation.compared_part(value jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when pg_column_size(value) <= 4000 then value
+      when jsonb_typeof(value) = 'string' and octet_length(value #>> '{}') > automation.at_most('compared')
+        then to_jsonb(left(value #>> '{}', automation.at_most('compared') / 4))
+      when jsonb_typeof(value) = 'array' and jsonb_array_length(value) > automation.at_most('compared_list')
+        then jsonb_path_query_array(value, '$[0 to 999]')
+      else value
+    end
+  $$;
+
 create or replace function automation.list_holds(
   kind text, value jsonb, expected jsonb, case_sensitive boolean, zone text
 ) returns boolean
@@ -111,17 +140,22 @@ declare
     when kind <> 'in' and jsonb_typeof(value) = 'array' then value
     else jsonb_build_array(value)
   end;
+  until constant timestamptz := clock_timestamp()
+    + automation.at_most('conditions_ms') * interval '1 millisecond';
+  item jsonb;
+  found_item boolean;
 begin
-  if kind = 'all' then
-    return not exists (
-      select from jsonb_array_elements(expected) as e
-      where not exists (
-        select from jsonb_array_elements(values_there) as v
-        where automation.values_equal(v, e, case_sensitive, zone)));
-  end if;
-  return exists (
-    select from jsonb_array_elements(expected) as e, jsonb_array_elements(values_there) as v
-    where automation.values_equal(v, e, case_sensitive, zone));
+  -- A thousand by a thousand is too many to look at in somebody's write.
+  for item in select e from jsonb_array_elements(expected) as e loop
+    found_item := exists (
+      select from jsonb_array_elements(values_there) as v
+      where automation.values_equal(v, item, case_sensitive, zone));
+    if found_item <> (kind = 'all') then
+      return found_item;
+    end if;
+    perform automation.refuse_after(until);
+  end loop;
+  return kind = 'all';
 end;
 $$;
 
@@ -216,7 +250,7 @@ create or replace function automation.test_holds(
   as $$
 declare
   kind constant text := test ->> 'k';
-  value constant jsonb := automation.test_value(test, context);
+  value constant jsonb := automation.compared_part(automation.test_value(test, context));
   type text;
   expected jsonb;
 begin
@@ -233,7 +267,8 @@ begin
   end if;
   type := coalesce(jsonb_typeof(value), 'null');
   expected := case
-    when test ? 'r' then automation.test_value(test -> 'r', context) else test -> 'v' end;
+    when test ? 'r' then automation.compared_part(automation.test_value(test -> 'r', context))
+    else test -> 'v' end;
   if kind = 'equals' then
     return automation.values_equal(value, expected, test ? 'c', zone);
   elsif type = 'null' then
@@ -265,16 +300,21 @@ create or replace function automation.evaluate_conditions(
   as $$
 declare
   code constant jsonb := compiled -> 'code';
+  until constant timestamptz := clock_timestamp()
+    + automation.at_most('conditions_ms') * interval '1 millisecond';
   test jsonb;
   holds boolean;
   here int := coalesce((compiled ->> 'start')::int, -1);
 begin
   while here >= 0 loop
     test := code -> here;
+    if clock_timestamp() > until then
+      perform automation.refuse_after(until);
+    end if;
     -- By far the most common test is worth saving a call.
     if test ->> 'k' = 'text' and test ? 'p' then
       holds := coalesce(
-        automation.fold(context #>> (test ->> 'p')::text[]) = test ->> 'x'
+        automation.fold(left(context #>> (test ->> 'p')::text[], 65536)) = test ->> 'x'
         and jsonb_typeof(context #> (test ->> 'p')::text[]) = 'string', false);
     else
       holds := automation.test_holds(test, context, zone, at);
@@ -287,4 +327,4 @@ $$;
 
 comment on function automation.evaluate_conditions(jsonb, jsonb, text, timestamptz) is
   'Whether compiled conditions hold for a context: {trigger, contact, project, job, user, tenant, '
-  'custom, steps}. Null conditions always do. Never raises.';
+  'custom, steps}. Null conditions always do. Raises nothing but 54000, when they take too long.';

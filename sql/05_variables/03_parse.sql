@@ -124,6 +124,10 @@ begin
       problem := 'nl2br must be the last filter';
       return;
     end if;
+    if jsonb_array_length(filters) >= automation.at_most('filters') then
+      problem := format('a variable takes at most %s filters', automation.at_most('filters'));
+      return;
+    end if;
     here := here + 2;
     arguments := '[]';
     while lexemes -> here ->> 't' = case when arguments = '[]' then ':' else ',' end loop

@@ -34,15 +34,41 @@ create or replace function automation.compile_slot(at text[], tokens jsonb) retu
   as $$
     select jsonb_build_object(
       'at', at::text,
-      'pre', (
-        select coalesce(array_agg(array_to_string(at[:n], '.')), '{}')::text
-        from generate_series(1, cardinality(at)) as n))
+      'pre', case
+        when cardinality(at) = 1 then at::text
+        else (
+          select coalesce(array_agg(array_to_string(at[:n], '.')), '{}')::text
+          from generate_series(1, cardinality(at)) as n) end)
       || case
         when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
           and not tokens -> 0 ? 'if'
           then jsonb_build_object('w', tokens -> 0)
         else jsonb_build_object('s', tokens)
       end
+  $$;
+
+-- How much there is to parse, counted before anything is parsed.
+create or replace function automation.template_problems(source jsonb, path text) returns jsonb
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with texts as (
+      select t.at, (length(t.value) - length(replace(t.value, '{{', ''))) / 2 as tags
+      from automation.template_texts(source) as t
+    ), problem as (
+      select path || '.' || array_to_string(t.at, '.') as path, t.tags as found, 'tags' as name from texts as t
+      union all
+      select path, sum(t.tags), 'step_tags' from texts as t
+      union all
+      select path, count(*), 'templates' from texts as t
+    )
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'path', p.path, 'severity', 'error', 'code', 'too_many', 'message', format(
+          'there are %s %s %s; at most %s are possible', p.found, l.unit, l.what, l.most),
+        'hint', 'Say it with fewer of them, or in several steps.')), '[]')
+    from problem as p
+    join automation.limits() as l on l.name = p.name
+    where p.found > l.most
   $$;
 
 create or replace function automation.compile_template(
@@ -57,8 +83,8 @@ declare
   slots jsonb := jsonb_build_array();
   roots text[] := array[]::text[];
 begin
-  problems := '[]';
-  for text_found in select * from automation.template_texts(source) loop
+  problems := automation.template_problems(source, coalesce(path, 'config'));
+  for text_found in select * from automation.template_texts(source) where problems = '[]' loop
     parsed := automation.parse_template(text_found.value);
     if parsed.problem is not null then
       problems := problems || jsonb_build_array(jsonb_build_object(

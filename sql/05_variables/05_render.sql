@@ -42,6 +42,35 @@ create or replace function automation.render_warning(at text, code text, token j
   return jsonb_build_array(jsonb_build_object(
     'path', at, 'code', code, 'variable', token -> 'name', 'message', message));
 
+-- The filters that can make much out of little: one that puts a text in place of others or between them.
+create or replace function automation.grows_too_large(filter jsonb, value jsonb, arguments jsonb)
+  returns boolean
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  text constant text := value #>> '{}';
+  growth bigint;
+begin
+  case filter ->> 'n'
+    when 'replace' then
+      growth := octet_length(arguments ->> 1)::bigint
+        * ((length(text) - length(replace(text, arguments ->> 0, '')))
+          / greatest(length(arguments ->> 0), 1));
+    when 'join' then
+      growth := octet_length(arguments ->> 0)::bigint * case jsonb_typeof(value)
+        when 'array' then jsonb_array_length(value) else 0 end;
+    when 'url_encode' then
+      growth := 2 * octet_length(text)::bigint;
+    when 'default' then
+      growth := octet_length(arguments ->> 0);
+    else
+      return false;
+  end case;
+  return coalesce(growth + octet_length(text) > automation.at_most('value'), false);
+end;
+$$;
+
 -- A token's value after its filters. Null where there is none, with a warning.
 create or replace function automation.token_value(
   token jsonb, context jsonb, options jsonb, at text, out value jsonb, inout warnings jsonb
@@ -63,6 +92,25 @@ begin
       when filter ? 'a' then automation.argument_values(filter -> 'a', context, options)
       else coalesce(filter -> 'c', '[]')
     end;
+    -- A value of megabytes is cut before it is filtered; one that a filter would blow up ends the rendering.
+    if octet_length(value #>> '{}') > automation.at_most('value') then
+      if jsonb_typeof(value) <> 'string' then
+        warnings := warnings || automation.render_warning(at, 'too_large', token,
+          format('%s is larger than %s bytes', token ->> 'name', automation.at_most('value')));
+        value := 'null';
+        return;
+      end if;
+      value := to_jsonb(left(value #>> '{}', automation.at_most('value') / 4));
+      warnings := warnings || automation.render_warning(at, 'value_cut', token,
+        format('%s was cut after %s characters', token ->> 'name', automation.at_most('value') / 4));
+    end if;
+    if automation.grows_too_large(filter, value, arguments) then
+      warnings := warnings || automation.render_warning(at, 'too_large', token,
+        format('%s would become larger than %s bytes by %s', token ->> 'name', automation.at_most('value'),
+          filter ->> 'n'));
+      value := 'null';
+      return;
+    end if;
     filtered := automation.filter_value(filter, value, arguments, options);
     if filtered is not null then
       value := filtered;
@@ -108,7 +156,8 @@ $$;
 
 -- A text that is being written: what there is of it, the warnings so far, how many items of lists went
 -- into it, and where in it the address begins that is being written (0: none).
-create type automation.rendering as (written text, warnings jsonb, items int, url_at int);
+-- over: why it goes no further (too_large, too_expensive; null: it does).
+create type automation.rendering as (written text, warnings jsonb, items int, url_at int, over text);
 
 -- An address that a browser would run instead of opening. Browsers pass over blanks and control
 -- characters; only what is raw can hold entities.
@@ -164,7 +213,7 @@ declare
   value jsonb;
   part record;
 begin
-  while here < last loop
+  while here < last and now.over is null loop
     token := tokens -> here;
     here := here + 1;
     if jsonb_typeof(token) = 'string' then
@@ -193,10 +242,18 @@ begin
         now.warnings := part.warnings;
         value := part.value;
       end if;
-      now.written := now.written || automation.token_text(value, token, html);
+      if octet_length(now.written) + coalesce(octet_length(value #>> '{}'), 0) <= automation.at_most('text') then
+        now.written := now.written || automation.token_text(value, token, html);
+      else
+        now.over := 'too_large';
+      end if;
       if html and token ? 'u' then
         now := automation.guard_url(now, token, at);
       end if;
+      now.over := coalesce(now.over, case
+        when octet_length(now.written) > automation.at_most('text') then 'too_large'
+        when clock_timestamp() > (options ->> 'until')::timestamptz then 'too_expensive'
+      end);
     end if;
   end loop;
   return now;
@@ -243,6 +300,9 @@ begin
       tokens, here, (token ->> 'end')::int,
       context || automation.item_names(token ->> 'as', item, place, count),
       options, at, html, now);
+    if now.over is not null then
+      return now;
+    end if;
     -- What is missing from one item is missing from a thousand.
     if jsonb_array_length(warnings) >= 50 then
       now.warnings := warnings;
@@ -272,10 +332,15 @@ create or replace function automation.render_text(
 declare
   done constant automation.rendering := automation.render_tokens(
     tokens, 0, jsonb_array_length(tokens), coalesce(context, '{}'), options, at, html,
-    row('', warnings, 0, 0));
+    row('', warnings, 0, 0, null));
 begin
   rendered := done.written;
-  warnings := done.warnings;
+  warnings := done.warnings || case
+    when done.over is null then '[]'
+    else automation.render_warning(at, done.over, '{}', case done.over
+      when 'too_large' then format('is larger than %s bytes', automation.at_most('text'))
+      else format('takes more than %s milliseconds to render', automation.at_most('render_ms')) end)
+  end;
 end;
 $$;
 
@@ -299,6 +364,17 @@ begin
 end;
 $$;
 
+-- What became too large or too dear, as a reason; null when nothing did.
+create or replace function automation.size_problem(warnings jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('code', w -> 'code', 'message', concat_ws(': ', w ->> 'path', w ->> 'message'))
+    from jsonb_array_elements(warnings) as w
+    where w ->> 'code' in ('too_large', 'too_expensive')
+    limit 1
+  $$;
+
 create or replace function automation.render(
   compiled jsonb, context jsonb, options jsonb default '{}', out rendered jsonb, out warnings jsonb
 )
@@ -313,29 +389,45 @@ declare
   name text;
   part record;
   text_part record;
+  size bigint := 0;
 begin
   rendered := compiled -> 'base';
   warnings := '[]';
-  options := coalesce(options, '{}');
+  options := coalesce(options, '{}') || jsonb_build_object(
+    'until', clock_timestamp() + automation.at_most('render_ms') * interval '1 millisecond');
   for i in 0 .. coalesce(jsonb_array_length(slots), 0) - 1 loop
     slot := slots -> i;
     at := (slot ->> 'at')::text[];
     name := array_to_string(at, '.');
     html := coalesce(options -> 'html_paths' ?| (slot ->> 'pre')::text[], false);
+    exit when automation.size_problem(warnings) is not null;
+    if clock_timestamp() > (options ->> 'until')::timestamptz then
+      warnings := warnings || automation.render_warning(name, 'too_expensive', '{}', format(
+        'takes more than %s milliseconds to render', automation.at_most('render_ms')));
+      exit;
+    end if;
     if slot ? 'w' then
       part := automation.render_whole(slot -> 'w', context, options, name, html, warnings);
       warnings := part.warnings;
+      size := size + coalesce(pg_column_size(part.rendered), 0);
       rendered := case when at = '{}' then part.rendered
         else jsonb_set(rendered, at, part.rendered) end;
     else
       text_part := automation.render_text(slot -> 's', context, options, name, html, warnings);
       warnings := text_part.warnings;
+      size := size + coalesce(octet_length(text_part.rendered), 0);
       rendered := case when at = '{}' then to_jsonb(text_part.rendered)
         else jsonb_set(rendered, at, to_jsonb(text_part.rendered)) end;
     end if;
+    if size > automation.at_most('step') then
+      warnings := warnings || automation.render_warning(name, 'too_large', '{}', format(
+        'makes more than %s bytes of the step', automation.at_most('step')));
+      exit;
+    end if;
   end loop;
   if options ->> 'on_missing' = 'fail'
-    and jsonb_path_exists(warnings, '$[*] ? (@.code == "missing_variable")') then
+    and jsonb_path_exists(warnings, '$[*] ? (@.code == "missing_variable")')
+    or automation.size_problem(warnings) is not null then
     rendered := null;
   end if;
 end;
@@ -345,4 +437,4 @@ comment on function automation.render(jsonb, jsonb, jsonb) is
   'A compiled template filled from a context, and what was amiss: {path, code, variable, message}. '
   'options: zone, locale, currency, html_paths, on_missing (empty, or fail: rendered is null when '
   'a variable has no value), now, typed (what is no text stays what it is even in HTML, for fit_input to '
-  'refuse). Never raises.';
+  'refuse). rendered is null, too, when something is too large or takes too long. Never raises.';

@@ -27,11 +27,14 @@ create table public.workflow_executions (
   record_id text,
   contact_id uuid,
   depth smallint not null default 0,
+  root_id uuid,
+  fused boolean not null default false,
   current_step text,
   error jsonb,
   created_at timestamptz not null default automation.now(),
   started_at timestamptz,
   finished_at timestamptz,
+  expires_at timestamptz,
   seq bigint not null default nextval('automation.write_order'),
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
@@ -51,13 +54,26 @@ comment on column public.workflow_executions.trigger_data is
   'The records as they were when the workflow fired; {{trigger.*}} reads from here, for good.';
 comment on column public.workflow_executions.record_id is
   'The record that fired, as text: tables with other keys than uuid can be attached.';
+comment on column public.workflow_executions.contact_id is
+  'The contact it is about now: when a project moves to another one, its runs follow.';
+comment on column public.workflow_executions.expires_at is
+  'The date that it waited to be before: messages planned before it do not go out after it.';
 comment on column public.workflow_executions.depth is
   'How many automations led to the write that fired this one.';
+comment on column public.workflow_executions.root_id is
+  'The run that began the chain which led to this one; null: it began itself.';
+comment on column public.workflow_executions.fused is
+  'It counts against the fuse of its workflow: a stranger began its chain (a text, a call, an email, a form), or '
+  'the chain has been at this workflow before.';
 comment on column public.workflow_executions.seq is
   'Its place in the order of writes: an event with a higher number came after it.';
 comment on column public.workflow_executions.seen is
   'Which transactions had committed when it was enrolled: an event of any other came after it as well.';
 
+create index workflow_executions_by_root
+  on public.workflow_executions (root_id, tenant_id) where root_id is not null;
+create index workflow_executions_fused
+  on public.workflow_executions (workflow_id, tenant_id, created_at) where fused;
 create index workflow_executions_by_workflow
   on public.workflow_executions (workflow_id, tenant_id, version, created_at);
 create index workflow_executions_by_record
@@ -78,7 +94,8 @@ create table public.workflow_step_executions (
   error jsonb,
   warnings jsonb,
   attempts jsonb not null default '[]',
-  redrives smallint not null default 0,
+  rendition smallint not null default 0,
+  render_again boolean not null default false,
   recipient text,
   provider_id text,
   started_at timestamptz not null default automation.now(),
@@ -99,7 +116,10 @@ create table public.workflow_step_executions (
 comment on table public.workflow_step_executions is
   'One step of an execution: what it was about to do, each attempt, and what came of it.';
 comment on column public.workflow_step_executions.input is
-  'The rendered configuration. Retries send exactly this again.';
+  'The rendered configuration. An attempt that may have been accepted is repeated with exactly this.';
+comment on column public.workflow_step_executions.rendition is
+  'How often it was rendered anew, because what was sent before was certainly refused. Part of the '
+  'idempotency key.';
 comment on column public.workflow_step_executions.attempts is
   '[{attempt, at, outcome, error?, worker?}]: every attempt, and why it was not the last.';
 comment on column public.workflow_step_executions.provider_id is

@@ -4,30 +4,33 @@
 
 create or replace function automation.enrol(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
-  seq bigint default nextval('automation.write_order'))
+  seq bigint default nextval('automation.write_order'), from_outside boolean default false)
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   depth constant integer := automation.causation_depth();
+  root constant uuid := automation.causation_root();
+  fused boolean := from_outside or coalesce(current_setting('automation.fused', true), '') = 'true';
   at constant timestamptz := automation.now();
   execution_id constant uuid := automation.new_id();
   failure jsonb := enrolment.failure;
   admission record;
 begin
   -- A record is created once: only repeatable events and chains can loop.
-  if depth > 0 or data ? 'old' then
-    admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth);
+  if depth > 0 or root is not null or data ? 'old' then
+    admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth, root);
     if not admission.admitted then
       return null;
     end if;
     failure := coalesce(failure, admission.refusal);
+    fused := fused or admission.comes_round;
   end if;
   with enrolled as (
     insert into public.workflow_executions (
       tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, current_step, error, created_at, finished_at, seq)
+      contact_id, depth, root_id, fused, current_step, error, created_at, finished_at, seq)
     values (
       tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
       case
@@ -36,7 +39,7 @@ begin
         else 'pending'
       end::public.automation_status,
       enrolment.trigger_type, data, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
-      depth, enrolment.first_step, failure, at, case when failure is not null then at end, seq)
+      depth, root, fused, enrolment.first_step, failure, at, case when failure is not null then at end, seq)
     returning workflow_executions.tenant_id, workflow_executions.id
   )
   insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
@@ -50,6 +53,6 @@ begin
 end;
 $$;
 
-comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint) is
+comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint, boolean) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
   'a loop was refused and that is on record already.';

@@ -60,6 +60,37 @@ create or replace function automation.read_user(tenant_id uuid, data jsonb) retu
 comment on function automation.read_user(uuid, jsonb) is
   '{{user.*}}: who is responsible for the record that fired, else for its contact, else who wrote it.';
 
+-- Which contact a run is about: the one that its record belongs to now. One that was given by hand, and not
+-- read from the record, stays.
+create or replace function automation.contact_key(execution public.workflow_executions) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  given constant text := execution.trigger_data ->> 'contact_id';
+  snapshot constant jsonb := execution.trigger_data -> execution.entity;
+  attached automation.entities;
+  live jsonb;
+begin
+  select e.* into attached from automation.entities as e
+  where e.name = execution.entity and e.related ? 'contact' and execution.version > 0
+    and execution.record_id is not null;
+  if not found or given is distinct from coalesce(
+    snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}') then
+    return given;
+  end if;
+  live := automation.read_record(attached.name, execution.tenant_id, execution.record_id);
+  if live is null then
+    return given;
+  end if;
+  return coalesce(live ->> (attached.related ->> 'contact'), automation.read_record(
+    'project', execution.tenant_id, live ->> (attached.related ->> 'project')) ->> 'contact_id');
+end;
+$$;
+
+comment on function automation.contact_key(public.workflow_executions) is
+  'The id of the contact that a run is about, now; null when its record belongs to none.';
+
 -- Whether the table of contacts has a list of texts called tags: an attached CRM may.
 create or replace function automation.has_own_tags() returns boolean
   language sql stable
@@ -121,7 +152,11 @@ begin
     when 'trigger' then automation.trigger_root(execution.trigger_data)
     when 'tenant' then
       (select to_jsonb(t) from public.tenants as t where t.id = execution.tenant_id)
-    when 'user' then automation.read_user(execution.tenant_id, execution.trigger_data)
+    when 'user' then automation.read_user(execution.tenant_id, jsonb_build_object(
+      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact'),
+      'user_id', execution.trigger_data -> 'user_id')
+      || case when execution.entity is null then '{}' else jsonb_build_object(
+        execution.entity, automation.read_root(execution, execution.entity)) end)
     when 'custom' then coalesce(
       execution.trigger_data -> 'custom',
       execution.trigger_data #> array[execution.entity, 'custom_fields'])
@@ -129,7 +164,11 @@ begin
       || automation.step_results(execution.tenant_id, execution.id)
     when 'contact.tags' then coalesce(
       case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
-      automation.contact_tags(execution.tenant_id, execution.trigger_data ->> 'contact_id'))
+      automation.contact_tags(execution.tenant_id, automation.contact_key(execution)))
+    when 'contact' then case
+      when execution.trigger_data ? 'contact_id' and execution.version > 0 then automation.read_record(
+        'contact', execution.tenant_id, automation.contact_key(execution))
+      else execution.trigger_data -> 'contact' end
     else case when execution.trigger_data ? (root || '_id') and execution.version > 0
       then automation.read_record(
         root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))

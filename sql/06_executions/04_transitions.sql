@@ -52,15 +52,16 @@ create or replace function automation.schedule_step(
 declare
   scheduled_id uuid;
 begin
-  insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+  insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at, expires_at)
   values (execution.tenant_id, execution.id, step ->> 'key',
-    (step ->> 'lane')::public.automation_lane, run_at)
+    (step ->> 'lane')::public.automation_lane, run_at,
+    case when run_at < execution.expires_at then execution.expires_at end)
   returning id into scheduled_id;
   update public.workflow_executions as e
   set status = case
       when run_at > automation.now() then 'waiting' else 'running'
     end::public.automation_status,
-    current_step = step ->> 'key',
+    current_step = step ->> 'key', expires_at = execution.expires_at,
     started_at = coalesce(e.started_at, automation.now())
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   return scheduled_id;
@@ -132,6 +133,7 @@ begin
           'step', step -> 'key') end);
     return;
   end if;
+  execution.expires_at := coalesce((result ->> 'expires_at')::timestamptz, execution.expires_at);
   next_step := automation.plan_step(execution, automation.next_key(step, result));
   if next_step is null then
     perform automation.end_execution(execution, 'completed');

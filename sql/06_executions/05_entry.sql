@@ -43,8 +43,25 @@ begin
 end;
 $$;
 
--- The last one that was let in. Runs from before there was a rule count as well, where they can be found
--- by their record.
+-- A run that was cancelled or failed before it had done anything for anybody keeps nobody out: waiting and
+-- choosing a way are nothing yet. One that is still open may yet, and one that history has forgotten did.
+create or replace function automation.has_done_nothing(tenant_id uuid, execution_id uuid) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+        select from public.workflow_executions as e
+        where e.tenant_id = has_done_nothing.tenant_id and e.id = has_done_nothing.execution_id
+          and e.status in ('failed', 'cancelled', 'skipped'))
+      and not exists (
+        select from public.workflow_step_executions as s
+        where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
+          and s.step_type not in ('wait', 'conditional', 'split', 'stop')
+          and (s.status = 'completed' or (s.error ->> 'may_have_been_sent')::boolean))
+  $$;
+
+-- The last one that was let in and has done something, or still may. Runs from before there was a rule count
+-- as well, where they can be found by their record.
 create or replace function automation.last_entry(
   tenant_id uuid, workflow_id uuid, key text, record_id text, but uuid default null)
   returns automation.entries
@@ -56,13 +73,14 @@ declare
 begin
   select e.* into entry from automation.entries as e
   where e.tenant_id = last_entry.tenant_id and e.workflow_id = last_entry.workflow_id
-    and e.key = last_entry.key;
+    and e.key = last_entry.key and e.execution_id is distinct from but
+    and not automation.has_done_nothing(e.tenant_id, e.execution_id);
   if not found and key like 'record %' then
     select x.tenant_id, x.workflow_id, key, x.id, x.created_at into entry
     from public.workflow_executions as x
     where x.tenant_id = last_entry.tenant_id and x.record_id = last_entry.record_id
       and x.workflow_id = last_entry.workflow_id and x.id is distinct from but
-      and x.started_at is not null and x.status <> 'skipped'
+      and x.started_at is not null and not automation.has_done_nothing(x.tenant_id, x.id)
     order by x.created_at desc
     limit 1;
   end if;

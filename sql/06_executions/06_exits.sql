@@ -21,6 +21,30 @@ create table automation.run_events (
 comment on table automation.run_events is
   'The last event that a run received for a step that waits for one, come or still to come.';
 
+-- Does a run write to this number or address: has it, or would it, because its contact has it? A couple
+-- shares a number, and a contact may be there twice.
+create or replace function automation.speaks_with(
+  execution public.workflow_executions, address text)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact jsonb;
+begin
+  if exists (
+    select from public.workflow_step_executions as s
+    where s.execution_id = execution.id and s.tenant_id = execution.tenant_id
+      and s.recipient = speaks_with.address) then
+    return true;
+  end if;
+  contact := automation.read_root(execution, 'contact');
+  return coalesce(
+      automation.normal_number(contact ->> 'phone', automation.country_of(execution.tenant_id)) = address, false)
+    or coalesce(automation.bare_address(contact ->> 'email') = address, false);
+end;
+$$;
+
 -- Does an event concern a run? One about a record that the run knows as its own must be that one: when
 -- the customer's other project is won, this one's follow-up goes on.
 create or replace function automation.concerns(
@@ -32,6 +56,7 @@ create or replace function automation.concerns(
     select case
       when not automation.came_after(
         signal.seq, signal.written_by, execution.seq, execution.written_by, execution.seen) then false
+      when signal.role = 'moved' then execution.entity = signal.entity and execution.record_id = signal.record_id
       when signal.role = 'deleted' then
         execution.entity = signal.entity and execution.record_id = signal.record_id
         or execution.contact_id = signal.contact_id
@@ -39,7 +64,8 @@ create or replace function automation.concerns(
       when not signal.by_contact
         and execution.trigger_data ->> (signal.entity || '_id') is not null
         then execution.trigger_data ->> (signal.entity || '_id') = signal.record_id
-      else execution.contact_id = signal.contact_id
+      else coalesce(execution.contact_id = signal.contact_id, false)
+        or signal.address is not null and automation.speaks_with(execution, signal.address)
     end
   $$;
 
@@ -59,6 +85,19 @@ create or replace function automation.unread_signals(execution public.workflow_e
     where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id
       and s.contact_id is distinct from execution.contact_id
       and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.tenant_id = execution.tenant_id and s.address is not null
+      and s.contact_id is distinct from execution.contact_id
+      and s.record_id is distinct from execution.record_id
+      and automation.concerns(s, execution)
+  $$;
+
+create or replace function automation.deleted_reason(entity text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('code', 'record_deleted', 'message', format('the %s was deleted', entity))
   $$;
 
 create or replace function automation.ending_reason(signal automation.signals) returns jsonb
@@ -66,12 +105,42 @@ create or replace function automation.ending_reason(signal automation.signals) r
   set search_path = pg_catalog, pg_temp
   as $$
     select case signal.role
-      when 'deleted' then jsonb_build_object(
-        'code', 'record_deleted', 'message', format('the %s was deleted', signal.entity))
+      when 'deleted' then automation.deleted_reason(signal.entity)
       else jsonb_build_object(
         'code', 'exit_event', 'message', format('the workflow ends a run at %s', signal.event),
         'event', signal.event, 'entity', signal.entity, 'record_id', signal.record_id)
     end
+  $$;
+
+-- A run whose record belongs to another contact now is about that one.
+create or replace function automation.follow_contact(execution public.workflow_executions)
+  returns public.workflow_executions
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact constant uuid := automation.as_uuid(automation.contact_key(execution));
+begin
+  if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
+    update public.workflow_executions as e set contact_id = contact
+    where e.tenant_id = execution.tenant_id and e.id = execution.id;
+    execution.contact_id := contact;
+  end if;
+  return execution;
+end;
+$$;
+
+-- Records leave without a DELETE too (TRUNCATE, another id, a partition that is detached, a table that is
+-- written as a replica, a column that says so): who is gone is asked of the tables themselves.
+create or replace function automation.gone_entity(execution public.workflow_executions) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select r.entity
+    from (values (execution.entity, execution.record_id), ('contact', execution.contact_id::text))
+      as r (entity, id)
+    where r.id is not null and not automation.has_record(r.entity, execution.tenant_id, r.id)
+    limit 1
   $$;
 
 create type automation.obstacle as (
@@ -92,10 +161,19 @@ create or replace function automation.find_obstacle(
 declare
   signal automation.signals;
   refusal jsonb;
+  gone text;
 begin
-  select s.* into signal from automation.unread_signals(execution) as s where s.role <> 'wait' limit 1;
+  if execution.entity <> 'contact' then
+    execution := automation.follow_contact(execution);
+  end if;
+  select s.* into signal from automation.unread_signals(execution) as s
+  where s.role in ('exit', 'deleted') limit 1;
   if found then
     return row('cancelled', automation.ending_reason(signal))::automation.obstacle;
+  end if;
+  gone := automation.gone_entity(execution);
+  if gone is not null then
+    return row('cancelled', automation.deleted_reason(gone))::automation.obstacle;
   elsif lifecycle is null then
     return null;
   elsif lifecycle ? 'exit' and automation.evaluate_conditions(
@@ -140,6 +218,38 @@ begin
 end;
 $$;
 
+-- Those that have written to a number or an address lately, and those whose contact has it.
+create or replace function automation.runs_speaking_with(signal automation.signals) returns setof uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return query
+    select e.id
+    from (
+      select distinct l.execution_id
+      from (
+        select s.execution_id from public.workflow_step_executions as s
+        where s.recipient = signal.address and s.tenant_id = signal.tenant_id
+        order by s.started_at desc
+        limit 1000
+      ) as l
+    ) as w
+    join public.workflow_executions as e on e.tenant_id = signal.tenant_id and e.id = w.execution_id
+    where e.workflow_id = signal.workflow_id and e.version = signal.version and e.finished_at is null
+    union
+    select e.id
+    from automation.contacts_at(signal.tenant_id, signal.address) as c (id)
+    join public.workflow_executions as e on e.tenant_id = signal.tenant_id and e.finished_at is null
+      and e.contact_id = c.id and e.entity <> 'contact'
+    union
+    select e.id
+    from automation.contacts_at(signal.tenant_id, signal.address) as c (id)
+    join public.workflow_executions as e on e.tenant_id = signal.tenant_id and e.finished_at is null
+      and e.record_id = c.id::text and e.entity = 'contact';
+end;
+$$;
+
 create or replace function automation.open_runs(signal automation.signals) returns setof uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -155,6 +265,15 @@ create or replace function automation.open_runs(signal automation.signals) retur
     select e.id from public.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
       and e.entity = signal.entity and e.finished_at is null
+    union
+    -- Those that are about to follow their record to this contact.
+    select e.id from automation.signals as m
+    join public.workflow_executions as e
+      on e.record_id = m.record_id and e.tenant_id = m.tenant_id and e.entity = m.entity
+      and e.finished_at is null
+    where m.contact_id = signal.contact_id and m.tenant_id = signal.tenant_id and m.role = 'moved'
+    union
+    select r.id from automation.runs_speaking_with(signal) as r (id) where signal.address is not null
   $$;
 
 create or replace function automation.note_event(
@@ -193,7 +312,12 @@ begin
     select e.* into strict execution from public.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.id = open_run
     for no key update nowait;
+    if execution.entity <> 'contact' then
+      execution := automation.follow_contact(execution);
+    end if;
     if automation.is_finished(execution) or not automation.concerns(signal, execution) then
+      continue;
+    elsif signal.role = 'moved' then
       continue;
     elsif signal.role = 'wait' then
       perform automation.note_event(signal, execution);
@@ -237,6 +361,13 @@ exception
     update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
     where s.tenant_id = signal.tenant_id and s.id = signal.id;
     return false;
+  -- It took too long: its runs stand still, the others go on, with the time of another statement.
+  when query_canceled then
+    update automation.signals as s
+    set kept_for = null, next_try_at = clock_timestamp() + interval '10 seconds' * power(4, least(
+      automation.suspect(signal.tenant_id, 'signal', signal.id::text), 6))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return null;
   when others then
     raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
     update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute', kept_for = null
@@ -253,7 +384,9 @@ create or replace function automation.run_signals(max_signals integer default 20
   set jit = off
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   signal automation.signals;
+  was_read boolean;
   ran integer := 0;
 begin
   for signal in
@@ -263,7 +396,11 @@ begin
     limit max_signals
     for update skip locked
   loop
-    ran := ran + automation.try_signal(signal)::integer;
+    was_read := automation.try_signal(signal);
+    ran := ran + coalesce(was_read, false)::integer;
+    if was_read is null or automation.is_late(began) then
+      return ran;
+    end if;
   end loop;
   for signal in
     select s.* from automation.signals as s
@@ -272,7 +409,8 @@ begin
     limit max_signals
     for update skip locked
   loop
-    perform automation.try_signal(signal);
+    was_read := automation.try_signal(signal);
+    exit when was_read is null or automation.is_late(began);
   end loop;
   return ran;
 end;

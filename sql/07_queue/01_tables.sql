@@ -27,6 +27,7 @@ create table public.scheduled_steps (
   leased_at timestamptz,
   lease_expires_at timestamptz,
   reconcile_since timestamptz,
+  expires_at timestamptz,
   constraint scheduled_steps_pkey primary key (tenant_id, id),
   constraint scheduled_steps_execution_fk foreign key (tenant_id, execution_id)
     references public.workflow_executions (tenant_id, id) on delete cascade,
@@ -51,6 +52,9 @@ comment on column public.scheduled_steps.attempt_token is
   'The fence: an outcome is accepted only with the token of the attempt that holds the lease.';
 comment on column public.scheduled_steps.reconcile_since is
   'An attempt since then may have been accepted by the provider: look it up before sending again.';
+
+comment on column public.scheduled_steps.expires_at is
+  'It was planned before this date (a reminder) and is not sent after it.';
 
 -- The claim asks twice, and each question has an index that matches its filter and its order:
 -- which tenants have due work (oldest first), and what is due for one tenant.

@@ -42,8 +42,8 @@ begin
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
     step -> 'conditions', context, options ->> 'zone', at) then
     prepared.verdict := 'skip';
-    prepared.reason := jsonb_build_object(
-      'code', 'conditions_not_met', 'message', 'the conditions of the step were not met');
+    prepared.reason := automation.unmet('the conditions of the step were not met',
+      automation.explain_conditions(step -> 'conditions', context, options ->> 'zone', at));
     return prepared;
   end if;
   if speaking.trigger_data is distinct from execution.trigger_data then
@@ -51,7 +51,15 @@ begin
   end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
   from automation.render(step -> 'config', context, options) as r;
-  if prepared.input is null and step ? 'on_missing' then
+  prepared.reason := automation.size_problem(prepared.warnings);
+  if prepared.reason is null and prepared.input is not null then
+    prepared.reason := automation.oversize(step ->> 'type', prepared.input);
+  end if;
+  if prepared.reason is not null then
+    prepared.verdict := 'fail';
+    prepared.input := null;
+    return prepared;
+  elsif prepared.input is null and step ? 'on_missing' then
     prepared.verdict := 'fail';
     prepared.reason := automation.missing_reason(prepared.warnings);
     return prepared;
@@ -72,6 +80,33 @@ begin
   return prepared;
 end;
 $$;
+
+-- What a channel or a field takes no more of. A message is not cut: half a message is not what was meant.
+create or replace function automation.oversize(step_type text, input jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('code', 'too_large', 'message', format('%s: has %s %s; at most %s are possible',
+      s.path, s.size, l.unit, l.most))
+    from (
+      select 'body' as path, 'sms' as name, length(input ->> 'body') as size where step_type = 'send_sms'
+      union all
+      select 'subject', 'email_subject', length(input ->> 'subject') where step_type = 'send_email'
+      union all
+      select k, 'email_body', octet_length(input ->> k) from unnest('{html,text}'::text[]) as k
+      where step_type = 'send_email'
+      union all
+      select 'body', 'webhook_body', octet_length(input ->> 'body') where step_type = 'webhook'
+      union all
+      select f.key, 'field', octet_length(f.value #>> '{}')
+      from jsonb_each(case jsonb_typeof(input -> 'fields') when 'object' then input -> 'fields' else input end)
+        as f
+      where step_type not in ('send_sms', 'send_email', 'webhook')
+    ) as s
+    join automation.limits() as l on l.name = s.name
+    where s.size > l.most
+    limit 1
+  $$;
 
 comment on function automation.prepare_step(public.workflow_executions, jsonb, timestamptz) is
   'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing.';

@@ -133,6 +133,9 @@ begin
   if automation.is_finished(execution) then
     perform automation.unschedule(due);
     return null;
+  elsif automation.is_held(execution) then
+    perform automation.hold_step(due);
+    return null;
   end if;
   plan := automation.plan_of(execution);
   obstacle := automation.find_obstacle(execution, plan -> 'lifecycle');
@@ -150,8 +153,8 @@ begin
 end;
 $$;
 
--- The ledger row of an outbound step: rendered once, on the first attempt, and from then on what
--- every attempt sends. Consent is asked for on every attempt.
+-- The ledger row of an outbound step. Rendered on the first attempt, and anew after one that was certainly
+-- refused; what may have been accepted is sent again as it was. Consent is asked for on every attempt.
 create or replace function automation.open_ledger(
   due public.scheduled_steps, execution public.workflow_executions, step jsonb)
   returns public.workflow_step_executions
@@ -165,13 +168,20 @@ begin
   select s.* into ledger from public.workflow_step_executions as s
   where s.tenant_id = due.tenant_id and s.id = due.id
   for update;
-  if ledger.input is not null then
-    prepared := row('run', ledger.input, null, ledger.warnings, ledger.recipient);
+  if due.expires_at <= automation.now() then
+    prepared := automation.skip_unaddressed(prepared, 'expired', format(
+      'it was planned before %s, and is not sent after it', automation.date_text(due.tenant_id, due.expires_at)));
+  elsif ledger.input is not null and not ledger.render_again then
+    prepared := automation.recheck_sender(
+      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient));
   else
     prepared := automation.prepare_step(execution, step);
   end if;
   if prepared.verdict = 'run' then
     prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+  end if;
+  if prepared.verdict = 'run' and step ->> 'type' = 'send_sms' then
+    prepared := automation.brake_conversation(execution, due.id, prepared);
   end if;
   if prepared.verdict <> 'run' then
     return automation.close_unsent(due, execution, step, prepared);
@@ -184,11 +194,19 @@ begin
     prepared.input, prepared.warnings, prepared.recipient, automation.now())
   on conflict on constraint workflow_step_executions_pkey do update
     set status = 'running', input = excluded.input, warnings = excluded.warnings,
-      recipient = excluded.recipient, error = null, finished_at = null
+      recipient = excluded.recipient, error = null, finished_at = null,
+      rendition = s.rendition + s.render_again::integer, render_again = false
   returning * into ledger;
   return ledger;
 end;
 $$;
+
+create or replace function automation.date_text(tenant_id uuid, at timestamptz) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select to_char(at at time zone coalesce(automation.tenant_zone(date_text.tenant_id), 'UTC'), 'YYYY-MM-DD HH24:MI')
+  $$;
 
 create or replace function automation.close_unsent(
   due public.scheduled_steps, execution public.workflow_executions, step jsonb,
@@ -225,7 +243,7 @@ begin
     leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease
   where s.tenant_id = due.tenant_id and s.id = due.id
   returning s.tenant_id, s.id, s.attempt_token, s.attempt, ledger.step_type, ledger.input,
-    s.id || case when ledger.redrives > 0 then '-' || ledger.redrives else '' end,
+    s.id || case when ledger.rendition > 0 then '-' || ledger.rendition else '' end,
     s.lease_expires_at, s.reconcile_since
     into claimed.tenant_id, claimed.step_id, claimed.attempt_token, claimed.attempt,
     claimed.step_type, claimed.payload, claimed.idempotency_key, claimed.lease_expires_at,

@@ -179,6 +179,7 @@ begin
   where s.tenant_id = due.tenant_id and s.id = due.id;
   update public.workflow_step_executions as s
   set status = 'waiting', error = report -> 'error',
+    render_again = automation.may_render_again(step, report ->> 'outcome', due.reconcile_since),
     attempts = s.attempts || automation.attempt_entry(due, report)
   where s.tenant_id = due.tenant_id and s.id = due.id;
   update public.workflow_executions as e
@@ -187,6 +188,18 @@ begin
   return 'waiting';
 end;
 $$;
+
+-- Certainly not accepted, this time and before: a message says next time what is true then. A webhook keeps its
+-- id and what it says, since its receiver may have acted on what it did not acknowledge.
+create or replace function automation.may_render_again(
+  step jsonb, outcome text, reconcile_since timestamptz)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select outcome = 'retry' and reconcile_since is null
+      and coalesce(step ->> 'type' in ('send_sms', 'send_email'), false)
+  $$;
 
 create or replace function automation.backoff(
   attempt integer, retry_after_seconds numeric, is_ambiguous boolean, retry jsonb default null)
@@ -228,12 +241,11 @@ begin
   where s.tenant_id = r.tenant_id and s.id = r.step_id and s.attempt_token = r.attempt_token;
   get diagnostics released = row_count;
   update public.workflow_step_executions as s
-  set status = 'pending'
+  set status = 'pending', render_again = automation.may_render_again(
+    jsonb_build_object('type', s.step_type), 'retry', q.reconcile_since)
   from jsonb_to_recordset(steps) as r (tenant_id uuid, step_id uuid)
-  where s.tenant_id = r.tenant_id and s.id = r.step_id and s.status = 'running'
-    and exists (
-      select from public.scheduled_steps as q
-      where q.tenant_id = s.tenant_id and q.id = s.id and q.attempt_token is null);
+  join public.scheduled_steps as q on q.tenant_id = r.tenant_id and q.id = r.step_id
+  where s.tenant_id = r.tenant_id and s.id = r.step_id and s.status = 'running' and q.attempt_token is null;
   return released;
 end;
 $$;

@@ -18,7 +18,7 @@
 create or replace function automation.portion_length() returns interval
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select interval '200 milliseconds' $$;
+  as $$ select automation.at_most('portion_ms') * interval '1 millisecond' $$;
 
 create or replace function automation.is_over(since timestamptz) returns boolean
   language sql volatile
@@ -26,6 +26,22 @@ create or replace function automation.is_over(since timestamptz) returns boolean
   as $$ select clock_timestamp() > since + automation.portion_length() $$;
 
 comment on function automation.is_over(timestamptz) is 'Has a portion that began then had its time?';
+
+-- Within a statement that is timed, half its time.
+create or replace function automation.allowed_time(asked interval) returns interval
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2)
+  $$;
+
+create or replace function automation.is_late(since timestamptz) returns boolean
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$ select clock_timestamp() > since + automation.allowed_time(interval '2 seconds') $$;
+
+comment on function automation.is_late(timestamptz) is
+  'Has work that began then, and that nobody waits for, had its time?';
 
 -- How often that was, with this time.
 create or replace function automation.suspect(tenant_id uuid, kind text, key text) returns integer
@@ -321,17 +337,9 @@ begin
   if not cut_off then
     perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
   end if;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
 end;
 $$;
-
--- Within a statement that is timed, half its time.
-create or replace function automation.allowed_time(asked interval) returns interval
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2)
-  $$;
 
 create or replace procedure automation.work_database_steps(
   inout ran integer, max_steps integer default 200, duration interval default '1 second')

@@ -22,6 +22,9 @@ begin
     when 'webhook' then
       prepared.input := automation.address_webhook(execution, prepared.input);
   end case;
+  if prepared.verdict = 'run' then
+    prepared := automation.choose_sender(execution.tenant_id, step_type, prepared);
+  end if;
   return prepared;
 end;
 $$;
@@ -189,7 +192,7 @@ create or replace function automation.record_sent(
   as $$
 begin
   -- A workflow that listens to messages must not be started by its own for ever.
-  perform set_config('automation.depth', (execution.depth + 1)::text, true);
+  perform automation.cause_of(execution);
   case ledger.step_type
     when 'send_sms' then
       insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
@@ -208,7 +211,7 @@ begin
         'resend', ledger.provider_id, execution.id);
     else null;
   end case;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
 exception when others then
   update public.workflow_step_executions as s
   set warnings = coalesce(s.warnings, '[]') || automation.engine_error(
@@ -222,8 +225,9 @@ create or replace function automation.existing_contact(execution public.workflow
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select execution.contact_id
-    where automation.read_record('contact', execution.tenant_id, execution.contact_id::text) is not null
+    select automation.as_uuid(c.id)
+    from automation.contact_key(execution) as c (id)
+    where automation.read_record('contact', execution.tenant_id, c.id) is not null
   $$;
 
 comment on function automation.existing_contact(public.workflow_executions) is

@@ -1,11 +1,16 @@
 -- An email's addresses from their parts. What fills a part is one display name or one address, whatever it
 -- contains; what is no address is left out with a warning, and with nobody left the step is skipped.
 
--- Line breaks and other control characters could end a header and begin another: they are blanks.
+-- Line breaks and other control characters could end a header and begin another: they are blanks. What
+-- turns the direction of writing round could make one name look like another.
 create or replace function automation.one_line(given text) returns text
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select btrim(regexp_replace(given, '[\u0001-\u001F\u007F-\u009F\u2028\u2029]+', ' ', 'g')) $$;
+  as $$
+    select btrim(regexp_replace(
+      regexp_replace(given, '[\u202A-\u202E\u2066-\u2069\uFEFF]', '', 'g'),
+      '[\u0001-\u001F\u007F-\u009F\u2028\u2029]+', ' ', 'g'))
+  $$;
 
 -- RFC 5322, 3.2.4: what is more than words goes in quotes. So does what an encoded word (RFC 2047) looks
 -- like, which is then not decoded.
@@ -197,9 +202,13 @@ begin
     || jsonb_strip_nulls(jsonb_build_object('to', given, 'from', coalesce(sender.mailbox, sender.given)))
     || jsonb_build_object('subject', automation.one_line(prepared.input ->> 'subject'));
   foreach key in array '{to,cc,bcc,reply_to}'::text[] loop
-    prepared := automation.fill_addresses(prepared, key);
+    if key = 'to' or prepared.input ? key then
+      prepared := automation.fill_addresses(prepared, key);
+    end if;
   end loop;
-  prepared := automation.fill_headers(prepared);
+  if prepared.input ? 'headers' then
+    prepared := automation.fill_headers(prepared);
+  end if;
   prepared.recipient := automation.recipients_of(prepared.input -> 'to');
   return automation.judge_email(prepared, given, sender.given, sender.address);
 end;

@@ -43,7 +43,8 @@ create or replace function automation.target_id(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  id constant text := execution.trigger_data ->> (entity || '_id');
+  id constant text := case entity when 'contact' then automation.contact_key(execution)
+    else execution.trigger_data ->> (entity || '_id') end;
 begin
   if id is null then
     raise exception '%: the execution has no % to work on', entity, entity
@@ -135,7 +136,7 @@ begin
     assigned_to, execution_id)
   values (
     execution.tenant_id, task_id,
-    automation.as_uuid(execution.trigger_data ->> 'contact_id'),
+    automation.as_uuid(automation.contact_key(execution)),
     automation.as_uuid(execution.trigger_data ->> 'project_id'),
     automation.as_uuid(execution.trigger_data ->> 'job_id'),
     input ->> 'title', input ->> 'description', coalesce(input ->> 'priority', 'normal'),
@@ -321,7 +322,7 @@ create or replace function automation.update_statement(attached automation.entit
   as $$
     select format(
       'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where r.%3$I = $1 and r.%4$I = $2::%5$s returning to_jsonb(r)',
+      'where r.%3$I = $1 and r.%4$I = $2::%5$s returning to_jsonb(r.*)',
       attached.relation,
       string_agg(
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
@@ -585,6 +586,19 @@ begin
 end;
 $$;
 
+-- What was made under a key. A project that a person has deleted is not made again: its row stays here.
+create table automation.created_projects (
+  tenant_id uuid not null
+    constraint created_projects_tenant_fk references public.tenants (id) on delete cascade,
+  contact_id text not null,
+  key bytea not null,
+  project_id uuid not null,
+  constraint created_projects_pkey primary key (tenant_id, contact_id, key)
+);
+
+comment on table automation.created_projects is
+  'The project that create_project made for a contact (empty: for nobody) under a key, kept as its digest.';
+
 -- The same key never makes a second project: Won, Lost, Won again stays one.
 create or replace function automation.create_project(
   execution public.workflow_executions, input jsonb)
@@ -595,6 +609,7 @@ create or replace function automation.create_project(
 declare
   contact constant uuid := automation.existing_contact(execution);
   key constant text := coalesce(nullif(input ->> 'key', ''), input ->> 'name');
+  digest constant bytea := sha256(convert_to(key, 'UTF8'));
   project_id uuid;
 begin
   if exists (
@@ -610,6 +625,12 @@ begin
   if found then
     return jsonb_build_object('project_id', project_id, 'created', false);
   end if;
+  select c.project_id into project_id from automation.created_projects as c
+  where c.tenant_id = execution.tenant_id and c.contact_id = coalesce(contact::text, '') and c.key = digest;
+  if found then
+    return jsonb_build_object('project_id', project_id, 'created', false, 'deleted', not exists (
+      select from public.projects as p where p.tenant_id = execution.tenant_id and p.id = project_id));
+  end if;
   insert into public.projects as p (
     tenant_id, contact_id, name, type, status, pipeline_stage, value, description, custom_fields)
   values (
@@ -618,6 +639,10 @@ begin
     automation.as_number(input, 'value'), input ->> 'description',
     jsonb_build_object('automation_key', key))
   returning p.id into project_id;
+  if key is not null then
+    insert into automation.created_projects (tenant_id, contact_id, key, project_id)
+    values (execution.tenant_id, coalesce(contact::text, ''), digest, project_id);
+  end if;
   return jsonb_build_object('project_id', project_id, 'created', true);
 end;
 $$;

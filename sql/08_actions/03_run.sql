@@ -29,7 +29,7 @@ begin
       ran := automation.try_suspect(due);
     end loop;
   end if;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
   return ran;
 end;
 $$;
@@ -73,8 +73,11 @@ begin
   if automation.is_finished(execution) then
     perform automation.unschedule(due);
     return;
+  elsif automation.is_held(execution) then
+    perform automation.hold_step(due);
+    return;
   end if;
-  perform set_config('automation.depth', (execution.depth + 1)::text, true);
+  perform automation.cause_of(execution);
   plan := automation.plan_of(execution);
   steps := plan -> 'steps';
   step := coalesce(steps -> due.step_key, jsonb_build_object('key', due.step_key, 'type', 'unknown'));

@@ -218,7 +218,7 @@ create or replace function automation.next_open(from_at timestamptz, "window" js
 --   outcome  waited, past (the date had passed already) or missing (there was no date)
 create or replace function automation.plan_wait(
   execution public.workflow_executions, input jsonb, now timestamptz,
-  out until timestamptz, out outcome text)
+  out until timestamptz, out outcome text, out expires_at timestamptz)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -244,6 +244,9 @@ begin
   elsif input ? 'at' then
     until := automation.next_time_of_day(until, (input ->> 'at')::time, zone);
   end if;
+  -- A reminder: what it is planned before.
+  expires_at := automation.as_time(execution, input, 'until');
+  expires_at := case when expires_at > until and expires_at > now then expires_at end;
   if input ? 'until' and until < now then
     outcome := 'past';
   end if;
@@ -279,7 +282,9 @@ begin
   elsif policy = 'stop' then
     return automation.stop(jsonb_build_object('reason', said)) || jsonb_build_object('result', planned.outcome);
   end if;
-  return jsonb_build_object('wait_until', coalesce(planned.until, now), 'result', planned.outcome);
+  return jsonb_build_object('wait_until', coalesce(planned.until, now), 'result', planned.outcome)
+    || case when planned.expires_at is null then '{}'
+      else jsonb_build_object('expires_at', planned.expires_at) end;
 end;
 $$;
 

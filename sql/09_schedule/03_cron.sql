@@ -13,6 +13,31 @@ create or replace function automation.has_seconds() returns boolean
 comment on function automation.has_seconds() is
   'Does this server''s pg_cron take "5 seconds" as a schedule? From 1.5 it does.';
 
+-- pg_cron knows a job by its name and the role that made it: after a role was renamed, or another one has
+-- installed the schedule, the former job stays, and either fails every few seconds or ticks twice.
+create or replace function automation.forget_former_jobs() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  former text;
+begin
+  execute $job$select string_agg(format('%s of %s', j.jobname, j.username), ', ') from cron.job as j
+      where j.jobname in ('ridgeline-tick', 'ridgeline-prune') and j.database = current_database()
+        and j.username <> current_user$job$
+    into former;
+  if former is null then
+    return;
+  end if;
+  execute $job$select cron.unschedule(j.jobid) from cron.job as j
+      where j.jobname in ('ridgeline-tick', 'ridgeline-prune') and j.database = current_database()
+        and j.username <> current_user$job$;
+exception when insufficient_privilege then
+  raise warning 'jobs of another role stay: %', former
+    using hint = 'As a superuser: select cron.unschedule(jobid) from cron.job where jobname like ''ridgeline-%''.';
+end;
+$$;
+
 create or replace function automation.install_schedule() returns text[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -24,6 +49,7 @@ begin
   if exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_net') then
     update automation.settings as s set value = 'pg_net' where s.name = 'doorbell';
   end if;
+  perform automation.forget_former_jobs();
   if automation.has_seconds() then
     execute 'select cron.schedule($1, $2, $3)'
       using 'ridgeline-tick', '5 seconds', $job$call automation.tick_for('1 second')$job$;
@@ -50,8 +76,10 @@ create or replace function automation.remove_schedule() returns void
   as $$
 begin
   if exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron') then
+    perform automation.forget_former_jobs();
     execute $job$select cron.unschedule(j.jobname) from cron.job as j
-      where j.jobname in ('ridgeline-tick', 'ridgeline-prune')$job$;
+      where j.jobname in ('ridgeline-tick', 'ridgeline-prune') and j.database = current_database()
+        and j.username = current_user$job$;
   end if;
 end;
 $$;

@@ -161,6 +161,7 @@ create or replace function automation.run_schedules(max_schedules integer defaul
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   schedule public.workflow_schedules;
   ran integer := 0;
 begin
@@ -174,12 +175,22 @@ begin
     -- One broken schedule does not hold up the others: it is tried again in a minute.
     begin
       ran := ran + automation.run_schedule(schedule, 20);
-    exception when others then
-      update public.workflow_schedules as s
-      set next_run_at = automation.now() + interval '1 minute',
-        error = automation.engine_error('schedule_failed', sqlstate, sqlerrm)
-      where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+    exception
+      -- It took too long. The time of the statement is used up: the others have the next one.
+      when query_canceled then
+        update public.workflow_schedules as s
+        set next_run_at = automation.now() + interval '1 minute' * power(4, least(
+            automation.suspect(schedule.tenant_id, 'schedule', schedule.workflow_id::text), 6)),
+          error = automation.cut_off_error(1)
+        where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+        exit;
+      when others then
+        update public.workflow_schedules as s
+        set next_run_at = automation.now() + interval '1 minute',
+          error = automation.engine_error('schedule_failed', sqlstate, sqlerrm)
+        where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
     end;
+    exit when automation.is_late(began);
   end loop;
   return ran;
 end;

@@ -269,7 +269,6 @@ begin
   delete from automation.timer_listeners as t
   where t.tenant_id = started.tenant_id and t.workflow_id = started.workflow_id;
   insert into automation.timer_listeners select started.*;
-  perform automation.install_timer_trigger(started.entity);
   if (compiled ->> 'existing')::boolean then
     insert into public.bulk_enrollments (tenant_id, workflow_id, kind, entity, generation)
     values (started.tenant_id, started.workflow_id, 'timers', started.entity, started.generation);
@@ -321,6 +320,27 @@ begin
 end;
 $$;
 
+-- What a timer before a date starts is a reminder: its messages do not go out after that date.
+create or replace function automation.expire_run(
+  version public.workflow_versions, record_id text, at timestamptz)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with started as (
+      update public.workflow_executions as e set expires_at = at
+      where e.tenant_id = version.tenant_id and e.id = (
+        select x.id from public.workflow_executions as x
+        where x.tenant_id = version.tenant_id and x.record_id = expire_run.record_id
+          and x.workflow_id = version.workflow_id
+        order by x.created_at desc, x.seq desc limit 1)
+      returning e.tenant_id, e.id
+    )
+    update public.scheduled_steps as s set expires_at = at
+    from started as e
+    where s.tenant_id = e.tenant_id and s.execution_id = e.id and s.run_at < at
+  $$;
+
 -- The record is read as it is now. A date that moved without the trigger seeing it (another zone of
 -- the tenant) moves the timer; a reminder before a date says nothing once the date has passed.
 create or replace function automation.fire_timer(waiting public.workflow_timers) returns integer
@@ -370,7 +390,42 @@ begin
     listener.entity, waiting.tenant_id, record,
     jsonb_build_object('timer', jsonb_build_object(
       'field', listener.field, 'value', value, 'due_at', due))));
+  if listener."offset" < interval '0' or listener.business_days < 0 then
+    perform automation.expire_run(version, waiting.record_id, automation.instant_in(value, zone));
+  end if;
   return 1;
+end;
+$$;
+
+-- A timer during which the statement was cancelled is put off, and after a few times given up: with an
+-- execution that says why.
+create or replace function automation.cut_off_timer(waiting public.workflow_timers) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key constant text := concat_ws('/', waiting.workflow_id, waiting.record_id);
+  tried constant integer := automation.suspect(waiting.tenant_id, 'timer', key);
+  listener automation.timer_listeners;
+begin
+  if tried < automation.setting('max_cut_offs')::integer then
+    update public.workflow_timers as t set due_at = automation.now() + interval '1 minute' * tried
+    where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+      and t.record_id = waiting.record_id;
+    return;
+  end if;
+  perform automation.clear_suspect(waiting.tenant_id, 'timer', key);
+  delete from public.workflow_timers as t
+  where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+    and t.record_id = waiting.record_id;
+  select l.* into listener from automation.timer_listeners as l
+  where l.tenant_id = waiting.tenant_id and l.workflow_id = waiting.workflow_id;
+  if found then
+    perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
+      jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
+      row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
+        automation.cut_off_error(tried), 'enrol', '')::automation.enrolment);
+  end if;
 end;
 $$;
 
@@ -381,18 +436,25 @@ create or replace function automation.fire_one_by_one(timers public.workflow_tim
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   waiting public.workflow_timers;
   fired integer := 0;
 begin
   foreach waiting in array timers loop
     begin
       fired := fired + automation.fire_timer(waiting);
-    exception when others then
-      raise warning 'timer of record % for workflow %: %', waiting.record_id, waiting.workflow_id, sqlerrm;
-      update public.workflow_timers as t set due_at = automation.now() + interval '1 hour'
-      where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
-        and t.record_id = waiting.record_id;
+    exception
+      when query_canceled then
+        perform automation.cut_off_timer(waiting);
+        exit;
+      when others then
+        raise warning 'timer of record % for workflow %: %',
+          waiting.record_id, waiting.workflow_id, sqlerrm;
+        update public.workflow_timers as t set due_at = automation.now() + interval '1 hour'
+        where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+          and t.record_id = waiting.record_id;
     end;
+    exit when automation.is_late(began);
   end loop;
   return fired;
 end;
@@ -404,6 +466,7 @@ create or replace function automation.fire_timers(max_timers integer default 500
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   timers constant public.workflow_timers[] := array(
     select t from automation.lock_due_timers(max_timers) as t);
   waiting public.workflow_timers;
@@ -412,11 +475,17 @@ begin
   begin
     foreach waiting in array timers loop
       fired := fired + automation.fire_timer(waiting);
+      exit when automation.is_late(began);
     end loop;
-  exception when others then
-    fired := automation.fire_one_by_one(timers);
+  exception
+    when query_canceled then
+      -- The others are due still; the time of the statement is used up.
+      fired := 0;
+      perform automation.cut_off_timer(waiting);
+    when others then
+      fired := automation.fire_one_by_one(timers);
   end;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
   return fired;
 end;
 $$;

@@ -78,11 +78,11 @@ begin
   from pg_catalog.pg_attribute as a
   where a.attrelid = attached.relation::regclass and a.attname = attached.id_column;
   return query execute format(
-    'select r.%1$I::text, %5$s from %2$s as r where r.%3$I = $1 %4$s order by r.%1$I limit $3',
+    'select r.%1$I::text, %5$s from %2$s as r where r.%3$I = $1 %4$s and not (%6$s) order by r.%1$I limit $3',
     attached.id_column, attached.relation, attached.tenant_column,
     case when job.last_record_id is not null
       then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end,
-    automation.record_expression(attached, 'r'))
+    automation.record_expression(attached, 'r'), automation.deleted_expression(attached, 'r'))
     using job.tenant_id, job.last_record_id, at_most;
 end;
 $$;
@@ -157,6 +157,8 @@ declare
   version public.workflow_versions;
   listener automation.timer_listeners;
   next record;
+  began constant timestamptz := clock_timestamp();
+  is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
   taken integer := 0;
@@ -174,7 +176,8 @@ begin
     return 0;
   end if;
   for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
-    exit when taken >= allowed;
+    is_cut := automation.is_late(began);
+    exit when taken >= allowed or is_cut;
     case automation.take_record(job, version, listener, next.id, next.record)
       when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
       when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
@@ -189,10 +192,29 @@ begin
     next_batch_at = automation.now()
       + coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0')
   where b.tenant_id = job.tenant_id and b.id = job.id;
-  if taken < allowed and job.scanned - before < at_most or job.scanned >= job.total then
+  if not is_cut and taken < allowed and job.scanned - before < at_most or job.scanned >= job.total then
     perform automation.finish_bulk(job, 'completed');
   end if;
   return job.scanned - before;
+end;
+$$;
+
+-- A batch during which the statement was cancelled is taken again later, and not for ever.
+create or replace function automation.cut_off_bulk(job public.bulk_enrollments) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tried constant integer := automation.suspect(job.tenant_id, 'bulk', job.id::text);
+begin
+  if tried >= automation.setting('max_cut_offs')::integer then
+    perform automation.clear_suspect(job.tenant_id, 'bulk', job.id::text);
+    perform automation.finish_bulk(job, 'failed', automation.cut_off_error(tried));
+  else
+    update public.bulk_enrollments as b
+    set next_batch_at = automation.now() + interval '30 seconds' * tried
+    where b.tenant_id = job.tenant_id and b.id = job.id;
+  end if;
 end;
 $$;
 
@@ -208,16 +230,23 @@ declare
     order by b.next_batch_at
     limit 20
     for update skip locked);
+  began constant timestamptz := clock_timestamp();
   job public.bulk_enrollments;
   seen integer := 0;
 begin
   foreach job in array jobs loop
     begin
       seen := seen + automation.run_batch(job, greatest(1, max_records / cardinality(jobs)));
-    exception when others then
-      perform automation.finish_bulk(
-        job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
+    exception
+      -- It took too long. The time of the statement is used up: the others have the next one.
+      when query_canceled then
+        perform automation.cut_off_bulk(job);
+        exit;
+      when others then
+        perform automation.finish_bulk(
+          job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
     end;
+    exit when automation.is_late(began);
   end loop;
   return seen;
 end;
@@ -246,15 +275,16 @@ declare
   job public.bulk_enrollments;
 begin
   perform automation.check_object(data, 'data');
+  perform automation.check_author(workflow.tenant_id, array[into_entity]);
   if not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
-      using errcode = 'object_not_in_prerequisite_state',
+      using errcode = 'PT409',
         hint = 'Set is_active to true, which publishes it.';
   elsif record_ids is null and filter is null then
     raise exception 'record_ids: which records?' using errcode = 'invalid_parameter_value',
       hint = 'Pass record_ids, or a filter: conditions, [] for every record.';
   elsif cardinality(listed) > 100000 then
-    raise exception 'record_ids: at most 100000 are taken' using errcode = 'program_limit_exceeded',
+    raise exception 'record_ids: at most 100000 are taken' using errcode = 'PT413',
       hint = 'Use a filter.';
   elsif per_minute not between 1 and 100000 then
     raise exception 'per_minute: from 1 to 100000' using errcode = 'invalid_parameter_value';
@@ -287,7 +317,9 @@ create or replace function public.enroll_records(
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.enroll_records(workflow_id, record_ids, filter, entity, per_minute, data)
+    select automation.enroll_records(
+      workflow_id, automation.seen_records(workflow_id, entity, record_ids), filter, entity, per_minute,
+      data)
     from automation.in_tenant(tenant_id)
   $$;
 

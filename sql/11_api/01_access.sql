@@ -3,7 +3,8 @@
 -- What clients call: thin functions in public that run with the caller's rights, each handing over
 -- to one in automation that checks the caller first.
 --
--- Errors: 22023 a parameter is wrong (the message starts with its name), P0002 not found,
+-- Errors: 22023 a parameter is wrong (the message starts with its name), PT404 not found, PT409 not in this
+-- state, PT413 too large (PTnnn is how PostgREST is told the status; it answers 500 to Postgres's own codes),
 -- 42501 not allowed.
 
 -- The roles that see every tenant: the service role and whoever may act as it. Inside a SECURITY
@@ -127,7 +128,7 @@ create or replace function automation.raise_not_found(parameter text, id uuid) r
   as $$
 begin
   raise exception '%: % was not found', parameter, coalesce(id::text, 'null')
-    using errcode = 'no_data_found',
+    using errcode = 'PT404',
       hint = 'It does not exist, or it belongs to a tenant you are not a member of.';
 end;
 $$;
@@ -167,6 +168,39 @@ begin
   return found_workflow;
 end;
 $$;
+
+-- Calls that compile a workflow take long where it is large: one tenant has so many of them under way at
+-- once, which leaves connections for the others.
+create or replace function automation.take_place(tenant_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  for place in 1 .. automation.at_most('dear_calls') loop
+    if pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 1000 + place)) then
+      return;
+    end if;
+  end loop;
+  raise exception 'workflow_id: % workflows of this tenant are being published, checked or tried already',
+    automation.at_most('dear_calls')
+    using errcode = 'configuration_limit_exceeded', hint = 'Try again in a moment.';
+end;
+$$;
+
+create or replace function automation.study_workflow(workflow_id uuid) returns public.workflows
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found_workflow constant public.workflows := automation.find_workflow(workflow_id);
+begin
+  perform automation.take_place(found_workflow.tenant_id);
+  return found_workflow;
+end;
+$$;
+
+comment on function automation.study_workflow(uuid) is
+  'find_workflow() for a call that is going to compile it; 53400 when the tenant has enough such calls.';
 
 create or replace function automation.find_execution(execution_id uuid)
   returns public.workflow_executions
@@ -219,12 +253,167 @@ begin
 end;
 $$;
 
+-- RECORDS THAT NOT EVERY MEMBER MAY SEE
+--
+-- A workflow reads and writes with the engine's rights. Where row level security keeps rows from some
+-- members, attach() leaves making, trying and starting workflows about them to owners and admins; and
+-- what somebody asks for by hand is read as they themselves could read it.
+
+-- The attached tables that a workflow sees: what fires it, what that belongs to, and what its steps
+-- name or write.
+create or replace function automation.entities_of(listener automation.compiled_trigger, plan jsonb)
+  returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive seen (name) as (
+      select listener.entity
+      union
+      select split_part(r #>> '{}', '.', 1) from jsonb_path_query(plan, 'strict $.**.roots[*]') as r
+      union
+      select w.entity
+      from jsonb_each(plan -> 'steps') as s, automation.step_writes(s.value, listener.entity) as w
+    ), reached (name) as (
+      select s.name from seen as s
+      union
+      select r.key from reached
+      join automation.entities as e on e.name = reached.name, jsonb_object_keys(e.related) as r (key)
+    )
+    select coalesce(array_agg(name), '{}') from reached where name is not null
+  $$;
+
+create or replace function automation.check_author(tenant_id uuid, entities text[]) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  kept text;
+begin
+  if automation.is_service() or tenant_id = any (automation.admin_tenants()) then
+    return;
+  end if;
+  select e.name into kept from automation.entities as e
+  where e.name = any (entities) and e.authors = 'admins'
+  order by e.name limit 1;
+  if found then
+    raise exception 'entity: only owners and admins make, try and start workflows about "%"', kept
+      using errcode = 'insufficient_privilege',
+        hint = 'Not every member may see these records. The owner of the database may allow it: '
+          'automation.attach(..., authors => ''members'').';
+  end if;
+end;
+$$;
+
+-- What a workflow is about, for whoever tries or starts it by hand.
+create or replace function automation.check_starter(version public.workflow_versions, data jsonb)
+  returns void
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.check_author(version.tenant_id, automation.entities_of(
+      automation.compile_trigger(version.trigger_type, version.trigger_config), version.plan)
+      || array(select left(k, -3) from jsonb_object_keys(data) as k where k like '%\_id'))
+  $$;
+
+-- The statement with which a caller looks for a record with their own rights; null where every member sees all.
+create or replace function automation.look_up(entity text) returns text
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('select exists (select from %s as r where r.%I::text = $1)', e.relation, e.id_column)
+    from automation.entities as e
+    where e.name = look_up.entity and e.authors = 'admins'
+  $$;
+
+-- Runs with the rights of whoever calls: a row that their policies hide is not found.
+create or replace function automation.check_seen(data jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  named record;
+  statement text;
+  seen boolean;
+begin
+  if current_user <> 'authenticated' or jsonb_typeof(data) is distinct from 'object' then
+    return data;
+  end if;
+  for named in
+    select left(d.key, -3) as entity, d.value #>> '{}' as id from jsonb_each(data) as d
+    where d.key like '%\_id' and jsonb_typeof(d.value) in ('string', 'number')
+    union
+    select d.key, d.value ->> 'id' from jsonb_each(data) as d where jsonb_typeof(d.value) = 'object'
+  loop
+    statement := automation.look_up(named.entity);
+    continue when statement is null or named.id is null;
+    begin
+      execute statement into seen using named.id;
+    exception when insufficient_privilege then
+      seen := false;
+    end;
+    if not seen then
+      raise exception '%_id: % was not found', named.entity, left(named.id, 60)
+        using errcode = 'PT404', hint = 'It must be a record of the same tenant that you may see.';
+    end if;
+  end loop;
+  return data;
+end;
+$$;
+
+-- Those of the records listed, or of all, that the caller may see; null where everybody sees all there is.
+create or replace function automation.seen_records(workflow_id uuid, entity text, record_ids text[])
+  returns text[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  statement constant text := automation.list_records(workflow_id, entity);
+  listed text[];
+begin
+  if current_user <> 'authenticated' or statement is null then
+    return record_ids;
+  end if;
+  execute statement into listed using record_ids;
+  return listed;
+exception when insufficient_privilege then
+  return '{}';
+end;
+$$;
+
+create or replace function automation.list_records(workflow_id uuid, entity text) returns text
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  attached automation.entities;
+begin
+  select e.* into attached from automation.entities as e
+  where e.authors = 'admins' and e.name = coalesce(entity, workflow.trigger_config ->> 'entity',
+    (select t.entity from automation.trigger_types as t where t.name = workflow.trigger_type), 'contact');
+  if not found then
+    return null;
+  end if;
+  return format(
+    'select array(select r.%1$I::text from %2$s as r where r.%3$I = %4$L and ($1 is null or r.%1$I::text = any ($1)) '
+    'order by r.%1$I limit 100001)',
+    attached.id_column, attached.relation, attached.tenant_column, workflow.tenant_id);
+end;
+$$;
+
 -- Where a call is about a tenant and nothing else.
 create or replace function automation.own_tenant(tenant_id uuid) returns uuid
   language plpgsql stable
   security definer
   set search_path = pg_catalog, pg_temp
-  as $$ begin return automation.resolve_tenant(tenant_id, '{}'); end; $$;
+  as $$
+begin
+  perform automation.in_tenant(tenant_id);
+  return automation.resolve_tenant(tenant_id, '{}');
+end;
+$$;
 
 -- Null when no record of the data is known.
 create or replace function automation.tenant_of_records(data jsonb) returns uuid

@@ -10,7 +10,7 @@ begin
       using errcode = 'invalid_parameter_value', hint = 'For example {"contact_id": "..."}.';
   elsif pg_column_size(data) > 1048576 then
     raise exception '%: at most 1 MB is taken', parameter
-      using errcode = 'program_limit_exceeded';
+      using errcode = 'PT413';
   end if;
 end;
 $$;
@@ -82,7 +82,7 @@ begin
     live := automation.read_record(entity, tenant_id, id);
     if live is null then
       raise exception '%_id: % was not found', entity, left(id, 60)
-        using errcode = 'no_data_found', hint = 'It must be a record of the same tenant.';
+        using errcode = 'PT404', hint = 'It must be a record of the same tenant.';
     end if;
     complete := complete || jsonb_build_object(
       entity || '_id', id, entity, live || coalesce(complete -> entity, '{}'));
@@ -104,7 +104,7 @@ create or replace function automation.enrolment_of(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::public.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      null, 'enrol', '')::automation.enrolment
+      null, 'enrol', '', null)::automation.enrolment
     from (select version.plan -> 'steps' -> (version.plan ->> 'first') as step) as first
   $$;
 
@@ -119,6 +119,17 @@ create or replace function automation.conditions_met(
       automation.tenant_zone(version.tenant_id))
   $$;
 
+create or replace function automation.unmet_conditions(
+  version public.workflow_versions, data jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.unmet('the conditions of the workflow were not met', automation.explain_conditions(
+      version.conditions, automation.trigger_context(version.tenant_id, data),
+      automation.tenant_zone(version.tenant_id)))
+  $$;
+
 create or replace function automation.start_version(
   version public.workflow_versions, trigger_type text, data jsonb)
   returns public.workflow_executions
@@ -129,6 +140,7 @@ declare
   execution_id uuid;
   started public.workflow_executions;
 begin
+  perform automation.check_starter(version, data);
   if not automation.conditions_met(version, data) then
     insert into public.workflow_executions (
       tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
@@ -137,7 +149,7 @@ begin
       version.tenant_id, version.workflow_id, version.version, 'skipped', trigger_type, data,
       data ->> 'entity', data ->> ((data ->> 'entity') || '_id'),
       automation.as_uuid(data ->> 'contact_id'),
-      '{"code": "conditions_not_met", "message": "the conditions of the workflow were not met"}',
+      automation.unmet_conditions(version, data),
       automation.now())
     returning * into started;
     return started;
@@ -165,7 +177,7 @@ begin
   perform automation.check_object(trigger_data, 'trigger_data');
   if workflow.published_version is null or not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
-      using errcode = 'object_not_in_prerequisite_state',
+      using errcode = 'PT409',
         hint = 'Set is_active to true, which publishes it.';
   end if;
   data := automation.complete_trigger_data(workflow.tenant_id, trigger_data);
@@ -226,7 +238,8 @@ create or replace function public.trigger_workflows(
   as $$
     select w.*
     from automation.in_tenant(tenant_id) as named
-    cross join lateral automation.trigger_workflows(trigger_type, trigger_data, tenant_id) as w
+    cross join lateral automation.trigger_workflows(
+      trigger_type, automation.check_seen(trigger_data), tenant_id) as w
   $$;
 
 comment on function public.trigger_workflows(text, jsonb, uuid) is
@@ -240,7 +253,7 @@ create or replace function public.execute_workflow(
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.execute_workflow(workflow_id, trigger_data)
+    select automation.execute_workflow(workflow_id, automation.check_seen(trigger_data))
     from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
   $$;
 

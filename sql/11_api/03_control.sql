@@ -51,8 +51,7 @@ begin
     return true;
   end if;
   perform automation.end_execution(
-    execution, 'skipped',
-    '{"code": "conditions_not_met", "message": "the conditions of the workflow were not met"}');
+    execution, 'skipped', automation.unmet_conditions(version, data));
   return false;
 end;
 $$;
@@ -72,7 +71,7 @@ begin
   if execution.status <> 'failed' then
     raise exception 'execution_id: only a failed execution can be retried; this one is %',
       execution.status
-      using errcode = 'object_not_in_prerequisite_state';
+      using errcode = 'PT409';
   end if;
   if execution.error ->> 'code' in ('conditions_failed', 'capture_failed')
     and not automation.enrol_again(execution) then
@@ -86,7 +85,9 @@ begin
     where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
       and v.version = execution.version)));
   update public.workflow_executions as e
-  set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key'
+  -- While it had done nothing another may have entered: it is asked once more.
+  set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
+    started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   insert into public.scheduled_steps (
     tenant_id, id, execution_id, step_key, lane, run_at, reconcile_since)
@@ -98,8 +99,7 @@ begin
       failed.started_at - (automation.now() - transaction_timestamp()) end);
   update public.workflow_step_executions as s
   set status = 'pending', finished_at = null, error = null,
-    redrives = s.redrives + (not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false))::integer,
-    input = case when (failed.error ->> 'may_have_been_sent')::boolean then s.input end
+    render_again = not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false)
   where s.tenant_id = failed.tenant_id and s.id = failed.id;
   perform automation.ring_once();
   return automation.find_execution(execution_id);
@@ -124,3 +124,35 @@ create or replace function public.retry_execution(execution_id uuid, tenant_id u
 
 comment on function public.retry_execution(uuid, uuid) is
   'Runs a failed execution again from the step that failed, with fresh attempts.';
+
+-- A workflow that was held goes on: what waits is due now, and is counted afresh.
+create or replace function automation.release_workflow(workflow_id uuid) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  released integer;
+begin
+  update public.workflow_holds as h
+  set released_at = automation.now(), released_by = automation.current_user_id()
+  where h.tenant_id = workflow.tenant_id and h.workflow_id = workflow.id and h.released_at is null;
+  update public.scheduled_steps as s
+  set run_at = automation.now()
+  from public.workflow_executions as e
+  where s.tenant_id = workflow.tenant_id and s.run_at = 'infinity' and s.lease_expires_at is null
+    and e.tenant_id = s.tenant_id and e.id = s.execution_id and e.workflow_id = workflow.id;
+  get diagnostics released = row_count;
+  perform automation.ring_once();
+  return released;
+end;
+$$;
+
+create or replace function public.release_workflow(workflow_id uuid) returns integer
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.release_workflow(workflow_id) $$;
+
+comment on function public.release_workflow(uuid) is
+  'Lets the runs of a workflow that was held (public.workflow_holds) go on, and says how many waited.';

@@ -27,7 +27,7 @@ create or replace function automation.publish_workflow(workflow_id uuid, enroll_
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  workflow constant public.workflows := automation.study_workflow(workflow_id);
   published public.workflow_versions;
 begin
   if enroll_existing is not null then
@@ -52,7 +52,7 @@ declare
   problems jsonb;
 begin
   select c.problems into problems
-  from automation.compile_workflow(automation.find_workflow(workflow_id)) as c;
+  from automation.compile_workflow(automation.study_workflow(workflow_id)) as c;
   return jsonb_build_object(
     'valid', not problems @> '[{"severity": "error"}]', 'problems', problems);
 end;
@@ -81,6 +81,21 @@ create or replace function public.validate_workflow(workflow_id uuid, tenant_id 
 
 comment on function public.validate_workflow(uuid, uuid) is
   'Every problem of the workflow as it is now: {valid, problems: [{path, severity, code, message, hint}]}.';
+
+-- A column that PostgREST computes: select=*,has_unpublished_changes.
+create or replace function automation.has_unpublished_changes(workflow public.workflows) returns boolean
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.has_changes(workflow) where automation.may_use(workflow.tenant_id) $$;
+
+create or replace function public.has_unpublished_changes(workflow public.workflows) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.has_unpublished_changes(workflow) $$;
+
+comment on function public.has_unpublished_changes(public.workflows) is
+  'Whether the workflow as it is now differs from its published version; null: it was never published.';
 
 -- MOVING RUNS TO ANOTHER VERSION
 
@@ -138,7 +153,7 @@ begin
   if not found then
     raise exception 'to_version: there is no version %',
       coalesce(to_version::text, 'yet: the workflow was never published')
-      using errcode = 'no_data_found';
+      using errcode = 'PT404';
   end if;
   for run in
     select e.id, automation.move_execution(e.tenant_id, e.id, target) as obstacle

@@ -19,48 +19,94 @@ create or replace function automation.tenant_of_number(number text) returns uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select p.tenant_id from public.phone_numbers as p
-    where p.number = automation.normalize_line(tenant_of_number.number)
+    select s.tenant_id from public.senders as s
+    where s.address = automation.normalize_line(tenant_of_number.number) and s.channel = 'sms'
+      and s.kind = 'number' and s.verified_at is not null
+      and s.provider = automation.setting('sms_provider')
   $$;
 
--- Several contacts may share a number: the one spoken to last is meant.
+create or replace function automation.contacts_by_phone(tenant_id uuid, phone text) returns setof uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.find_contacts(tenant_id, 'phone',
+      'automation.phone_key(%1$s) = any (automation.phone_keys($2)) '
+      'and automation.normal_number(%1$s, automation.country_of($1)) = $2', phone, null, 100)
+  $$;
+
+-- When a contact was last written to or called at a number, by us.
+create or replace function automation.last_spoken(tenant_id uuid, contact_id uuid, phone text)
+  returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select greatest(
+      (select max(m.created_at) from public.messages as m
+       where m.contact_id = last_spoken.contact_id and m.tenant_id = last_spoken.tenant_id
+         and m.direction = 'outbound' and m.to_number = phone),
+      (select max(c.created_at) from public.calls as c
+       where c.contact_id = last_spoken.contact_id and c.tenant_id = last_spoken.tenant_id
+         and c.direction = 'outbound' and c.to_number = phone))
+  $$;
+
+-- Several contacts may share a number: the one spoken to last is meant, as our own messages and calls say.
 create or replace function automation.contact_by_phone(tenant_id uuid, phone text) returns uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.find_contact(tenant_id, 'phone',
-      'automation.phone_key(%1$s) = any (automation.phone_keys($2)) '
-      'and automation.normal_number(%1$s, automation.country_of($1)) = $2', phone)
+    select c.id
+    from automation.contacts_by_phone(tenant_id, phone) with ordinality as c (id, place)
+    order by automation.last_spoken(contact_by_phone.tenant_id, c.id, phone) desc nulls last, c.place
+    limit 1
   $$;
+
+-- All contacts that have a number or an email address.
+create or replace function automation.contacts_at(tenant_id uuid, address text) returns setof uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if address like '%@%' then
+    return query select f.id from automation.find_contacts(
+      contacts_at.tenant_id, 'email', 'automation.email_key(%1$s) = $2', address, null, 100) as f (id)
+      where f.id is not null;
+  else
+    return query select f.id from automation.contacts_by_phone(contacts_at.tenant_id, address) as f (id)
+      where f.id is not null;
+  end if;
+end;
+$$;
 
 create or replace function automation.contact_by_email(tenant_id uuid, email text, phone text)
   returns uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.find_contact(tenant_id, 'email', 'automation.email_key(%1$s) = $2', email, phone) $$;
+  as $$
+    select f.id from automation.find_contacts(
+      tenant_id, 'email', 'automation.email_key(%1$s) = $2', email, phone, 1) as f (id)
+  $$;
 
 -- Whatever table the contacts are in, with its own names. test: SQL about %1$s, the column, and $2, what
 -- is looked for; of several, one with this phone is preferred.
-create or replace function automation.find_contact(
-  tenant_id uuid, name text, test text, wanted text, phone text default null)
-  returns uuid
+create or replace function automation.find_contacts(
+  tenant_id uuid, name text, test text, wanted text, phone text, at_most integer)
+  returns setof uuid
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   contacts automation.entities;
-  found_id text;
 begin
   select e.* into contacts from automation.entities as e
-  where e.name = 'contact' and e.mapped ? find_contact.name;
+  where e.name = 'contact' and e.mapped ? find_contacts.name;
   if not found or wanted is null then
-    return null;
+    return;
   end if;
-  execute format('select r.%I::text from %s as r where r.%I = $1 and %s order by %s limit 1',
-    contacts.id_column, contacts.relation, contacts.tenant_column,
+  return query execute format(
+    'select automation.as_uuid(r.%I::text) from %s as r where r.%I = $1 and not (%s) and %s order by %s limit $4',
+    contacts.id_column, contacts.relation, contacts.tenant_column, automation.deleted_expression(contacts, 'r'),
     format(test, format('r.%I::text', contacts.mapped ->> name)), automation.contact_order(contacts))
-    into found_id using tenant_id, wanted, phone;
-  return automation.as_uuid(found_id);
+    using tenant_id, wanted, phone, at_most;
 end;
 $$;
 
@@ -184,6 +230,27 @@ begin
 end;
 $$;
 
+-- An answer that comes within two minutes of what a run sent goes on with the chain of that run: machines are quick.
+create or replace function automation.continue_chain(tenant_id uuid, sender text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  root uuid;
+begin
+  select coalesce(e.root_id, e.id) into root
+  from public.workflow_step_executions as s
+  join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  where s.recipient = sender and s.tenant_id = continue_chain.tenant_id
+    and s.started_at > automation.now() - interval '2 minutes'
+  order by s.started_at desc
+  limit 1;
+  if root is not null then
+    perform automation.set_cause(0, root, true);
+  end if;
+end;
+$$;
+
 -- Somebody who writes to say stop does not become a lead by it.
 create or replace function automation.receive_sms(event jsonb) returns text
   language plpgsql
@@ -205,6 +272,7 @@ begin
   ) then
     return 'duplicate';
   end if;
+  perform automation.continue_chain(owner, sender);
   insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
     status, provider, provider_id, opt_out_type, media_urls, channel)
   values (owner,
@@ -215,6 +283,7 @@ begin
     case when opt_out in ('STOP', 'START', 'HELP') then opt_out end,
     (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u),
     coalesce(event ->> 'channel', 'sms'));
+  perform automation.clear_cause();
   return 'stored';
 end;
 $$;

@@ -4,7 +4,8 @@
 --
 -- email_event_created fires for every event of an email; is_machine is a field of it like any other.
 select automation.attach(
-  'public.email_events', 'email_event', '{"related": {"contact": "contact_id", "email": "email_id"}}');
+  'public.email_events', 'email_event', '{"related": {"contact": "contact_id", "email": "email_id"}}',
+  authors => 'members');
 
 create or replace function automation.machine_haste() returns interval
   language sql immutable parallel safe

@@ -17,9 +17,49 @@ create index idempotency_keys_by_expiry on automation.idempotency_keys (expires_
 comment on table automation.idempotency_keys is
   'What was answered to a caller under a key, for a day.';
 comment on column automation.idempotency_keys.caller is
-  'user:<id> or service:<tenant>: one caller''s keys say nothing about another''s.';
+  'user:<id>, with @<tenant> for who belongs to several, or service:<tenant>: a key belongs to a tenant, '
+  'and one caller''s keys say nothing about another''s.';
 comment on column automation.idempotency_keys.fingerprint is
   'Digest of the method, path and body that the key was first used with.';
+
+-- Whatever is wrong with the request is said by the operation itself.
+create or replace function automation.tenant_of_request(input jsonb) returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if input ? 'workflow_id' then
+    return (automation.find_workflow(automation.as_uuid(input ->> 'workflow_id'))).tenant_id;
+  elsif input ? 'execution_id' then
+    return (automation.find_execution(automation.as_uuid(input ->> 'execution_id'))).tenant_id;
+  elsif input ? 'enrollment_id' then
+    return (select min(t.id::text)::uuid from automation.usable_tenants() as t (id)
+      join public.bulk_enrollments as b
+        on b.tenant_id = t.id and b.id = automation.as_uuid(input ->> 'enrollment_id')
+      having count(*) = 1);
+  end if;
+  return automation.resolve_tenant(null, coalesce(input -> 'trigger_data', '{}'));
+exception when no_data_found or invalid_parameter_value then
+  return null;
+end;
+$$;
+
+create or replace function automation.request_scope(input jsonb) returns text
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when automation.is_service() then 'service:' || coalesce(t.id::text, 'any')
+      when cardinality(automation.member_tenants()) > 1
+        then format('user:%s@%s', automation.current_user_id(), coalesce(t.id::text, 'any'))
+      else format('user:%s', automation.current_user_id())
+    end
+    from (select coalesce(automation.named_tenant(), automation.tenant_of_request(input)) as id) as t
+  $$;
+
+comment on function automation.request_scope(jsonb) is
+  'Whose idempotency keys these are: asked for with the rights of the caller.';
 
 create or replace function automation.request_fingerprint(request jsonb) returns bytea
   language sql immutable parallel safe

@@ -36,6 +36,89 @@ $$;
 comment on function automation.explain_listener(public.workflows, jsonb) is
   'Each equality of the trigger_config, and the values a change has to lead to, with what the record has.';
 
+-- Time and people start some; the others need a listener, which detaching takes away.
+create or replace function automation.is_listening(workflow public.workflows) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = workflow.tenant_id and t.workflow_id = workflow.id
+        and t.version = workflow.published_version and t.role = 'enrol')
+  $$;
+
+-- When did the thing happen that would have started the workflow: the record was made, or last changed?
+create or replace function automation.moment_of(workflow public.workflows, data jsonb) returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.instant_in(coalesce(
+        case when t.kind <> 'created' then coalesce(
+          r.record ->> automation.mapped_column(r.entity, 'updated_at'), r.record ->> 'updated_at') end,
+        r.record ->> automation.mapped_column(r.entity, 'created_at'), r.record ->> 'created_at'),
+      automation.tenant_zone(workflow.tenant_id))
+    from automation.trigger_types as t
+    cross join (select data ->> 'entity' as entity, data -> (data ->> 'entity') as record) as r
+    where t.name = workflow.trigger_type and t.kind in ('created', 'updated', 'changed', 'becomes')
+  $$;
+
+-- {listening, happened_at, periods, reason}: was anybody listening when it happened? periods: the last ones
+-- in which the workflow was on.
+create or replace function automation.explain_activity(workflow public.workflows, data jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  listening constant boolean := automation.is_listening(workflow);
+  happened constant timestamptz := automation.moment_of(workflow, data);
+  periods constant jsonb := (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'version', a.version, 'from', a.active_from, 'until', a.active_until, 'ended_by', a.ended_by)
+      order by a.active_from, a.id), '[]')
+    from (
+      select p.* from automation.activations as p
+      where p.tenant_id = workflow.tenant_id and p.workflow_id = workflow.id
+      order by p.active_from desc, p.id desc limit 50
+    ) as a);
+begin
+  return jsonb_build_object(
+    'listening', listening, 'happened_at', happened, 'periods', periods,
+    'reason', automation.missed_because(workflow, happened, listening));
+end;
+$$;
+
+create or replace function automation.missed_because(
+  workflow public.workflows, happened timestamptz, listening boolean)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when workflow.published_version is null then 'the workflow was never published'
+      when happened < p.first then format(
+        'it happened at %s, before the workflow was first published at %s', happened, p.first)
+      when happened is not null and not p.covered then format(
+        'it happened at %s, while %s: it listened until %s%s', happened,
+        case p.ended_by when 'detach' then 'the table was detached' else 'the workflow was off' end,
+        p.until, coalesce(' and again from ' || p.again, ''))
+      when not workflow.is_active then format('the workflow is off since %s', p.last_until)
+      when not listening then format('nothing starts it: %s is not attached', coalesce((
+        select nullif(t.entity, '') from automation.trigger_types as t where t.name = workflow.trigger_type),
+        'its table'))
+    end
+    from (
+      select min(a.active_from) as first, max(a.active_until) as last_until,
+        coalesce(bool_or(happened >= a.active_from and happened < coalesce(a.active_until, 'infinity')), false)
+          as covered,
+        max(a.active_until) filter (where a.active_until <= happened) as until,
+        min(a.active_from) filter (where a.active_from > happened) as again,
+        (array_agg(a.ended_by order by a.active_until desc) filter (where a.active_until <= happened))[1]
+          as ended_by
+      from automation.activations as a
+      where a.tenant_id = workflow.tenant_id and a.workflow_id = workflow.id
+    ) as p
+  $$;
+
 -- What new runs start with: the published version, or the draft while there is none.
 create or replace function automation.explain_enrollment(workflow_id uuid, record jsonb)
   returns jsonb
@@ -44,7 +127,7 @@ create or replace function automation.explain_enrollment(workflow_id uuid, recor
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  written constant public.workflows := automation.find_workflow(workflow_id);
+  written constant public.workflows := automation.study_workflow(workflow_id);
   tested constant automation.tested_workflow :=
     automation.compile_tested(written, written.published_version);
   workflow constant public.workflows := tested.workflow;
@@ -57,6 +140,8 @@ declare
   earlier automation.entries;
 begin
   perform automation.check_object(record, 'record');
+  perform automation.check_author(workflow.tenant_id, automation.entities_of(
+    automation.compile_trigger(workflow.trigger_type, workflow.trigger_config), (tested.compiled).plan));
   data := automation.complete_trigger_data(workflow.tenant_id, record);
   fired_id := data ->> ((data ->> 'entity') || '_id');
   trigger_checks := automation.explain_listener(workflow, data);
@@ -76,12 +161,14 @@ begin
   return jsonb_build_object(
     'would_enroll',
       workflow.is_active and workflow.published_version is not null
+      and automation.is_listening(written)
       and not trigger_checks @> '[{"passed": false}]'
       and coalesce((conditions ->> 'verdict')::boolean, true)
       and recent < automation.setting('max_enrollments')::integer
       and automation.may_enter(lifecycle -> 'reentry', earlier),
     'workflow', jsonb_build_object(
       'is_active', workflow.is_active, 'published_version', workflow.published_version,
+      'has_unpublished_changes', automation.has_changes(written),
       'trigger_type', workflow.trigger_type),
     'trigger', trigger_checks,
     'conditions', conditions,
@@ -91,6 +178,7 @@ begin
     'recent_enrollments', jsonb_build_object(
       'count', recent, 'limit', automation.setting('max_enrollments')::integer,
       'window', automation.setting('enrollment_window')),
+    'activity', automation.explain_activity(written, data),
     'executions', (
       select coalesce(jsonb_agg(to_jsonb(e) order by e.created_at desc), '[]')
       from (
@@ -355,7 +443,7 @@ begin
   select v.* into version from public.workflow_versions as v
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id and v.version = version_asked;
   if not found then
-    raise exception 'options.version: there is no version %', version_asked using errcode = 'no_data_found';
+    raise exception 'options.version: there is no version %', version_asked using errcode = 'PT404';
   end if;
   workflow.trigger_type := version.trigger_type;
   workflow.trigger_config := version.trigger_config;
@@ -399,7 +487,7 @@ create or replace function automation.test_workflow(workflow_id uuid, trigger_da
 declare
   asked constant jsonb := automation.test_options(options);
   tested automation.tested_workflow;
-  workflow public.workflows := automation.find_workflow(workflow_id);
+  workflow public.workflows := automation.study_workflow(workflow_id);
   zone constant text := automation.tenant_zone(workflow.tenant_id);
   at constant timestamptz := coalesce(
     automation.instant_in(asked ->> 'at', zone), automation.now());
@@ -412,6 +500,8 @@ begin
   if (tested.compiled).problems @> '[{"severity": "error"}]' then
     return jsonb_build_object('valid', false, 'problems', (tested.compiled).problems);
   end if;
+  perform automation.check_author(workflow.tenant_id, automation.entities_of(
+    automation.compile_trigger(workflow.trigger_type, workflow.trigger_config), (tested.compiled).plan));
   data := automation.complete_trigger_data(workflow.tenant_id, trigger_data);
   conditions := case when (tested.compiled).conditions is not null then automation.explain_conditions(
     (tested.compiled).conditions, automation.trigger_context(workflow.tenant_id, data), zone, at) end;
@@ -435,7 +525,7 @@ create or replace function public.test_workflow(
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.test_workflow(workflow_id, trigger_data, options)
+    select automation.test_workflow(workflow_id, automation.check_seen(trigger_data), options)
     from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
   $$;
 
@@ -453,7 +543,7 @@ create or replace function public.explain_enrollment(
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.explain_enrollment(workflow_id, record)
+    select automation.explain_enrollment(workflow_id, automation.check_seen(record))
     from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(record ->> 'tenant_id')))
   $$;
 

@@ -27,7 +27,7 @@ begin
       and p.proname in (
         'trigger_workflows', 'execute_workflow', 'cancel_execution', 'retry_execution',
         'publish_workflow', 'validate_workflow', 'get_execution_history', 'test_workflow',
-        'explain_enrollment', 'move_executions', 'release_submission')
+        'explain_enrollment', 'move_executions', 'has_unpublished_changes', 'release_submission')
   loop
     execute format('grant execute on function %s to authenticated, service_role', api);
   end loop;
@@ -39,11 +39,16 @@ $$;
 grant execute on function
   automation.member_tenants(), automation.admin_tenants(), automation.now(),
   automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
-  automation.own_tenant(uuid),
+  automation.own_tenant(uuid), automation.request_scope(jsonb),
+  automation.look_up(text), automation.check_seen(jsonb), automation.list_records(uuid, text),
+  automation.seen_records(uuid, text, text[]),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
   automation.move_executions(uuid, integer, uuid[]),
+  automation.has_unpublished_changes(public.workflows), automation.check_history_filter(text, text),
+  automation.execution_history(
+    uuid, uuid, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz),
   automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb),
   automation.release_submission(uuid, jsonb)
   to authenticated;
@@ -55,7 +60,7 @@ grant update (value) on automation.settings to service_role;
 
 -- Attaching tables and running SQL by name is for the owner alone.
 revoke execute on function
-  automation.attach(regclass, text, jsonb, jsonb), automation.detach(text),
-  automation.install_schedule(), automation.remove_schedule(),
+  automation.attach(regclass, text, jsonb, jsonb, text[], text[], text), automation.detach(text),
+  automation.install_schedule(), automation.remove_schedule(), automation.forget_former_jobs(),
   automation.vault_secret(text), automation.call_dispatch()
   from service_role;

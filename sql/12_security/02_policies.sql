@@ -86,7 +86,7 @@ $$;
 
 -- What comes in. Whose a number is and what providers reported is not for members to write; a
 -- tenant's admins look after its forms.
-alter table public.phone_numbers enable row level security;
+alter table public.senders enable row level security;
 alter table public.email_addresses enable row level security;
 alter table public.forms enable row level security;
 alter table public.email_events enable row level security;
@@ -97,9 +97,13 @@ alter table public.held_submissions enable row level security;
 alter table automation.provider_events enable row level security;
 alter table automation.early_events enable row level security;
 
-create policy phone_numbers_members_read on public.phone_numbers
+create policy senders_members_read on public.senders
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy senders_admins_update on public.senders
+  for update to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]))
+  with check (tenant_id = any ((select automation.admin_tenants())::uuid[]));
 create policy email_addresses_members_read on public.email_addresses
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));

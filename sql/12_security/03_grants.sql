@@ -56,11 +56,15 @@ grant update (name, timezone, country, text_countries, phone, email, website, ad
 grant delete, update (role, full_name, email, phone) on public.tenant_members to authenticated;
 
 grant insert, update, delete on
-  public.phone_numbers, public.email_addresses, public.forms, public.held_submissions
+  public.senders, public.email_addresses, public.forms, public.held_submissions
   to service_role;
-grant select on public.phone_numbers, public.email_addresses, public.forms, public.email_events, public.held_submissions
+grant select on
+  public.senders, public.email_addresses, public.forms, public.email_events, public.held_submissions
   to authenticated;
 grant delete on public.held_submissions to authenticated;
+
+-- Which of its own a tenant uses; not which are its own.
+grant update (label, display_name, is_default, is_active) on public.senders to authenticated;
 
 -- A form's public key is made for it, not chosen.
 grant delete,

@@ -32,5 +32,5 @@ grant execute on function
   public.cancel_bulk_enrollment(uuid, uuid)
   to authenticated, service_role;
 
--- Triggers are made by publishing; asking for one directly is for the owner.
-revoke execute on function automation.install_timer_trigger(text) from service_role;
+-- Triggers are made by attaching.
+revoke execute on function automation.install_timer_trigger(automation.entities) from service_role;

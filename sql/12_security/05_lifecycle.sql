@@ -5,10 +5,23 @@ alter table automation.run_events enable row level security;
 alter table automation.entries enable row level security;
 alter table automation.rotations enable row level security;
 alter table automation.split_assignments enable row level security;
+alter table automation.activations enable row level security;
+alter table automation.created_projects enable row level security;
 
 grant select on
   automation.signals, automation.run_events, automation.entries, automation.rotations,
-  automation.split_assignments
+  automation.split_assignments, automation.activations, automation.created_projects
   to service_role;
 
 grant insert (settings), update (settings) on public.workflows to authenticated;
+
+alter table automation.notices enable row level security;
+alter table public.workflow_holds enable row level security;
+create policy workflow_holds_members_read on public.workflow_holds for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on public.workflow_holds from anon, authenticated, service_role;
+grant select on public.workflow_holds to authenticated, service_role;
+grant select on automation.notices to service_role;
+revoke all on function public.release_workflow(uuid) from public, anon;
+grant execute on function public.release_workflow(uuid), automation.release_workflow(uuid)
+  to authenticated, service_role;

@@ -112,7 +112,7 @@ begin
         and (m.role = 'owner' or m.role = 'admin' and i.role <> 'owner')))
   for update;
   if not found then
-    raise exception 'token: there is no such invitation' using errcode = 'no_data_found',
+    raise exception 'token: there is no such invitation' using errcode = 'PT404',
       hint = 'It may have expired, been used or taken back, or be for another address than the one you '
         'signed in with.';
   end if;

@@ -63,12 +63,19 @@ create view public.automation_failures with (security_invoker = true) as
     where s.status = 'failed' and not (e.status = 'failed' and e.error ->> 'step' = s.step_key)
   ) as f (tenant_id, execution_id, error, finished_at)
   join public.workflow_executions as e on e.tenant_id = f.tenant_id and e.id = f.execution_id
-  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id;
+  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+  union all
+  select h.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, h.reason ->> 'code',
+    h.reason ->> 'message', h.reason, h.held_at, null
+  from public.workflow_holds as h
+  join public.workflows as w on w.tenant_id = h.tenant_id and w.id = h.workflow_id
+  where h.released_at is null;
 
 comment on view public.automation_failures is
   'What failed, and why: executions (public.retry_execution() runs one again from where it failed), steps '
   'that their execution went on without, sends that found nobody to go to, tags that found no contact. '
-  'execution_status: failed for the first.';
+  'execution_status: failed for the first. A workflow that is held (public.workflow_holds) is a row without an '
+  'execution.';
 
 -- The platform opens what is made in public to every role of the API: each view is closed first.
 revoke all on public.automation_queue, public.automation_skipped_sends, public.automation_failures

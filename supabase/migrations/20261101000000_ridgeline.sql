@@ -66,6 +66,12 @@ insert into automation.settings (name, value, description) values
    'How a commit tells the dispatcher that work is due: pg_net, notify or none (polling only).'),
   ('max_causation_depth', '10',
    'A write made by an automation may start another automation; a chain deeper than this is refused.'),
+  ('max_chain_executions', '50',
+   'How many executions the effects of one execution may start, one after the other or all at once.'),
+  ('workflow_fuse_per_hour', '2000',
+   'More runs of one workflow in an hour that strangers or the workflow itself set off, and it is held.'),
+  ('workflow_fuse_per_day', '10000',
+   'The same for a day.'),
   ('max_enrollments', '25',
    'How often one record may enter one workflow within enrollment_window.'),
   ('enrollment_window', '1 hour',
@@ -78,6 +84,11 @@ insert into automation.settings (name, value, description) values
    'The longest backoff between two attempts.'),
   ('reconcile_delay', '20 seconds',
    'The least time between an attempt that may have been accepted and looking it up.'),
+  ('sms_provider', 'twilio', 'Who carries text messages, where a sender does not say.'),
+  ('email_provider', 'resend', 'Who carries email, where a sender does not say.'),
+  ('environment_serves', 'single_tenant',
+   'Whom the sender and the signing secret in the dispatcher''s environment serve: single_tenant (nobody, '
+   'once there is a second tenant) or every_tenant (development, and offices of one company).'),
   ('max_cut_offs', '3',
    'How often work on one step may be cut off (a timeout, a crash) before the step fails.'),
   ('cut_off_pause', '5 seconds',
@@ -93,10 +104,14 @@ begin
     'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause')
     and new.value::interval < interval '0' then
     raise exception 'value: % cannot be negative', new.name;
+  elsif new.name like 'workflow_fuse_per_%' and new.value::integer not between 1 and 1000000 then
+    raise exception 'value: % must be from 1 to 1000000', new.name;
   elsif new.name in (
-    'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs')
+    'max_causation_depth', 'max_enrollments', 'max_attempts', 'max_cut_offs', 'max_chain_executions')
     and new.value::integer not between 1 and 10000 then
     raise exception 'value: % must be from 1 to 10000', new.name;
+  elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
+    raise exception 'value: environment_serves must be single_tenant or every_tenant';
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
     raise exception 'value: doorbell must be pg_net, notify or none';
   end if;
@@ -404,6 +419,62 @@ create or replace function automation.email_key(given text) returns text
     when given ~ '^[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+$' then lower(given)
     else automation.normalize_email(given)
   end;
+
+-- sql/00_foundation/06_limits.sql
+
+-- What a definition, a record and a message may cost. Bytes are those of UTF-8. docs/limits.md is held to
+-- this table by a test.
+
+create or replace function automation.limits()
+  returns table (name text, most integer, unit text, what text)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    values
+      ('steps', 1000, 'steps', 'in a workflow'),
+      ('branch_depth', 20, 'levels', 'of branches within branches'),
+      ('step_config', 262144, 'bytes', 'of a step_config'),
+      ('trigger_config', 65536, 'bytes', 'of a trigger_config'),
+      ('conditions', 262144, 'bytes', 'of one document of conditions'),
+      ('settings', 65536, 'bytes', 'of settings'),
+      ('metadata', 262144, 'bytes', 'of metadata'),
+      ('definition', 4194304, 'bytes', 'of all the steps of a workflow together'),
+      ('condition_count', 500, 'conditions', 'in one document'),
+      ('condition_depth', 50, 'levels', 'of groups within groups'),
+      ('all_conditions', 5000, 'conditions', 'in a workflow'),
+      ('condition_list', 1000, 'values', 'in the list of a condition'),
+      ('templates', 200, 'texts', 'with variables in a step_config'),
+      ('tags', 500, 'variables and blocks', 'in one text'),
+      ('step_tags', 2000, 'variables and blocks', 'in a step_config'),
+      ('filters', 10, 'filters', 'on a variable'),
+      ('listeners', 500, 'active workflows', 'of a tenant that listen to one event of one entity'),
+      ('value', 65536, 'bytes', 'of a value that a filter takes or gives'),
+      ('compared', 65536, 'bytes', 'of a text that a condition looks at'),
+      ('compared_list', 1000, 'values', 'of a list that a condition looks at'),
+      ('text', 524288, 'bytes', 'of one rendered text'),
+      ('step', 1048576, 'bytes', 'of all that a step renders'),
+      ('sms', 1600, 'characters', 'of a text message'),
+      ('email_subject', 998, 'characters', 'of an email''s subject'),
+      ('email_body', 512000, 'bytes', 'of an email''s html, and of its text'),
+      ('webhook_body', 262144, 'bytes', 'of what a webhook posts'),
+      ('field', 65536, 'bytes', 'of a value that a step writes to a record'),
+      ('render_ms', 1000, 'milliseconds', 'to render a step'),
+      ('match_ms', 250, 'milliseconds', 'to match one write against the workflows of its tenant'),
+      ('conditions_ms', 200, 'milliseconds', 'to evaluate one document of conditions'),
+      ('dear_calls', 2, 'calls', 'of a tenant at once that publish, check, try or explain a workflow'),
+      ('portion_ms', 200, 'milliseconds', 'of work before the engine commits')
+  $$;
+
+comment on function automation.limits() is
+  'The limits of the engine: how much of what. What is larger is refused with its name and a way out.';
+
+-- Asked in hot paths with a literal name: the planner folds it.
+create or replace function automation.at_most(name text) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select l.most from automation.limits() as l where l.name = at_most.name $$;
+
+comment on function automation.at_most(text) is 'One of automation.limits().';
 
 -- sql/00_foundation/06_order.sql
 
@@ -2594,6 +2665,8 @@ create trigger messages_mark_manual
   execute function automation.mark_manual();
 
 create index messages_by_contact on public.messages (contact_id, tenant_id, created_at);
+create index messages_from_outside
+  on public.messages (from_number, tenant_id, created_at) where direction = 'inbound';
 create unique index messages_provider_id_unique on public.messages (provider_id, tenant_id, provider);
 
 create table public.emails (
@@ -2655,6 +2728,8 @@ create trigger calls_mark_manual
   execute function automation.mark_manual();
 
 create index calls_by_contact on public.calls (contact_id, tenant_id, created_at);
+create index calls_from_outside
+  on public.calls (from_number, tenant_id, created_at) where direction = 'inbound';
 create unique index calls_provider_id_unique on public.calls (provider_id, tenant_id, provider);
 
 create table public.form_submissions (
@@ -2719,26 +2794,8 @@ $$;
 
 -- sql/01_crm/07_inbound.sql
 
--- Where words from outside come in: whose number it is, which forms there are, and what providers
+-- Where words from outside come in: which forms there are, and what providers
 -- report about messages that were sent.
-
-create table public.phone_numbers (
-  tenant_id uuid not null
-    constraint phone_numbers_tenant_fk references public.tenants (id) on delete cascade,
-  id uuid not null default gen_random_uuid(),
-  number text not null
-    constraint phone_numbers_number_is_normal check (number ~ '^(\+[1-9]\d{6,14}|\d{4,6})$'),
-  label text,
-  created_at timestamptz not null default automation.now(),
-  constraint phone_numbers_pkey primary key (tenant_id, id),
-  constraint phone_numbers_number_unique unique (number)
-);
-
-comment on table public.phone_numbers is
-  'The numbers that a tenant is texted and called on. It decides whose an incoming message is, so '
-  'only whoever provisions numbers (the service role) writes it.';
-comment on column public.phone_numbers.number is
-  'E.164, or a short code. Any notation is taken and stored this way.';
 
 create or replace function automation.normalize_line(given text, country text default 'US') returns text
   language sql stable parallel safe
@@ -2758,22 +2815,6 @@ create or replace function automation.line_of(given text, country text default '
 
 comment on function automation.normalize_line(text, text) is
   'E.164, or the digits of a short code; null when it is neither.';
-
-create or replace function automation.normalize_phone_number() returns trigger
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  new.number := coalesce(
-    automation.normalize_line(new.number, automation.country_of(new.tenant_id)), new.number);
-  return new;
-end;
-$$;
-
-create trigger phone_numbers_normalize
-  before insert or update of number on public.phone_numbers
-  for each row execute function automation.normalize_phone_number();
 
 -- Whoever writes them: everything that looks for the messages of a number finds them. What is no number
 -- ("anonymous", a withheld caller) stays as it came.
@@ -3140,6 +3181,158 @@ comment on table automation.early_events is
   'Reports about a message that is not recorded yet: providers can be quicker than the dispatcher. '
   'They are applied when its row is written, and dropped after a day.';
 
+-- sql/01_crm/08_senders.sql
+
+-- Who a tenant speaks as. A number or an address belongs to one tenant of the installation, and only
+-- whoever provisions them (the service role) says whose: it decides both who may write as it, and whose
+-- an incoming message is.
+
+create table public.senders (
+  tenant_id uuid not null
+    constraint senders_tenant_fk references public.tenants (id) on delete cascade,
+  id uuid not null default gen_random_uuid(),
+  channel text not null constraint senders_channel_known check (channel in ('sms', 'email')),
+  kind text not null
+    constraint senders_kind_known
+    check (kind in ('number', 'name', 'service', 'address', 'domain', 'environment')),
+  provider text not null,
+  address text not null,
+  display_name text,
+  label text,
+  credentials text
+    constraint senders_credentials_shape check (credentials ~ '^[a-z][a-z0-9_-]{0,62}$'),
+  registration text not null default 'unregistered'
+    constraint senders_registration_known
+    check (registration in ('unregistered', 'pending', 'registered', 'exempt', 'rejected')),
+  limits jsonb not null default '{}'
+    constraint senders_limits_is_object check (jsonb_typeof(limits) = 'object'),
+  is_default boolean not null default false,
+  is_active boolean not null default true,
+  verified_at timestamptz default automation.now(),
+  created_at timestamptz not null default automation.now(),
+  updated_at timestamptz not null default automation.now(),
+  constraint senders_pkey primary key (tenant_id, id),
+  constraint senders_kind_of_channel check (
+    kind = 'environment' or (channel = 'sms') = (kind in ('number', 'name', 'service'))),
+  constraint senders_address_is_normal check (case kind
+    when 'number' then address ~ '^(\+[1-9]\d{6,14}|\d{3,8})$'
+    when 'name' then address ~ '^[A-Za-z0-9 &_+-]{1,11}$' and address ~ '[A-Za-z]'
+    when 'address' then address = lower(address) and address ~ '^[^@<>\s,;"]+@[^@<>\s,;"]+$'
+    when 'domain' then address = lower(address) and address ~ '^[^@<>\s,;"]+\.[^@<>\s,;".]+$'
+    else btrim(address) <> '' end),
+  constraint senders_display_name_is_plain check (display_name !~ '[<>",;[:cntrl:]]')
+);
+
+comment on table public.senders is
+  'The numbers, messaging services, addresses and domains that a tenant speaks as and is spoken to on. '
+  'A step may name these and no others. Only whoever provisions them (the service role) writes here.';
+comment on column public.senders.kind is
+  'number (E.164, or a short code), name (which some carriers show instead), service (which picks the '
+  'number itself), address, domain (any address in it), or environment: this tenant may speak as the '
+  'sender that the dispatcher''s environment names.';
+comment on column public.senders.address is 'Any notation of a number is taken and stored as E.164.';
+comment on column public.senders.credentials is
+  'The name of the tenant''s secret with which the provider is called (public.set_secret); null: what the '
+  'dispatcher''s environment has. The secret itself is read at the send and is in no row.';
+comment on column public.senders.registration is '10DLC, of a number or a service that texts the US.';
+comment on column public.senders.limits is '{per_second?, per_day?}, as the provider grants them.';
+comment on column public.senders.verified_at is
+  'Since when it is known to be this tenant''s; null: it is not, and is neither sent from nor listened on.';
+
+-- Only what was verified is anybody's: a claim alone keeps nobody else out.
+create unique index senders_address_unique on public.senders (address, provider, channel)
+  where verified_at is not null and kind <> 'environment';
+create unique index senders_default_unique on public.senders (channel, tenant_id) where is_default;
+
+create or replace function automation.normalize_sender() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.channel := coalesce(new.channel, case when new.kind in ('address', 'domain') then 'email' else 'sms' end);
+  new.kind := coalesce(new.kind, case
+    when new.channel = 'sms' then
+      case when automation.normalize_line(new.address, automation.country_of(new.tenant_id)) is null
+        then 'service' else 'number' end
+    when new.address like '%@%' then 'address' else 'domain' end);
+  new.provider := coalesce(new.provider, automation.setting(new.channel || '_provider'));
+  new.address := case
+    when new.kind = 'environment' then 'environment'
+    when new.kind = 'number' then coalesce(
+      automation.normalize_line(new.address, automation.country_of(new.tenant_id)), new.address)
+    when new.kind in ('service', 'name') then btrim(new.address)
+    else lower(btrim(new.address)) end;
+  return new;
+end;
+$$;
+
+create trigger senders_normalize
+  before insert or update of channel, kind, provider, address on public.senders
+  for each row execute function automation.normalize_sender();
+
+create trigger senders_touch
+  before update on public.senders
+  for each row when (old.* is distinct from new.*)
+  execute function automation.touch_updated_at();
+
+-- sql/01_crm/08_tapbacks.sql
+
+-- Tapbacks. A thumb put to a text arrives as a text of its own, Liked "See you at nine": it is kept, and is no
+-- reply. It starts nothing and ends nothing.
+
+create or replace function automation.is_tapback(body text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(words ~* any (array[
+      -- Apple, in English, Spanish and French: a quotation to the end.
+      '^(liked|loved|disliked|laughed at|emphasi[sz]ed|questioned|reacted ([^\s"]{1,20}|with [^"]{1,30}) to|'
+        'removed an? [^"]{1,30} from) ?".*"$',
+      '^((no )?(le|me|te) (gust[oó]|encant[oó]|gusta|encanta|dio risa)|se (ri[oó]) de|enfatiz[oó]|destac[oó]|'
+        'cuestion[oó]|pregunt[oó] por|reaccion[oó] con [^\s"]{1,20} a|'
+        '(elimin[oó]|quit[oó]) (un|una|el|la) [^"]{1,30} (de|a)) ?".*"$',
+      '^(a|n"a pas) (aim[eé]|ador[eé]|ri de|soulign[eé]|mis en [eé]vidence|remis en question|'
+        'r[eé]agi avec [^\s"]{1,20} [aà]) ?".*"$',
+      -- And what has no words to quote.
+      '^(liked|loved|disliked|laughed at|emphasi[sz]ed|questioned|reacted [^\s"]{1,20} to|'
+        'removed an? [^"]{1,30} from) (an?|your|the) (image|photo|picture|video|movie|attachment|gif|file|'
+        '(audio |voice )?message|sticker|link|location|contact card)$',
+      '^(le|me) (gust[oó]|encant[oó]) (una?|el|la|tu) (imagen|foto|video|v[ií]deo|archivo adjunto|'
+        'mensaje( de voz)?|enlace)$',
+      -- Google.
+      '^[^[:alnum:][:space:]"]{1,12} ?(to|a|en) ?".*"$']), false)
+    from (
+      select btrim(regexp_replace(translate(left(body, 2000), '“”„‟«»＂’', '"""""""""'),
+        '[\s\u00A0\u200A\u200B\u2009\u202F\uFEFF]+', ' ', 'g')) as words
+    ) as w
+  $$;
+
+comment on function automation.is_tapback(text) is
+  'Is a text the reaction to another one (Liked "...", Reacted 👍 to "...", 👍 to "...")? Then it quotes to its end.';
+
+alter table public.messages
+  add column is_tapback boolean not null default false;
+
+-- In a trigger and not a generated column, which would ask whoever writes for the right to call that function.
+create or replace function automation.flag_tapback() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  new.is_tapback := new.direction = 'inbound' and automation.is_tapback(new.body);
+  return new;
+end;
+$$;
+
+create trigger messages_flag_tapback
+  before insert or update of body, direction, is_tapback on public.messages
+  for each row execute function automation.flag_tapback();
+
+comment on column public.messages.is_tapback is
+  'A reaction to another message, and no reply: sms_received does not fire.';
+
 -- sql/02_definitions/01_registry.sql
 
 -- 02 DEFINITIONS
@@ -3162,6 +3355,7 @@ create table automation.trigger_types (
   column_name text,
   becomes text,
   on_insert boolean not null default false,
+  unless_column text,
   description text not null,
   constraint trigger_types_column_matches_kind check (
     case kind
@@ -3172,6 +3366,8 @@ create table automation.trigger_types (
 
 comment on table automation.trigger_types is
   'Every event a workflow can listen to. automation.attach() adds those of an attached table.';
+comment on column automation.trigger_types.unless_column is
+  'A boolean of the record: where it is true the event does not count as one.';
 
 insert into automation.trigger_types (name, entity, kind, description) values
   ('field_changed', null, 'changed', 'A named field of a record changed.'),
@@ -3211,9 +3407,9 @@ from (values
       "to": {"type": "string", "format": "template",
         "description": "A phone number. Default: the contact's."},
       "from": {"type": "string", "format": "template", "minLength": 1,
-        "description": "One of your numbers. Default: TWILIO_FROM."},
+        "description": "One of your senders' numbers. Default: your default sender."},
       "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1,
-        "description": "A messaging service that picks the number."},
+        "description": "One of your senders that picks the number itself."},
       "media_urls": {"type": ["array", "string"], "format": "template",
         "items": {"type": "string", "format": "template"},
         "description": "Pictures to send along: URLs, or a template that gives a list of them."}
@@ -3233,7 +3429,7 @@ from (values
         "items": {"type": "string", "format": "template"},
         "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."},
       "from": {"type": "string", "format": "template", "minLength": 1,
-        "description": "One sender on a verified domain. Default: RESEND_FROM."},
+        "description": "One of your addresses, or any in a domain of yours. Default: your default sender."},
       "reply_to": {"type": ["string", "array"], "format": "template", "minLength": 1,
         "items": {"type": "string", "format": "template"}, "description": "Where answers go."},
       "cc": {"type": ["string", "array"], "format": "template", "minLength": 1,
@@ -3264,7 +3460,7 @@ from (values
       "body": {"format": "template",
         "description": "What to send. Default: the event and its records; with GET and DELETE nothing."},
       "secret_name": {"type": "string", "format": "template", "minLength": 1,
-        "description": "Signs with WEBHOOK_SECRET_ and this name. Default: WEBHOOK_SIGNING_SECRET."}
+        "description": "Signs with this secret of yours. Default: your signing secret."}
     },
     "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}},
       {"url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}", "method": "GET",
@@ -3600,11 +3796,18 @@ create table public.workflows (
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint workflows_pkey primary key (tenant_id, id),
+  constraint workflows_name_at_most_500_characters check (length(name) <= 500),
+  constraint workflows_description_at_most_64_kb check (octet_length(description) <= 65536),
+  constraint workflows_trigger_config_at_most_64_kb check (octet_length(trigger_config::text) <= 65536),
+  constraint workflows_conditions_at_most_256_kb check (octet_length(conditions::text) <= 262144),
+  constraint workflows_settings_at_most_64_kb check (octet_length(settings::text) <= 65536),
+  constraint workflows_metadata_at_most_256_kb check (octet_length(metadata::text) <= 262144),
   constraint workflows_active_matches_status check (is_active = (status = 'active'))
 );
 
 comment on table public.workflows is
-  'Automations as people edit them. Setting is_active publishes; only published versions run.';
+  'Automations as people edit them; only published versions run. Setting is_active for the first time '
+  'publishes; later it resumes the version that was published last, whatever the draft says by then.';
 comment on column public.workflows.settings is
   '{reentry, dedupe_key, exit_conditions, exit_events, on_missing}: who may enter again, what ends a '
   'run early, and what a variable without a value does. See docs/lifecycle.md.';
@@ -3639,6 +3842,10 @@ create table public.workflow_steps (
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint workflow_steps_pkey primary key (tenant_id, id),
+  constraint workflow_steps_name_at_most_500_characters check (length(name) <= 500),
+  constraint workflow_steps_step_config_at_most_256_kb check (octet_length(step_config::text) <= 262144),
+  constraint workflow_steps_conditions_at_most_256_kb check (octet_length(conditions::text) <= 262144),
+  constraint workflow_steps_retry_at_most_4_kb check (octet_length(retry::text) <= 4096),
   constraint workflow_steps_workflow_fk foreign key (tenant_id, workflow_id)
     references public.workflows (tenant_id, id) on delete cascade,
   constraint workflow_steps_parent_fk foreign key (tenant_id, parent_step_id)
@@ -3672,6 +3879,8 @@ create table public.workflow_versions (
   trigger_config jsonb not null,
   conditions jsonb,
   plan jsonb not null,
+  warnings jsonb not null default '[]'
+    constraint workflow_versions_warnings_is_list check (jsonb_typeof(warnings) = 'array'),
   published_via text not null
     constraint workflow_versions_via_known check (published_via in ('publish', 'activation', 'steps')),
   published_at timestamptz not null default automation.now(),
@@ -3687,6 +3896,8 @@ comment on table public.workflow_versions is
   'Published workflows, immutable. Executions are pinned to the version they started with.';
 comment on column public.workflow_versions.conditions is
   'Compiled enrolment conditions; null: always.';
+comment on column public.workflow_versions.warnings is
+  'What validation had to say when it was published: [{path, severity, code, message, hint}].';
 comment on column public.workflow_versions.plan is
   '{first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, branches, '
   '...}}, lifecycle}: templates parsed, defaults filled in, order and branches resolved to pointers.';
@@ -3694,6 +3905,28 @@ comment on column public.workflow_versions.plan is
 alter table public.workflows add constraint workflows_published_version_fk
   foreign key (tenant_id, id, published_version)
   references public.workflow_versions (tenant_id, workflow_id, version);
+
+-- Without it nobody could tell later why a record of last Tuesday did not enter.
+create table automation.activations (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  workflow_id uuid not null,
+  version integer not null,
+  active_from timestamptz not null,
+  active_until timestamptz,
+  ended_by text
+    constraint activations_ended_by_known check (ended_by in ('switch', 'version', 'detach')),
+  constraint activations_pkey primary key (tenant_id, id),
+  constraint activations_workflow_fk foreign key (tenant_id, workflow_id)
+    references public.workflows (tenant_id, id) on delete cascade,
+  constraint activations_end_says_why check ((active_until is null) = (ended_by is null))
+);
+
+comment on table automation.activations is
+  'When a workflow listened, with which version, and what ended it: it was switched off, another version '
+  'was published, or its table was detached.';
+
+create index activations_by_workflow on automation.activations (workflow_id, tenant_id, active_from);
 
 create table automation.active_triggers (
   tenant_id uuid not null,
@@ -3962,8 +4195,11 @@ create or replace function automation.check_schema(schema jsonb, value jsonb, pa
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  found jsonb := automation.check_value(schema, value, path) || automation.check_choice(schema, value, path);
+  found jsonb := automation.check_value(schema, value, path);
 begin
+  if schema ?| '{anyOf,oneOf}' then
+    found := found || automation.check_choice(schema, value, path);
+  end if;
   if schema ? 'errorMessage' and automation.has_error(found) then
     found := jsonb_build_array(automation.problem(
       path, found #>> '{0,code}', schema ->> 'errorMessage', automation.schema_hint(schema)));
@@ -4006,7 +4242,7 @@ create or replace function automation.fits_type(type jsonb, value jsonb) returns
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select type is null or exists (
+    select type is null or type #>> '{}' = jsonb_typeof(value) or exists (
       select from jsonb_array_elements_text(automation.as_list(type)) as t (name)
       where case
         when t.name = 'integer' and jsonb_typeof(value) = 'number'
@@ -4045,7 +4281,10 @@ declare
   type constant text := jsonb_typeof(value);
   found record;
 begin
-  if not automation.fits_type(schema -> 'type', value) then
+  if schema ->> 'type' = type and not schema ?| '{enum,pattern,minLength,maxLength,minItems,maxItems,
+    minProperties,maxProperties,minimum,maximum,exclusiveMinimum}' then
+    return '[]'::jsonb;
+  elsif not automation.fits_type(schema -> 'type', value) then
     select case t.name
         when 'string' then 'not_a_text' when 'array' then 'not_a_list' when 'object' then 'not_an_object'
         when 'boolean' then 'not_a_boolean' else 'not_a_number' end as code,
@@ -4143,49 +4382,73 @@ $$;
 -- Which keys an object has: a key that is missing, and a key that nobody reads, are both mistakes
 -- the office should see before a customer does.
 create or replace function automation.check_keys(schema jsonb, value jsonb, path text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  subject constant text := coalesce(schema ->> 'title', automation.last_of_path(path));
+  problems jsonb := '[]';
+  key text;
+begin
+  for key in select * from jsonb_array_elements_text(schema -> 'required') loop
+    continue when value ? key;
+    problems := problems || automation.problem(
+      path || '.' || key, 'missing', format('%s needs %s', subject, key));
+  end loop;
+  if schema ?| '{dependentRequired,dependentSchemas}' then
+    problems := problems || automation.check_dependent_keys(schema, value, path);
+  end if;
+  if not schema ? 'properties' or schema ? 'additionalProperties' then
+    return problems;
+  end if;
+  for key in select * from jsonb_object_keys(value) loop
+    continue when schema -> 'properties' ? key;
+    problems := problems || automation.problem(
+      path || '.' || key, 'unknown_key', format('%s does not know "%s"', subject, key),
+      'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p),
+      'warning');
+  end loop;
+  return problems;
+end;
+$$;
+
+create or replace function automation.check_dependent_keys(schema jsonb, value jsonb, path text)
+  returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_agg(found.problem), '[]')
     from (
-      select automation.problem(path || '.' || r.key, 'missing',
-        format('%s needs %s', coalesce(schema ->> 'title', automation.last_of_path(path)), r.key))
-      from jsonb_array_elements_text(schema -> 'required') as r (key)
-      where not value ? r.key
-      union all
       select automation.problem(path || '.' || r.key, 'missing', format('%s needs %s', d.key, r.key))
       from jsonb_each(schema -> 'dependentRequired') as d,
         jsonb_array_elements_text(d.value) as r (key)
-      where check_keys.value ? d.key and not check_keys.value ? r.key
+      where check_dependent_keys.value ? d.key and not check_dependent_keys.value ? r.key
       union all
       select automation.problem(path || '.' || p.key, 'not_allowed',
         format('%s cannot be combined with %s', p.key, d.key))
       from jsonb_each(schema -> 'dependentSchemas') as d, jsonb_each(d.value -> 'properties') as p
-      where check_keys.value ? d.key and check_keys.value ? p.key and p.value = 'false'
-      union all
-      select automation.problem(path || '.' || k.key, 'unknown_key',
-        format('%s does not know "%s"', coalesce(schema ->> 'title', automation.last_of_path(path)), k.key),
-        'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p),
-        'warning')
-      from jsonb_object_keys(value) as k (key)
-      where schema ? 'properties' and not schema ? 'additionalProperties'
-        and not schema -> 'properties' ? k.key
+      where check_dependent_keys.value ? d.key and check_dependent_keys.value ? p.key and p.value = 'false'
     ) as found (problem)
   $$;
 
 create or replace function automation.check_members(schema jsonb, value jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(found.problem), '[]')
-    from jsonb_each(value) as member
-    cross join lateral (
-      select coalesce(schema -> 'properties' -> member.key, schema -> 'additionalProperties') as schema
-    ) as its
-    cross join lateral jsonb_array_elements(
-      automation.check_schema(its.schema, member.value, path || '.' || member.key)) as found (problem)
-    where jsonb_typeof(its.schema) = 'object'
-  $$;
+declare
+  problems jsonb := '[]';
+  member record;
+  its jsonb;
+begin
+  for member in select m.key, m.value from jsonb_each(value) as m loop
+    its := coalesce(schema -> 'properties' -> member.key, schema -> 'additionalProperties');
+    if jsonb_typeof(its) = 'object' then
+      problems := problems || automation.check_schema(its, member.value, path || '.' || member.key);
+    end if;
+  end loop;
+  return problems;
+end;
+$$;
 
 create or replace function automation.check_items(schema jsonb, value jsonb, path text) returns jsonb
   language sql stable
@@ -4796,7 +5059,8 @@ create or replace function automation.check_step_config(step_type text, config j
   as $$
     select automation.check_schema(t.config_schema, config, path)
       || automation.check_step_entity(config, path)
-      || automation.check_step_fields(step_type, config, path)
+      || case when step_type in ('update_contact', 'update_project', 'update_field')
+        then automation.check_step_fields(step_type, config, path) else '[]' end
       || case when step_type = 'update_field' then automation.check_field_operator(config, path) else '[]' end
       || case when step_type = 'wait' and config ? 'event'
         then automation.check_event(config -> 'event', path || '.event') else '[]' end
@@ -4982,7 +5246,7 @@ begin
     || automation.compile_retry(step.retry);
   problems := template.problems || addressed.problems || condition.problems
     || automation.check_step_config(step.step_type, config, path || '.step_config')
-    || automation.check_retry(step.retry, path || '.retry');
+    || case step.retry when '{}' then '[]' else automation.check_retry(step.retry, path || '.retry') end;
   return next;
 end;
 $$;
@@ -5001,17 +5265,20 @@ create or replace function automation.compile_retry(retry jsonb) returns jsonb
     end
   $$;
 
-create type automation.compiled_chain as (
-  first text,
-  steps jsonb,
-  found jsonb,
-  seen uuid[],
-  problems jsonb
+create type automation.placed_step as (
+  step public.workflow_steps,
+  key text,
+  path text,
+  place integer[],
+  is_on boolean,
+  branches text[],
+  next_id uuid
 );
 
-comment on type automation.compiled_chain is
-  'Steps that follow each other, with all that branches off them. found: {key, at} of each, for finding '
-  'two of the same key; seen: the rows they were made of.';
+comment on type automation.placed_step is
+  'A step with its place: among its siblings, then the number of the branch below it, the place there, and '
+  'so on, which is the order of the document. is_on: it and all above it are switched on. next_id: the step '
+  'that comes next.';
 
 create or replace function automation.step_key(
   step public.workflow_steps, parent_key text, place bigint)
@@ -5025,88 +5292,61 @@ create or replace function automation.step_key(
         else format('%s_%s_%s', parent_key, step.branch, place) end)
   $$;
 
--- The steps on one branch of a parent (of none: the workflow's own), each pointing to the next; the
--- last one points to `after`. Worked out from the end, so that what comes next is known. A step that is
--- switched off is checked, and left out with all that branches off it.
-create or replace function automation.compile_chain(
-  workflow public.workflows, parent public.workflow_steps, parent_key text, branch text, after text,
-  path text, depth integer)
-  returns automation.compiled_chain
-  language plpgsql stable
+create or replace function automation.branches_of(step public.workflow_steps) returns text[]
+  language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  chain automation.compiled_chain := row(after, '{}', '[]', '{}', '[]');
-  part automation.compiled_chain;
-  member record;
-  compiled record;
-begin
-  for member in
-    select s as step, row_number() over w as place
-    from public.workflow_steps as s
-    where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
-      and s.parent_step_id is not distinct from parent.id and s.branch is not distinct from compile_chain.branch
-    window w as (order by s.step_order, s.created_at, s.id)
-    order by 2 desc
-  loop
-    select c.* into compiled from automation.compile_step(
-      member.step, automation.step_key(member.step, parent_key, member.place),
-      format('%s[%s]', path, member.place - 1)) as c;
-    part := automation.compile_branches(workflow, member.step, compiled.compiled, chain.first, depth);
-    if (member.step).enabled then
-      chain.steps := chain.steps || part.steps;
-      chain.first := part.first;
-    end if;
-    chain.found := part.found || chain.found;
-    chain.seen := part.seen || chain.seen;
-    chain.problems := compiled.problems || part.problems || chain.problems;
-  end loop;
-  return chain;
-end;
-$$;
+    select case when step.step_type in ('conditional', 'split', 'wait')
+      then automation.step_branches(
+        step.step_type, automation.fold_step_config(step.step_type, step.step_config))
+      else '{}' end
+  $$;
 
--- One step with all that branches off it.
-create or replace function automation.compile_branches(
-  workflow public.workflows, step public.workflow_steps, compiled jsonb, after text, depth integer)
-  returns automation.compiled_chain
-  language plpgsql stable
+create or replace function automation.is_too_deep(place integer[]) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select cardinality(place) > 40 $$;
+
+comment on function automation.is_too_deep(integer[]) is
+  'Whether a step in this place may not have branches: twenty lie above it.';
+
+-- From the workflow's own steps down, branch by branch. What comes next is the next sibling that is
+-- switched on, or else what comes after the parent. Steps that no parent of theirs leads to are not here.
+create or replace function automation.place_steps(workflow public.workflows)
+  returns setof automation.placed_step
+  language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  key constant text := compiled ->> 'key';
-  names text[] := automation.step_branches(
-    step.step_type, automation.fold_step_config(step.step_type, step.step_config));
-  whole automation.compiled_chain := row(
-    key, '{}', jsonb_build_array(jsonb_build_object('key', key, 'at', compiled -> 'at')),
-    array[step.id], '[]');
-  part automation.compiled_chain;
-  branches jsonb := '{}'::jsonb;
-  name text;
-begin
-  compiled := compiled || jsonb_build_object('next', after) || case
-    when workflow.settings ->> 'on_missing' = 'fail' then '{"on_missing": "fail"}' else '{}' end::jsonb;
-  if names <> '{}' and depth >= 20 then
-    whole.problems := automation.as_list(automation.problem(
-      compiled ->> 'at', 'too_deep', 'branches are nested more than 20 deep',
-      'Move the inner steps to a workflow of their own.'));
-    names := '{}';
-  end if;
-  foreach name in array names loop
-    part := automation.compile_chain(
-      workflow, step, key, name, after, format('%s.%s', compiled ->> 'at', name), depth + 1);
-    branches := branches || jsonb_build_object(name, part.first);
-    whole.steps := whole.steps || part.steps;
-    whole.found := whole.found || part.found;
-    whole.seen := whole.seen || part.seen;
-    whole.problems := whole.problems || part.problems;
-  end loop;
-  if names <> '{}' then
-    compiled := compiled || jsonb_build_object('branches', branches);
-  end if;
-  whole.steps := whole.steps || jsonb_build_object(key, compiled);
-  return whole;
-end;
-$$;
+    with recursive numbered as (
+      select s as step, concat_ws('/', s.parent_step_id, s.branch) as chain, s.enabled,
+        row_number() over (partition by s.parent_step_id, s.branch order by s.step_order, s.created_at, s.id)
+          as place
+      from public.workflow_steps as s
+      where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
+    ), nearest as (
+      select n.*, min(n.place) filter (where n.enabled) over (
+          partition by n.chain order by n.place desc rows between unbounded preceding and 1 preceding) as next
+      from numbered as n
+    ), listed as (
+      select n.step, n.chain, n.place::integer as place, n.enabled, (s.step).id as next_id
+      from nearest as n
+      left join numbered as s on s.chain = n.chain and s.place = n.next
+    ), placed (step, key, path, place, is_on, branches, next_id) as (
+      select l.step, automation.step_key(l.step, null, l.place), format('steps[%s]', l.place - 1),
+        array[l.place], l.enabled, automation.branches_of(l.step), l.next_id
+      from listed as l
+      where l.chain = ''
+      union all
+      select l.step, automation.step_key(l.step, p.key, l.place),
+        format('%s.%s[%s]', p.path, b.name, l.place - 1), p.place || b.number::integer || l.place,
+        p.is_on and l.enabled, automation.branches_of(l.step), coalesce(l.next_id, p.next_id)
+      from placed as p
+      cross join lateral unnest(p.branches) with ordinality as b (name, number)
+      join listed as l on l.chain = concat_ws('/', (p.step).id, b.name)
+      where not automation.is_too_deep(p.place)
+    )
+    select p.step, p.key, p.path, p.place, p.is_on, p.branches, p.next_id from placed as p
+  $$;
 
 -- A parent that is its own descendant.
 create or replace function automation.is_circular(step public.workflow_steps) returns boolean
@@ -5123,61 +5363,149 @@ create or replace function automation.is_circular(step public.workflow_steps) re
     select exists (select from up where up.parent_step_id = step.id)
   $$;
 
-create or replace function automation.check_chain(
-  workflow public.workflows, chain automation.compiled_chain)
+-- Steps that are not where they say they are.
+create or replace function automation.check_strays(
+  workflow public.workflows, placed automation.placed_step[])
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(found.problem), '[]')
-    from (
-      select automation.problem(
-          d.at || '.step_key', 'duplicate', format('two steps are called "%s"', d.key),
-          'Give each a step_key of its own; a step without one is called step_<n>.')
-      from (
-        select f ->> 'key' as key, max(f ->> 'at') as at
-        from jsonb_array_elements(chain.found) as f group by 1 having count(*) > 1
-      ) as d
-      union all
-      select automation.problem(
-          'steps', 'unknown_branch',
-          format('step "%s" is on branch "%s" of a step that has no such branch',
-            coalesce(s.step_key, s.name, s.step_type), s.branch),
-          case
-            when p.id is null then 'parent_step_id must be a step of the same workflow.'
-            when automation.is_circular(s) then 'It is its own parent, directly or through others.'
-            else coalesce(
-              'Its branches: ' || nullif(array_to_string(automation.step_branches(
-                p.step_type, automation.fold_step_config(p.step_type, p.step_config)), ', '), ''),
-              format('%s has no branches.', p.step_type))
-          end)
+    with seen as (
+      select (p.step).id as id from unnest(placed) as p
+    ), strays as (
+      select s as step, p as parent, automation.is_circular(s) as circular
       from public.workflow_steps as s
       left join public.workflow_steps as p
         on p.tenant_id = s.tenant_id and p.id = s.parent_step_id and p.workflow_id = s.workflow_id
       where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
-        and s.id <> all (chain.seen)
-        and (p.id is null or p.id = any (chain.seen) or automation.is_circular(s))
-      union all
-      select automation.problem(
-        'steps', 'missing', 'the workflow has no enabled step',
-        'Add a row to workflow_steps, then set is_active.')
-      where chain.first is null
-    ) as found (problem)
+        and s.id not in (select n.id from seen as n)
+    )
+    select coalesce(jsonb_agg(automation.problem(
+        'steps', 'unknown_branch',
+        format('step "%s" is on branch "%s" of a step that has no such branch',
+          coalesce((s.step).step_key, (s.step).name, (s.step).step_type), (s.step).branch),
+        case
+          when (s.parent).id is null then 'parent_step_id must be a step of the same workflow.'
+          when s.circular then 'It is its own parent, directly or through others.'
+          else coalesce(
+            'Its branches: ' || nullif(array_to_string(automation.branches_of(s.parent), ', '), ''),
+            format('%s has no branches.', (s.parent).step_type))
+        end)), '[]')
+    from strays as s
+    where s.circular or (s.parent).id is null or (s.parent).id in (select n.id from seen as n)
   $$;
 
+create or replace function automation.check_places(
+  workflow public.workflows, placed automation.placed_step[])
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+        select jsonb_agg(automation.problem(
+          d.at || '.step_key', 'duplicate', format('two steps are called "%s"', d.key),
+          'Give each a step_key of its own; a step without one is called step_<n>.') order by d.at)
+        from (
+          select p.key, max(p.path) as at from unnest(placed) as p group by 1 having count(*) > 1
+        ) as d), '[]')
+      || automation.check_strays(workflow, placed)
+      || case when exists (select from unnest(placed) as p where p.is_on) then '[]'
+        else jsonb_build_array(automation.problem(
+          'steps', 'missing', 'the workflow has no enabled step',
+          'Add a row to workflow_steps, then set is_active.')) end
+  $$;
+
+-- The plan points each step to the next, and each of its branches to the first step on it, or to what comes
+-- next where there is none. A step that is switched off is checked, and left out with all that branches
+-- off it.
 create or replace function automation.compile_steps(
   workflow public.workflows, out plan jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  chain constant automation.compiled_chain :=
-    automation.compile_chain(workflow, null, null, null, null, 'steps', 0);
+  placed constant automation.placed_step[] := array(
+    select p from automation.place_steps(workflow) as p order by p.place);
 begin
-  plan := jsonb_build_object('first', chain.first, 'steps', chain.steps);
-  problems := chain.problems || automation.check_chain(workflow, chain);
+  with given as (
+    select p.*, (p.step).id as id, p.place[cardinality(p.place)] as position,
+      (p.step).parent_step_id as parent_id, (p.step).branch as branch
+    from unnest(placed) as p
+  ), firsts as (
+    select distinct on (g.parent_id, g.branch) g.parent_id, g.branch, g.key
+    from given as g where g.is_on
+    order by g.parent_id, g.branch, g.position
+  ), compiled as materialized (
+    select g.*, n.key as next, c.compiled, c.problems
+    from given as g
+    left join given as n on n.id = g.next_id
+    cross join lateral automation.compile_step(g.step, g.key, g.path) as c
+  ), branches as (
+    select c.id, jsonb_object_agg(b.name, coalesce(f.key, c.next)) as targets
+    from compiled as c
+    cross join lateral unnest(c.branches) as b (name)
+    left join firsts as f on f.parent_id = c.id and f.branch = b.name
+    group by c.id
+  )
+  select
+    jsonb_build_object(
+      'first', (select f.key from firsts as f where f.parent_id is null),
+      'steps', coalesce(jsonb_object_agg(c.key, c.compiled
+          || jsonb_build_object('next', c.next, 'place', c.place::text)
+          || case when workflow.settings ->> 'on_missing' = 'fail' then '{"on_missing": "fail"}' else '{}' end::jsonb
+          || case when b.targets is not null then jsonb_build_object('branches', b.targets) else '{}' end)
+        filter (where c.is_on), '{}')),
+    coalesce(jsonb_agg(p.problem order by c.place, p.number) filter (where p.problem is not null), '[]')
+    into plan, problems
+  from compiled as c
+  left join branches as b on b.id = c.id
+  left join lateral jsonb_array_elements(c.problems || case
+    when c.branches <> '{}' and automation.is_too_deep(c.place) then jsonb_build_array(automation.problem(
+      c.path, 'too_deep', 'branches are nested more than 20 deep',
+      'Move the inner steps to a workflow of their own.')) else '[]' end)
+    with ordinality as p (problem, number) on true;
+  problems := problems || automation.check_places(workflow, placed);
 end;
 $$;
+
+-- What is too much to be compiled at all: looked at first.
+create or replace function automation.size_problems(
+  workflow public.workflows, listener automation.compiled_trigger)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with step as (
+      select octet_length(s.step_config::text) + octet_length(s.conditions::text) as bytes,
+        automation.occurrences('"operator"', s.step_config::text)
+          + automation.occurrences('"operator"', s.conditions::text) as conditions
+      from public.workflow_steps as s
+      where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
+      limit automation.at_most('steps') + 1
+    ), found (path, name, size) as (
+      select 'steps', 'steps', count(*) from step
+      union all
+      select 'steps', 'definition', sum(step.bytes) from step
+      union all
+      select 'steps', 'all_conditions', sum(step.conditions) from step
+      union all
+      select 'trigger_type', 'listeners', 1 + (
+        select count(distinct t.workflow_id) from automation.active_triggers as t
+        where t.tenant_id = workflow.tenant_id and t.entity = listener.entity
+          and t.event = workflow.trigger_type and t.role = 'enrol' and t.workflow_id <> workflow.id)
+    )
+    select coalesce(jsonb_agg(automation.problem(f.path, 'too_many', format(
+        'more than %s %s %s', l.most, l.unit, l.what),
+      'Divide the workflow, or merge small ones into one with branches.')), '[]')
+    from found as f
+    join automation.limits() as l on l.name = f.name
+    where f.size > l.most
+  $$;
+
+create or replace function automation.occurrences(part text, whole text) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select (length(whole) - length(replace(whole, part, ''))) / length(part) $$;
 
 create type automation.compiled_workflow as (
   listener automation.compiled_trigger,
@@ -5200,7 +5528,11 @@ declare
   condition record;
   steps record;
   lifecycle record;
+  too_much constant jsonb := automation.size_problems(workflow, listener);
 begin
+  if too_much <> '[]' then
+    return row(listener, null, null, too_much)::automation.compiled_workflow;
+  end if;
   select c.* into condition
   from automation.compile_conditions(workflow.conditions, 'conditions') as c;
   select s.* into steps from automation.compile_steps(workflow) as s;
@@ -5296,7 +5628,8 @@ begin
   from (values
     ('reentry', automation.compile_reentry(settings)),
     ('key', case when settings ? 'dedupe_key' then key.compiled end),
-    ('exit', exit_conditions.compiled)) as l (key, value)
+    ('exit', exit_conditions.compiled),
+    ('exit_events', nullif(settings -> 'exit_events', '[]'))) as l (key, value)
   where l.value is not null;
   compiled := case compiled when '{}' then compiled else jsonb_build_object('lifecycle', compiled) end;
 end;
@@ -5358,11 +5691,10 @@ begin
   compiled := automation.compile_workflow(workflow);
   perform automation.raise_problems(
     compiled.problems, format('workflow "%s" cannot be published', workflow.name));
-  published := automation.add_version(workflow, compiled.conditions, compiled.plan, via);
-  perform automation.stop_listening(workflow.tenant_id, workflow.id);
-  perform automation.start_listening(published, compiled.listener);
-  perform automation.listen_for_runs(published, workflow.settings);
-  perform automation.start_waiting(published);
+  perform automation.check_author(
+    workflow.tenant_id, automation.entities_of(compiled.listener, compiled.plan));
+  published := automation.add_version(workflow, compiled, via);
+  perform automation.listen(published, compiled.listener);
   update public.workflows as w
   set published_version = published.version, status = 'active', is_active = true
   where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
@@ -5372,18 +5704,125 @@ $$;
 
 comment on function automation.publish(uuid, uuid, text) is
   'Compiles a workflow into its next version and makes that version the one that new executions '
-  'start with. Raises 22023 naming the field when the definition has an error.';
+  'start with. Raises 22023 naming the field when the definition has an error. What is only doubtful is in '
+  'the warnings of the version, and raised as warnings.';
 
--- Switching a workflow off and on again is not a new version.
+-- Everything that may start a run of this version, and nothing else of the workflow, is listened to.
+create or replace function automation.listen(
+  version public.workflow_versions, listener automation.compiled_trigger)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.stop_listening(version.tenant_id, version.workflow_id);
+  perform automation.start_listening(version, listener);
+  perform automation.listen_for_runs(version);
+  perform automation.start_waiting(version);
+  perform automation.note_activation(version);
+end;
+$$;
+
+create or replace function automation.note_activation(version public.workflow_versions) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if exists (
+    select from automation.activations as a
+    where a.tenant_id = version.tenant_id and a.workflow_id = version.workflow_id
+      and a.version = version.version and a.active_until is null) then
+    return;
+  end if;
+  perform automation.note_end(version.tenant_id, version.workflow_id, 'version');
+  insert into automation.activations (tenant_id, workflow_id, version, active_from)
+  values (version.tenant_id, version.workflow_id, version.version, automation.now());
+end;
+$$;
+
+create or replace function automation.note_end(tenant_id uuid, workflow_id uuid, ended_by text) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update automation.activations as a
+    set active_until = greatest(automation.now(), a.active_from), ended_by = note_end.ended_by
+    where a.tenant_id = note_end.tenant_id and a.workflow_id = note_end.workflow_id
+      and a.active_until is null
+  $$;
+
+-- Pausing and resuming changes nothing about what runs: a draft that somebody is working on is published
+-- by publish_workflow alone.
+create or replace function automation.resume(workflow public.workflows) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  version public.workflow_versions;
+  listener automation.compiled_trigger;
+begin
+  select v.* into version from public.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
+    and v.version = workflow.published_version;
+  listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
+  perform automation.raise_problems(
+    listener.problems, format('workflow "%s" cannot be switched on', workflow.name));
+  perform automation.check_author(workflow.tenant_id, automation.entities_of(listener, version.plan));
+  perform automation.listen(version, listener);
+  if automation.has_changes(workflow) then
+    raise notice 'workflow "%": version % runs again; changes made since wait for publish_workflow',
+      workflow.name, version.version;
+  end if;
+end;
+$$;
+
+-- Does the draft differ from what is published? Null: nothing is.
+create or replace function automation.has_changes(workflow public.workflows) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  compiled constant automation.compiled_workflow := automation.compile_workflow(workflow);
+  published public.workflow_versions;
+begin
+  select v.* into published from public.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
+    and v.version = workflow.published_version;
+  if not found then
+    return null;
+  end if;
+  return (published.trigger_type, published.trigger_config, published.conditions, published.plan)
+    is distinct from (workflow.trigger_type, workflow.trigger_config, compiled.conditions, compiled.plan);
+end;
+$$;
+
+create or replace function automation.raise_warnings(warnings jsonb, subject text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  doubt jsonb;
+begin
+  for doubt in select w from jsonb_array_elements(warnings) as w limit 20 loop
+    raise warning '%: %: %', subject, doubt ->> 'path', doubt ->> 'message'
+      using hint = coalesce(doubt ->> 'hint', '');
+  end loop;
+end;
+$$;
+
+-- What is published without a change is not a new version.
 create or replace function automation.add_version(
-  workflow public.workflows, conditions jsonb, plan jsonb, via text)
+  workflow public.workflows, compiled automation.compiled_workflow, via text)
   returns public.workflow_versions
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  warnings constant jsonb := jsonb_path_query_array(compiled.problems, '$[*] ? (@.severity == "warning")');
   latest public.workflow_versions;
 begin
+  if via <> 'steps' then
+    perform automation.raise_warnings(warnings, format('workflow "%s"', workflow.name));
+  end if;
   select v.* into latest
   from public.workflow_versions as v
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
@@ -5391,14 +5830,15 @@ begin
   limit 1;
   if (latest.trigger_type, latest.trigger_config, latest.conditions, latest.plan)
     is not distinct from
-    (workflow.trigger_type, workflow.trigger_config, add_version.conditions, add_version.plan) then
+    (workflow.trigger_type, workflow.trigger_config, compiled.conditions, compiled.plan) then
+    latest.warnings := warnings;
     return latest;
   end if;
   insert into public.workflow_versions
-    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, published_via)
+    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, warnings, published_via)
   values (
     workflow.tenant_id, workflow.id, coalesce(latest.version, 0) + 1, workflow.trigger_type,
-    workflow.trigger_config, add_version.conditions, add_version.plan, via)
+    workflow.trigger_config, compiled.conditions, compiled.plan, warnings, via)
   returning * into latest;
   return latest;
 end;
@@ -5428,8 +5868,7 @@ create or replace function automation.start_listening(
 
 -- The events that runs of this version end at or wait for. They are listened to for as long as there
 -- may be such runs: switching the workflow off does not end them.
-create or replace function automation.listen_for_runs(
-  version public.workflow_versions, settings jsonb)
+create or replace function automation.listen_for_runs(version public.workflow_versions)
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
@@ -5442,7 +5881,7 @@ create or replace function automation.listen_for_runs(
       (e.compiled).match_value, (e.compiled).field, (e.compiled).from_values, (e.compiled).to_values
     from (
       select 'exit' as role, (x.place - 1)::text as listener, x.event
-      from jsonb_array_elements(settings -> 'exit_events') with ordinality as x (event, place)
+      from jsonb_array_elements(version.plan #> '{lifecycle,exit_events}') with ordinality as x (event, place)
       union all
       select 'wait', s.key, s.value #> '{config,base,event}'
       from jsonb_each(version.plan -> 'steps') as s
@@ -5529,11 +5968,14 @@ create or replace function automation.follow_switch() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if new.is_active and not old.is_active then
+  if new.is_active and new.published_version is null then
     perform automation.publish(new.tenant_id, new.id, 'activation');
-  elsif old.is_active and not new.is_active then
+  elsif new.is_active then
+    perform automation.resume(new);
+  else
     perform automation.stop_listening(new.tenant_id, new.id);
     perform automation.stop_waiting(new.tenant_id, new.id);
+    perform automation.note_end(new.tenant_id, new.id, 'switch');
   end if;
   return null;
 end;
@@ -5561,6 +6003,9 @@ begin
       on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
     where w.is_active
       and coalesce(v.published_via, 'steps') = 'steps'
+      and not exists (
+        select from automation.activations as a
+        where a.tenant_id = w.tenant_id and a.workflow_id = w.id and a.ended_by = 'switch')
       and exists (
         select from public.workflow_steps as s
         where s.tenant_id = w.tenant_id and s.workflow_id = w.id and s.enabled)
@@ -5575,7 +6020,7 @@ $$;
 
 comment on function automation.publish_with_first_steps() is
   'Clients that insert an active workflow and then its steps need no third request: such a '
-  'workflow follows its new steps until it is published by hand for the first time.';
+  'workflow follows its new steps until it is published by hand, or switched off, for the first time.';
 
 create trigger workflow_steps_publish_first
   after insert on public.workflow_steps
@@ -5608,7 +6053,7 @@ create or replace function automation.refuse_version_change() returns trigger
   as $$
 begin
   raise exception 'workflow_versions: a published version never changes'
-    using errcode = 'object_not_in_prerequisite_state',
+    using errcode = 'PT409',
       hint = 'Edit the workflow and publish again.';
 end;
 $$;
@@ -5628,7 +6073,7 @@ begin
   if old.published_version is not null
     and exists (select from public.tenants as t where t.id = old.tenant_id) then
     raise exception 'workflow "%" was published and keeps its history', old.name
-      using errcode = 'object_in_use', hint = 'Set status to archived instead.';
+      using errcode = 'PT409', hint = 'Set status to archived instead.';
   end if;
   return old;
 end;
@@ -5677,9 +6122,11 @@ declare
   documents constant jsonb := automation.condition_documents(workflow, conditions, plan);
   weighed constant record := automation.check_conditions(
     documents, automation.trigger_facts(workflow, listener, scope), scope);
+  read constant automation.read_reference[] := array(
+    select r from automation.read_references(documents, plan) as r);
 begin
-  return automation.check_references(documents, plan, scope)
-    || automation.check_step_references(workflow, documents, plan)
+  return automation.check_references(read, scope)
+    || automation.check_step_references(workflow, read, plan)
     || automation.check_operators(documents, plan, scope)
     || automation.check_typed_values(plan, scope)
     || weighed.problems
@@ -5896,28 +6343,15 @@ create or replace function automation.suggestion(word text, names text[], otherw
 -- Fields and variables against the live schema. What a record may hold inside a JSON column, what a
 -- form or a program sends as custom.* and trigger.*, is nobody's to know.
 
--- Every field that is read: {reference, at, step}. A reference is a compiled one, with the path of
--- its keys in p, or in b for a bare name.
-create or replace function automation.read_references(documents jsonb, plan jsonb)
-  returns table (reference jsonb, at text, step text)
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select f.reference, (t.test ->> 'at') || f.suffix, d ->> 'step'
-    from jsonb_array_elements(documents) as d,
-      jsonb_array_elements(d -> 'compiled' -> 'code') as t (test),
-      lateral (values (t.test, '.field'), (t.test -> 'r', '.value.field')) as f (reference, suffix)
-    where f.reference is not null
-    union
-    -- What an #each calls its items is no field.
-    select r.reference, automation.slot_path(s.value, slot.value), s.key
-    from jsonb_each(plan -> 'steps') as s,
-      jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
-      jsonb_path_query(
-        jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
-        'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
-    where not r.reference ? 'loop'
-  $$;
+create type automation.read_reference as (
+  reference jsonb,
+  at text,
+  step text
+);
+
+comment on type automation.read_reference is
+  'A field that is read: the compiled reference, with the path of its keys in p, or in b for a bare name; '
+  'where; and by which step (null: by the workflow itself).';
 
 create or replace function automation.slot_path(step jsonb, slot jsonb) returns text
   language sql immutable parallel safe
@@ -5926,6 +6360,33 @@ create or replace function automation.slot_path(step jsonb, slot jsonb) returns 
     select automation.step_path(step) || '.step_config'
       || coalesce('.' || nullif(automation.written_path(
         step ->> 'type', array_to_string((slot ->> 'at')::text[], '.')), ''), '')
+  $$;
+
+create or replace function automation.read_references(documents jsonb, plan jsonb)
+  returns setof automation.read_reference
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select distinct jsonb_strip_nulls(jsonb_build_object(
+        'p', f.found -> 'p', 'b', f.found -> 'b', 'name', f.found -> 'name', 'field', f.found -> 'field')),
+      f.at, f.step
+    from (
+      select t.test as found, (t.test ->> 'at') || '.field' as at, d ->> 'step' as step
+      from jsonb_array_elements(documents) as d, jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
+      union all
+      select t.test -> 'r', (t.test ->> 'at') || '.value.field', d ->> 'step'
+      from jsonb_array_elements(documents) as d, jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
+      where t.test ? 'r'
+      union all
+      select r.reference, automation.slot_path(s.value, slot.value), s.key
+      from jsonb_each(plan -> 'steps') as s,
+        jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
+        jsonb_path_query(
+          jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
+          'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
+      -- What an #each calls its items is no field.
+      where not r.reference ? 'loop'
+    ) as f
   $$;
 
 create or replace function automation.reference_name(reference jsonb) returns text
@@ -5977,22 +6438,26 @@ create or replace function automation.reference_kind(reference jsonb, scope json
     from automation.resolve_reference(reference, scope) as r
   $$;
 
-create or replace function automation.check_references(documents jsonb, plan jsonb, scope jsonb)
+-- The same field is read in many places: what is wrong with it is found once.
+create or replace function automation.check_references(read automation.read_reference[], scope jsonb)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(p.problem order by p.first, p.problem ->> 'path', p.problem ->> 'severity',
+    with wrong as materialized (
+      select d.reference, coalesce(
+        automation.unknown_reference(d.reference, '', scope),
+        automation.absent_reference(d.reference, '', scope)) as problem
+      from (select distinct r.reference from unnest(read) as r) as d
+    )
+    select coalesce(jsonb_agg(p.problem order by p.in_step, p.problem ->> 'path', p.problem ->> 'severity',
       p.problem ->> 'message'), '[]')
     from (
-      select coalesce(
-          automation.unknown_reference(r.reference, r.at, scope),
-          automation.absent_reference(r.reference, r.at, scope)) as problem,
-        r.step is not null as first
-      from automation.read_references(documents, plan) as r
-      group by 1, 2
+      select distinct w.problem || jsonb_build_object('path', r.at) as problem, r.step is not null as in_step
+      from unnest(read) as r
+      join wrong as w on w.reference = r.reference
+      where w.problem is not null
     ) as p
-    where p.problem is not null
   $$;
 
 create or replace function automation.unknown_reference(reference jsonb, at text, scope jsonb)
@@ -6100,72 +6565,76 @@ create or replace function automation.records_hint(scope jsonb) returns text
 
 -- {{steps.<key>.*}}: the step has to have run by then.
 create or replace function automation.check_step_references(
-  workflow public.workflows, documents jsonb, plan jsonb)
+  workflow public.workflows, read automation.read_reference[], plan jsonb)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
+    with placed as materialized (
+      select s.key, (s.value ->> 'place')::integer[] as place from jsonb_each(plan -> 'steps') as s
+    ), wanted as materialized (
+      select distinct r.step, r.at, ((r.reference ->> 'p')::text[])[2] as key
+      from unnest(read) as r
+      where ((r.reference ->> 'p')::text[])[1] = 'steps'
+    )
     select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
     from (
-      select automation.step_reference_problem(
-        workflow, plan, r.step, ((r.reference ->> 'p')::text[])[2], r.at) as problem
-      from automation.read_references(documents, plan) as r
-      where ((r.reference ->> 'p')::text[])[1] = 'steps'
-      group by 1
+      select case
+          when w.step is null then automation.problem(
+            w.at, 'unknown_step', format('steps.%s: no step has run when these conditions are asked', w.key),
+            'Move the condition to a step.')
+          when there.key is null then automation.missing_step(workflow, plan, w.key, w.at)
+          else automation.step_order_problem(here.place, there.place, w.key, w.at)
+        end as problem
+      from wanted as w
+      left join placed as here on here.key = w.step
+      left join placed as there on there.key = w.key
     ) as p
     where p.problem is not null
   $$;
 
-create or replace function automation.step_reference_problem(
-  workflow public.workflows, plan jsonb, reader text, wanted text, at text)
+create or replace function automation.missing_step(
+  workflow public.workflows, plan jsonb, wanted text, at text)
   returns jsonb
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  keys constant text[] := array(select jsonb_object_keys(plan -> 'steps'));
-begin
-  if reader is null then
-    return automation.problem(
-      at, 'unknown_step', format('steps.%s: no step has run when these conditions are asked', wanted),
-      'Move the condition to a step.');
-  elsif not plan -> 'steps' ? wanted then
-    if exists (
-      select from public.workflow_steps as s
-      where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
-        and s.step_key = wanted) then
-      return automation.problem(
-        at, 'unknown_step', format('the step "%s" is switched off and has no result', wanted),
-        'Switch it on, or remove what refers to it.', 'warning');
-    end if;
-    return automation.problem(
-      at, 'unknown_step', format('there is no step "%s"', wanted),
-      automation.suggestion(wanted, keys, 'Steps: '));
-  elsif wanted = reader or wanted = any (automation.steps_after(plan, reader)) then
-    return automation.problem(
-      at, 'unknown_step', format('the step "%s" has not run by then', wanted),
-      'A step can read the results of steps before it.');
-  elsif not reader = any (automation.steps_after(plan, wanted)) then
-    return automation.problem(
-      at, 'step_on_other_branch', format('the step "%s" is on another branch and does not run on this one',
-        wanted),
-      'Read a step before the branches, or give the value a default.', 'warning');
-  end if;
-  return null;
-end;
-$$;
-
--- Where a step can lead to, whatever conditions say.
-create or replace function automation.steps_after(plan jsonb, key text) returns text[]
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    with recursive later (key) as (
-      select e from automation.step_exits(plan -> 'steps' -> steps_after.key, null) as e
-      union
-      select e from later as l, automation.step_exits(plan -> 'steps' -> l.key, null) as e
-    )
-    select coalesce(array_agg(l.key), '{}') from later as l
+    select case
+      when exists (
+        select from public.workflow_steps as s
+        where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id and s.step_key = wanted)
+        then automation.problem(
+          at, 'unknown_step', format('the step "%s" is switched off and has no result', wanted),
+          'Switch it on, or remove what refers to it.', 'warning')
+      else automation.problem(
+        at, 'unknown_step', format('there is no step "%s"', wanted), automation.suggestion(
+          wanted, array(select jsonb_object_keys(plan -> 'steps') limit 200), 'Steps: '))
+    end
+  $$;
+
+-- A step can be read by what is written after it, unless the two are on different branches of one step.
+create or replace function automation.step_order_problem(
+  reader integer[], wanted integer[], key text, at text)
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when reader <= wanted and not f.apart then automation.problem(
+        at, 'unknown_step', format('the step "%s" has not run by then', key),
+        'A step can read the results of steps before it.')
+      when f.apart then automation.problem(
+        at, 'step_on_other_branch', format('the step "%s" is on another branch and does not run on this one', key),
+        'Read a step before the branches, or give the value a default.', 'warning')
+    end
+    from (
+      -- Every second number of a place is that of a branch.
+      select coalesce((
+        select n % 2 = 0
+        from generate_series(1, least(cardinality(reader), cardinality(wanted))) as n
+        where reader[n] <> wanted[n]
+        order by n limit 1), false) as apart
+    ) as f
   $$;
 
 -- sql/02_definitions/10_check_operators.sql
@@ -6783,7 +7252,8 @@ begin
     holds_anyway := false;
     test := code -> (part.node ->> 'test')::integer;
     literal := automation.literal_of(test, part.is_negated, scope, at_start);
-    continue when literal is null;
+    -- Each is held against all before it: the first sixty, or publishing would take minutes.
+    continue when literal is null or jsonb_array_length(known) >= 60;
     wrong := coalesce(
       automation.idle_change(test, (literal ->> 'neg')::boolean, scope),
       automation.conflict(literal, known, scope ->> 'zone'));
@@ -6835,7 +7305,7 @@ begin
     verdict := case when weighed.verdict = 'always' then 'always' else verdict end;
     opposite := automation.literal_of(
       code -> (member ->> 'test')::integer, not negated, scope, at_start);
-    continue when opposite is null or weighed.verdict = 'never';
+    continue when opposite is null or weighed.verdict = 'never' or jsonb_array_length(opposites) >= 60;
     wrong := automation.conflict(opposite, opposites, scope ->> 'zone');
     if wrong is not null then
       verdict := 'always';
@@ -6922,46 +7392,57 @@ create or replace function automation.step_exits(step jsonb, verdicts jsonb) ret
 comment on function automation.step_exits(jsonb, jsonb) is
   'The keys of the steps that can come right after this one.';
 
+-- Steps lead only to steps that are written after them: one pass in that order finds all.
 create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns text[]
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    with recursive reached (key) as (
-      select plan ->> 'first' where plan ->> 'first' is not null
-      union
-      select e from reached as r, automation.step_exits(plan -> 'steps' -> r.key, verdicts) as e
-    )
-    select coalesce(array_agg(r.key), '{}') from reached as r
-  $$;
+declare
+  reached text[] := array_remove(array[plan ->> 'first'], null);
+  written record;
+begin
+  for written in
+    select s.key, s.value as step from jsonb_each(plan -> 'steps') as s order by (s.value ->> 'place')::integer[]
+  loop
+    if written.key = any (reached) then
+      reached := reached || array(
+        select e from automation.step_exits(written.step, verdicts) as e where not e = any (reached));
+    end if;
+  end loop;
+  return reached;
+end;
+$$;
 
 -- Of what is not reached, only where it begins.
 create or replace function automation.check_flow(plan jsonb, verdicts jsonb) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    with reached as (
-      select automation.reachable_steps(plan, verdicts) as keys
-    ), lost as (
-      select s.key, s.value as step from jsonb_each(plan -> 'steps') as s, reached as r
-      where not s.key = any (r.keys)
-    ), ways as (
-      select s.key as origin, s.value as step, e as target
+    with reached as materialized (
+      select r.key from unnest(automation.reachable_steps(plan, verdicts)) as r (key)
+    ), lost as materialized (
+      select s.key, s.value as step from jsonb_each(plan -> 'steps') as s
+      where s.key not in (select r.key from reached as r)
+    ), ways as materialized (
+      select s.key as origin, automation.step_path(s.value) as at, s.value ->> 'type' as type, e as target
       from jsonb_each(plan -> 'steps') as s, automation.step_exits(s.value, null) as e
       where exists (select from lost)
+    ), nearest as (
+      select distinct on (w.target) w.target, case w.type
+          when 'stop' then format('%s ends the run before it', w.at)
+          else format('the conditions of %s never lead here', w.at) end as why
+      from ways as w
+      order by w.target, w.type <> 'stop', w.at
     )
     select coalesce(jsonb_agg(automation.problem(
-        automation.step_path(l.step), 'unreachable', format('no run reaches this step: %s', coalesce((
-          select case w.step ->> 'type'
-            when 'stop' then format('%s ends the run before it', automation.step_path(w.step))
-            else format('the conditions of %s never lead here', automation.step_path(w.step)) end
-          from ways as w where w.target = l.key
-          order by w.step ->> 'type' <> 'stop', automation.step_path(w.step) limit 1),
-          'nothing leads to it')),
+        automation.step_path(l.step), 'unreachable',
+        'no run reaches this step: ' || coalesce(n.why, 'nothing leads to it'),
         'Remove it, or mend the conditions that keep runs away from it.', 'warning')
       order by automation.step_path(l.step)), '[]')
     from lost as l
-    where not exists (
-      select from ways as w where w.target = l.key and w.origin in (select o.key from lost as o))
+    left join nearest as n on n.target = l.key
+    where l.key not in (
+      select w.target from ways as w where w.origin in (select o.key from lost as o))
   $$;
 
 -- Whom assign_user makes responsible when it does not say for what: see automation.assigned_entity().
@@ -7059,6 +7540,7 @@ create or replace function automation.check_needs(
       cross join lateral (
         select automation.record_problem(s.value, scope)
         union all select automation.recipient_problem(s.value, scope)
+        union all select automation.foreign_sender_problem(workflow, s.value)
         union all select automation.date_policy_problem(s.value)
       ) as n (problem)
       union all
@@ -7140,6 +7622,32 @@ create or replace function automation.date_policy_problem(step jsonb) returns js
             and jsonb_path_exists(slot, 'strict $.**.f[*] ? (@.n == "default")', '{}', true)))
   $$;
 
+-- What is written out is known to be nobody's of the tenant; what a variable gives is looked at when it
+-- is sent.
+create or replace function automation.foreign_sender_problem(workflow public.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(step) || '.step_config.' || g.field, 'sender_not_yours',
+      format('%s: "%s" is not a sender of yours', g.field, left(g.named, 80)),
+      'Name one of your active senders, or leave it out.')
+    from (
+      -- A mailbox is kept in parts, {name?, address}.
+      select f as field, btrim(coalesce(b.given #>> '{0,address}', b.given #>> '{}')) as named
+      from unnest('{from,messaging_service_sid}'::text[]) as f
+      cross join lateral (select step -> 'config' -> 'base' -> f as given) as b
+    ) as g
+    where step ->> 'type' in ('send_sms', 'send_email') and g.named <> '' and g.named not like '%{{%'
+      and not exists (
+        select from automation.named_sender(
+          workflow.tenant_id, case step ->> 'type' when 'send_sms' then 'sms' else 'email' end, g.named) as s
+        where s.id is not null)
+    order by g.field
+    limit 1
+  $$;
+
 -- US carriers block text messages from numbers that are not registered (10DLC).
 create or replace function automation.sender_problem(workflow public.workflows, plan jsonb)
   returns jsonb
@@ -7149,16 +7657,14 @@ create or replace function automation.sender_problem(workflow public.workflows, 
     select automation.problem(
       automation.step_path(s.value), 'no_registered_sender',
       'text messages may not arrive: no number of yours is registered',
-      'Register for 10DLC and add the number to phone_numbers, or name a messaging_service_sid.',
+      'Register for 10DLC, and have the number or the messaging service added to senders.',
       'warning')
     from jsonb_each(plan -> 'steps') as s
     where s.value ->> 'type' = 'send_sms'
-      and automation.is_blank(s.value -> 'config' -> 'base' -> 'messaging_service_sid')
       and not exists (
-        select from public.phone_numbers as n where n.tenant_id = workflow.tenant_id)
-      and not exists (
-        select from public.tenants as t
-        where t.id = workflow.tenant_id and t.settings ? 'messaging_service_sid')
+        select from public.senders as n
+        where n.tenant_id = workflow.tenant_id and n.channel = 'sms' and n.is_active
+          and n.verified_at is not null and n.registration in ('registered', 'exempt'))
     order by automation.step_path(s.value)
     limit 1
   $$;
@@ -7381,6 +7887,9 @@ create table automation.entities (
   ignored_columns text[] not null,
   mapped jsonb not null,
   is_log boolean not null default false,
+  hides_columns boolean not null default false,
+  authors text not null default 'members'
+    constraint entities_authors_known check (authors in ('members', 'admins')),
   constraint entities_related_is_object check (jsonb_typeof(related) = 'object')
 );
 
@@ -7392,6 +7901,11 @@ comment on column automation.entities.mapped is
   '{phone: column, email: column, stage: ...}: which column is what the engine knows by these names.';
 comment on column automation.entities.writable_columns is
   'What steps may write: columns, and names of mapped for columns that have another name.';
+comment on column automation.entities.columns is
+  'The columns that workflows see. Others are in no snapshot, template, condition or list of changes.';
+comment on column automation.entities.authors is
+  'Who may make, try and start workflows that see these records: a workflow reads and writes with the '
+  'engine''s rights, past row level security.';
 comment on column automation.entities.match_columns is
   'Columns cheap enough to compare before a record is turned into JSON.';
 comment on column automation.entities.is_log is
@@ -7446,15 +7960,26 @@ create or replace function automation.mapped_names() returns text[]
   set search_path = pg_catalog, pg_temp
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
-      'timezone', 'last_contacted_at', 'created_at', 'updated_at']
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted']
   $$;
 
 comment on function automation.mapped_names() is
   'The keys that columns of automation.attach() may map to a column; one that is left out means the '
-  'column of that name, null means that there is none.';
+  'column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a '
+  'record counts as gone.';
+
+create or replace function automation.column_type(relation regclass, name text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select pg_catalog.format_type(a.atttypid, a.atttypmod)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = column_type.relation and a.attname = column_type.name and not a.attisdropped
+  $$;
 
 create or replace function automation.attach(
-  relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]')
+  relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]',
+  visible text[] default null, writable text[] default null, authors text default null)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -7462,16 +7987,18 @@ create or replace function automation.attach(
 declare
   attached automation.entities;
 begin
-  attached := automation.describe_entity(relation, entity, columns);
+  attached := automation.describe_entity(relation, entity, columns, visible);
+  attached.writable_columns := automation.allowed_columns(relation, attached, writable);
+  attached.authors := coalesce(authors, automation.default_authors(relation));
   perform automation.check_attachment(attached, events);
   insert into automation.entities
   select attached.*
   on conflict on constraint entities_pkey do update set (
     relation, tenant_column, id_column, id_type, related, columns, match_columns, writable_columns,
-    ignored_columns, mapped, is_log) = row (
+    ignored_columns, mapped, is_log, hides_columns, authors) = row (
     excluded.relation, excluded.tenant_column, excluded.id_column, excluded.id_type, excluded.related,
     excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
-    excluded.mapped, excluded.is_log);
+    excluded.mapped, excluded.is_log, excluded.hides_columns, excluded.authors);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
   execute automation.row_function(attached);
@@ -7481,23 +8008,152 @@ begin
     execute automation.delete_function(attached);
   end if;
   execute automation.reader_function(attached);
+  execute automation.has_function(attached);
   perform automation.install_triggers(attached);
-  perform automation.refresh_timer_trigger(attached);
+  perform automation.install_timer_trigger(attached);
   perform automation.point_references(attached);
   execute automation.read_record_function();
+  execute automation.has_record_function();
+  perform automation.listen_again(attached.name);
 end;
 $$;
 
-comment on function automation.attach(regclass, text, jsonb, jsonb) is
+-- What detaching took away: workflows that are switched on start again, and runs in flight hear again
+-- what they wait for.
+create or replace function automation.listen_again(entity text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  version public.workflow_versions;
+  listener automation.compiled_trigger;
+begin
+  -- As when the reference tables are attached, before there is a queue.
+  if not exists (select from public.workflow_versions) then
+    return;
+  end if;
+  for version in
+    select v.* from public.workflows as w
+    join public.workflow_versions as v
+      on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+    where w.is_active and not exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = v.tenant_id and t.workflow_id = v.workflow_id and t.version = v.version
+        and t.role = 'enrol')
+  loop
+    listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
+    continue when listener.entity is distinct from listen_again.entity;
+    if listener.problems <> '[]' then
+      raise warning 'workflow % of tenant % does not fit % any more: %',
+        version.workflow_id, version.tenant_id, entity, listener.problems #>> '{0,message}';
+      continue;
+    end if;
+    perform automation.listen(version, listener);
+  end loop;
+  perform automation.listen_for_runs(v)
+  from public.workflow_versions as v
+  where (v.tenant_id, v.workflow_id, v.version) in (
+    select w.tenant_id, w.id, w.published_version from public.workflows as w where w.is_active
+    union
+    select e.tenant_id, e.workflow_id, e.version
+    from public.scheduled_steps as s
+    join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id);
+end;
+$$;
+
+comment on function automation.attach(regclass, text, jsonb, jsonb, text[], text[], text) is
   'Makes a table fire workflows. columns: {tenant, id, phone, email, stage, status, ... (see '
   'automation.mapped_names()), ignore: [..], protect: [..]} where they differ from tenant_id, id and '
   'columns of that name; {<entity>: column}, or {related: {<entity>: column}}, for the records it '
   'belongs to; log: true for a table whose rows are events of a contact. events: [{type, column?, '
-  'becomes?, on_insert?, description?}] for writes with a name of their own: a change of column, a '
-  'change to the value becomes, with on_insert also an insert with it; without column, any insert. '
-  'Call it again after adding columns.';
+  'becomes?, on_insert?, unless?, description?}] for writes with a name of their own: a change of column, a '
+  'change to the value becomes, with on_insert also an insert with it; without column, any insert; not where the '
+  'boolean column unless is true. Call it again after adding columns. visible, writable: the columns that '
+  'workflows may see and set; left out, what automation.visible_by_default() and members'' own grants allow. '
+  'authors: members, or admins (the default where row level security or missing grants keep rows from members).';
 
-create or replace function automation.describe_entity(relation regclass, entity text, columns jsonb)
+-- A name that says that the value is nobody's business, least of all a message's.
+create or replace function automation.looks_secret(column_name text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select lower(regexp_replace(column_name, '([a-z])([A-Z])', '\1_\2', 'g')) ~ (
+      '(^|_)(pass(word|wd|phrase|code)|pwd|secrets?|tokens?|api_?keys?|private_?keys?|access_?keys?|'
+      'credentials?|otp|mfa|totp|ssn|social_security(_number)?|tax_id|iban|account_number|routing_number|'
+      'card_?(number|no)|credit_?card|cvv|cvc|pin|hash)(_|$)|(password|secret|apikey)')
+  $$;
+
+-- Where members are granted single columns of a table, workflows see those and no more.
+create or replace function automation.visible_by_default(relation regclass) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(c.name)
+    from automation.relation_columns(relation) as c
+    where not automation.looks_secret(c.name)
+      and (has_table_privilege('authenticated', relation, 'select')
+        or not has_any_column_privilege('authenticated', relation, 'select')
+        or has_column_privilege('authenticated', relation, c.name, 'select'))
+  $$;
+
+comment on function automation.visible_by_default(regclass) is
+  'Every column, but for those whose name looks like a secret''s, and, where members may read some columns '
+  'only, the others.';
+
+create or replace function automation.default_authors(relation regclass) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when c.relrowsecurity or not has_any_column_privilege('authenticated', relation, 'select')
+      then 'admins' else 'members' end
+    from pg_catalog.pg_class as c
+    where c.oid = relation
+  $$;
+
+-- What the engine and the providers write is nobody's to set, by a step as little as by hand.
+create or replace function automation.is_record_of_ours(relation regclass) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select n.nspname = 'automation' or n.nspname = 'public' and c.relname in (
+      'tenants', 'tenant_members', 'tenant_invitations', 'workflows', 'workflow_steps',
+      'workflow_versions', 'workflow_executions', 'workflow_step_executions', 'scheduled_steps', 'senders',
+      'suppressions', 'messages', 'emails', 'email_events', 'calls', 'forms', 'form_submissions',
+      'bulk_enrollments', 'workflow_timers', 'workflow_schedules')
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where c.oid = relation
+  $$;
+
+-- writable: as attach() was asked; null: what members may set themselves, where they are granted columns.
+create or replace function automation.allowed_columns(
+  relation regclass, attached automation.entities, writable text[])
+  returns text[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong text;
+begin
+  if automation.is_record_of_ours(relation) then
+    return '{}';
+  end if;
+  select w into wrong from unnest(writable) as w where not w = any (attached.columns) limit 1;
+  if wrong is not null then
+    raise exception 'writable: "%" is no column that workflows see', wrong using errcode = 'undefined_column';
+  end if;
+  return array(
+    select w from unnest(attached.writable_columns) as w
+    cross join lateral (select automation.own_name(attached, w) as name) as own
+    where case when writable is not null then own.name = any (writable)
+      else has_table_privilege('authenticated', relation, 'update')
+        or not has_any_column_privilege('authenticated', relation, 'update')
+        or has_column_privilege('authenticated', relation, own.name, 'update') end);
+end;
+$$;
+
+create or replace function automation.describe_entity(
+  relation regclass, entity text, columns jsonb, visible text[] default null)
   returns automation.entities
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -7505,6 +8161,7 @@ create or replace function automation.describe_entity(relation regclass, entity 
 declare
   described automation.entities;
   missing text;
+  shown text[] := coalesce(visible, automation.visible_by_default(relation));
 begin
   described.name := entity;
   described.relation := (
@@ -7523,22 +8180,28 @@ begin
   described.mapped := automation.map_columns(relation, columns);
   described.ignored_columns := array(select jsonb_array_elements_text(coalesce(
     columns -> 'ignore', jsonb_build_array(coalesce(described.mapped ->> 'updated_at', 'updated_at')))));
+  -- What the engine itself is told to use it sees, whatever it is called.
+  shown := shown || array[described.tenant_column, described.id_column]
+    || array(select v.value from jsonb_each_text(described.related || described.mapped) as v);
+  described.hides_columns := exists (
+    select from automation.relation_columns(relation) as c where not c.name = any (shown));
   select array_agg(c.name), array_agg(c.name) filter (where c.is_cheap),
     array_agg(c.name) filter (where not c.is_generated and not c.name = any (
       array[described.tenant_column, described.id_column, 'created_at', 'updated_at',
         coalesce(described.mapped ->> 'created_at', ''), coalesce(described.mapped ->> 'updated_at', '')]
       || array(select jsonb_array_elements_text(coalesce(columns -> 'protect', '[]')))))
     into described.columns, described.match_columns, described.writable_columns
-  from automation.relation_columns(relation) as c;
+  from automation.relation_columns(relation) as c
+  where c.name = any (shown);
   described.writable_columns := coalesce(described.writable_columns, '{}') || array(
     select a.key from jsonb_each_text(automation.aliases(described)) as a
     where a.value = any (described.writable_columns));
   select n into missing
   from unnest(array[described.tenant_column, described.id_column]
     || array(select r.value from jsonb_each_text(described.related || described.mapped) as r)
-    || array(select jsonb_array_elements_text(
+    || visible || array(select jsonb_array_elements_text(
       coalesce(columns -> 'ignore', '[]') || coalesce(columns -> 'protect', '[]')))) as n
-  where not n = any (described.columns)
+  where not exists (select from automation.relation_columns(relation) as c where c.name = n)
   limit 1;
   if missing is not null then
     raise exception 'columns: % has no column "%"', described.relation, missing
@@ -7556,7 +8219,9 @@ create or replace function automation.map_columns(relation regclass, columns jso
     select coalesce(jsonb_object_agg(m.name, m.column_name), '{}')
     from (
       select n.name, case when columns ? n.name then columns ->> n.name else (
-        select c.name from automation.relation_columns(relation) as c where c.name = n.name)
+        select c.name from automation.relation_columns(relation) as c
+        where c.name = n.name
+          and (c.name <> 'deleted' or automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'))
         end as column_name
       from unnest(automation.mapped_names()) as n (name)
     ) as m
@@ -7642,14 +8307,25 @@ begin
     where m.key in ('phone', 'email', 'timezone') and t.typcategory <> 'S'
       and (t.typname <> 'citext' or t.typtype <> 'b')
     union all
+    select 4, format('columns: deleted "%s" is %s; it must be boolean, a date or a timestamp', m.value, m.type)
+    from (
+      select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
+      from jsonb_each_text(attached.mapped) as m where m.key = 'deleted') as m
+    where m.type !~ '^(boolean|date|timestamp)'
+    union all
     select 5, format('columns: a name that holds %s cannot be taken: %s', tag, n)
     from unnest('{$capture$,$reader$}'::text[]) as tag
     cross join unnest(attached.columns || attached.relation) as n
     where strpos(n, tag) > 0
     union all
-    select 6, format('events: %s has no column "%s"', attached.relation, e ->> 'column')
+    select 6, format('events: %s has no column "%s"', attached.relation, c.name)
     from jsonb_array_elements(events) as e
-    where not coalesce(e ->> 'column' = any (attached.columns), true)
+    cross join lateral (values (e ->> 'column'), (e ->> 'unless')) as c (name)
+    where not coalesce(c.name = any (attached.columns), true)
+    union all
+    select 6, format('events: unless "%s" is no boolean', e ->> 'unless')
+    from jsonb_array_elements(events) as e
+    where automation.column_type(to_regclass(attached.relation), e ->> 'unless') <> 'boolean'
     union all
     select 7, format('events: "%s" is an event of %s', t.name, coalesce(t.entity, 'the engine'))
     from jsonb_array_elements(events) as e
@@ -7684,25 +8360,26 @@ create or replace function automation.register_triggers(attached automation.enti
   set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.trigger_types (
-      name, entity, kind, column_name, becomes, on_insert, description)
+      name, entity, kind, column_name, becomes, on_insert, unless_column, description)
     select * from (
       values
-        (attached.name || '_created', attached.name, 'created', null, null, false,
+        (attached.name || '_created', attached.name, 'created', null, null, false, null,
           format('A %s was created.', attached.name)),
-        (attached.name || '_updated', attached.name, 'updated', null, null, false,
+        (attached.name || '_updated', attached.name, 'updated', null, null, false, null,
           format('Any field of a %s changed.', attached.name))
       union all
       select e ->> 'type', attached.name,
         case when e ? 'becomes' then 'becomes' when e ? 'column' then 'changed' else 'created' end,
         e ->> 'column', e ->> 'becomes', coalesce((e ->> 'on_insert')::boolean, not e ? 'column'),
+        e ->> 'unless',
         coalesce(e ->> 'description', format('%s of a %s changed%s.', e ->> 'column', attached.name,
           coalesce(' to ' || (e ->> 'becomes'), '')))
       from jsonb_array_elements(events) as e
     ) as t
     on conflict on constraint trigger_types_pkey do update
-      set (entity, kind, column_name, becomes, on_insert, description) = row (
+      set (entity, kind, column_name, becomes, on_insert, unless_column, description) = row (
         excluded.entity, excluded.kind, excluded.column_name, excluded.becomes, excluded.on_insert,
-        excluded.description)
+        excluded.unless_column, excluded.description)
   $$;
 
 create or replace function automation.install_triggers(attached automation.entities) returns void
@@ -7812,6 +8489,28 @@ begin
 end;
 $$;
 
+-- Workflows stay switched on, for attaching brings them back; but nothing starts them until then.
+create or replace function automation.stop_hearing(entity text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  deaf record;
+begin
+  for deaf in
+    select t.tenant_id, t.workflow_id, w.name
+    from automation.active_triggers as t
+    join public.workflows as w on w.tenant_id = t.tenant_id and w.id = t.workflow_id
+    where t.entity = stop_hearing.entity and t.role = 'enrol'
+  loop
+    perform automation.note_end(deaf.tenant_id, deaf.workflow_id, 'detach');
+    raise warning 'workflow "%" of tenant % hears nothing until % is attached again',
+      deaf.name, deaf.tenant_id, entity;
+  end loop;
+  delete from automation.active_triggers as t where t.entity = stop_hearing.entity;
+end;
+$$;
+
 create or replace function automation.detach(entity text) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -7823,7 +8522,7 @@ begin
   if not found then
     raise exception 'entity: "%" is not attached', entity using errcode = 'undefined_object';
   end if;
-  delete from automation.active_triggers as t where t.entity = attached.name;
+  perform automation.stop_hearing(attached.name);
   perform automation.remove_triggers(attached);
   perform automation.remove_timer_trigger(attached);
   execute format('drop function if exists automation.capture_%s_insert()', attached.name);
@@ -7831,14 +8530,17 @@ begin
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_row', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
+  execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
   delete from automation.entities as e where e.name = attached.name;
   execute automation.read_record_function();
+  execute automation.has_record_function();
 end;
 $$;
 
 comment on function automation.detach(text) is
   'Undoes automation.attach(): the table fires nothing any more. Its trigger types stay known, so '
-  'that the workflows that name them can still be read; runs in flight go on.';
+  'that the workflows that name them can still be read; runs in flight go on. Workflows that are switched '
+  'on are named in warnings; attaching the entity again brings them back.';
 
 -- sql/03_capture/03_generate.sql
 
@@ -7851,6 +8553,7 @@ comment on function automation.detach(text) is
 --   capture_<entity>_row      one row, with its own guard: updates, and inserts that cannot be
 --                             taken in one pass
 --   read_<entity>             the live record
+--   has_<entity>              is it there still?
 --
 -- Inserts are captured a statement at a time because a row at a time was measured against it: for
 -- 100,000 matching rows 150 us a row against 63, for rows that match nothing 23 against 14.7, over
@@ -7876,7 +8579,17 @@ create or replace function automation.changed_expression(attached automation.ent
         ',')
       || ']::text[], null)'
     from automation.relation_columns(attached.relation::regclass) as c
-    where not c.name = any (attached.ignored_columns)
+    where c.name = any (attached.columns) and not c.name = any (attached.ignored_columns)
+  $$;
+
+create or replace function automation.unless_expression(
+  attached automation.entities, type automation.trigger_types, written text)
+  returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when type.unless_column = any (attached.columns)
+      then format(' and %s.%I is not true', written, type.unless_column) else '' end
   $$;
 
 -- The names of the events that an update stands for.
@@ -7893,7 +8606,7 @@ create or replace function automation.update_events(attached automation.entities
             then format(
               ' and lower(new.%1$I::text) = %2$L and lower(old.%1$I::text) is distinct from %2$L',
               t.column_name, lower(t.becomes))
-            else '' end,
+            else '' end || automation.unless_expression(attached, t, 'new'),
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
@@ -7913,7 +8626,8 @@ create or replace function automation.insert_events(attached automation.entities
           E'\n        || case when %1$s then array[%2$L] else array[]::text[] end',
           case when t.column_name is null then 'true'
             when t.becomes is null then format('n.%I is not null', t.column_name)
-            else format('lower(n.%I::text) = %L', t.column_name, lower(t.becomes)) end,
+            else format('lower(n.%I::text) = %L', t.column_name, lower(t.becomes)) end
+            || automation.unless_expression(attached, t, 'n'),
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
@@ -7936,6 +8650,20 @@ create or replace function automation.listens_expression(
     from unnest(attached.match_columns) as c (name)
   $$;
 
+-- Does a row count as deleted, by the column that is mapped as such?
+create or replace function automation.deleted_expression(attached automation.entities, written text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when not attached.mapped ? 'deleted' then 'false'
+      when automation.column_type(attached.relation::regclass, attached.mapped ->> 'deleted') = 'boolean'
+        then format('%s.%I is true', written, attached.mapped ->> 'deleted')
+      else format('%s.%I is not null', written, attached.mapped ->> 'deleted')
+    end
+  $$;
+
 -- A row as JSON. Names of mapped that its table does not have come on top, so that {{contact.phone}}
 -- is the phone whatever the CRM calls it.
 create or replace function automation.record_expression(attached automation.entities, written text)
@@ -7946,7 +8674,11 @@ create or replace function automation.record_expression(attached automation.enti
     select coalesce(
         format('jsonb_build_object(%s) || ',
           string_agg(format('%L, %s.%I', a.key, written, a.value), ', ' order by a.key)), '')
-      || format('to_jsonb(%s.*)', written)
+      || case when attached.hides_columns
+        then format('(select to_jsonb(seen.*) from (select %s) as seen)', (
+          select string_agg(format('%s.%I', written, c.name), ', ' order by c.place)
+          from unnest(attached.columns) with ordinality as c (name, place)))
+        else format('to_jsonb(%s.*)', written) end
     from jsonb_each_text(automation.aliases(attached)) as a
   $$;
 
@@ -8007,7 +8739,7 @@ begin
         on %3$s
         and t.event = any (%4$s));
     -- Events that runs end at or wait for are taken row by row, in the order of the rows.
-    in_one_pass := listened and automation.causation_depth() = 0 and not exists (
+    in_one_pass := listened and not automation.has_cause() and not exists (
       select from new_rows as n
       join automation.active_triggers as t
         on %3$s
@@ -8035,10 +8767,11 @@ begin
       ), enrolled as (
         insert into public.workflow_executions (
           tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-          contact_id, current_step, error, created_at, finished_at)
+          contact_id, current_step, error, created_at, finished_at, fused)
         select m.tenant_id, m.workflow_id, m.version, v.status, m.event, m.data, %1$L, m.record_id,
           automation.as_uuid(m.data ->> 'contact_id'), m.first_step, v.error, automation.now(),
-          case when v.status = 'failed' then automation.now() end
+          case when v.status = 'failed' then automation.now() end,
+          %8$L::boolean and m.record ->> 'direction' is distinct from 'outbound'
         from matched as m
         cross join lateral automation.verdict(m.conditions, m.tenant_id, m.data, m.first_delay) as v
         where v.status is not null
@@ -8072,7 +8805,7 @@ $template$,
       attached.name, attached.relation, automation.listens_expression(attached, 'n'),
       automation.insert_events(attached), attached.id_column,
       automation.snapshot_expression(attached, 'c.tenant_id', 'c.record'),
-      automation.record_expression(attached, 'n'))
+      automation.record_expression(attached, 'n'), attached.is_log)
   $$;
 
 create or replace function automation.update_function(attached automation.entities) returns text
@@ -8091,14 +8824,18 @@ declare
   changed text[];
   events text[];
   listened boolean;
+  gone boolean;
+  contact text;
 begin
   begin
+    gone := (old.%5$I, old.%6$I) is distinct from (new.%5$I, new.%6$I) or (%7$s) and not (%8$s);
+    contact := %9$s;
     changed := %2$s;
-    if cardinality(changed) = 0 then
+    if cardinality(changed) = 0 and not gone then
       return null;
     end if;
     events := %3$s;
-    listened := exists (
+    listened := cardinality(changed) > 0 and exists (
       select from automation.active_triggers as t
       where %4$s
         and t.event = any (events)
@@ -8106,6 +8843,11 @@ begin
   exception when others then
     perform automation.warn_altered(%1$L, sqlerrm);
   end;
+  if gone and not %10$L::boolean then
+    perform automation.note_change('deleted', %1$L, old.%5$I, old.%6$I::text, %11$s);
+  elsif contact is not null then
+    perform automation.note_change('moved', %1$L, new.%5$I, new.%6$I::text, automation.as_uuid(contact));
+  end if;
   if listened then
     perform automation.capture_%1$s_row(new, old, events, changed);
   end if;
@@ -8114,7 +8856,12 @@ end;
 $capture$
 $template$,
       attached.name, automation.changed_expression(attached), automation.update_events(attached),
-      automation.listens_expression(attached, 'new'))
+      automation.listens_expression(attached, 'new'), attached.tenant_column, attached.id_column,
+      automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
+      case when attached.related ? 'contact' then format(
+        'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
+        attached.related ->> 'contact') else 'null' end, attached.is_log,
+      automation.own_contact_expression(attached, 'old'))
   $$;
 
 create or replace function automation.row_function(attached automation.entities) returns text
@@ -8145,7 +8892,8 @@ begin
     enrolments := automation.match_failed(%1$L, written.%4$I, events, sqlstate, sqlerrm);
   end;
   if enrolments is not null then
-    perform automation.enrol_write(written.%4$I, %1$L, written.%6$I::text, data, enrolments);
+    perform automation.enrol_write(
+      written.%4$I, %1$L, written.%6$I::text, data, enrolments, %9$L::boolean);
   end if;
 end;
 $capture$
@@ -8154,7 +8902,18 @@ $template$,
       automation.snapshot_expression(attached, format('written.%I', attached.tenant_column), 'record'),
       attached.tenant_column, attached.name || '_id', attached.id_column,
       automation.record_expression(attached, 'written'),
-      automation.record_expression(attached, 'previous'))
+      automation.record_expression(attached, 'previous'), attached.is_log)
+  $$;
+
+-- The contact that a row is, and not merely belongs to.
+create or replace function automation.own_contact_expression(attached automation.entities, written text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case attached.name
+      when 'contact' then format('automation.as_uuid(%s.%I::text)', written, attached.id_column)
+      else 'null::uuid' end
   $$;
 
 -- Without the record there is nobody to write to: its runs end. Here that is only noted.
@@ -8185,9 +8944,7 @@ end;
 $capture$
 $template$,
       attached.name, attached.tenant_column, attached.id_column,
-      case attached.name
-        when 'contact' then format('automation.as_uuid(o.%I::text)', attached.id_column)
-        else 'null::uuid' end)
+      automation.own_contact_expression(attached, 'o'))
   $$;
 
 create or replace function automation.reader_function(attached automation.entities) returns text
@@ -8202,18 +8959,69 @@ create or replace function automation.read_%1$s(tenant_id uuid, id text) returns
 begin
   return (
     select %6$s from %2$s as r
-    where r.%3$I = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s);
+    where r.%3$I = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s and not (%7$s));
 exception when data_exception then
   return null;
 end;
 $reader$
 $template$,
       attached.name, attached.relation, attached.tenant_column, attached.id_column,
-      attached.id_type, automation.record_expression(attached, 'r'))
+      attached.id_type, automation.record_expression(attached, 'r'),
+      automation.deleted_expression(attached, 'r'))
   $$;
 
 comment on function automation.reader_function(automation.entities) is
-  'An id that cannot be one of the table''s reads as no record.';
+  'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly.';
+
+-- The same question without the record: asked before every step. Rows of a log need not be there.
+create or replace function automation.has_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.has_%1$s(tenant_id uuid, id text) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+  return %7$L::boolean or exists (
+    select from %2$s as r
+    where r.%3$I = has_%1$s.tenant_id and r.%4$I = has_%1$s.id::%5$s and not (%6$s));
+exception when data_exception then
+  return false;
+end;
+$reader$
+$template$,
+      attached.name, attached.relation, attached.tenant_column, attached.id_column,
+      attached.id_type, automation.deleted_expression(attached, 'r'), attached.is_log)
+  $$;
+
+create or replace function automation.has_record_function() returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.has_record(entity text, tenant_id uuid, id text)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+  case entity%s
+    else return true;
+  end case;
+end;
+$reader$
+$template$,
+      string_agg(format(
+        E'\n    when %1$L then return automation.has_%1$s(tenant_id, id);', e.name), ''
+        order by e.name))
+    from automation.entities as e
+  $$;
+
+comment on function automation.has_record_function() is
+  'automation.has_record(): is a record of an attached table there still? A table that is not attached is '
+  'not judged.';
 
 create or replace function automation.read_record_function() returns text
   language sql stable
@@ -8254,7 +9062,8 @@ create type automation.enrolment as (
   first_delay interval,
   failure jsonb,
   role text,
-  listener text
+  listener text,
+  address text
 );
 
 comment on type automation.enrolment is
@@ -8332,6 +9141,27 @@ begin
 end;
 $$;
 
+-- Whose number or address a message or a call is with, as everything compares them. A form is no message:
+-- anybody can write anybody's number into it.
+create or replace function automation.counterparty(entity text, tenant_id uuid, record jsonb) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if entity = 'form_submission' or not exists (
+    select from automation.entities as e where e.name = counterparty.entity and e.is_log) then
+    return null;
+  elsif record ->> 'direction' = 'outbound' then
+    return coalesce(
+      automation.normal_number(coalesce(record ->> 'to_number', record ->> 'phone'), automation.country_of(tenant_id)),
+      automation.bare_address(coalesce(record ->> 'to_address', record ->> 'email')));
+  end if;
+  return coalesce(
+    automation.normal_number(coalesce(record ->> 'from_number', record ->> 'phone'), automation.country_of(tenant_id)),
+    automation.bare_address(coalesce(record ->> 'from_address', record ->> 'email')));
+end;
+$$;
+
 create or replace function automation.match_write(
   entity text, tenant_id uuid, events text[], changed text[], data jsonb)
   returns automation.enrolment[]
@@ -8344,7 +9174,10 @@ begin
   return (
     select array_agg(row(
         m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
-        case when m.verdict <> 'true' then m.verdict end, m.role, m.listener)::automation.enrolment)
+        case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
+        case when m.role <> 'enrol' then automation.counterparty(
+          match_write.entity, match_write.tenant_id, record) end
+        )::automation.enrolment)
     from (
       select t.*, case
           when t.conditions is null then 'true'
@@ -8398,19 +9231,56 @@ create or replace function automation.verdict(
 
 -- An error in one workflow's conditions is that workflow's own failed execution and leaves the
 -- others alone.
+-- What one statement has cost so far in conditions, which is what its writer waits for: so many documents,
+-- so many milliseconds. Beyond match_ms, and ten milliseconds for each document (an import of many rows),
+-- what is left fails and says so.
+create or replace function automation.matching_so_far(out count integer, out ms numeric)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when m.part[1] = s.stamp then m.part[2]::integer else 0 end,
+      case when m.part[1] = s.stamp then m.part[3]::numeric else 0 end
+    from (select extract(epoch from statement_timestamp())::text as stamp) as s
+    cross join (
+      select string_to_array(coalesce(nullif(current_setting('automation.matching', true), ''), '- 0 0'), ' ')
+        as part
+    ) as m
+  $$;
+
+create or replace function automation.note_matching(count integer, ms numeric) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select set_config('automation.matching',
+      concat_ws(' ', extract(epoch from statement_timestamp()), count, round(ms, 2)), true)
+  $$;
+
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  spent record := automation.matching_so_far();
+  verdict jsonb;
 begin
+  if spent.ms > automation.at_most('match_ms') + 10 * spent.count then
+    return automation.engine_error('too_expensive', '54000', format(
+      'matching this write had taken %s milliseconds before it came to these conditions', spent.ms));
+  end if;
   if jsonb_typeof(conditions -> 'code') is distinct from 'array' then
     raise exception 'these are not compiled conditions';
   end if;
-  return to_jsonb(automation.evaluate_conditions(
+  verdict := to_jsonb(automation.evaluate_conditions(
     conditions, automation.trigger_context(tenant_id, data, conditions -> 'roots'),
     automation.tenant_zone(tenant_id)));
+  perform automation.note_matching(spent.count + 1, spent.ms
+    + extract(epoch from clock_timestamp() - began) * 1000);
+  return verdict;
 exception when others then
+  perform automation.note_matching(spent.count + 1, spent.ms
+    + extract(epoch from clock_timestamp() - began) * 1000);
   return automation.engine_error('conditions_failed', sqlstate, sqlerrm);
 end;
 $$;
@@ -8426,7 +9296,7 @@ create or replace function automation.match_failed(
   as $$
     select array_agg(row(
       t.workflow_id, t.version, t.event, t.first_step, t.first_lane, t.first_delay,
-      automation.engine_error('capture_failed', state, message), t.role, t.listener)::automation.enrolment)
+      automation.engine_error('capture_failed', state, message), t.role, t.listener, null)::automation.enrolment)
     from automation.active_triggers as t
     where t.tenant_id = match_failed.tenant_id
       and t.entity = match_failed.entity
@@ -8446,21 +9316,26 @@ create or replace function automation.engine_error(code text, state text, messag
   $$;
 
 create or replace function automation.enrol_write(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[])
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
+  is_log boolean)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   enrolment automation.enrolment;
+  -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
+  from_outside constant boolean := is_log and not data ? 'old'
+    and data -> entity ->> 'direction' is distinct from 'outbound';
   -- One number for all that a write leads to: it does not end the run that it starts.
   seq constant bigint := nextval('automation.write_order');
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq);
+      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq, from_outside);
     else
-      perform automation.raise_signal(tenant_id, entity, record_id, data, enrolment, seq);
+      perform automation.raise_signal(
+        tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
     end if;
   end loop;
 end;
@@ -8468,8 +9343,10 @@ $$;
 
 -- sql/03_capture/05_limits.sql
 
--- Loops. A write made by an automation carries how many automations led to it; and whatever the
--- cause, one record may enter one workflow only so often within a window.
+-- Loops. A write made by an automation carries how many automations led to it, and which run was the first: a
+-- chain may be so deep and have so many effects. Whatever the cause, one record may enter one workflow only so
+-- often within a window. What strangers set off, and what comes round to itself, blows the fuse of its workflow
+-- when it becomes too much (07_queue/04_brakes).
 
 create or replace function automation.causation_depth() returns integer
   language sql stable parallel safe
@@ -8484,6 +9361,39 @@ create or replace function automation.causation_depth() returns integer
 
 comment on function automation.causation_depth() is
   'How many automations led to the current write: 0 for a person''s or a program''s own.';
+
+-- The first run of the chain that led to the current write.
+create or replace function automation.causation_root() returns uuid
+  language sql stable parallel safe
+  -- No search_path: this is inlined.
+  as $$ select automation.as_uuid(pg_catalog.current_setting('automation.root', true)) $$;
+
+create or replace function automation.has_cause() returns boolean
+  language sql stable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select coalesce(pg_catalog.current_setting('automation.depth', true), '') operator(pg_catalog.<>) ''
+      or coalesce(pg_catalog.current_setting('automation.root', true), '') operator(pg_catalog.<>) ''
+  $$;
+
+create or replace function automation.set_cause(depth integer, root uuid, fused boolean) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select set_config('automation.depth', depth::text, true), set_config('automation.root', root::text, true),
+      set_config('automation.fused', fused::text, true)
+  $$;
+
+comment on function automation.set_cause(integer, uuid, boolean) is
+  'From here on the writes of this transaction are effects of a chain of automations.';
+
+create or replace function automation.clear_cause() returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select set_config('automation.depth', '', true), set_config('automation.root', '', true),
+      set_config('automation.fused', '', true)
+  $$;
 
 create or replace function automation.count_enrolments(
   tenant_id uuid, workflow_id uuid, record_id text, since timestamptz, at_most integer)
@@ -8502,11 +9412,32 @@ create or replace function automation.count_enrolments(
     ) as e
   $$;
 
+-- How many effects a chain has had (those that were refused included), and was this workflow among them?
+create or replace function automation.chain_of(
+  tenant_id uuid, root uuid, workflow_id uuid,
+  out effects integer, out allowed integer, out comes_round boolean)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select c.effects, c.allowed, c.comes_round or exists (
+      select from public.workflow_executions as e
+      where e.tenant_id = chain_of.tenant_id and e.id = chain_of.root and e.workflow_id = chain_of.workflow_id)
+    from (
+      select count(e.*)::integer as effects, automation.setting('max_chain_executions')::integer as allowed,
+        coalesce(bool_or(e.workflow_id = chain_of.workflow_id), false) as comes_round
+      from (
+        select x.workflow_id from public.workflow_executions as x
+        where x.root_id = chain_of.root and x.tenant_id = chain_of.tenant_id
+        limit automation.setting('max_chain_executions')::integer + 1
+      ) as e
+    ) as c
+  $$;
+
 -- A refusal is written down once a window, or a runaway loop would fill the history it is kept
 -- out of: the refused row itself is the one past the limit.
 create or replace function automation.admit(
-  tenant_id uuid, workflow_id uuid, record_id text, depth integer,
-  out admitted boolean, out refusal jsonb)
+  tenant_id uuid, workflow_id uuid, record_id text, depth integer, root uuid,
+  out admitted boolean, out refusal jsonb, out comes_round boolean)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -8515,7 +9446,9 @@ declare
   max_enrollments constant integer := automation.setting('max_enrollments')::integer;
   recent_window constant interval := automation.setting('enrollment_window')::interval;
   recent integer;
+  chain record;
 begin
+  comes_round := false;
   if depth > max_depth then
     refusal := jsonb_build_object(
       'code', 'causation_depth_exceeded',
@@ -8529,18 +9462,31 @@ begin
       'message', format('this record entered the workflow %s times within %s', recent, recent_window));
   end if;
   admitted := recent <= max_enrollments;
+  if root is null then
+    return;
+  end if;
+  chain := automation.chain_of(tenant_id, root, workflow_id);
+  comes_round := chain.comes_round;
+  admitted := admitted and chain.effects <= chain.allowed;
+  if chain.effects = chain.allowed then
+    refusal := jsonb_build_object(
+      'code', 'chain_budget_exceeded',
+      'message', format('one run led to %s others already, as many as a chain may have', chain.allowed),
+      'root', root);
+  end if;
 end;
 $$;
 
-comment on function automation.admit(uuid, uuid, text, integer) is
+comment on function automation.admit(uuid, uuid, text, integer, uuid) is
   'May this record enter this workflow now? refusal: enrol it as failed, with this reason; '
-  'not admitted: it was refused a moment ago already, write nothing.';
+  'not admitted: it was refused a moment ago already, write nothing. comes_round: the chain has been at this '
+  'workflow before.';
 
 -- sql/03_capture/05_timers.sql
 
 -- A third trigger, automation_timers, keeps the timers of chapter 09 in step with the dates they are
--- counted from. A table gets it when the first workflow waits on one of its dates, so that tables
--- without timers pay nothing.
+-- counted from. attach() puts it there with the others: publishing changes no table. A table whose dates
+-- no workflow waits for pays for a probe of an index.
 
 create or replace function automation.timer_function(attached automation.entities) returns text
   language sql stable
@@ -8552,16 +9498,33 @@ create or replace function automation.capture_%1$s_timers() returns trigger
   security definer
   set search_path = pg_catalog, pg_temp
   as $capture$
+declare
+  record_id text;
+  left_id text;
 begin
-  if tg_op <> 'INSERT' and (tg_op = 'DELETE'
-    or (old.%2$I, old.%3$I) is distinct from (new.%2$I, new.%3$I)) then
-    perform automation.drop_timers(%1$L, old.%2$I, old.%3$I::text);
+  begin
+    if tg_op <> 'INSERT' and (tg_op = 'DELETE'
+      or (old.%2$I, old.%3$I) is distinct from (new.%2$I, new.%3$I)) and exists (
+      select from automation.timer_listeners as t
+      where t.entity = %1$L and t.tenant_id = old.%2$I
+    ) then
+      left_id := old.%3$I::text;
+    end if;
+    if tg_op <> 'DELETE' and exists (
+      select from automation.timer_listeners as t
+      where t.entity = %1$L and t.tenant_id = new.%2$I
+    ) then
+      record_id := new.%3$I::text;
+    end if;
+  exception when others then
+    perform automation.warn_altered(%1$L, sqlerrm);
+    return null;
+  end;
+  if left_id is not null then
+    perform automation.drop_timers(%1$L, old.%2$I, left_id);
   end if;
-  if tg_op <> 'DELETE' and exists (
-    select from automation.timer_listeners as t
-    where t.entity = %1$L and t.tenant_id = new.%2$I
-  ) then
-    perform automation.follow_timers(%1$L, new.%2$I, new.%3$I::text,
+  if record_id is not null then
+    perform automation.follow_timers(%1$L, new.%2$I, record_id,
       case when tg_op = 'UPDATE' then to_jsonb(old) end, to_jsonb(new));
   end if;
   return null;
@@ -8571,52 +9534,21 @@ $template$,
       attached.name, attached.tenant_column, attached.id_column)
   $$;
 
-create or replace function automation.has_timer_trigger(relation text) returns boolean
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select exists (
-      select from pg_catalog.pg_trigger as t
-      where t.tgrelid = has_timer_trigger.relation::regclass and t.tgname = 'automation_timers')
-  $$;
-
--- Waits for writers of the table, and they for it, but not for long.
-create or replace function automation.install_timer_trigger(entity text) returns void
+create or replace function automation.install_timer_trigger(attached automation.entities) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  attached automation.entities;
-  waits constant text := current_setting('lock_timeout');
 begin
-  select e.* into attached from automation.entities as e where e.name = install_timer_trigger.entity;
-  if not found or automation.has_timer_trigger(attached.relation) then
-    return;
-  end if;
   execute automation.timer_function(attached);
-  perform set_config('lock_timeout', '3s', true);
   execute format(
-    'create trigger automation_timers after insert or update or delete on %s '
+    'create or replace trigger automation_timers after insert or update or delete on %s '
     'for each row execute function automation.capture_%s_timers()',
     attached.relation, attached.name);
-  perform set_config('lock_timeout', waits, true);
 end;
 $$;
 
-comment on function automation.install_timer_trigger(text) is
-  'Lets the dates of an attached table set timers. Publishing the first such workflow calls it.';
-
--- Columns may have other names when a table is attached again.
-create or replace function automation.refresh_timer_trigger(attached automation.entities) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  if automation.has_timer_trigger(attached.relation) then
-    execute automation.timer_function(attached);
-  end if;
-end;
-$$;
+comment on function automation.install_timer_trigger(automation.entities) is
+  'Lets the dates of an attached table set timers.';
 
 create or replace function automation.remove_timer_trigger(attached automation.entities) returns void
   language plpgsql
@@ -8631,34 +9563,35 @@ $$;
 
 -- sql/03_capture/06_reference_tables.sql
 
--- The reference CRM, attached like any other.
+-- The reference CRM, attached like any other. Its row level security lets every member see and edit every
+-- record of the tenant, so every member may make workflows about them.
 
 select automation.attach(
   'public.contacts', 'contact', '{}',
-  '[{"type": "stage_changed", "column": "stage"}]');
+  '[{"type": "stage_changed", "column": "stage"}]', authors => 'members');
 
 select automation.attach(
   'public.projects', 'project', '{"contact": "contact_id", "stage": "pipeline_stage"}',
   '[{"type": "project_status_changed", "column": "status"},
     {"type": "pipeline_stage_changed", "column": "pipeline_stage"},
-    {"type": "project_won", "column": "pipeline_stage", "becomes": "won"}]');
+    {"type": "project_won", "column": "pipeline_stage", "becomes": "won"}]', authors => 'members');
 
 select automation.attach(
   'public.jobs', 'job', '{"contact": "contact_id", "project": "project_id"}',
-  '[{"type": "job_completed", "column": "status", "becomes": "completed"}]');
+  '[{"type": "job_completed", "column": "status", "becomes": "completed"}]', authors => 'members');
 
 -- The status of a message or a call is the provider's word; change_stage leaves it alone.
 select automation.attach(
   'public.messages', 'message', '{"contact": "contact_id", "status": null, "log": true}',
   '[{"type": "sms_received", "column": "direction", "becomes": "inbound", "on_insert": true,
-     "description": "A contact sent a text message."}]');
+     "unless": "is_tapback", "description": "A contact sent a text message."}]', authors => 'members');
 
 select automation.attach(
   'public.calls', 'call', '{"contact": "contact_id", "status": null, "log": true}',
   '[{"type": "call_missed", "column": "status", "becomes": "missed", "on_insert": true,
      "description": "A call was not answered."},
     {"type": "call_completed", "column": "status", "becomes": "completed", "on_insert": true,
-     "description": "A call was answered and has ended."}]');
+     "description": "A call was answered and has ended."}]', authors => 'members');
 
 select automation.attach(
   'public.emails', 'email', '{"contact": "contact_id", "status": null, "log": true}',
@@ -8667,11 +9600,11 @@ select automation.attach(
     {"type": "email_clicked", "column": "clicked_at",
      "description": "A contact clicked a link in an email for the first time."},
     {"type": "email_received", "column": "direction", "becomes": "inbound", "on_insert": true,
-     "description": "A contact sent an email."}]');
+     "description": "A contact sent an email."}]', authors => 'members');
 
 select automation.attach(
   'public.form_submissions', 'form_submission', '{"contact": "contact_id", "log": true}',
-  '[{"type": "form_submitted", "description": "A form was submitted."}]');
+  '[{"type": "form_submitted", "description": "A form was submitted."}]', authors => 'members');
 
 -- sql/03_capture/07_signals.sql
 
@@ -8684,7 +9617,7 @@ create table automation.signals (
   tenant_id uuid not null,
   id uuid not null default automation.new_id(),
   role text not null
-    constraint signals_role_known check (role in ('exit', 'wait', 'deleted')),
+    constraint signals_role_known check (role in ('exit', 'wait', 'deleted', 'moved')),
   workflow_id uuid,
   version integer,
   listener text,
@@ -8692,6 +9625,7 @@ create table automation.signals (
   entity text not null,
   record_id text,
   contact_id uuid,
+  address text,
   by_contact boolean not null default false,
   record jsonb,
   at timestamptz not null default automation.now(),
@@ -8701,14 +9635,19 @@ create table automation.signals (
   kept_for xid8,
   constraint signals_pkey primary key (tenant_id, id),
   constraint signals_listener_matches_role check (
-    (role = 'deleted') = (workflow_id is null) and (role = 'deleted') = (listener is null))
+    (role in ('exit', 'wait')) = (workflow_id is not null)
+    and (role in ('exit', 'wait')) = (listener is not null))
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 
 comment on table automation.signals is
   'Events that runs in flight end at or wait for, until they have been acted on. No foreign keys: '
   'nothing here may stand in the way of a delete.';
+comment on column automation.signals.role is
+  'exit, wait: an event; deleted: the record is gone; moved: it belongs to another contact now (contact_id).';
 comment on column automation.signals.by_contact is
   'The event concerns every run of its contact, and not only those about the same record.';
+comment on column automation.signals.address is
+  'A message or a call with this number or address: it concerns every run that speaks with it.';
 comment on column automation.signals.kept_for is
   'It has been acted on, and stays until every transaction below this one has ended: a run that one of them '
   'has enrolled could not be seen yet.';
@@ -8716,30 +9655,30 @@ comment on column automation.signals.kept_for is
 create index signals_in_order on automation.signals (next_try_at, tenant_id) where kept_for is null;
 create index signals_kept on automation.signals (kept_for) where kept_for is not null;
 create index signals_by_contact on automation.signals (contact_id, tenant_id) where contact_id is not null;
+create index signals_by_address on automation.signals (tenant_id) where address is not null;
 create index signals_by_record on automation.signals (record_id, tenant_id);
 
 -- What it computes cannot fail; what it writes has no constraint that it could break.
 create or replace function automation.raise_signal(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint)
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint,
+  by_contact boolean)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
   insert into automation.signals (
-    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, by_contact,
-    record, seq)
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, address,
+    by_contact, record, seq)
   values (
     tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
     enrolment.trigger_type, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
-    not data ? 'old' or exists (
-      select from automation.entities as e where e.name = entity and e.is_log),
-    data -> entity, seq);
+    enrolment.address, by_contact, data -> entity, seq);
   perform automation.ring_once();
 end;
 $$;
 
-comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint) is
+comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint, boolean) is
   'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
   'that it concerns the runs of its contact.';
 
@@ -8758,6 +9697,30 @@ create or replace function automation.has_open_runs(tenant_id uuid, record_id te
         and e.entity <> 'contact' and e.finished_at is null
     )
   $$;
+
+-- What becomes of a record while its runs are in flight. Asked for rarely, so a block of its own is no cost.
+create or replace function automation.note_change(
+  role text, entity text, tenant_id uuid, record_id text, contact_id uuid)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+begin
+  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
+  select note_change.tenant_id, note_change.role, note_change.entity, note_change.record_id,
+    note_change.contact_id
+  where automation.has_open_runs(
+    note_change.tenant_id, note_change.record_id,
+    case when note_change.role = 'deleted' then note_change.contact_id end);
+exception when others then
+  perform automation.warn_altered(entity, sqlerrm);
+end;
+$$;
+
+comment on function automation.note_change(text, text, uuid, text, uuid) is
+  'Notes for the runs of a record that it was deleted, or moved to another contact.';
 
 -- sql/04_conditions/01_values.sql
 
@@ -9087,6 +10050,9 @@ create or replace function automation.parse_path(path text) returns text[]
   set search_path = pg_catalog, pg_temp
   as $$
     select case
+      -- Most paths are as simple as contact.first_name.
+      when length(path) <= 200 and path ~ '^[a-zA-Z_][a-zA-Z0-9_]*([.][a-zA-Z0-9_]+)*$'
+      then string_to_array(path, '.')
       when length(path) <= 200 and path ~ (
         E'^[^][ \t\r\n.{}|"''(),:\\\\]+'
         || E'(?:[.][^][ \t\r\n.{}|"''(),:\\\\]+|\\[-?[0-9]{1,6}\\]'
@@ -9121,11 +10087,26 @@ create or replace function automation.context_roots() returns text[]
 
 comment on function automation.context_roots() is 'The names that a field''s path can start with.';
 
-create or replace function automation.is_root(name text) returns boolean
-  language sql stable parallel safe
+create or replace function automation.is_record(name text) returns boolean
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select name = any (automation.context_roots()) $$;
+  as $$
+begin
+  return name in ('contact', 'project', 'job') or name not in ('user', 'tenant', 'custom', 'steps')
+    and exists (select from automation.entities as e where e.name = is_record.name);
+end;
+$$;
 
+create or replace function automation.is_root(name text) returns boolean
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return name in ('trigger', 'user', 'tenant', 'custom', 'steps') or automation.is_record(name);
+end;
+$$;
+
+comment on function automation.is_record(text) is 'Whether a name is one of entity_names().';
 comment on function automation.is_root(text) is
   'Whether a path may start with it: one of context_roots(), or an attached entity.';
 
@@ -9619,35 +10600,38 @@ $$;
 -- {p: path from the context, q: path in the record, w: whose record}, or {b: path in the record}
 -- for a bare field.
 create or replace function automation.condition_reference(keys text[]) returns jsonb
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when keys is null then null
-      when cardinality(keys) > 1 and automation.is_root(keys[1])
-      then jsonb_build_object('p', keys::text, 'q', case
-        when keys[1] = 'trigger' and (keys[2] = 'record' or r.is_record) then keys[3:]
-        else keys[2:] end::text)
-        || case when r.is_record then jsonb_build_object('w', r.name) else '{}' end
-      else jsonb_build_object('b', keys::text)
-    end
-    from (
-      select n.name, n.name = any (automation.entity_names()) as is_record
-      from (select case keys[1] when 'trigger' then keys[2] else keys[1] end as name) as n
-    ) as r
-  $$;
+declare
+  name constant text := case keys[1] when 'trigger' then keys[2] else keys[1] end;
+  of_record boolean;
+begin
+  if keys is null then
+    return null;
+  elsif cardinality(keys) = 1 or not automation.is_root(keys[1]) then
+    return jsonb_build_object('b', keys::text);
+  end if;
+  of_record := automation.is_record(name);
+  return jsonb_build_object('p', keys::text, 'q', case
+      when keys[1] = 'trigger' and (keys[2] = 'record' or of_record) then keys[3:]
+      else keys[2:] end::text)
+    || case when of_record then jsonb_build_object('w', name) else '{}' end;
+end;
+$$;
 
 create or replace function automation.condition_field_roots(keys text[]) returns text[]
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
+begin
+  return case
       when keys is null then '{}'
-      when cardinality(keys) > 1 and automation.is_root(keys[1])
-      then array[keys[1]]
+      when cardinality(keys) > 1 and automation.is_root(keys[1]) then array[keys[1]]
       else array['trigger', 'contact', 'project', 'job']
-    end || automation.tag_root(keys)
-  $$;
+    end || automation.tag_root(keys);
+end;
+$$;
 
 -- contact.tags is not a column: see automation.contact_tags().
 create or replace function automation.tag_root(keys text[]) returns text[]
@@ -9827,9 +10811,10 @@ begin
 end;
 $$;
 
--- Turns groups into jumps: sets t and f of every test below `tree`, and returns where to start.
+-- Turns groups into jumps: where each test below `tree` leads when it holds (jumps[2n + 1], n counted from 0)
+-- and when it does not (the place after that), and returns where to start.
 create or replace function automation.link_conditions(
-  tree jsonb, on_true int, on_false int, inout code jsonb, out start int
+  tree jsonb, on_true int, on_false int, inout jumps int[], out start int
 )
   language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -9843,12 +10828,11 @@ begin
     start := case when tree::boolean then on_true else on_false end;
   elsif test is not null then
     start := test;
-    code := jsonb_set(code, array[test::text], code -> test || case
-      when code -> test ? 'n' then jsonb_build_object('t', on_false, 'f', on_true)
-      else jsonb_build_object('t', on_true, 'f', on_false) end);
+    jumps[2 * test + 1] := on_true;
+    jumps[2 * test + 2] := on_false;
   elsif tree ? 'not' then
-    part := automation.link_conditions(tree -> 'not', on_false, on_true, code);
-    code := part.code;
+    part := automation.link_conditions(tree -> 'not', on_false, on_true, jumps);
+    jumps := part.jumps;
     start := part.start;
   else
     -- From the last to the first, since each jumps to where the next one starts.
@@ -9857,11 +10841,77 @@ begin
       part := automation.link_conditions(members -> i,
         case when tree ? 'all' then start else on_true end,
         case when tree ? 'all' then on_false else start end,
-        code);
-      code := part.code;
+        jumps);
+      jumps := part.jumps;
       start := part.start;
     end loop;
   end if;
+end;
+$$;
+
+create or replace function automation.with_jumps(code jsonb, jumps int[]) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(c.test || case
+        when c.test ? 'n'
+          then jsonb_build_object('t', jumps[2 * c.place], 'f', jumps[2 * c.place - 1])
+        else jsonb_build_object('t', jumps[2 * c.place - 1], 'f', jumps[2 * c.place]) end
+      order by c.place), '[]')
+    from jsonb_array_elements(code) with ordinality as c (test, place)
+  $$;
+
+-- How many conditions a document has and how deep its groups are, counted before anything is compiled; no
+-- deeper than the limit and one more.
+create or replace function automation.measure_conditions(conditions jsonb, out count bigint, out depth int)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive walk (node, depth) as (
+      select conditions, 0
+      union all
+      select child.node, walk.depth + 1
+      from walk
+      cross join lateral (
+        select a as node from jsonb_array_elements(
+          case jsonb_typeof(walk.node) when 'array' then walk.node else '[]' end) as a
+        union all
+        select o.value from jsonb_each(
+          case jsonb_typeof(walk.node) when 'object' then walk.node else '{}' end) as o
+        where o.key in ('all', 'any', 'not', 'conditions')
+      ) as child
+      where walk.depth <= 2 * automation.at_most('condition_depth') + 1
+    )
+    select count(*) filter (where jsonb_typeof(w.node) = 'object' and not w.node ?| '{all,any,not,conditions}'),
+      coalesce(max(w.depth), 0)
+    from walk as w
+  $$;
+
+create or replace function automation.measure_problems(conditions jsonb, path text) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  measured record;
+begin
+  if conditions is null or pg_column_size(conditions) < 1000 then
+    return '[]';
+  elsif octet_length(conditions::text) > automation.at_most('conditions') then
+    return automation.condition_problem(path, 'error', 'too_large',
+      format('these conditions are longer than %s bytes', automation.at_most('conditions')),
+      'Shorten their texts and lists.');
+  end if;
+  measured := automation.measure_conditions(conditions);
+  return case
+    when measured.depth > 2 * automation.at_most('condition_depth') + 1
+      then automation.condition_problem(path, 'error', 'too_deep',
+        format('groups are nested more than %s deep', automation.at_most('condition_depth')), null)
+    when measured.count > automation.at_most('condition_count')
+      then automation.condition_problem(path, 'error', 'too_many', format(
+        'there are %s conditions; at most %s are possible', measured.count,
+        automation.at_most('condition_count')), 'Move some to the steps, or to a workflow of their own.')
+    else '[]'
+  end;
 end;
 $$;
 
@@ -9872,19 +10922,22 @@ create or replace function automation.compile_conditions(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  node record := automation.compile_node(conditions, coalesce(path, 'conditions'), 0, 0);
+  node record;
   linked record;
 begin
-  problems := node.problems;
+  problems := automation.measure_problems(conditions, coalesce(path, 'conditions'));
+  node := automation.compile_node(
+    case when problems = '[]' then conditions end, coalesce(path, 'conditions'), 0, 0);
+  problems := problems || node.problems;
   if exists (select from jsonb_array_elements(problems) as p where p ->> 'severity' = 'error') then
     -- Whoever evaluates this all the same lets nothing through.
     compiled := '{"roots": [], "start": -2, "code": [], "tree": false}';
   elsif node.tree <> 'true' then
-    linked := automation.link_conditions(node.tree, -1, -2, node.code);
+    linked := automation.link_conditions(node.tree, -1, -2, '{}');
     compiled := jsonb_build_object(
       'roots', (
         select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(node.roots) as r),
-      'start', linked.start, 'code', linked.code, 'tree', node.tree);
+      'start', linked.start, 'code', automation.with_jumps(node.code, linked.jumps), 'tree', node.tree);
     if linked.start < 0 then
       problems := problems || automation.condition_problem(coalesce(path, 'conditions'), 'warning',
         'constant_condition', format('these conditions %s hold',
@@ -10011,6 +11064,35 @@ create or replace function automation.order_holds(
       and automation.compare_values(value, expected -> 1, case_sensitive, zone) <= 0
   end, false);
 
+-- Conditions that take long are refused and not waited for.
+create or replace function automation.refuse_after(until timestamptz) returns void
+  language plpgsql volatile parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if clock_timestamp() > until then
+    raise exception 'too_expensive: these conditions take more than % milliseconds',
+      automation.at_most('conditions_ms')
+      using errcode = 'program_limit_exceeded', hint = 'Ask fewer questions, of shorter texts and lists.';
+  end if;
+end;
+$$;
+
+-- What a condition looks at: the beginning of a long text and of a long list.
+create or replace function automation.compared_part(value jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when pg_column_size(value) <= 4000 then value
+      when jsonb_typeof(value) = 'string' and octet_length(value #>> '{}') > automation.at_most('compared')
+        then to_jsonb(left(value #>> '{}', automation.at_most('compared') / 4))
+      when jsonb_typeof(value) = 'array' and jsonb_array_length(value) > automation.at_most('compared_list')
+        then jsonb_path_query_array(value, '$[0 to 999]')
+      else value
+    end
+  $$;
+
 create or replace function automation.list_holds(
   kind text, value jsonb, expected jsonb, case_sensitive boolean, zone text
 ) returns boolean
@@ -10023,17 +11105,22 @@ declare
     when kind <> 'in' and jsonb_typeof(value) = 'array' then value
     else jsonb_build_array(value)
   end;
+  until constant timestamptz := clock_timestamp()
+    + automation.at_most('conditions_ms') * interval '1 millisecond';
+  item jsonb;
+  found_item boolean;
 begin
-  if kind = 'all' then
-    return not exists (
-      select from jsonb_array_elements(expected) as e
-      where not exists (
-        select from jsonb_array_elements(values_there) as v
-        where automation.values_equal(v, e, case_sensitive, zone)));
-  end if;
-  return exists (
-    select from jsonb_array_elements(expected) as e, jsonb_array_elements(values_there) as v
-    where automation.values_equal(v, e, case_sensitive, zone));
+  -- A thousand by a thousand is too many to look at in somebody's write.
+  for item in select e from jsonb_array_elements(expected) as e loop
+    found_item := exists (
+      select from jsonb_array_elements(values_there) as v
+      where automation.values_equal(v, item, case_sensitive, zone));
+    if found_item <> (kind = 'all') then
+      return found_item;
+    end if;
+    perform automation.refuse_after(until);
+  end loop;
+  return kind = 'all';
 end;
 $$;
 
@@ -10128,7 +11215,7 @@ create or replace function automation.test_holds(
   as $$
 declare
   kind constant text := test ->> 'k';
-  value constant jsonb := automation.test_value(test, context);
+  value constant jsonb := automation.compared_part(automation.test_value(test, context));
   type text;
   expected jsonb;
 begin
@@ -10145,7 +11232,8 @@ begin
   end if;
   type := coalesce(jsonb_typeof(value), 'null');
   expected := case
-    when test ? 'r' then automation.test_value(test -> 'r', context) else test -> 'v' end;
+    when test ? 'r' then automation.compared_part(automation.test_value(test -> 'r', context))
+    else test -> 'v' end;
   if kind = 'equals' then
     return automation.values_equal(value, expected, test ? 'c', zone);
   elsif type = 'null' then
@@ -10177,16 +11265,21 @@ create or replace function automation.evaluate_conditions(
   as $$
 declare
   code constant jsonb := compiled -> 'code';
+  until constant timestamptz := clock_timestamp()
+    + automation.at_most('conditions_ms') * interval '1 millisecond';
   test jsonb;
   holds boolean;
   here int := coalesce((compiled ->> 'start')::int, -1);
 begin
   while here >= 0 loop
     test := code -> here;
+    if clock_timestamp() > until then
+      perform automation.refuse_after(until);
+    end if;
     -- By far the most common test is worth saving a call.
     if test ->> 'k' = 'text' and test ? 'p' then
       holds := coalesce(
-        automation.fold(context #>> (test ->> 'p')::text[]) = test ->> 'x'
+        automation.fold(left(context #>> (test ->> 'p')::text[], 65536)) = test ->> 'x'
         and jsonb_typeof(context #> (test ->> 'p')::text[]) = 'string', false);
     else
       holds := automation.test_holds(test, context, zone, at);
@@ -10199,11 +11292,22 @@ $$;
 
 comment on function automation.evaluate_conditions(jsonb, jsonb, text, timestamptz) is
   'Whether compiled conditions hold for a context: {trigger, contact, project, job, user, tenant, '
-  'custom, steps}. Null conditions always do. Never raises.';
+  'custom, steps}. Null conditions always do. Raises nothing but 54000, when they take too long.';
 
 -- sql/04_conditions/06_explain.sql
 
 -- Why did it, or didn't it? The same tests, all of them, in the groups they were written in.
+
+-- A value as a reader needs it: of a long text or document the beginning.
+create or replace function automation.brief(value jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when length(value #>> '{}') > 200 then to_jsonb(left(value #>> '{}', 200) || ' ...')
+      else value
+    end
+  $$;
 
 create or replace function automation.explain_test(
   test jsonb, context jsonb, zone text, at timestamptz
@@ -10213,18 +11317,18 @@ create or replace function automation.explain_test(
   as $$
     select jsonb_build_object(
       'path', test -> 'at', 'field', test -> 'field', 'operator', test -> 'o',
-      'actual', coalesce(automation.test_value(test, context), 'null'),
+      'actual', coalesce(automation.brief(automation.test_value(test, context)), 'null'),
       'verdict', (test ? 'n') <> automation.test_holds(test, context, zone, at))
     || case
       when test ? 'r'
-      then jsonb_build_object('expected', automation.test_value(test -> 'r', context))
-      when test ? 'v' then jsonb_build_object('expected', test -> 'v')
+      then jsonb_build_object('expected', automation.brief(automation.test_value(test -> 'r', context)))
+      when test ? 'v' then jsonb_build_object('expected', automation.brief(test -> 'v'))
       else '{}'
     end
     || case
       when test ->> 'k' in ('changed', 'changed_from', 'changed_to', 'was')
       then jsonb_build_object('before',
-        context -> 'trigger' -> 'old' #> coalesce(test ->> 'q', test ->> 'b')::text[])
+        automation.brief(context -> 'trigger' -> 'old' #> coalesce(test ->> 'q', test ->> 'b')::text[]))
       else '{}'
     end
   $$;
@@ -10262,12 +11366,36 @@ create or replace function automation.explain_conditions(
   language sql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.explain_node(compiled -> 'tree', compiled -> 'code', context, zone, at)
+    select case
+      when length(e.whole::text) <= 32000 then e.whole
+      else jsonb_build_object('verdict', e.whole -> 'verdict', 'shortened', true,
+        'all', (
+          select jsonb_agg(t.test)
+          from (
+            select t as test
+            from jsonb_path_query(e.whole, 'strict $.** ? (exists (@.operator) && @.verdict == $wanted)',
+              jsonb_build_object('wanted', e.whole -> 'verdict'), true) as t
+            limit 20
+          ) as t))
+    end
+    from (
+      select automation.explain_node(compiled -> 'tree', compiled -> 'code', context, zone, at) as whole
+    ) as e
+  $$;
+
+-- Why something did not happen, with the values that were seen.
+create or replace function automation.unmet(message text, explanation jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object(
+      'code', 'conditions_not_met', 'message', message, 'conditions', explanation)
   $$;
 
 comment on function automation.explain_conditions(jsonb, jsonb, text, timestamptz) is
   'The verdict of evaluate_conditions with its reasons: groups as {all|any|not, verdict}, '
-  'conditions as {path, field, operator, expected, actual, before, verdict}.';
+  'conditions as {path, field, operator, expected, actual, before, verdict}. Long values are cut; of an '
+  'explanation that is too long for a row only the first tests that decided remain (shortened).';
 
 -- sql/05_variables/01_formats.sql
 
@@ -10890,6 +12018,10 @@ begin
       problem := 'nl2br must be the last filter';
       return;
     end if;
+    if jsonb_array_length(filters) >= automation.at_most('filters') then
+      problem := format('a variable takes at most %s filters', automation.at_most('filters'));
+      return;
+    end if;
     here := here + 2;
     arguments := '[]';
     while lexemes -> here ->> 't' = case when arguments = '[]' then ':' else ',' end loop
@@ -11339,15 +12471,41 @@ create or replace function automation.compile_slot(at text[], tokens jsonb) retu
   as $$
     select jsonb_build_object(
       'at', at::text,
-      'pre', (
-        select coalesce(array_agg(array_to_string(at[:n], '.')), '{}')::text
-        from generate_series(1, cardinality(at)) as n))
+      'pre', case
+        when cardinality(at) = 1 then at::text
+        else (
+          select coalesce(array_agg(array_to_string(at[:n], '.')), '{}')::text
+          from generate_series(1, cardinality(at)) as n) end)
       || case
         when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
           and not tokens -> 0 ? 'if'
           then jsonb_build_object('w', tokens -> 0)
         else jsonb_build_object('s', tokens)
       end
+  $$;
+
+-- How much there is to parse, counted before anything is parsed.
+create or replace function automation.template_problems(source jsonb, path text) returns jsonb
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with texts as (
+      select t.at, (length(t.value) - length(replace(t.value, '{{', ''))) / 2 as tags
+      from automation.template_texts(source) as t
+    ), problem as (
+      select path || '.' || array_to_string(t.at, '.') as path, t.tags as found, 'tags' as name from texts as t
+      union all
+      select path, sum(t.tags), 'step_tags' from texts as t
+      union all
+      select path, count(*), 'templates' from texts as t
+    )
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'path', p.path, 'severity', 'error', 'code', 'too_many', 'message', format(
+          'there are %s %s %s; at most %s are possible', p.found, l.unit, l.what, l.most),
+        'hint', 'Say it with fewer of them, or in several steps.')), '[]')
+    from problem as p
+    join automation.limits() as l on l.name = p.name
+    where p.found > l.most
   $$;
 
 create or replace function automation.compile_template(
@@ -11362,8 +12520,8 @@ declare
   slots jsonb := jsonb_build_array();
   roots text[] := array[]::text[];
 begin
-  problems := '[]';
-  for text_found in select * from automation.template_texts(source) loop
+  problems := automation.template_problems(source, coalesce(path, 'config'));
+  for text_found in select * from automation.template_texts(source) where problems = '[]' loop
     parsed := automation.parse_template(text_found.value);
     if parsed.problem is not null then
       problems := problems || jsonb_build_array(jsonb_build_object(
@@ -11442,6 +12600,35 @@ create or replace function automation.render_warning(at text, code text, token j
   return jsonb_build_array(jsonb_build_object(
     'path', at, 'code', code, 'variable', token -> 'name', 'message', message));
 
+-- The filters that can make much out of little: one that puts a text in place of others or between them.
+create or replace function automation.grows_too_large(filter jsonb, value jsonb, arguments jsonb)
+  returns boolean
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  text constant text := value #>> '{}';
+  growth bigint;
+begin
+  case filter ->> 'n'
+    when 'replace' then
+      growth := octet_length(arguments ->> 1)::bigint
+        * ((length(text) - length(replace(text, arguments ->> 0, '')))
+          / greatest(length(arguments ->> 0), 1));
+    when 'join' then
+      growth := octet_length(arguments ->> 0)::bigint * case jsonb_typeof(value)
+        when 'array' then jsonb_array_length(value) else 0 end;
+    when 'url_encode' then
+      growth := 2 * octet_length(text)::bigint;
+    when 'default' then
+      growth := octet_length(arguments ->> 0);
+    else
+      return false;
+  end case;
+  return coalesce(growth + octet_length(text) > automation.at_most('value'), false);
+end;
+$$;
+
 -- A token's value after its filters. Null where there is none, with a warning.
 create or replace function automation.token_value(
   token jsonb, context jsonb, options jsonb, at text, out value jsonb, inout warnings jsonb
@@ -11463,6 +12650,25 @@ begin
       when filter ? 'a' then automation.argument_values(filter -> 'a', context, options)
       else coalesce(filter -> 'c', '[]')
     end;
+    -- A value of megabytes is cut before it is filtered; one that a filter would blow up ends the rendering.
+    if octet_length(value #>> '{}') > automation.at_most('value') then
+      if jsonb_typeof(value) <> 'string' then
+        warnings := warnings || automation.render_warning(at, 'too_large', token,
+          format('%s is larger than %s bytes', token ->> 'name', automation.at_most('value')));
+        value := 'null';
+        return;
+      end if;
+      value := to_jsonb(left(value #>> '{}', automation.at_most('value') / 4));
+      warnings := warnings || automation.render_warning(at, 'value_cut', token,
+        format('%s was cut after %s characters', token ->> 'name', automation.at_most('value') / 4));
+    end if;
+    if automation.grows_too_large(filter, value, arguments) then
+      warnings := warnings || automation.render_warning(at, 'too_large', token,
+        format('%s would become larger than %s bytes by %s', token ->> 'name', automation.at_most('value'),
+          filter ->> 'n'));
+      value := 'null';
+      return;
+    end if;
     filtered := automation.filter_value(filter, value, arguments, options);
     if filtered is not null then
       value := filtered;
@@ -11508,7 +12714,8 @@ $$;
 
 -- A text that is being written: what there is of it, the warnings so far, how many items of lists went
 -- into it, and where in it the address begins that is being written (0: none).
-create type automation.rendering as (written text, warnings jsonb, items int, url_at int);
+-- over: why it goes no further (too_large, too_expensive; null: it does).
+create type automation.rendering as (written text, warnings jsonb, items int, url_at int, over text);
 
 -- An address that a browser would run instead of opening. Browsers pass over blanks and control
 -- characters; only what is raw can hold entities.
@@ -11564,7 +12771,7 @@ declare
   value jsonb;
   part record;
 begin
-  while here < last loop
+  while here < last and now.over is null loop
     token := tokens -> here;
     here := here + 1;
     if jsonb_typeof(token) = 'string' then
@@ -11593,10 +12800,18 @@ begin
         now.warnings := part.warnings;
         value := part.value;
       end if;
-      now.written := now.written || automation.token_text(value, token, html);
+      if octet_length(now.written) + coalesce(octet_length(value #>> '{}'), 0) <= automation.at_most('text') then
+        now.written := now.written || automation.token_text(value, token, html);
+      else
+        now.over := 'too_large';
+      end if;
       if html and token ? 'u' then
         now := automation.guard_url(now, token, at);
       end if;
+      now.over := coalesce(now.over, case
+        when octet_length(now.written) > automation.at_most('text') then 'too_large'
+        when clock_timestamp() > (options ->> 'until')::timestamptz then 'too_expensive'
+      end);
     end if;
   end loop;
   return now;
@@ -11643,6 +12858,9 @@ begin
       tokens, here, (token ->> 'end')::int,
       context || automation.item_names(token ->> 'as', item, place, count),
       options, at, html, now);
+    if now.over is not null then
+      return now;
+    end if;
     -- What is missing from one item is missing from a thousand.
     if jsonb_array_length(warnings) >= 50 then
       now.warnings := warnings;
@@ -11672,10 +12890,15 @@ create or replace function automation.render_text(
 declare
   done constant automation.rendering := automation.render_tokens(
     tokens, 0, jsonb_array_length(tokens), coalesce(context, '{}'), options, at, html,
-    row('', warnings, 0, 0));
+    row('', warnings, 0, 0, null));
 begin
   rendered := done.written;
-  warnings := done.warnings;
+  warnings := done.warnings || case
+    when done.over is null then '[]'
+    else automation.render_warning(at, done.over, '{}', case done.over
+      when 'too_large' then format('is larger than %s bytes', automation.at_most('text'))
+      else format('takes more than %s milliseconds to render', automation.at_most('render_ms')) end)
+  end;
 end;
 $$;
 
@@ -11699,6 +12922,17 @@ begin
 end;
 $$;
 
+-- What became too large or too dear, as a reason; null when nothing did.
+create or replace function automation.size_problem(warnings jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('code', w -> 'code', 'message', concat_ws(': ', w ->> 'path', w ->> 'message'))
+    from jsonb_array_elements(warnings) as w
+    where w ->> 'code' in ('too_large', 'too_expensive')
+    limit 1
+  $$;
+
 create or replace function automation.render(
   compiled jsonb, context jsonb, options jsonb default '{}', out rendered jsonb, out warnings jsonb
 )
@@ -11713,29 +12947,45 @@ declare
   name text;
   part record;
   text_part record;
+  size bigint := 0;
 begin
   rendered := compiled -> 'base';
   warnings := '[]';
-  options := coalesce(options, '{}');
+  options := coalesce(options, '{}') || jsonb_build_object(
+    'until', clock_timestamp() + automation.at_most('render_ms') * interval '1 millisecond');
   for i in 0 .. coalesce(jsonb_array_length(slots), 0) - 1 loop
     slot := slots -> i;
     at := (slot ->> 'at')::text[];
     name := array_to_string(at, '.');
     html := coalesce(options -> 'html_paths' ?| (slot ->> 'pre')::text[], false);
+    exit when automation.size_problem(warnings) is not null;
+    if clock_timestamp() > (options ->> 'until')::timestamptz then
+      warnings := warnings || automation.render_warning(name, 'too_expensive', '{}', format(
+        'takes more than %s milliseconds to render', automation.at_most('render_ms')));
+      exit;
+    end if;
     if slot ? 'w' then
       part := automation.render_whole(slot -> 'w', context, options, name, html, warnings);
       warnings := part.warnings;
+      size := size + coalesce(pg_column_size(part.rendered), 0);
       rendered := case when at = '{}' then part.rendered
         else jsonb_set(rendered, at, part.rendered) end;
     else
       text_part := automation.render_text(slot -> 's', context, options, name, html, warnings);
       warnings := text_part.warnings;
+      size := size + coalesce(octet_length(text_part.rendered), 0);
       rendered := case when at = '{}' then to_jsonb(text_part.rendered)
         else jsonb_set(rendered, at, to_jsonb(text_part.rendered)) end;
     end if;
+    if size > automation.at_most('step') then
+      warnings := warnings || automation.render_warning(name, 'too_large', '{}', format(
+        'makes more than %s bytes of the step', automation.at_most('step')));
+      exit;
+    end if;
   end loop;
   if options ->> 'on_missing' = 'fail'
-    and jsonb_path_exists(warnings, '$[*] ? (@.code == "missing_variable")') then
+    and jsonb_path_exists(warnings, '$[*] ? (@.code == "missing_variable")')
+    or automation.size_problem(warnings) is not null then
     rendered := null;
   end if;
 end;
@@ -11745,7 +12995,7 @@ comment on function automation.render(jsonb, jsonb, jsonb) is
   'A compiled template filled from a context, and what was amiss: {path, code, variable, message}. '
   'options: zone, locale, currency, html_paths, on_missing (empty, or fail: rendered is null when '
   'a variable has no value), now, typed (what is no text stays what it is even in HTML, for fit_input to '
-  'refuse). Never raises.';
+  'refuse). rendered is null, too, when something is too large or takes too long. Never raises.';
 
 -- sql/05_variables/06_fit.sql
 
@@ -12012,11 +13262,14 @@ create table public.workflow_executions (
   record_id text,
   contact_id uuid,
   depth smallint not null default 0,
+  root_id uuid,
+  fused boolean not null default false,
   current_step text,
   error jsonb,
   created_at timestamptz not null default automation.now(),
   started_at timestamptz,
   finished_at timestamptz,
+  expires_at timestamptz,
   seq bigint not null default nextval('automation.write_order'),
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
@@ -12036,13 +13289,26 @@ comment on column public.workflow_executions.trigger_data is
   'The records as they were when the workflow fired; {{trigger.*}} reads from here, for good.';
 comment on column public.workflow_executions.record_id is
   'The record that fired, as text: tables with other keys than uuid can be attached.';
+comment on column public.workflow_executions.contact_id is
+  'The contact it is about now: when a project moves to another one, its runs follow.';
+comment on column public.workflow_executions.expires_at is
+  'The date that it waited to be before: messages planned before it do not go out after it.';
 comment on column public.workflow_executions.depth is
   'How many automations led to the write that fired this one.';
+comment on column public.workflow_executions.root_id is
+  'The run that began the chain which led to this one; null: it began itself.';
+comment on column public.workflow_executions.fused is
+  'It counts against the fuse of its workflow: a stranger began its chain (a text, a call, an email, a form), or '
+  'the chain has been at this workflow before.';
 comment on column public.workflow_executions.seq is
   'Its place in the order of writes: an event with a higher number came after it.';
 comment on column public.workflow_executions.seen is
   'Which transactions had committed when it was enrolled: an event of any other came after it as well.';
 
+create index workflow_executions_by_root
+  on public.workflow_executions (root_id, tenant_id) where root_id is not null;
+create index workflow_executions_fused
+  on public.workflow_executions (workflow_id, tenant_id, created_at) where fused;
 create index workflow_executions_by_workflow
   on public.workflow_executions (workflow_id, tenant_id, version, created_at);
 create index workflow_executions_by_record
@@ -12063,7 +13329,8 @@ create table public.workflow_step_executions (
   error jsonb,
   warnings jsonb,
   attempts jsonb not null default '[]',
-  redrives smallint not null default 0,
+  rendition smallint not null default 0,
+  render_again boolean not null default false,
   recipient text,
   provider_id text,
   started_at timestamptz not null default automation.now(),
@@ -12084,7 +13351,10 @@ create table public.workflow_step_executions (
 comment on table public.workflow_step_executions is
   'One step of an execution: what it was about to do, each attempt, and what came of it.';
 comment on column public.workflow_step_executions.input is
-  'The rendered configuration. Retries send exactly this again.';
+  'The rendered configuration. An attempt that may have been accepted is repeated with exactly this.';
+comment on column public.workflow_step_executions.rendition is
+  'How often it was rendered anew, because what was sent before was certainly refused. Part of the '
+  'idempotency key.';
 comment on column public.workflow_step_executions.attempts is
   '[{attempt, at, outcome, error?, worker?}]: every attempt, and why it was not the last.';
 comment on column public.workflow_step_executions.provider_id is
@@ -12108,30 +13378,33 @@ create index workflow_step_executions_by_recipient
 
 create or replace function automation.enrol(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
-  seq bigint default nextval('automation.write_order'))
+  seq bigint default nextval('automation.write_order'), from_outside boolean default false)
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   depth constant integer := automation.causation_depth();
+  root constant uuid := automation.causation_root();
+  fused boolean := from_outside or coalesce(current_setting('automation.fused', true), '') = 'true';
   at constant timestamptz := automation.now();
   execution_id constant uuid := automation.new_id();
   failure jsonb := enrolment.failure;
   admission record;
 begin
   -- A record is created once: only repeatable events and chains can loop.
-  if depth > 0 or data ? 'old' then
-    admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth);
+  if depth > 0 or root is not null or data ? 'old' then
+    admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth, root);
     if not admission.admitted then
       return null;
     end if;
     failure := coalesce(failure, admission.refusal);
+    fused := fused or admission.comes_round;
   end if;
   with enrolled as (
     insert into public.workflow_executions (
       tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, current_step, error, created_at, finished_at, seq)
+      contact_id, depth, root_id, fused, current_step, error, created_at, finished_at, seq)
     values (
       tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
       case
@@ -12140,7 +13413,7 @@ begin
         else 'pending'
       end::public.automation_status,
       enrolment.trigger_type, data, entity, record_id, automation.as_uuid(data ->> 'contact_id'),
-      depth, enrolment.first_step, failure, at, case when failure is not null then at end, seq)
+      depth, root, fused, enrolment.first_step, failure, at, case when failure is not null then at end, seq)
     returning workflow_executions.tenant_id, workflow_executions.id
   )
   insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
@@ -12154,7 +13427,7 @@ begin
 end;
 $$;
 
-comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint) is
+comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint, boolean) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
   'a loop was refused and that is on record already.';
 
@@ -12222,6 +13495,37 @@ create or replace function automation.read_user(tenant_id uuid, data jsonb) retu
 comment on function automation.read_user(uuid, jsonb) is
   '{{user.*}}: who is responsible for the record that fired, else for its contact, else who wrote it.';
 
+-- Which contact a run is about: the one that its record belongs to now. One that was given by hand, and not
+-- read from the record, stays.
+create or replace function automation.contact_key(execution public.workflow_executions) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  given constant text := execution.trigger_data ->> 'contact_id';
+  snapshot constant jsonb := execution.trigger_data -> execution.entity;
+  attached automation.entities;
+  live jsonb;
+begin
+  select e.* into attached from automation.entities as e
+  where e.name = execution.entity and e.related ? 'contact' and execution.version > 0
+    and execution.record_id is not null;
+  if not found or given is distinct from coalesce(
+    snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}') then
+    return given;
+  end if;
+  live := automation.read_record(attached.name, execution.tenant_id, execution.record_id);
+  if live is null then
+    return given;
+  end if;
+  return coalesce(live ->> (attached.related ->> 'contact'), automation.read_record(
+    'project', execution.tenant_id, live ->> (attached.related ->> 'project')) ->> 'contact_id');
+end;
+$$;
+
+comment on function automation.contact_key(public.workflow_executions) is
+  'The id of the contact that a run is about, now; null when its record belongs to none.';
+
 -- Whether the table of contacts has a list of texts called tags: an attached CRM may.
 create or replace function automation.has_own_tags() returns boolean
   language sql stable
@@ -12283,7 +13587,11 @@ begin
     when 'trigger' then automation.trigger_root(execution.trigger_data)
     when 'tenant' then
       (select to_jsonb(t) from public.tenants as t where t.id = execution.tenant_id)
-    when 'user' then automation.read_user(execution.tenant_id, execution.trigger_data)
+    when 'user' then automation.read_user(execution.tenant_id, jsonb_build_object(
+      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact'),
+      'user_id', execution.trigger_data -> 'user_id')
+      || case when execution.entity is null then '{}' else jsonb_build_object(
+        execution.entity, automation.read_root(execution, execution.entity)) end)
     when 'custom' then coalesce(
       execution.trigger_data -> 'custom',
       execution.trigger_data #> array[execution.entity, 'custom_fields'])
@@ -12291,7 +13599,11 @@ begin
       || automation.step_results(execution.tenant_id, execution.id)
     when 'contact.tags' then coalesce(
       case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
-      automation.contact_tags(execution.tenant_id, execution.trigger_data ->> 'contact_id'))
+      automation.contact_tags(execution.tenant_id, automation.contact_key(execution)))
+    when 'contact' then case
+      when execution.trigger_data ? 'contact_id' and execution.version > 0 then automation.read_record(
+        'contact', execution.tenant_id, automation.contact_key(execution))
+      else execution.trigger_data -> 'contact' end
     else case when execution.trigger_data ? (root || '_id') and execution.version > 0
       then automation.read_record(
         root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
@@ -12380,15 +13692,16 @@ create or replace function automation.schedule_step(
 declare
   scheduled_id uuid;
 begin
-  insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+  insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at, expires_at)
   values (execution.tenant_id, execution.id, step ->> 'key',
-    (step ->> 'lane')::public.automation_lane, run_at)
+    (step ->> 'lane')::public.automation_lane, run_at,
+    case when run_at < execution.expires_at then execution.expires_at end)
   returning id into scheduled_id;
   update public.workflow_executions as e
   set status = case
       when run_at > automation.now() then 'waiting' else 'running'
     end::public.automation_status,
-    current_step = step ->> 'key',
+    current_step = step ->> 'key', expires_at = execution.expires_at,
     started_at = coalesce(e.started_at, automation.now())
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   return scheduled_id;
@@ -12460,6 +13773,7 @@ begin
           'step', step -> 'key') end);
     return;
   end if;
+  execution.expires_at := coalesce((result ->> 'expires_at')::timestamptz, execution.expires_at);
   next_step := automation.plan_step(execution, automation.next_key(step, result));
   if next_step is null then
     perform automation.end_execution(execution, 'completed');
@@ -12523,8 +13837,25 @@ begin
 end;
 $$;
 
--- The last one that was let in. Runs from before there was a rule count as well, where they can be found
--- by their record.
+-- A run that was cancelled or failed before it had done anything for anybody keeps nobody out: waiting and
+-- choosing a way are nothing yet. One that is still open may yet, and one that history has forgotten did.
+create or replace function automation.has_done_nothing(tenant_id uuid, execution_id uuid) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+        select from public.workflow_executions as e
+        where e.tenant_id = has_done_nothing.tenant_id and e.id = has_done_nothing.execution_id
+          and e.status in ('failed', 'cancelled', 'skipped'))
+      and not exists (
+        select from public.workflow_step_executions as s
+        where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
+          and s.step_type not in ('wait', 'conditional', 'split', 'stop')
+          and (s.status = 'completed' or (s.error ->> 'may_have_been_sent')::boolean))
+  $$;
+
+-- The last one that was let in and has done something, or still may. Runs from before there was a rule count
+-- as well, where they can be found by their record.
 create or replace function automation.last_entry(
   tenant_id uuid, workflow_id uuid, key text, record_id text, but uuid default null)
   returns automation.entries
@@ -12536,13 +13867,14 @@ declare
 begin
   select e.* into entry from automation.entries as e
   where e.tenant_id = last_entry.tenant_id and e.workflow_id = last_entry.workflow_id
-    and e.key = last_entry.key;
+    and e.key = last_entry.key and e.execution_id is distinct from but
+    and not automation.has_done_nothing(e.tenant_id, e.execution_id);
   if not found and key like 'record %' then
     select x.tenant_id, x.workflow_id, key, x.id, x.created_at into entry
     from public.workflow_executions as x
     where x.tenant_id = last_entry.tenant_id and x.record_id = last_entry.record_id
       and x.workflow_id = last_entry.workflow_id and x.id is distinct from but
-      and x.started_at is not null and x.status <> 'skipped'
+      and x.started_at is not null and not automation.has_done_nothing(x.tenant_id, x.id)
     order by x.created_at desc
     limit 1;
   end if;
@@ -12645,6 +13977,30 @@ create table automation.run_events (
 comment on table automation.run_events is
   'The last event that a run received for a step that waits for one, come or still to come.';
 
+-- Does a run write to this number or address: has it, or would it, because its contact has it? A couple
+-- shares a number, and a contact may be there twice.
+create or replace function automation.speaks_with(
+  execution public.workflow_executions, address text)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact jsonb;
+begin
+  if exists (
+    select from public.workflow_step_executions as s
+    where s.execution_id = execution.id and s.tenant_id = execution.tenant_id
+      and s.recipient = speaks_with.address) then
+    return true;
+  end if;
+  contact := automation.read_root(execution, 'contact');
+  return coalesce(
+      automation.normal_number(contact ->> 'phone', automation.country_of(execution.tenant_id)) = address, false)
+    or coalesce(automation.bare_address(contact ->> 'email') = address, false);
+end;
+$$;
+
 -- Does an event concern a run? One about a record that the run knows as its own must be that one: when
 -- the customer's other project is won, this one's follow-up goes on.
 create or replace function automation.concerns(
@@ -12656,6 +14012,7 @@ create or replace function automation.concerns(
     select case
       when not automation.came_after(
         signal.seq, signal.written_by, execution.seq, execution.written_by, execution.seen) then false
+      when signal.role = 'moved' then execution.entity = signal.entity and execution.record_id = signal.record_id
       when signal.role = 'deleted' then
         execution.entity = signal.entity and execution.record_id = signal.record_id
         or execution.contact_id = signal.contact_id
@@ -12663,7 +14020,8 @@ create or replace function automation.concerns(
       when not signal.by_contact
         and execution.trigger_data ->> (signal.entity || '_id') is not null
         then execution.trigger_data ->> (signal.entity || '_id') = signal.record_id
-      else execution.contact_id = signal.contact_id
+      else coalesce(execution.contact_id = signal.contact_id, false)
+        or signal.address is not null and automation.speaks_with(execution, signal.address)
     end
   $$;
 
@@ -12683,6 +14041,19 @@ create or replace function automation.unread_signals(execution public.workflow_e
     where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id
       and s.contact_id is distinct from execution.contact_id
       and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.tenant_id = execution.tenant_id and s.address is not null
+      and s.contact_id is distinct from execution.contact_id
+      and s.record_id is distinct from execution.record_id
+      and automation.concerns(s, execution)
+  $$;
+
+create or replace function automation.deleted_reason(entity text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('code', 'record_deleted', 'message', format('the %s was deleted', entity))
   $$;
 
 create or replace function automation.ending_reason(signal automation.signals) returns jsonb
@@ -12690,12 +14061,42 @@ create or replace function automation.ending_reason(signal automation.signals) r
   set search_path = pg_catalog, pg_temp
   as $$
     select case signal.role
-      when 'deleted' then jsonb_build_object(
-        'code', 'record_deleted', 'message', format('the %s was deleted', signal.entity))
+      when 'deleted' then automation.deleted_reason(signal.entity)
       else jsonb_build_object(
         'code', 'exit_event', 'message', format('the workflow ends a run at %s', signal.event),
         'event', signal.event, 'entity', signal.entity, 'record_id', signal.record_id)
     end
+  $$;
+
+-- A run whose record belongs to another contact now is about that one.
+create or replace function automation.follow_contact(execution public.workflow_executions)
+  returns public.workflow_executions
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact constant uuid := automation.as_uuid(automation.contact_key(execution));
+begin
+  if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
+    update public.workflow_executions as e set contact_id = contact
+    where e.tenant_id = execution.tenant_id and e.id = execution.id;
+    execution.contact_id := contact;
+  end if;
+  return execution;
+end;
+$$;
+
+-- Records leave without a DELETE too (TRUNCATE, another id, a partition that is detached, a table that is
+-- written as a replica, a column that says so): who is gone is asked of the tables themselves.
+create or replace function automation.gone_entity(execution public.workflow_executions) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select r.entity
+    from (values (execution.entity, execution.record_id), ('contact', execution.contact_id::text))
+      as r (entity, id)
+    where r.id is not null and not automation.has_record(r.entity, execution.tenant_id, r.id)
+    limit 1
   $$;
 
 create type automation.obstacle as (
@@ -12716,10 +14117,19 @@ create or replace function automation.find_obstacle(
 declare
   signal automation.signals;
   refusal jsonb;
+  gone text;
 begin
-  select s.* into signal from automation.unread_signals(execution) as s where s.role <> 'wait' limit 1;
+  if execution.entity <> 'contact' then
+    execution := automation.follow_contact(execution);
+  end if;
+  select s.* into signal from automation.unread_signals(execution) as s
+  where s.role in ('exit', 'deleted') limit 1;
   if found then
     return row('cancelled', automation.ending_reason(signal))::automation.obstacle;
+  end if;
+  gone := automation.gone_entity(execution);
+  if gone is not null then
+    return row('cancelled', automation.deleted_reason(gone))::automation.obstacle;
   elsif lifecycle is null then
     return null;
   elsif lifecycle ? 'exit' and automation.evaluate_conditions(
@@ -12764,6 +14174,38 @@ begin
 end;
 $$;
 
+-- Those that have written to a number or an address lately, and those whose contact has it.
+create or replace function automation.runs_speaking_with(signal automation.signals) returns setof uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return query
+    select e.id
+    from (
+      select distinct l.execution_id
+      from (
+        select s.execution_id from public.workflow_step_executions as s
+        where s.recipient = signal.address and s.tenant_id = signal.tenant_id
+        order by s.started_at desc
+        limit 1000
+      ) as l
+    ) as w
+    join public.workflow_executions as e on e.tenant_id = signal.tenant_id and e.id = w.execution_id
+    where e.workflow_id = signal.workflow_id and e.version = signal.version and e.finished_at is null
+    union
+    select e.id
+    from automation.contacts_at(signal.tenant_id, signal.address) as c (id)
+    join public.workflow_executions as e on e.tenant_id = signal.tenant_id and e.finished_at is null
+      and e.contact_id = c.id and e.entity <> 'contact'
+    union
+    select e.id
+    from automation.contacts_at(signal.tenant_id, signal.address) as c (id)
+    join public.workflow_executions as e on e.tenant_id = signal.tenant_id and e.finished_at is null
+      and e.record_id = c.id::text and e.entity = 'contact';
+end;
+$$;
+
 create or replace function automation.open_runs(signal automation.signals) returns setof uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -12779,6 +14221,15 @@ create or replace function automation.open_runs(signal automation.signals) retur
     select e.id from public.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
       and e.entity = signal.entity and e.finished_at is null
+    union
+    -- Those that are about to follow their record to this contact.
+    select e.id from automation.signals as m
+    join public.workflow_executions as e
+      on e.record_id = m.record_id and e.tenant_id = m.tenant_id and e.entity = m.entity
+      and e.finished_at is null
+    where m.contact_id = signal.contact_id and m.tenant_id = signal.tenant_id and m.role = 'moved'
+    union
+    select r.id from automation.runs_speaking_with(signal) as r (id) where signal.address is not null
   $$;
 
 create or replace function automation.note_event(
@@ -12817,7 +14268,12 @@ begin
     select e.* into strict execution from public.workflow_executions as e
     where e.tenant_id = signal.tenant_id and e.id = open_run
     for no key update nowait;
+    if execution.entity <> 'contact' then
+      execution := automation.follow_contact(execution);
+    end if;
     if automation.is_finished(execution) or not automation.concerns(signal, execution) then
+      continue;
+    elsif signal.role = 'moved' then
       continue;
     elsif signal.role = 'wait' then
       perform automation.note_event(signal, execution);
@@ -12861,6 +14317,13 @@ exception
     update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
     where s.tenant_id = signal.tenant_id and s.id = signal.id;
     return false;
+  -- It took too long: its runs stand still, the others go on, with the time of another statement.
+  when query_canceled then
+    update automation.signals as s
+    set kept_for = null, next_try_at = clock_timestamp() + interval '10 seconds' * power(4, least(
+      automation.suspect(signal.tenant_id, 'signal', signal.id::text), 6))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return null;
   when others then
     raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
     update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute', kept_for = null
@@ -12877,7 +14340,9 @@ create or replace function automation.run_signals(max_signals integer default 20
   set jit = off
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   signal automation.signals;
+  was_read boolean;
   ran integer := 0;
 begin
   for signal in
@@ -12887,7 +14352,11 @@ begin
     limit max_signals
     for update skip locked
   loop
-    ran := ran + automation.try_signal(signal)::integer;
+    was_read := automation.try_signal(signal);
+    ran := ran + coalesce(was_read, false)::integer;
+    if was_read is null or automation.is_late(began) then
+      return ran;
+    end if;
   end loop;
   for signal in
     select s.* from automation.signals as s
@@ -12896,7 +14365,8 @@ begin
     limit max_signals
     for update skip locked
   loop
-    perform automation.try_signal(signal);
+    was_read := automation.try_signal(signal);
+    exit when was_read is null or automation.is_late(began);
   end loop;
   return ran;
 end;
@@ -12929,6 +14399,9 @@ comment on column automation.skip_codes.counts_as is
 insert into automation.skip_codes (code, counts_as, description) values
   ('no_recipient', 'failure', 'There is no phone number or address to send to.'),
   ('invalid_recipient', 'failure', 'What stands where the recipient should is no phone number or address.'),
+  ('expired', 'failure', 'It was planned before a date that has passed meanwhile: a reminder that comes too late.'),
+  ('conversation_brake', 'failure',
+   'So many texts went to the number in answer to what came from it that it may be a machine.'),
   ('no_contact', 'failure', 'There is no contact to tag.'),
   ('country_not_allowed', 'failure', 'The tenant does not text that country, a satellite or a premium-rate number.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
@@ -13085,6 +14558,7 @@ create table public.scheduled_steps (
   leased_at timestamptz,
   lease_expires_at timestamptz,
   reconcile_since timestamptz,
+  expires_at timestamptz,
   constraint scheduled_steps_pkey primary key (tenant_id, id),
   constraint scheduled_steps_execution_fk foreign key (tenant_id, execution_id)
     references public.workflow_executions (tenant_id, id) on delete cascade,
@@ -13109,6 +14583,9 @@ comment on column public.scheduled_steps.attempt_token is
   'The fence: an outcome is accepted only with the token of the attempt that holds the lease.';
 comment on column public.scheduled_steps.reconcile_since is
   'An attempt since then may have been accepted by the provider: look it up before sending again.';
+
+comment on column public.scheduled_steps.expires_at is
+  'It was planned before this date (a reminder) and is not sent after it.';
 
 -- The claim asks twice, and each question has an index that matches its filter and its order:
 -- which tenants have due work (oldest first), and what is due for one tenant.
@@ -13494,8 +14971,8 @@ begin
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
     step -> 'conditions', context, options ->> 'zone', at) then
     prepared.verdict := 'skip';
-    prepared.reason := jsonb_build_object(
-      'code', 'conditions_not_met', 'message', 'the conditions of the step were not met');
+    prepared.reason := automation.unmet('the conditions of the step were not met',
+      automation.explain_conditions(step -> 'conditions', context, options ->> 'zone', at));
     return prepared;
   end if;
   if speaking.trigger_data is distinct from execution.trigger_data then
@@ -13503,7 +14980,15 @@ begin
   end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
   from automation.render(step -> 'config', context, options) as r;
-  if prepared.input is null and step ? 'on_missing' then
+  prepared.reason := automation.size_problem(prepared.warnings);
+  if prepared.reason is null and prepared.input is not null then
+    prepared.reason := automation.oversize(step ->> 'type', prepared.input);
+  end if;
+  if prepared.reason is not null then
+    prepared.verdict := 'fail';
+    prepared.input := null;
+    return prepared;
+  elsif prepared.input is null and step ? 'on_missing' then
     prepared.verdict := 'fail';
     prepared.reason := automation.missing_reason(prepared.warnings);
     return prepared;
@@ -13524,6 +15009,33 @@ begin
   return prepared;
 end;
 $$;
+
+-- What a channel or a field takes no more of. A message is not cut: half a message is not what was meant.
+create or replace function automation.oversize(step_type text, input jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('code', 'too_large', 'message', format('%s: has %s %s; at most %s are possible',
+      s.path, s.size, l.unit, l.most))
+    from (
+      select 'body' as path, 'sms' as name, length(input ->> 'body') as size where step_type = 'send_sms'
+      union all
+      select 'subject', 'email_subject', length(input ->> 'subject') where step_type = 'send_email'
+      union all
+      select k, 'email_body', octet_length(input ->> k) from unnest('{html,text}'::text[]) as k
+      where step_type = 'send_email'
+      union all
+      select 'body', 'webhook_body', octet_length(input ->> 'body') where step_type = 'webhook'
+      union all
+      select f.key, 'field', octet_length(f.value #>> '{}')
+      from jsonb_each(case jsonb_typeof(input -> 'fields') when 'object' then input -> 'fields' else input end)
+        as f
+      where step_type not in ('send_sms', 'send_email', 'webhook')
+    ) as s
+    join automation.limits() as l on l.name = s.name
+    where s.size > l.most
+    limit 1
+  $$;
 
 comment on function automation.prepare_step(public.workflow_executions, jsonb, timestamptz) is
   'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing.';
@@ -13579,6 +15091,265 @@ create or replace function automation.unschedule(due public.scheduled_steps) ret
     delete from public.scheduled_steps as s
     where s.tenant_id = due.tenant_id and s.id = due.id
   $$;
+
+-- sql/07_queue/04_brakes.sql
+
+-- The fuse of a workflow. Within a chain the number of effects is bounded, but strangers can begin chains without
+-- end (a machine that answers ours, a flood of forms), and so can a workflow that comes round to itself in each of
+-- them. Above so many such runs in an hour or a day the workflow is held: its runs wait where they are, nothing is
+-- lost, somebody is told, and a person lets it go on. Bulk enrolments, imports and what people write never count.
+--
+-- Counted where a run begins and not where it is captured, in an index of those runs alone and no further than the
+-- limit, so that no row is written by all of them and no writer pays.
+
+create table public.workflow_holds (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  reason jsonb not null,
+  held_at timestamptz not null,
+  released_at timestamptz,
+  released_by uuid,
+  constraint workflow_holds_pkey primary key (tenant_id, workflow_id),
+  constraint workflow_holds_workflow_fk foreign key (tenant_id, workflow_id)
+    references public.workflows (tenant_id, id) on delete cascade
+);
+
+comment on table public.workflow_holds is
+  'Workflows whose runs wait because they had become too many; public.release_workflow() lets them go on.';
+
+create or replace function automation.fused_runs(
+  tenant_id uuid, workflow_id uuid, since timestamptz, upto bigint, at_most integer)
+  returns integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    select count(*)::integer
+    from (
+      select from public.workflow_executions as e
+      where e.workflow_id = fused_runs.workflow_id and e.tenant_id = fused_runs.tenant_id and e.fused
+        and e.created_at > since and e.seq <= upto
+      order by e.created_at
+      limit at_most
+    ) as e
+  $$;
+
+-- Why a workflow has to be held; null: it need not be.
+create or replace function automation.blown_fuse(execution public.workflow_executions, released_at timestamptz)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  span record;
+  allowed integer;
+begin
+  for span in select * from (values ('hour', interval '1 hour'), ('day', interval '1 day')) as s (name, length) loop
+    allowed := automation.setting('workflow_fuse_per_' || span.name)::integer;
+    if automation.fused_runs(execution.tenant_id, execution.workflow_id,
+      greatest(automation.now() - span.length, released_at), execution.seq, allowed + 1) > allowed then
+      return jsonb_build_object(
+        'code', 'workflow_held', 'limit', allowed, 'per', span.name,
+        'message', format('more than %s runs of it were set off by others or by itself within a %s: they wait until '
+          'public.release_workflow() lets them go on', allowed, span.name));
+    end if;
+  end loop;
+  return null;
+end;
+$$;
+
+create or replace function automation.is_held(execution public.workflow_executions) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  hold public.workflow_holds;
+  reason jsonb;
+begin
+  select h.* into hold from public.workflow_holds as h
+  where h.tenant_id = execution.tenant_id and h.workflow_id = execution.workflow_id;
+  if hold.held_at is not null and hold.released_at is null then
+    return true;
+  elsif not execution.fused or execution.started_at is not null then
+    return false;
+  end if;
+  reason := automation.blown_fuse(execution, hold.released_at);
+  if reason is null then
+    return false;
+  end if;
+  insert into public.workflow_holds (tenant_id, workflow_id, reason, held_at)
+  values (execution.tenant_id, execution.workflow_id, reason, automation.now())
+  on conflict on constraint workflow_holds_pkey do update
+    set reason = excluded.reason, held_at = excluded.held_at, released_at = null, released_by = null;
+  perform automation.tell_office(
+    execution.tenant_id, 'workflow_held', execution.workflow_id::text, interval '0', null,
+    format('Workflow "%s" was stopped', (
+      select w.name from public.workflows as w
+      where w.tenant_id = execution.tenant_id and w.id = execution.workflow_id)),
+    reason ->> 'message');
+  return true;
+end;
+$$;
+
+comment on function automation.is_held(public.workflow_executions) is
+  'Does a run have to wait because its workflow is held? Asked before each of its steps; the first run too many '
+  'blows the fuse.';
+
+-- Out of the way of what is due, until it is let go.
+create or replace function automation.hold_step(due public.scheduled_steps) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update public.scheduled_steps as s set run_at = 'infinity'
+    where s.tenant_id = due.tenant_id and s.id = due.id
+  $$;
+
+create or replace function automation.cause_of(execution public.workflow_executions) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.set_cause(
+      execution.depth + 1, coalesce(execution.root_id, execution.id), execution.fused)
+  $$;
+
+-- What the office is told once, however often it happens: as a task.
+create table automation.notices (
+  tenant_id uuid not null,
+  kind text not null,
+  subject text not null,
+  at timestamptz not null,
+  constraint notices_pkey primary key (tenant_id, kind, subject)
+);
+
+comment on table automation.notices is 'What the office was told, and when last.';
+
+create or replace function automation.tell_office(
+  tenant_id uuid, kind text, subject text, at_most_every interval, contact_id uuid, title text, description text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  -- Two who want to say the same at once do not wait for each other.
+  if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, kind, subject), 12)) then
+    return;
+  end if;
+  insert into automation.notices as n (tenant_id, kind, subject, at)
+  values (tell_office.tenant_id, tell_office.kind, tell_office.subject, automation.now())
+  on conflict on constraint notices_pkey do update set at = excluded.at
+    where n.at + at_most_every <= excluded.at;
+  if found then
+    insert into public.tasks (tenant_id, contact_id, title, description, priority)
+    values (tell_office.tenant_id, tell_office.contact_id, left(tell_office.title, 200),
+      tell_office.description, 'high');
+  end if;
+exception when others then
+  raise warning 'automation: the office could not be told "%": %', title, sqlerrm;
+end;
+$$;
+
+comment on function automation.tell_office(uuid, text, text, interval, uuid, text, text) is
+  'Leaves a task for the office; the same kind and subject again only after a while.';
+
+-- THE BRAKE OF A CONVERSATION
+--
+-- Two machines that answer each other never stop by themselves. So texts that answer somebody are counted by number
+-- since the first thing that came from it within ten minutes, and within a day: above the limit they are skipped and
+-- the office is told. What is sent for other reasons (a reminder) is not held up.
+
+create or replace function automation.brake_setting(tenant_id uuid, name text, otherwise integer) returns integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when s.value = 'false' then null
+      when (s.value ->> name) ~ '^\d{1,6}$' then (s.value ->> name)::integer
+      else otherwise
+    end
+    from (
+      select t.settings -> 'conversation_brake' as value from public.tenants as t
+      where t.id = brake_setting.tenant_id) as s
+  $$;
+
+comment on function automation.brake_setting(uuid, text, integer) is
+  'tenants.settings: {"conversation_brake": {"texts": 3, "minutes": 10, "texts_per_day": 10}}; false: none.';
+
+-- Texts to a number since the first that came from it, or call, within a time.
+create or replace function automation.texts_in_answer(
+  tenant_id uuid, phone text, within interval, but uuid, at_most integer)
+  returns integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select count(*)::integer
+    from (
+      select from public.workflow_step_executions as s
+      where s.recipient = phone and s.tenant_id = texts_in_answer.tenant_id and s.step_type = 'send_sms'
+        and s.status in ('running', 'waiting', 'completed') and s.id <> but
+        and s.started_at >= (
+          select min(i.created_at)
+          from (
+            (select m.created_at from public.messages as m
+             where m.from_number = phone and m.tenant_id = texts_in_answer.tenant_id and m.direction = 'inbound'
+               and m.created_at > automation.now() - within
+             order by m.created_at limit 1)
+            union all
+            (select c.created_at from public.calls as c
+             where c.from_number = phone and c.tenant_id = texts_in_answer.tenant_id and c.direction = 'inbound'
+               and c.created_at > automation.now() - within
+             order by c.created_at limit 1)
+          ) as i)
+      limit at_most
+    ) as s
+  $$;
+
+-- Was a run begun by somebody from outside, or did it go on because of them?
+create or replace function automation.answers_somebody(execution public.workflow_executions) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select execution.fused or exists (
+      select from automation.run_events as e
+      where e.tenant_id = execution.tenant_id and e.execution_id = execution.id)
+  $$;
+
+create or replace function automation.brake_conversation(
+  execution public.workflow_executions, step_id uuid, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  minutes integer;
+  span record;
+begin
+  if not automation.answers_somebody(execution) then
+    return prepared;
+  end if;
+  minutes := automation.brake_setting(execution.tenant_id, 'minutes', 10);
+  for span in
+    select * from (values
+      (automation.brake_setting(execution.tenant_id, 'texts', 3), make_interval(mins => minutes),
+        format('%s minutes', minutes)),
+      (automation.brake_setting(execution.tenant_id, 'texts_per_day', 10), interval '1 day', 'a day'))
+      as s (allowed, length, name)
+    where s.allowed is not null and s.length is not null
+  loop
+    if automation.texts_in_answer(
+      execution.tenant_id, prepared.recipient, span.length, step_id, span.allowed) >= span.allowed then
+      perform automation.tell_office(
+        execution.tenant_id, 'conversation_brake', prepared.recipient, interval '1 day',
+        automation.existing_contact(execution), format('Automatic answers to %s were stopped', prepared.recipient),
+        format('%s texts went to this number within %s in answer to what came from it. Is it a machine?',
+          span.allowed, span.name));
+      return automation.skip_unaddressed(prepared, 'conversation_brake', format(
+        '%s texts were sent to this number within %s in answer to what came from it', span.allowed, span.name));
+    end if;
+  end loop;
+  return prepared;
+end;
+$$;
 
 -- sql/07_queue/04_claim.sql
 
@@ -13717,6 +15488,9 @@ begin
   if automation.is_finished(execution) then
     perform automation.unschedule(due);
     return null;
+  elsif automation.is_held(execution) then
+    perform automation.hold_step(due);
+    return null;
   end if;
   plan := automation.plan_of(execution);
   obstacle := automation.find_obstacle(execution, plan -> 'lifecycle');
@@ -13734,8 +15508,8 @@ begin
 end;
 $$;
 
--- The ledger row of an outbound step: rendered once, on the first attempt, and from then on what
--- every attempt sends. Consent is asked for on every attempt.
+-- The ledger row of an outbound step. Rendered on the first attempt, and anew after one that was certainly
+-- refused; what may have been accepted is sent again as it was. Consent is asked for on every attempt.
 create or replace function automation.open_ledger(
   due public.scheduled_steps, execution public.workflow_executions, step jsonb)
   returns public.workflow_step_executions
@@ -13749,13 +15523,20 @@ begin
   select s.* into ledger from public.workflow_step_executions as s
   where s.tenant_id = due.tenant_id and s.id = due.id
   for update;
-  if ledger.input is not null then
-    prepared := row('run', ledger.input, null, ledger.warnings, ledger.recipient);
+  if due.expires_at <= automation.now() then
+    prepared := automation.skip_unaddressed(prepared, 'expired', format(
+      'it was planned before %s, and is not sent after it', automation.date_text(due.tenant_id, due.expires_at)));
+  elsif ledger.input is not null and not ledger.render_again then
+    prepared := automation.recheck_sender(
+      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient));
   else
     prepared := automation.prepare_step(execution, step);
   end if;
   if prepared.verdict = 'run' then
     prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+  end if;
+  if prepared.verdict = 'run' and step ->> 'type' = 'send_sms' then
+    prepared := automation.brake_conversation(execution, due.id, prepared);
   end if;
   if prepared.verdict <> 'run' then
     return automation.close_unsent(due, execution, step, prepared);
@@ -13768,11 +15549,19 @@ begin
     prepared.input, prepared.warnings, prepared.recipient, automation.now())
   on conflict on constraint workflow_step_executions_pkey do update
     set status = 'running', input = excluded.input, warnings = excluded.warnings,
-      recipient = excluded.recipient, error = null, finished_at = null
+      recipient = excluded.recipient, error = null, finished_at = null,
+      rendition = s.rendition + s.render_again::integer, render_again = false
   returning * into ledger;
   return ledger;
 end;
 $$;
+
+create or replace function automation.date_text(tenant_id uuid, at timestamptz) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select to_char(at at time zone coalesce(automation.tenant_zone(date_text.tenant_id), 'UTC'), 'YYYY-MM-DD HH24:MI')
+  $$;
 
 create or replace function automation.close_unsent(
   due public.scheduled_steps, execution public.workflow_executions, step jsonb,
@@ -13809,7 +15598,7 @@ begin
     leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease
   where s.tenant_id = due.tenant_id and s.id = due.id
   returning s.tenant_id, s.id, s.attempt_token, s.attempt, ledger.step_type, ledger.input,
-    s.id || case when ledger.redrives > 0 then '-' || ledger.redrives else '' end,
+    s.id || case when ledger.rendition > 0 then '-' || ledger.rendition else '' end,
     s.lease_expires_at, s.reconcile_since
     into claimed.tenant_id, claimed.step_id, claimed.attempt_token, claimed.attempt,
     claimed.step_type, claimed.payload, claimed.idempotency_key, claimed.lease_expires_at,
@@ -14037,6 +15826,7 @@ begin
   where s.tenant_id = due.tenant_id and s.id = due.id;
   update public.workflow_step_executions as s
   set status = 'waiting', error = report -> 'error',
+    render_again = automation.may_render_again(step, report ->> 'outcome', due.reconcile_since),
     attempts = s.attempts || automation.attempt_entry(due, report)
   where s.tenant_id = due.tenant_id and s.id = due.id;
   update public.workflow_executions as e
@@ -14045,6 +15835,18 @@ begin
   return 'waiting';
 end;
 $$;
+
+-- Certainly not accepted, this time and before: a message says next time what is true then. A webhook keeps its
+-- id and what it says, since its receiver may have acted on what it did not acknowledge.
+create or replace function automation.may_render_again(
+  step jsonb, outcome text, reconcile_since timestamptz)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select outcome = 'retry' and reconcile_since is null
+      and coalesce(step ->> 'type' in ('send_sms', 'send_email'), false)
+  $$;
 
 create or replace function automation.backoff(
   attempt integer, retry_after_seconds numeric, is_ambiguous boolean, retry jsonb default null)
@@ -14086,12 +15888,11 @@ begin
   where s.tenant_id = r.tenant_id and s.id = r.step_id and s.attempt_token = r.attempt_token;
   get diagnostics released = row_count;
   update public.workflow_step_executions as s
-  set status = 'pending'
+  set status = 'pending', render_again = automation.may_render_again(
+    jsonb_build_object('type', s.step_type), 'retry', q.reconcile_since)
   from jsonb_to_recordset(steps) as r (tenant_id uuid, step_id uuid)
-  where s.tenant_id = r.tenant_id and s.id = r.step_id and s.status = 'running'
-    and exists (
-      select from public.scheduled_steps as q
-      where q.tenant_id = s.tenant_id and q.id = s.id and q.attempt_token is null);
+  join public.scheduled_steps as q on q.tenant_id = r.tenant_id and q.id = r.step_id
+  where s.tenant_id = r.tenant_id and s.id = r.step_id and s.status = 'running' and q.attempt_token is null;
   return released;
 end;
 $$;
@@ -14159,7 +15960,7 @@ comment on function automation.reap_expired_leases(integer) is
 create or replace function automation.portion_length() returns interval
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select interval '200 milliseconds' $$;
+  as $$ select automation.at_most('portion_ms') * interval '1 millisecond' $$;
 
 create or replace function automation.is_over(since timestamptz) returns boolean
   language sql volatile
@@ -14167,6 +15968,22 @@ create or replace function automation.is_over(since timestamptz) returns boolean
   as $$ select clock_timestamp() > since + automation.portion_length() $$;
 
 comment on function automation.is_over(timestamptz) is 'Has a portion that began then had its time?';
+
+-- Within a statement that is timed, half its time.
+create or replace function automation.allowed_time(asked interval) returns interval
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2)
+  $$;
+
+create or replace function automation.is_late(since timestamptz) returns boolean
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$ select clock_timestamp() > since + automation.allowed_time(interval '2 seconds') $$;
+
+comment on function automation.is_late(timestamptz) is
+  'Has work that began then, and that nobody waits for, had its time?';
 
 -- How often that was, with this time.
 create or replace function automation.suspect(tenant_id uuid, kind text, key text) returns integer
@@ -14462,17 +16279,9 @@ begin
   if not cut_off then
     perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
   end if;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
 end;
 $$;
-
--- Within a statement that is timed, half its time.
-create or replace function automation.allowed_time(asked interval) returns interval
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2)
-  $$;
 
 create or replace procedure automation.work_database_steps(
   inout ran integer, max_steps integer default 200, duration interval default '1 second')
@@ -14515,6 +16324,197 @@ comment on procedure automation.work_database_steps(integer, integer, interval) 
   'run_database_steps() with a commit after every step, for so long at most (half of statement_timeout). '
   'A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
 
+-- sql/08_actions/00_senders.sql
+
+-- Whom a send comes from: only ever the tenant's own, whatever a step says.
+
+-- The sender of the dispatcher's environment is one for all tenants, so it speaks for a tenant only where
+-- there is no other, or where whoever runs the installation says so: for this tenant by a row of kind
+-- environment, for all by the setting environment_serves.
+create or replace function automation.environment_serves(tenant_id uuid, channel text default null)
+  returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.setting('environment_serves') = 'every_tenant'
+      or not exists (select from public.tenants as t where t.id <> environment_serves.tenant_id)
+      or exists (
+        select from public.senders as s
+        where s.tenant_id = environment_serves.tenant_id and s.kind = 'environment' and s.is_active
+          and s.channel = environment_serves.channel)
+  $$;
+
+-- The one address in "Apex Roofing <office@apex.example>"; null for anything but one address. The name
+-- before it is free, as long as it cannot be taken for another address.
+create or replace function automation.mailbox_address(given text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select lower(coalesce(
+      substring(given from '^\s*([^@<>\s,;:"()\\]+@[^@<>\s,;:"()\\]+)\s*$'),
+      substring(given from
+        '^\s*(?:"[^"\\<>[:cntrl:]]*"|[^<>",;\\[:cntrl:]]*?)\s*<([^@<>\s,;:"()\\]+@[^@<>\s,;:"()\\]+)>\s*$')))
+  $$;
+
+create or replace function automation.named_sender(tenant_id uuid, channel text, named text)
+  returns public.senders
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.*
+    from public.senders as s
+    where s.tenant_id = named_sender.tenant_id and s.channel = named_sender.channel and s.is_active
+      and s.verified_at is not null
+      and s.address = case s.kind
+        when 'number' then coalesce(
+          automation.normalize_line(named, automation.country_of(named_sender.tenant_id)), btrim(named))
+        when 'service' then btrim(named)
+        when 'name' then btrim(named)
+        when 'address' then automation.mailbox_address(named)
+        when 'domain' then split_part(automation.mailbox_address(named), '@', 2) end
+    order by s.kind
+    limit 1
+  $$;
+
+comment on function automation.named_sender(uuid, text, text) is
+  'The tenant''s own sender that a step names, if it is verified and active.';
+
+create or replace function automation.default_sender(tenant_id uuid, channel text)
+  returns public.senders
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.*
+    from public.senders as s
+    where s.tenant_id = default_sender.tenant_id and s.channel = default_sender.channel and s.is_active
+      and s.verified_at is not null and s.kind in ('number', 'name', 'service', 'address')
+    order by s.is_default desc, s.created_at, s.id
+    limit 1
+  $$;
+
+create or replace function automation.sender_mailbox(sender public.senders, named text) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      nullif(btrim(named), ''),
+      case when sender.display_name <> ''
+        then format('%s <%s>', sender.display_name, sender.address) else sender.address end)
+  $$;
+
+-- What the claim carries: who sends it, and under which name the provider's key is kept.
+create or replace function automation.sender_payload(sender public.senders, named text) returns jsonb
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('sender', jsonb_strip_nulls(jsonb_build_object(
+        'id', sender.id, 'provider', sender.provider, 'kind', sender.kind, 'address', sender.address,
+        'credentials', sender.credentials)))
+      || case sender.kind
+        when 'service' then jsonb_build_object('messaging_service_sid', sender.address)
+        when 'address' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
+        when 'domain' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
+        else jsonb_build_object('from', sender.address)
+      end
+  $$;
+
+create or replace function automation.refuse_sender(
+  prepared automation.prepared_step, code text, message text)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  prepared.verdict := 'fail';
+  prepared.reason := jsonb_build_object('code', code, 'message', message);
+  return prepared;
+end;
+$$;
+
+-- A header is another way to name who writes, and to whom.
+create or replace function automation.reserved_email_header(headers jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select h.key
+    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
+    where lower(btrim(h.key)) ~ (
+      '^(from|sender|reply-to|return-path|to|cc|bcc|subject|date|message-id|received|resent-.*|dkim-.*|'
+      'arc-.*|authentication-results)$')
+    order by h.key
+    limit 1
+  $$;
+
+create or replace function automation.choose_sender(
+  tenant_id uuid, step_type text, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  channel constant text := case step_type when 'send_sms' then 'sms' when 'send_email' then 'email' end;
+  field constant text := case when coalesce(btrim(prepared.input ->> 'messaging_service_sid'), '') <> ''
+    then 'messaging_service_sid' else 'from' end;
+  named constant text := btrim(coalesce(prepared.input ->> field, ''));
+  reserved constant text := case channel
+    when 'email' then automation.reserved_email_header(prepared.input -> 'headers') end;
+  sender public.senders;
+begin
+  if channel is null then
+    return prepared;
+  elsif reserved is not null then
+    return automation.refuse_sender(prepared, 'header_not_allowed', format(
+      'headers.%s: it is set from the fields of the step, not as a header', left(reserved, 60)));
+  elsif named <> '' then
+    sender := automation.named_sender(tenant_id, channel, named);
+    if sender.id is null then
+      return automation.refuse_sender(prepared, 'sender_not_yours', format(
+        '%s: "%s" is not a sender of yours', field, left(named, 80)));
+    end if;
+  else
+    sender := automation.default_sender(tenant_id, channel);
+  end if;
+  if sender.id is null and not automation.environment_serves(tenant_id, channel) then
+    return automation.refuse_sender(
+      prepared, 'no_sender', format('from: you have no sender for %s', channel));
+  end if;
+  prepared.input := (prepared.input - '{sender,from,messaging_service_sid}'::text[])
+    || case when sender.id is null then '{}' else automation.sender_payload(sender, named) end;
+  return prepared;
+end;
+$$;
+
+comment on function automation.choose_sender(uuid, text, automation.prepared_step) is
+  'Whom a send comes from: the tenant''s own sender that the step names, else its default one, else the '
+  'environment''s where that serves the tenant. Anything else is a failure that says so.';
+
+-- Asked for at every later attempt: what was rendered once names a sender that may be gone since.
+create or replace function automation.recheck_sender(
+  tenant_id uuid, step_type text, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if step_type not in ('send_sms', 'send_email') then
+    return prepared;
+  elsif prepared.input ? 'sender' then
+    if not exists (
+      select from public.senders as s
+      where s.tenant_id = recheck_sender.tenant_id
+        and s.id = automation.as_uuid(prepared.input #>> '{sender,id}')
+        and s.is_active and s.verified_at is not null) then
+      return automation.refuse_sender(prepared, 'sender_not_yours', format(
+        'from: "%s" is not a sender of yours any more', prepared.input #>> '{sender,address}'));
+    end if;
+  elsif not automation.environment_serves(
+    tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end) then
+    return automation.refuse_sender(prepared, 'no_sender', 'from: you have no sender any more');
+  end if;
+  return prepared;
+end;
+$$;
+
 -- sql/08_actions/01_address.sql
 
 -- 08 ACTIONS
@@ -14541,6 +16541,9 @@ begin
     when 'webhook' then
       prepared.input := automation.address_webhook(execution, prepared.input);
   end case;
+  if prepared.verdict = 'run' then
+    prepared := automation.choose_sender(execution.tenant_id, step_type, prepared);
+  end if;
   return prepared;
 end;
 $$;
@@ -14708,7 +16711,7 @@ create or replace function automation.record_sent(
   as $$
 begin
   -- A workflow that listens to messages must not be started by its own for ever.
-  perform set_config('automation.depth', (execution.depth + 1)::text, true);
+  perform automation.cause_of(execution);
   case ledger.step_type
     when 'send_sms' then
       insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
@@ -14727,7 +16730,7 @@ begin
         'resend', ledger.provider_id, execution.id);
     else null;
   end case;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
 exception when others then
   update public.workflow_step_executions as s
   set warnings = coalesce(s.warnings, '[]') || automation.engine_error(
@@ -14741,8 +16744,9 @@ create or replace function automation.existing_contact(execution public.workflow
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select execution.contact_id
-    where automation.read_record('contact', execution.tenant_id, execution.contact_id::text) is not null
+    select automation.as_uuid(c.id)
+    from automation.contact_key(execution) as c (id)
+    where automation.read_record('contact', execution.tenant_id, c.id) is not null
   $$;
 
 comment on function automation.existing_contact(public.workflow_executions) is
@@ -14754,11 +16758,16 @@ comment on function automation.existing_contact(public.workflow_executions) is
 -- An email's addresses from their parts. What fills a part is one display name or one address, whatever it
 -- contains; what is no address is left out with a warning, and with nobody left the step is skipped.
 
--- Line breaks and other control characters could end a header and begin another: they are blanks.
+-- Line breaks and other control characters could end a header and begin another: they are blanks. What
+-- turns the direction of writing round could make one name look like another.
 create or replace function automation.one_line(given text) returns text
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select btrim(regexp_replace(given, '[\u0001-\u001F\u007F-\u009F\u2028\u2029]+', ' ', 'g')) $$;
+  as $$
+    select btrim(regexp_replace(
+      regexp_replace(given, '[\u202A-\u202E\u2066-\u2069\uFEFF]', '', 'g'),
+      '[\u0001-\u001F\u007F-\u009F\u2028\u2029]+', ' ', 'g'))
+  $$;
 
 -- RFC 5322, 3.2.4: what is more than words goes in quotes. So does what an encoded word (RFC 2047) looks
 -- like, which is then not decoded.
@@ -14950,9 +16959,13 @@ begin
     || jsonb_strip_nulls(jsonb_build_object('to', given, 'from', coalesce(sender.mailbox, sender.given)))
     || jsonb_build_object('subject', automation.one_line(prepared.input ->> 'subject'));
   foreach key in array '{to,cc,bcc,reply_to}'::text[] loop
-    prepared := automation.fill_addresses(prepared, key);
+    if key = 'to' or prepared.input ? key then
+      prepared := automation.fill_addresses(prepared, key);
+    end if;
   end loop;
-  prepared := automation.fill_headers(prepared);
+  if prepared.input ? 'headers' then
+    prepared := automation.fill_headers(prepared);
+  end if;
   prepared.recipient := automation.recipients_of(prepared.input -> 'to');
   return automation.judge_email(prepared, given, sender.given, sender.address);
 end;
@@ -15043,7 +17056,8 @@ create or replace function automation.target_id(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  id constant text := execution.trigger_data ->> (entity || '_id');
+  id constant text := case entity when 'contact' then automation.contact_key(execution)
+    else execution.trigger_data ->> (entity || '_id') end;
 begin
   if id is null then
     raise exception '%: the execution has no % to work on', entity, entity
@@ -15135,7 +17149,7 @@ begin
     assigned_to, execution_id)
   values (
     execution.tenant_id, task_id,
-    automation.as_uuid(execution.trigger_data ->> 'contact_id'),
+    automation.as_uuid(automation.contact_key(execution)),
     automation.as_uuid(execution.trigger_data ->> 'project_id'),
     automation.as_uuid(execution.trigger_data ->> 'job_id'),
     input ->> 'title', input ->> 'description', coalesce(input ->> 'priority', 'normal'),
@@ -15321,7 +17335,7 @@ create or replace function automation.update_statement(attached automation.entit
   as $$
     select format(
       'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where r.%3$I = $1 and r.%4$I = $2::%5$s returning to_jsonb(r)',
+      'where r.%3$I = $1 and r.%4$I = $2::%5$s returning to_jsonb(r.*)',
       attached.relation,
       string_agg(
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
@@ -15585,6 +17599,19 @@ begin
 end;
 $$;
 
+-- What was made under a key. A project that a person has deleted is not made again: its row stays here.
+create table automation.created_projects (
+  tenant_id uuid not null
+    constraint created_projects_tenant_fk references public.tenants (id) on delete cascade,
+  contact_id text not null,
+  key bytea not null,
+  project_id uuid not null,
+  constraint created_projects_pkey primary key (tenant_id, contact_id, key)
+);
+
+comment on table automation.created_projects is
+  'The project that create_project made for a contact (empty: for nobody) under a key, kept as its digest.';
+
 -- The same key never makes a second project: Won, Lost, Won again stays one.
 create or replace function automation.create_project(
   execution public.workflow_executions, input jsonb)
@@ -15595,6 +17622,7 @@ create or replace function automation.create_project(
 declare
   contact constant uuid := automation.existing_contact(execution);
   key constant text := coalesce(nullif(input ->> 'key', ''), input ->> 'name');
+  digest constant bytea := sha256(convert_to(key, 'UTF8'));
   project_id uuid;
 begin
   if exists (
@@ -15610,6 +17638,12 @@ begin
   if found then
     return jsonb_build_object('project_id', project_id, 'created', false);
   end if;
+  select c.project_id into project_id from automation.created_projects as c
+  where c.tenant_id = execution.tenant_id and c.contact_id = coalesce(contact::text, '') and c.key = digest;
+  if found then
+    return jsonb_build_object('project_id', project_id, 'created', false, 'deleted', not exists (
+      select from public.projects as p where p.tenant_id = execution.tenant_id and p.id = project_id));
+  end if;
   insert into public.projects as p (
     tenant_id, contact_id, name, type, status, pipeline_stage, value, description, custom_fields)
   values (
@@ -15618,6 +17652,10 @@ begin
     automation.as_number(input, 'value'), input ->> 'description',
     jsonb_build_object('automation_key', key))
   returning p.id into project_id;
+  if key is not null then
+    insert into automation.created_projects (tenant_id, contact_id, key, project_id)
+    values (execution.tenant_id, coalesce(contact::text, ''), digest, project_id);
+  end if;
   return jsonb_build_object('project_id', project_id, 'created', true);
 end;
 $$;
@@ -15655,7 +17693,7 @@ begin
       ran := automation.try_suspect(due);
     end loop;
   end if;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
   return ran;
 end;
 $$;
@@ -15699,8 +17737,11 @@ begin
   if automation.is_finished(execution) then
     perform automation.unschedule(due);
     return;
+  elsif automation.is_held(execution) then
+    perform automation.hold_step(due);
+    return;
   end if;
-  perform set_config('automation.depth', (execution.depth + 1)::text, true);
+  perform automation.cause_of(execution);
   plan := automation.plan_of(execution);
   steps := plan -> 'steps';
   step := coalesce(steps -> due.step_key, jsonb_build_object('key', due.step_key, 'type', 'unknown'));
@@ -16093,7 +18134,7 @@ create or replace function automation.next_open(from_at timestamptz, "window" js
 --   outcome  waited, past (the date had passed already) or missing (there was no date)
 create or replace function automation.plan_wait(
   execution public.workflow_executions, input jsonb, now timestamptz,
-  out until timestamptz, out outcome text)
+  out until timestamptz, out outcome text, out expires_at timestamptz)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -16119,6 +18160,9 @@ begin
   elsif input ? 'at' then
     until := automation.next_time_of_day(until, (input ->> 'at')::time, zone);
   end if;
+  -- A reminder: what it is planned before.
+  expires_at := automation.as_time(execution, input, 'until');
+  expires_at := case when expires_at > until and expires_at > now then expires_at end;
   if input ? 'until' and until < now then
     outcome := 'past';
   end if;
@@ -16154,7 +18198,9 @@ begin
   elsif policy = 'stop' then
     return automation.stop(jsonb_build_object('reason', said)) || jsonb_build_object('result', planned.outcome);
   end if;
-  return jsonb_build_object('wait_until', coalesce(planned.until, now), 'result', planned.outcome);
+  return jsonb_build_object('wait_until', coalesce(planned.until, now), 'result', planned.outcome)
+    || case when planned.expires_at is null then '{}'
+      else jsonb_build_object('expires_at', planned.expires_at) end;
 end;
 $$;
 
@@ -16439,6 +18485,31 @@ create or replace function automation.has_seconds() returns boolean
 comment on function automation.has_seconds() is
   'Does this server''s pg_cron take "5 seconds" as a schedule? From 1.5 it does.';
 
+-- pg_cron knows a job by its name and the role that made it: after a role was renamed, or another one has
+-- installed the schedule, the former job stays, and either fails every few seconds or ticks twice.
+create or replace function automation.forget_former_jobs() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  former text;
+begin
+  execute $job$select string_agg(format('%s of %s', j.jobname, j.username), ', ') from cron.job as j
+      where j.jobname in ('ridgeline-tick', 'ridgeline-prune') and j.database = current_database()
+        and j.username <> current_user$job$
+    into former;
+  if former is null then
+    return;
+  end if;
+  execute $job$select cron.unschedule(j.jobid) from cron.job as j
+      where j.jobname in ('ridgeline-tick', 'ridgeline-prune') and j.database = current_database()
+        and j.username <> current_user$job$;
+exception when insufficient_privilege then
+  raise warning 'jobs of another role stay: %', former
+    using hint = 'As a superuser: select cron.unschedule(jobid) from cron.job where jobname like ''ridgeline-%''.';
+end;
+$$;
+
 create or replace function automation.install_schedule() returns text[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -16450,6 +18521,7 @@ begin
   if exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_net') then
     update automation.settings as s set value = 'pg_net' where s.name = 'doorbell';
   end if;
+  perform automation.forget_former_jobs();
   if automation.has_seconds() then
     execute 'select cron.schedule($1, $2, $3)'
       using 'ridgeline-tick', '5 seconds', $job$call automation.tick_for('1 second')$job$;
@@ -16476,8 +18548,10 @@ create or replace function automation.remove_schedule() returns void
   as $$
 begin
   if exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron') then
+    perform automation.forget_former_jobs();
     execute $job$select cron.unschedule(j.jobname) from cron.job as j
-      where j.jobname in ('ridgeline-tick', 'ridgeline-prune')$job$;
+      where j.jobname in ('ridgeline-tick', 'ridgeline-prune') and j.database = current_database()
+        and j.username = current_user$job$;
   end if;
 end;
 $$;
@@ -17388,6 +19462,7 @@ create or replace function automation.run_schedules(max_schedules integer defaul
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   schedule public.workflow_schedules;
   ran integer := 0;
 begin
@@ -17401,12 +19476,22 @@ begin
     -- One broken schedule does not hold up the others: it is tried again in a minute.
     begin
       ran := ran + automation.run_schedule(schedule, 20);
-    exception when others then
-      update public.workflow_schedules as s
-      set next_run_at = automation.now() + interval '1 minute',
-        error = automation.engine_error('schedule_failed', sqlstate, sqlerrm)
-      where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+    exception
+      -- It took too long. The time of the statement is used up: the others have the next one.
+      when query_canceled then
+        update public.workflow_schedules as s
+        set next_run_at = automation.now() + interval '1 minute' * power(4, least(
+            automation.suspect(schedule.tenant_id, 'schedule', schedule.workflow_id::text), 6)),
+          error = automation.cut_off_error(1)
+        where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+        exit;
+      when others then
+        update public.workflow_schedules as s
+        set next_run_at = automation.now() + interval '1 minute',
+          error = automation.engine_error('schedule_failed', sqlstate, sqlerrm)
+        where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
     end;
+    exit when automation.is_late(began);
   end loop;
   return ran;
 end;
@@ -17688,7 +19773,6 @@ begin
   delete from automation.timer_listeners as t
   where t.tenant_id = started.tenant_id and t.workflow_id = started.workflow_id;
   insert into automation.timer_listeners select started.*;
-  perform automation.install_timer_trigger(started.entity);
   if (compiled ->> 'existing')::boolean then
     insert into public.bulk_enrollments (tenant_id, workflow_id, kind, entity, generation)
     values (started.tenant_id, started.workflow_id, 'timers', started.entity, started.generation);
@@ -17740,6 +19824,27 @@ begin
 end;
 $$;
 
+-- What a timer before a date starts is a reminder: its messages do not go out after that date.
+create or replace function automation.expire_run(
+  version public.workflow_versions, record_id text, at timestamptz)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with started as (
+      update public.workflow_executions as e set expires_at = at
+      where e.tenant_id = version.tenant_id and e.id = (
+        select x.id from public.workflow_executions as x
+        where x.tenant_id = version.tenant_id and x.record_id = expire_run.record_id
+          and x.workflow_id = version.workflow_id
+        order by x.created_at desc, x.seq desc limit 1)
+      returning e.tenant_id, e.id
+    )
+    update public.scheduled_steps as s set expires_at = at
+    from started as e
+    where s.tenant_id = e.tenant_id and s.execution_id = e.id and s.run_at < at
+  $$;
+
 -- The record is read as it is now. A date that moved without the trigger seeing it (another zone of
 -- the tenant) moves the timer; a reminder before a date says nothing once the date has passed.
 create or replace function automation.fire_timer(waiting public.workflow_timers) returns integer
@@ -17789,7 +19894,42 @@ begin
     listener.entity, waiting.tenant_id, record,
     jsonb_build_object('timer', jsonb_build_object(
       'field', listener.field, 'value', value, 'due_at', due))));
+  if listener."offset" < interval '0' or listener.business_days < 0 then
+    perform automation.expire_run(version, waiting.record_id, automation.instant_in(value, zone));
+  end if;
   return 1;
+end;
+$$;
+
+-- A timer during which the statement was cancelled is put off, and after a few times given up: with an
+-- execution that says why.
+create or replace function automation.cut_off_timer(waiting public.workflow_timers) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key constant text := concat_ws('/', waiting.workflow_id, waiting.record_id);
+  tried constant integer := automation.suspect(waiting.tenant_id, 'timer', key);
+  listener automation.timer_listeners;
+begin
+  if tried < automation.setting('max_cut_offs')::integer then
+    update public.workflow_timers as t set due_at = automation.now() + interval '1 minute' * tried
+    where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+      and t.record_id = waiting.record_id;
+    return;
+  end if;
+  perform automation.clear_suspect(waiting.tenant_id, 'timer', key);
+  delete from public.workflow_timers as t
+  where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+    and t.record_id = waiting.record_id;
+  select l.* into listener from automation.timer_listeners as l
+  where l.tenant_id = waiting.tenant_id and l.workflow_id = waiting.workflow_id;
+  if found then
+    perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
+      jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
+      row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
+        automation.cut_off_error(tried), 'enrol', '')::automation.enrolment);
+  end if;
 end;
 $$;
 
@@ -17800,18 +19940,25 @@ create or replace function automation.fire_one_by_one(timers public.workflow_tim
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   waiting public.workflow_timers;
   fired integer := 0;
 begin
   foreach waiting in array timers loop
     begin
       fired := fired + automation.fire_timer(waiting);
-    exception when others then
-      raise warning 'timer of record % for workflow %: %', waiting.record_id, waiting.workflow_id, sqlerrm;
-      update public.workflow_timers as t set due_at = automation.now() + interval '1 hour'
-      where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
-        and t.record_id = waiting.record_id;
+    exception
+      when query_canceled then
+        perform automation.cut_off_timer(waiting);
+        exit;
+      when others then
+        raise warning 'timer of record % for workflow %: %',
+          waiting.record_id, waiting.workflow_id, sqlerrm;
+        update public.workflow_timers as t set due_at = automation.now() + interval '1 hour'
+        where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
+          and t.record_id = waiting.record_id;
     end;
+    exit when automation.is_late(began);
   end loop;
   return fired;
 end;
@@ -17823,6 +19970,7 @@ create or replace function automation.fire_timers(max_timers integer default 500
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   timers constant public.workflow_timers[] := array(
     select t from automation.lock_due_timers(max_timers) as t);
   waiting public.workflow_timers;
@@ -17831,11 +19979,17 @@ begin
   begin
     foreach waiting in array timers loop
       fired := fired + automation.fire_timer(waiting);
+      exit when automation.is_late(began);
     end loop;
-  exception when others then
-    fired := automation.fire_one_by_one(timers);
+  exception
+    when query_canceled then
+      -- The others are due still; the time of the statement is used up.
+      fired := 0;
+      perform automation.cut_off_timer(waiting);
+    when others then
+      fired := automation.fire_one_by_one(timers);
   end;
-  perform set_config('automation.depth', '', true);
+  perform automation.clear_cause();
   return fired;
 end;
 $$;
@@ -17925,11 +20079,11 @@ begin
   from pg_catalog.pg_attribute as a
   where a.attrelid = attached.relation::regclass and a.attname = attached.id_column;
   return query execute format(
-    'select r.%1$I::text, %5$s from %2$s as r where r.%3$I = $1 %4$s order by r.%1$I limit $3',
+    'select r.%1$I::text, %5$s from %2$s as r where r.%3$I = $1 %4$s and not (%6$s) order by r.%1$I limit $3',
     attached.id_column, attached.relation, attached.tenant_column,
     case when job.last_record_id is not null
       then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end,
-    automation.record_expression(attached, 'r'))
+    automation.record_expression(attached, 'r'), automation.deleted_expression(attached, 'r'))
     using job.tenant_id, job.last_record_id, at_most;
 end;
 $$;
@@ -18004,6 +20158,8 @@ declare
   version public.workflow_versions;
   listener automation.timer_listeners;
   next record;
+  began constant timestamptz := clock_timestamp();
+  is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
   taken integer := 0;
@@ -18021,7 +20177,8 @@ begin
     return 0;
   end if;
   for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
-    exit when taken >= allowed;
+    is_cut := automation.is_late(began);
+    exit when taken >= allowed or is_cut;
     case automation.take_record(job, version, listener, next.id, next.record)
       when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
       when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
@@ -18036,10 +20193,29 @@ begin
     next_batch_at = automation.now()
       + coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0')
   where b.tenant_id = job.tenant_id and b.id = job.id;
-  if taken < allowed and job.scanned - before < at_most or job.scanned >= job.total then
+  if not is_cut and taken < allowed and job.scanned - before < at_most or job.scanned >= job.total then
     perform automation.finish_bulk(job, 'completed');
   end if;
   return job.scanned - before;
+end;
+$$;
+
+-- A batch during which the statement was cancelled is taken again later, and not for ever.
+create or replace function automation.cut_off_bulk(job public.bulk_enrollments) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tried constant integer := automation.suspect(job.tenant_id, 'bulk', job.id::text);
+begin
+  if tried >= automation.setting('max_cut_offs')::integer then
+    perform automation.clear_suspect(job.tenant_id, 'bulk', job.id::text);
+    perform automation.finish_bulk(job, 'failed', automation.cut_off_error(tried));
+  else
+    update public.bulk_enrollments as b
+    set next_batch_at = automation.now() + interval '30 seconds' * tried
+    where b.tenant_id = job.tenant_id and b.id = job.id;
+  end if;
 end;
 $$;
 
@@ -18055,16 +20231,23 @@ declare
     order by b.next_batch_at
     limit 20
     for update skip locked);
+  began constant timestamptz := clock_timestamp();
   job public.bulk_enrollments;
   seen integer := 0;
 begin
   foreach job in array jobs loop
     begin
       seen := seen + automation.run_batch(job, greatest(1, max_records / cardinality(jobs)));
-    exception when others then
-      perform automation.finish_bulk(
-        job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
+    exception
+      -- It took too long. The time of the statement is used up: the others have the next one.
+      when query_canceled then
+        perform automation.cut_off_bulk(job);
+        exit;
+      when others then
+        perform automation.finish_bulk(
+          job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
     end;
+    exit when automation.is_late(began);
   end loop;
   return seen;
 end;
@@ -18093,15 +20276,16 @@ declare
   job public.bulk_enrollments;
 begin
   perform automation.check_object(data, 'data');
+  perform automation.check_author(workflow.tenant_id, array[into_entity]);
   if not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
-      using errcode = 'object_not_in_prerequisite_state',
+      using errcode = 'PT409',
         hint = 'Set is_active to true, which publishes it.';
   elsif record_ids is null and filter is null then
     raise exception 'record_ids: which records?' using errcode = 'invalid_parameter_value',
       hint = 'Pass record_ids, or a filter: conditions, [] for every record.';
   elsif cardinality(listed) > 100000 then
-    raise exception 'record_ids: at most 100000 are taken' using errcode = 'program_limit_exceeded',
+    raise exception 'record_ids: at most 100000 are taken' using errcode = 'PT413',
       hint = 'Use a filter.';
   elsif per_minute not between 1 and 100000 then
     raise exception 'per_minute: from 1 to 100000' using errcode = 'invalid_parameter_value';
@@ -18134,7 +20318,9 @@ create or replace function public.enroll_records(
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.enroll_records(workflow_id, record_ids, filter, entity, per_minute, data)
+    select automation.enroll_records(
+      workflow_id, automation.seen_records(workflow_id, entity, record_ids), filter, entity, per_minute,
+      data)
     from automation.in_tenant(tenant_id)
   $$;
 
@@ -18576,7 +20762,8 @@ create trigger messages_honour_stop
 -- What clients call: thin functions in public that run with the caller's rights, each handing over
 -- to one in automation that checks the caller first.
 --
--- Errors: 22023 a parameter is wrong (the message starts with its name), P0002 not found,
+-- Errors: 22023 a parameter is wrong (the message starts with its name), PT404 not found, PT409 not in this
+-- state, PT413 too large (PTnnn is how PostgREST is told the status; it answers 500 to Postgres's own codes),
 -- 42501 not allowed.
 
 -- The roles that see every tenant: the service role and whoever may act as it. Inside a SECURITY
@@ -18700,7 +20887,7 @@ create or replace function automation.raise_not_found(parameter text, id uuid) r
   as $$
 begin
   raise exception '%: % was not found', parameter, coalesce(id::text, 'null')
-    using errcode = 'no_data_found',
+    using errcode = 'PT404',
       hint = 'It does not exist, or it belongs to a tenant you are not a member of.';
 end;
 $$;
@@ -18740,6 +20927,39 @@ begin
   return found_workflow;
 end;
 $$;
+
+-- Calls that compile a workflow take long where it is large: one tenant has so many of them under way at
+-- once, which leaves connections for the others.
+create or replace function automation.take_place(tenant_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  for place in 1 .. automation.at_most('dear_calls') loop
+    if pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 1000 + place)) then
+      return;
+    end if;
+  end loop;
+  raise exception 'workflow_id: % workflows of this tenant are being published, checked or tried already',
+    automation.at_most('dear_calls')
+    using errcode = 'configuration_limit_exceeded', hint = 'Try again in a moment.';
+end;
+$$;
+
+create or replace function automation.study_workflow(workflow_id uuid) returns public.workflows
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found_workflow constant public.workflows := automation.find_workflow(workflow_id);
+begin
+  perform automation.take_place(found_workflow.tenant_id);
+  return found_workflow;
+end;
+$$;
+
+comment on function automation.study_workflow(uuid) is
+  'find_workflow() for a call that is going to compile it; 53400 when the tenant has enough such calls.';
 
 create or replace function automation.find_execution(execution_id uuid)
   returns public.workflow_executions
@@ -18792,12 +21012,167 @@ begin
 end;
 $$;
 
+-- RECORDS THAT NOT EVERY MEMBER MAY SEE
+--
+-- A workflow reads and writes with the engine's rights. Where row level security keeps rows from some
+-- members, attach() leaves making, trying and starting workflows about them to owners and admins; and
+-- what somebody asks for by hand is read as they themselves could read it.
+
+-- The attached tables that a workflow sees: what fires it, what that belongs to, and what its steps
+-- name or write.
+create or replace function automation.entities_of(listener automation.compiled_trigger, plan jsonb)
+  returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive seen (name) as (
+      select listener.entity
+      union
+      select split_part(r #>> '{}', '.', 1) from jsonb_path_query(plan, 'strict $.**.roots[*]') as r
+      union
+      select w.entity
+      from jsonb_each(plan -> 'steps') as s, automation.step_writes(s.value, listener.entity) as w
+    ), reached (name) as (
+      select s.name from seen as s
+      union
+      select r.key from reached
+      join automation.entities as e on e.name = reached.name, jsonb_object_keys(e.related) as r (key)
+    )
+    select coalesce(array_agg(name), '{}') from reached where name is not null
+  $$;
+
+create or replace function automation.check_author(tenant_id uuid, entities text[]) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  kept text;
+begin
+  if automation.is_service() or tenant_id = any (automation.admin_tenants()) then
+    return;
+  end if;
+  select e.name into kept from automation.entities as e
+  where e.name = any (entities) and e.authors = 'admins'
+  order by e.name limit 1;
+  if found then
+    raise exception 'entity: only owners and admins make, try and start workflows about "%"', kept
+      using errcode = 'insufficient_privilege',
+        hint = 'Not every member may see these records. The owner of the database may allow it: '
+          'automation.attach(..., authors => ''members'').';
+  end if;
+end;
+$$;
+
+-- What a workflow is about, for whoever tries or starts it by hand.
+create or replace function automation.check_starter(version public.workflow_versions, data jsonb)
+  returns void
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.check_author(version.tenant_id, automation.entities_of(
+      automation.compile_trigger(version.trigger_type, version.trigger_config), version.plan)
+      || array(select left(k, -3) from jsonb_object_keys(data) as k where k like '%\_id'))
+  $$;
+
+-- The statement with which a caller looks for a record with their own rights; null where every member sees all.
+create or replace function automation.look_up(entity text) returns text
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('select exists (select from %s as r where r.%I::text = $1)', e.relation, e.id_column)
+    from automation.entities as e
+    where e.name = look_up.entity and e.authors = 'admins'
+  $$;
+
+-- Runs with the rights of whoever calls: a row that their policies hide is not found.
+create or replace function automation.check_seen(data jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  named record;
+  statement text;
+  seen boolean;
+begin
+  if current_user <> 'authenticated' or jsonb_typeof(data) is distinct from 'object' then
+    return data;
+  end if;
+  for named in
+    select left(d.key, -3) as entity, d.value #>> '{}' as id from jsonb_each(data) as d
+    where d.key like '%\_id' and jsonb_typeof(d.value) in ('string', 'number')
+    union
+    select d.key, d.value ->> 'id' from jsonb_each(data) as d where jsonb_typeof(d.value) = 'object'
+  loop
+    statement := automation.look_up(named.entity);
+    continue when statement is null or named.id is null;
+    begin
+      execute statement into seen using named.id;
+    exception when insufficient_privilege then
+      seen := false;
+    end;
+    if not seen then
+      raise exception '%_id: % was not found', named.entity, left(named.id, 60)
+        using errcode = 'PT404', hint = 'It must be a record of the same tenant that you may see.';
+    end if;
+  end loop;
+  return data;
+end;
+$$;
+
+-- Those of the records listed, or of all, that the caller may see; null where everybody sees all there is.
+create or replace function automation.seen_records(workflow_id uuid, entity text, record_ids text[])
+  returns text[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  statement constant text := automation.list_records(workflow_id, entity);
+  listed text[];
+begin
+  if current_user <> 'authenticated' or statement is null then
+    return record_ids;
+  end if;
+  execute statement into listed using record_ids;
+  return listed;
+exception when insufficient_privilege then
+  return '{}';
+end;
+$$;
+
+create or replace function automation.list_records(workflow_id uuid, entity text) returns text
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  attached automation.entities;
+begin
+  select e.* into attached from automation.entities as e
+  where e.authors = 'admins' and e.name = coalesce(entity, workflow.trigger_config ->> 'entity',
+    (select t.entity from automation.trigger_types as t where t.name = workflow.trigger_type), 'contact');
+  if not found then
+    return null;
+  end if;
+  return format(
+    'select array(select r.%1$I::text from %2$s as r where r.%3$I = %4$L and ($1 is null or r.%1$I::text = any ($1)) '
+    'order by r.%1$I limit 100001)',
+    attached.id_column, attached.relation, attached.tenant_column, workflow.tenant_id);
+end;
+$$;
+
 -- Where a call is about a tenant and nothing else.
 create or replace function automation.own_tenant(tenant_id uuid) returns uuid
   language plpgsql stable
   security definer
   set search_path = pg_catalog, pg_temp
-  as $$ begin return automation.resolve_tenant(tenant_id, '{}'); end; $$;
+  as $$
+begin
+  perform automation.in_tenant(tenant_id);
+  return automation.resolve_tenant(tenant_id, '{}');
+end;
+$$;
 
 -- Null when no record of the data is known.
 create or replace function automation.tenant_of_records(data jsonb) returns uuid
@@ -18840,7 +21215,7 @@ begin
       using errcode = 'invalid_parameter_value', hint = 'For example {"contact_id": "..."}.';
   elsif pg_column_size(data) > 1048576 then
     raise exception '%: at most 1 MB is taken', parameter
-      using errcode = 'program_limit_exceeded';
+      using errcode = 'PT413';
   end if;
 end;
 $$;
@@ -18912,7 +21287,7 @@ begin
     live := automation.read_record(entity, tenant_id, id);
     if live is null then
       raise exception '%_id: % was not found', entity, left(id, 60)
-        using errcode = 'no_data_found', hint = 'It must be a record of the same tenant.';
+        using errcode = 'PT404', hint = 'It must be a record of the same tenant.';
     end if;
     complete := complete || jsonb_build_object(
       entity || '_id', id, entity, live || coalesce(complete -> entity, '{}'));
@@ -18934,7 +21309,7 @@ create or replace function automation.enrolment_of(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::public.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      null, 'enrol', '')::automation.enrolment
+      null, 'enrol', '', null)::automation.enrolment
     from (select version.plan -> 'steps' -> (version.plan ->> 'first') as step) as first
   $$;
 
@@ -18949,6 +21324,17 @@ create or replace function automation.conditions_met(
       automation.tenant_zone(version.tenant_id))
   $$;
 
+create or replace function automation.unmet_conditions(
+  version public.workflow_versions, data jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.unmet('the conditions of the workflow were not met', automation.explain_conditions(
+      version.conditions, automation.trigger_context(version.tenant_id, data),
+      automation.tenant_zone(version.tenant_id)))
+  $$;
+
 create or replace function automation.start_version(
   version public.workflow_versions, trigger_type text, data jsonb)
   returns public.workflow_executions
@@ -18959,6 +21345,7 @@ declare
   execution_id uuid;
   started public.workflow_executions;
 begin
+  perform automation.check_starter(version, data);
   if not automation.conditions_met(version, data) then
     insert into public.workflow_executions (
       tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
@@ -18967,7 +21354,7 @@ begin
       version.tenant_id, version.workflow_id, version.version, 'skipped', trigger_type, data,
       data ->> 'entity', data ->> ((data ->> 'entity') || '_id'),
       automation.as_uuid(data ->> 'contact_id'),
-      '{"code": "conditions_not_met", "message": "the conditions of the workflow were not met"}',
+      automation.unmet_conditions(version, data),
       automation.now())
     returning * into started;
     return started;
@@ -18995,7 +21382,7 @@ begin
   perform automation.check_object(trigger_data, 'trigger_data');
   if workflow.published_version is null or not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
-      using errcode = 'object_not_in_prerequisite_state',
+      using errcode = 'PT409',
         hint = 'Set is_active to true, which publishes it.';
   end if;
   data := automation.complete_trigger_data(workflow.tenant_id, trigger_data);
@@ -19056,7 +21443,8 @@ create or replace function public.trigger_workflows(
   as $$
     select w.*
     from automation.in_tenant(tenant_id) as named
-    cross join lateral automation.trigger_workflows(trigger_type, trigger_data, tenant_id) as w
+    cross join lateral automation.trigger_workflows(
+      trigger_type, automation.check_seen(trigger_data), tenant_id) as w
   $$;
 
 comment on function public.trigger_workflows(text, jsonb, uuid) is
@@ -19070,7 +21458,7 @@ create or replace function public.execute_workflow(
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.execute_workflow(workflow_id, trigger_data)
+    select automation.execute_workflow(workflow_id, automation.check_seen(trigger_data))
     from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
   $$;
 
@@ -19134,8 +21522,7 @@ begin
     return true;
   end if;
   perform automation.end_execution(
-    execution, 'skipped',
-    '{"code": "conditions_not_met", "message": "the conditions of the workflow were not met"}');
+    execution, 'skipped', automation.unmet_conditions(version, data));
   return false;
 end;
 $$;
@@ -19155,7 +21542,7 @@ begin
   if execution.status <> 'failed' then
     raise exception 'execution_id: only a failed execution can be retried; this one is %',
       execution.status
-      using errcode = 'object_not_in_prerequisite_state';
+      using errcode = 'PT409';
   end if;
   if execution.error ->> 'code' in ('conditions_failed', 'capture_failed')
     and not automation.enrol_again(execution) then
@@ -19169,7 +21556,9 @@ begin
     where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
       and v.version = execution.version)));
   update public.workflow_executions as e
-  set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key'
+  -- While it had done nothing another may have entered: it is asked once more.
+  set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
+    started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   insert into public.scheduled_steps (
     tenant_id, id, execution_id, step_key, lane, run_at, reconcile_since)
@@ -19181,8 +21570,7 @@ begin
       failed.started_at - (automation.now() - transaction_timestamp()) end);
   update public.workflow_step_executions as s
   set status = 'pending', finished_at = null, error = null,
-    redrives = s.redrives + (not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false))::integer,
-    input = case when (failed.error ->> 'may_have_been_sent')::boolean then s.input end
+    render_again = not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false)
   where s.tenant_id = failed.tenant_id and s.id = failed.id;
   perform automation.ring_once();
   return automation.find_execution(execution_id);
@@ -19207,6 +21595,38 @@ create or replace function public.retry_execution(execution_id uuid, tenant_id u
 
 comment on function public.retry_execution(uuid, uuid) is
   'Runs a failed execution again from the step that failed, with fresh attempts.';
+
+-- A workflow that was held goes on: what waits is due now, and is counted afresh.
+create or replace function automation.release_workflow(workflow_id uuid) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  released integer;
+begin
+  update public.workflow_holds as h
+  set released_at = automation.now(), released_by = automation.current_user_id()
+  where h.tenant_id = workflow.tenant_id and h.workflow_id = workflow.id and h.released_at is null;
+  update public.scheduled_steps as s
+  set run_at = automation.now()
+  from public.workflow_executions as e
+  where s.tenant_id = workflow.tenant_id and s.run_at = 'infinity' and s.lease_expires_at is null
+    and e.tenant_id = s.tenant_id and e.id = s.execution_id and e.workflow_id = workflow.id;
+  get diagnostics released = row_count;
+  perform automation.ring_once();
+  return released;
+end;
+$$;
+
+create or replace function public.release_workflow(workflow_id uuid) returns integer
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.release_workflow(workflow_id) $$;
+
+comment on function public.release_workflow(uuid) is
+  'Lets the runs of a workflow that was held (public.workflow_holds) go on, and says how many waited.';
 
 -- sql/11_api/04_definitions.sql
 
@@ -19239,7 +21659,7 @@ create or replace function automation.publish_workflow(workflow_id uuid, enroll_
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  workflow constant public.workflows := automation.find_workflow(workflow_id);
+  workflow constant public.workflows := automation.study_workflow(workflow_id);
   published public.workflow_versions;
 begin
   if enroll_existing is not null then
@@ -19264,7 +21684,7 @@ declare
   problems jsonb;
 begin
   select c.problems into problems
-  from automation.compile_workflow(automation.find_workflow(workflow_id)) as c;
+  from automation.compile_workflow(automation.study_workflow(workflow_id)) as c;
   return jsonb_build_object(
     'valid', not problems @> '[{"severity": "error"}]', 'problems', problems);
 end;
@@ -19293,6 +21713,21 @@ create or replace function public.validate_workflow(workflow_id uuid, tenant_id 
 
 comment on function public.validate_workflow(uuid, uuid) is
   'Every problem of the workflow as it is now: {valid, problems: [{path, severity, code, message, hint}]}.';
+
+-- A column that PostgREST computes: select=*,has_unpublished_changes.
+create or replace function automation.has_unpublished_changes(workflow public.workflows) returns boolean
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.has_changes(workflow) where automation.may_use(workflow.tenant_id) $$;
+
+create or replace function public.has_unpublished_changes(workflow public.workflows) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.has_unpublished_changes(workflow) $$;
+
+comment on function public.has_unpublished_changes(public.workflows) is
+  'Whether the workflow as it is now differs from its published version; null: it was never published.';
 
 -- MOVING RUNS TO ANOTHER VERSION
 
@@ -19350,7 +21785,7 @@ begin
   if not found then
     raise exception 'to_version: there is no version %',
       coalesce(to_version::text, 'yet: the workflow was never published')
-      using errcode = 'no_data_found';
+      using errcode = 'PT404';
   end if;
   for run in
     select e.id, automation.move_execution(e.tenant_id, e.id, target) as obstacle
@@ -19390,49 +21825,115 @@ comment on function public.move_executions(uuid, integer, uuid[], uuid) is
 
 -- "What did it do, and why?"
 
-create or replace function public.get_execution_history(
-  workflow_id uuid default null,
-  contact_id uuid default null,
-  execution_id uuid default null,
-  status text default null,
-  before timestamptz default null,
-  max_rows integer default 50,
-  tenant_id uuid default null)
-  returns table (
-    id uuid, workflow_id uuid, workflow_name text, version integer, status text,
-    trigger_type text, contact_id uuid, current_step text, created_at timestamptz, started_at timestamptz,
-    finished_at timestamptz, next_run_at timestamptz, error jsonb, trigger_data jsonb, steps jsonb)
-  language sql stable
+-- What can be asked for is checked, so that a misspelt word is an error and no empty page. Who belongs to no
+-- tenant sees nothing, and is told nothing.
+create or replace function automation.check_history_filter(status text, trigger_type text) returns void
+  language plpgsql stable
+  security definer
   set search_path = pg_catalog, pg_temp
   as $$
-    select e.id, e.workflow_id, w.name, e.version, e.status::text, e.trigger_type, e.contact_id,
-      e.current_step, e.created_at, e.started_at, e.finished_at,
-      (select min(q.run_at) from public.scheduled_steps as q
+begin
+  if not automation.is_service() and automation.member_tenants() = '{}' then
+    return;
+  elsif status is not null and not status = any (enum_range(null::public.automation_status)::text[]) then
+    raise exception 'status: there is no status "%"', left(status, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || array_to_string(enum_range(null::public.automation_status), ', ');
+  elsif trigger_type is not null and not exists (
+    select from automation.trigger_types as t where t.name = check_history_filter.trigger_type) then
+    raise exception 'trigger_type: there is no trigger "%"', left(trigger_type, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || (select string_agg(t.name, ', ' order by t.name) from automation.trigger_types as t);
+  end if;
+end;
+$$;
+
+-- Ids are in the order of time and, unlike moments, never the same: a page ends at one, and whatever is
+-- written meanwhile is in front of it. Tenant by tenant, so that each tenant's own key is read backwards, no
+-- further than a page; planned for what was asked, since most of the filters are left out.
+create or replace function automation.execution_history(
+  of_workflow uuid, of_contact uuid, of_id uuid, of_status text, before uuid, max_rows integer, of_tenant uuid,
+  of_record text, of_trigger text, since timestamptz, until timestamptz)
+  returns table (
+    id uuid, tenant_id uuid, workflow_id uuid, workflow_name text, version integer, status text,
+    trigger_type text, entity text, record_id text, contact_id uuid, current_step text,
+    created_at timestamptz, started_at timestamptz, finished_at timestamptz, next_run_at timestamptz,
+    error jsonb, trigger_data jsonb, steps jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_custom_plan
+  as $$
+#variable_conflict use_column
+declare
+  page constant integer := least(greatest(coalesce(max_rows, 50), 1), 500);
+begin
+  perform automation.check_history_filter(of_status, of_trigger);
+  return query
+    select e.id, e.tenant_id, e.workflow_id, w.name, e.version, e.status::text, e.trigger_type, e.entity,
+      e.record_id, e.contact_id, e.current_step, e.created_at, e.started_at, e.finished_at,
+      (select nullif(min(q.run_at), 'infinity') from public.scheduled_steps as q
        where q.tenant_id = e.tenant_id and q.execution_id = e.id),
       e.error, e.trigger_data,
       (select coalesce(jsonb_agg(to_jsonb(s) - '{tenant_id,execution_id}'::text[]
                 order by s.started_at, s.id), '[]')
        from public.workflow_step_executions as s
        where s.tenant_id = e.tenant_id and s.execution_id = e.id)
-    from public.workflow_executions as e
+    from (
+      select x.*
+      from public.tenants as t
+      cross join lateral (
+        select h.* from public.workflow_executions as h
+        where h.tenant_id = t.id
+          and (of_id is null or h.id = of_id)
+          and (of_workflow is null or h.workflow_id = of_workflow)
+          and (of_record is null or h.record_id = of_record)
+          and (of_contact is null or h.entity = 'contact' and h.record_id = of_contact::text
+            or h.entity <> 'contact' and h.contact_id = of_contact)
+          and (of_status is null or h.status = of_status::public.automation_status)
+          and (of_trigger is null or h.trigger_type = of_trigger)
+          and (since is null or h.created_at >= since)
+          and (until is null or h.created_at < until)
+          and (before is null or h.id < before)
+        order by h.id desc
+        limit page
+      ) as x
+      where of_tenant is null or t.id = of_tenant
+      order by x.id desc
+      limit page
+    ) as e
     join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
-    where (get_execution_history.execution_id is null or e.id = get_execution_history.execution_id)
-      and (get_execution_history.tenant_id is null or e.tenant_id = get_execution_history.tenant_id)
-      and (get_execution_history.workflow_id is null
-        or e.workflow_id = get_execution_history.workflow_id)
-      and (get_execution_history.contact_id is null
-        or e.contact_id = get_execution_history.contact_id)
-      and (get_execution_history.status is null or e.status::text = get_execution_history.status)
-      and (get_execution_history.before is null or e.created_at < get_execution_history.before)
-    order by e.created_at desc, e.id desc
-    limit least(greatest(coalesce(max_rows, 50), 1), 500)
+    order by e.id desc;
+end;
+$$;
+
+create or replace function public.get_execution_history(
+  workflow_id uuid default null,
+  contact_id uuid default null,
+  execution_id uuid default null,
+  status text default null,
+  before uuid default null,
+  max_rows integer default 50,
+  tenant_id uuid default null,
+  record_id text default null,
+  trigger_type text default null,
+  since timestamptz default null,
+  until timestamptz default null)
+  returns table (
+    id uuid, tenant_id uuid, workflow_id uuid, workflow_name text, version integer, status text,
+    trigger_type text, entity text, record_id text, contact_id uuid, current_step text,
+    created_at timestamptz, started_at timestamptz, finished_at timestamptz, next_run_at timestamptz,
+    error jsonb, trigger_data jsonb, steps jsonb)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select h.* from automation.execution_history($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) as h
   $$;
 
 comment on function public.get_execution_history(
-  uuid, uuid, uuid, text, timestamptz, integer, uuid) is
+  uuid, uuid, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz) is
   'Executions that the caller may see, newest first, each with its steps: rendered input, attempts, '
-  'result, error and times. All parameters narrow; max_rows: 1 to 500, 50 when left out; page on '
-  'with before = the last created_at.';
+  'result, error and times. All parameters narrow; since and until are about created_at; max_rows: 1 to '
+  '500, 50 when left out; page on with before = the id of the last row.';
 
 -- sql/11_api/06_inbound.sql
 
@@ -19457,48 +21958,94 @@ create or replace function automation.tenant_of_number(number text) returns uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select p.tenant_id from public.phone_numbers as p
-    where p.number = automation.normalize_line(tenant_of_number.number)
+    select s.tenant_id from public.senders as s
+    where s.address = automation.normalize_line(tenant_of_number.number) and s.channel = 'sms'
+      and s.kind = 'number' and s.verified_at is not null
+      and s.provider = automation.setting('sms_provider')
   $$;
 
--- Several contacts may share a number: the one spoken to last is meant.
+create or replace function automation.contacts_by_phone(tenant_id uuid, phone text) returns setof uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.find_contacts(tenant_id, 'phone',
+      'automation.phone_key(%1$s) = any (automation.phone_keys($2)) '
+      'and automation.normal_number(%1$s, automation.country_of($1)) = $2', phone, null, 100)
+  $$;
+
+-- When a contact was last written to or called at a number, by us.
+create or replace function automation.last_spoken(tenant_id uuid, contact_id uuid, phone text)
+  returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select greatest(
+      (select max(m.created_at) from public.messages as m
+       where m.contact_id = last_spoken.contact_id and m.tenant_id = last_spoken.tenant_id
+         and m.direction = 'outbound' and m.to_number = phone),
+      (select max(c.created_at) from public.calls as c
+       where c.contact_id = last_spoken.contact_id and c.tenant_id = last_spoken.tenant_id
+         and c.direction = 'outbound' and c.to_number = phone))
+  $$;
+
+-- Several contacts may share a number: the one spoken to last is meant, as our own messages and calls say.
 create or replace function automation.contact_by_phone(tenant_id uuid, phone text) returns uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.find_contact(tenant_id, 'phone',
-      'automation.phone_key(%1$s) = any (automation.phone_keys($2)) '
-      'and automation.normal_number(%1$s, automation.country_of($1)) = $2', phone)
+    select c.id
+    from automation.contacts_by_phone(tenant_id, phone) with ordinality as c (id, place)
+    order by automation.last_spoken(contact_by_phone.tenant_id, c.id, phone) desc nulls last, c.place
+    limit 1
   $$;
+
+-- All contacts that have a number or an email address.
+create or replace function automation.contacts_at(tenant_id uuid, address text) returns setof uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if address like '%@%' then
+    return query select f.id from automation.find_contacts(
+      contacts_at.tenant_id, 'email', 'automation.email_key(%1$s) = $2', address, null, 100) as f (id)
+      where f.id is not null;
+  else
+    return query select f.id from automation.contacts_by_phone(contacts_at.tenant_id, address) as f (id)
+      where f.id is not null;
+  end if;
+end;
+$$;
 
 create or replace function automation.contact_by_email(tenant_id uuid, email text, phone text)
   returns uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.find_contact(tenant_id, 'email', 'automation.email_key(%1$s) = $2', email, phone) $$;
+  as $$
+    select f.id from automation.find_contacts(
+      tenant_id, 'email', 'automation.email_key(%1$s) = $2', email, phone, 1) as f (id)
+  $$;
 
 -- Whatever table the contacts are in, with its own names. test: SQL about %1$s, the column, and $2, what
 -- is looked for; of several, one with this phone is preferred.
-create or replace function automation.find_contact(
-  tenant_id uuid, name text, test text, wanted text, phone text default null)
-  returns uuid
+create or replace function automation.find_contacts(
+  tenant_id uuid, name text, test text, wanted text, phone text, at_most integer)
+  returns setof uuid
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   contacts automation.entities;
-  found_id text;
 begin
   select e.* into contacts from automation.entities as e
-  where e.name = 'contact' and e.mapped ? find_contact.name;
+  where e.name = 'contact' and e.mapped ? find_contacts.name;
   if not found or wanted is null then
-    return null;
+    return;
   end if;
-  execute format('select r.%I::text from %s as r where r.%I = $1 and %s order by %s limit 1',
-    contacts.id_column, contacts.relation, contacts.tenant_column,
+  return query execute format(
+    'select automation.as_uuid(r.%I::text) from %s as r where r.%I = $1 and not (%s) and %s order by %s limit $4',
+    contacts.id_column, contacts.relation, contacts.tenant_column, automation.deleted_expression(contacts, 'r'),
     format(test, format('r.%I::text', contacts.mapped ->> name)), automation.contact_order(contacts))
-    into found_id using tenant_id, wanted, phone;
-  return automation.as_uuid(found_id);
+    using tenant_id, wanted, phone, at_most;
 end;
 $$;
 
@@ -19622,6 +22169,27 @@ begin
 end;
 $$;
 
+-- An answer that comes within two minutes of what a run sent goes on with the chain of that run: machines are quick.
+create or replace function automation.continue_chain(tenant_id uuid, sender text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  root uuid;
+begin
+  select coalesce(e.root_id, e.id) into root
+  from public.workflow_step_executions as s
+  join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  where s.recipient = sender and s.tenant_id = continue_chain.tenant_id
+    and s.started_at > automation.now() - interval '2 minutes'
+  order by s.started_at desc
+  limit 1;
+  if root is not null then
+    perform automation.set_cause(0, root, true);
+  end if;
+end;
+$$;
+
 -- Somebody who writes to say stop does not become a lead by it.
 create or replace function automation.receive_sms(event jsonb) returns text
   language plpgsql
@@ -19643,6 +22211,7 @@ begin
   ) then
     return 'duplicate';
   end if;
+  perform automation.continue_chain(owner, sender);
   insert into public.messages (tenant_id, contact_id, direction, from_number, to_number, body,
     status, provider, provider_id, opt_out_type, media_urls, channel)
   values (owner,
@@ -19653,6 +22222,7 @@ begin
     case when opt_out in ('STOP', 'START', 'HELP') then opt_out end,
     (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u),
     coalesce(event ->> 'channel', 'sms'));
+  perform automation.clear_cause();
   return 'stored';
 end;
 $$;
@@ -19944,7 +22514,8 @@ create trigger emails_apply_early_events
 --
 -- email_event_created fires for every event of an email; is_machine is a field of it like any other.
 select automation.attach(
-  'public.email_events', 'email_event', '{"related": {"contact": "contact_id", "email": "email_id"}}');
+  'public.email_events', 'email_event', '{"related": {"contact": "contact_id", "email": "email_id"}}',
+  authors => 'members');
 
 create or replace function automation.machine_haste() returns interval
   language sql immutable parallel safe
@@ -21266,9 +23837,49 @@ create index idempotency_keys_by_expiry on automation.idempotency_keys (expires_
 comment on table automation.idempotency_keys is
   'What was answered to a caller under a key, for a day.';
 comment on column automation.idempotency_keys.caller is
-  'user:<id> or service:<tenant>: one caller''s keys say nothing about another''s.';
+  'user:<id>, with @<tenant> for who belongs to several, or service:<tenant>: a key belongs to a tenant, '
+  'and one caller''s keys say nothing about another''s.';
 comment on column automation.idempotency_keys.fingerprint is
   'Digest of the method, path and body that the key was first used with.';
+
+-- Whatever is wrong with the request is said by the operation itself.
+create or replace function automation.tenant_of_request(input jsonb) returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if input ? 'workflow_id' then
+    return (automation.find_workflow(automation.as_uuid(input ->> 'workflow_id'))).tenant_id;
+  elsif input ? 'execution_id' then
+    return (automation.find_execution(automation.as_uuid(input ->> 'execution_id'))).tenant_id;
+  elsif input ? 'enrollment_id' then
+    return (select min(t.id::text)::uuid from automation.usable_tenants() as t (id)
+      join public.bulk_enrollments as b
+        on b.tenant_id = t.id and b.id = automation.as_uuid(input ->> 'enrollment_id')
+      having count(*) = 1);
+  end if;
+  return automation.resolve_tenant(null, coalesce(input -> 'trigger_data', '{}'));
+exception when no_data_found or invalid_parameter_value then
+  return null;
+end;
+$$;
+
+create or replace function automation.request_scope(input jsonb) returns text
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when automation.is_service() then 'service:' || coalesce(t.id::text, 'any')
+      when cardinality(automation.member_tenants()) > 1
+        then format('user:%s@%s', automation.current_user_id(), coalesce(t.id::text, 'any'))
+      else format('user:%s', automation.current_user_id())
+    end
+    from (select coalesce(automation.named_tenant(), automation.tenant_of_request(input)) as id) as t
+  $$;
+
+comment on function automation.request_scope(jsonb) is
+  'Whose idempotency keys these are: asked for with the rights of the caller.';
 
 create or replace function automation.request_fingerprint(request jsonb) returns bytea
   language sql immutable parallel safe
@@ -21393,6 +24004,89 @@ $$;
 comment on function automation.explain_listener(public.workflows, jsonb) is
   'Each equality of the trigger_config, and the values a change has to lead to, with what the record has.';
 
+-- Time and people start some; the others need a listener, which detaching takes away.
+create or replace function automation.is_listening(workflow public.workflows) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = workflow.tenant_id and t.workflow_id = workflow.id
+        and t.version = workflow.published_version and t.role = 'enrol')
+  $$;
+
+-- When did the thing happen that would have started the workflow: the record was made, or last changed?
+create or replace function automation.moment_of(workflow public.workflows, data jsonb) returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.instant_in(coalesce(
+        case when t.kind <> 'created' then coalesce(
+          r.record ->> automation.mapped_column(r.entity, 'updated_at'), r.record ->> 'updated_at') end,
+        r.record ->> automation.mapped_column(r.entity, 'created_at'), r.record ->> 'created_at'),
+      automation.tenant_zone(workflow.tenant_id))
+    from automation.trigger_types as t
+    cross join (select data ->> 'entity' as entity, data -> (data ->> 'entity') as record) as r
+    where t.name = workflow.trigger_type and t.kind in ('created', 'updated', 'changed', 'becomes')
+  $$;
+
+-- {listening, happened_at, periods, reason}: was anybody listening when it happened? periods: the last ones
+-- in which the workflow was on.
+create or replace function automation.explain_activity(workflow public.workflows, data jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  listening constant boolean := automation.is_listening(workflow);
+  happened constant timestamptz := automation.moment_of(workflow, data);
+  periods constant jsonb := (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'version', a.version, 'from', a.active_from, 'until', a.active_until, 'ended_by', a.ended_by)
+      order by a.active_from, a.id), '[]')
+    from (
+      select p.* from automation.activations as p
+      where p.tenant_id = workflow.tenant_id and p.workflow_id = workflow.id
+      order by p.active_from desc, p.id desc limit 50
+    ) as a);
+begin
+  return jsonb_build_object(
+    'listening', listening, 'happened_at', happened, 'periods', periods,
+    'reason', automation.missed_because(workflow, happened, listening));
+end;
+$$;
+
+create or replace function automation.missed_because(
+  workflow public.workflows, happened timestamptz, listening boolean)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when workflow.published_version is null then 'the workflow was never published'
+      when happened < p.first then format(
+        'it happened at %s, before the workflow was first published at %s', happened, p.first)
+      when happened is not null and not p.covered then format(
+        'it happened at %s, while %s: it listened until %s%s', happened,
+        case p.ended_by when 'detach' then 'the table was detached' else 'the workflow was off' end,
+        p.until, coalesce(' and again from ' || p.again, ''))
+      when not workflow.is_active then format('the workflow is off since %s', p.last_until)
+      when not listening then format('nothing starts it: %s is not attached', coalesce((
+        select nullif(t.entity, '') from automation.trigger_types as t where t.name = workflow.trigger_type),
+        'its table'))
+    end
+    from (
+      select min(a.active_from) as first, max(a.active_until) as last_until,
+        coalesce(bool_or(happened >= a.active_from and happened < coalesce(a.active_until, 'infinity')), false)
+          as covered,
+        max(a.active_until) filter (where a.active_until <= happened) as until,
+        min(a.active_from) filter (where a.active_from > happened) as again,
+        (array_agg(a.ended_by order by a.active_until desc) filter (where a.active_until <= happened))[1]
+          as ended_by
+      from automation.activations as a
+      where a.tenant_id = workflow.tenant_id and a.workflow_id = workflow.id
+    ) as p
+  $$;
+
 -- What new runs start with: the published version, or the draft while there is none.
 create or replace function automation.explain_enrollment(workflow_id uuid, record jsonb)
   returns jsonb
@@ -21401,7 +24095,7 @@ create or replace function automation.explain_enrollment(workflow_id uuid, recor
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  written constant public.workflows := automation.find_workflow(workflow_id);
+  written constant public.workflows := automation.study_workflow(workflow_id);
   tested constant automation.tested_workflow :=
     automation.compile_tested(written, written.published_version);
   workflow constant public.workflows := tested.workflow;
@@ -21414,6 +24108,8 @@ declare
   earlier automation.entries;
 begin
   perform automation.check_object(record, 'record');
+  perform automation.check_author(workflow.tenant_id, automation.entities_of(
+    automation.compile_trigger(workflow.trigger_type, workflow.trigger_config), (tested.compiled).plan));
   data := automation.complete_trigger_data(workflow.tenant_id, record);
   fired_id := data ->> ((data ->> 'entity') || '_id');
   trigger_checks := automation.explain_listener(workflow, data);
@@ -21433,12 +24129,14 @@ begin
   return jsonb_build_object(
     'would_enroll',
       workflow.is_active and workflow.published_version is not null
+      and automation.is_listening(written)
       and not trigger_checks @> '[{"passed": false}]'
       and coalesce((conditions ->> 'verdict')::boolean, true)
       and recent < automation.setting('max_enrollments')::integer
       and automation.may_enter(lifecycle -> 'reentry', earlier),
     'workflow', jsonb_build_object(
       'is_active', workflow.is_active, 'published_version', workflow.published_version,
+      'has_unpublished_changes', automation.has_changes(written),
       'trigger_type', workflow.trigger_type),
     'trigger', trigger_checks,
     'conditions', conditions,
@@ -21448,6 +24146,7 @@ begin
     'recent_enrollments', jsonb_build_object(
       'count', recent, 'limit', automation.setting('max_enrollments')::integer,
       'window', automation.setting('enrollment_window')),
+    'activity', automation.explain_activity(written, data),
     'executions', (
       select coalesce(jsonb_agg(to_jsonb(e) order by e.created_at desc), '[]')
       from (
@@ -21712,7 +24411,7 @@ begin
   select v.* into version from public.workflow_versions as v
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id and v.version = version_asked;
   if not found then
-    raise exception 'options.version: there is no version %', version_asked using errcode = 'no_data_found';
+    raise exception 'options.version: there is no version %', version_asked using errcode = 'PT404';
   end if;
   workflow.trigger_type := version.trigger_type;
   workflow.trigger_config := version.trigger_config;
@@ -21756,7 +24455,7 @@ create or replace function automation.test_workflow(workflow_id uuid, trigger_da
 declare
   asked constant jsonb := automation.test_options(options);
   tested automation.tested_workflow;
-  workflow public.workflows := automation.find_workflow(workflow_id);
+  workflow public.workflows := automation.study_workflow(workflow_id);
   zone constant text := automation.tenant_zone(workflow.tenant_id);
   at constant timestamptz := coalesce(
     automation.instant_in(asked ->> 'at', zone), automation.now());
@@ -21769,6 +24468,8 @@ begin
   if (tested.compiled).problems @> '[{"severity": "error"}]' then
     return jsonb_build_object('valid', false, 'problems', (tested.compiled).problems);
   end if;
+  perform automation.check_author(workflow.tenant_id, automation.entities_of(
+    automation.compile_trigger(workflow.trigger_type, workflow.trigger_config), (tested.compiled).plan));
   data := automation.complete_trigger_data(workflow.tenant_id, trigger_data);
   conditions := case when (tested.compiled).conditions is not null then automation.explain_conditions(
     (tested.compiled).conditions, automation.trigger_context(workflow.tenant_id, data), zone, at) end;
@@ -21792,7 +24493,7 @@ create or replace function public.test_workflow(
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.test_workflow(workflow_id, trigger_data, options)
+    select automation.test_workflow(workflow_id, automation.check_seen(trigger_data), options)
     from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
   $$;
 
@@ -21810,7 +24511,7 @@ create or replace function public.explain_enrollment(
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.explain_enrollment(workflow_id, record)
+    select automation.explain_enrollment(workflow_id, automation.check_seen(record))
     from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(record ->> 'tenant_id')))
   $$;
 
@@ -21849,7 +24550,7 @@ begin
       and p.proname in (
         'trigger_workflows', 'execute_workflow', 'cancel_execution', 'retry_execution',
         'publish_workflow', 'validate_workflow', 'get_execution_history', 'test_workflow',
-        'explain_enrollment', 'move_executions', 'release_submission')
+        'explain_enrollment', 'move_executions', 'has_unpublished_changes', 'release_submission')
   loop
     execute format('grant execute on function %s to authenticated, service_role', api);
   end loop;
@@ -21861,11 +24562,16 @@ $$;
 grant execute on function
   automation.member_tenants(), automation.admin_tenants(), automation.now(),
   automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
-  automation.own_tenant(uuid),
+  automation.own_tenant(uuid), automation.request_scope(jsonb),
+  automation.look_up(text), automation.check_seen(jsonb), automation.list_records(uuid, text),
+  automation.seen_records(uuid, text, text[]),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
   automation.move_executions(uuid, integer, uuid[]),
+  automation.has_unpublished_changes(public.workflows), automation.check_history_filter(text, text),
+  automation.execution_history(
+    uuid, uuid, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz),
   automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb),
   automation.release_submission(uuid, jsonb)
   to authenticated;
@@ -21877,8 +24583,8 @@ grant update (value) on automation.settings to service_role;
 
 -- Attaching tables and running SQL by name is for the owner alone.
 revoke execute on function
-  automation.attach(regclass, text, jsonb, jsonb), automation.detach(text),
-  automation.install_schedule(), automation.remove_schedule(),
+  automation.attach(regclass, text, jsonb, jsonb, text[], text[], text), automation.detach(text),
+  automation.install_schedule(), automation.remove_schedule(), automation.forget_former_jobs(),
   automation.vault_secret(text), automation.call_dispatch()
   from service_role;
 
@@ -21972,7 +24678,7 @@ $$;
 
 -- What comes in. Whose a number is and what providers reported is not for members to write; a
 -- tenant's admins look after its forms.
-alter table public.phone_numbers enable row level security;
+alter table public.senders enable row level security;
 alter table public.email_addresses enable row level security;
 alter table public.forms enable row level security;
 alter table public.email_events enable row level security;
@@ -21983,9 +24689,13 @@ alter table public.held_submissions enable row level security;
 alter table automation.provider_events enable row level security;
 alter table automation.early_events enable row level security;
 
-create policy phone_numbers_members_read on public.phone_numbers
+create policy senders_members_read on public.senders
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy senders_admins_update on public.senders
+  for update to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]))
+  with check (tenant_id = any ((select automation.admin_tenants())::uuid[]));
 create policy email_addresses_members_read on public.email_addresses
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
@@ -22075,11 +24785,15 @@ grant update (name, timezone, country, text_countries, phone, email, website, ad
 grant delete, update (role, full_name, email, phone) on public.tenant_members to authenticated;
 
 grant insert, update, delete on
-  public.phone_numbers, public.email_addresses, public.forms, public.held_submissions
+  public.senders, public.email_addresses, public.forms, public.held_submissions
   to service_role;
-grant select on public.phone_numbers, public.email_addresses, public.forms, public.email_events, public.held_submissions
+grant select on
+  public.senders, public.email_addresses, public.forms, public.email_events, public.held_submissions
   to authenticated;
 grant delete on public.held_submissions to authenticated;
+
+-- Which of its own a tenant uses; not which are its own.
+grant update (label, display_name, is_default, is_active) on public.senders to authenticated;
 
 -- A form's public key is made for it, not chosen.
 grant delete,
@@ -22137,8 +24851,8 @@ grant execute on function
   public.cancel_bulk_enrollment(uuid, uuid)
   to authenticated, service_role;
 
--- Triggers are made by publishing; asking for one directly is for the owner.
-revoke execute on function automation.install_timer_trigger(text) from service_role;
+-- Triggers are made by attaching.
+revoke execute on function automation.install_timer_trigger(automation.entities) from service_role;
 
 -- sql/12_security/05_lifecycle.sql
 
@@ -22149,13 +24863,26 @@ alter table automation.run_events enable row level security;
 alter table automation.entries enable row level security;
 alter table automation.rotations enable row level security;
 alter table automation.split_assignments enable row level security;
+alter table automation.activations enable row level security;
+alter table automation.created_projects enable row level security;
 
 grant select on
   automation.signals, automation.run_events, automation.entries, automation.rotations,
-  automation.split_assignments
+  automation.split_assignments, automation.activations, automation.created_projects
   to service_role;
 
 grant insert (settings), update (settings) on public.workflows to authenticated;
+
+alter table automation.notices enable row level security;
+alter table public.workflow_holds enable row level security;
+create policy workflow_holds_members_read on public.workflow_holds for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on public.workflow_holds from anon, authenticated, service_role;
+grant select on public.workflow_holds to authenticated, service_role;
+grant select on automation.notices to service_role;
+revoke all on function public.release_workflow(uuid) from public, anon;
+grant execute on function public.release_workflow(uuid), automation.release_workflow(uuid)
+  to authenticated, service_role;
 
 -- sql/12_security/06_membership.sql
 
@@ -22273,7 +25000,7 @@ begin
         and (m.role = 'owner' or m.role = 'admin' and i.role <> 'owner')))
   for update;
   if not found then
-    raise exception 'token: there is no such invitation' using errcode = 'no_data_found',
+    raise exception 'token: there is no such invitation' using errcode = 'PT404',
       hint = 'It may have expired, been used or taken back, or be for another address than the one you '
         'signed in with.';
   end if;
@@ -22363,6 +25090,267 @@ alter table automation.suspects enable row level security;
 
 grant select on automation.portions, automation.suspects to service_role;
 
+-- sql/12_security/07_secrets.sql
+
+-- Secrets have names, and live in Supabase's Vault as ridgeline/<tenant>/<name>. They are written by a
+-- tenant's owners and admins, read by the dispatcher at the send, and stand in no row, payload or log.
+
+create or replace function automation.vault_name(tenant_id uuid, name text) returns text
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if tenant_id is null or coalesce(name, '') !~ '^[a-z][a-z0-9_-]{0,62}$' then
+    raise exception 'name: "%" is no name of a secret', left(name, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Use lower-case letters, digits, _ and -, and begin with a letter.';
+  end if;
+  return format('ridgeline/%s/%s', tenant_id, name);
+end;
+$$;
+
+-- fresh_for: only if it was written within this time.
+create or replace function automation.read_secret(
+  tenant_id uuid, name text, fresh_for interval default null)
+  returns text
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  secret text;
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    return null;
+  end if;
+  execute 'select s.decrypted_secret from vault.decrypted_secrets as s '
+    'where s.name = $1 and ($2 is null or s.updated_at > clock_timestamp() - $2)'
+    into secret using automation.vault_name(tenant_id, name), fresh_for;
+  return secret;
+end;
+$$;
+
+comment on function automation.read_secret(uuid, text, interval) is
+  'A secret of a tenant, for the dispatcher at the send. Null: there is none of that name.';
+
+create or replace function automation.write_secret(tenant_id uuid, name text, value text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  kept constant text := automation.vault_name(tenant_id, name);
+  known uuid;
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    raise exception 'secrets need Supabase''s Vault' using errcode = 'feature_not_supported',
+      hint = 'create extension supabase_vault';
+  elsif coalesce(value, '') = '' or octet_length(value) > 8192 then
+    raise exception 'value: 1 to 8192 bytes are needed' using errcode = 'invalid_parameter_value';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended(kept, 0));
+  execute 'select s.id from vault.decrypted_secrets as s where s.name = $1' into known using kept;
+  if known is null then
+    execute 'select vault.create_secret($1, $2, $3)' using value, kept, 'Ridgeline';
+  else
+    execute 'select vault.update_secret($1, $2)' using known, value;
+  end if;
+end;
+$$;
+
+create or replace function automation.may_use_secrets(tenant_id uuid) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and not coalesce(tenant_id = any (automation.admin_tenants()), false) then
+    raise exception 'tenant_id: only owners and admins may do this'
+      using errcode = 'insufficient_privilege';
+  end if;
+end;
+$$;
+
+create or replace function automation.set_secret(tenant_id uuid, name text, value text) returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.may_use_secrets(tenant_id);
+  if name like 'webhook_signing%' then
+    perform automation.check_signing_secret(value);
+  end if;
+  perform automation.write_secret(tenant_id, name, value);
+end;
+$$;
+
+create or replace function automation.delete_secret(tenant_id uuid, name text) returns boolean
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  deleted integer;
+begin
+  perform automation.may_use_secrets(tenant_id);
+  if to_regclass('vault.secrets') is null then
+    return false;
+  end if;
+  execute 'delete from vault.secrets as s where s.name = $1' using automation.vault_name(tenant_id, name);
+  get diagnostics deleted = row_count;
+  return deleted > 0;
+end;
+$$;
+
+create or replace function automation.list_secrets(tenant_id uuid)
+  returns table (name text, created_at timestamptz, updated_at timestamptz)
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.may_use_secrets(tenant_id);
+  if to_regclass('vault.decrypted_secrets') is not null then
+    return query execute
+      'select substr(s.name, length($1) + 1), s.created_at, s.updated_at from vault.decrypted_secrets as s '
+      'where starts_with(s.name, $1) order by 1'
+      using format('ridgeline/%s/', tenant_id);
+  end if;
+end;
+$$;
+
+-- WHAT OUTGOING WEBHOOKS ARE SIGNED WITH
+
+create or replace function automation.check_signing_secret(value text) returns void
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if coalesce(value, '') !~ '^whsec_[A-Za-z0-9+/]{32,88}={0,2}$' then
+    raise exception 'value: a signing secret is needed' using errcode = 'invalid_parameter_value',
+      hint = '"whsec_" followed by base64 of 24 to 64 random bytes.';
+  end if;
+end;
+$$;
+
+-- 244 random bits: two UUIDs.
+create or replace function automation.make_signing_secret() returns text
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$ select 'whsec_' || encode(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), 'base64') $$;
+
+-- The newest first. While a new one is fresh the one before it signs as well, so that a receiver may
+-- change over at its leisure.
+create or replace function automation.signing_secrets(tenant_id uuid, name text default null)
+  returns table (secrets text[], environment_serves boolean)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_remove(array[
+        automation.read_secret(signing_secrets.tenant_id, coalesce(signing_secrets.name, 'webhook_signing')),
+        case when signing_secrets.name is null then automation.read_secret(
+          signing_secrets.tenant_id, 'webhook_signing_previous', interval '1 day') end], null),
+      automation.environment_serves(signing_secrets.tenant_id)
+  $$;
+
+comment on function automation.signing_secrets(uuid, text) is
+  'What a webhook of the tenant is signed with, for the dispatcher; environment_serves: without any, what '
+  'the environment has will do.';
+
+-- The first webhook of a tenant makes its secret; who is to check it asks for one with rotate_webhook_secret.
+create or replace function automation.first_signing_secret(tenant_id uuid) returns text
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  made text;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('signing ' || tenant_id, 0));
+  made := automation.read_secret(tenant_id, 'webhook_signing');
+  if made is null then
+    made := automation.make_signing_secret();
+    perform automation.write_secret(tenant_id, 'webhook_signing', made);
+  end if;
+  return made;
+end;
+$$;
+
+create or replace function automation.rotate_webhook_secret(tenant_id uuid) returns text
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  made constant text := automation.make_signing_secret();
+  previous text;
+begin
+  perform automation.may_use_secrets(tenant_id);
+  perform pg_advisory_xact_lock(hashtextextended('signing ' || tenant_id, 0));
+  previous := automation.read_secret(tenant_id, 'webhook_signing');
+  if previous is not null then
+    perform automation.write_secret(tenant_id, 'webhook_signing_previous', previous);
+  end if;
+  perform automation.write_secret(tenant_id, 'webhook_signing', made);
+  return made;
+end;
+$$;
+
+create or replace function public.set_secret(name text, value text, tenant_id uuid default null)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.set_secret(automation.own_tenant(tenant_id), name, value) $$;
+
+comment on function public.set_secret(text, text, uuid) is
+  'Keeps a secret of the tenant in the Vault, for steps and senders to name. Owners and admins; nobody can '
+  'read it back.';
+
+create or replace function public.delete_secret(name text, tenant_id uuid default null) returns boolean
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.delete_secret(automation.own_tenant(tenant_id), name) $$;
+
+comment on function public.delete_secret(text, uuid) is 'Forgets a secret; false: there was none of that name.';
+
+create or replace function public.list_secrets(tenant_id uuid default null)
+  returns table (name text, created_at timestamptz, updated_at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select l.* from automation.list_secrets(automation.own_tenant(tenant_id)) as l $$;
+
+comment on function public.list_secrets(uuid) is 'The names of the tenant''s secrets. Owners and admins.';
+
+create or replace function public.rotate_webhook_secret(tenant_id uuid default null) returns text
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.rotate_webhook_secret(automation.own_tenant(tenant_id)) $$;
+
+comment on function public.rotate_webhook_secret(uuid) is
+  'Makes a new signing secret for the tenant''s webhooks and tells it, here and nowhere else. For a day the '
+  'one before it signs too. Owners and admins.';
+
+revoke execute on function
+  automation.vault_name(uuid, text), automation.read_secret(uuid, text, interval),
+  automation.write_secret(uuid, text, text), automation.may_use_secrets(uuid),
+  automation.set_secret(uuid, text, text), automation.delete_secret(uuid, text),
+  automation.list_secrets(uuid), automation.check_signing_secret(text),
+  automation.make_signing_secret(), automation.signing_secrets(uuid, text),
+  automation.first_signing_secret(uuid), automation.rotate_webhook_secret(uuid),
+  public.set_secret(text, text, uuid), public.delete_secret(text, uuid), public.list_secrets(uuid),
+  public.rotate_webhook_secret(uuid)
+  from public, anon, authenticated, service_role;
+grant execute on function
+  automation.read_secret(uuid, text, interval), automation.signing_secrets(uuid, text),
+  automation.first_signing_secret(uuid)
+  to service_role;
+grant execute on function
+  automation.set_secret(uuid, text, text), automation.delete_secret(uuid, text),
+  automation.list_secrets(uuid), automation.rotate_webhook_secret(uuid),
+  public.set_secret(text, text, uuid), public.delete_secret(text, uuid), public.list_secrets(uuid),
+  public.rotate_webhook_secret(uuid)
+  to authenticated, service_role;
+
 -- sql/13_views/01_operator.sql
 
 -- 13 VIEWS
@@ -22430,12 +25418,19 @@ create view public.automation_failures with (security_invoker = true) as
     where s.status = 'failed' and not (e.status = 'failed' and e.error ->> 'step' = s.step_key)
   ) as f (tenant_id, execution_id, error, finished_at)
   join public.workflow_executions as e on e.tenant_id = f.tenant_id and e.id = f.execution_id
-  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id;
+  join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+  union all
+  select h.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, h.reason ->> 'code',
+    h.reason ->> 'message', h.reason, h.held_at, null
+  from public.workflow_holds as h
+  join public.workflows as w on w.tenant_id = h.tenant_id and w.id = h.workflow_id
+  where h.released_at is null;
 
 comment on view public.automation_failures is
   'What failed, and why: executions (public.retry_execution() runs one again from where it failed), steps '
   'that their execution went on without, sends that found nobody to go to, tags that found no contact. '
-  'execution_status: failed for the first.';
+  'execution_status: failed for the first. A workflow that is held (public.workflow_holds) is a row without an '
+  'execution.';
 
 -- The platform opens what is made in public to every role of the API: each view is closed first.
 revoke all on public.automation_queue, public.automation_skipped_sends, public.automation_failures

@@ -341,9 +341,9 @@ describe("what comes in", () => {
   const text_in = async (from: string, body: string) => {
     const { sql } = database();
     const [number] = await sql<{ number: string }[]>`
-      insert into public.phone_numbers (tenant_id, number)
-      values (${company}, '+1512' || lpad((random() * 9999999)::int::text, 7, '2'))
-      on conflict do nothing returning number`;
+      insert into public.senders (tenant_id, channel, address)
+      values (${company}, 'sms', '+1512' || lpad((random() * 9999999)::int::text, 7, '2'))
+      on conflict do nothing returning address as number`;
     const event = { message_sid: `SM${crypto.randomUUID()}`, from, to: number!.number, body };
     const [row] = await sql<{ outcome: string }[]>`
       select automation.receive_sms(${sql.json(event)}) as outcome`;

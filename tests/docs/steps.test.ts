@@ -43,8 +43,10 @@ describe("published as printed", () => {
       const [workflow] = await sql`
         insert into public.workflows (tenant_id, name, trigger_type)
         values (${tenant?.id}, 'Example', 'manual') returning id`;
-      await sql`insert into public.phone_numbers (tenant_id, number)
-        values (${tenant?.id}, ${`+1512555${String(numbers++).padStart(4, "0")}`})`;
+      await sql`insert into public.senders (tenant_id, channel, address, registration)
+        values (${tenant?.id}, 'sms', ${`+1512555${
+        String(numbers++).padStart(4, "0")
+      }`}, 'registered')`;
       const [step] = await sql`
         insert into public.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
         values (${tenant?.id}, ${workflow?.id}, 1, ${name}, ${JSON.stringify(example)}::text::jsonb)

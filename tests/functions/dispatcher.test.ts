@@ -362,3 +362,55 @@ describe("rings", () => {
     await run;
   });
 });
+
+describe("sends that hang", () => {
+  const webhook = (tenant_id: string) => aStep({ tenant_id, step_type: "webhook" });
+  const OTHER = "00000000-0000-4000-8000-00000000000b";
+
+  test("hold up no other channel", async () => {
+    const door = gate();
+    const queue = new FakeQueue(Array.from({ length: 50 }, () => webhook(OTHER)));
+    const { log } = recordingLog();
+    const quick = { timeoutMs: 1_000, send: () => Promise.resolve(sent) };
+    const senders = {
+      send_sms: quick,
+      send_email: quick,
+      webhook: { timeoutMs: 1_000, send: door.send },
+    };
+    const dispatcher = createDispatcher({ queue, senders, log, worker: "w", concurrency: 4 });
+    const run = dispatcher.dispatch(BUDGET);
+    await door.untilStarted(4);
+    const texted = new Promise<void>((resolve) => queue.onFinish = () => resolve());
+    queue.due.push(aStep({ step_type: "send_sms" }));
+    dispatcher.ring();
+    await texted;
+    expect(door.state.peak).toBe(4);
+    door.open();
+    expect(await run).toMatchObject({ succeeded: 51 });
+  });
+
+  test("leave places for other tenants of the same channel", async () => {
+    const door = gate();
+    const queue = new FakeQueue(Array.from({ length: 50 }, () => webhook(OTHER)));
+    const { dispatcher } = setUp(
+      queue,
+      (step) => step.tenant_id === OTHER ? door.send() : Promise.resolve(sent),
+      { concurrency: 4 },
+    );
+    const run = dispatcher.dispatch(BUDGET);
+    await door.untilStarted(4);
+    const mine = new Promise<void>((resolve) => queue.onFinish = () => resolve());
+    queue.due.push(...steps(20).map((step) => ({ ...step, step_type: "webhook" as const })));
+    dispatcher.ring();
+    await mine;
+    door.open();
+    expect(await run).toMatchObject({ succeeded: 70 });
+  });
+
+  test("what is tried alone is sent too, and is not waited for", async () => {
+    const queue = new FakeQueue(steps(3));
+    queue.suspects.push(...steps(2));
+    const { dispatcher } = setUp(queue, () => Promise.resolve(sent));
+    expect(await dispatcher.dispatch(BUDGET)).toMatchObject({ claimed: 5, succeeded: 5 });
+  });
+});

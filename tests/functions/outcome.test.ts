@@ -44,7 +44,7 @@ test.each<Row>([
   [{ status: 429, code: "rate_limit_exceeded", retryAfterSeconds: 2 }, "retry", {
     retry_after_seconds: 2,
   }],
-  [{ status: 409, code: "concurrent_idempotent_requests" }, "retry"],
+  [{ status: 409, code: "concurrent_idempotent_requests" }, "ambiguous"],
   [{ status: 409, code: "invalid_idempotent_request" }, "failed"],
   [{ status: 422, code: "validation_error" }, "failed"],
   [{ status: 403, code: "validation_error" }, "failed"],

@@ -79,7 +79,7 @@ test("without a from the email waits for the operator", async () => {
 
 test.each([
   [{ status: 429, headers: { "retry-after": "3" } }, "retry", { retry_after_seconds: 3 }],
-  [{ status: 409, code: "concurrent_idempotent_requests" }, "retry", {}],
+  [{ status: 409, code: "concurrent_idempotent_requests" }, "ambiguous", {}],
   [{ status: 409, code: "invalid_idempotent_request" }, "failed", {}],
   [{ status: 422, code: "validation_error" }, "failed", {}],
   [{ status: 401, code: "missing_api_key" }, "retry", { retry_after_seconds: 600 }],

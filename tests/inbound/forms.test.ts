@@ -349,12 +349,12 @@ describe("the tables behind it", () => {
         sql,
         { user },
         (as) =>
-          as`insert into phone_numbers (tenant_id, number) values (${form.tenantId}, '+15125550000')`,
+          as`insert into senders (tenant_id, channel, address) values (${form.tenantId}, 'sms', '+15125550000')`,
       );
     const read = () =>
       asRole(sql, { user }, async (as) => [
         ...await as`select 1 from forms`,
-        ...await as`select 1 from phone_numbers`,
+        ...await as`select 1 from senders`,
       ]);
     expect(await read()).toHaveLength(0);
     await sql`
@@ -373,11 +373,12 @@ describe("the tables behind it", () => {
     const [apex, blue] = [await openOffice(sql), await openOffice(sql)];
     const written = apex.number.replace(/^\+1(...)(...)/, "$1-$2-");
     await expect(sql`
-      insert into phone_numbers (tenant_id, number) values (${blue.tenantId}, ${written})`)
-      .rejects.toThrow(/phone_numbers_number_unique/);
+      insert into senders (tenant_id, channel, address) values (${blue.tenantId}, 'sms', ${written})`)
+      .rejects.toThrow(/senders_address_unique/);
     await expect(sql`
-      insert into phone_numbers (tenant_id, number) values (${blue.tenantId}, 'front desk')`)
-      .rejects.toThrow(/phone_numbers_number_is_normal/);
+      insert into senders (tenant_id, channel, kind, address)
+      values (${blue.tenantId}, 'sms', 'number', 'front desk')`)
+      .rejects.toThrow(/senders_address_is_normal/);
   });
 
   it("are written by nobody but the service: the functions are not for members", async () => {

@@ -22,7 +22,15 @@ async function openOffice(settings: object = {}): Promise<{ office: Office; numb
   const number = `+1206555${String(1_000 + ++offices)}`;
   const service = stage().service();
   got(
-    await service.from("phone_numbers").insert({ tenant_id: office.tenantId, number }).select("id"),
+    await service.from("senders")
+      .insert({
+        tenant_id: office.tenantId,
+        channel: "sms",
+        kind: "number",
+        provider: "twilio",
+        address: number,
+      })
+      .select("id"),
   );
   got(
     await service.from("tenants").update({ settings: JSON.parse(JSON.stringify(settings)) })

@@ -97,8 +97,8 @@ export async function openOffice(sql: Sql, settings: object = {}): Promise<Offic
     insert into tenants (name, settings) values ('Apex Roofing', ${sql.json(settings as never)})
     returning id`;
   await sql`
-    insert into phone_numbers (tenant_id, number, label)
-    values (${tenant!.id}, ${number}, 'Front desk')`;
+    insert into senders (tenant_id, channel, address, label)
+    values (${tenant!.id}, 'sms', ${number}, 'Front desk')`;
   return { tenantId: tenant!.id, number };
 }
 

@@ -36,6 +36,21 @@ describe.runIf(available || process.env.CI === "true")("pg_cron", () => {
     ]);
   });
 
+  it("forgets the jobs that a former role left, or its own under a former name", async () => {
+    await sql`update cron.job set username = 'former_owner' where jobname = 'ridgeline-tick'`;
+    await sql`select automation.install_schedule()`;
+    const jobs = () =>
+      sql`select jobname, username = current_user as own from cron.job order by jobname`;
+    expect(await jobs()).toEqual([
+      { jobname: "ridgeline-prune", own: true },
+      { jobname: "ridgeline-tick", own: true },
+    ]);
+    await sql`update cron.job set username = 'former_owner'`;
+    await sql`select automation.remove_schedule()`;
+    expect(await jobs()).toEqual([]);
+    await sql`select automation.install_schedule()`;
+  });
+
   it("writes the follow-up task of a new lead within a minute", { timeout: 120_000 }, async () => {
     const [tenant] = await sql`insert into tenants (name) values ('Apex Roofing') returning id`;
     const [workflow] = await sql`

@@ -1,7 +1,10 @@
 // The stand-ins answer, refuse and fail as the providers do.
 import { Resend } from "resend";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import fc from "fast-check";
+import { SegmentedMessage } from "sms-segments-calculator";
 import type { ResendStandIn } from "../../scripts/standins/resend.ts";
+import { segmentsOf } from "../../scripts/standins/segments.ts";
 import type { TwilioStandIn } from "../../scripts/standins/twilio.ts";
 import { startResend, startTwilio } from "../support/standins.ts";
 
@@ -60,6 +63,24 @@ describe("the Twilio stand-in", () => {
     ["no body", { To: text.To, From: text.From }, 21602],
     ["no sender", { To: text.To, Body: "x" }, 21603],
     ["a bad number", { ...text, To: "555" }, 21211],
+    ["a name as a number", { ...text, To: "Maria" }, 21211],
+    ["a number in text", { ...text, To: "call +14155550142" }, 21211],
+    ["too many digits", { ...text, To: "+1415555014212345" }, 21211],
+    ["too few digits after +1", { ...text, To: "+1415555014" }, 21211],
+    ["a number without a country", { ...text, To: "4155550142" }, 21211],
+    ["two numbers", { ...text, To: "+14155550142,+14155550143" }, 21211],
+    ["another channel", { ...text, To: "whatsapp:+14155550142" }, 21211],
+    ["an empty recipient", { ...text, To: "" }, 21604],
+    ["an empty body", { ...text, Body: "" }, 21602],
+    ["an empty sender", { ...text, From: "" }, 21603],
+    ["a sender that is none", { ...text, From: "Apex Roofing Inc" }, 21212],
+    ["a sender with a line break", { ...text, From: "+15005550006\n+15005550007" }, 21212],
+    ["a text to its own sender", { ...text, From: text.To }, 21266],
+    ["no such service", { To: text.To, Body: "x", MessagingServiceSid: "apex" }, 21701],
+    ["a body over 1600 characters", { ...text, Body: "x".repeat(1601) }, 21617],
+    ["a picture that is no URL", { ...text, MediaUrl: "roof.jpg" }, 21620],
+    ["a picture of another protocol", { ...text, MediaUrl: "file:///etc/passwd" }, 21620],
+    ["a callback that is no URL", { ...text, StatusCallback: "later" }, 21609],
   ])("refuses %s", async (_what, form, code) => {
     const answer = await send(form);
     expect(answer.status).toBe(400);
@@ -69,6 +90,77 @@ describe("the Twilio stand-in", () => {
       more_info: `https://www.twilio.com/docs/errors/${code}`,
     });
     expect(twilio.messages()).toEqual([]);
+  });
+
+  it("takes ten pictures and not eleven", async () => {
+    const pictures = (count: number) => {
+      const form = new URLSearchParams(text);
+      for (let n = 0; n < count; n++) form.append("MediaUrl", `https://example.com/${n}.jpg`);
+      return fetch(address(), { method: "POST", headers: { authorization }, body: form });
+    };
+    expect(await (await pictures(10)).json()).toMatchObject({ num_media: "10" });
+    const refused = await pictures(11);
+    expect([refused.status, (await refused.json()).code]).toEqual([400, 21623]);
+  });
+
+  it.each([
+    ["a body of exactly 1600", { Body: "x".repeat(1600) }],
+    ["a picture without words", { Body: "", MediaUrl: "https://example.com/roof.jpg" }],
+    ["a short code", { From: "88811" }],
+    ["a name", { From: "ApexRoofing" }],
+    ["a number as people write it", { To: "+1 (415) 555-0142" }],
+    ["a number of another country", { To: "+442079460000" }],
+  ])("takes %s", async (_what, changes) => {
+    expect((await send({ ...text, ...changes })).status).toBe(201);
+  });
+
+  it("reads nothing of a request that is not a form", async () => {
+    const answer = await fetch(address(), {
+      method: "POST",
+      headers: { authorization, "content-type": "application/json" },
+      body: JSON.stringify(text),
+    });
+    expect([answer.status, (await answer.json()).code]).toEqual([400, 21604]);
+  });
+
+  it.each([
+    ["160 plain characters", "x".repeat(160), "1"],
+    ["161 of them", "x".repeat(161), "2"],
+    ["306 of them", "x".repeat(306), "2"],
+    ["307 of them", "x".repeat(307), "3"],
+    ["80 euro signs, each of two", "€".repeat(80), "1"],
+    ["81 of them", "€".repeat(81), "2"],
+    ["an escape that no segment can end with", "x".repeat(152) + "€" + "x".repeat(152), "3"],
+    ["70 with one curly quote", "’" + "x".repeat(69), "1"],
+    ["71 with one curly quote", "’" + "x".repeat(70), "2"],
+    ["35 emoji, each of two units", "🏠".repeat(35), "1"],
+    ["36 of them", "🏠".repeat(36), "2"],
+    ["67 of them: 33 go into a segment", "🏠".repeat(67), "3"],
+    ["letters of the plain alphabet", "ÄÖÑÜ§¿àé".repeat(20), "1"],
+    ["a letter that is not in it", "ê" + "x".repeat(70), "2"],
+  ])("counts the segments of %s", async (_what, Body, segments) => {
+    expect((await (await send({ ...text, Body })).json()).num_segments).toBe(segments);
+  });
+
+  it("counts segments as Twilio's own calculator does", () => {
+    const character = fc.oneof(
+      { weight: 6, arbitrary: fc.constantFrom(..."aZ0 \né@ß") },
+      { weight: 2, arbitrary: fc.constantFrom(..."€^{}[]~|\\") },
+      { weight: 1, arbitrary: fc.constantFrom("’", "ê", "屋", "🏠", "👍", "\u00a0") },
+    );
+    const gsm = fc.array(fc.constantFrom(..."aZ0 é€^[|"), { maxLength: 400 });
+    const any = fc.array(character, { maxLength: 400 });
+    fc.assert(
+      fc.property(fc.oneof(gsm, any).map((list) => list.join("")), (body) => {
+        const theirs = new SegmentedMessage(body, "auto");
+        const ours = segmentsOf(body);
+        expect([ours.encoding, ours.segments]).toEqual([
+          theirs.encodingName,
+          Math.max(theirs.segmentsCount, 1),
+        ]);
+      }),
+      { numRuns: 500 },
+    );
   });
 
   it("refuses another account's credentials", async () => {
@@ -173,9 +265,100 @@ describe("the Resend stand-in", () => {
     ["no recipient", { ...email, to: undefined }, "missing_required_field"],
     ["a bad address", { ...email, to: "nobody" }, "validation_error"],
     ["no content", { ...email, text: undefined }, "validation_error"],
+    ["no sender", { ...email, from: "" }, "missing_required_field"],
+    ["no subject", { ...email, subject: null }, "missing_required_field"],
+    [
+      "a line break in the subject",
+      { ...email, subject: "Hi\nBcc: c@z.example" },
+      "validation_error",
+    ],
+    ["a return in the subject", { ...email, subject: "Hi\rthere" }, "validation_error"],
+    ["a control character in the subject", { ...email, subject: "Hi\u0007" }, "validation_error"],
+    ["a subject that is a number", { ...email, subject: 7 }, "validation_error"],
+    ["a subject that is a list", { ...email, subject: ["Hi"] }, "validation_error"],
+    ["html that is a number", { ...email, html: 5 }, "validation_error"],
+    ["text that is a list", { ...email, text: ["Hello"] }, "validation_error"],
+    [
+      "a line break in the sender",
+      { ...email, from: "A\r\nBcc: <a@x.example>" },
+      "validation_error",
+    ],
+    ["a line break in a recipient", { ...email, to: "B\n <b@y.example>" }, "validation_error"],
+    ["a recipient that is a number", { ...email, to: 7 }, "validation_error"],
+    [
+      "a recipient that is an object",
+      { ...email, to: { email: "b@y.example" } },
+      "validation_error",
+    ],
+    ["no recipient in a list", { ...email, to: [] }, "validation_error"],
+    ["51 recipients", { ...email, to: Array(51).fill("b@y.example") }, "validation_error"],
+    ["51 copies", { ...email, cc: Array(51).fill("b@y.example") }, "validation_error"],
+    [
+      "two recipients in one text",
+      { ...email, to: "b@y.example, c@z.example" },
+      "validation_error",
+    ],
+    ["two senders", { ...email, from: "a@x.example, b@y.example" }, "validation_error"],
+    ["a name with a comma", { ...email, to: "Lopez, Inc. <b@y.example>" }, "validation_error"],
+    ["a name with a <", { ...email, to: "Tom <3 Ann <b@y.example>" }, "validation_error"],
+    [
+      "a name that looks like an address",
+      { ...email, to: "c@z.example <b@y.example>" },
+      "validation_error",
+    ],
+    ["an address without a domain", { ...email, to: "b@localhost" }, "validation_error"],
+    ["an address that is not ASCII", { ...email, to: "jörg@y.example" }, "validation_error"],
+    ["a group", { ...email, to: "Team: b@y.example;" }, "validation_error"],
+    ["a bad copy", { ...email, bcc: ["b@y.example", "nobody"] }, "validation_error"],
+    ["a bad answer address", { ...email, reply_to: "nobody" }, "validation_error"],
+    [
+      "a header with a line break",
+      { ...email, headers: { "X-A": "1\r\nBcc: c@z.example" } },
+      "validation_error",
+    ],
+    ["a header that is a number", { ...email, headers: { "X-A": 1 } }, "validation_error"],
+    ["a header name that is none", { ...email, headers: { "X A": "1" } }, "validation_error"],
+    ["headers that are a list", { ...email, headers: ["X-A: 1"] }, "validation_error"],
+    ["a tag with a blank", { ...email, tags: [{ name: "a", value: "b c" }] }, "validation_error"],
+    ["a tag without a value", { ...email, tags: [{ name: "a" }] }, "validation_error"],
+    ["tags that are texts", { ...email, tags: ["a"] }, "validation_error"],
+    ["a list of emails", [email], "validation_error"],
+    ["a text", "Hello", "validation_error"],
   ])("refuses %s", async (_what, body, name) => {
     const answer = await send(body);
     expect([answer.status, (await answer.json()).name]).toEqual([422, name]);
+  });
+
+  it("names the field and the line break", async () => {
+    const refused = await (await send({ ...email, subject: "Hi\nthere" })).json();
+    expect(refused.message).toBe("The `\\n` is not allowed in the `subject` field.");
+  });
+
+  it.each([
+    ["a quoted name", { to: '"Lopez Roofing, \\"Inc.\\"" <b@y.example>' }],
+    ["a name in other letters", { to: ["José Núñez <b@y.example>", "屋根 <c@z.example>"] }],
+    ["a name with a dot", { from: "Acme Inc. <a@x.example>" }],
+    ["50 recipients", { to: Array.from({ length: 50 }, (_, n) => `b${n}@y.example`) }],
+    ["headers and tags", {
+      headers: { "List-Unsubscribe": "<https://x.example/u>" },
+      tags: [{ name: "step", value: "a_1-b" }],
+    }],
+  ])("takes %s", async (_what, changes) => {
+    expect((await send({ ...email, ...changes })).status).toBe(200);
+  });
+
+  it("keeps a key to 256 characters, and lets a mended request have it again", async () => {
+    const long = await send(email, "k".repeat(257));
+    expect([long.status, (await long.json()).name]).toEqual([400, "invalid_idempotency_key"]);
+    expect((await send({ ...email, subject: 7 }, "step-3")).status).toBe(422);
+    expect((await send(email, "step-3")).status).toBe(200);
+    expect((await send(email, "step-3", "/emails/batch")).status).toBe(409);
+  });
+
+  it("takes no attachments in a batch", async () => {
+    const attached = { ...email, attachments: [{ filename: "a.txt", content: "aGk=" }] };
+    expect((await send([email, attached], undefined, "/emails/batch")).status).toBe(422);
+    expect((await send(attached)).status).toBe(200);
   });
 
   it("refuses whoever brings no key", async () => {

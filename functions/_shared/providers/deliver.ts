@@ -1,4 +1,4 @@
-import { ConfigurationError, messageOf, TimeoutError } from "../errors.ts";
+import { ConfigurationError, messageOf, SecretMissingError, TimeoutError } from "../errors.ts";
 import { ambiguous, OPERATOR_DELAY_SECONDS, type Outcome, retry, stepError } from "../outcome.ts";
 import type { ClaimedStep } from "../queue.ts";
 import { withTimeout } from "../timeout.ts";
@@ -16,6 +16,9 @@ export async function deliver(step: ClaimedStep, sender: Sender): Promise<Outcom
       await withTimeout(step.step_type, sender.timeoutMs, (signal) => sender.send(step, signal));
   } catch (error) {
     if (error instanceof InvalidPayloadError) return invalidPayload(error);
+    if (error instanceof SecretMissingError) {
+      return retry(stepError("secret_missing", error.message), OPERATOR_DELAY_SECONDS);
+    }
     if (error instanceof ConfigurationError) {
       return retry(stepError("not_configured", error.message), OPERATOR_DELAY_SECONDS);
     }
@@ -38,7 +41,10 @@ async function reconcile(step: ClaimedStep, sender: Sender): Promise<Outcome | n
     );
     return found && { outcome: "succeeded", result: { ...found, reconciled: true } };
   } catch (error) {
-    if (error instanceof InvalidPayloadError || error instanceof ConfigurationError) throw error;
+    if (
+      error instanceof InvalidPayloadError || error instanceof ConfigurationError ||
+      error instanceof SecretMissingError
+    ) throw error;
     return ambiguous(
       stepError("reconcile_failed", `the earlier attempt was not looked up: ${messageOf(error)}`),
     );

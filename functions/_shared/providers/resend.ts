@@ -1,3 +1,4 @@
+import process from "node:process";
 import { Resend } from "resend";
 import { z } from "zod";
 import { readResend, type ResendSettings } from "../env.ts";
@@ -11,7 +12,8 @@ import {
   stepError,
 } from "../outcome.ts";
 import type { ClaimedStep } from "../queue.ts";
-import { parsePayload, type Sender, type SentMessage, SKEW_MS } from "./sender.ts";
+import { noSecrets, type Secrets } from "../secrets.ts";
+import { credentialsOf, parsePayload, type Sender, type SentMessage, SKEW_MS } from "./sender.ts";
 
 const addresses = z.array(z.string().min(1));
 
@@ -119,17 +121,22 @@ async function find(
 const KEY_LIFETIME_MS = 23 * 3_600_000;
 
 export interface ResendOptions {
-  settings?: () => ResendSettings;
+  /** Of the environment, or with the key given. */
+  settings?: (credentials?: string) => ResendSettings;
+  secrets?: Secrets;
   timeoutMs?: number;
   now?: () => number;
 }
 
 export function createResendSender(options: ResendOptions = {}): Sender {
-  const { settings = readResend, timeoutMs = 10_000, now = Date.now } = options;
+  const { secrets = noSecrets, timeoutMs = 10_000, now = Date.now } = options;
+  const settings = options.settings ?? ((key?: string) => readResend(process.env, key));
+  const settingsOf = async (step: ClaimedStep) =>
+    settings(await credentialsOf(step, "resend", secrets));
 
   async function send(step: ClaimedStep, signal: AbortSignal): Promise<Outcome> {
     const email = parsePayload(emailPayload, step);
-    const current = settings();
+    const current = await settingsOf(step);
     const client = new Resend(current.apiKey, { baseUrl: current.baseUrl });
     const { data, error, headers } = await client.emails.send(requestOf(email, current), {
       idempotencyKey: step.idempotency_key,
@@ -158,11 +165,11 @@ export function createResendSender(options: ResendOptions = {}): Sender {
     send,
     reconciliation: {
       isNeeded: (since) => now() - since.getTime() > KEY_LIFETIME_MS,
-      findSent(step, since, knownIds, signal) {
+      async findSent(step, since, knownIds, signal) {
         const email = parsePayload(emailPayload, step);
-        const current = settings();
+        const current = await settingsOf(step);
         const client = new Resend(current.apiKey, { baseUrl: current.baseUrl });
-        return find(client, email, fromOf(email, current), since, new Set(knownIds), signal);
+        return await find(client, email, fromOf(email, current), since, new Set(knownIds), signal);
       },
     },
   };

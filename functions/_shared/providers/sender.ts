@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { failed, type Outcome } from "../outcome.ts";
 import type { ClaimedStep, StepType } from "../queue.ts";
+import { missing, type Secrets } from "../secrets.ts";
 
 export interface SentMessage {
   provider_id: string;
@@ -42,6 +43,30 @@ export function parsePayload<T>(schema: z.ZodType<T>, step: ClaimedStep): T {
     `${["payload", ...issue.path].join(".")}: ${issue.message}`
   );
   throw new InvalidPayloadError(issues.join("; "));
+}
+
+const sender = z.object({
+  sender: z.object({ provider: z.string(), credentials: z.string().nullish() }).nullish(),
+});
+
+/**
+ * With what the sender of a step calls its provider: its tenant's secret of that name, or
+ * undefined where it calls with what the environment has.
+ */
+export async function credentialsOf(
+  step: ClaimedStep,
+  provider: string,
+  secrets: Secrets,
+): Promise<string | undefined> {
+  const named = parsePayload(sender, step).sender;
+  if (!named) return undefined;
+  if (named.provider !== provider) {
+    throw new InvalidPayloadError(`payload.sender.provider: ${named.provider} is not ${provider}`);
+  }
+  if (!named.credentials) return undefined;
+  const secret = await secrets.read(step.tenant_id, named.credentials);
+  if (secret === undefined) throw missing(named.credentials);
+  return secret;
 }
 
 export function invalidPayload(error: InvalidPayloadError): Outcome {

@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
 import http from "node:http";
 import https from "node:https";
+import process from "node:process";
 import type { Client, RequestOpts } from "twilio/lib/base/BaseTwilio.js";
 import DomainModule from "twilio/lib/base/Domain.js";
 import VersionModule from "twilio/lib/base/Version.js";
@@ -9,7 +10,7 @@ import {
   MessageListInstance,
 } from "twilio/lib/rest/api/v2010/account/message.js";
 import { z } from "zod";
-import { readTwilio, type TwilioSettings } from "../env.ts";
+import { parseTwilioAccount, readTwilio, type TwilioSettings } from "../env.ts";
 import { ConfigurationError } from "../errors.ts";
 import {
   ambiguous,
@@ -21,7 +22,8 @@ import {
   stepError,
 } from "../outcome.ts";
 import type { ClaimedStep } from "../queue.ts";
-import { parsePayload, type Sender, type SentMessage, SKEW_MS } from "./sender.ts";
+import { noSecrets, type Secrets } from "../secrets.ts";
+import { credentialsOf, parsePayload, type Sender, type SentMessage, SKEW_MS } from "./sender.ts";
 
 /**
  * Only the message resource of the package is loaded (eleven modules, no axios); its entry point
@@ -243,18 +245,27 @@ async function find(
 }
 
 export interface TwilioOptions {
-  settings?: () => TwilioSettings;
+  /** Of the environment, or of the account whose secret is given. */
+  settings?: (credentials?: string) => TwilioSettings;
+  secrets?: Secrets;
   timeoutMs?: number;
 }
 
+const readSettings = (credentials?: string): TwilioSettings =>
+  credentials === undefined
+    ? readTwilio()
+    : readTwilio(process.env, parseTwilioAccount(credentials));
+
 export function createTwilioSender(options: TwilioOptions = {}): Sender {
-  const { settings = readTwilio, timeoutMs = 10_000 } = options;
+  const { settings = readSettings, secrets = noSecrets, timeoutMs = 10_000 } = options;
+  const settingsOf = async (step: ClaimedStep) =>
+    settings(await credentialsOf(step, "twilio", secrets));
   // Two equal texts looked up at once must not both take the one message that was accepted.
   const taken = new Map<string, string>();
 
   async function send(step: ClaimedStep, signal: AbortSignal): Promise<Outcome> {
     const sms = parsePayload(smsPayload, step);
-    const transport = new Transport(settings(), signal);
+    const transport = new Transport(await settingsOf(step), signal);
     const origin = originOf(sms, transport.settings);
     const { statusCallback } = transport.settings;
     try {
@@ -281,7 +292,7 @@ export function createTwilioSender(options: TwilioOptions = {}): Sender {
         const isKnown = (sid: string) =>
           known.has(sid) || (taken.get(sid) ?? step.step_id) !== step.step_id;
         const sms = parsePayload(smsPayload, step);
-        const found = await find(settings(), sms, since, isKnown, signal);
+        const found = await find(await settingsOf(step), sms, since, isKnown, signal);
         if (found) remember(taken, found.provider_id, step.step_id);
         return found;
       },

@@ -23,12 +23,13 @@ import {
   type StepResult,
 } from "../outcome.ts";
 import type { ClaimedStep } from "../queue.ts";
+import { missing, noSecrets, readAll, type Secrets } from "../secrets.ts";
 import { checkUrl, guardedLookup, isPublicAddress, type Resolve, resolveAll } from "./address.ts";
 import { parsePayload, type Sender } from "./sender.ts";
 
 /** Set by the transport or by the signature: a definition cannot replace them. */
 const RESERVED =
-  /^(host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|proxy-.*|webhook-.*)$/i;
+  /^(host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|proxy-.*|webhook-.*|ridgeline-.*)$/i;
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
@@ -67,13 +68,29 @@ interface Prepared {
   body: string | undefined;
 }
 
+/** The tenant's own secrets; the environment's only where it serves the tenant. */
+async function signingSecrets(
+  { secret_name }: Payload,
+  tenantId: string,
+  settings: WebhookSettings,
+  secrets: Secrets,
+): Promise<readonly string[]> {
+  const name = secret_name ?? undefined;
+  const own = await secrets.signing(tenantId, name);
+  if (own.secrets.length > 0) return own.secrets;
+  if (own.environment_serves && (name !== undefined || settings.hasDefault !== false)) {
+    return [settings.secret(name)];
+  }
+  const made = name === undefined ? await secrets.firstSigning(tenantId) : undefined;
+  if (made === undefined) throw missing(name ?? "webhook_signing");
+  return [made];
+}
+
 /** The value of each secret that a step names. Read at the send, and kept nowhere. */
 export type ResolveSecrets = (
   step: ClaimedStep,
   names: readonly string[],
 ) => Promise<ReadonlyMap<string, string>>;
-
-const noSecrets: ResolveSecrets = () => Promise.resolve(new Map());
 
 async function headersOf(
   payload: Payload,
@@ -102,11 +119,11 @@ function prepare(
   custom: [string, string][],
   step: ClaimedStep,
   settings: WebhookSettings,
+  signing: readonly string[],
 ): Prepared {
   const url = checkUrl(payload.url, settings.allowPrivate);
   const isBare = payload.body === undefined && ["GET", "DELETE"].includes(payload.method);
   const body = isBare ? undefined : stringifyJson(payload.body ?? null);
-  const signer = new Webhook(settings.secret(payload.secret_name ?? undefined));
   const now = new Date();
   return {
     url,
@@ -121,7 +138,10 @@ function prepare(
         : { "content-length": String(new TextEncoder().encode(body).length) },
       "webhook-id": step.idempotency_key,
       "webhook-timestamp": String(Math.floor(now.getTime() / 1000)),
-      "webhook-signature": signer.sign(step.idempotency_key, now, body ?? ""),
+      "webhook-signature": signing.map((secret) =>
+        new Webhook(secret).sign(step.idempotency_key, now, body ?? "")
+      ).join(" "),
+      "ridgeline-tenant": step.tenant_id,
     },
   };
 }
@@ -249,6 +269,7 @@ function outcomeOfError(error: unknown): Outcome {
 
 export interface WebhookOptions {
   settings?: () => WebhookSettings;
+  secrets?: Secrets;
   timeoutMs?: number;
   resolve?: Resolve;
   resolveSecrets?: ResolveSecrets;
@@ -257,18 +278,20 @@ export interface WebhookOptions {
 export function createWebhookSender(options: WebhookOptions = {}): Sender {
   const {
     settings = readWebhook,
+    secrets = noSecrets,
     timeoutMs = 15_000,
     resolve = resolveAll,
-    resolveSecrets = noSecrets,
+    resolveSecrets = (step, names) => readAll(secrets, step.tenant_id, names),
   } = options;
   return {
     timeoutMs,
     async send(step, signal) {
       const payload = parsePayload(webhookPayload, step);
       const current = settings();
+      const signing = await signingSecrets(payload, step.tenant_id, current, secrets);
       try {
         const custom = await headersOf(payload, step, resolveSecrets);
-        const prepared = prepare(payload, custom, step, current);
+        const prepared = prepare(payload, custom, step, current, signing);
         return await request(prepared, current.allowPrivate, resolve, signal);
       } catch (error) {
         if (error instanceof ConfigurationError) throw error;

@@ -30,29 +30,29 @@ select pg_temp.sign_out();
 
 -- What is not there, and what is another tenant's, look alike.
 select pg_temp.sign_in(:'sam');
-select alike(pg_temp.error_of(format('select public.%s', format(call, id))), format('P0002 %s: %s was not found | It does not exist, or it belongs to%%', parameter, coalesce(id::text, 'null')),
+select alike(pg_temp.error_of(format('select public.%s', format(call, id))), format('PT404 %s: %s was not found | It does not exist, or it belongs to%%', parameter, coalesce(id::text, 'null')),
   format(call, coalesce(left(id::text, 8), 'null')))
 from (values ('execute_workflow(%L)', 'workflow_id', :'theirs'), ('publish_workflow(%L)', 'workflow_id', :'theirs'), ('validate_workflow(%L)', 'workflow_id', :'theirs'),
   ('cancel_execution(%L)', 'execution_id', :'their_run'), ('retry_execution(%L)', 'execution_id', :'their_run')) as v (call, parameter, other),
   lateral (values (v.other::uuid), ('99999999-9999-9999-9999-999999999999'), (null)) as ids (id);
 select alike(pg_temp.error_of(statement), expected, statement)
 from (values
-  ('select public.trigger_workflows(''manual'', ''{}'', ''00000000-0000-0000-0000-00000000000b'')', 'P0002 tenant_id: %'),
-  ('select public.trigger_workflows(''manual'', ''{"tenant_id": "00000000-0000-0000-0000-00000000000b"}'')', 'P0002 tenant_id: %'),
-  ('select public.trigger_workflows(''manual'', ''{}'', ''99999999-9999-9999-9999-999999999999'')', 'P0002 tenant_id: %'),
-  (format('select public.trigger_workflows(''manual'', ''{"contact_id": "%s"}'')', :'bob'), format('P0002 contact_id: %s was not found | %%', :'bob')),
-  (format('select public.execute_workflow(''%s'', ''{"contact_id": "%s"}'')', :'flow', :'bob'), format('P0002 contact_id: %s was not found | %%', :'bob')),
-  (format('select public.execute_workflow(''%s'', ''{"project_id": "%s"}'')', :'flow', :'bob'), 'P0002 project_id: %'),
-  (format('select public.execute_workflow(''%s'', ''{"contact": {"id": "%s"}}'')', :'flow', :'bob'), 'P0002 contact_id: %'),
-  (format('select public.execute_workflow(''%s'', ''{"contact_id": "nope"}'')', :'flow'), 'P0002 contact_id: nope was not found | %'),
-  (format('select public.execute_workflow(''%s'', ''{"job_id": 7}'')', :'flow'), 'P0002 job_id: 7 was not found | %'),
-  (format('select public.execute_workflow(''%s'', ''{"contact_id": {"a": 1}}'')', :'flow'), 'P0002 contact_id: %'),
+  ('select public.trigger_workflows(''manual'', ''{}'', ''00000000-0000-0000-0000-00000000000b'')', 'PT404 tenant_id: %'),
+  ('select public.trigger_workflows(''manual'', ''{"tenant_id": "00000000-0000-0000-0000-00000000000b"}'')', 'PT404 tenant_id: %'),
+  ('select public.trigger_workflows(''manual'', ''{}'', ''99999999-9999-9999-9999-999999999999'')', 'PT404 tenant_id: %'),
+  (format('select public.trigger_workflows(''manual'', ''{"contact_id": "%s"}'')', :'bob'), format('PT404 contact_id: %s was not found | %%', :'bob')),
+  (format('select public.execute_workflow(''%s'', ''{"contact_id": "%s"}'')', :'flow', :'bob'), format('PT404 contact_id: %s was not found | %%', :'bob')),
+  (format('select public.execute_workflow(''%s'', ''{"project_id": "%s"}'')', :'flow', :'bob'), 'PT404 project_id: %'),
+  (format('select public.execute_workflow(''%s'', ''{"contact": {"id": "%s"}}'')', :'flow', :'bob'), 'PT404 contact_id: %'),
+  (format('select public.execute_workflow(''%s'', ''{"contact_id": "nope"}'')', :'flow'), 'PT404 contact_id: nope was not found | %'),
+  (format('select public.execute_workflow(''%s'', ''{"job_id": 7}'')', :'flow'), 'PT404 job_id: 7 was not found | %'),
+  (format('select public.execute_workflow(''%s'', ''{"contact_id": {"a": 1}}'')', :'flow'), 'PT404 contact_id: %'),
   (format('select public.execute_workflow(''%s'', ''[]'')', :'flow'), '22023 trigger_data: a JSON object is needed | For example%'),
   (format('select public.execute_workflow(''%s'', ''"x"'')', :'flow'), '22023 trigger_data: %'),
   (format('select public.execute_workflow(''%s'', ''null'')', :'flow'), '22023 trigger_data: %'),
   (format('select public.execute_workflow(''%s'', null)', :'flow'), '22023 trigger_data: %'),
-  (format('select public.execute_workflow(''%s'', jsonb_build_object(''x'', (select string_agg(md5(n::text), '''') from generate_series(1, 40000) as n)))', :'flow'), '54000 trigger_data: at most 1 MB is taken'),
-  (format('select public.execute_workflow(''%s'')', :'draft'), '55000 workflow_id: workflow "manual" is not active | Set is_active to true%'),
+  (format('select public.execute_workflow(''%s'', jsonb_build_object(''x'', (select string_agg(md5(n::text), '''') from generate_series(1, 40000) as n)))', :'flow'), 'PT413 trigger_data: at most 1 MB is taken'),
+  (format('select public.execute_workflow(''%s'')', :'draft'), 'PT409 workflow_id: workflow "manual" is not active | Set is_active to true%'),
   ('select public.trigger_workflows(''contact_craeted'')', '22023 trigger_type: there is no trigger "contact_craeted" | Known: call_completed,%'),
   ('select public.trigger_workflows(null)', '22023 trigger_type: %'),
   ('select public.trigger_workflows(''manual'', ''[1]'')', '22023 trigger_data: %'),
@@ -105,7 +105,7 @@ select (public.execute_workflow(:'flow', jsonb_build_object('contact_id', :'mari
 select is((public.cancel_execution(:'run')).status::text, 'cancelled', 'a waiting run is cancelled');
 select is((select count(*) from public.scheduled_steps where execution_id = :'run'), 0::bigint, 'nothing of it is left to happen');
 select is((select finished_at from public.cancel_execution(:'run')), (select finished_at from public.workflow_executions where id = :'run'), 'cancelling what has ended changes nothing');
-select alike(pg_temp.error_of(format('select public.retry_execution(%L)', :'run')), '55000 execution_id: only a failed execution can be retried; this one is cancelled', 'nor can it be retried');
+select alike(pg_temp.error_of(format('select public.retry_execution(%L)', :'run')), 'PT409 execution_id: only a failed execution can be retried; this one is cancelled', 'nor can it be retried');
 select pg_temp.sign_out();
 update public.workflows set is_active = false where tenant_id = :'apex';
 select pg_temp.workflow(:'apex', 'contact_created', '{}', '[{"key": "text", "type": "send_sms", "config": {"body": "Hi"}}, {"type": "create_task", "config": {"title": "After"}}]') as texts \gset
@@ -148,7 +148,7 @@ select is(pg_temp.history(format('workflow_id => %L, status => ''failed''', :'te
 select is(pg_temp.history(format('contact_id => %L, workflow_id => %L', :'maria', :'either')), '1', 'of a contact');
 select is(pg_temp.history('max_rows => 2'), '2', 'a page');
 select is(pg_temp.history('max_rows => 0'), '1', 'at least one');
-select is(pg_temp.history('max_rows => null, before => ''2000-01-01'''), '0', 'before a time');
+select is(pg_temp.history('max_rows => null, before => ''00000000-0000-0000-0000-000000000000'''), '0', 'before a time');
 select is(array[h.workflow_name, h.status::text, h.steps #>> '{0,step_key}', h.steps #>> '{0,input,body}', h.steps #>> '{0,attempts,0,outcome}', h.next_run_at::text],
   array['contact_created', 'cancelled', 'text', 'Hi', 'retry', null], 'each run with its steps')
 from public.get_execution_history(workflow_id => :'texts', max_rows => 1) as h;
@@ -162,7 +162,7 @@ select (public.execute_workflow(:'failing', jsonb_build_object('contact_id', :'m
 select pg_temp.settle();
 select pg_temp.sign_in(:'sam');
 select is((public.retry_execution(:'run')).status::text, 'pending', 'a failed run is taken up again');
-select alike(pg_temp.error_of(format('select public.retry_execution(%L)', :'run')), '55000 %this one is pending', 'once');
+select alike(pg_temp.error_of(format('select public.retry_execution(%L)', :'run')), 'PT409 %this one is pending', 'once');
 select pg_temp.sign_out();
 select pg_temp.settle();
 select is(array[status::text, error ->> 'step'], array['failed', 'step_1'], 'and fails again') from public.workflow_executions where id = :'run';

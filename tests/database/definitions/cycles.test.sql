@@ -5,7 +5,7 @@ begin;
 select plan(38);
 
 select pg_temp.tenant() as apex \gset
-insert into public.phone_numbers (tenant_id, number) values (:'apex', '+15125550199');
+insert into public.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
 create function pg_temp.rename(workflow uuid, name text) returns uuid
   language sql
   as $$ update public.workflows as w set name = rename.name where id = workflow returning id $$;

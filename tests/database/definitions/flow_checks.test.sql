@@ -1,10 +1,10 @@
 -- Steps that no run reaches, and steps that lack a record, a recipient or a date to do what they say.
 begin;
 \ir ../foundation/story.psql
-select plan(60);
+select plan(63);
 
 select pg_temp.tenant() as apex \gset
-insert into public.phone_numbers (tenant_id, number) values (:'apex', '+15125550199');
+insert into public.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
 
 -- Who it goes to, and what it changes.
 select is(pg_temp.findings(:'apex', event, config::jsonb, steps::jsonb), said, concat_ws(' ', event, config, steps))
@@ -38,7 +38,8 @@ from (values
   ('contact_created', '{}', '[{"type": "change_stage", "config": {"entity": "project", "stage": "x"}}]',
     'error no_record steps[0].step_config'),
   ('sms_received', '{}', '[{"type": "change_stage", "config": {"stage": "replied"}}]', null),
-  ('sms_received', '{}', '[{"type": "update_field", "config": {"entity": "message", "field": "status", "value": "read"}}]', null),
+  ('sms_received', '{}', '[{"type": "update_field", "config": {"entity": "message", "field": "status", "value": "read"}}]',
+    'error unknown_field steps[0].step_config.field'),
   ('project_created', '{}', '[{"type": "change_stage", "config": {"entity": "contact", "stage": "x"}},
     {"type": "update_project", "config": {"fields": {"value": 1}}}]', null),
   ('job_completed', '{}', '[{"type": "update_project", "config": {"fields": {"status": "done"}}}]', null),
@@ -70,10 +71,16 @@ select is(pg_temp.findings(:'blue', 'contact_created', steps => steps::jsonb), s
 from (values
   ('[{"type": "create_task", "config": {"title": "x"}}, {"type": "send_sms", "config": {"body": "Hi"}},
      {"type": "send_sms", "config": {"body": "Hi again"}}]', 'warning no_registered_sender steps[1]'),
-  ('[{"type": "send_sms", "config": {"body": "Hi", "messaging_service_sid": "MG1"}}]', null),
+  ('[{"type": "send_sms", "config": {"body": "Hi", "messaging_service_sid": "MG1"}}]',
+    E'warning no_registered_sender steps[0]\nerror sender_not_yours steps[0].step_config.messaging_service_sid'),
+  ('[{"type": "send_sms", "config": {"body": "Hi", "from": "+15125550199"}}]',
+    E'warning no_registered_sender steps[0]\nerror sender_not_yours steps[0].step_config.from'),
+  ('[{"type": "send_sms", "config": {"body": "Hi", "from": "{{tenant.phone}}"}}]', 'warning no_registered_sender steps[0]'),
+  ('[{"type": "send_email", "config": {"subject": "Hi", "text": "Hi", "from": "Apex <office@apex.example>"}}]',
+    'error sender_not_yours steps[0].step_config.from'),
   ('[{"type": "send_email", "config": {"subject": "Hi", "text": "Hi"}}]', null)
 ) as v (steps, said);
-update public.tenants set settings = '{"messaging_service_sid": "MG1"}' where id = :'blue';
+insert into public.senders (tenant_id, channel, kind, address, registration) values (:'blue', 'sms', 'service', 'MG1', 'registered');
 select is(pg_temp.findings(:'blue', 'contact_created', steps => '[{"type": "send_sms", "config": {"body": "Hi"}}]'),
   null, 'a messaging service of the tenant');
 

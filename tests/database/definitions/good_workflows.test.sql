@@ -4,7 +4,7 @@ begin;
 select plan(14);
 
 select pg_temp.tenant() as apex \gset
-insert into public.phone_numbers (tenant_id, number) values (:'apex', '+15125550199');
+insert into public.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
 create temp table good (name text, event text, config jsonb, steps jsonb, conditions jsonb);
 insert into good values
   ('the first workflow of the README', 'contact_created', '{"type": "lead"}',

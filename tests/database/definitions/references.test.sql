@@ -5,7 +5,7 @@ begin;
 select plan(71);
 
 select pg_temp.tenant() as apex \gset
-insert into public.phone_numbers (tenant_id, number) values (:'apex', '+15125550199');
+insert into public.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
 
 -- What one template says, for a trigger; the path is always that of the template.
 create function pg_temp.template(tenant uuid, event text, template text, config jsonb default '{}')
@@ -126,20 +126,17 @@ from (values
 ) as v (first, second, expected);
 
 -- On branches: a conditional whose steps cannot see each other, and a step after both.
-create temp table branched (plan jsonb);
-insert into branched values ('{"first": "ask", "steps": {
-  "ask": {"key": "ask", "at": "steps[0]", "type": "conditional", "next": "after", "config": {"slots": []},
-    "branches": {"yes": "won", "else": "lost"}, "cases": [{"name": "yes"}]},
-  "won": {"key": "won", "at": "steps[0].then[0]", "type": "create_task", "next": "after", "config": {"slots": []}},
-  "lost": {"key": "lost", "at": "steps[0].else[0]", "type": "create_task", "next": "after", "config": {"slots": []}},
-  "after": {"key": "after", "at": "steps[1]", "type": "create_task", "next": null, "config": {"slots": []}}}}');
 create function pg_temp.branch_reference(reader text, wanted text) returns text
   language sql
   as $$
-    select concat_ws(' ', p ->> 'severity', p ->> 'code', p ->> 'path')
-    from branched as b, jsonb_array_elements(automation.check_step_references(
-      null, '[]', jsonb_set(b.plan, array['steps', reader, 'config'], (automation.compile_template(
-        jsonb_build_object('title', format('{{steps.%s.status}}', wanted)))).compiled))) as p
+    select pg_temp.findings(t.id, 'contact_created', steps => replace(
+      '[{"type": "conditional", "key": "ask", "config": {"conditions": [{"field": "contact.tags", "operator": "contains",
+          "value": "vip"}]}, "on": {
+        "then": [{"type": "create_task", "key": "won", "config": {"title": "<won>"}}],
+        "else": [{"type": "create_task", "key": "lost", "config": {"title": "<lost>"}}]}},
+      {"type": "create_task", "key": "after", "config": {"title": "<after>"}}]',
+      format('<%s>', reader), format('{{steps.%s.status}}', wanted))::jsonb)
+    from public.tenants as t limit 1
   $$;
 select is(pg_temp.branch_reference('lost', 'won'),
   'warning step_on_other_branch steps[0].else[0].step_config.title', 'the other branch has not run');

@@ -93,10 +93,10 @@ from (values
   ('{"events": []}', 'options.events: an object is needed'),
   ('{"clock": 1}', 'options.clock: there is no such option')
 ) as v (options, message);
-select throws_ok(format('select public.test_workflow(%L, %L, %L)', :'flow', :'for_maria', '{"version": 7}'), 'P0002',
+select throws_ok(format('select public.test_workflow(%L, %L, %L)', :'flow', :'for_maria', '{"version": 7}'), 'PT404',
   'options.version: there is no version 7', 'a version that there is not');
 select pg_temp.sign_in(pg_temp.member(pg_temp.tenant('Blue Ridge Solar')));
-select throws_ok(format('select public.test_workflow(%L)', :'flow'), 'P0002', null, 'others cannot look');
+select throws_ok(format('select public.test_workflow(%L)', :'flow'), 'PT404', null, 'others cannot look');
 select pg_temp.sign_out();
 select pg_temp.sign_in(pg_temp.member(:'apex'));
 select lives_ok(format('select public.test_workflow(%L, %L)', :'flow', :'for_maria'), 'members can');

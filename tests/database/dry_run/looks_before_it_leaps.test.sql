@@ -65,9 +65,9 @@ select pg_temp.workflow(:'apex', 'project_won') as winning \gset
 select is(public.explain_enrollment(:'winning', '{"project": {"pipeline_stage": "sent"}}') #>> '{trigger,0,expected}', 'won', 'a project that is not won was not');
 select throws_ok(
   format('select public.explain_enrollment(%L, %L)', :'flow', '{"contact_id": "5d1c1b0e-0000-4000-8000-000000000000"}'),
-  'P0002', 'contact_id: 5d1c1b0e-0000-4000-8000-000000000000 was not found', 'an unknown contact is named');
+  'PT404', 'contact_id: 5d1c1b0e-0000-4000-8000-000000000000 was not found', 'an unknown contact is named');
 select throws_ok(
-  format('select public.test_workflow(%L, %L)', gen_random_uuid(), '{}'), 'P0002', null,
+  format('select public.test_workflow(%L, %L)', gen_random_uuid(), '{}'), 'PT404', null,
   'so is an unknown workflow');
 select * from finish();
 rollback;

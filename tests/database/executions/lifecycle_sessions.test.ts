@@ -16,7 +16,8 @@ const replyExit = { exit_events: ["sms_received"] };
 
 const reply = (session: Sql | ReservedSql, tenantId: string, contactId: string) =>
   session`insert into messages (tenant_id, contact_id, direction, from_number, body)
-    values (${tenantId}, ${contactId}, 'inbound', '+15125550100', 'Yes')`;
+    select tenant_id, id, 'inbound', phone, 'Yes' from contacts
+    where tenant_id = ${tenantId} and id = ${contactId}`;
 const claim = (session: Sql | ReservedSql, most = 10) =>
   session`select tenant_id, step_id, attempt_token from automation.claim_steps('w', ${most})`;
 const signals = async (session: Sql | ReservedSql): Promise<number> => {
@@ -188,7 +189,9 @@ describe("under load", () => {
   it("no text is claimed after a reply has committed, and nothing ends in a deadlock", async () => {
     const { tenantId } = await sessions.office([text, { ...text, delay: 1 }, task], replyExit);
     const contacts: string[] = [];
-    for (let n = 0; n < 120; n++) contacts.push(await sessions.lead(tenantId));
+    for (let n = 0; n < 120; n++) {
+      contacts.push(await sessions.lead(tenantId, `+1512555${1000 + n}`));
+    }
     await later("2 seconds");
     const errors: string[] = [];
     const replied = new Map<string, number>();

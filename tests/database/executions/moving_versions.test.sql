@@ -49,7 +49,7 @@ select pg_temp.later('3 days 1 minute');
 select is((select count(*) from public.workflow_executions where status <> 'completed'), 0::bigint, 'all come to their end');
 select is((public.move_executions(:'flow') ->> 'moved')::integer, 0, 'what is over is not moved');
 
-select throws_ok(format('select public.move_executions(%L, 9)', :'flow'), 'P0002', 'to_version: there is no version 9', 'a version that there is not');
+select throws_ok(format('select public.move_executions(%L, 9)', :'flow'), 'PT404', 'to_version: there is no version 9', 'a version that there is not');
 -- While its step is being sent a run stays.
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "send_sms", "key": "sms", "config": {"body": "Hi"}}]') as sending \gset
 select (public.execute_workflow(:'sending', jsonb_build_object('contact_id', :'maria'))).id as run \gset
@@ -61,6 +61,6 @@ select is(public.move_executions(:'sending') #>> '{kept,0,reason}', 'its step is
 select pg_temp.member(:'apex') as sam \gset
 select pg_temp.member(pg_temp.tenant('Blue Ridge Solar')) as stranger \gset
 select pg_temp.sign_in(:'stranger');
-select throws_ok(format('select public.move_executions(%L)', :'flow'), 'P0002', null, 'others'' runs are not theirs to move');
+select throws_ok(format('select public.move_executions(%L)', :'flow'), 'PT404', null, 'others'' runs are not theirs to move');
 select * from finish();
 rollback;

@@ -2,7 +2,7 @@
 -- by whatever the office says makes two of them the same.
 begin;
 \ir ../foundation/story.psql
-select plan(33);
+select plan(46);
 
 select pg_temp.tenant() as apex \gset
 create function pg_temp.statuses(workflow uuid) returns text
@@ -105,10 +105,51 @@ select is(pg_temp.enters(:'always', :'for_ann'), 'completed', 'Ann was not');
 -- A run that failed may be retried: it is in already.
 select pg_temp.with('"never"', '{}', '[{"type": "add_tag", "config": {"tag": "{{custom.tag}}"}}]') as failing \gset
 update public.contacts set first_name = 'x' where id = :'maria';
-select is(pg_temp.enters(:'failing', '{"custom": {"tag": ""}}'), 'failed step_failed', 'a run that fails');
+select is(pg_temp.enters(:'failing', '{"custom": {"tag": ""}}'), 'failed empty_tag', 'a run that fails');
 select (public.retry_execution((pg_temp.only_run(:'failing')).id)).status \gset
 select pg_temp.settle();
-select is((pg_temp.only_run(:'failing')).error ->> 'code', 'step_failed', 'is not refused when it is retried');
+select is((pg_temp.only_run(:'failing')).error ->> 'code', 'empty_tag', 'is not refused when it is retried');
+
+-- Only who was done something for has been in it.
+create function pg_temp.last_run(flow uuid) returns uuid
+  language sql
+  as $$ select e.id from public.workflow_executions as e where e.workflow_id = flow order by e.id desc limit 1 $$;
+select pg_temp.with(policy, more, '[{"type": "wait", "config": {"days": 2}}, {"type": "create_task", "config": {"title": "x"}}]') as flow,
+  policy as policy from (values ('"never"', '{"dedupe_key": "{{contact.phone}}"}')) as v (policy, more) \gset
+select (public.execute_workflow(:'flow', :'for_ann')).id as run \gset
+select (public.cancel_execution(:'run')).status \gset
+select is(pg_temp.enters(:'flow', :'for_ann'), 'waiting', 'a run that was cancelled before its first step keeps nobody out');
+select (public.cancel_execution(pg_temp.last_run(:'flow'))).status \gset
+select is(pg_temp.enters(:'flow', :'for_ann'), 'waiting', 'nor does one that was cancelled while it waited');
+select automation.advance_clock('49 hours');
+select pg_temp.settle();
+select is(pg_temp.enters(:'flow', :'for_ann'), 'skipped already_entered', 'one that came to its end does');
+
+select pg_temp.with('{"once_in": "30 days"}', '{}', '[{"type": "create_task", "config": {"title": "x"}}, {"type": "wait", "config": {"days": 2}}, {"type": "create_task", "config": {"title": "y"}}]') as half \gset
+select is(pg_temp.enters(:'half', :'for_ann'), 'waiting', 'a run that has done its first step');
+select (public.cancel_execution(pg_temp.last_run(:'half'))).status \gset
+select is(pg_temp.enters(:'half', :'for_ann'), 'skipped already_entered', 'counts, though somebody cancelled the rest');
+
+select pg_temp.with('{"once_in": "30 days"}', '{}', '[{"type": "add_tag", "config": {"tag": "{{contact.custom_fields.tag}}"}}]') as tagged \gset
+select is(pg_temp.enters(:'tagged', :'for_ann'), 'failed empty_tag', 'a run whose first step fails');
+select pg_temp.last_run(:'tagged') as failed \gset
+select is(pg_temp.enters(:'tagged', :'for_ann'), 'failed empty_tag', 'keeps nobody out');
+update public.contacts set custom_fields = '{"tag": "vip"}' where id = :'ann';
+select is(pg_temp.enters(:'tagged', :'for_ann'), 'completed', 'and once it is mended she is in');
+select is(pg_temp.enters(:'tagged', :'for_ann'), 'skipped already_entered', 'once');
+select (public.retry_execution(:'failed')).status \gset
+select pg_temp.settle();
+select is((select concat_ws(' ', e.status, e.error ->> 'code') from public.workflow_executions as e where e.id = :'failed'),
+  'skipped already_entered', 'a run that is tried again finds that somebody else was let in meanwhile');
+
+-- Refused by its conditions, or as a loop.
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "create_task", "config": {"title": "x"}}]',
+  '[{"field": "contact.city", "operator": "equals", "value": "Waco"}]', '{"reentry": "never"}') as waco \gset
+update public.contacts set city = 'Austin' where id = :'ann';
+select is(pg_temp.enters(:'waco', :'for_ann'), 'skipped conditions_not_met', 'who does not meet the conditions');
+select is((pg_temp.only_run(:'waco')).error #>> '{conditions,actual}', 'Austin', 'is told what was seen');
+update public.contacts set city = 'Waco' where id = :'ann';
+select is(pg_temp.enters(:'waco', :'for_ann'), 'completed', 'may enter once they do');
 
 select is(
   pg_temp.error_of(format('update public.workflows set settings = %L where id = %L', '[]', :'never')),

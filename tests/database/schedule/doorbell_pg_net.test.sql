@@ -11,11 +11,10 @@ create function net.http_post(
   timeout_milliseconds integer default 5000)
   returns bigint language sql
   as $$ insert into net.calls values (url, body, headers, timeout_milliseconds); select 1::bigint $$;
-create schema vault;
-create view vault.decrypted_secrets as
-  select * from (values
-    ('ridgeline_dispatch_url', 'https://apex.example.com/functions/v1/dispatch'),
-    ('ridgeline_secret_key', 'sb_secret_of_apex')) as s (name, decrypted_secret);
+select vault.create_secret(s.secret, s.name)
+from (values
+  ('ridgeline_dispatch_url', 'https://apex.example.com/functions/v1/dispatch'),
+  ('ridgeline_secret_key', 'sb_secret_of_apex')) as s (name, secret);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.workflow(:'apex', 'contact_created') as flow \gset

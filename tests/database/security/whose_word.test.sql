@@ -67,20 +67,20 @@ select alike(pg_temp.outcome('select public.invite_member(''kim@apex.example'')'
 select pg_temp.sign_out();
 select pg_temp.sign_in(:'ada');
 select alike(pg_temp.outcome('select public.invite_member(''kim@apex.example'', ''owner'')'), '42501 role: only an owner makes an owner', 'an admin invites no owner');
-select alike(pg_temp.outcome(format('select public.invite_member(''kim@apex.example'', ''member'', %L)', :'blue')), 'P0002 tenant_id: %', 'nor into somebody else''s office');
+select alike(pg_temp.outcome(format('select public.invite_member(''kim@apex.example'', ''member'', %L)', :'blue')), 'PT404 tenant_id: %', 'nor into somebody else''s office');
 select public.invite_member('Kim@apex.example') ->> 'token' as token \gset
 select is((select email || ' ' || role from public.tenant_invitations), 'kim@apex.example member', 'who was asked can be looked up');
 select alike(pg_temp.outcome('select digest from public.tenant_invitations'), '42501 %', 'the secret cannot');
-select alike(pg_temp.outcome(format('select public.accept_invitation(%L)', :'token')), 'P0002 token: %', 'an admin does not say yes for somebody else');
+select alike(pg_temp.outcome(format('select public.accept_invitation(%L)', :'token')), 'PT404 token: %', 'an admin does not say yes for somebody else');
 select pg_temp.sign_out();
 select pg_temp.sign_in_as(:'stranger', 'mallory@blue.example');
-select alike(pg_temp.outcome(format('select public.accept_invitation(%L)', :'token')), 'P0002 token: %', 'nor does another address');
+select alike(pg_temp.outcome(format('select public.accept_invitation(%L)', :'token')), 'PT404 token: %', 'nor does another address');
 select pg_temp.sign_out();
 select gen_random_uuid() as kim \gset
 select pg_temp.sign_in_as(:'kim', 'kim@apex.example');
-select alike(pg_temp.outcome('select public.accept_invitation(''x'')'), 'P0002 token: %', 'a guess opens nothing');
+select alike(pg_temp.outcome('select public.accept_invitation(''x'')'), 'PT404 token: %', 'a guess opens nothing');
 select is((public.accept_invitation(:'token')).role, 'member', 'who was asked says yes');
-select alike(pg_temp.outcome(format('select public.accept_invitation(%L)', :'token')), 'P0002 token: %', 'once');
+select alike(pg_temp.outcome(format('select public.accept_invitation(%L)', :'token')), 'PT404 token: %', 'once');
 select pg_temp.sign_out();
 select pg_temp.sign_in(:'boss');
 select public.invite_member('lee@apex.example', 'admin') ->> 'token' as token \gset
@@ -88,7 +88,7 @@ select pg_temp.sign_out();
 select gen_random_uuid() as lee \gset
 update public.tenant_members set role = 'member' where user_id = :'boss';
 select pg_temp.sign_in_as(:'lee', 'lee@apex.example');
-select alike(pg_temp.outcome(format('select public.accept_invitation(%L)', :'token')), 'P0002 token: %', 'an invitation is worth no more than its inviter');
+select alike(pg_temp.outcome(format('select public.accept_invitation(%L)', :'token')), 'PT404 token: %', 'an invitation is worth no more than its inviter');
 select pg_temp.sign_out();
 update public.tenant_members set role = 'owner' where user_id = :'boss';
 
@@ -110,14 +110,14 @@ select set_config('request.headers', json_build_object('x-tenant-id', :'apex')::
 select is((public.execute_workflow(:'flow')).tenant_id, :'apex'::uuid, 'so does the header');
 select is((public.validate_workflow(:'flow')) -> 'valid', 'true', 'of every call');
 select is((select tenant_id from public.trigger_workflows('manual', jsonb_build_object('contact_id', :'maria'))), :'apex'::uuid, 'and of records');
-select alike(pg_temp.outcome(format('select public.execute_workflow(%L, ''{}'', %L)', :'flow', :'stranger')), 'P0002 %', 'a tenant that is none has none');
+select alike(pg_temp.outcome(format('select public.execute_workflow(%L, ''{}'', %L)', :'flow', :'stranger')), 'PT404 %', 'a tenant that is none has none');
 select set_config('request.headers', json_build_object('x-tenant-id', 'apex')::text, true);
 select alike(pg_temp.outcome(format('select public.execute_workflow(%L)', :'flow')), '22023 tenant_id: "apex" is not an id', 'a name that is no id');
 select set_config('request.headers', '', true);
 select pg_temp.sign_out();
 select pg_temp.sign_in(:'rival');
 select is((public.execute_workflow(:'flow')).tenant_id, :'blue'::uuid, 'to a member it is their own');
-select alike(pg_temp.outcome(format('select public.execute_workflow(%L, ''{}'', %L)', :'flow', :'apex')), 'P0002 %', 'whatever they name');
+select alike(pg_temp.outcome(format('select public.execute_workflow(%L, ''{}'', %L)', :'flow', :'apex')), 'PT404 %', 'whatever they name');
 select pg_temp.sign_out();
 
 -- What a member writes down is theirs.

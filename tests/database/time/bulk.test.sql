@@ -86,9 +86,9 @@ select is((public.enroll_records(:'won_only', :'some')).enrolled, 1, 'a member m
 select is((select count(*) > 3 from public.bulk_enrollments), true, 'and sees how it goes');
 select pg_temp.sign_out();
 select pg_temp.sign_in(pg_temp.member(:'bolt'));
-select is(left(pg_temp.error_of(format('select public.enroll_records(%L, %L)', :'won_only', :'some')), 5), 'P0002', 'another tenant''s may not');
+select is(left(pg_temp.error_of(format('select public.enroll_records(%L, %L)', :'won_only', :'some')), 5), 'PT404', 'another tenant''s may not');
 select is((select count(*) from public.bulk_enrollments), 0::bigint, 'nor see it');
-select is(left(pg_temp.error_of(format('select public.cancel_bulk_enrollment(%L)', :'first')), 5), 'P0002', 'nor stop it');
+select is(left(pg_temp.error_of(format('select public.cancel_bulk_enrollment(%L)', :'first')), 5), 'PT404', 'nor stop it');
 select pg_temp.sign_out();
 
 -- What is refused.
