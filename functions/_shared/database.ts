@@ -1,27 +1,17 @@
 import postgres from "postgres";
 import { codeOf, TimeoutError } from "./errors.ts";
-import { type Address, openSocket, tlsModeOf } from "./socket.ts";
 import { parseJson, stringifyJson } from "./json.ts";
+import { outliving } from "./sessions.ts";
 
 export type Database = postgres.Sql;
 
-/** Sockets that survive what postgres.js does not, for its options; TLS is made here. */
-export function sockets(url: string) {
-  const mode = tlsModeOf(url);
-  return {
-    ssl: false,
-    socket: ({ host, port }: { host: string[]; port: number[] }) =>
-      openSocket({ host: host[0], port: port[0] } as Address, mode),
-  };
-}
-
 /**
  * Safe behind a transaction pooler: no prepared statements, no session settings, no LISTEN, and no
- * query of its own (`fetch_types`) before the first one.
+ * query of its own (`fetch_types`) before the first one. Up to `max` connections for single
+ * statements, and as many for transactions.
  */
 export function connect(url: string, max = 4): Database {
-  return postgres(url, {
-    ...sockets(url),
+  return outliving(postgres(url, {
     max,
     prepare: false,
     fetch_types: false,
@@ -32,7 +22,7 @@ export function connect(url: string, max = 4): Database {
     // 114 is json, 3802 jsonb: no digit of a number is lost, in either direction.
     types: { json: { to: 114, from: [114, 3802], parse: parseJson, serialize: stringifyJson } },
     connection: { application_name: "ridgeline-dispatch" },
-  });
+  }));
 }
 
 const LOST_CONNECTION = new Set([

@@ -9,7 +9,7 @@ import type { ReadableStream as WebStream } from "node:stream/web";
 import { inspect } from "node:util";
 import { App } from "@supabase/lite";
 import { PostgresConnection } from "@supabase/lite/postgres";
-import { sockets } from "../../functions/_shared/database.ts";
+import { mendReserve } from "../../functions/_shared/sessions.ts";
 import { describeSystem, type Place, placeOf, PREFLIGHT, Sessions, signInPage } from "./door.ts";
 
 interface PostgresError extends Error {
@@ -37,6 +37,15 @@ function keepCode(error: PostgresError): Error {
 
 /** Lite prints every error that Postgres answers, whole; a line of it is enough. */
 class Connection extends PostgresConnection {
+  #known: Awaited<ReturnType<PostgresConnection["introspect"]>> | undefined;
+
+  /** Lite takes a schema that it could not read for an empty one, and answers 404 for every table. */
+  override async introspect(...given: Parameters<PostgresConnection["introspect"]>) {
+    const found = await super.introspect(...given);
+    if (found.tables.length > 0) this.#known = found;
+    return this.#known ?? found;
+  }
+
   override normalizeDbError(error: unknown): unknown {
     const normal = super.normalizeDbError(error);
     if (normal instanceof Error) {
@@ -85,15 +94,16 @@ export async function startLite(options: LiteOptions): Promise<Lite> {
   const connection = new Connection({
     url: options.databaseUrl,
     postgresOptions: {
-      ...sockets(options.databaseUrl),
       onnotice: () => {},
       max: 10,
-      // Its look at array types is nobody's query: where it breaks off, the process would end.
-      fetch_types: false,
+      idle_timeout: 20,
       connection: { application_name: "ridgeline-rest" },
       types: { json: jsonType(114), jsonb: jsonType(3802) },
     },
   });
+  // Asked once, for the types of arrays; after that, lite reserves a connection for every request.
+  await connection.driver`select 1`;
+  mendReserve(connection.driver);
   // Lite would grant everything on every table to the API roles at its first request; on the
   // platform, and here, grants are explicit. True: the requests' claims do go into the session.
   Object.defineProperty(connection, "ensureRlsContext", { value: () => Promise.resolve(true) });
@@ -112,6 +122,7 @@ export async function startLite(options: LiteOptions): Promise<Lite> {
   });
   await app.init();
   await app.ensureSystemSchema();
+  await connection.introspect();
   return {
     sessions: new Sessions(options),
     fetch: async (request, peerAddress) => await app.fetch(request, { peerAddress }),

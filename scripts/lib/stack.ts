@@ -3,7 +3,6 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { z } from "zod";
-import { sockets } from "../../functions/_shared/database.ts";
 import type { ResendStandIn } from "../standins/resend.ts";
 import { startResend } from "../standins/resend.ts";
 import type { TwilioStandIn } from "../standins/twilio.ts";
@@ -294,7 +293,6 @@ export class Stack implements StackFile {
   async #startHeartbeat(): Promise<void> {
     if (this.#options.heartbeat === false) return;
     const sql = connect(this.databaseUrl, {
-      ...sockets(this.databaseUrl),
       max: 2,
       fetch_types: false,
       connection: { application_name: "ridgeline-heartbeat" },
