@@ -2885,7 +2885,7 @@ create table public.email_addresses (
 );
 
 comment on table public.email_addresses is
-  'The addresses, and the domains as a whole, that a tenant is written to on. Like phone_numbers it decides '
+  'The addresses, and the domains as a whole, that a tenant is written to on. Like senders it decides '
   'whose an incoming email is, so only whoever provisions them (the service role) writes it.';
 comment on column public.email_addresses.address is
   'office@apexroofing.example, or apexroofing.example for every address of that domain.';
@@ -4387,7 +4387,7 @@ create or replace function automation.check_keys(schema jsonb, value jsonb, path
   as $$
 declare
   subject constant text := coalesce(schema ->> 'title', automation.last_of_path(path));
-  problems jsonb := '[]';
+  problems jsonb := '[]'::jsonb;
   key text;
 begin
   for key in select * from jsonb_array_elements_text(schema -> 'required') loop
@@ -4436,7 +4436,7 @@ create or replace function automation.check_members(schema jsonb, value jsonb, p
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  problems jsonb := '[]';
+  problems jsonb := '[]'::jsonb;
   member record;
   its jsonb;
 begin
@@ -7635,11 +7635,14 @@ create or replace function automation.foreign_sender_problem(workflow public.wor
       'Name one of your active senders, or leave it out.')
     from (
       -- A mailbox is kept in parts, {name?, address}.
-      select f as field, btrim(coalesce(b.given #>> '{0,address}', b.given #>> '{}')) as named
+      select f as field, btrim(coalesce(b.given #>> '{0,address}', b.given #>> '{}')) as named,
+        b.given #> '{1}' is not null as several
       from unnest('{from,messaging_service_sid}'::text[]) as f
       cross join lateral (select step -> 'config' -> 'base' -> f as given) as b
     ) as g
     where step ->> 'type' in ('send_sms', 'send_email') and g.named <> '' and g.named not like '%{{%'
+      -- What is no address, or more than one, is told elsewhere.
+      and (step ->> 'type' = 'send_sms' or automation.normalize_email(g.named) is not null and g.several is not true)
       and not exists (
         select from automation.named_sender(
           workflow.tenant_id, case step ->> 'type' when 'send_sms' then 'sms' else 'email' end, g.named) as s
@@ -8136,7 +8139,7 @@ declare
   wrong text;
 begin
   if automation.is_record_of_ours(relation) then
-    return '{}';
+    return array[]::text[];
   end if;
   select w into wrong from unnest(writable) as w where not w = any (attached.columns) limit 1;
   if wrong is not null then
@@ -10895,7 +10898,7 @@ declare
   measured record;
 begin
   if conditions is null or pg_column_size(conditions) < 1000 then
-    return '[]';
+    return '[]'::jsonb;
   elsif octet_length(conditions::text) > automation.at_most('conditions') then
     return automation.condition_problem(path, 'error', 'too_large',
       format('these conditions are longer than %s bytes', automation.at_most('conditions')),
@@ -15447,28 +15450,36 @@ comment on function automation.claim_steps(text, integer, interval) is
   'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps. Fewer than '
   'asked for: nothing more is due that nobody holds.';
 
+create type automation.claim_attempt as (
+  claimed automation.claimed_step,
+  cut_off boolean
+);
+
 -- One due step: claimed, or closed unsent. One that is broken must not keep the others from being claimed.
 create or replace function automation.claim_or_close(
-  due public.scheduled_steps, worker text, lease interval,
-  out claimed automation.claimed_step, out cut_off boolean)
+  due public.scheduled_steps, worker text, lease interval)
+  returns automation.claim_attempt
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  attempt automation.claim_attempt;
 begin
-  cut_off := false;
+  attempt.cut_off := false;
   begin
-    claimed := automation.claim_step(due, worker, lease);
-    return;
+    attempt.claimed := automation.claim_step(due, worker, lease);
+    return attempt;
   exception
     when lock_not_available then
       perform automation.yield_step(due);
     when query_canceled then
-      cut_off := true;
+      attempt.cut_off := true;
       perform automation.note_cut_off(due);
     when others then
       perform automation.fail_step(due, automation.engine_error('step_failed', sqlstate, sqlerrm));
   end;
-  claimed := null;
+  attempt.claimed := null;
+  return attempt;
 end;
 $$;
 
@@ -17182,6 +17193,8 @@ begin
     fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
   end if;
   fields := automation.fit_fields(attached, fields);
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to',
+    fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
   execute automation.update_statement(attached, fields)
     into written using execution.tenant_id, id, fields;
   if written is null then
@@ -19928,7 +19941,7 @@ begin
     perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
       jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
       row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
-        automation.cut_off_error(tried), 'enrol', '')::automation.enrolment);
+        automation.cut_off_error(tried), 'enrol', '', null)::automation.enrolment);
   end if;
 end;
 $$;
@@ -21136,7 +21149,7 @@ begin
   execute statement into listed using record_ids;
   return listed;
 exception when insufficient_privilege then
-  return '{}';
+  return array[]::text[];
 end;
 $$;
 
@@ -24809,11 +24822,14 @@ grant delete,
 grant select on automation.step_types, automation.setting_schemas, automation.skip_codes
   to authenticated, service_role;
 
--- The indexes of contacts call these, as whoever writes a contact.
+-- The indexes of contacts call these, as whoever writes a contact: a role that could not would have its
+-- write refused. They read nothing but what they are given.
 grant execute on function
   automation.phone_key(text), automation.phone_digits(text), automation.email_key(text),
-  automation.normalize_email(text), automation.visible_text(text), automation.half_width(text)
-  to authenticated;
+  automation.normalize_email(text), automation.visible_text(text), automation.half_width(text),
+  automation.ascii_domain(text), automation.punycode(text),
+  automation.punycode_bias(integer, integer, boolean)
+  to public;
 
 -- sql/12_security/04_time.sql
 
