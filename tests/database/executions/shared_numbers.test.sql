@@ -6,7 +6,7 @@ select plan(17);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.tenant('Blue Ridge Solar') as blue \gset
-insert into public.phone_numbers (tenant_id, number) values (:'apex', '+15125550900'), (:'blue', '+15125550901');
+insert into public.senders (tenant_id, channel, address) values (:'apex', 'sms', '+15125550900'), (:'blue', 'sms', '+15125550901');
 select pg_temp.contact(:'apex', 'Maria', '+15125550101') as maria \gset
 select pg_temp.contact(:'apex', 'Jose', '(512) 555-0101') as jose \gset
 select pg_temp.contact(:'apex', 'Bob', '+15125550102') as bob \gset

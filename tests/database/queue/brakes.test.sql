@@ -5,7 +5,7 @@ begin;
 select plan(36);
 
 select pg_temp.tenant() as apex \gset
-insert into public.phone_numbers (tenant_id, number) values (:'apex', '+15125550900');
+insert into public.senders (tenant_id, channel, address) values (:'apex', 'sms', '+15125550900');
 select pg_temp.contact(:'apex', 'Maria', '+15125550101') as maria \gset
 create function pg_temp.text_from(number text, body text default 'Hello') returns text
   language sql
