@@ -89,7 +89,7 @@ create table public.email_addresses (
 );
 
 comment on table public.email_addresses is
-  'The addresses, and the domains as a whole, that a tenant is written to on. Like phone_numbers it decides '
+  'The addresses, and the domains as a whole, that a tenant is written to on. Like senders it decides '
   'whose an incoming email is, so only whoever provisions them (the service role) writes it.';
 comment on column public.email_addresses.address is
   'office@apexroofing.example, or apexroofing.example for every address of that domain.';

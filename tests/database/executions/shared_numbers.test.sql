@@ -6,7 +6,7 @@ select plan(17);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.tenant('Blue Ridge Solar') as blue \gset
-insert into public.phone_numbers (tenant_id, number) values (:'apex', '+15125550900'), (:'blue', '+15125550901');
+insert into public.senders (tenant_id, channel, address) values (:'apex', 'sms', '+15125550900'), (:'blue', 'sms', '+15125550901');
 select pg_temp.contact(:'apex', 'Maria', '+15125550101') as maria \gset
 select pg_temp.contact(:'apex', 'Jose', '(512) 555-0101') as jose \gset
 select pg_temp.contact(:'apex', 'Bob', '+15125550102') as bob \gset
@@ -51,6 +51,7 @@ select is((select string_agg(c.payload ->> 'to', ', ') from automation.claim_ste
 select is(pg_temp.ended(:'joses'), 'cancelled exit_event', 'and ends the run');
 
 -- A number that a step named, and one that the contact had when it was written to.
+update public.tenants set text_strangers = true where id = :'apex';
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "send_sms", "config": {"to": "{{custom.phone}}", "body": "Your crew comes"}},
   {"type": "wait", "key": "reply", "config": {"event": "sms_received", "timeout": "1 day"}},
   {"type": "create_task", "config": {"title": "{{steps.reply.result}} {{steps.reply.event.record.body}}"}}]') as asking \gset
