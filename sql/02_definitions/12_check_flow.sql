@@ -285,11 +285,14 @@ create or replace function automation.foreign_sender_problem(workflow public.wor
       'Name one of your active senders, or leave it out.')
     from (
       -- A mailbox is kept in parts, {name?, address}.
-      select f as field, btrim(coalesce(b.given #>> '{0,address}', b.given #>> '{}')) as named
+      select f as field, btrim(coalesce(b.given #>> '{0,address}', b.given #>> '{}')) as named,
+        b.given #> '{1}' is not null as several
       from unnest('{from,messaging_service_sid}'::text[]) as f
       cross join lateral (select step -> 'config' -> 'base' -> f as given) as b
     ) as g
     where step ->> 'type' in ('send_sms', 'send_email') and g.named <> '' and g.named not like '%{{%'
+      -- What is no address, or more than one, is told elsewhere.
+      and (step ->> 'type' = 'send_sms' or automation.normalize_email(g.named) is not null and g.several is not true)
       and not exists (
         select from automation.named_sender(
           workflow.tenant_id, case step ->> 'type' when 'send_sms' then 'sms' else 'email' end, g.named) as s

@@ -169,6 +169,8 @@ begin
     fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
   end if;
   fields := automation.fit_fields(attached, fields);
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to',
+    fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
   execute automation.update_statement(attached, fields)
     into written using execution.tenant_id, id, fields;
   if written is null then

@@ -2885,7 +2885,7 @@ create table public.email_addresses (
 );
 
 comment on table public.email_addresses is
-  'The addresses, and the domains as a whole, that a tenant is written to on. Like phone_numbers it decides '
+  'The addresses, and the domains as a whole, that a tenant is written to on. Like senders it decides '
   'whose an incoming email is, so only whoever provisions them (the service role) writes it.';
 comment on column public.email_addresses.address is
   'office@apexroofing.example, or apexroofing.example for every address of that domain.';
@@ -7635,11 +7635,14 @@ create or replace function automation.foreign_sender_problem(workflow public.wor
       'Name one of your active senders, or leave it out.')
     from (
       -- A mailbox is kept in parts, {name?, address}.
-      select f as field, btrim(coalesce(b.given #>> '{0,address}', b.given #>> '{}')) as named
+      select f as field, btrim(coalesce(b.given #>> '{0,address}', b.given #>> '{}')) as named,
+        b.given #> '{1}' is not null as several
       from unnest('{from,messaging_service_sid}'::text[]) as f
       cross join lateral (select step -> 'config' -> 'base' -> f as given) as b
     ) as g
     where step ->> 'type' in ('send_sms', 'send_email') and g.named <> '' and g.named not like '%{{%'
+      -- What is no address, or more than one, is told elsewhere.
+      and (step ->> 'type' = 'send_sms' or automation.normalize_email(g.named) is not null and g.several is not true)
       and not exists (
         select from automation.named_sender(
           workflow.tenant_id, case step ->> 'type' when 'send_sms' then 'sms' else 'email' end, g.named) as s
@@ -17182,6 +17185,8 @@ begin
     fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
   end if;
   fields := automation.fit_fields(attached, fields);
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to',
+    fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
   execute automation.update_statement(attached, fields)
     into written using execution.tenant_id, id, fields;
   if written is null then
@@ -24809,11 +24814,14 @@ grant delete,
 grant select on automation.step_types, automation.setting_schemas, automation.skip_codes
   to authenticated, service_role;
 
--- The indexes of contacts call these, as whoever writes a contact.
+-- The indexes of contacts call these, as whoever writes a contact: a role that could not would have its
+-- write refused. They read nothing but what they are given.
 grant execute on function
   automation.phone_key(text), automation.phone_digits(text), automation.email_key(text),
-  automation.normalize_email(text), automation.visible_text(text), automation.half_width(text)
-  to authenticated;
+  automation.normalize_email(text), automation.visible_text(text), automation.half_width(text),
+  automation.ascii_domain(text), automation.punycode(text),
+  automation.punycode_bias(integer, integer, boolean)
+  to public;
 
 -- sql/12_security/04_time.sql
 

@@ -4,6 +4,9 @@ begin;
 select plan(86);
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
+insert into public.senders (tenant_id, channel, kind, address) values (:'apex', 'email', 'domain', 'apex.example'),
+  (:'apex', 'sms', 'number', '88811'), (:'apex', 'sms', 'name', 'ApexRoofing');
+insert into public.senders (tenant_id, channel, address, is_default) values (:'apex', 'sms', '+15125550177', true);
 
 -- A lead comes in (fields of the contact) while an email is set up (keys of its step_config): what goes out, as
 -- {to, cc, ...}, or how the step ended; with the warnings of the step when there are any.
@@ -26,7 +29,7 @@ begin
   select s.* into ledger from public.workflow_step_executions as s where s.execution_id = (pg_temp.only_run(workflow)).id;
   update public.workflows as w set is_active = false where w.id = workflow;
   return case
-    when claimed.step_id is not null then claimed.payload - '{subject,text}'::text[]
+    when claimed.step_id is not null then claimed.payload - '{subject,text,sender}'::text[]
       || case when claimed.payload ->> 'subject' <> 'Hi' then jsonb_build_object('subject', claimed.payload -> 'subject') else '{}' end
     else jsonb_build_object('ended', concat_ws(' ', ledger.status, ledger.error ->> 'code', ledger.error ->> 'message'))
   end || case when ledger.warnings is null then '{}'
@@ -187,7 +190,7 @@ begin
 end;
 $$;
 select is(pg_temp.text_from(v.sender), v.expected, coalesce(v.sender, 'none'))
-from (values ('(512) 555-0177', '+15125550177'), ('88811', '88811'), ('ApexRoofing', 'ApexRoofing'), (' ', 'default'), (null, 'default'),
+from (values ('(512) 555-0177', '+15125550177'), ('88811', '88811'), ('ApexRoofing', 'ApexRoofing'), (' ', '+15125550177'), (null, '+15125550177'),
   ('whatsapp:+15125550177', 'invalid_sender'), (E'+15125550177\r\nTo: +1900', 'invalid_sender'), ('Name that is too long', 'invalid_sender')) as v (sender, expected);
 
 select * from finish();

@@ -4,6 +4,7 @@ begin;
 select plan(41);
 
 select pg_temp.tenant() as apex \gset
+insert into public.senders (tenant_id, channel, kind, address, verified_at) values (:'apex', 'email', 'domain', 'example.com', now());
 create function pg_temp.said(tenant uuid, config text, mended boolean default false) returns text
   language sql
   as $$
