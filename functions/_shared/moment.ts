@@ -10,7 +10,7 @@ const DAY_MS = 86_400_000;
 const isWritable = (text: string) => text.length <= 40 && !/[+-](?:1[5-9]|2\d):\d\d$/.test(text);
 
 /** A moment that a caller names: ISO 8601 with an offset, of the years 1900 to 2999. */
-export const moment = z.iso.datetime({ offset: true }).refine((text) => {
+export const moment = z.iso.datetime({ offset: true, abort: true }).refine((text) => {
   const at = Date.parse(text);
   return at >= EARLIEST && at < LATEST && isWritable(text);
 }, {
