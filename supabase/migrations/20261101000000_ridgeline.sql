@@ -4387,7 +4387,7 @@ create or replace function automation.check_keys(schema jsonb, value jsonb, path
   as $$
 declare
   subject constant text := coalesce(schema ->> 'title', automation.last_of_path(path));
-  problems jsonb := '[]';
+  problems jsonb := '[]'::jsonb;
   key text;
 begin
   for key in select * from jsonb_array_elements_text(schema -> 'required') loop
@@ -4436,7 +4436,7 @@ create or replace function automation.check_members(schema jsonb, value jsonb, p
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  problems jsonb := '[]';
+  problems jsonb := '[]'::jsonb;
   member record;
   its jsonb;
 begin
@@ -8139,7 +8139,7 @@ declare
   wrong text;
 begin
   if automation.is_record_of_ours(relation) then
-    return '{}';
+    return array[]::text[];
   end if;
   select w into wrong from unnest(writable) as w where not w = any (attached.columns) limit 1;
   if wrong is not null then
@@ -10898,7 +10898,7 @@ declare
   measured record;
 begin
   if conditions is null or pg_column_size(conditions) < 1000 then
-    return '[]';
+    return '[]'::jsonb;
   elsif octet_length(conditions::text) > automation.at_most('conditions') then
     return automation.condition_problem(path, 'error', 'too_large',
       format('these conditions are longer than %s bytes', automation.at_most('conditions')),
@@ -15450,28 +15450,36 @@ comment on function automation.claim_steps(text, integer, interval) is
   'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps. Fewer than '
   'asked for: nothing more is due that nobody holds.';
 
+create type automation.claim_attempt as (
+  claimed automation.claimed_step,
+  cut_off boolean
+);
+
 -- One due step: claimed, or closed unsent. One that is broken must not keep the others from being claimed.
 create or replace function automation.claim_or_close(
-  due public.scheduled_steps, worker text, lease interval,
-  out claimed automation.claimed_step, out cut_off boolean)
+  due public.scheduled_steps, worker text, lease interval)
+  returns automation.claim_attempt
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  attempt automation.claim_attempt;
 begin
-  cut_off := false;
+  attempt.cut_off := false;
   begin
-    claimed := automation.claim_step(due, worker, lease);
-    return;
+    attempt.claimed := automation.claim_step(due, worker, lease);
+    return attempt;
   exception
     when lock_not_available then
       perform automation.yield_step(due);
     when query_canceled then
-      cut_off := true;
+      attempt.cut_off := true;
       perform automation.note_cut_off(due);
     when others then
       perform automation.fail_step(due, automation.engine_error('step_failed', sqlstate, sqlerrm));
   end;
-  claimed := null;
+  attempt.claimed := null;
+  return attempt;
 end;
 $$;
 
@@ -19933,7 +19941,7 @@ begin
     perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
       jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
       row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
-        automation.cut_off_error(tried), 'enrol', '')::automation.enrolment);
+        automation.cut_off_error(tried), 'enrol', '', null)::automation.enrolment);
   end if;
 end;
 $$;
@@ -21141,7 +21149,7 @@ begin
   execute statement into listed using record_ids;
   return listed;
 exception when insufficient_privilege then
-  return '{}';
+  return array[]::text[];
 end;
 $$;
 
