@@ -144,7 +144,7 @@ export function createQueue(sql: Database, timeoutMs = 20_000, workTimeoutMs = 5
       const steps: ClaimedStep[] = [];
       let left: Wanted = wanted;
       for (let portions = 0; portions < MOST_PORTIONS && Object.keys(left).length > 0;) {
-        const asked = sql.json(storable(left));
+        const asked = sql.json(storable(left) as JSONValue);
         const begun = await begin(sql`select id from automation.begin_portions(${asked}::jsonb)`);
         if (begun.length === 0) break;
         portions += begun.length;

@@ -206,7 +206,7 @@ create or replace function automation.check_keys(schema jsonb, value jsonb, path
   as $$
 declare
   subject constant text := coalesce(schema ->> 'title', automation.last_of_path(path));
-  problems jsonb := '[]';
+  problems jsonb := '[]'::jsonb;
   key text;
 begin
   for key in select * from jsonb_array_elements_text(schema -> 'required') loop
@@ -255,7 +255,7 @@ create or replace function automation.check_members(schema jsonb, value jsonb, p
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  problems jsonb := '[]';
+  problems jsonb := '[]'::jsonb;
   member record;
   its jsonb;
 begin

@@ -218,7 +218,7 @@ declare
   wrong text;
 begin
   if automation.is_record_of_ours(relation) then
-    return '{}';
+    return array[]::text[];
   end if;
   select w into wrong from unnest(writable) as w where not w = any (attached.columns) limit 1;
   if wrong is not null then

@@ -555,7 +555,7 @@ declare
   measured record;
 begin
   if conditions is null or pg_column_size(conditions) < 1000 then
-    return '[]';
+    return '[]'::jsonb;
   elsif octet_length(conditions::text) > automation.at_most('conditions') then
     return automation.condition_problem(path, 'error', 'too_large',
       format('these conditions are longer than %s bytes', automation.at_most('conditions')),

@@ -92,28 +92,36 @@ comment on function automation.claim_steps(text, integer, interval) is
   'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps. Fewer than '
   'asked for: nothing more is due that nobody holds.';
 
+create type automation.claim_attempt as (
+  claimed automation.claimed_step,
+  cut_off boolean
+);
+
 -- One due step: claimed, or closed unsent. One that is broken must not keep the others from being claimed.
 create or replace function automation.claim_or_close(
-  due public.scheduled_steps, worker text, lease interval,
-  out claimed automation.claimed_step, out cut_off boolean)
+  due public.scheduled_steps, worker text, lease interval)
+  returns automation.claim_attempt
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  attempt automation.claim_attempt;
 begin
-  cut_off := false;
+  attempt.cut_off := false;
   begin
-    claimed := automation.claim_step(due, worker, lease);
-    return;
+    attempt.claimed := automation.claim_step(due, worker, lease);
+    return attempt;
   exception
     when lock_not_available then
       perform automation.yield_step(due);
     when query_canceled then
-      cut_off := true;
+      attempt.cut_off := true;
       perform automation.note_cut_off(due);
     when others then
       perform automation.fail_step(due, automation.engine_error('step_failed', sqlstate, sqlerrm));
   end;
-  claimed := null;
+  attempt.claimed := null;
+  return attempt;
 end;
 $$;
 

@@ -377,7 +377,7 @@ begin
   execute statement into listed using record_ids;
   return listed;
 exception when insufficient_privilege then
-  return '{}';
+  return array[]::text[];
 end;
 $$;
 

@@ -2340,6 +2340,7 @@ create table public.tenants (
   timezone text not null default 'America/New_York',
   country text not null default 'US',
   text_countries text[] not null default '{US,CA}',
+  text_strangers boolean not null default false,
   phone text,
   email text,
   website text,
@@ -2359,6 +2360,8 @@ comment on column public.tenants.country is
 comment on column public.tenants.text_countries is
   'Where texts may go, besides its own country. Nothing is sent to other countries, satellites or premium-rate '
   'numbers.';
+comment on column public.tenants.text_strangers is
+  'May workflows text a number that is no contact''s, not of the record that fired and not the office''s own?';
 
 create table public.tenant_members (
   tenant_id uuid not null
@@ -4387,7 +4390,7 @@ create or replace function automation.check_keys(schema jsonb, value jsonb, path
   as $$
 declare
   subject constant text := coalesce(schema ->> 'title', automation.last_of_path(path));
-  problems jsonb := '[]';
+  problems jsonb := '[]'::jsonb;
   key text;
 begin
   for key in select * from jsonb_array_elements_text(schema -> 'required') loop
@@ -4436,7 +4439,7 @@ create or replace function automation.check_members(schema jsonb, value jsonb, p
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  problems jsonb := '[]';
+  problems jsonb := '[]'::jsonb;
   member record;
   its jsonb;
 begin
@@ -8139,7 +8142,7 @@ declare
   wrong text;
 begin
   if automation.is_record_of_ours(relation) then
-    return '{}';
+    return array[]::text[];
   end if;
   select w into wrong from unnest(writable) as w where not w = any (attached.columns) limit 1;
   if wrong is not null then
@@ -10898,7 +10901,7 @@ declare
   measured record;
 begin
   if conditions is null or pg_column_size(conditions) < 1000 then
-    return '[]';
+    return '[]'::jsonb;
   elsif octet_length(conditions::text) > automation.at_most('conditions') then
     return automation.condition_problem(path, 'error', 'too_large',
       format('these conditions are longer than %s bytes', automation.at_most('conditions')),
@@ -14407,6 +14410,8 @@ insert into automation.skip_codes (code, counts_as, description) values
    'So many texts went to the number in answer to what came from it that it may be a machine.'),
   ('no_contact', 'failure', 'There is no contact to tag.'),
   ('country_not_allowed', 'failure', 'The tenant does not text that country, a satellite or a premium-rate number.'),
+  ('stranger_not_allowed', 'failure',
+   'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
   ('conditions_not_met', 'choice', 'The conditions of the step did not hold.');
@@ -15450,28 +15455,36 @@ comment on function automation.claim_steps(text, integer, interval) is
   'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps. Fewer than '
   'asked for: nothing more is due that nobody holds.';
 
+create type automation.claim_attempt as (
+  claimed automation.claimed_step,
+  cut_off boolean
+);
+
 -- One due step: claimed, or closed unsent. One that is broken must not keep the others from being claimed.
 create or replace function automation.claim_or_close(
-  due public.scheduled_steps, worker text, lease interval,
-  out claimed automation.claimed_step, out cut_off boolean)
+  due public.scheduled_steps, worker text, lease interval)
+  returns automation.claim_attempt
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  attempt automation.claim_attempt;
 begin
-  cut_off := false;
+  attempt.cut_off := false;
   begin
-    claimed := automation.claim_step(due, worker, lease);
-    return;
+    attempt.claimed := automation.claim_step(due, worker, lease);
+    return attempt;
   exception
     when lock_not_available then
       perform automation.yield_step(due);
     when query_canceled then
-      cut_off := true;
+      attempt.cut_off := true;
       perform automation.note_cut_off(due);
     when others then
       perform automation.fail_step(due, automation.engine_error('step_failed', sqlstate, sqlerrm));
   end;
-  claimed := null;
+  attempt.claimed := null;
+  return attempt;
 end;
 $$;
 
@@ -16680,6 +16693,9 @@ begin
       'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(named, 40)));
   elsif forbidden is not null then
     return automation.skip_unaddressed(prepared, 'country_not_allowed', forbidden, given);
+  elsif automation.is_stranger(execution, prepared.input, phone.number, country) then
+    return automation.skip_unaddressed(prepared, 'stranger_not_allowed', format(
+      'to: %s is no contact; tenants.text_strangers would allow it', phone.number), given);
   end if;
   prepared.recipient := phone.number;
   prepared.input := prepared.input - 'from' || jsonb_build_object('to', phone.number)
@@ -17011,6 +17027,75 @@ create or replace function automation.written_paths(warnings jsonb) returns json
       'path', automation.written_path('send_email', w.value ->> 'path')) order by w.place)
     from jsonb_array_elements(warnings) with ordinality as w (value, place)
   $$;
+
+-- sql/08_actions/01_address_strangers.sql
+
+-- Whom a workflow may text. Everybody who may publish can write any number into a step; without a limit an
+-- account of a CRM is a machine that texts the world in the office's name. So a text goes to whom the office
+-- knows, unless tenants.text_strangers says otherwise.
+
+-- Does the number stand in the record, in whatever field and notation?
+create or replace function automation.mentions_number(record jsonb, phone text, country text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from jsonb_path_query(record, 'strict $.** ? (@.type() == "string" || @.type() == "number")') as v
+      where length(v #>> '{}') between 5 and 60
+        and automation.phone_key(v #>> '{}') = any (automation.phone_keys(phone))
+        and automation.normal_number(v #>> '{}', country) = phone)
+  $$;
+
+-- The telephones of the office itself.
+create or replace function automation.is_office_number(tenant_id uuid, phone text, country text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from (
+        select t.phone from public.tenants as t where t.id = is_office_number.tenant_id
+        union all
+        select m.phone from public.tenant_members as m where m.tenant_id = is_office_number.tenant_id
+      ) as o
+      where automation.phone_key(o.phone) = any (automation.phone_keys(is_office_number.phone))
+        and automation.normal_number(o.phone, country) = is_office_number.phone)
+  $$;
+
+-- The record that fired and its contact, as they are now: what a caller hands to a run is nobody's record. A dry
+-- run of made-up data has no other.
+create or replace function automation.own_records(execution public.workflow_executions) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when execution.version = 0
+        then jsonb_build_array(execution.trigger_data -> execution.entity, execution.trigger_data -> 'contact')
+      else jsonb_build_array(
+        automation.read_record(execution.entity, execution.tenant_id, execution.record_id),
+        automation.read_record('contact', execution.tenant_id, automation.contact_key(execution)))
+    end
+  $$;
+
+-- Late bound, because contacts_by_phone() comes with chapter 11. Cheapest first: most texts name no recipient.
+create or replace function automation.is_stranger(
+  execution public.workflow_executions, input jsonb, phone text, country text)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return phone is not null and input ? 'to'
+    and not exists (
+      select from public.tenants as t where t.id = execution.tenant_id and t.text_strangers)
+    and not exists (select from automation.contacts_by_phone(execution.tenant_id, phone))
+    and not automation.mentions_number(automation.own_records(execution), phone, country)
+    and not automation.is_office_number(execution.tenant_id, phone, country);
+end;
+$$;
+
+comment on function automation.is_stranger(public.workflow_executions, jsonb, text, text) is
+  'Is this nobody whom the office knows: no contact of the tenant, no number of the record that fired or of '
+  'its contact, none of the office itself? A number that was written into the step or handed to the run is one.';
 
 -- sql/08_actions/02_database_actions.sql
 
@@ -19933,7 +20018,7 @@ begin
     perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
       jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
       row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
-        automation.cut_off_error(tried), 'enrol', '')::automation.enrolment);
+        automation.cut_off_error(tried), 'enrol', '', null)::automation.enrolment);
   end if;
 end;
 $$;
@@ -21141,7 +21226,7 @@ begin
   execute statement into listed using record_ids;
   return listed;
 exception when insufficient_privilege then
-  return '{}';
+  return array[]::text[];
 end;
 $$;
 
@@ -24782,7 +24867,8 @@ grant delete,
   update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata)
   on public.workflows to authenticated;
 
-grant update (name, timezone, country, text_countries, phone, email, website, address, settings)
+grant update (name, timezone, country, text_countries, text_strangers, phone, email, website, address,
+    settings)
   on public.tenants to authenticated;
 
 
