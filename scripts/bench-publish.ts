@@ -75,7 +75,7 @@ export const shapes: Record<string, (steps: number) => Step[]> = {
     many(steps, (n) => ({
       key: `s${n}`,
       type: "update_contact",
-      config: { fields: { stage: `stage ${n % 20}`, notes: "{{contact.first_name}}" } },
+      config: { fields: { stage: `stage ${n % 20}`, last_name: "{{contact.first_name}}" } },
     })),
 };
 

@@ -1197,6 +1197,7 @@ export type Database = {
           phone: string | null;
           settings: Json;
           text_countries: string[];
+          text_strangers: boolean;
           timezone: string;
           updated_at: string;
           website: string | null;
@@ -1211,6 +1212,7 @@ export type Database = {
           phone?: string | null;
           settings?: Json;
           text_countries?: string[];
+          text_strangers?: boolean;
           timezone?: string;
           updated_at?: string;
           website?: string | null;
@@ -1225,6 +1227,7 @@ export type Database = {
           phone?: string | null;
           settings?: Json;
           text_countries?: string[];
+          text_strangers?: boolean;
           timezone?: string;
           updated_at?: string;
           website?: string | null;

@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { RequestError } from "./errors.ts";
+import { parsePast } from "./moment.ts";
 import { callFunction, type Database, storableText } from "./inbound.ts";
 
 const clean = z.string().transform(storableText);
@@ -6,13 +8,13 @@ const strings = z.union([clean.transform((one) => [one]), z.array(clean)]);
 const engagement = z.looseObject({
   link: clean.optional(),
   userAgent: clean.optional(),
-  timestamp: z.iso.datetime({ offset: true }).optional().catch(undefined),
+  timestamp: z.unknown().optional(),
 });
 
 /** Of an event of Resend, what is kept. `created_at` of the event says when it happened. */
 const resendEvent = z.object({
   type: z.string().regex(/^email\./).transform((type) => type.slice("email.".length)),
-  created_at: z.string().refine((at) => !Number.isNaN(Date.parse(at)), "not a time"),
+  created_at: z.unknown().optional(),
   data: z.looseObject({
     email_id: z.string().min(1).max(200),
     to: strings.optional(),
@@ -72,6 +74,17 @@ function withoutUndefined<T>(fields: Record<string, T | undefined>): Record<stri
   );
 }
 
+/** An event that is ours to keep and says an impossible time is refused, so that Resend shows it as failed. */
+function timeOf(field: string, value: unknown): string {
+  const at = parsePast(value);
+  if (at) return at.toISOString();
+  throw new RequestError(
+    400,
+    "invalid_date",
+    `${field}: is no date at which this can have happened`,
+  );
+}
+
 /** What a verified body reports; null: nothing that is kept. */
 export function emailEventOf(json: unknown): EmailEvent | null {
   const parsed = resendEvent.safeParse(json);
@@ -79,10 +92,13 @@ export function emailEventOf(json: unknown): EmailEvent | null {
   const { type, created_at, data } = parsed.data;
   const { bounce, failed } = data;
   const seen = type === "clicked" ? data.click : type === "opened" ? data.open : undefined;
+  const created = timeOf("created_at", created_at);
   const event: EmailEvent = {
     email_id: data.email_id,
     type,
-    occurred_at: new Date(seen?.timestamp ?? created_at).toISOString(),
+    occurred_at: seen?.timestamp == null || seen.timestamp === ""
+      ? created
+      : timeOf(`data.${type === "clicked" ? "click" : "open"}.timestamp`, seen.timestamp),
     ...(data.to ? { to: data.to } : {}),
     ...(seen?.link === undefined ? {} : { link: seen.link.slice(0, 2_000) }),
     ...(seen?.userAgent === undefined ? {} : { user_agent: seen.userAgent.slice(0, 500) }),

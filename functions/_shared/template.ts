@@ -185,14 +185,21 @@ function filterProblem(name: string, args: Operand[]): string | undefined {
 
 type Found = { problem: string; at?: number } | undefined;
 
+/** As automation.limits() has it. */
+const MOST_FILTERS = 10;
+
 function parseFilters(lexemes: Lexeme[], loops: Loops): Found {
   let here = 1;
   let before = "";
+  let count = 0;
   for (let bar = lexemes[here]; bar; bar = lexemes[here]) {
     const name = lexemes[here + 1];
     if (bar.type !== "|") return { problem: "a | is needed before a filter", at: bar.at };
     if (name?.type !== "word") return { problem: "a filter is needed after |", at: bar.at };
     if (before === "nl2br") return { problem: "nl2br must be the last filter", at: name.at };
+    if (++count > MOST_FILTERS) {
+      return { problem: `a variable takes at most ${MOST_FILTERS} filters`, at: name.at };
+    }
     here += 2;
     const args: Operand[] = [];
     while (lexemes[here]?.type === (args.length ? "," : ":")) {

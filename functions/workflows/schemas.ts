@@ -1,7 +1,9 @@
 // The shapes of requests and answers: what is checked, and what openapi.json is made of.
 import { z } from "zod";
+import { moment as givenMoment } from "../_shared/moment.ts";
 
 const id = z.guid();
+/** In answers: of the database. What callers name is a `givenMoment`. */
 const moment = z.iso.datetime({ offset: true });
 /** Anything that JSON can say: it has been parsed already. */
 const object = z.record(z.string(), z.unknown());
@@ -54,7 +56,7 @@ export const test = z.strictObject({
   trigger_data: triggerData,
   options: z.strictObject({
     version: z.int().min(1).optional().meta({ description: "A version instead of the draft." }),
-    at: moment.optional().meta({ description: "When it begins. Default: now." }),
+    at: givenMoment.optional().meta({ description: "When it begins. Default: now." }),
     events: object.optional().meta({
       description: "What comes for steps that wait for an event, by key; the others time out.",
       examples: [{ reply: { body: "Yes please" } }],
@@ -132,8 +134,8 @@ export const historyQuery = z.strictObject({
   record_id: z.string().min(1).max(200).optional(),
   status: status.optional(),
   trigger_type: z.string().min(1).max(63).optional(),
-  since: moment.optional().meta({ description: "Created then or later." }),
-  until: moment.optional().meta({ description: "Created before then." }),
+  since: givenMoment.optional().meta({ description: "Created then or later." }),
+  until: givenMoment.optional().meta({ description: "Created before then." }),
   tenant_id: id.optional(),
   limit: z.coerce.number().int().min(1).max(200).default(50),
   cursor: z.string().max(500).optional().meta({ description: "next_cursor of the page before." }),

@@ -19,6 +19,7 @@ create table public.tenants (
   timezone text not null default 'America/New_York',
   country text not null default 'US',
   text_countries text[] not null default '{US,CA}',
+  text_strangers boolean not null default false,
   phone text,
   email text,
   website text,
@@ -38,6 +39,8 @@ comment on column public.tenants.country is
 comment on column public.tenants.text_countries is
   'Where texts may go, besides its own country. Nothing is sent to other countries, satellites or premium-rate '
   'numbers.';
+comment on column public.tenants.text_strangers is
+  'May workflows text a number that is no contact''s, not of the record that fired and not the office''s own?';
 
 create table public.tenant_members (
   tenant_id uuid not null

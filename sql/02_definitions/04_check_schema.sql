@@ -17,7 +17,8 @@ begin
     found := jsonb_build_array(automation.problem(
       path, found #>> '{0,code}', schema ->> 'errorMessage', automation.schema_hint(schema)));
   end if;
-  if not automation.fits_type(schema -> 'type', value) then
+  if schema ->> 'type' is distinct from jsonb_typeof(value)
+    and not automation.fits_type(schema -> 'type', value) then
     return found;
   elsif found = '[]' and schema ? 'format' then
     found := automation.check_format(schema ->> 'format', value, path);
@@ -96,6 +97,11 @@ declare
 begin
   if schema ->> 'type' = type and not schema ?| '{enum,pattern,minLength,maxLength,minItems,maxItems,
     minProperties,maxProperties,minimum,maximum,exclusiveMinimum}' then
+    return '[]'::jsonb;
+  -- Most texts are of the right length, and nothing else is asked of them.
+  elsif type = 'string' and schema ->> 'type' = 'string' and not schema ?| '{enum,pattern}'
+    and length(value #>> '{}') >= coalesce((schema ->> 'minLength')::numeric, 0)
+    and length(value #>> '{}') <= coalesce((schema ->> 'maxLength')::numeric, 'infinity') then
     return '[]'::jsonb;
   elsif not automation.fits_type(schema -> 'type', value) then
     select case t.name

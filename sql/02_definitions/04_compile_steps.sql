@@ -203,7 +203,8 @@ create or replace function automation.check_event(event jsonb, path text) return
   $$;
 
 -- A conditional's questions in the order they are asked, each with its branch: [{name, conditions}].
-create or replace function automation.compile_cases(config jsonb, out cases jsonb, out roots text[])
+create or replace function automation.compile_cases(
+  config jsonb, known jsonb, out cases jsonb, out roots text[])
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -218,7 +219,7 @@ create or replace function automation.compile_cases(config jsonb, out cases json
     ), compiled as (
       select a.name, a.place, c.compiled
       from asked as a
-      cross join lateral automation.compile_conditions(a.conditions) as c
+      cross join lateral automation.place_conditions(a.conditions, 'conditions', known) as c
     )
     select
       coalesce(

@@ -26,7 +26,9 @@ create or replace function automation.branch_names(config jsonb) returns text[]
     where b.value ->> 'name' is not null
   $$;
 
-create or replace function automation.compile_step(step public.workflow_steps, key text, path text)
+-- texts and documents: what other steps hold too, parsed and compiled already.
+create or replace function automation.compile_step(
+  step public.workflow_steps, key text, path text, texts jsonb default '{}', documents jsonb default '{}')
   returns table (compiled jsonb, problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -43,11 +45,15 @@ begin
   select a.* into addressed from automation.compile_recipients(
     step.step_type, config, path || '.step_config') as a;
   select t.* into template from automation.compile_template(
-    case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config') as t;
+    case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config',
+    texts) as t;
   select c.* into condition
-  from automation.compile_conditions(step.conditions, path || '.conditions') as c;
-  select c.* into asked
-  from automation.compile_cases(case step.step_type when 'conditional' then config else '{}' end) as c;
+  from automation.place_conditions(step.conditions, path || '.conditions', documents) as c;
+  if step.step_type = 'conditional' then
+    select c.* into asked from automation.compile_cases(config, documents) as c;
+  else
+    select null::jsonb as cases, '{}'::text[] as roots into asked;
+  end if;
   compiled := jsonb_build_object(
     'key', key,
     'at', path,
@@ -56,7 +62,8 @@ begin
     'lane', known.lane,
     'delay_seconds', step.delay_minutes * 60,
     'config', template.compiled || jsonb_build_object(
-      'fits', automation.compile_fits(known.config_schema, template.compiled)),
+      'fits', case template.compiled -> 'slots' when '[]' then '[]'
+        else automation.compile_fits(known.config_schema, template.compiled) end),
     'conditions', condition.compiled,
     'roots', to_jsonb(
       automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
@@ -235,6 +242,39 @@ create or replace function automation.check_places(
           'Add a row to workflow_steps, then set is_active.')) end
   $$;
 
+-- The texts with variables that more than one step holds, parsed.
+create or replace function automation.shared_texts(placed automation.placed_step[]) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.parse_templates(array(
+      select t.value #>> '{}'
+      from unnest(placed) as p
+      cross join lateral jsonb_path_query((p.step).step_config, 'strict $.** ? (@.type() == "string")') as t (value)
+      where strpos(t.value #>> '{}', '{{') > 0 and length(t.value #>> '{}') < 10000
+      group by 1
+      having count(*) > 1))
+  $$;
+
+-- The conditions that more than one step asks, compiled.
+create or replace function automation.shared_documents(placed automation.placed_step[]) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.compile_documents(array(
+      select d.document
+      from unnest(placed) as p
+      cross join lateral (
+        select (p.step).conditions
+        union all
+        select q.value from jsonb_path_query((p.step).step_config, '$.conditions') as q (value)
+        where (p.step).step_type = 'conditional'
+      ) as d (document)
+      where d.document not in ('[]', 'null', '{}')
+      group by 1
+      having count(*) > 1))
+  $$;
+
 -- The plan points each step to the next, and each of its branches to the first step on it, or to what comes
 -- next where there is none. A step that is switched off is checked, and left out with all that branches
 -- off it.
@@ -246,6 +286,8 @@ create or replace function automation.compile_steps(
 declare
   placed constant automation.placed_step[] := array(
     select p from automation.place_steps(workflow) as p order by p.place);
+  texts constant jsonb := automation.shared_texts(placed);
+  documents constant jsonb := automation.shared_documents(placed);
 begin
   with given as (
     select p.*, (p.step).id as id, p.place[cardinality(p.place)] as position,
@@ -259,7 +301,7 @@ begin
     select g.*, n.key as next, c.compiled, c.problems
     from given as g
     left join given as n on n.id = g.next_id
-    cross join lateral automation.compile_step(g.step, g.key, g.path) as c
+    cross join lateral automation.compile_step(g.step, g.key, g.path, texts, documents) as c
   ), branches as (
     select c.id, jsonb_object_agg(b.name, coalesce(f.key, c.next)) as targets
     from compiled as c

@@ -5,7 +5,7 @@
 -- past a stop.
 create or replace function automation.step_exits(step jsonb, verdicts jsonb) returns setof text
   language sql stable
-  set search_path = pg_catalog, pg_temp
+  -- No search_path of its own, so that Postgres writes it into the query that asks.
   as $$
     with own as (
       select coalesce(verdicts ->> (step ->> 'key'), case
@@ -112,7 +112,7 @@ create or replace function automation.assignable(fired text) returns text
 create or replace function automation.step_writes(step jsonb, fired text)
   returns table (entity text, is_insert boolean, fields jsonb)
   language sql stable
-  set search_path = pg_catalog, pg_temp
+  -- No search_path of its own, so that Postgres writes it into the query that asks.
   as $$
     with given as (
       select step ->> 'type' as type, step -> 'config' -> 'base' as config

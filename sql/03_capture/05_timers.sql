@@ -69,8 +69,8 @@ create or replace function automation.remove_timer_trigger(attached automation.e
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  execute format('drop trigger if exists automation_timers on %s', attached.relation);
-  execute format('drop function if exists automation.capture_%s_timers()', attached.name);
+  -- With its trigger, wherever the table has been moved and whatever it is called by now.
+  execute format('drop function if exists automation.capture_%s_timers() cascade', attached.name);
   delete from automation.timer_listeners as t where t.entity = attached.name;
 end;
 $$;

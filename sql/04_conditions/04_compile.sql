@@ -24,7 +24,7 @@ create or replace function automation.condition_problem(
 create or replace function automation.condition_operator(name text)
   returns table (kind text, negated boolean, needs text)
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
+  -- No search_path of its own, so that Postgres writes it into the query that asks.
   as $$
     select operators.kind, operators.negated, operators.needs
     from (values
@@ -585,6 +585,10 @@ declare
   node record;
   linked record;
 begin
+  if conditions is null or conditions in ('[]', 'null', '{}') then
+    problems := '[]';
+    return;
+  end if;
   problems := automation.measure_problems(conditions, coalesce(path, 'conditions'));
   node := automation.compile_node(
     case when problems = '[]' then conditions end, coalesce(path, 'conditions'), 0, 0);
@@ -610,6 +614,50 @@ $$;
 comment on function automation.compile_conditions(jsonb, text) is
   'A condition document ready to be evaluated (null: always true), and everything wrong with it. '
   'Problems are {path, severity, code, message, hint}; path starts with the given one.';
+
+-- Documents that stand in many steps are compiled once: {document: {compiled, problems}}, with paths that begin
+-- in the document.
+create or replace function automation.compile_documents(documents jsonb[]) returns jsonb
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(d.document::text, to_jsonb(c)), '{}')
+    from unnest(documents) as d (document)
+    cross join lateral automation.compile_conditions(d.document, '') as c
+  $$;
+
+-- compile_conditions() for a document that compile_documents() may have compiled.
+create or replace function automation.place_conditions(
+  conditions jsonb, path text, known jsonb, out compiled jsonb, out problems jsonb)
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found jsonb;
+begin
+  problems := '[]';
+  if conditions is null or conditions in ('[]', 'null', '{}') then
+    return;
+  end if;
+  found := known -> (conditions::text);
+  if found is null then
+    select c.compiled, c.problems into compiled, problems
+    from automation.compile_conditions(conditions, path) as c;
+    return;
+  end if;
+  compiled := nullif(found -> 'compiled', 'null');
+  if compiled -> 'code' <> '[]' then
+    compiled := compiled || jsonb_build_object('code', (
+      select jsonb_agg(c.test || jsonb_build_object('at', path || (c.test ->> 'at')) order by c.place)
+      from jsonb_array_elements(compiled -> 'code') with ordinality as c (test, place)));
+  end if;
+  if found -> 'problems' <> '[]' then
+    select jsonb_agg(p.problem || jsonb_build_object('path', path || (p.problem ->> 'path')) order by p.place)
+      into problems
+    from jsonb_array_elements(found -> 'problems') with ordinality as p (problem, place);
+  end if;
+end;
+$$;
 
 create or replace function automation.condition_roots(compiled jsonb) returns text[]
   language sql immutable parallel safe

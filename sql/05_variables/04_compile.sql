@@ -8,7 +8,7 @@
 create or replace function automation.template_texts(source jsonb)
   returns table (at text[], value text)
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
+  -- No search_path of its own, so that Postgres writes it into the query that asks.
   as $$
     with recursive walk (at, value) as (
       select '{}'::text[], source
@@ -71,39 +71,58 @@ create or replace function automation.template_problems(source jsonb, path text)
     where p.found > l.most
   $$;
 
+-- Texts that stand in many steps are parsed once: {text: {tokens, roots, problem, position}}.
+create or replace function automation.parse_templates(texts text[]) returns jsonb
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(t.value, to_jsonb(p)), '{}')
+    from unnest(texts) as t (value)
+    cross join lateral automation.parse_template(t.value) as p
+  $$;
+
+-- known: texts that were parsed already, as parse_templates() gives them.
 create or replace function automation.compile_template(
-  source jsonb, path text default 'config', out compiled jsonb, out problems jsonb
+  source jsonb, path text default 'config', known jsonb default '{}', out compiled jsonb, out problems jsonb
 )
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  written constant text := source::text;
   text_found record;
-  parsed record;
+  parsed jsonb;
   slots jsonb := jsonb_build_array();
-  roots text[] := array[]::text[];
+  roots jsonb := jsonb_build_array();
 begin
-  problems := automation.template_problems(source, coalesce(path, 'config'));
+  problems := '[]';
+  if coalesce(strpos(written, '{{'), 0) = 0 then
+    compiled := jsonb_build_object('base', source, 'slots', slots, 'roots', roots);
+    return;
+  elsif automation.occurrences('{{', written) > least(
+    automation.at_most('templates'), automation.at_most('tags'), automation.at_most('step_tags')) then
+    problems := automation.template_problems(source, coalesce(path, 'config'));
+  end if;
   for text_found in select * from automation.template_texts(source) where problems = '[]' loop
-    parsed := automation.parse_template(text_found.value);
-    if parsed.problem is not null then
+    parsed := coalesce(known -> text_found.value, to_jsonb(automation.parse_template(text_found.value)));
+    if parsed ->> 'problem' is not null then
       problems := problems || jsonb_build_array(jsonb_build_object(
         'path', array_to_string(coalesce(path, 'config') || text_found.at, '.'),
-        'severity', 'error', 'code', 'invalid_template', 'position', parsed.position,
-        'message', format('%s (character %s)', parsed.problem, parsed.position),
+        'severity', 'error', 'code', 'invalid_template', 'position', parsed -> 'position',
+        'message', format('%s (character %s)', parsed ->> 'problem', parsed ->> 'position'),
         'hint', 'For example {{ contact.first_name | default: "there" }}; \{{ is two braces.'));
     else
-      slots := slots || jsonb_build_array(automation.compile_slot(text_found.at, parsed.tokens));
-      roots := roots || parsed.roots;
+      slots := slots || jsonb_build_array(automation.compile_slot(text_found.at, parsed -> 'tokens'));
+      roots := roots || (parsed -> 'roots');
     end if;
   end loop;
   compiled := jsonb_build_object(
     'base', source, 'slots', slots,
-    'roots', (select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(roots) as r));
+    'roots', (select coalesce(jsonb_agg(distinct r order by r), '[]') from jsonb_array_elements_text(roots) as r));
 end;
 $$;
 
-comment on function automation.compile_template(jsonb, text) is
+comment on function automation.compile_template(jsonb, text, jsonb) is
   'Any JSON with its templates parsed, and what is wrong with them. Problems are {path, position, '
   'severity, code, message, hint}; path starts with the given one, position counts characters.';
 

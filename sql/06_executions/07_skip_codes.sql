@@ -24,6 +24,8 @@ insert into automation.skip_codes (code, counts_as, description) values
    'So many texts went to the number in answer to what came from it that it may be a machine.'),
   ('no_contact', 'failure', 'There is no contact to tag.'),
   ('country_not_allowed', 'failure', 'The tenant does not text that country, a satellite or a premium-rate number.'),
+  ('stranger_not_allowed', 'failure',
+   'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
   ('conditions_not_met', 'choice', 'The conditions of the step did not hold.');

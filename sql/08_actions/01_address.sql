@@ -158,6 +158,9 @@ begin
       'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(named, 40)));
   elsif forbidden is not null then
     return automation.skip_unaddressed(prepared, 'country_not_allowed', forbidden, given);
+  elsif automation.is_stranger(execution, prepared.input, phone.number, country) then
+    return automation.skip_unaddressed(prepared, 'stranger_not_allowed', format(
+      'to: %s is no contact; tenants.text_strangers would allow it', phone.number), given);
   end if;
   prepared.recipient := phone.number;
   prepared.input := prepared.input - 'from' || jsonb_build_object('to', phone.number)

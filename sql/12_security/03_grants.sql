@@ -48,7 +48,8 @@ grant delete,
   update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata)
   on public.workflows to authenticated;
 
-grant update (name, timezone, country, text_countries, phone, email, website, address, settings)
+grant update (name, timezone, country, text_countries, text_strangers, phone, email, website, address,
+    settings)
   on public.tenants to authenticated;
 
 

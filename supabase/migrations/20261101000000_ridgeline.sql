@@ -2340,6 +2340,7 @@ create table public.tenants (
   timezone text not null default 'America/New_York',
   country text not null default 'US',
   text_countries text[] not null default '{US,CA}',
+  text_strangers boolean not null default false,
   phone text,
   email text,
   website text,
@@ -2359,6 +2360,8 @@ comment on column public.tenants.country is
 comment on column public.tenants.text_countries is
   'Where texts may go, besides its own country. Nothing is sent to other countries, satellites or premium-rate '
   'numbers.';
+comment on column public.tenants.text_strangers is
+  'May workflows text a number that is no contact''s, not of the record that fired and not the office''s own?';
 
 create table public.tenant_members (
   tenant_id uuid not null
@@ -4204,7 +4207,8 @@ begin
     found := jsonb_build_array(automation.problem(
       path, found #>> '{0,code}', schema ->> 'errorMessage', automation.schema_hint(schema)));
   end if;
-  if not automation.fits_type(schema -> 'type', value) then
+  if schema ->> 'type' is distinct from jsonb_typeof(value)
+    and not automation.fits_type(schema -> 'type', value) then
     return found;
   elsif found = '[]' and schema ? 'format' then
     found := automation.check_format(schema ->> 'format', value, path);
@@ -4283,6 +4287,11 @@ declare
 begin
   if schema ->> 'type' = type and not schema ?| '{enum,pattern,minLength,maxLength,minItems,maxItems,
     minProperties,maxProperties,minimum,maximum,exclusiveMinimum}' then
+    return '[]'::jsonb;
+  -- Most texts are of the right length, and nothing else is asked of them.
+  elsif type = 'string' and schema ->> 'type' = 'string' and not schema ?| '{enum,pattern}'
+    and length(value #>> '{}') >= coalesce((schema ->> 'minLength')::numeric, 0)
+    and length(value #>> '{}') <= coalesce((schema ->> 'maxLength')::numeric, 'infinity') then
     return '[]'::jsonb;
   elsif not automation.fits_type(schema -> 'type', value) then
     select case t.name
@@ -5096,7 +5105,8 @@ create or replace function automation.check_event(event jsonb, path text) return
   $$;
 
 -- A conditional's questions in the order they are asked, each with its branch: [{name, conditions}].
-create or replace function automation.compile_cases(config jsonb, out cases jsonb, out roots text[])
+create or replace function automation.compile_cases(
+  config jsonb, known jsonb, out cases jsonb, out roots text[])
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -5111,7 +5121,7 @@ create or replace function automation.compile_cases(config jsonb, out cases json
     ), compiled as (
       select a.name, a.place, c.compiled
       from asked as a
-      cross join lateral automation.compile_conditions(a.conditions) as c
+      cross join lateral automation.place_conditions(a.conditions, 'conditions', known) as c
     )
     select
       coalesce(
@@ -5206,7 +5216,9 @@ create or replace function automation.branch_names(config jsonb) returns text[]
     where b.value ->> 'name' is not null
   $$;
 
-create or replace function automation.compile_step(step public.workflow_steps, key text, path text)
+-- texts and documents: what other steps hold too, parsed and compiled already.
+create or replace function automation.compile_step(
+  step public.workflow_steps, key text, path text, texts jsonb default '{}', documents jsonb default '{}')
   returns table (compiled jsonb, problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -5223,11 +5235,15 @@ begin
   select a.* into addressed from automation.compile_recipients(
     step.step_type, config, path || '.step_config') as a;
   select t.* into template from automation.compile_template(
-    case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config') as t;
+    case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config',
+    texts) as t;
   select c.* into condition
-  from automation.compile_conditions(step.conditions, path || '.conditions') as c;
-  select c.* into asked
-  from automation.compile_cases(case step.step_type when 'conditional' then config else '{}' end) as c;
+  from automation.place_conditions(step.conditions, path || '.conditions', documents) as c;
+  if step.step_type = 'conditional' then
+    select c.* into asked from automation.compile_cases(config, documents) as c;
+  else
+    select null::jsonb as cases, '{}'::text[] as roots into asked;
+  end if;
   compiled := jsonb_build_object(
     'key', key,
     'at', path,
@@ -5236,7 +5252,8 @@ begin
     'lane', known.lane,
     'delay_seconds', step.delay_minutes * 60,
     'config', template.compiled || jsonb_build_object(
-      'fits', automation.compile_fits(known.config_schema, template.compiled)),
+      'fits', case template.compiled -> 'slots' when '[]' then '[]'
+        else automation.compile_fits(known.config_schema, template.compiled) end),
     'conditions', condition.compiled,
     'roots', to_jsonb(
       automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
@@ -5415,6 +5432,39 @@ create or replace function automation.check_places(
           'Add a row to workflow_steps, then set is_active.')) end
   $$;
 
+-- The texts with variables that more than one step holds, parsed.
+create or replace function automation.shared_texts(placed automation.placed_step[]) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.parse_templates(array(
+      select t.value #>> '{}'
+      from unnest(placed) as p
+      cross join lateral jsonb_path_query((p.step).step_config, 'strict $.** ? (@.type() == "string")') as t (value)
+      where strpos(t.value #>> '{}', '{{') > 0 and length(t.value #>> '{}') < 10000
+      group by 1
+      having count(*) > 1))
+  $$;
+
+-- The conditions that more than one step asks, compiled.
+create or replace function automation.shared_documents(placed automation.placed_step[]) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.compile_documents(array(
+      select d.document
+      from unnest(placed) as p
+      cross join lateral (
+        select (p.step).conditions
+        union all
+        select q.value from jsonb_path_query((p.step).step_config, '$.conditions') as q (value)
+        where (p.step).step_type = 'conditional'
+      ) as d (document)
+      where d.document not in ('[]', 'null', '{}')
+      group by 1
+      having count(*) > 1))
+  $$;
+
 -- The plan points each step to the next, and each of its branches to the first step on it, or to what comes
 -- next where there is none. A step that is switched off is checked, and left out with all that branches
 -- off it.
@@ -5426,6 +5476,8 @@ create or replace function automation.compile_steps(
 declare
   placed constant automation.placed_step[] := array(
     select p from automation.place_steps(workflow) as p order by p.place);
+  texts constant jsonb := automation.shared_texts(placed);
+  documents constant jsonb := automation.shared_documents(placed);
 begin
   with given as (
     select p.*, (p.step).id as id, p.place[cardinality(p.place)] as position,
@@ -5439,7 +5491,7 @@ begin
     select g.*, n.key as next, c.compiled, c.problems
     from given as g
     left join given as n on n.id = g.next_id
-    cross join lateral automation.compile_step(g.step, g.key, g.path) as c
+    cross join lateral automation.compile_step(g.step, g.key, g.path, texts, documents) as c
   ), branches as (
     select c.id, jsonb_object_agg(b.name, coalesce(f.key, c.next)) as targets
     from compiled as c
@@ -7355,7 +7407,7 @@ $$;
 -- past a stop.
 create or replace function automation.step_exits(step jsonb, verdicts jsonb) returns setof text
   language sql stable
-  set search_path = pg_catalog, pg_temp
+  -- No search_path of its own, so that Postgres writes it into the query that asks.
   as $$
     with own as (
       select coalesce(verdicts ->> (step ->> 'key'), case
@@ -7462,7 +7514,7 @@ create or replace function automation.assignable(fired text) returns text
 create or replace function automation.step_writes(step jsonb, fired text)
   returns table (entity text, is_insert boolean, fields jsonb)
   language sql stable
-  set search_path = pg_catalog, pg_temp
+  -- No search_path of its own, so that Postgres writes it into the query that asks.
   as $$
     with given as (
       select step ->> 'type' as type, step -> 'config' -> 'base' as config
@@ -9558,8 +9610,8 @@ create or replace function automation.remove_timer_trigger(attached automation.e
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  execute format('drop trigger if exists automation_timers on %s', attached.relation);
-  execute format('drop function if exists automation.capture_%s_timers()', attached.name);
+  -- With its trigger, wherever the table has been moved and whatever it is called by now.
+  execute format('drop function if exists automation.capture_%s_timers() cascade', attached.name);
   delete from automation.timer_listeners as t where t.entity = attached.name;
 end;
 $$;
@@ -10367,7 +10419,7 @@ create or replace function automation.condition_problem(
 create or replace function automation.condition_operator(name text)
   returns table (kind text, negated boolean, needs text)
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
+  -- No search_path of its own, so that Postgres writes it into the query that asks.
   as $$
     select operators.kind, operators.negated, operators.needs
     from (values
@@ -10928,6 +10980,10 @@ declare
   node record;
   linked record;
 begin
+  if conditions is null or conditions in ('[]', 'null', '{}') then
+    problems := '[]';
+    return;
+  end if;
   problems := automation.measure_problems(conditions, coalesce(path, 'conditions'));
   node := automation.compile_node(
     case when problems = '[]' then conditions end, coalesce(path, 'conditions'), 0, 0);
@@ -10953,6 +11009,50 @@ $$;
 comment on function automation.compile_conditions(jsonb, text) is
   'A condition document ready to be evaluated (null: always true), and everything wrong with it. '
   'Problems are {path, severity, code, message, hint}; path starts with the given one.';
+
+-- Documents that stand in many steps are compiled once: {document: {compiled, problems}}, with paths that begin
+-- in the document.
+create or replace function automation.compile_documents(documents jsonb[]) returns jsonb
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(d.document::text, to_jsonb(c)), '{}')
+    from unnest(documents) as d (document)
+    cross join lateral automation.compile_conditions(d.document, '') as c
+  $$;
+
+-- compile_conditions() for a document that compile_documents() may have compiled.
+create or replace function automation.place_conditions(
+  conditions jsonb, path text, known jsonb, out compiled jsonb, out problems jsonb)
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found jsonb;
+begin
+  problems := '[]';
+  if conditions is null or conditions in ('[]', 'null', '{}') then
+    return;
+  end if;
+  found := known -> (conditions::text);
+  if found is null then
+    select c.compiled, c.problems into compiled, problems
+    from automation.compile_conditions(conditions, path) as c;
+    return;
+  end if;
+  compiled := nullif(found -> 'compiled', 'null');
+  if compiled -> 'code' <> '[]' then
+    compiled := compiled || jsonb_build_object('code', (
+      select jsonb_agg(c.test || jsonb_build_object('at', path || (c.test ->> 'at')) order by c.place)
+      from jsonb_array_elements(compiled -> 'code') with ordinality as c (test, place)));
+  end if;
+  if found -> 'problems' <> '[]' then
+    select jsonb_agg(p.problem || jsonb_build_object('path', path || (p.problem ->> 'path')) order by p.place)
+      into problems
+    from jsonb_array_elements(found -> 'problems') with ordinality as p (problem, place);
+  end if;
+end;
+$$;
 
 create or replace function automation.condition_roots(compiled jsonb) returns text[]
   language sql immutable parallel safe
@@ -12448,7 +12548,7 @@ comment on function automation.parse_template(text) is
 create or replace function automation.template_texts(source jsonb)
   returns table (at text[], value text)
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
+  -- No search_path of its own, so that Postgres writes it into the query that asks.
   as $$
     with recursive walk (at, value) as (
       select '{}'::text[], source
@@ -12511,39 +12611,58 @@ create or replace function automation.template_problems(source jsonb, path text)
     where p.found > l.most
   $$;
 
+-- Texts that stand in many steps are parsed once: {text: {tokens, roots, problem, position}}.
+create or replace function automation.parse_templates(texts text[]) returns jsonb
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(t.value, to_jsonb(p)), '{}')
+    from unnest(texts) as t (value)
+    cross join lateral automation.parse_template(t.value) as p
+  $$;
+
+-- known: texts that were parsed already, as parse_templates() gives them.
 create or replace function automation.compile_template(
-  source jsonb, path text default 'config', out compiled jsonb, out problems jsonb
+  source jsonb, path text default 'config', known jsonb default '{}', out compiled jsonb, out problems jsonb
 )
   language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  written constant text := source::text;
   text_found record;
-  parsed record;
+  parsed jsonb;
   slots jsonb := jsonb_build_array();
-  roots text[] := array[]::text[];
+  roots jsonb := jsonb_build_array();
 begin
-  problems := automation.template_problems(source, coalesce(path, 'config'));
+  problems := '[]';
+  if coalesce(strpos(written, '{{'), 0) = 0 then
+    compiled := jsonb_build_object('base', source, 'slots', slots, 'roots', roots);
+    return;
+  elsif automation.occurrences('{{', written) > least(
+    automation.at_most('templates'), automation.at_most('tags'), automation.at_most('step_tags')) then
+    problems := automation.template_problems(source, coalesce(path, 'config'));
+  end if;
   for text_found in select * from automation.template_texts(source) where problems = '[]' loop
-    parsed := automation.parse_template(text_found.value);
-    if parsed.problem is not null then
+    parsed := coalesce(known -> text_found.value, to_jsonb(automation.parse_template(text_found.value)));
+    if parsed ->> 'problem' is not null then
       problems := problems || jsonb_build_array(jsonb_build_object(
         'path', array_to_string(coalesce(path, 'config') || text_found.at, '.'),
-        'severity', 'error', 'code', 'invalid_template', 'position', parsed.position,
-        'message', format('%s (character %s)', parsed.problem, parsed.position),
+        'severity', 'error', 'code', 'invalid_template', 'position', parsed -> 'position',
+        'message', format('%s (character %s)', parsed ->> 'problem', parsed ->> 'position'),
         'hint', 'For example {{ contact.first_name | default: "there" }}; \{{ is two braces.'));
     else
-      slots := slots || jsonb_build_array(automation.compile_slot(text_found.at, parsed.tokens));
-      roots := roots || parsed.roots;
+      slots := slots || jsonb_build_array(automation.compile_slot(text_found.at, parsed -> 'tokens'));
+      roots := roots || (parsed -> 'roots');
     end if;
   end loop;
   compiled := jsonb_build_object(
     'base', source, 'slots', slots,
-    'roots', (select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(roots) as r));
+    'roots', (select coalesce(jsonb_agg(distinct r order by r), '[]') from jsonb_array_elements_text(roots) as r));
 end;
 $$;
 
-comment on function automation.compile_template(jsonb, text) is
+comment on function automation.compile_template(jsonb, text, jsonb) is
   'Any JSON with its templates parsed, and what is wrong with them. Problems are {path, position, '
   'severity, code, message, hint}; path starts with the given one, position counts characters.';
 
@@ -14407,6 +14526,8 @@ insert into automation.skip_codes (code, counts_as, description) values
    'So many texts went to the number in answer to what came from it that it may be a machine.'),
   ('no_contact', 'failure', 'There is no contact to tag.'),
   ('country_not_allowed', 'failure', 'The tenant does not text that country, a satellite or a premium-rate number.'),
+  ('stranger_not_allowed', 'failure',
+   'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
   ('conditions_not_met', 'choice', 'The conditions of the step did not hold.');
@@ -16688,6 +16809,9 @@ begin
       'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(named, 40)));
   elsif forbidden is not null then
     return automation.skip_unaddressed(prepared, 'country_not_allowed', forbidden, given);
+  elsif automation.is_stranger(execution, prepared.input, phone.number, country) then
+    return automation.skip_unaddressed(prepared, 'stranger_not_allowed', format(
+      'to: %s is no contact; tenants.text_strangers would allow it', phone.number), given);
   end if;
   prepared.recipient := phone.number;
   prepared.input := prepared.input - 'from' || jsonb_build_object('to', phone.number)
@@ -17019,6 +17143,75 @@ create or replace function automation.written_paths(warnings jsonb) returns json
       'path', automation.written_path('send_email', w.value ->> 'path')) order by w.place)
     from jsonb_array_elements(warnings) with ordinality as w (value, place)
   $$;
+
+-- sql/08_actions/01_address_strangers.sql
+
+-- Whom a workflow may text. Everybody who may publish can write any number into a step; without a limit an
+-- account of a CRM is a machine that texts the world in the office's name. So a text goes to whom the office
+-- knows, unless tenants.text_strangers says otherwise.
+
+-- Does the number stand in the record, in whatever field and notation?
+create or replace function automation.mentions_number(record jsonb, phone text, country text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from jsonb_path_query(record, 'strict $.** ? (@.type() == "string" || @.type() == "number")') as v
+      where length(v #>> '{}') between 5 and 60
+        and automation.phone_key(v #>> '{}') = any (automation.phone_keys(phone))
+        and automation.normal_number(v #>> '{}', country) = phone)
+  $$;
+
+-- The telephones of the office itself.
+create or replace function automation.is_office_number(tenant_id uuid, phone text, country text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from (
+        select t.phone from public.tenants as t where t.id = is_office_number.tenant_id
+        union all
+        select m.phone from public.tenant_members as m where m.tenant_id = is_office_number.tenant_id
+      ) as o
+      where automation.phone_key(o.phone) = any (automation.phone_keys(is_office_number.phone))
+        and automation.normal_number(o.phone, country) = is_office_number.phone)
+  $$;
+
+-- The record that fired and its contact, as they are now: what a caller hands to a run is nobody's record. A dry
+-- run of made-up data has no other.
+create or replace function automation.own_records(execution public.workflow_executions) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when execution.version = 0
+        then jsonb_build_array(execution.trigger_data -> execution.entity, execution.trigger_data -> 'contact')
+      else jsonb_build_array(
+        automation.read_record(execution.entity, execution.tenant_id, execution.record_id),
+        automation.read_record('contact', execution.tenant_id, automation.contact_key(execution)))
+    end
+  $$;
+
+-- Late bound, because contacts_by_phone() comes with chapter 11. Cheapest first: most texts name no recipient.
+create or replace function automation.is_stranger(
+  execution public.workflow_executions, input jsonb, phone text, country text)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return phone is not null and input ? 'to'
+    and not exists (
+      select from public.tenants as t where t.id = execution.tenant_id and t.text_strangers)
+    and not exists (select from automation.contacts_by_phone(execution.tenant_id, phone))
+    and not automation.mentions_number(automation.own_records(execution), phone, country)
+    and not automation.is_office_number(execution.tenant_id, phone, country);
+end;
+$$;
+
+comment on function automation.is_stranger(public.workflow_executions, jsonb, text, text) is
+  'Is this nobody whom the office knows: no contact of the tenant, no number of the record that fired or of '
+  'its contact, none of the office itself? A number that was written into the step or handed to the run is one.';
 
 -- sql/08_actions/02_database_actions.sql
 
@@ -24790,7 +24983,8 @@ grant delete,
   update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata)
   on public.workflows to authenticated;
 
-grant update (name, timezone, country, text_countries, phone, email, website, address, settings)
+grant update (name, timezone, country, text_countries, text_strangers, phone, email, website, address,
+    settings)
   on public.tenants to authenticated;
 
 

@@ -493,6 +493,36 @@ describe("history", () => {
     expect(none.body.executions).toEqual([]);
   });
 
+  it.each([
+    "+275760-09-13T00:00:00.000Z",
+    "0000-01-01T00:00:00Z",
+    "-000001-01-01T00:00:00Z",
+    "9999-12-31T23:59:59Z",
+    "2026-01-01T00:00:00+23:59",
+    "2026-01-01T00:00:00-16:00",
+    `2026-01-01T00:00:00.${"0".repeat(300)}Z`,
+    "infinity",
+    "-infinity",
+    "now",
+    "2026-02-30T00:00:00Z",
+    "",
+    "8640000000000000",
+  ])("refuses the date %s wherever one is named", async (date) => {
+    for (const name of ["since", "until"]) {
+      const answer = await asApex("GET", `/history?${name}=${encodeURIComponent(date)}`);
+      expect(answer).toMatchObject({
+        status: 422,
+        body: { code: "invalid_request", errors: [{ field: name }] },
+      });
+    }
+    const tried = await asApex("POST", "/test", {
+      workflow_id: welcome,
+      trigger_data: { contact_id: maria },
+      options: { at: date },
+    });
+    expect(tried).toMatchObject({ status: 422, body: { errors: [{ field: "options.at" }] } });
+  });
+
   it("wants a tenant from the service and refuses what it does not know", async () => {
     expect(await asService("GET", "/history")).toMatchObject({
       status: 422,

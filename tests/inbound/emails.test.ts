@@ -1,5 +1,5 @@
 // What Resend reports about an email, and what of it was a person.
-import { randomUUID } from "node:crypto";
+import { createHmac, randomUUID } from "node:crypto";
 import { Resend } from "resend";
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -176,6 +176,100 @@ describe("a signature", () => {
     expect((await handler(new Request("http://edge/resend-webhook"))).status).toBe(405);
     expect(recorded).toEqual([]);
   });
+
+  // What JavaScript, Postgres or nobody holds to be a date, and what cannot have happened.
+  const absurd = [
+    "+275760-09-13T00:00:00.000Z",
+    "-271821-04-20T00:00:00.000Z",
+    "+275761-01-01T00:00:00Z",
+    "0000-01-01T00:00:00Z",
+    "-000001-01-01T00:00:00Z",
+    "9999-12-31T23:59:59.999Z",
+    "1970-01-01T00:00:00Z",
+    "1999-12-31T23:59:59Z",
+    new Date(Date.now() + 48 * 60 * minute).toISOString(),
+    "Infinity",
+    "-infinity",
+    "infinity",
+    "now",
+    "tomorrow",
+    "epoch",
+    "",
+    " ",
+    "2026-02-31T99:00:00Z",
+    "NaN",
+    null,
+    undefined,
+    0,
+    -1,
+    8.64e15,
+    1e300,
+    [],
+    {},
+    true,
+    `2026-01-01T00:00:00.${"0".repeat(500)}Z`,
+  ];
+  it.each(absurd)(
+    "of an event of %s is a caller's mistake, and keeps nothing",
+    async (created_at) => {
+      const { handler, recorded } = counting();
+      for (const type of ["email.opened", "email.delivered", "email.received"]) {
+        const response = await handler(signedEvent({ ...real, type, created_at }));
+        expect(response.status).toBe(400);
+        expect(await response.json()).toMatchObject({ code: "invalid_date" });
+      }
+      // Of an event that is not ours to keep nothing is looked at.
+      expect((await handler(signedEvent({ ...real, type: "email.sent", created_at }))).status).toBe(
+        200,
+      );
+      expect(recorded).toEqual([]);
+    },
+  );
+
+  it.each(absurd.filter((at) => at !== undefined && at !== null && at !== ""))(
+    "of a click or an open at %s likewise",
+    async (timestamp) => {
+      const { handler, recorded } = counting();
+      const click = { link: "https://apex.example", timestamp };
+      for (
+        const [type, data] of [["clicked", { click }], ["opened", { open: { timestamp } }]] as const
+      ) {
+        const event = { ...real, type: `email.${type}`, data: { ...real.data, ...data } };
+        expect((await handler(signedEvent(event))).status).toBe(400);
+      }
+      expect(recorded).toEqual([]);
+    },
+  );
+
+  it.each([
+    "8640000000000",
+    "-1",
+    "0",
+    "Infinity",
+    "NaN",
+    "",
+    "1e9",
+    "999999999999",
+    "9".repeat(400),
+  ])(
+    "at the time %s is none",
+    async (timestamp) => {
+      const { handler, recorded } = counting();
+      const body = JSON.stringify(real);
+      const key = Buffer.from(SECRET.slice("whsec_".length), "base64");
+      const signature = createHmac("sha256", key).update(`msg_1.${timestamp}.${body}`).digest(
+        "base64",
+      );
+      const headers = {
+        "svix-id": "msg_1",
+        "svix-timestamp": timestamp,
+        "svix-signature": `v1,${signature}`,
+      };
+      const request = new Request("http://edge/resend-webhook", { method: "POST", headers, body });
+      expect((await handler(request)).status).toBe(403);
+      expect(recorded).toEqual([]);
+    },
+  );
 
   it("of an event that is not ours to keep is answered and dropped", async () => {
     const { handler, recorded } = counting();

@@ -236,6 +236,7 @@ describe("a post about a customer who is known", () => {
       operator: "not_equals",
       value: "won",
     }]);
+    await sql`update tenants set phone = '+12065550100' where id = ${form.tenantId}`;
     await reply(form, [
       sms("{{contact.first_name}} {{contact.address_line1}}: {{trigger.record.data.notes}}", {
         to: "+12065550100",

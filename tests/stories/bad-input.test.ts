@@ -275,7 +275,7 @@ describe("a lead with", () => {
 
   it.each<[string, Record<string, Json>]>([
     ["nothing but nulls", { first_name: null, last_name: null, phone: null, email: null }],
-    ["a name of 200,000 characters", { first_name: long }],
+    ["a name of 50,000 characters", { first_name: long.slice(0, 50_000) }],
     ["a name in many scripts", { first_name: "Żółć 屋根 سقف 🏠 \u202e\u200b" }],
     ["a name that looks like a template", {
       first_name: "{{tenant.name}} {{{contact.phone}}} {{#if",
@@ -294,6 +294,13 @@ describe("a lead with", () => {
     expect(executions.at(-1)).toMatchObject({ status: "completed" });
   });
 
+  it("a name of 200,000 characters commits, and its run says what it was too long for", async () => {
+    await office.lead({ first_name: long });
+    await office.quiet();
+    const executions = await office.executions();
+    expect(executions.at(-1)).toMatchObject({ status: "failed", error: { code: "too_large" } });
+  });
+
   it("too long a text for the provider fails its step and says so", async () => {
     const id = await office.workflow({
       name: "Long",
@@ -307,7 +314,7 @@ describe("a lead with", () => {
     );
     expect(run).toMatchObject({
       status: "failed",
-      error: { step: "step_1", code: "twilio_21617", message: expect.stringMatching(/1600/) },
+      error: { step: "step_1", code: "too_large", message: expect.stringMatching(/1600/) },
     });
   });
 

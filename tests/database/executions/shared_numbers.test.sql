@@ -51,6 +51,7 @@ select is((select string_agg(c.payload ->> 'to', ', ') from automation.claim_ste
 select is(pg_temp.ended(:'joses'), 'cancelled exit_event', 'and ends the run');
 
 -- A number that a step named, and one that the contact had when it was written to.
+update public.tenants set text_strangers = true where id = :'apex';
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "send_sms", "config": {"to": "{{custom.phone}}", "body": "Your crew comes"}},
   {"type": "wait", "key": "reply", "config": {"event": "sms_received", "timeout": "1 day"}},
   {"type": "create_task", "config": {"title": "{{steps.reply.result}} {{steps.reply.event.record.body}}"}}]') as asking \gset
