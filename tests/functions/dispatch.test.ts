@@ -25,7 +25,7 @@ let tenant: string;
 
 const senders = (): Senders => ({
   send_sms: createTwilioSender({
-    timeoutMs: 500,
+    timeoutMs: 2_000,
     settings: () => ({
       accountSid: "AC1",
       authToken: "t",
@@ -34,11 +34,11 @@ const senders = (): Senders => ({
     }),
   }),
   send_email: createResendSender({
-    timeoutMs: 500,
+    timeoutMs: 2_000,
     settings: () => ({ apiKey: "re_1", baseUrl: resend.url, from: "office@example.com" }),
   }),
   webhook: createWebhookSender({
-    timeoutMs: 500,
+    timeoutMs: 2_000,
     settings: () => ({
       allowPrivate: true,
       secret: () => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
@@ -207,7 +207,7 @@ describe("a provider in trouble", () => {
       Promise.resolve(
         { outcome: "failed", error: { code: "x", message: "bad \u0000 \ud800 text" } } as const,
       );
-    const sender = { timeoutMs: 500, send };
+    const sender = { timeoutMs: 2_000, send };
     const all = { send_sms: sender, send_email: sender, webhook: sender };
     const { log } = recordingLog();
     const run = createDispatcher({ queue, senders: all, log, worker: "test" });
