@@ -26,7 +26,7 @@ describe("a lead who replies STOP", () => {
       });
       await office.quiet();
       expect(office.texts(phone)).toEqual(["Hi Maria"]);
-      const inbound = await office.client.from("messages").insert({
+      const inbound = await stage().service().from("messages").insert({
         tenant_id: office.tenantId,
         contact_id,
         direction: "inbound",
@@ -54,7 +54,7 @@ describe("a lead who replies STOP", () => {
   it("is one tenant's: another office may go on", async () => {
     const [apex, blue] = [await Office.open(stage()), await Office.open(stage(), "Blue Ridge")];
     const phone = newPhone();
-    await apex.client.from("messages").insert({
+    await stage().service().from("messages").insert({
       tenant_id: apex.tenantId,
       direction: "inbound",
       from_number: phone,
