@@ -31,9 +31,8 @@ const statuses = async () =>
 /** A workflow started by hand for a contact that is there already. */
 async function scene(steps: Step[], settings: Record<string, never> | typeof wonExit) {
   const office = await sessions.office(steps, settings as never);
-  await sql`update workflows set is_active = false`;
   await sql`update workflows set trigger_type = 'manual'`;
-  await sql`update workflows set is_active = true`;
+  await sql`select public.publish_workflow(${office.workflowId})`;
   return { ...office, contact: await sessions.lead(office.tenantId) };
 }
 
