@@ -7,7 +7,8 @@ export default defineConfig({
     // Two suites at once: each owns a database or a stack of its own, and machines have few cores.
     pool: "forks",
     maxWorkers: 2,
-    testTimeout: 30_000,
+    // Properties over many records take as long as the machine is loaded.
+    testTimeout: 120_000,
     hookTimeout: 60_000,
     reporters: ["default"],
   },

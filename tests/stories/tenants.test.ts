@@ -63,7 +63,7 @@ describe("a member of another tenant", () => {
   });
 
   const notFound = (name: string) => ({
-    code: "P0002",
+    code: "PT404",
     hint: expect.stringMatching(/tenant/),
     message: expect.stringMatching(new RegExp(`^${name}: .* was not found$`)),
   });
