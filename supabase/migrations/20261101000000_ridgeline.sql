@@ -11740,7 +11740,10 @@ create or replace function automation.joining_marks() returns text
 create or replace function automation.one_character() returns text
   language sql immutable parallel safe
   -- Bound when created: no search_path to set.
-  return '(?:[\U0001F1E6-\U0001F1FF]{2}|\r\n|.)(?:\u200D[\u00A9\u00AE\u203C-\u3299\U0001F000-\U0001FAFF]|['
+  return '(?:[\U0001F1E6-\U0001F1FF]{2}|\r\n|.)(?:\u200D[\u00A9\u00AE\u203C-\u3299\U0001F000-\U0001FAFF]|'
+    -- Consonants that a virama joins are one (UAX 29, GB9c).
+    || '[\u094D\u09CD\u0ACD\u0B4D\u0C4D\u0D4D]\u200D?[\u0915-\u0939\u0958-\u095F\u0978-\u097F\u0995-\u09B9\u09DC-\u09DF'
+    || '\u09F0-\u09F1\u0A95-\u0AB9\u0AF9\u0B15-\u0B39\u0B5C-\u0B5F\u0B71\u0C15-\u0C39\u0C58-\u0C5A\u0D15-\u0D3A]|['
     || automation.joining_marks() || '])*';
 
 -- The characters that a text begins with, at most `most`, and whether there are more. What is looked at
