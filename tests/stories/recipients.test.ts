@@ -8,6 +8,15 @@ let office: Office;
 
 beforeAll(async () => {
   office = await Office.open(stage());
+  got(
+    await stage().service().from("senders").insert({
+      tenant_id: office.tenantId,
+      channel: "email",
+      kind: "domain",
+      address: "apex.example",
+      provider: "resend",
+    }).select(),
+  );
   await office.workflow({
     steps: [
       {
