@@ -16480,7 +16480,7 @@ create or replace function automation.environment_serves(tenant_id uuid, channel
   $$;
 
 -- The one address in "Apex Roofing <office@apex.example>"; null for anything but one address. The name
--- before it is free, as long as it cannot be taken for another address.
+-- before it is free, as long as it cannot be taken for another address: in quotes it cannot.
 create or replace function automation.mailbox_address(given text) returns text
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -16488,7 +16488,7 @@ create or replace function automation.mailbox_address(given text) returns text
     select lower(coalesce(
       substring(given from '^\s*([^@<>\s,;:"()\\]+@[^@<>\s,;:"()\\]+)\s*$'),
       substring(given from
-        '^\s*(?:"[^"\\<>[:cntrl:]]*"|[^<>",;\\[:cntrl:]]*?)\s*<([^@<>\s,;:"()\\]+@[^@<>\s,;:"()\\]+)>\s*$')))
+        '^\s*(?:"(?:[^"\\[:cntrl:]]|\\["\\])*"|[^<>",;\\[:cntrl:]]*?)\s*<([^@<>\s,;:"()\\]+@[^@<>\s,;:"()\\]+)>\s*$')))
   $$;
 
 create or replace function automation.named_sender(tenant_id uuid, channel text, named text)
