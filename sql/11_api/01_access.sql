@@ -265,6 +265,8 @@ create or replace function automation.entities_of(listener automation.compiled_t
   returns text[]
   language sql stable
   set search_path = pg_catalog, pg_temp
+  -- Guesses about the lengths of JSON make the planner compile it, for a second a call where Postgres can.
+  set jit = off
   as $$
     with recursive seen (name) as (
       select listener.entity
