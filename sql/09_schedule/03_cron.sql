@@ -77,9 +77,9 @@ create or replace function automation.remove_schedule() returns void
 begin
   if exists (select from pg_catalog.pg_extension as e where e.extname = 'pg_cron') then
     perform automation.forget_former_jobs();
+    -- One of a name for each role, whichever database pg_cron has written down for it.
     execute $job$select cron.unschedule(j.jobname) from cron.job as j
-      where j.jobname in ('ridgeline-tick', 'ridgeline-prune') and j.database = current_database()
-        and j.username = current_user$job$;
+      where j.jobname in ('ridgeline-tick', 'ridgeline-prune') and j.username = current_user$job$;
   end if;
 end;
 $$;
