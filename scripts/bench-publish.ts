@@ -89,14 +89,14 @@ async function draft(
   config = {},
 ): Promise<void> {
   await sql`
-    insert into public.workflows (tenant_id, id, name, trigger_type, trigger_config)
+    insert into ridgeline.workflows (tenant_id, id, name, trigger_type, trigger_config)
     values (${tenant}, ${id}, ${`Workflow ${id}`}, ${trigger}, ${sql.json(config)})`;
   await sql`
     with given as (
       select s.value as step, s.place, gen_random_uuid() as id
       from jsonb_array_elements(${sql.json(steps as never)}) with ordinality as s (value, place)
     )
-    insert into public.workflow_steps (
+    insert into ridgeline.workflow_steps (
       tenant_id, id, workflow_id, step_order, step_key, step_type, step_config, conditions,
       parent_step_id, branch)
     select ${tenant}, g.id, ${id}, g.place, g.step ->> 'key', g.step ->> 'type', g.step -> 'config',
@@ -123,14 +123,14 @@ async function measure(sql: Sql, steps: Step[], repetitions: number): Promise<nu
   await draft(sql, id, "stage_changed", steps);
   const times: number[] = [];
   for (let n = 0; n < repetitions; n++) {
-    await sql`update public.workflows set name = ${`${id} ${n}`} where id = ${id}`;
+    await sql`update ridgeline.workflows set name = ${`${id} ${n}`} where id = ${id}`;
     times.push(
       await milliseconds(() =>
         sql`select version from automation.publish(${tenant}, ${id}, 'publish')`
       ),
     );
   }
-  await sql`update public.workflows set is_active = false where id = ${id}`;
+  await sql`update ridgeline.workflows set is_active = false where id = ${id}`;
   return median(times);
 }
 

@@ -22,13 +22,13 @@ const workflow = "00000000-0000-0000-0000-00000000000b";
 async function setUp(sql: Sql): Promise<void> {
   await sql`insert into public.tenants (id, name) values (${tenant}, 'Apex Roofing')`;
   await sql`
-    insert into public.workflows (tenant_id, id, name, trigger_type, trigger_config)
+    insert into ridgeline.workflows (tenant_id, id, name, trigger_type, trigger_config)
     values (${tenant}, ${workflow}, 'Stay in touch', 'time_elapsed',
       '{"field": "last_contacted_at", "offset": "30 days", "zone": "UTC"}')`;
   await sql`
-    insert into public.workflow_steps (tenant_id, workflow_id, step_type, step_config, delay_minutes)
+    insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, step_config, delay_minutes)
     values (${tenant}, ${workflow}, 'create_task', '{"title": "Call"}', 1440)`;
-  await sql`update public.workflows set is_active = true`;
+  await sql`update ridgeline.workflows set is_active = true`;
   await sql`
     insert into public.contacts (tenant_id, first_name)
     select ${tenant}, 'Contact ' || n from generate_series(1, ${due}) as n`;
@@ -38,11 +38,11 @@ async function setUp(sql: Sql): Promise<void> {
 /** Records that wait; only those that fire need to be there. */
 async function wait(sql: Sql, from: number, to: number): Promise<void> {
   await sql`
-    insert into public.workflow_timers (tenant_id, workflow_id, record_id, due_at, generation)
+    insert into ridgeline.workflow_timers (tenant_id, workflow_id, record_id, due_at, generation)
     select t.tenant_id, t.workflow_id, gen_random_uuid()::text,
       now() + interval '1 day' + n * interval '2 seconds', t.generation
     from generate_series(${from}::int, ${to}::int) as n, automation.timer_listeners as t`;
-  await sql`vacuum analyze public.workflow_timers`;
+  await sql`vacuum analyze ridgeline.workflow_timers`;
 }
 
 function median(numbers: readonly number[]): number {
@@ -100,8 +100,8 @@ try {
     }
   }
   const [size] = await large<{ bytes: number }[]>`
-    select pg_total_relation_size('public.workflow_timers')::float8 / count(*) as bytes
-    from public.workflow_timers`;
+    select pg_total_relation_size('ridgeline.workflow_timers')::float8 / count(*) as bytes
+    from ridgeline.workflow_timers`;
   const row = (label: string, left: number[], right: number[]) => {
     const [a, b] = [median(left), median(right)];
     console.log(

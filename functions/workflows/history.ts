@@ -19,7 +19,7 @@ function readCursor(cursor: string | undefined): string | null {
 export async function readHistory(sql: TransactionSql, query: Query): Promise<unknown> {
   const rows = await sql<{ execution: { id: string } }[]>`
     select to_jsonb(h) as execution
-    from public.get_execution_history(
+    from ridgeline.get_execution_history(
       workflow_id => ${query.workflow_id ?? null},
       contact_id => ${query.contact_id ?? null},
       execution_id => ${query.execution_id ?? null},

@@ -60,7 +60,7 @@ async function trigger(
 ): Promise<unknown[]> {
   const rows = await sql<{ result: unknown }[]>`
     select to_jsonb(e) as result
-    from public.trigger_workflows(
+    from ridgeline.trigger_workflows(
       ${trigger_type}, ${sql.json(trigger_data as JSONValue)}, ${tenant_id ?? null}) as e`;
   return rows.map(({ result }) => result);
 }
@@ -72,7 +72,7 @@ async function start(
 ): Promise<z.infer<typeof schemas.execution>> {
   const rows = await sql<{ result: unknown }[]>`
     select to_jsonb(e) as result
-    from public.execute_workflow(${workflowId}, ${sql.json(data as JSONValue)}) as e`;
+    from ridgeline.execute_workflow(${workflowId}, ${sql.json(data as JSONValue)}) as e`;
   return schemas.execution.parse(onlyResult(rows));
 }
 
@@ -99,7 +99,7 @@ async function enroll(sql: TransactionSql, input: z.infer<typeof schemas.enroll>
     : sql`array(select jsonb_array_elements_text(${sql.json(record_ids)}))`;
   const rows = await sql<{ result: unknown }[]>`
     select to_jsonb(b) as result
-    from public.enroll_records(
+    from ridgeline.enroll_records(
       ${workflow_id}, ${listed},
       ${filter === undefined ? null : sql.json(filter as JSONValue)}, ${entity ?? null},
       ${per_minute ?? null}, ${sql.json(data as JSONValue)}) as b`;
@@ -119,7 +119,7 @@ async function readEnrollment(
   const rows = await sql<{ result: unknown }[]>`
     select to_jsonb(b) as result
     from public.tenants as t
-    join public.bulk_enrollments as b on b.tenant_id = t.id and b.id = ${id}
+    join ridgeline.bulk_enrollments as b on b.tenant_id = t.id and b.id = ${id}
     where ${tenantId ? sql`t.id = ${tenantId}` : sql`true`}`;
   if (rows.length === 1) return { enrollment: onlyResult(rows) };
   throw new Problem(404, "not_found", `enrollment_id: ${id} was not found`, {
@@ -184,7 +184,7 @@ export const operations: readonly Operation[] = [
     run: async (sql, { workflow_id, trigger_data, options }) =>
       onlyResult(
         await sql<{ result: unknown }[]>`
-          select public.test_workflow(
+          select ridgeline.test_workflow(
             ${workflow_id}, ${sql.json(trigger_data as JSONValue)},
             ${sql.json(options as JSONValue)}) as result`,
       ),
@@ -200,7 +200,7 @@ export const operations: readonly Operation[] = [
     run: async (sql, { execution_id }) => ({
       execution: onlyResult(
         await sql<{ result: unknown }[]>`
-          select to_jsonb(e) as result from public.cancel_execution(${execution_id}) as e`,
+          select to_jsonb(e) as result from ridgeline.cancel_execution(${execution_id}) as e`,
       ),
     }),
   }),
@@ -215,7 +215,7 @@ export const operations: readonly Operation[] = [
     run: async (sql, { execution_id }) => ({
       execution: onlyResult(
         await sql<{ result: unknown }[]>`
-          select to_jsonb(e) as result from public.retry_execution(${execution_id}) as e`,
+          select to_jsonb(e) as result from ridgeline.retry_execution(${execution_id}) as e`,
       ),
     }),
   }),
@@ -250,7 +250,7 @@ export const operations: readonly Operation[] = [
     run: async (sql, { enrollment_id }) => ({
       enrollment: onlyResult(
         await sql<{ result: unknown }[]>`
-          select to_jsonb(b) as result from public.cancel_bulk_enrollment(${enrollment_id}) as b`,
+          select to_jsonb(b) as result from ridgeline.cancel_bulk_enrollment(${enrollment_id}) as b`,
       ),
     }),
   }),
@@ -266,7 +266,7 @@ export const operations: readonly Operation[] = [
       onlyResult(
         await sql<{ result: unknown }[]>`
           select to_jsonb(v) as result
-          from public.publish_workflow(
+          from ridgeline.publish_workflow(
             ${workflow_id}, ${
           enroll_existing ? sql.json(enroll_existing as JSONValue) : null
         }) as v`,
@@ -283,7 +283,7 @@ export const operations: readonly Operation[] = [
     run: async (sql, { workflow_id, to_version = null, execution_ids = null }) =>
       onlyResult(
         await sql<{ result: unknown }[]>`
-          select public.move_executions(
+          select ridgeline.move_executions(
             ${workflow_id}, ${to_version}, ${execution_ids}::uuid[]) as result`,
       ),
   }),
@@ -298,7 +298,7 @@ export const operations: readonly Operation[] = [
     run: async (sql, { workflow_id }) =>
       onlyResult(
         await sql<{ result: unknown }[]>`
-          select public.validate_workflow(${workflow_id}) as result`,
+          select ridgeline.validate_workflow(${workflow_id}) as result`,
       ),
   }),
   define({

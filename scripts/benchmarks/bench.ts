@@ -125,19 +125,19 @@ export async function createTenant(sql: Sql, workflows: readonly Workflow[]): Pr
   await sql`insert into public.tenants (id, name) values (${tenant}, 'Bench Roofing')`;
   for (const [index, { steps, ...definition }] of workflows.entries()) {
     const [workflow] = await sql<[{ id: string }]>`
-      insert into public.workflows (tenant_id, name, trigger_type, trigger_config, conditions)
+      insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config, conditions)
       values (${tenant}, ${`Workflow ${index + 1}`}, ${definition.trigger_type},
         ${sql.json(definition.trigger_config ?? {})}, ${sql.json(definition.conditions ?? [])})
       returning id`;
     for (const [order, step] of steps.entries()) {
       await sql`
-        insert into public.workflow_steps
+        insert into ridgeline.workflow_steps
           (tenant_id, workflow_id, step_order, step_type, step_config, delay_minutes)
         values (${tenant}, ${workflow.id}, ${order + 1}, ${step.step_type},
           ${sql.json(step.step_config)}, ${step.delay_minutes ?? 0})`;
     }
     await sql`
-      update public.workflows set is_active = true
+      update ridgeline.workflows set is_active = true
       where tenant_id = ${tenant} and id = ${workflow.id}`;
   }
   return tenant;

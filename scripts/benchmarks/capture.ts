@@ -222,7 +222,7 @@ export async function bulkRows({ sizes, database }: Bench): Promise<Row[]> {
   const tenants = await prepare(sql);
   const writer = opened.session();
   const empty = async () => {
-    await sql`truncate public.contacts, public.workflow_executions, public.scheduled_steps cascade`;
+    await sql`truncate public.contacts, ridgeline.workflow_executions, ridgeline.scheduled_steps cascade`;
     await sql`checkpoint`;
   };
   const measured = await alternate(

@@ -20,7 +20,7 @@ async function addDelayed(sql: Sql, rows: number): Promise<void> {
     await transaction`set local session_replication_role = replica`;
     for (const [lane, share] of [["database", 1], ["webhook", 2]] as const) {
       await transaction`
-        insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+        insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
         select md5('tenant ' || n % ${tenantsOf(rows)}::integer)::uuid, gen_random_uuid(), 'step_1',
           ${lane}, now() + interval '1 day' + n % 43200 * interval '1 minute'
         from generate_series(1, ${Math.ceil(rows * share / 3)}::integer) as n`;
@@ -63,11 +63,11 @@ interface Filled {
 async function fill({ database, say }: Bench, rows: number): Promise<Filled> {
   const opened = await database(`bench_claim_${rows}`);
   const { sql } = opened;
-  await sql.unsafe("alter table public.scheduled_steps set (autovacuum_enabled = off)");
+  await sql.unsafe("alter table ridgeline.scheduled_steps set (autovacuum_enabled = off)");
   const tenant = await addDue(sql, 100);
-  await sql.unsafe("analyze public.scheduled_steps");
+  await sql.unsafe("analyze ridgeline.scheduled_steps");
   await sql`delete from public.contacts where tenant_id = ${tenant}`;
-  await sql`delete from public.workflow_executions where tenant_id = ${tenant}`;
+  await sql`delete from ridgeline.workflow_executions where tenant_id = ${tenant}`;
   say(`  ${rows.toLocaleString("en-US")} delayed rows ...`);
   await addDelayed(sql, rows);
   return { rows, database: opened, sql: opened.session() };
@@ -108,7 +108,7 @@ async function withStatistics(filled: Filled[], rounds: number, kind: string): P
   const owners = await Promise.all(filled.map(({ database }) => addDue(database.sql, due)));
   const some = await claims(filled, rounds, due);
   for (const [index, { database: { sql } }] of filled.entries()) {
-    await sql`delete from public.workflow_executions where tenant_id = ${owners[index]!}`;
+    await sql`delete from ridgeline.workflow_executions where tenant_id = ${owners[index]!}`;
   }
   return [
     ...compare(filled, `claim, nothing due, ${kind} statistics`, nothing),
@@ -125,7 +125,7 @@ async function behindBacklog({ sizes, say }: Bench, filled: readonly Filled[]): 
   }, sizes.claimRounds);
   say(`  ${sizes.backlog.toLocaleString("en-US")} due rows of another tenant ...`);
   await addDue(sql, sizes.backlog);
-  await sql.unsafe("vacuum analyze public.scheduled_steps");
+  await sql.unsafe("vacuum analyze ridgeline.scheduled_steps");
   let found = 0;
   let tries = 0;
   const behind = await alternate({
@@ -151,7 +151,7 @@ export async function claimCost(bench: Bench): Promise<Row[]> {
   for (const rows of bench.sizes.delayed) filled.push(await fill(bench, rows));
   const stale = await withStatistics(filled, bench.sizes.claimRounds, "stale");
   for (const { database: { sql } } of filled) {
-    await sql.unsafe("vacuum (analyze) public.scheduled_steps");
+    await sql.unsafe("vacuum (analyze) ridgeline.scheduled_steps");
   }
   const fresh = await withStatistics(filled, bench.sizes.claimRounds, "fresh");
   const fair = await behindBacklog(bench, filled);

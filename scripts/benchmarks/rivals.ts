@@ -139,8 +139,8 @@ async function startOurs(bench: Bench, url: string, clock: boolean): Promise<Eng
   return engine({
     sql,
     tenant: (job) => tenants[job],
-    idle: "select from public.scheduled_steps",
-    ledger: `(public.workflow_step_executions as l join public.workflow_executions as e
+    idle: "select from ridgeline.scheduled_steps",
+    ledger: `(ridgeline.workflow_step_executions as l join ridgeline.workflow_executions as e
       on e.tenant_id = l.tenant_id and e.id = l.execution_id)`,
     contact: "e.record_id::uuid",
     // The dispatcher of a stack is rung by its heartbeat once a second; here, at once.
@@ -153,7 +153,7 @@ const byHand = (url: string) => `
   drop trigger automation_capture_insert on public.contacts;
   drop trigger automation_capture_update on public.contacts;
   create schema bench;
-  create table bench.ledger (like public.workflow_step_executions including all);
+  create table bench.ledger (like ridgeline.workflow_step_executions including all);
   create function bench.enqueue() returns trigger language plpgsql as $$
   declare
     job constant jsonb := jsonb_build_object(

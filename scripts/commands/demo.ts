@@ -88,11 +88,11 @@ function got<T>({ data, error }: { data: T; error: { message: string } | null })
 async function publish(client: Client, tenantId: string, workflow: Workflow): Promise<string> {
   const { steps, ...definition } = workflow;
   const { id } = got(
-    await client.from("workflows").insert({ tenant_id: tenantId, ...definition })
+    await client.schema("ridgeline").from("workflows").insert({ tenant_id: tenantId, ...definition })
       .select("id").single(),
   );
   got(
-    await client.from("workflow_steps").insert(steps.map((step, index) => ({
+    await client.schema("ridgeline").from("workflow_steps").insert(steps.map((step, index) => ({
       tenant_id: tenantId,
       workflow_id: id,
       step_order: index + 1,
@@ -100,7 +100,7 @@ async function publish(client: Client, tenantId: string, workflow: Workflow): Pr
     }))).select("id"),
   );
   got(
-    await client.from("workflows").update({ is_active: true }).eq("id", id).select("id").single(),
+    await client.schema("ridgeline").from("workflows").update({ is_active: true }).eq("id", id).select("id").single(),
   );
   return id;
 }
@@ -113,7 +113,7 @@ const ResendList = z.object({
 /** Waiting for what will never come is no use: a workflow that failed says why at once. */
 async function refuseFailures(member: Client): Promise<void> {
   const [failed] = got(
-    await member.from("workflow_executions").select("trigger_type, error").eq("status", "failed"),
+    await member.schema("ridgeline").from("workflow_executions").select("trigger_type, error").eq("status", "failed"),
   );
   if (failed) throw new Error(`${failed.trigger_type}: ${JSON.stringify(failed.error)}`);
 }
@@ -213,7 +213,7 @@ async function demo(stack: Stack): Promise<void> {
     happened(await now(), `Resend received for ${congratulation.to}: "${congratulation.subject}"`);
 
     got(
-      await member.rpc("execute_workflow", {
+      await member.schema("ridgeline").rpc("execute_workflow", {
         workflow_id: ids.byHand!,
         trigger_data: { contact_id: contact.id },
       }),
@@ -235,7 +235,7 @@ async function demo(stack: Stack): Promise<void> {
 
     await waitFor("every execution to end", async () => {
       const open = got(
-        await member.from("workflow_executions").select("id")
+        await member.schema("ridgeline").from("workflow_executions").select("id")
           .in("status", ["pending", "running", "waiting"]),
       );
       return open.length === 0;
@@ -261,8 +261,8 @@ const History = z.array(z.object({
 }));
 
 async function printHistory(member: Client): Promise<void> {
-  heading("What ran (public.get_execution_history)");
-  const history = History.parse(got(await member.rpc("get_execution_history", {})));
+  heading("What ran (ridgeline.get_execution_history)");
+  const history = History.parse(got(await member.schema("ridgeline").rpc("get_execution_history", {})));
   for (const run of history.toReversed()) {
     say(`${clockTime(run.created_at)}  ${run.workflow_name} (${run.trigger_type}): ${run.status}`);
     for (const step of run.steps) {

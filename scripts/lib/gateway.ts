@@ -109,6 +109,7 @@ export async function startLite(options: LiteOptions): Promise<Lite> {
   Object.defineProperty(connection, "ensureRlsContext", { value: () => Promise.resolve(true) });
   const app = new App({
     connection,
+    api: { schemas: ["public", "ridgeline"] },
     auth: {
       enabled: true,
       site_url: options.siteUrl,

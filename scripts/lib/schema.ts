@@ -6,34 +6,40 @@ import type { Sql } from "postgres";
 const root = path.resolve(import.meta.dirname, "../..");
 const bootstrapFile = path.join(import.meta.dirname, "bootstrap.sql");
 
-/** While nothing has been released there is one migration, generated as a whole from sql/. */
-export const migration = {
-  version: "20261101000000",
-  name: "ridgeline",
-  file: path.join(root, "supabase/migrations/20261101000000_ridgeline.sql"),
-};
-
-/** The files of sql/ in the order in which they apply: chapters by number, files by name. */
-export function schemaFiles(): string[] {
-  const directory = path.join(root, "sql");
-  if (!fs.existsSync(directory)) return [];
-  const chapters = fs.readdirSync(directory).filter((name) => /^\d\d_/.test(name)).sort();
-  return chapters.flatMap((chapter) =>
-    fs.readdirSync(path.join(directory, chapter))
-      .filter((name) => name.endsWith(".sql"))
-      .sort()
-      .map((name) => path.join("sql", chapter, name))
-  );
+export interface Migration {
+  version: string;
+  name: string;
+  /** A folder of sql/: the engine, or the reference CRM that a project with its own leaves out. */
+  part: "engine" | "crm";
 }
 
-export function schemaScript(): string {
-  const parts = schemaFiles().map((file) =>
+/** While nothing has been released there is one migration a part, generated as a whole from sql/. */
+export const migrations: Migration[] = [
+  { version: "20261126000000", name: "ridgeline", part: "engine" },
+  { version: "20261126000001", name: "reference_crm", part: "crm" },
+];
+
+export const migrationFile = ({ version, name }: Migration) =>
+  path.join(root, "supabase/migrations", `${version}_${name}.sql`);
+
+/** The files of a part of sql/ in the order in which they apply: chapters and files by name. */
+export function schemaFiles(part?: Migration["part"]): string[] {
+  if (!part) return migrations.flatMap((one) => schemaFiles(one.part));
+  const directory = path.join(root, "sql", part);
+  return fs.readdirSync(directory, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".sql"))
+    .sort()
+    .map((name) => path.join("sql", part, name));
+}
+
+export function schemaScript(part: Migration["part"]): string {
+  const parts = schemaFiles(part).map((file) =>
     `-- ${file.replaceAll(path.sep, "/")}\n\n${
       fs.readFileSync(path.join(root, file), "utf8").trim()
     }\n`
   );
   return [
-    "-- Generated from sql/ by scripts/migrations. Edit there.\n",
+    `-- Generated from sql/${part} by scripts/migrations. Edit there.\n`,
     "-- Functions may name what a later chapter creates.",
     "set check_function_bodies = off;\n",
     ...parts,
@@ -84,17 +90,22 @@ export async function schemaState(sql: Sql): Promise<SchemaState> {
   const [{ recorded }] = await sql<[{ recorded: boolean }]>`
     select to_regclass('supabase_migrations.schema_migrations') is not null as recorded`;
   if (!recorded) return "foreign";
-  const [row] = await sql<{ statements: string[] | null }[]>`
-    select statements from supabase_migrations.schema_migrations
-    where version = ${migration.version} and name = ${migration.name}`;
-  if (row?.statements?.length !== 1) return "foreign";
-  return row.statements[0] === schemaScript() ? "current" : "older";
+  for (const { version, name, part } of migrations) {
+    const [row] = await sql<{ statements: string[] | null }[]>`
+      select statements from supabase_migrations.schema_migrations
+      where version = ${version} and name = ${name}`;
+    if (!row && part === "crm") continue;
+    if (row?.statements?.length !== 1) return "foreign";
+    if (row.statements[0] !== schemaScript(part)) return "older";
+  }
+  return "current";
 }
 
 /** Applies sql/ and records it where `supabase db push` records a migration. */
-export async function applySchema(sql: Sql): Promise<void> {
-  const script = schemaScript();
-  await runScript(sql, script);
+export async function applySchema(
+  sql: Sql,
+  parts: readonly Migration["part"][] = ["engine", "crm"],
+): Promise<void> {
   await sql`create schema if not exists supabase_migrations`;
   await sql`
     create table if not exists supabase_migrations.schema_migrations (
@@ -105,10 +116,14 @@ export async function applySchema(sql: Sql): Promise<void> {
       idempotency_key text,
       rollback text[]
     )`;
-  await sql`
-    insert into supabase_migrations.schema_migrations (version, statements, name)
-    values (${migration.version}, ${[script]}, ${migration.name})
-    on conflict (version) do update set statements = excluded.statements, name = excluded.name`;
+  for (const { version, name, part } of migrations.filter((one) => parts.includes(one.part))) {
+    const script = schemaScript(part);
+    await runScript(sql, script);
+    await sql`
+      insert into supabase_migrations.schema_migrations (version, statements, name)
+      values (${version}, ${[script]}, ${name})
+      on conflict (version) do update set statements = excluded.statements, name = excluded.name`;
+  }
 }
 
 /** Lets automation.set_clock and its siblings move the time in this database. */

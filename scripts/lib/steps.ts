@@ -16,7 +16,7 @@ export type PublishedSchema = z.infer<typeof published>[number];
 
 export async function publishedSchemas(sql: Sql): Promise<PublishedSchema[]> {
   return published.parse(
-    await sql`select * from public.workflow_schemas order by kind desc, name collate "C"`,
+    await sql`select * from ridgeline.workflow_schemas order by kind desc, name collate "C"`,
   );
 }
 
@@ -147,7 +147,7 @@ const introduction = `<!-- Generated from sql/ by scripts/types. Do not edit. --
 
 What a row of \`workflow_steps\` can be: \`step_type\`, and what its \`step_config\` may hold. The list
 is generated from the JSON Schemas that the database publishes and checks by. Programs read them in
-\`public.workflow_schemas\` (\`kind\`, \`name\`, \`lane\`, \`branches\`, \`description\`, \`config_schema\`; any
+\`ridgeline.workflow_schemas\` (\`kind\`, \`name\`, \`lane\`, \`branches\`, \`description\`, \`config_schema\`; any
 member may, and the service role), or import \`functions/_shared/step-schemas.ts\`; the zod schemas in
 \`functions/_shared/steps.ts\` accept and refuse exactly what publishing does, but for the names of
 tables, columns and events, which only the database knows.

@@ -1,4 +1,4 @@
-// TypeScript types of schema public in the shape that supabase-js expects, from the catalogs.
+// TypeScript types of the schemas public and ridgeline in the shape that supabase-js expects, from the catalogs.
 import type { Sql } from "postgres";
 import { z } from "zod";
 
@@ -40,7 +40,7 @@ const Catalog = z.object({
 type Catalog = z.infer<typeof Catalog>;
 
 // A type's name is resolved through domains and arrays: "text", "text[]", or for an
-// enumeration of schema public "enum:name".
+// enumeration of these schemas "enum:schema:name".
 const catalogQuery = `
 with named_type as (
   select t.oid,
@@ -50,19 +50,21 @@ with named_type as (
     end as name
   from pg_type t
   left join lateral (
-    select 'enum:' || x.typname as name from pg_type x
-    where x.oid = t.typelem and x.typtype = 'e' and x.typnamespace = 'public'::regnamespace
+    select format('enum:%s:%s', n.nspname, x.typname) as name
+    from pg_type x join pg_namespace n on n.oid = x.typnamespace
+    where x.oid = t.typelem and x.typtype = 'e' and n.nspname in ('public', 'ridgeline')
   ) e on true
   left join lateral (
-    select 'enum:' || x.typname as name from pg_type x
-    where x.oid = t.oid and x.typtype = 'e' and x.typnamespace = 'public'::regnamespace
+    select format('enum:%s:%s', n.nspname, x.typname) as name
+    from pg_type x join pg_namespace n on n.oid = x.typnamespace
+    where x.oid = t.oid and x.typtype = 'e' and n.nspname in ('public', 'ridgeline')
   ) e2 on true
 ),
 relation as (
   select c.oid, c.relname::text as name, c.relkind in ('v', 'm') as is_view,
     c.relkind in ('r', 'p') as writable
   from pg_class c
-  where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
+  where c.relnamespace = $1::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
     and not c.relispartition
     and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')
 ),
@@ -91,7 +93,7 @@ relationship as (
     'referencedColumns', other.names
   ) order by k.conname collate "C") as relationships
   from pg_constraint k
-  join pg_class f on f.oid = k.confrelid and f.relnamespace = 'public'::regnamespace
+  join pg_class f on f.oid = k.confrelid and f.relnamespace = $1::regnamespace
   cross join lateral (
     select array_agg(a.attname order by n.position) as names
     from unnest(k.conkey) with ordinality as n(attnum, position)
@@ -126,7 +128,7 @@ routine as (
   join named_type t on t.oid = p.prorettype
   left join pg_type pt on pt.oid = p.prorettype
   left join relation r on r.oid = pt.typrelid
-  where p.pronamespace = 'public'::regnamespace and p.prokind = 'f'
+  where p.pronamespace = $1::regnamespace and p.prokind = 'f'
     and p.prorettype <> 'trigger'::regtype
     and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')
 )
@@ -147,7 +149,7 @@ select jsonb_build_object(
     select jsonb_agg(jsonb_build_object('name', t.typname, 'labels', (
       select jsonb_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = t.oid
     )) order by t.typname collate "C")
-    from pg_type t where t.typtype = 'e' and t.typnamespace = 'public'::regnamespace
+    from pg_type t where t.typtype = 'e' and t.typnamespace = $1::regnamespace
   ), '[]')
 ) as catalog`;
 
@@ -163,7 +165,8 @@ const numbers = new Set([
 
 function typescriptOf(type: string): string {
   if (type.endsWith("[]")) return `${typescriptOf(type.slice(0, -2))}[]`;
-  if (type.startsWith("enum:")) return `Database["public"]["Enums"]["${type.slice(5)}"]`;
+  const [, schema, name] = /^enum:(\w+):(\w+)$/.exec(type) ?? [];
+  if (schema && name) return `Database["${schema}"]["Enums"]["${name}"]`;
   if (numbers.has(type)) return "number";
   if (type === "boolean") return "boolean";
   if (type === "json" || type === "jsonb") return "Json";
@@ -201,13 +204,13 @@ function relation({ columns, relationships, writable, is_view }: Catalog["relati
   return members.join("\n");
 }
 
-function routine(one: Catalog["routines"][number]): string {
+function routine(schema: string, one: Catalog["routines"][number]): string {
   const named = one.arguments.filter((argument) => argument.name);
   const parameters = named.map(({ name, type, optional }) =>
     `${name}${optional ? "?" : ""}: ${typescriptOf(type)};`
   );
   const row = one.relation
-    ? `Database["public"]["Tables"]["${one.relation}"]["Row"]`
+    ? `Database["${schema}"]["Tables"]["${one.relation}"]["Row"]`
     : one.returned.length
     ? `{\n${one.returned.map(({ name, type }) => `${name}: ${typescriptOf(type)};`).join("\n")}\n}`
     : typescriptOf(one.type);
@@ -234,8 +237,8 @@ function indent(source: string): string {
   }).join("\n");
 }
 
-export async function databaseTypes(sql: Sql): Promise<string> {
-  const [row] = await sql.unsafe(catalogQuery);
+async function schemaTypes(sql: Sql, schema: string): Promise<string> {
+  const [row] = await sql.unsafe(catalogQuery, [schema]);
   const { relations, routines, enumerations } = Catalog.parse(row?.catalog);
   const entry = (one: Catalog["relations"][number]): [string, string] => [
     one.name,
@@ -243,20 +246,15 @@ export async function databaseTypes(sql: Sql): Promise<string> {
   ];
   const overloads = new Map<string, Catalog["routines"]>();
   for (const one of routines) overloads.set(one.name, [...overloads.get(one.name) ?? [], one]);
-  const source = [
-    "// Generated from the database by scripts/types. Do not edit.",
-    "",
-    "export type Json = string | number | boolean | null | { [key: string]: Json | undefined } | Json[];",
-    "",
-    "export type Database = {",
-    "public: {",
+  return [
+    `${schema}: {`,
     group("Tables", relations.filter((one) => !one.is_view).map(entry)),
     group("Views", relations.filter((one) => one.is_view).map(entry)),
     group(
       "Functions",
       [...overloads].map(([name, ones]) => [
         name,
-        ones.map((one) => `{\n${routine(one)}\n}`).join("\n| "),
+        ones.map((one) => `{\n${routine(schema, one)}\n}`).join("\n| "),
       ]),
     ),
     group(
@@ -268,8 +266,19 @@ export async function databaseTypes(sql: Sql): Promise<string> {
     ),
     "CompositeTypes: Record<never, never>;",
     "};",
+  ].join("\n");
+}
+
+export async function databaseTypes(sql: Sql): Promise<string> {
+  return indent([
+    "// Generated from the database by scripts/types. Do not edit.",
+    "",
+    "export type Json = string | number | boolean | null | { [key: string]: Json | undefined } | Json[];",
+    "",
+    "export type Database = {",
+    await schemaTypes(sql, "public"),
+    await schemaTypes(sql, "ridgeline"),
     "};",
     "",
-  ].join("\n");
-  return indent(source);
+  ].join("\n"));
 }

@@ -50,7 +50,7 @@ beforeAll(async () => {
 const executionsOf = async (office: Office) =>
   Number(
     (await stage().sql`
-      select count(*) from public.workflow_executions where tenant_id = ${office.tenantId}`)[0]
+      select count(*) from ridgeline.workflow_executions where tenant_id = ${office.tenantId}`)[0]
       ?.count,
   );
 
@@ -140,7 +140,7 @@ describe("starting workflows", () => {
       body: { code: "not_found", errors: [{ field: "contact_id" }] },
     });
     const draft = await apex.workflow({ trigger_type: "manual", steps: [task] });
-    got(await apex.client.from("workflows").update({ is_active: false }).eq("id", draft).select());
+    got(await apex.client.schema("ridgeline").from("workflows").update({ is_active: false }).eq("id", draft).select());
     expect(
       await asApex("POST", "/execute", { workflow_id: draft, trigger_data: { contact_id: maria } }),
     ).toMatchObject({
@@ -175,7 +175,7 @@ describe("enrolling many records", () => {
   const runs = async () =>
     (await stage().sql<{ first_name: string; note: string | null }[]>`
       select trigger_data #>> '{contact,first_name}' as first_name, trigger_data ->> 'note' as note
-      from public.workflow_executions
+      from ridgeline.workflow_executions
       where workflow_id = ${storm} order by id`).map(({ first_name, note }) =>
       note ? `${first_name} ${note}` : first_name
     );
@@ -267,7 +267,7 @@ describe("enrolling many records", () => {
 
   it("answers 409 for a workflow that is off", async () => {
     const off = await apex.workflow({ trigger_type: "manual", steps: [task] });
-    got(await apex.client.from("workflows").update({ is_active: false }).eq("id", off).select());
+    got(await apex.client.schema("ridgeline").from("workflows").update({ is_active: false }).eq("id", off).select());
     expect(await asApex("POST", "/enroll", { workflow_id: off, filter: [] })).toMatchObject({
       status: 409,
       body: { errors: [{ field: "workflow_id" }] },
@@ -317,7 +317,7 @@ describe("stopping, retrying, publishing, checking", () => {
       body: { execution: { id, status: "cancelled", finished_at: expect.any(String) } },
     });
     await stage().sql`
-      update public.workflow_executions
+      update ridgeline.workflow_executions
       set status = 'failed', error = '{"code": "broken", "message": "it broke"}'
       where id = ${id}`;
     expect(await asApex("POST", "/retry", { execution_id: id })).toMatchObject({
@@ -332,13 +332,13 @@ describe("stopping, retrying, publishing, checking", () => {
       body: { workflow_id: welcome, version: 1, trigger_type: "manual" },
     });
     const { id } = got(
-      await apex.client.from("workflows")
+      await apex.client.schema("ridgeline").from("workflows")
         .insert({ tenant_id: apex.tenantId, name: "Broken", trigger_type: "manual" })
         .select("id").single(),
     );
     const wrong = { tenant_id: apex.tenantId, workflow_id: id, step_type: "create_task" };
     got(
-      await apex.client.from("workflow_steps").insert([
+      await apex.client.schema("ridgeline").from("workflow_steps").insert([
         { ...wrong, step_order: 1, step_config: {} },
         { ...wrong, step_order: 2, step_config: { title: "{{ broken" } },
       ]).select("id"),
@@ -382,11 +382,11 @@ describe("stopping, retrying, publishing, checking", () => {
     const contact = await apex.lead({ source: "fair" });
     const runs = async () =>
       got(
-        await apex.client.from("workflow_executions").select("id, version, record_id")
+        await apex.client.schema("ridgeline").from("workflow_executions").select("id, version, record_id")
           .eq("workflow_id", id).order("created_at"),
       );
     got(
-      await apex.client.from("workflow_steps").update({ step_config: { title: "Ring" } })
+      await apex.client.schema("ridgeline").from("workflow_steps").update({ step_config: { title: "Ring" } })
         .eq("workflow_id", id).eq("step_type", "create_task").select("id"),
     );
     expect(

@@ -30,15 +30,15 @@ it("created, updated, field_changed and time_elapsed, for every attached table",
     insert into public.tenants (name) values ('Apex Roofing') returning id`;
   const tenant_id = tenant!.id;
   const [email] = await sql<{ id: string }[]>`
-    insert into public.emails (tenant_id, subject) values (${tenant_id}, 'Sent') returning id`;
+    insert into ridgeline.emails (tenant_id, subject) values (${tenant_id}, 'Sent') returning id`;
   const listen = async (name: string, trigger_type: string, config: JSONValue = {}) => {
     const [workflow] = await sql<{ id: string }[]>`
-      insert into public.workflows (tenant_id, name, trigger_type, trigger_config)
+      insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config)
       values (${tenant_id}, ${name}, ${trigger_type}, ${sql.json(config)}) returning id`;
     await sql`
-      insert into public.workflow_steps (tenant_id, workflow_id, step_type, step_config)
+      insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, step_config)
       values (${tenant_id}, ${workflow!.id}, 'create_task', '{"title": "Look"}')`;
-    await sql`update public.workflows set is_active = true where id = ${workflow!.id}`;
+    await sql`update ridgeline.workflows set is_active = true where id = ${workflow!.id}`;
   };
   for (const { name } of entities) {
     const [field] = Object.keys(rows[name]!.change);
@@ -59,12 +59,12 @@ it("created, updated, field_changed and time_elapsed, for every attached table",
     } returning id`;
     await sql`update ${sql(relation)} set ${sql(change)} where id = ${row!.id}`;
     const fired = await sql<{ name: string }[]>`
-      select w.name from public.workflow_executions as e
-      join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+      select w.name from ridgeline.workflow_executions as e
+      join ridgeline.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
       where e.record_id = ${row!.id} and e.entity = ${name}
       union all
-      select w.name from public.workflow_timers as t
-      join public.workflows as w on w.tenant_id = t.tenant_id and w.id = t.workflow_id
+      select w.name from ridgeline.workflow_timers as t
+      join ridgeline.workflows as w on w.tenant_id = t.tenant_id and w.id = t.workflow_id
       where t.record_id = ${row!.id}
       order by name`;
     expect(fired.map(({ name }) => name)).toEqual(

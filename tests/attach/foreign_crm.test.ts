@@ -73,15 +73,15 @@ async function workflow(
   } = {},
 ): Promise<string> {
   const [row] = await sql<{ id: string }[]>`
-    insert into public.workflows (tenant_id, name, trigger_type, trigger_config, conditions)
+    insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config, conditions)
     values (${company}, ${trigger_type}, ${trigger_type}, ${sql.json(trigger_config)},
       ${sql.json(conditions)})
     returning id`;
   await sql`
-    insert into public.workflow_steps (
+    insert into ridgeline.workflow_steps (
       tenant_id, workflow_id, step_order, step_type, step_config)
     values (${company}, ${row!.id}, 1, 'create_task', ${sql.json({ title })})`;
-  await sql`update public.workflows set is_active = true where id = ${row!.id}`;
+  await sql`update ridgeline.workflows set is_active = true where id = ${row!.id}`;
   return row!.id;
 }
 
@@ -94,7 +94,7 @@ async function enrolled(sql: Sql = database().sql): Promise<string[]> {
   const rows = await sql<{ fired: string }[]>`
     select trigger_type || ' ' || coalesce(record_id, '?')
       || case when status = 'failed' then ' failed: ' || (error ->> 'message') else '' end as fired
-    from public.workflow_executions where tenant_id = ${company} order by id`;
+    from ridgeline.workflow_executions where tenant_id = ${company} order by id`;
   return rows.map(({ fired }) => fired);
 }
 
@@ -168,7 +168,7 @@ describe("an order with a bigint key and columns of every kind", () => {
       expect.arrayContaining([`order_odd ${no}`, `order_select ${no}`]),
     );
     const [{ changed } = {}] = await database().sql`
-      select trigger_data -> 'changed' as changed from public.workflow_executions
+      select trigger_data -> 'changed' as changed from ridgeline.workflow_executions
       where tenant_id = ${company} and trigger_data -> 'work_order' ->> 'net' = '5'
       order by id limit 1`;
     expect(changed).toEqual(["net", "gross"]);
@@ -209,7 +209,7 @@ describe("an order with a bigint key and columns of every kind", () => {
     expect(await enrolled()).toEqual([`order_moved ${no}`]);
     const [execution] = await sql`
       select contact_id, trigger_data -> 'contact' ->> 'Full Name' as name
-      from public.workflow_executions where tenant_id = ${company}`;
+      from ridgeline.workflow_executions where tenant_id = ${company}`;
     expect(execution).toEqual({ contact_id: person!.id, name: "Maria Lopez" });
   });
 
@@ -221,7 +221,7 @@ describe("an order with a bigint key and columns of every kind", () => {
       select ${company}, 'new' from generate_series(1, 500)`;
     const [count] = await sql`
       select count(*)::int as all, count(distinct record_id)::int as records
-      from public.workflow_executions where tenant_id = ${company}`;
+      from ridgeline.workflow_executions where tenant_id = ${company}`;
     expect(count).toEqual({ all: 500, records: 500 });
   });
 });
@@ -239,7 +239,7 @@ describe("a person in place of the reference contact", () => {
     expect(await enrolled()).toEqual([`lifecycle_changed ${person!.id}`]);
     await sql`select automation.tick()`;
     const [step] = await sql`
-      select input, error from public.workflow_step_executions where tenant_id = ${company}`;
+      select input, error from ridgeline.workflow_step_executions where tenant_id = ${company}`;
     expect(step?.input).toMatchObject({ title: "+14155550100 is now customer" });
   });
 
@@ -376,7 +376,7 @@ describe("attach", () => {
       const mine = await addTenant(sql);
       await attachOrders(sql);
       await sql`
-        insert into public.workflows (tenant_id, name, trigger_type)
+        insert into ridgeline.workflows (tenant_id, name, trigger_type)
         values (${mine}, 'Moved', 'order_moved')`;
       await sql`alter table crm."Work Orders" rename column state to status`;
       await attachOrders(sql, []);

@@ -87,17 +87,17 @@ async function workflow(
 ): Promise<string> {
   const { sql } = database();
   const [row] = await sql<{ id: string }[]>`
-    insert into public.workflows (tenant_id, name, trigger_type, trigger_config, conditions)
+    insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config, conditions)
     values (${company}, ${trigger_type}, ${trigger_type}, ${sql.json(trigger_config)},
       ${sql.json(conditions)})
     returning id`;
   for (const [place, { type, config }] of steps.entries()) {
     await sql`
-      insert into public.workflow_steps (
+      insert into ridgeline.workflow_steps (
         tenant_id, workflow_id, step_order, step_type, step_config)
       values (${company}, ${row!.id}, ${place + 1}, ${type}, ${sql.json(config)})`;
   }
-  await sql`update public.workflows set is_active = true where id = ${row!.id}`;
+  await sql`update ridgeline.workflows set is_active = true where id = ${row!.id}`;
   return row!.id;
 }
 
@@ -160,7 +160,7 @@ async function steps() {
     { step_type: string; status: string; reason: string | null; input: JSONValue }[]
   >`
     select s.step_type, s.status::text, s.error ->> 'message' as reason, s.input
-    from public.workflow_step_executions as s where s.tenant_id = ${company} order by s.id`;
+    from ridgeline.workflow_step_executions as s where s.tenant_id = ${company} order by s.id`;
 }
 
 beforeAll(() => attachAll(database().sql));
@@ -181,8 +181,8 @@ describe("a step without `to`", () => {
     expect(await sentTo()).toEqual(["+14155550100"]);
     expect(await sentTo()).toEqual([["maria@example.com"]]);
     const kept = await database().sql`
-      select contact_id from public.messages where tenant_id = ${company}
-      union all select contact_id from public.emails where tenant_id = ${company}`;
+      select contact_id from ridgeline.messages where tenant_id = ${company}
+      union all select contact_id from ridgeline.emails where tenant_id = ${company}`;
     expect(kept).toEqual([{ contact_id: maria }, { contact_id: maria }]);
   });
 
@@ -255,7 +255,7 @@ describe("change_stage and assign_user", () => {
     await workflow("sms_received", [{ type: "change_stage", config: { stage: "replied" } }]);
     const contact_id = await person();
     await sql`
-      insert into public.messages (tenant_id, contact_id, direction, from_number, body)
+      insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, body)
       values (${company}, ${contact_id}, 'inbound', '+14155550100', 'Yes please')`;
     await sql`select automation.tick()`;
     expect(await of("crm.people", "phase", "id", contact_id)).toBe("replied");
@@ -314,7 +314,7 @@ describe("the names that every CRM knows", () => {
     await database().sql`update crm.people set changed_at = now() where id = ${maria}`;
     expect(
       await database().sql`
-      select from public.workflow_executions where tenant_id = ${company}`,
+      select from ridgeline.workflow_executions where tenant_id = ${company}`,
     ).toHaveLength(0);
   });
 
@@ -341,7 +341,7 @@ describe("what comes in", () => {
   const text_in = async (from: string, body: string) => {
     const { sql } = database();
     const [number] = await sql<{ number: string }[]>`
-      insert into public.senders (tenant_id, channel, address)
+      insert into ridgeline.senders (tenant_id, channel, address)
       values (${company}, 'sms', '+1512' || lpad((random() * 9999999)::int::text, 7, '2'))
       on conflict do nothing returning address as number`;
     const event = { message_sid: `SM${crypto.randomUUID()}`, from, to: number!.number, body };
@@ -350,7 +350,7 @@ describe("what comes in", () => {
     return row!.outcome;
   };
   const contactsOfTexts = () =>
-    database().sql`select contact_id from public.messages where tenant_id = ${company}`;
+    database().sql`select contact_id from ridgeline.messages where tenant_id = ${company}`;
 
   it("a person's STOP is theirs, and stops what was about to be sent", async () => {
     await workflow("contact_created", [text()]);
@@ -396,7 +396,7 @@ describe("what comes in", () => {
   it("a trusted form finds the person by email, fills blanks, and makes a new one of a new one", async () => {
     const { sql } = database();
     const [form] = await sql<{ public_key: string }[]>`
-      insert into public.forms (tenant_id, name, trusted) values (${company}, 'Estimate', true)
+      insert into ridgeline.forms (tenant_id, name, trusted) values (${company}, 'Estimate', true)
       returning public_key`;
     const submit = (fields: JSONValue) =>
       sql`select automation.submit_form(${form!.public_key}, null, 'here', ${sql.json(fields)})`;
@@ -414,7 +414,7 @@ describe("what comes in", () => {
     ]);
     expect(
       await sql`
-      select from public.form_submissions where tenant_id = ${company} and contact_id is not null`,
+      select from ridgeline.form_submissions where tenant_id = ${company} and contact_id is not null`,
     )
       .toHaveLength(2);
   });
@@ -457,7 +457,7 @@ describe("tags and tasks", () => {
 describe("time", () => {
   const dues = () =>
     database().sql`
-      select t.record_id, t.due_at from public.workflow_timers as t
+      select t.record_id, t.due_at from ridgeline.workflow_timers as t
       where t.tenant_id = ${company} order by t.due_at`;
 
   it("a person's timers count from entered_at, an order's from any date of its own", async () => {
@@ -503,7 +503,7 @@ describe("by hand", () => {
     const no = await order({ customer });
     const [run] = await sql`
       select entity, record_id, contact_id
-      from public.execute_workflow(${id}, ${sql.json({ order_id: no })})`;
+      from ridgeline.execute_workflow(${id}, ${sql.json({ order_id: no })})`;
     expect(run).toEqual({ entity: "order", record_id: no, contact_id: customer });
     expect(await sentTo()).toEqual(["+14155550100"]);
     expect((await steps())[0]!.input).toMatchObject({ title: "new for Maria" });
@@ -514,7 +514,7 @@ describe("by hand", () => {
     const id = await workflow("order_updated", [text({ body: "{{order.state}}" })]);
     const no = await order({ site_phone: "4155550177" });
     const [tried] = await sql<{ path: JSONValue }[]>`
-      select public.test_workflow(${id}, ${sql.json({ order_id: no })}) -> 'path' as path`;
+      select ridgeline.test_workflow(${id}, ${sql.json({ order_id: no })}) -> 'path' as path`;
     expect(tried!.path).toMatchObject([
       { verdict: "run", input: { to: "+14155550177", body: "new" } },
     ]);
@@ -526,13 +526,13 @@ describe("by hand", () => {
     const id = await workflow("order_created", [task("{{order.state}} {{trigger.order.state}}")]);
     const no = await order();
     await sql`
-      update public.workflow_executions set status = 'failed', finished_at = now(),
+      update ridgeline.workflow_executions set status = 'failed', finished_at = now(),
         error = '{"code": "conditions_failed", "message": "broken"}'
       where workflow_id = ${id}`;
-    await sql`delete from public.scheduled_steps where tenant_id = ${company}`;
+    await sql`delete from ridgeline.scheduled_steps where tenant_id = ${company}`;
     await sql`update crm.orders set state = 'moved' where no = ${no}`;
     await sql`
-      select public.retry_execution(e.id) from public.workflow_executions as e
+      select ridgeline.retry_execution(e.id) from ridgeline.workflow_executions as e
       where e.workflow_id = ${id}`;
     await sql`select automation.tick()`;
     expect((await steps()).map(({ input }) => input)).toEqual([
@@ -546,14 +546,14 @@ describe("by hand", () => {
     const [first, second] = [await order(), await order({ state: "lost" })];
     const [listed] = await sql`
       select status, enrolled, skipped
-      from public.enroll_records(${id}, record_ids => ${[first, second, "999999"]})`;
+      from ridgeline.enroll_records(${id}, record_ids => ${[first, second, "999999"]})`;
     expect(listed).toEqual({ status: "completed", enrolled: 2, skipped: 1 });
     await sql`
-      select public.enroll_records(${id},
+      select ridgeline.enroll_records(${id},
         filter => '[{"field": "order.state", "operator": "equals", "value": "lost"}]')`;
     await sql`select automation.tick()`;
     const runs = await sql`
-      select record_id from public.workflow_executions where tenant_id = ${company} order by id`;
+      select record_id from ridgeline.workflow_executions where tenant_id = ${company} order by id`;
     expect(runs.map(({ record_id }) => record_id)).toEqual([first, second, second]);
   });
 });
@@ -604,20 +604,20 @@ describe("attach", () => {
       await attach(sql, "public.clients", "contact", {});
       const [tenant] = await sql`insert into public.tenants (name) values ('Bolt') returning id`;
       const [id] = await sql`
-        insert into public.workflows (tenant_id, name, trigger_type)
+        insert into ridgeline.workflows (tenant_id, name, trigger_type)
         values (${tenant!.id}, 'Greet', 'contact_created') returning id`;
       await sql`
-        insert into public.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config,
+        insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config,
           continue_on_error)
         values (${tenant!.id}, ${id!.id}, 1, 'add_tag', '{"tag": "New"}', true),
           (${tenant!.id}, ${id!.id}, 2, 'send_sms', '{"body": "Hi"}', false)`;
-      await sql`update public.workflows set is_active = true`;
+      await sql`update ridgeline.workflows set is_active = true`;
       await sql`insert into public.clients (tenant_id, phone) values (${tenant!.id}, '4155550100')`;
       await sql`select automation.tick()`;
       const [claimed] = await sql<Claimed[]>`select * from automation.claim_steps('van', 5)`;
       expect(claimed!.payload.to).toBe("+14155550100");
       const [tagging] = await sql`
-        select error ->> 'message' as message from public.workflow_step_executions
+        select error ->> 'message' as message from ridgeline.workflow_step_executions
         where step_type = 'add_tag'`;
       expect(tagging!.message).toMatch(/id is a uuid/);
       const keys = await sql`select from pg_constraint where conname = 'messages_contact_fk'`;

@@ -60,7 +60,7 @@ const age = (on: Sql) =>
 const outcome = (on: Sql) =>
   on`
     select c.first_name as name, e.status, e.error ->> 'code' as code
-    from workflow_executions as e join contacts as c on c.id = e.contact_id
+    from ridgeline.workflow_executions as e join contacts as c on c.id = e.contact_id
     order by e.status::text, c.first_name`;
 
 const MARIA = { name: "Maria", status: "completed", code: null };
@@ -89,7 +89,7 @@ describe.each([
     }
     expect(await outcome(sql)).toEqual([MARIA, ZOE, GIVEN_UP]);
     expect(await sql`select from automation.suspects`).toHaveLength(0);
-    expect(await sql`select from scheduled_steps`).toHaveLength(0);
+    expect(await sql`select from ridgeline.scheduled_steps`).toHaveLength(0);
   });
 });
 
@@ -131,7 +131,7 @@ it("a step further down a run is the one that fails, and what came before it sta
   const connection = sessions.connect();
   for (let ticks = 0; ticks < 5; ticks++) await tick(connection, "500ms");
   expect(await sql`select title from tasks`).toEqual([{ title: "Call Poison" }]);
-  expect(await sql`select step_key, status from workflow_step_executions order by id`).toEqual([
+  expect(await sql`select step_key, status from ridgeline.workflow_step_executions order by id`).toEqual([
     { step_key: "step_1", status: "completed" },
     { step_key: "step_2", status: "failed" },
   ]);
@@ -197,10 +197,10 @@ test(
       await on`update automation.settings set value = '0 seconds' where name = 'cut_off_pause'`;
       const [tenant] = await on`insert into tenants (name) values ('Apex Roofing') returning id`;
       const [workflow] = await on`
-      insert into workflows (tenant_id, name, trigger_type, is_active)
+      insert into ridgeline.workflows (tenant_id, name, trigger_type, is_active)
       values (${tenant?.id}, 'Welcome', 'contact_created', true) returning id`;
       await on`
-      insert into workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+      insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
       values (${tenant?.id}, ${workflow?.id}, 1, ${EDIT.type}, ${on.json(EDIT.config)})`;
       await triggerThat(on, "perform pg_sleep(60);");
       await leads(on, tenant?.id, "Maria", "Poison", "Zoe");

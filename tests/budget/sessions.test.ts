@@ -66,9 +66,9 @@ it("a hundred records with a trigger of 8 ms each are done under a timeout of 3 
 it("a tenant's dear calls leave connections for the others", async () => {
   const mine = await sessions.office([EDIT]);
   const other = await sessions.office([EDIT]);
-  const validate = (on: Sql, id: string) => on`select validate_workflow(${id})`;
+  const validate = (on: Sql, id: string) => on`select ridgeline.validate_workflow(${id})`;
   const busy = [await sessions.begin(), await sessions.begin()];
-  for (const session of busy) await session`select validate_workflow(${other.workflowId})`;
+  for (const session of busy) await session`select ridgeline.validate_workflow(${other.workflowId})`;
   await expect(validate(sql, other.workflowId)).rejects.toMatchObject({ code: "53400" });
   await validate(sql, mine.workflowId);
   await busy[0]?.unsafe("rollback");

@@ -41,28 +41,28 @@ describe("published as printed", () => {
       const [tenant] =
         await sql`insert into public.tenants (name) values ('Apex Roofing') returning id`;
       const [workflow] = await sql`
-        insert into public.workflows (tenant_id, name, trigger_type)
+        insert into ridgeline.workflows (tenant_id, name, trigger_type)
         values (${tenant?.id}, 'Example', 'manual') returning id`;
-      await sql`insert into public.senders (tenant_id, channel, address, registration)
+      await sql`insert into ridgeline.senders (tenant_id, channel, address, registration)
         values (${tenant?.id}, 'sms', ${`+1512555${
         String(numbers++).padStart(4, "0")
       }`}, 'registered')`;
       const [step] = await sql`
-        insert into public.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+        insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
         values (${tenant?.id}, ${workflow?.id}, 1, ${name}, ${JSON.stringify(example)}::text::jsonb)
         returning id`;
       for (const branch of branchesOf(name, example)) {
         await sql`
-          insert into public.workflow_steps
+          insert into ridgeline.workflow_steps
             (tenant_id, workflow_id, parent_step_id, branch, step_type, step_config)
           values (${tenant?.id}, ${workflow?.id}, ${step?.id}, ${branch}, 'create_task',
             '{"title": "Call"}')`;
       }
-      const [checked] = await sql`select public.validate_workflow(${workflow?.id}) as verdict`;
+      const [checked] = await sql`select ridgeline.validate_workflow(${workflow?.id}) as verdict`;
       expect(checked?.verdict).toMatchObject({ valid: true, problems: [] });
-      await sql`select public.publish_workflow(${workflow?.id})`;
+      await sql`select ridgeline.publish_workflow(${workflow?.id})`;
       const [version] = await sql`
-        select plan -> 'steps' -> 'step_1' ->> 'type' as type from public.workflow_versions
+        select plan -> 'steps' -> 'step_1' ->> 'type' as type from ridgeline.workflow_versions
         where workflow_id = ${workflow?.id}`;
       expect(version?.type).toBe(name);
     },

@@ -57,7 +57,7 @@ describe("two dispatchers at once", { timeout: size(90_000, 600_000) }, () => {
     const account = await settle(stack, leads);
     const shares = await stack.sql<{ worker: string; done: number }[]>`
       select a.value ->> 'worker' as worker, count(*)::int as done
-      from workflow_step_executions as s, jsonb_array_elements(s.attempts) as a
+      from ridgeline.workflow_step_executions as s, jsonb_array_elements(s.attempts) as a
       where a.value ->> 'outcome' = 'succeeded'
       group by 1 order by 2 desc`;
     expect(shares.length).toBeGreaterThanOrEqual(2);
@@ -81,17 +81,17 @@ describe("a dispatcher that comes late", { timeout: 60_000 }, () => {
     undo.push(() => Promise.resolve(process.kill(sleeper, "SIGCONT")));
     await waitFor("the leases to run out", async () => {
       const [row] = await stack.sql`
-        select count(*)::int from scheduled_steps where lease_expires_at < clock_timestamp()`;
+        select count(*)::int from ridgeline.scheduled_steps where lease_expires_at < clock_timestamp()`;
       return row?.count === 10;
     });
     expect(stack.twilio.messages()).toHaveLength(10);
     await untilAllEnded(stack, second.dispatch);
-    const before = await stack.sql`select * from workflow_step_executions order by id`;
+    const before = await stack.sql`select * from ridgeline.workflow_step_executions order by id`;
 
     process.kill(sleeper, "SIGCONT");
     const summary = await late;
     expect(summary).toMatchObject({ claimed: 10, late: 10, succeeded: 0 });
-    expect(await stack.sql`select * from workflow_step_executions order by id`).toEqual(before);
+    expect(await stack.sql`select * from ridgeline.workflow_step_executions order by id`).toEqual(before);
     const account = await settle(stack, leads);
     expect(account).toMatchObject({ ambiguous: 10, reconciled: 10, sent_again: 0 });
     report("a late dispatcher", { refused_reports: summary.late, ...account });
@@ -120,8 +120,8 @@ describe("a dispatcher that comes late", { timeout: 60_000 }, () => {
         return row?.accepted;
       };
       const stored = () =>
-        sql`select s.*, q.attempt_token from workflow_step_executions as s
-          left join scheduled_steps as q on q.tenant_id = s.tenant_id and q.id = s.id`;
+        sql`select s.*, q.attempt_token from ridgeline.workflow_step_executions as s
+          left join ridgeline.scheduled_steps as q on q.tenant_id = s.tenant_id and q.id = s.id`;
 
       const early = await claim("early");
       expect(early?.reconcile_since).toBeNull();
@@ -149,8 +149,8 @@ describe("a dispatcher that comes late", { timeout: 60_000 }, () => {
       expect(await finish(later, "failed")).toBe(false);
       const [step] = await sql`
         select s.status, s.provider_id, e.status as execution
-        from workflow_step_executions as s
-        join workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id`;
+        from ridgeline.workflow_step_executions as s
+        join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id`;
       expect(step).toEqual({ status: "completed", provider_id: "SM-2", execution: "completed" });
     }));
 });

@@ -121,7 +121,7 @@ async function textOf({ name }: Lead) {
     select (select string_agg(a.value ->> 'outcome', ' ' order by a.ordinality)
         from jsonb_array_elements(s.attempts) with ordinality as a) as outcomes,
       coalesce((s.result_data ->> 'reconciled')::boolean, false) as reconciled, s.status, s.error
-    from workflow_step_executions as s
+    from ridgeline.workflow_step_executions as s
     where s.step_type = 'send_sms' and s.input ->> 'body' like ${`%${name}`}`;
   return step;
 }
@@ -191,7 +191,7 @@ describe("a provider that stays down", () => {
   beforeAll(async () => {
     running = await startFaultStack({ tenants: 1 });
     await set(running.sql, "max_attempts", "3");
-    await running.sql`update workflows set is_active = false`;
+    await running.sql`update ridgeline.workflows set is_active = false`;
     await addWorkflow(running.sql, running.tenants[0] as string, [
       { step_type: "send_sms", step_config: { body: "Hi {{trigger.contact.first_name}}" } },
     ]);
@@ -212,8 +212,8 @@ describe("a provider that stays down", () => {
 
   async function redrive(): Promise<void> {
     const [execution] = await running.sql<[{ id: string }]>`
-      select id from workflow_executions where status = 'failed'`;
-    const { error } = await running.service().rpc("retry_execution", {
+      select id from ridgeline.workflow_executions where status = 'failed'`;
+    const { error } = await running.service().schema("ridgeline").rpc("retry_execution", {
       execution_id: execution.id,
     });
     expect(error).toBeNull();
@@ -266,7 +266,7 @@ describe("a provider that stays down", () => {
     await insert();
     await allEnded(running.sql);
     const [step] = await running.sql`
-      select status, error ->> 'code' as code from workflow_step_executions order by id desc`;
+      select status, error ->> 'code' as code from ridgeline.workflow_step_executions order by id desc`;
     expect(step).toEqual({ status: "skipped", code: "suppressed" });
     expect(about(lead, running.twilio)).toHaveLength(before);
   });

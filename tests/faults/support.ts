@@ -109,10 +109,10 @@ async function addTenant(sql: Sql, receiverUrl: string): Promise<string> {
 
 export async function addWorkflow(sql: Sql, tenantId: string, steps: Step[]): Promise<string> {
   const [workflow] = await sql<[{ id: string }]>`
-    insert into workflows (tenant_id, name, trigger_type, trigger_config, is_active)
+    insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config, is_active)
     values (${tenantId}, 'Greet', 'contact_created', '{"type": "lead"}', true) returning id`;
   await sql`
-    insert into workflow_steps ${
+    insert into ridgeline.workflow_steps ${
     sql(steps.map((step, index) => ({
       tenant_id: tenantId,
       workflow_id: workflow.id,
@@ -219,7 +219,7 @@ export async function allEnded(sql: Sql, timeout = 60_000): Promise<void> {
   await waitFor("every execution to end", async () => {
     try {
       const [{ left }] = await sql<[{ left: number }]>`
-        select count(*)::int as left from workflow_executions where finished_at is null`;
+        select count(*)::int as left from ridgeline.workflow_executions where finished_at is null`;
       return left === 0;
     } catch {
       return false;
@@ -246,9 +246,9 @@ export async function settle(running: FaultStack, expected: Lead[]): Promise<Acc
   await allEnded(sql);
   const names = expected.map(({ name }) => name).sort();
   const executions = await sql<Row[]>`
-    select status, count(*)::int, min(error::text) as error from workflow_executions group by status`;
+    select status, count(*)::int, min(error::text) as error from ridgeline.workflow_executions group by status`;
   expect(executions).toEqual([{ status: "completed", count: names.length, error: null }]);
-  expect(await sql`select * from scheduled_steps`).toEqual([]);
+  expect(await sql`select * from ridgeline.scheduled_steps`).toEqual([]);
   await expectOneOfEach(sql, names);
 
   const texts = twilio.messages();
@@ -260,7 +260,7 @@ export async function settle(running: FaultStack, expected: Lead[]): Promise<Acc
   expect([...byId.values()].sort()).toEqual(names.map((name) => `/${name}`));
 
   const recorded = await sql<{ provider_id: string }[]>`
-    select provider_id from workflow_step_executions where provider_id is not null`;
+    select provider_id from ridgeline.workflow_step_executions where provider_id is not null`;
   expect(recorded.map(({ provider_id }) => provider_id).sort())
     .toEqual([...texts.map(({ sid }) => sid), ...emails.map(({ id }) => id)].sort());
 
@@ -276,7 +276,7 @@ async function expectOneOfEach(sql: Sql, names: string[]): Promise<void> {
   const [ledger] = await sql<Row[]>`
     select count(*)::int as steps, count(distinct (execution_id, step_key))::int as different,
       count(*) filter (where status = 'completed')::int as completed
-    from workflow_step_executions`;
+    from ridgeline.workflow_step_executions`;
   const steps = 6 * names.length;
   expect(ledger).toEqual({ steps, different: steps, completed: steps });
   const tasks = await sql<{ title: string }[]>`select title from tasks`;
@@ -297,7 +297,7 @@ export async function countAttempts(sql: Sql) {
     with step as (
       select attempts, coalesce((result_data ->> 'reconciled')::boolean, false) as reconciled,
         attempts @> '[{"outcome": "ambiguous"}]' as ambiguous
-      from workflow_step_executions
+      from ridgeline.workflow_step_executions
     ), attempt as (
       select a.value ->> 'worker' as worker from step, jsonb_array_elements(attempts) as a
     )

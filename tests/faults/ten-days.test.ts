@@ -73,7 +73,7 @@ async function kill(port: number, { child }: { child: ChildProcess }): Promise<v
 const nothingDue = (sql: Sql) =>
   waitFor("everything that is due to be done", async () => {
     const [row] = await sql`
-      select count(*)::int from scheduled_steps
+      select count(*)::int from ridgeline.scheduled_steps
       where run_at <= automation.now() or attempt_token is not null or attempt > 0`;
     return row?.count === 0;
   });
@@ -103,7 +103,7 @@ describe("a stack killed with delays pending for ten days", { timeout: 120_000 }
     const waiting = await insertLeads(sql, tenant.id, size(40, 400));
     await waitFor("the first texts", async () => {
       const [row] = await sql`
-        select count(*)::int from scheduled_steps
+        select count(*)::int from ridgeline.scheduled_steps
         where run_at > automation.now() + interval '9 days'`;
       return row?.count === waiting.length;
     });
@@ -128,9 +128,9 @@ describe("a stack killed with delays pending for ten days", { timeout: 120_000 }
       }
       await allEnded(sql);
       const executions =
-        await sql`select status, count(*)::int from workflow_executions group by 1`;
+        await sql`select status, count(*)::int from ridgeline.workflow_executions group by 1`;
       expect(executions).toEqual([{ status: "completed", count: leads.length }]);
-      expect(await sql`select * from scheduled_steps`).toEqual([]);
+      expect(await sql`select * from ridgeline.scheduled_steps`).toEqual([]);
       const tasks = await sql<{ title: string }[]>`select title from tasks`;
       const names = leads.map(({ name }) => name).sort();
       expect(tasks.map(({ title }) => title).sort()).toEqual(names.map((name) => `Call ${name}`));
@@ -163,13 +163,13 @@ describe("a stack that was down for a day", { timeout: 120_000 }, () => {
       insert into tenants (name) values ('Apex Roofing') returning id`;
     const add = async (name: string, trigger_type: string, config: object) => {
       const [workflow] = await sql<[{ id: string }]>`
-        insert into workflows (tenant_id, name, trigger_type, trigger_config)
+        insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config)
         values (${tenant.id}, ${name}, ${trigger_type}, ${JSON.stringify(config)}::text::jsonb)
         returning id`;
       await sql`
-        insert into workflow_steps (tenant_id, workflow_id, step_type, step_config)
+        insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, step_config)
         values (${tenant.id}, ${workflow.id}, 'create_task', ${sql.json({ title: name })})`;
-      await sql`update workflows set is_active = true where id = ${workflow.id}`;
+      await sql`update ridgeline.workflows set is_active = true where id = ${workflow.id}`;
     };
     for (const missed of ["once", "skip", "catch_up"]) {
       await add(`hourly ${missed}`, "scheduled", { cron: "0 * * * *", zone: "UTC", missed });
@@ -206,7 +206,7 @@ describe("a stack that was down for a day", { timeout: 120_000 }, () => {
       await waitFor("what was missed", async () => (await tasks())["hourly catch_up"] === 24);
       await waitFor("timers that are due", async () => {
         const [row] = await sql`
-          select count(*)::int from workflow_timers where due_at <= automation.now()`;
+          select count(*)::int from ridgeline.workflow_timers where due_at <= automation.now()`;
         return row?.count === 0;
       });
       await nothingDue(sql);

@@ -70,7 +70,7 @@ beforeEach(async () => {
   const [row] = await sql`insert into public.tenants (name) values ('Acme Roofing') returning id`;
   tenant = row?.id;
   await sql`select automation.reset_clock()`;
-  await sql`delete from public.scheduled_steps`;
+  await sql`delete from ridgeline.scheduled_steps`;
 });
 afterAll(async () => {
   await sql.end({ timeout: 1 });
@@ -82,15 +82,15 @@ const TEXT: Step = ["send_sms", { body: "Hi {{contact.first_name}}" }];
 
 async function workflow(steps: readonly Step[]): Promise<void> {
   const [row] = await sql`
-    insert into public.workflows (tenant_id, name, trigger_type)
+    insert into ridgeline.workflows (tenant_id, name, trigger_type)
     values (${tenant}, 'New lead', 'contact_created') returning id`;
   for (const [index, [type, config]] of steps.entries()) {
     await sql`
-      insert into public.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+      insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
       values (${tenant}, ${row?.id}, ${index + 1}, ${type}, ${sql.json({ ...config })})`;
   }
   await sql`
-    update public.workflows set is_active = true where tenant_id = ${tenant} and id = ${row?.id}`;
+    update ridgeline.workflows set is_active = true where tenant_id = ${tenant} and id = ${row?.id}`;
 }
 
 async function leads(count: number): Promise<void> {
@@ -102,14 +102,14 @@ async function leads(count: number): Promise<void> {
 
 async function executions(): Promise<Record<string, number>> {
   const rows = await sql`
-    select status, count(*)::int as count from public.workflow_executions
+    select status, count(*)::int as count from ridgeline.workflow_executions
     where tenant_id = ${tenant} group by status`;
   return Object.fromEntries(rows.map(({ status, count }) => [status, count]));
 }
 
 async function leased(): Promise<number> {
   const [row] = await sql`
-    select count(*)::int as count from public.scheduled_steps where lease_expires_at is not null`;
+    select count(*)::int as count from ridgeline.scheduled_steps where lease_expires_at is not null`;
   return row?.count;
 }
 
@@ -145,7 +145,7 @@ test("new leads become texts, emails, webhooks and tasks, each once", async () =
     select count(*)::int as count from public.tasks where tenant_id = ${tenant}`;
   expect(tasks?.count).toBe(30);
   const recorded = await sql`
-    select provider_id from public.workflow_step_executions
+    select provider_id from ridgeline.workflow_step_executions
     where tenant_id = ${tenant} and step_type = 'send_sms'`;
   expect(recorded.map(({ provider_id }) => provider_id).sort())
     .toEqual(twilio.messages().map(({ sid }) => sid).sort());
@@ -174,7 +174,7 @@ describe("a provider in trouble", () => {
     expect(bodies()).toEqual([...new Set(bodies())]);
     expect(twilio.messages()).toHaveLength(12);
     const [row] = await sql`
-      select count(*)::int as count from public.workflow_step_executions
+      select count(*)::int as count from ridgeline.workflow_step_executions
       where tenant_id = ${tenant} and (result_data ->> 'reconciled')::boolean`;
     expect(row?.count).toBe(kind === "status" || kind === "timeout_before_accept" ? 0 : 5);
   });
@@ -186,7 +186,7 @@ describe("a provider in trouble", () => {
     expect(await dispatcher().dispatch(BUDGET)).toMatchObject({ retried: 1 });
     const [row] = await sql`
       select extract(epoch from run_at - automation.now())::int as seconds
-      from public.scheduled_steps where tenant_id = ${tenant}`;
+      from ridgeline.scheduled_steps where tenant_id = ${tenant}`;
     expect(row?.seconds).toBeGreaterThan(890);
   });
 
@@ -196,7 +196,7 @@ describe("a provider in trouble", () => {
     await leads(1);
     expect(await dispatcher().dispatch(BUDGET)).toMatchObject({ failed: 1 });
     const [row] = await sql`
-      select count(*)::int as count from public.suppressions where tenant_id = ${tenant}`;
+      select count(*)::int as count from ridgeline.suppressions where tenant_id = ${tenant}`;
     expect(row?.count).toBe(1);
   });
 
@@ -235,7 +235,7 @@ test("a dispatcher that dies before it records is reconciled by the next", async
   expect(await dead.dispatch(BUDGET)).toMatchObject({ unrecorded: 5 });
   expect(twilio.messages()).toHaveLength(5);
   await sql`
-    update public.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
+    update ridgeline.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
     where tenant_id = ${tenant}`;
   await queue.reapExpiredLeases(100);
   await later();
@@ -252,7 +252,7 @@ test("a late result is refused", async () => {
   const [step] = await queue.claim("slow", sms(1), 60);
   if (!step) throw new Error("nothing was claimed");
   await sql`
-    update public.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
+    update ridgeline.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
     where tenant_id = ${tenant}`;
   await queue.reapExpiredLeases(100);
   const { tenant_id, step_id, attempt_token } = step;

@@ -38,7 +38,7 @@ async function report(call: Fields, ...changes: Fields[]): Promise<void> {
 
 const callsOf = (office: Office) =>
   database().sql`
-    select status, direction, from_number, duration_seconds, contact_id from calls
+    select status, direction, from_number, duration_seconds, contact_id from ridgeline.calls
     where tenant_id = ${office.tenantId} order by id`;
 
 async function withListener(settings: object = {}): Promise<Office> {

@@ -43,7 +43,7 @@ async function sent(): Promise<Sent> {
   const at = Date.now() - 60 * minute;
   await listen(database().sql, office.tenantId, "email_opened", "email_clicked");
   const [row] = await database().sql`
-    insert into emails (tenant_id, to_address, subject, provider_id, created_at)
+    insert into ridgeline.emails (tenant_id, to_address, subject, provider_id, created_at)
     values (${office.tenantId}, ${to}, 'Your estimate', ${emailId}, ${new Date(at - 2_000)})
     returning id`;
   return { office, id: row!.id, emailId, to, at };
@@ -78,18 +78,18 @@ async function report(...events: object[]): Promise<string[]> {
 
 async function state({ office, id }: Sent) {
   const [email] = await database().sql`
-    select status, error_code, delivered_at, opened_at, clicked_at from emails
+    select status, error_code, delivered_at, opened_at, clicked_at from ridgeline.emails
     where tenant_id = ${office.tenantId} and id = ${id}`;
   return email!;
 }
 
 const eventsOf = ({ office }: Sent) =>
   database().sql`
-    select type, is_machine, machine_reason from email_events
+    select type, is_machine, machine_reason from ridgeline.email_events
     where tenant_id = ${office.tenantId} order by occurred_at, id`;
 const suppressionsOf = ({ office }: Sent) =>
   database().sql`
-    select address, reason from suppressions where tenant_id = ${office.tenantId} order by address`;
+    select address, reason from ridgeline.suppressions where tenant_id = ${office.tenantId} order by address`;
 const firedBy = ({ office }: Sent) => fired(database().sql, office.tenantId);
 
 describe("a signature", () => {
@@ -333,13 +333,13 @@ describe("delivery", () => {
 
   it("may be told before the dispatcher has recorded that it sent anything", async () => {
     const email = await sent();
-    await database().sql`delete from emails where id = ${email.id}`;
+    await database().sql`delete from ridgeline.emails where id = ${email.id}`;
     expect(await report(opened(email, 5 * minute), event("delivered", email))).toEqual([
       "early",
       "early",
     ]);
     await database().sql`
-      insert into emails (tenant_id, id, to_address, provider_id, created_at)
+      insert into ridgeline.emails (tenant_id, id, to_address, provider_id, created_at)
       values (${email.office.tenantId}, ${email.id}, ${email.to}, ${email.emailId},
         ${new Date(email.at)})`;
     expect(await state(email)).toMatchObject({ status: "delivered", opened_at: expect.any(Date) });
@@ -348,10 +348,10 @@ describe("delivery", () => {
 
 it("a person who reads it before the dispatcher has recorded it is no machine for that", async () => {
   const email = await sent();
-  await database().sql`delete from emails where id = ${email.id}`;
+  await database().sql`delete from ridgeline.emails where id = ${email.id}`;
   await report(opened(email, 5 * minute), event("delivered", email));
   await database().sql`
-    insert into emails (tenant_id, id, to_address, provider_id)
+    insert into ridgeline.emails (tenant_id, id, to_address, provider_id)
     values (${email.office.tenantId}, ${email.id}, ${email.to}, ${email.emailId})`;
   expect(await firedBy(email)).toEqual(["email_opened"]);
 });
@@ -492,7 +492,7 @@ describe("a workflow that asks for machines", () => {
   const runsOf = async (workflow: string) => {
     const rows = await database().sql`
       select status::text, trigger_data #>> '{email_event,machine_reason}' as reason
-      from workflow_executions where workflow_id = ${workflow} order by id`;
+      from ridgeline.workflow_executions where workflow_id = ${workflow} order by id`;
     return rows.map(({ status, reason }) => `${status}${reason ? ` ${reason}` : ""}`);
   };
 
@@ -551,7 +551,7 @@ describe("a workflow that asks for machines", () => {
     const email = await sent();
     await report(event("delivered", email));
     const version = async () =>
-      (await database().sql`select xmin, ctid from emails where id = ${email.id}`)[0];
+      (await database().sql`select xmin, ctid from ridgeline.emails where id = ${email.id}`)[0];
     const before = await version();
     await report(clicked(email, 3_000), opened(email, 4_000));
     expect(await version()).toEqual(before);
@@ -627,14 +627,14 @@ describe("an email that comes in", () => {
     const office = await openOffice(sql, settings);
     const domain = `apex-${randomUUID().slice(0, 8)}.example`;
     await sql`
-      insert into email_addresses (tenant_id, address)
+      insert into ridgeline.email_addresses (tenant_id, address)
       values (${office.tenantId}, ${`Office@${domain.toUpperCase()}`}), (${office.tenantId}, ${`@in.${domain}`})`;
     await listen(sql, office.tenantId, "email_received");
     return { ...office, domain };
   }
   const emailsOf = ({ tenantId }: Office) =>
     database().sql`
-      select contact_id, direction, from_address, to_address, subject, text, status from emails
+      select contact_id, direction, from_address, to_address, subject, text, status from ridgeline.emails
       where tenant_id = ${tenantId} order by created_at`;
   const contact = async ({ tenantId }: Office, email: string) => {
     const [row] = await database().sql`
@@ -668,18 +668,18 @@ describe("an email that comes in", () => {
     const maria = await contact(office, "maria@example.com");
     const make = async (name: string, settings: object, steps: [string, object, number][]) => {
       const [row] = await sql`
-        insert into workflows (tenant_id, name, trigger_type, settings)
+        insert into ridgeline.workflows (tenant_id, name, trigger_type, settings)
         values (${office.tenantId}, ${name}, 'job_completed', ${
         sql.json(settings as never)
       }) returning id`;
       for (const [i, [type, config, delay]] of steps.entries()) {
         await sql`
-          insert into workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config, delay_minutes)
+          insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config, delay_minutes)
           values (${office.tenantId}, ${row!.id}, ${i + 1}, ${type}, ${
           sql.json(config as never)
         }, ${delay})`;
       }
-      await sql`update workflows set is_active = true where id = ${row!.id}`;
+      await sql`update ridgeline.workflows set is_active = true where id = ${row!.id}`;
       return row!.id as string;
     };
     const ends = await make("Nudge", { exit_events: ["email_received"] }, [["create_task", {
@@ -699,7 +699,7 @@ describe("an email that comes in", () => {
     await sql`select automation.run_signals()`;
     await sql`select automation.tick()`;
     const statuses = await sql`
-      select workflow_id, status from workflow_executions
+      select workflow_id, status from ridgeline.workflow_executions
       where tenant_id = ${office.tenantId} and workflow_id in (${ends}, ${waits})`;
     expect(Object.fromEntries(statuses.map((one) => [one.workflow_id, one.status]))).toEqual({
       [ends]: "cancelled",
@@ -753,7 +753,7 @@ describe("an email that comes in", () => {
       { first_name: "Ann", last_name: "Lee", email: "ann@example.com", source: "inbound_email" },
     ]);
     const suppressed = await database().sql`
-      select channel, address, reason from suppressions where tenant_id = ${keen.tenantId}`;
+      select channel, address, reason from ridgeline.suppressions where tenant_id = ${keen.tenantId}`;
     expect(suppressed).toEqual([{
       channel: "email",
       address: "tom@example.com",
@@ -777,7 +777,7 @@ describe("an email that comes in", () => {
         database().sql,
         { user },
         (as) =>
-          as`insert into email_addresses (tenant_id, address) values (${office.tenantId}, 'rival.example')`,
+          as`insert into ridgeline.email_addresses (tenant_id, address) values (${office.tenantId}, 'rival.example')`,
       ),
     )
       .rejects.toThrow(/denied/);

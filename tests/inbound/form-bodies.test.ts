@@ -529,7 +529,7 @@ describe("a lead is read without a field_map, as it comes from", () => {
     );
     expect(data.wants).toEqual(["roof", true, 1]);
     const [row] = await database().sql`
-      select data::text as text from form_submissions where id = ${submission.id}`;
+      select data::text as text from ridgeline.form_submissions where id = ${submission.id}`;
     expect(row!.text).toContain('"lead_id": 7615917337495251231');
     expect(row!.text).toContain("12345678901234567890.12");
     expect(row!.text).toContain('{"id": 9007199254740993}');
@@ -613,7 +613,7 @@ describe("what cannot be read is kept for the office:", () => {
     const [held] = await heldOf(sql, form);
     expect(held).toMatchObject({ reason: "invalid", problem: "email is not an email address" });
     const right = { email: "maria@example.com", name: "Maria" };
-    for (const _ of [1, 2]) await sql`select release_submission(${held!.id}, ${sql.json(right)})`;
+    for (const _ of [1, 2]) await sql`select ridgeline.release_submission(${held!.id}, ${sql.json(right)})`;
     expect(await submissionsOf(sql, form)).toMatchObject([{
       data: right,
       email: "maria@example.com",

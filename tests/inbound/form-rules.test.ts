@@ -148,7 +148,7 @@ describe("the hidden field", () => {
     const { sql } = database();
     const form = await openForm(sql);
     await sql`
-      insert into held_submissions (tenant_id, form_id, form, reason, problem)
+      insert into ridgeline.held_submissions (tenant_id, form_id, form, reason, problem)
       select ${form.tenantId}, ${form.id}, 'Estimate', 'honeypot', 'x' from generate_series(1, 199)`;
     for (const _ of [1, 2, 3]) {
       await accepted(
@@ -290,7 +290,7 @@ describe("allowed_origins", () => {
     await expect(anotherForm(sql, office as never, { allowed_origins: [SITE, given] }))
       .rejects.toThrow(/allowed_origins: "\S+" is no web site/);
     const form = await openForm(sql);
-    await expect(sql`update forms set allowed_origins = ${[given]} where id = ${form.id}`).rejects
+    await expect(sql`update ridgeline.forms set allowed_origins = ${[given]} where id = ${form.id}`).rejects
       .toThrow(/allowed_origins/);
   });
   it("are kept as browsers write them, each once", async () => {
@@ -298,7 +298,7 @@ describe("allowed_origins", () => {
     const form = await openForm(sql, {
       allowed_origins: ["", "ApexRoofing.example/a", `${SITE}:443/`, "http://localhost:3000/x"],
     });
-    const [row] = await sql`select allowed_origins from forms where id = ${form.id}`;
+    const [row] = await sql`select allowed_origins from ridgeline.forms where id = ${form.id}`;
     expect(row!.allowed_origins).toEqual([SITE, "http://localhost:3000"]);
   });
 });

@@ -28,7 +28,7 @@ export async function anotherForm(sql: Sql, office: Office, changes: Record<stri
     allowed_origins: [SITE],
     ...changes,
   };
-  const [row] = await sql`insert into forms ${sql(form)} returning id, public_key, honeypot`;
+  const [row] = await sql`insert into ridgeline.forms ${sql(form)} returning id, public_key, honeypot`;
   return {
     id: row!.id as string,
     key: row!.public_key as string,
@@ -67,9 +67,9 @@ export const postTo = (functions: Functions, form: Form, fields: object, options
   });
 
 export const submissionsOf = (sql: Sql, form: Form) =>
-  sql`select * from form_submissions where tenant_id = ${form.tenantId} order by id`;
+  sql`select * from ridgeline.form_submissions where tenant_id = ${form.tenantId} order by id`;
 export const heldOf = (sql: Sql, form: Form) =>
-  sql`select * from held_submissions where tenant_id = ${form.tenantId} order by id`;
+  sql`select * from ridgeline.held_submissions where tenant_id = ${form.tenantId} order by id`;
 export const contactsOf = (sql: Sql, form: Form) =>
   sql`select * from contacts where tenant_id = ${form.tenantId} order by created_at, id`;
 export const tasksOf = (sql: Sql, form: Form) =>

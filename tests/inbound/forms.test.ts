@@ -37,7 +37,7 @@ async function openForm(changes: Record<string, unknown> = {}): Promise<Form> {
     allowed_origins: [SITE],
     ...changes,
   };
-  const [row] = await sql`insert into forms ${sql(form)} returning public_key, honeypot`;
+  const [row] = await sql`insert into ridgeline.forms ${sql(form)} returning public_key, honeypot`;
   return { ...office, key: row!.public_key, honeypot: row!.honeypot };
 }
 
@@ -64,7 +64,7 @@ const post = (form: Form, fields: object, { headers = {}, ...options }: Options 
   });
 
 const submissionsOf = (form: Form) =>
-  database().sql`select * from form_submissions where tenant_id = ${form.tenantId} order by id`;
+  database().sql`select * from ridgeline.form_submissions where tenant_id = ${form.tenantId} order by id`;
 const contactsOf = (form: Form) =>
   database().sql`select * from contacts where tenant_id = ${form.tenantId} order by created_at`;
 
@@ -342,19 +342,19 @@ describe("the tables behind it", () => {
       asRole(
         sql,
         { user },
-        (as) => as`insert into forms ${as({ tenant_id: form.tenantId, name: "New", ...columns })}`,
+        (as) => as`insert into ridgeline.forms ${as({ tenant_id: form.tenantId, name: "New", ...columns })}`,
       );
     const insertNumber = () =>
       asRole(
         sql,
         { user },
         (as) =>
-          as`insert into senders (tenant_id, channel, address) values (${form.tenantId}, 'sms', '+15125550000')`,
+          as`insert into ridgeline.senders (tenant_id, channel, address) values (${form.tenantId}, 'sms', '+15125550000')`,
       );
     const read = () =>
       asRole(sql, { user }, async (as) => [
-        ...await as`select 1 from forms`,
-        ...await as`select 1 from senders`,
+        ...await as`select 1 from ridgeline.forms`,
+        ...await as`select 1 from ridgeline.senders`,
       ]);
     expect(await read()).toHaveLength(0);
     await sql`
@@ -373,10 +373,10 @@ describe("the tables behind it", () => {
     const [apex, blue] = [await openOffice(sql), await openOffice(sql)];
     const written = apex.number.replace(/^\+1(...)(...)/, "$1-$2-");
     await expect(sql`
-      insert into senders (tenant_id, channel, address) values (${blue.tenantId}, 'sms', ${written})`)
+      insert into ridgeline.senders (tenant_id, channel, address) values (${blue.tenantId}, 'sms', ${written})`)
       .rejects.toThrow(/senders_address_unique/);
     await expect(sql`
-      insert into senders (tenant_id, channel, kind, address)
+      insert into ridgeline.senders (tenant_id, channel, kind, address)
       values (${blue.tenantId}, 'sms', 'number', 'front desk')`)
       .rejects.toThrow(/senders_address_is_normal/);
   });

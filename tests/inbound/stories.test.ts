@@ -22,7 +22,7 @@ async function openOffice(settings: object = {}): Promise<{ office: Office; numb
   const number = `+1206555${String(1_000 + ++offices)}`;
   const service = stage().service();
   got(
-    await service.from("senders")
+    await service.schema("ridgeline").from("senders")
       .insert({
         tenant_id: office.tenantId,
         channel: "sms",
@@ -101,7 +101,7 @@ describe("a text from a customer", () => {
       body: formOf(text(newPhone(), number, "STOP")),
     });
     expect(answer.status).toBe(403);
-    expect(got(await office.client.from("messages").select())).toEqual([]);
+    expect(got(await office.client.schema("ridgeline").from("messages").select())).toEqual([]);
     expect(got(await office.client.from("contacts").select())).toEqual([]);
   });
 });
@@ -123,7 +123,7 @@ it("a missed call of a stranger texts back once, and says what became of the tex
   for (const MessageStatus of ["delivered", "sent"]) {
     await fromTwilio({ MessageSid: sent.sid, MessageStatus, To: From, From: number });
   }
-  expect(got(await office.client.from("messages").select("status"))).toEqual([
+  expect(got(await office.client.schema("ridgeline").from("messages").select("status"))).toEqual([
     { status: "delivered" },
   ]);
   expect((await office.steps())[0]?.result_data).toMatchObject({
@@ -145,7 +145,7 @@ it("a form that is posted twice starts its workflow once, for the one who filled
     }],
   });
   const { public_key } = got(
-    await office.client.from("forms")
+    await office.client.schema("ridgeline").from("forms")
       .insert({ tenant_id: office.tenantId, name: "Free estimate", allowed_origins: [site] })
       .select("public_key").single(),
   );
@@ -200,7 +200,7 @@ it("a bounce keeps later emails from the address; a person's click fires, a scan
     expect(answer.status).toBe(200);
   };
   // The test clock of the stack may run ahead: the email's own time is what counts.
-  const { created_at } = got(await office.client.from("emails").select("created_at").single());
+  const { created_at } = got(await office.client.schema("ridgeline").from("emails").select("created_at").single());
   const after = (seconds: number) => new Date(Date.parse(created_at) + seconds * 1_000);
   const click = { link: "https://apex.example/estimate", userAgent: "Mozilla/5.0 Chrome/129" };
   const tasks = async () => got(await office.client.from("tasks").select("title"));

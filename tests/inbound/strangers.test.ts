@@ -40,17 +40,17 @@ async function reply(
 ) {
   const { sql } = database();
   const [workflow] = await sql`
-    insert into workflows (tenant_id, name, trigger_type, conditions)
+    insert into ridgeline.workflows (tenant_id, name, trigger_type, conditions)
     values (${form.tenantId}, ${crypto.randomUUID()}, ${trigger}, ${
     sql.json(conditions)
   }) returning id`;
   for (const [order, { type, config }] of steps.entries()) {
     await sql`
-      insert into workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+      insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
       values (${form.tenantId}, ${workflow!.id}, ${order + 1}, ${type}, ${sql.json(config)})`;
   }
   await sql`
-    update workflows set is_active = true where tenant_id = ${form.tenantId} and id = ${
+    update ridgeline.workflows set is_active = true where tenant_id = ${form.tenantId} and id = ${
     workflow!.id
   }`;
 }
@@ -222,7 +222,7 @@ describe("a post about a customer who is known", () => {
     await post(form, { email: "maria@example.com" });
     expect(await said(form)).toEqual([]);
     const [step] = await sql`
-      select status, error from workflow_step_executions where tenant_id = ${form.tenantId}
+      select status, error from ridgeline.workflow_step_executions where tenant_id = ${form.tenantId}
         and step_type = 'send_sms'`;
     expect(step).toMatchObject({ status: "skipped" });
   });
@@ -267,7 +267,7 @@ describe("a post about a customer who is known", () => {
     await sql`insert into tenant_members (tenant_id, user_id) values (${form.tenantId}, ${user})`;
     await asRole(sql, { user }, (as) =>
       as`
-        insert into form_submissions (tenant_id, form, contact_id, data)
+        insert into ridgeline.form_submissions (tenant_id, form, contact_id, data)
         values (${form.tenantId}, 'By phone', ${maria.id}, '{"link": "https://apex.example/x"}')`);
     expect(await said(form)).toMatchObject([
       { to: maria.phone, body: "Hi Maria https://apex.example/x" },
@@ -458,12 +458,12 @@ describe("how much one can make the office say", () => {
     await post(form, { [form.honeypot]: "x", name: "Ann Lee", phone: "206 555 0142" });
     expect(await fired(sql, form.tenantId)).toEqual([]);
     const read = (who: string) =>
-      asRole(sql, { user: who }, (as) => as`select id, reason, data from held_submissions`);
+      asRole(sql, { user: who }, (as) => as`select id, reason, data from ridgeline.held_submissions`);
     const [held] = await read(user);
     expect(held).toMatchObject({ reason: "honeypot", data: { name: "Ann Lee" } });
     expect(await read(stranger)).toEqual([]);
     const release = (who: string) =>
-      asRole(sql, { user: who }, (as) => as`select (release_submission(${held!.id})).id`);
+      asRole(sql, { user: who }, (as) => as`select (ridgeline.release_submission(${held!.id})).id`);
     await expect(release(stranger)).rejects.toThrow(/was not found/);
     const [first] = await release(user);
     expect(await release(user)).toEqual([first]);
@@ -472,9 +472,9 @@ describe("how much one can make the office say", () => {
       { id: first!.id, data: { name: "Ann Lee", phone: "206 555 0142" } },
     ]);
     await expect(
-      asRole(sql, { user }, (as) => as`update held_submissions set reason = 'limit'`),
+      asRole(sql, { user }, (as) => as`update ridgeline.held_submissions set reason = 'limit'`),
     ).rejects.toThrow(/denied/);
-    await asRole(sql, { user: stranger }, (as) => as`delete from held_submissions`);
+    await asRole(sql, { user: stranger }, (as) => as`delete from ridgeline.held_submissions`);
     expect(await heldOf(sql, form)).toHaveLength(1);
   });
 
@@ -483,12 +483,12 @@ describe("how much one can make the office say", () => {
     const form = await openForm(sql);
     await post(form, { [form.honeypot]: "x", name: "Robot" });
     await sql`
-      update held_submissions set created_at = created_at - interval '29 days'
+      update ridgeline.held_submissions set created_at = created_at - interval '29 days'
       where tenant_id = ${form.tenantId}`;
     await post(form, { [form.honeypot]: "x", name: "Robot" });
     expect(await heldOf(sql, form)).toHaveLength(2);
     await sql`
-      update held_submissions set created_at = created_at - interval '2 days'
+      update ridgeline.held_submissions set created_at = created_at - interval '2 days'
       where tenant_id = ${form.tenantId}`;
     await post(form, { [form.honeypot]: "x", name: "Robot" });
     expect(await heldOf(sql, form)).toHaveLength(2);

@@ -97,7 +97,7 @@ export async function openOffice(sql: Sql, settings: object = {}): Promise<Offic
     insert into tenants (name, settings) values ('Apex Roofing', ${sql.json(settings as never)})
     returning id`;
   await sql`
-    insert into senders (tenant_id, channel, address, label)
+    insert into ridgeline.senders (tenant_id, channel, address, label)
     values (${tenant!.id}, 'sms', ${number}, 'Front desk')`;
   return { tenantId: tenant!.id, number };
 }
@@ -116,20 +116,20 @@ export async function listenWith(
   conditions: JSONValue = [],
 ): Promise<string> {
   const [workflow] = await sql`
-    insert into workflows (tenant_id, name, trigger_type, trigger_config, conditions)
+    insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config, conditions)
     values (${tenantId}, ${event}, ${event}, ${sql.json(config)}, ${sql.json(conditions)})
     returning id`;
   await sql`
-    insert into workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+    insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
     values (${tenantId}, ${workflow!.id}, 1, 'create_task', '{"title": "Look"}')`;
   await sql`
-    update workflows set is_active = true where tenant_id = ${tenantId} and id = ${workflow!.id}`;
+    update ridgeline.workflows set is_active = true where tenant_id = ${tenantId} and id = ${workflow!.id}`;
   return workflow!.id;
 }
 
 export async function fired(sql: Sql, tenantId: string): Promise<string[]> {
   const rows = await sql`
-    select trigger_type from workflow_executions
+    select trigger_type from ridgeline.workflow_executions
     where tenant_id = ${tenantId} and status <> 'cancelled' order by created_at, trigger_type`;
   return rows.map(({ trigger_type }) => trigger_type);
 }

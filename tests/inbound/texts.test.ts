@@ -39,12 +39,12 @@ const textTo = (office: Office, changes: Fields = {}): Fields => ({
 });
 
 const messagesOf = (office: Office) =>
-  database().sql`select * from messages where tenant_id = ${office.tenantId} order by id`;
+  database().sql`select * from ridgeline.messages where tenant_id = ${office.tenantId} order by id`;
 const contactsOf = (office: Office) =>
   database().sql`select * from contacts where tenant_id = ${office.tenantId} order by created_at`;
 const suppressionsOf = (office: Office) =>
   database().sql`
-    select address, reason from suppressions where tenant_id = ${office.tenantId} order by address`;
+    select address, reason from ridgeline.suppressions where tenant_id = ${office.tenantId} order by address`;
 
 async function contact(office: Office, phone: string): Promise<string> {
   const [row] = await database().sql`
@@ -120,7 +120,7 @@ describe("an incoming text", () => {
     const office = await openOffice(database().sql);
     const sid = newSid();
     await report(textTo(office, { To: newNumber(), MessageSid: sid }));
-    expect(await database().sql`select from messages where provider_id = ${sid}`).toEqual([]);
+    expect(await database().sql`select from ridgeline.messages where provider_id = ${sid}`).toEqual([]);
   });
 
   it("that is delivered again, even at the same time, is one message and one run", async () => {
@@ -281,7 +281,7 @@ describe("opting out and in", () => {
     const office = await openOffice(database().sql);
     const From = newNumber();
     await database().sql`
-      insert into suppressions (tenant_id, channel, address, reason)
+      insert into ridgeline.suppressions (tenant_id, channel, address, reason)
       values (${office.tenantId}, 'sms', ${From}, 'manual')`;
     await report(textTo(office, { From, Body: "START" }));
     expect(await suppressionsOf(office)).toEqual([{ address: From, reason: "manual" }]);
@@ -297,7 +297,7 @@ it("a member speaks for no customer by writing down a STOP or a START", async ()
   const write = (body: string) =>
     asRole(sql, { user }, (as) =>
       as`
-        insert into messages (tenant_id, direction, from_number, to_number, body)
+        insert into ridgeline.messages (tenant_id, direction, from_number, to_number, body)
         values (${office.tenantId}, 'inbound', ${From}, ${office.number}, ${body})`);
   await write("STOP");
   expect(await suppressionsOf(office)).toHaveLength(0);
@@ -312,15 +312,15 @@ describe("the way of a text that was sent", () => {
     const { sql } = database();
     await sql`
       with workflow as (
-        insert into workflows (tenant_id, name, trigger_type)
+        insert into ridgeline.workflows (tenant_id, name, trigger_type)
         values (${office.tenantId}, 'Follow up', 'contact_created') returning tenant_id, id
       ), step as (
-        insert into workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+        insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
         select tenant_id, id, 1, 'send_sms', '{"body": "Hi"}' from workflow
       )
       select from workflow`;
     await sql`
-      update workflows set is_active = true
+      update ridgeline.workflows set is_active = true
       where tenant_id = ${office.tenantId} and not is_active`;
     const phone = newNumber();
     await contact(office, phone);
@@ -341,7 +341,7 @@ describe("the way of a text that was sent", () => {
   async function state(office: Office, sid: string) {
     const [row] = await database().sql`
       select m.status, m.error_code, s.result_data
-      from messages m join workflow_step_executions s
+      from ridgeline.messages m join ridgeline.workflow_step_executions s
         on s.tenant_id = m.tenant_id and s.provider_id = m.provider_id
       where m.tenant_id = ${office.tenantId} and m.provider_id = ${sid}`;
     return row;

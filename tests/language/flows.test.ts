@@ -102,7 +102,7 @@ async function write(sql: Sql, tenant: string, workflowId: string, steps: Node[]
   const add = async (list: Node[], parent: string | null, branch: string | null) => {
     for (const [order, node] of list.entries()) {
       const [row] = await sql`
-        insert into workflow_steps (tenant_id, workflow_id, step_order, step_key, step_type,
+        insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_key, step_type,
           step_config, enabled, conditions, parent_step_id, branch)
         values (${tenant}, ${workflowId}, ${order}, ${keys.get(node)!},
           ${node.type === "cases" ? "conditional" : node.type}, ${sql.json(configOf(node))},
@@ -171,7 +171,7 @@ describe("a workflow of any shape", () => {
     await fc.assert(
       fc.asyncProperty(workflow, score, async (steps, lead_score) => {
         const [written] = await sql`
-          insert into workflows (tenant_id, name, trigger_type) values (${tenant?.id}, 'Any', 'manual')
+          insert into ridgeline.workflows (tenant_id, name, trigger_type) values (${tenant?.id}, 'Any', 'manual')
           returning id`;
         const id = written?.id as string;
         const keys = await write(sql, tenant?.id, id, steps);
@@ -184,34 +184,34 @@ describe("a workflow of any shape", () => {
         const expected = walk(steps, keys, lead_score, lot);
         const data = sql.json({ contact_id: contact?.id });
 
-        const [dry] = await sql`select public.test_workflow(${id}, ${data}) as run`;
+        const [dry] = await sql`select ridgeline.test_workflow(${id}, ${data}) as run`;
         const said = dry?.run.path.map(({ key, verdict }: Record<string, string>) =>
           verdict === "skip" ? `${key} skipped` : key
         );
         expect(said).toEqual(expected.way);
         expect(dry?.run.ended.status).toBe(expected.ended);
 
-        await sql`update workflows set is_active = true where id = ${id}`;
-        const [run] = await sql`select * from public.execute_workflow(${id}, ${data})`;
+        await sql`update ridgeline.workflows set is_active = true where id = ${id}`;
+        const [run] = await sql`select * from ridgeline.execute_workflow(${id}, ${data})`;
         for (;;) {
           await sql`select automation.run_database_steps()`;
           const [next] = await sql`
-            select run_at - automation.now() as ahead from scheduled_steps
+            select run_at - automation.now() as ahead from ridgeline.scheduled_steps
             where execution_id = ${run?.id}`;
           if (!next) break;
           await sql`select automation.advance_clock(${next.ahead}::interval + '1 ms')`;
         }
         const ledger = await sql`
           select step_key || case status when 'completed' then '' else ' ' || status end as said
-          from workflow_step_executions where execution_id = ${run?.id} order by id`;
+          from ridgeline.workflow_step_executions where execution_id = ${run?.id} order by id`;
         expect(ledger.map((row) => row.said)).toEqual(expected.way);
         const [ended] = await sql`
           select status, extract(epoch from finished_at - created_at) / 60 as minutes
-          from workflow_executions where id = ${run?.id}`;
+          from ridgeline.workflow_executions where id = ${run?.id}`;
         expect(ended?.status).toBe(expected.ended);
         // A wait that is the last step ends the run at once: nothing comes after it.
         expect(Number(ended?.minutes)).toBeLessThan(expected.minutes + 1);
-        await sql`update workflows set is_active = false where id = ${id}`;
+        await sql`update ridgeline.workflows set is_active = false where id = ${id}`;
       }),
       { numRuns: process.env.RIDGELINE_SOAK ? 1000 : 60 },
     );

@@ -106,7 +106,7 @@ test("whatever is written, it can be checked", async () => {
     fc.asyncProperty(trigger, anyDocument, steps, async (type, conditions, written) => {
       const [row] = await database().sql<{ problems: unknown }[]>`
         with given as (
-          select jsonb_populate_record(null::public.workflows, jsonb_build_object(
+          select jsonb_populate_record(null::ridgeline.workflows, jsonb_build_object(
             'name', 'x', 'trigger_type', ${type}::text,
             'trigger_config', jsonb_build_object('field', 'stage', 'for_each', jsonb_build_object(
               'conditions', ${JSON.stringify(conditions ?? null)}::text::jsonb)))) as workflow

@@ -21,12 +21,12 @@ beforeAll(async () => {
 });
 
 const secretOf = (office: Office, name: string, value: string) =>
-  office.client.rpc("set_secret", { name, value }).then(({ error }) => expect(error).toBeNull());
+  office.client.schema("ridgeline").rpc("set_secret", { name, value }).then(({ error }) => expect(error).toBeNull());
 
 it("signs each tenant's webhooks with its own secret, says whose they are, and hands out its own key", async () => {
   const signing = new Map<Office, string>();
   for (const [office, key] of [[apex, "apex-key"], [blue, "blue-key"]] as const) {
-    signing.set(office, got(await office.client.rpc("rotate_webhook_secret")) as string);
+    signing.set(office, got(await office.client.schema("ridgeline").rpc("rotate_webhook_secret")) as string);
     await secretOf(office, "crm", key);
     await office.workflow({
       steps: [{
@@ -62,7 +62,7 @@ it("calls the providers with the tenant's own account, and a neighbour's with th
   await secretOf(blue, "twilio", JSON.stringify(account));
   await secretOf(blue, "resend", "re_blue_own");
   await stage().sql`
-    insert into senders (tenant_id, channel, address, credentials) values
+    insert into ridgeline.senders (tenant_id, channel, address, credentials) values
       (${blue.tenantId}, 'sms', '+15125550161', 'twilio'),
       (${blue.tenantId}, 'email', 'office@blue.example', 'resend')`;
   const phones = new Map([[apex, newPhone()], [blue, newPhone()]]);

@@ -60,7 +60,7 @@ beforeAll(async () => {
   stage = await startTestStack();
   [apex, rival] = [await member("owner"), await member("owner")];
   await stage.sql`
-    insert into public.senders (tenant_id, channel, address) values
+    insert into ridgeline.senders (tenant_id, channel, address) values
       (${apex.tenantId}, 'sms', '+15125550111'), (${apex.tenantId}, 'email', 'apex.example')`;
   await stage.sql`
     insert into public.contacts (tenant_id, first_name, phone)
@@ -148,13 +148,13 @@ it("nobody speaks as another's sender, or reads another's secret", async () => {
     await attempt(
       "senders",
       `register ${row.address}`,
-      mine.from("senders").insert({ tenant_id, ...row }).select(),
+      mine.schema("ridgeline").from("senders").insert({ tenant_id, ...row }).select(),
     );
   }
   for (const [type, from] of [["send_sms", "+15125550111"], ["send_email", "x@apex.example"]]) {
     const id = randomUUID();
-    await mine.from("workflows").insert({ tenant_id, id, name: "x", trigger_type: "manual" });
-    await mine.from("workflow_steps").insert({
+    await mine.schema("ridgeline").from("workflows").insert({ tenant_id, id, name: "x", trigger_type: "manual" });
+    await mine.schema("ridgeline").from("workflow_steps").insert({
       tenant_id,
       workflow_id: id,
       step_order: 1,
@@ -168,13 +168,13 @@ it("nobody speaks as another's sender, or reads another's secret", async () => {
           : {}),
       },
     });
-    await attempt("senders", `publish ${from}`, mine.rpc("publish_workflow", { workflow_id: id }));
+    await attempt("senders", `publish ${from}`, mine.schema("ridgeline").rpc("publish_workflow", { workflow_id: id }));
   }
-  await loose(apex.client).rpc("set_secret", { name: "crm", value: "hush" });
+  await loose(apex.client).schema("ridgeline").rpc("set_secret", { name: "crm", value: "hush" });
   const theirs = apex.tenantId;
-  await attempt("secrets", "list", mine.rpc("list_secrets", { tenant_id: theirs }));
-  await attempt("secrets", "delete", mine.rpc("delete_secret", { name: "crm", tenant_id: theirs }));
-  await attempt("secrets", "rotate", mine.rpc("rotate_webhook_secret", { tenant_id: theirs }));
+  await attempt("secrets", "list", mine.schema("ridgeline").rpc("list_secrets", { tenant_id: theirs }));
+  await attempt("secrets", "delete", mine.schema("ridgeline").rpc("delete_secret", { name: "crm", tenant_id: theirs }));
+  await attempt("secrets", "rotate", mine.schema("ridgeline").rpc("rotate_webhook_secret", { tenant_id: theirs }));
   await attempt(
     "secrets",
     "read",
@@ -203,9 +203,9 @@ it("what a member writes is no customer's word and no provider's", async () => {
     );
   }
   for (const body of ["STOP", "Unsubscribe", "please stop texting me", "START"]) {
-    await mine.from("messages")
+    await mine.schema("ridgeline").from("messages")
       .insert({ tenant_id, direction: "inbound", from_number: "+15125550100", body });
-    const suppressed = await stage.sql`select 1 from public.suppressions`;
+    const suppressed = await stage.sql`select 1 from ridgeline.suppressions`;
     await attempt("typed STOP", body, Promise.resolve({ data: [...suppressed], error: null }));
   }
 });
@@ -213,9 +213,9 @@ it("what a member writes is no customer's word and no provider's", async () => {
 it("an id that two tenants hold is nobody's guess", async () => {
   const id = randomUUID();
   await stage.sql`
-    insert into public.workflows (tenant_id, id, name, trigger_type)
+    insert into ridgeline.workflows (tenant_id, id, name, trigger_type)
     values (${apex.tenantId}, ${id}, 'Welcome', 'manual')`;
-  await loose(rival.client).from("workflows")
+  await loose(rival.client).schema("ridgeline").from("workflows")
     .insert({ tenant_id: rival.tenantId, id, name: "Copy", trigger_type: "manual" });
   const service = loose(stage.service());
   for (
@@ -223,7 +223,7 @@ it("an id that two tenants hold is nobody's guess", async () => {
   ) {
     await attempt("ids", call, service.rpc(call, { workflow_id: id }));
   }
-  const { data } = await service.rpc("validate_workflow", {
+  const { data } = await service.schema("ridgeline").rpc("validate_workflow", {
     workflow_id: id,
     tenant_id: apex.tenantId,
   });

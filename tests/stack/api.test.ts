@@ -65,7 +65,7 @@ describe("the embedded platform", () => {
 
   it("keeps the grants as sql/ makes them", async () => {
     const [row] = await running.sql`
-      select has_table_privilege('authenticated', 'public.workflow_executions', 'insert') as may`;
+      select has_table_privilege('authenticated', 'ridgeline.workflow_executions', 'insert') as may`;
     expect(row?.may).toBe(false);
   });
 

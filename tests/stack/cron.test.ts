@@ -54,13 +54,13 @@ describe.runIf(available || process.env.CI === "true")("pg_cron", () => {
   it("writes the follow-up task of a new lead within a minute", { timeout: 120_000 }, async () => {
     const [tenant] = await sql`insert into tenants (name) values ('Apex Roofing') returning id`;
     const [workflow] = await sql`
-      insert into workflows (tenant_id, name, trigger_type)
+      insert into ridgeline.workflows (tenant_id, name, trigger_type)
       values (${tenant?.id}, 'Follow up', 'contact_created') returning id`;
     await sql`
-      insert into workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+      insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
       values (${tenant?.id}, ${workflow?.id}, 1, 'create_task',
         ${sql.json({ title: "Call {{trigger.contact.first_name}}" })})`;
-    await sql`update workflows set is_active = true where id = ${workflow?.id}`;
+    await sql`update ridgeline.workflows set is_active = true where id = ${workflow?.id}`;
     await sql`insert into contacts (tenant_id, first_name) values (${tenant?.id}, 'Maria')`;
     const task = await waitFor("pg_cron's tick", async () => {
       const [first] = await sql`select title from tasks`;

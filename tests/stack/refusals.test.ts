@@ -15,10 +15,10 @@ beforeAll(async () => {
   const { data } = await service.from("tenants").insert({ name: "Apex Roofing" }).select().single();
   tenantId = data!.id;
   const workflow = async (name: string, steps: object[]) => {
-    const made = await service.from("workflows")
+    const made = await service.schema("ridgeline").from("workflows")
       .insert({ tenant_id: tenantId, name, trigger_type: "manual" }).select().single();
     for (const [place, step] of steps.entries()) {
-      await service.from("workflow_steps").insert({
+      await service.schema("ridgeline").from("workflow_steps").insert({
         tenant_id: tenantId,
         workflow_id: made.data!.id,
         step_order: place,
@@ -30,8 +30,8 @@ beforeAll(async () => {
   };
   draft = await workflow("Half done", [{ step_config: {} }]);
   flow = await workflow("Call", [{ step_config: { title: "Call" } }]);
-  await service.from("workflows").update({ is_active: true }).eq("id", flow);
-  const run = await service.rpc("execute_workflow", { workflow_id: flow });
+  await service.schema("ridgeline").from("workflows").update({ is_active: true }).eq("id", flow);
+  const run = await service.schema("ridgeline").rpc("execute_workflow", { workflow_id: flow });
   done = (run.data as unknown as { id: string }).id;
   await running.sql`select automation.run_database_steps()`;
 });

@@ -1,14 +1,14 @@
 import fs from "node:fs";
 import type { Sql } from "postgres";
 import { describe, expect, inject, it } from "vitest";
-import { migration, runScript, schemaScript } from "../../scripts/lib/schema.ts";
+import { migrationFile, migrations, runScript, schemaScript } from "../../scripts/lib/schema.ts";
 import { createDatabase, dropDatabase, using } from "../../scripts/lib/scratch.ts";
 import { useDatabase } from "../support/database.ts";
 
 /** Everything the catalogs say about our schemas, one line an object, as pg_dump would see it. */
 async function fingerprint(sql: Sql): Promise<string[]> {
   const rows = await sql<{ line: string }[]>`
-    with ours as (select oid, nspname from pg_namespace where nspname in ('automation', 'public'))
+    with ours as (select oid, nspname from pg_namespace where nspname in ('automation', 'ridgeline', 'public', 'crm'))
     select concat_ws(' ', 'schema', n.nspname, s.nspacl::text, obj_description(n.oid)) as line
       from ours n join pg_namespace s using (oid)
     union all
@@ -80,7 +80,7 @@ async function fingerprint(sql: Sql): Promise<string[]> {
 async function contents(sql: Sql): Promise<Record<string, unknown>> {
   const tables = await sql<{ name: string }[]>`
     select oid::regclass::text as name from pg_class
-    where relkind = 'r' and relnamespace in ('automation'::regnamespace, 'public'::regnamespace)`;
+    where relkind = 'r' and relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace, 'public'::regnamespace)`;
   const filled: Record<string, unknown> = {};
   for (const { name } of tables) {
     const rows = await sql.unsafe(`select to_jsonb(t) as row from ${name} as t order by t::text`);
@@ -102,20 +102,25 @@ async function built(name: string, script: string) {
   }
 }
 
+const source = migrations.map(({ part }) => schemaScript(part)).join("\n");
+
 describe("the migrations", () => {
   it("build the database that sql/ describes", async () => {
-    const fromSource = await built("from_source", schemaScript());
-    const fromMigrations = await built("from_migrations", fs.readFileSync(migration.file, "utf8"));
+    const fromSource = await built("from_source", source);
+    const fromMigrations = await built(
+      "from_migrations",
+      migrations.map((one) => fs.readFileSync(migrationFile(one), "utf8")).join("\n"),
+    );
     expect(fromSource.fingerprint.length).toBeGreaterThan(500);
     expect(fromMigrations.fingerprint).toEqual(fromSource.fingerprint);
     expect(fromMigrations.contents).toEqual(fromSource.contents);
   });
 
   it("would be told apart by a single grant or comment", async () => {
-    const fromSource = await built("from_source_2", schemaScript());
+    const fromSource = await built("from_source_2", source);
     const { fingerprint: other } = await built(
       "other",
-      `${schemaScript()}\ngrant select on public.contacts to anon;`,
+      `${source}\ngrant select on public.contacts to anon;`,
     );
     expect(other).not.toEqual(fromSource.fingerprint);
   });

@@ -97,7 +97,7 @@ const steps: Written[] = [
 async function write(list: Written[], parent: string | null = null, branch: string | null = null) {
   for (const [index, step] of list.entries()) {
     const { id } = got(
-      await office.client.from("workflow_steps").insert({
+      await office.client.schema("ridgeline").from("workflow_steps").insert({
         tenant_id: office.tenantId,
         workflow_id: workflowId,
         step_order: index,
@@ -116,7 +116,7 @@ async function write(list: Written[], parent: string | null = null, branch: stri
 beforeAll(async () => {
   office = await Office.open(stage());
   workflowId = got(
-    await office.client.from("workflows").insert({
+    await office.client.schema("ridgeline").from("workflows").insert({
       tenant_id: office.tenantId,
       name: "Speed to lead",
       trigger_type: "contact_created",
@@ -129,18 +129,18 @@ beforeAll(async () => {
     }).select("id").single(),
   ).id;
   await write(steps);
-  got(await office.client.rpc("publish_workflow", { workflow_id: workflowId }));
+  got(await office.client.schema("ridgeline").rpc("publish_workflow", { workflow_id: workflowId }));
 });
 
 const says = async (contact: string, phone: string, body: string) => {
-  await stage().sql`insert into messages (tenant_id, contact_id, direction, from_number, body)
+  await stage().sql`insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, body)
     values (${office.tenantId}, ${contact}, 'inbound', ${phone}, ${body})`;
   await office.quiet();
 };
 
 async function wayOf(contact: string): Promise<{ status: string; way: string[]; code?: string }> {
   const [run] = got(
-    await office.client.rpc("get_execution_history", { contact_id: contact }).order("created_at"),
+    await office.client.schema("ridgeline").rpc("get_execution_history", { contact_id: contact }).order("created_at"),
   );
   const steps = run?.steps as { step_key: string; status: string }[];
   const { code } = (run?.error ?? {}) as { code?: string };
@@ -218,7 +218,7 @@ describe("a lead", () => {
 it("is what the dry run said it would be", async () => {
   const run = async (options: Json) =>
     got(
-      await office.client.rpc("test_workflow", {
+      await office.client.schema("ridgeline").rpc("test_workflow", {
         workflow_id: workflowId,
         trigger_data: { contact: { first_name: "Zoe", phone: "+14155550000", city: "Austin" } },
         options,

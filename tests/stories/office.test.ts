@@ -26,7 +26,7 @@ describe("a lead who replies STOP", () => {
       });
       await office.quiet();
       expect(office.texts(phone)).toEqual(["Hi Maria"]);
-      const inbound = await stage().service().from("messages").insert({
+      const inbound = await stage().service().schema("ridgeline").from("messages").insert({
         tenant_id: office.tenantId,
         contact_id,
         direction: "inbound",
@@ -54,7 +54,7 @@ describe("a lead who replies STOP", () => {
   it("is one tenant's: another office may go on", async () => {
     const [apex, blue] = [await Office.open(stage()), await Office.open(stage(), "Blue Ridge")];
     const phone = newPhone();
-    await stage().service().from("messages").insert({
+    await stage().service().schema("ridgeline").from("messages").insert({
       tenant_id: apex.tenantId,
       direction: "inbound",
       from_number: phone,
@@ -78,7 +78,7 @@ describe("a lead who replies STOP", () => {
     const phone = newPhone();
     await office.lead({ phone });
     await office.quiet();
-    await office.client.from("messages").insert({
+    await office.client.schema("ridgeline").from("messages").insert({
       tenant_id: office.tenantId,
       direction: "inbound",
       from_number: phone,
@@ -100,12 +100,12 @@ describe("an execution that is cancelled during its delay", () => {
     await office.quiet();
     const [waiting] = await office.executions();
     expect(waiting?.status).toBe("waiting");
-    const { data, error } = await office.client.rpc("cancel_execution", {
+    const { data, error } = await office.client.schema("ridgeline").rpc("cancel_execution", {
       execution_id: waiting?.id as string,
     });
     expect(error).toBeNull();
     expect(data).toMatchObject({ status: "cancelled" });
-    const left = await office.client.from("scheduled_steps").select();
+    const left = await office.client.schema("ridgeline").from("scheduled_steps").select();
     expect(left.data).toEqual([]);
     await office.later("25 hours");
     expect(office.texts(phone)).toEqual(["Hi Maria"]);
@@ -179,23 +179,23 @@ describe("a workflow that is edited while a run waits", () => {
     const [before, after] = [newPhone(), newPhone()];
     await office.lead({ phone: before });
     await office.quiet();
-    const steps = office.client.from("workflow_steps");
+    const steps = office.client.schema("ridgeline").from("workflow_steps");
     const edited = await steps.update({
       step_config: { body: "We have a new offer" },
       delay_minutes: 0,
     }).eq("workflow_id", workflow_id).eq("step_order", 2).select("id");
     expect(edited.data).toHaveLength(1);
-    const removed = await office.client.from("workflow_steps").delete()
+    const removed = await office.client.schema("ridgeline").from("workflow_steps").delete()
       .eq("workflow_id", workflow_id).eq("step_order", 3).select("id");
     expect(removed.data).toHaveLength(1);
-    const published = await office.client.rpc("publish_workflow", { workflow_id });
+    const published = await office.client.schema("ridgeline").rpc("publish_workflow", { workflow_id });
     expect(published.data).toMatchObject({ version: 2 });
     await office.lead({ phone: after });
     await office.quiet();
     expect(office.texts(after)).toEqual(["Hi Maria", "We have a new offer"]);
     expect(office.texts(before)).toEqual(["Hi Maria"]);
     // Switched off altogether: what has started still ends as it began.
-    await office.client.from("workflows").update({ is_active: false }).eq("id", workflow_id);
+    await office.client.schema("ridgeline").from("workflows").update({ is_active: false }).eq("id", workflow_id);
     await office.later("25 hours");
     expect(office.texts(before)).toEqual(["Hi Maria", "Any questions?"]);
     const { data: tasks } = await office.client.from("tasks").select("title");

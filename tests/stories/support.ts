@@ -79,7 +79,7 @@ export class Office {
 
   async workflow({ steps, ...definition }: Workflow): Promise<string> {
     const { id } = got(
-      await this.client.from("workflows").insert({
+      await this.client.schema("ridgeline").from("workflows").insert({
         tenant_id: this.tenantId,
         name: "Greet",
         trigger_type: "contact_created",
@@ -87,7 +87,7 @@ export class Office {
       }).select("id").single(),
     );
     got(
-      await this.client.from("workflow_steps").insert(steps.map((step, index) => ({
+      await this.client.schema("ridgeline").from("workflow_steps").insert(steps.map((step, index) => ({
         tenant_id: this.tenantId,
         workflow_id: id,
         step_order: index + 1,
@@ -95,7 +95,7 @@ export class Office {
       }))).select("id"),
     );
     got(
-      await this.client.from("workflows").update({ is_active: true }).eq("id", id).select("id")
+      await this.client.schema("ridgeline").from("workflows").update({ is_active: true }).eq("id", id).select("id")
         .single(),
     );
     return id;
@@ -112,14 +112,14 @@ export class Office {
 
   async executions() {
     return got(
-      await this.client.from("workflow_executions").select().eq("tenant_id", this.tenantId)
+      await this.client.schema("ridgeline").from("workflow_executions").select().eq("tenant_id", this.tenantId)
         .order("created_at"),
     );
   }
 
   async steps() {
     return got(
-      await this.client.from("workflow_step_executions").select().eq("tenant_id", this.tenantId)
+      await this.client.schema("ridgeline").from("workflow_step_executions").select().eq("tenant_id", this.tenantId)
         .order("step_key"),
     );
   }
@@ -129,7 +129,7 @@ export class Office {
     await waitFor("the office to be quiet", async () => {
       const [row] = await this.stage.sql`
         select count(*)::int from (
-          select from scheduled_steps
+          select from ridgeline.scheduled_steps
           where tenant_id = ${this.tenantId}
             and (run_at <= automation.now() + interval '1 minute' or attempt_token is not null)
           union all

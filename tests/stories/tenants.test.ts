@@ -53,7 +53,7 @@ describe("a member of another tenant", () => {
   });
 
   it("changes and deletes nothing", async () => {
-    const renamed = await blue.client.from("workflows").update({ name: "Mine" })
+    const renamed = await blue.client.schema("ridgeline").from("workflows").update({ name: "Mine" })
       .eq("id", workflow_id).select();
     expect(renamed.data).toEqual([]);
     const deleted = await blue.client.from("contacts").delete().eq("id", contact_id).select();
@@ -84,9 +84,9 @@ describe("a member of another tenant", () => {
 
   it("learns nothing from the history", async () => {
     for (const filter of [{}, { execution_id }, { workflow_id }, { tenant_id: apex.tenantId }]) {
-      const theirs = await blue.client.rpc("get_execution_history", filter);
+      const theirs = await blue.client.schema("ridgeline").rpc("get_execution_history", filter);
       expect(theirs).toMatchObject({ data: [], error: null });
-      const mine = await apex.client.rpc("get_execution_history", filter);
+      const mine = await apex.client.schema("ridgeline").rpc("get_execution_history", filter);
       expect(mine.data).toHaveLength(1);
     }
   });
@@ -96,17 +96,17 @@ describe("a member of another tenant", () => {
       trigger_type: "manual",
       steps: [{ step_type: "create_task", step_config: { title: "Call" } }],
     });
-    const mine = blue.client.rpc("execute_workflow", {
+    const mine = blue.client.schema("ridgeline").rpc("execute_workflow", {
       workflow_id: own,
       trigger_data: { contact_id },
     });
     expect((await mine).error).toMatchObject(notFound("contact_id"));
-    const named = await blue.client.rpc("trigger_workflows", {
+    const named = await blue.client.schema("ridgeline").rpc("trigger_workflows", {
       trigger_type: "manual",
       tenant_id: apex.tenantId,
     });
     expect(named.error).toMatchObject(notFound("tenant_id"));
-    const inData = await blue.client.rpc("trigger_workflows", {
+    const inData = await blue.client.schema("ridgeline").rpc("trigger_workflows", {
       trigger_type: "manual",
       trigger_data: { tenant_id: apex.tenantId },
     });
@@ -119,14 +119,14 @@ describe("a member of another tenant", () => {
     const project = await blue.client.from("projects")
       .insert({ tenant_id: blue.tenantId, name: "Roof", contact_id });
     expect(project.error?.code).toBe("23503");
-    const step = await blue.client.from("workflow_steps").insert({
+    const step = await blue.client.schema("ridgeline").from("workflow_steps").insert({
       tenant_id: blue.tenantId,
       workflow_id,
       step_type: "create_task",
       step_config: { title: "Call" },
     });
     expect(step.error?.code).toBe("23503");
-    const intrusion = await blue.client.from("workflows").insert({
+    const intrusion = await blue.client.schema("ridgeline").from("workflows").insert({
       tenant_id: apex.tenantId,
       name: "Mine",
       trigger_type: "contact_created",

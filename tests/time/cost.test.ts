@@ -9,13 +9,13 @@ async function setUp({ sql }: TestDatabase, waiting: number): Promise<void> {
   const [tenant] = await sql<{ id: string }[]>`
     insert into public.tenants (name) values ('Apex Roofing') returning id`;
   const [workflow] = await sql<{ id: string }[]>`
-    insert into public.workflows (tenant_id, name, trigger_type, trigger_config)
+    insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config)
     values (${tenant!.id}, 'Stay in touch', 'time_elapsed',
       '{"field": "last_contacted_at", "offset": "30 days", "zone": "UTC"}') returning id`;
   await sql`
-    insert into public.workflow_steps (tenant_id, workflow_id, step_type, step_config)
+    insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, step_config)
     values (${tenant!.id}, ${workflow!.id}, 'create_task', '{"title": "Call"}')`;
-  await sql`update public.workflows set is_active = true`;
+  await sql`update ridgeline.workflows set is_active = true`;
   await sql`select automation.tick()`;
   await sql`
     insert into public.contacts (tenant_id, first_name, last_contacted_at)
@@ -25,7 +25,7 @@ async function setUp({ sql }: TestDatabase, waiting: number): Promise<void> {
     insert into public.contacts (tenant_id, first_name, last_contacted_at)
     select ${tenant!.id}, 'Due ' || n, automation.now() - interval '30 days 1 second'
     from generate_series(1, ${due}::int) as n`;
-  await sql`vacuum analyze public.workflow_timers, public.contacts`;
+  await sql`vacuum analyze ridgeline.workflow_timers, public.contacts`;
 }
 
 interface Plan {
@@ -52,7 +52,7 @@ async function pages(waiting: number): Promise<{ idle: number; firing: number }>
     await sql`select automation.fire_timers(1)`;
     const firing = await pagesOf(here, "select automation.fire_timers()");
     const [fired] = await sql<{ runs: number }[]>`
-      select count(*)::int as runs from public.workflow_executions`;
+      select count(*)::int as runs from ridgeline.workflow_executions`;
     expect(fired).toEqual({ runs: due });
     return { firing, idle: await pagesOf(here, "select automation.fire_timers()") };
   });
@@ -71,7 +71,7 @@ describe("firing timers", () => {
       }
       const [runs] = await sql`
         select count(*)::int as runs, count(distinct record_id)::int as records
-        from public.workflow_executions`;
+        from ridgeline.workflow_executions`;
       expect(runs).toEqual({ runs: fired.reduce((sum, one) => sum + one), records: runs!.runs });
       expect(runs!.runs).toBeGreaterThan(20);
     });
@@ -92,7 +92,7 @@ describe("firing timers", () => {
         await sql`select automation.tick()`;
         const [row] = await sql<{ rows: number; runs: number }[]>`
           select seq_tup_read::int as rows, (
-            select count(*)::int from public.workflow_executions) as runs
+            select count(*)::int from ridgeline.workflow_executions) as runs
           from pg_stat_xact_user_tables where relid = 'public.contacts'::regclass`;
         return row!;
       });

@@ -35,7 +35,7 @@ begin
   from public.tenants as t where t.name = 'Apex Roofing'
   returning contacts.id into lead_id;
   perform pg_temp.settle();
-  return (select e.id from public.workflow_executions as e where e.record_id = lead_id::text);
+  return (select e.id from ridgeline.workflow_executions as e where e.record_id = lead_id::text);
 end;
 $$;
 select is(pg_temp.way(pg_temp.lead(fields::jsonb)), way, what)
@@ -50,14 +50,14 @@ from (values
 select is((select title from public.tasks where title like 'Last%' order by id desc limit 1), 'Last: else',
   'later steps can read which way it went');
 select is(
-  (select jsonb_path_query_array(s.result_data, '$.cases[*].verdict') from public.workflow_step_executions as s
+  (select jsonb_path_query_array(s.result_data, '$.cases[*].verdict') from ridgeline.workflow_step_executions as s
    where s.step_key = 'source' and s.result_data ->> 'branch' = 'storm' limit 1),
   '[false, true]'::jsonb, 'the ledger says what each question came to');
 select is(
-  (select jsonb_path_query_first(s.result_data, '$.cases[1].**.actual') #>> '{}' from public.workflow_step_executions as s
+  (select jsonb_path_query_first(s.result_data, '$.cases[1].**.actual') #>> '{}' from ridgeline.workflow_step_executions as s
    where s.step_key = 'source' and s.result_data ->> 'branch' = 'storm' limit 1),
   'Storm', 'and what it saw');
-select is((select count(*) from public.workflow_executions where status <> 'completed'), 0::bigint, 'all of them came to the end');
+select is((select count(*) from ridgeline.workflow_executions where status <> 'completed'), 0::bigint, 'all of them came to the end');
 
 -- Branches on an outbound step's way, with a delay, and a question that is asked when it comes to it.
 select pg_temp.workflow(:'apex', 'contact_created', '{"type": "customer"}', '[
@@ -84,10 +84,10 @@ select pg_temp.workflow(:'apex', 'manual', '{}', '[
     "config": {"conditions": []},
     "on": {"then": [{"type": "create_task", "key": "t", "config": {"title": "T"}}], "else": [{"type": "create_task", "key": "e", "config": {"title": "E"}}]}},
   {"type": "create_task", "key": "after", "config": {"title": "After"}}]') as skipping \gset
-select (public.execute_workflow(:'skipping', '{"custom": {"ask": false}}')).id as run \gset
+select (ridgeline.execute_workflow(:'skipping', '{"custom": {"ask": false}}')).id as run \gset
 select pg_temp.settle();
 select is(pg_temp.way(:'run'), 'c skipped, after', 'a conditional that is skipped goes neither way');
-select (public.execute_workflow(:'skipping', '{"custom": {"ask": true}}')).id as run \gset
+select (ridgeline.execute_workflow(:'skipping', '{"custom": {"ask": true}}')).id as run \gset
 select pg_temp.settle();
 select is(pg_temp.way(:'run'), 'c, t, after', 'no conditions always hold');
 
@@ -97,15 +97,15 @@ select pg_temp.workflow(:'apex', 'manual', '{}', '[
     "on": {"then": [{"type": "stop", "key": "enough", "config": {"reason": "only {{custom.n}}", "outcome": "cancelled"}}]}},
   {"type": "stop", "key": "done", "config": {"reason": "all done"}},
   {"type": "create_task", "key": "never", "config": {"title": "Never"}}]') as stopping \gset
-select (public.execute_workflow(:'stopping', '{"custom": {"n": 1}}')).id as run \gset
+select (ridgeline.execute_workflow(:'stopping', '{"custom": {"n": 1}}')).id as run \gset
 select pg_temp.settle();
 select is(pg_temp.way(:'run'), 'c, enough', 'a stop on a branch ends the whole run');
 select is((pg_temp.only_run(:'stopping')).status::text, 'cancelled', 'as what it says');
 select is((pg_temp.only_run(:'stopping')).error, '{"code": "stopped", "message": "only 1", "step": "enough"}'::jsonb, 'and why');
-select (public.execute_workflow(:'stopping', '{"custom": {"n": 2}}')).id as run \gset
+select (ridgeline.execute_workflow(:'stopping', '{"custom": {"n": 2}}')).id as run \gset
 select pg_temp.settle();
-select is((select e.status::text from public.workflow_executions as e where e.id = :'run'), 'completed', 'or as completed');
-select is((select count(*) from public.scheduled_steps where execution_id = :'run'), 0::bigint, 'with nothing left to do');
+select is((select e.status::text from ridgeline.workflow_executions as e where e.id = :'run'), 'completed', 'or as completed');
+select is((select count(*) from ridgeline.scheduled_steps where execution_id = :'run'), 0::bigint, 'with nothing left to do');
 
 -- SPLIT
 select pg_temp.workflow(:'apex', 'manual', '{}', '[
@@ -115,54 +115,54 @@ select pg_temp.workflow(:'apex', 'manual', '{}', '[
 create temp table crowd as
   select gen_random_uuid() as id from generate_series(1, 600);
 insert into public.contacts (tenant_id, id, first_name, type) select :'apex', c.id, 'N', 'crowd' from crowd as c;
-select count(public.execute_workflow(:'splitting', jsonb_build_object('contact_id', c.id))) from crowd as c \gset
+select count(ridgeline.execute_workflow(:'splitting', jsonb_build_object('contact_id', c.id))) from crowd as c \gset
 select pg_temp.settle();
 select ok((select count(*) filter (where s.result_data ->> 'branch' = 'a') / 600.0 between 0.62 and 0.78
-  from public.workflow_step_executions as s where s.step_key = 'ab'), 'seven of ten go the way of weight 70');
+  from ridgeline.workflow_step_executions as s where s.step_key = 'ab'), 'seven of ten go the way of weight 70');
 select is((select count(*) from public.contact_tags as ct join crowd as c on c.id = ct.contact_id), 600::bigint,
   'each goes one way');
 create temp table first_time as
-  select s.result_data ->> 'branch' as branch, e.contact_id from public.workflow_step_executions as s
-  join public.workflow_executions as e on e.id = s.execution_id where s.step_key = 'ab';
+  select s.result_data ->> 'branch' as branch, e.contact_id from ridgeline.workflow_step_executions as s
+  join ridgeline.workflow_executions as e on e.id = s.execution_id where s.step_key = 'ab';
 select is(automation.draw_branch('[{"name": "a", "weight": 1}, {"name": "b", "weight": 1}]', 'x'),
   automation.draw_branch('[{"name": "a", "weight": 1}, {"name": "b", "weight": 1}]', 'x'), 'the lot is the same for the same seed');
 -- The office finds that b does better.
-update public.workflow_steps set step_config = '{"branches": [{"name": "a", "weight": 1}, {"name": "b", "weight": 99}]}'
+update ridgeline.workflow_steps set step_config = '{"branches": [{"name": "a", "weight": 1}, {"name": "b", "weight": 99}]}'
 where workflow_id = :'splitting' and step_key = 'ab';
-select (public.publish_workflow(:'splitting')).version as version \gset
-select count(public.execute_workflow(:'splitting', jsonb_build_object('contact_id', c.id))) from crowd as c \gset
+select (ridgeline.publish_workflow(:'splitting')).version as version \gset
+select count(ridgeline.execute_workflow(:'splitting', jsonb_build_object('contact_id', c.id))) from crowd as c \gset
 select pg_temp.settle();
 select is((
-  select count(*) from public.workflow_step_executions as s
-  join public.workflow_executions as e on e.id = s.execution_id
+  select count(*) from ridgeline.workflow_step_executions as s
+  join ridgeline.workflow_executions as e on e.id = s.execution_id
   join first_time as f on f.contact_id = e.contact_id and f.branch = s.result_data ->> 'branch'
   where s.step_key = 'ab' and e.version = :version), 600::bigint, 'who went one way goes it again, whatever the weights are now');
 insert into public.contacts (tenant_id, id, first_name, type)
 select :'apex', gen_random_uuid(), 'New', 'new crowd' from generate_series(1, 100);
-select count(public.execute_workflow(:'splitting', jsonb_build_object('contact_id', c.id)))
+select count(ridgeline.execute_workflow(:'splitting', jsonb_build_object('contact_id', c.id)))
 from public.contacts as c where c.type = 'new crowd' \gset
 select pg_temp.settle();
 select ok((
   select count(*) filter (where s.result_data ->> 'branch' = 'b') >= 90
-  from public.workflow_step_executions as s
-  join public.workflow_executions as e on e.id = s.execution_id
+  from ridgeline.workflow_step_executions as s
+  join ridgeline.workflow_executions as e on e.id = s.execution_id
   join public.contacts as c on c.id = e.contact_id and c.type = 'new crowd'
   where s.step_key = 'ab'), 'new ones go by the new weights');
 -- And then drops a.
-update public.workflow_steps set enabled = false where workflow_id = :'splitting' and step_key = 'a';
-update public.workflow_steps set step_config = '{"branches": [{"name": "b", "weight": 1}, {"name": "c", "weight": 1}]}'
+update ridgeline.workflow_steps set enabled = false where workflow_id = :'splitting' and step_key = 'a';
+update ridgeline.workflow_steps set step_config = '{"branches": [{"name": "b", "weight": 1}, {"name": "c", "weight": 1}]}'
 where workflow_id = :'splitting' and step_key = 'ab';
-delete from public.workflow_steps where workflow_id = :'splitting' and step_key = 'a';
-select (public.publish_workflow(:'splitting')).version as version \gset
-select count(public.execute_workflow(:'splitting', jsonb_build_object('contact_id', c.id))) from crowd as c \gset
+delete from ridgeline.workflow_steps where workflow_id = :'splitting' and step_key = 'a';
+select (ridgeline.publish_workflow(:'splitting')).version as version \gset
+select count(ridgeline.execute_workflow(:'splitting', jsonb_build_object('contact_id', c.id))) from crowd as c \gset
 select pg_temp.settle();
 select is((
-  select count(*) from public.workflow_step_executions as s join public.workflow_executions as e on e.id = s.execution_id
+  select count(*) from ridgeline.workflow_step_executions as s join ridgeline.workflow_executions as e on e.id = s.execution_id
   where s.step_key = 'ab' and e.version = :version and s.result_data ->> 'branch' not in ('b', 'c')), 0::bigint,
   'a branch that is gone is drawn anew');
 select is((
-  select count(*) from public.workflow_step_executions as s
-  join public.workflow_executions as e on e.id = s.execution_id
+  select count(*) from ridgeline.workflow_step_executions as s
+  join ridgeline.workflow_executions as e on e.id = s.execution_id
   join first_time as f on f.contact_id = e.contact_id
   where s.step_key = 'ab' and e.version = :version and f.branch = 'b' and s.result_data ->> 'branch' <> 'b'), 0::bigint,
   'and nobody else is moved');
@@ -180,10 +180,10 @@ declare
   run uuid;
 begin
   for i in 1..times loop
-    run := (public.execute_workflow(workflow, jsonb_build_object('contact_id',
+    run := (ridgeline.execute_workflow(workflow, jsonb_build_object('contact_id',
       (select c.id from public.contacts as c where c.type = 'new crowd' order by c.id offset i limit 1)))).id;
     perform pg_temp.settle();
-    return query select (s.result_data ->> 'user_id')::uuid from public.workflow_step_executions as s where s.execution_id = run;
+    return query select (s.result_data ->> 'user_id')::uuid from ridgeline.workflow_step_executions as s where s.execution_id = run;
   end loop;
 end;
 $$;
@@ -192,7 +192,7 @@ select is(array(select t from pg_temp.turns(:'rota', 4) as t), array[:'sam', :'k
 delete from public.tenant_members where user_id = :'kim';
 select is(array(select t from pg_temp.turns(:'rota', 2) as t), array[:'lee', :'sam']::uuid[], 'who leaves is passed over');
 delete from public.tenant_members where tenant_id = :'apex';
-select is((public.execute_workflow(:'rota', jsonb_build_object('contact_id', :'ann'))).status::text, 'pending', 'with nobody left');
+select is((ridgeline.execute_workflow(:'rota', jsonb_build_object('contact_id', :'ann'))).status::text, 'pending', 'with nobody left');
 select pg_temp.settle();
 select is((pg_temp.only_run(:'rota')).error ->> 'message', 'user_ids: none of them is a member of the tenant', 'the step fails and says so');
 

@@ -21,20 +21,20 @@ declare
   execution uuid;
   came_of_it text;
 begin
-  execution := (public.execute_workflow(
+  execution := (ridgeline.execute_workflow(
     pg_temp.workflow('00000000-0000-0000-0000-00000000000a', 'manual', '{}',
       jsonb_build_array(jsonb_build_object('type', step_type, 'config', config::jsonb))),
     data)).id;
   perform pg_temp.settle();
   select concat_ws(' ', s.status, s.error ->> 'message') into came_of_it
-  from public.workflow_step_executions as s where s.execution_id = execution;
+  from ridgeline.workflow_step_executions as s where s.execution_id = execution;
   return came_of_it;
 end;
 $$;
 create function pg_temp.result() returns jsonb
   language sql
   as $$
-    select s.result_data from public.workflow_step_executions as s
+    select s.result_data from ridgeline.workflow_step_executions as s
     order by s.started_at desc, s.id desc limit 1
   $$;
 select jsonb_build_object('contact_id', :'maria') as for_maria \gset
@@ -68,7 +68,7 @@ from (values
 select alike(pg_temp.does(step_type, '{"tag": "hot"}', '{}'), 'skipped contact: the execution has no contact to work on',
   step_type || ' passes over a run without a contact')
 from unnest('{add_tag,remove_tag}'::text[]) as step_type;
-select is((select count(*) from public.automation_failures where code = 'no_contact'), 2::bigint, 'and the office sees it');
+select is((select count(*) from ridgeline.automation_failures where code = 'no_contact'), 2::bigint, 'and the office sees it');
 delete from public.contacts where first_name = 'Gone';
 select pg_temp.contact(:'apex', 'Gone') as gone \gset
 select pg_temp.workflow(:'apex', 'stage_changed', '{}', '[{"type": "update_contact", "config": {"fields": {"city": "x"}}}]') as late \gset
@@ -77,7 +77,7 @@ delete from public.contacts where id = :'gone';
 select pg_temp.settle();
 select is(error ->> 'message', 'the contact was deleted', 'a contact that is gone meanwhile')
 from pg_temp.only_run(:'late');
-update public.workflows set is_active = false where id = :'late';
+update ridgeline.workflows set is_active = false where id = :'late';
 
 -- create_task.
 select is(pg_temp.does('create_task', '{"title": "Call {{contact.first_name}}", "description": "now", "priority": "high", "due_in_days": 2, "due_in_hours": "1"}', :'for_maria'),

@@ -12,10 +12,10 @@ create function pg_temp.wins(flow uuid, contact uuid) returns jsonb
   language plpgsql
   as $$
 declare
-  run constant uuid := (public.execute_workflow(flow, jsonb_build_object('contact_id', contact))).id;
+  run constant uuid := (ridgeline.execute_workflow(flow, jsonb_build_object('contact_id', contact))).id;
 begin
   perform pg_temp.settle();
-  return (select s.result_data from public.workflow_step_executions as s where s.execution_id = run);
+  return (select s.result_data from ridgeline.workflow_step_executions as s where s.execution_id = run);
 end;
 $$;
 select is(pg_temp.wins(:'flow', :'maria') ->> 'created', 'true', 'won: a project');

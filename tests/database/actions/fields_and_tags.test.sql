@@ -13,12 +13,12 @@ create function pg_temp.does(step_type text, config jsonb) returns text
 declare
   execution uuid;
 begin
-  execution := (public.execute_workflow(
+  execution := (ridgeline.execute_workflow(
     pg_temp.workflow('00000000-0000-0000-0000-00000000000a', 'manual', '{}',
       jsonb_build_array(jsonb_build_object('type', step_type, 'config', config))),
     (select jsonb_build_object('contact_id', c.id) from public.contacts as c where c.first_name = 'Maria'))).id;
   perform pg_temp.settle();
-  return (select concat_ws(' ', s.status, s.error ->> 'message') from public.workflow_step_executions as s
+  return (select concat_ws(' ', s.status, s.error ->> 'message') from ridgeline.workflow_step_executions as s
     where s.execution_id = execution);
 end;
 $$;
@@ -77,9 +77,9 @@ declare
   workflow constant uuid := pg_temp.workflow('00000000-0000-0000-0000-00000000000a', 'contact_created', '{}',
     '[{"type": "stop"}]');
 begin
-  update public.workflow_steps as s set step_type = 'update_field', step_config = config where s.workflow_id = workflow;
+  update ridgeline.workflow_steps as s set step_type = 'update_field', step_config = config where s.workflow_id = workflow;
   return (select string_agg(p ->> 'code', ', ') from jsonb_array_elements(
-    (select w.problems from public.workflows as x, automation.compile_workflow(x) as w where x.id = workflow)) as p
+    (select w.problems from ridgeline.workflows as x, automation.compile_workflow(x) as w where x.id = workflow)) as p
     where p ->> 'severity' = 'error');
 end;
 $$;
@@ -94,7 +94,7 @@ from (values
 ) as v (config, expected);
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "update_field", "config": {"field": "lead_score",
   "operator": "add", "value": 5}}, {"type": "create_task", "config": {"title": "{{contact.lead_score}}"}}]') as sums \gset
-select is(public.test_workflow(:'sums', '{"contact": {"lead_score": 10}}') #>> '{path,1,input,title}', '15',
+select is(ridgeline.test_workflow(:'sums', '{"contact": {"lead_score": 10}}') #>> '{path,1,input,title}', '15',
   'a dry run adds as well');
 
 -- The step's own type in its configuration.

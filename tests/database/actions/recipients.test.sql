@@ -4,9 +4,9 @@ begin;
 select plan(86);
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
-insert into public.senders (tenant_id, channel, kind, address) values (:'apex', 'email', 'domain', 'apex.example'),
+insert into ridgeline.senders (tenant_id, channel, kind, address) values (:'apex', 'email', 'domain', 'apex.example'),
   (:'apex', 'sms', 'number', '88811'), (:'apex', 'sms', 'name', 'ApexRoofing');
-insert into public.senders (tenant_id, channel, address, is_default) values (:'apex', 'sms', '+15125550177', true);
+insert into ridgeline.senders (tenant_id, channel, address, is_default) values (:'apex', 'sms', '+15125550177', true);
 
 -- A lead comes in (fields of the contact) while an email is set up (keys of its step_config): what goes out, as
 -- {to, cc, ...}, or how the step ended; with the warnings of the step when there are any.
@@ -18,7 +18,7 @@ declare
   workflow constant uuid := pg_temp.workflow(tenant, 'contact_created', '{}', jsonb_build_array(jsonb_build_object(
     'key', 'mail', 'type', 'send_email', 'config', '{"subject": "Hi", "text": "Hello"}'::jsonb || config)));
   claimed automation.claimed_step;
-  ledger public.workflow_step_executions;
+  ledger ridgeline.workflow_step_executions;
 begin
   insert into public.contacts (tenant_id, first_name, last_name, company, email, custom_fields) values (tenant,
     lead ->> 'first_name', lead ->> 'last_name', lead ->> 'company', lead ->> 'email', lead - '{first_name,last_name,company,email}'::text[]);
@@ -26,8 +26,8 @@ begin
   if claimed.step_id is not null then
     perform pg_temp.finish(claimed, 'succeeded', jsonb_build_object('result', jsonb_build_object('provider_id', 'e-' || claimed.step_id)));
   end if;
-  select s.* into ledger from public.workflow_step_executions as s where s.execution_id = (pg_temp.only_run(workflow)).id;
-  update public.workflows as w set is_active = false where w.id = workflow;
+  select s.* into ledger from ridgeline.workflow_step_executions as s where s.execution_id = (pg_temp.only_run(workflow)).id;
+  update ridgeline.workflows as w set is_active = false where w.id = workflow;
   return case
     when claimed.step_id is not null then claimed.payload - '{subject,text,sender}'::text[]
       || case when claimed.payload ->> 'subject' <> 'Hi' then jsonb_build_object('subject', claimed.payload -> 'subject') else '{}' end
@@ -142,33 +142,33 @@ from (values
 -- Whatever a plan says.
 create temp table plan_of on commit drop as
 select pg_temp.workflow(:'apex', 'contact_created', '{}', '[{"key": "mail", "type": "send_email", "config": {"subject": "Hi", "text": "x", "headers": {"X-Ok": "1"}}}]') as id;
-alter table public.workflow_versions disable trigger user;
-update public.workflow_versions as v set plan = jsonb_set(plan, '{steps,mail,config,base,headers}', '{"X-Ok": "1", "Bcc": "eve@evil.example", "a b": "2"}')
+alter table ridgeline.workflow_versions disable trigger user;
+update ridgeline.workflow_versions as v set plan = jsonb_set(plan, '{steps,mail,config,base,headers}', '{"X-Ok": "1", "Bcc": "eve@evil.example", "a b": "2"}')
 from plan_of as p where v.workflow_id = p.id;
-alter table public.workflow_versions enable trigger user;
+alter table ridgeline.workflow_versions enable trigger user;
 select pg_temp.contact(:'apex');
 select is(payload -> 'headers', '{"X-Ok": "1"}', 'a header that would name recipients is never handed on') from automation.claim_steps('w', 1);
-update public.workflows set is_active = false;
+update ridgeline.workflows set is_active = false;
 
 -- The history names those who got it.
 select pg_temp.mail('{"to": ["Ann <ann@example.com>", "bob@example.com"], "cc": "cy@example.com"}', '{"email": "bo@example.com"}');
-select is((select recipient from public.workflow_step_executions order by id desc limit 1), 'ann@example.com, bob@example.com', 'all of them');
-select is((select to_address from public.emails order by id desc limit 1), 'ann@example.com, bob@example.com', 'in the CRM too');
-insert into public.suppressions (tenant_id, channel, address, reason) values
+select is((select recipient from ridgeline.workflow_step_executions order by id desc limit 1), 'ann@example.com, bob@example.com', 'all of them');
+select is((select to_address from ridgeline.emails order by id desc limit 1), 'ann@example.com, bob@example.com', 'in the CRM too');
+insert into ridgeline.suppressions (tenant_id, channel, address, reason) values
   (:'apex', 'email', 'ann@example.com', 'opt_out'), (:'apex', 'email', 'cy@example.com', 'bounce');
 select is(pg_temp.mail('{"to": ["\"Tom <3 Ann\" <Ann@example.com>", "bob@example.com"], "cc": "cy@example.com", "bcc": "dee@example.com"}', '{"email": "bo@example.com"}'),
   '{"to": ["bob@example.com"], "cc": [], "bcc": ["dee@example.com"], "warnings": ["to suppressed ann@example.com", "cc suppressed cy@example.com"]}',
   'who opted out is left out, with a warning');
-select is((select recipient from public.workflow_step_executions order by id desc limit 1), 'bob@example.com', 'and the history names the other');
-select is((select to_address from public.emails order by id desc limit 1), 'bob@example.com', 'in the CRM too');
+select is((select recipient from ridgeline.workflow_step_executions order by id desc limit 1), 'bob@example.com', 'and the history names the other');
+select is((select to_address from ridgeline.emails order by id desc limit 1), 'bob@example.com', 'in the CRM too');
 select is(pg_temp.mail('{"to": "Ann <ann@example.com>"}', '{"email": "bo@example.com"}'),
   '{"ended": "skipped suppressed the recipient has opted out of this channel"}', 'nobody is left');
-select is((select array[s.recipient, s.input #>> '{to,0}'] from public.workflow_step_executions as s order by id desc limit 1), array['ann@example.com', 'Ann <ann@example.com>'],
+select is((select array[s.recipient, s.input #>> '{to,0}'] from ridgeline.workflow_step_executions as s order by id desc limit 1), array['ann@example.com', 'Ann <ann@example.com>'],
   'the history says who it was');
 select ok(pg_temp.mail(jsonb_build_object('to', (select jsonb_agg(repeat('x', 60) || n || '@' || repeat('y', 60) || '.example') from generate_series(1, 40) as n)),
   '{"email": "bo@example.com"}') #>> '{to,39}' like '%40@%', 'forty long addresses are no harm');
-select alike((select recipient from public.workflow_step_executions order by id desc limit 1), '%, % and 33 more', 'and the history has room for them');
-select is((select array_length(string_to_array(to_address, ', '), 1) from public.emails order by id desc limit 1), 40, 'the CRM has all');
+select alike((select recipient from ridgeline.workflow_step_executions order by id desc limit 1), '%, % and 33 more', 'and the history has room for them');
+select is((select array_length(string_to_array(to_address, ', '), 1) from ridgeline.emails order by id desc limit 1), 40, 'the CRM has all');
 
 -- A text's sender is a number or a name.
 create function pg_temp.text_from(sender text) returns text
@@ -185,7 +185,7 @@ begin
   if claimed.step_id is not null then
     perform pg_temp.finish(claimed, 'succeeded');
   end if;
-  update public.workflows as w set is_active = false where w.id = workflow;
+  update ridgeline.workflows as w set is_active = false where w.id = workflow;
   return coalesce(claimed.payload ->> 'from', (pg_temp.only_run(workflow)).error ->> 'code', 'default');
 end;
 $$;

@@ -22,7 +22,7 @@ declare
     jsonb_build_array(jsonb_build_object('type', step_type, 'config', config)));
   p jsonb;
 begin
-  p := public.test_workflow(workflow, (
+  p := ridgeline.test_workflow(workflow, (
     select jsonb_build_object('contact_id', c.id) from public.contacts as c where c.first_name = 'Maria')) #> '{path,0}';
   return case p ->> 'verdict'
     when 'run' then coalesce((p #> (array['input'] || at))::text, 'left out')
@@ -111,12 +111,12 @@ create function pg_temp.runs(step_type text, config jsonb) returns text
 declare
   execution uuid;
 begin
-  execution := (public.execute_workflow(
+  execution := (ridgeline.execute_workflow(
     pg_temp.workflow('00000000-0000-0000-0000-00000000000a', 'manual', '{}',
       jsonb_build_array(jsonb_build_object('type', step_type, 'config', config))),
     (select jsonb_build_object('contact_id', c.id) from public.contacts as c where c.first_name = 'Maria'))).id;
   perform pg_temp.settle();
-  return (select concat_ws(' ', s.status, s.error ->> 'message') from public.workflow_step_executions as s
+  return (select concat_ws(' ', s.status, s.error ->> 'message') from ridgeline.workflow_step_executions as s
     where s.execution_id = execution);
 end;
 $$;
@@ -143,7 +143,7 @@ declare
   workflow constant uuid := pg_temp.workflow('00000000-0000-0000-0000-00000000000a', 'contact_created', '{}',
     jsonb_build_array(jsonb_build_object('type', step_type, 'config', config)));
 begin
-  return public.validate_workflow(workflow) -> 'problems';
+  return ridgeline.validate_workflow(workflow) -> 'problems';
 end;
 $$;
 select ok(pg_temp.problems(step_type, config)

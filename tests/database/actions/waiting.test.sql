@@ -17,7 +17,7 @@ create function pg_temp.waits_until(began text, config text) returns text
   language plpgsql
   as $$
 declare
-  execution public.workflow_executions;
+  execution ridgeline.workflow_executions;
 begin
   execution.tenant_id := '00000000-0000-0000-0000-00000000000a';
   execution.version := 1;
@@ -83,26 +83,26 @@ from (values
 select automation.set_clock('2026-06-01 12:00:00+00');
 create function pg_temp.settled(run uuid) returns text
   language sql
-  as $$ select pg_temp.settle(); select pg_temp.way(run) || ' -> ' || (select e.status from public.workflow_executions as e where e.id = run) $$;
+  as $$ select pg_temp.settle(); select pg_temp.way(run) || ' -> ' || (select e.status from ridgeline.workflow_executions as e where e.id = run) $$;
 
 select pg_temp.workflow(:'apex', 'manual', '{}', '[
   {"type": "wait", "key": "day_before", "config": {"until": "{{job.scheduled_at}}", "offset": "-24 hours", "if_missing": "stop", "if_past": "continue"}},
   {"type": "create_task", "key": "remind", "config": {"title": "Remind"}, "conditions": [{"field": "steps.day_before.result", "operator": "equals", "value": "waited"}]},
   {"type": "wait", "key": "two_hours", "config": {"until": "{{job.scheduled_at}}", "offset": "-2 hours", "if_missing": "continue", "if_past": "continue"}},
   {"type": "create_task", "key": "soon", "config": {"title": "Soon"}, "conditions": [{"field": "steps.two_hours.result", "operator": "equals", "value": "waited"}]}]') as reminding \gset
-select (public.execute_workflow(:'reminding', jsonb_build_object('job_id', :'job'))).id as run \gset
+select (ridgeline.execute_workflow(:'reminding', jsonb_build_object('job_id', :'job'))).id as run \gset
 select is(pg_temp.settled(:'run'), 'day_before -> waiting', 'an appointment in nine days');
-select is((select run_at from public.scheduled_steps where execution_id = :'run'), '2026-06-09 15:00+00'::timestamptz, 'its reminder waits until the day before');
+select is((select run_at from ridgeline.scheduled_steps where execution_id = :'run'), '2026-06-09 15:00+00'::timestamptz, 'its reminder waits until the day before');
 select automation.set_clock('2026-06-09 15:00:01+00');
 select is(pg_temp.settled(:'run'), 'day_before, remind, two_hours -> waiting', 'and comes then');
 select automation.set_clock('2026-06-10 13:00:01+00');
 select is(pg_temp.settled(:'run'), 'day_before, remind, two_hours, soon -> completed', 'the second two hours before');
 -- Booked ninety minutes ahead: neither reminder makes sense.
 update public.jobs set scheduled_at = automation.now() + interval '90 minutes' where id = :'job';
-select (public.execute_workflow(:'reminding', jsonb_build_object('job_id', :'job'))).id as run \gset
+select (ridgeline.execute_workflow(:'reminding', jsonb_build_object('job_id', :'job'))).id as run \gset
 select is(pg_temp.settled(:'run'), 'day_before, remind skipped, two_hours, soon skipped -> completed', 'booked ninety minutes ahead skips both');
 update public.jobs set scheduled_at = null where id = :'job';
-select (public.execute_workflow(:'reminding', jsonb_build_object('job_id', :'job'))).id as run \gset
+select (ridgeline.execute_workflow(:'reminding', jsonb_build_object('job_id', :'job'))).id as run \gset
 select is(pg_temp.settled(:'run'), 'day_before -> completed', 'without an appointment there is nothing to remind of');
 
 -- FOR SOMETHING TO HAPPEN
@@ -115,18 +115,18 @@ select pg_temp.workflow(:'apex', 'manual', '{}', '[
 create function pg_temp.says(contact uuid, body text, number text default '+15125550100') returns void
   language sql
   as $$
-    insert into public.messages (tenant_id, contact_id, direction, from_number, body)
+    insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, body)
     values ('00000000-0000-0000-0000-00000000000a', contact, 'inbound', number, body)
   $$;
 create function pg_temp.asks(workflow uuid, contact uuid) returns uuid
   language sql
-  as $$ select (public.execute_workflow(workflow, jsonb_build_object('contact_id', contact))).id $$;
+  as $$ select (ridgeline.execute_workflow(workflow, jsonb_build_object('contact_id', contact))).id $$;
 
 select pg_temp.says(:'maria', 'long before');
 select automation.advance_clock('1 second');
 select pg_temp.asks(:'asking', :'maria') as run \gset
 select is(pg_temp.settled(:'run'), 'first, reply waiting -> waiting', 'it waits; what was said before does not count');
-select is((select run_at from public.scheduled_steps where execution_id = :'run'), automation.now() + interval '2 days', 'at most two days');
+select is((select run_at from ridgeline.scheduled_steps where execution_id = :'run'), automation.now() + interval '2 days', 'at most two days');
 select pg_temp.contact(:'apex', 'Ann', '+15125550111') as ann \gset
 select automation.advance_clock('1 minute');
 select pg_temp.says(:'ann', 'not me', '+15125550111');
@@ -178,7 +178,7 @@ values (:'apex', '00000000-0000-0000-0000-0000000000e1', :'maria', 'Roof'), (:'a
 select pg_temp.workflow(:'apex', 'manual', '{}', '[
   {"type": "wait", "key": "won", "config": {"event": {"type": "pipeline_stage_changed", "config": {"to": "won"}}, "timeout": "30 days"}},
   {"type": "create_task", "key": "then", "config": {"title": "{{steps.won.result}}"}}]') as winning \gset
-select (public.execute_workflow(:'winning', '{"project_id": "00000000-0000-0000-0000-0000000000e1"}')).id as run \gset
+select (ridgeline.execute_workflow(:'winning', '{"project_id": "00000000-0000-0000-0000-0000000000e1"}')).id as run \gset
 select pg_temp.settled(:'run');
 select automation.advance_clock('1 minute');
 update public.projects set pipeline_stage = 'sent' where name = 'Roof';
@@ -191,7 +191,7 @@ select is(pg_temp.settled(:'run'), 'won, then -> completed', 'this one');
 -- The office switches the workflow off: who waits still hears the reply.
 select pg_temp.asks(:'asking', :'maria') as run \gset
 select pg_temp.settled(:'run');
-update public.workflows set is_active = false where id = :'asking';
+update ridgeline.workflows set is_active = false where id = :'asking';
 select automation.advance_clock('1 minute');
 select pg_temp.says(:'maria', 'Still here');
 select is(pg_temp.settled(:'run'), 'first, reply, answer, last -> completed', 'a run in flight goes on in a paused workflow');
@@ -201,7 +201,7 @@ select is((select count(*) from automation.active_triggers where workflow_id = :
 -- Cancelled while it waits.
 select pg_temp.asks(:'winning', :'maria') as run \gset
 select pg_temp.settled(:'run');
-select is((public.cancel_execution(:'run')).status::text, 'cancelled', 'a run that waits can be cancelled');
+select is((ridgeline.cancel_execution(:'run')).status::text, 'cancelled', 'a run that waits can be cancelled');
 select is(pg_temp.way(:'run'), 'won cancelled', 'and its step says so');
 
 -- What cannot be waited for.
@@ -212,7 +212,7 @@ declare
   draft constant uuid := pg_temp.draft('00000000-0000-0000-0000-00000000000a', 'manual', '{}',
     jsonb_build_array(jsonb_build_object('type', 'wait', 'config', config)));
 begin
-  return (select p.value ->> 'path' from jsonb_array_elements(public.validate_workflow(draft) -> 'problems') as p
+  return (select p.value ->> 'path' from jsonb_array_elements(ridgeline.validate_workflow(draft) -> 'problems') as p
     where p.value ->> 'severity' = 'error' limit 1);
 end;
 $$;

@@ -11,13 +11,13 @@ savepoint sound;
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
   returns jsonb language sql as $$ select automation.engine_error('conditions_failed', 'XX000', 'broken') $$;
 select pg_temp.contact(:'apex', 'Maria') as maria, pg_temp.contact(:'apex', 'Pat') as pat \gset
-select is((select count(*) from public.workflow_executions where status = 'failed'), 2::bigint, 'two enrolments broke');
+select is((select count(*) from ridgeline.workflow_executions where status = 'failed'), 2::bigint, 'two enrolments broke');
 update public.contacts set stage = 'won' where id = :'pat';
-select public.retry_execution(e.id) from public.workflow_executions as e;
+select ridgeline.retry_execution(e.id) from ridgeline.workflow_executions as e;
 select pg_temp.settle();
-select is((select status::text from public.workflow_executions where record_id = :'maria'), 'completed', 'Maria''s runs');
+select is((select status::text from ridgeline.workflow_executions where record_id = :'maria'), 'completed', 'Maria''s runs');
 select is((select string_agg(title, ', ') from public.tasks), 'Call Maria', 'with her name in it');
-select is((select status::text from public.workflow_executions where record_id = :'pat'), 'skipped', 'Pat is no longer new');
-select is((select error ->> 'code' from public.workflow_executions where record_id = :'pat'), 'conditions_not_met', 'and the run says so');
+select is((select status::text from ridgeline.workflow_executions where record_id = :'pat'), 'skipped', 'Pat is no longer new');
+select is((select error ->> 'code' from ridgeline.workflow_executions where record_id = :'pat'), 'conditions_not_met', 'and the run says so');
 select * from finish();
 rollback;

@@ -6,40 +6,40 @@ select plan(21);
 select pg_temp.tenant() as apex \gset
 create function pg_temp.why(flow uuid, contact uuid) returns text
   language sql
-  as $$ select public.explain_enrollment(flow, jsonb_build_object('contact_id', contact)) #>> '{activity,reason}' $$;
+  as $$ select ridgeline.explain_enrollment(flow, jsonb_build_object('contact_id', contact)) #>> '{activity,reason}' $$;
 create function pg_temp.would(flow uuid, contact uuid) returns text
   language sql
-  as $$ select public.explain_enrollment(flow, jsonb_build_object('contact_id', contact)) ->> 'would_enroll' $$;
+  as $$ select ridgeline.explain_enrollment(flow, jsonb_build_object('contact_id', contact)) ->> 'would_enroll' $$;
 
 select pg_temp.contact(:'apex', 'Early') as early \gset
 select pg_temp.draft(:'apex', 'contact_created') as flow \gset
 select is(pg_temp.why(:'flow', :'early'), 'the workflow was never published', 'a draft enrols nobody');
 select automation.advance_clock('1 day');
-update public.workflows set is_active = true where id = :'flow';
+update ridgeline.workflows set is_active = true where id = :'flow';
 select alike(pg_temp.why(:'flow', :'early'), 'it happened at %, before the workflow was first published at %', 'a contact from before');
 select automation.advance_clock('1 day');
 select pg_temp.contact(:'apex', 'Maria') as maria \gset
 select is(pg_temp.why(:'flow', :'maria'), null, 'somebody in time');
-select is(public.explain_enrollment(:'flow', jsonb_build_object('contact_id', :'maria')) #>> '{activity,listening}', 'true', 'it listens');
+select is(ridgeline.explain_enrollment(:'flow', jsonb_build_object('contact_id', :'maria')) #>> '{activity,listening}', 'true', 'it listens');
 select automation.advance_clock('1 day');
-update public.workflows set is_active = false where id = :'flow';
+update ridgeline.workflows set is_active = false where id = :'flow';
 select automation.advance_clock('1 day');
 select pg_temp.contact(:'apex', 'Holiday') as holiday \gset
 select alike(pg_temp.why(:'flow', :'holiday'), 'it happened at %, while the workflow was off: it listened until %', 'while it was off');
 select alike(pg_temp.why(:'flow', :'maria'), 'the workflow is off since %', 'for others, it is off by now');
 select automation.advance_clock('1 day');
-update public.workflows set is_active = true where id = :'flow';
+update ridgeline.workflows set is_active = true where id = :'flow';
 select alike(pg_temp.why(:'flow', :'holiday'), 'it happened at %, while the workflow was off: it listened until % and again from %',
   'also when it is on again');
 select is(pg_temp.why(:'flow', :'maria'), null, 'and the one from before is not blamed on it');
 select is((select string_agg(concat_ws(' ', p ->> 'version', p ->> 'ended_by'), ', ')
-  from jsonb_array_elements(public.explain_enrollment(:'flow', jsonb_build_object('contact_id', :'maria')) #> '{activity,periods}') as p),
+  from jsonb_array_elements(ridgeline.explain_enrollment(:'flow', jsonb_build_object('contact_id', :'maria')) #> '{activity,periods}') as p),
   '1 switch, 1', 'the times that it listened are on record');
-update public.workflow_steps set step_config = '{"title": "Ring"}' where workflow_id = :'flow';
-select is(public.explain_enrollment(:'flow', jsonb_build_object('contact_id', :'maria')) #>> '{workflow,has_unpublished_changes}', 'true',
+update ridgeline.workflow_steps set step_config = '{"title": "Ring"}' where workflow_id = :'flow';
+select is(ridgeline.explain_enrollment(:'flow', jsonb_build_object('contact_id', :'maria')) #>> '{workflow,has_unpublished_changes}', 'true',
   'and that the draft is not what runs');
 select automation.advance_clock('1 day');
-select (public.publish_workflow(:'flow')).version \g /dev/null
+select (ridgeline.publish_workflow(:'flow')).version \g /dev/null
 select automation.advance_clock('1 day');
 select pg_temp.contact(:'apex', 'Late') as late \gset
 select is(pg_temp.why(:'flow', :'late'), null, 'another version is no gap');
@@ -54,13 +54,13 @@ create table public.invoices (id uuid primary key default gen_random_uuid(), ten
 select automation.attach('public.invoices', 'invoice', '{"contact": "contact_id"}');
 select pg_temp.workflow(:'apex', 'invoice_created', steps => '[{"type": "wait", "config": {"event": "invoice_updated", "timeout": "9 days"}}]') as billing \gset
 select pg_temp.workflow(:'apex', 'invoice_created') as sleeping \gset
-update public.workflows set is_active = false where id = :'sleeping';
+update ridgeline.workflows set is_active = false where id = :'sleeping';
 create function pg_temp.invoice(tenant uuid) returns uuid
   language sql
   as $$ insert into public.invoices (tenant_id, amount) values (tenant, 5) returning id $$;
 create function pg_temp.why_invoice(flow uuid, invoice uuid) returns text
   language sql
-  as $$ select public.explain_enrollment(flow, jsonb_build_object('entity', 'invoice', 'invoice_id', invoice)) #>> '{activity,reason}' $$;
+  as $$ select ridgeline.explain_enrollment(flow, jsonb_build_object('entity', 'invoice', 'invoice_id', invoice)) #>> '{activity,reason}' $$;
 select automation.advance_clock('1 day');
 select pg_temp.invoice(:'apex') as before \gset
 select is(pg_temp.runs(:'billing'), 1::bigint, 'an invoice fires');
@@ -79,7 +79,7 @@ select is(pg_temp.why_invoice(:'billing', :'after'), null, 'the one after needs 
 update public.invoices set amount = 7 where id = :'before';
 select is((select count(*) from automation.signals as s where s.role = 'wait'), 1::bigint, 'runs in flight hear again what they wait for');
 select automation.detach('invoice');
-select alike(pg_temp.error_of(format('update public.workflows set is_active = true where id = %L', :'sleeping')), '22023 %invoice%',
+select alike(pg_temp.error_of(format('update ridgeline.workflows set is_active = true where id = %L', :'sleeping')), '22023 %invoice%',
   'a workflow of a table that is gone is not switched on');
 
 select * from finish();

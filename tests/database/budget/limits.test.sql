@@ -81,13 +81,13 @@ select cmp_ok(pg_temp.milliseconds(format($$insert into public.contacts (tenant_
   '<', 4000, 'long lists and long texts do not keep the writer waiting');
 select is((select count(*) from public.contacts where tenant_id = :'apex'), 1::bigint, 'who writes all the same');
 select ok((select bool_and(e.status = 'failed' and e.error ->> 'message' like '%too_expensive%' or e.error ->> 'code' = 'too_expensive')
-  from public.workflow_executions as e where e.tenant_id = :'apex'), 'what took too long is an execution that says so');
+  from ridgeline.workflow_executions as e where e.tenant_id = :'apex'), 'what took too long is an execution that says so');
 select pg_temp.workflow(:'apex', 'project_created', '{}', conditions => format('[{"field": "project.name", "operator": "equals", "value": "roof %s"}]', n)::jsonb)
 from generate_series(1, 20) as n;
 insert into public.projects (tenant_id, name) select :'apex', 'roof ' || n from generate_series(1, 300) as n;
-select is((select count(*) from public.workflow_executions where trigger_type = 'project_created' and status = 'pending'), 20::bigint,
+select is((select count(*) from ridgeline.workflow_executions where trigger_type = 'project_created' and status = 'pending'), 20::bigint,
   'an honest import is matched row by row');
-select is((select count(*) from public.workflow_executions where trigger_type = 'project_created' and status = 'failed'), 0::bigint, 'with no failure');
+select is((select count(*) from ridgeline.workflow_executions where trigger_type = 'project_created' and status = 'failed'), 0::bigint, 'with no failure');
 
 -- Publishing.
 create function pg_temp.found(steps jsonb, conditions jsonb default '[]') returns text
@@ -122,15 +122,15 @@ select cmp_ok(pg_temp.milliseconds(format('select pg_temp.found(%L, pg_temp.many
 -- Written down.
 select alike(pg_temp.error_of(format(statement, :'apex')), expected, expected)
 from (values
-  ($$insert into public.workflows (tenant_id, name, trigger_type, metadata) values (%L, 'x', 'manual', jsonb_build_object('a', repeat('x', 270000)))$$, '23514 %metadata_at_most_256_kb%'),
-  ($$insert into public.workflows (tenant_id, name, trigger_type, trigger_config) values (%L, 'x', 'manual', jsonb_build_object('a', repeat('x', 70000)))$$, '23514 %trigger_config_at_most_64_kb%'),
-  ($$insert into public.workflows (tenant_id, name, trigger_type, conditions) values (%L, 'x', 'manual', to_jsonb(repeat('x', 270000)))$$, '23514 %conditions_at_most_256_kb%'),
-  ($$insert into public.workflows (tenant_id, name, trigger_type, settings) values (%L, 'x', 'manual', jsonb_build_object('a', repeat('x', 70000)))$$, '23514 %settings_at_most_64_kb%'),
-  ($$insert into public.workflow_steps (tenant_id, workflow_id, step_type, step_config) select tenant_id, id, 'send_sms', jsonb_build_object('body', repeat('x', 270000)) from public.workflows where tenant_id = %L limit 1$$, '23514 %step_config_at_most_256_kb%')
+  ($$insert into ridgeline.workflows (tenant_id, name, trigger_type, metadata) values (%L, 'x', 'manual', jsonb_build_object('a', repeat('x', 270000)))$$, '23514 %metadata_at_most_256_kb%'),
+  ($$insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config) values (%L, 'x', 'manual', jsonb_build_object('a', repeat('x', 70000)))$$, '23514 %trigger_config_at_most_64_kb%'),
+  ($$insert into ridgeline.workflows (tenant_id, name, trigger_type, conditions) values (%L, 'x', 'manual', to_jsonb(repeat('x', 270000)))$$, '23514 %conditions_at_most_256_kb%'),
+  ($$insert into ridgeline.workflows (tenant_id, name, trigger_type, settings) values (%L, 'x', 'manual', jsonb_build_object('a', repeat('x', 70000)))$$, '23514 %settings_at_most_64_kb%'),
+  ($$insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, step_config) select tenant_id, id, 'send_sms', jsonb_build_object('body', repeat('x', 270000)) from ridgeline.workflows where tenant_id = %L limit 1$$, '23514 %step_config_at_most_256_kb%')
 ) as v (statement, expected);
 
 -- A tenant's dear calls leave connections for others: tests/budget/sessions.test.ts.
-select lives_ok(format('select public.validate_workflow(%L), public.validate_workflow(%L), public.validate_workflow(%L)', :'long_lists', :'long_lists', :'long_lists'),
+select lives_ok(format('select ridgeline.validate_workflow(%L), ridgeline.validate_workflow(%L), ridgeline.validate_workflow(%L)', :'long_lists', :'long_lists', :'long_lists'),
   'one after the other they are no trouble');
 
 select * from finish();

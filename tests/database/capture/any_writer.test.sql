@@ -85,9 +85,9 @@ begin
   return new;
 end;
 $$;
-create trigger form_makes_contact before insert on public.form_submissions
+create trigger form_makes_contact before insert on ridgeline.form_submissions
   for each row execute function pg_temp.contact_of_form();
-insert into public.form_submissions (tenant_id, form, data)
+insert into ridgeline.form_submissions (tenant_id, form, data)
 values (:'apex', 'Quote', '{"name": "Filled in"}');
 select is(pg_temp.runs(:'lead'), 257::bigint, 'a contact made by the trigger of another table');
 
@@ -128,9 +128,9 @@ select pg_temp.contact(:'apex', 'Replicated');
 set local session_replication_role = origin;
 select is(pg_temp.runs(:'lead'), 261::bigint, 'replication does not fire again');
 
-select is((select count(*) from public.scheduled_steps), (select count(*) from public.workflow_executions),
+select is((select count(*) from ridgeline.scheduled_steps), (select count(*) from ridgeline.workflow_executions),
   'every execution has its first step queued');
-select is((select count(*) from public.workflow_executions where status <> 'pending'), 0::bigint,
+select is((select count(*) from ridgeline.workflow_executions where status <> 'pending'), 0::bigint,
   'and none has failed');
 
 select * from finish();

@@ -26,7 +26,7 @@ create function pg_temp.outcomes(workflow uuid, record text) returns text
     select string_agg(format('%s %s', count, what), ', ' order by what)
     from (
       select count(*), coalesce(e.error ->> 'code', 'started') as what
-      from public.workflow_executions as e
+      from ridgeline.workflow_executions as e
       where e.workflow_id = workflow and e.record_id = record
       group by 2
     ) as o
@@ -57,7 +57,7 @@ select automation.reset_clock();
 select pg_temp.workflow(:'apex', 'contact_created') as created \gset
 insert into public.contacts (tenant_id) select :'apex' from generate_series(1, 100);
 select is(pg_temp.runs(:'created'), 100::bigint, 'an import is not limited');
-update public.workflows set is_active = false where tenant_id = :'apex';
+update ridgeline.workflows set is_active = false where tenant_id = :'apex';
 
 -- A workflow that sets itself off.
 select pg_temp.workflow(:'apex', 'stage_changed', '{}',
@@ -70,13 +70,13 @@ from public.contacts where id = :'maria';
 select is(pg_temp.outcomes(:'self', :'maria'), '1 causation_depth_exceeded, 4 started',
   'and the refusal recorded');
 select is(array_agg(depth::integer order by created_at, id), '{0,1,2,3,4}', 'each execution knows its depth')
-from public.workflow_executions where workflow_id = :'self';
+from ridgeline.workflow_executions where workflow_id = :'self';
 select alike(error ->> 'message', '4 automations in a row led to this write; 3 are allowed', 'the reason')
-from public.workflow_executions where workflow_id = :'self' and status = 'failed';
+from ridgeline.workflow_executions where workflow_id = :'self' and status = 'failed';
 select is(current_setting('automation.depth', true), '', 'the depth does not outlive the engine''s work');
 update public.contacts set stage = 'b' where id = :'maria';
 select is((pg_temp.only_run(:'self')).depth, 0::smallint, 'so a person''s next edit starts afresh');
-update public.workflows set is_active = false where tenant_id = :'apex';
+update ridgeline.workflows set is_active = false where tenant_id = :'apex';
 
 -- Two that set each other off, over several tables.
 select pg_temp.workflow(:'apex', 'project_created', '{}',

@@ -67,8 +67,8 @@ select is(pg_temp.on_contact(:'broken'),
 select is(array[status::text, error ->> 'sqlstate'], array['failed', 'P0001'], 'with the SQLSTATE')
 from pg_temp.only_run(:'broken');
 select is(pg_temp.why(:'sound'), 'pending', 'the workflow beside it starts all the same');
-select is((select count(*) from public.scheduled_steps as s
-    join public.workflow_executions as e on e.id = s.execution_id where e.status = 'failed'), 0::bigint,
+select is((select count(*) from ridgeline.scheduled_steps as s
+    join ridgeline.workflow_executions as e on e.id = s.execution_id where e.status = 'failed'), 0::bigint,
   'nothing is queued for the failed one');
 select isnt((select finished_at from pg_temp.only_run(:'broken')), null, 'it has ended');
 select is((select trigger_data #>> '{contact,first_name}' from pg_temp.only_run(:'broken')), 'Maria',

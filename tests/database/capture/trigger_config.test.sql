@@ -65,7 +65,7 @@ create function pg_temp.step(n integer, assignment text) returns void
   as $$
 begin
   execute 'update public.contacts set ' || assignment;
-  insert into happened select n, e.id from public.workflow_executions as e
+  insert into happened select n, e.id from ridgeline.workflow_executions as e
   where not exists (select from happened as h where h.execution_id = e.id);
 end;
 $$;
@@ -76,7 +76,7 @@ select pg_temp.step(3, $$stage = 'won', type = 'customer'$$);
 select pg_temp.step(4, $$lead_score = 7$$);
 select is(
   (select string_agg(h.n::text, ' ' order by h.n) from happened as h
-   join public.workflow_executions as e on e.id = h.execution_id
+   join ridgeline.workflow_executions as e on e.id = h.execution_id
    where e.workflow_id = c.workflow and e.trigger_data ? 'old'), c.expected, c.event || ' ' || c.config)
 from change as c;
 

@@ -17,11 +17,11 @@ create function pg_temp.fired() returns text
   language sql
   as $$
     with fresh as (
-      insert into seen select e.id from public.workflow_executions as e
+      insert into seen select e.id from ridgeline.workflow_executions as e
       where not exists (select from seen as s where s.id = e.id) returning id
     )
     select string_agg(e.trigger_type, ' ' order by e.trigger_type)
-    from public.workflow_executions as e where e.id in (select f.id from fresh as f)
+    from ridgeline.workflow_executions as e where e.id in (select f.id from fresh as f)
   $$;
 
 -- What fires nothing.
@@ -94,16 +94,16 @@ select is(pg_temp.fired(), null, 'a completed job that changes is not completed 
 select is(trigger_data - '{contact,old}'::text[],
   jsonb_build_object('entity', 'contact', 'contact_id', :'maria', 'user_id', null,
     'changed', '["stage"]'::jsonb), 'the execution knows which fields changed')
-from public.workflow_executions where trigger_type = 'stage_changed'
+from ridgeline.workflow_executions where trigger_type = 'stage_changed'
 order by created_at, id limit 1;
 select is(array[trigger_data #>> '{old,stage}', trigger_data #>> '{contact,stage}', record_id, entity,
     contact_id::text],
   array['new', 'quoted', :'maria', 'contact', :'maria'], 'the old and the new values')
-from public.workflow_executions where trigger_type = 'stage_changed'
+from ridgeline.workflow_executions where trigger_type = 'stage_changed'
 order by created_at, id limit 1;
 select is(array[trigger_data #>> '{contact,first_name}', trigger_data #>> '{project,value}'],
   array['mary', '12000.50'], 'a project brings its contact along')
-from public.workflow_executions where trigger_type = 'project_created';
+from ridgeline.workflow_executions where trigger_type = 'project_created';
 insert into public.projects (tenant_id, contact_id, name, id)
 values (:'apex', :'maria', 'Gutters', :'maria');
 insert into public.jobs (tenant_id, project_id, id) values (:'apex', :'maria', :'maria');
@@ -111,7 +111,7 @@ update public.jobs set status = 'completed' where id = :'maria';
 select is(array[trigger_data #>> '{project,name}', trigger_data #>> '{contact,first_name}',
     contact_id::text], array['Gutters', 'mary', :'maria'],
   'a job knows its customer through its project')
-from public.workflow_executions where trigger_type = 'job_completed' and record_id = :'maria';
+from ridgeline.workflow_executions where trigger_type = 'job_completed' and record_id = :'maria';
 
 select * from finish();
 rollback;

@@ -13,13 +13,13 @@ create function pg_temp.starts(body text) returns text
 declare
   started text;
 begin
-  insert into public.messages (tenant_id, direction, from_number, body)
+  insert into ridgeline.messages (tenant_id, direction, from_number, body)
   values ('00000000-0000-0000-0000-00000000000a', 'inbound', '+15125550100', body);
   select string_agg(w.trigger_config ->> 'body', ', ') into started
-  from public.workflow_executions as e join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id;
-  started := case when exists (select from public.workflow_executions as e join public.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
+  from ridgeline.workflow_executions as e join ridgeline.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id;
+  started := case when exists (select from ridgeline.workflow_executions as e join ridgeline.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
     where w.trigger_config ? 'keyword') then 'roof' else coalesce(started, 'none') end;
-  delete from public.workflow_executions;
+  delete from ridgeline.workflow_executions;
   return started;
 end;
 $$;
@@ -30,8 +30,8 @@ select is(pg_temp.starts('ROOF?'), 'roof', 'and its words are compared as the cu
 select is(pg_temp.starts('👍'), '👍', 'what has no letters is compared as it is');
 select is(pg_temp.starts(body), 'none', 'not YES: ' || coalesce(quote_literal(body), 'a picture'))
 from (values ('yes please'), ('yesterday'), ('no'), (''), ('👎'), (null)) as v (body);
-insert into public.messages (tenant_id, direction, to_number, body) values (:'apex', 'outbound', '+15125550100', 'Reply YES!');
-select is((select keyword from public.messages where direction = 'outbound'), null, 'our own words are no keyword');
+insert into ridgeline.messages (tenant_id, direction, to_number, body) values (:'apex', 'outbound', '+15125550100', 'Reply YES!');
+select is((select keyword from ridgeline.messages where direction = 'outbound'), null, 'our own words are no keyword');
 
 select * from finish();
 rollback;

@@ -32,6 +32,6 @@ select pg_temp.contact(:'apex', 'Ann') as ann \gset
 update public.contacts set stage = 'won' where id = :'ann';
 select pg_temp.settle();
 select is(pg_temp.runs(:'untagged'), 1::bigint, 'somebody without tags has an empty list');
-select is(public.explain_enrollment(:'tagged', jsonb_build_object('contact_id', :'ann')) #>> '{conditions,actual}', '[]', 'and is told so');
+select is(ridgeline.explain_enrollment(:'tagged', jsonb_build_object('contact_id', :'ann')) #>> '{conditions,actual}', '[]', 'and is told so');
 select * from finish();
 rollback;

@@ -21,7 +21,7 @@ begin
     perform pg_temp.finish(claimed, 'succeeded');
     return 'sent ' || (claimed.payload ->> 'to');
   end if;
-  return (select s.error ->> 'code' from public.workflow_step_executions as s where s.step_type = 'send_sms' order by s.id desc limit 1);
+  return (select s.error ->> 'code' from ridgeline.workflow_step_executions as s where s.step_type = 'send_sms' order by s.id desc limit 1);
 end;
 $$;
 create function pg_temp.mail_to(email text) returns text
@@ -36,12 +36,12 @@ begin
     perform pg_temp.finish(claimed, 'succeeded');
     return 'sent';
   end if;
-  return (select s.error ->> 'code' from public.workflow_step_executions as s where s.step_type = 'send_email' order by s.id desc limit 1);
+  return (select s.error ->> 'code' from ridgeline.workflow_step_executions as s where s.step_type = 'send_email' order by s.id desc limit 1);
 end;
 $$;
 create function pg_temp.suppress(channel text, address text, tenant uuid default '00000000-0000-0000-0000-00000000000a') returns text
   language sql
-  as $$ insert into public.suppressions (tenant_id, channel, address, reason) values (tenant, channel, address, 'manual') returning address $$;
+  as $$ insert into ridgeline.suppressions (tenant_id, channel, address, reason) values (tenant, channel, address, 'manual') returning address $$;
 select pg_temp.workflow(:'apex', 'contact_created', '{}', '[{"type": "send_sms", "config": {"body": "Hi"}}]') as texts \gset
 select pg_temp.workflow(:'thames', 'contact_created', '{}', '[{"type": "send_sms", "config": {"body": "Hi"}}]');
 
@@ -60,7 +60,7 @@ declare
 begin
   stored := pg_temp.suppress('sms', suppressed);
   written := pg_temp.text_to(written);
-  delete from public.suppressions;
+  delete from ridgeline.suppressions;
   return stored || ' ' || written;
 end;
 $$;
@@ -75,29 +75,29 @@ declare
 begin
   stored := pg_temp.suppress('email', suppressed);
   written := pg_temp.mail_to(written);
-  delete from public.suppressions;
+  delete from ridgeline.suppressions;
   return stored || ' ' || written;
 end;
 $$;
-update public.workflows set is_active = false where id = :'texts';
+update ridgeline.workflows set is_active = false where id = :'texts';
 select pg_temp.workflow(:'apex', 'contact_created', '{}', '[{"type": "send_email", "config": {"subject": "Hi", "text": "Hi"}}]') as mails \gset
 select is(pg_temp.stops_mail(suppressed, written), 'ann@example.com suppressed', format('%L stops %L', suppressed, written))
 from (values ('ann@example.com', ' Ann@Example.com'), (E'ann@example.com\n', 'ann@example.com'), (E'\uFEFFann@example.com', 'ANN@EXAMPLE.COM'), (E'ann@example.com\u200B', 'ann@example.com '),
   ('mailto:ann@example.com', 'ann@example.com'), ('Ann <ann@example.com>', 'ann@example.com'), ('"Ann, of Apex" <Ann@example.com>', 'ann@example.com')) as v (suppressed, written);
-update public.workflows set is_active = false where id = :'mails';
-update public.workflows set is_active = true where id = :'texts';
+update ridgeline.workflows set is_active = false where id = :'mails';
+update ridgeline.workflows set is_active = true where id = :'texts';
 
 -- What would stop nothing is refused, and says so.
 select alike(pg_temp.error_of(format('select pg_temp.suppress(%L, %L)', channel, address)), '22023 address: "' || left(address, 20) || '%" is not a%', 'refused: ' || address)
 from (values ('sms', '555-0142'), ('sms', '12345'), ('sms', 'Maria'), ('sms', '98765 43210'), ('sms', '+266696687'), ('sms', '512-555-0142 or 512-555-0143'), ('sms', 'ann@example.com'),
   ('email', 'ann'), ('email', 'ann@example'), ('email', 'ann@example.com, bob@example.com'), ('email', '+15125550142')) as v (channel, address);
-select alike(pg_temp.error_of(format($$select public.suppress_address('sms', '555-0142', %L)$$, :'apex')), '22023 address: %', 'an admin is told too');
-select is((select count(*) from public.suppressions), 0::bigint, 'and nothing is kept that would stop nothing');
+select alike(pg_temp.error_of(format($$select ridgeline.suppress_address('sms', '555-0142', %L)$$, :'apex')), '22023 address: %', 'an admin is told too');
+select is((select count(*) from ridgeline.suppressions), 0::bigint, 'and nothing is kept that would stop nothing');
 
 -- Read in the country of the office, and in no other.
 select is(pg_temp.suppress('sms', '07911 123456', :'thames'), '+447911123456', 'a British office means a British number');
 select is(pg_temp.text_to('+44 (0)7911 123456', :'thames'), 'suppressed', 'however it is written');
-delete from public.suppressions;
+delete from ridgeline.suppressions;
 select is(pg_temp.text_to('07911 123456', :'thames'), 'sent +447911123456', 'and texts it');
 select is(pg_temp.text_to('07911 123456'), 'invalid_recipient', 'an American office does not guess');
 select is(pg_temp.text_to('98765 43210'), 'invalid_recipient', 'nor takes a number of India for one of its own');
@@ -122,31 +122,31 @@ update public.tenants set text_countries = '{us,Mx}' where id = :'apex';
 select is(pg_temp.text_to('+52 55 1234 5678'), 'sent +525512345678', 'Mexico, once the office lists it');
 select is(pg_temp.text_to('+1 416 555 0142'), 'country_not_allowed', 'and no Canada, once it does not');
 select is((select counts_as from automation.skip_codes where code = 'country_not_allowed'), 'failure', 'somebody should have got something and could not');
-select alike((select message from public.automation_skipped_sends where code = 'country_not_allowed' order by message limit 1), 'to: +%', 'the office reads which number');
+select alike((select message from ridgeline.automation_skipped_sends where code = 'country_not_allowed' order by message limit 1), 'to: +%', 'the office reads which number');
 
 -- A landline: no text reaches it, until one comes from it.
 select is(pg_temp.text_to('+1 512 555 0177'), 'sent +15125550177', 'to what turns out to be a landline');
 select automation.suppress(:'apex', 'sms', '+15125550177', 'landline');
 select is(pg_temp.text_to('512-555-0177'), 'not_textable', 'from then on it says so');
 select is((select counts_as from automation.skip_codes where code = 'not_textable'), 'failure', 'which the office should know');
-insert into public.messages (tenant_id, direction, from_number, body) values (:'apex', 'inbound', '(512) 555-0177', 'Can you text me here?');
+insert into ridgeline.messages (tenant_id, direction, from_number, body) values (:'apex', 'inbound', '(512) 555-0177', 'Can you text me here?');
 select is(pg_temp.text_to('512-555-0177'), 'sent +15125550177', 'what texts is no landline');
 select automation.suppress(:'apex', 'sms', '+15125550177', 'landline');
-insert into public.messages (tenant_id, direction, from_number, body) values (:'apex', 'inbound', '(512) 555-0177', 'STOP');
+insert into ridgeline.messages (tenant_id, direction, from_number, body) values (:'apex', 'inbound', '(512) 555-0177', 'STOP');
 select automation.suppress(:'apex', 'sms', '+15125550177', 'landline');
-insert into public.messages (tenant_id, direction, from_number, body) values (:'apex', 'inbound', '(512) 555-0177', 'Hello?');
+insert into ridgeline.messages (tenant_id, direction, from_number, body) values (:'apex', 'inbound', '(512) 555-0177', 'Hello?');
 select is(pg_temp.text_to('512-555-0177'), 'suppressed', 'an opt-out is no landline and stays');
 select automation.suppress(:'apex', 'sms', '+15125550178', 'landline');
 select automation.suppress(:'apex', 'sms', '+15125550178', 'opt_out');
-select is((select reason from public.suppressions where address = '+15125550178'), 'opt_out', 'an opt-out weighs more than a landline');
+select is((select reason from ridgeline.suppressions where address = '+15125550178'), 'opt_out', 'an opt-out weighs more than a landline');
 
 -- Rows of what was said hold numbers as they compare; what is none stays as it came.
-insert into public.messages (tenant_id, direction, from_number, to_number) values (:'thames', 'inbound', '07911 123456', '(020) 7946 0958');
-insert into public.calls (tenant_id, from_number, to_number, status) values (:'apex', 'anonymous', '512.555.0101 x3', 'missed'), (:'apex', '+266696687', '12345', 'missed');
-insert into public.emails (tenant_id, to_address) values (:'apex', ' Ann@Example.com');
-select is((select array[from_number, to_number] from public.messages where tenant_id = :'thames' and direction = 'inbound'), '{+447911123456,+442079460958}', 'messages');
-select results_eq($$select from_number, to_number from public.calls order by from_number$$, $$values ('+266696687', '12345'), ('anonymous', '+15125550101')$$, 'calls');
-select is((select to_address from public.emails where tenant_id = :'apex' order by id desc limit 1), 'ann@example.com', 'emails');
+insert into ridgeline.messages (tenant_id, direction, from_number, to_number) values (:'thames', 'inbound', '07911 123456', '(020) 7946 0958');
+insert into ridgeline.calls (tenant_id, from_number, to_number, status) values (:'apex', 'anonymous', '512.555.0101 x3', 'missed'), (:'apex', '+266696687', '12345', 'missed');
+insert into ridgeline.emails (tenant_id, to_address) values (:'apex', ' Ann@Example.com');
+select is((select array[from_number, to_number] from ridgeline.messages where tenant_id = :'thames' and direction = 'inbound'), '{+447911123456,+442079460958}', 'messages');
+select results_eq($$select from_number, to_number from ridgeline.calls order by from_number$$, $$values ('+266696687', '12345'), ('anonymous', '+15125550101')$$, 'calls');
+select is((select to_address from ridgeline.emails where tenant_id = :'apex' order by id desc limit 1), 'ann@example.com', 'emails');
 
 select * from finish();
 rollback;

@@ -12,10 +12,10 @@ create function pg_temp.stopped(body text) returns boolean
 declare
   stopped boolean;
 begin
-  insert into public.messages (tenant_id, direction, from_number, body)
+  insert into ridgeline.messages (tenant_id, direction, from_number, body)
   values ('00000000-0000-0000-0000-00000000000a', 'inbound', '+15125550100', body);
-  stopped := exists (select from public.suppressions);
-  delete from public.suppressions;
+  stopped := exists (select from ridgeline.suppressions);
+  delete from ridgeline.suppressions;
   return stopped;
 end;
 $$;

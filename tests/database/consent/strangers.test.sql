@@ -23,7 +23,7 @@ begin
     perform pg_temp.finish(claimed, 'succeeded');
     return 'sent ' || (claimed.payload ->> 'to');
   end if;
-  return (select s.error ->> 'code' from public.workflow_step_executions as s where s.step_type = 'send_sms' order by s.id desc limit 1);
+  return (select s.error ->> 'code' from ridgeline.workflow_step_executions as s where s.step_type = 'send_sms' order by s.id desc limit 1);
 end;
 $$;
 -- The same of a workflow that is started by hand for a contact.
@@ -36,9 +36,9 @@ declare
     jsonb_build_array(jsonb_build_object('type', 'send_sms', 'config', jsonb_build_object('to', written, 'body', 'Hi'))));
   outcome text;
 begin
-  perform public.execute_workflow(workflow, jsonb_build_object('contact_id', contact) || data);
+  perform ridgeline.execute_workflow(workflow, jsonb_build_object('contact_id', contact) || data);
   outcome := pg_temp.outcome();
-  update public.workflows set is_active = false where id = workflow;
+  update ridgeline.workflows set is_active = false where id = workflow;
   return outcome;
 end;
 $$;
@@ -59,9 +59,9 @@ select is(pg_temp.text_to('+15125550179'), 'stranger_not_allowed', 'and so is th
 
 -- The office is told.
 select is((select counts_as from automation.skip_codes where code = 'stranger_not_allowed'), 'failure', 'somebody should have got something and could not');
-select is((select message from public.automation_skipped_sends where tenant_id = :'apex' and code = 'stranger_not_allowed' limit 1),
+select is((select message from ridgeline.automation_skipped_sends where tenant_id = :'apex' and code = 'stranger_not_allowed' limit 1),
   'to: +15125550177 is no contact; tenants.text_strangers would allow it', 'what to do about it, where the office looks');
-select is((select count(*) from public.automation_skipped_sends where tenant_id = :'apex' and code = 'stranger_not_allowed'), 7::bigint, 'of each');
+select is((select count(*) from ridgeline.automation_skipped_sends where tenant_id = :'apex' and code = 'stranger_not_allowed'), 7::bigint, 'of each');
 
 -- Whom it knows.
 select pg_temp.contact(:'apex', 'Bo', '(512) 555-0142');
@@ -74,18 +74,18 @@ update public.contacts set custom_fields = '{"mobile": "512 555 0143"}' where fi
 select pg_temp.workflow(:'apex', 'contact_created', '{}', '[{"type": "send_sms", "config": {"to": "{{contact.custom_fields.mobile}}", "body": "Hi"}}]') as mobile \gset
 insert into public.contacts (tenant_id, phone, custom_fields) values (:'apex', '+15125550100', '{"mobile": "512 555 0143"}');
 select is(pg_temp.outcome(), 'sent +15125550143', 'the second number of the contact that the run is about');
-update public.workflows set is_active = false where id = :'mobile';
+update ridgeline.workflows set is_active = false where id = :'mobile';
 select is(pg_temp.text_to('5125550143'), 'stranger_not_allowed', 'which is no other run''s');
 
 -- Whoever calls or writes is answered, contact or not.
 select pg_temp.workflow(:'apex', 'call_missed', '{}', '[{"type": "send_sms", "config": {"to": "{{trigger.record.from_number}}", "body": "Sorry we missed you"}}]') as missed \gset
-insert into public.calls (tenant_id, direction, from_number, to_number, status) values (:'apex', 'inbound', '+15125550144', '+15125550900', 'missed');
+insert into ridgeline.calls (tenant_id, direction, from_number, to_number, status) values (:'apex', 'inbound', '+15125550144', '+15125550900', 'missed');
 select is(pg_temp.outcome(), 'sent +15125550144', 'a caller whom nobody knows');
-update public.workflows set is_active = false where id = :'missed';
+update ridgeline.workflows set is_active = false where id = :'missed';
 select pg_temp.workflow(:'apex', 'call_missed', '{}', '[{"type": "send_sms", "config": {"to": "+15125550145", "body": "Sorry we missed you"}}]') as elsewhere \gset
-insert into public.calls (tenant_id, direction, from_number, to_number, status) values (:'apex', 'inbound', '+15125550144', '+15125550900', 'missed');
+insert into ridgeline.calls (tenant_id, direction, from_number, to_number, status) values (:'apex', 'inbound', '+15125550144', '+15125550900', 'missed');
 select is(pg_temp.outcome(), 'stranger_not_allowed', 'and nobody else in their name');
-update public.workflows set is_active = false where id = :'elsewhere';
+update ridgeline.workflows set is_active = false where id = :'elsewhere';
 
 -- Who may allow it.
 select pg_temp.sign_in(:'member');

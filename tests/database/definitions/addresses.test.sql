@@ -4,7 +4,7 @@ begin;
 select plan(41);
 
 select pg_temp.tenant() as apex \gset
-insert into public.senders (tenant_id, channel, kind, address, verified_at) values (:'apex', 'email', 'domain', 'example.com', now());
+insert into ridgeline.senders (tenant_id, channel, kind, address, verified_at) values (:'apex', 'email', 'domain', 'example.com', now());
 create function pg_temp.said(tenant uuid, config text, mended boolean default false) returns text
   language sql
   as $$
@@ -57,7 +57,7 @@ select is(pg_temp.said(:'apex', jsonb_build_object('to', (select jsonb_agg(n || 
   'to must have at most 50 addresses', 'as many as an email takes');
 select alike(pg_temp.said(:'apex', '{"to": "Lopez Roofing, Inc. <office@example.com>"}', true), 'to: "Lopez Roofing" is not an email address | %A name with a comma goes in quotes%',
   'with what to do about it');
-select is((select string_agg(s ->> 'at', ' ') from jsonb_array_elements((select c.compiled -> 'config' -> 'slots' from public.workflow_steps as w,
+select is((select string_agg(s ->> 'at', ' ') from jsonb_array_elements((select c.compiled -> 'config' -> 'slots' from ridgeline.workflow_steps as w,
     automation.compile_step(w, 'mail', 'steps[0]') as c where w.step_config ->> 'to' = '{{contact.first_name}} of "Lopez, Inc." <{{contact.email}}>' limit 1)) as s),
   '{to,0,address} {to,0,name}', 'each variable has its place');
 

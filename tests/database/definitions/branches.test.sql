@@ -7,7 +7,7 @@ select plan(22);
 select pg_temp.tenant() as apex \gset
 create function pg_temp.plan(workflow uuid) returns jsonb
   language sql
-  as $$ select (automation.compile_workflow(w)).plan from public.workflows as w where w.id = workflow $$;
+  as $$ select (automation.compile_workflow(w)).plan from ridgeline.workflows as w where w.id = workflow $$;
 create function pg_temp.next(plan jsonb, key text) returns text
   language sql
   as $$ select plan #>> array['steps', key, 'next'] $$;
@@ -58,7 +58,7 @@ create function pg_temp.first_problem(workflow uuid) returns text
   language sql
   as $$
     select concat_ws(' ', p.value ->> 'path', p.value ->> 'code')
-    from jsonb_array_elements(public.validate_workflow(workflow) -> 'problems') as p
+    from jsonb_array_elements(ridgeline.validate_workflow(workflow) -> 'problems') as p
     where p.value ->> 'severity' = 'error' limit 1
   $$;
 select is(pg_temp.first_problem(pg_temp.draft(:'apex', 'contact_created', '{}', steps::jsonb)), problem, what)
@@ -78,20 +78,20 @@ from (values
 
 select pg_temp.draft(:'apex', 'contact_created') as one \gset
 select pg_temp.draft(:'apex', 'contact_created') as two \gset
-insert into public.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config, parent_step_id, branch)
-select :'apex', :'one', 2, 'add_tag', '{"tag": "x"}', s.id, 'then' from public.workflow_steps as s where s.workflow_id = :'two';
+insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config, parent_step_id, branch)
+select :'apex', :'one', 2, 'add_tag', '{"tag": "x"}', s.id, 'then' from ridgeline.workflow_steps as s where s.workflow_id = :'two';
 select is(pg_temp.first_problem(:'one'), 'steps unknown_branch', 'a parent in another workflow');
 
 select pg_temp.draft(:'apex', 'contact_created') as round \gset
-insert into public.workflow_steps (tenant_id, id, workflow_id, step_order, step_type, step_config)
+insert into ridgeline.workflow_steps (tenant_id, id, workflow_id, step_order, step_type, step_config)
 values (:'apex', '00000000-0000-4000-8000-0000000000c1', :'round', 2, 'conditional', '{"conditions": []}');
-insert into public.workflow_steps (tenant_id, id, workflow_id, step_order, step_type, step_config, parent_step_id, branch)
+insert into ridgeline.workflow_steps (tenant_id, id, workflow_id, step_order, step_type, step_config, parent_step_id, branch)
 values (:'apex', '00000000-0000-4000-8000-0000000000c2', :'round', 1, 'conditional', '{"conditions": []}',
   '00000000-0000-4000-8000-0000000000c1', 'then');
-update public.workflow_steps set parent_step_id = '00000000-0000-4000-8000-0000000000c2', branch = 'then'
+update ridgeline.workflow_steps set parent_step_id = '00000000-0000-4000-8000-0000000000c2', branch = 'then'
 where id = '00000000-0000-4000-8000-0000000000c1';
 select is(pg_temp.first_problem(:'round'), 'steps unknown_branch', 'steps that are each other''s parents');
-select alike((select string_agg(p ->> 'hint', ' ') from jsonb_array_elements(public.validate_workflow(:'round') -> 'problems') as p),
+select alike((select string_agg(p ->> 'hint', ' ') from jsonb_array_elements(ridgeline.validate_workflow(:'round') -> 'problems') as p),
   '%its own parent%', 'and the hint says so');
 
 -- Twenty levels are enough for anybody; the twenty-first is refused, not followed for ever.
@@ -106,7 +106,7 @@ create function pg_temp.nested(depth integer) returns jsonb
 select is(pg_temp.first_problem(pg_temp.draft(:'apex', 'contact_created', '{}', pg_temp.nested(20))), null, 'twenty levels');
 select alike(pg_temp.first_problem(pg_temp.draft(:'apex', 'contact_created', '{}', pg_temp.nested(22))), '%too_deep', 'twenty-two');
 select throws_ok(
-  format('insert into public.workflow_steps (tenant_id, workflow_id, step_type, branch) values (%L, %L, ''stop'', ''then'')',
+  format('insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, branch) values (%L, %L, ''stop'', ''then'')',
     :'apex', :'one'), '23514', null, 'a branch without a parent is no branch');
 
 select * from finish();

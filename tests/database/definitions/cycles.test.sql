@@ -5,10 +5,10 @@ begin;
 select plan(38);
 
 select pg_temp.tenant() as apex \gset
-insert into public.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
+insert into ridgeline.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
 create function pg_temp.rename(workflow uuid, name text) returns uuid
   language sql
-  as $$ update public.workflows as w set name = rename.name where id = workflow returning id $$;
+  as $$ update ridgeline.workflows as w set name = rename.name where id = workflow returning id $$;
 
 -- One that starts itself.
 select is(pg_temp.findings(:'apex', event, config::jsonb, steps::jsonb, conditions::jsonb), said,
@@ -74,10 +74,10 @@ select is(pg_temp.findings(:'apex', 'stage_changed', '{"to": "assigned"}',
 -- What is switched off does not count, and neither do other tenants.
 select is(pg_temp.findings(pg_temp.tenant('Blue Ridge'), 'stage_changed', '{"to": "assigned"}',
     '[{"type": "update_contact", "config": {"fields": {"lead_score": 9}}}]'), null, 'workflows of others');
-update public.workflows set is_active = false where id = :'stage';
+update ridgeline.workflows set is_active = false where id = :'stage';
 select is(pg_temp.findings(:'apex', 'stage_changed', '{"to": "assigned"}',
     '[{"type": "update_contact", "config": {"fields": {"lead_score": 9}}}]'), null, 'workflows that are switched off');
-update public.workflows set is_active = true where id = :'stage';
+update ridgeline.workflows set is_active = true where id = :'stage';
 
 -- Two ways back are two cycles; a workflow that is published already is looked at as it would become.
 select pg_temp.rename(pg_temp.workflow(:'apex', 'field_changed', '{"field": "lead_score"}',
@@ -87,16 +87,16 @@ select is((select string_agg(m, ', ' order by m) from unnest(string_to_array(pg_
     substring(l.l from 'again: (.*) \|') as m),
   'stage_changed -> Owner -> Stage -> stage_changed, stage_changed -> Shortcut -> stage_changed', 'each way back is told');
 select is((select string_agg(p ->> 'message', ' ') from jsonb_array_elements(
-    public.validate_workflow(:'stage') -> 'problems') as p), null, 'these alone are no cycle');
+    ridgeline.validate_workflow(:'stage') -> 'problems') as p), null, 'these alone are no cycle');
 select pg_temp.rename(pg_temp.workflow(:'apex', 'stage_changed', '{"to": "assigned"}',
   '[{"type": "update_contact", "config": {"fields": {"lead_score": 9}}}]'), 'Score') as score \gset
 select is((select string_agg(p ->> 'message', ' ') from jsonb_array_elements(
-    public.validate_workflow(:'stage') -> 'problems') as p),
+    ridgeline.validate_workflow(:'stage') -> 'problems') as p),
   'what this step writes can start this workflow again: Stage -> Score -> Owner -> Stage',
   'a warning does not keep it from being published, and the others hear of it too');
-update public.workflow_steps set step_config = '{"stage": "busy"}' where workflow_id = :'stage';
+update ridgeline.workflow_steps set step_config = '{"stage": "busy"}' where workflow_id = :'stage';
 select is((select string_agg(p ->> 'message', ' ') from jsonb_array_elements(
-    public.validate_workflow(:'stage') -> 'problems') as p), null, 'what is being edited counts as edited');
+    ridgeline.validate_workflow(:'stage') -> 'problems') as p), null, 'what is being edited counts as edited');
 
 -- A crowd of workflows is looked at up to a limit.
 select pg_temp.tenant('Crowded') as crowd \gset

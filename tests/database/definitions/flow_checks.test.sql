@@ -4,7 +4,7 @@ begin;
 select plan(63);
 
 select pg_temp.tenant() as apex \gset
-insert into public.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
+insert into ridgeline.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
 
 -- Who it goes to, and what it changes.
 select is(pg_temp.findings(:'apex', event, config::jsonb, steps::jsonb), said, concat_ws(' ', event, config, steps))
@@ -80,7 +80,7 @@ from (values
     'error sender_not_yours steps[0].step_config.from'),
   ('[{"type": "send_email", "config": {"subject": "Hi", "text": "Hi"}}]', null)
 ) as v (steps, said);
-insert into public.senders (tenant_id, channel, kind, address, registration) values (:'blue', 'sms', 'service', 'MG1', 'registered');
+insert into ridgeline.senders (tenant_id, channel, kind, address, registration) values (:'blue', 'sms', 'service', 'MG1', 'registered');
 select is(pg_temp.findings(:'blue', 'contact_created', steps => '[{"type": "send_sms", "config": {"body": "Hi"}}]'),
   null, 'a messaging service of the tenant');
 

@@ -4,7 +4,7 @@ begin;
 select plan(14);
 
 select pg_temp.tenant() as apex \gset
-insert into public.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
+insert into ridgeline.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
 create temp table good (name text, event text, config jsonb, steps jsonb, conditions jsonb);
 insert into good values
   ('the first workflow of the README', 'contact_created', '{"type": "lead"}',
@@ -63,7 +63,7 @@ insert into good values
 -- All of them active in one office, each beside the others.
 alter table good add workflow uuid;
 update good as g set workflow = pg_temp.workflow(:'apex', g.event, g.config, g.steps, g.conditions);
-select is(public.validate_workflow(workflow), '{"valid": true, "problems": []}', name) from good;
+select is(ridgeline.validate_workflow(workflow), '{"valid": true, "problems": []}', name) from good;
 
 select * from finish();
 rollback;

@@ -30,7 +30,7 @@ declare
 begin
   for n in 1 .. 3 loop
     began := clock_timestamp();
-    perform public.validate_workflow(workflow);
+    perform ridgeline.validate_workflow(workflow);
     best := least(best, extract(epoch from clock_timestamp() - began) * 1000);
   end loop;
   return best;
@@ -39,12 +39,12 @@ $$;
 
 select pg_temp.long_draft(:'apex', 90) as short \gset
 select pg_temp.long_draft(:'apex', 540) as long \gset
-select is(public.validate_workflow(:'long'), '{"valid": true, "problems": []}', 'nothing is wrong with it');
+select is(ridgeline.validate_workflow(:'long'), '{"valid": true, "problems": []}', 'nothing is wrong with it');
 select ok(pg_temp.cost(:'long') < 14 * pg_temp.cost(:'short'),
   'six times as many steps cost about six times as much, not thirty-six');
-update public.workflows as w set is_active = true where w.id = :'long';
+update ridgeline.workflows as w set is_active = true where w.id = :'long';
 select is((select count(*) from jsonb_object_keys((
-    select v.plan -> 'steps' from public.workflow_versions as v where v.workflow_id = :'long'))), 540::bigint,
+    select v.plan -> 'steps' from ridgeline.workflow_versions as v where v.workflow_id = :'long'))), 540::bigint,
   'and all of them are published');
 
 select * from finish();

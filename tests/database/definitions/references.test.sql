@@ -5,7 +5,7 @@ begin;
 select plan(71);
 
 select pg_temp.tenant() as apex \gset
-insert into public.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
+insert into ridgeline.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
 
 -- What one template says, for a trigger; the path is always that of the template.
 create function pg_temp.template(tenant uuid, event text, template text, config jsonb default '{}')

@@ -7,27 +7,27 @@ select plan(66);
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
 
 -- Refused on writing.
-select alike(pg_temp.error_of($$insert into public.workflows (tenant_id, name, trigger_type)
+select alike(pg_temp.error_of($$insert into ridgeline.workflows (tenant_id, name, trigger_type)
     values ('00000000-0000-0000-0000-00000000000a', 'x', 'contact_craeted')$$),
   '22023 trigger_type: there is no trigger "contact_craeted" | Known: call_completed, %contact_created%',
   'an unknown trigger type names the known ones');
-select alike(pg_temp.error_of($$insert into public.workflows (tenant_id, name, trigger_type)
+select alike(pg_temp.error_of($$insert into ridgeline.workflows (tenant_id, name, trigger_type)
     values ('00000000-0000-0000-0000-00000000000a', 'x', null)$$), '22023 trigger_type: %', 'none at all');
 select pg_temp.draft(:'apex', 'contact_created') as draft \gset
-select alike(pg_temp.error_of($$update public.workflows set trigger_type = 'nope'$$),
+select alike(pg_temp.error_of($$update ridgeline.workflows set trigger_type = 'nope'$$),
   '22023 trigger_type: there is no trigger "nope" | Known: %', 'nor can it be changed to one');
-select alike(pg_temp.error_of($$update public.workflow_steps set step_type = 'send_fax'$$),
+select alike(pg_temp.error_of($$update ridgeline.workflow_steps set step_type = 'send_fax'$$),
   '22023 step_type: there is no step "send_fax" | Known: %send_sms%', 'an unknown step type');
-select alike(pg_temp.error_of($$update public.workflow_steps set delay_minutes = -1$$),
+select alike(pg_temp.error_of($$update ridgeline.workflow_steps set delay_minutes = -1$$),
   '23514 %workflow_steps_delay_in_range%', 'a negative delay');
-select alike(pg_temp.error_of($$update public.workflow_steps set step_config = '[]'$$),
+select alike(pg_temp.error_of($$update ridgeline.workflow_steps set step_config = '[]'$$),
   '23514 %workflow_steps_config_is_object%', 'a configuration that is no object');
-select alike(pg_temp.error_of($$update public.workflows set trigger_config = '"lead"'$$),
+select alike(pg_temp.error_of($$update ridgeline.workflows set trigger_config = '"lead"'$$),
   '23514 %workflows_trigger_config_is_object%', 'a trigger_config that is no object');
-select alike(pg_temp.error_of($$update public.workflow_steps set step_key = '1st step'$$),
+select alike(pg_temp.error_of($$update ridgeline.workflow_steps set step_key = '1st step'$$),
   '23514 %workflow_steps_key_is_identifier%', 'a step key that variables could not name');
-select alike(pg_temp.error_of($$update public.workflows set status = 'on'$$), '2%', 'an unknown status');
-select is(pg_temp.error_of($$insert into public.workflows (tenant_id, name, trigger_type, status)
+select alike(pg_temp.error_of($$update ridgeline.workflows set status = 'on'$$), '2%', 'an unknown status');
+select is(pg_temp.error_of($$insert into ridgeline.workflows (tenant_id, name, trigger_type, status)
     values ('00000000-0000-0000-0000-00000000000a', ' ', 'manual', 'draft')$$)
   like '23514 %workflows_name_not_blank%', true, 'a blank name');
 
@@ -115,11 +115,11 @@ select pg_temp.draft(:'apex', 'contact_created', '{"tpye": 1}',
   '[{"type": "send_sms"}, {"type": "wait", "config": {"hours": "x"}}]') as many \gset
 select is(
   (select string_agg(p ->> 'path', ' ' order by p ->> 'path')
-   from jsonb_array_elements(public.validate_workflow(:'many') -> 'problems') as p
+   from jsonb_array_elements(ridgeline.validate_workflow(:'many') -> 'problems') as p
    where p ->> 'severity' = 'error'),
   'steps[0].step_config.body steps[1].step_config.hours trigger_config.tpye',
   'validation lists every mistake');
-select is((select is_active from public.workflows where id = :'many'), false, 'nothing is switched on');
+select is((select is_active from ridgeline.workflows where id = :'many'), false, 'nothing is switched on');
 
 -- Two steps of one name would be one step.
 select alike(pg_temp.refusal('manual', step => '{"key": "step_2", "type": "create_task", "config": {"title": "x"}},
@@ -132,9 +132,9 @@ select pg_temp.draft(:'apex', 'contact_created', '{}',
   '[{"type": "send_sms", "config": {"body": "Hi", "boddy": "x"}}]') as odd \gset
 select is(array[v ->> 'valid', v #>> '{problems,0,severity}', v #>> '{problems,0,path}'],
   array['true', 'warning', 'steps[0].step_config.boddy'], 'a key that nobody reads is a warning')
-from public.validate_workflow(:'odd') as v;
-update public.workflows set is_active = true where id = :'odd';
-select is((select published_version from public.workflows where id = :'odd'), 1, 'which does not block');
+from ridgeline.validate_workflow(:'odd') as v;
+update ridgeline.workflows set is_active = true where id = :'odd';
+select is((select published_version from ridgeline.workflows where id = :'odd'), 1, 'which does not block');
 select is(pg_temp.refusal('manual', step => '{"type": "update_field", "config": {"field": "project.value", "value": 1}}'),
   null, 'a field that names its entity is a field of that entity');
 select is(pg_temp.refusal('manual', step => '{"type": "update_field", "config": {"field": "custom_fields.roof", "value": 1}}'),

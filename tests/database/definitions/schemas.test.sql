@@ -155,7 +155,7 @@ select is(array[step.compiled #> '{cases,0,conditions,roots}', step.compiled #> 
     step.compiled #> '{config,base}', step.problems],
   array['["contact"]', '{"name": "rest", "conditions": null}', '["contact"]', '{}', '[]']::jsonb[],
   'conditions are compiled, and are no templates')
-from public.workflow_steps as s, automation.compile_step(s, 'step_1', 'steps[0]') as step
+from ridgeline.workflow_steps as s, automation.compile_step(s, 'step_1', 'steps[0]') as step
 where s.workflow_id = :'branching';
 
 -- Settings and retries.
@@ -186,18 +186,18 @@ from (values
 ) as v (retry, said);
 
 select pg_temp.draft(:'apex', 'contact_created') as strict \gset
-update public.workflows set settings = '{"reentry": "sometimes"}' where id = :'strict';
-update public.workflow_steps set retry = '{"max_attempts": 0}' where workflow_id = :'strict';
+update ridgeline.workflows set settings = '{"reentry": "sometimes"}' where id = :'strict';
+update ridgeline.workflow_steps set retry = '{"max_attempts": 0}' where workflow_id = :'strict';
 select is(
   (select string_agg(p ->> 'path', ' ' order by p ->> 'path')
-   from jsonb_array_elements(public.validate_workflow(:'strict') -> 'problems') as p),
+   from jsonb_array_elements(ridgeline.validate_workflow(:'strict') -> 'problems') as p),
   'settings.reentry steps[0].retry.max_attempts', 'publishing checks both');
 
 -- Members read what is published, and cannot change it.
 select pg_temp.member(:'apex') as sam \gset
 select pg_temp.sign_in(:'sam');
 select is(array[count(*), count(*) filter (where kind = 'setting')], array[18, 2]::bigint[], 'a member reads every schema')
-from public.workflow_schemas;
+from ridgeline.workflow_schemas;
 select alike(pg_temp.error_of($$update automation.step_types set description = ''$$), '42501 %', 'and changes none');
 select pg_temp.sign_out();
 

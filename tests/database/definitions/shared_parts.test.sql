@@ -4,10 +4,10 @@ begin;
 select plan(2);
 
 insert into public.tenants (id, name) values ('00000000-0000-0000-0000-00000000005a', 'Apex Roofing');
-insert into public.workflows (tenant_id, id, name, trigger_type)
+insert into ridgeline.workflows (tenant_id, id, name, trigger_type)
 values ('00000000-0000-0000-0000-00000000005a', '00000000-0000-0000-0000-0000000005a1', 'Storm', 'contact_created');
 
-insert into public.workflow_steps (tenant_id, workflow_id, step_order, step_key, step_type, step_config, conditions)
+insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_key, step_type, step_config, conditions)
 select '00000000-0000-0000-0000-00000000005a', '00000000-0000-0000-0000-0000000005a1', row_number() over (),
   's' || row_number() over (), g.type, g.config, g.conditions
 from generate_series(1, 2), (values
@@ -28,11 +28,11 @@ from generate_series(1, 2), (values
 
 create temporary table whole as
 select (c.c).plan, (c.c).problems
-from (select automation.compile_steps(w) as c from public.workflows as w
+from (select automation.compile_steps(w) as c from ridgeline.workflows as w
   where w.id = '00000000-0000-0000-0000-0000000005a1') as c;
 create temporary table alone as
 select s.step_key, c.compiled, c.problems
-from public.workflow_steps as s,
+from ridgeline.workflow_steps as s,
   automation.compile_step(s, s.step_key, format('steps[%s]', s.step_order - 1)) as c
 where s.workflow_id = '00000000-0000-0000-0000-0000000005a1';
 

@@ -20,11 +20,11 @@ end;
 $$;
 create function pg_temp.draft_differs(flow uuid) returns boolean
   language sql
-  as $$ select public.has_unpublished_changes(w) from public.workflows as w where w.id = flow $$;
+  as $$ select ridgeline.has_unpublished_changes(w) from ridgeline.workflows as w where w.id = flow $$;
 
 select pg_temp.draft(:'apex', 'contact_created', steps => '[{"type": "create_task", "config": {"title": "Call"}}]') as flow \gset
 select is(pg_temp.draft_differs(:'flow'), null, 'a draft differs from nothing');
-update public.workflows set is_active = true where id = :'flow';
+update ridgeline.workflows set is_active = true where id = :'flow';
 select is(pg_temp.draft_differs(:'flow'), false, 'switched on for the first time, it is published');
 
 -- Each way to switch, each kind of edit that is not done yet.
@@ -32,72 +32,72 @@ create function pg_temp.round(flow uuid, off text, change text, back text) retur
   language plpgsql
   as $$
 begin
-  execute format('update public.workflows set %s where id = %L', off, flow);
+  execute format('update ridgeline.workflows set %s where id = %L', off, flow);
   execute format(change, flow);
-  execute format('update public.workflows set %s where id = %L', back, flow);
+  execute format('update ridgeline.workflows set %s where id = %L', back, flow);
   return concat_ws(' ', pg_temp.lead((select t.id from public.tenants as t), 'Maria'),
-    (select count(*) from public.workflow_versions as v where v.workflow_id = flow),
+    (select count(*) from ridgeline.workflow_versions as v where v.workflow_id = flow),
     pg_temp.draft_differs(flow));
 end;
 $$;
 select is(pg_temp.round(:'flow', off, change, back), 'Call 1 t', format('%s, %s, %s', off, change, back))
 from (values
-  ('is_active = false', 'update public.workflow_steps set step_config = ''{"title": "Half an edi"}'' where workflow_id = %L', 'is_active = true'),
-  ('status = ''paused''', 'update public.workflow_steps set step_config = ''{}'' where workflow_id = %L', 'status = ''active'''),
-  ('status = ''archived''', 'insert into public.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
-     select w.tenant_id, w.id, 9, ''create_task'', ''{"title": "New"}'' from public.workflows as w where w.id = %L', 'is_active = true'),
-  ('status = ''draft''', 'update public.workflows set trigger_config = ''{"type": "customer"}'' where id = %L', 'is_active = true'),
-  ('is_active = false', 'update public.workflows set trigger_type = ''project_created'' where id = %L', 'status = ''active'''),
-  ('is_active = false', 'update public.workflows set conditions = ''[{"field": "contact.city", "operator": "equals", "value": "x"}]'' where id = %L',
+  ('is_active = false', 'update ridgeline.workflow_steps set step_config = ''{"title": "Half an edi"}'' where workflow_id = %L', 'is_active = true'),
+  ('status = ''paused''', 'update ridgeline.workflow_steps set step_config = ''{}'' where workflow_id = %L', 'status = ''active'''),
+  ('status = ''archived''', 'insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+     select w.tenant_id, w.id, 9, ''create_task'', ''{"title": "New"}'' from ridgeline.workflows as w where w.id = %L', 'is_active = true'),
+  ('status = ''draft''', 'update ridgeline.workflows set trigger_config = ''{"type": "customer"}'' where id = %L', 'is_active = true'),
+  ('is_active = false', 'update ridgeline.workflows set trigger_type = ''project_created'' where id = %L', 'status = ''active'''),
+  ('is_active = false', 'update ridgeline.workflows set conditions = ''[{"field": "contact.city", "operator": "equals", "value": "x"}]'' where id = %L',
    'is_active = true, settings = ''{"reentry": "never"}''')
 ) as v (off, change, back);
-select alike(pg_temp.error_of(format('select public.publish_workflow(%L)', :'flow')), '22023 %', 'an edit that is wrong is found when it is published');
-update public.workflow_steps set step_config = '{"title": "Ring"}' where workflow_id = :'flow' and step_order = 1;
-update public.workflows set trigger_type = 'contact_created', trigger_config = '{}', conditions = '[]' where id = :'flow';
-select is((public.publish_workflow(:'flow')).version, 2, 'publishing is asked for');
+select alike(pg_temp.error_of(format('select ridgeline.publish_workflow(%L)', :'flow')), '22023 %', 'an edit that is wrong is found when it is published');
+update ridgeline.workflow_steps set step_config = '{"title": "Ring"}' where workflow_id = :'flow' and step_order = 1;
+update ridgeline.workflows set trigger_type = 'contact_created', trigger_config = '{}', conditions = '[]' where id = :'flow';
+select is((ridgeline.publish_workflow(:'flow')).version, 2, 'publishing is asked for');
 select is(pg_temp.lead(:'apex', 'Ann'), 'New, Ring', 'and changes what runs');
 select is(pg_temp.draft_differs(:'flow'), false, 'then nothing is unpublished');
 
 -- What ends a run is a part of the version, and heard again after a pause.
 select pg_temp.workflow(:'apex', 'contact_created', '{}', '[{"type": "wait", "config": {"days": 1}}, {"type": "create_task", "config": {"title": "Late"}}]',
   '[]', '{"exit_events": ["project_won"]}') as chase \gset
-update public.workflows set is_active = false where id = :'chase';
+update ridgeline.workflows set is_active = false where id = :'chase';
 select pg_temp.settle() \g /dev/null
-update public.workflows set settings = '{}' where id = :'chase';
+update ridgeline.workflows set settings = '{}' where id = :'chase';
 select automation.forget_listeners() \g /dev/null
-update public.workflows set is_active = true where id = :'chase';
+update ridgeline.workflows set is_active = true where id = :'chase';
 select is((select array_agg(t.role order by t.role) from automation.active_triggers as t where t.workflow_id = :'chase'), '{enrol,exit}',
   'what ends its runs is listened for again');
-update public.workflows set settings = '{"exit_events": ["project_won", "call_missed"]}' where id = :'chase';
+update ridgeline.workflows set settings = '{"exit_events": ["project_won", "call_missed"]}' where id = :'chase';
 select is(pg_temp.draft_differs(:'chase'), true, 'another event to end at is a change');
-select is((public.publish_workflow(:'chase')).version, 2, 'and a version');
+select is((ridgeline.publish_workflow(:'chase')).version, 2, 'and a version');
 
 -- Imported as active, before its steps; after a pause it follows its steps no longer.
-insert into public.workflows (tenant_id, id, name, trigger_type, is_active)
+insert into ridgeline.workflows (tenant_id, id, name, trigger_type, is_active)
 values (:'apex', '00000000-0000-4000-8000-0000000000f1', 'Imported', 'project_created', true);
-insert into public.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
 values (:'apex', '00000000-0000-4000-8000-0000000000f1', 1, 'create_task', '{"title": "One"}');
-update public.workflows set is_active = false where id = '00000000-0000-4000-8000-0000000000f1';
-update public.workflows set is_active = true where id = '00000000-0000-4000-8000-0000000000f1';
-insert into public.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+update ridgeline.workflows set is_active = false where id = '00000000-0000-4000-8000-0000000000f1';
+update ridgeline.workflows set is_active = true where id = '00000000-0000-4000-8000-0000000000f1';
+insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
 values (:'apex', '00000000-0000-4000-8000-0000000000f1', 2, 'create_task', '{"title": "Two"}');
-select is((select count(*) from public.workflow_versions as v where v.workflow_id = '00000000-0000-4000-8000-0000000000f1'), 1::bigint,
+select is((select count(*) from ridgeline.workflow_versions as v where v.workflow_id = '00000000-0000-4000-8000-0000000000f1'), 1::bigint,
   'a step that is added later waits to be published');
 
 -- What is doubtful is told where it was published.
 select pg_temp.draft(:'apex', 'contact_created', steps => '[{"type": "create_task", "config": {"title": "Call", "colour": "red"}}]') as doubtful \gset
-select is((public.publish_workflow(:'doubtful')).warnings #>> '{0,code}', 'unknown_key', 'publish_workflow returns the warnings');
-select is((public.publish_workflow(:'doubtful')).warnings #>> '{0,path}', 'steps[0].step_config.colour', 'also when nothing changed');
+select is((ridgeline.publish_workflow(:'doubtful')).warnings #>> '{0,code}', 'unknown_key', 'publish_workflow returns the warnings');
+select is((ridgeline.publish_workflow(:'doubtful')).warnings #>> '{0,path}', 'steps[0].step_config.colour', 'also when nothing changed');
 select pg_temp.draft(:'apex', 'contact_created', steps => '[{"type": "create_task", "config": {"title": "Call", "colour": "red"}}]') as switched \gset
-update public.workflows set is_active = true where id = :'switched';
-select is((select v.warnings #>> '{0,path}' from public.workflow_versions as v where v.workflow_id = :'switched'),
+update ridgeline.workflows set is_active = true where id = :'switched';
+select is((select v.warnings #>> '{0,path}' from ridgeline.workflow_versions as v where v.workflow_id = :'switched'),
   'steps[0].step_config.colour', 'and the switch leaves them on the version');
-select is((select v.warnings from public.workflow_versions as v where v.workflow_id = :'flow' and v.version = 1), '[]', 'no doubts, no warnings');
+select is((select v.warnings from ridgeline.workflow_versions as v where v.workflow_id = :'flow' and v.version = 1), '[]', 'no doubts, no warnings');
 select pg_temp.member(:'apex') as sam \gset
 select set_config('request.jwt.claims', jsonb_build_object('sub', :'sam', 'role', 'authenticated')::text, true) \g /dev/null
 set local role authenticated;
-select is((select count(*) from public.workflows as w where public.has_unpublished_changes(w)), 1::bigint, 'a member can ask for the column');
-select is((select count(*) from public.workflows as w), 5::bigint, 'of every workflow');
+select is((select count(*) from ridgeline.workflows as w where ridgeline.has_unpublished_changes(w)), 1::bigint, 'a member can ask for the column');
+select is((select count(*) from ridgeline.workflows as w), 5::bigint, 'of every workflow');
 reset role;
 
 select * from finish();

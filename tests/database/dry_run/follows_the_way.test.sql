@@ -29,8 +29,8 @@ select pg_temp.draft(:'apex', 'contact_created', '{}', '[
     "conditions": [{"field": "contact.created_at", "operator": "within_last", "value": "1 day"}]}]', '[]',
   '{"exit_conditions": [{"field": "contact.stage", "operator": "equals", "value": "won"}]}') as flow \gset
 create function pg_temp.rows_written() returns bigint language sql as $$
-  select (select count(*) from public.workflow_executions) + (select count(*) from public.workflow_step_executions)
-    + (select count(*) from public.scheduled_steps) + (select count(*) from public.contact_tags)
+  select (select count(*) from ridgeline.workflow_executions) + (select count(*) from ridgeline.workflow_step_executions)
+    + (select count(*) from ridgeline.scheduled_steps) + (select count(*) from public.contact_tags)
     + (select count(*) from public.tasks) + (select count(*) from automation.split_assignments)
     + (select count(*) from automation.signals) + (select count(*) from automation.entries)
     + (select count(*) from public.tags) + (select count(*) from automation.rotations) $$;
@@ -43,7 +43,7 @@ create function pg_temp.step(run jsonb, key text) returns jsonb
   as $$ select p from jsonb_array_elements(run -> 'path') as p where p ->> 'key' = key $$;
 select jsonb_build_object('contact_id', :'maria') as for_maria \gset
 
-select public.test_workflow(:'flow', :'for_maria') as run \gset
+select ridgeline.test_workflow(:'flow', :'for_maria') as run \gset
 select matches(pg_temp.keys(:'run'), '^stage, tag, roof, way, reply, till_ten, nudge, ab, [ab], late$', 'nobody replies, so the nudge would go');
 select is(pg_temp.step(:'run', 'way') #>> '{result,branch}', 'tagged', 'what earlier steps would change is seen by later ones');
 select is(pg_temp.step(:'run', 'reply') #>> '{result,result}', 'timeout', 'an event that is not said to come times out');
@@ -55,50 +55,50 @@ select is(pg_temp.step(:'run', 'late') #>> '{conditions,verdict}', 'false', 'and
 select is(:'run'::jsonb #>> '{ended,status}', 'completed', 'it comes to its end');
 select is((:'run'::jsonb #>> '{ended,at}')::timestamptz, '2026-06-03 15:00+00'::timestamptz, 'when it would');
 
-select public.test_workflow(:'flow', :'for_maria', '{"events": {"reply": {"body": "Yes!"}}}') as run \gset
+select ridgeline.test_workflow(:'flow', :'for_maria', '{"events": {"reply": {"body": "Yes!"}}}') as run \gset
 select matches(pg_temp.keys(:'run'), '^stage, tag, roof, way, reply, answer, ab, [ab], late$', 'or she does');
 select is(pg_temp.step(:'run', 'answer') #>> '{input,title}', 'Yes!', 'and this is what she says');
 select is(pg_temp.step(:'run', 'late') ->> 'verdict', 'run', 'within the day');
-select is(pg_temp.step(public.test_workflow(:'flow', '{"contact": {"first_name": "Zoe", "phone": "+15125550199"}}'), 'nudge') #>> '{input,to}',
+select is(pg_temp.step(ridgeline.test_workflow(:'flow', '{"contact": {"first_name": "Zoe", "phone": "+15125550199"}}'), 'nudge') #>> '{input,to}',
   '+15125550199', 'made-up records go the same way');
-select is(public.test_workflow(:'flow', '{"contact": {"stage": "won"}}') #>> '{ended,code}', 'exit_conditions',
+select is(ridgeline.test_workflow(:'flow', '{"contact": {"stage": "won"}}') #>> '{ended,code}', 'exit_conditions',
   'exit conditions are asked before each step');
-select is(public.test_workflow(:'flow', '{"contact": {"stage": "won"}}') #>> '{ended,status}', 'cancelled', 'and end the run');
-select is(public.test_workflow(:'flow', '{"contact": {"stage": "won"}}') #>> '{path}', '[]', 'before it has done anything');
+select is(ridgeline.test_workflow(:'flow', '{"contact": {"stage": "won"}}') #>> '{ended,status}', 'cancelled', 'and end the run');
+select is(ridgeline.test_workflow(:'flow', '{"contact": {"stage": "won"}}') #>> '{path}', '[]', 'before it has done anything');
 
-select is((public.test_workflow(:'flow', :'for_maria', '{"at": "2026-12-24T09:00:00Z"}') #>> '{path,0,at}')::timestamptz,
+select is((ridgeline.test_workflow(:'flow', :'for_maria', '{"at": "2026-12-24T09:00:00Z"}') #>> '{path,0,at}')::timestamptz,
   '2026-12-24 09:00+00'::timestamptz, 'it can begin at any time');
 
 -- A version instead of the draft.
-update public.workflows set is_active = true where id = :'flow';
-update public.workflow_steps set step_config = '{"stage": "lost"}' where workflow_id = :'flow' and step_key = 'stage';
-select is(pg_temp.step(public.test_workflow(:'flow', :'for_maria'), 'stage') #>> '{input,stage}', 'lost', 'the draft');
-select is(pg_temp.step(public.test_workflow(:'flow', :'for_maria', '{"version": 1}'), 'stage') #>> '{input,stage}', 'contacted', 'the version');
-select matches(pg_temp.keys(public.test_workflow(:'flow', :'for_maria')), '^stage, tag, roof, way, no$', 'another way');
-select is(public.test_workflow(:'flow', :'for_maria') #>> '{ended,status}', 'completed', 'that ends at the stop');
-update public.workflow_steps set step_type = 'wait', step_config = '{"until": "{{contact.custom_fields.never}}"}' where workflow_id = :'flow' and step_key = 'tag';
-select is(public.test_workflow(:'flow', :'for_maria') #>> '{ended,status}', 'failed', 'a step that would fail is shown to fail');
-select is(public.test_workflow(:'flow', :'for_maria') #>> '{path,1,reason,message}', 'until: there is no date to wait for', 'and why');
-select is(public.test_workflow(:'flow', :'for_maria') #>> '{ended,step}', 'tag', 'and where');
+update ridgeline.workflows set is_active = true where id = :'flow';
+update ridgeline.workflow_steps set step_config = '{"stage": "lost"}' where workflow_id = :'flow' and step_key = 'stage';
+select is(pg_temp.step(ridgeline.test_workflow(:'flow', :'for_maria'), 'stage') #>> '{input,stage}', 'lost', 'the draft');
+select is(pg_temp.step(ridgeline.test_workflow(:'flow', :'for_maria', '{"version": 1}'), 'stage') #>> '{input,stage}', 'contacted', 'the version');
+select matches(pg_temp.keys(ridgeline.test_workflow(:'flow', :'for_maria')), '^stage, tag, roof, way, no$', 'another way');
+select is(ridgeline.test_workflow(:'flow', :'for_maria') #>> '{ended,status}', 'completed', 'that ends at the stop');
+update ridgeline.workflow_steps set step_type = 'wait', step_config = '{"until": "{{contact.custom_fields.never}}"}' where workflow_id = :'flow' and step_key = 'tag';
+select is(ridgeline.test_workflow(:'flow', :'for_maria') #>> '{ended,status}', 'failed', 'a step that would fail is shown to fail');
+select is(ridgeline.test_workflow(:'flow', :'for_maria') #>> '{path,1,reason,message}', 'until: there is no date to wait for', 'and why');
+select is(ridgeline.test_workflow(:'flow', :'for_maria') #>> '{ended,step}', 'tag', 'and where');
 
 select is((select c.stage from public.contacts as c where c.id = :'maria'), 'new', 'nothing has changed');
-update public.workflows set is_active = false where id = :'flow';
+update ridgeline.workflows set is_active = false where id = :'flow';
 select is(pg_temp.rows_written(), :before::bigint, 'no row was written');
 
 -- Bad options name themselves.
-select throws_ok(format('select public.test_workflow(%L, %L, %L)', :'flow', :'for_maria', options), '22023', message, options)
+select throws_ok(format('select ridgeline.test_workflow(%L, %L, %L)', :'flow', :'for_maria', options), '22023', message, options)
 from (values
   ('{"version": "latest"}', 'options.version: a version number is needed'),
   ('{"at": "noon"}', 'options.at: a time is needed'),
   ('{"events": []}', 'options.events: an object is needed'),
   ('{"clock": 1}', 'options.clock: there is no such option')
 ) as v (options, message);
-select throws_ok(format('select public.test_workflow(%L, %L, %L)', :'flow', :'for_maria', '{"version": 7}'), 'PT404',
+select throws_ok(format('select ridgeline.test_workflow(%L, %L, %L)', :'flow', :'for_maria', '{"version": 7}'), 'PT404',
   'options.version: there is no version 7', 'a version that there is not');
 select pg_temp.sign_in(pg_temp.member(pg_temp.tenant('Blue Ridge Solar')));
-select throws_ok(format('select public.test_workflow(%L)', :'flow'), 'PT404', null, 'others cannot look');
+select throws_ok(format('select ridgeline.test_workflow(%L)', :'flow'), 'PT404', null, 'others cannot look');
 select pg_temp.sign_out();
 select pg_temp.sign_in(pg_temp.member(:'apex'));
-select lives_ok(format('select public.test_workflow(%L, %L)', :'flow', :'for_maria'), 'members can');
+select lives_ok(format('select ridgeline.test_workflow(%L, %L)', :'flow', :'for_maria'), 'members can');
 select * from finish();
 rollback;

@@ -11,7 +11,7 @@ values (:'apex', '00000000-0000-4000-8000-0000000000e1', :'maria', 'Roof'), (:'a
 create function pg_temp.says(body text) returns void
   language sql
   as $$
-    insert into public.messages (tenant_id, contact_id, direction, from_number, body)
+    insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, body)
     select c.tenant_id, c.id, 'inbound', c.phone, body from public.contacts as c where c.first_name = 'Maria'
   $$;
 create function pg_temp.status(workflow uuid) returns text
@@ -36,7 +36,7 @@ select pg_temp.says('Looks good');
 select pg_temp.settle();
 select is(pg_temp.status(:'follow_up'), 'cancelled exit_event', 'a reply ends it, while it waits');
 select is((pg_temp.only_run(:'follow_up')).error ->> 'event', 'sms_received', 'and says at what');
-select is((select count(*) from public.scheduled_steps), 0::bigint, 'nothing is left to be sent');
+select is((select count(*) from ridgeline.scheduled_steps), 0::bigint, 'nothing is left to be sent');
 
 select pg_temp.sends('new'), pg_temp.sends();
 select pg_temp.sends('won', 'Gutter');
@@ -69,7 +69,7 @@ select is(pg_temp.status(:'answering'), 'waiting', 'the text that starts a run d
 select automation.advance_clock('1 second');
 select pg_temp.says('Two');
 select pg_temp.settle();
-select is((select string_agg(e.status::text, ', ' order by e.id) from public.workflow_executions as e where e.workflow_id = :'answering'),
+select is((select string_agg(e.status::text, ', ' order by e.id) from ridgeline.workflow_executions as e where e.workflow_id = :'answering'),
   'cancelled, waiting', 'the next one ends that run and starts its own');
 
 -- A step that is being sent right now is let finish.
@@ -81,7 +81,7 @@ select pg_temp.settle();
 select is(pg_temp.status(:'follow_up'), 'cancelled exit_event', 'the run ends while its text is under way');
 select is(pg_temp.finish(c.c, 'succeeded', '{"result": {"provider_id": "SM2"}}'), 'completed', 'what was sent is on record')
 from claimed as c;
-select is((select count(*) from public.scheduled_steps where execution_id = (pg_temp.only_run(:'follow_up')).id), 0::bigint, 'and nothing follows');
+select is((select count(*) from ridgeline.scheduled_steps where execution_id = (pg_temp.only_run(:'follow_up')).id), 0::bigint, 'and nothing follows');
 
 -- CONDITIONS
 select pg_temp.workflow(:'apex', 'manual', '{}', '[
@@ -89,7 +89,7 @@ select pg_temp.workflow(:'apex', 'manual', '{}', '[
   {"type": "wait", "key": "wait", "config": {"days": 3}},
   {"type": "send_sms", "key": "sms", "config": {"body": "Hi"}}]', '[]',
   '{"exit_conditions": [{"field": "contact.stage", "operator": "in", "value": ["won", "lost"]}]}') as nurture \gset
-select (public.execute_workflow(:'nurture', jsonb_build_object('contact_id', :'maria'))).id as run \gset
+select (ridgeline.execute_workflow(:'nurture', jsonb_build_object('contact_id', :'maria'))).id as run \gset
 select pg_temp.settle();
 select is(pg_temp.way(:'run'), 'first, wait', 'no stage of these yet');
 update public.contacts set stage = 'Lost' where id = :'maria';
@@ -97,7 +97,7 @@ select automation.advance_clock('3 days 1 minute');
 select is((select count(*) from automation.claim_steps('w', 10)), 0::bigint, 'the stage was reached while it waited: no text');
 select is(pg_temp.status(:'nurture'), 'cancelled exit_conditions', 'the run has ended');
 select is(jsonb_path_query_first((pg_temp.only_run(:'nurture')).error, '$.conditions.**.actual') #>> '{}', 'Lost', 'and says what it saw');
-select (public.execute_workflow(:'nurture', jsonb_build_object('contact_id', :'maria'))).id as run \gset
+select (ridgeline.execute_workflow(:'nurture', jsonb_build_object('contact_id', :'maria'))).id as run \gset
 select pg_temp.settle();
 select is(pg_temp.way(:'run'), null, 'who meets them from the start is spared the first step too');
 select is(pg_temp.status(:'nurture'), 'cancelled exit_conditions', 'and told so');
@@ -108,7 +108,7 @@ select pg_temp.workflow(:'apex', 'manual', '{}', '[
   {"type": "change_stage", "key": "stage", "config": {"stage": "won"}},
   {"type": "create_task", "key": "never", "config": {"title": "Never"}}]', '[]',
   '{"exit_conditions": [{"field": "contact.stage", "operator": "equals", "value": "won"}]}') as own \gset
-select (public.execute_workflow(:'own', jsonb_build_object('contact_id', :'maria'))).id as run \gset
+select (ridgeline.execute_workflow(:'own', jsonb_build_object('contact_id', :'maria'))).id as run \gset
 select pg_temp.settle();
 select is(pg_temp.way(:'run'), 'stage', 'what a step of its own brought about counts before the next');
 
@@ -116,20 +116,20 @@ select is(pg_temp.way(:'run'), 'stage', 'what a step of its own brought about co
 update public.contacts set stage = 'new' where id = :'maria';
 select pg_temp.contact(:'apex', 'Bob', '+15125550122') as bob \gset
 insert into public.projects (tenant_id, id, contact_id, name) values (:'apex', '00000000-0000-4000-8000-0000000000e3', :'bob', 'Barn');
-select (public.execute_workflow(:'nurture', jsonb_build_object('contact_id', :'bob'))).id as bobs \gset
-select (public.execute_workflow(:'nurture', '{"project_id": "00000000-0000-4000-8000-0000000000e3"}')).id as barns \gset
-select (public.execute_workflow(:'nurture', jsonb_build_object('contact_id', :'maria'))).id as marias \gset
+select (ridgeline.execute_workflow(:'nurture', jsonb_build_object('contact_id', :'bob'))).id as bobs \gset
+select (ridgeline.execute_workflow(:'nurture', '{"project_id": "00000000-0000-4000-8000-0000000000e3"}')).id as barns \gset
+select (ridgeline.execute_workflow(:'nurture', jsonb_build_object('contact_id', :'maria'))).id as marias \gset
 select pg_temp.settle();
 delete from public.contacts where id = :'bob';
 select is((select count(*) from automation.signals where role = 'deleted' and kept_for is null), 1::bigint, 'a contact that is deleted');
 select pg_temp.settle();
-select is((select e.status::text || ' ' || (e.error ->> 'message') from public.workflow_executions as e where e.id = :'bobs'),
+select is((select e.status::text || ' ' || (e.error ->> 'message') from ridgeline.workflow_executions as e where e.id = :'bobs'),
   'cancelled the contact was deleted', 'ends its runs');
-select is((select e.error ->> 'code' from public.workflow_executions as e where e.id = :'barns'), 'record_deleted', 'those of its projects as well');
-select is((select e.status::text from public.workflow_executions as e where e.id = :'marias'), 'waiting', 'and nobody else''s');
-select is((select count(*) from public.scheduled_steps where execution_id in (:'bobs', :'barns')), 0::bigint, 'nothing is left to do for it');
+select is((select e.error ->> 'code' from ridgeline.workflow_executions as e where e.id = :'barns'), 'record_deleted', 'those of its projects as well');
+select is((select e.status::text from ridgeline.workflow_executions as e where e.id = :'marias'), 'waiting', 'and nobody else''s');
+select is((select count(*) from ridgeline.scheduled_steps where execution_id in (:'bobs', :'barns')), 0::bigint, 'nothing is left to do for it');
 delete from public.contacts where id = (select pg_temp.contact(:'apex', 'Passer-by'));
-delete from public.messages;
+delete from ridgeline.messages;
 select is((select count(*) from automation.signals where kept_for is null), 0::bigint, 'a record without runs leaves no trace, nor do messages');
 select pg_temp.sends('new'), pg_temp.sends();
 delete from public.projects where name = 'Roof';
@@ -146,12 +146,12 @@ select lives_ok('select automation.run_signals()', 'and the engine goes on');
 select is((select count(*) from automation.signals where kept_for is null), 0::bigint, 'with nothing left of it');
 
 -- A pause keeps the exits of runs in flight; history tells.
-update public.workflows set is_active = false where id = :'follow_up';
+update ridgeline.workflows set is_active = false where id = :'follow_up';
 select is((select count(*) from automation.active_triggers where workflow_id = :'follow_up' and role = 'enrol'), 0::bigint, 'a paused workflow takes nobody');
 select is((select count(*) from automation.active_triggers where workflow_id = :'follow_up' and role = 'exit'), 2::bigint, 'but still hears who replies');
 select ok(automation.forget_listeners() >= 2, 'until its last run is over');
 select is(
-  (select p.value ->> 'path' from jsonb_array_elements(public.validate_workflow(:'follow_up') -> 'problems') as p where p.value ->> 'severity' = 'error'),
+  (select p.value ->> 'path' from jsonb_array_elements(ridgeline.validate_workflow(:'follow_up') -> 'problems') as p where p.value ->> 'severity' = 'error'),
   null, 'the definition is sound');
 select * from finish();
 rollback;

@@ -8,7 +8,7 @@ create function pg_temp.ledger(workflow uuid) returns text
   language sql
   as $$
     select string_agg(concat_ws(' ', s.step_key, s.status, s.error ->> 'code'), ', ' order by s.started_at, s.id)
-    from public.workflow_step_executions as s
+    from ridgeline.workflow_step_executions as s
     where s.execution_id = (pg_temp.only_run(workflow)).id
   $$;
 create function pg_temp.status(workflow uuid) returns text
@@ -25,20 +25,20 @@ select is(pg_temp.settle(), 2, 'two steps run');
 select is(pg_temp.status(:'failing'), 'failed breaks', 'a failed step fails the execution, which says where');
 select is(pg_temp.ledger(:'failing'), 'first completed, breaks failed step_failed', 'what ran before it stays done');
 select is((select count(*) from public.tasks), 1::bigint, 'what comes after it does not run');
-select is((select count(*) from public.scheduled_steps), 0::bigint, 'and nothing is left in the queue');
-select is((public.retry_execution((pg_temp.only_run(:'failing')).id)).status::text, 'pending', 'it can be run again');
+select is((select count(*) from ridgeline.scheduled_steps), 0::bigint, 'and nothing is left in the queue');
+select is((ridgeline.retry_execution((pg_temp.only_run(:'failing')).id)).status::text, 'pending', 'it can be run again');
 select pg_temp.settle();
 select is((select count(*) from public.tasks), 1::bigint, 'from where it failed, not from the start');
-update public.workflow_steps set continue_on_error = true where step_key = 'breaks';
-select public.publish_workflow(:'failing');
+update ridgeline.workflow_steps set continue_on_error = true where step_key = 'breaks';
+select ridgeline.publish_workflow(:'failing');
 insert into public.contacts (tenant_id, source) values (:'apex', 'bad');
 select pg_temp.settle();
 select is(pg_temp.ledger(:'failing'), 'first completed, breaks failed step_failed, never completed',
   'a step that may fail lets the next one run');
 select is(pg_temp.status(:'failing'), 'completed', 'and the execution completes');
-select is((select error -> 'message' from public.workflow_step_executions where status = 'failed'
+select is((select error -> 'message' from ridgeline.workflow_step_executions where status = 'failed'
   order by started_at desc limit 1), '"user_id: \"00000000-0000-4000-8000-0000000000ff\" is not a member of the tenant"', 'the ledger keeps why');
-update public.workflows set is_active = false;
+update ridgeline.workflows set is_active = false;
 
 -- A half-done effect does not survive its step.
 create function pg_temp.half() returns trigger language plpgsql
@@ -50,7 +50,7 @@ select pg_temp.settle();
 select is(pg_temp.ledger(:'half'), 'step_1 failed step_failed', 'a step that fails halfway');
 select is((select count(*) from public.tags), 0::bigint, 'leaves no half behind');
 drop trigger half on public.contact_tags;
-update public.workflows set is_active = false;
+update ridgeline.workflows set is_active = false;
 
 -- Order, delays, switched-off steps.
 select pg_temp.workflow(:'apex', 'contact_created', '{}',
@@ -63,12 +63,12 @@ select pg_temp.contact(:'apex', 'Maria') as maria \gset
 select is(pg_temp.status(:'paced'), 'pending now', 'enrolled, nothing has run');
 select is(pg_temp.settle(), 1, 'the first step');
 select is(pg_temp.status(:'paced'), 'waiting later', 'then it waits for the next; the one that is off is no step');
-select is((select run_at - automation.now() from public.scheduled_steps), interval '60 minutes', 'for its delay');
+select is((select run_at - automation.now() from ridgeline.scheduled_steps), interval '60 minutes', 'for its delay');
 select automation.advance_clock('59 minutes 59 seconds');
 select is(pg_temp.settle(), 0, 'a second too early');
 select automation.advance_clock('1 second');
 select is(pg_temp.settle(), 2, 'on time: the step, and the start of the wait');
-select is((select run_at - automation.now() from public.scheduled_steps), interval '2 days 30 minutes',
+select is((select run_at - automation.now() from ridgeline.scheduled_steps), interval '2 days 30 minutes',
   'the delay counts from the end of the wait');
 select automation.advance_clock('2 days 30 minutes');
 select is(pg_temp.settle(), 1, 'the last');
@@ -76,14 +76,14 @@ select is(pg_temp.status(:'paced'), 'completed', 'the end');
 select is(pg_temp.ledger(:'paced'), 'now completed, later completed, pause completed, last completed', 'the whole way');
 select is((select finished_at - created_at from pg_temp.only_run(:'paced')), interval '2 days 01:30:00',
   'took as long as it should');
-update public.workflows set is_active = false;
+update ridgeline.workflows set is_active = false;
 
 -- Waiting until a date.
 select pg_temp.workflow(:'apex', 'project_created', '{}',
   '[{"type": "wait", "config": {"until": "{{project.appointment_at}}"}}, {"type": "create_task", "config": {"title": "met"}}]') as until \gset
 insert into public.projects (tenant_id, appointment_at) values (:'apex', automation.now() + interval '3 days');
 select pg_temp.settle();
-select is((select run_at - automation.now() from public.scheduled_steps), interval '3 days', 'until an appointment');
+select is((select run_at - automation.now() from ridgeline.scheduled_steps), interval '3 days', 'until an appointment');
 insert into public.projects (tenant_id, appointment_at) values (:'apex', automation.now() - interval '3 days');
 select pg_temp.settle();
 select is(pg_temp.status(:'until'), 'completed', 'one that has passed is not waited for');
@@ -91,7 +91,7 @@ insert into public.projects (tenant_id, appointment_at) values (:'apex', null);
 select pg_temp.settle();
 select alike(error ->> 'message', 'until: there is no date to wait for', 'one that is missing does not mean now')
 from pg_temp.only_run(:'until');
-update public.workflows set is_active = false;
+update ridgeline.workflows set is_active = false;
 
 -- Conditions of a step.
 select pg_temp.workflow(:'apex', 'contact_created', '{}',
@@ -106,7 +106,7 @@ select is(pg_temp.status(:'judged'), 'completed', 'which is no failure');
 insert into public.contacts (tenant_id, lead_score) values (:'apex', 51);
 select pg_temp.settle();
 select is(pg_temp.ledger(:'judged'), 'vip completed, all completed', 'one whose conditions hold runs');
-update public.workflows set is_active = false;
+update ridgeline.workflows set is_active = false;
 
 -- Snapshot and live.
 select pg_temp.workflow(:'apex', 'contact_created', '{}',
@@ -127,7 +127,7 @@ select is(array[title, btrim(description)], array['Liz is now Elizabeth', 'tile 
 from public.tasks where title like 'Liz%';
 select is((select count(*) from public.tasks where title like 'completed ________-%'), 1::bigint,
   'a step can say what an earlier one did');
-update public.workflows set is_active = false;
+update ridgeline.workflows set is_active = false;
 
 -- What goes out.
 select pg_temp.workflow(:'apex', 'contact_created', '{}',
@@ -142,12 +142,12 @@ select is(payload, '{"to": ["Bo Lee <bo@Example.com>"], "subject": "For <b>Bo</b
 from automation.claim_steps('w', 10) as c, lateral (select pg_temp.finish(c, 'succeeded', '{"result": {"provider_id": "e1", "from": "us@apex.example"}}')) as f;
 select is(array[direction, to_address, from_address, subject, status, provider_id, contact_id::text],
   array['outbound', 'bo@example.com', 'us@apex.example', 'For <b>Bo</b>', 'sent', 'e1', '00000000-0000-0000-0000-0000000000c2'],
-  'the CRM shows the email') from public.emails;
+  'the CRM shows the email') from ridgeline.emails;
 select is(payload, '{"to": "+15125550199", "body": "Hi <b>Bo</b> <3"}', 'a text to the normalised number')
 from automation.claim_steps('w', 10) as c, lateral (select pg_temp.finish(c, 'succeeded', '{"result": {"provider_id": "SM1"}}')) as f;
 select is(array[direction, to_number, body, status, provider_id, execution_id::text],
   array['outbound', '+15125550199', 'Hi <b>Bo</b> <3', 'sent', 'SM1', (pg_temp.only_run(:'sends')).id::text],
-  'the CRM shows the text') from public.messages;
+  'the CRM shows the text') from ridgeline.messages;
 select is(payload, '{"url": "https://hooks.example/00000000-0000-0000-0000-0000000000c2", "method": "POST", "headers": {"x-name": "<b>Bo</b>"}, "body": {"n": 7}}',
   'a webhook')
 from automation.claim_steps('w', 10) as c, lateral (select pg_temp.finish(c, 'succeeded', '{"result": {"http_status": 200}}')) as f;
@@ -155,7 +155,7 @@ select is(array[payload ->> 'method', payload #>> '{body,type}', payload #>> '{b
   array['PUT', 'contact_created', '00000000-0000-0000-0000-0000000000c2'], 'one without a body sends the record')
 from automation.claim_steps('w', 10) as c, lateral (select pg_temp.finish(c, 'succeeded')) as f;
 select is(pg_temp.status(:'sends'), 'completed', 'all four were sent');
-select is((select count(*) from public.workflow_step_executions where execution_id = (pg_temp.only_run(:'sends')).id
+select is((select count(*) from ridgeline.workflow_step_executions where execution_id = (pg_temp.only_run(:'sends')).id
   and result_data is null and step_key <> 'step_4' or duration_ms < 0), 0::bigint, 'with their results');
 
 -- Nobody to send to.
@@ -170,11 +170,11 @@ begin
   values ('00000000-0000-0000-0000-00000000000a', phone, email);
   perform automation.claim_steps('w', 10);
   perform pg_temp.settle();
-  update public.workflows as w set is_active = false where w.id = workflow;
+  update ridgeline.workflows as w set is_active = false where w.id = workflow;
   return pg_temp.ledger(workflow);
 end;
 $$;
-update public.workflows set is_active = false;
+update ridgeline.workflows set is_active = false;
 select is(pg_temp.cannot(config, phone, email), expected, expected || ' ' || config)
 from (values
   ('{"type": "send_sms", "config": {"body": "x"}}', null, null, 'step_1 skipped no_recipient, after completed'),

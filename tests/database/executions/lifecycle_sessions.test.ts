@@ -15,7 +15,7 @@ const task: Step = { type: "create_task", config: { title: "Call" } };
 const replyExit = { exit_events: ["sms_received"] };
 
 const reply = (session: Sql | ReservedSql, tenantId: string, contactId: string) =>
-  session`insert into messages (tenant_id, contact_id, direction, from_number, body)
+  session`insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, body)
     select tenant_id, id, 'inbound', phone, 'Yes' from contacts
     where tenant_id = ${tenantId} and id = ${contactId}`;
 const claim = (session: Sql | ReservedSql, most = 10) =>
@@ -32,7 +32,7 @@ const later = (interval: string) => sql`select automation.advance_clock(${interv
 /** What is put off for a moment of real time is due again. */
 const aMomentLater = () => sql`update automation.signals set next_try_at = clock_timestamp()`;
 const statuses = async () =>
-  (await sql`select status from workflow_executions order by id`).map(({ status }) => status);
+  (await sql`select status from ridgeline.workflow_executions order by id`).map(({ status }) => status);
 
 describe("a reply that ends a run", () => {
   it("counts for every claim after its commit, read or not", async () => {
@@ -156,7 +156,7 @@ describe("re-entry", () => {
     for (let round = 0; round < 100; round++) {
       await Promise.all(runners.map((runner) => runner`select automation.run_database_steps(5)`));
       await later("2 seconds");
-      const [open] = await sql`select count(*)::int from scheduled_steps`;
+      const [open] = await sql`select count(*)::int from ridgeline.scheduled_steps`;
       if (open?.count === 0) break;
     }
     expect(await sql`select count(*)::int as tasks from tasks`).toEqual([{ tasks: 3 }]);
@@ -181,7 +181,7 @@ describe("a contact that is deleted", () => {
     const report = sql.json([{ ...step, outcome: "succeeded" }] as never);
     expect(await sql`select accepted from automation.finish_steps(${report})`)
       .toEqual([{ accepted: true }]);
-    expect(await sql`select * from scheduled_steps`).toEqual([]);
+    expect(await sql`select * from ridgeline.scheduled_steps`).toEqual([]);
   });
 });
 
@@ -206,8 +206,8 @@ describe("under load", () => {
       const steps = await claim(session, 7);
       const ids = steps.map(({ step_id }) => step_id);
       const runs = await session`
-        select e.record_id from workflow_step_executions as s
-        join workflow_executions as e on e.id = s.execution_id where s.id = any (${ids})`;
+        select e.record_id from ridgeline.workflow_step_executions as s
+        join ridgeline.workflow_executions as e on e.id = s.execution_id where s.id = any (${ids})`;
       claimed.push(...runs.map(({ record_id }) => ({ contact: record_id, began })));
       const reports = steps.map((step) => ({ ...step, outcome: "succeeded" }));
       await session`select automation.finish_steps(${session.json(reports as never)})`;
@@ -221,7 +221,7 @@ describe("under load", () => {
     }
     const open = async () => {
       await aMomentLater();
-      return (await sql`select count(*)::int from scheduled_steps`)[0]?.count;
+      return (await sql`select count(*)::int from ridgeline.scheduled_steps`)[0]?.count;
     };
     try {
       while (errors.length === 0 && await open() > 0) await later("1 minute");
@@ -236,9 +236,9 @@ describe("under load", () => {
     expect(wrong).toEqual([]);
     expect(new Set(await statuses())).toEqual(new Set(["completed", "cancelled"]));
     const [silent] = await sql`
-      select count(*)::int from workflow_executions as e
+      select count(*)::int from ridgeline.workflow_executions as e
       where e.status = 'completed' and e.record_id = any (${[...replied.keys()]})
-        and not exists (select from workflow_step_executions as s
+        and not exists (select from ridgeline.workflow_step_executions as s
           where s.execution_id = e.id and s.step_key = 'step_3')`;
     expect(silent?.count).toBe(0);
   });

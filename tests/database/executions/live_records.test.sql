@@ -14,17 +14,17 @@ create function pg_temp.sent() returns text
   as $$ select string_agg((c.payload ->> 'to') || ' ' || (c.payload ->> 'body'), ', ') from automation.claim_steps('w', 10) as c $$;
 create function pg_temp.ended(run uuid) returns text
   language sql
-  as $$ select concat_ws(' ', e.status, e.error ->> 'code') from public.workflow_executions as e where e.id = run $$;
+  as $$ select concat_ws(' ', e.status, e.error ->> 'code') from ridgeline.workflow_executions as e where e.id = run $$;
 
 -- WHO LOOKS AFTER IT
 update public.contacts set assigned_to = '00000000-0000-4000-8000-00000000aaaa' where id = :'maria';
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "send_sms", "delay": 60, "config": {"body": "{{user.full_name}} calls {{contact.first_name}}"}}]') as text \gset
-select (public.execute_workflow(:'text', jsonb_build_object('contact_id', :'maria'))).id as run \gset
+select (ridgeline.execute_workflow(:'text', jsonb_build_object('contact_id', :'maria'))).id as run \gset
 update public.contacts set assigned_to = '00000000-0000-4000-8000-00000000bbbb' where id = :'maria';
 select automation.advance_clock('61 minutes');
 select is(pg_temp.sent(), '+15125550101 Ann calls Maria', 'the user is who is responsible when the message goes out');
 insert into public.projects (tenant_id, id, contact_id, name) values (:'apex', '00000000-0000-4000-8000-0000000000e1', :'maria', 'Roof');
-select (public.execute_workflow(:'text', '{"project_id": "00000000-0000-4000-8000-0000000000e1"}')).id as run \gset
+select (ridgeline.execute_workflow(:'text', '{"project_id": "00000000-0000-4000-8000-0000000000e1"}')).id as run \gset
 update public.contacts set assigned_to = '00000000-0000-4000-8000-00000000aaaa' where id = :'maria';
 select automation.advance_clock('61 minutes');
 select is(pg_temp.sent(), '+15125550101 Sam calls Maria', 'of a project, who is responsible for its contact');
@@ -41,14 +41,14 @@ create temp table claimed as select c from automation.claim_steps('w', 10) as c;
 select is((c.c).payload ->> 'to' || ' ' || ((c.c).payload ->> 'body'), '+15125550102 Hi Bob', 'and the text goes to that one') from claimed as c;
 select pg_temp.finish(c.c, 'succeeded', '{"result": {"provider_id": "SM1"}}') from claimed as c;
 select pg_temp.settle();
-select is((select contact_id from public.messages), :'bob', 'as does its copy in the CRM');
+select is((select contact_id from ridgeline.messages), :'bob', 'as does its copy in the CRM');
 select is((select contact_id from public.tasks where title = 'Visit'), :'bob', 'and a task');
 select is((select contact_id from public.contact_tags), :'bob', 'and a tag');
 
 create function pg_temp.says(first_name text) returns void
   language sql
   as $$
-    insert into public.messages (tenant_id, contact_id, direction, from_number, body)
+    insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, body)
     select c.tenant_id, c.id, 'inbound', c.phone, 'Hi' from public.contacts as c where c.first_name = says.first_name
   $$;
 insert into public.projects (tenant_id, id, contact_id, name) values (:'apex', '00000000-0000-4000-8000-0000000000e3', :'maria', 'Deck');
@@ -68,9 +68,9 @@ insert into public.projects (tenant_id, id, contact_id, name) values (:'apex', '
 update public.projects set contact_id = null where name = 'Shed';
 select automation.advance_clock('61 minutes');
 select is(pg_temp.sent(), null, 'a project that is nobody''s any more texts nobody');
-select is((select s.status::text || ' ' || (s.error ->> 'code') from public.workflow_step_executions as s where s.execution_id = (pg_temp.only_run(:'welcome')).id and s.step_key = 'sms'),
+select is((select s.status::text || ' ' || (s.error ->> 'code') from ridgeline.workflow_step_executions as s where s.execution_id = (pg_temp.only_run(:'welcome')).id and s.step_key = 'sms'),
   'skipped no_recipient', 'and says so');
-select (public.execute_workflow(:'text', jsonb_build_object('project_id', '00000000-0000-4000-8000-0000000000e5', 'contact_id', :'maria'))).id as run \gset
+select (ridgeline.execute_workflow(:'text', jsonb_build_object('project_id', '00000000-0000-4000-8000-0000000000e5', 'contact_id', :'maria'))).id as run \gset
 select automation.advance_clock('61 minutes');
 select is(pg_temp.sent(), '+15125550101 Sam calls Maria', 'a contact that was named by hand stays');
 
@@ -80,14 +80,14 @@ create function pg_temp.started(project text) returns uuid
   as $$
     insert into public.projects (tenant_id, contact_id, name)
     select c.tenant_id, c.id, project from public.contacts as c where c.first_name = 'Maria';
-    select e.id from public.workflow_executions as e join public.projects as p on p.id::text = e.record_id
+    select e.id from ridgeline.workflow_executions as e join public.projects as p on p.id::text = e.record_id
     where p.name = project
   $$;
 select pg_temp.started('Fence') as fence \gset
 set local session_replication_role = replica;
 delete from public.projects where name = 'Fence';
 set local session_replication_role = origin;
-select is((select count(*) from automation.signals where role = 'deleted' and record_id = (select record_id from public.workflow_executions where id = :'fence')), 0::bigint, 'no trigger saw it go');
+select is((select count(*) from automation.signals where role = 'deleted' and record_id = (select record_id from ridgeline.workflow_executions where id = :'fence')), 0::bigint, 'no trigger saw it go');
 select automation.advance_clock('61 minutes');
 select is(pg_temp.sent(), null, 'no text about a record that was deleted as a replica');
 select is(pg_temp.ended(:'fence'), 'cancelled record_deleted', 'its run has ended');
@@ -103,7 +103,7 @@ select automation.advance_clock('2 hours');
 select pg_temp.settle();
 select is((pg_temp.only_run(:'slow')).error ->> 'code', 'record_deleted', 'a table that is emptied at once ends its runs in the database as well');
 select is((select count(*) from public.tasks where title = 'Late'), 0::bigint, 'and nothing more is done for them');
-update public.workflows set is_active = false where id in (:'slow', :'welcome');
+update ridgeline.workflows set is_active = false where id in (:'slow', :'welcome');
 
 -- Tables of one's own: partitions that are taken away, and records that are only marked.
 create schema crm;
@@ -117,7 +117,7 @@ select pg_temp.workflow(:'apex', 'lead_created', '{}', '[{"type": "send_sms", "d
 select pg_temp.workflow(:'apex', 'order_created', '{}', '[{"type": "send_sms", "delay": 60, "config": {"body": "Hi"}}]') as order_hello \gset
 create function pg_temp.ends(workflow uuid) returns text
   language sql
-  as $$ select string_agg(concat_ws(' ', e.record_id, e.status, e.error ->> 'code'), ', ' order by e.seq) from public.workflow_executions as e where e.workflow_id = workflow $$;
+  as $$ select string_agg(concat_ws(' ', e.record_id, e.status, e.error ->> 'code'), ', ' order by e.seq) from ridgeline.workflow_executions as e where e.workflow_id = workflow $$;
 insert into crm.leads values (:'apex', 1, '+15125550111'), (:'apex', 101, '+15125550112'), (:'apex', 102, '+15125550113');
 alter table crm.leads detach partition crm.leads_old;
 update crm.leads set deleted_at = now() where id = 102;
@@ -133,9 +133,9 @@ update crm.orders set is_deleted = true where phone = '+15125550114';
 set local session_replication_role = origin;
 select automation.advance_clock('61 minutes');
 select is(pg_temp.sent(), '+15125550115 Hi', 'a boolean does as well');
-select is((public.enroll_records(:'order_hello', null, '[]', 'order')).tenant_id, :'apex', 'everybody is enrolled');
+select is((ridgeline.enroll_records(:'order_hello', null, '[]', 'order')).tenant_id, :'apex', 'everybody is enrolled');
 select automation.run_bulk();
-select is((select enrolled from public.bulk_enrollments), 1, 'except who was deleted');
+select is((select enrolled from ridgeline.bulk_enrollments), 1, 'except who was deleted');
 create table crm.notes (tenant_id uuid not null, id uuid primary key, body text, gone text);
 select is(pg_temp.error_of($$select automation.attach('crm.notes', 'note', '{"deleted": "gone"}')$$),
   '22023 columns: deleted "gone" is text; it must be boolean, a date or a timestamp', 'a column that cannot say so is refused');
@@ -144,10 +144,10 @@ insert into crm.orders (tenant_id, phone) values (:'apex', '+15125550116');
 select automation.detach('order');
 alter table crm.orders rename to orders_2;
 select automation.advance_clock('61 minutes');
-select is((select status::text from public.workflow_executions where workflow_id = :'order_hello' order by seq desc limit 1), 'waiting', 'a table that is detached is not judged');
+select is((select status::text from ridgeline.workflow_executions where workflow_id = :'order_hello' order by seq desc limit 1), 'waiting', 'a table that is detached is not judged');
 
 -- WHAT IT SAYS
-select (public.execute_workflow(:'text', jsonb_build_object('contact_id', :'maria'))).id as run \gset
+select (ridgeline.execute_workflow(:'text', jsonb_build_object('contact_id', :'maria'))).id as run \gset
 select automation.advance_clock('61 minutes');
 delete from claimed;
 insert into claimed select c from automation.claim_steps('w', 10) as c where (c).payload ->> 'to' = '+15125550101';
@@ -181,7 +181,7 @@ select pg_temp.workflow(:'apex', 'manual', '{}', '[
   {"type": "send_sms", "key": "reminder", "config": {"body": "See you tomorrow"}},
   {"type": "send_sms", "key": "after", "delay": 4320, "config": {"body": "How was it?"}}]') as reminder \gset
 select automation.set_clock('2027-03-01 12:00:00+00');
-select (public.execute_workflow(:'reminder', jsonb_build_object('contact_id', :'maria', 'custom', '{"visit": "2027-03-05T15:00:00Z"}'::jsonb))).id as run \gset
+select (ridgeline.execute_workflow(:'reminder', jsonb_build_object('contact_id', :'maria', 'custom', '{"visit": "2027-03-05T15:00:00Z"}'::jsonb))).id as run \gset
 select pg_temp.settle();
 select automation.set_clock('2027-03-04 15:01:00+00');
 select pg_temp.settle();
@@ -191,7 +191,7 @@ select is(count(*), 1::bigint, 'a reminder is due the day before') from claimed;
 select pg_temp.finish(c.c, 'retry', '{"error": {"code": "twilio_http_429", "message": "busy"}, "retry_after_seconds": 86400}') from claimed as c;
 select automation.set_clock('2027-03-05 16:00:00+00');
 select is(pg_temp.sent(), null, 'it does not go out after the visit');
-select is((select s.status::text || ' ' || (s.error ->> 'code') from public.workflow_step_executions as s where s.execution_id = :'run' and s.step_key = 'reminder'),
+select is((select s.status::text || ' ' || (s.error ->> 'code') from ridgeline.workflow_step_executions as s where s.execution_id = :'run' and s.step_key = 'reminder'),
   'skipped expired', 'and says why');
 select automation.set_clock('2027-03-08 17:00:00+00');
 select is(pg_temp.sent(), '+15125550199 How was it?', 'what was planned for afterwards does go out');

@@ -29,10 +29,10 @@ select is((pg_temp.only_run(:'follow_up')).status, 'waiting', 'what came before 
 -- Two texts in one statement: the second ends what the first one started, and each does not end its own.
 select pg_temp.workflow(:'apex', 'sms_received', '{}', '[{"type": "create_task", "delay": 60, "config": {"title": "Answer"}}]', '[]',
   '{"exit_events": ["sms_received"]}') as answering \gset
-insert into public.messages (tenant_id, contact_id, direction, from_number, body)
+insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, body)
 select :'apex', :'maria', 'inbound', '+15125550100', t from unnest('{One,Two}'::text[]) as t;
 select pg_temp.settle();
-select is((select string_agg(e.status::text, ', ' order by e.id) from public.workflow_executions as e where e.workflow_id = :'answering'),
+select is((select string_agg(e.status::text, ', ' order by e.id) from ridgeline.workflow_executions as e where e.workflow_id = :'answering'),
   'cancelled, waiting', 'the second of two texts ends the run of the first, and its own goes on');
 
 -- A wait hears what came since the step before it, and nothing older.
@@ -40,21 +40,21 @@ select pg_temp.workflow(:'apex', 'manual', '{}', '[
   {"type": "wait", "key": "first", "config": {"event": "call_missed", "timeout": "1 day"}},
   {"type": "create_task", "key": "task", "config": {"title": "Rang"}},
   {"type": "wait", "key": "second", "config": {"event": "call_missed", "timeout": "1 day"}}]') as ringing \gset
-select (public.execute_workflow(:'ringing', jsonb_build_object('contact_id', :'maria'))).id as run \gset
+select (ridgeline.execute_workflow(:'ringing', jsonb_build_object('contact_id', :'maria'))).id as run \gset
 select pg_temp.settle();
-insert into public.calls (tenant_id, contact_id, direction, from_number, status)
+insert into ridgeline.calls (tenant_id, contact_id, direction, from_number, status)
 values (:'apex', :'maria', 'inbound', '+15125550100', 'missed');
 select pg_temp.settle();
 select is(pg_temp.way(:'run'), 'first, task, second waiting', 'one call is not two: the second wait waits for another');
-insert into public.calls (tenant_id, contact_id, direction, from_number, status)
+insert into ridgeline.calls (tenant_id, contact_id, direction, from_number, status)
 values (:'apex', :'maria', 'inbound', '+15125550100', 'missed');
 select pg_temp.settle();
 select is(pg_temp.way(:'run'), 'first, task, second', 'which comes');
 
 -- A call from before the run is none of its business.
-insert into public.calls (tenant_id, contact_id, direction, from_number, status)
+insert into ridgeline.calls (tenant_id, contact_id, direction, from_number, status)
 values (:'apex', :'maria', 'inbound', '+15125550100', 'missed');
-select (public.execute_workflow(:'ringing', jsonb_build_object('contact_id', :'maria'))).id as run \gset
+select (ridgeline.execute_workflow(:'ringing', jsonb_build_object('contact_id', :'maria'))).id as run \gset
 select pg_temp.settle();
 select is(pg_temp.way(:'run'), 'first waiting', 'an event that was written before the run, and not read yet, is not waited for');
 
@@ -63,10 +63,10 @@ insert into public.contacts (tenant_id, id, first_name) values (:'apex', '000000
 update public.contacts set stage = 'contacted' where first_name = 'Ann';
 delete from public.contacts where first_name = 'Ann';
 insert into public.contacts (tenant_id, id, first_name) values (:'apex', '00000000-0000-4000-8000-00000000c0de', 'Ann');
-update public.workflows set is_active = false where id = :'qualify';
+update ridgeline.workflows set is_active = false where id = :'qualify';
 update public.contacts set stage = 'contacted' where first_name = 'Ann';
 select automation.run_signals();
-select is((select string_agg(e.status::text, ', ' order by e.id) from public.workflow_executions as e
+select is((select string_agg(e.status::text, ', ' order by e.id) from ridgeline.workflow_executions as e
   where e.workflow_id = :'follow_up' and e.record_id = '00000000-0000-4000-8000-00000000c0de'), 'cancelled, waiting',
   'its deletion ends the runs from before, not those from after');
 select * from finish();

@@ -15,11 +15,11 @@ const wonExit = { exit_events: [{ type: "stage_changed", config: { to: "won" } }
 type Session = Sql | ReservedSql;
 
 const enter = (session: Session, workflowId: string, contact: string) =>
-  session`select public.execute_workflow(${workflowId}, ${sql.json({ contact_id: contact })})`;
+  session`select ridgeline.execute_workflow(${workflowId}, ${sql.json({ contact_id: contact })})`;
 const win = (session: Session, contact: string) =>
   session`update contacts set stage = 'won' where id = ${contact}`;
 const reply = (session: Session, tenantId: string, contact: string) =>
-  session`insert into messages (tenant_id, contact_id, direction, from_number, body)
+  session`insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, body)
     values (${tenantId}, ${contact}, 'inbound', '+15125550100', 'Yes')`;
 const settle = async () => {
   await sql`update automation.signals set next_try_at = clock_timestamp()`;
@@ -27,12 +27,12 @@ const settle = async () => {
 };
 const later = (interval: string) => sql`select automation.advance_clock(${interval}::interval)`;
 const statuses = async () =>
-  (await sql`select status from workflow_executions order by seq`).map(({ status }) => status);
+  (await sql`select status from ridgeline.workflow_executions order by seq`).map(({ status }) => status);
 /** A workflow started by hand for a contact that is there already. */
 async function scene(steps: Step[], settings: Record<string, never> | typeof wonExit) {
   const office = await sessions.office(steps, settings as never);
-  await sql`update workflows set trigger_type = 'manual'`;
-  await sql`select public.publish_workflow(${office.workflowId})`;
+  await sql`update ridgeline.workflows set trigger_type = 'manual'`;
+  await sql`select ridgeline.publish_workflow(${office.workflowId})`;
   return { ...office, contact: await sessions.lead(office.tenantId) };
 }
 

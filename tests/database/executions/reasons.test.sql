@@ -7,8 +7,8 @@ select pg_temp.tenant() as apex \gset
 create function pg_temp.reason(flow uuid) returns jsonb
   language sql
   as $$
-    select s.error from public.workflow_step_executions as s
-    join public.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+    select s.error from ridgeline.workflow_step_executions as s
+    join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
     where e.workflow_id = flow and s.status = 'skipped'
   $$;
 select pg_temp.contact(:'apex', 'Maria') as maria \gset
@@ -16,7 +16,7 @@ update public.contacts set city = 'Austin', company = repeat('very long ', 400) 
 select pg_temp.workflow(:'apex', 'manual', steps => '[{"type": "create_task", "config": {"title": "x"}, "conditions":
   {"all": [{"field": "contact.city", "operator": "equals", "value": "Waco"},
            {"field": "contact.company", "operator": "contains", "value": "roof"}]}}]') as flow \gset
-select public.execute_workflow(:'flow', jsonb_build_object('contact_id', :'maria')) \g /dev/null
+select ridgeline.execute_workflow(:'flow', jsonb_build_object('contact_id', :'maria')) \g /dev/null
 select pg_temp.settle() \g /dev/null
 select is(pg_temp.reason(:'flow') ->> 'code', 'conditions_not_met', 'the code is as it was');
 select is(pg_temp.reason(:'flow') #> '{conditions,all,0}',
@@ -28,7 +28,7 @@ select ok(length(pg_temp.reason(:'flow') #>> '{conditions,all,1,actual}') betwee
 select pg_temp.workflow(:'apex', 'manual', steps => jsonb_build_array(jsonb_build_object('type', 'create_task', 'config', '{"title": "x"}'::jsonb,
   'conditions', jsonb_build_object('all', (select jsonb_agg(jsonb_build_object('field', 'contact.company', 'operator', 'contains', 'value', 'x' || n))
     from generate_series(1, 400) as n))))) as many \gset
-select public.execute_workflow(:'many', jsonb_build_object('contact_id', :'maria')) \g /dev/null
+select ridgeline.execute_workflow(:'many', jsonb_build_object('contact_id', :'maria')) \g /dev/null
 select pg_temp.settle() \g /dev/null
 select ok(length(pg_temp.reason(:'many')::text) < 40000, 'a reason stays readable');
 select is(jsonb_array_length(pg_temp.reason(:'many') #> '{conditions,all}'), 20, 'with the first tests that failed');
@@ -36,16 +36,16 @@ select is(pg_temp.reason(:'many') #> '{conditions,shortened}', 'true', 'and says
 
 -- Exits and branches tell as much.
 select pg_temp.workflow(:'apex', 'manual', settings => '{"exit_conditions": [{"field": "contact.city", "operator": "equals", "value": "Austin"}]}') as left_early \gset
-select public.execute_workflow(:'left_early', jsonb_build_object('contact_id', :'maria')) \g /dev/null
+select ridgeline.execute_workflow(:'left_early', jsonb_build_object('contact_id', :'maria')) \g /dev/null
 select pg_temp.settle() \g /dev/null
 select is((pg_temp.only_run(:'left_early')).error #>> '{conditions,actual}', 'Austin', 'an exit');
 select pg_temp.workflow(:'apex', 'manual', steps => '[{"type": "conditional", "key": "ask", "config": {"conditions":
   [{"field": "contact.company", "operator": "equals", "value": "x"}]}}]') as asked \gset
-select public.execute_workflow(:'asked', jsonb_build_object('contact_id', :'maria')) \g /dev/null
+select ridgeline.execute_workflow(:'asked', jsonb_build_object('contact_id', :'maria')) \g /dev/null
 select pg_temp.settle() \g /dev/null
-select is((select s.result_data #>> '{cases,0,expected}' from public.workflow_step_executions as s
+select is((select s.result_data #>> '{cases,0,expected}' from ridgeline.workflow_step_executions as s
   where s.execution_id = (pg_temp.only_run(:'asked')).id), 'x', 'a branch');
-select ok((select length(s.result_data::text) < 1000 from public.workflow_step_executions as s
+select ok((select length(s.result_data::text) < 1000 from ridgeline.workflow_step_executions as s
   where s.execution_id = (pg_temp.only_run(:'asked')).id), 'and both are bounded');
 
 select * from finish();

@@ -7,15 +7,15 @@ select plan(46);
 select pg_temp.tenant() as apex \gset
 create function pg_temp.statuses(workflow uuid) returns text
   language sql
-  as $$ select string_agg(e.status::text, ', ' order by e.created_at, e.id) from public.workflow_executions as e where e.workflow_id = workflow $$;
+  as $$ select string_agg(e.status::text, ', ' order by e.created_at, e.id) from ridgeline.workflow_executions as e where e.workflow_id = workflow $$;
 create function pg_temp.enters(workflow uuid, data jsonb) returns text
   language plpgsql
   as $$
 declare
-  run uuid := (public.execute_workflow(workflow, data)).id;
+  run uuid := (ridgeline.execute_workflow(workflow, data)).id;
 begin
   perform pg_temp.settle();
-  return (select concat_ws(' ', e.status, e.error ->> 'code') from public.workflow_executions as e where e.id = run);
+  return (select concat_ws(' ', e.status, e.error ->> 'code') from ridgeline.workflow_executions as e where e.id = run);
 end;
 $$;
 create function pg_temp.with(reentry text, more text default '{}', steps text default '[{"type": "create_task", "config": {"title": "Call"}}]') returns uuid
@@ -39,11 +39,11 @@ select is(pg_temp.enters(:'never', :'for_maria'), 'skipped already_entered', 'bu
 select is(pg_temp.enters(:'never', :'for_ann'), 'completed', 'somebody else may');
 select automation.advance_clock('10 years');
 select is(pg_temp.enters(:'never', :'for_maria'), 'skipped already_entered', 'never is never');
-select is((select count(*) from public.tasks as t join public.workflow_executions as e on e.id = t.execution_id
+select is((select count(*) from public.tasks as t join ridgeline.workflow_executions as e on e.id = t.execution_id
   where e.workflow_id = :'never' and t.contact_id = :'maria'), 1::bigint, 'she was called once');
 select is(
   (pg_temp.only_run(:'never')).error ->> 'execution_id',
-  (select e.id::text from public.workflow_executions as e where e.workflow_id = :'never' and e.record_id = :'maria' order by e.created_at limit 1),
+  (select e.id::text from ridgeline.workflow_executions as e where e.workflow_id = :'never' and e.record_id = :'maria' order by e.created_at limit 1),
   'the refusal names the run that she was in');
 
 select pg_temp.with('{"once_in": "30 days"}') as monthly \gset
@@ -61,7 +61,7 @@ select automation.advance_clock('49 hours');
 select pg_temp.settle();
 select is(pg_temp.enters(:'one_at_a_time', :'for_maria'), 'waiting', 'once she is through she may');
 select (pg_temp.only_run(:'one_at_a_time')).id as run \gset
-select (public.cancel_execution(:'run')).status \gset
+select (ridgeline.cancel_execution(:'run')).status \gset
 select is(pg_temp.enters(:'one_at_a_time', :'for_maria'), 'waiting', 'cancelled is through, too');
 
 -- By a key of the office's own.
@@ -78,10 +78,10 @@ select is(pg_temp.enters(:'by_phone', '{"note": "nobody"}'), 'completed', 'a run
 -- A double form post that got past the form: two rows, two runs, one text.
 select pg_temp.workflow(:'apex', 'form_submitted', '{}', '[{"type": "create_task", "config": {"title": "Ring"}}]', '[]',
   '{"reentry": {"once_in": "1 day"}, "dedupe_key": "{{trigger.record.data.email}}"}') as forms \gset
-insert into public.form_submissions (tenant_id, form, data) values
+insert into ridgeline.form_submissions (tenant_id, form, data) values
   (:'apex', 'roof', '{"email": "Pat@example.com"}'), (:'apex', 'roof', '{"email": "pat@example.com "}'), (:'apex', 'roof', '{"email": "kim@example.com"}');
 select pg_temp.settle();
-select is((select string_agg(e.status::text, ', ' order by e.status) from public.workflow_executions as e where e.workflow_id = :'forms'),
+select is((select string_agg(e.status::text, ', ' order by e.status) from ridgeline.workflow_executions as e where e.workflow_id = :'forms'),
   'completed, completed, skipped', 'the second of two posts is skipped');
 
 -- A record that changes every night does not fill the history with refusals.
@@ -91,14 +91,14 @@ select pg_temp.settle();
 update public.contacts set city = 'Dallas' where id = :'ann';
 update public.contacts set city = 'Waco' where id = :'ann';
 select is(pg_temp.statuses(:'nightly'), 'completed', 'what is refused on sight leaves no row');
-select is(public.explain_enrollment(:'nightly', :'for_ann') -> 'would_enroll', 'false', 'explain_enrollment knows');
-select is(public.explain_enrollment(:'nightly', :'for_ann') #>> '{reentry,policy}', 'never', 'by which rule');
-select is(public.explain_enrollment(:'nightly', :'for_ann') #>> '{reentry,last_execution_id}', (pg_temp.only_run(:'nightly')).id::text, 'and because of which run');
-select is(public.explain_enrollment(:'nightly', :'for_maria') -> 'would_enroll', 'true', 'somebody else would be enrolled');
+select is(ridgeline.explain_enrollment(:'nightly', :'for_ann') -> 'would_enroll', 'false', 'explain_enrollment knows');
+select is(ridgeline.explain_enrollment(:'nightly', :'for_ann') #>> '{reentry,policy}', 'never', 'by which rule');
+select is(ridgeline.explain_enrollment(:'nightly', :'for_ann') #>> '{reentry,last_execution_id}', (pg_temp.only_run(:'nightly')).id::text, 'and because of which run');
+select is(ridgeline.explain_enrollment(:'nightly', :'for_maria') -> 'would_enroll', 'true', 'somebody else would be enrolled');
 
 -- Runs from before the rule count.
-update public.workflows set settings = '{"reentry": "never"}' where id = :'always';
-select (public.publish_workflow(:'always')).version \gset
+update ridgeline.workflows set settings = '{"reentry": "never"}' where id = :'always';
+select (ridgeline.publish_workflow(:'always')).version \gset
 select is(pg_temp.enters(:'always', :'for_maria'), 'skipped already_entered', 'she was in it before there was a rule');
 select is(pg_temp.enters(:'always', :'for_ann'), 'completed', 'Ann was not');
 
@@ -106,20 +106,20 @@ select is(pg_temp.enters(:'always', :'for_ann'), 'completed', 'Ann was not');
 select pg_temp.with('"never"', '{}', '[{"type": "add_tag", "config": {"tag": "{{custom.tag}}"}}]') as failing \gset
 update public.contacts set first_name = 'x' where id = :'maria';
 select is(pg_temp.enters(:'failing', '{"custom": {"tag": ""}}'), 'failed empty_tag', 'a run that fails');
-select (public.retry_execution((pg_temp.only_run(:'failing')).id)).status \gset
+select (ridgeline.retry_execution((pg_temp.only_run(:'failing')).id)).status \gset
 select pg_temp.settle();
 select is((pg_temp.only_run(:'failing')).error ->> 'code', 'empty_tag', 'is not refused when it is retried');
 
 -- Only who was done something for has been in it.
 create function pg_temp.last_run(flow uuid) returns uuid
   language sql
-  as $$ select e.id from public.workflow_executions as e where e.workflow_id = flow order by e.id desc limit 1 $$;
+  as $$ select e.id from ridgeline.workflow_executions as e where e.workflow_id = flow order by e.id desc limit 1 $$;
 select pg_temp.with(policy, more, '[{"type": "wait", "config": {"days": 2}}, {"type": "create_task", "config": {"title": "x"}}]') as flow,
   policy as policy from (values ('"never"', '{"dedupe_key": "{{contact.phone}}"}')) as v (policy, more) \gset
-select (public.execute_workflow(:'flow', :'for_ann')).id as run \gset
-select (public.cancel_execution(:'run')).status \gset
+select (ridgeline.execute_workflow(:'flow', :'for_ann')).id as run \gset
+select (ridgeline.cancel_execution(:'run')).status \gset
 select is(pg_temp.enters(:'flow', :'for_ann'), 'waiting', 'a run that was cancelled before its first step keeps nobody out');
-select (public.cancel_execution(pg_temp.last_run(:'flow'))).status \gset
+select (ridgeline.cancel_execution(pg_temp.last_run(:'flow'))).status \gset
 select is(pg_temp.enters(:'flow', :'for_ann'), 'waiting', 'nor does one that was cancelled while it waited');
 select automation.advance_clock('49 hours');
 select pg_temp.settle();
@@ -127,7 +127,7 @@ select is(pg_temp.enters(:'flow', :'for_ann'), 'skipped already_entered', 'one t
 
 select pg_temp.with('{"once_in": "30 days"}', '{}', '[{"type": "create_task", "config": {"title": "x"}}, {"type": "wait", "config": {"days": 2}}, {"type": "create_task", "config": {"title": "y"}}]') as half \gset
 select is(pg_temp.enters(:'half', :'for_ann'), 'waiting', 'a run that has done its first step');
-select (public.cancel_execution(pg_temp.last_run(:'half'))).status \gset
+select (ridgeline.cancel_execution(pg_temp.last_run(:'half'))).status \gset
 select is(pg_temp.enters(:'half', :'for_ann'), 'skipped already_entered', 'counts, though somebody cancelled the rest');
 
 select pg_temp.with('{"once_in": "30 days"}', '{}', '[{"type": "add_tag", "config": {"tag": "{{contact.custom_fields.tag}}"}}]') as tagged \gset
@@ -137,9 +137,9 @@ select is(pg_temp.enters(:'tagged', :'for_ann'), 'failed empty_tag', 'keeps nobo
 update public.contacts set custom_fields = '{"tag": "vip"}' where id = :'ann';
 select is(pg_temp.enters(:'tagged', :'for_ann'), 'completed', 'and once it is mended she is in');
 select is(pg_temp.enters(:'tagged', :'for_ann'), 'skipped already_entered', 'once');
-select (public.retry_execution(:'failed')).status \gset
+select (ridgeline.retry_execution(:'failed')).status \gset
 select pg_temp.settle();
-select is((select concat_ws(' ', e.status, e.error ->> 'code') from public.workflow_executions as e where e.id = :'failed'),
+select is((select concat_ws(' ', e.status, e.error ->> 'code') from ridgeline.workflow_executions as e where e.id = :'failed'),
   'skipped already_entered', 'a run that is tried again finds that somebody else was let in meanwhile');
 
 -- Refused by its conditions, or as a loop.
@@ -152,7 +152,7 @@ update public.contacts set city = 'Waco' where id = :'ann';
 select is(pg_temp.enters(:'waco', :'for_ann'), 'completed', 'may enter once they do');
 
 select is(
-  pg_temp.error_of(format('update public.workflows set settings = %L where id = %L', '[]', :'never')),
+  pg_temp.error_of(format('update ridgeline.workflows set settings = %L where id = %L', '[]', :'never')),
   '23514 new row for relation "workflows" violates check constraint "workflows_settings_is_object"', 'settings are an object');
 select * from finish();
 rollback;

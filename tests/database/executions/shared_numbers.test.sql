@@ -6,7 +6,7 @@ select plan(17);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.tenant('Blue Ridge Solar') as blue \gset
-insert into public.senders (tenant_id, channel, address) values (:'apex', 'sms', '+15125550900'), (:'blue', 'sms', '+15125550901');
+insert into ridgeline.senders (tenant_id, channel, address) values (:'apex', 'sms', '+15125550900'), (:'blue', 'sms', '+15125550901');
 select pg_temp.contact(:'apex', 'Maria', '+15125550101') as maria \gset
 select pg_temp.contact(:'apex', 'Jose', '(512) 555-0101') as jose \gset
 select pg_temp.contact(:'apex', 'Bob', '+15125550102') as bob \gset
@@ -16,8 +16,8 @@ select pg_temp.workflow(t, 'manual', '{}', '[{"type": "send_sms", "delay": 60, "
 create function pg_temp.follow_up(contact uuid, more jsonb default '{}') returns uuid
   language sql
   as $$
-    select (public.execute_workflow(w.id, jsonb_build_object('contact_id', contact) || more)).id
-    from public.workflows as w join public.contacts as c on c.tenant_id = w.tenant_id and c.id = contact where w.settings ? 'exit_events'
+    select (ridgeline.execute_workflow(w.id, jsonb_build_object('contact_id', contact) || more)).id
+    from ridgeline.workflows as w join public.contacts as c on c.tenant_id = w.tenant_id and c.id = contact where w.settings ? 'exit_events'
   $$;
 create function pg_temp.text_from(number text, body text default 'Yes', office text default '+15125550900') returns text
   language sql
@@ -27,7 +27,7 @@ create function pg_temp.text_from(number text, body text default 'Yes', office t
   $$;
 create function pg_temp.ended(run uuid) returns text
   language sql
-  as $$ select concat_ws(' ', e.status, e.error ->> 'code') from public.workflow_executions as e where e.id = run $$;
+  as $$ select concat_ws(' ', e.status, e.error ->> 'code') from ridgeline.workflow_executions as e where e.id = run $$;
 
 select pg_temp.follow_up(:'maria') as marias, pg_temp.follow_up(:'jose') as joses, pg_temp.follow_up(:'bob') as bobs, pg_temp.follow_up(:'blues') as theirs \gset
 select pg_temp.text_from('+15125550101');
@@ -55,7 +55,7 @@ update public.tenants set text_strangers = true where id = :'apex';
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "send_sms", "config": {"to": "{{custom.phone}}", "body": "Your crew comes"}},
   {"type": "wait", "key": "reply", "config": {"event": "sms_received", "timeout": "1 day"}},
   {"type": "create_task", "config": {"title": "{{steps.reply.result}} {{steps.reply.event.record.body}}"}}]') as asking \gset
-select (public.execute_workflow(:'asking', jsonb_build_object('contact_id', :'bob', 'custom', '{"phone": "512-555-0177"}'::jsonb))).id as asked \gset
+select (ridgeline.execute_workflow(:'asking', jsonb_build_object('contact_id', :'bob', 'custom', '{"phone": "512-555-0177"}'::jsonb))).id as asked \gset
 select pg_temp.finish(c, 'succeeded', '{"result": {"provider_id": "SM1"}}') from automation.claim_steps('w', 10) as c where c.payload ->> 'to' = '+15125550177';
 select pg_temp.settle();
 select pg_temp.text_from('+15125550177', 'Fine');
@@ -63,10 +63,10 @@ select pg_temp.settle();
 select is((select title from public.tasks), 'event Fine', 'a run hears the number that it wrote to, whose ever it is');
 
 -- Who is meant: the one we spoke to last.
-insert into public.messages (tenant_id, contact_id, direction, to_number, body, created_at)
+insert into ridgeline.messages (tenant_id, contact_id, direction, to_number, body, created_at)
 values (:'apex', :'jose', 'outbound', '+15125550101', 'Hi', automation.now() - interval '2 days'), (:'apex', :'maria', 'outbound', '+15125550101', 'Hi', automation.now() - interval '1 day');
 select is(automation.contact_by_phone(:'apex', '+15125550101'), :'maria'::uuid, 'the one who was texted last is meant');
-insert into public.calls (tenant_id, contact_id, direction, to_number, status) values (:'apex', :'jose', 'outbound', '+15125550101', 'completed');
+insert into ridgeline.calls (tenant_id, contact_id, direction, to_number, status) values (:'apex', :'jose', 'outbound', '+15125550101', 'completed');
 select is(automation.contact_by_phone(:'apex', '+15125550101'), :'jose'::uuid, 'or called');
 
 -- TAPBACKS
@@ -84,7 +84,7 @@ select pg_temp.workflow(:'apex', 'sms_received') as answering \gset
 select pg_temp.follow_up(:'maria') as marias \gset
 select is(pg_temp.text_from('+15125550101', 'Liked “Any questions?”'), 'stored', 'a thumb is kept');
 select pg_temp.settle();
-select is((select is_tapback from public.messages where body like 'Liked%'), true, 'and flagged');
+select is((select is_tapback from ridgeline.messages where body like 'Liked%'), true, 'and flagged');
 select is(pg_temp.runs(:'answering'), 0::bigint, 'it starts nothing');
 select is(pg_temp.ended(:'marias'), 'waiting', 'and ends nothing');
 select pg_temp.text_from('+15125550101', 'Liked it, when do you come?');

@@ -7,7 +7,7 @@ select pg_temp.tenant() as apex \gset
 select pg_temp.contact(:'apex', 'Maria') as maria \gset
 create function pg_temp.starts(workflow uuid) returns uuid
   language sql
-  as $$ select (public.execute_workflow(workflow, jsonb_build_object('contact_id', c.id))).id from public.contacts as c limit 1 $$;
+  as $$ select (ridgeline.execute_workflow(workflow, jsonb_build_object('contact_id', c.id))).id from public.contacts as c limit 1 $$;
 create function pg_temp.claim_and(outcome text) returns text
   language sql
   as $$ select pg_temp.finish(c, outcome) from automation.claim_steps('w', 1) as c $$;
@@ -17,10 +17,10 @@ select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "send_sms", "key": "
   "retry": {"max_attempts": 3, "delay": "30 minutes", "max_delay": "1 hour"}}]') as sending \gset
 select pg_temp.starts(:'sending') as run \gset
 select is(pg_temp.claim_and('retry'), 'waiting', 'the first attempt');
-select ok((select run_at <= automation.now() + interval '30 minutes' from public.scheduled_steps), 'the next comes within its own delay');
+select ok((select run_at <= automation.now() + interval '30 minutes' from ridgeline.scheduled_steps), 'the next comes within its own delay');
 select automation.advance_clock('31 minutes');
 select is(pg_temp.claim_and('retry'), 'waiting', 'the second');
-select ok((select run_at <= automation.now() + interval '1 hour' from public.scheduled_steps), 'later, but within its own limit');
+select ok((select run_at <= automation.now() + interval '1 hour' from ridgeline.scheduled_steps), 'later, but within its own limit');
 select automation.advance_clock('61 minutes');
 select is(pg_temp.claim_and('retry'), 'failed', 'the third is the last');
 select is((pg_temp.only_run(:'sending')).error ->> 'code', 'attempts_exhausted', 'and the run says so');
@@ -37,7 +37,7 @@ select pg_temp.member(:'apex') as sam \gset
 update public.tenants set settings = jsonb_build_object('rep', :'sam') where id = :'apex';
 select pg_temp.later('11 minutes');
 select is(pg_temp.way(:'run'), 'rep', 'at the second attempt there is');
-select is((select jsonb_array_length(s.attempts) from public.workflow_step_executions as s where s.execution_id = :'run'), 1, 'the first one is on record');
+select is((select jsonb_array_length(s.attempts) from ridgeline.workflow_step_executions as s where s.execution_id = :'run'), 1, 'the first one is on record');
 update public.tenants set settings = '{}' where id = :'apex';
 select pg_temp.starts(:'assigning') as run \gset
 select pg_temp.settle();
@@ -51,10 +51,10 @@ select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "create_task", "key"
 select pg_temp.starts(:'lenient') as run \gset
 select pg_temp.settle();
 select is(pg_temp.way(:'run'), 'task', 'is nothing');
-select is((select jsonb_path_query_array(s.warnings, '$[*].variable') from public.workflow_step_executions as s where s.execution_id = :'run'),
+select is((select jsonb_path_query_array(s.warnings, '$[*].variable') from ridgeline.workflow_step_executions as s where s.execution_id = :'run'),
   '["contact.last_name", "contact.company"]'::jsonb, 'with a warning on the step');
-update public.workflows set settings = '{"on_missing": "fail"}' where id = :'lenient';
-select (public.publish_workflow(:'lenient')).version \gset
+update ridgeline.workflows set settings = '{"on_missing": "fail"}' where id = :'lenient';
+select (ridgeline.publish_workflow(:'lenient')).version \gset
 select pg_temp.starts(:'lenient') as run \gset
 select pg_temp.settle();
 select is((pg_temp.only_run(:'lenient')).error - 'warnings',

@@ -54,18 +54,18 @@ export class Sessions {
     const { sql } = this;
     const [tenant] = await sql`insert into tenants (name) values ('Apex Roofing') returning id`;
     const [workflow] = await sql`
-      insert into workflows (tenant_id, name, trigger_type, settings)
+      insert into ridgeline.workflows (tenant_id, name, trigger_type, settings)
       values (${tenant?.id}, 'Welcome', 'contact_created', ${sql.json(settings)}) returning id`;
     for (const [order, { type, key = null, config, delay = 0 }] of steps.entries()) {
       await sql`
-        insert into workflow_steps (
+        insert into ridgeline.workflow_steps (
           tenant_id, workflow_id, step_order, step_key, step_type, step_config, delay_minutes)
         values (
           ${tenant?.id}, ${workflow?.id}, ${order}, ${key}, ${type}, ${
         sql.json(config)
       }, ${delay})`;
     }
-    await sql`update workflows set is_active = true where id = ${workflow?.id}`;
+    await sql`update ridgeline.workflows set is_active = true where id = ${workflow?.id}`;
     return { tenantId: tenant?.id, workflowId: workflow?.id };
   }
 

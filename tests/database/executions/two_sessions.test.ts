@@ -34,8 +34,8 @@ describe("database steps", () => {
     const [counts] = await sql`
       select (select count(*)::int from tasks) as tasks,
         (select count(*)::int from contact_tags) as tags,
-        (select count(*)::int from workflow_step_executions where status = 'completed') as steps,
-        (select count(*)::int from workflow_executions where status = 'completed') as runs`;
+        (select count(*)::int from ridgeline.workflow_step_executions where status = 'completed') as steps,
+        (select count(*)::int from ridgeline.workflow_executions where status = 'completed') as runs`;
     expect(counts).toEqual({ tasks: 80, tags: 40, steps: 120, runs: 40 });
   });
 
@@ -67,7 +67,7 @@ describe("database steps", () => {
     const before = Date.now();
     expect(await sql`select automation.run_database_steps() as steps`).toEqual([{ steps: 1 }]);
     expect(Date.now() - before).toBeLessThan(2000);
-    expect(await sql`select status, current_step, error from workflow_executions`).toEqual([
+    expect(await sql`select status, current_step, error from ridgeline.workflow_executions`).toEqual([
       { status: "waiting", current_step: "step_2", error: null },
     ]);
     // The user goes on writing while the engine has let go of everything.
@@ -105,8 +105,8 @@ describe("database steps", () => {
   it("make one project of two runs that want it at once", async () => {
     const { tenantId } = await office([{ type: "create_project", config: { name: "Roof" } }]);
     const contact = await lead(tenantId);
-    const [workflow] = await sql`select id from workflows`;
-    await sql`select public.execute_workflow(${workflow?.id}, ${
+    const [workflow] = await sql`select id from ridgeline.workflows`;
+    await sql`select ridgeline.execute_workflow(${workflow?.id}, ${
       sql.json({ contact_id: contact })
     })`;
     const first = await begin();
@@ -117,7 +117,7 @@ describe("database steps", () => {
     await sql`select automation.run_database_steps()`;
     expect(await sql`select name from projects`).toEqual([{ name: "Roof" }]);
     expect(
-      await sql`select count(*)::int as runs from workflow_executions
+      await sql`select count(*)::int as runs from ridgeline.workflow_executions
       where status = 'completed'`,
     ).toEqual([{ runs: 2 }]);
   });
@@ -151,13 +151,13 @@ describe("claims", () => {
     const { tenantId } = await office([text]);
     await lead(tenantId);
     const customer = await begin();
-    await customer`insert into messages (tenant_id, direction, from_number, body)
+    await customer`insert into ridgeline.messages (tenant_id, direction, from_number, body)
       values (${tenantId}, 'inbound', '+15125550100', 'STOP')`;
     const worker = await begin();
     await customer`commit`;
     expect(await claim(worker, 1)).toHaveLength(0);
     await worker`commit`;
-    expect(await sql`select status, error ->> 'code' as code from workflow_step_executions`)
+    expect(await sql`select status, error ->> 'code' as code from ridgeline.workflow_step_executions`)
       .toEqual([{ status: "skipped", code: "suppressed" }]);
   });
 
@@ -174,16 +174,16 @@ describe("claims", () => {
     const second = report(sql, "failed");
     await Promise.all([second, somebodyWaits().then(() => first`commit`)]);
     expect(await second).toEqual([{ accepted: false, status: null }]);
-    expect(await sql`select status from workflow_step_executions`).toEqual([{
+    expect(await sql`select status from ridgeline.workflow_step_executions`).toEqual([{
       status: "completed",
     }]);
-    expect(await sql`select step_key from scheduled_steps`).toEqual([{ step_key: "step_2" }]);
+    expect(await sql`select step_key from ridgeline.scheduled_steps`).toEqual([{ step_key: "step_2" }]);
   });
 });
 
 describe("cancelling", () => {
   const cancel = (session: Sql | ReservedSql) =>
-    session`select (public.cancel_execution(id)).status from workflow_executions`;
+    session`select (ridgeline.cancel_execution(id)).status from ridgeline.workflow_executions`;
 
   it("waits for a claim under way, lets it send, and stops what comes after", async () => {
     const { tenantId } = await office([text, task]);
@@ -196,8 +196,8 @@ describe("cancelling", () => {
     const report = sql.json([{ ...step, outcome: "succeeded" }] as never);
     expect(await sql`select accepted from automation.finish_steps(${report})`)
       .toEqual([{ accepted: true }]);
-    expect(await sql`select * from scheduled_steps`).toEqual([]);
-    expect(await sql`select status from workflow_executions`).toEqual([{ status: "cancelled" }]);
+    expect(await sql`select * from ridgeline.scheduled_steps`).toEqual([]);
+    expect(await sql`select status from ridgeline.workflow_executions`).toEqual([{ status: "cancelled" }]);
   });
 
   it("wins over a claim that comes later", async () => {
@@ -208,7 +208,7 @@ describe("cancelling", () => {
     expect(await claim(sql, 1)).toHaveLength(0);
     await office_`commit`;
     expect(await claim(sql, 1)).toHaveLength(0);
-    expect(await sql`select status from workflow_executions`).toEqual([{ status: "cancelled" }]);
+    expect(await sql`select status from ridgeline.workflow_executions`).toEqual([{ status: "cancelled" }]);
   });
 
   it("waits for a database step under way", async () => {
@@ -219,7 +219,7 @@ describe("cancelling", () => {
     const cancelled = cancel(sql);
     await Promise.all([cancelled, somebodyWaits().then(() => engine`commit`)]);
     expect(await cancelled).toEqual([{ status: "cancelled" }]);
-    expect(await sql`select * from scheduled_steps`).toEqual([]);
+    expect(await sql`select * from ridgeline.scheduled_steps`).toEqual([]);
     expect(await sql`select count(*)::int as tasks from tasks`).toEqual([{ tasks: 1 }]);
   });
 
@@ -242,13 +242,13 @@ describe("cancelling", () => {
       }),
       until(() => engine`select automation.tick(7)`),
     ];
-    for (const { id } of await clerk`select id from workflow_executions order by random()`) {
-      await clerk`select public.cancel_execution(${id})`;
+    for (const { id } of await clerk`select id from ridgeline.workflow_executions order by random()`) {
+      await clerk`select ridgeline.cancel_execution(${id})`;
     }
     stop.now = true;
     await Promise.all(running);
     expect(errors).toEqual([]);
-    const left = await sql`select status from workflow_executions
+    const left = await sql`select status from ridgeline.workflow_executions
       where status not in ('cancelled', 'completed')`;
     expect(left).toEqual([]);
   });
@@ -263,40 +263,40 @@ describe("retrying", () => {
     await lead(tenantId);
     await sql`select automation.run_database_steps()`;
     const retry = (session: Sql | ReservedSql) =>
-      session`select (public.retry_execution(id)).status from workflow_executions`;
+      session`select (ridgeline.retry_execution(id)).status from ridgeline.workflow_executions`;
     const first = await begin();
     await retry(first);
     const second = retry(sql).then(() => "retried", (error: Error) => error.message);
     await Promise.all([second, somebodyWaits().then(() => first`commit`)]);
     expect(await second).toContain("only a failed execution can be retried; this one is pending");
-    expect(await sql`select step_key from scheduled_steps`).toHaveLength(1);
+    expect(await sql`select step_key from ridgeline.scheduled_steps`).toHaveLength(1);
   });
 });
 
 describe("publishing", () => {
   it("does not hold up those who write, nor they it", async () => {
     const { tenantId, workflowId } = await office([task]);
-    await sql`update workflow_steps set step_config = '{"title": "New"}'`;
+    await sql`update ridgeline.workflow_steps set step_config = '{"title": "New"}'`;
     const writer = await begin();
     await writer`insert into contacts (tenant_id) values (${tenantId})`;
     const publisher = await begin();
-    await publisher`select public.publish_workflow(${workflowId})`;
+    await publisher`select ridgeline.publish_workflow(${workflowId})`;
     await lead(tenantId);
     await publisher`commit`;
     await writer`commit`;
     await lead(tenantId);
-    expect(await sql`select version, count(*)::int from workflow_executions group by 1 order by 1`)
+    expect(await sql`select version, count(*)::int from ridgeline.workflow_executions group by 1 order by 1`)
       .toEqual([{ version: 1, count: 2 }, { version: 2, count: 1 }]);
   });
 
   it("numbers versions once when two publish at once", async () => {
     const { workflowId } = await office([task]);
-    await sql`update workflow_steps set step_config = '{"title": "New"}'`;
+    await sql`update ridgeline.workflow_steps set step_config = '{"title": "New"}'`;
     const first = await begin();
-    await first`select public.publish_workflow(${workflowId})`;
-    const second = sql`select (public.publish_workflow(${workflowId})).version`;
+    await first`select ridgeline.publish_workflow(${workflowId})`;
+    const second = sql`select (ridgeline.publish_workflow(${workflowId})).version`;
     await Promise.all([second, somebodyWaits().then(() => first`commit`)]);
     expect(await second).toEqual([{ version: 2 }]);
-    expect(await sql`select count(*)::int from workflow_versions`).toEqual([{ count: 2 }]);
+    expect(await sql`select count(*)::int from ridgeline.workflow_versions`).toEqual([{ count: 2 }]);
   });
 });

@@ -14,17 +14,17 @@ create function pg_temp.claim() returns automation.claimed_step
 create function pg_temp.expire() returns void
   language sql
   as $$
-    update public.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
+    update ridgeline.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second'
     where attempt_token is not null
   $$;
 -- The latest claim, or one so many before it.
 create function pg_temp.held(ago integer default 0) returns automation.claimed_step
   language sql
   as $$ select c.c from claims as c order by c.n desc offset ago limit 1 $$;
-create function pg_temp.step() returns public.workflow_step_executions
+create function pg_temp.step() returns ridgeline.workflow_step_executions
   language sql
   as $$
-    select s from public.workflow_step_executions as s where s.step_key = 'text'
+    select s from ridgeline.workflow_step_executions as s where s.step_key = 'text'
     order by s.started_at desc, s.id desc limit 1
   $$;
 
@@ -77,7 +77,7 @@ select is(pg_temp.release((pg_temp.held()).attempt_token), 1, 'who does');
 select is(pg_temp.finish(pg_temp.held(), 'succeeded'), null, 'and holds it no longer');
 update public.contacts set first_name = 'Mary' where id = :'maria';
 savepoint released;
-select public.cancel_execution((pg_temp.only_run(:'flow')).id);
+select ridgeline.cancel_execution((pg_temp.only_run(:'flow')).id);
 select isnt((pg_temp.step()).status::text, 'running', 'a run that is cancelled now has no step running');
 rollback to savepoint released;
 
@@ -93,7 +93,7 @@ declare
 begin
   status := pg_temp.finish(claimed, outcome, more);
   insert into pause select claimed.attempt, extract(epoch from s.run_at - automation.now())
-  from public.scheduled_steps as s where s.id = claimed.step_id;
+  from ridgeline.scheduled_steps as s where s.id = claimed.step_id;
   perform automation.advance_clock('2 days');
   return claimed.attempt || ' ' || (claimed.payload ->> 'body') || ' ' || status;
 end;
@@ -109,28 +109,28 @@ select cmp_ok((select seconds from pause where attempt = 1), '<=', 10.0, 'at mos
 select cmp_ok((select seconds from pause where attempt = 2), '>=', 4000.0, 'never before Retry-After');
 select cmp_ok((select seconds from pause where attempt = 3), '<=', 86400.0, 'which is believed for a day at most');
 select cmp_ok((select seconds from pause where attempt = 4), '>=', 0.0, 'and never points back');
-select is((select reconcile_since from public.scheduled_steps), null, 'nothing to look up yet');
+select is((select reconcile_since from ridgeline.scheduled_steps), null, 'nothing to look up yet');
 
 -- Accepted or not? Look first, and say the same again.
 select is(pg_temp.fail_once('ambiguous', '{"error": {"code": "timeout"}}'), '5 Hi Mary waiting', 'a timeout');
 select cmp_ok((select seconds from pause where attempt = 5), '>=', 20.0, 'the provider is given time to list it');
-select isnt((select reconcile_since from public.scheduled_steps), null, 'and the next attempt must look');
+select isnt((select reconcile_since from ridgeline.scheduled_steps), null, 'and the next attempt must look');
 update public.contacts set first_name = 'Marie' where id = :'maria';
-select reconcile_since as since from public.scheduled_steps \gset
+select reconcile_since as since from ridgeline.scheduled_steps \gset
 select is(pg_temp.fail_once('retry'), '6 Hi Mary waiting', 'looking failed');
-select is(reconcile_since, :'since'::timestamptz, 'so the one after looks too, as far back') from public.scheduled_steps;
+select is(reconcile_since, :'since'::timestamptz, 'so the one after looks too, as far back') from ridgeline.scheduled_steps;
 select is(pg_temp.fail_once('ambiguous'), '7 Hi Mary waiting', 'another timeout');
-select is(reconcile_since, :'since'::timestamptz, 'looks back to the first') from public.scheduled_steps;
+select is(reconcile_since, :'since'::timestamptz, 'looks back to the first') from ridgeline.scheduled_steps;
 select is(pg_temp.fail_once('retry', '{"error": {"code": "503"}}'), '8 Hi Mary failed', 'the last attempt');
 select is(array[error ->> 'code', error ->> 'may_have_been_sent', error #>> '{last_error,code}', jsonb_array_length(attempts)::text],
   array['attempts_exhausted', 'true', '503', '8'], 'the ledger tells all of it') from pg_temp.step();
 select is(array[attempts #>> '{0,outcome}', attempts #>> '{0,error,message}', attempts #>> '{4,outcome}', attempts #>> '{7,worker}'],
   array['retry', 'slow down', 'ambiguous', 'worker 1'], 'attempt by attempt') from pg_temp.step();
 select is((select status::text from pg_temp.only_run(:'flow')), 'failed', 'the execution failed');
-select is((select count(*) from public.scheduled_steps), 0::bigint, 'the queue is empty');
+select is((select count(*) from ridgeline.scheduled_steps), 0::bigint, 'the queue is empty');
 
 -- Redriven.
-select public.retry_execution((pg_temp.only_run(:'flow')).id);
+select ridgeline.retry_execution((pg_temp.only_run(:'flow')).id);
 select is(array[c.attempt::text, c.payload ->> 'body'], array['1', 'Hi Mary'],
   'attempts are counted afresh; what may be out already is not written anew') from pg_temp.claim() as c;
 select isnt((pg_temp.held()).reconcile_since, null, 'it is looked up first');
@@ -146,7 +146,7 @@ select pg_temp.contact(:'apex', 'Bob') as bob \gset
 select is(pg_temp.finish(pg_temp.claim(), 'failed', '{"error": {"code": "21211", "message": "invalid number", "http_status": 400}}'), 'failed', 'a permanent error fails at once');
 select is(array[status::text, error ->> 'code', error ->> 'step'], array['failed', '21211', 'text'], 'and says why') from pg_temp.only_run(:'flow');
 update public.contacts set first_name = 'Robert', phone = '+15125550177' where id = :'bob';
-select public.retry_execution((pg_temp.only_run(:'flow')).id);
+select ridgeline.retry_execution((pg_temp.only_run(:'flow')).id);
 select is(array[c.payload ->> 'body', c.payload ->> 'to', c.reconcile_since::text], array['Hi Robert', '+15125550177', null],
   'one that certainly was not sent is written anew') from pg_temp.claim() as c;
 select isnt((pg_temp.held()).idempotency_key, (pg_temp.held(1)).idempotency_key,
@@ -171,7 +171,7 @@ select automation.advance_clock('1 day');
 select is((select known_provider_ids from automation.claim_steps('w', 1)), '{SM2}', 'what the other sent is not ours');
 select pg_temp.expire();
 select automation.reap_expired_leases();
-delete from public.scheduled_steps;
+delete from ridgeline.scheduled_steps;
 
 -- Reaping in small bites.
 insert into public.contacts (tenant_id, phone) select :'apex', '+15125550' || 100 + n from generate_series(1, 30) as n;

@@ -5,7 +5,7 @@ begin;
 select plan(36);
 
 select pg_temp.tenant() as apex \gset
-insert into public.senders (tenant_id, channel, address) values (:'apex', 'sms', '+15125550900');
+insert into ridgeline.senders (tenant_id, channel, address) values (:'apex', 'sms', '+15125550900');
 select pg_temp.contact(:'apex', 'Maria', '+15125550101') as maria \gset
 create function pg_temp.text_from(number text, body text default 'Hello') returns text
   language sql
@@ -22,7 +22,7 @@ create function pg_temp.send_all() returns bigint
   $$;
 create function pg_temp.failures(code text) returns bigint
   language sql
-  as $$ select count(*) from public.automation_failures as f where f.code = failures.code $$;
+  as $$ select count(*) from ridgeline.automation_failures as f where f.code = failures.code $$;
 
 -- A PROJECT THAT MAKES PROJECTS
 select pg_temp.workflow(:'apex', 'project_created', '{}', '[
@@ -30,35 +30,35 @@ select pg_temp.workflow(:'apex', 'project_created', '{}', '[
 insert into public.projects (tenant_id, contact_id, name) values (:'apex', :'maria', 'p');
 select pg_temp.settle();
 select is((select count(*) from public.projects), 103::bigint, 'one project makes no more than its chain may: 51 runs of two each, and itself');
-select is((select count(*) from public.workflow_executions where workflow_id = :'rabbits' and status = 'completed'), 51::bigint, 'fifty effects, and the first');
+select is((select count(*) from ridgeline.workflow_executions where workflow_id = :'rabbits' and status = 'completed'), 51::bigint, 'fifty effects, and the first');
 select is(pg_temp.failures('chain_budget_exceeded'), 1::bigint, 'the refusal is told once');
-select is((select count(distinct root_id) from public.workflow_executions where root_id is not null), 1::bigint, 'they are one chain');
+select is((select count(distinct root_id) from ridgeline.workflow_executions where root_id is not null), 1::bigint, 'they are one chain');
 insert into public.projects (tenant_id, contact_id, name) values (:'apex', :'maria', 'q');
 select pg_temp.settle();
-select is((select count(*) from public.workflow_executions where workflow_id = :'rabbits' and status = 'completed'), 102::bigint, 'the next project is another');
+select is((select count(*) from ridgeline.workflow_executions where workflow_id = :'rabbits' and status = 'completed'), 102::bigint, 'the next project is another');
 update automation.settings set value = '3' where name = 'max_chain_executions';
 insert into public.projects (tenant_id, contact_id, name) values (:'apex', :'maria', 'r');
 select pg_temp.settle();
-select is((select count(*) from public.workflow_executions where workflow_id = :'rabbits' and status = 'completed'), 106::bigint, 'the budget is a setting');
+select is((select count(*) from ridgeline.workflow_executions where workflow_id = :'rabbits' and status = 'completed'), 106::bigint, 'the budget is a setting');
 update automation.settings set value = '50' where name = 'max_chain_executions';
 
 -- It comes round to itself in chain after chain: the fuse.
 update automation.settings set value = '160' where name = 'workflow_fuse_per_hour';
 insert into public.projects (tenant_id, contact_id, name) values (:'apex', :'maria', 's'), (:'apex', :'maria', 't'), (:'apex', :'maria', 'u');
 select pg_temp.settle();
-select cmp_ok((select count(*) from public.workflow_executions where workflow_id = :'rabbits' and fused and started_at is not null), '<=', 160::bigint,
+select cmp_ok((select count(*) from ridgeline.workflow_executions where workflow_id = :'rabbits' and fused and started_at is not null), '<=', 160::bigint,
   'above the fuse no run begins');
-select cmp_ok((select count(*) from public.workflow_executions where workflow_id = :'rabbits' and fused and started_at is not null), '>', 120::bigint,
+select cmp_ok((select count(*) from ridgeline.workflow_executions where workflow_id = :'rabbits' and fused and started_at is not null), '>', 120::bigint,
   'up to it they do');
 select is(pg_temp.failures('workflow_held'), 1::bigint, 'which is a failure');
 select is((select count(*) from public.tasks where title = 'Workflow "project_created" was stopped'), 1::bigint, 'and a task for the office, once');
-select cmp_ok((select count(*) from public.scheduled_steps), '>', 0::bigint, 'the others wait');
+select cmp_ok((select count(*) from ridgeline.scheduled_steps), '>', 0::bigint, 'the others wait');
 select is(pg_temp.settle(), 0, 'whatever the tick does');
-select is((select array_agg(distinct status::text) from public.workflow_executions where workflow_id = :'rabbits' and started_at is null and status <> 'failed'), '{pending}', 'as they are');
-update public.workflows set is_active = false where id = :'rabbits';
-select cmp_ok(public.release_workflow(:'rabbits'), '>', 0, 'a person lets them go on');
+select is((select array_agg(distinct status::text) from ridgeline.workflow_executions where workflow_id = :'rabbits' and started_at is null and status <> 'failed'), '{pending}', 'as they are');
+update ridgeline.workflows set is_active = false where id = :'rabbits';
+select cmp_ok(ridgeline.release_workflow(:'rabbits'), '>', 0, 'a person lets them go on');
 select pg_temp.settle();
-select is((select count(*) from public.scheduled_steps), 0::bigint, 'and none is lost');
+select is((select count(*) from ridgeline.scheduled_steps), 0::bigint, 'and none is lost');
 select is(pg_temp.failures('workflow_held'), 0::bigint, 'the failure is over');
 
 -- MACHINES THAT ANSWER
@@ -100,7 +100,7 @@ select is(pg_temp.machine('+15125550177', 5), 3::bigint, 'what is no number is n
 -- What has another reason goes out: a reminder, in the middle of it.
 update public.tenants set text_strangers = true where id = :'apex';
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "send_sms", "config": {"to": "+15125550177", "body": "See you tomorrow"}}]') as reminder \gset
-select public.execute_workflow(:'reminder', jsonb_build_object('contact_id', :'maria'));
+select ridgeline.execute_workflow(:'reminder', jsonb_build_object('contact_id', :'maria'));
 select is(pg_temp.send_all(), 1::bigint, 'a reminder is no answer');
 
 -- Robots that ring.
@@ -124,12 +124,12 @@ select is(pg_temp.rings('+15125550179', 9), 3::bigint, 'who rings again and agai
 -- A flood of strangers holds the workflow, and no lead is lost.
 select pg_temp.workflow(:'apex', 'form_submitted', '{}', '[{"type": "create_task", "config": {"title": "Lead"}}]') as leads \gset
 update automation.settings set value = '20' where name = 'workflow_fuse_per_hour';
-insert into public.form_submissions (tenant_id, form) select :'apex', 'Free estimate' from generate_series(1, 30);
+insert into ridgeline.form_submissions (tenant_id, form) select :'apex', 'Free estimate' from generate_series(1, 30);
 select pg_temp.settle();
 select cmp_ok((select count(*) from public.tasks where title = 'Lead'), '<=', 20::bigint, 'a flood stops at the fuse');
-select is((select count(*) from public.scheduled_steps as s join public.workflow_executions as e on e.id = s.execution_id where e.workflow_id = :'leads')
+select is((select count(*) from ridgeline.scheduled_steps as s join ridgeline.workflow_executions as e on e.id = s.execution_id where e.workflow_id = :'leads')
   + (select count(*) from public.tasks where title = 'Lead'), 30::bigint, 'nothing is lost');
-select public.release_workflow(:'leads');
+select ridgeline.release_workflow(:'leads');
 select pg_temp.settle();
 select is((select count(*) from public.tasks where title = 'Lead'), 30::bigint, 'and goes on when somebody says so');
 
@@ -140,11 +140,11 @@ select pg_temp.workflow(:'apex', 'stage_changed', '{"to": "contacted"}', '[{"typ
 insert into public.contacts (tenant_id) select :'apex' from generate_series(1, 100);
 select pg_temp.settle();
 select is((select count(*) from public.tasks where title = 'Follow up'), 100::bigint, 'an import whose workflow starts another goes through');
-select is((select count(*) from public.workflow_executions where workflow_id in (:'welcome', :'follow_up') and fused), 0::bigint, 'and counts against no fuse');
+select is((select count(*) from ridgeline.workflow_executions where workflow_id in (:'welcome', :'follow_up') and fused), 0::bigint, 'and counts against no fuse');
 
 -- An answer that comes at once goes on with the chain.
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "send_sms", "config": {"to": "+15125550188", "body": "Hi"}}]') as first \gset
-select (public.execute_workflow(:'first', jsonb_build_object('contact_id', :'maria'))).id as root \gset
+select (ridgeline.execute_workflow(:'first', jsonb_build_object('contact_id', :'maria'))).id as root \gset
 select pg_temp.send_all();
 update automation.settings set value = '2000' where name = 'workflow_fuse_per_hour';
 select pg_temp.text_from('+15125550188');

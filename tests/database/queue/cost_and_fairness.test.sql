@@ -6,7 +6,7 @@ select plan(21);
 -- These steps name a number, which is no contact's.
 alter table public.tenants alter column text_strangers set default true;
 
-analyze public.scheduled_steps, public.workflow_executions, automation.active_triggers;
+analyze ridgeline.scheduled_steps, ridgeline.workflow_executions, automation.active_triggers;
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
 select pg_temp.tenant('Blue Ridge Solar', '00000000-0000-0000-0000-00000000000b') as blue \gset
 select pg_temp.tenant('Zeta Decks', '00000000-0000-0000-0000-00000000000f') as zeta \gset
@@ -19,11 +19,11 @@ declare
   flow constant uuid := pg_temp.workflow(tenant, 'manual', '{}', jsonb_build_array(step::jsonb));
 begin
   with execution as (
-    insert into public.workflow_executions (tenant_id, workflow_id, version, status, trigger_type, trigger_data)
+    insert into ridgeline.workflow_executions (tenant_id, workflow_id, version, status, trigger_type, trigger_data)
     select tenant, flow, 1, 'waiting', 'manual', '{}' from generate_series(1, rows)
     returning *
   )
-  insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+  insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
   select e.tenant_id, e.id, 'step_1', t.lane, automation.now() + due - random() * interval '1 second'
   from execution as e, automation.step_types as t
   where t.name = step::jsonb ->> 'type';
@@ -70,13 +70,13 @@ from (values
 select pg_temp.backlog(:'apex', :'sms', 50, '-1 hour');
 select cmp_ok(pg_temp.cost_of('select automation.claim_steps(''w'', 50)'), '<', 1000::bigint,
   'a claim of fifty reads a few rows for each');
-select is((select count(*) from public.scheduled_steps where attempt_token is not null), 50::bigint, 'it claimed the fifty');
-update public.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second' where attempt_token is not null;
+select is((select count(*) from ridgeline.scheduled_steps where attempt_token is not null), 50::bigint, 'it claimed the fifty');
+update ridgeline.scheduled_steps set lease_expires_at = clock_timestamp() - interval '1 second' where attempt_token is not null;
 select cmp_ok(pg_temp.cost_of('select automation.reap_expired_leases(10)'), '<', 100::bigint, 'reaping ten reads a few for each');
-analyze public.scheduled_steps;
+analyze ridgeline.scheduled_steps;
 select cmp_ok(pg_temp.cost_of(statement), '<=', 4::bigint, 'with fresh statistics too: ' || statement)
 from (values ('select automation.claim_steps(''w'', 50)'), ('select automation.run_database_steps(50)')) as v (statement);
-delete from public.scheduled_steps where lane = 'sms';
+delete from ridgeline.scheduled_steps where lane = 'sms';
 
 -- A flood, and one lead of somebody else.
 select pg_temp.backlog(:'zeta', :'sms', 1, '-1 second');
@@ -93,7 +93,7 @@ select is(string_agg(n || ' ' || name, ', ' order by name), '3 Apex Roofing, 3 B
 from (select count(*) as n, t.name from second_claim as c join public.tenants as t on t.id = c.tenant_id group by 2) as s;
 
 -- Many small tenants, and fewer places than tenants: nobody is left behind for good.
-delete from public.scheduled_steps;
+delete from ridgeline.scheduled_steps;
 insert into public.tenants (name) select 'Tenant ' || n from generate_series(1, 30) as n;
 select pg_temp.backlog(t.id, :'sms', 2000, '-1 hour') from public.tenants as t where t.name = 'Tenant 7';
 select pg_temp.backlog(t.id, :'sms', 2, '-1 minute') from public.tenants as t;
@@ -108,31 +108,31 @@ $$;
 select is((select count(distinct tenant_id) from served), 33::bigint, 'all thirty-three tenants were served');
 
 -- When there is little to do the oldest goes first.
-delete from public.scheduled_steps;
+delete from ridgeline.scheduled_steps;
 select pg_temp.backlog(:'apex', :'sms', 2, '-1 minute');
 select pg_temp.backlog(:'zeta', :'sms', 1, '-1 hour');
 select is((select tenant_id from automation.claim_steps('w', 1)), :'zeta'::uuid, 'the one that has waited longest');
-delete from public.scheduled_steps;
+delete from ridgeline.scheduled_steps;
 select pg_temp.backlog(:'apex', :'sms', 30, '-2 minutes');
 create temp table in_order as select c.step_id, row_number() over () as place from automation.claim_steps('w', 10) as c;
 select is(
   (select array_agg(step_id order by place) from in_order),
   (select array_agg(s.id order by s.run_at, s.id) from (
-    select id, run_at from public.scheduled_steps order by run_at, id limit 10) as s),
+    select id, run_at from ridgeline.scheduled_steps order by run_at, id limit 10) as s),
   'a tenant''s own steps go in the order they are due');
 
 -- The other lane alike.
-delete from public.scheduled_steps;
+delete from ridgeline.scheduled_steps;
 select pg_temp.backlog(:'apex', :'task', 5000, '-1 hour');
 select pg_temp.backlog(:'zeta', :'task', 1, '-1 second');
 select cmp_ok(pg_temp.cost_of('select automation.run_database_steps(10)'), '<', 1000::bigint, 'ten database steps out of five thousand');
 select is((select count(*) from public.tasks where tenant_id = :'zeta'), 1::bigint, 'Zeta''s is among them');
 select cmp_ok((select count(*) from public.tasks), '<=', 10::bigint, 'and no more than ten were run');
-delete from public.scheduled_steps;
+delete from ridgeline.scheduled_steps;
 
 -- An action finds its record by its key.
 insert into public.contacts (tenant_id, first_name) select :'blue', 'Contact ' || n from generate_series(1, 5000) as n;
-delete from public.scheduled_steps;
+delete from ridgeline.scheduled_steps;
 select pg_temp.workflow(:'blue', 'stage_changed', '{}', '[{"type": "update_contact", "config": {"fields": {"city": "Austin"}}}]');
 update public.contacts set stage = 'won' where first_name = 'Contact 77';
 select coalesce(idx_tup_fetch, 0) + seq_tup_read as before from pg_stat_xact_user_tables where relname = 'contacts' \gset

@@ -12,7 +12,7 @@ from public.tenants as t;
 -- Thirty-five leads who opted out, and behind them two who did not.
 insert into public.contacts (tenant_id, first_name, phone)
 select :'apex', 'Lead ' || n, '+1512555' || 1000 + n from generate_series(1, 35) as n;
-insert into public.suppressions (tenant_id, channel, address, reason)
+insert into ridgeline.suppressions (tenant_id, channel, address, reason)
 select :'apex', 'sms', phone, 'opt_out' from public.contacts;
 insert into public.contacts (tenant_id, first_name, phone)
 values (:'apex', 'Maria', '+15125550100'), (:'apex', 'Pat', '+15125550101');
@@ -20,7 +20,7 @@ select is(
   (select count(*) from automation.claim_steps('w', 10)), 2::bigint,
   'steps that the claim itself closes do not hide those behind them');
 select is(
-  (select count(*) from public.workflow_step_executions where status = 'skipped'), 35::bigint,
+  (select count(*) from ridgeline.workflow_step_executions where status = 'skipped'), 35::bigint,
   'the others were closed, and say why');
 
 -- Forty of one tenant and one each of two others: shares first, then what is left.

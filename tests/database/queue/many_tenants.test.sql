@@ -20,7 +20,7 @@ from public.tenants as t where t.id in (:'apex', :'zeta');
 insert into public.contacts (tenant_id) select :'apex' from generate_series(1, 3000);
 insert into public.contacts (tenant_id) values (:'zeta');
 
-select is((select count(*) from public.scheduled_steps where run_at > automation.now()), 900::bigint,
+select is((select count(*) from ridgeline.scheduled_steps where run_at > automation.now()), 900::bigint,
   'nine hundred tenants have something delayed');
 create temp table claimed as select * from automation.claim_steps('w', 20);
 select is((select count(*) from claimed), 20::bigint, 'a claim is filled');

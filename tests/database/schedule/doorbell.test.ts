@@ -9,11 +9,11 @@ it("rings once for a transaction, after its commit, and not for one that is undo
   const { sql } = database();
   await sql`update automation.settings set value = 'notify' where name = 'doorbell'`;
   const [tenant] = await sql`insert into tenants (name) values ('Apex Roofing') returning id`;
-  const [workflow] = await sql`insert into workflows (tenant_id, name, trigger_type)
+  const [workflow] = await sql`insert into ridgeline.workflows (tenant_id, name, trigger_type)
     values (${tenant?.id}, 'Welcome', 'contact_created') returning id`;
-  await sql`insert into workflow_steps (tenant_id, workflow_id, step_type, step_config)
+  await sql`insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, step_config)
     values (${tenant?.id}, ${workflow?.id}, 'create_task', '{"title": "Call"}')`;
-  await sql`update workflows set is_active = true`;
+  await sql`update ridgeline.workflows set is_active = true`;
   let rings = 0;
   let end = () => {};
   const ended = new Promise<void>((resolve) => end = resolve);
@@ -33,7 +33,7 @@ it("rings once for a transaction, after its commit, and not for one that is undo
     await leads(transaction as unknown as typeof sql, 1);
     throw new Error("undone");
   }).catch(() => {});
-  await sql`update workflows set is_active = false`;
+  await sql`update ridgeline.workflows set is_active = false`;
   await leads(sql, 1);
   await sql`select pg_notify('the_end', '')`;
   await ended;
@@ -42,8 +42,8 @@ it("rings once for a transaction, after its commit, and not for one that is undo
 
 it("ticks on for as long as it is told, each tick a transaction of its own", async () => {
   const { sql } = database();
-  await sql`delete from scheduled_steps`.catch(() => {});
-  await sql`update workflows set is_active = true`;
+  await sql`delete from ridgeline.scheduled_steps`.catch(() => {});
+  await sql`update ridgeline.workflows set is_active = true`;
   const lead = () => sql`insert into contacts (tenant_id) select id from tenants`;
   await lead();
   const ticking = database().connect({ max: 1 })`call automation.tick_for('3 seconds')`

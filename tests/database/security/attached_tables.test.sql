@@ -38,28 +38,28 @@ select pg_temp.workflow(:'apex', 'manual') as plain \gset
 select pg_temp.sign_in(:'sam');
 select alike(pg_temp.outcome(statement), '42501 entity: only owners and admins %', statement)
 from (values
-  (format('select public.publish_workflow(%L)', :'theirs')),
-  (format('update public.workflows set is_active = true where id = %L', :'theirs')),
-  (format('select public.publish_workflow(%L)', :'sneaky')),
-  (format('select public.publish_workflow(%L)', :'writer')),
-  (format('select public.test_workflow(%L, ''{"payroll": {}}'')', :'theirs')),
-  (format('select public.explain_enrollment(%L, ''{"payroll": {}}'')', :'theirs')),
-  (format('select public.enroll_records(%L, filter => ''[]'', entity => ''payroll'')', :'plain'))
+  (format('select ridgeline.publish_workflow(%L)', :'theirs')),
+  (format('update ridgeline.workflows set is_active = true where id = %L', :'theirs')),
+  (format('select ridgeline.publish_workflow(%L)', :'sneaky')),
+  (format('select ridgeline.publish_workflow(%L)', :'writer')),
+  (format('select ridgeline.test_workflow(%L, ''{"payroll": {}}'')', :'theirs')),
+  (format('select ridgeline.explain_enrollment(%L, ''{"payroll": {}}'')', :'theirs')),
+  (format('select ridgeline.enroll_records(%L, filter => ''[]'', entity => ''payroll'')', :'plain'))
 ) as v (statement);
-select alike(pg_temp.outcome(format('select public.execute_workflow(%L, ''{"payroll_id": 1}'')', :'plain')), 'PT404 payroll_id: 1 was not found', 'nor does any other workflow read one for a member');
-select alike(pg_temp.outcome(format('select public.test_workflow(%L, ''{"payroll_id": 1, "entity": "payroll"}'')', :'plain')), 'PT404 payroll_id: 1 was not found', 'not even in a dry run');
+select alike(pg_temp.outcome(format('select ridgeline.execute_workflow(%L, ''{"payroll_id": 1}'')', :'plain')), 'PT404 payroll_id: 1 was not found', 'nor does any other workflow read one for a member');
+select alike(pg_temp.outcome(format('select ridgeline.test_workflow(%L, ''{"payroll_id": 1, "entity": "payroll"}'')', :'plain')), 'PT404 payroll_id: 1 was not found', 'not even in a dry run');
 select pg_temp.sign_out();
 select pg_temp.sign_in(:'ada');
-select is(pg_temp.outcome(format('select public.publish_workflow(%L)', :'theirs')), 'done', 'an admin publishes');
-select is(pg_temp.outcome(format('select public.test_workflow(%L, ''{"payroll_id": 1}'')', :'theirs')), 'done', 'and tries');
-select alike(pg_temp.outcome(format('select public.test_workflow(%L, ''{"payroll_id": 2}'')', :'theirs')), 'PT404 payroll_id: 2 was not found', 'with what they themselves see');
-select is((public.enroll_records(:'theirs', filter => '[]')).total, 1, 'and enrols no more than that');
-select is((public.enroll_records(:'theirs', record_ids => '{1,2}')).total, 1, 'from a list too');
+select is(pg_temp.outcome(format('select ridgeline.publish_workflow(%L)', :'theirs')), 'done', 'an admin publishes');
+select is(pg_temp.outcome(format('select ridgeline.test_workflow(%L, ''{"payroll_id": 1}'')', :'theirs')), 'done', 'and tries');
+select alike(pg_temp.outcome(format('select ridgeline.test_workflow(%L, ''{"payroll_id": 2}'')', :'theirs')), 'PT404 payroll_id: 2 was not found', 'with what they themselves see');
+select is((ridgeline.enroll_records(:'theirs', filter => '[]')).total, 1, 'and enrols no more than that');
+select is((ridgeline.enroll_records(:'theirs', record_ids => '{1,2}')).total, 1, 'from a list too');
 select pg_temp.sign_out();
 insert into public.payrolls values (:'apex', 3, 'Kim', 1, 'hush', false);
-select is((select (trigger_data -> 'payroll') ? 'api_token' from public.workflow_executions where workflow_id = :'theirs' and trigger_type = 'payroll_created' limit 1), false, 'what is hidden is in no snapshot');
+select is((select (trigger_data -> 'payroll') ? 'api_token' from ridgeline.workflow_executions where workflow_id = :'theirs' and trigger_type = 'payroll_created' limit 1), false, 'what is hidden is in no snapshot');
 update public.payrolls set api_token = 'other' where id = 3;
-select is((select count(*) from public.workflow_executions where trigger_type = 'payroll_updated'), 0::bigint, 'nor is its change one');
+select is((select count(*) from ridgeline.workflow_executions where trigger_type = 'payroll_updated'), 0::bigint, 'nor is its change one');
 
 -- As attach() is asked.
 select automation.attach('public.payrolls', 'payroll', visible => '{name,note}', writable => '{name}', authors => 'members');

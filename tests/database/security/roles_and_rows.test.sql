@@ -130,10 +130,10 @@ select pg_temp.workflow(t, 'contact_created', '{}', '[{"type": "add_tag", "confi
   {"type": "create_task", "config": {"title": "x"}}, {"type": "send_sms", "config": {"body": "Hi"}}]') from unnest(array[:'apex', :'blue']::uuid[]) as t;
 select pg_temp.contact(t) from unnest(array[:'apex', :'blue']::uuid[]) as t;
 insert into public.jobs (tenant_id) select id from public.tenants;
-insert into public.messages (tenant_id, direction, from_number, body) select id, 'inbound', '+15125550999', 'STOP' from public.tenants;
-insert into public.emails (tenant_id) select id from public.tenants;
-insert into public.calls (tenant_id, status) select id, 'missed' from public.tenants;
-insert into public.form_submissions (tenant_id, form) select id, 'Quote' from public.tenants;
+insert into ridgeline.messages (tenant_id, direction, from_number, body) select id, 'inbound', '+15125550999', 'STOP' from public.tenants;
+insert into ridgeline.emails (tenant_id) select id from public.tenants;
+insert into ridgeline.calls (tenant_id, status) select id, 'missed' from public.tenants;
+insert into ridgeline.form_submissions (tenant_id, form) select id, 'Quote' from public.tenants;
 select pg_temp.settle();
 select count(*) from automation.claim_steps('w', 1);
 create function pg_temp.tables() returns setof text
@@ -158,8 +158,8 @@ select cmp_ok(count(*), '>=', 19::bigint, 'the stage is set: rows of both tenant
 select pg_temp.sign_in(:'sam');
 select is(count(*), 0::bigint, 'a member sees the tenant''s rows and no others: ' || coalesce(string_agg(t || ' ' || pg_temp.tenants_seen(t), ', '), ''))
 from staged where pg_temp.tenants_seen(t) is distinct from 'a';
-select is((select count(distinct tenant_id) from public.automation_queue), 1::bigint, 'through the views too');
-select is((select count(*) from public.automation_failures), 0::bigint, 'and the other one');
+select is((select count(distinct tenant_id) from ridgeline.automation_queue), 1::bigint, 'through the views too');
+select is((select count(*) from ridgeline.automation_failures), 0::bigint, 'and the other one');
 select pg_temp.sign_out();
 select pg_temp.sign_in(:'nobody');
 select is(count(*), 0::bigint, 'who belongs to no tenant sees nothing: ' || coalesce(string_agg(t, ', '), ''))
@@ -210,20 +210,20 @@ from (values
   ('insert into public.tenant_members (tenant_id, user_id, role) values (''00000000-0000-0000-0000-00000000000a'', gen_random_uuid(), ''owner'')', '42501'),
   ('update public.tenant_members set role = ''owner''', '0 rows'),
   ('delete from public.tenant_members', '0 rows'),
-  ('update public.workflows set published_version = null', '42501'),
-  ('insert into public.workflows (tenant_id, name, trigger_type, published_version) values (''00000000-0000-0000-0000-00000000000a'', ''x'', ''manual'', 1)', '42501'),
-  ('insert into public.workflows (tenant_id, name, trigger_type) values (''00000000-0000-0000-0000-00000000000b'', ''x'', ''manual'')', '42501'),
-  ('insert into public.workflows (tenant_id, name, trigger_type) values (''00000000-0000-0000-0000-00000000000a'', ''x'', ''manual'')', '1 rows'),
-  ('update public.workflows set is_active = false', '2 rows'),
-  ('update public.workflows set is_active = true where published_version is not null', '1 rows'),
-  ('insert into public.workflow_executions (tenant_id, workflow_id, version, trigger_type) select tenant_id, id, 1, ''x'' from public.workflows', '42501'),
-  ('update public.workflow_executions set status = ''completed''', '42501'),
-  ('delete from public.workflow_step_executions', '42501'),
-  ('update public.workflow_versions set plan = ''{}''', '42501'),
-  ('delete from public.scheduled_steps', '42501'),
-  ('update public.scheduled_steps set run_at = now()', '42501'),
-  ('delete from public.suppressions', '42501'),
-  ('insert into public.suppressions (tenant_id, channel, address, reason) values (''00000000-0000-0000-0000-00000000000a'', ''sms'', ''x'', ''manual'')', '42501'),
+  ('update ridgeline.workflows set published_version = null', '42501'),
+  ('insert into ridgeline.workflows (tenant_id, name, trigger_type, published_version) values (''00000000-0000-0000-0000-00000000000a'', ''x'', ''manual'', 1)', '42501'),
+  ('insert into ridgeline.workflows (tenant_id, name, trigger_type) values (''00000000-0000-0000-0000-00000000000b'', ''x'', ''manual'')', '42501'),
+  ('insert into ridgeline.workflows (tenant_id, name, trigger_type) values (''00000000-0000-0000-0000-00000000000a'', ''x'', ''manual'')', '1 rows'),
+  ('update ridgeline.workflows set is_active = false', '2 rows'),
+  ('update ridgeline.workflows set is_active = true where published_version is not null', '1 rows'),
+  ('insert into ridgeline.workflow_executions (tenant_id, workflow_id, version, trigger_type) select tenant_id, id, 1, ''x'' from ridgeline.workflows', '42501'),
+  ('update ridgeline.workflow_executions set status = ''completed''', '42501'),
+  ('delete from ridgeline.workflow_step_executions', '42501'),
+  ('update ridgeline.workflow_versions set plan = ''{}''', '42501'),
+  ('delete from ridgeline.scheduled_steps', '42501'),
+  ('update ridgeline.scheduled_steps set run_at = now()', '42501'),
+  ('delete from ridgeline.suppressions', '42501'),
+  ('insert into ridgeline.suppressions (tenant_id, channel, address, reason) values (''00000000-0000-0000-0000-00000000000a'', ''sms'', ''x'', ''manual'')', '42501'),
   ('select * from automation.active_triggers', '42501'),
   ('select automation.tick()', '42501'),
   ('select automation.claim_steps(''w'', 1)', '42501'),
@@ -245,12 +245,12 @@ select pg_temp.sign_out();
 select pg_temp.act_as('service_role');
 select is(pg_temp.rows_of(statement), outcome, 'the service role: ' || statement)
 from (values
-  ('update public.workflow_executions set status = ''completed''', '42501'),
-  ('delete from public.scheduled_steps', '42501'),
+  ('update ridgeline.workflow_executions set status = ''completed''', '42501'),
+  ('delete from ridgeline.scheduled_steps', '42501'),
   ('update automation.settings set value = ''none'' where name = ''doorbell''', '1 rows'),
   ('update automation.settings set name = ''x''', '42501'),
   ('select automation.tick()', '1 rows'),
-  ('delete from public.suppressions where false', '0 rows')
+  ('delete from ridgeline.suppressions where false', '0 rows')
 ) as v (statement, outcome);
 select pg_temp.sign_out();
 
@@ -261,10 +261,10 @@ from (values
   ('insert into public.jobs (tenant_id, project_id) select ''%s'', id from public.projects where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
   ('insert into public.tasks (tenant_id, title, contact_id) select ''%s'', ''x'', id from public.contacts where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
   ('insert into public.contact_tags (tenant_id, contact_id, tag_id) select ''%s'', contact_id, tag_id from public.contact_tags where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
-  ('insert into public.messages (tenant_id, direction, contact_id) select ''%s'', ''inbound'', id from public.contacts where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
-  ('insert into public.workflow_steps (tenant_id, workflow_id, step_type) select ''%s'', id, ''wait'' from public.workflows where tenant_id = ''00000000-0000-0000-0000-00000000000a'' and not is_active'),
-  ('insert into public.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at) select ''%s'', id, ''x'', ''database'', now() from public.workflow_executions where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
-  ('insert into public.workflow_executions (tenant_id, workflow_id, version, trigger_type) select ''%s'', workflow_id, version, ''x'' from public.workflow_versions where tenant_id = ''00000000-0000-0000-0000-00000000000a''')
+  ('insert into ridgeline.messages (tenant_id, direction, contact_id) select ''%s'', ''inbound'', id from public.contacts where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
+  ('insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type) select ''%s'', id, ''wait'' from ridgeline.workflows where tenant_id = ''00000000-0000-0000-0000-00000000000a'' and not is_active'),
+  ('insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at) select ''%s'', id, ''x'', ''database'', now() from ridgeline.workflow_executions where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
+  ('insert into ridgeline.workflow_executions (tenant_id, workflow_id, version, trigger_type) select ''%s'', workflow_id, version, ''x'' from ridgeline.workflow_versions where tenant_id = ''00000000-0000-0000-0000-00000000000a''')
 ) as v (statement);
 
 select * from finish();

@@ -38,7 +38,7 @@ begin
   exception when others then
     return 'unpublished';
   end;
-  perform public.execute_workflow(flow, jsonb_build_object('custom', jsonb_build_object('mine', '+1 512 555 0111',
+  perform ridgeline.execute_workflow(flow, jsonb_build_object('custom', jsonb_build_object('mine', '+1 512 555 0111',
     'theirs', '+15125550222', 'us', 'Apex <office@apex.example>', 'them', 'Apex <office@blue.example>', 'none', ''),
     'contact_id', pg_temp.contact(tenant)), tenant);
   select c.* into claimed from automation.claim_steps('w', 1) as c;
@@ -50,19 +50,19 @@ $$;
 -- Nobody's yet.
 select is(pg_temp.sent_from(:'apex', 'send_sms', '{}'), 'no_sender', 'the environment''s number is not one tenant''s of two');
 select is(pg_temp.sent_from(:'apex', 'send_email', '{}'), 'no_sender', 'nor is its address');
-insert into public.senders (tenant_id, channel, kind, address) values (:'apex', 'sms', 'environment', '');
+insert into ridgeline.senders (tenant_id, channel, kind, address) values (:'apex', 'sms', 'environment', '');
 select is(pg_temp.sent_from(:'apex', 'send_sms', '{}'), 'environment', 'unless whoever runs it says so');
 select is(pg_temp.sent_from(:'blue', 'send_sms', '{}'), 'no_sender', 'of this one');
 select is(pg_temp.sent_from(:'apex', 'send_email', '{}'), 'no_sender', 'and this channel');
-delete from public.senders;
+delete from ridgeline.senders;
 
-insert into public.senders (tenant_id, channel, address, is_default) values
+insert into ridgeline.senders (tenant_id, channel, address, is_default) values
   (:'apex', 'sms', '(512) 555-0111', true), (:'apex', 'sms', 'MG1', false), (:'apex', 'email', 'Apex.example', false),
   (:'apex', 'email', 'office@roofs.example', true), (:'blue', 'sms', '+15125550222', true), (:'blue', 'email', 'office@blue.example', true);
-update public.senders set display_name = 'Apex Roofing' where address = 'office@roofs.example';
-insert into public.senders (tenant_id, channel, address, is_active, verified_at) values
+update ridgeline.senders set display_name = 'Apex Roofing' where address = 'office@roofs.example';
+insert into ridgeline.senders (tenant_id, channel, address, is_active, verified_at) values
   (:'apex', 'sms', '+15125550333', false, now()), (:'apex', 'email', 'office@unproven.example', true, null);
-select is((select string_agg(kind || ' ' || address || ' ' || provider, ', ' order by kind, address) from public.senders where tenant_id = :'apex'),
+select is((select string_agg(kind || ' ' || address || ' ' || provider, ', ' order by kind, address) from ridgeline.senders where tenant_id = :'apex'),
   'address office@roofs.example resend, address office@unproven.example resend, domain apex.example resend, number +15125550111 twilio, number +15125550333 twilio, service MG1 twilio',
   'a sender is kept in one notation');
 select is(pg_temp.sent_from(:'apex', type, config), expected, type || ' ' || config)
@@ -98,42 +98,42 @@ from (values
 
 -- A sender that is gone between two attempts.
 select pg_temp.workflow(:'apex', 'manual', '{}', '[{"key": "s", "type": "send_sms", "config": {"body": "Hi"}}]') as flow \gset
-select (public.execute_workflow(:'flow', jsonb_build_object('contact_id', pg_temp.contact(:'apex')), :'apex')).id as run \gset
+select (ridgeline.execute_workflow(:'flow', jsonb_build_object('contact_id', pg_temp.contact(:'apex')), :'apex')).id as run \gset
 select pg_temp.finish(c, 'ambiguous') from automation.claim_steps('w', 1) as c;
-update public.senders set is_active = false where tenant_id = :'apex' and channel = 'sms';
+update ridgeline.senders set is_active = false where tenant_id = :'apex' and channel = 'sms';
 select automation.advance_clock('1 hour');
 select is((select count(*) from automation.claim_steps('w', 1)), 0::bigint, 'is not sent from any more');
 select is((pg_temp.only_run(:'flow')).error ->> 'code', 'sender_not_yours', 'and the run says so');
 
 -- Whose a number is, is not for members to say.
-select alike(pg_temp.outcome(format('insert into public.senders (tenant_id, channel, address) values (%L, ''sms'', ''512 555 0111'')', :'blue')), '23505 %', 'one number, one tenant');
-select is(pg_temp.outcome(format('insert into public.senders (tenant_id, channel, address, verified_at) values (%L, ''sms'', ''512 555 0111'', null)', :'blue')), '1 rows', 'a claim alone is nothing');
+select alike(pg_temp.outcome(format('insert into ridgeline.senders (tenant_id, channel, address) values (%L, ''sms'', ''512 555 0111'')', :'blue')), '23505 %', 'one number, one tenant');
+select is(pg_temp.outcome(format('insert into ridgeline.senders (tenant_id, channel, address, verified_at) values (%L, ''sms'', ''512 555 0111'', null)', :'blue')), '1 rows', 'a claim alone is nothing');
 select is(automation.tenant_of_number('+15125550111'), :'apex'::uuid, 'and takes nobody''s texts');
 select pg_temp.sign_in(:'rival');
 select alike(pg_temp.outcome(statement), outcome, 'a rival: ' || statement)
 from (values
-  ('insert into public.senders (tenant_id, channel, address) values (''00000000-0000-0000-0000-00000000000b'', ''sms'', ''+15125550999'')', '42501 %'),
-  ('update public.senders set verified_at = now()', '42501 %'),
-  ('update public.senders set address = ''+15125550111''', '42501 %'),
-  ('update public.senders set credentials = ''twilio''', '42501 %'),
-  ('update public.senders set is_default = false where tenant_id = ''00000000-0000-0000-0000-00000000000a''', '0 rows'),
-  ('update public.senders set label = ''Front desk'' where channel = ''email''', '1 rows'),
+  ('insert into ridgeline.senders (tenant_id, channel, address) values (''00000000-0000-0000-0000-00000000000b'', ''sms'', ''+15125550999'')', '42501 %'),
+  ('update ridgeline.senders set verified_at = now()', '42501 %'),
+  ('update ridgeline.senders set address = ''+15125550111''', '42501 %'),
+  ('update ridgeline.senders set credentials = ''twilio''', '42501 %'),
+  ('update ridgeline.senders set is_default = false where tenant_id = ''00000000-0000-0000-0000-00000000000a''', '0 rows'),
+  ('update ridgeline.senders set label = ''Front desk'' where channel = ''email''', '1 rows'),
   ('select automation.read_secret(''00000000-0000-0000-0000-00000000000a'', ''crm'')', '42501 %'),
   ('select automation.signing_secrets(''00000000-0000-0000-0000-00000000000a'')', '42501 %'),
   ('select * from vault.decrypted_secrets', '42501 %'),
-  ('select public.set_secret(''crm'', ''x'', ''00000000-0000-0000-0000-00000000000a'')', 'PT404 %')
+  ('select ridgeline.set_secret(''crm'', ''x'', ''00000000-0000-0000-0000-00000000000a'')', 'PT404 %')
 ) as v (statement, outcome);
-select is(pg_temp.outcome('select public.set_secret(''crm'', ''of blue'')'), '1 rows', 'keeps secrets of its own');
-select is((select string_agg(name, ', ') from public.list_secrets()), 'crm', 'and lists their names');
+select is(pg_temp.outcome('select ridgeline.set_secret(''crm'', ''of blue'')'), '1 rows', 'keeps secrets of its own');
+select is((select string_agg(name, ', ') from ridgeline.list_secrets()), 'crm', 'and lists their names');
 select pg_temp.sign_out();
 select pg_temp.sign_in(:'sam');
-select alike(pg_temp.outcome('select public.set_secret(''crm'', ''x'')'), '42501 %', 'a member keeps none');
+select alike(pg_temp.outcome('select ridgeline.set_secret(''crm'', ''x'')'), '42501 %', 'a member keeps none');
 select pg_temp.sign_out();
 select pg_temp.sign_in(:'ada');
-select is(pg_temp.outcome('select public.set_secret(''crm'', ''of apex'')'), '1 rows', 'an admin does');
-select alike(pg_temp.outcome('select public.set_secret(''../b/crm'', ''x'')'), '22023 name: %', 'under a name that leads nowhere else');
-select public.rotate_webhook_secret() as first_secret \gset
-select public.rotate_webhook_secret() as second_secret \gset
+select is(pg_temp.outcome('select ridgeline.set_secret(''crm'', ''of apex'')'), '1 rows', 'an admin does');
+select alike(pg_temp.outcome('select ridgeline.set_secret(''../b/crm'', ''x'')'), '22023 name: %', 'under a name that leads nowhere else');
+select ridgeline.rotate_webhook_secret() as first_secret \gset
+select ridgeline.rotate_webhook_secret() as second_secret \gset
 select pg_temp.sign_out();
 select is(array[automation.read_secret(:'apex', 'crm'), automation.read_secret(:'blue', 'crm')], array['of apex', 'of blue'], 'each has its own');
 select is((select secrets from automation.signing_secrets(:'apex')), array[:'second_secret', :'first_secret'], 'while a signing secret is new, the one before it signs too');

@@ -9,7 +9,7 @@ create function pg_temp.due(record text) returns text
   language sql
   as $$
     select string_agg(to_char(t.due_at at time zone 'UTC', 'MM-DD HH24:MI'), ', ' order by t.due_at)
-    from public.workflow_timers as t where t.record_id = due.record
+    from ridgeline.workflow_timers as t where t.record_id = due.record
   $$;
 create function pg_temp.at(moment timestamptz) returns text
   language sql as $$ select automation.set_clock(moment); select automation.tick() ->> 'timers' $$;
@@ -59,7 +59,7 @@ select is(pg_temp.due(:'job'), '03-04 17:00', 'a job knows its customer through 
 update public.contacts set timezone = 'Pacific/Honolulu' where id = :'phoenix';
 select is(pg_temp.at('2026-03-04 17:00:01+00'), '0', 'whose customer has moved meanwhile');
 select is(pg_temp.due(:'job'), '03-04 20:00', 'it waits for ten o''clock there');
-update public.workflows set is_active = false;
+update ridgeline.workflows set is_active = false;
 
 -- Business days. Friday the sixth of March, three in the afternoon in New York.
 select automation.set_clock('2026-03-06 20:00:00+00');
@@ -71,12 +71,12 @@ update public.contacts set created_at = '2026-03-07 15:00:00+00' where id = :'fr
 select is(pg_temp.due(:'friday'), '03-09 14:00', 'after Saturday too');
 update public.contacts set created_at = '2026-03-09 14:00:00+00' where id = :'friday';
 select is(pg_temp.due(:'friday'), '03-11 14:00', 'after Monday it is Wednesday, when Tuesday is a holiday');
-update public.workflows set is_active = false where id = :'next_day';
+update ridgeline.workflows set is_active = false where id = :'next_day';
 select pg_temp.workflow(:'apex', 'time_elapsed', '{"business_days": 10, "at": "08:30"}') as fortnight \gset
 select pg_temp.workflow(:'apex', 'time_elapsed', '{"offset": {"business_days": 10}, "at": "09:30", "existing": false}') as later \gset
 select pg_temp.person(:'apex', null) as patient \gset
 select is(pg_temp.due(:'patient'), '03-23 12:30, 03-23 13:30', 'ten are two weeks and the holiday; written as a number too');
-update public.workflows set is_active = false;
+update ridgeline.workflows set is_active = false;
 select pg_temp.workflow(:'apex', 'time_elapsed',
   '{"entity": "project", "field": "appointment_at", "offset": "-2 business days", "at": "10:00"}') as prepare \gset
 select pg_temp.visit(:'apex', :'near', '2026-03-16 13:00:00+00') as monday \gset

@@ -10,7 +10,7 @@ create function pg_temp.next_run(workflow uuid) returns text
   language sql
   as $$
     select to_char(s.next_run_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI')
-    from public.workflow_schedules as s where s.workflow_id = next_run.workflow
+    from ridgeline.workflow_schedules as s where s.workflow_id = next_run.workflow
   $$;
 -- Where and as a transaction stands still, so does now(): the test moves the clock by hand.
 create function pg_temp.at(moment timestamptz) returns jsonb
@@ -29,17 +29,17 @@ select is((select status::text from pg_temp.only_run(:'weekly')), 'completed', '
 select is(pg_temp.next_run(:'weekly'), '2026-03-09 13:00', 'next Monday is on summer time, nine all the same');
 
 -- Publishing again.
-update public.workflows set name = 'Weekly' where id = :'weekly';
+update ridgeline.workflows set name = 'Weekly' where id = :'weekly';
 select pg_temp.at('2026-03-08 00:00:00+00');
-select public.publish_workflow(:'weekly');
+select ridgeline.publish_workflow(:'weekly');
 select is(pg_temp.next_run(:'weekly'), '2026-03-09 13:00', 'publishing again leaves the schedule alone');
-update public.workflows set trigger_config = '{"cron": "30 2 8 3 *"}' where id = :'weekly';
-select public.publish_workflow(:'weekly');
+update ridgeline.workflows set trigger_config = '{"cron": "30 2 8 3 *"}' where id = :'weekly';
+select ridgeline.publish_workflow(:'weekly');
 select is(pg_temp.next_run(:'weekly'), '2026-03-08 07:00',
   'half past two does not exist this night: the first moment after it');
 select pg_temp.at('2026-03-08 07:00:01+00');
 select is(pg_temp.next_run(:'weekly'), '2027-03-08 07:30', 'and that was it for the year');
-update public.workflows set is_active = false where id = :'weekly';
+update ridgeline.workflows set is_active = false where id = :'weekly';
 select is(pg_temp.next_run(:'weekly'), null, 'a workflow that is switched off has no schedule');
 select is(pg_temp.at('2028-04-01 00:00:00+00') ->> 'scheduled', '0', 'and never runs');
 
@@ -48,7 +48,7 @@ select pg_temp.at('2026-11-01 04:00:00+00');
 select pg_temp.workflow(:'apex', 'scheduled', '{"cron": "30 1 * * *"}') as nightly \gset
 select pg_temp.at(t) from generate_series('2026-11-01 04:10:00+00'::timestamptz, '2026-11-01 09:00:00+00', '10 minutes') as t;
 select is(pg_temp.runs(:'nightly'), 1::bigint, 'half past one comes twice and fires once');
-update public.workflows set is_active = false where id = :'nightly';
+update ridgeline.workflows set is_active = false where id = :'nightly';
 
 -- A day without a tick.
 select pg_temp.at('2026-06-01 12:00:00+00');
@@ -70,7 +70,7 @@ select pg_temp.at('2026-08-01 14:02:00+00');
 select pg_temp.at('2026-08-01 14:02:00+00') from generate_series(1, 20);
 select is((select pg_temp.runs(workflow) from down where missed = 'catch_up'), (26 + 7 * 24 + 0)::bigint,
   'two months later catch_up goes back a week and no further');
-update public.workflows set is_active = false;
+update ridgeline.workflows set is_active = false;
 
 -- Every so often.
 select pg_temp.at('2026-03-07 15:00:00+00');
@@ -80,7 +80,7 @@ select is(array[pg_temp.next_run(:'daily'), pg_temp.next_run(:'often')], '{2026-
   'a day later is the same time of day; ninety minutes are ninety minutes');
 select pg_temp.at('2026-03-07 20:00:00+00');
 select is(pg_temp.next_run(:'often'), '2026-03-07 21:00', 'late or not, it keeps to its beat');
-update public.workflows set is_active = false;
+update ridgeline.workflows set is_active = false;
 
 -- Once for each record.
 insert into public.contacts (tenant_id, first_name, lead_score)
@@ -89,10 +89,10 @@ select pg_temp.workflow(:'apex', 'scheduled', '{"cron": "0 9 * * *", "zone": "UT
   {"entity": "contact", "conditions": [{"field": "contact.lead_score", "operator": "greater_than", "value": 20}]}}') as each \gset
 select pg_temp.at('2026-03-08 09:00:01+00');
 select is(pg_temp.runs(:'each'), 5::bigint, 'a schedule for each record that meets the conditions');
-select is((select array_agg(distinct trigger_data ->> 'scheduled_at') from public.workflow_executions where workflow_id = :'each'
+select is((select array_agg(distinct trigger_data ->> 'scheduled_at') from ridgeline.workflow_executions where workflow_id = :'each'
   and entity = 'contact' and contact_id is not null and trigger_data #>> '{contact,first_name}' like 'Lead 2%'),
   '{2026-03-08T09:00:00+00:00}', 'with the record and the time it was meant for');
-select is((select array[status, scanned::text, enrolled::text, skipped::text] from public.bulk_enrollments),
+select is((select array[status, scanned::text, enrolled::text, skipped::text] from ridgeline.bulk_enrollments),
   '{completed,25,5,20}', 'and a row that tells what was done');
 
 -- What cannot be published names its field.

@@ -13,7 +13,7 @@ create function pg_temp.due(record text) returns text
   language sql
   as $$
     select string_agg(to_char(t.due_at at time zone 'UTC', 'MM-DD HH24:MI'), ', ' order by t.due_at)
-    from public.workflow_timers as t where t.record_id = due.record
+    from ridgeline.workflow_timers as t where t.record_id = due.record
   $$;
 create function pg_temp.project(tenant uuid, appointment timestamptz) returns uuid
   language sql
@@ -37,7 +37,7 @@ select is((select mode from pg_locks where pid = pg_backend_pid() and relation =
   'publishing takes no lock that a writer of the table would wait for');
 select automation.tick();
 select is(pg_temp.due(:'early'), '03-09 15:00, 03-10 13:00', 'an appointment that was there before gets its reminders');
-select is((select array_agg(array[kind, status, enrolled::text]) from public.bulk_enrollments),
+select is((select array_agg(array[kind, status, enrolled::text]) from ridgeline.bulk_enrollments),
   array[array['timers', 'completed', '1'], array['timers', 'completed', '1']], 'from a bulk job for each workflow');
 select pg_temp.project(:'apex', '2026-03-08 15:00:00+00') as roof \gset
 select is(pg_temp.due(:'roof'), '03-07 15:00, 03-08 13:00', 'a new one gets them as it is booked');
@@ -89,7 +89,7 @@ insert into public.jobs (tenant_id, id, status, completed_at) values
 select is(pg_temp.due('00000000-0000-0000-0000-0000000000b1'), '03-22 14:00', 'the day after at ten o''clock here');
 update public.jobs set status = 'complaint' where id = '00000000-0000-0000-0000-0000000000b2';
 select is(pg_temp.at('2026-03-22 14:00:00+00'), '2', 'both are looked at');
-select is((select array_agg(record_id) from public.workflow_executions where workflow_id = :'review'),
+select is((select array_agg(record_id) from ridgeline.workflow_executions where workflow_id = :'review'),
   '{00000000-0000-0000-0000-0000000000b1}', 'but the one with a complaint since then is left alone');
 
 -- The night the clocks change.
@@ -99,22 +99,22 @@ select pg_temp.project(:'bolt', '2026-11-01 15:00:00+00') as sunday \gset
 select is(pg_temp.due(:'sunday'), '10-31 14:00', 'a day before ten is ten, on a night of twenty-five hours too');
 
 -- Records wait apart from each other.
-select is((select count(*) from public.workflow_timers where tenant_id = :'apex' and record_id = :'sunday'), 0::bigint,
+select is((select count(*) from ridgeline.workflow_timers where tenant_id = :'apex' and record_id = :'sunday'), 0::bigint,
   'no tenant waits on another''s records');
 select pg_temp.sign_in(pg_temp.member(:'apex'));
-select is((select count(*) from public.workflow_timers), 0::bigint, 'nor sees them');
-select is(left(pg_temp.error_of('delete from public.workflow_timers'), 5), '42501', 'and nobody writes them by hand');
+select is((select count(*) from ridgeline.workflow_timers), 0::bigint, 'nor sees them');
+select is(left(pg_temp.error_of('delete from ridgeline.workflow_timers'), 5), '42501', 'and nobody writes them by hand');
 select pg_temp.sign_out();
 update public.projects set id = '00000000-0000-0000-0000-0000000000c1' where id = :'sunday';
 select is(pg_temp.due(:'sunday'), null, 'a record with a new key leaves no timer under the old one');
 
 -- Edits, pauses and switching off.
 select pg_temp.project(:'bolt', '2026-11-10 15:00:00+00') as later \gset
-update public.workflows set trigger_config = '{"entity": "project", "field": "appointment_at", "offset": "-3 days"}' where id = :'calendar';
-select public.publish_workflow(:'calendar');
+update ridgeline.workflows set trigger_config = '{"entity": "project", "field": "appointment_at", "offset": "-3 days"}' where id = :'calendar';
+select ridgeline.publish_workflow(:'calendar');
 select automation.tick();
 select is(pg_temp.due(:'later'), '11-07 15:00', 'a new offset moves those that wait');
-update public.workflows set is_active = false where id = :'calendar';
+update ridgeline.workflows set is_active = false where id = :'calendar';
 select is(pg_temp.at('2026-11-07 15:00:01+00'), '0', 'a workflow that is switched off fires nothing');
 select is(pg_temp.due(:'later'), null, 'and its timers are dropped when they are due');
 select is(pg_temp.runs(:'calendar'), 0::bigint, 'without a run');
@@ -130,7 +130,7 @@ select is(pg_temp.due(:'lead'), '11-12 16:00', 'a move starts them anew');
 select is(pg_temp.at('2026-11-12 16:00:01+00'), '1', 'and then the nudge comes');
 
 -- A workflow that sets its own timer again and again.
-update public.workflows set is_active = false;
+update ridgeline.workflows set is_active = false;
 select pg_temp.workflow(:'bolt', 'time_elapsed', '{"field": "last_contacted_at", "offset": "0 minutes"}',
   '[{"type": "update_contact", "config": {"fields": {"company": "{{trigger.timer.due_at}}"}}}]') as loop \gset
 create function pg_temp.contacted() returns trigger language plpgsql
@@ -139,7 +139,7 @@ create trigger contacted before update on public.contacts for each row execute f
 update public.contacts set company = 'x' where id = :'lead';
 select automation.advance_clock('1 minute'), automation.tick() from generate_series(1, 40);
 select is((select array_agg(n order by status) from (
-    select status, count(*) as n from public.workflow_executions where workflow_id = :'loop' group by status) as s),
+    select status, count(*) as n from ridgeline.workflow_executions where workflow_id = :'loop' group by status) as s),
   '{25,1}', 'a loop runs until the limit of an hour is reached, and says so once');
 drop trigger contacted on public.contacts;
 

@@ -1,0 +1,124 @@
+-- The tags of a contact: a list in its own table, or rows of a table that links it to tags with names. attach()
+-- says which; the functions that read and write them are generated.
+
+create or replace function automation.linked_tags_functions(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.linked_tags(tenant_id uuid, contact_id text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $tags$
+begin
+  return (
+    select coalesce(jsonb_agg(t.%4$I order by lower(t.%4$I)), '[]')
+    from %1$s as l join %2$s as t on t.id = l.%5$I
+    where l.%3$I = linked_tags.contact_id::%6$s%7$s%8$s);
+exception when data_exception then
+  return '[]';
+end;
+$tags$;
+
+create or replace function automation.link_tag(tenant_id uuid, contact_id text, tag text) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $tags$
+declare
+  named %2$s.id%%type;
+begin
+  -- Two that name a new tag at the same time make one.
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'tag', lower(tag)), 0));
+  select t.id into named from %2$s as t
+  where lower(t.%4$I) = lower(link_tag.tag)%8$s limit 1;
+  if not found then
+    insert into %2$s (%9$s%4$I) values (%10$slink_tag.tag) returning id into named;
+  end if;
+  insert into %1$s (%11$s%3$I, %5$I)
+  select %12$slink_tag.contact_id::%6$s, named
+  where not exists (
+    select from %1$s as l where l.%3$I = link_tag.contact_id::%6$s and l.%5$I = named%7$s);
+  return found;
+end;
+$tags$;
+
+create or replace function automation.unlink_tag(tenant_id uuid, contact_id text, tag text) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $tags$
+begin
+  delete from %1$s as l using %2$s as t
+  where lower(t.%4$I) = lower(unlink_tag.tag) and l.%5$I = t.id
+    and l.%3$I = unlink_tag.contact_id::%6$s%7$s%8$s;
+  return found;
+end;
+$tags$;
+$template$,
+      k.links, k.tags, k.record, k.name, k.tag, automation.column_type(k.links::regclass, k.record),
+      case when k.links_tenant then ' and l.tenant_id = $1' else '' end,
+      case when k.tags_tenant then ' and t.tenant_id = $1' else '' end,
+      case when k.tags_tenant then 'tenant_id, ' else '' end, case when k.tags_tenant then '$1, ' else '' end,
+      case when k.links_tenant then 'tenant_id, ' else '' end, case when k.links_tenant then '$1, ' else '' end)
+    from (
+      select attached.tags ->> 'links' as links, attached.tags ->> 'tags' as tags,
+        coalesce(attached.tags ->> 'record', 'contact_id') as record,
+        coalesce(attached.tags ->> 'tag', 'tag_id') as tag,
+        coalesce(attached.tags ->> 'name', 'name') as name,
+        automation.column_type((attached.tags ->> 'links')::regclass, 'tenant_id') is not null as links_tenant,
+        automation.column_type((attached.tags ->> 'tags')::regclass, 'tenant_id') is not null as tags_tenant
+    ) as k
+  $$;
+
+create or replace function automation.no_tags_functions() returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select $template$
+create or replace function automation.linked_tags(tenant_id uuid, contact_id text) returns jsonb
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $tags$ select '[]'::jsonb $tags$;
+
+create or replace function automation.link_tag(tenant_id uuid, contact_id text, tag text) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $tags$
+begin
+  raise exception 'tag: the contacts of this CRM have no tags'
+    using errcode = 'feature_not_supported',
+      hint = 'automation.attach(..., columns => {"tags": ...}) says where they are.';
+end;
+$tags$;
+
+create or replace function automation.unlink_tag(tenant_id uuid, contact_id text, tag text) returns boolean
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $tags$ select false $tags$;
+$template$
+  $$;
+
+do $$ begin execute automation.no_tags_functions(); end $$;
+
+-- {"links": table, "tags": table, "record"?, "tag"?, "name"?}
+create or replace function automation.check_tags(given jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  missing text;
+begin
+  select k into missing from unnest('{links,tags}'::text[]) as k where to_regclass(given ->> k) is null limit 1;
+  if missing is not null then
+    raise exception 'columns.tags.%: there is no table "%"', missing, given ->> missing
+      using errcode = 'undefined_table';
+  end if;
+  perform automation.check_columns('columns.tags', (given ->> 'links')::regclass, jsonb_build_object(
+    'record', coalesce(given ->> 'record', 'contact_id'), 'tag', coalesce(given ->> 'tag', 'tag_id')),
+    '{record,tag}', '{record,tag}');
+  perform automation.check_columns('columns.tags', (given ->> 'tags')::regclass, jsonb_build_object(
+    'name', coalesce(given ->> 'name', 'name')), '{name}', '{name}');
+  return given || jsonb_build_object(
+    'links', automation.relation_name((given ->> 'links')::regclass),
+    'tags', automation.relation_name((given ->> 'tags')::regclass));
+end;
+$$;

@@ -1,0 +1,197 @@
+-- Where steps write what is no field of an attached record: tasks, projects, and the timeline on which the CRM
+-- shows what was said. automation.attach_target() says which table, what its columns and words are.
+
+create table automation.targets (
+  name text not null constraint targets_pkey primary key
+    constraint targets_name_known check (name in ('task', 'project', 'timeline')),
+  relation text not null,
+  columns jsonb not null,
+  words jsonb not null,
+  defaults jsonb not null,
+  id_column text not null
+);
+
+comment on table automation.targets is 'Tables that steps insert into: {field: column}, {field: {our word: its word}}.';
+
+-- What the engine can tell, and the columns it looks for where nobody says otherwise.
+create or replace function automation.target_names(target text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select '{
+      "task": {"tenant": ["tenant_id"], "contact": ["contact_id"], "project": ["project_id"], "job": ["job_id"],
+        "title": ["title"], "description": ["description"], "status": ["status"], "priority": ["priority"],
+        "due": ["due_at", "due_date"], "assigned_to": ["assigned_to"], "execution": ["execution_id"]},
+      "project": {"tenant": ["tenant_id"], "contact": ["contact_id"], "name": ["name"], "type": ["type"],
+        "status": ["status"], "stage": ["pipeline_stage", "stage"], "value": ["value", "estimated_value"],
+        "description": ["description"]},
+      "timeline": {"tenant": ["tenant_id"], "contact": ["contact_id"], "type": ["type"], "direction": ["direction"],
+        "subject": ["subject"], "content": ["content"], "from": ["from_address"], "to": ["to_address"],
+        "external": ["external_id"], "at": ["created_at"]}
+    }'::jsonb -> target
+  $$;
+
+create or replace function automation.target_columns(target text, relation regclass, columns jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(f.key, f.path) filter (where f.path is not null), '{}')
+    from (
+      select n.key, case when columns ? n.key then columns ->> n.key else (
+        select c.name from jsonb_array_elements_text(n.value) with ordinality as u (name, place)
+        join automation.relation_columns(relation) as c on c.name = u.name
+        order by u.place limit 1) end as path
+      from jsonb_each(automation.target_names(target)) as n
+    ) as f
+  $$;
+
+-- A value as its column takes it. A time is one of the tenant's days where the column is a date.
+create or replace function automation.target_value(field text, type text, words jsonb) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when type in ('date', 'timestamp without time zone')
+        then format('((given ->> %L)::timestamptz at time zone zone)::%s', field, type)
+      when words ? field then format('coalesce(%L::jsonb ->> (given ->> %L), given ->> %2$L)::%s',
+        words -> field, field, type)
+      else format('(given ->> %L)::%s', field, type) end
+  $$;
+
+create or replace function automation.target_function(target automation.targets) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.write_%1$s(given jsonb, zone text) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $writer$
+declare
+  id text;
+begin
+  insert into %2$s (%3$s)
+  values (%4$s)
+  returning %5$I::text into id;
+  return id;
+end;
+$writer$
+$template$,
+      target.name, target.relation, string_agg(quote_ident(w.name), ', ' order by w.name),
+      string_agg(w.value, ', ' order by w.name), target.id_column)
+    from (
+      select c.value as name, automation.target_value(
+        c.key, automation.column_type(target.relation::regclass, c.value), target.words) as value
+      from jsonb_each_text(target.columns) as c
+      union all
+      select d.key, format('%L::%s', d.value, automation.column_type(target.relation::regclass, d.key))
+      from jsonb_each_text(target.defaults) as d
+    ) as w
+  $$;
+
+create or replace function automation.attach_target(
+  target text, relation regclass, columns jsonb default '{}', words jsonb default '{}', defaults jsonb default '{}')
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  made automation.targets;
+  known constant text[] := array(select jsonb_object_keys(automation.target_names(target)));
+  wrong text;
+begin
+  if known = '{}' then
+    raise exception 'target: "%" is none of task, project, timeline', target using errcode = 'invalid_parameter_value';
+  end if;
+  made.name := target;
+  made.relation := automation.relation_name(relation);
+  made.id_column := coalesce(columns ->> 'id', 'id');
+  made.columns := automation.target_columns(target, relation, columns);
+  made.words := words;
+  made.defaults := defaults;
+  perform automation.check_columns('columns', relation,
+    jsonb_strip_nulls(columns) || jsonb_build_object('id', made.id_column), known || 'id'::text, '{}');
+  perform automation.check_columns('columns', relation, made.columns, known,
+    case target when 'task' then '{title}' when 'project' then '{name}' else '{contact,content}' end::text[]);
+  select k into wrong from jsonb_object_keys(words) as k where not k = any (known) limit 1;
+  if wrong is not null then
+    raise exception 'words: "%" is none of %', wrong, array_to_string(known, ', ')
+      using errcode = 'invalid_parameter_value';
+  end if;
+  select k into wrong from jsonb_object_keys(defaults) as k
+  where automation.column_type(relation, k) is null limit 1;
+  if wrong is not null then
+    raise exception 'defaults: % has no column "%"', relation, wrong using errcode = 'undefined_column';
+  end if;
+  insert into automation.targets as t (name, relation, columns, words, defaults, id_column)
+  values (made.name, made.relation, made.columns, made.words, made.defaults, made.id_column)
+  on conflict on constraint targets_pkey do update set
+    (relation, columns, words, defaults, id_column) = row (
+      excluded.relation, excluded.columns, excluded.words, excluded.defaults, excluded.id_column);
+  execute automation.target_function(made);
+end;
+$$;
+
+comment on function automation.attach_target(text, regclass, jsonb, jsonb, jsonb) is
+  'Where steps write. target: task (create_task and what the office is told), project (create_project) or timeline '
+  '(what was sent and received, as the CRM shows it). columns: {field: column} where they differ, null: there is '
+  'none; the fields are those of automation.target_names(). words: {field: {our word: the CRM''s}}, such as '
+  '{"priority": {"normal": "medium"}, "status": {"open": "todo"}}. defaults: {column: value} for columns of its own '
+  'that must not be empty.';
+
+create or replace function automation.detach_target(target text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.targets as t where t.name = target;
+  if not found then
+    raise exception 'target: "%" is not attached', target using errcode = 'undefined_object';
+  end if;
+  execute format('drop function if exists automation.write_%s(jsonb, text)', target);
+end;
+$$;
+
+comment on function automation.detach_target(text) is 'Steps write there no more: those that would, fail and say so.';
+
+create or replace function automation.check_target(target text, step_type text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not exists (select from automation.targets as t where t.name = target) then
+    raise exception 'step_type: % has nowhere to write: no table of %s is attached', step_type, target
+      using errcode = 'feature_not_supported',
+        hint = format('automation.attach_target(''%s'', ''<table>'') says where they are.', target);
+  end if;
+end;
+$$;
+
+-- What a new row of a target will hold, under its own names and words; a field without a column is left out.
+create or replace function automation.target_fields(target text, fields jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(t.columns ->> f.key, coalesce((
+        select jsonb_agg(coalesce(t.words #> array[f.key, v #>> '{}'], v)) from jsonb_array_elements(f.value) as v),
+      '[]')), '{}')
+    from automation.targets as t
+    cross join lateral jsonb_each(fields) as f
+    where t.name = target_fields.target and t.columns ? f.key
+  $$;
+
+create or replace function automation.has_target_row(target text, tenant_id uuid, id text) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found boolean;
+begin
+  execute (
+    select format('select exists (select from %s as t where t.%I::text = $1%s)', t.relation, t.id_column,
+      coalesce(' and t.' || quote_ident(t.columns ->> 'tenant') || ' = $2', ''))
+    from automation.targets as t where t.name = target)
+    into found using id, tenant_id;
+  return found;
+end;
+$$;

@@ -1,0 +1,190 @@
+-- What variables and conditions see. {{trigger.*}} is the snapshot taken when the workflow fired;
+-- every other root is read live, at the moment the step runs, and only when the step asks for it.
+
+create or replace function automation.trigger_root(data jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select data || jsonb_build_object('record', data -> (data ->> 'entity')) $$;
+
+-- At enrolment nothing has happened since: the snapshot is the live record. roots: what is asked for,
+-- so that the rest is not read; null: everything.
+create or replace function automation.trigger_context(
+  tenant_id uuid, data jsonb, roots jsonb default null)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  context jsonb := data || jsonb_build_object('trigger', automation.trigger_root(data));
+begin
+  if roots is null or roots ? 'user' then
+    context := context || jsonb_build_object('user', automation.read_user(tenant_id, data));
+  end if;
+  if (roots is null or roots ? 'contact.tags') and not coalesce(data -> 'contact' ? 'tags', false) then
+    context := automation.add_tags(context, automation.contact_tags(tenant_id, data ->> 'contact_id'));
+  end if;
+  if roots is null or roots ? 'tenant' then
+    context := context || jsonb_build_object('tenant', (
+      select t.record from automation.read_tenants(array[trigger_context.tenant_id]) as t));
+  end if;
+  return context;
+end;
+$$;
+
+create or replace function automation.is_member(tenant_id uuid, user_id text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (select from automation.read_members(
+      array[is_member.tenant_id], array[automation.as_uuid(is_member.user_id)]))
+  $$;
+
+create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select m.record
+    from automation.read_members(array[read_user.tenant_id], array[automation.as_uuid(coalesce(
+      data #>> array[data ->> 'entity', 'assigned_to'], data #>> '{contact,assigned_to}',
+      data ->> 'user_id'))]) as m
+    limit 1
+  $$;
+
+comment on function automation.read_user(uuid, jsonb) is
+  '{{user.*}}: who is responsible for the record that fired, else for its contact, else who wrote it.';
+
+-- Which contact a run is about: the one that its record belongs to now. One that was given by hand, and not
+-- read from the record, stays.
+create or replace function automation.contact_key(execution ridgeline.workflow_executions) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  given constant text := execution.trigger_data ->> 'contact_id';
+  snapshot constant jsonb := execution.trigger_data -> execution.entity;
+  attached automation.entities;
+  live jsonb;
+begin
+  select e.* into attached from automation.entities as e
+  where e.name = execution.entity and e.related ? 'contact' and execution.version > 0
+    and execution.record_id is not null;
+  if not found or given is distinct from coalesce(
+    snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}') then
+    return given;
+  end if;
+  live := automation.read_record(attached.name, execution.tenant_id, execution.record_id);
+  if live is null then
+    return given;
+  end if;
+  return coalesce(live ->> (attached.related ->> 'contact'), automation.read_record(
+    'project', execution.tenant_id, live ->> (attached.related ->> 'project')) ->> 'contact_id');
+end;
+$$;
+
+comment on function automation.contact_key(ridgeline.workflow_executions) is
+  'The id of the contact that a run is about, now; null when its record belongs to none.';
+
+-- Whether the table of contacts has a list of texts called tags: an attached CRM may.
+create or replace function automation.has_own_tags() returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from automation.entities as e
+      join pg_catalog.pg_attribute as a
+        on a.attrelid = to_regclass(e.relation) and a.attname = 'tags' and not a.attisdropped
+      where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list')
+  $$;
+
+-- The tags of a contact are rows of their own, or a list in its table; they are read only where somebody
+-- asks for contact.tags.
+create or replace function automation.contact_tags(tenant_id uuid, contact_id text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when automation.has_own_tags() then coalesce(nullif(
+        automation.read_record('contact', contact_tags.tenant_id, contact_tags.contact_id) -> 'tags', 'null'), '[]')
+      else automation.linked_tags(contact_tags.tenant_id, contact_tags.contact_id)
+    end
+  $$;
+
+create or replace function automation.add_tags(context jsonb, tags jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when jsonb_typeof(context -> 'contact') = 'object'
+        then jsonb_set(context, '{contact,tags}', coalesce(tags, '[]'))
+      else context
+    end
+  $$;
+
+create or replace function automation.step_results(tenant_id uuid, execution_id uuid) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(s.step_key,
+      coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status)), '{}')
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = step_results.tenant_id and s.execution_id = step_results.execution_id
+  $$;
+
+create or replace function automation.read_root(execution ridgeline.workflow_executions, root text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case root
+    when 'trigger' then automation.trigger_root(execution.trigger_data)
+    when 'tenant' then
+      (select t.record from automation.read_tenants(array[execution.tenant_id]) as t)
+    when 'user' then automation.read_user(execution.tenant_id, jsonb_build_object(
+      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact'),
+      'user_id', execution.trigger_data -> 'user_id')
+      || case when execution.entity is null then '{}' else jsonb_build_object(
+        execution.entity, automation.read_root(execution, execution.entity)) end)
+    when 'custom' then coalesce(
+      execution.trigger_data -> 'custom',
+      execution.trigger_data #> array[execution.entity, 'custom_fields'])
+    when 'steps' then coalesce(execution.trigger_data -> 'steps', '{}')
+      || automation.step_results(execution.tenant_id, execution.id)
+    when 'contact.tags' then coalesce(
+      case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
+      automation.contact_tags(execution.tenant_id, automation.contact_key(execution)))
+    when 'contact' then case
+      when execution.trigger_data ? 'contact_id' and execution.version > 0 then automation.read_record(
+        'contact', execution.tenant_id, automation.contact_key(execution))
+      else execution.trigger_data -> 'contact' end
+    else case when execution.trigger_data ? (root || '_id') and execution.version > 0
+      then automation.read_record(
+        root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
+      else execution.trigger_data -> root end
+  end;
+end;
+$$;
+
+create or replace function automation.execution_context(
+  execution ridgeline.workflow_executions, roots jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  root text;
+  context jsonb := '{}'::jsonb;
+begin
+  for root in select distinct r from jsonb_array_elements_text(roots) as r order by r loop
+    context := case root
+      when 'contact.tags' then automation.add_tags(context, automation.read_root(execution, root))
+      else context || jsonb_build_object(root, automation.read_root(execution, root))
+    end;
+  end loop;
+  return context;
+end;
+$$;
+
+comment on function automation.execution_context(ridgeline.workflow_executions, jsonb) is
+  'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up '
+  'ones without.';

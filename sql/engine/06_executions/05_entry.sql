@@ -1,0 +1,159 @@
+-- Re-entry: may this record start this workflow again? Decided where the first step is about to run, and
+-- not where a write is captured: of two writes at once neither sees the other, and neither may wait.
+-- Here the one that comes first is written down, and the other ends as skipped and says why.
+
+create table automation.entries (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  key text not null,
+  execution_id uuid not null,
+  entered_at timestamptz not null,
+  constraint entries_pkey primary key (tenant_id, workflow_id, key),
+  constraint entries_workflow_fk foreign key (tenant_id, workflow_id)
+    references ridgeline.workflows (tenant_id, id) on delete cascade
+);
+
+comment on table automation.entries is
+  'Who entered a workflow that does not let everybody in again: by its dedupe_key, or by record.';
+
+create or replace function automation.record_key(entity text, record_id text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select format('record %s %s', entity, record_id) where record_id is not null $$;
+
+-- A dedupe_key that renders to nothing (no phone number) says nothing about who it is.
+create or replace function automation.entry_key(execution ridgeline.workflow_executions, lifecycle jsonb)
+  returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+begin
+  if lifecycle ? 'key' then
+    select btrim(automation.fold(automation.text_of(r.rendered))) into key
+    from automation.render(
+      lifecycle -> 'key', automation.execution_context(execution, lifecycle #> '{key,roots}'),
+      automation.render_options(execution.tenant_id)) as r;
+  end if;
+  return coalesce(
+    'key ' || case
+      when length(key) > 200 then encode(sha256(convert_to(key, 'UTF8')), 'hex') else nullif(key, '') end,
+    automation.record_key(execution.entity, execution.record_id));
+end;
+$$;
+
+-- A run that was cancelled or failed before it had done anything for anybody keeps nobody out: waiting and
+-- choosing a way are nothing yet. One that is still open may yet, and one that history has forgotten did.
+create or replace function automation.has_done_nothing(tenant_id uuid, execution_id uuid) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+        select from ridgeline.workflow_executions as e
+        where e.tenant_id = has_done_nothing.tenant_id and e.id = has_done_nothing.execution_id
+          and e.status in ('failed', 'cancelled', 'skipped'))
+      and not exists (
+        select from ridgeline.workflow_step_executions as s
+        where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
+          and s.step_type not in ('wait', 'conditional', 'split', 'stop')
+          and (s.status = 'completed' or (s.error ->> 'may_have_been_sent')::boolean))
+  $$;
+
+-- The last one that was let in and has done something, or still may. Runs from before there was a rule count
+-- as well, where they can be found by their record.
+create or replace function automation.last_entry(
+  tenant_id uuid, workflow_id uuid, key text, record_id text, but uuid default null)
+  returns automation.entries
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  entry automation.entries;
+begin
+  select e.* into entry from automation.entries as e
+  where e.tenant_id = last_entry.tenant_id and e.workflow_id = last_entry.workflow_id
+    and e.key = last_entry.key and e.execution_id is distinct from but
+    and not automation.has_done_nothing(e.tenant_id, e.execution_id);
+  if not found and key like 'record %' then
+    select x.tenant_id, x.workflow_id, key, x.id, x.created_at into entry
+    from ridgeline.workflow_executions as x
+    where x.tenant_id = last_entry.tenant_id and x.record_id = last_entry.record_id
+      and x.workflow_id = last_entry.workflow_id and x.id is distinct from but
+      and x.started_at is not null and not automation.has_done_nothing(x.tenant_id, x.id)
+    order by x.created_at desc
+    limit 1;
+  end if;
+  return entry;
+end;
+$$;
+
+create or replace function automation.may_enter(reentry jsonb, entry automation.entries) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when entry.execution_id is null or reentry is null then true
+      when reentry ->> 'policy' = 'once_in'
+        then entry.entered_at + (reentry ->> 'within')::interval <= automation.now()
+      when reentry ->> 'policy' = 'not_while_open' then not exists (
+        select from ridgeline.workflow_executions as e
+        where e.tenant_id = entry.tenant_id and e.id = entry.execution_id and e.finished_at is null)
+      else false
+    end
+  $$;
+
+comment on function automation.may_enter(jsonb, automation.entries) is
+  'Does the rule let somebody in who was let in before, then?';
+
+-- Asked by capture of a record that changed, so that a nightly import does not fill the history with
+-- refusals; what it lets through is asked again, for good, before the first step.
+create or replace function automation.may_enter_again(
+  listener automation.active_triggers, record_id text)
+  returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.may_enter(listener.reentry, automation.last_entry(
+      listener.tenant_id, listener.workflow_id,
+      automation.record_key(listener.entity, may_enter_again.record_id), may_enter_again.record_id))
+  $$;
+
+-- Lets a run in and remembers it, or says why not. Two runs of one key are asked one after the other:
+-- while the other's transaction is open this one is put off.
+create or replace function automation.refuse_entry(
+  execution ridgeline.workflow_executions, lifecycle jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key constant text := automation.entry_key(execution, lifecycle);
+  entry automation.entries;
+begin
+  if key is null then
+    return null;
+  elsif not pg_try_advisory_xact_lock(hashtextextended(
+    concat_ws('/', execution.tenant_id, execution.workflow_id, key), 11)) then
+    raise exception 'somebody with the same key is entering right now' using errcode = 'lock_not_available';
+  end if;
+  entry := automation.last_entry(
+    execution.tenant_id, execution.workflow_id, key, execution.record_id, execution.id);
+  if not automation.may_enter(lifecycle -> 'reentry', entry) then
+    return jsonb_build_object(
+      'code', 'already_entered', 'policy', lifecycle #> '{reentry,policy}',
+      'message', format('entered on %s already; re-entry: %s',
+        to_char(entry.entered_at, 'YYYY-MM-DD HH24:MI'), concat_ws(' ',
+          lifecycle #>> '{reentry,policy}', lifecycle #>> '{reentry,within}')),
+      'execution_id', entry.execution_id);
+  end if;
+  insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+  values (execution.tenant_id, execution.workflow_id, key, execution.id, automation.now())
+  on conflict on constraint entries_pkey do update
+    set execution_id = excluded.execution_id, entered_at = excluded.entered_at;
+  return null;
+end;
+$$;
+
+comment on function automation.refuse_entry(ridgeline.workflow_executions, jsonb) is
+  'Asked once, before the first step of a run: null lets it in, otherwise the reason it is skipped.';

@@ -1,0 +1,286 @@
+-- Finding due work: first the tenants, then the rows of each, so that no tenant waits behind
+-- another's backlog.
+--
+-- A session keeps the plan it made while the queue was empty, when reading the whole table looked
+-- cheapest. The functions that read the queue by its order therefore rule that plan out.
+
+-- Without a backlog the oldest due rows are all the due rows and name every tenant. With one, a
+-- loose index scan hops from tenant to tenant, from a random place on. Where it stops before it has
+-- been round (more than 500 tenants have something queued), the tenants of the oldest fifty thousand
+-- due rows are looked through too, so that nobody waits behind another's backlog.
+--
+-- Plans: the functions here are held to the index that each query was given. Switching the other
+-- ways of reading off makes them look so costly that Postgres 15 to 18 would compile what is left
+-- (measured: 100 ms a call instead of 1), so jit goes off with them.
+create or replace function automation.due_tenants(lane ridgeline.automation_lane, at_most integer)
+  returns uuid[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_bitmapscan = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+  look_ahead constant integer := 4 * at_most;
+  tenants uuid[];
+  seen integer;
+  hopped record;
+begin
+  select array_agg(t.tenant_id order by t.oldest), coalesce(sum(t.steps), 0) into tenants, seen
+  from (
+    select h.tenant_id, min(h.run_at) as oldest, count(*) as steps
+    from (
+      select s.tenant_id, s.run_at
+      from ridgeline.scheduled_steps as s
+      where s.lane = due_tenants.lane and s.lease_expires_at is null and s.run_at <= at
+      order by s.run_at
+      limit look_ahead
+    ) as h
+    group by h.tenant_id
+  ) as t;
+  if seen < look_ahead then
+    return tenants;
+  end if;
+  hopped := automation.hop_tenants(lane, at, gen_random_uuid(), at_most);
+  tenants := automation.merge_tenants(tenants, hopped.tenants, at_most);
+  if not hopped.complete and cardinality(tenants) < at_most then
+    tenants := automation.merge_tenants(
+      tenants, automation.tenants_behind(lane, at, tenants), at_most);
+  end if;
+  return tenants;
+end;
+$$;
+
+comment on function automation.due_tenants(ridgeline.automation_lane, integer) is
+  'Tenants with due work in a lane, those that have waited longest first where that is cheap to '
+  'tell; null when there is none.';
+
+-- Those that have waited longest keep their place; when there are more than places, the others take
+-- turns by lot.
+create or replace function automation.merge_tenants(first uuid[], others uuid[], at_most integer)
+  returns uuid[]
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(m.tenant_id order by m.place)
+    from (
+      select t.tenant_id,
+        case when count(*) over () <= at_most then t.place else random() end as place
+      from (
+        select u.tenant_id, min(u.place)::double precision as place
+        from unnest(first || others) with ordinality as u (tenant_id, place)
+        group by u.tenant_id
+      ) as t
+      order by 2
+      limit at_most
+    ) as m
+  $$;
+
+create or replace function automation.tenants_behind(
+  lane ridgeline.automation_lane, at timestamptz, found uuid[])
+  returns uuid[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_bitmapscan = off
+  as $$
+    select array_agg(distinct d.tenant_id)
+    from (
+      select s.tenant_id
+      from ridgeline.scheduled_steps as s
+      where s.lane = tenants_behind.lane and s.lease_expires_at is null and s.run_at <= at
+      order by s.run_at
+      limit 50000
+    ) as d
+    where d.tenant_id <> all (found)
+  $$;
+
+create or replace function automation.hop_tenants(
+  lane ridgeline.automation_lane, at timestamptz, start uuid, at_most integer,
+  out tenants uuid[], out complete boolean)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_bitmapscan = off
+  as $$
+    with recursive hop as (
+      select automation.next_tenant(hop_tenants.lane, start) as tenant_id, 1 as hops, 1 as lap
+      union all
+      -- Past the last tenant the second lap begins, up to where the first one started.
+      select n.tenant_id, h.hops + 1, n.lap
+      from hop as h
+      cross join lateral (
+        select case when h.tenant_id is null then 2 else h.lap end as lap,
+          automation.next_tenant(
+            hop_tenants.lane,
+            coalesce(h.tenant_id, '00000000-0000-0000-0000-000000000000')) as tenant_id
+      ) as n
+      where h.hops < 500
+        and (h.lap = 1 or h.tenant_id is not null)
+        and (n.lap = 1 or n.tenant_id <= start)
+    )
+    select
+      (select array_agg(d.tenant_id)
+       from (
+         select h.tenant_id from hop as h
+         where automation.oldest_of(hop_tenants.lane, h.tenant_id) <= at
+         order by h.hops
+         limit at_most
+       ) as d),
+      (select max(h.hops) < 500 from hop as h)
+  $$;
+
+comment on function automation.hop_tenants(
+  ridgeline.automation_lane, timestamptz, uuid, integer) is
+  'Tenants with due work, found by hopping along the index from start. complete: it has been round.';
+
+create or replace function automation.next_tenant(lane ridgeline.automation_lane, after uuid) returns uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_bitmapscan = off
+  set enable_sort = off
+  set enable_incremental_sort = off
+  as $$
+    -- In the order that only scheduled_steps_due_by_tenant has: the primary key leads with the
+    -- tenant too, and would read past all that the tenant has in the other lane.
+    select s.tenant_id
+    from ridgeline.scheduled_steps as s
+    where s.lane = next_tenant.lane and s.tenant_id > after and s.lease_expires_at is null
+    order by s.tenant_id, s.run_at, s.id
+    limit 1
+  $$;
+
+-- In the order of the same index, for the same reason.
+create or replace function automation.oldest_of(lane ridgeline.automation_lane, tenant_id uuid)
+  returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_bitmapscan = off
+  set enable_sort = off
+  set enable_incremental_sort = off
+  as $$
+    select s.run_at
+    from ridgeline.scheduled_steps as s
+    where s.lane = oldest_of.lane and s.tenant_id = oldest_of.tenant_id
+      and s.lease_expires_at is null
+    order by s.run_at, s.id
+    limit 1
+  $$;
+
+-- Locks due rows of one tenant, skipping what others are working on.
+create or replace function automation.lock_due_of(
+  lane ridgeline.automation_lane, tenant_id uuid, at_most integer, taken uuid[])
+  returns setof ridgeline.scheduled_steps
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_bitmapscan = off
+  set enable_sort = off
+  as $$
+    select s.*
+    from ridgeline.scheduled_steps as s
+    where s.lane = lock_due_of.lane
+      and s.tenant_id = lock_due_of.tenant_id
+      and s.lease_expires_at is null
+      and s.run_at <= automation.now()
+      and s.id <> all (taken)
+    order by s.run_at, s.id
+    limit at_most
+    for update skip locked
+  $$;
+
+create or replace function automation.without(ids uuid[], but uuid[]) returns uuid[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(i.id order by i.place)
+    from unnest(ids) with ordinality as i (id, place)
+    where i.id <> all (but)
+  $$;
+
+-- What ordinary work leaves alone: steps that are tried alone, and those somebody is about to work on.
+create or replace function automation.set_aside(lane ridgeline.automation_lane) returns uuid[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(a.id), '{}')
+    from (
+      select automation.as_uuid(s.key) as id from automation.suspects as s where s.kind = set_aside.lane::text
+      union all
+      select i from automation.portions as p cross join unnest(p.step_ids) as i
+      where p.lane = set_aside.lane
+    ) as a
+  $$;
+
+create or replace function automation.lock_due(
+  lane ridgeline.automation_lane, at_most integer, but uuid[] default '{}')
+  returns setof ridgeline.scheduled_steps
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenants uuid[] := automation.without(automation.due_tenants(lane, at_most + cardinality(but)), but);
+  share integer := greatest(1, at_most / greatest(cardinality(tenants), 1));
+  hungry uuid[];
+  aside constant uuid[] := automation.set_aside(lane);
+  taken uuid[] := array[]::uuid[];
+  tenant uuid;
+  before integer;
+  due ridgeline.scheduled_steps;
+begin
+  -- Equal shares first; what some leave of theirs goes to those who have more.
+  while tenants is not null and cardinality(taken) < at_most loop
+    hungry := null;
+    foreach tenant in array tenants loop
+      before := cardinality(taken);
+      for due in select * from automation.lock_due_of(
+        lane, tenant, least(share, at_most - before), aside || taken) loop
+        taken := taken || due.id;
+        return next due;
+      end loop;
+      if cardinality(taken) - before = share then
+        hungry := hungry || tenant;
+      end if;
+      exit when cardinality(taken) = at_most;
+    end loop;
+    tenants := hungry;
+    share := at_most;
+  end loop;
+end;
+$$;
+
+comment on function automation.lock_due(ridgeline.automation_lane, integer, uuid[]) is
+  'Locks due rows of a lane, an equal share for each tenant that has any (but for some), then what is left '
+  'to those that have more. Rows that others hold are skipped. Fewer than asked for: there are no more.';
+
+create or replace function automation.next_due_at(lane ridgeline.automation_lane) returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_bitmapscan = off
+  as $$
+    select s.run_at from ridgeline.scheduled_steps as s
+    where s.lane = next_due_at.lane and s.lease_expires_at is null
+    order by s.run_at
+    limit 1
+  $$;
+
+create or replace function automation.next_due_at() returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select min(automation.next_due_at(l))
+    from unnest(automation.channels() || 'database'::ridgeline.automation_lane) as l
+  $$;
+
+comment on function automation.next_due_at() is
+  'When the next step is due; null when nothing is scheduled.';

@@ -1,0 +1,189 @@
+-- What became of a message after the provider took it: on its row in the CRM, and on the step that
+-- sent it (result_data.delivery).
+
+-- A report never takes anything back that a later one said. Delivered is proof, whatever was
+-- feared before; a bounce or a complaint can still follow.
+create or replace function automation.delivery_rank(status text) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when status in ('accepted', 'scheduled', 'queued') then 1
+      when status = 'sending' then 2
+      when status = 'sent' then 3
+      when status = 'delivery_delayed' then 4
+      when status in ('failed', 'undelivered', 'canceled') then 5
+      when status = 'delivered' then 6
+      when status = 'read' then 7
+      when status in ('bounced', 'suppressed') then 8
+      when status = 'complained' then 9
+      else 0
+    end
+  $$;
+
+-- News of a message is the news of whoever sent it. The step that sent it knows; a row that the office's
+-- own server wrote counts where no step did, and only while no two tenants claim the same message.
+create or replace function automation.sent_by(relation regclass, provider text, provider_id text)
+  returns uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  senders uuid[] := array(
+    select s.tenant_id from ridgeline.workflow_step_executions as s
+    where s.provider_id = sent_by.provider_id
+      and s.step_type = case relation when 'ridgeline.messages'::regclass then 'send_sms' else 'send_email' end
+    limit 2);
+begin
+  if senders = '{}' then
+    execute format('select array(select distinct m.tenant_id from %s as m '
+      'where m.provider_id = $1 and m.provider = $2 and m.direction = ''outbound'' limit 2)', relation)
+      into senders using provider_id, provider;
+  end if;
+  return case cardinality(senders) when 1 then senders[1] end;
+end;
+$$;
+
+create or replace function automation.record_delivery_of_step(
+  tenant_id uuid, provider_id text, status text, error_code text, at timestamptz)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  sent record;
+begin
+  select s.tenant_id, s.id into sent
+  from ridgeline.workflow_step_executions as s
+  where s.provider_id = record_delivery_of_step.provider_id
+    and s.tenant_id = record_delivery_of_step.tenant_id;
+  update ridgeline.workflow_step_executions as s
+  set result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
+    || jsonb_build_object('delivery', jsonb_strip_nulls(jsonb_build_object(
+      'status', record_delivery_of_step.status, 'at', at,
+      'error_code', record_delivery_of_step.error_code)))
+  where s.tenant_id = sent.tenant_id and s.id = sent.id
+    and automation.delivery_rank(record_delivery_of_step.status)
+      > automation.delivery_rank(s.result_data #>> '{delivery,status}');
+  return sent.id is not null;
+end;
+$$;
+
+-- 21610: the number has opted out at Twilio, which is the only place that knew. 30006 and 21614: no text
+-- reaches it, for it is a landline.
+create or replace function automation.record_delivery_of_sms(
+  message ridgeline.messages, status text, error_code text)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if error_code in ('21610', '30006', '21614')
+    and automation.normal_number(message.to_number) is not null then
+    perform automation.suppress(message.tenant_id, 'sms', message.to_number,
+      case error_code when '21610' then 'provider' else 'landline' end,
+      jsonb_build_object('code', error_code, 'message_id', message.id));
+  end if;
+  update ridgeline.messages as m
+  set status = record_delivery_of_sms.status, error_code = record_delivery_of_sms.error_code
+  where m.tenant_id = message.tenant_id and m.id = message.id
+    and automation.delivery_rank(record_delivery_of_sms.status)
+      > automation.delivery_rank(m.status);
+  return case when found then 'updated' else 'duplicate' end;
+end;
+$$;
+
+create or replace function automation.keep_early_event(
+  provider text, provider_id text, event jsonb)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    delete from automation.early_events as e
+    where e.id in (
+      select o.id from automation.early_events as o
+      where o.received_at < automation.now() - interval '1 day'
+      order by o.received_at limit 20 for update skip locked);
+    insert into automation.early_events (provider, provider_id, event, received_at)
+    values (keep_early_event.provider, keep_early_event.provider_id, keep_early_event.event,
+      automation.now());
+  $$;
+
+create or replace function automation.record_message_status(event jsonb) returns text
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  sid constant text := event ->> 'message_sid';
+  message ridgeline.messages;
+  sender uuid;
+  outcome text;
+begin
+  if automation.delivery_rank(event ->> 'status') = 0 then
+    return 'unknown_status';
+  end if;
+  perform automation.lock_inbound('twilio ' || sid);
+  sender := automation.sent_by('ridgeline.messages', 'twilio', sid);
+  if automation.record_delivery_of_step(
+    sender, sid, event ->> 'status', event ->> 'error_code', automation.now()) then
+    outcome := 'duplicate';
+  end if;
+  for message in
+    select m.* from ridgeline.messages as m
+    where m.provider_id = sid and m.provider = 'twilio' and m.direction = 'outbound'
+      and m.tenant_id = sender
+  loop
+    outcome := automation.record_delivery_of_sms(
+      message, event ->> 'status', event ->> 'error_code');
+  end loop;
+  if outcome is null then
+    perform automation.keep_early_event('twilio', sid, event);
+    return 'early';
+  end if;
+  return outcome;
+end;
+$$;
+
+comment on function automation.record_message_status(jsonb) is
+  'What became of a text message: {message_sid, status, error_code?}. Returns updated, duplicate '
+  '(nothing new, or older news), early (kept until the message is recorded) or unknown_status.';
+
+-- The row of a message that was sent is written by the dispatcher's report, which may come after
+-- the first news of it.
+create or replace function automation.apply_early_events() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  early jsonb;
+begin
+  perform automation.lock_inbound(new.provider || ' ' || new.provider_id);
+  for early in
+    with taken as (
+      delete from automation.early_events as e
+      where e.provider_id = new.provider_id and e.provider = new.provider
+      returning e.id, e.event
+    )
+    select t.event from taken as t order by (t.event ->> 'occurred_at')::timestamptz, t.id
+  loop
+    if tg_table_name = 'messages' then
+      perform automation.record_message_status(early);
+    else
+      perform automation.apply_email_event(early);
+    end if;
+  end loop;
+  return null;
+end;
+$$;
+
+create trigger messages_apply_early_events
+  after insert on ridgeline.messages
+  for each row when (new.direction = 'outbound' and new.provider_id is not null)
+  execute function automation.apply_early_events();
+
+create trigger emails_apply_early_events
+  after insert on ridgeline.emails
+  for each row when (new.direction = 'outbound' and new.provider_id is not null)
+  execute function automation.apply_early_events();

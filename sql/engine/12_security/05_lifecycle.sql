@@ -1,0 +1,27 @@
+-- What the engine remembers of runs in flight: nobody's but its own, and the service role may look.
+
+alter table automation.signals enable row level security;
+alter table automation.run_events enable row level security;
+alter table automation.entries enable row level security;
+alter table automation.rotations enable row level security;
+alter table automation.split_assignments enable row level security;
+alter table automation.activations enable row level security;
+alter table automation.created_projects enable row level security;
+
+grant select on
+  automation.signals, automation.run_events, automation.entries, automation.rotations,
+  automation.split_assignments, automation.activations, automation.created_projects
+  to service_role;
+
+grant insert (settings), update (settings) on ridgeline.workflows to authenticated;
+
+alter table automation.notices enable row level security;
+alter table ridgeline.workflow_holds enable row level security;
+create policy workflow_holds_members_read on ridgeline.workflow_holds for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on ridgeline.workflow_holds from anon, authenticated, service_role;
+grant select on ridgeline.workflow_holds to authenticated, service_role;
+grant select on automation.notices to service_role;
+revoke all on function ridgeline.release_workflow(uuid) from public, anon;
+grant execute on function ridgeline.release_workflow(uuid), automation.release_workflow(uuid)
+  to authenticated, service_role;
