@@ -115,7 +115,7 @@ function checkFunction(
     source.complain(line, `${name}: neither sets search_path nor says in a comment why not`);
   }
   const definer = option("security").some((one) => one.includes("true"));
-  if (definer && !/^(automation|crm)\./.test(name)) {
+  if (definer && !/^(automation|ridgeline_crm)\./.test(name)) {
     source.complain(line, `${name}: security definer outside schema automation`);
   }
   if (definer && !setsPath) source.complain(line, `${name}: security definer without search_path`);

@@ -5,149 +5,6 @@ export type Json = string | number | boolean | null | { [key: string]: Json | un
 export type Database = {
   public: {
     Tables: {
-      bulk_enrollments: {
-        Row: {
-          conditions: Json | null;
-          created_at: string;
-          created_by: string | null;
-          data: Json;
-          enrolled: number;
-          entity: string;
-          error: Json | null;
-          failed: number;
-          finished_at: string | null;
-          generation: string | null;
-          id: string;
-          kind: string;
-          last_record_id: string | null;
-          next_batch_at: string;
-          per_minute: number | null;
-          record_ids: string[] | null;
-          scanned: number;
-          skipped: number;
-          status: string;
-          tenant_id: string;
-          total: number | null;
-          workflow_id: string;
-        };
-        Insert: {
-          conditions?: Json | null;
-          created_at?: string;
-          created_by?: string | null;
-          data?: Json;
-          enrolled?: number;
-          entity: string;
-          error?: Json | null;
-          failed?: number;
-          finished_at?: string | null;
-          generation?: string | null;
-          id?: string;
-          kind: string;
-          last_record_id?: string | null;
-          next_batch_at?: string;
-          per_minute?: number | null;
-          record_ids?: string[] | null;
-          scanned?: number;
-          skipped?: number;
-          status?: string;
-          tenant_id: string;
-          total?: number | null;
-          workflow_id: string;
-        };
-        Update: {
-          conditions?: Json | null;
-          created_at?: string;
-          created_by?: string | null;
-          data?: Json;
-          enrolled?: number;
-          entity?: string;
-          error?: Json | null;
-          failed?: number;
-          finished_at?: string | null;
-          generation?: string | null;
-          id?: string;
-          kind?: string;
-          last_record_id?: string | null;
-          next_batch_at?: string;
-          per_minute?: number | null;
-          record_ids?: string[] | null;
-          scanned?: number;
-          skipped?: number;
-          status?: string;
-          tenant_id?: string;
-          total?: number | null;
-          workflow_id?: string;
-        };
-        Relationships: [
-          {
-            foreignKeyName: "bulk_enrollments_workflow_fk";
-            columns: ["tenant_id", "workflow_id"];
-            isOneToOne: false;
-            referencedRelation: "workflows";
-            referencedColumns: ["tenant_id", "id"];
-          },
-        ];
-      };
-      calls: {
-        Row: {
-          contact_id: string | null;
-          created_at: string;
-          direction: string;
-          duration_seconds: number | null;
-          from_number: string | null;
-          id: string;
-          provider: string;
-          provider_id: string | null;
-          status: string;
-          tenant_id: string;
-          to_number: string | null;
-          updated_at: string;
-        };
-        Insert: {
-          contact_id?: string | null;
-          created_at?: string;
-          direction?: string;
-          duration_seconds?: number | null;
-          from_number?: string | null;
-          id?: string;
-          provider?: string;
-          provider_id?: string | null;
-          status: string;
-          tenant_id: string;
-          to_number?: string | null;
-          updated_at?: string;
-        };
-        Update: {
-          contact_id?: string | null;
-          created_at?: string;
-          direction?: string;
-          duration_seconds?: number | null;
-          from_number?: string | null;
-          id?: string;
-          provider?: string;
-          provider_id?: string | null;
-          status?: string;
-          tenant_id?: string;
-          to_number?: string | null;
-          updated_at?: string;
-        };
-        Relationships: [
-          {
-            foreignKeyName: "calls_contact_fk";
-            columns: ["tenant_id", "contact_id"];
-            isOneToOne: false;
-            referencedRelation: "contacts";
-            referencedColumns: ["tenant_id", "id"];
-          },
-          {
-            foreignKeyName: "calls_tenant_fk";
-            columns: ["tenant_id"];
-            isOneToOne: false;
-            referencedRelation: "tenants";
-            referencedColumns: ["id"];
-          },
-        ];
-      };
       contact_tags: {
         Row: {
           contact_id: string;
@@ -264,364 +121,6 @@ export type Database = {
           },
         ];
       };
-      email_addresses: {
-        Row: {
-          address: string;
-          created_at: string;
-          id: string;
-          label: string | null;
-          tenant_id: string;
-        };
-        Insert: {
-          address: string;
-          created_at?: string;
-          id?: string;
-          label?: string | null;
-          tenant_id: string;
-        };
-        Update: {
-          address?: string;
-          created_at?: string;
-          id?: string;
-          label?: string | null;
-          tenant_id?: string;
-        };
-        Relationships: [
-          {
-            foreignKeyName: "email_addresses_tenant_fk";
-            columns: ["tenant_id"];
-            isOneToOne: false;
-            referencedRelation: "tenants";
-            referencedColumns: ["id"];
-          },
-        ];
-      };
-      email_events: {
-        Row: {
-          contact_id: string | null;
-          created_at: string;
-          detail: Json | null;
-          email_id: string;
-          id: string;
-          is_machine: boolean;
-          link: string | null;
-          machine_reason: string | null;
-          occurred_at: string;
-          tenant_id: string;
-          type: string;
-          user_agent: string | null;
-        };
-        Insert: {
-          contact_id?: string | null;
-          created_at?: string;
-          detail?: Json | null;
-          email_id: string;
-          id?: string;
-          is_machine?: boolean;
-          link?: string | null;
-          machine_reason?: string | null;
-          occurred_at: string;
-          tenant_id: string;
-          type: string;
-          user_agent?: string | null;
-        };
-        Update: {
-          contact_id?: string | null;
-          created_at?: string;
-          detail?: Json | null;
-          email_id?: string;
-          id?: string;
-          is_machine?: boolean;
-          link?: string | null;
-          machine_reason?: string | null;
-          occurred_at?: string;
-          tenant_id?: string;
-          type?: string;
-          user_agent?: string | null;
-        };
-        Relationships: [
-          {
-            foreignKeyName: "email_events_contact_fk";
-            columns: ["tenant_id", "contact_id"];
-            isOneToOne: false;
-            referencedRelation: "contacts";
-            referencedColumns: ["tenant_id", "id"];
-          },
-          {
-            foreignKeyName: "email_events_email_fk";
-            columns: ["tenant_id", "email_id"];
-            isOneToOne: false;
-            referencedRelation: "emails";
-            referencedColumns: ["tenant_id", "id"];
-          },
-        ];
-      };
-      emails: {
-        Row: {
-          clicked_at: string | null;
-          contact_id: string | null;
-          created_at: string;
-          delivered_at: string | null;
-          direction: string;
-          error_code: string | null;
-          execution_id: string | null;
-          from_address: string | null;
-          html: string | null;
-          id: string;
-          opened_at: string | null;
-          provider: string;
-          provider_id: string | null;
-          status: string;
-          subject: string | null;
-          tenant_id: string;
-          text: string | null;
-          to_address: string | null;
-          updated_at: string;
-        };
-        Insert: {
-          clicked_at?: string | null;
-          contact_id?: string | null;
-          created_at?: string;
-          delivered_at?: string | null;
-          direction?: string;
-          error_code?: string | null;
-          execution_id?: string | null;
-          from_address?: string | null;
-          html?: string | null;
-          id?: string;
-          opened_at?: string | null;
-          provider?: string;
-          provider_id?: string | null;
-          status?: string;
-          subject?: string | null;
-          tenant_id: string;
-          text?: string | null;
-          to_address?: string | null;
-          updated_at?: string;
-        };
-        Update: {
-          clicked_at?: string | null;
-          contact_id?: string | null;
-          created_at?: string;
-          delivered_at?: string | null;
-          direction?: string;
-          error_code?: string | null;
-          execution_id?: string | null;
-          from_address?: string | null;
-          html?: string | null;
-          id?: string;
-          opened_at?: string | null;
-          provider?: string;
-          provider_id?: string | null;
-          status?: string;
-          subject?: string | null;
-          tenant_id?: string;
-          text?: string | null;
-          to_address?: string | null;
-          updated_at?: string;
-        };
-        Relationships: [
-          {
-            foreignKeyName: "emails_contact_fk";
-            columns: ["tenant_id", "contact_id"];
-            isOneToOne: false;
-            referencedRelation: "contacts";
-            referencedColumns: ["tenant_id", "id"];
-          },
-          {
-            foreignKeyName: "emails_tenant_fk";
-            columns: ["tenant_id"];
-            isOneToOne: false;
-            referencedRelation: "tenants";
-            referencedColumns: ["id"];
-          },
-        ];
-      };
-      form_submissions: {
-        Row: {
-          contact_id: string | null;
-          created_at: string;
-          data: Json;
-          email: string | null;
-          form: string;
-          id: string;
-          is_contact_new: boolean;
-          is_trusted: boolean;
-          phone: string | null;
-          tenant_id: string;
-          understood: Json;
-        };
-        Insert: {
-          contact_id?: string | null;
-          created_at?: string;
-          data?: Json;
-          email?: string | null;
-          form: string;
-          id?: string;
-          is_contact_new?: boolean;
-          is_trusted?: boolean;
-          phone?: string | null;
-          tenant_id: string;
-          understood?: Json;
-        };
-        Update: {
-          contact_id?: string | null;
-          created_at?: string;
-          data?: Json;
-          email?: string | null;
-          form?: string;
-          id?: string;
-          is_contact_new?: boolean;
-          is_trusted?: boolean;
-          phone?: string | null;
-          tenant_id?: string;
-          understood?: Json;
-        };
-        Relationships: [
-          {
-            foreignKeyName: "form_submissions_contact_fk";
-            columns: ["tenant_id", "contact_id"];
-            isOneToOne: false;
-            referencedRelation: "contacts";
-            referencedColumns: ["tenant_id", "id"];
-          },
-          {
-            foreignKeyName: "form_submissions_tenant_fk";
-            columns: ["tenant_id"];
-            isOneToOne: false;
-            referencedRelation: "tenants";
-            referencedColumns: ["id"];
-          },
-        ];
-      };
-      forms: {
-        Row: {
-          allowed_origins: string[];
-          created_at: string;
-          duplicate_window: string;
-          field_map: Json;
-          honeypot: string;
-          id: string;
-          is_active: boolean;
-          max_fired_per_hour: number;
-          max_per_address_per_hour: number;
-          max_per_hour: number;
-          max_per_source_per_hour: number;
-          name: string;
-          public_key: string;
-          redirect_url: string | null;
-          required_fields: string[];
-          tenant_id: string;
-          trusted: boolean;
-          updated_at: string;
-        };
-        Insert: {
-          allowed_origins?: string[];
-          created_at?: string;
-          duplicate_window?: string;
-          field_map?: Json;
-          honeypot?: string;
-          id?: string;
-          is_active?: boolean;
-          max_fired_per_hour?: number;
-          max_per_address_per_hour?: number;
-          max_per_hour?: number;
-          max_per_source_per_hour?: number;
-          name: string;
-          public_key?: string;
-          redirect_url?: string | null;
-          required_fields?: string[];
-          tenant_id: string;
-          trusted?: boolean;
-          updated_at?: string;
-        };
-        Update: {
-          allowed_origins?: string[];
-          created_at?: string;
-          duplicate_window?: string;
-          field_map?: Json;
-          honeypot?: string;
-          id?: string;
-          is_active?: boolean;
-          max_fired_per_hour?: number;
-          max_per_address_per_hour?: number;
-          max_per_hour?: number;
-          max_per_source_per_hour?: number;
-          name?: string;
-          public_key?: string;
-          redirect_url?: string | null;
-          required_fields?: string[];
-          tenant_id?: string;
-          trusted?: boolean;
-          updated_at?: string;
-        };
-        Relationships: [
-          {
-            foreignKeyName: "forms_tenant_fk";
-            columns: ["tenant_id"];
-            isOneToOne: false;
-            referencedRelation: "tenants";
-            referencedColumns: ["id"];
-          },
-        ];
-      };
-      held_submissions: {
-        Row: {
-          created_at: string;
-          data: Json;
-          form: string;
-          form_id: string;
-          id: string;
-          problem: string;
-          raw: string | null;
-          reason: string;
-          released_at: string | null;
-          submission_id: string | null;
-          tenant_id: string;
-        };
-        Insert: {
-          created_at?: string;
-          data?: Json;
-          form: string;
-          form_id: string;
-          id?: string;
-          problem: string;
-          raw?: string | null;
-          reason: string;
-          released_at?: string | null;
-          submission_id?: string | null;
-          tenant_id: string;
-        };
-        Update: {
-          created_at?: string;
-          data?: Json;
-          form?: string;
-          form_id?: string;
-          id?: string;
-          problem?: string;
-          raw?: string | null;
-          reason?: string;
-          released_at?: string | null;
-          submission_id?: string | null;
-          tenant_id?: string;
-        };
-        Relationships: [
-          {
-            foreignKeyName: "held_submissions_form_fk";
-            columns: ["tenant_id", "form_id"];
-            isOneToOne: false;
-            referencedRelation: "forms";
-            referencedColumns: ["tenant_id", "id"];
-          },
-          {
-            foreignKeyName: "held_submissions_tenant_fk";
-            columns: ["tenant_id"];
-            isOneToOne: false;
-            referencedRelation: "tenants";
-            referencedColumns: ["id"];
-          },
-        ];
-      };
       jobs: {
         Row: {
           assigned_to: string | null;
@@ -689,87 +188,6 @@ export type Database = {
           },
         ];
       };
-      messages: {
-        Row: {
-          body: string | null;
-          channel: string;
-          contact_id: string | null;
-          created_at: string;
-          direction: string;
-          error_code: string | null;
-          execution_id: string | null;
-          from_number: string | null;
-          id: string;
-          is_tapback: boolean;
-          keyword: string | null;
-          media_urls: string[] | null;
-          opt_out_type: string | null;
-          provider: string;
-          provider_id: string | null;
-          status: string;
-          tenant_id: string;
-          to_number: string | null;
-          updated_at: string;
-        };
-        Insert: {
-          body?: string | null;
-          channel?: string;
-          contact_id?: string | null;
-          created_at?: string;
-          direction: string;
-          error_code?: string | null;
-          execution_id?: string | null;
-          from_number?: string | null;
-          id?: string;
-          is_tapback?: boolean;
-          keyword?: string | null;
-          media_urls?: string[] | null;
-          opt_out_type?: string | null;
-          provider?: string;
-          provider_id?: string | null;
-          status?: string;
-          tenant_id: string;
-          to_number?: string | null;
-          updated_at?: string;
-        };
-        Update: {
-          body?: string | null;
-          channel?: string;
-          contact_id?: string | null;
-          created_at?: string;
-          direction?: string;
-          error_code?: string | null;
-          execution_id?: string | null;
-          from_number?: string | null;
-          id?: string;
-          is_tapback?: boolean;
-          keyword?: string | null;
-          media_urls?: string[] | null;
-          opt_out_type?: string | null;
-          provider?: string;
-          provider_id?: string | null;
-          status?: string;
-          tenant_id?: string;
-          to_number?: string | null;
-          updated_at?: string;
-        };
-        Relationships: [
-          {
-            foreignKeyName: "messages_contact_fk";
-            columns: ["tenant_id", "contact_id"];
-            isOneToOne: false;
-            referencedRelation: "contacts";
-            referencedColumns: ["tenant_id", "id"];
-          },
-          {
-            foreignKeyName: "messages_tenant_fk";
-            columns: ["tenant_id"];
-            isOneToOne: false;
-            referencedRelation: "tenants";
-            referencedColumns: ["id"];
-          },
-        ];
-      };
       projects: {
         Row: {
           appointment_at: string | null;
@@ -829,165 +247,6 @@ export type Database = {
           },
           {
             foreignKeyName: "projects_tenant_fk";
-            columns: ["tenant_id"];
-            isOneToOne: false;
-            referencedRelation: "tenants";
-            referencedColumns: ["id"];
-          },
-        ];
-      };
-      scheduled_steps: {
-        Row: {
-          attempt: number;
-          attempt_token: string | null;
-          execution_id: string;
-          expires_at: string | null;
-          id: string;
-          lane: Database["public"]["Enums"]["automation_lane"];
-          lease_expires_at: string | null;
-          leased_at: string | null;
-          leased_by: string | null;
-          reconcile_since: string | null;
-          run_at: string;
-          step_key: string;
-          tenant_id: string;
-        };
-        Insert: {
-          attempt?: number;
-          attempt_token?: string | null;
-          execution_id: string;
-          expires_at?: string | null;
-          id?: string;
-          lane: Database["public"]["Enums"]["automation_lane"];
-          lease_expires_at?: string | null;
-          leased_at?: string | null;
-          leased_by?: string | null;
-          reconcile_since?: string | null;
-          run_at: string;
-          step_key: string;
-          tenant_id: string;
-        };
-        Update: {
-          attempt?: number;
-          attempt_token?: string | null;
-          execution_id?: string;
-          expires_at?: string | null;
-          id?: string;
-          lane?: Database["public"]["Enums"]["automation_lane"];
-          lease_expires_at?: string | null;
-          leased_at?: string | null;
-          leased_by?: string | null;
-          reconcile_since?: string | null;
-          run_at?: string;
-          step_key?: string;
-          tenant_id?: string;
-        };
-        Relationships: [
-          {
-            foreignKeyName: "scheduled_steps_execution_fk";
-            columns: ["tenant_id", "execution_id"];
-            isOneToOne: false;
-            referencedRelation: "workflow_executions";
-            referencedColumns: ["tenant_id", "id"];
-          },
-        ];
-      };
-      senders: {
-        Row: {
-          address: string;
-          channel: string;
-          created_at: string;
-          credentials: string | null;
-          display_name: string | null;
-          id: string;
-          is_active: boolean;
-          is_default: boolean;
-          kind: string;
-          label: string | null;
-          limits: Json;
-          provider: string;
-          registration: string;
-          tenant_id: string;
-          updated_at: string;
-          verified_at: string | null;
-        };
-        Insert: {
-          address: string;
-          channel: string;
-          created_at?: string;
-          credentials?: string | null;
-          display_name?: string | null;
-          id?: string;
-          is_active?: boolean;
-          is_default?: boolean;
-          kind: string;
-          label?: string | null;
-          limits?: Json;
-          provider: string;
-          registration?: string;
-          tenant_id: string;
-          updated_at?: string;
-          verified_at?: string | null;
-        };
-        Update: {
-          address?: string;
-          channel?: string;
-          created_at?: string;
-          credentials?: string | null;
-          display_name?: string | null;
-          id?: string;
-          is_active?: boolean;
-          is_default?: boolean;
-          kind?: string;
-          label?: string | null;
-          limits?: Json;
-          provider?: string;
-          registration?: string;
-          tenant_id?: string;
-          updated_at?: string;
-          verified_at?: string | null;
-        };
-        Relationships: [
-          {
-            foreignKeyName: "senders_tenant_fk";
-            columns: ["tenant_id"];
-            isOneToOne: false;
-            referencedRelation: "tenants";
-            referencedColumns: ["id"];
-          },
-        ];
-      };
-      suppressions: {
-        Row: {
-          address: string;
-          channel: string;
-          created_at: string;
-          detail: Json | null;
-          id: string;
-          reason: string;
-          tenant_id: string;
-        };
-        Insert: {
-          address: string;
-          channel: string;
-          created_at?: string;
-          detail?: Json | null;
-          id?: string;
-          reason: string;
-          tenant_id: string;
-        };
-        Update: {
-          address?: string;
-          channel?: string;
-          created_at?: string;
-          detail?: Json | null;
-          id?: string;
-          reason?: string;
-          tenant_id?: string;
-        };
-        Relationships: [
-          {
-            foreignKeyName: "suppressions_tenant_fk";
             columns: ["tenant_id"];
             isOneToOne: false;
             referencedRelation: "tenants";
@@ -1234,6 +493,718 @@ export type Database = {
         };
         Relationships: [];
       };
+    };
+    Views: Record<never, never>;
+    Functions: {
+      accept_invitation: {
+        Args: {
+          token: string;
+        };
+        Returns: Database["public"]["Tables"]["tenant_members"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "tenant_members";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      invite_member: {
+        Args: {
+          email: string;
+          role?: string;
+          tenant_id?: string;
+        };
+        Returns: Json;
+      };
+    };
+    Enums: Record<never, never>;
+    CompositeTypes: Record<never, never>;
+  };
+  ridgeline: {
+    Tables: {
+      bulk_enrollments: {
+        Row: {
+          conditions: Json | null;
+          created_at: string;
+          created_by: string | null;
+          data: Json;
+          enrolled: number;
+          entity: string;
+          error: Json | null;
+          failed: number;
+          finished_at: string | null;
+          generation: string | null;
+          id: string;
+          kind: string;
+          last_record_id: string | null;
+          next_batch_at: string;
+          per_minute: number | null;
+          record_ids: string[] | null;
+          scanned: number;
+          skipped: number;
+          status: string;
+          tenant_id: string;
+          total: number | null;
+          workflow_id: string;
+        };
+        Insert: {
+          conditions?: Json | null;
+          created_at?: string;
+          created_by?: string | null;
+          data?: Json;
+          enrolled?: number;
+          entity: string;
+          error?: Json | null;
+          failed?: number;
+          finished_at?: string | null;
+          generation?: string | null;
+          id?: string;
+          kind: string;
+          last_record_id?: string | null;
+          next_batch_at?: string;
+          per_minute?: number | null;
+          record_ids?: string[] | null;
+          scanned?: number;
+          skipped?: number;
+          status?: string;
+          tenant_id: string;
+          total?: number | null;
+          workflow_id: string;
+        };
+        Update: {
+          conditions?: Json | null;
+          created_at?: string;
+          created_by?: string | null;
+          data?: Json;
+          enrolled?: number;
+          entity?: string;
+          error?: Json | null;
+          failed?: number;
+          finished_at?: string | null;
+          generation?: string | null;
+          id?: string;
+          kind?: string;
+          last_record_id?: string | null;
+          next_batch_at?: string;
+          per_minute?: number | null;
+          record_ids?: string[] | null;
+          scanned?: number;
+          skipped?: number;
+          status?: string;
+          tenant_id?: string;
+          total?: number | null;
+          workflow_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "bulk_enrollments_workflow_fk";
+            columns: ["tenant_id", "workflow_id"];
+            isOneToOne: false;
+            referencedRelation: "workflows";
+            referencedColumns: ["tenant_id", "id"];
+          },
+        ];
+      };
+      calls: {
+        Row: {
+          contact_id: string | null;
+          created_at: string;
+          direction: string;
+          duration_seconds: number | null;
+          from_number: string | null;
+          id: string;
+          provider: string;
+          provider_id: string | null;
+          status: string;
+          tenant_id: string;
+          to_number: string | null;
+          updated_at: string;
+        };
+        Insert: {
+          contact_id?: string | null;
+          created_at?: string;
+          direction?: string;
+          duration_seconds?: number | null;
+          from_number?: string | null;
+          id?: string;
+          provider?: string;
+          provider_id?: string | null;
+          status: string;
+          tenant_id: string;
+          to_number?: string | null;
+          updated_at?: string;
+        };
+        Update: {
+          contact_id?: string | null;
+          created_at?: string;
+          direction?: string;
+          duration_seconds?: number | null;
+          from_number?: string | null;
+          id?: string;
+          provider?: string;
+          provider_id?: string | null;
+          status?: string;
+          tenant_id?: string;
+          to_number?: string | null;
+          updated_at?: string;
+        };
+        Relationships: [];
+      };
+      email_addresses: {
+        Row: {
+          address: string;
+          created_at: string;
+          id: string;
+          label: string | null;
+          tenant_id: string;
+        };
+        Insert: {
+          address: string;
+          created_at?: string;
+          id?: string;
+          label?: string | null;
+          tenant_id: string;
+        };
+        Update: {
+          address?: string;
+          created_at?: string;
+          id?: string;
+          label?: string | null;
+          tenant_id?: string;
+        };
+        Relationships: [];
+      };
+      email_events: {
+        Row: {
+          contact_id: string | null;
+          created_at: string;
+          detail: Json | null;
+          email_id: string;
+          id: string;
+          is_machine: boolean;
+          link: string | null;
+          machine_reason: string | null;
+          occurred_at: string;
+          tenant_id: string;
+          type: string;
+          user_agent: string | null;
+        };
+        Insert: {
+          contact_id?: string | null;
+          created_at?: string;
+          detail?: Json | null;
+          email_id: string;
+          id?: string;
+          is_machine?: boolean;
+          link?: string | null;
+          machine_reason?: string | null;
+          occurred_at: string;
+          tenant_id: string;
+          type: string;
+          user_agent?: string | null;
+        };
+        Update: {
+          contact_id?: string | null;
+          created_at?: string;
+          detail?: Json | null;
+          email_id?: string;
+          id?: string;
+          is_machine?: boolean;
+          link?: string | null;
+          machine_reason?: string | null;
+          occurred_at?: string;
+          tenant_id?: string;
+          type?: string;
+          user_agent?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "email_events_email_fk";
+            columns: ["tenant_id", "email_id"];
+            isOneToOne: false;
+            referencedRelation: "emails";
+            referencedColumns: ["tenant_id", "id"];
+          },
+        ];
+      };
+      emails: {
+        Row: {
+          clicked_at: string | null;
+          contact_id: string | null;
+          created_at: string;
+          delivered_at: string | null;
+          direction: string;
+          error_code: string | null;
+          execution_id: string | null;
+          from_address: string | null;
+          html: string | null;
+          id: string;
+          opened_at: string | null;
+          provider: string;
+          provider_id: string | null;
+          status: string;
+          subject: string | null;
+          tenant_id: string;
+          text: string | null;
+          to_address: string | null;
+          updated_at: string;
+        };
+        Insert: {
+          clicked_at?: string | null;
+          contact_id?: string | null;
+          created_at?: string;
+          delivered_at?: string | null;
+          direction?: string;
+          error_code?: string | null;
+          execution_id?: string | null;
+          from_address?: string | null;
+          html?: string | null;
+          id?: string;
+          opened_at?: string | null;
+          provider?: string;
+          provider_id?: string | null;
+          status?: string;
+          subject?: string | null;
+          tenant_id: string;
+          text?: string | null;
+          to_address?: string | null;
+          updated_at?: string;
+        };
+        Update: {
+          clicked_at?: string | null;
+          contact_id?: string | null;
+          created_at?: string;
+          delivered_at?: string | null;
+          direction?: string;
+          error_code?: string | null;
+          execution_id?: string | null;
+          from_address?: string | null;
+          html?: string | null;
+          id?: string;
+          opened_at?: string | null;
+          provider?: string;
+          provider_id?: string | null;
+          status?: string;
+          subject?: string | null;
+          tenant_id?: string;
+          text?: string | null;
+          to_address?: string | null;
+          updated_at?: string;
+        };
+        Relationships: [];
+      };
+      form_submissions: {
+        Row: {
+          contact_id: string | null;
+          created_at: string;
+          data: Json;
+          email: string | null;
+          form: string;
+          id: string;
+          is_contact_new: boolean;
+          is_trusted: boolean;
+          phone: string | null;
+          tenant_id: string;
+          understood: Json;
+        };
+        Insert: {
+          contact_id?: string | null;
+          created_at?: string;
+          data?: Json;
+          email?: string | null;
+          form: string;
+          id?: string;
+          is_contact_new?: boolean;
+          is_trusted?: boolean;
+          phone?: string | null;
+          tenant_id: string;
+          understood?: Json;
+        };
+        Update: {
+          contact_id?: string | null;
+          created_at?: string;
+          data?: Json;
+          email?: string | null;
+          form?: string;
+          id?: string;
+          is_contact_new?: boolean;
+          is_trusted?: boolean;
+          phone?: string | null;
+          tenant_id?: string;
+          understood?: Json;
+        };
+        Relationships: [];
+      };
+      forms: {
+        Row: {
+          allowed_origins: string[];
+          created_at: string;
+          duplicate_window: string;
+          field_map: Json;
+          honeypot: string;
+          id: string;
+          is_active: boolean;
+          max_fired_per_hour: number;
+          max_per_address_per_hour: number;
+          max_per_hour: number;
+          max_per_source_per_hour: number;
+          name: string;
+          public_key: string;
+          redirect_url: string | null;
+          required_fields: string[];
+          tenant_id: string;
+          trusted: boolean;
+          updated_at: string;
+        };
+        Insert: {
+          allowed_origins?: string[];
+          created_at?: string;
+          duplicate_window?: string;
+          field_map?: Json;
+          honeypot?: string;
+          id?: string;
+          is_active?: boolean;
+          max_fired_per_hour?: number;
+          max_per_address_per_hour?: number;
+          max_per_hour?: number;
+          max_per_source_per_hour?: number;
+          name: string;
+          public_key?: string;
+          redirect_url?: string | null;
+          required_fields?: string[];
+          tenant_id: string;
+          trusted?: boolean;
+          updated_at?: string;
+        };
+        Update: {
+          allowed_origins?: string[];
+          created_at?: string;
+          duplicate_window?: string;
+          field_map?: Json;
+          honeypot?: string;
+          id?: string;
+          is_active?: boolean;
+          max_fired_per_hour?: number;
+          max_per_address_per_hour?: number;
+          max_per_hour?: number;
+          max_per_source_per_hour?: number;
+          name?: string;
+          public_key?: string;
+          redirect_url?: string | null;
+          required_fields?: string[];
+          tenant_id?: string;
+          trusted?: boolean;
+          updated_at?: string;
+        };
+        Relationships: [];
+      };
+      held_submissions: {
+        Row: {
+          created_at: string;
+          data: Json;
+          form: string;
+          form_id: string;
+          id: string;
+          problem: string;
+          raw: string | null;
+          reason: string;
+          released_at: string | null;
+          submission_id: string | null;
+          tenant_id: string;
+        };
+        Insert: {
+          created_at?: string;
+          data?: Json;
+          form: string;
+          form_id: string;
+          id?: string;
+          problem: string;
+          raw?: string | null;
+          reason: string;
+          released_at?: string | null;
+          submission_id?: string | null;
+          tenant_id: string;
+        };
+        Update: {
+          created_at?: string;
+          data?: Json;
+          form?: string;
+          form_id?: string;
+          id?: string;
+          problem?: string;
+          raw?: string | null;
+          reason?: string;
+          released_at?: string | null;
+          submission_id?: string | null;
+          tenant_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "held_submissions_form_fk";
+            columns: ["tenant_id", "form_id"];
+            isOneToOne: false;
+            referencedRelation: "forms";
+            referencedColumns: ["tenant_id", "id"];
+          },
+        ];
+      };
+      messages: {
+        Row: {
+          body: string | null;
+          channel: string;
+          contact_id: string | null;
+          created_at: string;
+          direction: string;
+          error_code: string | null;
+          execution_id: string | null;
+          from_number: string | null;
+          id: string;
+          is_tapback: boolean;
+          keyword: string | null;
+          media_urls: string[] | null;
+          opt_out_type: string | null;
+          provider: string;
+          provider_id: string | null;
+          status: string;
+          tenant_id: string;
+          to_number: string | null;
+          updated_at: string;
+        };
+        Insert: {
+          body?: string | null;
+          channel?: string;
+          contact_id?: string | null;
+          created_at?: string;
+          direction: string;
+          error_code?: string | null;
+          execution_id?: string | null;
+          from_number?: string | null;
+          id?: string;
+          is_tapback?: boolean;
+          keyword?: string | null;
+          media_urls?: string[] | null;
+          opt_out_type?: string | null;
+          provider?: string;
+          provider_id?: string | null;
+          status?: string;
+          tenant_id: string;
+          to_number?: string | null;
+          updated_at?: string;
+        };
+        Update: {
+          body?: string | null;
+          channel?: string;
+          contact_id?: string | null;
+          created_at?: string;
+          direction?: string;
+          error_code?: string | null;
+          execution_id?: string | null;
+          from_number?: string | null;
+          id?: string;
+          is_tapback?: boolean;
+          keyword?: string | null;
+          media_urls?: string[] | null;
+          opt_out_type?: string | null;
+          provider?: string;
+          provider_id?: string | null;
+          status?: string;
+          tenant_id?: string;
+          to_number?: string | null;
+          updated_at?: string;
+        };
+        Relationships: [];
+      };
+      scheduled_steps: {
+        Row: {
+          attempt: number;
+          attempt_token: string | null;
+          execution_id: string;
+          expires_at: string | null;
+          id: string;
+          lane: Database["ridgeline"]["Enums"]["automation_lane"];
+          lease_expires_at: string | null;
+          leased_at: string | null;
+          leased_by: string | null;
+          reconcile_since: string | null;
+          run_at: string;
+          step_key: string;
+          tenant_id: string;
+        };
+        Insert: {
+          attempt?: number;
+          attempt_token?: string | null;
+          execution_id: string;
+          expires_at?: string | null;
+          id?: string;
+          lane: Database["ridgeline"]["Enums"]["automation_lane"];
+          lease_expires_at?: string | null;
+          leased_at?: string | null;
+          leased_by?: string | null;
+          reconcile_since?: string | null;
+          run_at: string;
+          step_key: string;
+          tenant_id: string;
+        };
+        Update: {
+          attempt?: number;
+          attempt_token?: string | null;
+          execution_id?: string;
+          expires_at?: string | null;
+          id?: string;
+          lane?: Database["ridgeline"]["Enums"]["automation_lane"];
+          lease_expires_at?: string | null;
+          leased_at?: string | null;
+          leased_by?: string | null;
+          reconcile_since?: string | null;
+          run_at?: string;
+          step_key?: string;
+          tenant_id?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "scheduled_steps_execution_fk";
+            columns: ["tenant_id", "execution_id"];
+            isOneToOne: false;
+            referencedRelation: "workflow_executions";
+            referencedColumns: ["tenant_id", "id"];
+          },
+        ];
+      };
+      senders: {
+        Row: {
+          address: string;
+          channel: string;
+          created_at: string;
+          credentials: string | null;
+          display_name: string | null;
+          id: string;
+          is_active: boolean;
+          is_default: boolean;
+          kind: string;
+          label: string | null;
+          limits: Json;
+          provider: string;
+          registration: string;
+          tenant_id: string;
+          updated_at: string;
+          verified_at: string | null;
+        };
+        Insert: {
+          address: string;
+          channel: string;
+          created_at?: string;
+          credentials?: string | null;
+          display_name?: string | null;
+          id?: string;
+          is_active?: boolean;
+          is_default?: boolean;
+          kind: string;
+          label?: string | null;
+          limits?: Json;
+          provider: string;
+          registration?: string;
+          tenant_id: string;
+          updated_at?: string;
+          verified_at?: string | null;
+        };
+        Update: {
+          address?: string;
+          channel?: string;
+          created_at?: string;
+          credentials?: string | null;
+          display_name?: string | null;
+          id?: string;
+          is_active?: boolean;
+          is_default?: boolean;
+          kind?: string;
+          label?: string | null;
+          limits?: Json;
+          provider?: string;
+          registration?: string;
+          tenant_id?: string;
+          updated_at?: string;
+          verified_at?: string | null;
+        };
+        Relationships: [];
+      };
+      suppressions: {
+        Row: {
+          address: string;
+          channel: string;
+          created_at: string;
+          detail: Json | null;
+          id: string;
+          reason: string;
+          tenant_id: string;
+        };
+        Insert: {
+          address: string;
+          channel: string;
+          created_at?: string;
+          detail?: Json | null;
+          id?: string;
+          reason: string;
+          tenant_id: string;
+        };
+        Update: {
+          address?: string;
+          channel?: string;
+          created_at?: string;
+          detail?: Json | null;
+          id?: string;
+          reason?: string;
+          tenant_id?: string;
+        };
+        Relationships: [];
+      };
+      tenant_settings: {
+        Row: {
+          address: string | null;
+          country: string | null;
+          created_at: string;
+          email: string | null;
+          name: string | null;
+          phone: string | null;
+          settings: Json;
+          tenant_id: string;
+          text_countries: string[];
+          text_strangers: boolean;
+          timezone: string | null;
+          updated_at: string;
+          website: string | null;
+        };
+        Insert: {
+          address?: string | null;
+          country?: string | null;
+          created_at?: string;
+          email?: string | null;
+          name?: string | null;
+          phone?: string | null;
+          settings?: Json;
+          tenant_id: string;
+          text_countries?: string[];
+          text_strangers?: boolean;
+          timezone?: string | null;
+          updated_at?: string;
+          website?: string | null;
+        };
+        Update: {
+          address?: string | null;
+          country?: string | null;
+          created_at?: string;
+          email?: string | null;
+          name?: string | null;
+          phone?: string | null;
+          settings?: Json;
+          tenant_id?: string;
+          text_countries?: string[];
+          text_strangers?: boolean;
+          timezone?: string | null;
+          updated_at?: string;
+          website?: string | null;
+        };
+        Relationships: [];
+      };
       workflow_executions: {
         Row: {
           contact_id: string | null;
@@ -1251,7 +1222,7 @@ export type Database = {
           seen: string;
           seq: number;
           started_at: string | null;
-          status: Database["public"]["Enums"]["automation_status"];
+          status: Database["ridgeline"]["Enums"]["automation_status"];
           tenant_id: string;
           trigger_data: Json;
           trigger_type: string;
@@ -1275,7 +1246,7 @@ export type Database = {
           seen?: string;
           seq?: number;
           started_at?: string | null;
-          status?: Database["public"]["Enums"]["automation_status"];
+          status?: Database["ridgeline"]["Enums"]["automation_status"];
           tenant_id: string;
           trigger_data?: Json;
           trigger_type: string;
@@ -1299,7 +1270,7 @@ export type Database = {
           seen?: string;
           seq?: number;
           started_at?: string | null;
-          status?: Database["public"]["Enums"]["automation_status"];
+          status?: Database["ridgeline"]["Enums"]["automation_status"];
           tenant_id?: string;
           trigger_data?: Json;
           trigger_type?: string;
@@ -1428,7 +1399,7 @@ export type Database = {
           seen: string;
           seq: number;
           started_at: string;
-          status: Database["public"]["Enums"]["automation_status"];
+          status: Database["ridgeline"]["Enums"]["automation_status"];
           step_key: string;
           step_type: string;
           tenant_id: string;
@@ -1451,7 +1422,7 @@ export type Database = {
           seen?: string;
           seq?: number;
           started_at?: string;
-          status: Database["public"]["Enums"]["automation_status"];
+          status: Database["ridgeline"]["Enums"]["automation_status"];
           step_key: string;
           step_type: string;
           tenant_id: string;
@@ -1474,7 +1445,7 @@ export type Database = {
           seen?: string;
           seq?: number;
           started_at?: string;
-          status?: Database["public"]["Enums"]["automation_status"];
+          status?: Database["ridgeline"]["Enums"]["automation_status"];
           step_key?: string;
           step_type?: string;
           tenant_id?: string;
@@ -1708,13 +1679,6 @@ export type Database = {
             referencedRelation: "workflow_versions";
             referencedColumns: ["tenant_id", "workflow_id", "version"];
           },
-          {
-            foreignKeyName: "workflows_tenant_fk";
-            columns: ["tenant_id"];
-            isOneToOne: false;
-            referencedRelation: "tenants";
-            referencedColumns: ["id"];
-          },
         ];
       };
     };
@@ -1725,7 +1689,7 @@ export type Database = {
           contact_id: string | null;
           error: Json | null;
           execution_id: string | null;
-          execution_status: Database["public"]["Enums"]["automation_status"] | null;
+          execution_status: Database["ridgeline"]["Enums"]["automation_status"] | null;
           finished_at: string | null;
           message: string | null;
           step_key: string | null;
@@ -1738,7 +1702,7 @@ export type Database = {
       };
       automation_queue: {
         Row: {
-          lane: Database["public"]["Enums"]["automation_lane"] | null;
+          lane: Database["ridgeline"]["Enums"]["automation_lane"] | null;
           most_attempts: number | null;
           oldest_run_at: string | null;
           state: string | null;
@@ -1773,31 +1737,19 @@ export type Database = {
           config_schema: Json | null;
           description: string | null;
           kind: string | null;
-          lane: Database["public"]["Enums"]["automation_lane"] | null;
+          lane: Database["ridgeline"]["Enums"]["automation_lane"] | null;
           name: string | null;
         };
         Relationships: [];
       };
     };
     Functions: {
-      accept_invitation: {
-        Args: {
-          token: string;
-        };
-        Returns: Database["public"]["Tables"]["tenant_members"]["Row"];
-        SetofOptions: {
-          from: "*";
-          to: "tenant_members";
-          isOneToOne: true;
-          isSetofReturn: false;
-        };
-      };
       cancel_bulk_enrollment: {
         Args: {
           id: string;
           tenant_id?: string;
         };
-        Returns: Database["public"]["Tables"]["bulk_enrollments"]["Row"];
+        Returns: Database["ridgeline"]["Tables"]["bulk_enrollments"]["Row"];
         SetofOptions: {
           from: "*";
           to: "bulk_enrollments";
@@ -1810,7 +1762,7 @@ export type Database = {
           execution_id: string;
           tenant_id?: string;
         };
-        Returns: Database["public"]["Tables"]["workflow_executions"]["Row"];
+        Returns: Database["ridgeline"]["Tables"]["workflow_executions"]["Row"];
         SetofOptions: {
           from: "*";
           to: "workflow_executions";
@@ -1835,7 +1787,7 @@ export type Database = {
           data?: Json;
           tenant_id?: string;
         };
-        Returns: Database["public"]["Tables"]["bulk_enrollments"]["Row"];
+        Returns: Database["ridgeline"]["Tables"]["bulk_enrollments"]["Row"];
         SetofOptions: {
           from: "*";
           to: "bulk_enrollments";
@@ -1849,7 +1801,7 @@ export type Database = {
           trigger_data?: Json;
           tenant_id?: string;
         };
-        Returns: Database["public"]["Tables"]["workflow_executions"]["Row"];
+        Returns: Database["ridgeline"]["Tables"]["workflow_executions"]["Row"];
         SetofOptions: {
           from: "*";
           to: "workflow_executions";
@@ -1906,14 +1858,6 @@ export type Database = {
         };
         Returns: boolean;
       };
-      invite_member: {
-        Args: {
-          email: string;
-          role?: string;
-          tenant_id?: string;
-        };
-        Returns: Json;
-      };
       list_secrets: {
         Args: {
           tenant_id?: string;
@@ -1939,7 +1883,7 @@ export type Database = {
           enroll_existing?: Json;
           tenant_id?: string;
         };
-        Returns: Database["public"]["Tables"]["workflow_versions"]["Row"];
+        Returns: Database["ridgeline"]["Tables"]["workflow_versions"]["Row"];
         SetofOptions: {
           from: "*";
           to: "workflow_versions";
@@ -1952,7 +1896,7 @@ export type Database = {
           held_id: string;
           data?: Json;
         };
-        Returns: Database["public"]["Tables"]["form_submissions"]["Row"];
+        Returns: Database["ridgeline"]["Tables"]["form_submissions"]["Row"];
         SetofOptions: {
           from: "*";
           to: "form_submissions";
@@ -1971,7 +1915,7 @@ export type Database = {
           execution_id: string;
           tenant_id?: string;
         };
-        Returns: Database["public"]["Tables"]["workflow_executions"]["Row"];
+        Returns: Database["ridgeline"]["Tables"]["workflow_executions"]["Row"];
         SetofOptions: {
           from: "*";
           to: "workflow_executions";
@@ -2016,7 +1960,7 @@ export type Database = {
           trigger_data?: Json;
           tenant_id?: string;
         };
-        Returns: Database["public"]["Tables"]["workflow_executions"]["Row"][];
+        Returns: Database["ridgeline"]["Tables"]["workflow_executions"]["Row"][];
         SetofOptions: {
           from: "*";
           to: "workflow_executions";

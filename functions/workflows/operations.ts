@@ -118,7 +118,7 @@ async function readEnrollment(
 ): Promise<unknown> {
   const rows = await sql<{ result: unknown }[]>`
     select to_jsonb(b) as result
-    from public.tenants as t
+    from automation.visible_tenants() as t (id)
     join ridgeline.bulk_enrollments as b on b.tenant_id = t.id and b.id = ${id}
     where ${tenantId ? sql`t.id = ${tenantId}` : sql`true`}`;
   if (rows.length === 1) return { enrollment: onlyResult(rows) };

@@ -1,7 +1,7 @@
 create table public.tasks (
   tenant_id uuid not null
     constraint tasks_tenant_fk references public.tenants (id) on delete cascade,
-  id uuid not null default gen_random_uuid(),
+  id uuid not null default automation.new_id(),
   contact_id uuid,
   project_id uuid,
   job_id uuid,

@@ -21,6 +21,28 @@ comment on schema ridgeline is
   'Ridgeline: workflows, what they did and will do, and the functions that clients call. Add it to the schemas of '
   'the Data API.';
 
+-- What attaching generates is nobody's to call, and no default privilege of a schema can say so: whoever makes a
+-- function closes it.
+create or replace function automation.close_functions() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  open regprocedure;
+begin
+  for open in
+    select p.oid::regprocedure from pg_catalog.pg_proc as p
+    where p.pronamespace = 'automation'::regnamespace and p.prokind = 'f'
+      and (p.proacl is null or exists (
+        select from aclexplode(p.proacl) as a where a.grantee = 0))
+      and p.proname ~ '^(capture|read|has|write|link|linked|unlink)_'
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated', open);
+    execute format('grant execute on function %s to service_role', open);
+  end loop;
+end;
+$$;
+
 revoke all on schema automation from public;
 revoke all on schema ridgeline from public;
 
@@ -2679,6 +2701,7 @@ begin
     (relation, columns, further, visible) = row (
       excluded.relation, excluded.columns, excluded.further, excluded.visible);
   execute automation.tenants_function();
+  perform automation.close_functions();
   perform automation.watch_tenants(relation, named ->> 'id');
 end;
 $$;
@@ -2953,6 +2976,7 @@ begin
     (relation, columns, roles, active, further, visible) = row (
       excluded.relation, excluded.columns, excluded.roles, excluded.active, excluded.further, excluded.visible);
   execute automation.members_function();
+  perform automation.close_functions();
 end;
 $$;
 
@@ -6594,7 +6618,7 @@ create or replace function automation.known_columns() returns jsonb
     select jsonb_object_agg(r.name, r.columns)
     from (
       select k.name, k.more || coalesce(jsonb_object_agg(a.attname, automation.value_kind(a.atttypid))
-        filter (where a.attname is not null), case when k.name in ('tenant', 'user') then '{}' end) as columns
+        filter (where a.attname is not null), case when k.name in ('tenant', 'user') then '{}'::jsonb end) as columns
       from (
         select e.name, to_regclass(e.relation) as relation,
           case e.name when 'contact' then '{"tags": "list"}'::jsonb else '{}' end
@@ -8429,6 +8453,7 @@ begin
   end if;
   execute automation.read_record_function();
   execute automation.has_record_function();
+  perform automation.close_functions();
   perform automation.listen_again(attached.name);
 end;
 $$;
@@ -9092,12 +9117,12 @@ create or replace function automation.write_%1$s(given jsonb, zone text) returns
   set search_path = pg_catalog, pg_temp
   as $writer$
 declare
-  id text;
+  made text;
 begin
-  insert into %2$s (%3$s)
+  insert into %2$s as written (%3$s)
   values (%4$s)
-  returning %5$I::text into id;
-  return id;
+  returning written.%5$I::text into made;
+  return made;
 end;
 $writer$
 $template$,
@@ -9153,6 +9178,7 @@ begin
     (relation, columns, words, defaults, id_column) = row (
       excluded.relation, excluded.columns, excluded.words, excluded.defaults, excluded.id_column);
   execute automation.target_function(made);
+  perform automation.close_functions();
 end;
 $$;
 
@@ -13201,7 +13227,7 @@ create or replace function automation.compile_slot(at text[], tokens jsonb) retu
           from generate_series(1, cardinality(at)) as n) end)
       || case
         when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
-          and not tokens -> 0 ? 'if'
+          and not tokens -> 0 ?| '{if,each}'
           then jsonb_build_object('w', tokens -> 0)
         else jsonb_build_object('s', tokens)
       end
@@ -21657,7 +21683,8 @@ create or replace function automation.visible_tenants(of_tenant uuid default nul
   as $$
 begin
   if automation.is_service() then
-    return query select t.id from automation.read_tenants(case when of_tenant is not null then array[of_tenant] end) as t;
+    return query
+      select t.id from automation.read_tenants(case when of_tenant is not null then array[of_tenant] end) as t;
   else
     return query select m from unnest(automation.member_tenants()) as m where of_tenant is null or m = of_tenant;
   end if;

@@ -196,7 +196,7 @@ create index jobs_by_contact on public.jobs (contact_id, tenant_id);
 create table public.tasks (
   tenant_id uuid not null
     constraint tasks_tenant_fk references public.tenants (id) on delete cascade,
-  id uuid not null default gen_random_uuid(),
+  id uuid not null default automation.new_id(),
   contact_id uuid,
   project_id uuid,
   job_id uuid,
@@ -378,15 +378,16 @@ create policy tenant_invitations_admins_delete on public.tenant_invitations
 grant select (tenant_id, id, email, role, invited_by, created_at, expires_at, accepted_at), delete
   on public.tenant_invitations to authenticated, service_role;
 
-create schema crm;
+create schema ridgeline_crm;
 
-comment on schema crm is 'What the reference CRM keeps to itself: functions that act with the rights of their owner.';
+comment on schema ridgeline_crm is
+  'What the reference CRM keeps to itself: functions that act with the rights of their owner.';
 
-grant usage on schema crm to authenticated, service_role;
+grant usage on schema ridgeline_crm to authenticated, service_role;
 
 -- The writes of signed-in users; what the service role does is the installation's own doing. The lock
 -- makes two owners who remove each other take turns.
-create or replace function crm.guard_membership() returns trigger
+create or replace function ridgeline_crm.guard_membership() returns trigger
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -413,9 +414,9 @@ $$;
 
 create trigger tenant_members_guard
   before update or delete on public.tenant_members
-  for each row execute function crm.guard_membership();
+  for each row execute function ridgeline_crm.guard_membership();
 
-create or replace function crm.invite_member(tenant_id uuid, email text, role text)
+create or replace function ridgeline_crm.invite_member(tenant_id uuid, email text, role text)
   returns jsonb
   language plpgsql
   security definer
@@ -450,7 +451,7 @@ $$;
 
 -- Whoever holds the secret and the address says yes, for themselves. Who invited may have been
 -- demoted or have left since: an invitation is worth no more than its inviter.
-create or replace function crm.accept_invitation(token text) returns public.tenant_members
+create or replace function ridgeline_crm.accept_invitation(token text) returns public.tenant_members
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -495,7 +496,7 @@ create or replace function public.invite_member(
   returns jsonb
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select crm.invite_member(automation.own_tenant(tenant_id), email, role) $$;
+  as $$ select ridgeline_crm.invite_member(automation.own_tenant(tenant_id), email, role) $$;
 
 comment on function public.invite_member(text, text, uuid) is
   'Asks somebody to join the tenant: {id, email, role, expires_at, token}. The token is told here and '
@@ -504,17 +505,18 @@ comment on function public.invite_member(text, text, uuid) is
 create or replace function public.accept_invitation(token text) returns public.tenant_members
   language sql
   set search_path = pg_catalog, pg_temp
-  as $$ select crm.accept_invitation(token) $$;
+  as $$ select ridgeline_crm.accept_invitation(token) $$;
 
 comment on function public.accept_invitation(text) is
   'Joins a tenant as the signed-in user, whose address the invitation must be for.';
 
 revoke execute on function
-  crm.guard_membership(), crm.invite_member(uuid, text, text), crm.accept_invitation(text),
+  ridgeline_crm.guard_membership(), ridgeline_crm.invite_member(uuid, text, text),
+  ridgeline_crm.accept_invitation(text),
   public.invite_member(text, text, uuid), public.accept_invitation(text)
   from public, anon, authenticated, service_role;
 grant execute on function
-  crm.invite_member(uuid, text, text), crm.accept_invitation(text),
+  ridgeline_crm.invite_member(uuid, text, text), ridgeline_crm.accept_invitation(text),
   public.invite_member(text, text, uuid), public.accept_invitation(text)
   to authenticated, service_role;
 

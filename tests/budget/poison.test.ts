@@ -60,7 +60,7 @@ const age = (on: Sql) =>
 const outcome = (on: Sql) =>
   on`
     select c.first_name as name, e.status, e.error ->> 'code' as code
-    from ridgeline.workflow_executions as e join contacts as c on c.id = e.contact_id
+    from ridgeline.workflow_executions as e join contacts as c on c.id::text = e.contact_id
     order by e.status::text, c.first_name`;
 
 const MARIA = { name: "Maria", status: "completed", code: null };

@@ -26,6 +26,7 @@ interface Loose {
     select(columns?: string): PromiseLike<Answer>;
   };
   rpc(name: string, args?: object): PromiseLike<{ data: unknown; error: object | null }>;
+  schema(name: "ridgeline"): Omit<Loose, "schema">;
 }
 interface Answer {
   data: unknown[] | null;
@@ -199,7 +200,7 @@ it("what a member writes is no customer's word and no provider's", async () => {
     await attempt(
       "provider's words",
       `${table} ${JSON.stringify(row)}`,
-      mine.from(table).insert({ tenant_id, ...row }).select(),
+      mine.schema("ridgeline").from(table).insert({ tenant_id, ...row }).select(),
     );
   }
   for (const body of ["STOP", "Unsubscribe", "please stop texting me", "START"]) {
@@ -221,7 +222,7 @@ it("an id that two tenants hold is nobody's guess", async () => {
   for (
     const call of ["execute_workflow", "publish_workflow", "validate_workflow", "test_workflow"]
   ) {
-    await attempt("ids", call, service.rpc(call, { workflow_id: id }));
+    await attempt("ids", call, service.schema("ridgeline").rpc(call, { workflow_id: id }));
   }
   const { data } = await service.schema("ridgeline").rpc("validate_workflow", {
     workflow_id: id,

@@ -8,7 +8,7 @@ import { useDatabase } from "../support/database.ts";
 /** Everything the catalogs say about our schemas, one line an object, as pg_dump would see it. */
 async function fingerprint(sql: Sql): Promise<string[]> {
   const rows = await sql<{ line: string }[]>`
-    with ours as (select oid, nspname from pg_namespace where nspname in ('automation', 'ridgeline', 'public', 'crm'))
+    with ours as (select oid, nspname from pg_namespace where nspname in ('automation', 'ridgeline', 'public', 'ridgeline_crm'))
     select concat_ws(' ', 'schema', n.nspname, s.nspacl::text, obj_description(n.oid)) as line
       from ours n join pg_namespace s using (oid)
     union all

@@ -14,5 +14,27 @@ comment on schema ridgeline is
   'Ridgeline: workflows, what they did and will do, and the functions that clients call. Add it to the schemas of '
   'the Data API.';
 
+-- What attaching generates is nobody's to call, and no default privilege of a schema can say so: whoever makes a
+-- function closes it.
+create or replace function automation.close_functions() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  open regprocedure;
+begin
+  for open in
+    select p.oid::regprocedure from pg_catalog.pg_proc as p
+    where p.pronamespace = 'automation'::regnamespace and p.prokind = 'f'
+      and (p.proacl is null or exists (
+        select from aclexplode(p.proacl) as a where a.grantee = 0))
+      and p.proname ~ '^(capture|read|has|write|link|linked|unlink)_'
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated', open);
+    execute format('grant execute on function %s to service_role', open);
+  end loop;
+end;
+$$;
+
 revoke all on schema automation from public;
 revoke all on schema ridgeline from public;

@@ -341,6 +341,7 @@ begin
     (relation, columns, further, visible) = row (
       excluded.relation, excluded.columns, excluded.further, excluded.visible);
   execute automation.tenants_function();
+  perform automation.close_functions();
   perform automation.watch_tenants(relation, named ->> 'id');
 end;
 $$;

@@ -119,6 +119,7 @@ begin
     (relation, columns, roles, active, further, visible) = row (
       excluded.relation, excluded.columns, excluded.roles, excluded.active, excluded.further, excluded.visible);
   execute automation.members_function();
+  perform automation.close_functions();
 end;
 $$;
 

@@ -99,6 +99,7 @@ begin
   end if;
   execute automation.read_record_function();
   execute automation.has_record_function();
+  perform automation.close_functions();
   perform automation.listen_again(attached.name);
 end;
 $$;

@@ -68,12 +68,12 @@ create or replace function automation.write_%1$s(given jsonb, zone text) returns
   set search_path = pg_catalog, pg_temp
   as $writer$
 declare
-  id text;
+  made text;
 begin
-  insert into %2$s (%3$s)
+  insert into %2$s as written (%3$s)
   values (%4$s)
-  returning %5$I::text into id;
-  return id;
+  returning written.%5$I::text into made;
+  return made;
 end;
 $writer$
 $template$,
@@ -129,6 +129,7 @@ begin
     (relation, columns, words, defaults, id_column) = row (
       excluded.relation, excluded.columns, excluded.words, excluded.defaults, excluded.id_column);
   execute automation.target_function(made);
+  perform automation.close_functions();
 end;
 $$;
 

@@ -146,7 +146,7 @@ select ok((
   select count(*) filter (where s.result_data ->> 'branch' = 'b') >= 90
   from ridgeline.workflow_step_executions as s
   join ridgeline.workflow_executions as e on e.id = s.execution_id
-  join public.contacts as c on c.id = e.contact_id and c.type = 'new crowd'
+  join public.contacts as c on c.id::text = e.contact_id and c.type = 'new crowd'
   where s.step_key = 'ab'), 'new ones go by the new weights');
 -- And then drops a.
 update ridgeline.workflow_steps set enabled = false where workflow_id = :'splitting' and step_key = 'a';

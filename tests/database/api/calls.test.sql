@@ -30,7 +30,7 @@ select pg_temp.sign_out();
 
 -- What is not there, and what is another tenant's, look alike.
 select pg_temp.sign_in(:'sam');
-select alike(pg_temp.error_of(format('select public.%s', format(call, id))), format('PT404 %s: %s was not found | It does not exist, or it belongs to%%', parameter, coalesce(id::text, 'null')),
+select alike(pg_temp.error_of(format('select ridgeline.%s', format(call, id))), format('PT404 %s: %s was not found | It does not exist, or it belongs to%%', parameter, coalesce(id::text, 'null')),
   format(call, coalesce(left(id::text, 8), 'null')))
 from (values ('execute_workflow(%L)', 'workflow_id', :'theirs'), ('publish_workflow(%L)', 'workflow_id', :'theirs'), ('validate_workflow(%L)', 'workflow_id', :'theirs'),
   ('cancel_execution(%L)', 'execution_id', :'their_run'), ('retry_execution(%L)', 'execution_id', :'their_run')) as v (call, parameter, other),

@@ -65,9 +65,9 @@ select is((select title from public.tasks), 'event Fine', 'a run hears the numbe
 -- Who is meant: the one we spoke to last.
 insert into ridgeline.messages (tenant_id, contact_id, direction, to_number, body, created_at)
 values (:'apex', :'jose', 'outbound', '+15125550101', 'Hi', automation.now() - interval '2 days'), (:'apex', :'maria', 'outbound', '+15125550101', 'Hi', automation.now() - interval '1 day');
-select is(automation.contact_by_phone(:'apex', '+15125550101'), :'maria'::uuid, 'the one who was texted last is meant');
+select is(automation.contact_by_phone(:'apex', '+15125550101'), :'maria', 'the one who was texted last is meant');
 insert into ridgeline.calls (tenant_id, contact_id, direction, to_number, status) values (:'apex', :'jose', 'outbound', '+15125550101', 'completed');
-select is(automation.contact_by_phone(:'apex', '+15125550101'), :'jose'::uuid, 'or called');
+select is(automation.contact_by_phone(:'apex', '+15125550101'), :'jose', 'or called');
 
 -- TAPBACKS
 select is(array(select t from unnest(array[

@@ -7,11 +7,11 @@ create temp view ours as
   select c.oid, c.relname, c.relkind, c.relrowsecurity, c.relacl, n.nspname,
     c.oid::regclass::text as name
   from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
-  where n.nspname in ('public', 'automation') and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S');
+  where n.nspname in ('public', 'ridgeline', 'automation', 'ridgeline_crm') and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S');
 create temp view routines as
   select p.oid, p.proname, p.prosecdef, p.proconfig, p.proacl, n.nspname, p.oid::regprocedure::text as name
   from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
-  where n.nspname in ('public', 'automation')
+  where n.nspname in ('public', 'ridgeline', 'automation', 'ridgeline_crm')
     and not exists (select from pg_depend as d where d.objid = p.oid and d.deptype = 'e');
 
 -- As on the platform, what is made in public is open to everybody until it is closed: without that the
@@ -46,8 +46,8 @@ select is(has_schema_privilege('anon', 'automation', 'usage'), false, 'nor on th
 select is(count(*), 0::bigint, 'nobody but the owner may create in our schemas: ' || coalesce(string_agg(r.rolname, ', '), ''))
 from pg_roles as r where r.rolname in ('anon', 'authenticated', 'service_role')
   and has_schema_privilege(r.rolname, 'automation', 'create');
-select is(count(*), 0::bigint, 'a table of public that nobody has a policy for: ' || coalesce(string_agg(name, ', '), ''))
-from ours where relkind in ('r', 'p') and nspname = 'public'
+select is(count(*), 0::bigint, 'a table of the API that nobody has a policy for: ' || coalesce(string_agg(name, ', '), ''))
+from ours where relkind in ('r', 'p') and nspname in ('public', 'ridgeline')
   and not exists (select from pg_policy as p where p.polrelid = ours.oid);
 select is(count(*), 0::bigint, 'a member holds a privilege on a table of the engine''s own, but for reading schemas and codes: ' || coalesce(string_agg(name, ', '), ''))
 from ours where nspname = 'automation' and relkind in ('r', 'v')
@@ -57,19 +57,19 @@ from ours where nspname = 'automation' and relkind in ('r', 'v')
 select is(count(*), 0::bigint, 'members hold no truncate, references or trigger anywhere: ' || coalesce(string_agg(name, ', '), ''))
 from ours where relkind in ('r', 'p') and has_table_privilege('authenticated', oid, 'truncate, trigger');
 select is(count(*), 5::bigint, 'members read what the engine owns and write none of it')
-from ours where name in ('scheduled_steps', 'suppressions', 'workflow_executions', 'workflow_step_executions', 'workflow_versions')
+from ours where relname in ('scheduled_steps', 'suppressions', 'workflow_executions', 'workflow_step_executions', 'workflow_versions')
   and has_table_privilege('authenticated', oid, 'select')
   and not has_any_column_privilege('authenticated', oid, 'insert, update') and not has_table_privilege('authenticated', oid, 'delete');
 select is(count(*), 4::bigint, 'nor does the service role')
-from ours where name in ('scheduled_steps', 'workflow_executions', 'workflow_step_executions', 'workflow_versions')
+from ours where relname in ('scheduled_steps', 'workflow_executions', 'workflow_step_executions', 'workflow_versions')
   and has_table_privilege('service_role', oid, 'select')
   and not has_any_column_privilege('service_role', oid, 'insert, update') and not has_table_privilege('service_role', oid, 'delete');
 select is(count(*), 0::bigint, 'a function with the owner''s rights that a member may call and that does not ask who calls: ' || coalesce(string_agg(name, ', '), ''))
 from routines where nspname = 'automation' and prosecdef and has_function_privilege('authenticated', oid, 'execute')
   and proname not in ('test_now', 'look_up') and (select p.prosrc from pg_proc as p where p.oid = routines.oid)
     !~ '(current_user_id|find_workflow|study_workflow|find_execution|usable_tenants|resolve_tenant|may_use|member_tenants)';
-select is(count(*), 7::bigint, 'a member may call the API in public')
-from routines where nspname = 'public' and has_function_privilege('authenticated', oid, 'execute')
+select is(count(*), 7::bigint, 'a member may call the API')
+from routines where nspname = 'ridgeline' and has_function_privilege('authenticated', oid, 'execute')
   and proname in ('cancel_execution', 'execute_workflow', 'get_execution_history', 'publish_workflow', 'retry_execution', 'trigger_workflows', 'validate_workflow');
 select is(count(*), 0::bigint, 'the service role neither attaches tables nor reads the vault: ' || coalesce(string_agg(name, ', '), ''))
 from routines where proname in ('attach', 'detach', 'vault_secret', 'call_dispatch', 'install_schedule', 'remove_schedule')
@@ -77,7 +77,7 @@ from routines where proname in ('attach', 'detach', 'vault_secret', 'call_dispat
 
 -- What the platform's linter looks for.
 select is(count(*), 0::bigint, 'SECURITY DEFINER outside automation: ' || coalesce(string_agg(name, ', '), ''))
-from routines where prosecdef and nspname <> 'automation';
+from routines where prosecdef and nspname not in ('automation', 'ridgeline_crm');
 select is(count(*), 0::bigint, 'SECURITY DEFINER without a search_path of the system: ' || coalesce(string_agg(name, ', '), ''))
 from routines where prosecdef and not coalesce(proconfig, '{}') @> array['search_path=pg_catalog, pg_temp'];
 select is(count(*), 0::bigint, 'a search_path that names more or less than the system and, last, pg_temp: ' || coalesce(string_agg(name, ', '), ''))
@@ -88,7 +88,7 @@ select is(count(*), 0::bigint, 'a materialised view or a foreign table in the AP
 from ours where relkind in ('m', 'f');
 select is(count(*), 0::bigint, 'a foreign key without an index: ' || coalesce(string_agg(k.conname, ', '), ''))
 from pg_constraint as k
-where k.contype = 'f' and k.connamespace in ('public'::regnamespace, 'automation'::regnamespace)
+where k.contype = 'f' and k.connamespace in ('public'::regnamespace, 'ridgeline'::regnamespace, 'automation'::regnamespace)
   and not exists (
     select from pg_index as i
     where i.indrelid = k.conrelid and i.indpred is null
@@ -138,14 +138,14 @@ select pg_temp.settle();
 select count(*) from automation.claim_steps('w', 1);
 create function pg_temp.tables() returns setof text
   language sql
-  as $$ select c.relname::text from pg_class as c where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' order by 1 $$;
+  as $$ select c.oid::regclass::text from pg_class as c where c.relnamespace in ('public'::regnamespace, 'ridgeline'::regnamespace) and c.relkind = 'r' order by 1 $$;
 create function pg_temp.tenants_seen(relation text) returns text
   language plpgsql
   as $$
 declare
   seen text;
 begin
-  execute format('select string_agg(distinct right(%s::text, 1), '''' order by right(%1$s::text, 1)) from public.%I',
+  execute format('select string_agg(distinct right(%s::text, 1), '''' order by right(%1$s::text, 1)) from %s',
     case relation when 'tenants' then 'id' else 'tenant_id' end, relation) into seen;
   return seen;
 exception when insufficient_privilege then
@@ -261,7 +261,6 @@ from (values
   ('insert into public.jobs (tenant_id, project_id) select ''%s'', id from public.projects where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
   ('insert into public.tasks (tenant_id, title, contact_id) select ''%s'', ''x'', id from public.contacts where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
   ('insert into public.contact_tags (tenant_id, contact_id, tag_id) select ''%s'', contact_id, tag_id from public.contact_tags where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
-  ('insert into ridgeline.messages (tenant_id, direction, contact_id) select ''%s'', ''inbound'', id from public.contacts where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
   ('insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type) select ''%s'', id, ''wait'' from ridgeline.workflows where tenant_id = ''00000000-0000-0000-0000-00000000000a'' and not is_active'),
   ('insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at) select ''%s'', id, ''x'', ''database'', now() from ridgeline.workflow_executions where tenant_id = ''00000000-0000-0000-0000-00000000000a'''),
   ('insert into ridgeline.workflow_executions (tenant_id, workflow_id, version, trigger_type) select ''%s'', workflow_id, version, ''x'' from ridgeline.workflow_versions where tenant_id = ''00000000-0000-0000-0000-00000000000a''')

@@ -100,7 +100,7 @@ update ridgeline.workflows set is_active = true where tenant_id = :'blue';
 select pg_temp.contact(:'apex', 'Maria') as maria \gset
 insert into public.contacts (tenant_id, id, first_name) values (:'blue', :'maria', 'Copy');
 select pg_temp.act_as('service_role');
-select alike(pg_temp.outcome(format('select public.%s', format(call, :'flow'))), '22023 workflow_id: % is an id of more than one tenant', 'whose is it? ' || call)
+select alike(pg_temp.outcome(format('select ridgeline.%s', format(call, :'flow'))), '22023 workflow_id: % is an id of more than one tenant', 'whose is it? ' || call)
 from (values ('execute_workflow(%L)'), ('publish_workflow(%L)'), ('validate_workflow(%L)'), ('test_workflow(%L)'), ('explain_enrollment(%L, ''{}'')'),
   ('move_executions(%L)'), ('enroll_records(%L, ''{}'')')) as v (call);
 select alike(pg_temp.outcome(format('select ridgeline.trigger_workflows(''manual'', ''{"contact_id": "%s"}'')', :'maria')), '22023 contact_id: % more than one tenant', 'whose contact is it?');
@@ -142,7 +142,7 @@ select pg_temp.sign_out();
 
 -- Nobody else's people.
 select pg_temp.sign_in(:'sam');
-select alike(pg_temp.outcome(format('select public.%s', format(call, :'flow', who))), '22023 user_id: % is not a member of the tenant', left(call, 24) || who)
+select alike(pg_temp.outcome(format('select ridgeline.%s', format(call, :'flow', who))), '22023 user_id: % is not a member of the tenant', left(call, 24) || who)
 from (values ('execute_workflow(%L, ''{"user_id": "%s"}'')'), ('test_workflow(%L, ''{"user_id": "%s"}'')'), ('trigger_workflows(''manual'', jsonb_build_object(''x'', %L, ''user_id'', ''%s''))')) as c (call),
   (values (:'rival'), ('boss')) as w (who);
 select is((ridgeline.execute_workflow(:'flow', jsonb_build_object('user_id', :'ada'))).trigger_data ->> 'user_id', :'ada', 'a colleague may be named');

@@ -9,7 +9,7 @@ select pg_temp.tenant('Blue Ridge Solar') as blue \gset
 select pg_temp.member(:'blue') as kim \gset
 
 -- What one lead in the office's books comes to: "code recipient" of each skipped send.
-create function pg_temp.skipped(contact uuid) returns text
+create function pg_temp.skipped(contact text) returns text
   language sql
   as $$
     select string_agg(concat_ws(' ', s.step_key, s.step_type, s.code, s.recipient, case when s.is_failure then 'failure' end), ', '
