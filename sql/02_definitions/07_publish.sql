@@ -10,6 +10,7 @@ declare
   compiled automation.compiled_workflow;
   published public.workflow_versions;
 begin
+  perform automation.take_place(tenant_id);
   select w.* into workflow from public.workflows as w
   where w.tenant_id = publish.tenant_id and w.id = publish.workflow_id
   for no key update;
@@ -129,6 +130,7 @@ declare
   version public.workflow_versions;
   listener automation.compiled_trigger;
 begin
+  perform automation.take_place(workflow.tenant_id);
   select v.* into version from public.workflow_versions as v
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
     and v.version = workflow.published_version;

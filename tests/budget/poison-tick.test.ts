@@ -27,7 +27,9 @@ async function office(...names: string[]): Promise<string> {
   for (const name of names) {
     await sql`
       insert into contacts (tenant_id, first_name, phone, stage)
-      values (${tenant?.id}, ${name}, ${`+1512555${Math.floor(1000 + Math.random() * 9000)}`}, 'new')`;
+      values (${tenant?.id}, ${name}, ${`+1512555${
+      Math.floor(1000 + Math.random() * 9000)
+    }`}, 'new')`;
   }
   return tenant?.id;
 }
@@ -38,10 +40,14 @@ async function workflow(
 ): Promise<string> {
   const [made] = await sql`
     insert into workflows (tenant_id, name, trigger_type, trigger_config, settings)
-    values (${tenantId}, ${name}, ${trigger}, ${sql.json(config)}, ${sql.json(settings)}) returning id`;
+    values (${tenantId}, ${name}, ${trigger}, ${sql.json(config)}, ${
+    sql.json(settings)
+  }) returning id`;
   await sql`
     insert into workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config, delay_minutes)
-    values (${tenantId}, ${made?.id}, 1, ${step.type}, ${sql.json(step.config)}, ${step.delay ?? 0})`;
+    values (${tenantId}, ${made?.id}, 1, ${step.type}, ${sql.json(step.config)}, ${
+    step.delay ?? 0
+  })`;
   await sql`update workflows set is_active = true where id = ${made?.id}`;
   return made?.id;
 }
@@ -103,7 +109,9 @@ describe.each([["takes for ever", SLEEPS], ["ends its session", DIES]])(
       const config = { entity: "contact", field: "last_contacted_at", offset: "1 hour" };
       const mine = await office("Poison", "Maria");
       const other = await office("Zoe");
-      for (const tenant of [mine, other]) await workflow(tenant, { trigger: "time_elapsed", config });
+      for (const tenant of [mine, other]) {
+        await workflow(tenant, { trigger: "time_elapsed", config });
+      }
       await ruleThat(deed);
       await sql`update contacts set last_contacted_at = automation.now() - interval '1 hour 1 second'`;
       await tickUntil("Maria and Zoe enrolled", async () => {
@@ -123,8 +131,11 @@ describe.each([["takes for ever", SLEEPS], ["ends its session", DIES]])(
       for (const tenant of [mine, other]) await workflow(tenant, { trigger: "scheduled", config });
       await ruleThat(deed);
       await sql`update workflow_schedules set next_run_at = automation.now() - interval '1 second'`;
-      await tickUntil("the others run", async () =>
-        (await sql`select from workflow_executions where status = 'completed'`).length === 2);
+      await tickUntil(
+        "the others run",
+        async () =>
+          (await sql`select from workflow_executions where status = 'completed'`).length === 2,
+      );
       await tickUntil("put off", async () => {
         const [row] = await sql`select error ->> 'code' as code from workflow_schedules
           where workflow_id = ${poison} and (error ->> 'tries')::int >= 2`;
@@ -146,7 +157,8 @@ describe.each([["takes for ever", SLEEPS], ["ends its session", DIES]])(
       }
       await tickUntil("Zoe enrolled", async () => (await runs()).includes("Zoe completed"), 6);
       await tickUntil("given up", async () => {
-        const [job] = await sql`select error ->> 'code' as code from bulk_enrollments where status = 'failed'`;
+        const [job] =
+          await sql`select error ->> 'code' as code from bulk_enrollments where status = 'failed'`;
         return job?.code === "work_cancelled";
       });
       expect(await sql`select status from bulk_enrollments order by 1`)
@@ -164,7 +176,10 @@ describe.each([["takes for ever", SLEEPS], ["ends its session", DIES]])(
       const other = await office("Zoe");
       for (const tenant of [mine, other]) {
         const id = await workflow(tenant, definition);
-        for (const { contact } of await sql`select id as contact from contacts where tenant_id = ${tenant}`) {
+        for (
+          const { contact }
+            of await sql`select id as contact from contacts where tenant_id = ${tenant}`
+        ) {
           await sql`select execute_workflow(${id}, ${sql.json({ contact_id: contact })})`;
         }
       }
@@ -176,17 +191,25 @@ describe.each([["takes for ever", SLEEPS], ["ends its session", DIES]])(
       expect(await count("automation.signals")).toBe(3);
       await tickUntil("the others ended", async () => {
         const all = await runs();
-        return ["Maria cancelled exit_event", "Zoe cancelled exit_event"].every((one) => all.includes(one));
+        return ["Maria cancelled exit_event", "Zoe cancelled exit_event"].every((one) =>
+          all.includes(one)
+        );
       });
-      await tickUntil("counted", async () =>
-        (await sql`select from automation.suspects where kind = 'signal' and tries >= 2`).length === 1);
+      await tickUntil(
+        "counted",
+        async () =>
+          (await sql`select from automation.suspects where kind = 'signal' and tries >= 2`)
+            .length === 1,
+      );
       await sql`update scheduled_steps set run_at = automation.now()`;
       const connection = sessions.connect();
       for (let ticks = 0; ticks < 2; ticks++) await tick(connection);
       expect(await count("tasks")).toBe(0);
       await sql`drop trigger office_rule on workflow_executions`;
-      await tickUntil("ended", async () =>
-        (await runs()).filter((run) => run.includes("cancelled")).length === 3);
+      await tickUntil(
+        "ended",
+        async () => (await runs()).filter((run) => run.includes("cancelled")).length === 3,
+      );
     });
   },
 );
