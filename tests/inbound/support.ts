@@ -7,7 +7,10 @@ import twilio from "twilio";
 import { connect } from "../../functions/_shared/database.ts";
 import { createForms } from "../../functions/_shared/inbound-forms.ts";
 import { createEmailRecorder } from "../../functions/_shared/inbound-resend.ts";
-import { createTwilioRecorder } from "../../functions/_shared/inbound-twilio.ts";
+import {
+  createAccountFinder,
+  createTwilioRecorder,
+} from "../../functions/_shared/inbound-twilio.ts";
 import { readPublicAddress } from "../../functions/_shared/webhook-env.ts";
 import { createHandler as createForm } from "../../functions/forms/handler.ts";
 import { createHandler as createResend } from "../../functions/resend-webhook/handler.ts";
@@ -144,6 +147,7 @@ export function functionsOn(database: TestDatabase) {
     twilio: createTwilio({
       authToken: () => AUTH_TOKEN,
       address,
+      findAccount: () => createAccountFinder(sql, silent),
       record: () => createTwilioRecorder(sql),
       log: silent,
     }),
