@@ -41,7 +41,7 @@ create or replace function automation.compile_slot(at text[], tokens jsonb) retu
           from generate_series(1, cardinality(at)) as n) end)
       || case
         when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
-          and not tokens -> 0 ? 'if'
+          and not tokens -> 0 ?| '{if,each}'
           then jsonb_build_object('w', tokens -> 0)
         else jsonb_build_object('s', tokens)
       end

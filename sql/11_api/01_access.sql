@@ -4,7 +4,8 @@
 -- to one in automation that checks the caller first.
 --
 -- Errors: 22023 a parameter is wrong (the message starts with its name), PT404 not found, PT409 not in this
--- state, PT413 too large (PTnnn is how PostgREST is told the status; it answers 500 to Postgres's own codes),
+-- state, PT413 too large, PT429 too many at once (PTnnn is how PostgREST is told the status; it answers 500 to
+-- Postgres's own codes),
 -- 42501 not allowed.
 
 -- The roles that see every tenant: the service role and whoever may act as it. Inside a SECURITY
@@ -169,24 +170,6 @@ begin
 end;
 $$;
 
--- Calls that compile a workflow take long where it is large: one tenant has so many of them under way at
--- once, which leaves connections for the others.
-create or replace function automation.take_place(tenant_id uuid) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  for place in 1 .. automation.at_most('dear_calls') loop
-    if pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 1000 + place)) then
-      return;
-    end if;
-  end loop;
-  raise exception 'workflow_id: % workflows of this tenant are being published, checked or tried already',
-    automation.at_most('dear_calls')
-    using errcode = 'configuration_limit_exceeded', hint = 'Try again in a moment.';
-end;
-$$;
-
 create or replace function automation.study_workflow(workflow_id uuid) returns public.workflows
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -200,7 +183,7 @@ end;
 $$;
 
 comment on function automation.study_workflow(uuid) is
-  'find_workflow() for a call that is going to compile it; 53400 when the tenant has enough such calls.';
+  'find_workflow() for a call that is going to compile it; PT429 when the tenant has enough such calls.';
 
 create or replace function automation.find_execution(execution_id uuid)
   returns public.workflow_executions
