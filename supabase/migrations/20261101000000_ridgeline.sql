@@ -3356,6 +3356,43 @@ create trigger messages_flag_tapback
 comment on column public.messages.is_tapback is
   'A reaction to another message, and no reply: sms_received does not fire.';
 
+-- sql/01_crm/09_assignees.sql
+
+-- Who looks after a record is a member of its tenant: the name, email and telephone of {{user.*}} go out in
+-- messages, and a stranger's id would be given tasks. A member who writes another id is refused; what the
+-- service role imports is taken as it comes, for members may follow.
+
+create or replace function automation.check_assigned() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if current_setting('role') in ('authenticated', 'anon')
+    and not automation.is_member(new.tenant_id, new.assigned_to::text) then
+    raise exception 'assigned_to: % is not a member of the tenant', new.assigned_to
+      using errcode = 'check_violation', hint = 'Use the user_id of a row of tenant_members, or null for nobody.';
+  end if;
+  return new;
+end;
+$$;
+
+do $$
+declare
+  assigned text;
+begin
+  foreach assigned in array array['contacts', 'projects', 'jobs', 'tasks'] loop
+    execute format(
+      'create trigger %1$s_assigned_insert before insert on public.%1$I for each row '
+      'when (new.assigned_to is not null) execute function automation.check_assigned()', assigned);
+    execute format(
+      'create trigger %1$s_assigned_update before update of assigned_to, tenant_id on public.%1$I for each row '
+      'when (new.assigned_to is not null and (new.assigned_to, new.tenant_id) is distinct from '
+      '(old.assigned_to, old.tenant_id)) execute function automation.check_assigned()', assigned);
+  end loop;
+end;
+$$;
+
 -- sql/02_definitions/01_registry.sql
 
 -- 02 DEFINITIONS
@@ -15847,8 +15884,8 @@ begin
     prepared := automation.skip_unaddressed(prepared, 'expired', format(
       'it was planned before %s, and is not sent after it', automation.date_text(due.tenant_id, due.expires_at)));
   elsif ledger.input is not null and not ledger.render_again then
-    prepared := automation.recheck_sender(
-      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient));
+    prepared := automation.recheck_recipient(execution, step, automation.recheck_sender(
+      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
   else
     prepared := automation.prepare_step(execution, step);
   end if;
@@ -17701,6 +17738,40 @@ $$;
 comment on function automation.is_stranger(public.workflow_executions, jsonb, text, text) is
   'Is this nobody whom the office knows: no contact of the tenant, no number of the record that fired or of '
   'its contact, none of the office itself? A number that was written into the step or handed to the run is one.';
+
+-- Asked at every later attempt of what was rendered once: the office may have taken a permission back. A step
+-- that names no recipient writes to its own contact.
+create or replace function automation.recheck_recipient(
+  execution public.workflow_executions, step jsonb, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  country constant text := automation.country_of(execution.tenant_id);
+  names_one constant boolean := coalesce(step #> '{config,base}' ? 'to', false) or exists (
+    select from jsonb_array_elements(step #> '{config,slots}') as s where s #>> '{at,0}' = 'to');
+  forbidden text;
+begin
+  if prepared.verdict <> 'run' or step ->> 'type' <> 'send_sms' then
+    return prepared;
+  end if;
+  forbidden := automation.forbidden_destination(
+    execution.tenant_id, automation.read_phone(prepared.recipient, country));
+  if forbidden is not null then
+    return automation.skip_unaddressed(prepared, 'country_not_allowed', forbidden, prepared.recipient);
+  elsif names_one
+    and automation.is_stranger(execution, prepared.input, prepared.recipient, country) then
+    return automation.skip_unaddressed(prepared, 'stranger_not_allowed', format(
+      'to: %s is no contact; tenants.text_strangers would allow it', prepared.recipient), prepared.recipient);
+  end if;
+  return prepared;
+end;
+$$;
+
+comment on function automation.recheck_recipient(
+  public.workflow_executions, jsonb, automation.prepared_step) is
+  'May a text still go to whom it was rendered for? By text_countries and text_strangers as they are now.';
 
 -- sql/08_actions/02_database_actions.sql
 
@@ -21088,7 +21159,7 @@ declare
   job public.bulk_enrollments;
 begin
   perform automation.check_object(data, 'data');
-  perform automation.check_author(workflow.tenant_id, array[into_entity]);
+  perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
   if not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
       using errcode = 'PT409',
@@ -21576,8 +21647,7 @@ create trigger messages_honour_stop
 --
 -- Errors: 22023 a parameter is wrong (the message starts with its name), PT404 not found, PT409 not in this
 -- state, PT413 too large, PT429 too many at once (PTnnn is how PostgREST is told the status; it answers 500 to
--- Postgres's own codes),
--- 42501 not allowed.
+-- Postgres's own codes), 42501 not allowed.
 
 -- The roles that see every tenant: the service role and whoever may act as it. Inside a SECURITY
 -- DEFINER function current_user is the owner; the role that PostgREST switched to is in "role".
@@ -21813,6 +21883,19 @@ $$;
 -- members, attach() leaves making, trying and starting workflows about them to owners and admins; and
 -- what somebody asks for by hand is read as they themselves could read it.
 
+create or replace function automation.with_related(entities text[]) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive reached (name) as (
+      select n from unnest(entities) as n
+      union
+      select r.key from reached
+      join automation.entities as e on e.name = reached.name, jsonb_object_keys(e.related) as r (key)
+    )
+    select coalesce(array_agg(name), '{}') from reached
+  $$;
+
 -- The attached tables that a workflow sees: what fires it, what that belongs to, and what its steps
 -- name or write.
 create or replace function automation.entities_of(listener automation.compiled_trigger, plan jsonb)
@@ -21822,20 +21905,15 @@ create or replace function automation.entities_of(listener automation.compiled_t
   -- Guesses about the lengths of JSON make the planner compile it, for a second a call where Postgres can.
   set jit = off
   as $$
-    with recursive seen (name) as (
+    with seen (name) as (
       select listener.entity
       union
       select split_part(r #>> '{}', '.', 1) from jsonb_path_query(plan, 'strict $.**.roots[*]') as r
       union
       select w.entity
       from jsonb_each(plan -> 'steps') as s, automation.step_writes(s.value, listener.entity) as w
-    ), reached (name) as (
-      select s.name from seen as s
-      union
-      select r.key from reached
-      join automation.entities as e on e.name = reached.name, jsonb_object_keys(e.related) as r (key)
     )
-    select coalesce(array_agg(name), '{}') from reached where name is not null
+    select automation.with_related(array_agg(s.name)) from seen as s where s.name is not null
   $$;
 
 create or replace function automation.check_author(tenant_id uuid, entities text[]) returns void
@@ -21882,6 +21960,53 @@ create or replace function automation.look_up(entity text) returns text
     where e.name = look_up.entity and e.authors = 'admins'
   $$;
 
+-- Those that a record belongs to, which come with it into a run; of the caller's own tenants alone.
+create or replace function automation.related_records(entity text, id text)
+  returns table (related text, related_id text)
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+begin
+  select e.* into attached from automation.entities as e where e.name = related_records.entity;
+  if not found or attached.related = '{}' then
+    return;
+  end if;
+  return query execute format(
+    'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
+    'where r.%I::text = $2 and r.%I = any ($3) and to_jsonb(r.*) ->> k.value is not null',
+    attached.relation, attached.id_column, attached.tenant_column)
+    using attached.related, id, automation.member_tenants();
+end;
+$$;
+
+create or replace function automation.named_records(data jsonb) returns table (entity text, id text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive named (entity, id, far) as (
+      select n.entity, n.id, 0
+      from (
+        select left(d.key, -3), d.value #>> '{}' from jsonb_each(data) as d
+        where d.key like '%\_id' and jsonb_typeof(d.value) in ('string', 'number')
+        union
+        select d.key, d.value ->> 'id' from jsonb_each(data) as d where jsonb_typeof(d.value) = 'object'
+      ) as n (entity, id)
+      where n.id is not null
+      union
+      select r.related, r.related_id, n.far + 1
+      from named as n
+      cross join lateral automation.related_records(n.entity, n.id) as r
+      where n.far < 4
+    )
+    select distinct n.entity, n.id from named as n
+  $$;
+
+comment on function automation.named_records(jsonb) is
+  'The records that trigger_data names, and those that come with them because they belong to them.';
+
 -- Runs with the rights of whoever calls: a row that their policies hide is not found.
 create or replace function automation.check_seen(data jsonb) returns jsonb
   language plpgsql stable
@@ -21895,14 +22020,9 @@ begin
   if current_user <> 'authenticated' or jsonb_typeof(data) is distinct from 'object' then
     return data;
   end if;
-  for named in
-    select left(d.key, -3) as entity, d.value #>> '{}' as id from jsonb_each(data) as d
-    where d.key like '%\_id' and jsonb_typeof(d.value) in ('string', 'number')
-    union
-    select d.key, d.value ->> 'id' from jsonb_each(data) as d where jsonb_typeof(d.value) = 'object'
-  loop
+  for named in select * from automation.named_records(data) loop
     statement := automation.look_up(named.entity);
-    continue when statement is null or named.id is null;
+    continue when statement is null;
     begin
       execute statement into seen using named.id;
     exception when insufficient_privilege then
@@ -22761,6 +22881,36 @@ create or replace function automation.tenant_of_number(number text) returns uuid
       and s.provider = automation.setting('sms_provider')
   $$;
 
+-- An event of a tenant's own account is signed with that account's token. It is found by our number in it (or
+-- by the messaging service), and is then believed of this tenant alone.
+create or replace function automation.twilio_account(
+  address text, service text, out tenant_id uuid, out account text)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.tenant_id, automation.read_secret(s.tenant_id, s.credentials)
+    from public.senders as s
+    where s.channel = 'sms' and s.provider = automation.setting('sms_provider')
+      and s.verified_at is not null and s.credentials is not null
+      and (s.kind = 'number' and s.address = automation.normalize_line(twilio_account.address)
+        or s.kind = 'service' and s.address = btrim(twilio_account.service))
+    order by s.kind
+    limit 1
+  $$;
+
+comment on function automation.twilio_account(text, text) is
+  'Whose number or messaging service that is, and the secret of their own account; null: the environment''s.';
+
+-- No tenant_id: the installation's own account has said it, and may say it of everybody.
+create or replace function automation.may_tell(event jsonb, owner uuid) returns boolean
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce((event ->> 'tenant_id')::uuid = owner, event ->> 'tenant_id' is null) $$;
+
+comment on function automation.may_tell(jsonb, uuid) is
+  'May an event, which a tenant''s own account has signed, be about this tenant?';
+
 create or replace function automation.contacts_by_phone(tenant_id uuid, phone text) returns setof uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -22998,7 +23148,7 @@ declare
   sender constant text := automation.line_of(event ->> 'from');
   opt_out constant text := upper(event ->> 'opt_out_type');
 begin
-  if owner is null then
+  if owner is null or not automation.may_tell(event, owner) then
     return 'unknown_number';
   end if;
   perform automation.lock_inbound('twilio ' || (event ->> 'message_sid'));
@@ -23025,8 +23175,8 @@ end;
 $$;
 
 comment on function automation.receive_sms(jsonb) is
-  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?}. Returns '
-  'stored, duplicate or unknown_number.';
+  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?, tenant_id?}; '
+  'tenant_id: whose own account says so. Returns stored, duplicate or unknown_number.';
 
 -- To an inbound call the office means one thing: was it answered? Twilio says so in two ways: the
 -- status of the call itself, and, when the call was passed on with <Dial>, whether that was
@@ -23078,7 +23228,7 @@ declare
 begin
   if automation.call_rank(event ->> 'status') = 0 then
     return 'unknown_status';
-  elsif owner is null then
+  elsif owner is null or not automation.may_tell(event, owner) then
     return 'unknown_number';
   end if;
   perform automation.lock_inbound('twilio ' || (event ->> 'call_sid'));
@@ -23108,7 +23258,7 @@ $$;
 
 comment on function automation.record_call(jsonb) is
   'Stores a call, or what became of it: {call_sid, from, to, direction, status, dial_status?, '
-  'duration?}, the words of Twilio. An inbound call that nobody took is missed. Returns stored, '
+  'duration?, tenant_id?}, the words of Twilio. An inbound call that nobody took is missed. Returns stored, '
   'updated, duplicate, unknown_number or unknown_status.';
 
 -- sql/11_api/06_inbound_delivery.sql
@@ -23240,6 +23390,9 @@ begin
   end if;
   perform automation.lock_inbound('twilio ' || sid);
   sender := automation.sent_by('public.messages', 'twilio', sid);
+  if sender is not null and not automation.may_tell(event, sender) then
+    return 'unknown_message';
+  end if;
   if automation.record_delivery_of_step(
     sender, sid, event ->> 'status', event ->> 'error_code', automation.now()) then
     outcome := 'duplicate';
@@ -23261,8 +23414,9 @@ end;
 $$;
 
 comment on function automation.record_message_status(jsonb) is
-  'What became of a text message: {message_sid, status, error_code?}. Returns updated, duplicate '
-  '(nothing new, or older news), early (kept until the message is recorded) or unknown_status.';
+  'What became of a text message: {message_sid, status, error_code?, tenant_id?}. Returns updated, duplicate '
+  '(nothing new, or older news), early (kept until the message is recorded), unknown_status or, of another '
+  'tenant''s than the account''s that says so, unknown_message.';
 
 -- The row of a message that was sent is written by the dispatcher's report, which may come after
 -- the first news of it.
@@ -25360,8 +25514,8 @@ grant execute on function
   automation.member_tenants(), automation.admin_tenants(), automation.now(),
   automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
   automation.own_tenant(uuid), automation.request_scope(jsonb),
-  automation.look_up(text), automation.check_seen(jsonb), automation.list_records(uuid, text),
-  automation.seen_records(uuid, text, text[]),
+  automation.look_up(text), automation.check_seen(jsonb), automation.related_records(text, text),
+  automation.named_records(jsonb), automation.list_records(uuid, text), automation.seen_records(uuid, text, text[]),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
