@@ -6,7 +6,7 @@ import { Webhook } from "standardwebhooks";
 import twilio from "twilio";
 import { connect } from "../../functions/_shared/database.ts";
 import { createForms } from "../../functions/_shared/inbound-forms.ts";
-import { createEmailRecorder } from "../../functions/_shared/inbound-resend.ts";
+import { createEmailRecorder, type FetchContent } from "../../functions/_shared/inbound-resend.ts";
 import {
   createAccountFinder,
   createTwilioRecorder,
@@ -140,7 +140,10 @@ export async function fired(sql: Sql, tenantId: string): Promise<string[]> {
 const silent = () => {};
 
 /** The three functions on the suite's database, through the connection that they use themselves. */
-export function functionsOn(database: TestDatabase) {
+export function functionsOn(
+  database: TestDatabase,
+  fetchContent: FetchContent = () => Promise.resolve(null),
+) {
   const sql = connect(database.url, 4);
   const address = () => readPublicAddress({ PUBLIC_URL: "https://apex.supabase.example" });
   return {
@@ -153,6 +156,7 @@ export function functionsOn(database: TestDatabase) {
     }),
     resend: createResend({
       secret: () => SECRET,
+      fetchContent: () => fetchContent,
       record: () => createEmailRecorder(sql),
       log: silent,
     }),
