@@ -739,6 +739,7 @@ export type Database = {
           from_address: string | null;
           html: string | null;
           id: string;
+          is_automatic: boolean;
           opened_at: string | null;
           provider: string;
           provider_id: string | null;
@@ -760,6 +761,7 @@ export type Database = {
           from_address?: string | null;
           html?: string | null;
           id?: string;
+          is_automatic?: boolean;
           opened_at?: string | null;
           provider?: string;
           provider_id?: string | null;
@@ -781,6 +783,7 @@ export type Database = {
           from_address?: string | null;
           html?: string | null;
           id?: string;
+          is_automatic?: boolean;
           opened_at?: string | null;
           provider?: string;
           provider_id?: string | null;

@@ -486,7 +486,9 @@ create or replace function automation.limits()
       ('tags', 500, 'variables and blocks', 'in one text'),
       ('step_tags', 2000, 'variables and blocks', 'in a step_config'),
       ('filters', 10, 'filters', 'on a variable'),
+      ('active_workflows', 2000, 'active workflows', 'of a tenant'),
       ('listeners', 500, 'active workflows', 'of a tenant that listen to one event of one entity'),
+      ('waits', 1000, 'steps and exits', 'of a tenant''s workflows that wait for one event of one entity'),
       ('value', 65536, 'bytes', 'of a value that a filter takes or gives'),
       ('compared', 65536, 'bytes', 'of a text that a condition looks at'),
       ('compared_list', 1000, 'values', 'of a list that a condition looks at'),
@@ -514,6 +516,24 @@ create or replace function automation.at_most(name text) returns integer
   as $$ select l.most from automation.limits() as l where l.name = at_most.name $$;
 
 comment on function automation.at_most(text) is 'One of automation.limits().';
+
+-- Compiling a workflow takes long where it is large: one tenant has so many of it under way at
+-- once, which leaves connections for the others.
+create or replace function automation.take_place(tenant_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  for place in 1 .. automation.at_most('dear_calls') loop
+    if pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 1000 + place)) then
+      return;
+    end if;
+  end loop;
+  raise exception 'workflow_id: % workflows of this tenant are being published, checked or tried already',
+    automation.at_most('dear_calls')
+    using errcode = 'PT429', hint = 'Try again in a moment.';
+end;
+$$;
 
 -- sql/engine/00_foundation/06_order.sql
 
@@ -3093,10 +3113,15 @@ create table ridgeline.emails (
   execution_id uuid,
   opened_at timestamptz,
   clicked_at timestamptz,
+  is_automatic boolean not null default false,
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint emails_pkey primary key (tenant_id, id)
 );
+
+comment on column ridgeline.emails.is_automatic is
+  'Of an email that came in: a machine wrote it (out of office, a bounce, a newsletter). It is kept, and is no '
+  'reply: email_received does not fire.';
 
 create trigger emails_mark_manual
   before insert on ridgeline.emails
@@ -5916,6 +5941,10 @@ create or replace function automation.size_problems(
         select count(distinct t.workflow_id) from automation.active_triggers as t
         where t.tenant_id = workflow.tenant_id and t.entity = listener.entity
           and t.event = workflow.trigger_type and t.role = 'enrol' and t.workflow_id <> workflow.id)
+      union all
+      select 'is_active', 'active_workflows', 1 + (
+        select count(*) from ridgeline.workflows as w
+        where w.tenant_id = workflow.tenant_id and w.is_active and w.id <> workflow.id)
     )
     select coalesce(jsonb_agg(automation.problem(f.path, 'too_many', format(
         'more than %s %s %s', l.most, l.unit, l.what),
@@ -6108,6 +6137,7 @@ declare
   compiled automation.compiled_workflow;
   published ridgeline.workflow_versions;
 begin
+  perform automation.take_place(tenant_id);
   select w.* into workflow from ridgeline.workflows as w
   where w.tenant_id = publish.tenant_id and w.id = publish.workflow_id
   for no key update;
@@ -6121,6 +6151,7 @@ begin
   update ridgeline.workflows as w
   set published_version = published.version, status = 'active', is_active = true
   where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+  perform automation.check_listeners(published);
   return published;
 end;
 $$;
@@ -6173,6 +6204,49 @@ create or replace function automation.note_end(tenant_id uuid, workflow_id uuid,
       and a.active_until is null
   $$;
 
+-- What others' writes have to be matched against is bounded, by whichever way a workflow is switched on.
+-- Those of older versions that still have runs count too.
+create or replace function automation.listener_problems(version ridgeline.workflow_versions) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(f.path, 'too_many', format(
+      'more than %s %s %s', l.most, l.unit, l.what), f.hint)), '[]')
+    from (
+      select case e.role when 'enrol' then 'trigger_type' else 'steps' end as path,
+        case e.role when 'enrol' then 'listeners' else 'waits' end as name,
+        case e.role when 'enrol' then 'Switch others off, or merge small ones into one with branches.'
+          else 'Switch workflows that wait for ' || e.event || ' off, or wait for it in fewer steps.' end as hint,
+        (select count(*) from automation.active_triggers as t
+         where t.tenant_id = version.tenant_id and t.entity = e.entity and t.event = e.event
+           and (t.role = 'enrol') = (e.role = 'enrol')) as size
+      from (
+        select distinct t.entity, t.event, case t.role when 'enrol' then 'enrol' else 'wait' end as role
+        from automation.active_triggers as t
+        where t.tenant_id = version.tenant_id and t.workflow_id = version.workflow_id
+          and t.version = version.version
+      ) as e
+      union all
+      select 'is_active', 'active_workflows', 'Switch those off that are not needed.', (
+        select count(*) from ridgeline.workflows as w where w.tenant_id = version.tenant_id and w.is_active)
+    ) as f
+    join automation.limits() as l on l.name = f.name
+    where f.size > l.most
+  $$;
+
+create or replace function automation.check_listeners(version ridgeline.workflow_versions) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.listener_problems(version) <> '[]' then
+    perform automation.forget_listeners(version.tenant_id);
+    perform automation.raise_problems(
+      automation.listener_problems(version), 'this workflow cannot be switched on');
+  end if;
+end;
+$$;
+
 -- Pausing and resuming changes nothing about what runs: a draft that somebody is working on is published
 -- by publish_workflow alone.
 create or replace function automation.resume(workflow ridgeline.workflows) returns void
@@ -6183,6 +6257,7 @@ declare
   version ridgeline.workflow_versions;
   listener automation.compiled_trigger;
 begin
+  perform automation.take_place(workflow.tenant_id);
   select v.* into version from ridgeline.workflow_versions as v
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
     and v.version = workflow.published_version;
@@ -6191,6 +6266,7 @@ begin
     listener.problems, format('workflow "%s" cannot be switched on', workflow.name));
   perform automation.check_author(workflow.tenant_id, automation.entities_of(listener, version.plan));
   perform automation.listen(version, listener);
+  perform automation.check_listeners(version);
   if automation.has_changes(workflow) then
     raise notice 'workflow "%": version % runs again; changes made since wait for publish_workflow',
       workflow.name, version.version;
@@ -6314,7 +6390,7 @@ create or replace function automation.listen_for_runs(version ridgeline.workflow
     on conflict on constraint active_triggers_pkey do nothing
   $$;
 
-create or replace function automation.forget_listeners() returns integer
+create or replace function automation.forget_listeners(tenant_id uuid default null) returns integer
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -6324,6 +6400,7 @@ declare
 begin
   delete from automation.active_triggers as t
   where t.role <> 'enrol'
+    and (forget_listeners.tenant_id is null or t.tenant_id = forget_listeners.tenant_id)
     and not exists (
       select from ridgeline.workflows as w
       where w.tenant_id = t.tenant_id and w.id = t.workflow_id and w.published_version = t.version
@@ -6337,9 +6414,9 @@ begin
 end;
 $$;
 
-comment on function automation.forget_listeners() is
+comment on function automation.forget_listeners(uuid) is
   'Stops listening for runs that are over: events that only runs of older versions, or of workflows that '
-  'were switched off, waited for. Called once a day. Returns how many listeners that was.';
+  'were switched off, waited for; of one tenant, or of all. Called once a day. Returns how many listeners that was.';
 
 create or replace function automation.stop_listening(tenant_id uuid, workflow_id uuid) returns void
   language sql
@@ -9944,28 +10021,38 @@ create or replace function automation.verdict(
 
 -- An error in one workflow's conditions is that workflow's own failed execution and leaves the
 -- others alone.
--- What one statement has cost so far in conditions, which is what its writer waits for: so many documents,
--- so many milliseconds. Beyond match_ms, and ten milliseconds for each document (an import of many rows),
--- what is left fails and says so.
-create or replace function automation.matching_so_far(out count integer, out ms numeric)
+-- What one statement has cost so far in conditions, which is what its writer waits for: so many documents
+-- for so many records, so many milliseconds. Beyond match_ms, ten milliseconds for each record and half a one
+-- for each document, what is left fails and says so.
+create or replace function automation.matching_so_far(
+  record text, out documents integer, out records integer, out ms numeric, out allowed numeric)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when m.part[1] = s.stamp then m.part[2]::integer else 0 end,
-      case when m.part[1] = s.stamp then m.part[3]::numeric else 0 end
-    from (select extract(epoch from statement_timestamp())::text as stamp) as s
-    cross join (
-      select string_to_array(coalesce(nullif(current_setting('automation.matching', true), ''), '- 0 0'), ' ')
-        as part
-    ) as m
+    select c.documents, c.records, c.ms,
+      automation.at_most('match_ms') + 10 * c.records + 0.5 * c.documents
+    from (
+      select
+        case when m.is_ours then m.part[2]::integer else 0 end as documents,
+        case when m.is_ours then m.part[3]::integer else 0 end
+          + (not m.is_ours or m.part[5] <> md5(coalesce(record, '')))::integer as records,
+        case when m.is_ours then m.part[4]::numeric else 0 end as ms
+      from (
+        select p.part, coalesce(p.part[1] = extract(epoch from statement_timestamp())::text, false) as is_ours
+        from string_to_array(current_setting('automation.matching', true), ' ') as p (part)
+      ) as m
+    ) as c
   $$;
 
-create or replace function automation.note_matching(count integer, ms numeric) returns void
+create or replace function automation.note_matching(
+  record text, documents integer, records integer, ms numeric)
+  returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     select set_config('automation.matching',
-      concat_ws(' ', extract(epoch from statement_timestamp()), count, round(ms, 2)), true)
+      concat_ws(' ', extract(epoch from statement_timestamp()), documents, records, round(ms, 2),
+        md5(coalesce(record, ''))), true)
   $$;
 
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
@@ -9975,10 +10062,12 @@ create or replace function automation.try_conditions(conditions jsonb, tenant_id
   as $$
 declare
   began constant timestamptz := clock_timestamp();
-  spent record := automation.matching_so_far();
+  record constant text := data ->> ((data ->> 'entity') || '_id');
+  spent record := automation.matching_so_far(record);
   verdict jsonb;
 begin
-  if spent.ms > automation.at_most('match_ms') + 10 * spent.count then
+  if spent.ms > spent.allowed then
+    perform automation.note_matching(record, spent.documents, spent.records, spent.ms);
     return automation.engine_error('too_expensive', '54000', format(
       'matching this write had taken %s milliseconds before it came to these conditions', spent.ms));
   end if;
@@ -9988,11 +10077,11 @@ begin
   verdict := to_jsonb(automation.evaluate_conditions(
     conditions, automation.trigger_context(tenant_id, data, conditions -> 'roots'),
     automation.tenant_zone(tenant_id)));
-  perform automation.note_matching(spent.count + 1, spent.ms
+  perform automation.note_matching(record, spent.documents + 1, spent.records, spent.ms
     + extract(epoch from clock_timestamp() - began) * 1000);
   return verdict;
 exception when others then
-  perform automation.note_matching(spent.count + 1, spent.ms
+  perform automation.note_matching(record, spent.documents + 1, spent.records, spent.ms
     + extract(epoch from clock_timestamp() - began) * 1000);
   return automation.engine_error('conditions_failed', sqlstate, sqlerrm);
 end;
@@ -10298,7 +10387,7 @@ select automation.attach(
     {"type": "email_clicked", "column": "clicked_at",
      "description": "A contact clicked a link in an email for the first time."},
     {"type": "email_received", "column": "direction", "becomes": "inbound", "on_insert": true,
-     "description": "A contact sent an email."}]', authors => 'members');
+     "unless": "is_automatic", "description": "A contact sent an email."}]', authors => 'members');
 
 select automation.attach(
   'ridgeline.form_submissions', 'form_submission', '{"contact": "contact_id", "log": true}',
@@ -15061,6 +15150,17 @@ begin
 end;
 $$;
 
+-- Its runs stand still meanwhile. An event is never given up: what it would end must not go on.
+create or replace function automation.cut_off_signal(signal automation.signals) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update automation.signals as s
+    set kept_for = null, next_try_at = clock_timestamp() + interval '10 seconds' * power(4, least(
+      automation.suspect(signal.tenant_id, 'signal', signal.id::text), 6))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id
+  $$;
+
 create or replace function automation.try_signal(signal automation.signals) returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -15073,12 +15173,9 @@ exception
     update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
     where s.tenant_id = signal.tenant_id and s.id = signal.id;
     return false;
-  -- It took too long: its runs stand still, the others go on, with the time of another statement.
+  -- It took too long: the others go on with the time of another statement.
   when query_canceled then
-    update automation.signals as s
-    set kept_for = null, next_try_at = clock_timestamp() + interval '10 seconds' * power(4, least(
-      automation.suspect(signal.tenant_id, 'signal', signal.id::text), 6))
-    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    perform automation.cut_off_signal(signal);
     return null;
   when others then
     raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
@@ -15088,12 +15185,86 @@ exception
 end;
 $$;
 
-create or replace function automation.run_signals(max_signals integer default 200) returns integer
-  language plpgsql
-  security definer
+create or replace function automation.signal_tenants(at_most integer) returns setof uuid
+  language sql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
+  as $$
+    with recursive hop (tenant_id) as (
+      (select s.tenant_id from automation.signals as s order by s.tenant_id limit 1)
+      union all
+      select (select s.tenant_id from automation.signals as s
+        where s.tenant_id > h.tenant_id order by s.tenant_id limit 1)
+      from hop as h where h.tenant_id is not null
+    )
+    select h.tenant_id from hop as h where h.tenant_id is not null limit at_most
+  $$;
+
+-- Half in the order of their coming; and where those are too many, some of each tenant, so that one tenant's
+-- flood does not keep the others waiting.
+create or replace function automation.due_signals(at_most integer, aside text[])
+  returns table (tenant_id uuid, key text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  half constant integer := greatest(1, at_most / 2);
+  found_so_far integer;
+begin
+  return query
+    select s.tenant_id, s.id::text from automation.signals as s
+    where s.kept_for is null and s.next_try_at <= clock_timestamp()
+      and concat_ws('/', s.tenant_id, s.id) <> all (aside)
+    order by s.next_try_at
+    limit half;
+  get diagnostics found_so_far = row_count;
+  if found_so_far = half then
+    return query
+      select d.tenant_id, d.id::text
+      from automation.signal_tenants(half) as t (id)
+      cross join lateral (
+        select s.tenant_id, s.id from automation.signals as s
+        where s.tenant_id = t.id and s.kept_for is null and s.next_try_at <= clock_timestamp()
+          and concat_ws('/', s.tenant_id, s.id) <> all (aside)
+        order by s.id
+        limit 5
+      ) as d
+      limit half;
+  end if;
+  return query
+    select s.tenant_id, s.id::text from automation.signals as s
+    where s.kept_for <= pg_snapshot_xmin(pg_current_snapshot())
+      and concat_ws('/', s.tenant_id, s.id) <> all (aside)
+    order by s.kept_for
+    limit half;
+end;
+$$;
+
+create or replace function automation.lock_signals(tenant_ids uuid[], keys text[])
+  returns setof automation.signals
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    select s.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from automation.signals as q
+      where q.tenant_id = k.tenant_id and q.id = k.key::uuid and q.next_try_at <= clock_timestamp()
+        and (q.kept_for is null or q.kept_for <= pg_snapshot_xmin(pg_current_snapshot()))
+      for update skip locked
+    ) as s
+    order by k.place
+  $$;
+
+create or replace function automation.run_these_signals(tenant_ids uuid[], keys text[])
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   began constant timestamptz := clock_timestamp();
@@ -15101,30 +15272,22 @@ declare
   was_read boolean;
   ran integer := 0;
 begin
-  for signal in
-    select s.* from automation.signals as s
-    where s.kept_for is null and s.next_try_at <= clock_timestamp()
-    order by s.next_try_at
-    limit max_signals
-    for update skip locked
-  loop
+  for signal in select * from automation.lock_signals(tenant_ids, keys) loop
     was_read := automation.try_signal(signal);
-    ran := ran + coalesce(was_read, false)::integer;
-    if was_read is null or automation.is_late(began) then
-      return ran;
-    end if;
-  end loop;
-  for signal in
-    select s.* from automation.signals as s
-    where s.kept_for <= pg_snapshot_xmin(pg_current_snapshot())
-    order by s.kept_for
-    limit max_signals
-    for update skip locked
-  loop
-    was_read := automation.try_signal(signal);
+    ran := ran + (coalesce(was_read, false) and signal.kept_for is null)::integer;
     exit when was_read is null or automation.is_late(began);
   end loop;
   return ran;
+end;
+$$;
+
+create or replace function automation.run_signals(max_signals integer default 200) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.work_off('signal', max_signals);
 end;
 $$;
 
@@ -15377,6 +15540,33 @@ comment on table automation.portions is
   'that nobody holds is of work that was cut off.';
 comment on column automation.portions.place is
   'The steps before this one are done. Those that are left when the work is cut off are tried alone.';
+
+create table automation.tick_portions (
+  id uuid not null default automation.new_id() constraint tick_portions_pkey primary key,
+  kind text not null
+    constraint tick_portions_kind_known check (kind in ('schedule', 'timer', 'bulk', 'signal')),
+  tenant_ids uuid[] not null,
+  keys text[] not null,
+  started_at timestamptz not null default clock_timestamp(),
+  constraint tick_portions_is_whole check (cardinality(tenant_ids) = cardinality(keys))
+);
+
+comment on table automation.tick_portions is
+  'The same for the other work of a tick: schedules, timers, bulk enrolments and signals, by their keys.';
+
+create table automation.tick_parts (
+  part text not null constraint tick_parts_pkey primary key,
+  place integer not null,
+  begun_at timestamptz not null default '-infinity',
+  ended_at timestamptz not null default '-infinity'
+);
+
+comment on table automation.tick_parts is
+  'What a tick does, in its order; begun and not ended: being done, or cut off, and then the other parts '
+  'come first.';
+
+insert into automation.tick_parts (part, place) values
+  ('schedule', 1), ('timer', 2), ('bulk', 3), ('signal', 4), ('step', 5);
 
 create table automation.suspects (
   tenant_id uuid not null,
@@ -16293,8 +16483,8 @@ begin
     prepared := automation.skip_unaddressed(prepared, 'expired', format(
       'it was planned before %s, and is not sent after it', automation.date_text(due.tenant_id, due.expires_at)));
   elsif ledger.input is not null and not ledger.render_again then
-    prepared := automation.recheck_sender(
-      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient));
+    prepared := automation.recheck_recipient(execution, step, automation.recheck_sender(
+      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
   else
     prepared := automation.prepare_step(execution, step);
   end if;
@@ -16748,6 +16938,20 @@ create or replace function automation.is_late(since timestamptz) returns boolean
   set search_path = pg_catalog, pg_temp
   as $$ select clock_timestamp() > since + automation.allowed_time(interval '2 seconds') $$;
 
+-- A cancelled statement that was caught goes on without a limit.
+create or replace function automation.time_is_up() returns boolean
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
+        + nullif(current_setting('statement_timeout')::interval, interval '0'),
+      false)
+  $$;
+
+comment on function automation.time_is_up() is
+  'Has the statement had its statement_timeout? Whoever has caught that ends now.';
+
 comment on function automation.is_late(timestamptz) is
   'Has work that began then, and that nobody waits for, had its time?';
 
@@ -16868,7 +17072,7 @@ begin
     delete from automation.portions as p where p.id = portion.id;
   end loop;
   delete from automation.suspects as s
-  where automation.as_uuid(s.key) is not null
+  where s.kind = any (enum_range(null::ridgeline.automation_lane)::text[])
     and automation.is_gone(s.tenant_id, automation.as_uuid(s.key));
 end;
 $$;
@@ -17061,8 +17265,11 @@ declare
   is_trial boolean := false;
 begin
   ran := 0;
-  perform automation.run_signals();
-  commit;
+  call automation.work_on('signal', ran, until);
+  ran := 0;
+  if automation.time_is_up() then
+    return;
+  end if;
   loop
     portion := case when is_trial then automation.begin_trial('database')
       else automation.begin_portion('database', 50) end;
@@ -17089,6 +17296,290 @@ $$;
 comment on procedure automation.work_database_steps(integer, integer, interval) is
   'run_database_steps() with a commit after every step, for so long at most (half of statement_timeout). '
   'A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
+
+-- sql/engine/07_queue/07_other_work.sql
+
+-- The other work that has a budget: schedules, timers, bulk enrolments and signals.
+--
+-- The same as for steps (06_portions): what is going to be worked on is written down and committed, then
+-- worked on in a transaction of its own. What was cut off in company is tried alone; cut off alone, it is
+-- counted and put off, and a timer or a bulk enrolment is given up after max_cut_offs times. One tenant's
+-- never comes before another's first.
+
+create or replace function automation.begin_part(part text) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update automation.tick_parts as p set begun_at = clock_timestamp() where p.part = begin_part.part
+  $$;
+
+-- Who has caught the end of its time has not ended.
+create or replace function automation.end_part(part text) returns void
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update automation.tick_parts as p set ended_at = clock_timestamp()
+    where p.part = end_part.part and p.begun_at > p.ended_at and not automation.time_is_up()
+  $$;
+
+-- What is tried alone, and what somebody is about to work on.
+create or replace function automation.work_aside(kind text) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array(
+      select concat_ws('/', s.tenant_id, s.key) from automation.suspects as s
+      where s.kind = work_aside.kind
+      union all
+      select concat_ws('/', k.tenant_id, k.key) from automation.tick_portions as p
+      cross join lateral unnest(p.tenant_ids, p.keys) as k (tenant_id, key)
+      where p.kind = work_aside.kind)
+  $$;
+
+create or replace function automation.due_work(kind text, at_most integer)
+  returns table (tenant_id uuid, key text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  aside constant text[] := automation.work_aside(kind);
+begin
+  case kind
+    when 'schedule' then return query select * from automation.due_schedules(at_most, aside);
+    when 'timer' then return query select * from automation.due_timers(at_most, aside);
+    when 'bulk' then return query select * from automation.due_bulk(at_most, aside);
+    when 'signal' then return query select * from automation.due_signals(at_most, aside);
+  end case;
+end;
+$$;
+
+create or replace function automation.is_due_work(kind text, tenant_id uuid, key text) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  case kind
+    when 'schedule' then perform automation.lock_schedules(array[tenant_id], array[key]);
+    when 'timer' then perform automation.lock_timers(array[tenant_id], array[key]);
+    when 'bulk' then perform automation.lock_bulk(array[tenant_id], array[key]);
+    when 'signal' then perform automation.lock_signals(array[tenant_id], array[key]);
+  end case;
+  return found;
+end;
+$$;
+
+comment on function automation.is_due_work(text, uuid, text) is
+  'Is it due, and nobody else working on it? Locks it.';
+
+create or replace function automation.cut_off_work(kind text, tenant_id uuid, key text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  case kind
+    when 'schedule' then
+      perform automation.cut_off_schedule(s) from automation.lock_schedules(array[tenant_id], array[key]) as s;
+    when 'timer' then
+      perform automation.cut_off_timer(t) from automation.lock_timers(array[tenant_id], array[key]) as t;
+    when 'bulk' then
+      perform automation.cut_off_bulk(b) from automation.lock_bulk(array[tenant_id], array[key]) as b;
+    when 'signal' then
+      perform automation.cut_off_signal(s) from automation.lock_signals(array[tenant_id], array[key]) as s;
+  end case;
+end;
+$$;
+
+create or replace function automation.has_work(kind text, tenant_id uuid, key text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case kind
+      when 'schedule' then exists (
+        select from ridgeline.workflow_schedules as s
+        where s.tenant_id = has_work.tenant_id and s.workflow_id = key::uuid)
+      when 'timer' then exists (
+        select from ridgeline.workflow_timers as t
+        where t.tenant_id = has_work.tenant_id and t.workflow_id = left(key, 36)::uuid
+          and t.record_id = substr(key, 38))
+      when 'bulk' then exists (
+        select from ridgeline.bulk_enrollments as b
+        where b.tenant_id = has_work.tenant_id and b.id = key::uuid and b.status = 'running')
+      when 'signal' then exists (
+        select from automation.signals as s where s.tenant_id = has_work.tenant_id and s.id = key::uuid)
+    end
+  $$;
+
+-- Portions that nobody holds and nobody is about to take up.
+create or replace function automation.sweep_work(kind text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  portion automation.tick_portions;
+begin
+  for portion in
+    select p.* from automation.tick_portions as p
+    where p.kind = sweep_work.kind and p.started_at < clock_timestamp() - interval '5 seconds'
+    for update skip locked
+  loop
+    if cardinality(portion.keys) = 1 then
+      perform automation.cut_off_work(portion.kind, portion.tenant_ids[1], portion.keys[1]);
+    else
+      insert into automation.suspects (tenant_id, kind, key)
+      select k.tenant_id, portion.kind, k.key from unnest(portion.tenant_ids, portion.keys) as k (tenant_id, key)
+      on conflict on constraint suspects_pkey do nothing;
+    end if;
+    delete from automation.tick_portions as p where p.id = portion.id;
+  end loop;
+  delete from automation.suspects as s
+  where s.kind = sweep_work.kind and not automation.has_work(s.kind, s.tenant_id, s.key);
+end;
+$$;
+
+-- The next that has to be tried alone and whose time has come.
+create or replace function automation.suspect_work(kind text)
+  returns table (tenant_id uuid, key text)
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.tenant_id, s.key from automation.suspects as s
+    where s.kind = suspect_work.kind and s.next_try_at <= clock_timestamp()
+      and not exists (
+        select from automation.tick_portions as p
+        cross join lateral unnest(p.tenant_ids, p.keys) as k (tenant_id, key)
+        where p.kind = s.kind and k.tenant_id = s.tenant_id and k.key = s.key)
+      and automation.is_due_work(s.kind, s.tenant_id, s.key)
+    order by s.tries, s.next_try_at
+    limit 1
+  $$;
+
+-- Each tenant's first before anybody's second.
+create or replace function automation.begin_work(kind text, at_most integer, is_trial boolean default false)
+  returns automation.tick_portions
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  portion automation.tick_portions;
+begin
+  if not is_trial then
+    perform automation.sweep_work(kind);
+  end if;
+  insert into automation.tick_portions (kind, tenant_ids, keys)
+  select begin_work.kind, array_agg(t.tenant_id order by t.turn, t.place), array_agg(t.key order by t.turn, t.place)
+  from (
+    select d.*, row_number() over (partition by d.tenant_id order by d.place) as turn
+    from (
+      select w.tenant_id, w.key, min(w.place) as place
+      from (
+        select s.*, 1 as place from automation.suspect_work(kind) as s where is_trial
+        union all
+        select * from automation.due_work(kind, at_most) with ordinality where not is_trial
+      ) as w (tenant_id, key, place)
+      group by w.tenant_id, w.key
+    ) as d
+  ) as t
+  having count(*) > 0
+  returning * into portion;
+  if found then
+    perform automation.begin_part(kind);
+  end if;
+  return portion;
+end;
+$$;
+
+comment on function automation.begin_work(text, integer, boolean) is
+  'Writes down what of a kind is going to be worked on, fairly between tenants; as a trial, one alone that was '
+  'cut off before. Null when nothing is due. Commit, then run_work().';
+
+create or replace function automation.run_work(portion_id uuid, at_most integer) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  portion automation.tick_portions;
+  did integer := 0;
+begin
+  select p.* into portion from automation.tick_portions as p where p.id = portion_id for update;
+  if not found then
+    return 0;
+  end if;
+  did := case portion.kind
+    when 'schedule' then automation.run_these_schedules(portion.tenant_ids, portion.keys)
+    when 'timer' then automation.fire_these_timers(portion.tenant_ids, portion.keys)
+    when 'bulk' then automation.run_these_bulk(portion.tenant_ids, portion.keys, at_most)
+    when 'signal' then automation.run_these_signals(portion.tenant_ids, portion.keys)
+  end;
+  -- One that was tried alone and not cut off again is a suspect no more.
+  delete from automation.suspects as s
+  where cardinality(portion.keys) = 1 and s.tenant_id = portion.tenant_ids[1] and s.kind = portion.kind
+    and s.key = portion.keys[1] and s.next_try_at <= began;
+  delete from automation.tick_portions as p where p.id = portion_id;
+  perform automation.end_part(portion.kind);
+  return did;
+end;
+$$;
+
+-- A portion, then those that are tried alone: each in a transaction of its own.
+create or replace procedure automation.work_on(kind text, inout did integer, until timestamptz)
+  language plpgsql
+  -- No search_path: a procedure that commits cannot set it. Every name is qualified.
+  as $$
+declare
+  most constant integer := case kind when 'timer' then 500 when 'bulk' then 1000 else 200 end;
+  portion automation.tick_portions;
+  is_trial boolean := false;
+begin
+  did := 0;
+  loop
+    portion := automation.begin_work(kind, most, is_trial);
+    commit;
+    exit when is_trial and portion.id is null;
+    if portion.id is not null then
+      did := did + automation.run_work(portion.id, most);
+      commit;
+    end if;
+    exit when automation.time_is_up() or is_trial and pg_catalog.clock_timestamp() >= until;
+    is_trial := true;
+  end loop;
+end;
+$$;
+
+comment on procedure automation.work_on(text, integer, timestamptz) is
+  'Works on what is due of schedules, timers, bulk enrolments or signals, and says how many that were.';
+
+-- The same in one transaction.
+create or replace function automation.work_off(kind text, at_most integer) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  portion automation.tick_portions;
+  did integer := 0;
+begin
+  for is_trial in 0 .. 1 loop
+    loop
+      exit when automation.time_is_up();
+      portion := automation.begin_work(kind, at_most, is_trial = 1);
+      exit when portion.id is null;
+      did := did + automation.run_work(portion.id, at_most);
+      exit when is_trial = 0 or automation.is_late(began);
+    end loop;
+  end loop;
+  return did;
+end;
+$$;
 
 -- sql/engine/08_actions/00_senders.sql
 
@@ -17846,6 +18337,40 @@ comment on function automation.is_stranger(ridgeline.workflow_executions, jsonb,
   'Is this nobody whom the office knows: no contact of the tenant, no number of the record that fired or of '
   'its contact, none of the office itself? A number that was written into the step or handed to the run is one.';
 
+-- Asked at every later attempt of what was rendered once: the office may have taken a permission back. A step
+-- that names no recipient writes to its own contact.
+create or replace function automation.recheck_recipient(
+  execution ridgeline.workflow_executions, step jsonb, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  country constant text := automation.country_of(execution.tenant_id);
+  names_one constant boolean := coalesce(step #> '{config,base}' ? 'to', false) or exists (
+    select from jsonb_array_elements(step #> '{config,slots}') as s where s #>> '{at,0}' = 'to');
+  forbidden text;
+begin
+  if prepared.verdict <> 'run' or step ->> 'type' <> 'send_sms' then
+    return prepared;
+  end if;
+  forbidden := automation.forbidden_destination(
+    execution.tenant_id, automation.read_phone(prepared.recipient, country));
+  if forbidden is not null then
+    return automation.skip_unaddressed(prepared, 'country_not_allowed', forbidden, prepared.recipient);
+  elsif names_one
+    and automation.is_stranger(execution, prepared.input, prepared.recipient, country) then
+    return automation.skip_unaddressed(prepared, 'stranger_not_allowed', format(
+      'to: %s is no contact; tenants.text_strangers would allow it', prepared.recipient), prepared.recipient);
+  end if;
+  return prepared;
+end;
+$$;
+
+comment on function automation.recheck_recipient(
+  ridgeline.workflow_executions, jsonb, automation.prepared_step) is
+  'May a text still go to whom it was rendered for? By text_countries and text_strangers as they are now.';
+
 -- sql/engine/08_actions/02_database_actions.sql
 
 -- Database actions. Each takes the execution and its rendered input and returns what it did; what
@@ -18475,6 +19000,9 @@ declare
   ran integer := 0;
 begin
   perform automation.run_signals();
+  if automation.time_is_up() then
+    return 0;
+  end if;
   for due in select * from automation.lock_due('database', max_steps) loop
     found_any := true;
     done := automation.run_due_step(due);
@@ -19166,24 +19694,6 @@ $$;
 -- enrolments taken, database steps run, the dispatcher called when there is something to send.
 -- Bounded, idempotent and safe to run from several places at once.
 
--- Each of these is work of its own: what one of them cannot do does not keep the next from being done.
-create or replace function automation.tick_part(part text) returns integer
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  as $$
-begin
-  return case part
-    when 'reaped' then automation.reap_expired_leases()
-    when 'scheduled' then automation.run_schedules()
-    when 'timers' then automation.fire_timers()
-    when 'bulk' then automation.run_bulk()
-  end;
-end;
-$$;
-
 -- Calls the dispatcher when there is something to send.
 create or replace function automation.ring_when_due() returns boolean
   language plpgsql
@@ -19208,10 +19718,10 @@ create or replace function automation.tick(max_steps integer default 200) return
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  reaped constant integer := automation.tick_part('reaped');
-  scheduled constant integer := automation.tick_part('scheduled');
-  timers constant integer := automation.tick_part('timers');
-  bulk constant integer := automation.tick_part('bulk');
+  reaped constant integer := automation.reap_expired_leases();
+  scheduled constant integer := automation.run_schedules();
+  timers constant integer := automation.fire_timers();
+  bulk constant integer := automation.run_bulk();
   ran constant integer := automation.run_database_steps(max_steps);
 begin
   return jsonb_build_object(
@@ -19224,9 +19734,33 @@ comment on function automation.tick(integer) is
   'A whole tick in one transaction: {reaped, scheduled, timers, bulk, database_steps, outbound_due}. '
   'For tests and by hand; tick_for() does the same in short ones.';
 
+-- What a tick does, in order; what another one is doing, or was cut off at, comes last.
+create or replace function automation.tick_order() returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(p.part order by
+      case when p.begun_at > p.ended_at then p.begun_at end nulls first, p.place)
+    from automation.tick_parts as p
+  $$;
+
+-- Written down before database steps begin; for the rest of a tick begin_work() does it.
+create or replace function automation.begin_steps() returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if coalesce(automation.next_due_at('database') <= automation.now(), false) then
+    perform automation.begin_part('step');
+  end if;
+end;
+$$;
+
 -- What pg_cron calls. Every part is a transaction of its own, and every database step, so that nobody who
--- wants a record that a workflow changes waits for more than that. A procedure that commits cannot carry a
--- search_path setting; every name in it is qualified instead.
+-- wants a record that a workflow changes waits for more than that. A part that was cut off ends the tick,
+-- and comes last in the next. A procedure that commits cannot carry a search_path setting; every name in it
+-- is qualified instead.
 create or replace procedure automation.tick_for(duration interval)
   language plpgsql
   -- No search_path: a procedure that commits cannot set it.
@@ -19238,18 +19772,28 @@ declare
   ran integer;
 begin
   loop
-    did := 0;
-    foreach part in array array['reaped', 'scheduled', 'timers', 'bulk'] loop
-      did := did + automation.tick_part(part);
-      commit;
+    did := automation.reap_expired_leases();
+    commit;
+    foreach part in array automation.tick_order() loop
+      if part = 'step' then
+        perform automation.ring_when_due();
+        perform automation.begin_steps();
+        commit;
+        call automation.work_database_steps(ran, 200, until - pg_catalog.clock_timestamp());
+        perform automation.end_part('step');
+        commit;
+      else
+        call automation.work_on(part, ran, until);
+      end if;
+      if automation.time_is_up() then
+        return;
+      end if;
+      did := did + ran;
     end loop;
     perform automation.ring_when_due();
     commit;
-    call automation.work_database_steps(ran, 200, until - pg_catalog.clock_timestamp());
-    perform automation.ring_when_due();
-    commit;
     exit when pg_catalog.clock_timestamp() >= until;
-    if did + ran = 0 then
+    if did = 0 then
       perform pg_catalog.pg_sleep(least(
         2, extract(epoch from until - pg_catalog.clock_timestamp())));
       commit;
@@ -20249,10 +20793,52 @@ create or replace function automation.is_sweeping(schedule ridgeline.workflow_sc
         and b.kind = 'scheduled' and b.status = 'running')
   $$;
 
-create or replace function automation.run_schedules(max_schedules integer default 200)
+-- A schedule during which the statement was cancelled, or the server died, is put off further each time. It
+-- is never given up: its workflow's people see the error.
+create or replace function automation.cut_off_schedule(schedule ridgeline.workflow_schedules) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tried constant integer :=
+    automation.suspect(schedule.tenant_id, 'schedule', schedule.workflow_id::text);
+begin
+  update ridgeline.workflow_schedules as s
+  set next_run_at = automation.now() + interval '1 minute' * power(4, least(tried, 6)),
+    error = automation.cut_off_error(tried)
+  where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+end;
+$$;
+
+create or replace function automation.due_schedules(at_most integer, aside text[])
+  returns table (tenant_id uuid, key text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.tenant_id, s.workflow_id::text from ridgeline.workflow_schedules as s
+    where s.next_run_at <= automation.now() and concat_ws('/', s.tenant_id, s.workflow_id) <> all (aside)
+    order by row_number() over (partition by s.tenant_id order by s.next_run_at), s.next_run_at
+    limit at_most
+  $$;
+
+create or replace function automation.lock_schedules(tenant_ids uuid[], keys text[])
+  returns setof ridgeline.workflow_schedules
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from ridgeline.workflow_schedules as q
+      where q.tenant_id = k.tenant_id and q.workflow_id = k.key::uuid and q.next_run_at <= automation.now()
+      for update skip locked
+    ) as s
+    order by k.place
+  $$;
+
+create or replace function automation.run_these_schedules(tenant_ids uuid[], keys text[])
   returns integer
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -20260,24 +20846,14 @@ declare
   schedule ridgeline.workflow_schedules;
   ran integer := 0;
 begin
-  for schedule in
-    select s.* from ridgeline.workflow_schedules as s
-    where s.next_run_at <= automation.now()
-    order by s.next_run_at
-    limit max_schedules
-    for update skip locked
-  loop
+  for schedule in select * from automation.lock_schedules(tenant_ids, keys) loop
     -- One broken schedule does not hold up the others: it is tried again in a minute.
     begin
       ran := ran + automation.run_schedule(schedule, 20);
     exception
       -- It took too long. The time of the statement is used up: the others have the next one.
       when query_canceled then
-        update ridgeline.workflow_schedules as s
-        set next_run_at = automation.now() + interval '1 minute' * power(4, least(
-            automation.suspect(schedule.tenant_id, 'schedule', schedule.workflow_id::text), 6)),
-          error = automation.cut_off_error(1)
-        where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+        perform automation.cut_off_schedule(schedule);
         exit;
       when others then
         update ridgeline.workflow_schedules as s
@@ -20290,6 +20866,13 @@ begin
   return ran;
 end;
 $$;
+
+create or replace function automation.run_schedules(max_schedules integer default 200)
+  returns integer
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.work_off('schedule', max_schedules) $$;
 
 comment on function automation.run_schedules(integer) is
   'Runs the scheduled workflows that are due and says how many runs that were. The tick calls it.';
@@ -20574,11 +21157,16 @@ begin
 end;
 $$;
 
+create or replace function automation.timer_key(timer ridgeline.workflow_timers) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select timer.workflow_id || '/' || timer.record_id $$;
+
 -- Half from the oldest there are; and when those are too many, the other half from workflows drawn
 -- by lot, so that one tenant's million does not keep the others waiting.
-create or replace function automation.lock_due_timers(at_most integer)
-  returns setof ridgeline.workflow_timers
-  language plpgsql
+create or replace function automation.due_timers(at_most integer, aside text[])
+  returns table (tenant_id uuid, key text)
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set enable_bitmapscan = off
@@ -20587,16 +21175,15 @@ declare
   half constant integer := greatest(1, at_most / 2);
   at constant timestamptz := automation.now();
   waiting record;
-  locked integer;
+  found_so_far integer;
 begin
   return query
-    select t.* from ridgeline.workflow_timers as t
-    where t.due_at <= at
+    select t.tenant_id, automation.timer_key(t) from ridgeline.workflow_timers as t
+    where t.due_at <= at and concat_ws('/', t.tenant_id, automation.timer_key(t)) <> all (aside)
     order by t.due_at, t.tenant_id
-    limit half
-    for update skip locked;
-  get diagnostics locked = row_count;
-  if locked < half then
+    limit half;
+  get diagnostics found_so_far = row_count;
+  if found_so_far < half then
     return;
   end if;
   for waiting in
@@ -20608,15 +21195,35 @@ begin
     limit 20
   loop
     return query
-      select t.* from ridgeline.workflow_timers as t
+      select t.tenant_id, automation.timer_key(t) from ridgeline.workflow_timers as t
       where t.workflow_id = waiting.workflow_id and t.tenant_id = waiting.tenant_id
-        and t.due_at <= at
+        and t.due_at <= at and concat_ws('/', t.tenant_id, automation.timer_key(t)) <> all (aside)
       order by t.due_at
-      limit greatest(1, half / 20)
-      for update skip locked;
+      limit greatest(1, half / 20);
   end loop;
 end;
 $$;
+
+create or replace function automation.lock_timers(tenant_ids uuid[], keys text[])
+  returns setof ridgeline.workflow_timers
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set jit = off
+  as $$
+    select t.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from ridgeline.workflow_timers as q
+      where q.tenant_id = k.tenant_id and q.workflow_id = left(k.key, 36)::uuid
+        and q.record_id = substr(k.key, 38) and q.due_at <= automation.now()
+      for update skip locked
+    ) as t
+    order by k.place
+  $$;
 
 -- What a timer before a date starts is a reminder: its messages do not go out after that date.
 create or replace function automation.expire_run(
@@ -20672,8 +21279,6 @@ begin
   delete from ridgeline.workflow_timers as t
   where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
     and t.record_id = waiting.record_id;
-  -- Not found: both halves of lock_due_timers() held it, since a transaction does not skip what it has
-  -- locked itself, and it has fired.
   if not found or record is null or due is null
     or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
     or (listener."offset" < interval '0' or listener.business_days < 0)
@@ -20702,7 +21307,7 @@ create or replace function automation.cut_off_timer(waiting ridgeline.workflow_t
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  key constant text := concat_ws('/', waiting.workflow_id, waiting.record_id);
+  key constant text := automation.timer_key(waiting);
   tried constant integer := automation.suspect(waiting.tenant_id, 'timer', key);
   listener automation.timer_listeners;
 begin
@@ -20758,15 +21363,14 @@ begin
 end;
 $$;
 
-create or replace function automation.fire_timers(max_timers integer default 500) returns integer
+create or replace function automation.fire_these_timers(tenant_ids uuid[], keys text[]) returns integer
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   began constant timestamptz := clock_timestamp();
   timers constant ridgeline.workflow_timers[] := array(
-    select t from automation.lock_due_timers(max_timers) as t);
+    select t from automation.lock_timers(tenant_ids, keys) as t);
   waiting ridgeline.workflow_timers;
   fired integer := 0;
 begin
@@ -20787,6 +21391,12 @@ begin
   return fired;
 end;
 $$;
+
+create or replace function automation.fire_timers(max_timers integer default 500) returns integer
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.work_off('timer', max_timers) $$;
 
 comment on function automation.fire_timers(integer) is
   'Enrols the records whose timers are due and says how many. The tick calls it.';
@@ -20943,7 +21553,8 @@ create or replace function automation.finish_bulk(
   $$;
 
 -- A throttled job takes a twelfth of a minute's worth at a time.
-create or replace function automation.run_batch(job ridgeline.bulk_enrollments, at_most integer)
+create or replace function automation.run_batch(
+  job ridgeline.bulk_enrollments, at_most integer, until timestamptz)
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -20952,7 +21563,6 @@ declare
   version ridgeline.workflow_versions;
   listener automation.timer_listeners;
   next record;
-  began constant timestamptz := clock_timestamp();
   is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
@@ -20971,7 +21581,7 @@ begin
     return 0;
   end if;
   for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
-    is_cut := automation.is_late(began);
+    is_cut := clock_timestamp() > until;
     exit when taken >= allowed or is_cut;
     case automation.take_record(job, version, listener, next.id, next.record)
       when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
@@ -21013,25 +21623,52 @@ begin
 end;
 $$;
 
-create or replace function automation.run_bulk(max_records integer default 1000) returns integer
+-- One job of each tenant before the second of any.
+create or replace function automation.due_bulk(at_most integer, aside text[])
+  returns table (tenant_id uuid, key text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select b.tenant_id, b.id::text from ridgeline.bulk_enrollments as b
+    where b.status = 'running' and b.next_batch_at <= automation.now()
+      and concat_ws('/', b.tenant_id, b.id) <> all (aside)
+    order by row_number() over (partition by b.tenant_id order by b.next_batch_at), b.next_batch_at
+    limit least(at_most, 20)
+  $$;
+
+create or replace function automation.lock_bulk(tenant_ids uuid[], keys text[])
+  returns setof ridgeline.bulk_enrollments
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select b.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from ridgeline.bulk_enrollments as q
+      where q.tenant_id = k.tenant_id and q.id = k.key::uuid
+        and q.status = 'running' and q.next_batch_at <= automation.now()
+      for update skip locked
+    ) as b
+    order by k.place
+  $$;
+
+-- Each job has an equal share of the records, and of the time.
+create or replace function automation.run_these_bulk(
+  tenant_ids uuid[], keys text[], max_records integer)
+  returns integer
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   jobs constant ridgeline.bulk_enrollments[] := array(
-    select b from ridgeline.bulk_enrollments as b
-    where b.status = 'running' and b.next_batch_at <= automation.now()
-    order by b.next_batch_at
-    limit 20
-    for update skip locked);
-  began constant timestamptz := clock_timestamp();
+    select b from automation.lock_bulk(tenant_ids, keys) as b);
   job ridgeline.bulk_enrollments;
   seen integer := 0;
 begin
   foreach job in array jobs loop
     begin
-      seen := seen + automation.run_batch(job, greatest(1, max_records / cardinality(jobs)));
+      seen := seen + automation.run_batch(job, greatest(1, max_records / cardinality(jobs)),
+        clock_timestamp() + automation.allowed_time(interval '2 seconds') / cardinality(jobs));
     exception
       -- It took too long. The time of the statement is used up: the others have the next one.
       when query_canceled then
@@ -21041,11 +21678,16 @@ begin
         perform automation.finish_bulk(
           job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
     end;
-    exit when automation.is_late(began);
   end loop;
   return seen;
 end;
 $$;
+
+create or replace function automation.run_bulk(max_records integer default 1000) returns integer
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.work_off('bulk', max_records) $$;
 
 comment on function automation.run_bulk(integer) is
   'Takes the next records of running bulk enrolments, an equal share of each job, and says how many '
@@ -21070,7 +21712,7 @@ declare
   job ridgeline.bulk_enrollments;
 begin
   perform automation.check_object(data, 'data');
-  perform automation.check_author(workflow.tenant_id, array[into_entity]);
+  perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
   if not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
       using errcode = 'PT409',
@@ -21096,7 +21738,7 @@ begin
   returning * into job;
   -- A few are not kept waiting for the tick.
   if job.total <= 100 then
-    perform automation.run_batch(job, 100);
+    perform automation.run_batch(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
     select b.* into job from ridgeline.bulk_enrollments as b
     where b.tenant_id = job.tenant_id and b.id = job.id;
   end if;
@@ -21556,8 +22198,8 @@ create trigger messages_honour_stop
 -- to one in automation that checks the caller first.
 --
 -- Errors: 22023 a parameter is wrong (the message starts with its name), PT404 not found, PT409 not in this
--- state, PT413 too large (PTnnn is how PostgREST is told the status; it answers 500 to Postgres's own codes),
--- 42501 not allowed.
+-- state, PT413 too large, PT429 too many at once (PTnnn is how PostgREST is told the status; it answers 500 to
+-- Postgres's own codes), 42501 not allowed.
 
 -- The roles that see every tenant: the service role and whoever may act as it. Inside a SECURITY
 -- DEFINER function current_user is the owner; the role that PostgREST switched to is in "role".
@@ -21739,24 +22381,6 @@ begin
 end;
 $$;
 
--- Calls that compile a workflow take long where it is large: one tenant has so many of them under way at
--- once, which leaves connections for the others.
-create or replace function automation.take_place(tenant_id uuid) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  for place in 1 .. automation.at_most('dear_calls') loop
-    if pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 1000 + place)) then
-      return;
-    end if;
-  end loop;
-  raise exception 'workflow_id: % workflows of this tenant are being published, checked or tried already',
-    automation.at_most('dear_calls')
-    using errcode = 'configuration_limit_exceeded', hint = 'Try again in a moment.';
-end;
-$$;
-
 create or replace function automation.study_workflow(workflow_id uuid) returns ridgeline.workflows
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -21770,7 +22394,7 @@ end;
 $$;
 
 comment on function automation.study_workflow(uuid) is
-  'find_workflow() for a call that is going to compile it; 53400 when the tenant has enough such calls.';
+  'find_workflow() for a call that is going to compile it; PT429 when the tenant has enough such calls.';
 
 create or replace function automation.find_execution(execution_id uuid)
   returns ridgeline.workflow_executions
@@ -21829,6 +22453,19 @@ $$;
 -- members, attach() leaves making, trying and starting workflows about them to owners and admins; and
 -- what somebody asks for by hand is read as they themselves could read it.
 
+create or replace function automation.with_related(entities text[]) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive reached (name) as (
+      select n from unnest(entities) as n
+      union
+      select r.key from reached
+      join automation.entities as e on e.name = reached.name, jsonb_object_keys(e.related) as r (key)
+    )
+    select coalesce(array_agg(name), '{}') from reached
+  $$;
+
 -- The attached tables that a workflow sees: what fires it, what that belongs to, and what its steps
 -- name or write.
 create or replace function automation.entities_of(listener automation.compiled_trigger, plan jsonb)
@@ -21838,20 +22475,15 @@ create or replace function automation.entities_of(listener automation.compiled_t
   -- Guesses about the lengths of JSON make the planner compile it, for a second a call where Postgres can.
   set jit = off
   as $$
-    with recursive seen (name) as (
+    with seen (name) as (
       select listener.entity
       union
       select split_part(r #>> '{}', '.', 1) from jsonb_path_query(plan, 'strict $.**.roots[*]') as r
       union
       select w.entity
       from jsonb_each(plan -> 'steps') as s, automation.step_writes(s.value, listener.entity) as w
-    ), reached (name) as (
-      select s.name from seen as s
-      union
-      select r.key from reached
-      join automation.entities as e on e.name = reached.name, jsonb_object_keys(e.related) as r (key)
     )
-    select coalesce(array_agg(name), '{}') from reached where name is not null
+    select automation.with_related(array_agg(s.name)) from seen as s where s.name is not null
   $$;
 
 create or replace function automation.check_author(tenant_id uuid, entities text[]) returns void
@@ -21898,6 +22530,53 @@ create or replace function automation.look_up(entity text) returns text
     where e.name = look_up.entity and e.authors = 'admins'
   $$;
 
+-- Those that a record belongs to, which come with it into a run; of the caller's own tenants alone.
+create or replace function automation.related_records(entity text, id text)
+  returns table (related text, related_id text)
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+begin
+  select e.* into attached from automation.entities as e where e.name = related_records.entity;
+  if not found or attached.related = '{}' then
+    return;
+  end if;
+  return query execute format(
+    'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
+    'where r.%I::text = $2 and r.%I = any ($3) and to_jsonb(r.*) ->> k.value is not null',
+    attached.relation, attached.id_column, attached.tenant_column)
+    using attached.related, id, automation.member_tenants();
+end;
+$$;
+
+create or replace function automation.named_records(data jsonb) returns table (entity text, id text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive named (entity, id, far) as (
+      select n.entity, n.id, 0
+      from (
+        select left(d.key, -3), d.value #>> '{}' from jsonb_each(data) as d
+        where d.key like '%\_id' and jsonb_typeof(d.value) in ('string', 'number')
+        union
+        select d.key, d.value ->> 'id' from jsonb_each(data) as d where jsonb_typeof(d.value) = 'object'
+      ) as n (entity, id)
+      where n.id is not null
+      union
+      select r.related, r.related_id, n.far + 1
+      from named as n
+      cross join lateral automation.related_records(n.entity, n.id) as r
+      where n.far < 4
+    )
+    select distinct n.entity, n.id from named as n
+  $$;
+
+comment on function automation.named_records(jsonb) is
+  'The records that trigger_data names, and those that come with them because they belong to them.';
+
 -- Runs with the rights of whoever calls: a row that their policies hide is not found.
 create or replace function automation.check_seen(data jsonb) returns jsonb
   language plpgsql stable
@@ -21911,14 +22590,9 @@ begin
   if current_user <> 'authenticated' or jsonb_typeof(data) is distinct from 'object' then
     return data;
   end if;
-  for named in
-    select left(d.key, -3) as entity, d.value #>> '{}' as id from jsonb_each(data) as d
-    where d.key like '%\_id' and jsonb_typeof(d.value) in ('string', 'number')
-    union
-    select d.key, d.value ->> 'id' from jsonb_each(data) as d where jsonb_typeof(d.value) = 'object'
-  loop
+  for named in select * from automation.named_records(data) loop
     statement := automation.look_up(named.entity);
-    continue when statement is null or named.id is null;
+    continue when statement is null;
     begin
       execute statement into seen using named.id;
     exception when insufficient_privilege then
@@ -22776,6 +23450,36 @@ create or replace function automation.tenant_of_number(number text) returns uuid
       and s.provider = automation.setting('sms_provider')
   $$;
 
+-- An event of a tenant's own account is signed with that account's token. It is found by our number in it (or
+-- by the messaging service), and is then believed of this tenant alone.
+create or replace function automation.twilio_account(
+  address text, service text, out tenant_id uuid, out account text)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.tenant_id, automation.read_secret(s.tenant_id, s.credentials)
+    from ridgeline.senders as s
+    where s.channel = 'sms' and s.provider = automation.setting('sms_provider')
+      and s.verified_at is not null and s.credentials is not null
+      and (s.kind = 'number' and s.address = automation.normalize_line(twilio_account.address)
+        or s.kind = 'service' and s.address = btrim(twilio_account.service))
+    order by s.kind
+    limit 1
+  $$;
+
+comment on function automation.twilio_account(text, text) is
+  'Whose number or messaging service that is, and the secret of their own account; null: the environment''s.';
+
+-- No tenant_id: the installation's own account has said it, and may say it of everybody.
+create or replace function automation.may_tell(event jsonb, owner uuid) returns boolean
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce((event ->> 'tenant_id')::uuid = owner, event ->> 'tenant_id' is null) $$;
+
+comment on function automation.may_tell(jsonb, uuid) is
+  'May an event, which a tenant''s own account has signed, be about this tenant?';
+
 create or replace function automation.contacts_by_phone(tenant_id uuid, phone text) returns setof text
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -23011,7 +23715,7 @@ declare
   sender constant text := automation.line_of(event ->> 'from');
   opt_out constant text := upper(event ->> 'opt_out_type');
 begin
-  if owner is null then
+  if owner is null or not automation.may_tell(event, owner) then
     return 'unknown_number';
   end if;
   perform automation.lock_inbound('twilio ' || (event ->> 'message_sid'));
@@ -23038,8 +23742,8 @@ end;
 $$;
 
 comment on function automation.receive_sms(jsonb) is
-  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?}. Returns '
-  'stored, duplicate or unknown_number.';
+  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?, tenant_id?}; '
+  'tenant_id: whose own account says so. Returns stored, duplicate or unknown_number.';
 
 -- To an inbound call the office means one thing: was it answered? Twilio says so in two ways: the
 -- status of the call itself, and, when the call was passed on with <Dial>, whether that was
@@ -23091,7 +23795,7 @@ declare
 begin
   if automation.call_rank(event ->> 'status') = 0 then
     return 'unknown_status';
-  elsif owner is null then
+  elsif owner is null or not automation.may_tell(event, owner) then
     return 'unknown_number';
   end if;
   perform automation.lock_inbound('twilio ' || (event ->> 'call_sid'));
@@ -23121,7 +23825,7 @@ $$;
 
 comment on function automation.record_call(jsonb) is
   'Stores a call, or what became of it: {call_sid, from, to, direction, status, dial_status?, '
-  'duration?}, the words of Twilio. An inbound call that nobody took is missed. Returns stored, '
+  'duration?, tenant_id?}, the words of Twilio. An inbound call that nobody took is missed. Returns stored, '
   'updated, duplicate, unknown_number or unknown_status.';
 
 -- sql/engine/11_api/06_inbound_delivery.sql
@@ -23253,6 +23957,9 @@ begin
   end if;
   perform automation.lock_inbound('twilio ' || sid);
   sender := automation.sent_by('ridgeline.messages', 'twilio', sid);
+  if sender is not null and not automation.may_tell(event, sender) then
+    return 'unknown_message';
+  end if;
   if automation.record_delivery_of_step(
     sender, sid, event ->> 'status', event ->> 'error_code', automation.now()) then
     outcome := 'duplicate';
@@ -23274,8 +23981,9 @@ end;
 $$;
 
 comment on function automation.record_message_status(jsonb) is
-  'What became of a text message: {message_sid, status, error_code?}. Returns updated, duplicate '
-  '(nothing new, or older news), early (kept until the message is recorded) or unknown_status.';
+  'What became of a text message: {message_sid, status, error_code?, tenant_id?}. Returns updated, duplicate '
+  '(nothing new, or older news), early (kept until the message is recorded), unknown_status or, of another '
+  'tenant''s than the account''s that says so, unknown_message.';
 
 -- The row of a message that was sent is written by the dispatcher's report, which may come after
 -- the first news of it.
@@ -23623,16 +24331,55 @@ begin
 end;
 $$;
 
+-- Did a machine write it? RFC 3834 and its forerunners say so in a header, which names are compared in lower
+-- case; the subject is asked because they may not be to be had. A list is no sign: groups forward what customers write.
+create or replace function automation.is_automatic_email(sender text, subject text, headers jsonb)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select sender ~ '^(mailer-daemon|postmaster|bounces?)([+@-])'
+      or coalesce(subject ~* ('^\s*(auto(matic|matische|mated)?[ -]?(reply|response|antwort)|out of (the )?office|'
+        'abwesenheitsnotiz|respuesta autom[aá]tica|fuera de (la )?oficina|r[eé]ponse automatique)\s*(:|$)'), false)
+      or exists (
+        select from jsonb_each_text(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
+        cross join lateral (select lower(btrim(h.value)) as said) as v
+        where case lower(h.key)
+          when 'auto-submitted' then split_part(v.said, ';', 1) not in ('', 'no')
+          when 'precedence' then v.said in ('bulk', 'junk', 'auto_reply', 'auto-reply')
+          when 'x-autoreply' then v.said not in ('no', 'false', '0')
+          when 'x-autorespond' then v.said not in ('no', 'false', '0')
+          when 'return-path' then v.said = '<>'
+          else false end)
+  $$;
+
+comment on function automation.is_automatic_email(text, text, jsonb) is
+  'Was an email written by a machine: out of office, a bounce? headers: {name: value}; null: unknown.';
+
+-- What somebody wrote, without what they were answering to.
+create or replace function automation.without_quotation(body text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select btrim(regexp_replace(left(body, 20000),
+      '(^|\n)[ \t]*(>|-{2,} ?original message|_{10,}|on [^\n]{6,200}(\n[^\n]{0,100})?wrote:|'
+      'el [^\n]{6,200}(\n[^\n]{0,100})?escribi[oó]:|le [^\n]{6,200}(\n[^\n]{0,100})?a [eé]crit ?:|'
+      'am [^\n]{6,200}(\n[^\n]{0,100})?schrieb[^\n]*:|(from|de|von): [^\n]+\n).*$', '', 'i'), E' \t\r\n')
+  $$;
+
 -- One row for each tenant that it was written to. Who asks to be left alone is, by subject too: that is all
--- that a click on "unsubscribe" in a mail program may send.
+-- that a click on "unsubscribe" in a mail program may send. A reply goes on with the chain of what it answers,
+-- as a text does.
 create or replace function automation.receive_email(event jsonb) returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   sender constant text := automation.normalize_email(automation.bare_address(event ->> 'from'));
-  is_stop constant boolean :=
-    automation.is_stop_request(event ->> 'subject') or automation.is_stop_request(event ->> 'text');
+  is_stop constant boolean := automation.is_stop_request(event ->> 'subject')
+    or automation.is_stop_request(automation.without_quotation(event ->> 'text'));
+  is_automatic constant boolean :=
+    automation.is_automatic_email(sender, event ->> 'subject', event -> 'headers');
   addressed record;
   outcome text := 'unknown_address';
 begin
@@ -23645,15 +24392,17 @@ begin
     cross join lateral (select automation.tenant_of_address(r.address) as tenant_id) as t
     where t.tenant_id is not null group by t.tenant_id
   loop
+    perform automation.continue_chain(addressed.tenant_id, sender);
     insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject, text, html,
-      status, provider, provider_id)
+      status, provider, provider_id, is_automatic)
     values (addressed.tenant_id,
-      case when is_stop then automation.contact_by_email(addressed.tenant_id, sender, null)
+      case when is_stop or is_automatic then automation.contact_by_email(addressed.tenant_id, sender, null)
         else automation.contact_of_writer(addressed.tenant_id, sender, event ->> 'from') end,
       'inbound', sender, automation.bare_address(addressed.address), event ->> 'subject', event ->> 'text',
-      event ->> 'html', 'received', 'resend', event ->> 'email_id')
+      event ->> 'html', 'received', 'resend', event ->> 'email_id', is_automatic)
     on conflict (provider_id, tenant_id, provider) do nothing;
     outcome := case when found then 'stored' when outcome = 'stored' then outcome else 'duplicate' end;
+    perform automation.clear_cause();
     if is_stop then
       perform automation.suppress(addressed.tenant_id, 'email', sender, 'opt_out',
         jsonb_build_object('email_id', event ->> 'email_id'));
@@ -23697,8 +24446,8 @@ $$;
 comment on function automation.record_email_event(text, jsonb) is
   'What became of an email, once for each event_id: {email_id, type, occurred_at, to?, link?, '
   'user_agent?, permanent?, error_code?, detail?}; type: delivered, delivery_delayed, bounced, '
-  'complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text? and '
-  'html?. Returns stored, duplicate, early (kept until the email is recorded) or, of one that came in, '
+  'complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text?, '
+  'html? and headers?. Returns stored, duplicate, early (kept until the email is recorded) or, of one that came in, '
   'unknown_address or unknown_sender.';
 
 -- sql/engine/11_api/06_inbound_form_fields.sql
@@ -25363,8 +26112,8 @@ grant execute on function
   automation.member_tenants(), automation.admin_tenants(), automation.visible_tenants(uuid), automation.now(),
   automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
   automation.own_tenant(uuid), automation.request_scope(jsonb),
-  automation.look_up(text), automation.check_seen(jsonb), automation.list_records(uuid, text),
-  automation.seen_records(uuid, text, text[]),
+  automation.look_up(text), automation.check_seen(jsonb), automation.related_records(text, text),
+  automation.named_records(jsonb), automation.list_records(uuid, text), automation.seen_records(uuid, text, text[]),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
@@ -25730,8 +26479,12 @@ grant execute on function
 
 alter table automation.portions enable row level security;
 alter table automation.suspects enable row level security;
+alter table automation.tick_portions enable row level security;
+alter table automation.tick_parts enable row level security;
 
-grant select on automation.portions, automation.suspects to service_role;
+grant select on
+  automation.portions, automation.suspects, automation.tick_portions, automation.tick_parts
+  to service_role;
 
 -- sql/engine/12_security/07_secrets.sql
 

@@ -61,10 +61,15 @@ create table ridgeline.emails (
   execution_id uuid,
   opened_at timestamptz,
   clicked_at timestamptz,
+  is_automatic boolean not null default false,
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint emails_pkey primary key (tenant_id, id)
 );
+
+comment on column ridgeline.emails.is_automatic is
+  'Of an email that came in: a machine wrote it (out of office, a bounce, a newsletter). It is kept, and is no '
+  'reply: email_received does not fire.';
 
 create trigger emails_mark_manual
   before insert on ridgeline.emails
