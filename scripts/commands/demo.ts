@@ -88,7 +88,10 @@ function got<T>({ data, error }: { data: T; error: { message: string } | null })
 async function publish(client: Client, tenantId: string, workflow: Workflow): Promise<string> {
   const { steps, ...definition } = workflow;
   const { id } = got(
-    await client.schema("ridgeline").from("workflows").insert({ tenant_id: tenantId, ...definition })
+    await client.schema("ridgeline").from("workflows").insert({
+      tenant_id: tenantId,
+      ...definition,
+    })
       .select("id").single(),
   );
   got(
@@ -100,7 +103,8 @@ async function publish(client: Client, tenantId: string, workflow: Workflow): Pr
     }))).select("id"),
   );
   got(
-    await client.schema("ridgeline").from("workflows").update({ is_active: true }).eq("id", id).select("id").single(),
+    await client.schema("ridgeline").from("workflows").update({ is_active: true }).eq("id", id)
+      .select("id").single(),
   );
   return id;
 }
@@ -113,7 +117,10 @@ const ResendList = z.object({
 /** Waiting for what will never come is no use: a workflow that failed says why at once. */
 async function refuseFailures(member: Client): Promise<void> {
   const [failed] = got(
-    await member.schema("ridgeline").from("workflow_executions").select("trigger_type, error").eq("status", "failed"),
+    await member.schema("ridgeline").from("workflow_executions").select("trigger_type, error").eq(
+      "status",
+      "failed",
+    ),
   );
   if (failed) throw new Error(`${failed.trigger_type}: ${JSON.stringify(failed.error)}`);
 }
@@ -262,7 +269,9 @@ const History = z.array(z.object({
 
 async function printHistory(member: Client): Promise<void> {
   heading("What ran (ridgeline.get_execution_history)");
-  const history = History.parse(got(await member.schema("ridgeline").rpc("get_execution_history", {})));
+  const history = History.parse(
+    got(await member.schema("ridgeline").rpc("get_execution_history", {})),
+  );
   for (const run of history.toReversed()) {
     say(`${clockTime(run.created_at)}  ${run.workflow_name} (${run.trigger_type}): ${run.status}`);
     for (const step of run.steps) {

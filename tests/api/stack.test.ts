@@ -140,7 +140,12 @@ describe("starting workflows", () => {
       body: { code: "not_found", errors: [{ field: "contact_id" }] },
     });
     const draft = await apex.workflow({ trigger_type: "manual", steps: [task] });
-    got(await apex.client.schema("ridgeline").from("workflows").update({ is_active: false }).eq("id", draft).select());
+    got(
+      await apex.client.schema("ridgeline").from("workflows").update({ is_active: false }).eq(
+        "id",
+        draft,
+      ).select(),
+    );
     expect(
       await asApex("POST", "/execute", { workflow_id: draft, trigger_data: { contact_id: maria } }),
     ).toMatchObject({
@@ -267,7 +272,12 @@ describe("enrolling many records", () => {
 
   it("answers 409 for a workflow that is off", async () => {
     const off = await apex.workflow({ trigger_type: "manual", steps: [task] });
-    got(await apex.client.schema("ridgeline").from("workflows").update({ is_active: false }).eq("id", off).select());
+    got(
+      await apex.client.schema("ridgeline").from("workflows").update({ is_active: false }).eq(
+        "id",
+        off,
+      ).select(),
+    );
     expect(await asApex("POST", "/enroll", { workflow_id: off, filter: [] })).toMatchObject({
       status: 409,
       body: { errors: [{ field: "workflow_id" }] },
@@ -382,11 +392,15 @@ describe("stopping, retrying, publishing, checking", () => {
     const contact = await apex.lead({ source: "fair" });
     const runs = async () =>
       got(
-        await apex.client.schema("ridgeline").from("workflow_executions").select("id, version, record_id")
+        await apex.client.schema("ridgeline").from("workflow_executions").select(
+          "id, version, record_id",
+        )
           .eq("workflow_id", id).order("created_at"),
       );
     got(
-      await apex.client.schema("ridgeline").from("workflow_steps").update({ step_config: { title: "Ring" } })
+      await apex.client.schema("ridgeline").from("workflow_steps").update({
+        step_config: { title: "Ring" },
+      })
         .eq("workflow_id", id).eq("step_type", "create_task").select("id"),
     );
     expect(

@@ -59,7 +59,7 @@ const ruleThat = (deed: string) =>
     begin
       if new.status <> 'failed' and (
         exists (select from ridgeline.workflows as w where w.id = new.workflow_id and w.name = 'Poison')
-        or exists (select from public.contacts as c where c.id = new.contact_id and c.first_name = 'Poison'))
+        or exists (select from public.contacts as c where c.id::text = new.contact_id and c.first_name = 'Poison'))
       then
         ${deed}
       end if;
@@ -93,7 +93,7 @@ async function tickUntil(what: string, isSo: () => Promise<boolean>, most = 12):
 const runs = async () =>
   (await sql`
     select c.first_name || ' ' || e.status || coalesce(' ' || (e.error ->> 'code'), '') as run
-    from ridgeline.workflow_executions as e join contacts as c on c.id = e.contact_id
+    from ridgeline.workflow_executions as e join contacts as c on c.id::text = e.contact_id
     order by 1`).map(({ run }) => run as string);
 const count = async (table: string) => (await sql`select from ${sql.unsafe(table)}`).length;
 
@@ -120,7 +120,7 @@ describe.each([["takes for ever", SLEEPS], ["ends its session", DIES]])(
       }, 6);
       await tickUntil("given up", async () => (await runs()).includes(GIVEN_UP));
       expect(await runs()).toEqual(["Maria completed", GIVEN_UP, "Zoe completed"]);
-      expect([await count("workflow_timers"), await count("automation.suspects")]).toEqual([0, 0]);
+      expect([await count("ridgeline.workflow_timers"), await count("automation.suspects")]).toEqual([0, 0]);
     });
 
     it("a schedule is put off and says so; the schedules of others run", async () => {
@@ -134,14 +134,15 @@ describe.each([["takes for ever", SLEEPS], ["ends its session", DIES]])(
       await tickUntil(
         "the others run",
         async () =>
-          (await sql`select from ridgeline.workflow_executions where status = 'completed'`).length === 2,
+          (await sql`select from ridgeline.workflow_executions where status = 'completed'`)
+            .length === 2,
       );
       await tickUntil("put off", async () => {
         const [row] = await sql`select error ->> 'code' as code from ridgeline.workflow_schedules
           where workflow_id = ${poison} and (error ->> 'tries')::int >= 2`;
         return row?.code === "work_cancelled";
       });
-      expect(await count("workflow_executions")).toBe(2);
+      expect(await count("ridgeline.workflow_executions")).toBe(2);
     });
 
     it("a bulk enrolment is given up after three tries; those of others go on", async () => {
@@ -205,7 +206,7 @@ describe.each([["takes for ever", SLEEPS], ["ends its session", DIES]])(
       const connection = sessions.connect();
       for (let ticks = 0; ticks < 2; ticks++) await tick(connection);
       expect(await count("tasks")).toBe(0);
-      await sql`drop trigger office_rule on workflow_executions`;
+      await sql`drop trigger office_rule on ridgeline.workflow_executions`;
       await tickUntil(
         "ended",
         async () => (await runs()).filter((run) => run.includes("cancelled")).length === 3,

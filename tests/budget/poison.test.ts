@@ -131,10 +131,11 @@ it("a step further down a run is the one that fails, and what came before it sta
   const connection = sessions.connect();
   for (let ticks = 0; ticks < 5; ticks++) await tick(connection, "500ms");
   expect(await sql`select title from tasks`).toEqual([{ title: "Call Poison" }]);
-  expect(await sql`select step_key, status from ridgeline.workflow_step_executions order by id`).toEqual([
-    { step_key: "step_1", status: "completed" },
-    { step_key: "step_2", status: "failed" },
-  ]);
+  expect(await sql`select step_key, status from ridgeline.workflow_step_executions order by id`)
+    .toEqual([
+      { step_key: "step_1", status: "completed" },
+      { step_key: "step_2", status: "failed" },
+    ]);
 });
 
 describe("a claim", () => {

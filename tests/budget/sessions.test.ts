@@ -68,7 +68,9 @@ it("a tenant's dear calls leave connections for the others", async () => {
   const other = await sessions.office([EDIT]);
   const validate = (on: Sql, id: string) => on`select ridgeline.validate_workflow(${id})`;
   const busy = [await sessions.begin(), await sessions.begin()];
-  for (const session of busy) await session`select ridgeline.validate_workflow(${other.workflowId})`;
+  for (const session of busy) {
+    await session`select ridgeline.validate_workflow(${other.workflowId})`;
+  }
   await expect(validate(sql, other.workflowId)).rejects.toMatchObject({ code: "PT429" });
   await validate(sql, mine.workflowId);
   await busy[0]?.unsafe("rollback");

@@ -91,7 +91,9 @@ describe("a dispatcher that comes late", { timeout: 60_000 }, () => {
     process.kill(sleeper, "SIGCONT");
     const summary = await late;
     expect(summary).toMatchObject({ claimed: 10, late: 10, succeeded: 0 });
-    expect(await stack.sql`select * from ridgeline.workflow_step_executions order by id`).toEqual(before);
+    expect(await stack.sql`select * from ridgeline.workflow_step_executions order by id`).toEqual(
+      before,
+    );
     const account = await settle(stack, leads);
     expect(account).toMatchObject({ ambiguous: 10, reconciled: 10, sent_again: 0 });
     report("a late dispatcher", { refused_reports: summary.late, ...account });

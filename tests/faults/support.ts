@@ -284,7 +284,7 @@ async function expectOneOfEach(sql: Sql, names: string[]): Promise<void> {
   const scores = await sql`
     select lead_score, count(*)::int from contacts group by lead_score`;
   expect(scores).toEqual([{ lead_score: 1, count: names.length }]);
-  for (const table of ["contact_tags", "messages", "emails"]) {
+  for (const table of ["public.contact_tags", "ridgeline.messages", "ridgeline.emails"]) {
     const [row] = await sql<Row[]>`select count(*)::int from ${sql(table)}`;
     expect({ table, ...row }).toEqual({ table, count: names.length });
   }

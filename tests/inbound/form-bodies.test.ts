@@ -613,7 +613,9 @@ describe("what cannot be read is kept for the office:", () => {
     const [held] = await heldOf(sql, form);
     expect(held).toMatchObject({ reason: "invalid", problem: "email is not an email address" });
     const right = { email: "maria@example.com", name: "Maria" };
-    for (const _ of [1, 2]) await sql`select ridgeline.release_submission(${held!.id}, ${sql.json(right)})`;
+    for (const _ of [1, 2]) {
+      await sql`select ridgeline.release_submission(${held!.id}, ${sql.json(right)})`;
+    }
     expect(await submissionsOf(sql, form)).toMatchObject([{
       data: right,
       email: "maria@example.com",

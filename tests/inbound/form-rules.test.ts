@@ -290,7 +290,8 @@ describe("allowed_origins", () => {
     await expect(anotherForm(sql, office as never, { allowed_origins: [SITE, given] }))
       .rejects.toThrow(/allowed_origins: "\S+" is no web site/);
     const form = await openForm(sql);
-    await expect(sql`update ridgeline.forms set allowed_origins = ${[given]} where id = ${form.id}`).rejects
+    await expect(sql`update ridgeline.forms set allowed_origins = ${[given]} where id = ${form.id}`)
+      .rejects
       .toThrow(/allowed_origins/);
   });
   it("are kept as browsers write them, each once", async () => {

@@ -28,7 +28,9 @@ export async function anotherForm(sql: Sql, office: Office, changes: Record<stri
     allowed_origins: [SITE],
     ...changes,
   };
-  const [row] = await sql`insert into ridgeline.forms ${sql(form)} returning id, public_key, honeypot`;
+  const [row] = await sql`insert into ridgeline.forms ${
+    sql(form)
+  } returning id, public_key, honeypot`;
   return {
     id: row!.id as string,
     key: row!.public_key as string,

@@ -64,7 +64,8 @@ const post = (form: Form, fields: object, { headers = {}, ...options }: Options 
   });
 
 const submissionsOf = (form: Form) =>
-  database().sql`select * from ridgeline.form_submissions where tenant_id = ${form.tenantId} order by id`;
+  database()
+    .sql`select * from ridgeline.form_submissions where tenant_id = ${form.tenantId} order by id`;
 const contactsOf = (form: Form) =>
   database().sql`select * from contacts where tenant_id = ${form.tenantId} order by created_at`;
 
@@ -342,7 +343,10 @@ describe("the tables behind it", () => {
       asRole(
         sql,
         { user },
-        (as) => as`insert into ridgeline.forms ${as({ tenant_id: form.tenantId, name: "New", ...columns })}`,
+        (as) =>
+          as`insert into ridgeline.forms ${
+            as({ tenant_id: form.tenantId, name: "New", ...columns })
+          }`,
       );
     const insertNumber = () =>
       asRole(

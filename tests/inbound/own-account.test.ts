@@ -64,7 +64,7 @@ const callTo = (office: Office): Fields => ({
 });
 const status = async (fields: Fields, token?: string) =>
   (await functions.twilio(signedForm(fields, token === undefined ? {} : { token }))).status;
-const kept = async (office: Office, table = "messages") =>
+const kept = async (office: Office, table = "ridgeline.messages") =>
   (await sql`select from ${sql(table)} where tenant_id = ${office.tenantId}`).length;
 
 /** A text that a step of the office has sent. */
@@ -91,7 +91,7 @@ describe("what an office's own account signs", () => {
       To: newNumber(),
     };
     expect(await status(news, APEX)).toBe(200);
-    expect([await kept(apex), await kept(apex, "calls"), await statusOf(sid)])
+    expect([await kept(apex), await kept(apex, "ridgeline.calls"), await statusOf(sid)])
       .toEqual([3, 1, "delivered"]);
   });
 
@@ -113,7 +113,7 @@ describe("what an office's own account signs", () => {
   it("says nothing of another office", async () => {
     expect(await status(textTo(blue), APEX)).toBe(403);
     expect(await status(callTo(blue), APEX)).toBe(403);
-    expect([await kept(blue), await kept(blue, "calls")]).toEqual([0, 0]);
+    expect([await kept(blue), await kept(blue, "ridgeline.calls")]).toEqual([0, 0]);
   });
 
   it("is not believed of another's message that it names beside its own number", async () => {
@@ -141,7 +141,8 @@ describe("what an office's own account signs", () => {
       insert into ridgeline.messages (tenant_id, direction, from_number, to_number, body, status, provider, provider_id)
       values (${blue.tenantId}, 'outbound', ${blue.number}, ${newNumber()}, 'Hi', 'sent', 'twilio', ${sid})`;
     expect(await statusOf(sid)).toBe("sent");
-    expect(await sql`select from ridgeline.suppressions where tenant_id = ${blue.tenantId}`).toEqual([]);
+    expect(await sql`select from ridgeline.suppressions where tenant_id = ${blue.tenantId}`)
+      .toEqual([]);
   });
 
   it("is refused with another token, with that of a former one, and without its secret", async () => {

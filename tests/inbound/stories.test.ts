@@ -200,7 +200,9 @@ it("a bounce keeps later emails from the address; a person's click fires, a scan
     expect(answer.status).toBe(200);
   };
   // The test clock of the stack may run ahead: the email's own time is what counts.
-  const { created_at } = got(await office.client.schema("ridgeline").from("emails").select("created_at").single());
+  const { created_at } = got(
+    await office.client.schema("ridgeline").from("emails").select("created_at").single(),
+  );
   const after = (seconds: number) => new Date(Date.parse(created_at) + seconds * 1_000);
   const click = { link: "https://apex.example/estimate", userAgent: "Mozilla/5.0 Chrome/129" };
   const tasks = async () => got(await office.client.from("tasks").select("title"));

@@ -458,7 +458,11 @@ describe("how much one can make the office say", () => {
     await post(form, { [form.honeypot]: "x", name: "Ann Lee", phone: "206 555 0142" });
     expect(await fired(sql, form.tenantId)).toEqual([]);
     const read = (who: string) =>
-      asRole(sql, { user: who }, (as) => as`select id, reason, data from ridgeline.held_submissions`);
+      asRole(
+        sql,
+        { user: who },
+        (as) => as`select id, reason, data from ridgeline.held_submissions`,
+      );
     const [held] = await read(user);
     expect(held).toMatchObject({ reason: "honeypot", data: { name: "Ann Lee" } });
     expect(await read(stranger)).toEqual([]);

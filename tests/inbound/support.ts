@@ -126,7 +126,9 @@ export async function listenWith(
     insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
     values (${tenantId}, ${workflow!.id}, 1, 'create_task', '{"title": "Look"}')`;
   await sql`
-    update ridgeline.workflows set is_active = true where tenant_id = ${tenantId} and id = ${workflow!.id}`;
+    update ridgeline.workflows set is_active = true where tenant_id = ${tenantId} and id = ${
+    workflow!.id
+  }`;
   return workflow!.id;
 }
 

@@ -120,7 +120,9 @@ describe("an incoming text", () => {
     const office = await openOffice(database().sql);
     const sid = newSid();
     await report(textTo(office, { To: newNumber(), MessageSid: sid }));
-    expect(await database().sql`select from ridgeline.messages where provider_id = ${sid}`).toEqual([]);
+    expect(await database().sql`select from ridgeline.messages where provider_id = ${sid}`).toEqual(
+      [],
+    );
   });
 
   it("that is delivered again, even at the same time, is one message and one run", async () => {

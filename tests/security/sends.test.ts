@@ -21,12 +21,17 @@ beforeAll(async () => {
 });
 
 const secretOf = (office: Office, name: string, value: string) =>
-  office.client.schema("ridgeline").rpc("set_secret", { name, value }).then(({ error }) => expect(error).toBeNull());
+  office.client.schema("ridgeline").rpc("set_secret", { name, value }).then(({ error }) =>
+    expect(error).toBeNull()
+  );
 
 it("signs each tenant's webhooks with its own secret, says whose they are, and hands out its own key", async () => {
   const signing = new Map<Office, string>();
   for (const [office, key] of [[apex, "apex-key"], [blue, "blue-key"]] as const) {
-    signing.set(office, got(await office.client.schema("ridgeline").rpc("rotate_webhook_secret")) as string);
+    signing.set(
+      office,
+      got(await office.client.schema("ridgeline").rpc("rotate_webhook_secret")) as string,
+    );
     await secretOf(office, "crm", key);
     await office.workflow({
       steps: [{

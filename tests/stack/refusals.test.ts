@@ -40,7 +40,13 @@ afterAll(() => running?.stop());
 const rest = (method: string, path: string, body?: unknown) =>
   fetch(`${running.stack.apiUrl}/rest/v1/${path}`, {
     method,
-    headers: { apikey: running.stack.secretKey, "content-type": "application/json" },
+    headers: {
+      apikey: running.stack.secretKey,
+      "content-type": "application/json",
+      "content-profile": path.startsWith("contacts") || path.startsWith("tenants")
+        ? "public"
+        : "ridgeline",
+    },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
 

@@ -40,6 +40,7 @@ async function post(path: string, body: unknown) {
       apikey: stage().stack.publishableKey,
       authorization: `Bearer ${data.session?.access_token}`,
       "content-type": "application/json",
+      "content-profile": /^(contacts|projects|jobs|tasks|tags)/.test(path) ? "public" : "ridgeline",
       prefer: "return=representation",
     },
     body: typeof body === "string" ? body : JSON.stringify(body),
@@ -93,11 +94,17 @@ describe("a workflow with", () => {
       ...step,
     });
     if (added.status >= 400) return added;
-    const { error } = await office.client.schema("ridgeline").rpc("publish_workflow", { workflow_id: id });
-    const { data } = await office.client.schema("ridgeline").from("workflows").select("is_active").eq("id", id)
+    const { error } = await office.client.schema("ridgeline").rpc("publish_workflow", {
+      workflow_id: id,
+    });
+    const { data } = await office.client.schema("ridgeline").from("workflows").select("is_active")
+      .eq("id", id)
       .single();
     // It would greet the leads of the other tests.
-    await office.client.schema("ridgeline").from("workflows").update({ is_active: false }).eq("id", id);
+    await office.client.schema("ridgeline").from("workflows").update({ is_active: false }).eq(
+      "id",
+      id,
+    );
     expect(data?.is_active).toBe(false);
     return { status: error ? 400 : 200, text: JSON.stringify(error) };
   }
@@ -310,7 +317,8 @@ describe("a lead with", () => {
     await office.lead({ source: "long", company: "x".repeat(2_000), phone: newPhone() });
     await office.quiet();
     const [run] = got(
-      await office.client.schema("ridgeline").from("workflow_executions").select("status, error").eq("workflow_id", id),
+      await office.client.schema("ridgeline").from("workflow_executions").select("status, error")
+        .eq("workflow_id", id),
     );
     expect(run).toMatchObject({
       status: "failed",

@@ -133,14 +133,16 @@ beforeAll(async () => {
 });
 
 const says = async (contact: string, phone: string, body: string) => {
-  await stage().sql`insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, body)
+  await stage()
+    .sql`insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, body)
     values (${office.tenantId}, ${contact}, 'inbound', ${phone}, ${body})`;
   await office.quiet();
 };
 
 async function wayOf(contact: string): Promise<{ status: string; way: string[]; code?: string }> {
   const [run] = got(
-    await office.client.schema("ridgeline").rpc("get_execution_history", { contact_id: contact }).order("created_at"),
+    await office.client.schema("ridgeline").rpc("get_execution_history", { contact_id: contact })
+      .order("created_at"),
   );
   const steps = run?.steps as { step_key: string; status: string }[];
   const { code } = (run?.error ?? {}) as { code?: string };

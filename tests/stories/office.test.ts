@@ -188,14 +188,19 @@ describe("a workflow that is edited while a run waits", () => {
     const removed = await office.client.schema("ridgeline").from("workflow_steps").delete()
       .eq("workflow_id", workflow_id).eq("step_order", 3).select("id");
     expect(removed.data).toHaveLength(1);
-    const published = await office.client.schema("ridgeline").rpc("publish_workflow", { workflow_id });
+    const published = await office.client.schema("ridgeline").rpc("publish_workflow", {
+      workflow_id,
+    });
     expect(published.data).toMatchObject({ version: 2 });
     await office.lead({ phone: after });
     await office.quiet();
     expect(office.texts(after)).toEqual(["Hi Maria", "We have a new offer"]);
     expect(office.texts(before)).toEqual(["Hi Maria"]);
     // Switched off altogether: what has started still ends as it began.
-    await office.client.schema("ridgeline").from("workflows").update({ is_active: false }).eq("id", workflow_id);
+    await office.client.schema("ridgeline").from("workflows").update({ is_active: false }).eq(
+      "id",
+      workflow_id,
+    );
     await office.later("25 hours");
     expect(office.texts(before)).toEqual(["Hi Maria", "Any questions?"]);
     const { data: tasks } = await office.client.from("tasks").select("title");

@@ -92,7 +92,10 @@ describe("an email", () => {
     const runs = (await office.executions()).filter(({ contact_id }) => contact_id === id);
     expect(runs.map(({ status }) => status)).toEqual(["completed"]);
     const failures = got(
-      await office.client.schema("ridgeline").from("automation_failures").select().eq("contact_id", id),
+      await office.client.schema("ridgeline").from("automation_failures").select().eq(
+        "contact_id",
+        id,
+      ),
     );
     expect(failures).toMatchObject([{
       code: "invalid_recipient",
@@ -122,7 +125,10 @@ describe("an email", () => {
   it("and a text that had nobody to go to are on the office's list", async () => {
     const { id } = await emailsFor({ first_name: "Nobody", email: null, phone: "12" });
     const skipped = got(
-      await office.client.schema("ridgeline").from("automation_skipped_sends").select().eq("contact_id", id).order(
+      await office.client.schema("ridgeline").from("automation_skipped_sends").select().eq(
+        "contact_id",
+        id,
+      ).order(
         "step_key",
       ),
     );
@@ -131,6 +137,7 @@ describe("an email", () => {
       { step_key: "step_2", code: "invalid_recipient", recipient: "12", is_failure: true },
     ]);
     const other = await Office.open(stage(), "Blue Ridge Solar");
-    expect(got(await other.client.schema("ridgeline").from("automation_skipped_sends").select())).toEqual([]);
+    expect(got(await other.client.schema("ridgeline").from("automation_skipped_sends").select()))
+      .toEqual([]);
   });
 });

@@ -87,15 +87,20 @@ export class Office {
       }).select("id").single(),
     );
     got(
-      await this.client.schema("ridgeline").from("workflow_steps").insert(steps.map((step, index) => ({
-        tenant_id: this.tenantId,
-        workflow_id: id,
-        step_order: index + 1,
-        ...step,
-      }))).select("id"),
+      await this.client.schema("ridgeline").from("workflow_steps").insert(
+        steps.map((step, index) => ({
+          tenant_id: this.tenantId,
+          workflow_id: id,
+          step_order: index + 1,
+          ...step,
+        })),
+      ).select("id"),
     );
     got(
-      await this.client.schema("ridgeline").from("workflows").update({ is_active: true }).eq("id", id).select("id")
+      await this.client.schema("ridgeline").from("workflows").update({ is_active: true }).eq(
+        "id",
+        id,
+      ).select("id")
         .single(),
     );
     return id;
@@ -112,14 +117,20 @@ export class Office {
 
   async executions() {
     return got(
-      await this.client.schema("ridgeline").from("workflow_executions").select().eq("tenant_id", this.tenantId)
+      await this.client.schema("ridgeline").from("workflow_executions").select().eq(
+        "tenant_id",
+        this.tenantId,
+      )
         .order("created_at"),
     );
   }
 
   async steps() {
     return got(
-      await this.client.schema("ridgeline").from("workflow_step_executions").select().eq("tenant_id", this.tenantId)
+      await this.client.schema("ridgeline").from("workflow_step_executions").select().eq(
+        "tenant_id",
+        this.tenantId,
+      )
         .order("step_key"),
     );
   }

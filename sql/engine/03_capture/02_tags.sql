@@ -27,10 +27,14 @@ create or replace function automation.link_tag(tenant_id uuid, contact_id text, 
 declare
   named %2$s.id%%type;
 begin
-  -- Two that name a new tag at the same time make one.
-  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'tag', lower(tag)), 0));
   select t.id into named from %2$s as t
   where lower(t.%4$I) = lower(link_tag.tag)%8$s limit 1;
+  -- Two that name a new tag at the same time make one.
+  if not found then
+    perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'tag', lower(tag)), 0));
+    select t.id into named from %2$s as t
+    where lower(t.%4$I) = lower(link_tag.tag)%8$s limit 1;
+  end if;
   if not found then
     insert into %2$s (%9$s%4$I) values (%10$slink_tag.tag) returning id into named;
   end if;

@@ -5,11 +5,16 @@
 -- counted and put off, and a timer or a bulk enrolment is given up after max_cut_offs times. One tenant's
 -- never comes before another's first.
 
+-- Whoever works beside somebody who has not committed leaves the row to them: nobody waits for a note.
 create or replace function automation.begin_part(part text) returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    update automation.tick_parts as p set begun_at = clock_timestamp() where p.part = begin_part.part
+    update automation.tick_parts as p set begun_at = clock_timestamp()
+    from (
+      select q.part from automation.tick_parts as q
+      where q.part = begin_part.part for no key update skip locked) as free
+    where p.part = free.part
   $$;
 
 -- Who has caught the end of its time has not ended.
@@ -19,7 +24,10 @@ create or replace function automation.end_part(part text) returns void
   set search_path = pg_catalog, pg_temp
   as $$
     update automation.tick_parts as p set ended_at = clock_timestamp()
-    where p.part = end_part.part and p.begun_at > p.ended_at and not automation.time_is_up()
+    from (
+      select q.part from automation.tick_parts as q
+      where q.part = end_part.part for no key update skip locked) as free
+    where p.part = free.part and p.begun_at > p.ended_at and not automation.time_is_up()
   $$;
 
 -- What is tried alone, and what somebody is about to work on.

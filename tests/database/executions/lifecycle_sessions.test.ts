@@ -32,7 +32,9 @@ const later = (interval: string) => sql`select automation.advance_clock(${interv
 /** What is put off for a moment of real time is due again. */
 const aMomentLater = () => sql`update automation.signals set next_try_at = clock_timestamp()`;
 const statuses = async () =>
-  (await sql`select status from ridgeline.workflow_executions order by id`).map(({ status }) => status);
+  (await sql`select status from ridgeline.workflow_executions order by id`).map(({ status }) =>
+    status
+  );
 
 describe("a reply that ends a run", () => {
   it("counts for every claim after its commit, read or not", async () => {

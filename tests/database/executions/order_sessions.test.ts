@@ -27,7 +27,9 @@ const settle = async () => {
 };
 const later = (interval: string) => sql`select automation.advance_clock(${interval}::interval)`;
 const statuses = async () =>
-  (await sql`select status from ridgeline.workflow_executions order by seq`).map(({ status }) => status);
+  (await sql`select status from ridgeline.workflow_executions order by seq`).map(({ status }) =>
+    status
+  );
 /** A workflow started by hand for a contact that is there already. */
 async function scene(steps: Step[], settings: Record<string, never> | typeof wonExit) {
   const office = await sessions.office(steps, settings as never);

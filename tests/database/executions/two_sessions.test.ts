@@ -67,9 +67,10 @@ describe("database steps", () => {
     const before = Date.now();
     expect(await sql`select automation.run_database_steps() as steps`).toEqual([{ steps: 1 }]);
     expect(Date.now() - before).toBeLessThan(2000);
-    expect(await sql`select status, current_step, error from ridgeline.workflow_executions`).toEqual([
-      { status: "waiting", current_step: "step_2", error: null },
-    ]);
+    expect(await sql`select status, current_step, error from ridgeline.workflow_executions`)
+      .toEqual([
+        { status: "waiting", current_step: "step_2", error: null },
+      ]);
     // The user goes on writing while the engine has let go of everything.
     await user`update contacts set company = 'Lee & Sons' where id = ${contact}`;
     await user`commit`;
@@ -157,7 +158,9 @@ describe("claims", () => {
     await customer`commit`;
     expect(await claim(worker, 1)).toHaveLength(0);
     await worker`commit`;
-    expect(await sql`select status, error ->> 'code' as code from ridgeline.workflow_step_executions`)
+    expect(
+      await sql`select status, error ->> 'code' as code from ridgeline.workflow_step_executions`,
+    )
       .toEqual([{ status: "skipped", code: "suppressed" }]);
   });
 
@@ -177,7 +180,9 @@ describe("claims", () => {
     expect(await sql`select status from ridgeline.workflow_step_executions`).toEqual([{
       status: "completed",
     }]);
-    expect(await sql`select step_key from ridgeline.scheduled_steps`).toEqual([{ step_key: "step_2" }]);
+    expect(await sql`select step_key from ridgeline.scheduled_steps`).toEqual([{
+      step_key: "step_2",
+    }]);
   });
 });
 
@@ -197,7 +202,9 @@ describe("cancelling", () => {
     expect(await sql`select accepted from automation.finish_steps(${report})`)
       .toEqual([{ accepted: true }]);
     expect(await sql`select * from ridgeline.scheduled_steps`).toEqual([]);
-    expect(await sql`select status from ridgeline.workflow_executions`).toEqual([{ status: "cancelled" }]);
+    expect(await sql`select status from ridgeline.workflow_executions`).toEqual([{
+      status: "cancelled",
+    }]);
   });
 
   it("wins over a claim that comes later", async () => {
@@ -208,7 +215,9 @@ describe("cancelling", () => {
     expect(await claim(sql, 1)).toHaveLength(0);
     await office_`commit`;
     expect(await claim(sql, 1)).toHaveLength(0);
-    expect(await sql`select status from ridgeline.workflow_executions`).toEqual([{ status: "cancelled" }]);
+    expect(await sql`select status from ridgeline.workflow_executions`).toEqual([{
+      status: "cancelled",
+    }]);
   });
 
   it("waits for a database step under way", async () => {
@@ -242,7 +251,9 @@ describe("cancelling", () => {
       }),
       until(() => engine`select automation.tick(7)`),
     ];
-    for (const { id } of await clerk`select id from ridgeline.workflow_executions order by random()`) {
+    for (
+      const { id } of await clerk`select id from ridgeline.workflow_executions order by random()`
+    ) {
       await clerk`select ridgeline.cancel_execution(${id})`;
     }
     stop.now = true;
@@ -285,7 +296,9 @@ describe("publishing", () => {
     await publisher`commit`;
     await writer`commit`;
     await lead(tenantId);
-    expect(await sql`select version, count(*)::int from ridgeline.workflow_executions group by 1 order by 1`)
+    expect(
+      await sql`select version, count(*)::int from ridgeline.workflow_executions group by 1 order by 1`,
+    )
       .toEqual([{ version: 1, count: 2 }, { version: 2, count: 1 }]);
   });
 
@@ -297,6 +310,8 @@ describe("publishing", () => {
     const second = sql`select (ridgeline.publish_workflow(${workflowId})).version`;
     await Promise.all([second, somebodyWaits().then(() => first`commit`)]);
     expect(await second).toEqual([{ version: 2 }]);
-    expect(await sql`select count(*)::int from ridgeline.workflow_versions`).toEqual([{ count: 2 }]);
+    expect(await sql`select count(*)::int from ridgeline.workflow_versions`).toEqual([{
+      count: 2,
+    }]);
   });
 });
