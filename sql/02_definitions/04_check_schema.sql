@@ -25,7 +25,8 @@ begin
   end if;
   return found || case jsonb_typeof(value)
     when 'object' then automation.check_keys(schema, value, path)
-      || automation.check_members(schema, value, path)
+      || case when schema ?| '{properties,additionalProperties}'
+        then automation.check_members(schema, value, path) else '[]' end
     when 'array' then automation.check_items(schema, value, path)
     else '[]'
   end;
@@ -95,11 +96,12 @@ declare
   type constant text := jsonb_typeof(value);
   found record;
 begin
-  if schema ->> 'type' = type and not schema ?| '{enum,pattern,minLength,maxLength,minItems,maxItems,
+  if coalesce(schema ->> 'type', type) = type and not schema ?| '{enum,pattern,minLength,maxLength,minItems,maxItems,
     minProperties,maxProperties,minimum,maximum,exclusiveMinimum}' then
     return '[]'::jsonb;
   -- Most texts are of the right length, and nothing else is asked of them.
-  elsif type = 'string' and schema ->> 'type' = 'string' and not schema ?| '{enum,pattern}'
+  elsif type = 'string' and (schema ->> 'type' = 'string' or schema -> 'type' ? 'string')
+    and not schema ?| '{enum,pattern}'
     and length(value #>> '{}') >= coalesce((schema ->> 'minLength')::numeric, 0)
     and length(value #>> '{}') <= coalesce((schema ->> 'maxLength')::numeric, 'infinity') then
     return '[]'::jsonb;
@@ -173,6 +175,7 @@ declare
   held integer := 0;
 begin
   for option in select * from jsonb_array_elements(options) loop
+    exit when held > 0 and not schema ? 'oneOf';
     found := automation.check_schema(option, value, path);
     if not automation.has_error(found) then
       held := held + 1;

@@ -205,15 +205,22 @@ create or replace function automation.address_count_problem(key text, found bigi
     ) as most
   $$;
 
+-- known: lists that other steps hold too, as automation.shared_addresses() gives them.
 create or replace function automation.compile_address_key(
-  key text, value jsonb, path text, out compiled jsonb, out problems jsonb)
+  key text, value jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   written record;
   parsed record;
+  shared constant jsonb := known -> (key || value::text);
 begin
+  if shared is not null then
+    compiled := nullif(shared -> 'compiled', 'null');
+    problems := automation.place_problems(shared -> 'problems', path);
+    return;
+  end if;
   problems := '[]';
   for written in select t.* from automation.address_texts(value, path) as t order by t.place loop
     parsed := automation.parse_addresses(written.source);
@@ -234,7 +241,7 @@ begin
 end;
 $$;
 
-comment on function automation.compile_address_key(text, jsonb, text) is
+comment on function automation.compile_address_key(text, jsonb, text, jsonb) is
   'One of the address keys as [{name, address}], each a template; null when it names nobody.';
 
 -- The headers that say where a message comes from and goes to, or how it is put together.
@@ -272,7 +279,7 @@ create or replace function automation.check_headers(headers jsonb, path text) re
   $$;
 
 create or replace function automation.compile_addresses(
-  config jsonb, path text, out compiled jsonb, out problems jsonb)
+  config jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -284,7 +291,7 @@ begin
   problems := automation.check_headers(config -> 'headers', path || '.headers');
   foreach key in array automation.address_keys() loop
     if config ? key and not automation.is_blank(to_jsonb(config ->> key)) then
-      part := automation.compile_address_key(key, config -> key, format('%s.%s', path, key));
+      part := automation.compile_address_key(key, config -> key, format('%s.%s', path, key), known);
       compiled := compiled - key
         || case when part.compiled is null then '{}' else jsonb_build_object(key, part.compiled) end;
       problems := problems || part.problems;
@@ -295,11 +302,11 @@ begin
 end;
 $$;
 
-comment on function automation.compile_addresses(jsonb, text) is
+comment on function automation.compile_addresses(jsonb, text, jsonb) is
   'The configuration of an email with its address lists taken apart, and what is wrong with them.';
 
 create or replace function automation.compile_recipients(
-  step_type text, config jsonb, path text, out compiled jsonb, out problems jsonb)
+  step_type text, config jsonb, path text, known jsonb, out compiled jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -309,7 +316,7 @@ begin
   compiled := config;
   problems := '[]';
   if step_type = 'send_email' then
-    read := automation.compile_addresses(config, path);
+    read := automation.compile_addresses(config, path, known);
     compiled := read.compiled;
     problems := read.problems;
   end if;

@@ -43,23 +43,34 @@ comment on function automation.step_exits(jsonb, jsonb) is
   'The keys of the steps that can come right after this one.';
 
 -- Steps lead only to steps that are written after them: one pass in that order finds all.
-create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns text[]
+create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns setof text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  reached text[] := array_remove(array[plan ->> 'first'], null);
-  written record;
+  keys constant text[] := array(
+    select s.key from jsonb_each(plan -> 'steps') as s order by (s.value ->> 'place')::integer[]);
+  numbers constant jsonb := (
+    select coalesce(jsonb_object_agg(k.key, k.number), '{}') from unnest(keys) with ordinality as k (key, number));
+  reached boolean[] := array_fill(false, array[cardinality(keys)]);
+  way record;
 begin
-  for written in
-    select s.key, s.value as step from jsonb_each(plan -> 'steps') as s order by (s.value ->> 'place')::integer[]
+  if plan ->> 'first' is null then
+    return;
+  end if;
+  reached[(numbers ->> (plan ->> 'first'))::integer] := true;
+  for way in
+    select (numbers ->> s.key)::integer as number, (numbers ->> e.target)::integer as target
+    from jsonb_each(plan -> 'steps') as s
+    cross join lateral automation.step_exits(s.value, verdicts) as e (target)
+    where numbers ? e.target
+    order by 1
   loop
-    if written.key = any (reached) then
-      reached := reached || array(
-        select e from automation.step_exits(written.step, verdicts) as e where not e = any (reached));
+    if reached[way.number] then
+      reached[way.target] := true;
     end if;
   end loop;
-  return reached;
+  return query select keys[n] from generate_series(1, cardinality(keys)) as n where reached[n];
 end;
 $$;
 
@@ -69,7 +80,7 @@ create or replace function automation.check_flow(plan jsonb, verdicts jsonb) ret
   set search_path = pg_catalog, pg_temp
   as $$
     with reached as materialized (
-      select r.key from unnest(automation.reachable_steps(plan, verdicts)) as r (key)
+      select r.key from automation.reachable_steps(plan, verdicts) as r (key)
     ), lost as materialized (
       select s.key, s.value as step from jsonb_each(plan -> 'steps') as s
       where s.key not in (select r.key from reached as r)
