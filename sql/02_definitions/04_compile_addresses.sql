@@ -268,6 +268,33 @@ create or replace function automation.header_problem(name text, path text) retur
     end
   $$;
 
+-- What the transport or the signature sets, as the dispatcher's webhook sender has it.
+create or replace function automation.webhook_header_problem(name text, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$' then automation.problem(
+        path, 'invalid_header', format('"%s" is not the name of a header', left(name, 60)),
+        'Letters, digits and -, such as X-Campaign.')
+      when name ~* ('^(host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect'
+        '|proxy-.*|webhook-.*|ridgeline-.*)$') then automation.problem(
+        path, 'invalid_header', format('the header %s is set by the sender', left(name, 60)),
+        'Leave it out; what the receiver is to know goes in another header, or in the body.')
+    end
+  $$;
+
+create or replace function automation.check_webhook_headers(headers jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(p.problem order by h.name), '[]')
+    from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
+    cross join lateral (
+      select automation.webhook_header_problem(h.name, path || '.' || h.name) as problem) as p
+    where p.problem is not null
+  $$;
+
 create or replace function automation.check_headers(headers jsonb, path text) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp

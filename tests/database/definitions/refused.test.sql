@@ -2,7 +2,7 @@
 -- would mend it; what only looks odd is allowed.
 begin;
 \ir ../foundation/story.psql
-select plan(66);
+select plan(69);
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
 
@@ -79,6 +79,9 @@ from (values
   ('{"type": "webhook"}', 'steps[0].step_config.url: webhook needs url%'),
   ('{"type": "webhook", "config": {"url": "ftp://x"}}', 'steps[0].step_config.url: url must start with https%'),
   ('{"type": "webhook", "config": {"url": "https://x", "method": "TRACE"}}', 'steps[0].step_config.method: %POST, PUT, PATCH, GET or DELETE%'),
+  ('{"type": "webhook", "config": {"url": "https://x", "headers": {"X Lead": "a"}}}', 'steps[0].step_config.headers.X Lead: "X Lead" is not the name of a header%'),
+  ('{"type": "webhook", "config": {"url": "https://x", "headers": {"Webhook-Signature": "a"}}}', 'steps[0].step_config.headers.Webhook-Signature: %set by the sender%'),
+  ('{"type": "webhook", "config": {"url": "https://x", "headers": {"X-Key": {"secret": "crm", "prefix": "Bearer\n"}}}}', 'steps[0].step_config.headers.X-Key.prefix: %'),
   ('{"type": "webhook", "config": {"url": "https://x", "headers": ["a"]}}', 'steps[0].step_config.headers: %object%'),
   ('{"type": "create_task"}', 'steps[0].step_config.title: create_task needs title%'),
   ('{"type": "create_task", "config": {"title": "x", "due_in_days": "soon"}}', 'steps[0].step_config.due_in_days: %number%'),
