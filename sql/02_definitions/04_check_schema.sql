@@ -304,21 +304,13 @@ create or replace function automation.check_format(format text, value jsonb, pat
       when format = 'conditions' then (
         select c.problems from automation.compile_conditions(value, path) as c)
       when format = 'header' then automation.check_header(value, path)
+      when format = 'html' then automation.check_html(value #>> '{}', path)
       when automation.format_holds(format, value) then '[]'
       else (
         select jsonb_build_array(automation.problem(path, 'invalid_value',
           pg_catalog.format('%s must be %s', automation.last_of_path(path), w.words), w.hint))
         from automation.format_words(format) as w)
     end
-  $$;
-
--- <a href={{contact.website}}>
-create or replace function automation.has_unquoted_attribute(html text) returns boolean
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select regexp_replace(html, '=[[:space:]]*("[^"]*"|''[^'']*'')', '=""', 'g')
-      ~ '<[A-Za-z][^<>]*[A-Za-z0-9_:-][[:space:]]*=[[:space:]]*[{][{]'
   $$;
 
 -- What is written into a workflow is read by everybody who may read it, and stands in its history.
@@ -350,7 +342,6 @@ create or replace function automation.format_holds(format text, value jsonb) ret
       when 'length-of-time' then automation.duration_in(value) is not null
       when 'signed-length-of-time' then automation.signed_duration(value) is not null
       when 'time-of-day' then value #>> '{}' ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
-      when 'html' then not automation.has_unquoted_attribute(value #>> '{}')
       when 'zone' then value #>> '{}' in ('tenant', 'contact')
         or automation.known_zone(value #>> '{}') is not null
       else true
@@ -373,8 +364,6 @@ create or replace function automation.format_words(format text, out words text, 
       ('signed-length-of-time', 'a length of time',
         'For example "1 day" (after), "-24 hours" (before) or {"days": 3}.'),
       ('time-of-day', 'a time of day', 'From "00:00" to "23:59".'),
-      ('html', 'HTML whose attributes with variables are in quotes',
-        'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another attribute.'),
       ('zone', 'tenant, contact or a time zone', 'For example "contact" or "America/Chicago".')
     ) as f (name, words, hint)
     where f.name = format
