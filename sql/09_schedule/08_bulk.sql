@@ -307,7 +307,7 @@ declare
   job public.bulk_enrollments;
 begin
   perform automation.check_object(data, 'data');
-  perform automation.check_author(workflow.tenant_id, array[into_entity]);
+  perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
   if not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
       using errcode = 'PT409',

@@ -197,7 +197,13 @@ describe("templates in SQL and in the oracle", () => {
           [
             kind === "each"
               ? { kind, list: "contact.stage", as: null, body: [], otherwise: null }
-              : { kind, word: "if", test: { truthy: { field: "contact.stage" } }, then: [], otherwise: null },
+              : {
+                kind,
+                word: "if",
+                test: { truthy: { field: "contact.stage" } },
+                then: [],
+                otherwise: null,
+              },
           ] as Piece[],
           {},
           plain,
