@@ -2710,12 +2710,17 @@ create table public.emails (
   execution_id uuid,
   opened_at timestamptz,
   clicked_at timestamptz,
+  is_automatic boolean not null default false,
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint emails_pkey primary key (tenant_id, id),
   constraint emails_contact_fk foreign key (tenant_id, contact_id)
     references public.contacts (tenant_id, id) on delete set null (contact_id)
 );
+
+comment on column public.emails.is_automatic is
+  'Of an email that came in: a machine wrote it (out of office, a bounce, a newsletter). It is kept, and is no '
+  'reply: email_received does not fire.';
 
 create trigger emails_mark_manual
   before insert on public.emails
@@ -3118,7 +3123,7 @@ create table public.held_submissions (
   form text not null,
   reason text not null
     constraint held_submissions_reason_known
-    check (reason in ('honeypot', 'limit', 'invalid', 'unreadable')),
+    check (reason in ('honeypot', 'limit', 'invalid', 'unreadable', 'origin')),
   problem text not null,
   data jsonb not null default '{}'
     constraint held_submissions_data_is_object check (jsonb_typeof(data) = 'object'),
@@ -3132,7 +3137,7 @@ create table public.held_submissions (
 );
 
 comment on table public.held_submissions is
-  'Posts that are no submission (yet): a robot''s, beyond a limit, incomplete or unreadable. They fired '
+  'Posts that are no submission (yet): a robot''s, beyond a limit, incomplete, unreadable or from a page that may not post. They fired '
   'nothing. release_submission(id) makes a submission of one; each is kept for thirty days.';
 comment on column public.held_submissions.problem is 'Why it was held, in words.';
 comment on column public.held_submissions.raw is
@@ -3355,6 +3360,43 @@ create trigger messages_flag_tapback
 
 comment on column public.messages.is_tapback is
   'A reaction to another message, and no reply: sms_received does not fire.';
+
+-- sql/01_crm/09_assignees.sql
+
+-- Who looks after a record is a member of its tenant: the name, email and telephone of {{user.*}} go out in
+-- messages, and a stranger's id would be given tasks. A member who writes another id is refused; what the
+-- service role imports is taken as it comes, for members may follow.
+
+create or replace function automation.check_assigned() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if current_setting('role') in ('authenticated', 'anon')
+    and not automation.is_member(new.tenant_id, new.assigned_to::text) then
+    raise exception 'assigned_to: % is not a member of the tenant', new.assigned_to
+      using errcode = 'check_violation', hint = 'Use the user_id of a row of tenant_members, or null for nobody.';
+  end if;
+  return new;
+end;
+$$;
+
+do $$
+declare
+  assigned text;
+begin
+  foreach assigned in array array['contacts', 'projects', 'jobs', 'tasks'] loop
+    execute format(
+      'create trigger %1$s_assigned_insert before insert on public.%1$I for each row '
+      'when (new.assigned_to is not null) execute function automation.check_assigned()', assigned);
+    execute format(
+      'create trigger %1$s_assigned_update before update of assigned_to, tenant_id on public.%1$I for each row '
+      'when (new.assigned_to is not null and (new.assigned_to, new.tenant_id) is distinct from '
+      '(old.assigned_to, old.tenant_id)) execute function automation.check_assigned()', assigned);
+  end loop;
+end;
+$$;
 
 -- sql/02_definitions/01_registry.sql
 
@@ -9739,7 +9781,7 @@ select automation.attach(
     {"type": "email_clicked", "column": "clicked_at",
      "description": "A contact clicked a link in an email for the first time."},
     {"type": "email_received", "column": "direction", "becomes": "inbound", "on_insert": true,
-     "description": "A contact sent an email."}]', authors => 'members');
+     "unless": "is_automatic", "description": "A contact sent an email."}]', authors => 'members');
 
 select automation.attach(
   'public.form_submissions', 'form_submission', '{"contact": "contact_id", "log": true}',
@@ -15847,8 +15889,8 @@ begin
     prepared := automation.skip_unaddressed(prepared, 'expired', format(
       'it was planned before %s, and is not sent after it', automation.date_text(due.tenant_id, due.expires_at)));
   elsif ledger.input is not null and not ledger.render_again then
-    prepared := automation.recheck_sender(
-      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient));
+    prepared := automation.recheck_recipient(execution, step, automation.recheck_sender(
+      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
   else
     prepared := automation.prepare_step(execution, step);
   end if;
@@ -17702,6 +17744,40 @@ comment on function automation.is_stranger(public.workflow_executions, jsonb, te
   'Is this nobody whom the office knows: no contact of the tenant, no number of the record that fired or of '
   'its contact, none of the office itself? A number that was written into the step or handed to the run is one.';
 
+-- Asked at every later attempt of what was rendered once: the office may have taken a permission back. A step
+-- that names no recipient writes to its own contact.
+create or replace function automation.recheck_recipient(
+  execution public.workflow_executions, step jsonb, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  country constant text := automation.country_of(execution.tenant_id);
+  names_one constant boolean := coalesce(step #> '{config,base}' ? 'to', false) or exists (
+    select from jsonb_array_elements(step #> '{config,slots}') as s where s #>> '{at,0}' = 'to');
+  forbidden text;
+begin
+  if prepared.verdict <> 'run' or step ->> 'type' <> 'send_sms' then
+    return prepared;
+  end if;
+  forbidden := automation.forbidden_destination(
+    execution.tenant_id, automation.read_phone(prepared.recipient, country));
+  if forbidden is not null then
+    return automation.skip_unaddressed(prepared, 'country_not_allowed', forbidden, prepared.recipient);
+  elsif names_one
+    and automation.is_stranger(execution, prepared.input, prepared.recipient, country) then
+    return automation.skip_unaddressed(prepared, 'stranger_not_allowed', format(
+      'to: %s is no contact; tenants.text_strangers would allow it', prepared.recipient), prepared.recipient);
+  end if;
+  return prepared;
+end;
+$$;
+
+comment on function automation.recheck_recipient(
+  public.workflow_executions, jsonb, automation.prepared_step) is
+  'May a text still go to whom it was rendered for? By text_countries and text_strangers as they are now.';
+
 -- sql/08_actions/02_database_actions.sql
 
 -- Database actions. Each takes the execution and its rendered input and returns what it did; what
@@ -19036,14 +19112,15 @@ create or replace function automation.is_ringing(address text) returns boolean
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  queue constant regclass := to_regclass('net.http_request_queue');
   waits boolean;
 begin
-  if to_regclass('net.http_request_queue') is null then
+  if queue is null then
     return false;
   end if;
-  execute 'select exists (
-      select from (select q.url, q.xmax as taken_by from net.http_request_queue as q limit 1000) as q
-      where q.url = $1 and q.taken_by = 0)'
+  execute format('select exists (
+      select from (select q.url, q.xmax as taken_by from %s as q limit 1000) as q
+      where q.url = $1 and q.taken_by = 0)', queue)
     into waits using address;
   return waits;
 exception when others then
@@ -21122,7 +21199,7 @@ declare
   job public.bulk_enrollments;
 begin
   perform automation.check_object(data, 'data');
-  perform automation.check_author(workflow.tenant_id, array[into_entity]);
+  perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
   if not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
       using errcode = 'PT409',
@@ -21283,10 +21360,11 @@ create or replace function automation.prune_responses(portion integer default 50
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  responses constant regclass := to_regclass('net._http_response');
   seen timestamptz;
   pruned integer;
 begin
-  if to_regclass('net._http_response') is null then
+  if responses is null then
     return 0;
   end if;
   select p.up_to_time into seen from automation.pruned as p
@@ -21296,21 +21374,21 @@ begin
     return 0;
   end if;
   -- With ties: what was answered in one go has one time.
-  execute $responses$
+  execute format($responses$
     with looked as (
       select r.ctid as place, r.created, r.content = '{"ringing":true}' as is_ours
-      from net._http_response as r
+      from %1$s as r
       where r.created > $1 and r.created < clock_timestamp() - interval '1 hour'
       order by r.created fetch first ($2) rows with ties
     ), pruned as (
-      delete from net._http_response as r using looked as l
+      delete from %1$s as r using looked as l
       where r.ctid = l.place and r.created = l.created and l.is_ours
       returning 1
     ), noted as (
       update automation.pruned as p set up_to_time = (select max(l.created) from looked as l)
       where p.log = 'net._http_response' and exists (select from looked)
     )
-    select count(*) from pruned$responses$
+    select count(*) from pruned$responses$, responses)
     into pruned using seen, portion;
   return pruned;
 end;
@@ -21747,8 +21825,7 @@ create trigger messages_honour_stop
 --
 -- Errors: 22023 a parameter is wrong (the message starts with its name), PT404 not found, PT409 not in this
 -- state, PT413 too large, PT429 too many at once (PTnnn is how PostgREST is told the status; it answers 500 to
--- Postgres's own codes),
--- 42501 not allowed.
+-- Postgres's own codes), 42501 not allowed.
 
 -- The roles that see every tenant: the service role and whoever may act as it. Inside a SECURITY
 -- DEFINER function current_user is the owner; the role that PostgREST switched to is in "role".
@@ -21984,6 +22061,19 @@ $$;
 -- members, attach() leaves making, trying and starting workflows about them to owners and admins; and
 -- what somebody asks for by hand is read as they themselves could read it.
 
+create or replace function automation.with_related(entities text[]) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive reached (name) as (
+      select n from unnest(entities) as n
+      union
+      select r.key from reached
+      join automation.entities as e on e.name = reached.name, jsonb_object_keys(e.related) as r (key)
+    )
+    select coalesce(array_agg(name), '{}') from reached
+  $$;
+
 -- The attached tables that a workflow sees: what fires it, what that belongs to, and what its steps
 -- name or write.
 create or replace function automation.entities_of(listener automation.compiled_trigger, plan jsonb)
@@ -21993,20 +22083,15 @@ create or replace function automation.entities_of(listener automation.compiled_t
   -- Guesses about the lengths of JSON make the planner compile it, for a second a call where Postgres can.
   set jit = off
   as $$
-    with recursive seen (name) as (
+    with seen (name) as (
       select listener.entity
       union
       select split_part(r #>> '{}', '.', 1) from jsonb_path_query(plan, 'strict $.**.roots[*]') as r
       union
       select w.entity
       from jsonb_each(plan -> 'steps') as s, automation.step_writes(s.value, listener.entity) as w
-    ), reached (name) as (
-      select s.name from seen as s
-      union
-      select r.key from reached
-      join automation.entities as e on e.name = reached.name, jsonb_object_keys(e.related) as r (key)
     )
-    select coalesce(array_agg(name), '{}') from reached where name is not null
+    select automation.with_related(array_agg(s.name)) from seen as s where s.name is not null
   $$;
 
 create or replace function automation.check_author(tenant_id uuid, entities text[]) returns void
@@ -22053,6 +22138,53 @@ create or replace function automation.look_up(entity text) returns text
     where e.name = look_up.entity and e.authors = 'admins'
   $$;
 
+-- Those that a record belongs to, which come with it into a run; of the caller's own tenants alone.
+create or replace function automation.related_records(entity text, id text)
+  returns table (related text, related_id text)
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+begin
+  select e.* into attached from automation.entities as e where e.name = related_records.entity;
+  if not found or attached.related = '{}' then
+    return;
+  end if;
+  return query execute format(
+    'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
+    'where r.%I::text = $2 and r.%I = any ($3) and to_jsonb(r.*) ->> k.value is not null',
+    attached.relation, attached.id_column, attached.tenant_column)
+    using attached.related, id, automation.member_tenants();
+end;
+$$;
+
+create or replace function automation.named_records(data jsonb) returns table (entity text, id text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive named (entity, id, far) as (
+      select n.entity, n.id, 0
+      from (
+        select left(d.key, -3), d.value #>> '{}' from jsonb_each(data) as d
+        where d.key like '%\_id' and jsonb_typeof(d.value) in ('string', 'number')
+        union
+        select d.key, d.value ->> 'id' from jsonb_each(data) as d where jsonb_typeof(d.value) = 'object'
+      ) as n (entity, id)
+      where n.id is not null
+      union
+      select r.related, r.related_id, n.far + 1
+      from named as n
+      cross join lateral automation.related_records(n.entity, n.id) as r
+      where n.far < 4
+    )
+    select distinct n.entity, n.id from named as n
+  $$;
+
+comment on function automation.named_records(jsonb) is
+  'The records that trigger_data names, and those that come with them because they belong to them.';
+
 -- Runs with the rights of whoever calls: a row that their policies hide is not found.
 create or replace function automation.check_seen(data jsonb) returns jsonb
   language plpgsql stable
@@ -22066,14 +22198,9 @@ begin
   if current_user <> 'authenticated' or jsonb_typeof(data) is distinct from 'object' then
     return data;
   end if;
-  for named in
-    select left(d.key, -3) as entity, d.value #>> '{}' as id from jsonb_each(data) as d
-    where d.key like '%\_id' and jsonb_typeof(d.value) in ('string', 'number')
-    union
-    select d.key, d.value ->> 'id' from jsonb_each(data) as d where jsonb_typeof(d.value) = 'object'
-  loop
+  for named in select * from automation.named_records(data) loop
     statement := automation.look_up(named.entity);
-    continue when statement is null or named.id is null;
+    continue when statement is null;
     begin
       execute statement into seen using named.id;
     exception when insufficient_privilege then
@@ -22932,6 +23059,36 @@ create or replace function automation.tenant_of_number(number text) returns uuid
       and s.provider = automation.setting('sms_provider')
   $$;
 
+-- An event of a tenant's own account is signed with that account's token. It is found by our number in it (or
+-- by the messaging service), and is then believed of this tenant alone.
+create or replace function automation.twilio_account(
+  address text, service text, out tenant_id uuid, out account text)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.tenant_id, automation.read_secret(s.tenant_id, s.credentials)
+    from public.senders as s
+    where s.channel = 'sms' and s.provider = automation.setting('sms_provider')
+      and s.verified_at is not null and s.credentials is not null
+      and (s.kind = 'number' and s.address = automation.normalize_line(twilio_account.address)
+        or s.kind = 'service' and s.address = btrim(twilio_account.service))
+    order by s.kind
+    limit 1
+  $$;
+
+comment on function automation.twilio_account(text, text) is
+  'Whose number or messaging service that is, and the secret of their own account; null: the environment''s.';
+
+-- No tenant_id: the installation's own account has said it, and may say it of everybody.
+create or replace function automation.may_tell(event jsonb, owner uuid) returns boolean
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce((event ->> 'tenant_id')::uuid = owner, event ->> 'tenant_id' is null) $$;
+
+comment on function automation.may_tell(jsonb, uuid) is
+  'May an event, which a tenant''s own account has signed, be about this tenant?';
+
 create or replace function automation.contacts_by_phone(tenant_id uuid, phone text) returns setof uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -23169,7 +23326,7 @@ declare
   sender constant text := automation.line_of(event ->> 'from');
   opt_out constant text := upper(event ->> 'opt_out_type');
 begin
-  if owner is null then
+  if owner is null or not automation.may_tell(event, owner) then
     return 'unknown_number';
   end if;
   perform automation.lock_inbound('twilio ' || (event ->> 'message_sid'));
@@ -23196,8 +23353,8 @@ end;
 $$;
 
 comment on function automation.receive_sms(jsonb) is
-  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?}. Returns '
-  'stored, duplicate or unknown_number.';
+  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?, tenant_id?}; '
+  'tenant_id: whose own account says so. Returns stored, duplicate or unknown_number.';
 
 -- To an inbound call the office means one thing: was it answered? Twilio says so in two ways: the
 -- status of the call itself, and, when the call was passed on with <Dial>, whether that was
@@ -23249,7 +23406,7 @@ declare
 begin
   if automation.call_rank(event ->> 'status') = 0 then
     return 'unknown_status';
-  elsif owner is null then
+  elsif owner is null or not automation.may_tell(event, owner) then
     return 'unknown_number';
   end if;
   perform automation.lock_inbound('twilio ' || (event ->> 'call_sid'));
@@ -23279,7 +23436,7 @@ $$;
 
 comment on function automation.record_call(jsonb) is
   'Stores a call, or what became of it: {call_sid, from, to, direction, status, dial_status?, '
-  'duration?}, the words of Twilio. An inbound call that nobody took is missed. Returns stored, '
+  'duration?, tenant_id?}, the words of Twilio. An inbound call that nobody took is missed. Returns stored, '
   'updated, duplicate, unknown_number or unknown_status.';
 
 -- sql/11_api/06_inbound_delivery.sql
@@ -23411,6 +23568,9 @@ begin
   end if;
   perform automation.lock_inbound('twilio ' || sid);
   sender := automation.sent_by('public.messages', 'twilio', sid);
+  if sender is not null and not automation.may_tell(event, sender) then
+    return 'unknown_message';
+  end if;
   if automation.record_delivery_of_step(
     sender, sid, event ->> 'status', event ->> 'error_code', automation.now()) then
     outcome := 'duplicate';
@@ -23432,8 +23592,9 @@ end;
 $$;
 
 comment on function automation.record_message_status(jsonb) is
-  'What became of a text message: {message_sid, status, error_code?}. Returns updated, duplicate '
-  '(nothing new, or older news), early (kept until the message is recorded) or unknown_status.';
+  'What became of a text message: {message_sid, status, error_code?, tenant_id?}. Returns updated, duplicate '
+  '(nothing new, or older news), early (kept until the message is recorded), unknown_status or, of another '
+  'tenant''s than the account''s that says so, unknown_message.';
 
 -- The row of a message that was sent is written by the dispatcher's report, which may come after
 -- the first news of it.
@@ -23781,16 +23942,55 @@ begin
 end;
 $$;
 
+-- Did a machine write it? RFC 3834 and its forerunners say so in a header, which names are compared in lower
+-- case; the subject is asked because they may not be to be had. A list is no sign: groups forward what customers write.
+create or replace function automation.is_automatic_email(sender text, subject text, headers jsonb)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select sender ~ '^(mailer-daemon|postmaster|bounces?)([+@-])'
+      or coalesce(subject ~* ('^\s*(auto(matic|matische|mated)?[ -]?(reply|response|antwort)|out of (the )?office|'
+        'abwesenheitsnotiz|respuesta autom[aá]tica|fuera de (la )?oficina|r[eé]ponse automatique)\s*(:|$)'), false)
+      or exists (
+        select from jsonb_each_text(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
+        cross join lateral (select lower(btrim(h.value)) as said) as v
+        where case lower(h.key)
+          when 'auto-submitted' then split_part(v.said, ';', 1) not in ('', 'no')
+          when 'precedence' then v.said in ('bulk', 'junk', 'auto_reply', 'auto-reply')
+          when 'x-autoreply' then v.said not in ('no', 'false', '0')
+          when 'x-autorespond' then v.said not in ('no', 'false', '0')
+          when 'return-path' then v.said = '<>'
+          else false end)
+  $$;
+
+comment on function automation.is_automatic_email(text, text, jsonb) is
+  'Was an email written by a machine: out of office, a bounce? headers: {name: value}; null: unknown.';
+
+-- What somebody wrote, without what they were answering to.
+create or replace function automation.without_quotation(body text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select btrim(regexp_replace(left(body, 20000),
+      '(^|\n)[ \t]*(>|-{2,} ?original message|_{10,}|on [^\n]{6,200}(\n[^\n]{0,100})?wrote:|'
+      'el [^\n]{6,200}(\n[^\n]{0,100})?escribi[oó]:|le [^\n]{6,200}(\n[^\n]{0,100})?a [eé]crit ?:|'
+      'am [^\n]{6,200}(\n[^\n]{0,100})?schrieb[^\n]*:|(from|de|von): [^\n]+\n).*$', '', 'i'), E' \t\r\n')
+  $$;
+
 -- One row for each tenant that it was written to. Who asks to be left alone is, by subject too: that is all
--- that a click on "unsubscribe" in a mail program may send.
+-- that a click on "unsubscribe" in a mail program may send. A reply goes on with the chain of what it answers,
+-- as a text does.
 create or replace function automation.receive_email(event jsonb) returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   sender constant text := automation.normalize_email(automation.bare_address(event ->> 'from'));
-  is_stop constant boolean :=
-    automation.is_stop_request(event ->> 'subject') or automation.is_stop_request(event ->> 'text');
+  is_stop constant boolean := automation.is_stop_request(event ->> 'subject')
+    or automation.is_stop_request(automation.without_quotation(event ->> 'text'));
+  is_automatic constant boolean :=
+    automation.is_automatic_email(sender, event ->> 'subject', event -> 'headers');
   addressed record;
   outcome text := 'unknown_address';
 begin
@@ -23803,15 +24003,17 @@ begin
     cross join lateral (select automation.tenant_of_address(r.address) as tenant_id) as t
     where t.tenant_id is not null group by t.tenant_id
   loop
+    perform automation.continue_chain(addressed.tenant_id, sender);
     insert into public.emails (tenant_id, contact_id, direction, from_address, to_address, subject, text, html,
-      status, provider, provider_id)
+      status, provider, provider_id, is_automatic)
     values (addressed.tenant_id,
-      case when is_stop then automation.contact_by_email(addressed.tenant_id, sender, null)
+      case when is_stop or is_automatic then automation.contact_by_email(addressed.tenant_id, sender, null)
         else automation.contact_of_writer(addressed.tenant_id, sender, event ->> 'from') end,
       'inbound', sender, automation.bare_address(addressed.address), event ->> 'subject', event ->> 'text',
-      event ->> 'html', 'received', 'resend', event ->> 'email_id')
+      event ->> 'html', 'received', 'resend', event ->> 'email_id', is_automatic)
     on conflict (provider_id, tenant_id, provider) do nothing;
     outcome := case when found then 'stored' when outcome = 'stored' then outcome else 'duplicate' end;
+    perform automation.clear_cause();
     if is_stop then
       perform automation.suppress(addressed.tenant_id, 'email', sender, 'opt_out',
         jsonb_build_object('email_id', event ->> 'email_id'));
@@ -23855,8 +24057,8 @@ $$;
 comment on function automation.record_email_event(text, jsonb) is
   'What became of an email, once for each event_id: {email_id, type, occurred_at, to?, link?, '
   'user_agent?, permanent?, error_code?, detail?}; type: delivered, delivery_delayed, bounced, '
-  'complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text? and '
-  'html?. Returns stored, duplicate, early (kept until the email is recorded) or, of one that came in, '
+  'complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text?, '
+  'html? and headers?. Returns stored, duplicate, early (kept until the email is recorded) or, of one that came in, '
   'unknown_address or unknown_sender.';
 
 -- sql/11_api/06_inbound_form_fields.sql
@@ -24360,13 +24562,23 @@ create or replace function automation.origin_allowed(form public.forms, origin t
   $$;
 
 create or replace function automation.form_accepts(public_key text, origin text) returns boolean
-  language sql stable
+  language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
-    select form.id is not null and automation.origin_allowed(form, origin)
-    from automation.find_form(public_key) as form
-  $$;
+declare
+  form constant public.forms := automation.find_form(public_key);
+begin
+  if form.id is null then
+    return false;
+  elsif not automation.origin_allowed(form, origin) then
+    -- A browser that is told no does not send the post: that somebody tried is all there is to tell.
+    perform automation.hold_foreign(form, origin, '{}');
+    return false;
+  end if;
+  return true;
+end;
+$$;
 
 comment on function automation.form_accepts(text, text) is
   'May a page of this origin post to this form? What a browser asks before it posts.';
@@ -24604,7 +24816,8 @@ end;
 $$;
 
 -- Kept for a month, and told of where nobody else was told. What one form can put here within an hour is
--- bounded: a robot's posts are not worth more.
+-- bounded: a robot's posts are not worth more; those of pages that may not post least, and they take no room
+-- from the others.
 create or replace function automation.hold_submission(
   form public.forms, reason text, problem text, data jsonb, raw text default null)
   returns void
@@ -24622,10 +24835,32 @@ begin
   where (
     select count(*) from public.held_submissions as h
     where h.form_id = form.id and h.tenant_id = form.tenant_id
-      and h.created_at > automation.now() - interval '1 hour') < 200;
+      and (h.reason = 'origin') = (hold_submission.reason = 'origin')
+      and h.created_at > automation.now() - interval '1 hour') < case reason when 'origin' then 20 else 200 end;
   if found and reason in ('limit', 'unreadable') then
     perform automation.tell_office(form, null, format('Posts of the form "%s" are held', form.name),
       format('They fired no workflow (%s). Look at held_submissions and release what is a lead.', reason));
+  end if;
+end;
+$$;
+
+-- The page is told, and its visitor perhaps not. Either a stranger tries something, or the office's site has moved:
+-- then these are leads. Told of without the address, which the caller chose.
+create or replace function automation.hold_foreign(form public.forms, origin text, fields jsonb, raw text default null)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.is_robot(form, coalesce(fields, '{}')) then
+    return;
+  end if;
+  perform automation.tell_office(form, null, format('Posts of the form "%s" are refused', form.name),
+    'They come from a page that its allowed_origins do not name. Look at held_submissions: is your site at '
+    'another address now?');
+  if fields <> '{}' or raw <> '' then
+    perform automation.hold_submission(form, 'origin',
+      format('%s is not in allowed_origins', left(origin, 300)), fields - form.honeypot, raw);
   end if;
 end;
 $$;
@@ -24676,6 +24911,7 @@ begin
   if form.id is null then
     return '{"outcome": "unknown_form"}'::jsonb;
   elsif not automation.origin_allowed(form, origin) then
+    perform automation.hold_foreign(form, origin, fields);
     return '{"outcome": "origin_not_allowed"}'::jsonb;
   elsif automation.is_robot(form, fields) then
     perform automation.hold_submission(form, 'honeypot',
@@ -24728,6 +24964,7 @@ begin
   if form.id is null then
     return 'unknown_form';
   elsif not automation.origin_allowed(form, origin) then
+    perform automation.hold_foreign(form, origin, data, raw);
     return 'origin_not_allowed';
   elsif automation.limit_posts(form, source) is not null then
     return 'rate_limited';
@@ -25531,8 +25768,8 @@ grant execute on function
   automation.member_tenants(), automation.admin_tenants(), automation.now(),
   automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
   automation.own_tenant(uuid), automation.request_scope(jsonb),
-  automation.look_up(text), automation.check_seen(jsonb), automation.list_records(uuid, text),
-  automation.seen_records(uuid, text, text[]),
+  automation.look_up(text), automation.check_seen(jsonb), automation.related_records(text, text),
+  automation.named_records(jsonb), automation.list_records(uuid, text), automation.seen_records(uuid, text, text[]),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
