@@ -19101,7 +19101,39 @@ $$;
 comment on function automation.ring() is
   'Tells the dispatcher that work is due, in the way the setting doorbell says. Never raises.';
 
--- pg_net sends after commit. URL and key come from Vault and are never stored in a row.
+-- Rings coalesce: pg_net has one worker for everybody, and one ring a commit would keep it busy. While one
+-- of ours waits in its queue it will be sent after this commit or just before; in the latter case this
+-- commit's work waits for the next tick. pg_net deletes what it is sending, and commits that when it is
+-- answered: xmax tells without taking a lock, for which pg_net would have to wait. How far to look is
+-- bounded, as the queue is the host's too and has no index for this.
+create or replace function automation.is_ringing(address text) returns boolean
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  queue constant regclass := to_regclass('net.http_request_queue');
+  waits boolean;
+begin
+  if queue is null then
+    return false;
+  end if;
+  execute format('select exists (
+      select from (select q.url, q.xmax as taken_by from %s as q limit 1000) as q
+      where q.url = $1 and q.taken_by = 0)', queue)
+    into waits using address;
+  return waits;
+exception when others then
+  -- A queue that cannot be read: a ring too many is better than none.
+  return false;
+end;
+$$;
+
+comment on function automation.is_ringing(text) is
+  'Does a ring at this address wait in pg_net''s queue and has not been taken out of it yet?';
+
+-- pg_net sends after commit. Address and key come from Vault. While a ring waits, its headers can be read by
+-- every role of the database, so the key is one that can do nothing but ring.
 create or replace function automation.call_dispatch() returns bigint
   language plpgsql
   security definer
@@ -19109,10 +19141,10 @@ create or replace function automation.call_dispatch() returns bigint
   as $$
 declare
   url constant text := automation.vault_secret('ridgeline_dispatch_url');
-  key constant text := automation.vault_secret('ridgeline_secret_key');
+  key constant text := automation.vault_secret('ridgeline_ring_key');
   request_id bigint;
 begin
-  if url is null or key is null then
+  if url is null or key is null or automation.is_ringing(url) then
     return null;
   end if;
   execute 'select net.http_post(url => $1, body => ''{}''::jsonb, headers => $2, '
@@ -19122,6 +19154,10 @@ begin
   return request_id;
 end;
 $$;
+
+comment on function automation.call_dispatch() is
+  'Queues a ring with pg_net and returns its id; null where one is waiting, or where Vault lacks '
+  'ridgeline_dispatch_url or ridgeline_ring_key.';
 
 create or replace function automation.vault_secret(secret_name text) returns text
   language plpgsql stable
@@ -19223,6 +19259,8 @@ declare
   did integer;
   ran integer;
 begin
+  perform automation.prune();
+  commit;
   loop
     did := automation.reap_expired_leases();
     commit;
@@ -19319,11 +19357,8 @@ begin
     execute 'select cron.schedule($1, $2, $3)'
       using 'ridgeline-tick', '* * * * *', $job$call automation.tick_for('50 seconds')$job$;
   end if;
-  -- pg_cron keeps the details of every run for ever.
   execute 'select cron.schedule($1, $2, $3)'
-    using 'ridgeline-prune', '17 3 * * *',
-    $job$select automation.forget_listeners();
-      delete from cron.job_run_details where end_time < now() - interval '7 days'$job$;
+    using 'ridgeline-prune', '17 3 * * *', 'select automation.forget_listeners()';
   return array['ridgeline-tick', 'ridgeline-prune'];
 end;
 $$;
@@ -21251,6 +21286,144 @@ create or replace function public.cancel_bulk_enrollment(id uuid, tenant_id uuid
 
 comment on function public.cancel_bulk_enrollment(uuid, uuid) is
   'Stops a bulk enrolment where it stands. Executions it has started go on; cancel those themselves.';
+
+-- sql/09_schedule/09_prune.sql
+
+-- What pg_cron and pg_net keep of the engine's own runs and rings: a tick every five seconds is 17,000 rows
+-- a day. Those of the host's other jobs and calls are not ours to delete; so that they are not read again
+-- and again either, each log is read once from end to end, a portion a tick.
+
+create table automation.pruned (
+  log text constraint pruned_pkey primary key,
+  up_to_id bigint not null default 0,
+  up_to_time timestamptz not null default '-infinity'
+);
+
+comment on table automation.pruned is
+  'How far each log has been pruned: cron.job_run_details by its runid, net._http_response by its time.';
+
+insert into automation.pruned (log) values ('cron.job_run_details'), ('net._http_response');
+
+-- The runs that are older than a week, at most `portion` looked at. pg_cron writes a run down before it
+-- starts, and its end not at all when the server went down: a run without any time counts as old when a
+-- later one is.
+create or replace function automation.prune_runs(portion integer default 500) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  seen bigint;
+  pruned integer;
+begin
+  if to_regclass('cron.job_run_details') is null then
+    return 0;
+  end if;
+  select p.up_to_id into seen from automation.pruned as p
+  where p.log = 'cron.job_run_details'
+  for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  execute $runs$
+    with looked as (
+      select d.runid, coalesce(d.end_time, d.start_time) as at,
+        d.database = current_database()
+          and (d.command like 'call automation.tick_for(%'
+            or d.command like 'select automation.forget_listeners(%') as is_ours
+      from cron.job_run_details as d where d.runid > $1 order by d.runid limit $2
+    ), reached as (
+      select max(l.runid) as runid from looked as l where l.at < clock_timestamp() - interval '7 days'
+    ), pruned as (
+      delete from cron.job_run_details as d using looked as l, reached as r
+      where d.runid = l.runid and l.runid <= r.runid and l.is_ours
+        and coalesce(l.at, '-infinity') < clock_timestamp() - interval '7 days'
+      returning 1
+    ), noted as (
+      update automation.pruned as p set up_to_id = r.runid
+      from reached as r where p.log = 'cron.job_run_details' and r.runid is not null
+    )
+    select count(*) from pruned$runs$
+    into pruned using seen, portion;
+  return pruned;
+end;
+$$;
+
+comment on function automation.prune_runs(integer) is
+  'Deletes the engine''s own runs that are older than a week from cron.job_run_details, in the next portion of it; '
+  'returns how many.';
+
+-- The answers to rings that are older than an hour. What failed stays for pg_net.ttl, to be looked at.
+create or replace function automation.prune_responses(portion integer default 500) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  responses constant regclass := to_regclass('net._http_response');
+  seen timestamptz;
+  pruned integer;
+begin
+  if responses is null then
+    return 0;
+  end if;
+  select p.up_to_time into seen from automation.pruned as p
+  where p.log = 'net._http_response'
+  for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  -- With ties: what was answered in one go has one time.
+  execute format($responses$
+    with looked as (
+      select r.ctid as place, r.created, r.content = '{"ringing":true}' as is_ours
+      from %1$s as r
+      where r.created > $1 and r.created < clock_timestamp() - interval '1 hour'
+      order by r.created fetch first ($2) rows with ties
+    ), pruned as (
+      delete from %1$s as r using looked as l
+      where r.ctid = l.place and r.created = l.created and l.is_ours
+      returning 1
+    ), noted as (
+      update automation.pruned as p set up_to_time = (select max(l.created) from looked as l)
+      where p.log = 'net._http_response' and exists (select from looked)
+    )
+    select count(*) from pruned$responses$, responses)
+    into pruned using seen, portion;
+  return pruned;
+end;
+$$;
+
+comment on function automation.prune_responses(integer) is
+  'Deletes the answers to rings that are older than an hour from net._http_response, in the next portion of it; '
+  'returns how many.';
+
+-- What cannot be pruned costs room, never a tick, nor the other log.
+create or replace function automation.prune() returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  runs integer := 0;
+  responses integer := 0;
+begin
+  begin
+    runs := automation.prune_runs();
+  exception when others then
+    null;
+  end;
+  begin
+    responses := automation.prune_responses();
+  exception when others then
+    null;
+  end;
+  return runs + responses;
+end;
+$$;
+
+comment on function automation.prune() is
+  'One portion of the engine''s own rows in the logs of pg_cron and pg_net. Never raises.';
 
 -- sql/10_consent/01_suppressions.sql
 
@@ -26125,9 +26298,11 @@ alter table automation.portions enable row level security;
 alter table automation.suspects enable row level security;
 alter table automation.tick_portions enable row level security;
 alter table automation.tick_parts enable row level security;
+alter table automation.pruned enable row level security;
 
 grant select on
-  automation.portions, automation.suspects, automation.tick_portions, automation.tick_parts
+  automation.portions, automation.suspects, automation.tick_portions, automation.tick_parts,
+  automation.pruned
   to service_role;
 
 -- sql/12_security/07_secrets.sql
