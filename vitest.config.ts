@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ["tests/**/*.test.ts"],
     globalSetup: ["tests/support/global.ts"],
+    setupFiles: ["tests/support/properties.ts"],
     // Two suites at once: each owns a database or a stack of its own, and machines have few cores.
     pool: "forks",
     maxWorkers: 2,

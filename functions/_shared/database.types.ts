@@ -368,6 +368,7 @@ export type Database = {
           from_address: string | null;
           html: string | null;
           id: string;
+          is_automatic: boolean;
           opened_at: string | null;
           provider: string;
           provider_id: string | null;
@@ -389,6 +390,7 @@ export type Database = {
           from_address?: string | null;
           html?: string | null;
           id?: string;
+          is_automatic?: boolean;
           opened_at?: string | null;
           provider?: string;
           provider_id?: string | null;
@@ -410,6 +412,7 @@ export type Database = {
           from_address?: string | null;
           html?: string | null;
           id?: string;
+          is_automatic?: boolean;
           opened_at?: string | null;
           provider?: string;
           provider_id?: string | null;

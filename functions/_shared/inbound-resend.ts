@@ -1,4 +1,6 @@
+import { Resend } from "resend";
 import { z } from "zod";
+import type { ResendSettings } from "./env.ts";
 import { RequestError } from "./errors.ts";
 import { parsePast } from "./moment.ts";
 import { callFunction, type Database, storableText } from "./inbound.ts";
@@ -62,6 +64,7 @@ export interface EmailEvent {
   subject?: string;
   text?: string;
   html?: string;
+  headers?: Record<string, string>;
 }
 
 const MAX_TEXT = 100_000;
@@ -127,6 +130,70 @@ export function emailEventOf(json: unknown): EmailEvent | null {
     };
   }
   return event;
+}
+
+/** Resend's event of an email that came in has no body and no headers: they are asked for by its id. */
+export type FetchContent = (emailId: string) => Promise<Content | null>;
+
+const content = z.object({
+  text: clean.nullish(),
+  html: clean.nullish(),
+  headers: z.record(z.string(), z.coerce.string().transform(storableText)).nullish().catch(null),
+});
+export type Content = z.infer<typeof content>;
+
+const FETCH_TIMEOUT_MS = 10_000;
+
+/** Null: Resend has no such email, or does not show it with this key. What may pass is thrown, as a 503. */
+export function createContentFetcher(
+  { apiKey, baseUrl }: Pick<ResendSettings, "apiKey" | "baseUrl">,
+): FetchContent {
+  const client = new Resend(apiKey, { baseUrl });
+  return async (emailId) => {
+    const { data, error } = await client.emails.receiving.get(
+      emailId,
+      { html_format: "cid" },
+      { signal: AbortSignal.timeout(FETCH_TIMEOUT_MS) },
+    );
+    if (!error) return content.parse(data);
+    const status = error.statusCode ?? 0;
+    if (status >= 400 && status < 500 && ![408, 409, 425, 429].includes(status)) return null;
+    throw new RequestError(503, "content_unavailable", "the email cannot be fetched just now");
+  };
+}
+
+/** What the headers say of machines; the rest is nobody's business. */
+const TELLING = new Set([
+  "auto-submitted",
+  "precedence",
+  "x-autoreply",
+  "x-autorespond",
+  "return-path",
+]);
+
+/** Of an email in HTML alone, its words. */
+function textOfHtml(html: string): string {
+  return html.slice(0, 4 * MAX_TEXT)
+    .replace(/<(style|script|head|title)\b[^>]*>[\s\S]*?<\/\1\s*>|<!--[\s\S]*?-->/gi, "")
+    .replace(/<blockquote\b[\s\S]*$/i, "")
+    .replace(/\s+/g, " ")
+    .replace(/<(br|\/p|\/div|\/tr|\/li|\/h[1-6])\b[^>]*>/gi, "\n")
+    .replace(/<[^>]*>/g, "")
+    .replace(/&nbsp;|&#160;/gi, " ")
+    .replace(/&lt;/gi, "<").replace(/&gt;/gi, ">").replace(/&quot;/gi, '"').replace(/&#39;/g, "'")
+    .replace(/&amp;/gi, "&")
+    .replace(/ *\n */g, "\n")
+    .trim();
+}
+
+export function withContent(event: EmailEvent, { text, html, headers }: Content): EmailEvent {
+  const words = text?.trim() ? text : html ? textOfHtml(html) : undefined;
+  const telling = Object.entries(headers ?? {}).filter(([name]) => TELLING.has(name.toLowerCase()));
+  return {
+    ...event,
+    ...withoutUndefined({ text: cut(words, MAX_TEXT), html: cut(html, MAX_TEXT) }),
+    headers: Object.fromEntries(telling.map(([name, value]) => [name, value.slice(0, 200)])),
+  };
 }
 
 /** Records a verified event once for its id; answers what the database made of it. */

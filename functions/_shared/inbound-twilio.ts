@@ -1,5 +1,7 @@
 import { z } from "zod";
+import { parseTwilioAccount } from "./env.ts";
 import { callFunction, type Database, storableText } from "./inbound.ts";
+import type { Log } from "./log.ts";
 import type { Parameters } from "./webhook-twilio.ts";
 
 const text = z.preprocess(
@@ -103,12 +105,61 @@ function parsed<K extends TwilioEvent["kind"], T>(
   return result.success ? { kind, event: result.data } : null;
 }
 
-/** Records a verified event; answers what the database made of it. */
-export type RecordTwilioEvent = (event: TwilioEvent) => Promise<string>;
+/** Of our side of an event: the number, and the messaging service that sent from it. */
+export interface OurSide {
+  address: string;
+  service: string;
+}
+
+/** Twilio tells of a message that came in and of one that went out in the same words: ours is one or the other. */
+export function ourSideOf(parameters: Parameters): OurSide {
+  const given = (name: string) => word(parameters[name]);
+  const isInbound = given("CallSid")
+    ? given("Direction") === "inbound"
+    : twilioEventOf(parameters)?.kind === "sms";
+  return {
+    address: withoutChannel(given(isInbound ? "To" : "From")).slice(0, 64),
+    service: given("MessagingServiceSid").slice(0, 64),
+  };
+}
+
+/** A tenant's own account: what it signs is believed of this tenant alone. */
+export interface OwnAccount {
+  tenantId: string;
+  authToken: string;
+}
+
+/** Undefined: the number is nobody's, or is texted from the environment's account. */
+export type FindAccount = (side: OurSide) => Promise<OwnAccount | undefined>;
+
+const accountRow = z.object({ tenant_id: z.string(), account: z.string().nullable() });
+
+export function createAccountFinder(sql: Database, log: Log): FindAccount {
+  return async ({ address, service }) => {
+    const found = await callFunction(
+      "twilio_account",
+      accountRow.nullable(),
+      sql`select case when a.tenant_id is not null then to_jsonb(a) end as result
+          from automation.twilio_account(${address}::text, ${service}::text) as a`,
+    );
+    if (found === null) return undefined;
+    try {
+      const { authToken } = parseTwilioAccount(found.account ?? "");
+      return { tenantId: found.tenant_id, authToken };
+    } catch {
+      // Texts are being lost: whoever looks after the installation is told whose, and nobody what.
+      log("error", "twilio_account_unusable", { tenant_id: found.tenant_id });
+      return undefined;
+    }
+  };
+}
+
+/** Records a verified event; answers what the database made of it. tenantId: whose own account signed it. */
+export type RecordTwilioEvent = (event: TwilioEvent, tenantId?: string) => Promise<string>;
 
 export function createTwilioRecorder(sql: Database): RecordTwilioEvent {
-  return ({ kind, event }) => {
-    const json = sql.json(event);
+  return ({ kind, event }, tenantId) => {
+    const json = sql.json({ ...event, ...(tenantId === undefined ? {} : { tenant_id: tenantId }) });
     switch (kind) {
       case "sms":
         return callFunction(

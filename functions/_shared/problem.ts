@@ -116,7 +116,7 @@ const SQLSTATES: readonly [RegExp, number, string, string][] = [
   [/^42501$/, 403, "forbidden", "you may not do this"],
   [/^(PT409|55000|55006)$/, 409, "conflict", "this cannot be done in the present state"],
   [/^23(001|503|505|P01)$/, 409, "conflict", "the request contradicts other rows"],
-  [/^53400$/, 429, "too_many_requests", "too many such calls of this tenant are under way"],
+  [/^(PT429|53400)$/, 429, "too_many_requests", "too many such calls of this tenant are under way"],
   [/^(PT413|54...)$/, 413, "too_large", "the request is too large"],
   [/^(22...|23502|23514)$/, 422, "invalid_request", "a value of the request cannot be taken"],
   [/^(42883|3F000|0A000)$/, 501, "not_implemented", "this database does not have it; migrate it"],

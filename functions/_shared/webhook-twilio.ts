@@ -27,6 +27,11 @@ export interface SignedRequest {
   body: string;
 }
 
+/** What a request says of itself, which nobody has vouched for yet. */
+export function claimedParameters({ isJson, body }: SignedRequest): Parameters {
+  return isJson ? jsonParameters(body) : parametersOf(body);
+}
+
 /**
  * The parameters of a request that Twilio signed. A form is signed as a whole; of JSON the address
  * is, and it carries the digest of the body.

@@ -1,11 +1,19 @@
-import { RequestError } from "../_shared/errors.ts";
+import { ConfigurationError, RequestError } from "../_shared/errors.ts";
 import { decodeText, problemOf, readBody, requireMethod } from "../_shared/inbound.ts";
-import { emailEventOf, type RecordEmailEvent } from "../_shared/inbound-resend.ts";
+import {
+  type EmailEvent,
+  emailEventOf,
+  type FetchContent,
+  type RecordEmailEvent,
+  withContent,
+} from "../_shared/inbound-resend.ts";
 import type { Log } from "../_shared/log.ts";
 import { verifyResend } from "../_shared/webhook-resend.ts";
 
 export interface Dependencies {
   secret: () => string;
+  /** Made at the first email that comes in. */
+  fetchContent: () => FetchContent;
   /** Made at the first verified call. */
   record: () => RecordEmailEvent;
   log: Log;
@@ -21,6 +29,25 @@ function parseJson(body: string): unknown {
   }
 }
 
+/** An email is kept without its body rather than not at all; what may pass is left to Resend to send again. */
+async function complete(
+  { fetchContent, log }: Dependencies,
+  event: EmailEvent | null,
+): Promise<EmailEvent | null> {
+  if (event?.type !== "received" || event.text !== undefined || event.html !== undefined) {
+    return event;
+  }
+  try {
+    const content = await fetchContent()(event.email_id);
+    if (content) return withContent(event, content);
+    log("warn", "resend_content_missing", { email_id: event.email_id });
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    log("error", "resend_content_missing", { email_id: event.email_id, variable: error.variable });
+  }
+  return event;
+}
+
 export function createHandler(dependencies: Dependencies): (request: Request) => Promise<Response> {
   const { secret, record, log } = dependencies;
   return async (request) => {
@@ -28,7 +55,7 @@ export function createHandler(dependencies: Dependencies): (request: Request) =>
       requireMethod(request, "POST");
       const body = decodeText(await readBody(request, MAX_BODY_BYTES));
       const id = verifyResend(secret(), request.headers, body);
-      const event = emailEventOf(parseJson(body));
+      const event = await complete(dependencies, emailEventOf(parseJson(body)));
       // An event that is not ours to keep is no failure: Resend would send it again for a day.
       const result = event === null ? "ignored" : await record()(id, event);
       log("info", "resend_event", { id, type: event?.type, result });

@@ -1,12 +1,26 @@
 import { decodeText, mediaType, problemOf, readBody, requireMethod } from "../_shared/inbound.ts";
-import { type RecordTwilioEvent, twilioEventOf } from "../_shared/inbound-twilio.ts";
+import { ConfigurationError, RequestError } from "../_shared/errors.ts";
+import {
+  type FindAccount,
+  ourSideOf,
+  type RecordTwilioEvent,
+  twilioEventOf,
+} from "../_shared/inbound-twilio.ts";
 import type { Log } from "../_shared/log.ts";
 import type { PublicAddress } from "../_shared/webhook-env.ts";
-import { verifyTwilio } from "../_shared/webhook-twilio.ts";
+import {
+  claimedParameters,
+  type Parameters,
+  type SignedRequest,
+  verifyTwilio,
+} from "../_shared/webhook-twilio.ts";
 import { publicUrls } from "../_shared/webhook-url.ts";
 
 export interface Dependencies {
+  /** Of the environment's account. */
   authToken: () => string;
+  /** Made at the first call that the environment's account has not signed. */
+  findAccount: () => FindAccount;
   address: () => PublicAddress;
   /** Made at the first verified call. */
   record: () => RecordTwilioEvent;
@@ -23,13 +37,36 @@ function noInstructions(): Response {
   });
 }
 
+interface Verified {
+  parameters: Parameters;
+  /** Whose own account signed it. */
+  tenantId?: string;
+}
+
+/** By the installation's own account, or else by that of the tenant whose number is meant. */
+async function verify(
+  { authToken, findAccount }: Dependencies,
+  request: SignedRequest,
+): Promise<Verified> {
+  try {
+    return { parameters: verifyTwilio(authToken(), request) };
+  } catch (error) {
+    const isOpen = error instanceof ConfigurationError ||
+      error instanceof RequestError && error.code === "bad_signature";
+    if (!isOpen || !request.signature) throw error;
+    const account = await findAccount()(ourSideOf(claimedParameters(request)));
+    if (!account) throw error;
+    return { parameters: verifyTwilio(account.authToken, request), tenantId: account.tenantId };
+  }
+}
+
 export function createHandler(dependencies: Dependencies): (request: Request) => Promise<Response> {
-  const { authToken, address, record, log } = dependencies;
+  const { address, record, log } = dependencies;
   return async (request) => {
     try {
       requireMethod(request, "POST");
       const body = decodeText(await readBody(request, MAX_BODY_BYTES));
-      const parameters = verifyTwilio(authToken(), {
+      const { parameters, tenantId } = await verify(dependencies, {
         signature: request.headers.get("x-twilio-signature"),
         urls: publicUrls(request, "twilio-webhook", address()),
         isJson: mediaType(request) === "application/json",
@@ -40,7 +77,7 @@ export function createHandler(dependencies: Dependencies): (request: Request) =>
         log("warn", "twilio_event_ignored");
         return noInstructions();
       }
-      const result = await record()(event);
+      const result = await record()(event, tenantId);
       const id = "call_sid" in event.event ? event.event.call_sid : event.event.message_sid;
       log("info", "twilio_event", { kind: event.kind, id, result });
       return noInstructions();

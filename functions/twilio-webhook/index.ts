@@ -1,15 +1,24 @@
 import { connect } from "../_shared/database.ts";
 import { readDatabaseUrl } from "../_shared/env.ts";
-import { createTwilioRecorder, type RecordTwilioEvent } from "../_shared/inbound-twilio.ts";
+import {
+  createAccountFinder,
+  createTwilioRecorder,
+  type FindAccount,
+  type RecordTwilioEvent,
+} from "../_shared/inbound-twilio.ts";
 import { logToConsole } from "../_shared/log.ts";
 import { readPublicAddress, readTwilioToken } from "../_shared/webhook-env.ts";
 import { createHandler } from "./handler.ts";
 
+let database: ReturnType<typeof connect> | undefined;
 let recorder: RecordTwilioEvent | undefined;
+let finder: FindAccount | undefined;
+const sql = () => database ??= connect(readDatabaseUrl());
 
 Deno.serve(createHandler({
   authToken: readTwilioToken,
+  findAccount: () => finder ??= createAccountFinder(sql(), logToConsole),
   address: readPublicAddress,
-  record: () => recorder ??= createTwilioRecorder(connect(readDatabaseUrl())),
+  record: () => recorder ??= createTwilioRecorder(sql()),
   log: logToConsole,
 }));

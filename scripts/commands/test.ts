@@ -160,7 +160,7 @@ const phases: Phase[] = [
   { name: "tsc", run: command(process.execPath, "node_modules/typescript/bin/tsc", "-p", ".") },
   {
     name: "deno-check",
-    run: () => deno("check", "--quiet", ...files("functions", ".ts"))(),
+    run: () => deno("check", "--config=deno.json", "--quiet", ...files("functions", ".ts"))(),
   },
   { name: "deno-fmt", run: deno("fmt", "--check", "--quiet") },
   { name: "deno-lint", run: deno("lint", "--quiet") },

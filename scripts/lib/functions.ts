@@ -140,7 +140,8 @@ export class EdgeFunction {
   }
 }
 
-function accepts(port: number): Promise<boolean> {
+/** Does somebody listen on this port of the machine? */
+export function accepts(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = net.connect(port, "127.0.0.1");
     const finish = (answer: boolean) => {

@@ -67,6 +67,8 @@ export interface ResendEmail {
 export interface ResendStandIn extends StandIn {
   /** What was accepted, oldest first. */
   emails: () => ResendEmail[];
+  /** An email comes in; answers its id, as the webhook's event has it. */
+  receive: (email: Partial<Pick<ResendEmail, "html" | "text" | "headers">>) => string;
 }
 
 const namesOfStatus: Record<number, string> = {
@@ -127,6 +129,7 @@ export async function startResend(
   options: { port?: number; apiKey?: string } = {},
 ): Promise<ResendStandIn> {
   let emails: ResendEmail[] = [];
+  let received = new Map<string, object>();
   /** By idempotency key: what was asked, and the answer once there is one. */
   let kept = new Map<string, { at: number; asked: unknown; answer: Answer | null }>();
 
@@ -242,6 +245,11 @@ export async function startResend(
     if (action === "POST /emails") return await post(request, create);
     if (action === "POST /emails/batch") return await post(request, createBatch);
     if (action === "GET /emails") return list(request.url.searchParams);
+    const inbound = /^GET \/emails\/receiving\/([^/]+)$/.exec(action)?.[1];
+    if (inbound !== undefined) {
+      const email = received.get(inbound);
+      return email ? { status: 200, body: email } : refusal(404, "not_found", "Email not found");
+    }
     const id = /^GET \/emails\/([^/]+)$/.exec(action)?.[1];
     const email = emails.find((one) => one.id === id);
     return email ? { status: 200, body: email } : refusal(404, "not_found", "Email not found");
@@ -265,8 +273,17 @@ export async function startResend(
     },
     forget: () => {
       emails = [];
+      received = new Map();
       kept = new Map();
     },
   }, options);
-  return { ...standIn, emails: () => emails };
+  return {
+    ...standIn,
+    emails: () => emails,
+    receive({ html = null, text = null, headers = {} }) {
+      const id = randomUUID();
+      received.set(id, { object: "email", id, html, text, headers, html_format: "cid" });
+      return id;
+    },
+  };
 }

@@ -23,7 +23,9 @@ create or replace function automation.limits()
       ('tags', 500, 'variables and blocks', 'in one text'),
       ('step_tags', 2000, 'variables and blocks', 'in a step_config'),
       ('filters', 10, 'filters', 'on a variable'),
+      ('active_workflows', 2000, 'active workflows', 'of a tenant'),
       ('listeners', 500, 'active workflows', 'of a tenant that listen to one event of one entity'),
+      ('waits', 1000, 'steps and exits', 'of a tenant''s workflows that wait for one event of one entity'),
       ('value', 65536, 'bytes', 'of a value that a filter takes or gives'),
       ('compared', 65536, 'bytes', 'of a text that a condition looks at'),
       ('compared_list', 1000, 'values', 'of a list that a condition looks at'),
@@ -51,3 +53,21 @@ create or replace function automation.at_most(name text) returns integer
   as $$ select l.most from automation.limits() as l where l.name = at_most.name $$;
 
 comment on function automation.at_most(text) is 'One of automation.limits().';
+
+-- Compiling a workflow takes long where it is large: one tenant has so many of it under way at
+-- once, which leaves connections for the others.
+create or replace function automation.take_place(tenant_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  for place in 1 .. automation.at_most('dear_calls') loop
+    if pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 1000 + place)) then
+      return;
+    end if;
+  end loop;
+  raise exception 'workflow_id: % workflows of this tenant are being published, checked or tried already',
+    automation.at_most('dear_calls')
+    using errcode = 'PT429', hint = 'Try again in a moment.';
+end;
+$$;

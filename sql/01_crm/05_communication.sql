@@ -65,12 +65,17 @@ create table public.emails (
   execution_id uuid,
   opened_at timestamptz,
   clicked_at timestamptz,
+  is_automatic boolean not null default false,
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint emails_pkey primary key (tenant_id, id),
   constraint emails_contact_fk foreign key (tenant_id, contact_id)
     references public.contacts (tenant_id, id) on delete set null (contact_id)
 );
+
+comment on column public.emails.is_automatic is
+  'Of an email that came in: a machine wrote it (out of office, a bounce, a newsletter). It is kept, and is no '
+  'reply: email_received does not fire.';
 
 create trigger emails_mark_manual
   before insert on public.emails

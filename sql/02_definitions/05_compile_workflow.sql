@@ -380,6 +380,10 @@ create or replace function automation.size_problems(
         select count(distinct t.workflow_id) from automation.active_triggers as t
         where t.tenant_id = workflow.tenant_id and t.entity = listener.entity
           and t.event = workflow.trigger_type and t.role = 'enrol' and t.workflow_id <> workflow.id)
+      union all
+      select 'is_active', 'active_workflows', 1 + (
+        select count(*) from public.workflows as w
+        where w.tenant_id = workflow.tenant_id and w.is_active and w.id <> workflow.id)
     )
     select coalesce(jsonb_agg(automation.problem(f.path, 'too_many', format(
         'more than %s %s %s', l.most, l.unit, l.what),

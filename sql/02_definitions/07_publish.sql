@@ -10,6 +10,7 @@ declare
   compiled automation.compiled_workflow;
   published public.workflow_versions;
 begin
+  perform automation.take_place(tenant_id);
   select w.* into workflow from public.workflows as w
   where w.tenant_id = publish.tenant_id and w.id = publish.workflow_id
   for no key update;
@@ -23,6 +24,7 @@ begin
   update public.workflows as w
   set published_version = published.version, status = 'active', is_active = true
   where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+  perform automation.check_listeners(published);
   return published;
 end;
 $$;
@@ -75,6 +77,49 @@ create or replace function automation.note_end(tenant_id uuid, workflow_id uuid,
       and a.active_until is null
   $$;
 
+-- What others' writes have to be matched against is bounded, by whichever way a workflow is switched on.
+-- Those of older versions that still have runs count too.
+create or replace function automation.listener_problems(version public.workflow_versions) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(f.path, 'too_many', format(
+      'more than %s %s %s', l.most, l.unit, l.what), f.hint)), '[]')
+    from (
+      select case e.role when 'enrol' then 'trigger_type' else 'steps' end as path,
+        case e.role when 'enrol' then 'listeners' else 'waits' end as name,
+        case e.role when 'enrol' then 'Switch others off, or merge small ones into one with branches.'
+          else 'Switch workflows that wait for ' || e.event || ' off, or wait for it in fewer steps.' end as hint,
+        (select count(*) from automation.active_triggers as t
+         where t.tenant_id = version.tenant_id and t.entity = e.entity and t.event = e.event
+           and (t.role = 'enrol') = (e.role = 'enrol')) as size
+      from (
+        select distinct t.entity, t.event, case t.role when 'enrol' then 'enrol' else 'wait' end as role
+        from automation.active_triggers as t
+        where t.tenant_id = version.tenant_id and t.workflow_id = version.workflow_id
+          and t.version = version.version
+      ) as e
+      union all
+      select 'is_active', 'active_workflows', 'Switch those off that are not needed.', (
+        select count(*) from public.workflows as w where w.tenant_id = version.tenant_id and w.is_active)
+    ) as f
+    join automation.limits() as l on l.name = f.name
+    where f.size > l.most
+  $$;
+
+create or replace function automation.check_listeners(version public.workflow_versions) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.listener_problems(version) <> '[]' then
+    perform automation.forget_listeners(version.tenant_id);
+    perform automation.raise_problems(
+      automation.listener_problems(version), 'this workflow cannot be switched on');
+  end if;
+end;
+$$;
+
 -- Pausing and resuming changes nothing about what runs: a draft that somebody is working on is published
 -- by publish_workflow alone.
 create or replace function automation.resume(workflow public.workflows) returns void
@@ -85,6 +130,7 @@ declare
   version public.workflow_versions;
   listener automation.compiled_trigger;
 begin
+  perform automation.take_place(workflow.tenant_id);
   select v.* into version from public.workflow_versions as v
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
     and v.version = workflow.published_version;
@@ -93,6 +139,7 @@ begin
     listener.problems, format('workflow "%s" cannot be switched on', workflow.name));
   perform automation.check_author(workflow.tenant_id, automation.entities_of(listener, version.plan));
   perform automation.listen(version, listener);
+  perform automation.check_listeners(version);
   if automation.has_changes(workflow) then
     raise notice 'workflow "%": version % runs again; changes made since wait for publish_workflow',
       workflow.name, version.version;
@@ -216,7 +263,7 @@ create or replace function automation.listen_for_runs(version public.workflow_ve
     on conflict on constraint active_triggers_pkey do nothing
   $$;
 
-create or replace function automation.forget_listeners() returns integer
+create or replace function automation.forget_listeners(tenant_id uuid default null) returns integer
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -226,6 +273,7 @@ declare
 begin
   delete from automation.active_triggers as t
   where t.role <> 'enrol'
+    and (forget_listeners.tenant_id is null or t.tenant_id = forget_listeners.tenant_id)
     and not exists (
       select from public.workflows as w
       where w.tenant_id = t.tenant_id and w.id = t.workflow_id and w.published_version = t.version
@@ -239,9 +287,9 @@ begin
 end;
 $$;
 
-comment on function automation.forget_listeners() is
+comment on function automation.forget_listeners(uuid) is
   'Stops listening for runs that are over: events that only runs of older versions, or of workflows that '
-  'were switched off, waited for. Called once a day. Returns how many listeners that was.';
+  'were switched off, waited for; of one tenant, or of all. Called once a day. Returns how many listeners that was.';
 
 create or replace function automation.stop_listening(tenant_id uuid, workflow_id uuid) returns void
   language sql

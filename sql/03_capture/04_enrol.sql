@@ -178,28 +178,38 @@ create or replace function automation.verdict(
 
 -- An error in one workflow's conditions is that workflow's own failed execution and leaves the
 -- others alone.
--- What one statement has cost so far in conditions, which is what its writer waits for: so many documents,
--- so many milliseconds. Beyond match_ms, and ten milliseconds for each document (an import of many rows),
--- what is left fails and says so.
-create or replace function automation.matching_so_far(out count integer, out ms numeric)
+-- What one statement has cost so far in conditions, which is what its writer waits for: so many documents
+-- for so many records, so many milliseconds. Beyond match_ms, ten milliseconds for each record and half a one
+-- for each document, what is left fails and says so.
+create or replace function automation.matching_so_far(
+  record text, out documents integer, out records integer, out ms numeric, out allowed numeric)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when m.part[1] = s.stamp then m.part[2]::integer else 0 end,
-      case when m.part[1] = s.stamp then m.part[3]::numeric else 0 end
-    from (select extract(epoch from statement_timestamp())::text as stamp) as s
-    cross join (
-      select string_to_array(coalesce(nullif(current_setting('automation.matching', true), ''), '- 0 0'), ' ')
-        as part
-    ) as m
+    select c.documents, c.records, c.ms,
+      automation.at_most('match_ms') + 10 * c.records + 0.5 * c.documents
+    from (
+      select
+        case when m.is_ours then m.part[2]::integer else 0 end as documents,
+        case when m.is_ours then m.part[3]::integer else 0 end
+          + (not m.is_ours or m.part[5] <> md5(coalesce(record, '')))::integer as records,
+        case when m.is_ours then m.part[4]::numeric else 0 end as ms
+      from (
+        select p.part, coalesce(p.part[1] = extract(epoch from statement_timestamp())::text, false) as is_ours
+        from string_to_array(current_setting('automation.matching', true), ' ') as p (part)
+      ) as m
+    ) as c
   $$;
 
-create or replace function automation.note_matching(count integer, ms numeric) returns void
+create or replace function automation.note_matching(
+  record text, documents integer, records integer, ms numeric)
+  returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     select set_config('automation.matching',
-      concat_ws(' ', extract(epoch from statement_timestamp()), count, round(ms, 2)), true)
+      concat_ws(' ', extract(epoch from statement_timestamp()), documents, records, round(ms, 2),
+        md5(coalesce(record, ''))), true)
   $$;
 
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
@@ -209,10 +219,12 @@ create or replace function automation.try_conditions(conditions jsonb, tenant_id
   as $$
 declare
   began constant timestamptz := clock_timestamp();
-  spent record := automation.matching_so_far();
+  record constant text := data ->> ((data ->> 'entity') || '_id');
+  spent record := automation.matching_so_far(record);
   verdict jsonb;
 begin
-  if spent.ms > automation.at_most('match_ms') + 10 * spent.count then
+  if spent.ms > spent.allowed then
+    perform automation.note_matching(record, spent.documents, spent.records, spent.ms);
     return automation.engine_error('too_expensive', '54000', format(
       'matching this write had taken %s milliseconds before it came to these conditions', spent.ms));
   end if;
@@ -222,11 +234,11 @@ begin
   verdict := to_jsonb(automation.evaluate_conditions(
     conditions, automation.trigger_context(tenant_id, data, conditions -> 'roots'),
     automation.tenant_zone(tenant_id)));
-  perform automation.note_matching(spent.count + 1, spent.ms
+  perform automation.note_matching(record, spent.documents + 1, spent.records, spent.ms
     + extract(epoch from clock_timestamp() - began) * 1000);
   return verdict;
 exception when others then
-  perform automation.note_matching(spent.count + 1, spent.ms
+  perform automation.note_matching(record, spent.documents + 1, spent.records, spent.ms
     + extract(epoch from clock_timestamp() - began) * 1000);
   return automation.engine_error('conditions_failed', sqlstate, sqlerrm);
 end;

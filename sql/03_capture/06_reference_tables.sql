@@ -35,7 +35,7 @@ select automation.attach(
     {"type": "email_clicked", "column": "clicked_at",
      "description": "A contact clicked a link in an email for the first time."},
     {"type": "email_received", "column": "direction", "becomes": "inbound", "on_insert": true,
-     "description": "A contact sent an email."}]', authors => 'members');
+     "unless": "is_automatic", "description": "A contact sent an email."}]', authors => 'members');
 
 select automation.attach(
   'public.form_submissions', 'form_submission', '{"contact": "contact_id", "log": true}',

@@ -41,7 +41,7 @@ begin
   return jsonb_build_object('at', at::text, 'pre', pre::text)
     || case
       when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
-        and not tokens -> 0 ? 'if'
+        and not tokens -> 0 ?| '{if,each}'
         then jsonb_build_object('w', tokens -> 0)
       else jsonb_build_object('s', tokens)
     end;

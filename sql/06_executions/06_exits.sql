@@ -349,6 +349,17 @@ begin
 end;
 $$;
 
+-- Its runs stand still meanwhile. An event is never given up: what it would end must not go on.
+create or replace function automation.cut_off_signal(signal automation.signals) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update automation.signals as s
+    set kept_for = null, next_try_at = clock_timestamp() + interval '10 seconds' * power(4, least(
+      automation.suspect(signal.tenant_id, 'signal', signal.id::text), 6))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id
+  $$;
+
 create or replace function automation.try_signal(signal automation.signals) returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -361,12 +372,9 @@ exception
     update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
     where s.tenant_id = signal.tenant_id and s.id = signal.id;
     return false;
-  -- It took too long: its runs stand still, the others go on, with the time of another statement.
+  -- It took too long: the others go on with the time of another statement.
   when query_canceled then
-    update automation.signals as s
-    set kept_for = null, next_try_at = clock_timestamp() + interval '10 seconds' * power(4, least(
-      automation.suspect(signal.tenant_id, 'signal', signal.id::text), 6))
-    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    perform automation.cut_off_signal(signal);
     return null;
   when others then
     raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
@@ -376,12 +384,86 @@ exception
 end;
 $$;
 
-create or replace function automation.run_signals(max_signals integer default 200) returns integer
-  language plpgsql
-  security definer
+create or replace function automation.signal_tenants(at_most integer) returns setof uuid
+  language sql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
+  as $$
+    with recursive hop (tenant_id) as (
+      (select s.tenant_id from automation.signals as s order by s.tenant_id limit 1)
+      union all
+      select (select s.tenant_id from automation.signals as s
+        where s.tenant_id > h.tenant_id order by s.tenant_id limit 1)
+      from hop as h where h.tenant_id is not null
+    )
+    select h.tenant_id from hop as h where h.tenant_id is not null limit at_most
+  $$;
+
+-- Half in the order of their coming; and where those are too many, some of each tenant, so that one tenant's
+-- flood does not keep the others waiting.
+create or replace function automation.due_signals(at_most integer, aside text[])
+  returns table (tenant_id uuid, key text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  half constant integer := greatest(1, at_most / 2);
+  found_so_far integer;
+begin
+  return query
+    select s.tenant_id, s.id::text from automation.signals as s
+    where s.kept_for is null and s.next_try_at <= clock_timestamp()
+      and concat_ws('/', s.tenant_id, s.id) <> all (aside)
+    order by s.next_try_at
+    limit half;
+  get diagnostics found_so_far = row_count;
+  if found_so_far = half then
+    return query
+      select d.tenant_id, d.id::text
+      from automation.signal_tenants(half) as t (id)
+      cross join lateral (
+        select s.tenant_id, s.id from automation.signals as s
+        where s.tenant_id = t.id and s.kept_for is null and s.next_try_at <= clock_timestamp()
+          and concat_ws('/', s.tenant_id, s.id) <> all (aside)
+        order by s.id
+        limit 5
+      ) as d
+      limit half;
+  end if;
+  return query
+    select s.tenant_id, s.id::text from automation.signals as s
+    where s.kept_for <= pg_snapshot_xmin(pg_current_snapshot())
+      and concat_ws('/', s.tenant_id, s.id) <> all (aside)
+    order by s.kept_for
+    limit half;
+end;
+$$;
+
+create or replace function automation.lock_signals(tenant_ids uuid[], keys text[])
+  returns setof automation.signals
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    select s.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from automation.signals as q
+      where q.tenant_id = k.tenant_id and q.id = k.key::uuid and q.next_try_at <= clock_timestamp()
+        and (q.kept_for is null or q.kept_for <= pg_snapshot_xmin(pg_current_snapshot()))
+      for update skip locked
+    ) as s
+    order by k.place
+  $$;
+
+create or replace function automation.run_these_signals(tenant_ids uuid[], keys text[])
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   began constant timestamptz := clock_timestamp();
@@ -389,30 +471,22 @@ declare
   was_read boolean;
   ran integer := 0;
 begin
-  for signal in
-    select s.* from automation.signals as s
-    where s.kept_for is null and s.next_try_at <= clock_timestamp()
-    order by s.next_try_at
-    limit max_signals
-    for update skip locked
-  loop
+  for signal in select * from automation.lock_signals(tenant_ids, keys) loop
     was_read := automation.try_signal(signal);
-    ran := ran + coalesce(was_read, false)::integer;
-    if was_read is null or automation.is_late(began) then
-      return ran;
-    end if;
-  end loop;
-  for signal in
-    select s.* from automation.signals as s
-    where s.kept_for <= pg_snapshot_xmin(pg_current_snapshot())
-    order by s.kept_for
-    limit max_signals
-    for update skip locked
-  loop
-    was_read := automation.try_signal(signal);
+    ran := ran + (coalesce(was_read, false) and signal.kept_for is null)::integer;
     exit when was_read is null or automation.is_late(began);
   end loop;
   return ran;
+end;
+$$;
+
+create or replace function automation.run_signals(max_signals integer default 200) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.work_off('signal', max_signals);
 end;
 $$;
 

@@ -89,6 +89,33 @@ comment on table automation.portions is
 comment on column automation.portions.place is
   'The steps before this one are done. Those that are left when the work is cut off are tried alone.';
 
+create table automation.tick_portions (
+  id uuid not null default automation.new_id() constraint tick_portions_pkey primary key,
+  kind text not null
+    constraint tick_portions_kind_known check (kind in ('schedule', 'timer', 'bulk', 'signal')),
+  tenant_ids uuid[] not null,
+  keys text[] not null,
+  started_at timestamptz not null default clock_timestamp(),
+  constraint tick_portions_is_whole check (cardinality(tenant_ids) = cardinality(keys))
+);
+
+comment on table automation.tick_portions is
+  'The same for the other work of a tick: schedules, timers, bulk enrolments and signals, by their keys.';
+
+create table automation.tick_parts (
+  part text not null constraint tick_parts_pkey primary key,
+  place integer not null,
+  begun_at timestamptz not null default '-infinity',
+  ended_at timestamptz not null default '-infinity'
+);
+
+comment on table automation.tick_parts is
+  'What a tick does, in its order; begun and not ended: being done, or cut off, and then the other parts '
+  'come first.';
+
+insert into automation.tick_parts (part, place) values
+  ('schedule', 1), ('timer', 2), ('bulk', 3), ('signal', 4), ('step', 5);
+
 create table automation.suspects (
   tenant_id uuid not null,
   kind text not null

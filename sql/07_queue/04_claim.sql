@@ -180,8 +180,8 @@ begin
     prepared := automation.skip_unaddressed(prepared, 'expired', format(
       'it was planned before %s, and is not sent after it', automation.date_text(due.tenant_id, due.expires_at)));
   elsif ledger.input is not null and not ledger.render_again then
-    prepared := automation.recheck_sender(
-      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient));
+    prepared := automation.recheck_recipient(execution, step, automation.recheck_sender(
+      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
   else
     prepared := automation.prepare_step(execution, step);
   end if;

@@ -40,6 +40,20 @@ create or replace function automation.is_late(since timestamptz) returns boolean
   set search_path = pg_catalog, pg_temp
   as $$ select clock_timestamp() > since + automation.allowed_time(interval '2 seconds') $$;
 
+-- A cancelled statement that was caught goes on without a limit.
+create or replace function automation.time_is_up() returns boolean
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
+        + nullif(current_setting('statement_timeout')::interval, interval '0'),
+      false)
+  $$;
+
+comment on function automation.time_is_up() is
+  'Has the statement had its statement_timeout? Whoever has caught that ends now.';
+
 comment on function automation.is_late(timestamptz) is
   'Has work that began then, and that nobody waits for, had its time?';
 
@@ -160,7 +174,7 @@ begin
     delete from automation.portions as p where p.id = portion.id;
   end loop;
   delete from automation.suspects as s
-  where automation.as_uuid(s.key) is not null
+  where s.kind = any (enum_range(null::public.automation_lane)::text[])
     and automation.is_gone(s.tenant_id, automation.as_uuid(s.key));
 end;
 $$;
@@ -353,8 +367,11 @@ declare
   is_trial boolean := false;
 begin
   ran := 0;
-  perform automation.run_signals();
-  commit;
+  call automation.work_on('signal', ran, until);
+  ran := 0;
+  if automation.time_is_up() then
+    return;
+  end if;
   loop
     portion := case when is_trial then automation.begin_trial('database')
       else automation.begin_portion('database', 50) end;

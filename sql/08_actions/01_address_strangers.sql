@@ -64,3 +64,37 @@ $$;
 comment on function automation.is_stranger(public.workflow_executions, jsonb, text, text) is
   'Is this nobody whom the office knows: no contact of the tenant, no number of the record that fired or of '
   'its contact, none of the office itself? A number that was written into the step or handed to the run is one.';
+
+-- Asked at every later attempt of what was rendered once: the office may have taken a permission back. A step
+-- that names no recipient writes to its own contact.
+create or replace function automation.recheck_recipient(
+  execution public.workflow_executions, step jsonb, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  country constant text := automation.country_of(execution.tenant_id);
+  names_one constant boolean := coalesce(step #> '{config,base}' ? 'to', false) or exists (
+    select from jsonb_array_elements(step #> '{config,slots}') as s where s #>> '{at,0}' = 'to');
+  forbidden text;
+begin
+  if prepared.verdict <> 'run' or step ->> 'type' <> 'send_sms' then
+    return prepared;
+  end if;
+  forbidden := automation.forbidden_destination(
+    execution.tenant_id, automation.read_phone(prepared.recipient, country));
+  if forbidden is not null then
+    return automation.skip_unaddressed(prepared, 'country_not_allowed', forbidden, prepared.recipient);
+  elsif names_one
+    and automation.is_stranger(execution, prepared.input, prepared.recipient, country) then
+    return automation.skip_unaddressed(prepared, 'stranger_not_allowed', format(
+      'to: %s is no contact; tenants.text_strangers would allow it', prepared.recipient), prepared.recipient);
+  end if;
+  return prepared;
+end;
+$$;
+
+comment on function automation.recheck_recipient(
+  public.workflow_executions, jsonb, automation.prepared_step) is
+  'May a text still go to whom it was rendered for? By text_countries and text_strangers as they are now.';

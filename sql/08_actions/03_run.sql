@@ -17,6 +17,9 @@ declare
   ran integer := 0;
 begin
   perform automation.run_signals();
+  if automation.time_is_up() then
+    return 0;
+  end if;
   for due in select * from automation.lock_due('database', max_steps) loop
     found_any := true;
     done := automation.run_due_step(due);

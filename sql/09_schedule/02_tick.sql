@@ -2,24 +2,6 @@
 -- enrolments taken, database steps run, the dispatcher called when there is something to send.
 -- Bounded, idempotent and safe to run from several places at once.
 
--- Each of these is work of its own: what one of them cannot do does not keep the next from being done.
-create or replace function automation.tick_part(part text) returns integer
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  as $$
-begin
-  return case part
-    when 'reaped' then automation.reap_expired_leases()
-    when 'scheduled' then automation.run_schedules()
-    when 'timers' then automation.fire_timers()
-    when 'bulk' then automation.run_bulk()
-  end;
-end;
-$$;
-
 -- Calls the dispatcher when there is something to send.
 create or replace function automation.ring_when_due() returns boolean
   language plpgsql
@@ -44,10 +26,10 @@ create or replace function automation.tick(max_steps integer default 200) return
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  reaped constant integer := automation.tick_part('reaped');
-  scheduled constant integer := automation.tick_part('scheduled');
-  timers constant integer := automation.tick_part('timers');
-  bulk constant integer := automation.tick_part('bulk');
+  reaped constant integer := automation.reap_expired_leases();
+  scheduled constant integer := automation.run_schedules();
+  timers constant integer := automation.fire_timers();
+  bulk constant integer := automation.run_bulk();
   ran constant integer := automation.run_database_steps(max_steps);
 begin
   return jsonb_build_object(
@@ -60,9 +42,33 @@ comment on function automation.tick(integer) is
   'A whole tick in one transaction: {reaped, scheduled, timers, bulk, database_steps, outbound_due}. '
   'For tests and by hand; tick_for() does the same in short ones.';
 
+-- What a tick does, in order; what another one is doing, or was cut off at, comes last.
+create or replace function automation.tick_order() returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(p.part order by
+      case when p.begun_at > p.ended_at then p.begun_at end nulls first, p.place)
+    from automation.tick_parts as p
+  $$;
+
+-- Written down before database steps begin; for the rest of a tick begin_work() does it.
+create or replace function automation.begin_steps() returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if coalesce(automation.next_due_at('database') <= automation.now(), false) then
+    perform automation.begin_part('step');
+  end if;
+end;
+$$;
+
 -- What pg_cron calls. Every part is a transaction of its own, and every database step, so that nobody who
--- wants a record that a workflow changes waits for more than that. A procedure that commits cannot carry a
--- search_path setting; every name in it is qualified instead.
+-- wants a record that a workflow changes waits for more than that. A part that was cut off ends the tick,
+-- and comes last in the next. A procedure that commits cannot carry a search_path setting; every name in it
+-- is qualified instead.
 create or replace procedure automation.tick_for(duration interval)
   language plpgsql
   -- No search_path: a procedure that commits cannot set it.
@@ -73,19 +79,31 @@ declare
   did integer;
   ran integer;
 begin
+  perform automation.prune();
+  commit;
   loop
-    did := 0;
-    foreach part in array array['reaped', 'scheduled', 'timers', 'bulk'] loop
-      did := did + automation.tick_part(part);
-      commit;
+    did := automation.reap_expired_leases();
+    commit;
+    foreach part in array automation.tick_order() loop
+      if part = 'step' then
+        perform automation.ring_when_due();
+        perform automation.begin_steps();
+        commit;
+        call automation.work_database_steps(ran, 200, until - pg_catalog.clock_timestamp());
+        perform automation.end_part('step');
+        commit;
+      else
+        call automation.work_on(part, ran, until);
+      end if;
+      if automation.time_is_up() then
+        return;
+      end if;
+      did := did + ran;
     end loop;
     perform automation.ring_when_due();
     commit;
-    call automation.work_database_steps(ran, 200, until - pg_catalog.clock_timestamp());
-    perform automation.ring_when_due();
-    commit;
     exit when pg_catalog.clock_timestamp() >= until;
-    if did + ran = 0 then
+    if did = 0 then
       perform pg_catalog.pg_sleep(least(
         2, extract(epoch from until - pg_catalog.clock_timestamp())));
       commit;

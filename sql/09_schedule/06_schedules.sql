@@ -154,10 +154,52 @@ create or replace function automation.is_sweeping(schedule public.workflow_sched
         and b.kind = 'scheduled' and b.status = 'running')
   $$;
 
-create or replace function automation.run_schedules(max_schedules integer default 200)
+-- A schedule during which the statement was cancelled, or the server died, is put off further each time. It
+-- is never given up: its workflow's people see the error.
+create or replace function automation.cut_off_schedule(schedule public.workflow_schedules) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tried constant integer :=
+    automation.suspect(schedule.tenant_id, 'schedule', schedule.workflow_id::text);
+begin
+  update public.workflow_schedules as s
+  set next_run_at = automation.now() + interval '1 minute' * power(4, least(tried, 6)),
+    error = automation.cut_off_error(tried)
+  where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+end;
+$$;
+
+create or replace function automation.due_schedules(at_most integer, aside text[])
+  returns table (tenant_id uuid, key text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.tenant_id, s.workflow_id::text from public.workflow_schedules as s
+    where s.next_run_at <= automation.now() and concat_ws('/', s.tenant_id, s.workflow_id) <> all (aside)
+    order by row_number() over (partition by s.tenant_id order by s.next_run_at), s.next_run_at
+    limit at_most
+  $$;
+
+create or replace function automation.lock_schedules(tenant_ids uuid[], keys text[])
+  returns setof public.workflow_schedules
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from public.workflow_schedules as q
+      where q.tenant_id = k.tenant_id and q.workflow_id = k.key::uuid and q.next_run_at <= automation.now()
+      for update skip locked
+    ) as s
+    order by k.place
+  $$;
+
+create or replace function automation.run_these_schedules(tenant_ids uuid[], keys text[])
   returns integer
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -165,24 +207,14 @@ declare
   schedule public.workflow_schedules;
   ran integer := 0;
 begin
-  for schedule in
-    select s.* from public.workflow_schedules as s
-    where s.next_run_at <= automation.now()
-    order by s.next_run_at
-    limit max_schedules
-    for update skip locked
-  loop
+  for schedule in select * from automation.lock_schedules(tenant_ids, keys) loop
     -- One broken schedule does not hold up the others: it is tried again in a minute.
     begin
       ran := ran + automation.run_schedule(schedule, 20);
     exception
       -- It took too long. The time of the statement is used up: the others have the next one.
       when query_canceled then
-        update public.workflow_schedules as s
-        set next_run_at = automation.now() + interval '1 minute' * power(4, least(
-            automation.suspect(schedule.tenant_id, 'schedule', schedule.workflow_id::text), 6)),
-          error = automation.cut_off_error(1)
-        where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+        perform automation.cut_off_schedule(schedule);
         exit;
       when others then
         update public.workflow_schedules as s
@@ -195,6 +227,13 @@ begin
   return ran;
 end;
 $$;
+
+create or replace function automation.run_schedules(max_schedules integer default 200)
+  returns integer
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.work_off('schedule', max_schedules) $$;
 
 comment on function automation.run_schedules(integer) is
   'Runs the scheduled workflows that are due and says how many runs that were. The tick calls it.';

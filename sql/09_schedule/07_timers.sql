@@ -276,11 +276,16 @@ begin
 end;
 $$;
 
+create or replace function automation.timer_key(timer public.workflow_timers) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select timer.workflow_id || '/' || timer.record_id $$;
+
 -- Half from the oldest there are; and when those are too many, the other half from workflows drawn
 -- by lot, so that one tenant's million does not keep the others waiting.
-create or replace function automation.lock_due_timers(at_most integer)
-  returns setof public.workflow_timers
-  language plpgsql
+create or replace function automation.due_timers(at_most integer, aside text[])
+  returns table (tenant_id uuid, key text)
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set enable_bitmapscan = off
@@ -289,16 +294,15 @@ declare
   half constant integer := greatest(1, at_most / 2);
   at constant timestamptz := automation.now();
   waiting record;
-  locked integer;
+  found_so_far integer;
 begin
   return query
-    select t.* from public.workflow_timers as t
-    where t.due_at <= at
+    select t.tenant_id, automation.timer_key(t) from public.workflow_timers as t
+    where t.due_at <= at and concat_ws('/', t.tenant_id, automation.timer_key(t)) <> all (aside)
     order by t.due_at, t.tenant_id
-    limit half
-    for update skip locked;
-  get diagnostics locked = row_count;
-  if locked < half then
+    limit half;
+  get diagnostics found_so_far = row_count;
+  if found_so_far < half then
     return;
   end if;
   for waiting in
@@ -310,15 +314,35 @@ begin
     limit 20
   loop
     return query
-      select t.* from public.workflow_timers as t
+      select t.tenant_id, automation.timer_key(t) from public.workflow_timers as t
       where t.workflow_id = waiting.workflow_id and t.tenant_id = waiting.tenant_id
-        and t.due_at <= at
+        and t.due_at <= at and concat_ws('/', t.tenant_id, automation.timer_key(t)) <> all (aside)
       order by t.due_at
-      limit greatest(1, half / 20)
-      for update skip locked;
+      limit greatest(1, half / 20);
   end loop;
 end;
 $$;
+
+create or replace function automation.lock_timers(tenant_ids uuid[], keys text[])
+  returns setof public.workflow_timers
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set jit = off
+  as $$
+    select t.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from public.workflow_timers as q
+      where q.tenant_id = k.tenant_id and q.workflow_id = left(k.key, 36)::uuid
+        and q.record_id = substr(k.key, 38) and q.due_at <= automation.now()
+      for update skip locked
+    ) as t
+    order by k.place
+  $$;
 
 -- What a timer before a date starts is a reminder: its messages do not go out after that date.
 create or replace function automation.expire_run(
@@ -374,8 +398,6 @@ begin
   delete from public.workflow_timers as t
   where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
     and t.record_id = waiting.record_id;
-  -- Not found: both halves of lock_due_timers() held it, since a transaction does not skip what it has
-  -- locked itself, and it has fired.
   if not found or record is null or due is null
     or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
     or (listener."offset" < interval '0' or listener.business_days < 0)
@@ -404,7 +426,7 @@ create or replace function automation.cut_off_timer(waiting public.workflow_time
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  key constant text := concat_ws('/', waiting.workflow_id, waiting.record_id);
+  key constant text := automation.timer_key(waiting);
   tried constant integer := automation.suspect(waiting.tenant_id, 'timer', key);
   listener automation.timer_listeners;
 begin
@@ -460,15 +482,14 @@ begin
 end;
 $$;
 
-create or replace function automation.fire_timers(max_timers integer default 500) returns integer
+create or replace function automation.fire_these_timers(tenant_ids uuid[], keys text[]) returns integer
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   began constant timestamptz := clock_timestamp();
   timers constant public.workflow_timers[] := array(
-    select t from automation.lock_due_timers(max_timers) as t);
+    select t from automation.lock_timers(tenant_ids, keys) as t);
   waiting public.workflow_timers;
   fired integer := 0;
 begin
@@ -489,6 +510,12 @@ begin
   return fired;
 end;
 $$;
+
+create or replace function automation.fire_timers(max_timers integer default 500) returns integer
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.work_off('timer', max_timers) $$;
 
 comment on function automation.fire_timers(integer) is
   'Enrols the records whose timers are due and says how many. The tick calls it.';

@@ -148,7 +148,8 @@ create or replace function automation.finish_bulk(
   $$;
 
 -- A throttled job takes a twelfth of a minute's worth at a time.
-create or replace function automation.run_batch(job public.bulk_enrollments, at_most integer)
+create or replace function automation.run_batch(
+  job public.bulk_enrollments, at_most integer, until timestamptz)
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -157,7 +158,6 @@ declare
   version public.workflow_versions;
   listener automation.timer_listeners;
   next record;
-  began constant timestamptz := clock_timestamp();
   is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
@@ -176,7 +176,7 @@ begin
     return 0;
   end if;
   for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
-    is_cut := automation.is_late(began);
+    is_cut := clock_timestamp() > until;
     exit when taken >= allowed or is_cut;
     case automation.take_record(job, version, listener, next.id, next.record)
       when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
@@ -218,25 +218,52 @@ begin
 end;
 $$;
 
-create or replace function automation.run_bulk(max_records integer default 1000) returns integer
+-- One job of each tenant before the second of any.
+create or replace function automation.due_bulk(at_most integer, aside text[])
+  returns table (tenant_id uuid, key text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select b.tenant_id, b.id::text from public.bulk_enrollments as b
+    where b.status = 'running' and b.next_batch_at <= automation.now()
+      and concat_ws('/', b.tenant_id, b.id) <> all (aside)
+    order by row_number() over (partition by b.tenant_id order by b.next_batch_at), b.next_batch_at
+    limit least(at_most, 20)
+  $$;
+
+create or replace function automation.lock_bulk(tenant_ids uuid[], keys text[])
+  returns setof public.bulk_enrollments
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select b.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from public.bulk_enrollments as q
+      where q.tenant_id = k.tenant_id and q.id = k.key::uuid
+        and q.status = 'running' and q.next_batch_at <= automation.now()
+      for update skip locked
+    ) as b
+    order by k.place
+  $$;
+
+-- Each job has an equal share of the records, and of the time.
+create or replace function automation.run_these_bulk(
+  tenant_ids uuid[], keys text[], max_records integer)
+  returns integer
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   jobs constant public.bulk_enrollments[] := array(
-    select b from public.bulk_enrollments as b
-    where b.status = 'running' and b.next_batch_at <= automation.now()
-    order by b.next_batch_at
-    limit 20
-    for update skip locked);
-  began constant timestamptz := clock_timestamp();
+    select b from automation.lock_bulk(tenant_ids, keys) as b);
   job public.bulk_enrollments;
   seen integer := 0;
 begin
   foreach job in array jobs loop
     begin
-      seen := seen + automation.run_batch(job, greatest(1, max_records / cardinality(jobs)));
+      seen := seen + automation.run_batch(job, greatest(1, max_records / cardinality(jobs)),
+        clock_timestamp() + automation.allowed_time(interval '2 seconds') / cardinality(jobs));
     exception
       -- It took too long. The time of the statement is used up: the others have the next one.
       when query_canceled then
@@ -246,11 +273,16 @@ begin
         perform automation.finish_bulk(
           job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
     end;
-    exit when automation.is_late(began);
   end loop;
   return seen;
 end;
 $$;
+
+create or replace function automation.run_bulk(max_records integer default 1000) returns integer
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.work_off('bulk', max_records) $$;
 
 comment on function automation.run_bulk(integer) is
   'Takes the next records of running bulk enrolments, an equal share of each job, and says how many '
@@ -275,7 +307,7 @@ declare
   job public.bulk_enrollments;
 begin
   perform automation.check_object(data, 'data');
-  perform automation.check_author(workflow.tenant_id, array[into_entity]);
+  perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
   if not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
       using errcode = 'PT409',
@@ -301,7 +333,7 @@ begin
   returning * into job;
   -- A few are not kept waiting for the tick.
   if job.total <= 100 then
-    perform automation.run_batch(job, 100);
+    perform automation.run_batch(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
     select b.* into job from public.bulk_enrollments as b
     where b.tenant_id = job.tenant_id and b.id = job.id;
   end if;

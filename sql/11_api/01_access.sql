@@ -4,8 +4,8 @@
 -- to one in automation that checks the caller first.
 --
 -- Errors: 22023 a parameter is wrong (the message starts with its name), PT404 not found, PT409 not in this
--- state, PT413 too large (PTnnn is how PostgREST is told the status; it answers 500 to Postgres's own codes),
--- 42501 not allowed.
+-- state, PT413 too large, PT429 too many at once (PTnnn is how PostgREST is told the status; it answers 500 to
+-- Postgres's own codes), 42501 not allowed.
 
 -- The roles that see every tenant: the service role and whoever may act as it. Inside a SECURITY
 -- DEFINER function current_user is the owner; the role that PostgREST switched to is in "role".
@@ -169,24 +169,6 @@ begin
 end;
 $$;
 
--- Calls that compile a workflow take long where it is large: one tenant has so many of them under way at
--- once, which leaves connections for the others.
-create or replace function automation.take_place(tenant_id uuid) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  for place in 1 .. automation.at_most('dear_calls') loop
-    if pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 1000 + place)) then
-      return;
-    end if;
-  end loop;
-  raise exception 'workflow_id: % workflows of this tenant are being published, checked or tried already',
-    automation.at_most('dear_calls')
-    using errcode = 'configuration_limit_exceeded', hint = 'Try again in a moment.';
-end;
-$$;
-
 create or replace function automation.study_workflow(workflow_id uuid) returns public.workflows
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -200,7 +182,7 @@ end;
 $$;
 
 comment on function automation.study_workflow(uuid) is
-  'find_workflow() for a call that is going to compile it; 53400 when the tenant has enough such calls.';
+  'find_workflow() for a call that is going to compile it; PT429 when the tenant has enough such calls.';
 
 create or replace function automation.find_execution(execution_id uuid)
   returns public.workflow_executions
@@ -259,6 +241,19 @@ $$;
 -- members, attach() leaves making, trying and starting workflows about them to owners and admins; and
 -- what somebody asks for by hand is read as they themselves could read it.
 
+create or replace function automation.with_related(entities text[]) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive reached (name) as (
+      select n from unnest(entities) as n
+      union
+      select r.key from reached
+      join automation.entities as e on e.name = reached.name, jsonb_object_keys(e.related) as r (key)
+    )
+    select coalesce(array_agg(name), '{}') from reached
+  $$;
+
 -- The attached tables that a workflow sees: what fires it, what that belongs to, and what its steps
 -- name or write.
 create or replace function automation.entities_of(listener automation.compiled_trigger, plan jsonb)
@@ -268,20 +263,15 @@ create or replace function automation.entities_of(listener automation.compiled_t
   -- Guesses about the lengths of JSON make the planner compile it, for a second a call where Postgres can.
   set jit = off
   as $$
-    with recursive seen (name) as (
+    with seen (name) as (
       select listener.entity
       union
       select split_part(r #>> '{}', '.', 1) from jsonb_path_query(plan, 'strict $.**.roots[*]') as r
       union
       select w.entity
       from jsonb_each(plan -> 'steps') as s, automation.step_writes(s.value, listener.entity) as w
-    ), reached (name) as (
-      select s.name from seen as s
-      union
-      select r.key from reached
-      join automation.entities as e on e.name = reached.name, jsonb_object_keys(e.related) as r (key)
     )
-    select coalesce(array_agg(name), '{}') from reached where name is not null
+    select automation.with_related(array_agg(s.name)) from seen as s where s.name is not null
   $$;
 
 create or replace function automation.check_author(tenant_id uuid, entities text[]) returns void
@@ -328,6 +318,53 @@ create or replace function automation.look_up(entity text) returns text
     where e.name = look_up.entity and e.authors = 'admins'
   $$;
 
+-- Those that a record belongs to, which come with it into a run; of the caller's own tenants alone.
+create or replace function automation.related_records(entity text, id text)
+  returns table (related text, related_id text)
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+begin
+  select e.* into attached from automation.entities as e where e.name = related_records.entity;
+  if not found or attached.related = '{}' then
+    return;
+  end if;
+  return query execute format(
+    'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
+    'where r.%I::text = $2 and r.%I = any ($3) and to_jsonb(r.*) ->> k.value is not null',
+    attached.relation, attached.id_column, attached.tenant_column)
+    using attached.related, id, automation.member_tenants();
+end;
+$$;
+
+create or replace function automation.named_records(data jsonb) returns table (entity text, id text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive named (entity, id, far) as (
+      select n.entity, n.id, 0
+      from (
+        select left(d.key, -3), d.value #>> '{}' from jsonb_each(data) as d
+        where d.key like '%\_id' and jsonb_typeof(d.value) in ('string', 'number')
+        union
+        select d.key, d.value ->> 'id' from jsonb_each(data) as d where jsonb_typeof(d.value) = 'object'
+      ) as n (entity, id)
+      where n.id is not null
+      union
+      select r.related, r.related_id, n.far + 1
+      from named as n
+      cross join lateral automation.related_records(n.entity, n.id) as r
+      where n.far < 4
+    )
+    select distinct n.entity, n.id from named as n
+  $$;
+
+comment on function automation.named_records(jsonb) is
+  'The records that trigger_data names, and those that come with them because they belong to them.';
+
 -- Runs with the rights of whoever calls: a row that their policies hide is not found.
 create or replace function automation.check_seen(data jsonb) returns jsonb
   language plpgsql stable
@@ -341,14 +378,9 @@ begin
   if current_user <> 'authenticated' or jsonb_typeof(data) is distinct from 'object' then
     return data;
   end if;
-  for named in
-    select left(d.key, -3) as entity, d.value #>> '{}' as id from jsonb_each(data) as d
-    where d.key like '%\_id' and jsonb_typeof(d.value) in ('string', 'number')
-    union
-    select d.key, d.value ->> 'id' from jsonb_each(data) as d where jsonb_typeof(d.value) = 'object'
-  loop
+  for named in select * from automation.named_records(data) loop
     statement := automation.look_up(named.entity);
-    continue when statement is null or named.id is null;
+    continue when statement is null;
     begin
       execute statement into seen using named.id;
     exception when insufficient_privilege then

@@ -25,6 +25,36 @@ create or replace function automation.tenant_of_number(number text) returns uuid
       and s.provider = automation.setting('sms_provider')
   $$;
 
+-- An event of a tenant's own account is signed with that account's token. It is found by our number in it (or
+-- by the messaging service), and is then believed of this tenant alone.
+create or replace function automation.twilio_account(
+  address text, service text, out tenant_id uuid, out account text)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.tenant_id, automation.read_secret(s.tenant_id, s.credentials)
+    from public.senders as s
+    where s.channel = 'sms' and s.provider = automation.setting('sms_provider')
+      and s.verified_at is not null and s.credentials is not null
+      and (s.kind = 'number' and s.address = automation.normalize_line(twilio_account.address)
+        or s.kind = 'service' and s.address = btrim(twilio_account.service))
+    order by s.kind
+    limit 1
+  $$;
+
+comment on function automation.twilio_account(text, text) is
+  'Whose number or messaging service that is, and the secret of their own account; null: the environment''s.';
+
+-- No tenant_id: the installation's own account has said it, and may say it of everybody.
+create or replace function automation.may_tell(event jsonb, owner uuid) returns boolean
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce((event ->> 'tenant_id')::uuid = owner, event ->> 'tenant_id' is null) $$;
+
+comment on function automation.may_tell(jsonb, uuid) is
+  'May an event, which a tenant''s own account has signed, be about this tenant?';
+
 create or replace function automation.contacts_by_phone(tenant_id uuid, phone text) returns setof uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -262,7 +292,7 @@ declare
   sender constant text := automation.line_of(event ->> 'from');
   opt_out constant text := upper(event ->> 'opt_out_type');
 begin
-  if owner is null then
+  if owner is null or not automation.may_tell(event, owner) then
     return 'unknown_number';
   end if;
   perform automation.lock_inbound('twilio ' || (event ->> 'message_sid'));
@@ -289,8 +319,8 @@ end;
 $$;
 
 comment on function automation.receive_sms(jsonb) is
-  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?}. Returns '
-  'stored, duplicate or unknown_number.';
+  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?, tenant_id?}; '
+  'tenant_id: whose own account says so. Returns stored, duplicate or unknown_number.';
 
 -- To an inbound call the office means one thing: was it answered? Twilio says so in two ways: the
 -- status of the call itself, and, when the call was passed on with <Dial>, whether that was
@@ -342,7 +372,7 @@ declare
 begin
   if automation.call_rank(event ->> 'status') = 0 then
     return 'unknown_status';
-  elsif owner is null then
+  elsif owner is null or not automation.may_tell(event, owner) then
     return 'unknown_number';
   end if;
   perform automation.lock_inbound('twilio ' || (event ->> 'call_sid'));
@@ -372,5 +402,5 @@ $$;
 
 comment on function automation.record_call(jsonb) is
   'Stores a call, or what became of it: {call_sid, from, to, direction, status, dial_status?, '
-  'duration?}, the words of Twilio. An inbound call that nobody took is missed. Returns stored, '
+  'duration?, tenant_id?}, the words of Twilio. An inbound call that nobody took is missed. Returns stored, '
   'updated, duplicate, unknown_number or unknown_status.';

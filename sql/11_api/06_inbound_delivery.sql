@@ -125,6 +125,9 @@ begin
   end if;
   perform automation.lock_inbound('twilio ' || sid);
   sender := automation.sent_by('public.messages', 'twilio', sid);
+  if sender is not null and not automation.may_tell(event, sender) then
+    return 'unknown_message';
+  end if;
   if automation.record_delivery_of_step(
     sender, sid, event ->> 'status', event ->> 'error_code', automation.now()) then
     outcome := 'duplicate';
@@ -146,8 +149,9 @@ end;
 $$;
 
 comment on function automation.record_message_status(jsonb) is
-  'What became of a text message: {message_sid, status, error_code?}. Returns updated, duplicate '
-  '(nothing new, or older news), early (kept until the message is recorded) or unknown_status.';
+  'What became of a text message: {message_sid, status, error_code?, tenant_id?}. Returns updated, duplicate '
+  '(nothing new, or older news), early (kept until the message is recorded), unknown_status or, of another '
+  'tenant''s than the account''s that says so, unknown_message.';
 
 -- The row of a message that was sent is written by the dispatcher's report, which may come after
 -- the first news of it.

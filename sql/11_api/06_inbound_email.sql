@@ -303,16 +303,55 @@ begin
 end;
 $$;
 
+-- Did a machine write it? RFC 3834 and its forerunners say so in a header, which names are compared in lower
+-- case; the subject is asked because they may not be to be had. A list is no sign: groups forward what customers write.
+create or replace function automation.is_automatic_email(sender text, subject text, headers jsonb)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select sender ~ '^(mailer-daemon|postmaster|bounces?)([+@-])'
+      or coalesce(subject ~* ('^\s*(auto(matic|matische|mated)?[ -]?(reply|response|antwort)|out of (the )?office|'
+        'abwesenheitsnotiz|respuesta autom[aá]tica|fuera de (la )?oficina|r[eé]ponse automatique)\s*(:|$)'), false)
+      or exists (
+        select from jsonb_each_text(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
+        cross join lateral (select lower(btrim(h.value)) as said) as v
+        where case lower(h.key)
+          when 'auto-submitted' then split_part(v.said, ';', 1) not in ('', 'no')
+          when 'precedence' then v.said in ('bulk', 'junk', 'auto_reply', 'auto-reply')
+          when 'x-autoreply' then v.said not in ('no', 'false', '0')
+          when 'x-autorespond' then v.said not in ('no', 'false', '0')
+          when 'return-path' then v.said = '<>'
+          else false end)
+  $$;
+
+comment on function automation.is_automatic_email(text, text, jsonb) is
+  'Was an email written by a machine: out of office, a bounce? headers: {name: value}; null: unknown.';
+
+-- What somebody wrote, without what they were answering to.
+create or replace function automation.without_quotation(body text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select btrim(regexp_replace(left(body, 20000),
+      '(^|\n)[ \t]*(>|-{2,} ?original message|_{10,}|on [^\n]{6,200}(\n[^\n]{0,100})?wrote:|'
+      'el [^\n]{6,200}(\n[^\n]{0,100})?escribi[oó]:|le [^\n]{6,200}(\n[^\n]{0,100})?a [eé]crit ?:|'
+      'am [^\n]{6,200}(\n[^\n]{0,100})?schrieb[^\n]*:|(from|de|von): [^\n]+\n).*$', '', 'i'), E' \t\r\n')
+  $$;
+
 -- One row for each tenant that it was written to. Who asks to be left alone is, by subject too: that is all
--- that a click on "unsubscribe" in a mail program may send.
+-- that a click on "unsubscribe" in a mail program may send. A reply goes on with the chain of what it answers,
+-- as a text does.
 create or replace function automation.receive_email(event jsonb) returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   sender constant text := automation.normalize_email(automation.bare_address(event ->> 'from'));
-  is_stop constant boolean :=
-    automation.is_stop_request(event ->> 'subject') or automation.is_stop_request(event ->> 'text');
+  is_stop constant boolean := automation.is_stop_request(event ->> 'subject')
+    or automation.is_stop_request(automation.without_quotation(event ->> 'text'));
+  is_automatic constant boolean :=
+    automation.is_automatic_email(sender, event ->> 'subject', event -> 'headers');
   addressed record;
   outcome text := 'unknown_address';
 begin
@@ -325,15 +364,17 @@ begin
     cross join lateral (select automation.tenant_of_address(r.address) as tenant_id) as t
     where t.tenant_id is not null group by t.tenant_id
   loop
+    perform automation.continue_chain(addressed.tenant_id, sender);
     insert into public.emails (tenant_id, contact_id, direction, from_address, to_address, subject, text, html,
-      status, provider, provider_id)
+      status, provider, provider_id, is_automatic)
     values (addressed.tenant_id,
-      case when is_stop then automation.contact_by_email(addressed.tenant_id, sender, null)
+      case when is_stop or is_automatic then automation.contact_by_email(addressed.tenant_id, sender, null)
         else automation.contact_of_writer(addressed.tenant_id, sender, event ->> 'from') end,
       'inbound', sender, automation.bare_address(addressed.address), event ->> 'subject', event ->> 'text',
-      event ->> 'html', 'received', 'resend', event ->> 'email_id')
+      event ->> 'html', 'received', 'resend', event ->> 'email_id', is_automatic)
     on conflict (provider_id, tenant_id, provider) do nothing;
     outcome := case when found then 'stored' when outcome = 'stored' then outcome else 'duplicate' end;
+    perform automation.clear_cause();
     if is_stop then
       perform automation.suppress(addressed.tenant_id, 'email', sender, 'opt_out',
         jsonb_build_object('email_id', event ->> 'email_id'));
@@ -377,6 +418,6 @@ $$;
 comment on function automation.record_email_event(text, jsonb) is
   'What became of an email, once for each event_id: {email_id, type, occurred_at, to?, link?, '
   'user_agent?, permanent?, error_code?, detail?}; type: delivered, delivery_delayed, bounced, '
-  'complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text? and '
-  'html?. Returns stored, duplicate, early (kept until the email is recorded) or, of one that came in, '
+  'complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text?, '
+  'html? and headers?. Returns stored, duplicate, early (kept until the email is recorded) or, of one that came in, '
   'unknown_address or unknown_sender.';

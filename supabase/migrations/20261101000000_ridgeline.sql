@@ -447,7 +447,9 @@ create or replace function automation.limits()
       ('tags', 500, 'variables and blocks', 'in one text'),
       ('step_tags', 2000, 'variables and blocks', 'in a step_config'),
       ('filters', 10, 'filters', 'on a variable'),
+      ('active_workflows', 2000, 'active workflows', 'of a tenant'),
       ('listeners', 500, 'active workflows', 'of a tenant that listen to one event of one entity'),
+      ('waits', 1000, 'steps and exits', 'of a tenant''s workflows that wait for one event of one entity'),
       ('value', 65536, 'bytes', 'of a value that a filter takes or gives'),
       ('compared', 65536, 'bytes', 'of a text that a condition looks at'),
       ('compared_list', 1000, 'values', 'of a list that a condition looks at'),
@@ -475,6 +477,24 @@ create or replace function automation.at_most(name text) returns integer
   as $$ select l.most from automation.limits() as l where l.name = at_most.name $$;
 
 comment on function automation.at_most(text) is 'One of automation.limits().';
+
+-- Compiling a workflow takes long where it is large: one tenant has so many of it under way at
+-- once, which leaves connections for the others.
+create or replace function automation.take_place(tenant_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  for place in 1 .. automation.at_most('dear_calls') loop
+    if pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 1000 + place)) then
+      return;
+    end if;
+  end loop;
+  raise exception 'workflow_id: % workflows of this tenant are being published, checked or tried already',
+    automation.at_most('dear_calls')
+    using errcode = 'PT429', hint = 'Try again in a moment.';
+end;
+$$;
 
 -- sql/00_foundation/06_order.sql
 
@@ -2690,12 +2710,17 @@ create table public.emails (
   execution_id uuid,
   opened_at timestamptz,
   clicked_at timestamptz,
+  is_automatic boolean not null default false,
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
   constraint emails_pkey primary key (tenant_id, id),
   constraint emails_contact_fk foreign key (tenant_id, contact_id)
     references public.contacts (tenant_id, id) on delete set null (contact_id)
 );
+
+comment on column public.emails.is_automatic is
+  'Of an email that came in: a machine wrote it (out of office, a bounce, a newsletter). It is kept, and is no '
+  'reply: email_received does not fire.';
 
 create trigger emails_mark_manual
   before insert on public.emails
@@ -3098,7 +3123,7 @@ create table public.held_submissions (
   form text not null,
   reason text not null
     constraint held_submissions_reason_known
-    check (reason in ('honeypot', 'limit', 'invalid', 'unreadable')),
+    check (reason in ('honeypot', 'limit', 'invalid', 'unreadable', 'origin')),
   problem text not null,
   data jsonb not null default '{}'
     constraint held_submissions_data_is_object check (jsonb_typeof(data) = 'object'),
@@ -3112,8 +3137,8 @@ create table public.held_submissions (
 );
 
 comment on table public.held_submissions is
-  'Posts that are no submission (yet): a robot''s, beyond a limit, incomplete or unreadable. They fired '
-  'nothing. release_submission(id) makes a submission of one; each is kept for thirty days.';
+  'Posts that are no submission (yet): a robot''s, beyond a limit, incomplete, unreadable or from a page that '
+  'may not post. They fired nothing. release_submission(id) makes a submission of one; each is kept for thirty days.';
 comment on column public.held_submissions.problem is 'Why it was held, in words.';
 comment on column public.held_submissions.raw is
   'What could not be read as fields at all, cut.';
@@ -3335,6 +3360,43 @@ create trigger messages_flag_tapback
 
 comment on column public.messages.is_tapback is
   'A reaction to another message, and no reply: sms_received does not fire.';
+
+-- sql/01_crm/09_assignees.sql
+
+-- Who looks after a record is a member of its tenant: the name, email and telephone of {{user.*}} go out in
+-- messages, and a stranger's id would be given tasks. A member who writes another id is refused; what the
+-- service role imports is taken as it comes, for members may follow.
+
+create or replace function automation.check_assigned() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if current_setting('role') in ('authenticated', 'anon')
+    and not automation.is_member(new.tenant_id, new.assigned_to::text) then
+    raise exception 'assigned_to: % is not a member of the tenant', new.assigned_to
+      using errcode = 'check_violation', hint = 'Use the user_id of a row of tenant_members, or null for nobody.';
+  end if;
+  return new;
+end;
+$$;
+
+do $$
+declare
+  assigned text;
+begin
+  foreach assigned in array array['contacts', 'projects', 'jobs', 'tasks'] loop
+    execute format(
+      'create trigger %1$s_assigned_insert before insert on public.%1$I for each row '
+      'when (new.assigned_to is not null) execute function automation.check_assigned()', assigned);
+    execute format(
+      'create trigger %1$s_assigned_update before update of assigned_to, tenant_id on public.%1$I for each row '
+      'when (new.assigned_to is not null and (new.assigned_to, new.tenant_id) is distinct from '
+      '(old.assigned_to, old.tenant_id)) execute function automation.check_assigned()', assigned);
+  end loop;
+end;
+$$;
 
 -- sql/02_definitions/01_registry.sql
 
@@ -5758,6 +5820,10 @@ create or replace function automation.size_problems(
         select count(distinct t.workflow_id) from automation.active_triggers as t
         where t.tenant_id = workflow.tenant_id and t.entity = listener.entity
           and t.event = workflow.trigger_type and t.role = 'enrol' and t.workflow_id <> workflow.id)
+      union all
+      select 'is_active', 'active_workflows', 1 + (
+        select count(*) from public.workflows as w
+        where w.tenant_id = workflow.tenant_id and w.is_active and w.id <> workflow.id)
     )
     select coalesce(jsonb_agg(automation.problem(f.path, 'too_many', format(
         'more than %s %s %s', l.most, l.unit, l.what),
@@ -5952,6 +6018,7 @@ declare
   compiled automation.compiled_workflow;
   published public.workflow_versions;
 begin
+  perform automation.take_place(tenant_id);
   select w.* into workflow from public.workflows as w
   where w.tenant_id = publish.tenant_id and w.id = publish.workflow_id
   for no key update;
@@ -5965,6 +6032,7 @@ begin
   update public.workflows as w
   set published_version = published.version, status = 'active', is_active = true
   where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+  perform automation.check_listeners(published);
   return published;
 end;
 $$;
@@ -6017,6 +6085,49 @@ create or replace function automation.note_end(tenant_id uuid, workflow_id uuid,
       and a.active_until is null
   $$;
 
+-- What others' writes have to be matched against is bounded, by whichever way a workflow is switched on.
+-- Those of older versions that still have runs count too.
+create or replace function automation.listener_problems(version public.workflow_versions) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(f.path, 'too_many', format(
+      'more than %s %s %s', l.most, l.unit, l.what), f.hint)), '[]')
+    from (
+      select case e.role when 'enrol' then 'trigger_type' else 'steps' end as path,
+        case e.role when 'enrol' then 'listeners' else 'waits' end as name,
+        case e.role when 'enrol' then 'Switch others off, or merge small ones into one with branches.'
+          else 'Switch workflows that wait for ' || e.event || ' off, or wait for it in fewer steps.' end as hint,
+        (select count(*) from automation.active_triggers as t
+         where t.tenant_id = version.tenant_id and t.entity = e.entity and t.event = e.event
+           and (t.role = 'enrol') = (e.role = 'enrol')) as size
+      from (
+        select distinct t.entity, t.event, case t.role when 'enrol' then 'enrol' else 'wait' end as role
+        from automation.active_triggers as t
+        where t.tenant_id = version.tenant_id and t.workflow_id = version.workflow_id
+          and t.version = version.version
+      ) as e
+      union all
+      select 'is_active', 'active_workflows', 'Switch those off that are not needed.', (
+        select count(*) from public.workflows as w where w.tenant_id = version.tenant_id and w.is_active)
+    ) as f
+    join automation.limits() as l on l.name = f.name
+    where f.size > l.most
+  $$;
+
+create or replace function automation.check_listeners(version public.workflow_versions) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.listener_problems(version) <> '[]' then
+    perform automation.forget_listeners(version.tenant_id);
+    perform automation.raise_problems(
+      automation.listener_problems(version), 'this workflow cannot be switched on');
+  end if;
+end;
+$$;
+
 -- Pausing and resuming changes nothing about what runs: a draft that somebody is working on is published
 -- by publish_workflow alone.
 create or replace function automation.resume(workflow public.workflows) returns void
@@ -6027,6 +6138,7 @@ declare
   version public.workflow_versions;
   listener automation.compiled_trigger;
 begin
+  perform automation.take_place(workflow.tenant_id);
   select v.* into version from public.workflow_versions as v
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
     and v.version = workflow.published_version;
@@ -6035,6 +6147,7 @@ begin
     listener.problems, format('workflow "%s" cannot be switched on', workflow.name));
   perform automation.check_author(workflow.tenant_id, automation.entities_of(listener, version.plan));
   perform automation.listen(version, listener);
+  perform automation.check_listeners(version);
   if automation.has_changes(workflow) then
     raise notice 'workflow "%": version % runs again; changes made since wait for publish_workflow',
       workflow.name, version.version;
@@ -6158,7 +6271,7 @@ create or replace function automation.listen_for_runs(version public.workflow_ve
     on conflict on constraint active_triggers_pkey do nothing
   $$;
 
-create or replace function automation.forget_listeners() returns integer
+create or replace function automation.forget_listeners(tenant_id uuid default null) returns integer
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -6168,6 +6281,7 @@ declare
 begin
   delete from automation.active_triggers as t
   where t.role <> 'enrol'
+    and (forget_listeners.tenant_id is null or t.tenant_id = forget_listeners.tenant_id)
     and not exists (
       select from public.workflows as w
       where w.tenant_id = t.tenant_id and w.id = t.workflow_id and w.published_version = t.version
@@ -6181,9 +6295,9 @@ begin
 end;
 $$;
 
-comment on function automation.forget_listeners() is
+comment on function automation.forget_listeners(uuid) is
   'Stops listening for runs that are over: events that only runs of older versions, or of workflows that '
-  'were switched off, waited for. Called once a day. Returns how many listeners that was.';
+  'were switched off, waited for; of one tenant, or of all. Called once a day. Returns how many listeners that was.';
 
 create or replace function automation.stop_listening(tenant_id uuid, workflow_id uuid) returns void
   language sql
@@ -9578,28 +9692,38 @@ create or replace function automation.verdict(
 
 -- An error in one workflow's conditions is that workflow's own failed execution and leaves the
 -- others alone.
--- What one statement has cost so far in conditions, which is what its writer waits for: so many documents,
--- so many milliseconds. Beyond match_ms, and ten milliseconds for each document (an import of many rows),
--- what is left fails and says so.
-create or replace function automation.matching_so_far(out count integer, out ms numeric)
+-- What one statement has cost so far in conditions, which is what its writer waits for: so many documents
+-- for so many records, so many milliseconds. Beyond match_ms, ten milliseconds for each record and half a one
+-- for each document, what is left fails and says so.
+create or replace function automation.matching_so_far(
+  record text, out documents integer, out records integer, out ms numeric, out allowed numeric)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when m.part[1] = s.stamp then m.part[2]::integer else 0 end,
-      case when m.part[1] = s.stamp then m.part[3]::numeric else 0 end
-    from (select extract(epoch from statement_timestamp())::text as stamp) as s
-    cross join (
-      select string_to_array(coalesce(nullif(current_setting('automation.matching', true), ''), '- 0 0'), ' ')
-        as part
-    ) as m
+    select c.documents, c.records, c.ms,
+      automation.at_most('match_ms') + 10 * c.records + 0.5 * c.documents
+    from (
+      select
+        case when m.is_ours then m.part[2]::integer else 0 end as documents,
+        case when m.is_ours then m.part[3]::integer else 0 end
+          + (not m.is_ours or m.part[5] <> md5(coalesce(record, '')))::integer as records,
+        case when m.is_ours then m.part[4]::numeric else 0 end as ms
+      from (
+        select p.part, coalesce(p.part[1] = extract(epoch from statement_timestamp())::text, false) as is_ours
+        from string_to_array(current_setting('automation.matching', true), ' ') as p (part)
+      ) as m
+    ) as c
   $$;
 
-create or replace function automation.note_matching(count integer, ms numeric) returns void
+create or replace function automation.note_matching(
+  record text, documents integer, records integer, ms numeric)
+  returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     select set_config('automation.matching',
-      concat_ws(' ', extract(epoch from statement_timestamp()), count, round(ms, 2)), true)
+      concat_ws(' ', extract(epoch from statement_timestamp()), documents, records, round(ms, 2),
+        md5(coalesce(record, ''))), true)
   $$;
 
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
@@ -9609,10 +9733,12 @@ create or replace function automation.try_conditions(conditions jsonb, tenant_id
   as $$
 declare
   began constant timestamptz := clock_timestamp();
-  spent record := automation.matching_so_far();
+  record constant text := data ->> ((data ->> 'entity') || '_id');
+  spent record := automation.matching_so_far(record);
   verdict jsonb;
 begin
-  if spent.ms > automation.at_most('match_ms') + 10 * spent.count then
+  if spent.ms > spent.allowed then
+    perform automation.note_matching(record, spent.documents, spent.records, spent.ms);
     return automation.engine_error('too_expensive', '54000', format(
       'matching this write had taken %s milliseconds before it came to these conditions', spent.ms));
   end if;
@@ -9622,11 +9748,11 @@ begin
   verdict := to_jsonb(automation.evaluate_conditions(
     conditions, automation.trigger_context(tenant_id, data, conditions -> 'roots'),
     automation.tenant_zone(tenant_id)));
-  perform automation.note_matching(spent.count + 1, spent.ms
+  perform automation.note_matching(record, spent.documents + 1, spent.records, spent.ms
     + extract(epoch from clock_timestamp() - began) * 1000);
   return verdict;
 exception when others then
-  perform automation.note_matching(spent.count + 1, spent.ms
+  perform automation.note_matching(record, spent.documents + 1, spent.records, spent.ms
     + extract(epoch from clock_timestamp() - began) * 1000);
   return automation.engine_error('conditions_failed', sqlstate, sqlerrm);
 end;
@@ -9947,7 +10073,7 @@ select automation.attach(
     {"type": "email_clicked", "column": "clicked_at",
      "description": "A contact clicked a link in an email for the first time."},
     {"type": "email_received", "column": "direction", "becomes": "inbound", "on_insert": true,
-     "description": "A contact sent an email."}]', authors => 'members');
+     "unless": "is_automatic", "description": "A contact sent an email."}]', authors => 'members');
 
 select automation.attach(
   'public.form_submissions', 'form_submission', '{"contact": "contact_id", "log": true}',
@@ -12892,7 +13018,7 @@ begin
   return jsonb_build_object('at', at::text, 'pre', pre::text)
     || case
       when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
-        and not tokens -> 0 ? 'if'
+        and not tokens -> 0 ?| '{if,each}'
         then jsonb_build_object('w', tokens -> 0)
       else jsonb_build_object('s', tokens)
     end;
@@ -14743,6 +14869,17 @@ begin
 end;
 $$;
 
+-- Its runs stand still meanwhile. An event is never given up: what it would end must not go on.
+create or replace function automation.cut_off_signal(signal automation.signals) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update automation.signals as s
+    set kept_for = null, next_try_at = clock_timestamp() + interval '10 seconds' * power(4, least(
+      automation.suspect(signal.tenant_id, 'signal', signal.id::text), 6))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id
+  $$;
+
 create or replace function automation.try_signal(signal automation.signals) returns boolean
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -14755,12 +14892,9 @@ exception
     update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
     where s.tenant_id = signal.tenant_id and s.id = signal.id;
     return false;
-  -- It took too long: its runs stand still, the others go on, with the time of another statement.
+  -- It took too long: the others go on with the time of another statement.
   when query_canceled then
-    update automation.signals as s
-    set kept_for = null, next_try_at = clock_timestamp() + interval '10 seconds' * power(4, least(
-      automation.suspect(signal.tenant_id, 'signal', signal.id::text), 6))
-    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    perform automation.cut_off_signal(signal);
     return null;
   when others then
     raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
@@ -14770,12 +14904,86 @@ exception
 end;
 $$;
 
-create or replace function automation.run_signals(max_signals integer default 200) returns integer
-  language plpgsql
-  security definer
+create or replace function automation.signal_tenants(at_most integer) returns setof uuid
+  language sql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
+  as $$
+    with recursive hop (tenant_id) as (
+      (select s.tenant_id from automation.signals as s order by s.tenant_id limit 1)
+      union all
+      select (select s.tenant_id from automation.signals as s
+        where s.tenant_id > h.tenant_id order by s.tenant_id limit 1)
+      from hop as h where h.tenant_id is not null
+    )
+    select h.tenant_id from hop as h where h.tenant_id is not null limit at_most
+  $$;
+
+-- Half in the order of their coming; and where those are too many, some of each tenant, so that one tenant's
+-- flood does not keep the others waiting.
+create or replace function automation.due_signals(at_most integer, aside text[])
+  returns table (tenant_id uuid, key text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  half constant integer := greatest(1, at_most / 2);
+  found_so_far integer;
+begin
+  return query
+    select s.tenant_id, s.id::text from automation.signals as s
+    where s.kept_for is null and s.next_try_at <= clock_timestamp()
+      and concat_ws('/', s.tenant_id, s.id) <> all (aside)
+    order by s.next_try_at
+    limit half;
+  get diagnostics found_so_far = row_count;
+  if found_so_far = half then
+    return query
+      select d.tenant_id, d.id::text
+      from automation.signal_tenants(half) as t (id)
+      cross join lateral (
+        select s.tenant_id, s.id from automation.signals as s
+        where s.tenant_id = t.id and s.kept_for is null and s.next_try_at <= clock_timestamp()
+          and concat_ws('/', s.tenant_id, s.id) <> all (aside)
+        order by s.id
+        limit 5
+      ) as d
+      limit half;
+  end if;
+  return query
+    select s.tenant_id, s.id::text from automation.signals as s
+    where s.kept_for <= pg_snapshot_xmin(pg_current_snapshot())
+      and concat_ws('/', s.tenant_id, s.id) <> all (aside)
+    order by s.kept_for
+    limit half;
+end;
+$$;
+
+create or replace function automation.lock_signals(tenant_ids uuid[], keys text[])
+  returns setof automation.signals
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    select s.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from automation.signals as q
+      where q.tenant_id = k.tenant_id and q.id = k.key::uuid and q.next_try_at <= clock_timestamp()
+        and (q.kept_for is null or q.kept_for <= pg_snapshot_xmin(pg_current_snapshot()))
+      for update skip locked
+    ) as s
+    order by k.place
+  $$;
+
+create or replace function automation.run_these_signals(tenant_ids uuid[], keys text[])
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
   as $$
 declare
   began constant timestamptz := clock_timestamp();
@@ -14783,30 +14991,22 @@ declare
   was_read boolean;
   ran integer := 0;
 begin
-  for signal in
-    select s.* from automation.signals as s
-    where s.kept_for is null and s.next_try_at <= clock_timestamp()
-    order by s.next_try_at
-    limit max_signals
-    for update skip locked
-  loop
+  for signal in select * from automation.lock_signals(tenant_ids, keys) loop
     was_read := automation.try_signal(signal);
-    ran := ran + coalesce(was_read, false)::integer;
-    if was_read is null or automation.is_late(began) then
-      return ran;
-    end if;
-  end loop;
-  for signal in
-    select s.* from automation.signals as s
-    where s.kept_for <= pg_snapshot_xmin(pg_current_snapshot())
-    order by s.kept_for
-    limit max_signals
-    for update skip locked
-  loop
-    was_read := automation.try_signal(signal);
+    ran := ran + (coalesce(was_read, false) and signal.kept_for is null)::integer;
     exit when was_read is null or automation.is_late(began);
   end loop;
   return ran;
+end;
+$$;
+
+create or replace function automation.run_signals(max_signals integer default 200) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.work_off('signal', max_signals);
 end;
 $$;
 
@@ -15059,6 +15259,33 @@ comment on table automation.portions is
   'that nobody holds is of work that was cut off.';
 comment on column automation.portions.place is
   'The steps before this one are done. Those that are left when the work is cut off are tried alone.';
+
+create table automation.tick_portions (
+  id uuid not null default automation.new_id() constraint tick_portions_pkey primary key,
+  kind text not null
+    constraint tick_portions_kind_known check (kind in ('schedule', 'timer', 'bulk', 'signal')),
+  tenant_ids uuid[] not null,
+  keys text[] not null,
+  started_at timestamptz not null default clock_timestamp(),
+  constraint tick_portions_is_whole check (cardinality(tenant_ids) = cardinality(keys))
+);
+
+comment on table automation.tick_portions is
+  'The same for the other work of a tick: schedules, timers, bulk enrolments and signals, by their keys.';
+
+create table automation.tick_parts (
+  part text not null constraint tick_parts_pkey primary key,
+  place integer not null,
+  begun_at timestamptz not null default '-infinity',
+  ended_at timestamptz not null default '-infinity'
+);
+
+comment on table automation.tick_parts is
+  'What a tick does, in its order; begun and not ended: being done, or cut off, and then the other parts '
+  'come first.';
+
+insert into automation.tick_parts (part, place) values
+  ('schedule', 1), ('timer', 2), ('bulk', 3), ('signal', 4), ('step', 5);
 
 create table automation.suspects (
   tenant_id uuid not null,
@@ -15975,8 +16202,8 @@ begin
     prepared := automation.skip_unaddressed(prepared, 'expired', format(
       'it was planned before %s, and is not sent after it', automation.date_text(due.tenant_id, due.expires_at)));
   elsif ledger.input is not null and not ledger.render_again then
-    prepared := automation.recheck_sender(
-      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient));
+    prepared := automation.recheck_recipient(execution, step, automation.recheck_sender(
+      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
   else
     prepared := automation.prepare_step(execution, step);
   end if;
@@ -16430,6 +16657,20 @@ create or replace function automation.is_late(since timestamptz) returns boolean
   set search_path = pg_catalog, pg_temp
   as $$ select clock_timestamp() > since + automation.allowed_time(interval '2 seconds') $$;
 
+-- A cancelled statement that was caught goes on without a limit.
+create or replace function automation.time_is_up() returns boolean
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
+        + nullif(current_setting('statement_timeout')::interval, interval '0'),
+      false)
+  $$;
+
+comment on function automation.time_is_up() is
+  'Has the statement had its statement_timeout? Whoever has caught that ends now.';
+
 comment on function automation.is_late(timestamptz) is
   'Has work that began then, and that nobody waits for, had its time?';
 
@@ -16550,7 +16791,7 @@ begin
     delete from automation.portions as p where p.id = portion.id;
   end loop;
   delete from automation.suspects as s
-  where automation.as_uuid(s.key) is not null
+  where s.kind = any (enum_range(null::public.automation_lane)::text[])
     and automation.is_gone(s.tenant_id, automation.as_uuid(s.key));
 end;
 $$;
@@ -16743,8 +16984,11 @@ declare
   is_trial boolean := false;
 begin
   ran := 0;
-  perform automation.run_signals();
-  commit;
+  call automation.work_on('signal', ran, until);
+  ran := 0;
+  if automation.time_is_up() then
+    return;
+  end if;
   loop
     portion := case when is_trial then automation.begin_trial('database')
       else automation.begin_portion('database', 50) end;
@@ -16771,6 +17015,290 @@ $$;
 comment on procedure automation.work_database_steps(integer, integer, interval) is
   'run_database_steps() with a commit after every step, for so long at most (half of statement_timeout). '
   'A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
+
+-- sql/07_queue/07_other_work.sql
+
+-- The other work that has a budget: schedules, timers, bulk enrolments and signals.
+--
+-- The same as for steps (06_portions): what is going to be worked on is written down and committed, then
+-- worked on in a transaction of its own. What was cut off in company is tried alone; cut off alone, it is
+-- counted and put off, and a timer or a bulk enrolment is given up after max_cut_offs times. One tenant's
+-- never comes before another's first.
+
+create or replace function automation.begin_part(part text) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update automation.tick_parts as p set begun_at = clock_timestamp() where p.part = begin_part.part
+  $$;
+
+-- Who has caught the end of its time has not ended.
+create or replace function automation.end_part(part text) returns void
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update automation.tick_parts as p set ended_at = clock_timestamp()
+    where p.part = end_part.part and p.begun_at > p.ended_at and not automation.time_is_up()
+  $$;
+
+-- What is tried alone, and what somebody is about to work on.
+create or replace function automation.work_aside(kind text) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array(
+      select concat_ws('/', s.tenant_id, s.key) from automation.suspects as s
+      where s.kind = work_aside.kind
+      union all
+      select concat_ws('/', k.tenant_id, k.key) from automation.tick_portions as p
+      cross join lateral unnest(p.tenant_ids, p.keys) as k (tenant_id, key)
+      where p.kind = work_aside.kind)
+  $$;
+
+create or replace function automation.due_work(kind text, at_most integer)
+  returns table (tenant_id uuid, key text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  aside constant text[] := automation.work_aside(kind);
+begin
+  case kind
+    when 'schedule' then return query select * from automation.due_schedules(at_most, aside);
+    when 'timer' then return query select * from automation.due_timers(at_most, aside);
+    when 'bulk' then return query select * from automation.due_bulk(at_most, aside);
+    when 'signal' then return query select * from automation.due_signals(at_most, aside);
+  end case;
+end;
+$$;
+
+create or replace function automation.is_due_work(kind text, tenant_id uuid, key text) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  case kind
+    when 'schedule' then perform automation.lock_schedules(array[tenant_id], array[key]);
+    when 'timer' then perform automation.lock_timers(array[tenant_id], array[key]);
+    when 'bulk' then perform automation.lock_bulk(array[tenant_id], array[key]);
+    when 'signal' then perform automation.lock_signals(array[tenant_id], array[key]);
+  end case;
+  return found;
+end;
+$$;
+
+comment on function automation.is_due_work(text, uuid, text) is
+  'Is it due, and nobody else working on it? Locks it.';
+
+create or replace function automation.cut_off_work(kind text, tenant_id uuid, key text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  case kind
+    when 'schedule' then
+      perform automation.cut_off_schedule(s) from automation.lock_schedules(array[tenant_id], array[key]) as s;
+    when 'timer' then
+      perform automation.cut_off_timer(t) from automation.lock_timers(array[tenant_id], array[key]) as t;
+    when 'bulk' then
+      perform automation.cut_off_bulk(b) from automation.lock_bulk(array[tenant_id], array[key]) as b;
+    when 'signal' then
+      perform automation.cut_off_signal(s) from automation.lock_signals(array[tenant_id], array[key]) as s;
+  end case;
+end;
+$$;
+
+create or replace function automation.has_work(kind text, tenant_id uuid, key text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case kind
+      when 'schedule' then exists (
+        select from public.workflow_schedules as s
+        where s.tenant_id = has_work.tenant_id and s.workflow_id = key::uuid)
+      when 'timer' then exists (
+        select from public.workflow_timers as t
+        where t.tenant_id = has_work.tenant_id and t.workflow_id = left(key, 36)::uuid
+          and t.record_id = substr(key, 38))
+      when 'bulk' then exists (
+        select from public.bulk_enrollments as b
+        where b.tenant_id = has_work.tenant_id and b.id = key::uuid and b.status = 'running')
+      when 'signal' then exists (
+        select from automation.signals as s where s.tenant_id = has_work.tenant_id and s.id = key::uuid)
+    end
+  $$;
+
+-- Portions that nobody holds and nobody is about to take up.
+create or replace function automation.sweep_work(kind text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  portion automation.tick_portions;
+begin
+  for portion in
+    select p.* from automation.tick_portions as p
+    where p.kind = sweep_work.kind and p.started_at < clock_timestamp() - interval '5 seconds'
+    for update skip locked
+  loop
+    if cardinality(portion.keys) = 1 then
+      perform automation.cut_off_work(portion.kind, portion.tenant_ids[1], portion.keys[1]);
+    else
+      insert into automation.suspects (tenant_id, kind, key)
+      select k.tenant_id, portion.kind, k.key from unnest(portion.tenant_ids, portion.keys) as k (tenant_id, key)
+      on conflict on constraint suspects_pkey do nothing;
+    end if;
+    delete from automation.tick_portions as p where p.id = portion.id;
+  end loop;
+  delete from automation.suspects as s
+  where s.kind = sweep_work.kind and not automation.has_work(s.kind, s.tenant_id, s.key);
+end;
+$$;
+
+-- The next that has to be tried alone and whose time has come.
+create or replace function automation.suspect_work(kind text)
+  returns table (tenant_id uuid, key text)
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.tenant_id, s.key from automation.suspects as s
+    where s.kind = suspect_work.kind and s.next_try_at <= clock_timestamp()
+      and not exists (
+        select from automation.tick_portions as p
+        cross join lateral unnest(p.tenant_ids, p.keys) as k (tenant_id, key)
+        where p.kind = s.kind and k.tenant_id = s.tenant_id and k.key = s.key)
+      and automation.is_due_work(s.kind, s.tenant_id, s.key)
+    order by s.tries, s.next_try_at
+    limit 1
+  $$;
+
+-- Each tenant's first before anybody's second.
+create or replace function automation.begin_work(kind text, at_most integer, is_trial boolean default false)
+  returns automation.tick_portions
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  portion automation.tick_portions;
+begin
+  if not is_trial then
+    perform automation.sweep_work(kind);
+  end if;
+  insert into automation.tick_portions (kind, tenant_ids, keys)
+  select begin_work.kind, array_agg(t.tenant_id order by t.turn, t.place), array_agg(t.key order by t.turn, t.place)
+  from (
+    select d.*, row_number() over (partition by d.tenant_id order by d.place) as turn
+    from (
+      select w.tenant_id, w.key, min(w.place) as place
+      from (
+        select s.*, 1 as place from automation.suspect_work(kind) as s where is_trial
+        union all
+        select * from automation.due_work(kind, at_most) with ordinality where not is_trial
+      ) as w (tenant_id, key, place)
+      group by w.tenant_id, w.key
+    ) as d
+  ) as t
+  having count(*) > 0
+  returning * into portion;
+  if found then
+    perform automation.begin_part(kind);
+  end if;
+  return portion;
+end;
+$$;
+
+comment on function automation.begin_work(text, integer, boolean) is
+  'Writes down what of a kind is going to be worked on, fairly between tenants; as a trial, one alone that was '
+  'cut off before. Null when nothing is due. Commit, then run_work().';
+
+create or replace function automation.run_work(portion_id uuid, at_most integer) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  portion automation.tick_portions;
+  did integer := 0;
+begin
+  select p.* into portion from automation.tick_portions as p where p.id = portion_id for update;
+  if not found then
+    return 0;
+  end if;
+  did := case portion.kind
+    when 'schedule' then automation.run_these_schedules(portion.tenant_ids, portion.keys)
+    when 'timer' then automation.fire_these_timers(portion.tenant_ids, portion.keys)
+    when 'bulk' then automation.run_these_bulk(portion.tenant_ids, portion.keys, at_most)
+    when 'signal' then automation.run_these_signals(portion.tenant_ids, portion.keys)
+  end;
+  -- One that was tried alone and not cut off again is a suspect no more.
+  delete from automation.suspects as s
+  where cardinality(portion.keys) = 1 and s.tenant_id = portion.tenant_ids[1] and s.kind = portion.kind
+    and s.key = portion.keys[1] and s.next_try_at <= began;
+  delete from automation.tick_portions as p where p.id = portion_id;
+  perform automation.end_part(portion.kind);
+  return did;
+end;
+$$;
+
+-- A portion, then those that are tried alone: each in a transaction of its own.
+create or replace procedure automation.work_on(kind text, inout did integer, until timestamptz)
+  language plpgsql
+  -- No search_path: a procedure that commits cannot set it. Every name is qualified.
+  as $$
+declare
+  most constant integer := case kind when 'timer' then 500 when 'bulk' then 1000 else 200 end;
+  portion automation.tick_portions;
+  is_trial boolean := false;
+begin
+  did := 0;
+  loop
+    portion := automation.begin_work(kind, most, is_trial);
+    commit;
+    exit when is_trial and portion.id is null;
+    if portion.id is not null then
+      did := did + automation.run_work(portion.id, most);
+      commit;
+    end if;
+    exit when automation.time_is_up() or is_trial and pg_catalog.clock_timestamp() >= until;
+    is_trial := true;
+  end loop;
+end;
+$$;
+
+comment on procedure automation.work_on(text, integer, timestamptz) is
+  'Works on what is due of schedules, timers, bulk enrolments or signals, and says how many that were.';
+
+-- The same in one transaction.
+create or replace function automation.work_off(kind text, at_most integer) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  portion automation.tick_portions;
+  did integer := 0;
+begin
+  for is_trial in 0 .. 1 loop
+    loop
+      exit when automation.time_is_up();
+      portion := automation.begin_work(kind, at_most, is_trial = 1);
+      exit when portion.id is null;
+      did := did + automation.run_work(portion.id, at_most);
+      exit when is_trial = 0 or automation.is_late(began);
+    end loop;
+  end loop;
+  return did;
+end;
+$$;
 
 -- sql/08_actions/00_senders.sql
 
@@ -17539,6 +18067,40 @@ comment on function automation.is_stranger(public.workflow_executions, jsonb, te
   'Is this nobody whom the office knows: no contact of the tenant, no number of the record that fired or of '
   'its contact, none of the office itself? A number that was written into the step or handed to the run is one.';
 
+-- Asked at every later attempt of what was rendered once: the office may have taken a permission back. A step
+-- that names no recipient writes to its own contact.
+create or replace function automation.recheck_recipient(
+  execution public.workflow_executions, step jsonb, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  country constant text := automation.country_of(execution.tenant_id);
+  names_one constant boolean := coalesce(step #> '{config,base}' ? 'to', false) or exists (
+    select from jsonb_array_elements(step #> '{config,slots}') as s where s #>> '{at,0}' = 'to');
+  forbidden text;
+begin
+  if prepared.verdict <> 'run' or step ->> 'type' <> 'send_sms' then
+    return prepared;
+  end if;
+  forbidden := automation.forbidden_destination(
+    execution.tenant_id, automation.read_phone(prepared.recipient, country));
+  if forbidden is not null then
+    return automation.skip_unaddressed(prepared, 'country_not_allowed', forbidden, prepared.recipient);
+  elsif names_one
+    and automation.is_stranger(execution, prepared.input, prepared.recipient, country) then
+    return automation.skip_unaddressed(prepared, 'stranger_not_allowed', format(
+      'to: %s is no contact; tenants.text_strangers would allow it', prepared.recipient), prepared.recipient);
+  end if;
+  return prepared;
+end;
+$$;
+
+comment on function automation.recheck_recipient(
+  public.workflow_executions, jsonb, automation.prepared_step) is
+  'May a text still go to whom it was rendered for? By text_countries and text_strangers as they are now.';
+
 -- sql/08_actions/02_database_actions.sql
 
 -- Database actions. Each takes the execution and its rendered input and returns what it did; what
@@ -18213,6 +18775,9 @@ declare
   ran integer := 0;
 begin
   perform automation.run_signals();
+  if automation.time_is_up() then
+    return 0;
+  end if;
   for due in select * from automation.lock_due('database', max_steps) loop
     found_any := true;
     done := automation.run_due_step(due);
@@ -18859,7 +19424,39 @@ $$;
 comment on function automation.ring() is
   'Tells the dispatcher that work is due, in the way the setting doorbell says. Never raises.';
 
--- pg_net sends after commit. URL and key come from Vault and are never stored in a row.
+-- Rings coalesce: pg_net has one worker for everybody, and one ring a commit would keep it busy. While one
+-- of ours waits in its queue it will be sent after this commit or just before; in the latter case this
+-- commit's work waits for the next tick. pg_net deletes what it is sending, and commits that when it is
+-- answered: xmax tells without taking a lock, for which pg_net would have to wait. How far to look is
+-- bounded, as the queue is the host's too and has no index for this.
+create or replace function automation.is_ringing(address text) returns boolean
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  queue constant regclass := to_regclass('net.http_request_queue');
+  waits boolean;
+begin
+  if queue is null then
+    return false;
+  end if;
+  execute format('select exists (
+      select from (select q.url, q.xmax as taken_by from %s as q limit 1000) as q
+      where q.url = $1 and q.taken_by = 0)', queue)
+    into waits using address;
+  return waits;
+exception when others then
+  -- A queue that cannot be read: a ring too many is better than none.
+  return false;
+end;
+$$;
+
+comment on function automation.is_ringing(text) is
+  'Does a ring at this address wait in pg_net''s queue and has not been taken out of it yet?';
+
+-- pg_net sends after commit. Address and key come from Vault. While a ring waits, its headers can be read by
+-- every role of the database, so the key is one that can do nothing but ring.
 create or replace function automation.call_dispatch() returns bigint
   language plpgsql
   security definer
@@ -18867,10 +19464,10 @@ create or replace function automation.call_dispatch() returns bigint
   as $$
 declare
   url constant text := automation.vault_secret('ridgeline_dispatch_url');
-  key constant text := automation.vault_secret('ridgeline_secret_key');
+  key constant text := automation.vault_secret('ridgeline_ring_key');
   request_id bigint;
 begin
-  if url is null or key is null then
+  if url is null or key is null or automation.is_ringing(url) then
     return null;
   end if;
   execute 'select net.http_post(url => $1, body => ''{}''::jsonb, headers => $2, '
@@ -18880,6 +19477,10 @@ begin
   return request_id;
 end;
 $$;
+
+comment on function automation.call_dispatch() is
+  'Queues a ring with pg_net and returns its id; null where one is waiting, or where Vault lacks '
+  'ridgeline_dispatch_url or ridgeline_ring_key.';
 
 create or replace function automation.vault_secret(secret_name text) returns text
   language plpgsql stable
@@ -18903,24 +19504,6 @@ $$;
 -- One tick: expired leases back into the queue, schedules and timers fired, records of bulk
 -- enrolments taken, database steps run, the dispatcher called when there is something to send.
 -- Bounded, idempotent and safe to run from several places at once.
-
--- Each of these is work of its own: what one of them cannot do does not keep the next from being done.
-create or replace function automation.tick_part(part text) returns integer
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  as $$
-begin
-  return case part
-    when 'reaped' then automation.reap_expired_leases()
-    when 'scheduled' then automation.run_schedules()
-    when 'timers' then automation.fire_timers()
-    when 'bulk' then automation.run_bulk()
-  end;
-end;
-$$;
 
 -- Calls the dispatcher when there is something to send.
 create or replace function automation.ring_when_due() returns boolean
@@ -18946,10 +19529,10 @@ create or replace function automation.tick(max_steps integer default 200) return
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  reaped constant integer := automation.tick_part('reaped');
-  scheduled constant integer := automation.tick_part('scheduled');
-  timers constant integer := automation.tick_part('timers');
-  bulk constant integer := automation.tick_part('bulk');
+  reaped constant integer := automation.reap_expired_leases();
+  scheduled constant integer := automation.run_schedules();
+  timers constant integer := automation.fire_timers();
+  bulk constant integer := automation.run_bulk();
   ran constant integer := automation.run_database_steps(max_steps);
 begin
   return jsonb_build_object(
@@ -18962,9 +19545,33 @@ comment on function automation.tick(integer) is
   'A whole tick in one transaction: {reaped, scheduled, timers, bulk, database_steps, outbound_due}. '
   'For tests and by hand; tick_for() does the same in short ones.';
 
+-- What a tick does, in order; what another one is doing, or was cut off at, comes last.
+create or replace function automation.tick_order() returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(p.part order by
+      case when p.begun_at > p.ended_at then p.begun_at end nulls first, p.place)
+    from automation.tick_parts as p
+  $$;
+
+-- Written down before database steps begin; for the rest of a tick begin_work() does it.
+create or replace function automation.begin_steps() returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if coalesce(automation.next_due_at('database') <= automation.now(), false) then
+    perform automation.begin_part('step');
+  end if;
+end;
+$$;
+
 -- What pg_cron calls. Every part is a transaction of its own, and every database step, so that nobody who
--- wants a record that a workflow changes waits for more than that. A procedure that commits cannot carry a
--- search_path setting; every name in it is qualified instead.
+-- wants a record that a workflow changes waits for more than that. A part that was cut off ends the tick,
+-- and comes last in the next. A procedure that commits cannot carry a search_path setting; every name in it
+-- is qualified instead.
 create or replace procedure automation.tick_for(duration interval)
   language plpgsql
   -- No search_path: a procedure that commits cannot set it.
@@ -18975,19 +19582,31 @@ declare
   did integer;
   ran integer;
 begin
+  perform automation.prune();
+  commit;
   loop
-    did := 0;
-    foreach part in array array['reaped', 'scheduled', 'timers', 'bulk'] loop
-      did := did + automation.tick_part(part);
-      commit;
+    did := automation.reap_expired_leases();
+    commit;
+    foreach part in array automation.tick_order() loop
+      if part = 'step' then
+        perform automation.ring_when_due();
+        perform automation.begin_steps();
+        commit;
+        call automation.work_database_steps(ran, 200, until - pg_catalog.clock_timestamp());
+        perform automation.end_part('step');
+        commit;
+      else
+        call automation.work_on(part, ran, until);
+      end if;
+      if automation.time_is_up() then
+        return;
+      end if;
+      did := did + ran;
     end loop;
     perform automation.ring_when_due();
     commit;
-    call automation.work_database_steps(ran, 200, until - pg_catalog.clock_timestamp());
-    perform automation.ring_when_due();
-    commit;
     exit when pg_catalog.clock_timestamp() >= until;
-    if did + ran = 0 then
+    if did = 0 then
       perform pg_catalog.pg_sleep(least(
         2, extract(epoch from until - pg_catalog.clock_timestamp())));
       commit;
@@ -19061,11 +19680,8 @@ begin
     execute 'select cron.schedule($1, $2, $3)'
       using 'ridgeline-tick', '* * * * *', $job$call automation.tick_for('50 seconds')$job$;
   end if;
-  -- pg_cron keeps the details of every run for ever.
   execute 'select cron.schedule($1, $2, $3)'
-    using 'ridgeline-prune', '17 3 * * *',
-    $job$select automation.forget_listeners();
-      delete from cron.job_run_details where end_time < now() - interval '7 days'$job$;
+    using 'ridgeline-prune', '17 3 * * *', 'select automation.forget_listeners()';
   return array['ridgeline-tick', 'ridgeline-prune'];
 end;
 $$;
@@ -19987,10 +20603,52 @@ create or replace function automation.is_sweeping(schedule public.workflow_sched
         and b.kind = 'scheduled' and b.status = 'running')
   $$;
 
-create or replace function automation.run_schedules(max_schedules integer default 200)
+-- A schedule during which the statement was cancelled, or the server died, is put off further each time. It
+-- is never given up: its workflow's people see the error.
+create or replace function automation.cut_off_schedule(schedule public.workflow_schedules) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tried constant integer :=
+    automation.suspect(schedule.tenant_id, 'schedule', schedule.workflow_id::text);
+begin
+  update public.workflow_schedules as s
+  set next_run_at = automation.now() + interval '1 minute' * power(4, least(tried, 6)),
+    error = automation.cut_off_error(tried)
+  where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+end;
+$$;
+
+create or replace function automation.due_schedules(at_most integer, aside text[])
+  returns table (tenant_id uuid, key text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.tenant_id, s.workflow_id::text from public.workflow_schedules as s
+    where s.next_run_at <= automation.now() and concat_ws('/', s.tenant_id, s.workflow_id) <> all (aside)
+    order by row_number() over (partition by s.tenant_id order by s.next_run_at), s.next_run_at
+    limit at_most
+  $$;
+
+create or replace function automation.lock_schedules(tenant_ids uuid[], keys text[])
+  returns setof public.workflow_schedules
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from public.workflow_schedules as q
+      where q.tenant_id = k.tenant_id and q.workflow_id = k.key::uuid and q.next_run_at <= automation.now()
+      for update skip locked
+    ) as s
+    order by k.place
+  $$;
+
+create or replace function automation.run_these_schedules(tenant_ids uuid[], keys text[])
   returns integer
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -19998,24 +20656,14 @@ declare
   schedule public.workflow_schedules;
   ran integer := 0;
 begin
-  for schedule in
-    select s.* from public.workflow_schedules as s
-    where s.next_run_at <= automation.now()
-    order by s.next_run_at
-    limit max_schedules
-    for update skip locked
-  loop
+  for schedule in select * from automation.lock_schedules(tenant_ids, keys) loop
     -- One broken schedule does not hold up the others: it is tried again in a minute.
     begin
       ran := ran + automation.run_schedule(schedule, 20);
     exception
       -- It took too long. The time of the statement is used up: the others have the next one.
       when query_canceled then
-        update public.workflow_schedules as s
-        set next_run_at = automation.now() + interval '1 minute' * power(4, least(
-            automation.suspect(schedule.tenant_id, 'schedule', schedule.workflow_id::text), 6)),
-          error = automation.cut_off_error(1)
-        where s.tenant_id = schedule.tenant_id and s.workflow_id = schedule.workflow_id;
+        perform automation.cut_off_schedule(schedule);
         exit;
       when others then
         update public.workflow_schedules as s
@@ -20028,6 +20676,13 @@ begin
   return ran;
 end;
 $$;
+
+create or replace function automation.run_schedules(max_schedules integer default 200)
+  returns integer
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.work_off('schedule', max_schedules) $$;
 
 comment on function automation.run_schedules(integer) is
   'Runs the scheduled workflows that are due and says how many runs that were. The tick calls it.';
@@ -20312,11 +20967,16 @@ begin
 end;
 $$;
 
+create or replace function automation.timer_key(timer public.workflow_timers) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select timer.workflow_id || '/' || timer.record_id $$;
+
 -- Half from the oldest there are; and when those are too many, the other half from workflows drawn
 -- by lot, so that one tenant's million does not keep the others waiting.
-create or replace function automation.lock_due_timers(at_most integer)
-  returns setof public.workflow_timers
-  language plpgsql
+create or replace function automation.due_timers(at_most integer, aside text[])
+  returns table (tenant_id uuid, key text)
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set enable_bitmapscan = off
@@ -20325,16 +20985,15 @@ declare
   half constant integer := greatest(1, at_most / 2);
   at constant timestamptz := automation.now();
   waiting record;
-  locked integer;
+  found_so_far integer;
 begin
   return query
-    select t.* from public.workflow_timers as t
-    where t.due_at <= at
+    select t.tenant_id, automation.timer_key(t) from public.workflow_timers as t
+    where t.due_at <= at and concat_ws('/', t.tenant_id, automation.timer_key(t)) <> all (aside)
     order by t.due_at, t.tenant_id
-    limit half
-    for update skip locked;
-  get diagnostics locked = row_count;
-  if locked < half then
+    limit half;
+  get diagnostics found_so_far = row_count;
+  if found_so_far < half then
     return;
   end if;
   for waiting in
@@ -20346,15 +21005,35 @@ begin
     limit 20
   loop
     return query
-      select t.* from public.workflow_timers as t
+      select t.tenant_id, automation.timer_key(t) from public.workflow_timers as t
       where t.workflow_id = waiting.workflow_id and t.tenant_id = waiting.tenant_id
-        and t.due_at <= at
+        and t.due_at <= at and concat_ws('/', t.tenant_id, automation.timer_key(t)) <> all (aside)
       order by t.due_at
-      limit greatest(1, half / 20)
-      for update skip locked;
+      limit greatest(1, half / 20);
   end loop;
 end;
 $$;
+
+create or replace function automation.lock_timers(tenant_ids uuid[], keys text[])
+  returns setof public.workflow_timers
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set enable_bitmapscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set jit = off
+  as $$
+    select t.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from public.workflow_timers as q
+      where q.tenant_id = k.tenant_id and q.workflow_id = left(k.key, 36)::uuid
+        and q.record_id = substr(k.key, 38) and q.due_at <= automation.now()
+      for update skip locked
+    ) as t
+    order by k.place
+  $$;
 
 -- What a timer before a date starts is a reminder: its messages do not go out after that date.
 create or replace function automation.expire_run(
@@ -20410,8 +21089,6 @@ begin
   delete from public.workflow_timers as t
   where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
     and t.record_id = waiting.record_id;
-  -- Not found: both halves of lock_due_timers() held it, since a transaction does not skip what it has
-  -- locked itself, and it has fired.
   if not found or record is null or due is null
     or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
     or (listener."offset" < interval '0' or listener.business_days < 0)
@@ -20440,7 +21117,7 @@ create or replace function automation.cut_off_timer(waiting public.workflow_time
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  key constant text := concat_ws('/', waiting.workflow_id, waiting.record_id);
+  key constant text := automation.timer_key(waiting);
   tried constant integer := automation.suspect(waiting.tenant_id, 'timer', key);
   listener automation.timer_listeners;
 begin
@@ -20496,15 +21173,14 @@ begin
 end;
 $$;
 
-create or replace function automation.fire_timers(max_timers integer default 500) returns integer
+create or replace function automation.fire_these_timers(tenant_ids uuid[], keys text[]) returns integer
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   began constant timestamptz := clock_timestamp();
   timers constant public.workflow_timers[] := array(
-    select t from automation.lock_due_timers(max_timers) as t);
+    select t from automation.lock_timers(tenant_ids, keys) as t);
   waiting public.workflow_timers;
   fired integer := 0;
 begin
@@ -20525,6 +21201,12 @@ begin
   return fired;
 end;
 $$;
+
+create or replace function automation.fire_timers(max_timers integer default 500) returns integer
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.work_off('timer', max_timers) $$;
 
 comment on function automation.fire_timers(integer) is
   'Enrols the records whose timers are due and says how many. The tick calls it.';
@@ -20681,7 +21363,8 @@ create or replace function automation.finish_bulk(
   $$;
 
 -- A throttled job takes a twelfth of a minute's worth at a time.
-create or replace function automation.run_batch(job public.bulk_enrollments, at_most integer)
+create or replace function automation.run_batch(
+  job public.bulk_enrollments, at_most integer, until timestamptz)
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -20690,7 +21373,6 @@ declare
   version public.workflow_versions;
   listener automation.timer_listeners;
   next record;
-  began constant timestamptz := clock_timestamp();
   is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
@@ -20709,7 +21391,7 @@ begin
     return 0;
   end if;
   for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
-    is_cut := automation.is_late(began);
+    is_cut := clock_timestamp() > until;
     exit when taken >= allowed or is_cut;
     case automation.take_record(job, version, listener, next.id, next.record)
       when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
@@ -20751,25 +21433,52 @@ begin
 end;
 $$;
 
-create or replace function automation.run_bulk(max_records integer default 1000) returns integer
+-- One job of each tenant before the second of any.
+create or replace function automation.due_bulk(at_most integer, aside text[])
+  returns table (tenant_id uuid, key text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select b.tenant_id, b.id::text from public.bulk_enrollments as b
+    where b.status = 'running' and b.next_batch_at <= automation.now()
+      and concat_ws('/', b.tenant_id, b.id) <> all (aside)
+    order by row_number() over (partition by b.tenant_id order by b.next_batch_at), b.next_batch_at
+    limit least(at_most, 20)
+  $$;
+
+create or replace function automation.lock_bulk(tenant_ids uuid[], keys text[])
+  returns setof public.bulk_enrollments
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select b.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from public.bulk_enrollments as q
+      where q.tenant_id = k.tenant_id and q.id = k.key::uuid
+        and q.status = 'running' and q.next_batch_at <= automation.now()
+      for update skip locked
+    ) as b
+    order by k.place
+  $$;
+
+-- Each job has an equal share of the records, and of the time.
+create or replace function automation.run_these_bulk(
+  tenant_ids uuid[], keys text[], max_records integer)
+  returns integer
   language plpgsql
-  security definer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   jobs constant public.bulk_enrollments[] := array(
-    select b from public.bulk_enrollments as b
-    where b.status = 'running' and b.next_batch_at <= automation.now()
-    order by b.next_batch_at
-    limit 20
-    for update skip locked);
-  began constant timestamptz := clock_timestamp();
+    select b from automation.lock_bulk(tenant_ids, keys) as b);
   job public.bulk_enrollments;
   seen integer := 0;
 begin
   foreach job in array jobs loop
     begin
-      seen := seen + automation.run_batch(job, greatest(1, max_records / cardinality(jobs)));
+      seen := seen + automation.run_batch(job, greatest(1, max_records / cardinality(jobs)),
+        clock_timestamp() + automation.allowed_time(interval '2 seconds') / cardinality(jobs));
     exception
       -- It took too long. The time of the statement is used up: the others have the next one.
       when query_canceled then
@@ -20779,11 +21488,16 @@ begin
         perform automation.finish_bulk(
           job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
     end;
-    exit when automation.is_late(began);
   end loop;
   return seen;
 end;
 $$;
+
+create or replace function automation.run_bulk(max_records integer default 1000) returns integer
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.work_off('bulk', max_records) $$;
 
 comment on function automation.run_bulk(integer) is
   'Takes the next records of running bulk enrolments, an equal share of each job, and says how many '
@@ -20808,7 +21522,7 @@ declare
   job public.bulk_enrollments;
 begin
   perform automation.check_object(data, 'data');
-  perform automation.check_author(workflow.tenant_id, array[into_entity]);
+  perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
   if not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
       using errcode = 'PT409',
@@ -20834,7 +21548,7 @@ begin
   returning * into job;
   -- A few are not kept waiting for the tick.
   if job.total <= 100 then
-    perform automation.run_batch(job, 100);
+    perform automation.run_batch(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
     select b.* into job from public.bulk_enrollments as b
     where b.tenant_id = job.tenant_id and b.id = job.id;
   end if;
@@ -20895,6 +21609,144 @@ create or replace function public.cancel_bulk_enrollment(id uuid, tenant_id uuid
 
 comment on function public.cancel_bulk_enrollment(uuid, uuid) is
   'Stops a bulk enrolment where it stands. Executions it has started go on; cancel those themselves.';
+
+-- sql/09_schedule/09_prune.sql
+
+-- What pg_cron and pg_net keep of the engine's own runs and rings: a tick every five seconds is 17,000 rows
+-- a day. Those of the host's other jobs and calls are not ours to delete; so that they are not read again
+-- and again either, each log is read once from end to end, a portion a tick.
+
+create table automation.pruned (
+  log text constraint pruned_pkey primary key,
+  up_to_id bigint not null default 0,
+  up_to_time timestamptz not null default '-infinity'
+);
+
+comment on table automation.pruned is
+  'How far each log has been pruned: cron.job_run_details by its runid, net._http_response by its time.';
+
+insert into automation.pruned (log) values ('cron.job_run_details'), ('net._http_response');
+
+-- The runs that are older than a week, at most `portion` looked at. pg_cron writes a run down before it
+-- starts, and its end not at all when the server went down: a run without any time counts as old when a
+-- later one is.
+create or replace function automation.prune_runs(portion integer default 500) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  seen bigint;
+  pruned integer;
+begin
+  if to_regclass('cron.job_run_details') is null then
+    return 0;
+  end if;
+  select p.up_to_id into seen from automation.pruned as p
+  where p.log = 'cron.job_run_details'
+  for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  execute $runs$
+    with looked as (
+      select d.runid, coalesce(d.end_time, d.start_time) as at,
+        d.database = current_database()
+          and (d.command like 'call automation.tick_for(%'
+            or d.command like 'select automation.forget_listeners(%') as is_ours
+      from cron.job_run_details as d where d.runid > $1 order by d.runid limit $2
+    ), reached as (
+      select max(l.runid) as runid from looked as l where l.at < clock_timestamp() - interval '7 days'
+    ), pruned as (
+      delete from cron.job_run_details as d using looked as l, reached as r
+      where d.runid = l.runid and l.runid <= r.runid and l.is_ours
+        and coalesce(l.at, '-infinity') < clock_timestamp() - interval '7 days'
+      returning 1
+    ), noted as (
+      update automation.pruned as p set up_to_id = r.runid
+      from reached as r where p.log = 'cron.job_run_details' and r.runid is not null
+    )
+    select count(*) from pruned$runs$
+    into pruned using seen, portion;
+  return pruned;
+end;
+$$;
+
+comment on function automation.prune_runs(integer) is
+  'Deletes the engine''s own runs that are older than a week from cron.job_run_details, in the next portion of it; '
+  'returns how many.';
+
+-- The answers to rings that are older than an hour. What failed stays for pg_net.ttl, to be looked at.
+create or replace function automation.prune_responses(portion integer default 500) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  responses constant regclass := to_regclass('net._http_response');
+  seen timestamptz;
+  pruned integer;
+begin
+  if responses is null then
+    return 0;
+  end if;
+  select p.up_to_time into seen from automation.pruned as p
+  where p.log = 'net._http_response'
+  for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  -- With ties: what was answered in one go has one time.
+  execute format($responses$
+    with looked as (
+      select r.ctid as place, r.created, r.content = '{"ringing":true}' as is_ours
+      from %1$s as r
+      where r.created > $1 and r.created < clock_timestamp() - interval '1 hour'
+      order by r.created fetch first ($2) rows with ties
+    ), pruned as (
+      delete from %1$s as r using looked as l
+      where r.ctid = l.place and r.created = l.created and l.is_ours
+      returning 1
+    ), noted as (
+      update automation.pruned as p set up_to_time = (select max(l.created) from looked as l)
+      where p.log = 'net._http_response' and exists (select from looked)
+    )
+    select count(*) from pruned$responses$, responses)
+    into pruned using seen, portion;
+  return pruned;
+end;
+$$;
+
+comment on function automation.prune_responses(integer) is
+  'Deletes the answers to rings that are older than an hour from net._http_response, in the next portion of it; '
+  'returns how many.';
+
+-- What cannot be pruned costs room, never a tick, nor the other log.
+create or replace function automation.prune() returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  runs integer := 0;
+  responses integer := 0;
+begin
+  begin
+    runs := automation.prune_runs();
+  exception when others then
+    null;
+  end;
+  begin
+    responses := automation.prune_responses();
+  exception when others then
+    null;
+  end;
+  return runs + responses;
+end;
+$$;
+
+comment on function automation.prune() is
+  'One portion of the engine''s own rows in the logs of pg_cron and pg_net. Never raises.';
 
 -- sql/10_consent/01_suppressions.sql
 
@@ -21295,8 +22147,8 @@ create trigger messages_honour_stop
 -- to one in automation that checks the caller first.
 --
 -- Errors: 22023 a parameter is wrong (the message starts with its name), PT404 not found, PT409 not in this
--- state, PT413 too large (PTnnn is how PostgREST is told the status; it answers 500 to Postgres's own codes),
--- 42501 not allowed.
+-- state, PT413 too large, PT429 too many at once (PTnnn is how PostgREST is told the status; it answers 500 to
+-- Postgres's own codes), 42501 not allowed.
 
 -- The roles that see every tenant: the service role and whoever may act as it. Inside a SECURITY
 -- DEFINER function current_user is the owner; the role that PostgREST switched to is in "role".
@@ -21460,24 +22312,6 @@ begin
 end;
 $$;
 
--- Calls that compile a workflow take long where it is large: one tenant has so many of them under way at
--- once, which leaves connections for the others.
-create or replace function automation.take_place(tenant_id uuid) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  for place in 1 .. automation.at_most('dear_calls') loop
-    if pg_try_advisory_xact_lock(hashtextextended(tenant_id::text, 1000 + place)) then
-      return;
-    end if;
-  end loop;
-  raise exception 'workflow_id: % workflows of this tenant are being published, checked or tried already',
-    automation.at_most('dear_calls')
-    using errcode = 'configuration_limit_exceeded', hint = 'Try again in a moment.';
-end;
-$$;
-
 create or replace function automation.study_workflow(workflow_id uuid) returns public.workflows
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -21491,7 +22325,7 @@ end;
 $$;
 
 comment on function automation.study_workflow(uuid) is
-  'find_workflow() for a call that is going to compile it; 53400 when the tenant has enough such calls.';
+  'find_workflow() for a call that is going to compile it; PT429 when the tenant has enough such calls.';
 
 create or replace function automation.find_execution(execution_id uuid)
   returns public.workflow_executions
@@ -21550,6 +22384,19 @@ $$;
 -- members, attach() leaves making, trying and starting workflows about them to owners and admins; and
 -- what somebody asks for by hand is read as they themselves could read it.
 
+create or replace function automation.with_related(entities text[]) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive reached (name) as (
+      select n from unnest(entities) as n
+      union
+      select r.key from reached
+      join automation.entities as e on e.name = reached.name, jsonb_object_keys(e.related) as r (key)
+    )
+    select coalesce(array_agg(name), '{}') from reached
+  $$;
+
 -- The attached tables that a workflow sees: what fires it, what that belongs to, and what its steps
 -- name or write.
 create or replace function automation.entities_of(listener automation.compiled_trigger, plan jsonb)
@@ -21559,20 +22406,15 @@ create or replace function automation.entities_of(listener automation.compiled_t
   -- Guesses about the lengths of JSON make the planner compile it, for a second a call where Postgres can.
   set jit = off
   as $$
-    with recursive seen (name) as (
+    with seen (name) as (
       select listener.entity
       union
       select split_part(r #>> '{}', '.', 1) from jsonb_path_query(plan, 'strict $.**.roots[*]') as r
       union
       select w.entity
       from jsonb_each(plan -> 'steps') as s, automation.step_writes(s.value, listener.entity) as w
-    ), reached (name) as (
-      select s.name from seen as s
-      union
-      select r.key from reached
-      join automation.entities as e on e.name = reached.name, jsonb_object_keys(e.related) as r (key)
     )
-    select coalesce(array_agg(name), '{}') from reached where name is not null
+    select automation.with_related(array_agg(s.name)) from seen as s where s.name is not null
   $$;
 
 create or replace function automation.check_author(tenant_id uuid, entities text[]) returns void
@@ -21619,6 +22461,53 @@ create or replace function automation.look_up(entity text) returns text
     where e.name = look_up.entity and e.authors = 'admins'
   $$;
 
+-- Those that a record belongs to, which come with it into a run; of the caller's own tenants alone.
+create or replace function automation.related_records(entity text, id text)
+  returns table (related text, related_id text)
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+begin
+  select e.* into attached from automation.entities as e where e.name = related_records.entity;
+  if not found or attached.related = '{}' then
+    return;
+  end if;
+  return query execute format(
+    'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
+    'where r.%I::text = $2 and r.%I = any ($3) and to_jsonb(r.*) ->> k.value is not null',
+    attached.relation, attached.id_column, attached.tenant_column)
+    using attached.related, id, automation.member_tenants();
+end;
+$$;
+
+create or replace function automation.named_records(data jsonb) returns table (entity text, id text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with recursive named (entity, id, far) as (
+      select n.entity, n.id, 0
+      from (
+        select left(d.key, -3), d.value #>> '{}' from jsonb_each(data) as d
+        where d.key like '%\_id' and jsonb_typeof(d.value) in ('string', 'number')
+        union
+        select d.key, d.value ->> 'id' from jsonb_each(data) as d where jsonb_typeof(d.value) = 'object'
+      ) as n (entity, id)
+      where n.id is not null
+      union
+      select r.related, r.related_id, n.far + 1
+      from named as n
+      cross join lateral automation.related_records(n.entity, n.id) as r
+      where n.far < 4
+    )
+    select distinct n.entity, n.id from named as n
+  $$;
+
+comment on function automation.named_records(jsonb) is
+  'The records that trigger_data names, and those that come with them because they belong to them.';
+
 -- Runs with the rights of whoever calls: a row that their policies hide is not found.
 create or replace function automation.check_seen(data jsonb) returns jsonb
   language plpgsql stable
@@ -21632,14 +22521,9 @@ begin
   if current_user <> 'authenticated' or jsonb_typeof(data) is distinct from 'object' then
     return data;
   end if;
-  for named in
-    select left(d.key, -3) as entity, d.value #>> '{}' as id from jsonb_each(data) as d
-    where d.key like '%\_id' and jsonb_typeof(d.value) in ('string', 'number')
-    union
-    select d.key, d.value ->> 'id' from jsonb_each(data) as d where jsonb_typeof(d.value) = 'object'
-  loop
+  for named in select * from automation.named_records(data) loop
     statement := automation.look_up(named.entity);
-    continue when statement is null or named.id is null;
+    continue when statement is null;
     begin
       execute statement into seen using named.id;
     exception when insufficient_privilege then
@@ -22498,6 +23382,36 @@ create or replace function automation.tenant_of_number(number text) returns uuid
       and s.provider = automation.setting('sms_provider')
   $$;
 
+-- An event of a tenant's own account is signed with that account's token. It is found by our number in it (or
+-- by the messaging service), and is then believed of this tenant alone.
+create or replace function automation.twilio_account(
+  address text, service text, out tenant_id uuid, out account text)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.tenant_id, automation.read_secret(s.tenant_id, s.credentials)
+    from public.senders as s
+    where s.channel = 'sms' and s.provider = automation.setting('sms_provider')
+      and s.verified_at is not null and s.credentials is not null
+      and (s.kind = 'number' and s.address = automation.normalize_line(twilio_account.address)
+        or s.kind = 'service' and s.address = btrim(twilio_account.service))
+    order by s.kind
+    limit 1
+  $$;
+
+comment on function automation.twilio_account(text, text) is
+  'Whose number or messaging service that is, and the secret of their own account; null: the environment''s.';
+
+-- No tenant_id: the installation's own account has said it, and may say it of everybody.
+create or replace function automation.may_tell(event jsonb, owner uuid) returns boolean
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce((event ->> 'tenant_id')::uuid = owner, event ->> 'tenant_id' is null) $$;
+
+comment on function automation.may_tell(jsonb, uuid) is
+  'May an event, which a tenant''s own account has signed, be about this tenant?';
+
 create or replace function automation.contacts_by_phone(tenant_id uuid, phone text) returns setof uuid
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -22735,7 +23649,7 @@ declare
   sender constant text := automation.line_of(event ->> 'from');
   opt_out constant text := upper(event ->> 'opt_out_type');
 begin
-  if owner is null then
+  if owner is null or not automation.may_tell(event, owner) then
     return 'unknown_number';
   end if;
   perform automation.lock_inbound('twilio ' || (event ->> 'message_sid'));
@@ -22762,8 +23676,8 @@ end;
 $$;
 
 comment on function automation.receive_sms(jsonb) is
-  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?}. Returns '
-  'stored, duplicate or unknown_number.';
+  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?, tenant_id?}; '
+  'tenant_id: whose own account says so. Returns stored, duplicate or unknown_number.';
 
 -- To an inbound call the office means one thing: was it answered? Twilio says so in two ways: the
 -- status of the call itself, and, when the call was passed on with <Dial>, whether that was
@@ -22815,7 +23729,7 @@ declare
 begin
   if automation.call_rank(event ->> 'status') = 0 then
     return 'unknown_status';
-  elsif owner is null then
+  elsif owner is null or not automation.may_tell(event, owner) then
     return 'unknown_number';
   end if;
   perform automation.lock_inbound('twilio ' || (event ->> 'call_sid'));
@@ -22845,7 +23759,7 @@ $$;
 
 comment on function automation.record_call(jsonb) is
   'Stores a call, or what became of it: {call_sid, from, to, direction, status, dial_status?, '
-  'duration?}, the words of Twilio. An inbound call that nobody took is missed. Returns stored, '
+  'duration?, tenant_id?}, the words of Twilio. An inbound call that nobody took is missed. Returns stored, '
   'updated, duplicate, unknown_number or unknown_status.';
 
 -- sql/11_api/06_inbound_delivery.sql
@@ -22977,6 +23891,9 @@ begin
   end if;
   perform automation.lock_inbound('twilio ' || sid);
   sender := automation.sent_by('public.messages', 'twilio', sid);
+  if sender is not null and not automation.may_tell(event, sender) then
+    return 'unknown_message';
+  end if;
   if automation.record_delivery_of_step(
     sender, sid, event ->> 'status', event ->> 'error_code', automation.now()) then
     outcome := 'duplicate';
@@ -22998,8 +23915,9 @@ end;
 $$;
 
 comment on function automation.record_message_status(jsonb) is
-  'What became of a text message: {message_sid, status, error_code?}. Returns updated, duplicate '
-  '(nothing new, or older news), early (kept until the message is recorded) or unknown_status.';
+  'What became of a text message: {message_sid, status, error_code?, tenant_id?}. Returns updated, duplicate '
+  '(nothing new, or older news), early (kept until the message is recorded), unknown_status or, of another '
+  'tenant''s than the account''s that says so, unknown_message.';
 
 -- The row of a message that was sent is written by the dispatcher's report, which may come after
 -- the first news of it.
@@ -23347,16 +24265,55 @@ begin
 end;
 $$;
 
+-- Did a machine write it? RFC 3834 and its forerunners say so in a header, which names are compared in lower
+-- case; the subject is asked because they may not be to be had. A list is no sign: groups forward what customers write.
+create or replace function automation.is_automatic_email(sender text, subject text, headers jsonb)
+  returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select sender ~ '^(mailer-daemon|postmaster|bounces?)([+@-])'
+      or coalesce(subject ~* ('^\s*(auto(matic|matische|mated)?[ -]?(reply|response|antwort)|out of (the )?office|'
+        'abwesenheitsnotiz|respuesta autom[aá]tica|fuera de (la )?oficina|r[eé]ponse automatique)\s*(:|$)'), false)
+      or exists (
+        select from jsonb_each_text(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
+        cross join lateral (select lower(btrim(h.value)) as said) as v
+        where case lower(h.key)
+          when 'auto-submitted' then split_part(v.said, ';', 1) not in ('', 'no')
+          when 'precedence' then v.said in ('bulk', 'junk', 'auto_reply', 'auto-reply')
+          when 'x-autoreply' then v.said not in ('no', 'false', '0')
+          when 'x-autorespond' then v.said not in ('no', 'false', '0')
+          when 'return-path' then v.said = '<>'
+          else false end)
+  $$;
+
+comment on function automation.is_automatic_email(text, text, jsonb) is
+  'Was an email written by a machine: out of office, a bounce? headers: {name: value}; null: unknown.';
+
+-- What somebody wrote, without what they were answering to.
+create or replace function automation.without_quotation(body text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select btrim(regexp_replace(left(body, 20000),
+      '(^|\n)[ \t]*(>|-{2,} ?original message|_{10,}|on [^\n]{6,200}(\n[^\n]{0,100})?wrote:|'
+      'el [^\n]{6,200}(\n[^\n]{0,100})?escribi[oó]:|le [^\n]{6,200}(\n[^\n]{0,100})?a [eé]crit ?:|'
+      'am [^\n]{6,200}(\n[^\n]{0,100})?schrieb[^\n]*:|(from|de|von): [^\n]+\n).*$', '', 'i'), E' \t\r\n')
+  $$;
+
 -- One row for each tenant that it was written to. Who asks to be left alone is, by subject too: that is all
--- that a click on "unsubscribe" in a mail program may send.
+-- that a click on "unsubscribe" in a mail program may send. A reply goes on with the chain of what it answers,
+-- as a text does.
 create or replace function automation.receive_email(event jsonb) returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   sender constant text := automation.normalize_email(automation.bare_address(event ->> 'from'));
-  is_stop constant boolean :=
-    automation.is_stop_request(event ->> 'subject') or automation.is_stop_request(event ->> 'text');
+  is_stop constant boolean := automation.is_stop_request(event ->> 'subject')
+    or automation.is_stop_request(automation.without_quotation(event ->> 'text'));
+  is_automatic constant boolean :=
+    automation.is_automatic_email(sender, event ->> 'subject', event -> 'headers');
   addressed record;
   outcome text := 'unknown_address';
 begin
@@ -23369,15 +24326,17 @@ begin
     cross join lateral (select automation.tenant_of_address(r.address) as tenant_id) as t
     where t.tenant_id is not null group by t.tenant_id
   loop
+    perform automation.continue_chain(addressed.tenant_id, sender);
     insert into public.emails (tenant_id, contact_id, direction, from_address, to_address, subject, text, html,
-      status, provider, provider_id)
+      status, provider, provider_id, is_automatic)
     values (addressed.tenant_id,
-      case when is_stop then automation.contact_by_email(addressed.tenant_id, sender, null)
+      case when is_stop or is_automatic then automation.contact_by_email(addressed.tenant_id, sender, null)
         else automation.contact_of_writer(addressed.tenant_id, sender, event ->> 'from') end,
       'inbound', sender, automation.bare_address(addressed.address), event ->> 'subject', event ->> 'text',
-      event ->> 'html', 'received', 'resend', event ->> 'email_id')
+      event ->> 'html', 'received', 'resend', event ->> 'email_id', is_automatic)
     on conflict (provider_id, tenant_id, provider) do nothing;
     outcome := case when found then 'stored' when outcome = 'stored' then outcome else 'duplicate' end;
+    perform automation.clear_cause();
     if is_stop then
       perform automation.suppress(addressed.tenant_id, 'email', sender, 'opt_out',
         jsonb_build_object('email_id', event ->> 'email_id'));
@@ -23421,8 +24380,8 @@ $$;
 comment on function automation.record_email_event(text, jsonb) is
   'What became of an email, once for each event_id: {email_id, type, occurred_at, to?, link?, '
   'user_agent?, permanent?, error_code?, detail?}; type: delivered, delivery_delayed, bounced, '
-  'complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text? and '
-  'html?. Returns stored, duplicate, early (kept until the email is recorded) or, of one that came in, '
+  'complained, failed, suppressed, opened or clicked; or received, with from, to, cc?, subject?, text?, '
+  'html? and headers?. Returns stored, duplicate, early (kept until the email is recorded) or, of one that came in, '
   'unknown_address or unknown_sender.';
 
 -- sql/11_api/06_inbound_form_fields.sql
@@ -23926,13 +24885,23 @@ create or replace function automation.origin_allowed(form public.forms, origin t
   $$;
 
 create or replace function automation.form_accepts(public_key text, origin text) returns boolean
-  language sql stable
+  language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
-    select form.id is not null and automation.origin_allowed(form, origin)
-    from automation.find_form(public_key) as form
-  $$;
+declare
+  form constant public.forms := automation.find_form(public_key);
+begin
+  if form.id is null then
+    return false;
+  elsif not automation.origin_allowed(form, origin) then
+    -- A browser that is told no does not send the post: that somebody tried is all there is to tell.
+    perform automation.hold_foreign(form, origin, '{}');
+    return false;
+  end if;
+  return true;
+end;
+$$;
 
 comment on function automation.form_accepts(text, text) is
   'May a page of this origin post to this form? What a browser asks before it posts.';
@@ -24170,7 +25139,8 @@ end;
 $$;
 
 -- Kept for a month, and told of where nobody else was told. What one form can put here within an hour is
--- bounded: a robot's posts are not worth more.
+-- bounded: a robot's posts are not worth more; those of pages that may not post least, and they take no room
+-- from the others.
 create or replace function automation.hold_submission(
   form public.forms, reason text, problem text, data jsonb, raw text default null)
   returns void
@@ -24188,10 +25158,32 @@ begin
   where (
     select count(*) from public.held_submissions as h
     where h.form_id = form.id and h.tenant_id = form.tenant_id
-      and h.created_at > automation.now() - interval '1 hour') < 200;
+      and (h.reason = 'origin') = (hold_submission.reason = 'origin')
+      and h.created_at > automation.now() - interval '1 hour') < case reason when 'origin' then 20 else 200 end;
   if found and reason in ('limit', 'unreadable') then
     perform automation.tell_office(form, null, format('Posts of the form "%s" are held', form.name),
       format('They fired no workflow (%s). Look at held_submissions and release what is a lead.', reason));
+  end if;
+end;
+$$;
+
+-- The page is told, and its visitor perhaps not. Either a stranger tries something, or the office's site has moved:
+-- then these are leads. Told of without the address, which the caller chose.
+create or replace function automation.hold_foreign(form public.forms, origin text, fields jsonb, raw text default null)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.is_robot(form, coalesce(fields, '{}')) then
+    return;
+  end if;
+  perform automation.tell_office(form, null, format('Posts of the form "%s" are refused', form.name),
+    'They come from a page that its allowed_origins do not name. Look at held_submissions: is your site at '
+    'another address now?');
+  if fields <> '{}' or raw <> '' then
+    perform automation.hold_submission(form, 'origin',
+      format('%s is not in allowed_origins', left(origin, 300)), fields - form.honeypot, raw);
   end if;
 end;
 $$;
@@ -24242,6 +25234,7 @@ begin
   if form.id is null then
     return '{"outcome": "unknown_form"}'::jsonb;
   elsif not automation.origin_allowed(form, origin) then
+    perform automation.hold_foreign(form, origin, fields);
     return '{"outcome": "origin_not_allowed"}'::jsonb;
   elsif automation.is_robot(form, fields) then
     perform automation.hold_submission(form, 'honeypot',
@@ -24294,6 +25287,7 @@ begin
   if form.id is null then
     return 'unknown_form';
   elsif not automation.origin_allowed(form, origin) then
+    perform automation.hold_foreign(form, origin, data, raw);
     return 'origin_not_allowed';
   elsif automation.limit_posts(form, source) is not null then
     return 'rate_limited';
@@ -25097,8 +26091,8 @@ grant execute on function
   automation.member_tenants(), automation.admin_tenants(), automation.now(),
   automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
   automation.own_tenant(uuid), automation.request_scope(jsonb),
-  automation.look_up(text), automation.check_seen(jsonb), automation.list_records(uuid, text),
-  automation.seen_records(uuid, text, text[]),
+  automation.look_up(text), automation.check_seen(jsonb), automation.related_records(text, text),
+  automation.named_records(jsonb), automation.list_records(uuid, text), automation.seen_records(uuid, text, text[]),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
@@ -25625,8 +26619,14 @@ grant execute on function
 
 alter table automation.portions enable row level security;
 alter table automation.suspects enable row level security;
+alter table automation.tick_portions enable row level security;
+alter table automation.tick_parts enable row level security;
+alter table automation.pruned enable row level security;
 
-grant select on automation.portions, automation.suspects to service_role;
+grant select on
+  automation.portions, automation.suspects, automation.tick_portions, automation.tick_parts,
+  automation.pruned
+  to service_role;
 
 -- sql/12_security/07_secrets.sql
 
@@ -25930,6 +26930,60 @@ comment on view public.automation_skipped_sends is
   'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what '
   'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out).';
 
+-- Switched on, and hears nothing: its table is detached, gone, made anew without the triggers, or has lost what
+-- the workflow asks for. Of the caller's own tenants.
+create or replace function automation.deaf_workflows()
+  returns table (tenant_id uuid, workflow_id uuid, code text, message text, since timestamptz)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select d.tenant_id, d.id, d.code,
+      case d.code
+        when 'table_detached' then format(
+          '%s is not attached any more, so that nobody enters: call automation.attach() for it, or switch the '
+          'workflow off', d.entity)
+        when 'table_missing' then format(
+          'the table of %s is gone, so that nobody enters: attach it under its new name, or switch the workflow off',
+          d.entity)
+        when 'triggers_missing' then format(
+          'the table of %s has lost the triggers of automation.attach(), so that nobody enters: call it again',
+          d.entity)
+        else format('%s does not have what the trigger asks for any more, so that nobody enters: validate the '
+          'workflow', d.entity)
+      end,
+      coalesce(
+        (select max(a.active_until) from automation.activations as a
+         where a.tenant_id = d.tenant_id and a.workflow_id = d.id and a.ended_by = 'detach'), automation.now())
+    from (
+      select w.tenant_id, w.id, n.entity,
+        case
+          when e.name is null then 'table_detached'
+          when to_regclass(e.relation) is null then 'table_missing'
+          when not exists (
+            select from pg_trigger as g
+            where g.tgrelid = to_regclass(e.relation) and g.tgname like 'automation\_capture\_%'
+              and g.tgenabled <> 'D') then 'triggers_missing'
+          when y.kind <> 'time' and not exists (
+            select from automation.active_triggers as t
+            where t.tenant_id = w.tenant_id and t.workflow_id = w.id and t.role = 'enrol') then 'trigger_unfit'
+        end as code
+      from automation.usable_tenants() as u (id)
+      join public.workflows as w on w.tenant_id = u.id and w.is_active
+      join public.workflow_versions as v
+        on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+      join automation.trigger_types as y on y.name = v.trigger_type and y.kind <> 'manual'
+      cross join lateral (select coalesce(v.trigger_config ->> 'entity', y.entity) as entity) as n
+      left join automation.entities as e on e.name = n.entity
+      where n.entity is not null
+    ) as d
+    where d.code is not null
+  $$;
+
+comment on function automation.deaf_workflows() is
+  'Active workflows that no write can start, and why: table_detached, table_missing, triggers_missing or '
+  'trigger_unfit.';
+
 -- An execution, or a step that its execution went on without.
 create view public.automation_failures with (security_invoker = true) as
   select e.tenant_id, e.id as execution_id, w.name as workflow_name, e.version, e.contact_id,
@@ -25962,19 +27016,25 @@ create view public.automation_failures with (security_invoker = true) as
     h.reason ->> 'message', h.reason, h.held_at, null
   from public.workflow_holds as h
   join public.workflows as w on w.tenant_id = h.tenant_id and w.id = h.workflow_id
-  where h.released_at is null;
+  where h.released_at is null
+  union all
+  select w.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, d.code, d.message,
+    jsonb_build_object('code', d.code, 'message', d.message), d.since, null
+  from automation.deaf_workflows() as d
+  join public.workflows as w on w.tenant_id = d.tenant_id and w.id = d.workflow_id;
 
 comment on view public.automation_failures is
   'What failed, and why: executions (public.retry_execution() runs one again from where it failed), steps '
   'that their execution went on without, sends that found nobody to go to, tags that found no contact. '
-  'execution_status: failed for the first. A workflow that is held (public.workflow_holds) is a row without an '
-  'execution.';
+  'execution_status: failed for the first. A workflow that is held (public.workflow_holds), or that '
+  'is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution.';
 
 -- The platform opens what is made in public to every role of the API: each view is closed first.
 revoke all on public.automation_queue, public.automation_skipped_sends, public.automation_failures
   from anon, authenticated, service_role;
 grant select on public.automation_queue, public.automation_skipped_sends, public.automation_failures
   to authenticated, service_role;
+grant execute on function automation.deaf_workflows() to authenticated, service_role;
 
 -- sql/13_views/02_schemas.sql
 

@@ -119,6 +119,7 @@ describe("an error of the database", () => {
     ["PT409", "execution_id: only a failed execution can be retried", 409],
     ["23503", 'violates foreign key constraint "workflow_executions_version_fk"', 409],
     ["PT413", "trigger_data: at most 1 MB is taken", 413],
+    ["PT429", "workflow_id: 2 workflows of this tenant are being published already", 429],
     ["42883", "function public.test_workflow(uuid, jsonb) does not exist", 501],
     ["40001", "could not serialize access", 503],
     ["57014", "canceling statement due to statement timeout", 503],

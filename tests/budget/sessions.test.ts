@@ -69,7 +69,7 @@ it("a tenant's dear calls leave connections for the others", async () => {
   const validate = (on: Sql, id: string) => on`select validate_workflow(${id})`;
   const busy = [await sessions.begin(), await sessions.begin()];
   for (const session of busy) await session`select validate_workflow(${other.workflowId})`;
-  await expect(validate(sql, other.workflowId)).rejects.toMatchObject({ code: "53400" });
+  await expect(validate(sql, other.workflowId)).rejects.toMatchObject({ code: "PT429" });
   await validate(sql, mine.workflowId);
   await busy[0]?.unsafe("rollback");
   await validate(sql, other.workflowId);

@@ -6,8 +6,11 @@ import { Webhook } from "standardwebhooks";
 import twilio from "twilio";
 import { connect } from "../../functions/_shared/database.ts";
 import { createForms } from "../../functions/_shared/inbound-forms.ts";
-import { createEmailRecorder } from "../../functions/_shared/inbound-resend.ts";
-import { createTwilioRecorder } from "../../functions/_shared/inbound-twilio.ts";
+import { createEmailRecorder, type FetchContent } from "../../functions/_shared/inbound-resend.ts";
+import {
+  createAccountFinder,
+  createTwilioRecorder,
+} from "../../functions/_shared/inbound-twilio.ts";
 import { readPublicAddress } from "../../functions/_shared/webhook-env.ts";
 import { createHandler as createForm } from "../../functions/forms/handler.ts";
 import { createHandler as createResend } from "../../functions/resend-webhook/handler.ts";
@@ -137,18 +140,23 @@ export async function fired(sql: Sql, tenantId: string): Promise<string[]> {
 const silent = () => {};
 
 /** The three functions on the suite's database, through the connection that they use themselves. */
-export function functionsOn(database: TestDatabase) {
+export function functionsOn(
+  database: TestDatabase,
+  fetchContent: FetchContent = () => Promise.resolve(null),
+) {
   const sql = connect(database.url, 4);
   const address = () => readPublicAddress({ PUBLIC_URL: "https://apex.supabase.example" });
   return {
     twilio: createTwilio({
       authToken: () => AUTH_TOKEN,
       address,
+      findAccount: () => createAccountFinder(sql, silent),
       record: () => createTwilioRecorder(sql),
       log: silent,
     }),
     resend: createResend({
       secret: () => SECRET,
+      fetchContent: () => fetchContent,
       record: () => createEmailRecorder(sql),
       log: silent,
     }),

@@ -25,6 +25,7 @@ function setUp(env: Record<string, string> = { PUBLIC_URL: "https://apex.supabas
   const recorded: unknown[] = [];
   const handler = createHandler({
     authToken: () => AUTH_TOKEN,
+    findAccount: () => () => Promise.resolve(undefined),
     address: () => readPublicAddress(env),
     record: () => (event) => {
       recorded.push(event);

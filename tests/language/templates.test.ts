@@ -190,7 +190,25 @@ describe("templates in SQL and in the oracle", () => {
           problems: row.problems,
         }).toEqual({ ...expected, problems: [] });
       }),
-      { numRuns: runs },
+      {
+        numRuns: runs,
+        // Blocks that hold nothing are one token, as a variable is.
+        examples: ["each", "block"].map((kind) => [
+          [
+            kind === "each"
+              ? { kind, list: "contact.stage", as: null, body: [], otherwise: null }
+              : {
+                kind,
+                word: "if",
+                test: { truthy: { field: "contact.stage" } },
+                then: [],
+                otherwise: null,
+              },
+          ] as Piece[],
+          {},
+          plain,
+        ]),
+      },
     );
   });
 

@@ -271,3 +271,52 @@ test("what rows may not be", async () => {
   )
     .toBe(409);
 });
+
+test("a tenant that publishes enough at once is told to wait, by every door; others are not", {
+  timeout: 30_000,
+}, async () => {
+  const service = running.service();
+  const { data: other } = await service.from("tenants").insert({ name: "Zoe Solar" }).select()
+    .single();
+  const busy = await Promise.all([running.sql.reserve(), running.sql.reserve()]);
+  for (const session of busy) {
+    await session`begin`;
+    await session`select validate_workflow(${flow})`;
+  }
+  try {
+    const switchOn = (id: string) => rest("PATCH", `workflows?id=eq.${id}`, { is_active: true });
+    await rest("PATCH", `workflows?id=eq.${flow}`, { is_active: false });
+    const doors = [
+      await switchOn(flow),
+      await rest("POST", "rpc/publish_workflow", { workflow_id: flow }),
+      await rest("POST", "rpc/validate_workflow", { workflow_id: flow }),
+      await rest("POST", "rpc/test_workflow", { workflow_id: flow }),
+    ];
+    for (const door of doors) {
+      expect([door.status, (await door.json()).code]).toEqual([429, "PT429"]);
+    }
+    const api = await fetch(`${running.stack.apiUrl}/functions/v1/workflows/validate`, {
+      method: "POST",
+      headers: { apikey: running.stack.secretKey, "content-type": "application/json" },
+      body: JSON.stringify({ workflow_id: flow }),
+    });
+    expect([api.status, api.headers.get("retry-after")]).toEqual([429, "1"]);
+    const theirs = await service.from("workflows")
+      .insert({ tenant_id: other!.id, name: "Call", trigger_type: "manual", is_active: true })
+      .select().single();
+    const steps = await rest("POST", "workflow_steps", {
+      tenant_id: other!.id,
+      workflow_id: theirs.data!.id,
+      step_type: "create_task",
+      step_config: { title: "Call" },
+    });
+    expect(steps.status).toBe(201);
+  } finally {
+    for (const session of busy) {
+      await session`rollback`;
+      session.release();
+    }
+  }
+  const again = await rest("PATCH", `workflows?id=eq.${flow}`, { is_active: true });
+  expect(again.status).toBeLessThan(300);
+});

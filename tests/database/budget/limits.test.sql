@@ -89,6 +89,57 @@ select is((select count(*) from public.workflow_executions where trigger_type = 
   'an honest import is matched row by row');
 select is((select count(*) from public.workflow_executions where trigger_type = 'project_created' and status = 'failed'), 0::bigint, 'with no failure');
 
+-- Four hundred workflows whose conditions are dear, in one write: the writer waits for a part of them only.
+select pg_temp.tenant('Summit Exteriors') as summit \gset
+select pg_temp.workflow(:'summit', 'contact_created', '{}', conditions => (
+  select jsonb_agg(jsonb_build_object('field', 'contact.custom_fields.notes', 'operator', 'not_contains', 'value', 'needle ' || n))
+  from generate_series(1, 12) as n)) as dear \gset
+create function pg_temp.copies(of uuid, many integer) returns void
+  language sql
+  as $$
+    insert into public.workflows (tenant_id, id, name, trigger_type)
+    select w.tenant_id, md5(w.id::text || n)::uuid, 'copy', w.trigger_type from public.workflows as w, generate_series(1, many) as n where w.id = of;
+    insert into public.workflow_versions
+    select (jsonb_populate_record(v, jsonb_build_object('id', gen_random_uuid(), 'workflow_id', md5(of::text || n)::uuid))).*
+    from public.workflow_versions as v, generate_series(1, many) as n where v.workflow_id = of;
+    insert into automation.active_triggers
+    select (jsonb_populate_record(t, jsonb_build_object('workflow_id', md5(of::text || n)::uuid))).*
+    from automation.active_triggers as t, generate_series(1, many) as n where t.workflow_id = of;
+  $$;
+select pg_temp.copies(:'dear', 400);
+insert into public.contacts (tenant_id, custom_fields) values (:'summit', jsonb_build_object('notes', (select string_agg('anna löst ' || n, ' ') from generate_series(1, 5000) as n)));
+select cmp_ok((select max(substring(e.error ->> 'message' from 'taken ([0-9.]+) milliseconds')::numeric) from public.workflow_executions as e
+  where e.tenant_id = :'summit' and e.error ->> 'code' = 'too_expensive' and e.error ->> 'message' like 'matching this write%'),
+  '<', 1500::numeric, 'a write is not matched against them for longer than its time');
+
+-- So many workflows.
+select pg_temp.tenant('Prairie Gutters') as prairie \gset
+select pg_temp.workflow(:'prairie', 'job_completed') as listens \gset
+select pg_temp.copies(:'listens', 499);
+select pg_temp.draft(:'prairie', 'job_completed') as one_more \gset
+select alike(pg_temp.error_of(format('update public.workflows set is_active = true where id = %L', :'one_more')),
+  '%trigger_type: more than 500 active workflows of a tenant that listen to one event of one entity%', 'the five hundred and first listener is refused');
+delete from automation.active_triggers where workflow_id = md5(:'listens' || '1')::uuid;
+update public.workflows set is_active = true where id = :'one_more';
+update public.workflows set is_active = false where id = :'one_more';
+select pg_temp.workflow(:'prairie', 'job_completed') as instead \gset
+select alike(pg_temp.error_of(format('update public.workflows set is_active = true where id = %L', :'one_more')),
+  '%trigger_type: more than 500 active workflows%', 'also one that was switched off meanwhile');
+select is((select is_active from public.workflows where id = :'one_more'), false, 'and stays off');
+select pg_temp.workflow(pg_temp.tenant('Hill Country Paint'), 'job_completed') as elsewhere \gset
+select pg_temp.draft(:'prairie', 'manual', '{}', (select jsonb_agg(jsonb_build_object('type', 'wait', 'config', '{"event": "sms_received", "timeout": "1 day"}'::jsonb)) from generate_series(1, 501))) as waits \gset
+update public.workflows set is_active = true where id = :'waits';
+select pg_temp.draft(:'prairie', 'manual', '{}', (select jsonb_agg(jsonb_build_object('type', 'wait', 'config', '{"event": "sms_received", "timeout": "1 day"}'::jsonb)) from generate_series(1, 500))) as more_waits \gset
+select alike(pg_temp.error_of(format('update public.workflows set is_active = true where id = %L', :'more_waits')),
+  '%steps: more than 1000 steps and exits of a tenant''s workflows that wait for one event of one entity%', 'a thousand waits for one event are enough');
+alter table public.workflows disable trigger user;
+insert into public.workflows (tenant_id, name, trigger_type, is_active, status) select :'prairie', 'many', 'manual', true, 'active' from generate_series(1, 2000);
+alter table public.workflows enable trigger user;
+select alike(pg_temp.findings(:'prairie', 'manual'), '%error too_many is_active%', 'two thousand active workflows are said at validation');
+select pg_temp.draft(:'prairie', 'manual') as too_late \gset
+select alike(pg_temp.error_of(format('update public.workflows set is_active = true where id = %L', :'too_late')),
+  '%is_active: more than 2000 active workflows of a tenant%', 'and when one is switched on');
+
 -- Publishing.
 create function pg_temp.found(steps jsonb, conditions jsonb default '[]') returns text
   language sql

@@ -1,7 +1,7 @@
 -- What attaching a table grants: the columns it says, to whom it says, and never past what a caller sees.
 begin;
 \ir ../foundation/story.psql
-select plan(26);
+select plan(31);
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
 select pg_temp.member(:'apex') as sam \gset
@@ -60,6 +60,21 @@ insert into public.payrolls values (:'apex', 3, 'Kim', 1, 'hush', false);
 select is((select (trigger_data -> 'payroll') ? 'api_token' from public.workflow_executions where workflow_id = :'theirs' and trigger_type = 'payroll_created' limit 1), false, 'what is hidden is in no snapshot');
 update public.payrolls set api_token = 'other' where id = 3;
 select is((select count(*) from public.workflow_executions where trigger_type = 'payroll_updated'), 0::bigint, 'nor is its change one');
+
+-- What comes with a record because it belongs to it.
+create table public.bonuses (tenant_id uuid not null references public.tenants (id), id integer not null, payroll_id integer, primary key (tenant_id, id));
+select automation.attach('public.bonuses', 'bonus', '{"related": {"payroll": "payroll_id"}}', authors => 'members');
+insert into public.bonuses values (:'apex', 7, 1), (:'apex', 8, 2), (:'apex', 9, null);
+select pg_temp.sign_in(:'sam');
+select alike(pg_temp.outcome(format('select public.execute_workflow(%L, ''{"bonus_id": 7}'')', :'plain')), 'PT404 payroll_id: 1 was not found', 'a record that everybody sees brings nobody one that they do not see');
+select is(pg_temp.outcome(format('select public.execute_workflow(%L, ''{"bonus_id": 9}'')', :'plain')), 'done', 'one that belongs to none is free');
+select alike(pg_temp.outcome(format('select public.enroll_records(%L, filter => ''[]'', entity => ''bonus'')', :'plain')), '42501 entity: only owners and admins %', 'many at once neither');
+select pg_temp.sign_out();
+select pg_temp.sign_in(:'ada');
+select alike(pg_temp.outcome(format('select public.test_workflow(%L, ''{"bonus": {"id": 8}}'')', :'plain')), 'PT404 payroll_id: 2 was not found', 'not the boss''s to an admin, in a dry run either');
+select is(pg_temp.outcome(format('select public.test_workflow(%L, ''{"bonus_id": 7}'')', :'plain')), 'done', 'what they see they may try');
+select pg_temp.sign_out();
+select automation.detach('bonus');
 
 -- As attach() is asked.
 select automation.attach('public.payrolls', 'payroll', visible => '{name,note}', writable => '{name}', authors => 'members');

@@ -1,0 +1,229 @@
+// What a tick does besides steps (timers, schedules, bulk enrolments, signals) and never comes to its end: it is
+// tried alone and put off or given up with a reason; no other office waits for it, nor the other work of a tick.
+// The poison is a contact or a workflow by that name.
+import type { Sql } from "postgres";
+import { beforeEach, describe, expect, it } from "vitest";
+import { useSessions } from "../database/executions/support.ts";
+
+const sessions = useSessions();
+let sql: Sql;
+beforeEach(async () => {
+  sql = sessions.sql;
+  await sql`update automation.settings set value = '0 seconds' where name = 'cut_off_pause'`;
+});
+
+interface Definition {
+  name?: string;
+  trigger: string;
+  config?: Record<string, string | boolean>;
+  settings?: Record<string, string[]>;
+  step?: { type: string; config: Record<string, string>; delay?: number };
+}
+
+const TASK = { type: "create_task", config: { title: "Call" } };
+
+async function office(...names: string[]): Promise<string> {
+  const [tenant] = await sql`insert into tenants (name) values ('Apex Roofing') returning id`;
+  for (const name of names) {
+    await sql`
+      insert into contacts (tenant_id, first_name, phone, stage)
+      values (${tenant?.id}, ${name}, ${`+1512555${
+      Math.floor(1000 + Math.random() * 9000)
+    }`}, 'new')`;
+  }
+  return tenant?.id;
+}
+
+async function workflow(
+  tenantId: string,
+  { name = "Follow-up", trigger, config = {}, settings = {}, step = TASK }: Definition,
+): Promise<string> {
+  const [made] = await sql`
+    insert into workflows (tenant_id, name, trigger_type, trigger_config, settings)
+    values (${tenantId}, ${name}, ${trigger}, ${sql.json(config)}, ${
+    sql.json(settings)
+  }) returning id`;
+  await sql`
+    insert into workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config, delay_minutes)
+    values (${tenantId}, ${made?.id}, 1, ${step.type}, ${sql.json(step.config)}, ${
+    step.delay ?? 0
+  })`;
+  await sql`update workflows set is_active = true where id = ${made?.id}`;
+  return made?.id;
+}
+
+/** What a trigger that somebody has put on the history does to the poison. */
+const ruleThat = (deed: string) =>
+  sql.unsafe(`
+    create function public.office_rule() returns trigger language plpgsql as $$
+    begin
+      if new.status <> 'failed' and (
+        exists (select from public.workflows as w where w.id = new.workflow_id and w.name = 'Poison')
+        or exists (select from public.contacts as c where c.id = new.contact_id and c.first_name = 'Poison'))
+      then
+        ${deed}
+      end if;
+      return new;
+    end $$;
+    create trigger office_rule before insert or update on public.workflow_executions
+      for each row execute function public.office_rule()`);
+
+/** What pg_cron does, under a timeout; then as if a while had passed. */
+async function tick(connection: Sql): Promise<void> {
+  await connection.unsafe("set statement_timeout = '800ms'").catch(() => {});
+  await connection.unsafe("call automation.tick_for('200 milliseconds')").catch(() => {});
+  await sql`update automation.tick_portions set started_at = started_at - interval '1 minute'`;
+  await sql`update workflow_timers set due_at = least(due_at, automation.now())`;
+  await sql`update workflow_schedules set next_run_at = automation.now() where error is not null`;
+  await sql`update bulk_enrollments set next_batch_at = automation.now()`;
+  await sql`update automation.signals set next_try_at = clock_timestamp() - interval '1 second'`;
+}
+
+/** Ticks until something is so. */
+async function tickUntil(what: string, isSo: () => Promise<boolean>, most = 12): Promise<void> {
+  const connection = sessions.connect();
+  for (let ticks = 0; ticks < most; ticks++) {
+    await tick(connection);
+    if (await isSo()) return;
+  }
+  throw new Error(`After ${most} ticks: not ${what}`);
+}
+
+/** Contacts by how their runs stand. */
+const runs = async () =>
+  (await sql`
+    select c.first_name || ' ' || e.status || coalesce(' ' || (e.error ->> 'code'), '') as run
+    from workflow_executions as e join contacts as c on c.id = e.contact_id
+    order by 1`).map(({ run }) => run as string);
+const count = async (table: string) => (await sql`select from ${sql.unsafe(table)}`).length;
+
+const SLEEPS = "perform pg_sleep(60);";
+const DIES = "perform pg_terminate_backend(pg_backend_pid()); perform pg_sleep(1);";
+const GIVEN_UP = "Poison failed work_cancelled";
+
+describe.each([["takes for ever", SLEEPS], ["ends its session", DIES]])(
+  "work of a tick that %s",
+  { timeout: 60_000 },
+  (_what, deed) => {
+    it("a timer is given up after three tries; the timers of others fire", async () => {
+      const config = { entity: "contact", field: "last_contacted_at", offset: "1 hour" };
+      const mine = await office("Poison", "Maria");
+      const other = await office("Zoe");
+      for (const tenant of [mine, other]) {
+        await workflow(tenant, { trigger: "time_elapsed", config });
+      }
+      await ruleThat(deed);
+      await sql`update contacts set last_contacted_at = automation.now() - interval '1 hour 1 second'`;
+      await tickUntil("Maria and Zoe enrolled", async () => {
+        const all = await runs();
+        return ["Maria completed", "Zoe completed"].every((one) => all.includes(one));
+      }, 6);
+      await tickUntil("given up", async () => (await runs()).includes(GIVEN_UP));
+      expect(await runs()).toEqual(["Maria completed", GIVEN_UP, "Zoe completed"]);
+      expect([await count("workflow_timers"), await count("automation.suspects")]).toEqual([0, 0]);
+    });
+
+    it("a schedule is put off and says so; the schedules of others run", async () => {
+      const config = { every: "1 hour" };
+      const mine = await office();
+      const other = await office();
+      const poison = await workflow(mine, { name: "Poison", trigger: "scheduled", config });
+      for (const tenant of [mine, other]) await workflow(tenant, { trigger: "scheduled", config });
+      await ruleThat(deed);
+      await sql`update workflow_schedules set next_run_at = automation.now() - interval '1 second'`;
+      await tickUntil(
+        "the others run",
+        async () =>
+          (await sql`select from workflow_executions where status = 'completed'`).length === 2,
+      );
+      await tickUntil("put off", async () => {
+        const [row] = await sql`select error ->> 'code' as code from workflow_schedules
+          where workflow_id = ${poison} and (error ->> 'tries')::int >= 2`;
+        return row?.code === "work_cancelled";
+      });
+      expect(await count("workflow_executions")).toBe(2);
+    });
+
+    it("a bulk enrolment is given up after three tries; those of others go on", async () => {
+      const mine = await office("Poison", "Maria");
+      const other = await office("Zoe");
+      const flows = [
+        await workflow(mine, { trigger: "manual" }),
+        await workflow(other, { trigger: "manual" }),
+      ];
+      await ruleThat(deed);
+      for (const id of flows) {
+        await sql`select enroll_records(${id}, filter => '[]', entity => 'contact')`;
+      }
+      await tickUntil("Zoe enrolled", async () => (await runs()).includes("Zoe completed"), 6);
+      await tickUntil("given up", async () => {
+        const [job] =
+          await sql`select error ->> 'code' as code from bulk_enrollments where status = 'failed'`;
+        return job?.code === "work_cancelled";
+      });
+      expect(await sql`select status from bulk_enrollments order by 1`)
+        .toEqual([{ status: "completed" }, { status: "failed" }]);
+      expect(await count("automation.suspects")).toBe(0);
+    });
+
+    it("an event is tried again and again, and its run waits; the events of others end theirs", async () => {
+      const definition: Definition = {
+        trigger: "manual",
+        settings: { exit_events: ["sms_received"] },
+        step: { ...TASK, delay: 60 },
+      };
+      const mine = await office("Poison", "Maria");
+      const other = await office("Zoe");
+      for (const tenant of [mine, other]) {
+        const id = await workflow(tenant, definition);
+        for (
+          const { contact }
+            of await sql`select id as contact from contacts where tenant_id = ${tenant}`
+        ) {
+          await sql`select execute_workflow(${id}, ${sql.json({ contact_id: contact })})`;
+        }
+      }
+      await ruleThat(deed);
+      await sql`
+        insert into messages (tenant_id, contact_id, direction, from_number, body)
+        select tenant_id, id, 'inbound', phone, 'Yes please' from contacts
+        order by first_name = 'Poison' desc`;
+      expect(await count("automation.signals")).toBe(3);
+      await tickUntil("the others ended", async () => {
+        const all = await runs();
+        return ["Maria cancelled exit_event", "Zoe cancelled exit_event"].every((one) =>
+          all.includes(one)
+        );
+      });
+      await tickUntil(
+        "counted",
+        async () =>
+          (await sql`select from automation.suspects where kind = 'signal' and tries >= 2`)
+            .length === 1,
+      );
+      await sql`update scheduled_steps set run_at = automation.now()`;
+      const connection = sessions.connect();
+      for (let ticks = 0; ticks < 2; ticks++) await tick(connection);
+      expect(await count("tasks")).toBe(0);
+      await sql`drop trigger office_rule on workflow_executions`;
+      await tickUntil(
+        "ended",
+        async () => (await runs()).filter((run) => run.includes("cancelled")).length === 3,
+      );
+    });
+  },
+);
+
+it("a part that is cut off in every tick does not keep the others from their turn", async () => {
+  const tenant = await office("Maria");
+  await workflow(tenant, { trigger: "contact_updated" });
+  await workflow(tenant, { name: "Poison", trigger: "scheduled", config: { every: "1 hour" } });
+  // Whatever is done about schedules takes for ever, and nobody can tell which of them it is.
+  await sql.unsafe(`
+    create or replace function automation.lock_schedules(tenant_ids uuid[], keys text[])
+      returns setof public.workflow_schedules language plpgsql as
+      $$ begin perform pg_sleep(60); end $$`);
+  await sql`update workflow_schedules set next_run_at = automation.now() - interval '1 second'`;
+  await sql`update contacts set company = 'Lee'`;
+  await tickUntil("the step done", async () => (await runs()).includes("Maria completed"), 3);
+});

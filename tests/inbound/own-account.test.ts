@@ -1,0 +1,188 @@
+// An office with a Twilio account of its own: its texts and calls are signed with its own token, and what that
+// token signs is believed of this office alone.
+import type { Sql } from "postgres";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import {
+  createAccountFinder,
+  createTwilioRecorder,
+} from "../../functions/_shared/inbound-twilio.ts";
+import { readPublicAddress, readTwilioToken } from "../../functions/_shared/webhook-env.ts";
+import { createHandler } from "../../functions/twilio-webhook/handler.ts";
+import { useDatabase } from "../support/database.ts";
+import {
+  type Fields,
+  type Functions,
+  functionsOn,
+  newNumber,
+  newSid,
+  type Office,
+  openOffice,
+  signedForm,
+} from "./support.ts";
+
+const database = useDatabase();
+let sql: Sql;
+let functions: Functions;
+let apex: Office;
+let blue: Office;
+beforeAll(() => {
+  sql = database().sql;
+  functions = functionsOn(database());
+});
+afterAll(() => functions.close());
+
+const APEX = "the token of Apex";
+
+async function ownAccount(office: Office, token: string): Promise<void> {
+  const secret = JSON.stringify({
+    account_sid: "AC00000000000000000000000000000001",
+    auth_token: token,
+  });
+  await sql`select set_secret('twilio', ${secret}, ${office.tenantId})`;
+  await sql`update senders set credentials = 'twilio' where tenant_id = ${office.tenantId}`;
+}
+
+beforeEach(async () => {
+  [apex, blue] = [await openOffice(sql), await openOffice(sql)];
+  await ownAccount(apex, APEX);
+});
+
+const textTo = (office: Office, changes: Fields = {}): Fields => ({
+  MessageSid: newSid(),
+  SmsStatus: "received",
+  From: newNumber(),
+  To: office.number,
+  Body: "Friday is fine",
+  ...changes,
+});
+const callTo = (office: Office): Fields => ({
+  CallSid: newSid("CA"),
+  CallStatus: "ringing",
+  Direction: "inbound",
+  From: newNumber(),
+  To: office.number,
+});
+const status = async (fields: Fields, token?: string) =>
+  (await functions.twilio(signedForm(fields, token === undefined ? {} : { token }))).status;
+const kept = async (office: Office, table = "messages") =>
+  (await sql`select from ${sql(table)} where tenant_id = ${office.tenantId}`).length;
+
+/** A text that a step of the office has sent. */
+async function sent(office: Office): Promise<string> {
+  const sid = newSid();
+  await sql`
+    insert into messages (tenant_id, direction, from_number, to_number, body, status, provider, provider_id)
+    values (${office.tenantId}, 'outbound', ${office.number}, ${newNumber()}, 'Hi', 'sent', 'twilio', ${sid})`;
+  return sid;
+}
+const statusOf = async (sid: string) =>
+  (await sql`select status from messages where provider_id = ${sid}`)[0]?.status;
+
+describe("what an office's own account signs", () => {
+  it("is taken: texts, calls, and what became of what it sent", async () => {
+    expect(await status(textTo(apex), APEX)).toBe(200);
+    expect(await status(textTo(apex, { To: `whatsapp:${apex.number}` }), APEX)).toBe(200);
+    expect(await status(callTo(apex), APEX)).toBe(200);
+    const sid = await sent(apex);
+    const news = {
+      MessageSid: sid,
+      MessageStatus: "delivered",
+      From: apex.number,
+      To: newNumber(),
+    };
+    expect(await status(news, APEX)).toBe(200);
+    expect([await kept(apex), await kept(apex, "calls"), await statusOf(sid)])
+      .toEqual([3, 1, "delivered"]);
+  });
+
+  it("is taken of a messaging service that sends from numbers of its own", async () => {
+    await sql`
+      insert into senders (tenant_id, channel, kind, address, credentials)
+      values (${apex.tenantId}, 'sms', 'service', ${`MG${apex.number.slice(1)}`}, 'twilio')`;
+    const sid = await sent(apex);
+    const news = {
+      MessageSid: sid,
+      MessageStatus: "delivered",
+      From: newNumber(),
+      MessagingServiceSid: `MG${apex.number.slice(1)}`,
+    };
+    expect(await status(news, APEX)).toBe(200);
+    expect(await statusOf(sid)).toBe("delivered");
+  });
+
+  it("says nothing of another office", async () => {
+    expect(await status(textTo(blue), APEX)).toBe(403);
+    expect(await status(callTo(blue), APEX)).toBe(403);
+    expect([await kept(blue), await kept(blue, "calls")]).toEqual([0, 0]);
+  });
+
+  it("is not believed of another's message that it names beside its own number", async () => {
+    const sid = await sent(blue);
+    const news = {
+      MessageSid: sid,
+      MessageStatus: "failed",
+      ErrorCode: "30006",
+      From: apex.number,
+    };
+    expect(await status(news, APEX)).toBe(200);
+    expect(await statusOf(sid)).toBe("sent");
+  });
+
+  it("is not believed of it later either, when it came before the message", async () => {
+    const sid = newSid();
+    const news = {
+      MessageSid: sid,
+      MessageStatus: "failed",
+      ErrorCode: "30006",
+      From: apex.number,
+    };
+    expect(await status(news, APEX)).toBe(200);
+    await sql`
+      insert into messages (tenant_id, direction, from_number, to_number, body, status, provider, provider_id)
+      values (${blue.tenantId}, 'outbound', ${blue.number}, ${newNumber()}, 'Hi', 'sent', 'twilio', ${sid})`;
+    expect(await statusOf(sid)).toBe("sent");
+    expect(await sql`select from suppressions where tenant_id = ${blue.tenantId}`).toEqual([]);
+  });
+
+  it("is refused with another token, with that of a former one, and without its secret", async () => {
+    expect(await status(textTo(apex), "a guess")).toBe(403);
+    await ownAccount(apex, "a new token");
+    expect(await status(textTo(apex), APEX)).toBe(403);
+    await sql`select delete_secret('twilio', ${apex.tenantId})`;
+    expect(await status(textTo(apex), "a new token")).toBe(403);
+    await sql`select set_secret('twilio', 'not what it should be', ${apex.tenantId})`;
+    expect(await status(textTo(apex), "not what it should be")).toBe(403);
+    expect(await kept(apex)).toBe(0);
+  });
+
+  it("is refused from a number that nobody has verified", async () => {
+    await sql`update senders set verified_at = null where tenant_id = ${apex.tenantId}`;
+    expect(await status(textTo(apex), APEX)).toBe(403);
+  });
+});
+
+it("the environment's account speaks for everybody", async () => {
+  expect(await status(textTo(blue))).toBe(200);
+  expect(await status(textTo(apex))).toBe(200);
+  expect([await kept(apex), await kept(blue)]).toEqual([1, 1]);
+});
+
+it("an installation needs no account of its own", async () => {
+  const handler = createHandler({
+    authToken: () => readTwilioToken({}),
+    findAccount: () => createAccountFinder(sql, () => {}),
+    address: () => readPublicAddress({ PUBLIC_URL: "https://apex.supabase.example" }),
+    record: () => createTwilioRecorder(sql),
+    log: () => {},
+  });
+  expect((await handler(signedForm(textTo(apex), { token: APEX }))).status).toBe(200);
+  expect((await handler(signedForm(textTo(blue)))).status).toBe(500);
+});
+
+it("the secret that is missing is logged with its office, and without its value", async () => {
+  const logged: unknown[] = [];
+  await sql`select set_secret('twilio', '{"auth_token": "hush"}', ${apex.tenantId})`;
+  const find = createAccountFinder(sql, (...line) => void logged.push(line));
+  expect(await find({ address: apex.number, service: "" })).toBeUndefined();
+  expect(logged).toEqual([["error", "twilio_account_unusable", { tenant_id: apex.tenantId }]]);
+});
