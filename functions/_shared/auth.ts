@@ -6,14 +6,18 @@ function digest(key: string): Uint8Array {
   return createHash("sha256").update(key).digest();
 }
 
-/** Secret keys arrive in the `apikey` header; they are no JWTs, so the platform cannot check them. */
-export function requireSecretKey(request: Request, secretKeys: readonly string[]): void {
+/** Is one of these keys in the `apikey` header? Keys are no JWTs, so the platform cannot check them. */
+export function hasKey(request: Request, keys: readonly string[]): boolean {
   const given = digest(request.headers.get("apikey") ?? "");
   let known = false;
-  for (const key of secretKeys) {
+  for (const key of keys) {
     if (timingSafeEqual(given, digest(key))) known = true;
   }
-  if (!known) {
+  return known;
+}
+
+export function requireSecretKey(request: Request, secretKeys: readonly string[]): void {
+  if (!hasKey(request, secretKeys)) {
     throw new RequestError(
       401,
       "unauthorized",

@@ -11,7 +11,11 @@ export type Database = postgres.Sql;
  * statements, and as many for transactions.
  */
 export function connect(url: string, max = 4): Database {
+  // A server that enforces TLS refuses a plain connection, an embedded one has none: whatever it
+  // offers, unless the address says which (sslmode=disable, require, verify-full).
+  const says = /[?&](sslmode|ssl|sslrootcert)=/.test(url);
   return outliving(postgres(url, {
+    ...(says ? {} : { ssl: "prefer" }),
     max,
     prepare: false,
     fetch_types: false,

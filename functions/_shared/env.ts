@@ -84,6 +84,25 @@ export function readSecretKeys(env: Environment = process.env): string[] {
   );
 }
 
+/** The key with which the database rings, and which opens nothing else; none where nobody rings. */
+export function readRingKey(env: Environment = process.env): string | undefined {
+  const key = read(env, "DISPATCH_RING_KEY");
+  if (key === undefined) return undefined;
+  const ringKey = parse(
+    "DISPATCH_RING_KEY",
+    key,
+    z.string().min(16),
+    "set it to at least 16 random characters, the same as ridgeline_ring_key in Vault",
+  );
+  if (readSecretKeys(env).includes(ringKey)) {
+    throw new ConfigurationError(
+      "DISPATCH_RING_KEY",
+      "set it to a key of its own: every role of the database can read it while a ring waits",
+    );
+  }
+  return ringKey;
+}
+
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { requireSecretKey } from "../_shared/auth.ts";
+import { hasKey, requireSecretKey } from "../_shared/auth.ts";
 import { type Dispatcher, DispatchError } from "../_shared/dispatcher.ts";
 import { LONGEST_BUDGET_MS } from "../_shared/env.ts";
 import { ConfigurationError, messageOf, RequestError } from "../_shared/errors.ts";
@@ -8,6 +8,8 @@ import type { Shutdown } from "../_shared/shutdown.ts";
 
 export interface Dependencies {
   secretKeys: () => readonly string[];
+  /** A key that can do nothing but ring; none where nobody rings. */
+  ringKey?: () => string | undefined;
   /** Made at the first authorised call, so that a missing variable is an answer, not a crash. */
   dispatcher: () => Dispatcher;
   budgetMs: () => number;
@@ -18,21 +20,22 @@ const body = z.strictObject({
   budget_ms: z.int().min(100).max(LONGEST_BUDGET_MS).optional(),
 });
 
+const emptyBody = z.strictObject({});
+
 const MAX_BODY_BYTES = 10_000;
 
-async function readBody(request: Request): Promise<z.infer<typeof body>> {
+async function readBody<T>(request: Request, schema: z.ZodType<T>): Promise<T> {
   const text = await request.text();
   if (text.length > MAX_BODY_BYTES) {
     throw new RequestError(413, "too_large", "the body is too long");
   }
-  if (text.trim() === "") return {};
-  let json: unknown;
+  let json: unknown = {};
   try {
-    json = JSON.parse(text);
+    if (text.trim() !== "") json = JSON.parse(text);
   } catch {
     throw new RequestError(400, "invalid_json", "the body is not JSON");
   }
-  const parsed = body.safeParse(json);
+  const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
   const issues = parsed.error.issues.map(({ path, message }) =>
     `${path.join(".") || "body"}: ${message}`
@@ -54,21 +57,40 @@ function answer(error: unknown): Response {
   return problem(500, "internal_error", "the dispatch failed; its log says why");
 }
 
-/** The run does not end with the caller's connection: pg_net hangs up after five seconds. */
+/**
+ * A secret key waits for the run and gets its counts. A ring is answered at once, 202, and the run
+ * goes on: pg_net has one worker, which sends nothing else until it has its answer. Neither run ends
+ * with the caller's connection.
+ */
 export function createHandler(dependencies: Dependencies): (request: Request) => Promise<Response> {
-  const { secretKeys, dispatcher, budgetMs, shutdown } = dependencies;
+  const { secretKeys, ringKey, dispatcher, budgetMs, shutdown } = dependencies;
+
+  function start(budget: number): Promise<unknown> {
+    const work = dispatcher().dispatch({
+      budgetMs: budget,
+      ...(shutdown ? { until: shutdown.signal } : {}),
+    });
+    return shutdown ? shutdown.track(work) : work;
+  }
+
+  async function ring(request: Request): Promise<Response> {
+    await readBody(request, emptyBody);
+    start(budgetMs()).catch((error: unknown) => {
+      logToConsole("error", "ring_failed", { message: messageOf(error) });
+    });
+    return Response.json({ ringing: true }, { status: 202 });
+  }
+
   return async (request) => {
     try {
       if (request.method !== "POST") {
         throw new RequestError(405, "method_not_allowed", "use POST");
       }
+      const key = ringKey?.();
+      if (key !== undefined && hasKey(request, [key])) return await ring(request);
       requireSecretKey(request, secretKeys());
-      const { budget_ms } = await readBody(request);
-      const work = dispatcher().dispatch({
-        budgetMs: budget_ms ?? budgetMs(),
-        ...(shutdown ? { until: shutdown.signal } : {}),
-      });
-      return Response.json(await (shutdown ? shutdown.track(work) : work));
+      const { budget_ms } = await readBody(request, body);
+      return Response.json(await start(budget_ms ?? budgetMs()));
     } catch (error) {
       return answer(error);
     }

@@ -1,6 +1,6 @@
 import { connect } from "../_shared/database.ts";
 import { createDispatcher, type Dispatcher } from "../_shared/dispatcher.ts";
-import { readDatabaseUrl, readDispatch, readSecretKeys } from "../_shared/env.ts";
+import { readDatabaseUrl, readDispatch, readRingKey, readSecretKeys } from "../_shared/env.ts";
 import { logToConsole } from "../_shared/log.ts";
 import { createSenders } from "../_shared/providers/mod.ts";
 import { createQueue } from "../_shared/queue.ts";
@@ -27,6 +27,7 @@ function start(): Dispatcher {
 
 Deno.serve(createHandler({
   secretKeys: readSecretKeys,
+  ringKey: readRingKey,
   budgetMs: () => readDispatch().budgetMs,
   dispatcher: () => dispatcher ??= start(),
   shutdown: listenForShutdown(),

@@ -3498,7 +3498,7 @@ create table ridgeline.held_submissions (
   form text not null,
   reason text not null
     constraint held_submissions_reason_known
-    check (reason in ('honeypot', 'limit', 'invalid', 'unreadable')),
+    check (reason in ('honeypot', 'limit', 'invalid', 'unreadable', 'origin')),
   problem text not null,
   data jsonb not null default '{}'
     constraint held_submissions_data_is_object check (jsonb_typeof(data) = 'object'),
@@ -3512,8 +3512,8 @@ create table ridgeline.held_submissions (
 );
 
 comment on table ridgeline.held_submissions is
-  'Posts that are no submission (yet): a robot''s, beyond a limit, incomplete or unreadable. They fired '
-  'nothing. release_submission(id) makes a submission of one; each is kept for thirty days.';
+  'Posts that are no submission (yet): a robot''s, beyond a limit, incomplete, unreadable or from a page that '
+  'may not post. They fired nothing. release_submission(id) makes a submission of one; each is kept for thirty days.';
 comment on column ridgeline.held_submissions.problem is 'Why it was held, in words.';
 comment on column ridgeline.held_submissions.raw is
   'What could not be read as fields at all, cut.';
@@ -3854,7 +3854,7 @@ from (values
           "properties": {
             "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$",
               "errorMessage": "secret must be the name of a secret", "description": "Its name in your secrets."},
-            "prefix": {"type": "string", "pattern": "^[^{}]{0,100}$", "description": "Such as \"Bearer \"."}
+            "prefix": {"type": "string", "pattern": "^[^{}\\r\\n]{0,100}$", "description": "Such as \"Bearer \"."}
           }},
         "description": "Further headers, by name: a text, or a secret by its name."},
       "body": {"format": "template",
@@ -4582,6 +4582,166 @@ create or replace function automation.matches(record jsonb, match jsonb, match_a
 comment on function automation.matches_any(jsonb, jsonb) is
   'Does each field of match_any hold one of its values in the record?';
 
+-- sql/engine/02_definitions/04_check_html.sql
+
+-- Where a variable may stand in HTML. Escaping makes a text of a value, and only a text: what a record holds
+-- must not stand where a mail program or a browser reads a program, a page or an attribute. The place is
+-- the author's, so it is told when the workflow is published.
+-- functions/_shared/html.ts says the same in TypeScript; tests/language holds the two together.
+
+-- The HTML with every variable written over with U+E000 and what inserts nothing with blanks, so that each
+-- character keeps its place. Null when a tag does not end, which compiling the template says.
+create or replace function automation.mask_tags(html text) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  masked text := '';
+  here int := 1;
+  ahead int;
+  tag text;
+begin
+  loop
+    ahead := strpos(substr(html, here), '{{');
+    exit when ahead = 0;
+    masked := masked || substr(html, here, ahead - 1);
+    here := here + ahead - 1;
+    if masked like E'%\\\\' then
+      tag := '{{';
+    else
+      -- Most are plain; what has texts in it is read as the language does.
+      tag := coalesce(
+        substring(substr(html, here, 200) from '^(?:\{\{[^{}!"'']*\}\}|\{\{\{[^{}"'']*\}\}\})'),
+        automation.tag_at(html, here));
+    end if;
+    if tag is null then
+      return null;
+    end if;
+    masked := masked || repeat(
+      case when tag = '{{' or tag ~ '^\{\{(?:!|\s*[#/]|\s*else\M)' then ' ' else U&'\E000' end, length(tag));
+    here := here + length(tag);
+  end loop;
+  return masked || substr(html, here);
+end;
+$$;
+
+-- Does an attribute's value, as it is read, begin with what a browser runs?
+create or replace function automation.is_program(value text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select regexp_replace(regexp_replace(value,
+        '&(?:tab|newline);?|&#(?:x0*[9ad]|0*(?:9|10|13)(?![0-9]));?|[\u0001-\u0020"'']', '', 'gi'),
+        '&colon;?|&#(?:x0*3a|0*58);?', ':', 'gi')
+      ~* ('^(?:(?:javascript|vbscript)[:\uE000]'
+        '|data:(?:\uE000|text/html|text/xml|image/svg\+xml|application/(?:xhtml\+)?xml))')
+      and value ~ U&'\E000'
+  $$;
+
+-- What is wrong with the variables of one tag <a ...>, masked: the kind of place, the attribute's name, and
+-- how far into the tag. place null: nothing.
+create or replace function automation.tag_hazard(tag text, out place text, out name text, out at int)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attribute constant text := '[^\s"''<>/=]+\s*=\s*(?:"[^"]*"|''[^'']*'')';
+  here int := 1;
+  written text;
+  value text;
+begin
+  loop
+    here := regexp_instr(tag, attribute, here);
+    exit when coalesce(here, 0) = 0;
+    written := regexp_substr(tag, attribute, here);
+    name := lower(substring(written from '^[^\s"''<>/=]+'));
+    value := substring(written from '=\s*(.*)$');
+    at := here + length(written) - length(value) + strpos(value, U&'\E000') - 1;
+    place := case
+      when strpos(value, U&'\E000') = 0 then null
+      when name ~ '^on' then 'program'
+      when name = 'srcdoc' then 'page'
+      when automation.is_program(value) then 'address' end;
+    if place is not null then
+      return;
+    end if;
+    here := here + length(written);
+  end loop;
+  place := case
+    when regexp_replace(tag, '=\s*(?:"[^"]*"|''[^'']*'')', '=', 'g') ~ U&'\E000' then 'unquoted' end;
+end;
+$$;
+
+-- The first variable of an HTML text that stands where it must not. at: at which character.
+create or replace function automation.html_hazard(html text, out place text, out name text, out at int)
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  masked text;
+  here int := 1;
+  size int;
+  part text;
+  found record;
+begin
+  if strpos(html, '{{') = 0 or strpos(html, '<') = 0 then
+    return;
+  end if;
+  masked := automation.mask_tags(html);
+  loop
+    size := strpos(substr(masked, here), '<');
+    exit when coalesce(size, 0) = 0 or place is not null;
+    here := here + size - 1;
+    part := substr(masked, here);
+    if starts_with(part, '<!--') then
+      size := coalesce(nullif(strpos(part, '-->'), 0) + 2, length(part));
+    else
+      part := substring(part from '^</?[A-Za-z](?:[^<>"'']|"[^"]*"|''[^'']*'')*>?');
+      size := coalesce(length(part), 1);
+      if strpos(part, U&'\E000') > 0 then
+        found := automation.tag_hazard(part);
+        place := found.place;
+        name := found.name;
+        at := here + found.at - 1;
+      end if;
+      if place is null and part ~* '^<script[\s/>]' then
+        here := here + size;
+        part := substr(masked, here);
+        size := coalesce(nullif(strpos(lower(part), '</script'), 0) - 1, length(part));
+        at := here + nullif(strpos(left(part, size), U&'\E000'), 0) - 1;
+        place := case when at is not null then 'script' end;
+      end if;
+    end if;
+    here := here + size;
+  end loop;
+end;
+$$;
+
+create or replace function automation.check_html(html text, path text) returns jsonb
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when h.place is null then '[]'::jsonb
+      when h.place = 'unquoted' then jsonb_build_array(automation.problem(path, 'invalid_value',
+        format('%s must be HTML whose attributes with variables are in quotes', automation.last_of_path(path)),
+        'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another '
+        'attribute.'))
+      else jsonb_build_array(automation.problem(path, 'unsafe_place',
+        format('%s: the variable at character %s stands in %s', automation.last_of_path(path), h.at, case h.place
+          when 'script' then '<script> and would be run as a program'
+          when 'program' then h.name || ' and would be run as a program'
+          when 'page' then 'srcdoc and would be read as a page of its own'
+          else format('a %s that a browser runs as a program', h.name) end),
+        'Put it into the text, or into an attribute such as href, title or alt, in quotes.'))
+    end
+    from automation.html_hazard(html) as h
+  $$;
+
+comment on function automation.check_html(text, text) is
+  'Variables of an HTML template that stand where a value is more than a text: in a script, an on... attribute, '
+  'srcdoc, a javascript: address, or outside of quotes in a tag.';
+
 -- sql/engine/02_definitions/04_check_schema.sql
 
 -- JSON Schema, as much of it as the published schemas use: type, enum, properties, required,
@@ -4611,7 +4771,8 @@ begin
   end if;
   return found || case jsonb_typeof(value)
     when 'object' then automation.check_keys(schema, value, path)
-      || automation.check_members(schema, value, path)
+      || case when schema ?| '{properties,additionalProperties}'
+        then automation.check_members(schema, value, path) else '[]' end
     when 'array' then automation.check_items(schema, value, path)
     else '[]'
   end;
@@ -4681,11 +4842,12 @@ declare
   type constant text := jsonb_typeof(value);
   found record;
 begin
-  if schema ->> 'type' = type and not schema ?| '{enum,pattern,minLength,maxLength,minItems,maxItems,
+  if coalesce(schema ->> 'type', type) = type and not schema ?| '{enum,pattern,minLength,maxLength,minItems,maxItems,
     minProperties,maxProperties,minimum,maximum,exclusiveMinimum}' then
     return '[]'::jsonb;
   -- Most texts are of the right length, and nothing else is asked of them.
-  elsif type = 'string' and schema ->> 'type' = 'string' and not schema ?| '{enum,pattern}'
+  elsif type = 'string' and (schema ->> 'type' = 'string' or schema -> 'type' ? 'string')
+    and not schema ?| '{enum,pattern}'
     and length(value #>> '{}') >= coalesce((schema ->> 'minLength')::numeric, 0)
     and length(value #>> '{}') <= coalesce((schema ->> 'maxLength')::numeric, 'infinity') then
     return '[]'::jsonb;
@@ -4759,6 +4921,7 @@ declare
   held integer := 0;
 begin
   for option in select * from jsonb_array_elements(options) loop
+    exit when held > 0 and not schema ? 'oneOf';
     found := automation.check_schema(option, value, path);
     if not automation.has_error(found) then
       held := held + 1;
@@ -4887,21 +5050,13 @@ create or replace function automation.check_format(format text, value jsonb, pat
       when format = 'conditions' then (
         select c.problems from automation.compile_conditions(value, path) as c)
       when format = 'header' then automation.check_header(value, path)
+      when format = 'html' then automation.check_html(value #>> '{}', path)
       when automation.format_holds(format, value) then '[]'
       else (
         select jsonb_build_array(automation.problem(path, 'invalid_value',
           pg_catalog.format('%s must be %s', automation.last_of_path(path), w.words), w.hint))
         from automation.format_words(format) as w)
     end
-  $$;
-
--- <a href={{contact.website}}>
-create or replace function automation.has_unquoted_attribute(html text) returns boolean
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select regexp_replace(html, '=[[:space:]]*("[^"]*"|''[^'']*'')', '=""', 'g')
-      ~ '<[A-Za-z][^<>]*[A-Za-z0-9_:-][[:space:]]*=[[:space:]]*[{][{]'
   $$;
 
 -- What is written into a workflow is read by everybody who may read it, and stands in its history.
@@ -4933,7 +5088,6 @@ create or replace function automation.format_holds(format text, value jsonb) ret
       when 'length-of-time' then automation.duration_in(value) is not null
       when 'signed-length-of-time' then automation.signed_duration(value) is not null
       when 'time-of-day' then value #>> '{}' ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
-      when 'html' then not automation.has_unquoted_attribute(value #>> '{}')
       when 'zone' then value #>> '{}' in ('tenant', 'contact')
         or automation.known_zone(value #>> '{}') is not null
       else true
@@ -4956,8 +5110,6 @@ create or replace function automation.format_words(format text, out words text, 
       ('signed-length-of-time', 'a length of time',
         'For example "1 day" (after), "-24 hours" (before) or {"days": 3}.'),
       ('time-of-day', 'a time of day', 'From "00:00" to "23:59".'),
-      ('html', 'HTML whose attributes with variables are in quotes',
-        'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another attribute.'),
       ('zone', 'tenant, contact or a time zone', 'For example "contact" or "America/Chicago".')
     ) as f (name, words, hint)
     where f.name = format
@@ -5172,15 +5324,22 @@ create or replace function automation.address_count_problem(key text, found bigi
     ) as most
   $$;
 
+-- known: lists that other steps hold too, as automation.shared_addresses() gives them.
 create or replace function automation.compile_address_key(
-  key text, value jsonb, path text, out compiled jsonb, out problems jsonb)
+  key text, value jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   written record;
   parsed record;
+  shared constant jsonb := known -> (key || value::text);
 begin
+  if shared is not null then
+    compiled := nullif(shared -> 'compiled', 'null');
+    problems := automation.place_problems(shared -> 'problems', path);
+    return;
+  end if;
   problems := '[]';
   for written in select t.* from automation.address_texts(value, path) as t order by t.place loop
     parsed := automation.parse_addresses(written.source);
@@ -5201,7 +5360,7 @@ begin
 end;
 $$;
 
-comment on function automation.compile_address_key(text, jsonb, text) is
+comment on function automation.compile_address_key(text, jsonb, text, jsonb) is
   'One of the address keys as [{name, address}], each a template; null when it names nobody.';
 
 -- The headers that say where a message comes from and goes to, or how it is put together.
@@ -5228,6 +5387,33 @@ create or replace function automation.header_problem(name text, path text) retur
     end
   $$;
 
+-- What the transport or the signature sets, as the dispatcher's webhook sender has it.
+create or replace function automation.webhook_header_problem(name text, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$' then automation.problem(
+        path, 'invalid_header', format('"%s" is not the name of a header', left(name, 60)),
+        'Letters, digits and -, such as X-Campaign.')
+      when name ~* ('^(host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect'
+        '|proxy-.*|webhook-.*|ridgeline-.*)$') then automation.problem(
+        path, 'invalid_header', format('the header %s is set by the sender', left(name, 60)),
+        'Leave it out; what the receiver is to know goes in another header, or in the body.')
+    end
+  $$;
+
+create or replace function automation.check_webhook_headers(headers jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(p.problem order by h.name), '[]')
+    from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
+    cross join lateral (
+      select automation.webhook_header_problem(h.name, path || '.' || h.name) as problem) as p
+    where p.problem is not null
+  $$;
+
 create or replace function automation.check_headers(headers jsonb, path text) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -5239,7 +5425,7 @@ create or replace function automation.check_headers(headers jsonb, path text) re
   $$;
 
 create or replace function automation.compile_addresses(
-  config jsonb, path text, out compiled jsonb, out problems jsonb)
+  config jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -5251,7 +5437,7 @@ begin
   problems := automation.check_headers(config -> 'headers', path || '.headers');
   foreach key in array automation.address_keys() loop
     if config ? key and not automation.is_blank(to_jsonb(config ->> key)) then
-      part := automation.compile_address_key(key, config -> key, format('%s.%s', path, key));
+      part := automation.compile_address_key(key, config -> key, format('%s.%s', path, key), known);
       compiled := compiled - key
         || case when part.compiled is null then '{}' else jsonb_build_object(key, part.compiled) end;
       problems := problems || part.problems;
@@ -5262,11 +5448,11 @@ begin
 end;
 $$;
 
-comment on function automation.compile_addresses(jsonb, text) is
+comment on function automation.compile_addresses(jsonb, text, jsonb) is
   'The configuration of an email with its address lists taken apart, and what is wrong with them.';
 
 create or replace function automation.compile_recipients(
-  step_type text, config jsonb, path text, out compiled jsonb, out problems jsonb)
+  step_type text, config jsonb, path text, known jsonb, out compiled jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -5276,7 +5462,7 @@ begin
   compiled := config;
   problems := '[]';
   if step_type = 'send_email' then
-    read := automation.compile_addresses(config, path);
+    read := automation.compile_addresses(config, path, known);
     compiled := read.compiled;
     problems := read.problems;
   end if;
@@ -5467,6 +5653,8 @@ create or replace function automation.check_step_config(step_type text, config j
       || case when step_type in ('update_contact', 'update_project', 'update_field')
         then automation.check_step_fields(step_type, config, path) else '[]' end
       || case when step_type = 'update_field' then automation.check_field_operator(config, path) else '[]' end
+      || case when step_type = 'webhook'
+        then automation.check_webhook_headers(config -> 'headers', path || '.headers') else '[]' end
       || case when step_type = 'wait' and config ? 'event'
         then automation.check_event(config -> 'event', path || '.event') else '[]' end
     from automation.step_types as t
@@ -5612,9 +5800,10 @@ create or replace function automation.branch_names(config jsonb) returns text[]
     where b.value ->> 'name' is not null
   $$;
 
--- texts and documents: what other steps hold too, parsed and compiled already.
+-- shared: what other steps hold too, parsed and compiled already ({texts, documents, addresses}).
 create or replace function automation.compile_step(
-  step ridgeline.workflow_steps, key text, path text, texts jsonb default '{}', documents jsonb default '{}')
+  step ridgeline.workflow_steps, key text, path text,
+  shared jsonb default '{"texts": {}, "documents": {}, "addresses": {}}')
   returns table (compiled jsonb, problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -5629,14 +5818,14 @@ declare
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
   select a.* into addressed from automation.compile_recipients(
-    step.step_type, config, path || '.step_config') as a;
+    step.step_type, config, path || '.step_config', shared -> 'addresses') as a;
   select t.* into template from automation.compile_template(
     case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config',
-    texts) as t;
+    shared -> 'texts') as t;
   select c.* into condition
-  from automation.place_conditions(step.conditions, path || '.conditions', documents) as c;
+  from automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents') as c;
   if step.step_type = 'conditional' then
-    select c.* into asked from automation.compile_cases(config, documents) as c;
+    select c.* into asked from automation.compile_cases(config, shared -> 'documents') as c;
   else
     select null::jsonb as cases, '{}'::text[] as roots into asked;
   end if;
@@ -5736,14 +5925,13 @@ create or replace function automation.place_steps(workflow ridgeline.workflows)
           as place
       from ridgeline.workflow_steps as s
       where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
-    ), nearest as (
-      select n.*, min(n.place) filter (where n.enabled) over (
-          partition by n.chain order by n.place desc rows between unbounded preceding and 1 preceding) as next
-      from numbered as n
     ), listed as (
-      select n.step, n.chain, n.place::integer as place, n.enabled, (s.step).id as next_id
-      from nearest as n
-      left join numbered as s on s.chain = n.chain and s.place = n.next
+      -- The least place with its id behind it: nothing to be joined.
+      select n.step, n.chain, n.place::integer as place, n.enabled, substr(
+          min((lpad(n.place::text, 9, '0') || (n.step).id) collate "C") filter (where n.enabled) over (
+            partition by n.chain order by n.place desc rows between unbounded preceding and 1 preceding),
+          10)::uuid as next_id
+      from numbered as n
     ), placed (step, key, path, place, is_on, branches, next_id) as (
       select l.step, automation.step_key(l.step, null, l.place), format('steps[%s]', l.place - 1),
         array[l.place], l.enabled, automation.branches_of(l.step), l.next_id
@@ -5828,8 +6016,26 @@ create or replace function automation.check_places(
           'Add a row to workflow_steps, then set is_active.')) end
   $$;
 
--- The texts with variables that more than one step holds, parsed.
-create or replace function automation.shared_texts(placed automation.placed_step[]) returns jsonb
+-- The address lists that more than one step holds, taken apart: {key and list: {compiled, problems}}, with
+-- paths that begin in the list.
+create or replace function automation.shared_addresses(placed automation.placed_step[]) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(l.key || l.list::text, to_jsonb(c)), '{}')
+    from (
+      select k.key, k.value as list
+      from unnest(placed) as p
+      cross join lateral jsonb_each((p.step).step_config) as k
+      where (p.step).step_type = 'send_email' and k.key = any (automation.address_keys())
+      group by 1, 2
+      having count(*) > 1
+    ) as l
+    cross join lateral automation.compile_address_key(l.key, l.list, '') as c
+  $$;
+
+-- The texts with variables that more than one step holds, and those of their addresses, parsed.
+create or replace function automation.shared_texts(placed automation.placed_step[], addresses jsonb) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -5839,7 +6045,11 @@ create or replace function automation.shared_texts(placed automation.placed_step
       cross join lateral jsonb_path_query((p.step).step_config, 'strict $.** ? (@.type() == "string")') as t (value)
       where strpos(t.value #>> '{}', '{{') > 0 and length(t.value #>> '{}') < 10000
       group by 1
-      having count(*) > 1))
+      having count(*) > 1
+      union
+      select t.value #>> '{}'
+      from jsonb_path_query(addresses, 'strict $.*.compiled.** ? (@.type() == "string")') as t (value)
+      where strpos(t.value #>> '{}', '{{') > 0))
   $$;
 
 -- The conditions that more than one step asks, compiled.
@@ -5872,8 +6082,12 @@ create or replace function automation.compile_steps(
 declare
   placed constant automation.placed_step[] := array(
     select p from automation.place_steps(workflow) as p order by p.place);
-  texts constant jsonb := automation.shared_texts(placed);
-  documents constant jsonb := automation.shared_documents(placed);
+  addresses constant jsonb := automation.shared_addresses(placed);
+  shared constant jsonb := jsonb_build_object(
+    'texts', automation.shared_texts(placed, addresses), 'documents', automation.shared_documents(placed),
+    'addresses', addresses);
+  -- By its id, since a join of a list with itself is guessed to be short, and made row by row.
+  keys constant jsonb := (select jsonb_object_agg((p.step).id, p.key) from unnest(placed) as p);
 begin
   with given as (
     select p.*, (p.step).id as id, p.place[cardinality(p.place)] as position,
@@ -5884,10 +6098,9 @@ begin
     from given as g where g.is_on
     order by g.parent_id, g.branch, g.position
   ), compiled as materialized (
-    select g.*, n.key as next, c.compiled, c.problems
+    select g.*, keys ->> g.next_id::text as next, c.compiled, c.problems
     from given as g
-    left join given as n on n.id = g.next_id
-    cross join lateral automation.compile_step(g.step, g.key, g.path, texts, documents) as c
+    cross join lateral automation.compile_step(g.step, g.key, g.path, shared) as c
   ), branches as (
     select c.id, jsonb_object_agg(b.name, coalesce(f.key, c.next)) as targets
     from compiled as c
@@ -5967,12 +6180,14 @@ create type automation.compiled_workflow as (
 );
 
 -- Checking reads many small things through functions whose cost Postgres overrates: it would compile
--- their plans at every call (measured on 15: a second a workflow instead of 15 ms), hence jit = off.
+-- their plans at every call (measured on 15: a second a workflow instead of 15 ms), hence jit = off; and it
+-- would start workers for a few thousand rows, which costs more than they save.
 create or replace function automation.compile_workflow(workflow ridgeline.workflows)
   returns automation.compiled_workflow
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set jit = off
+  set max_parallel_workers_per_gather = 0
   as $$
 declare
   listener constant automation.compiled_trigger :=
@@ -7273,19 +7488,32 @@ create or replace function automation.check_operators(documents jsonb, plan json
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
+    with asked as materialized (
+      select t.test - '{at,t,f}'::text[] as test, t.at_operator, t.at_value
+      from automation.asked_tests(documents, plan) as t
+    ), wrong as materialized (
+      -- The same is asked in many places: what is wrong with it is found once.
+      select d.test, p.of_operator, p.problem
+      from (select distinct a.test from asked as a) as d
+      cross join lateral automation.resolve_reference(d.test, scope) as r
+      cross join lateral (
+        select case when cardinality(r.keys) = 1 then scope -> 'columns' -> r.record ->> r.keys[1] end
+          as kind
+      ) as k
+      cross join lateral (
+        select o.problem is not null as of_operator, coalesce(
+          o.problem, automation.operand_problem(d.test, k.kind, r.record, r.keys[1], '', scope)) as problem
+        from automation.operator_problem(d.test, k.kind, '', scope) as o (problem)
+      ) as p
+      where k.kind is not null and p.problem is not null
+    )
     select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
-    from automation.asked_tests(documents, plan) as t
-    cross join lateral automation.resolve_reference(t.test, scope) as r
-    cross join lateral (
-      select case when cardinality(r.keys) = 1 then scope -> 'columns' -> r.record ->> r.keys[1] end
-        as kind
-    ) as k
-    cross join lateral (
-      select coalesce(
-        automation.operator_problem(t.test, k.kind, t.at_operator, scope),
-        automation.operand_problem(t.test, k.kind, r.record, r.keys[1], t.at_value, scope)) as problem
+    from (
+      select distinct w.problem || jsonb_build_object(
+        'path', case when w.of_operator then a.at_operator else a.at_value end) as problem
+      from asked as a
+      join wrong as w on w.test = a.test
     ) as p
-    where k.kind is not null and p.problem is not null
   $$;
 
 create or replace function automation.operator_problem(test jsonb, kind text, at text, scope jsonb)
@@ -7363,15 +7591,16 @@ create or replace function automation.check_typed_values(plan jsonb, scope jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path'), '[]')
+    select coalesce(jsonb_agg(p.problem || jsonb_build_object('path', automation.slot_path(s.value, slot))
+      order by automation.slot_path(s.value, slot)), '[]')
     from jsonb_each(plan -> 'steps') as s
     join automation.step_types as t on t.name = s.value ->> 'type'
     cross join lateral jsonb_array_elements(s.value -> 'config' -> 'slots') as slot
     cross join lateral automation.schema_at(t.config_schema, (slot ->> 'at')::text[]) as a
     cross join lateral automation.resolve_reference(slot -> 'w', scope) as r
     cross join lateral automation.typed_value_problem(
-      a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'),
-      automation.slot_path(s.value, slot)) as p (problem)
+      a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'), '')
+      as p (problem)
     where slot ? 'w' and slot -> 'w' ?| '{p,b}' and not slot -> 'w' ?| '{f,loop}'
       and cardinality(r.keys) = 1 and p.problem is not null
   $$;
@@ -7898,23 +8127,34 @@ comment on function automation.step_exits(jsonb, jsonb) is
   'The keys of the steps that can come right after this one.';
 
 -- Steps lead only to steps that are written after them: one pass in that order finds all.
-create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns text[]
+create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns setof text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  reached text[] := array_remove(array[plan ->> 'first'], null);
-  written record;
+  keys constant text[] := array(
+    select s.key from jsonb_each(plan -> 'steps') as s order by (s.value ->> 'place')::integer[]);
+  numbers constant jsonb := (
+    select coalesce(jsonb_object_agg(k.key, k.number), '{}') from unnest(keys) with ordinality as k (key, number));
+  reached boolean[] := array_fill(false, array[cardinality(keys)]);
+  way record;
 begin
-  for written in
-    select s.key, s.value as step from jsonb_each(plan -> 'steps') as s order by (s.value ->> 'place')::integer[]
+  if plan ->> 'first' is null then
+    return;
+  end if;
+  reached[(numbers ->> (plan ->> 'first'))::integer] := true;
+  for way in
+    select (numbers ->> s.key)::integer as number, (numbers ->> e.target)::integer as target
+    from jsonb_each(plan -> 'steps') as s
+    cross join lateral automation.step_exits(s.value, verdicts) as e (target)
+    where numbers ? e.target
+    order by 1
   loop
-    if written.key = any (reached) then
-      reached := reached || array(
-        select e from automation.step_exits(written.step, verdicts) as e where not e = any (reached));
+    if reached[way.number] then
+      reached[way.target] := true;
     end if;
   end loop;
-  return reached;
+  return query select keys[n] from generate_series(1, cardinality(keys)) as n where reached[n];
 end;
 $$;
 
@@ -7924,7 +8164,7 @@ create or replace function automation.check_flow(plan jsonb, verdicts jsonb) ret
   set search_path = pg_catalog, pg_temp
   as $$
     with reached as materialized (
-      select r.key from unnest(automation.reachable_steps(plan, verdicts)) as r (key)
+      select r.key from automation.reachable_steps(plan, verdicts) as r (key)
     ), lost as materialized (
       select s.key, s.value as step from jsonb_each(plan -> 'steps') as s
       where s.key not in (select r.key from reached as r)
@@ -8047,6 +8287,8 @@ create or replace function automation.check_needs(
       cross join lateral (
         select automation.record_problem(s.value, scope)
         union all select automation.recipient_problem(s.value, scope)
+        union all select automation.written_number_problem(workflow, s.value)
+        union all select automation.written_sender_problem(workflow, s.value)
         union all select automation.foreign_sender_problem(workflow, s.value)
         union all select automation.date_policy_problem(s.value)
       ) as n (problem)
@@ -8129,6 +8371,54 @@ create or replace function automation.date_policy_problem(step jsonb) returns js
             and jsonb_path_exists(slot, 'strict $.**.f[*] ? (@.n == "default")', '{}', true)))
   $$;
 
+-- A number that is written out goes to the same telephone in every run: what would be skipped then is told now.
+-- Whose number the record that fires will have is not known yet, hence no more than a warning.
+create or replace function automation.written_number_problem(workflow ridgeline.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when (p.phone).number is null then automation.problem(
+        g.at, 'invalid_phone', format('to: "%s" is not a phone number', left(g.written, 40)),
+        'Write it with its country code, such as "+15125550142", or a field: "{{contact.phone}}".')
+      when f.forbidden is not null then automation.problem(
+        g.at, 'country_not_allowed', f.forbidden || '; every such text will be skipped',
+        'Add the country to tenants.text_countries, or name another number.', 'warning')
+      when not t.text_strangers
+        and not exists (select from automation.contacts_by_phone(workflow.tenant_id, (p.phone).number))
+        and not automation.is_office_number(workflow.tenant_id, (p.phone).number, c.country)
+        then automation.problem(
+          g.at, 'stranger_not_allowed', format(
+            'to: %s is no contact''s and not the office''s; texts to it will be skipped', (p.phone).number),
+          'Add the contact, write the number into tenants.phone or tenant_members.phone if it is the '
+          'office''s, or allow it with tenants.text_strangers.', 'warning')
+    end
+    from (
+      select automation.step_path(step) || '.step_config.to' as at,
+        btrim(step #>> '{config,base,to}') as written
+    ) as g
+    cross join lateral (select automation.country_of(workflow.tenant_id) as country) as c
+    cross join lateral (select automation.read_phone(g.written, c.country) as phone) as p
+    cross join lateral (select automation.forbidden_destination(workflow.tenant_id, p.phone) as forbidden) as f
+    left join public.tenants as t on t.id = workflow.tenant_id
+    where step ->> 'type' = 'send_sms' and g.written <> '' and g.written not like '%{{%'
+  $$;
+
+create or replace function automation.written_sender_problem(workflow ridgeline.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(step) || '.step_config.from', 'invalid_phone', format(
+        'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(g.written, 40)),
+      'Write one of your senders'' numbers, such as "+15125550142", or leave it out.')
+    from (select automation.visible_text(step #>> '{config,base,from}') as written) as g
+    where step ->> 'type' = 'send_sms' and g.written <> '' and g.written not like '%{{%'
+      and automation.sms_sender(g.written, automation.country_of(workflow.tenant_id)) is null
+  $$;
+
 -- What is written out is known to be nobody's of the tenant; what a variable gives is looked at when it
 -- is sent.
 create or replace function automation.foreign_sender_problem(workflow ridgeline.workflows, step jsonb)
@@ -8148,7 +8438,9 @@ create or replace function automation.foreign_sender_problem(workflow ridgeline.
       cross join lateral (select step -> 'config' -> 'base' -> f as given) as b
     ) as g
     where step ->> 'type' in ('send_sms', 'send_email') and g.named <> '' and g.named not like '%{{%'
-      -- What is no address, or more than one, is told elsewhere.
+      -- What is no number or address, or more than one, is told elsewhere.
+      and (g.field <> 'from' or step ->> 'type' <> 'send_sms'
+        or automation.written_sender_problem(workflow, step) is null)
       and (step ->> 'type' = 'send_sms' or automation.normalize_email(g.named) is not null and g.several is not true)
       and not exists (
         select from automation.named_sender(
@@ -9026,10 +9318,14 @@ create or replace function automation.link_tag(tenant_id uuid, contact_id text, 
 declare
   named %2$s.id%%type;
 begin
-  -- Two that name a new tag at the same time make one.
-  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'tag', lower(tag)), 0));
   select t.id into named from %2$s as t
   where lower(t.%4$I) = lower(link_tag.tag)%8$s limit 1;
+  -- Two that name a new tag at the same time make one.
+  if not found then
+    perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, 'tag', lower(tag)), 0));
+    select t.id into named from %2$s as t
+    where lower(t.%4$I) = lower(link_tag.tag)%8$s limit 1;
+  end if;
   if not found then
     insert into %2$s (%9$s%4$I) values (%10$slink_tag.tag) returning id into named;
   end if;
@@ -10879,8 +11175,13 @@ create or replace function automation.is_record(name text) returns boolean
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return name in ('contact', 'project', 'job') or name not in ('user', 'tenant', 'custom', 'steps')
-    and exists (select from automation.entities as e where e.name = is_record.name);
+  -- What needs no table is answered without one: this is asked of every field of a definition.
+  if name in ('contact', 'project', 'job') then
+    return true;
+  elsif name in ('user', 'tenant', 'custom', 'steps') then
+    return false;
+  end if;
+  return exists (select from automation.entities as e where e.name = is_record.name);
 end;
 $$;
 
@@ -11753,6 +12054,21 @@ create or replace function automation.compile_documents(documents jsonb[]) retur
     cross join lateral automation.compile_conditions(d.document, '') as c
   $$;
 
+-- Problems whose paths begin in a part, told from where the part stands.
+create or replace function automation.place_problems(problems jsonb, path text) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if problems = '[]' then
+    return problems;
+  end if;
+  return (
+    select jsonb_agg(p.problem || jsonb_build_object('path', path || (p.problem ->> 'path')) order by p.place)
+    from jsonb_array_elements(problems) with ordinality as p (problem, place));
+end;
+$$;
+
 -- compile_conditions() for a document that compile_documents() may have compiled.
 create or replace function automation.place_conditions(
   conditions jsonb, path text, known jsonb, out compiled jsonb, out problems jsonb)
@@ -11778,11 +12094,7 @@ begin
       select jsonb_agg(c.test || jsonb_build_object('at', path || (c.test ->> 'at')) order by c.place)
       from jsonb_array_elements(compiled -> 'code') with ordinality as c (test, place)));
   end if;
-  if found -> 'problems' <> '[]' then
-    select jsonb_agg(p.problem || jsonb_build_object('path', path || (p.problem ->> 'path')) order by p.place)
-      into problems
-    from jsonb_array_elements(found -> 'problems') with ordinality as p (problem, place);
-  end if;
+  problems := automation.place_problems(found -> 'problems', path);
 end;
 $$;
 
@@ -13304,23 +13616,24 @@ create or replace function automation.template_texts(source jsonb)
   $$;
 
 create or replace function automation.compile_slot(at text[], tokens jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select jsonb_build_object(
-      'at', at::text,
-      'pre', case
-        when cardinality(at) = 1 then at::text
-        else (
-          select coalesce(array_agg(array_to_string(at[:n], '.')), '{}')::text
-          from generate_series(1, cardinality(at)) as n) end)
-      || case
-        when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
-          and not tokens -> 0 ?| '{if,each}'
-          then jsonb_build_object('w', tokens -> 0)
-        else jsonb_build_object('s', tokens)
-      end
-  $$;
+declare
+  pre text[] := '{}';
+begin
+  for n in 1 .. cardinality(at) loop
+    pre := pre || array_to_string(at[:n], '.');
+  end loop;
+  return jsonb_build_object('at', at::text, 'pre', pre::text)
+    || case
+      when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
+        and not tokens -> 0 ?| '{if,each}'
+        then jsonb_build_object('w', tokens -> 0)
+      else jsonb_build_object('s', tokens)
+    end;
+end;
+$$;
 
 -- How much there is to parse, counted before anything is parsed.
 create or replace function automation.template_problems(source jsonb, path text) returns jsonb
@@ -13895,32 +14208,36 @@ $$;
 -- A text with templates in it is a text: only what else is asked of it has to be looked at. Of several keys
 -- of which one is needed, the only one that is there is.
 create or replace function automation.compile_fits(schema jsonb, compiled jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(distinct jsonb_build_object(
-      'at', f.place::text, 'as', f.wanted,
-      'needed', not f.is_message and (f.needed or coalesce(f.place = f.only, false)))), '[]')
-    from (
-      select a.place, a.needed, a.wanted - '{description,examples,title}'::text[] as wanted,
-        slot ? 'w' as whole, o.only,
-        -- Whether there is something to send is said where it is addressed.
-        schema ->> 'title' in ('send_sms', 'send_email') as is_message
-      from jsonb_array_elements(compiled -> 'slots') as slot
-      cross join lateral automation.schema_at(schema, (slot ->> 'at')::text[]) as a
-      left join lateral (
-        select array_agg(k.key) as only
-        from jsonb_path_query(schema, '$.anyOf[*].required[*]') as r (name)
-        cross join lateral (select r.name #>> '{}' as key) as k
-        where compiled -> 'base' ? k.key
-        having count(*) = 1
-      ) as o on true
-      where a.wanted ? 'type'
-        -- Addresses have been taken apart, and are put together from what their parts give (08_actions).
-        and not (schema ->> 'title' = 'send_email' and a.place[1] = any (automation.address_keys()))
-    ) as f
-    where f.whole or f.wanted ?| '{minLength,maxLength,pattern,enum}' or f.wanted ->> 'format' = 'amount'
-  $$;
+declare
+  -- Whether there is something to send is said where it is addressed.
+  is_message constant boolean := schema ->> 'title' in ('send_sms', 'send_email');
+  sole text[];
+  slot jsonb;
+  found record;
+  fits jsonb := '[]';
+begin
+  if schema ? 'anyOf' and not is_message then
+    sole := array(
+      select r.name #>> '{}' from jsonb_path_query(schema, '$.anyOf[*].required[*]') as r (name)
+      where compiled -> 'base' ? (r.name #>> '{}'));
+  end if;
+  for slot in select s from jsonb_array_elements(compiled -> 'slots') as s loop
+    found := automation.schema_at(schema, (slot ->> 'at')::text[]);
+    continue when found.wanted is null or not found.wanted ? 'type'
+      -- Addresses have been taken apart, and are put together from what their parts give (08_actions).
+      or schema ->> 'title' = 'send_email' and found.place[1] = any (automation.address_keys())
+      or not (slot ? 'w' or found.wanted ?| '{minLength,maxLength,pattern,enum}'
+        or found.wanted ->> 'format' is not distinct from 'amount');
+    fits := fits || jsonb_build_array(jsonb_build_object(
+      'at', found.place::text, 'as', found.wanted - '{description,examples,title}'::text[],
+      'needed', not is_message and (found.needed or coalesce(cardinality(sole) = 1 and found.place = sole, false))));
+  end loop;
+  return (select coalesce(jsonb_agg(distinct f), '[]') from jsonb_array_elements(fits) as f);
+end;
+$$;
 
 create or replace function automation.fit_list(
   schema jsonb, value jsonb, name text, out fitted jsonb, out problem text)
@@ -17306,11 +17623,16 @@ comment on procedure automation.work_database_steps(integer, integer, interval) 
 -- counted and put off, and a timer or a bulk enrolment is given up after max_cut_offs times. One tenant's
 -- never comes before another's first.
 
+-- Whoever works beside somebody who has not committed leaves the row to them: nobody waits for a note.
 create or replace function automation.begin_part(part text) returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    update automation.tick_parts as p set begun_at = clock_timestamp() where p.part = begin_part.part
+    update automation.tick_parts as p set begun_at = clock_timestamp()
+    from (
+      select q.part from automation.tick_parts as q
+      where q.part = begin_part.part for no key update skip locked) as free
+    where p.part = free.part
   $$;
 
 -- Who has caught the end of its time has not ended.
@@ -17320,7 +17642,10 @@ create or replace function automation.end_part(part text) returns void
   set search_path = pg_catalog, pg_temp
   as $$
     update automation.tick_parts as p set ended_at = clock_timestamp()
-    where p.part = end_part.part and p.begun_at > p.ended_at and not automation.time_is_up()
+    from (
+      select q.part from automation.tick_parts as q
+      where q.part = end_part.part for no key update skip locked) as free
+    where p.part = free.part and p.begun_at > p.ended_at and not automation.time_is_up()
   $$;
 
 -- What is tried alone, and what somebody is about to work on.
@@ -17945,13 +18270,23 @@ begin
 end;
 $$;
 
+-- A line break in a value would end the header: it is a blank, as in an email's. Secrets are named by objects.
+create or replace function automation.header_lines(headers jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(h.key, case jsonb_typeof(h.value)
+      when 'string' then to_jsonb(automation.one_line(h.value #>> '{}')) else h.value end), '{}')
+    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
+  $$;
+
 create or replace function automation.address_webhook(
   execution ridgeline.workflow_executions, input jsonb)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select input || jsonb_build_object('method', m.method, 'headers', coalesce(input -> 'headers', '{}'))
+    select input || jsonb_build_object('method', m.method, 'headers', automation.header_lines(input -> 'headers'))
       || case
         when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
         else jsonb_build_object('body', jsonb_build_object(
@@ -19649,7 +19984,39 @@ $$;
 comment on function automation.ring() is
   'Tells the dispatcher that work is due, in the way the setting doorbell says. Never raises.';
 
--- pg_net sends after commit. URL and key come from Vault and are never stored in a row.
+-- Rings coalesce: pg_net has one worker for everybody, and one ring a commit would keep it busy. While one
+-- of ours waits in its queue it will be sent after this commit or just before; in the latter case this
+-- commit's work waits for the next tick. pg_net deletes what it is sending, and commits that when it is
+-- answered: xmax tells without taking a lock, for which pg_net would have to wait. How far to look is
+-- bounded, as the queue is the host's too and has no index for this.
+create or replace function automation.is_ringing(address text) returns boolean
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  queue constant regclass := to_regclass('net.http_request_queue');
+  waits boolean;
+begin
+  if queue is null then
+    return false;
+  end if;
+  execute format('select exists (
+      select from (select q.url, q.xmax as taken_by from %s as q limit 1000) as q
+      where q.url = $1 and q.taken_by = 0)', queue)
+    into waits using address;
+  return waits;
+exception when others then
+  -- A queue that cannot be read: a ring too many is better than none.
+  return false;
+end;
+$$;
+
+comment on function automation.is_ringing(text) is
+  'Does a ring at this address wait in pg_net''s queue and has not been taken out of it yet?';
+
+-- pg_net sends after commit. Address and key come from Vault. While a ring waits, its headers can be read by
+-- every role of the database, so the key is one that can do nothing but ring.
 create or replace function automation.call_dispatch() returns bigint
   language plpgsql
   security definer
@@ -19657,10 +20024,10 @@ create or replace function automation.call_dispatch() returns bigint
   as $$
 declare
   url constant text := automation.vault_secret('ridgeline_dispatch_url');
-  key constant text := automation.vault_secret('ridgeline_secret_key');
+  key constant text := automation.vault_secret('ridgeline_ring_key');
   request_id bigint;
 begin
-  if url is null or key is null then
+  if url is null or key is null or automation.is_ringing(url) then
     return null;
   end if;
   execute 'select net.http_post(url => $1, body => ''{}''::jsonb, headers => $2, '
@@ -19670,6 +20037,10 @@ begin
   return request_id;
 end;
 $$;
+
+comment on function automation.call_dispatch() is
+  'Queues a ring with pg_net and returns its id; null where one is waiting, or where Vault lacks '
+  'ridgeline_dispatch_url or ridgeline_ring_key.';
 
 create or replace function automation.vault_secret(secret_name text) returns text
   language plpgsql stable
@@ -19771,6 +20142,8 @@ declare
   did integer;
   ran integer;
 begin
+  perform automation.prune();
+  commit;
   loop
     did := automation.reap_expired_leases();
     commit;
@@ -19867,11 +20240,8 @@ begin
     execute 'select cron.schedule($1, $2, $3)'
       using 'ridgeline-tick', '* * * * *', $job$call automation.tick_for('50 seconds')$job$;
   end if;
-  -- pg_cron keeps the details of every run for ever.
   execute 'select cron.schedule($1, $2, $3)'
-    using 'ridgeline-prune', '17 3 * * *',
-    $job$select automation.forget_listeners();
-      delete from cron.job_run_details where end_time < now() - interval '7 days'$job$;
+    using 'ridgeline-prune', '17 3 * * *', 'select automation.forget_listeners()';
   return array['ridgeline-tick', 'ridgeline-prune'];
 end;
 $$;
@@ -21799,6 +22169,144 @@ create or replace function ridgeline.cancel_bulk_enrollment(id uuid, tenant_id u
 
 comment on function ridgeline.cancel_bulk_enrollment(uuid, uuid) is
   'Stops a bulk enrolment where it stands. Executions it has started go on; cancel those themselves.';
+
+-- sql/engine/09_schedule/09_prune.sql
+
+-- What pg_cron and pg_net keep of the engine's own runs and rings: a tick every five seconds is 17,000 rows
+-- a day. Those of the host's other jobs and calls are not ours to delete; so that they are not read again
+-- and again either, each log is read once from end to end, a portion a tick.
+
+create table automation.pruned (
+  log text constraint pruned_pkey primary key,
+  up_to_id bigint not null default 0,
+  up_to_time timestamptz not null default '-infinity'
+);
+
+comment on table automation.pruned is
+  'How far each log has been pruned: cron.job_run_details by its runid, net._http_response by its time.';
+
+insert into automation.pruned (log) values ('cron.job_run_details'), ('net._http_response');
+
+-- The runs that are older than a week, at most `portion` looked at. pg_cron writes a run down before it
+-- starts, and its end not at all when the server went down: a run without any time counts as old when a
+-- later one is.
+create or replace function automation.prune_runs(portion integer default 500) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  seen bigint;
+  pruned integer;
+begin
+  if to_regclass('cron.job_run_details') is null then
+    return 0;
+  end if;
+  select p.up_to_id into seen from automation.pruned as p
+  where p.log = 'cron.job_run_details'
+  for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  execute $runs$
+    with looked as (
+      select d.runid, coalesce(d.end_time, d.start_time) as at,
+        d.database = current_database()
+          and (d.command like 'call automation.tick_for(%'
+            or d.command like 'select automation.forget_listeners(%') as is_ours
+      from cron.job_run_details as d where d.runid > $1 order by d.runid limit $2
+    ), reached as (
+      select max(l.runid) as runid from looked as l where l.at < clock_timestamp() - interval '7 days'
+    ), pruned as (
+      delete from cron.job_run_details as d using looked as l, reached as r
+      where d.runid = l.runid and l.runid <= r.runid and l.is_ours
+        and coalesce(l.at, '-infinity') < clock_timestamp() - interval '7 days'
+      returning 1
+    ), noted as (
+      update automation.pruned as p set up_to_id = r.runid
+      from reached as r where p.log = 'cron.job_run_details' and r.runid is not null
+    )
+    select count(*) from pruned$runs$
+    into pruned using seen, portion;
+  return pruned;
+end;
+$$;
+
+comment on function automation.prune_runs(integer) is
+  'Deletes the engine''s own runs that are older than a week from cron.job_run_details, in the next portion of it; '
+  'returns how many.';
+
+-- The answers to rings that are older than an hour. What failed stays for pg_net.ttl, to be looked at.
+create or replace function automation.prune_responses(portion integer default 500) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  responses constant regclass := to_regclass('net._http_response');
+  seen timestamptz;
+  pruned integer;
+begin
+  if responses is null then
+    return 0;
+  end if;
+  select p.up_to_time into seen from automation.pruned as p
+  where p.log = 'net._http_response'
+  for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  -- With ties: what was answered in one go has one time.
+  execute format($responses$
+    with looked as (
+      select r.ctid as place, r.created, r.content = '{"ringing":true}' as is_ours
+      from %1$s as r
+      where r.created > $1 and r.created < clock_timestamp() - interval '1 hour'
+      order by r.created fetch first ($2) rows with ties
+    ), pruned as (
+      delete from %1$s as r using looked as l
+      where r.ctid = l.place and r.created = l.created and l.is_ours
+      returning 1
+    ), noted as (
+      update automation.pruned as p set up_to_time = (select max(l.created) from looked as l)
+      where p.log = 'net._http_response' and exists (select from looked)
+    )
+    select count(*) from pruned$responses$, responses)
+    into pruned using seen, portion;
+  return pruned;
+end;
+$$;
+
+comment on function automation.prune_responses(integer) is
+  'Deletes the answers to rings that are older than an hour from net._http_response, in the next portion of it; '
+  'returns how many.';
+
+-- What cannot be pruned costs room, never a tick, nor the other log.
+create or replace function automation.prune() returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  runs integer := 0;
+  responses integer := 0;
+begin
+  begin
+    runs := automation.prune_runs();
+  exception when others then
+    null;
+  end;
+  begin
+    responses := automation.prune_responses();
+  exception when others then
+    null;
+  end;
+  return runs + responses;
+end;
+$$;
+
+comment on function automation.prune() is
+  'One portion of the engine''s own rows in the logs of pg_cron and pg_net. Never raises.';
 
 -- sql/engine/10_consent/01_suppressions.sql
 
@@ -24951,13 +25459,23 @@ create or replace function automation.origin_allowed(form ridgeline.forms, origi
   $$;
 
 create or replace function automation.form_accepts(public_key text, origin text) returns boolean
-  language sql stable
+  language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
-    select form.id is not null and automation.origin_allowed(form, origin)
-    from automation.find_form(public_key) as form
-  $$;
+declare
+  form constant ridgeline.forms := automation.find_form(public_key);
+begin
+  if form.id is null then
+    return false;
+  elsif not automation.origin_allowed(form, origin) then
+    -- A browser that is told no does not send the post: that somebody tried is all there is to tell.
+    perform automation.hold_foreign(form, origin, '{}');
+    return false;
+  end if;
+  return true;
+end;
+$$;
 
 comment on function automation.form_accepts(text, text) is
   'May a page of this origin post to this form? What a browser asks before it posts.';
@@ -25185,7 +25703,8 @@ create or replace function automation.tell_office(
   $$;
 
 -- Kept for a month, and told of where nobody else was told. What one form can put here within an hour is
--- bounded: a robot's posts are not worth more.
+-- bounded: a robot's posts are not worth more; those of pages that may not post least, and they take no room
+-- from the others.
 create or replace function automation.hold_submission(
   form ridgeline.forms, reason text, problem text, data jsonb, raw text default null)
   returns void
@@ -25203,10 +25722,32 @@ begin
   where (
     select count(*) from ridgeline.held_submissions as h
     where h.form_id = form.id and h.tenant_id = form.tenant_id
-      and h.created_at > automation.now() - interval '1 hour') < 200;
+      and (h.reason = 'origin') = (hold_submission.reason = 'origin')
+      and h.created_at > automation.now() - interval '1 hour') < case reason when 'origin' then 20 else 200 end;
   if found and reason in ('limit', 'unreadable') then
     perform automation.tell_office(form, null, format('Posts of the form "%s" are held', form.name),
       format('They fired no workflow (%s). Look at held_submissions and release what is a lead.', reason));
+  end if;
+end;
+$$;
+
+-- The page is told, and its visitor perhaps not. Either a stranger tries something, or the office's site has moved:
+-- then these are leads. Told of without the address, which the caller chose.
+create or replace function automation.hold_foreign(form ridgeline.forms, origin text, fields jsonb, raw text default null)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.is_robot(form, coalesce(fields, '{}')) then
+    return;
+  end if;
+  perform automation.tell_office(form, null, format('Posts of the form "%s" are refused', form.name),
+    'They come from a page that its allowed_origins do not name. Look at held_submissions: is your site at '
+    'another address now?');
+  if fields <> '{}' or raw <> '' then
+    perform automation.hold_submission(form, 'origin',
+      format('%s is not in allowed_origins', left(origin, 300)), fields - form.honeypot, raw);
   end if;
 end;
 $$;
@@ -25257,6 +25798,7 @@ begin
   if form.id is null then
     return '{"outcome": "unknown_form"}'::jsonb;
   elsif not automation.origin_allowed(form, origin) then
+    perform automation.hold_foreign(form, origin, fields);
     return '{"outcome": "origin_not_allowed"}'::jsonb;
   elsif automation.is_robot(form, fields) then
     perform automation.hold_submission(form, 'honeypot',
@@ -25309,6 +25851,7 @@ begin
   if form.id is null then
     return 'unknown_form';
   elsif not automation.origin_allowed(form, origin) then
+    perform automation.hold_foreign(form, origin, data, raw);
     return 'origin_not_allowed';
   elsif automation.limit_posts(form, source) is not null then
     return 'rate_limited';
@@ -26481,9 +27024,11 @@ alter table automation.portions enable row level security;
 alter table automation.suspects enable row level security;
 alter table automation.tick_portions enable row level security;
 alter table automation.tick_parts enable row level security;
+alter table automation.pruned enable row level security;
 
 grant select on
-  automation.portions, automation.suspects, automation.tick_portions, automation.tick_parts
+  automation.portions, automation.suspects, automation.tick_portions, automation.tick_parts,
+  automation.pruned
   to service_role;
 
 -- sql/engine/12_security/07_secrets.sql
@@ -26788,6 +27333,60 @@ comment on view ridgeline.automation_skipped_sends is
   'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what '
   'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out).';
 
+-- Switched on, and hears nothing: its table is detached, gone, made anew without the triggers, or has lost what
+-- the workflow asks for. Of the caller's own tenants.
+create or replace function automation.deaf_workflows()
+  returns table (tenant_id uuid, workflow_id uuid, code text, message text, since timestamptz)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select d.tenant_id, d.id, d.code,
+      case d.code
+        when 'table_detached' then format(
+          '%s is not attached any more, so that nobody enters: call automation.attach() for it, or switch the '
+          'workflow off', d.entity)
+        when 'table_missing' then format(
+          'the table of %s is gone, so that nobody enters: attach it under its new name, or switch the workflow off',
+          d.entity)
+        when 'triggers_missing' then format(
+          'the table of %s has lost the triggers of automation.attach(), so that nobody enters: call it again',
+          d.entity)
+        else format('%s does not have what the trigger asks for any more, so that nobody enters: validate the '
+          'workflow', d.entity)
+      end,
+      coalesce(
+        (select max(a.active_until) from automation.activations as a
+         where a.tenant_id = d.tenant_id and a.workflow_id = d.id and a.ended_by = 'detach'), automation.now())
+    from (
+      select w.tenant_id, w.id, n.entity,
+        case
+          when e.name is null then 'table_detached'
+          when to_regclass(e.relation) is null then 'table_missing'
+          when not exists (
+            select from pg_trigger as g
+            where g.tgrelid = to_regclass(e.relation) and g.tgname like 'automation\_capture\_%'
+              and g.tgenabled <> 'D') then 'triggers_missing'
+          when y.kind <> 'time' and not exists (
+            select from automation.active_triggers as t
+            where t.tenant_id = w.tenant_id and t.workflow_id = w.id and t.role = 'enrol') then 'trigger_unfit'
+        end as code
+      from automation.usable_tenants() as u (id)
+      join ridgeline.workflows as w on w.tenant_id = u.id and w.is_active
+      join ridgeline.workflow_versions as v
+        on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+      join automation.trigger_types as y on y.name = v.trigger_type and y.kind <> 'manual'
+      cross join lateral (select coalesce(v.trigger_config ->> 'entity', y.entity) as entity) as n
+      left join automation.entities as e on e.name = n.entity
+      where n.entity is not null
+    ) as d
+    where d.code is not null
+  $$;
+
+comment on function automation.deaf_workflows() is
+  'Active workflows that no write can start, and why: table_detached, table_missing, triggers_missing or '
+  'trigger_unfit.';
+
 -- An execution, or a step that its execution went on without.
 create view ridgeline.automation_failures with (security_invoker = true) as
   select e.tenant_id, e.id as execution_id, w.name as workflow_name, e.version, e.contact_id,
@@ -26820,19 +27419,25 @@ create view ridgeline.automation_failures with (security_invoker = true) as
     h.reason ->> 'message', h.reason, h.held_at, null
   from ridgeline.workflow_holds as h
   join ridgeline.workflows as w on w.tenant_id = h.tenant_id and w.id = h.workflow_id
-  where h.released_at is null;
+  where h.released_at is null
+  union all
+  select w.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, d.code, d.message,
+    jsonb_build_object('code', d.code, 'message', d.message), d.since, null
+  from automation.deaf_workflows() as d
+  join ridgeline.workflows as w on w.tenant_id = d.tenant_id and w.id = d.workflow_id;
 
 comment on view ridgeline.automation_failures is
   'What failed, and why: executions (ridgeline.retry_execution() runs one again from where it failed), steps '
   'that their execution went on without, sends that found nobody to go to, tags that found no contact. '
-  'execution_status: failed for the first. A workflow that is held (ridgeline.workflow_holds) is a row without an '
-  'execution.';
+  'execution_status: failed for the first. A workflow that is held (ridgeline.workflow_holds), or that '
+  'is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution.';
 
 -- The platform opens what is made in public to every role of the API: each view is closed first.
 revoke all on ridgeline.automation_queue, ridgeline.automation_skipped_sends, ridgeline.automation_failures
   from anon, authenticated, service_role;
 grant select on ridgeline.automation_queue, ridgeline.automation_skipped_sends, ridgeline.automation_failures
   to authenticated, service_role;
+grant execute on function automation.deaf_workflows() to authenticated, service_role;
 
 -- sql/engine/13_views/02_schemas.sql
 

@@ -3,6 +3,7 @@ import {
   readDatabaseUrl,
   readDispatch,
   readResend,
+  readRingKey,
   readSecretKeys,
   readTwilio,
   readWebhook,
@@ -43,6 +44,17 @@ describe("the secret keys", () => {
   test("none at all is an error", () => {
     expect(() => readSecretKeys({})).toThrow(/^SUPABASE_SECRET_KEYS: /);
   });
+});
+
+test("the key that rings is none that opens anything else, and not to be guessed", () => {
+  const keys = { SUPABASE_SECRET_KEYS: '{"default":"sb_secret_of_apex"}' };
+  const read = (key?: string) =>
+    readRingKey({ ...keys, ...(key === undefined ? {} : { DISPATCH_RING_KEY: key }) });
+  expect(read()).toBeUndefined();
+  expect(read(" ")).toBeUndefined();
+  expect(read("0123456789abcdef")).toBe("0123456789abcdef");
+  expect(() => read("ding")).toThrow(/^DISPATCH_RING_KEY: set it to at least 16/);
+  expect(() => read("sb_secret_of_apex")).toThrow(/^DISPATCH_RING_KEY: set it to a key of its own/);
 });
 
 test("Twilio and Resend need their credentials, and base addresses are http", () => {

@@ -136,3 +136,75 @@ test("a shutdown ends the run and releases what it holds", async () => {
   expect(tracked).toHaveLength(1);
   expect(queue.leased.size).toBe(0);
 });
+
+describe("a ring", () => {
+  const RING_KEY = "a key that only rings";
+  const ring = { headers: { apikey: RING_KEY }, body: "{}" };
+
+  function setUpRing(changes: Partial<Dependencies> = {}) {
+    const tracked: Promise<unknown>[] = [];
+    const set = setUp({
+      ringKey: () => RING_KEY,
+      shutdown: {
+        signal: new AbortController().signal,
+        track(work) {
+          tracked.push(work);
+          return work;
+        },
+      },
+      ...changes,
+    });
+    return { ...set, tracked };
+  }
+
+  test("is answered at once, and the run that it started goes on", async () => {
+    const { call, queue, tracked } = setUpRing();
+    let open = () => {};
+    const gate = new Promise<void>((resolve) => open = resolve);
+    const claim = queue.claim.bind(queue);
+    queue.claim = async (...given: Parameters<typeof claim>) => {
+      await gate;
+      return claim(...given);
+    };
+    const response = await call(ring);
+    expect(response.status).toBe(202);
+    expect(await response.json()).toEqual({ ringing: true });
+    expect(queue.calls.claim).toBe(0);
+    open();
+    expect(tracked).toHaveLength(1);
+    expect(await tracked[0]).toMatchObject({ claimed: 2, succeeded: 2 });
+  });
+
+  test("that fails after its answer says so in the log, and ends nothing", async () => {
+    const { call, queue, tracked } = setUpRing();
+    queue.claim = () => Promise.reject(Object.assign(new Error("gone"), { code: "ECONNREFUSED" }));
+    expect((await call(ring)).status).toBe(202);
+    await expect(tracked[0]).rejects.toThrow();
+  });
+
+  test("needs nobody who keeps the process alive", async () => {
+    const { queue, call } = setUp({ ringKey: () => RING_KEY });
+    expect((await call(ring)).status).toBe(202);
+    await expect.poll(() => queue.calls.claim).toBeGreaterThan(0);
+  });
+
+  test.each([
+    ['{"budget_ms":100}', 400],
+    ["[]", 400],
+    [`{"a":"${"x".repeat(20_000)}"}`, 413],
+  ])("can only ring: %s is answered %i", async (body, status) => {
+    const { call, queue } = setUpRing();
+    expect((await call({ ...ring, body })).status).toBe(status);
+    expect(queue.calls.claim).toBe(0);
+  });
+
+  test("of nobody's is refused", async () => {
+    const { call, queue } = setUpRing();
+    for (const apikey of ["", `${RING_KEY}x`, RING_KEY.slice(0, -1)]) {
+      expect((await call({ headers: { apikey } })).status).toBe(401);
+    }
+    const { call: withoutKey } = setUp({ ringKey: () => undefined });
+    expect((await withoutKey({ headers: { apikey: "" } })).status).toBe(401);
+    expect(queue.calls.claim).toBe(0);
+  });
+});

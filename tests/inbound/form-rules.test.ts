@@ -4,12 +4,14 @@ import { useDatabase } from "../support/database.ts";
 import {
   accepted,
   anotherForm,
+  contactsOf,
   heldOf,
   openForm,
   postTo,
   sendTo,
   SITE,
   submissionsOf,
+  tasksOf,
 } from "./form-support.ts";
 import { type Functions, functionsOn, openOffice } from "./support.ts";
 
@@ -218,6 +220,73 @@ describe("a double post is one, though it differs in", () => {
       await accepted(postTo(functions, form, { ...lead, ...more }));
     }
     expect(await submissionsOf(database().sql, form)).toHaveLength(5);
+  });
+});
+
+describe("a page that may not post", () => {
+  const MOVED = { headers: { origin: "https://new-apex.example" } };
+
+  it("is told so, and what it sent is held: perhaps the office's site has moved", async () => {
+    const { sql } = database();
+    const form = await openForm(sql);
+    const answer = await postTo(functions, form, lead, MOVED);
+    expect(answer.status).toBe(403);
+    expect(await submissionsOf(sql, form)).toEqual([]);
+    expect(await contactsOf(sql, form)).toEqual([]);
+    const [held] = await heldOf(sql, form);
+    expect(held).toMatchObject({
+      reason: "origin",
+      problem: "https://new-apex.example is not in allowed_origins",
+      data: lead,
+    });
+    expect(await tasksOf(sql, form)).toMatchObject([{
+      title: 'Posts of the form "Estimate" are refused',
+    }]);
+    await sql`select ridgeline.release_submission(${held!.id})`;
+    expect(await submissionsOf(sql, form)).toMatchObject([{ data: lead }]);
+    expect(await contactsOf(sql, form)).toHaveLength(1);
+  });
+
+  it("tells the office too where its browser asks first and sends nothing", async () => {
+    const { sql } = database();
+    const form = await openForm(sql);
+    for (let asked = 0; asked < 3; asked++) {
+      const answer = await sendTo(functions, form, null, { ...MOVED, method: "OPTIONS" });
+      expect(answer.status).toBe(403);
+    }
+    expect(await heldOf(sql, form)).toEqual([]);
+    expect(await tasksOf(sql, form)).toHaveLength(1);
+  });
+
+  it("is held to twenty an hour, and takes no room and no turn from the office's own page", async () => {
+    const { sql } = database();
+    const form = await openForm(sql, { max_per_hour: 5 });
+    for (let posts = 0; posts < 25; posts++) {
+      const origin = `https://evil-${posts}.example`;
+      expect((await postTo(functions, form, lead, { headers: { origin } })).status).toBe(403);
+    }
+    expect(await heldOf(sql, form)).toHaveLength(20);
+    expect(await tasksOf(sql, form)).toHaveLength(1);
+    await accepted(postTo(functions, form, lead));
+    expect(await submissionsOf(sql, form)).toHaveLength(1);
+  });
+
+  it("is not held where a robot filled it, nor told of to another office", async () => {
+    const { sql } = database();
+    const [form, other] = [await openForm(sql), await openForm(sql)];
+    await postTo(functions, form, { ...lead, [form.honeypot]: "x" }, MOVED);
+    expect([await heldOf(sql, form), await tasksOf(sql, form)]).toEqual([[], []]);
+    await postTo(functions, form, lead, MOVED);
+    expect([await heldOf(sql, other), await tasksOf(sql, other)]).toEqual([[], []]);
+  });
+
+  it("is held as it came where it cannot be read", async () => {
+    const { sql } = database();
+    const form = await openForm(sql);
+    await sendTo(functions, form, "{ not JSON", {
+      headers: { origin: "https://new-apex.example", "content-type": "application/json" },
+    });
+    expect(await heldOf(sql, form)).toMatchObject([{ reason: "origin", raw: "{ not JSON" }]);
   });
 });
 

@@ -21,12 +21,14 @@ import { waitFor } from "../support/standins.ts";
 const root = path.resolve(import.meta.dirname, "../..");
 const token = `sbp_${"0".repeat(40)}`;
 const secretKey = "sb_secret_of_apex";
+const ringKey = "a key that can only ring";
 
 const database = useDatabase();
 let directory: string;
 let api: ManagementApi;
 let registry: Server;
 const started: ChildProcess[] = [];
+const urls = new Map<string, string>();
 
 function run(program: string, args: string[], cwd: string, environment: object) {
   return new Promise<{ status: number | null; output: string }>((resolve, reject) => {
@@ -57,6 +59,7 @@ const environment = () => ({
   NPM_CONFIG_REGISTRY: registry.url,
   SUPABASE_DB_URL: database().url,
   SUPABASE_URL: "http://127.0.0.1:1",
+  DISPATCH_RING_KEY: ringKey,
   SUPABASE_SECRET_KEYS: JSON.stringify({ default: secretKey }),
   RESEND_WEBHOOK_SECRET: `whsec_${btoa("a secret of Apex Roofing")}`,
   TWILIO_AUTH_TOKEN: "0123456789abcdef",
@@ -186,12 +189,34 @@ describe("functions deploy", { timeout: 180_000 }, () => {
       const request = requests[slug];
       if (!upload || !request) throw new Error(`${slug} was not uploaded, or has no request here`);
       const url = await boot(slug, upload);
+      urls.set(slug, url);
       const response = await fetch(url + request.path, request.init);
       const text = await response.text();
       expect(response.status, text).toBe(request.status);
       expect(text).toMatch(request.says);
     },
   );
+
+  it("answers a ring at once, and does the work after it", async () => {
+    const { sql } = database();
+    const [tenant] = await sql`insert into tenants (name) values ('Apex Roofing') returning id`;
+    const [workflow] = await sql`insert into ridgeline.workflows (tenant_id, name, trigger_type)
+      values (${tenant?.id}, 'Call', 'contact_created') returning id`;
+    await sql`insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, step_config)
+      values (${tenant?.id}, ${workflow?.id}, 'create_task', '{"title": "Call Maria"}')`;
+    await sql`update ridgeline.workflows set is_active = true`;
+    await sql`insert into contacts (tenant_id) values (${tenant?.id})`;
+    const ring = (slug: string) =>
+      fetch(`${urls.get(slug)}/${slug}`, { method: "POST", headers: { apikey: ringKey } });
+    const response = await ring("dispatch");
+    expect([response.status, await response.text()]).toEqual([202, '{"ringing":true}']);
+    await waitFor("the task", async () => (await sql`select title from tasks`).length === 1);
+    expect((await ring("workflows")).status).toBe(404);
+    const history = await fetch(urls.get("workflows") + requests.workflows!.path, {
+      headers: { apikey: ringKey },
+    });
+    expect(history.status).toBe(401);
+  });
 });
 
 it("the import map of the functions has the versions that are tested here", () => {

@@ -295,7 +295,7 @@ create table ridgeline.held_submissions (
   form text not null,
   reason text not null
     constraint held_submissions_reason_known
-    check (reason in ('honeypot', 'limit', 'invalid', 'unreadable')),
+    check (reason in ('honeypot', 'limit', 'invalid', 'unreadable', 'origin')),
   problem text not null,
   data jsonb not null default '{}'
     constraint held_submissions_data_is_object check (jsonb_typeof(data) = 'object'),
@@ -309,8 +309,8 @@ create table ridgeline.held_submissions (
 );
 
 comment on table ridgeline.held_submissions is
-  'Posts that are no submission (yet): a robot''s, beyond a limit, incomplete or unreadable. They fired '
-  'nothing. release_submission(id) makes a submission of one; each is kept for thirty days.';
+  'Posts that are no submission (yet): a robot''s, beyond a limit, incomplete, unreadable or from a page that '
+  'may not post. They fired nothing. release_submission(id) makes a submission of one; each is kept for thirty days.';
 comment on column ridgeline.held_submissions.problem is 'Why it was held, in words.';
 comment on column ridgeline.held_submissions.raw is
   'What could not be read as fields at all, cut.';

@@ -40,7 +40,39 @@ $$;
 comment on function automation.ring() is
   'Tells the dispatcher that work is due, in the way the setting doorbell says. Never raises.';
 
--- pg_net sends after commit. URL and key come from Vault and are never stored in a row.
+-- Rings coalesce: pg_net has one worker for everybody, and one ring a commit would keep it busy. While one
+-- of ours waits in its queue it will be sent after this commit or just before; in the latter case this
+-- commit's work waits for the next tick. pg_net deletes what it is sending, and commits that when it is
+-- answered: xmax tells without taking a lock, for which pg_net would have to wait. How far to look is
+-- bounded, as the queue is the host's too and has no index for this.
+create or replace function automation.is_ringing(address text) returns boolean
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  queue constant regclass := to_regclass('net.http_request_queue');
+  waits boolean;
+begin
+  if queue is null then
+    return false;
+  end if;
+  execute format('select exists (
+      select from (select q.url, q.xmax as taken_by from %s as q limit 1000) as q
+      where q.url = $1 and q.taken_by = 0)', queue)
+    into waits using address;
+  return waits;
+exception when others then
+  -- A queue that cannot be read: a ring too many is better than none.
+  return false;
+end;
+$$;
+
+comment on function automation.is_ringing(text) is
+  'Does a ring at this address wait in pg_net''s queue and has not been taken out of it yet?';
+
+-- pg_net sends after commit. Address and key come from Vault. While a ring waits, its headers can be read by
+-- every role of the database, so the key is one that can do nothing but ring.
 create or replace function automation.call_dispatch() returns bigint
   language plpgsql
   security definer
@@ -48,10 +80,10 @@ create or replace function automation.call_dispatch() returns bigint
   as $$
 declare
   url constant text := automation.vault_secret('ridgeline_dispatch_url');
-  key constant text := automation.vault_secret('ridgeline_secret_key');
+  key constant text := automation.vault_secret('ridgeline_ring_key');
   request_id bigint;
 begin
-  if url is null or key is null then
+  if url is null or key is null or automation.is_ringing(url) then
     return null;
   end if;
   execute 'select net.http_post(url => $1, body => ''{}''::jsonb, headers => $2, '
@@ -61,6 +93,10 @@ begin
   return request_id;
 end;
 $$;
+
+comment on function automation.call_dispatch() is
+  'Queues a ring with pg_net and returns its id; null where one is waiting, or where Vault lacks '
+  'ridgeline_dispatch_url or ridgeline_ring_key.';
 
 create or replace function automation.vault_secret(secret_name text) returns text
   language plpgsql stable

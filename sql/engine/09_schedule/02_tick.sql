@@ -79,6 +79,8 @@ declare
   did integer;
   ran integer;
 begin
+  perform automation.prune();
+  commit;
   loop
     did := automation.reap_expired_leases();
     commit;

@@ -57,11 +57,8 @@ begin
     execute 'select cron.schedule($1, $2, $3)'
       using 'ridgeline-tick', '* * * * *', $job$call automation.tick_for('50 seconds')$job$;
   end if;
-  -- pg_cron keeps the details of every run for ever.
   execute 'select cron.schedule($1, $2, $3)'
-    using 'ridgeline-prune', '17 3 * * *',
-    $job$select automation.forget_listeners();
-      delete from cron.job_run_details where end_time < now() - interval '7 days'$job$;
+    using 'ridgeline-prune', '17 3 * * *', 'select automation.forget_listeners()';
   return array['ridgeline-tick', 'ridgeline-prune'];
 end;
 $$;

@@ -23,13 +23,23 @@ create or replace function automation.origin_allowed(form ridgeline.forms, origi
   $$;
 
 create or replace function automation.form_accepts(public_key text, origin text) returns boolean
-  language sql stable
+  language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
-    select form.id is not null and automation.origin_allowed(form, origin)
-    from automation.find_form(public_key) as form
-  $$;
+declare
+  form constant ridgeline.forms := automation.find_form(public_key);
+begin
+  if form.id is null then
+    return false;
+  elsif not automation.origin_allowed(form, origin) then
+    -- A browser that is told no does not send the post: that somebody tried is all there is to tell.
+    perform automation.hold_foreign(form, origin, '{}');
+    return false;
+  end if;
+  return true;
+end;
+$$;
 
 comment on function automation.form_accepts(text, text) is
   'May a page of this origin post to this form? What a browser asks before it posts.';
@@ -257,7 +267,8 @@ create or replace function automation.tell_office(
   $$;
 
 -- Kept for a month, and told of where nobody else was told. What one form can put here within an hour is
--- bounded: a robot's posts are not worth more.
+-- bounded: a robot's posts are not worth more; those of pages that may not post least, and they take no room
+-- from the others.
 create or replace function automation.hold_submission(
   form ridgeline.forms, reason text, problem text, data jsonb, raw text default null)
   returns void
@@ -275,10 +286,32 @@ begin
   where (
     select count(*) from ridgeline.held_submissions as h
     where h.form_id = form.id and h.tenant_id = form.tenant_id
-      and h.created_at > automation.now() - interval '1 hour') < 200;
+      and (h.reason = 'origin') = (hold_submission.reason = 'origin')
+      and h.created_at > automation.now() - interval '1 hour') < case reason when 'origin' then 20 else 200 end;
   if found and reason in ('limit', 'unreadable') then
     perform automation.tell_office(form, null, format('Posts of the form "%s" are held', form.name),
       format('They fired no workflow (%s). Look at held_submissions and release what is a lead.', reason));
+  end if;
+end;
+$$;
+
+-- The page is told, and its visitor perhaps not. Either a stranger tries something, or the office's site has moved:
+-- then these are leads. Told of without the address, which the caller chose.
+create or replace function automation.hold_foreign(form ridgeline.forms, origin text, fields jsonb, raw text default null)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.is_robot(form, coalesce(fields, '{}')) then
+    return;
+  end if;
+  perform automation.tell_office(form, null, format('Posts of the form "%s" are refused', form.name),
+    'They come from a page that its allowed_origins do not name. Look at held_submissions: is your site at '
+    'another address now?');
+  if fields <> '{}' or raw <> '' then
+    perform automation.hold_submission(form, 'origin',
+      format('%s is not in allowed_origins', left(origin, 300)), fields - form.honeypot, raw);
   end if;
 end;
 $$;
@@ -329,6 +362,7 @@ begin
   if form.id is null then
     return '{"outcome": "unknown_form"}'::jsonb;
   elsif not automation.origin_allowed(form, origin) then
+    perform automation.hold_foreign(form, origin, fields);
     return '{"outcome": "origin_not_allowed"}'::jsonb;
   elsif automation.is_robot(form, fields) then
     perform automation.hold_submission(form, 'honeypot',
@@ -381,6 +415,7 @@ begin
   if form.id is null then
     return 'unknown_form';
   elsif not automation.origin_allowed(form, origin) then
+    perform automation.hold_foreign(form, origin, data, raw);
     return 'origin_not_allowed';
   elsif automation.limit_posts(form, source) is not null then
     return 'rate_limited';

@@ -117,6 +117,59 @@ describe("an exit", () => {
   });
 });
 
+// What a transaction sees is decided when it first looks, where it is REPEATABLE READ or SERIALIZABLE; which
+// is before it writes.
+describe("an exit that an early snapshot does not show", () => {
+  /** Looks at something, and enters the workflow only after the contact has been won. */
+  async function early(isolation: string, meanwhile: (session: ReservedSql) => Promise<unknown>) {
+    const { workflowId, contact } = await scene([task], wonExit);
+    const office = await sessions.connect().reserve();
+    await office.unsafe(`begin isolation level ${isolation}`);
+    await office`select from contacts`;
+    await meanwhile(office);
+    await win(sql, contact);
+    return async () => {
+      await enter(office, workflowId, contact);
+      await office`commit`;
+      office.release();
+      await settle();
+      return await statuses();
+    };
+  }
+  const note = (session: ReservedSql) =>
+    session`insert into tasks (tenant_id, title) select id, 'Note' from tenants`;
+
+  it.each(["repeatable read", "serializable"])(
+    "counts while it is unread: %s",
+    async (isolation) => {
+      const enters = await early(isolation, () => Promise.resolve());
+      expect(await enters()).toEqual(["cancelled"]);
+    },
+  );
+
+  it("counts after it was read, for a transaction that had written something", async () => {
+    const enters = await early("repeatable read", note);
+    await settle();
+    expect(await enters()).toEqual(["cancelled"]);
+  });
+
+  // The limit that docs/lifecycle.md names: nobody can know of a transaction that has only looked.
+  it("does not count after it was read, for one that had only looked", async () => {
+    const enters = await early("repeatable read", () => Promise.resolve());
+    // It is kept for a while where others write meanwhile, in whatever database of the server.
+    await expect.poll(async () => {
+      await settle();
+      return (await sql`select from automation.signals`).length;
+    }, { timeout: 10_000 }).toBe(0);
+    expect(await enters()).toEqual(["waiting"]);
+  });
+
+  it("is no event of the past for a transaction that looks anew each time", async () => {
+    const enters = await early("read committed", note);
+    expect(await enters()).toEqual(["waiting"]);
+  });
+});
+
 describe("a step that waits for a reply", () => {
   const asking: Step[] = [
     { type: "create_task", key: "ask", config: { title: "Asked" } },

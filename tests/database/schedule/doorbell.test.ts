@@ -1,4 +1,6 @@
 // The doorbell and the long tick: what only shows between transactions.
+import fs from "node:fs";
+import path from "node:path";
 import { expect, it } from "vitest";
 import { useDatabase } from "../../support/database.ts";
 import { waitFor } from "../../support/standins.ts";
@@ -58,4 +60,32 @@ it("ticks on for as long as it is told, each tick a transaction of its own", asy
   await lead();
   await ticking;
   expect(await sql`select count(*)::int from tasks`).toEqual([{ count: 2 }]);
+});
+
+it("queues one ring for a crowd of commits, and another once pg_net has taken it", async () => {
+  const { sql } = database();
+  const foundation = path.resolve(import.meta.dirname, "../foundation/net.psql");
+  await sql.unsafe(fs.readFileSync(foundation, "utf8")).simple();
+  await sql`select vault.create_secret(s.secret, s.name) from (values
+    ('ridgeline_dispatch_url', 'https://apex.example.com/functions/v1/dispatch'),
+    ('ridgeline_ring_key', 'a key that can only ring')) as s (name, secret)`;
+  await sql`update automation.settings set value = 'pg_net' where name = 'doorbell'`;
+  await sql`update ridgeline.workflows set is_active = true`;
+  const lead = () => sql`insert into contacts (tenant_id) select id from tenants limit 1`;
+  const rings = async () => (await sql`select id from net.http_request_queue`).length;
+
+  for (let count = 0; count < 20; count++) await lead();
+  expect(await rings()).toBe(1);
+
+  // pg_net's worker: what it sends is deleted, and that is committed once it is answered.
+  const worker = await database().connect({ max: 1 }).reserve();
+  await worker`begin`;
+  await worker`delete from net.http_request_queue`;
+  await lead();
+  expect(await rings(), "the one being sent, and one for what came since").toBe(2);
+  await lead();
+  expect(await rings()).toBe(2);
+  await worker`commit`;
+  expect(await rings()).toBe(1);
+  worker.release();
 });
