@@ -8391,8 +8391,8 @@ create or replace function automation.written_number_problem(workflow ridgeline.
         then automation.problem(
           g.at, 'stranger_not_allowed', format(
             'to: %s is no contact''s and not the office''s; texts to it will be skipped', (p.phone).number),
-          'Add the contact, write the number into tenants.phone or tenant_members.phone if it is the '
-          'office''s, or allow it with tenants.text_strangers.', 'warning')
+          'Add the contact, write the number into the phone of the tenant or of a member if it is the office''s, or '
+          'allow it with text_strangers of the tenant.', 'warning')
     end
     from (
       select automation.step_path(step) || '.step_config.to' as at,
@@ -8401,7 +8401,7 @@ create or replace function automation.written_number_problem(workflow ridgeline.
     cross join lateral (select automation.country_of(workflow.tenant_id) as country) as c
     cross join lateral (select automation.read_phone(g.written, c.country) as phone) as p
     cross join lateral (select automation.forbidden_destination(workflow.tenant_id, p.phone) as forbidden) as f
-    left join public.tenants as t on t.id = workflow.tenant_id
+    left join automation.read_tenants(array[workflow.tenant_id]) as t on true
     where step ->> 'type' = 'send_sms' and g.written <> '' and g.written not like '%{{%'
   $$;
 
@@ -25733,7 +25733,8 @@ $$;
 
 -- The page is told, and its visitor perhaps not. Either a stranger tries something, or the office's site has moved:
 -- then these are leads. Told of without the address, which the caller chose.
-create or replace function automation.hold_foreign(form ridgeline.forms, origin text, fields jsonb, raw text default null)
+create or replace function automation.hold_foreign(
+  form ridgeline.forms, origin text, fields jsonb, raw text default null)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp

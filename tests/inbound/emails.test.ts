@@ -102,6 +102,7 @@ describe("a signature", () => {
         recorded.push(id);
         return Promise.resolve("stored");
       },
+      fetchContent: () => () => Promise.reject(new Error("Nobody asked")),
       log: () => {},
     });
     return { handler, recorded };

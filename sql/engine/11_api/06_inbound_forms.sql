@@ -297,7 +297,8 @@ $$;
 
 -- The page is told, and its visitor perhaps not. Either a stranger tries something, or the office's site has moved:
 -- then these are leads. Told of without the address, which the caller chose.
-create or replace function automation.hold_foreign(form ridgeline.forms, origin text, fields jsonb, raw text default null)
+create or replace function automation.hold_foreign(
+  form ridgeline.forms, origin text, fields jsonb, raw text default null)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
