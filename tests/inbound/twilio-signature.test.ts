@@ -266,7 +266,7 @@ describe("other requests", () => {
     const handler = createHandler({
       authToken: () => AUTH_TOKEN,
       address: () => readPublicAddress({ PUBLIC_URL: "https://apex.supabase.example" }),
-      findAccount: () => () => Promise.resolve(null),
+      findAccount: () => () => Promise.resolve(undefined),
       record: () => () => Promise.reject(Object.assign(new Error("no"), { code: "ECONNREFUSED" })),
       log: () => {},
     });
