@@ -44,6 +44,7 @@ create or replace function automation.deaf_workflows()
   language sql stable
   security definer
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     select d.tenant_id, d.id, d.code,
       case d.code

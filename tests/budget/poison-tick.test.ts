@@ -214,6 +214,31 @@ describe.each([["takes for ever", SLEEPS], ["ends its session", DIES]])(
   },
 );
 
+it("a record that breaks a bulk enrolment is its own failure, and the others are enrolled", async () => {
+  const mine = await office("Ann", "Poison", "Maria");
+  await sql`insert into contacts (tenant_id, first_name) select ${mine}, 'Bo' from generate_series(1, 200)`;
+  const filtered = await workflow(mine, { trigger: "manual" });
+  const listed = await workflow(mine, { trigger: "manual" });
+  await ruleThat("raise exception 'not this one';");
+  await sql`select enroll_records(${filtered}, filter => '[]', entity => 'contact')`;
+  const few = await sql`select id from contacts where first_name <> 'Bo'`;
+  await sql`select enroll_records(${listed}, record_ids => ${few.map(({ id }) => id as string)})`;
+  await tick(sessions.connect());
+  await tick(sessions.connect());
+  const jobs = await sql`
+    select b.status, b.enrolled, b.failed, b.scanned from bulk_enrollments as b order by b.scanned`;
+  expect(jobs).toEqual([
+    { status: "completed", enrolled: 2, failed: 1, scanned: 3 },
+    { status: "completed", enrolled: 202, failed: 1, scanned: 203 },
+  ]);
+  const failed = await sql`
+    select error ->> 'code' as code, error ->> 'message' as message from workflow_executions where status = 'failed'`;
+  expect(failed).toEqual([
+    { code: "enrollment_failed", message: "not this one" },
+    { code: "enrollment_failed", message: "not this one" },
+  ]);
+});
+
 describe("work that is only slow, and a lot of it, for one office", { timeout: 60_000 }, () => {
   const many = 300;
   /** Everything that a workflow called Slow begins or ends takes a while. */
