@@ -4,6 +4,7 @@
 // the same path and message (tests/language). What only a database knows (its tables, its columns,
 // its trigger types) is checked there, when a workflow is published.
 import { z } from "zod";
+import { hazardWords, htmlHazard } from "./html.ts";
 import { Conditions, Duration, isDate, isZone, SignedDuration } from "./language.ts";
 import { settingSchemas, stepTypes } from "./step-schemas.ts";
 import { templateProblem } from "./template.ts";
@@ -248,20 +249,19 @@ const formats: Record<string, { words: string; holds: (value: unknown) => boolea
     words: "a time of day",
     holds: (value) => /^(?:[01][0-9]|2[0-3]):[0-5][0-9]$/.test(asText(value)),
   },
-  html: {
-    words: "HTML whose attributes with variables are in quotes",
-    holds: (value) => !hasUnquotedAttribute(asText(value)),
-  },
   zone: {
     words: "tenant, contact or a time zone",
     holds: (value) => value === "tenant" || value === "contact" || isZone(asText(value)),
   },
 };
 
-/** <a href={{contact.website}}> */
-function hasUnquotedAttribute(html: string): boolean {
-  const unquoted = html.replace(/=\s*(?:"[^"]*"|'[^']*')/g, '=""');
-  return /<[A-Za-z][^<>]*[A-Za-z0-9_:-]\s*=\s*\{\{/.test(unquoted);
+function checkHtml(value: unknown, path: Path): Problem[] {
+  const hazard = htmlHazard(asText(value));
+  if (!hazard) return [];
+  const words = hazardWords(hazard);
+  return hazard.place === "unquoted"
+    ? [error(path, "invalid_value", `${lastOf(path)} ${words}`)]
+    : [error(path, "unsafe_place", `${lastOf(path)}: ${words}`)];
 }
 
 /** What is written into a workflow is read by everybody who may read it. */
@@ -279,6 +279,7 @@ function checkHeader(value: unknown, path: Path): Problem[] {
 
 function checkFormat(format: string, value: unknown, path: Path): Problem[] {
   if (format === "header") return checkHeader(value, path);
+  if (format === "html") return checkHtml(value, path);
   if (format === "conditions") {
     return (Conditions.safeParse(value).error?.issues ?? []).map((issue) =>
       error([...path, ...issue.path as Path], "invalid_condition", issue.message)

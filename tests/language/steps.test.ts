@@ -13,6 +13,7 @@ import {
   StepRetry,
   WorkflowSettings,
 } from "../../functions/_shared/steps.ts";
+import { hazardWords, htmlHazard } from "../../functions/_shared/html.ts";
 import { settingSchemas, stepTypes } from "../../functions/_shared/step-schemas.ts";
 import { templateProblem } from "../../functions/_shared/template.ts";
 import { useDatabase } from "../support/database.ts";
@@ -194,6 +195,60 @@ describe("zod and SQL", () => {
       { numRuns: Math.ceil(runs / 2) },
     );
     expect(Math.min(sound, wrong)).toBeGreaterThan(runs / 4);
+  });
+});
+
+describe("a variable in HTML", () => {
+  test("is found in the same place where it must not stand", async () => {
+    const piece = fc.constantFrom(
+      ..."<a <p> </a> <script> </script> <SCRIPT\nsrc= <!-- --> > / = ' \" {{x}} {{{y.z}}} {{x"
+        .split(" "),
+      ..."href= onclick= ON-x='{{x}}' data-on= srcdoc='{{x}}' title= javascript: vbscript data:text/html, &colon;"
+        .split(" "),
+      ..."java&#x9;script data: data:image/png;base64, https://a.b/ {{#if\u00a0x}} {{/if}} {{else}} 😀 & \\{{"
+        .split(" ").map((text) => text.replace("\u00a0", " ")),
+      ...[
+        " ",
+        "\n",
+        "\u0001",
+        "on",
+        '{{ x | default: "a>b" }}',
+        "{{!a}}",
+        'href="',
+        'onclick="',
+        "<a ",
+      ],
+    );
+    const attribute = fc.array(piece, { maxLength: 4 }).map((parts) =>
+      `<a href="${parts.join("")}">`
+    );
+    const html = fc.oneof(
+      fc.array(piece, { maxLength: 12 }).map((parts) => parts.join("")),
+      fc.array(fc.oneof(attribute, piece), { maxLength: 6 }).map((parts) => parts.join("")),
+    );
+    const places = new Map<string, number>();
+    await fc.assert(
+      fc.asyncProperty(fc.array(html, { minLength: 20, maxLength: 20 }), async (batch) => {
+        const rows = await database().sql<{ found: Found[] }[]>`
+          select automation.check_html(t.source, 'p') as found
+          from unnest(${batch}::text[]) with ordinality as t (source, place) order by t.place`;
+        batch.forEach((source, index) => {
+          const hazard = htmlHazard(source);
+          const place = hazard?.place ?? "none";
+          places.set(place, (places.get(place) ?? 0) + 1);
+          const said = hazard && hazard.place === "unquoted"
+            ? `p ${hazardWords(hazard)}`
+            : hazard && `p: ${hazardWords(hazard)}`;
+          // A template that cannot be read is told as that.
+          if (templateProblem(source)) return;
+          expect([source, said ?? null]).toEqual([source, rows[index]?.found[0]?.message ?? null]);
+        });
+      }),
+      { numRuns: Math.ceil(runs / 5) },
+    );
+    for (const place of ["none", "script", "program", "page", "address", "unquoted"]) {
+      expect(places.get(place) ?? 0, place).toBeGreaterThan(5);
+    }
   });
 });
 

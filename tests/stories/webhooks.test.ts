@@ -22,7 +22,7 @@ describe("an outgoing webhook", () => {
         step_type: "webhook",
         step_config: {
           url: `${receiver.url}/orders`,
-          headers: { "x-office": "Apex" },
+          headers: { "x-office": "Apex", "x-lead": "{{trigger.contact.first_name}}" },
           body: { lead: "{{trigger.contact.first_name}}", score: "{{trigger.contact.lead_score}}" },
         },
       }],
@@ -31,7 +31,8 @@ describe("an outgoing webhook", () => {
       { kind: "status", status: 500, match: { path: "/orders" }, times: 2 },
       { kind: "reset_after_accept", match: { path: "/orders" } },
     );
-    await office.lead({ first_name: 'Zoë "Z" <O\'Hara> 🏠', lead_score: 7 });
+    // Nobody reads a line break into a header of its own, or loses the webhook to one.
+    await office.lead({ first_name: 'Zoë "Z" <O\'Hara>\r\nX-Admin: 1 🏠', lead_score: 7 });
     await expect.poll(async () => (await office.executions())[0]?.status, { timeout: 20_000 })
       .toBe("completed");
 
@@ -39,9 +40,12 @@ describe("an outgoing webhook", () => {
     expect(requests).toHaveLength(4);
     for (const { headers, body } of requests) {
       expect(new Webhook(secret).verify(body, headers)).toEqual({
-        lead: 'Zoë "Z" <O\'Hara> 🏠',
+        lead: 'Zoë "Z" <O\'Hara>\r\nX-Admin: 1 🏠',
         score: 7,
       });
+      expect(headers).not.toHaveProperty("x-admin");
+      expect(Buffer.from(headers["x-lead"] ?? "", "latin1").toString())
+        .toBe('Zoë "Z" <O\'Hara> X-Admin: 1 🏠');
       expect(() => new Webhook(partnerSecret).verify(body, headers)).toThrow();
       expect(() => new Webhook(secret).verify(body.replace("7", "8"), headers)).toThrow();
       expect(headers).toMatchObject({ "x-office": "Apex", "content-type": "application/json" });
