@@ -44,6 +44,7 @@ create or replace function automation.deaf_workflows()
   language sql stable
   security definer
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     select d.tenant_id, d.id, d.code,
       case d.code
@@ -141,4 +142,5 @@ revoke all on public.automation_queue, public.automation_skipped_sends, public.a
   from anon, authenticated, service_role;
 grant select on public.automation_queue, public.automation_skipped_sends, public.automation_failures
   to authenticated, service_role;
+revoke execute on function automation.deaf_workflows() from public, anon;
 grant execute on function automation.deaf_workflows() to authenticated, service_role;
