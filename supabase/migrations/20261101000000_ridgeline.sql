@@ -6117,6 +6117,7 @@ create or replace function automation.note_end(tenant_id uuid, workflow_id uuid,
 create or replace function automation.listener_problems(version public.workflow_versions) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     select coalesce(jsonb_agg(automation.problem(f.path, 'too_many', format(
       'more than %s %s %s', l.most, l.unit, l.what), f.hint)), '[]')
@@ -21383,9 +21384,32 @@ create or replace function automation.finish_bulk(
     where b.tenant_id = job.tenant_id and b.id = job.id
   $$;
 
--- A throttled job takes a twelfth of a minute's worth at a time.
+-- A record that breaks is a failed run that says why.
+create or replace function automation.try_record(
+  job public.bulk_enrollments, version public.workflow_versions,
+  listener automation.timer_listeners, record_id text, record jsonb)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.take_record(job, version, listener, record_id, record);
+exception when others then
+  begin
+    perform automation.enrol(job.tenant_id, job.entity, record_id,
+      jsonb_build_object('entity', job.entity, job.entity || '_id', record_id, job.entity, record),
+      row(version.workflow_id, version.version, job.kind, null, null, null,
+        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null)::automation.enrolment);
+  exception when others then
+    raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
+  end;
+  return 'failed';
+end;
+$$;
+
+-- A throttled job takes a twelfth of a minute's worth at a time. one_by_one: what breaks on its own.
 create or replace function automation.run_batch(
-  job public.bulk_enrollments, at_most integer, until timestamptz)
+  job public.bulk_enrollments, at_most integer, until timestamptz, one_by_one boolean default false)
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -21394,6 +21418,7 @@ declare
   version public.workflow_versions;
   listener automation.timer_listeners;
   next record;
+  became text;
   is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
@@ -21414,7 +21439,9 @@ begin
   for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
     is_cut := clock_timestamp() > until;
     exit when taken >= allowed or is_cut;
-    case automation.take_record(job, version, listener, next.id, next.record)
+    became := case when one_by_one then automation.try_record(job, version, listener, next.id, next.record)
+      else automation.take_record(job, version, listener, next.id, next.record) end;
+    case became
       when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
       when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
       else job.skipped := job.skipped + 1;
@@ -21483,6 +21510,20 @@ create or replace function automation.lock_bulk(tenant_ids uuid[], keys text[])
     order by k.place
   $$;
 
+-- Together, which costs least; and what one record has broken, record by record.
+create or replace function automation.run_batch_through(
+  job public.bulk_enrollments, at_most integer, until timestamptz)
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.run_batch(job, at_most, until);
+exception when others then
+  return automation.run_batch(job, at_most, until, true);
+end;
+$$;
+
 -- Each job has an equal share of the records, and of the time.
 create or replace function automation.run_these_bulk(
   tenant_ids uuid[], keys text[], max_records integer)
@@ -21498,7 +21539,7 @@ declare
 begin
   foreach job in array jobs loop
     begin
-      seen := seen + automation.run_batch(job, greatest(1, max_records / cardinality(jobs)),
+      seen := seen + automation.run_batch_through(job, greatest(1, max_records / cardinality(jobs)),
         clock_timestamp() + automation.allowed_time(interval '2 seconds') / cardinality(jobs));
     exception
       -- It took too long. The time of the statement is used up: the others have the next one.
@@ -21569,7 +21610,7 @@ begin
   returning * into job;
   -- A few are not kept waiting for the tick.
   if job.total <= 100 then
-    perform automation.run_batch(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
+    perform automation.run_batch_through(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
     select b.* into job from public.bulk_enrollments as b
     where b.tenant_id = job.tenant_id and b.id = job.id;
   end if;
@@ -22408,6 +22449,7 @@ $$;
 create or replace function automation.with_related(entities text[]) returns text[]
   language sql stable
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     with recursive reached (name) as (
       select n from unnest(entities) as n
@@ -22507,6 +22549,7 @@ $$;
 create or replace function automation.named_records(data jsonb) returns table (entity text, id text)
   language sql stable
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     with recursive named (entity, id, far) as (
       select n.entity, n.id, 0
@@ -24292,6 +24335,7 @@ create or replace function automation.is_automatic_email(sender text, subject te
   returns boolean
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     select sender ~ '^(mailer-daemon|postmaster|bounces?)([+@-])'
       or coalesce(subject ~* ('^\s*(auto(matic|matische|mated)?[ -]?(reply|response|antwort)|out of (the )?office|'
@@ -26958,6 +27002,7 @@ create or replace function automation.deaf_workflows()
   language sql stable
   security definer
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     select d.tenant_id, d.id, d.code,
       case d.code
@@ -27055,6 +27100,7 @@ revoke all on public.automation_queue, public.automation_skipped_sends, public.a
   from anon, authenticated, service_role;
 grant select on public.automation_queue, public.automation_skipped_sends, public.automation_failures
   to authenticated, service_role;
+revoke execute on function automation.deaf_workflows() from public, anon;
 grant execute on function automation.deaf_workflows() to authenticated, service_role;
 
 -- sql/13_views/02_schemas.sql
