@@ -48,6 +48,18 @@ export const shapes: Record<string, (steps: number) => Step[]> = {
       steps,
       (n) => task(`s${n}`, n === 1 ? "Call" : `{{steps.s${n - 1}.task_id}} {{steps.s1.status}}`),
     ),
+  // The text of a long sequence: addresses, HTML and plain text.
+  emails: (steps) =>
+    many(steps, (n) => ({
+      key: `s${n}`,
+      type: "send_email",
+      config: {
+        to: "{{contact.first_name}} {{contact.last_name}} <{{contact.email}}>",
+        cc: "office@apex.example, {{user.email}}",
+        subject: `Letter ${n} for {{contact.first_name}}`,
+        html: `<p>Hi {{contact.first_name | default: 'there'}},</p><p>Letter ${n}.</p>`,
+      },
+    })),
   // A question every third step, with a step on either branch.
   branches: (steps) =>
     many(steps, (n) => [

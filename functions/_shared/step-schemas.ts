@@ -1133,7 +1133,7 @@ export const stepTypes = [
             "properties": {
               "prefix": {
                 "type": "string",
-                "pattern": "^[^{}]{0,100}$",
+                "pattern": "^[^{}\\r\\n]{0,100}$",
                 "description": "Such as \"Bearer \"."
               },
               "secret": {

@@ -4,6 +4,7 @@
 // the same path and message (tests/language). What only a database knows (its tables, its columns,
 // its trigger types) is checked there, when a workflow is published.
 import { z } from "zod";
+import { hazardWords, htmlHazard } from "./html.ts";
 import { Conditions, Duration, isDate, isZone, SignedDuration } from "./language.ts";
 import { settingSchemas, stepTypes } from "./step-schemas.ts";
 import { templateProblem } from "./template.ts";
@@ -161,6 +162,21 @@ function checkChoice(schema: Schema, value: unknown, path: Path): Problem[] {
   return [error(path, "invalid_value", `${lastOf(path)} must be ${words}`)];
 }
 
+/** A name without case and separators, and that with each of its letters left out. */
+function slips(name: string): string[] {
+  const plain = Array.from(
+    name.replace(/[_\- ]/g, "").replace(/[A-Z]/g, (one) => one.toLowerCase()),
+  );
+  if (plain.length < 4 || plain.length > 40) return [plain.join("")];
+  return [plain.join(""), ...plain.map((_, place) => plain.toSpliced(place, 1).join(""))];
+}
+
+/** Is a key that nobody reads nearly one that is read? */
+function isSlip(name: string, properties: object): boolean {
+  const given = new Set(slips(name));
+  return Object.keys(properties).some((key) => slips(key).some((one) => given.has(one)));
+}
+
 /** Which keys an object has. */
 function checkKeys(schema: Schema, value: Value, path: Path): Problem[] {
   const has = (key: string) => Object.hasOwn(value, key);
@@ -181,7 +197,8 @@ function checkKeys(schema: Schema, value: Value, path: Path): Problem[] {
   for (const key of Object.keys(value)) {
     if (Object.hasOwn(schema.properties, key)) continue;
     const message = `${subject} does not know "${key}"`;
-    problems.push({ path: [...path, key], severity: "warning", code: "unknown_key", message });
+    const severity = isSlip(key, schema.properties) ? "error" : "warning";
+    problems.push({ path: [...path, key], severity, code: "unknown_key", message });
   }
   return problems;
 }
@@ -248,20 +265,19 @@ const formats: Record<string, { words: string; holds: (value: unknown) => boolea
     words: "a time of day",
     holds: (value) => /^(?:[01][0-9]|2[0-3]):[0-5][0-9]$/.test(asText(value)),
   },
-  html: {
-    words: "HTML whose attributes with variables are in quotes",
-    holds: (value) => !hasUnquotedAttribute(asText(value)),
-  },
   zone: {
     words: "tenant, contact or a time zone",
     holds: (value) => value === "tenant" || value === "contact" || isZone(asText(value)),
   },
 };
 
-/** <a href={{contact.website}}> */
-function hasUnquotedAttribute(html: string): boolean {
-  const unquoted = html.replace(/=\s*(?:"[^"]*"|'[^']*')/g, '=""');
-  return /<[A-Za-z][^<>]*[A-Za-z0-9_:-]\s*=\s*\{\{/.test(unquoted);
+function checkHtml(value: unknown, path: Path): Problem[] {
+  const hazard = htmlHazard(asText(value));
+  if (!hazard) return [];
+  const words = hazardWords(hazard);
+  return hazard.place === "unquoted"
+    ? [error(path, "invalid_value", `${lastOf(path)} ${words}`)]
+    : [error(path, "unsafe_place", `${lastOf(path)}: ${words}`)];
 }
 
 /** What is written into a workflow is read by everybody who may read it. */
@@ -279,6 +295,7 @@ function checkHeader(value: unknown, path: Path): Problem[] {
 
 function checkFormat(format: string, value: unknown, path: Path): Problem[] {
   if (format === "header") return checkHeader(value, path);
+  if (format === "html") return checkHtml(value, path);
   if (format === "conditions") {
     return (Conditions.safeParse(value).error?.issues ?? []).map((issue) =>
       error([...path, ...issue.path as Path], "invalid_condition", issue.message)

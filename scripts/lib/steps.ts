@@ -172,7 +172,7 @@ tables, columns and events, which only the database knows.
 | format in the schemas | |
 |---|---|
 | \`template\` | text with [variables](variables.md) in it |
-| \`html\` | the same, escaped; an attribute with a variable in it needs quotes |
+| \`html\` | the same, escaped; an attribute with a variable in it needs quotes, and none may stand in a script, an \`on...\` attribute, \`srcdoc\` or a \`javascript:\` address |
 | \`header\` | text with variables, or \`{"secret": "name", "prefix": "Bearer "}\`; a literal that looks like a secret is a warning |
 | \`amount\` | at least 0, at most six decimals: \`3\`, \`"1.5"\` or a template |
 | \`moment\` | a date, \`"2026-12-01"\`, \`"2026-12-01T09:30:00Z"\`, or a template |

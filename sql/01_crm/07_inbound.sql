@@ -313,8 +313,8 @@ create table public.held_submissions (
 );
 
 comment on table public.held_submissions is
-  'Posts that are no submission (yet): a robot''s, beyond a limit, incomplete, unreadable or from a page that may not post. They fired '
-  'nothing. release_submission(id) makes a submission of one; each is kept for thirty days.';
+  'Posts that are no submission (yet): a robot''s, beyond a limit, incomplete, unreadable or from a page that '
+  'may not post. They fired nothing. release_submission(id) makes a submission of one; each is kept for thirty days.';
 comment on column public.held_submissions.problem is 'Why it was held, in words.';
 comment on column public.held_submissions.raw is
   'What could not be read as fields at all, cut.';

@@ -117,7 +117,7 @@ from (values
           "properties": {
             "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$",
               "errorMessage": "secret must be the name of a secret", "description": "Its name in your secrets."},
-            "prefix": {"type": "string", "pattern": "^[^{}]{0,100}$", "description": "Such as \"Bearer \"."}
+            "prefix": {"type": "string", "pattern": "^[^{}\\r\\n]{0,100}$", "description": "Such as \"Bearer \"."}
           }},
         "description": "Further headers, by name: a text, or a secret by its name."},
       "body": {"format": "template",

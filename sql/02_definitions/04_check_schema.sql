@@ -25,7 +25,8 @@ begin
   end if;
   return found || case jsonb_typeof(value)
     when 'object' then automation.check_keys(schema, value, path)
-      || automation.check_members(schema, value, path)
+      || case when schema ?| '{properties,additionalProperties}'
+        then automation.check_members(schema, value, path) else '[]' end
     when 'array' then automation.check_items(schema, value, path)
     else '[]'
   end;
@@ -95,11 +96,12 @@ declare
   type constant text := jsonb_typeof(value);
   found record;
 begin
-  if schema ->> 'type' = type and not schema ?| '{enum,pattern,minLength,maxLength,minItems,maxItems,
+  if coalesce(schema ->> 'type', type) = type and not schema ?| '{enum,pattern,minLength,maxLength,minItems,maxItems,
     minProperties,maxProperties,minimum,maximum,exclusiveMinimum}' then
     return '[]'::jsonb;
   -- Most texts are of the right length, and nothing else is asked of them.
-  elsif type = 'string' and schema ->> 'type' = 'string' and not schema ?| '{enum,pattern}'
+  elsif type = 'string' and (schema ->> 'type' = 'string' or schema -> 'type' ? 'string')
+    and not schema ?| '{enum,pattern}'
     and length(value #>> '{}') >= coalesce((schema ->> 'minLength')::numeric, 0)
     and length(value #>> '{}') <= coalesce((schema ->> 'maxLength')::numeric, 'infinity') then
     return '[]'::jsonb;
@@ -173,6 +175,7 @@ declare
   held integer := 0;
 begin
   for option in select * from jsonb_array_elements(options) loop
+    exit when held > 0 and not schema ? 'oneOf';
     found := automation.check_schema(option, value, path);
     if not automation.has_error(found) then
       held := held + 1;
@@ -198,8 +201,32 @@ begin
 end;
 $$;
 
--- Which keys an object has: a key that is missing, and a key that nobody reads, are both mistakes
--- the office should see before a customer does.
+-- A name without case and separators, and that with each of its letters left out: two names of which some
+-- are the same are one slip of the finger apart.
+create or replace function automation.slips(name text) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array(
+      select overlay(n.plain placing '' from i for 1) from generate_series(1, length(n.plain)) as i
+      where length(n.plain) between 4 and 40
+      union select n.plain)
+    from (select lower(translate(name, '_- ', '') collate "C") as plain) as n
+  $$;
+
+-- Which key was meant by one that is no key; null: none that could be told.
+create or replace function automation.meant_key(name text, properties jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select p.key from jsonb_object_keys(properties) as p (key)
+    where automation.slips(p.key) && automation.slips(name)
+    order by p.key collate "C"
+    limit 1
+  $$;
+
+-- Which keys an object has: a key that is missing, and a key that nobody reads, are both mistakes the office
+-- should see before a customer does. One that is nearly another is a setting that would be ignored: an error.
 create or replace function automation.check_keys(schema jsonb, value jsonb, path text) returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -208,6 +235,7 @@ declare
   subject constant text := coalesce(schema ->> 'title', automation.last_of_path(path));
   problems jsonb := '[]'::jsonb;
   key text;
+  meant text;
 begin
   for key in select * from jsonb_array_elements_text(schema -> 'required') loop
     continue when value ? key;
@@ -222,10 +250,12 @@ begin
   end if;
   for key in select * from jsonb_object_keys(value) loop
     continue when schema -> 'properties' ? key;
+    meant := automation.meant_key(key, schema -> 'properties');
     problems := problems || automation.problem(
-      path || '.' || key, 'unknown_key', format('%s does not know "%s"', subject, key),
-      'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p),
-      'warning');
+      path || '.' || key, 'unknown_key', format('%s does not know "%s"', subject, key), coalesce(
+        'Did you mean ' || meant || '?',
+        'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p)),
+      case when meant is null then 'warning' else 'error' end);
   end loop;
   return problems;
 end;
@@ -301,21 +331,13 @@ create or replace function automation.check_format(format text, value jsonb, pat
       when format = 'conditions' then (
         select c.problems from automation.compile_conditions(value, path) as c)
       when format = 'header' then automation.check_header(value, path)
+      when format = 'html' then automation.check_html(value #>> '{}', path)
       when automation.format_holds(format, value) then '[]'
       else (
         select jsonb_build_array(automation.problem(path, 'invalid_value',
           pg_catalog.format('%s must be %s', automation.last_of_path(path), w.words), w.hint))
         from automation.format_words(format) as w)
     end
-  $$;
-
--- <a href={{contact.website}}>
-create or replace function automation.has_unquoted_attribute(html text) returns boolean
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select regexp_replace(html, '=[[:space:]]*("[^"]*"|''[^'']*'')', '=""', 'g')
-      ~ '<[A-Za-z][^<>]*[A-Za-z0-9_:-][[:space:]]*=[[:space:]]*[{][{]'
   $$;
 
 -- What is written into a workflow is read by everybody who may read it, and stands in its history.
@@ -347,7 +369,6 @@ create or replace function automation.format_holds(format text, value jsonb) ret
       when 'length-of-time' then automation.duration_in(value) is not null
       when 'signed-length-of-time' then automation.signed_duration(value) is not null
       when 'time-of-day' then value #>> '{}' ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
-      when 'html' then not automation.has_unquoted_attribute(value #>> '{}')
       when 'zone' then value #>> '{}' in ('tenant', 'contact')
         or automation.known_zone(value #>> '{}') is not null
       else true
@@ -370,8 +391,6 @@ create or replace function automation.format_words(format text, out words text, 
       ('signed-length-of-time', 'a length of time',
         'For example "1 day" (after), "-24 hours" (before) or {"days": 3}.'),
       ('time-of-day', 'a time of day', 'From "00:00" to "23:59".'),
-      ('html', 'HTML whose attributes with variables are in quotes',
-        'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another attribute.'),
       ('zone', 'tenant, contact or a time zone', 'For example "contact" or "America/Chicago".')
     ) as f (name, words, hint)
     where f.name = format

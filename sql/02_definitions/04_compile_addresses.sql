@@ -205,15 +205,22 @@ create or replace function automation.address_count_problem(key text, found bigi
     ) as most
   $$;
 
+-- known: lists that other steps hold too, as automation.shared_addresses() gives them.
 create or replace function automation.compile_address_key(
-  key text, value jsonb, path text, out compiled jsonb, out problems jsonb)
+  key text, value jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   written record;
   parsed record;
+  shared constant jsonb := known -> (key || value::text);
 begin
+  if shared is not null then
+    compiled := nullif(shared -> 'compiled', 'null');
+    problems := automation.place_problems(shared -> 'problems', path);
+    return;
+  end if;
   problems := '[]';
   for written in select t.* from automation.address_texts(value, path) as t order by t.place loop
     parsed := automation.parse_addresses(written.source);
@@ -234,7 +241,7 @@ begin
 end;
 $$;
 
-comment on function automation.compile_address_key(text, jsonb, text) is
+comment on function automation.compile_address_key(text, jsonb, text, jsonb) is
   'One of the address keys as [{name, address}], each a template; null when it names nobody.';
 
 -- The headers that say where a message comes from and goes to, or how it is put together.
@@ -261,6 +268,33 @@ create or replace function automation.header_problem(name text, path text) retur
     end
   $$;
 
+-- What the transport or the signature sets, as the dispatcher's webhook sender has it.
+create or replace function automation.webhook_header_problem(name text, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$' then automation.problem(
+        path, 'invalid_header', format('"%s" is not the name of a header', left(name, 60)),
+        'Letters, digits and -, such as X-Campaign.')
+      when name ~* ('^(host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect'
+        '|proxy-.*|webhook-.*|ridgeline-.*)$') then automation.problem(
+        path, 'invalid_header', format('the header %s is set by the sender', left(name, 60)),
+        'Leave it out; what the receiver is to know goes in another header, or in the body.')
+    end
+  $$;
+
+create or replace function automation.check_webhook_headers(headers jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(p.problem order by h.name), '[]')
+    from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
+    cross join lateral (
+      select automation.webhook_header_problem(h.name, path || '.' || h.name) as problem) as p
+    where p.problem is not null
+  $$;
+
 create or replace function automation.check_headers(headers jsonb, path text) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -272,7 +306,7 @@ create or replace function automation.check_headers(headers jsonb, path text) re
   $$;
 
 create or replace function automation.compile_addresses(
-  config jsonb, path text, out compiled jsonb, out problems jsonb)
+  config jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -284,7 +318,7 @@ begin
   problems := automation.check_headers(config -> 'headers', path || '.headers');
   foreach key in array automation.address_keys() loop
     if config ? key and not automation.is_blank(to_jsonb(config ->> key)) then
-      part := automation.compile_address_key(key, config -> key, format('%s.%s', path, key));
+      part := automation.compile_address_key(key, config -> key, format('%s.%s', path, key), known);
       compiled := compiled - key
         || case when part.compiled is null then '{}' else jsonb_build_object(key, part.compiled) end;
       problems := problems || part.problems;
@@ -295,11 +329,11 @@ begin
 end;
 $$;
 
-comment on function automation.compile_addresses(jsonb, text) is
+comment on function automation.compile_addresses(jsonb, text, jsonb) is
   'The configuration of an email with its address lists taken apart, and what is wrong with them.';
 
 create or replace function automation.compile_recipients(
-  step_type text, config jsonb, path text, out compiled jsonb, out problems jsonb)
+  step_type text, config jsonb, path text, known jsonb, out compiled jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -309,7 +343,7 @@ begin
   compiled := config;
   problems := '[]';
   if step_type = 'send_email' then
-    read := automation.compile_addresses(config, path);
+    read := automation.compile_addresses(config, path, known);
     compiled := read.compiled;
     problems := read.problems;
   end if;

@@ -169,6 +169,8 @@ create or replace function automation.check_step_config(step_type text, config j
       || case when step_type in ('update_contact', 'update_project', 'update_field')
         then automation.check_step_fields(step_type, config, path) else '[]' end
       || case when step_type = 'update_field' then automation.check_field_operator(config, path) else '[]' end
+      || case when step_type = 'webhook'
+        then automation.check_webhook_headers(config -> 'headers', path || '.headers') else '[]' end
       || case when step_type = 'wait' and config ? 'event'
         then automation.check_event(config -> 'event', path || '.event') else '[]' end
     from automation.step_types as t

@@ -26,9 +26,10 @@ create or replace function automation.branch_names(config jsonb) returns text[]
     where b.value ->> 'name' is not null
   $$;
 
--- texts and documents: what other steps hold too, parsed and compiled already.
+-- shared: what other steps hold too, parsed and compiled already ({texts, documents, addresses}).
 create or replace function automation.compile_step(
-  step public.workflow_steps, key text, path text, texts jsonb default '{}', documents jsonb default '{}')
+  step public.workflow_steps, key text, path text,
+  shared jsonb default '{"texts": {}, "documents": {}, "addresses": {}}')
   returns table (compiled jsonb, problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -43,14 +44,14 @@ declare
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
   select a.* into addressed from automation.compile_recipients(
-    step.step_type, config, path || '.step_config') as a;
+    step.step_type, config, path || '.step_config', shared -> 'addresses') as a;
   select t.* into template from automation.compile_template(
     case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config',
-    texts) as t;
+    shared -> 'texts') as t;
   select c.* into condition
-  from automation.place_conditions(step.conditions, path || '.conditions', documents) as c;
+  from automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents') as c;
   if step.step_type = 'conditional' then
-    select c.* into asked from automation.compile_cases(config, documents) as c;
+    select c.* into asked from automation.compile_cases(config, shared -> 'documents') as c;
   else
     select null::jsonb as cases, '{}'::text[] as roots into asked;
   end if;
@@ -150,14 +151,13 @@ create or replace function automation.place_steps(workflow public.workflows)
           as place
       from public.workflow_steps as s
       where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
-    ), nearest as (
-      select n.*, min(n.place) filter (where n.enabled) over (
-          partition by n.chain order by n.place desc rows between unbounded preceding and 1 preceding) as next
-      from numbered as n
     ), listed as (
-      select n.step, n.chain, n.place::integer as place, n.enabled, (s.step).id as next_id
-      from nearest as n
-      left join numbered as s on s.chain = n.chain and s.place = n.next
+      -- The least place with its id behind it: nothing to be joined.
+      select n.step, n.chain, n.place::integer as place, n.enabled, substr(
+          min((lpad(n.place::text, 9, '0') || (n.step).id) collate "C") filter (where n.enabled) over (
+            partition by n.chain order by n.place desc rows between unbounded preceding and 1 preceding),
+          10)::uuid as next_id
+      from numbered as n
     ), placed (step, key, path, place, is_on, branches, next_id) as (
       select l.step, automation.step_key(l.step, null, l.place), format('steps[%s]', l.place - 1),
         array[l.place], l.enabled, automation.branches_of(l.step), l.next_id
@@ -242,8 +242,26 @@ create or replace function automation.check_places(
           'Add a row to workflow_steps, then set is_active.')) end
   $$;
 
--- The texts with variables that more than one step holds, parsed.
-create or replace function automation.shared_texts(placed automation.placed_step[]) returns jsonb
+-- The address lists that more than one step holds, taken apart: {key and list: {compiled, problems}}, with
+-- paths that begin in the list.
+create or replace function automation.shared_addresses(placed automation.placed_step[]) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(l.key || l.list::text, to_jsonb(c)), '{}')
+    from (
+      select k.key, k.value as list
+      from unnest(placed) as p
+      cross join lateral jsonb_each((p.step).step_config) as k
+      where (p.step).step_type = 'send_email' and k.key = any (automation.address_keys())
+      group by 1, 2
+      having count(*) > 1
+    ) as l
+    cross join lateral automation.compile_address_key(l.key, l.list, '') as c
+  $$;
+
+-- The texts with variables that more than one step holds, and those of their addresses, parsed.
+create or replace function automation.shared_texts(placed automation.placed_step[], addresses jsonb) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -253,7 +271,11 @@ create or replace function automation.shared_texts(placed automation.placed_step
       cross join lateral jsonb_path_query((p.step).step_config, 'strict $.** ? (@.type() == "string")') as t (value)
       where strpos(t.value #>> '{}', '{{') > 0 and length(t.value #>> '{}') < 10000
       group by 1
-      having count(*) > 1))
+      having count(*) > 1
+      union
+      select t.value #>> '{}'
+      from jsonb_path_query(addresses, 'strict $.*.compiled.** ? (@.type() == "string")') as t (value)
+      where strpos(t.value #>> '{}', '{{') > 0))
   $$;
 
 -- The conditions that more than one step asks, compiled.
@@ -286,8 +308,12 @@ create or replace function automation.compile_steps(
 declare
   placed constant automation.placed_step[] := array(
     select p from automation.place_steps(workflow) as p order by p.place);
-  texts constant jsonb := automation.shared_texts(placed);
-  documents constant jsonb := automation.shared_documents(placed);
+  addresses constant jsonb := automation.shared_addresses(placed);
+  shared constant jsonb := jsonb_build_object(
+    'texts', automation.shared_texts(placed, addresses), 'documents', automation.shared_documents(placed),
+    'addresses', addresses);
+  -- By its id, since a join of a list with itself is guessed to be short, and made row by row.
+  keys constant jsonb := (select jsonb_object_agg((p.step).id, p.key) from unnest(placed) as p);
 begin
   with given as (
     select p.*, (p.step).id as id, p.place[cardinality(p.place)] as position,
@@ -298,10 +324,9 @@ begin
     from given as g where g.is_on
     order by g.parent_id, g.branch, g.position
   ), compiled as materialized (
-    select g.*, n.key as next, c.compiled, c.problems
+    select g.*, keys ->> g.next_id::text as next, c.compiled, c.problems
     from given as g
-    left join given as n on n.id = g.next_id
-    cross join lateral automation.compile_step(g.step, g.key, g.path, texts, documents) as c
+    cross join lateral automation.compile_step(g.step, g.key, g.path, shared) as c
   ), branches as (
     select c.id, jsonb_object_agg(b.name, coalesce(f.key, c.next)) as targets
     from compiled as c
@@ -381,12 +406,14 @@ create type automation.compiled_workflow as (
 );
 
 -- Checking reads many small things through functions whose cost Postgres overrates: it would compile
--- their plans at every call (measured on 15: a second a workflow instead of 15 ms), hence jit = off.
+-- their plans at every call (measured on 15: a second a workflow instead of 15 ms), hence jit = off; and it
+-- would start workers for a few thousand rows, which costs more than they save.
 create or replace function automation.compile_workflow(workflow public.workflows)
   returns automation.compiled_workflow
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set jit = off
+  set max_parallel_workers_per_gather = 0
   as $$
 declare
   listener constant automation.compiled_trigger :=

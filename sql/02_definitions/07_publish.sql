@@ -82,6 +82,7 @@ create or replace function automation.note_end(tenant_id uuid, workflow_id uuid,
 create or replace function automation.listener_problems(version public.workflow_versions) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     select coalesce(jsonb_agg(automation.problem(f.path, 'too_many', format(
       'more than %s %s %s', l.most, l.unit, l.what), f.hint)), '[]')

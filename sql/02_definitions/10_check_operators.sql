@@ -127,19 +127,32 @@ create or replace function automation.check_operators(documents jsonb, plan json
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
+    with asked as materialized (
+      select t.test - '{at,t,f}'::text[] as test, t.at_operator, t.at_value
+      from automation.asked_tests(documents, plan) as t
+    ), wrong as materialized (
+      -- The same is asked in many places: what is wrong with it is found once.
+      select d.test, p.of_operator, p.problem
+      from (select distinct a.test from asked as a) as d
+      cross join lateral automation.resolve_reference(d.test, scope) as r
+      cross join lateral (
+        select case when cardinality(r.keys) = 1 then scope -> 'columns' -> r.record ->> r.keys[1] end
+          as kind
+      ) as k
+      cross join lateral (
+        select o.problem is not null as of_operator, coalesce(
+          o.problem, automation.operand_problem(d.test, k.kind, r.record, r.keys[1], '', scope)) as problem
+        from automation.operator_problem(d.test, k.kind, '', scope) as o (problem)
+      ) as p
+      where k.kind is not null and p.problem is not null
+    )
     select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
-    from automation.asked_tests(documents, plan) as t
-    cross join lateral automation.resolve_reference(t.test, scope) as r
-    cross join lateral (
-      select case when cardinality(r.keys) = 1 then scope -> 'columns' -> r.record ->> r.keys[1] end
-        as kind
-    ) as k
-    cross join lateral (
-      select coalesce(
-        automation.operator_problem(t.test, k.kind, t.at_operator, scope),
-        automation.operand_problem(t.test, k.kind, r.record, r.keys[1], t.at_value, scope)) as problem
+    from (
+      select distinct w.problem || jsonb_build_object(
+        'path', case when w.of_operator then a.at_operator else a.at_value end) as problem
+      from asked as a
+      join wrong as w on w.test = a.test
     ) as p
-    where k.kind is not null and p.problem is not null
   $$;
 
 create or replace function automation.operator_problem(test jsonb, kind text, at text, scope jsonb)
@@ -217,15 +230,16 @@ create or replace function automation.check_typed_values(plan jsonb, scope jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path'), '[]')
+    select coalesce(jsonb_agg(p.problem || jsonb_build_object('path', automation.slot_path(s.value, slot))
+      order by automation.slot_path(s.value, slot)), '[]')
     from jsonb_each(plan -> 'steps') as s
     join automation.step_types as t on t.name = s.value ->> 'type'
     cross join lateral jsonb_array_elements(s.value -> 'config' -> 'slots') as slot
     cross join lateral automation.schema_at(t.config_schema, (slot ->> 'at')::text[]) as a
     cross join lateral automation.resolve_reference(slot -> 'w', scope) as r
     cross join lateral automation.typed_value_problem(
-      a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'),
-      automation.slot_path(s.value, slot)) as p (problem)
+      a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'), '')
+      as p (problem)
     where slot ? 'w' and slot -> 'w' ?| '{p,b}' and not slot -> 'w' ?| '{f,loop}'
       and cardinality(r.keys) = 1 and p.problem is not null
   $$;

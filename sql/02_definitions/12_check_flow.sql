@@ -43,23 +43,34 @@ comment on function automation.step_exits(jsonb, jsonb) is
   'The keys of the steps that can come right after this one.';
 
 -- Steps lead only to steps that are written after them: one pass in that order finds all.
-create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns text[]
+create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns setof text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  reached text[] := array_remove(array[plan ->> 'first'], null);
-  written record;
+  keys constant text[] := array(
+    select s.key from jsonb_each(plan -> 'steps') as s order by (s.value ->> 'place')::integer[]);
+  numbers constant jsonb := (
+    select coalesce(jsonb_object_agg(k.key, k.number), '{}') from unnest(keys) with ordinality as k (key, number));
+  reached boolean[] := array_fill(false, array[cardinality(keys)]);
+  way record;
 begin
-  for written in
-    select s.key, s.value as step from jsonb_each(plan -> 'steps') as s order by (s.value ->> 'place')::integer[]
+  if plan ->> 'first' is null then
+    return;
+  end if;
+  reached[(numbers ->> (plan ->> 'first'))::integer] := true;
+  for way in
+    select (numbers ->> s.key)::integer as number, (numbers ->> e.target)::integer as target
+    from jsonb_each(plan -> 'steps') as s
+    cross join lateral automation.step_exits(s.value, verdicts) as e (target)
+    where numbers ? e.target
+    order by 1
   loop
-    if written.key = any (reached) then
-      reached := reached || array(
-        select e from automation.step_exits(written.step, verdicts) as e where not e = any (reached));
+    if reached[way.number] then
+      reached[way.target] := true;
     end if;
   end loop;
-  return reached;
+  return query select keys[n] from generate_series(1, cardinality(keys)) as n where reached[n];
 end;
 $$;
 
@@ -69,7 +80,7 @@ create or replace function automation.check_flow(plan jsonb, verdicts jsonb) ret
   set search_path = pg_catalog, pg_temp
   as $$
     with reached as materialized (
-      select r.key from unnest(automation.reachable_steps(plan, verdicts)) as r (key)
+      select r.key from automation.reachable_steps(plan, verdicts) as r (key)
     ), lost as materialized (
       select s.key, s.value as step from jsonb_each(plan -> 'steps') as s
       where s.key not in (select r.key from reached as r)
@@ -190,6 +201,8 @@ create or replace function automation.check_needs(
       cross join lateral (
         select automation.record_problem(s.value, scope)
         union all select automation.recipient_problem(s.value, scope)
+        union all select automation.written_number_problem(workflow, s.value)
+        union all select automation.written_sender_problem(workflow, s.value)
         union all select automation.foreign_sender_problem(workflow, s.value)
         union all select automation.date_policy_problem(s.value)
       ) as n (problem)
@@ -272,6 +285,54 @@ create or replace function automation.date_policy_problem(step jsonb) returns js
             and jsonb_path_exists(slot, 'strict $.**.f[*] ? (@.n == "default")', '{}', true)))
   $$;
 
+-- A number that is written out goes to the same telephone in every run: what would be skipped then is told now.
+-- Whose number the record that fires will have is not known yet, hence no more than a warning.
+create or replace function automation.written_number_problem(workflow public.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when (p.phone).number is null then automation.problem(
+        g.at, 'invalid_phone', format('to: "%s" is not a phone number', left(g.written, 40)),
+        'Write it with its country code, such as "+15125550142", or a field: "{{contact.phone}}".')
+      when f.forbidden is not null then automation.problem(
+        g.at, 'country_not_allowed', f.forbidden || '; every such text will be skipped',
+        'Add the country to tenants.text_countries, or name another number.', 'warning')
+      when not t.text_strangers
+        and not exists (select from automation.contacts_by_phone(workflow.tenant_id, (p.phone).number))
+        and not automation.is_office_number(workflow.tenant_id, (p.phone).number, c.country)
+        then automation.problem(
+          g.at, 'stranger_not_allowed', format(
+            'to: %s is no contact''s and not the office''s; texts to it will be skipped', (p.phone).number),
+          'Add the contact, write the number into tenants.phone or tenant_members.phone if it is the '
+          'office''s, or allow it with tenants.text_strangers.', 'warning')
+    end
+    from (
+      select automation.step_path(step) || '.step_config.to' as at,
+        btrim(step #>> '{config,base,to}') as written
+    ) as g
+    cross join lateral (select automation.country_of(workflow.tenant_id) as country) as c
+    cross join lateral (select automation.read_phone(g.written, c.country) as phone) as p
+    cross join lateral (select automation.forbidden_destination(workflow.tenant_id, p.phone) as forbidden) as f
+    left join public.tenants as t on t.id = workflow.tenant_id
+    where step ->> 'type' = 'send_sms' and g.written <> '' and g.written not like '%{{%'
+  $$;
+
+create or replace function automation.written_sender_problem(workflow public.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(step) || '.step_config.from', 'invalid_phone', format(
+        'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(g.written, 40)),
+      'Write one of your senders'' numbers, such as "+15125550142", or leave it out.')
+    from (select automation.visible_text(step #>> '{config,base,from}') as written) as g
+    where step ->> 'type' = 'send_sms' and g.written <> '' and g.written not like '%{{%'
+      and automation.sms_sender(g.written, automation.country_of(workflow.tenant_id)) is null
+  $$;
+
 -- What is written out is known to be nobody's of the tenant; what a variable gives is looked at when it
 -- is sent.
 create or replace function automation.foreign_sender_problem(workflow public.workflows, step jsonb)
@@ -291,7 +352,9 @@ create or replace function automation.foreign_sender_problem(workflow public.wor
       cross join lateral (select step -> 'config' -> 'base' -> f as given) as b
     ) as g
     where step ->> 'type' in ('send_sms', 'send_email') and g.named <> '' and g.named not like '%{{%'
-      -- What is no address, or more than one, is told elsewhere.
+      -- What is no number or address, or more than one, is told elsewhere.
+      and (g.field <> 'from' or step ->> 'type' <> 'send_sms'
+        or automation.written_sender_problem(workflow, step) is null)
       and (step ->> 'type' = 'send_sms' or automation.normalize_email(g.named) is not null and g.several is not true)
       and not exists (
         select from automation.named_sender(

@@ -48,8 +48,13 @@ create or replace function automation.is_record(name text) returns boolean
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return name in ('contact', 'project', 'job') or name not in ('user', 'tenant', 'custom', 'steps')
-    and exists (select from automation.entities as e where e.name = is_record.name);
+  -- What needs no table is answered without one: this is asked of every field of a definition.
+  if name in ('contact', 'project', 'job') then
+    return true;
+  elsif name in ('user', 'tenant', 'custom', 'steps') then
+    return false;
+  end if;
+  return exists (select from automation.entities as e where e.name = is_record.name);
 end;
 $$;
 

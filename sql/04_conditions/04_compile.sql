@@ -626,6 +626,21 @@ create or replace function automation.compile_documents(documents jsonb[]) retur
     cross join lateral automation.compile_conditions(d.document, '') as c
   $$;
 
+-- Problems whose paths begin in a part, told from where the part stands.
+create or replace function automation.place_problems(problems jsonb, path text) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if problems = '[]' then
+    return problems;
+  end if;
+  return (
+    select jsonb_agg(p.problem || jsonb_build_object('path', path || (p.problem ->> 'path')) order by p.place)
+    from jsonb_array_elements(problems) with ordinality as p (problem, place));
+end;
+$$;
+
 -- compile_conditions() for a document that compile_documents() may have compiled.
 create or replace function automation.place_conditions(
   conditions jsonb, path text, known jsonb, out compiled jsonb, out problems jsonb)
@@ -651,11 +666,7 @@ begin
       select jsonb_agg(c.test || jsonb_build_object('at', path || (c.test ->> 'at')) order by c.place)
       from jsonb_array_elements(compiled -> 'code') with ordinality as c (test, place)));
   end if;
-  if found -> 'problems' <> '[]' then
-    select jsonb_agg(p.problem || jsonb_build_object('path', path || (p.problem ->> 'path')) order by p.place)
-      into problems
-    from jsonb_array_elements(found -> 'problems') with ordinality as p (problem, place);
-  end if;
+  problems := automation.place_problems(found -> 'problems', path);
 end;
 $$;
 

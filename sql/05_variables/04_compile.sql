@@ -29,23 +29,24 @@ create or replace function automation.template_texts(source jsonb)
   $$;
 
 create or replace function automation.compile_slot(at text[], tokens jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select jsonb_build_object(
-      'at', at::text,
-      'pre', case
-        when cardinality(at) = 1 then at::text
-        else (
-          select coalesce(array_agg(array_to_string(at[:n], '.')), '{}')::text
-          from generate_series(1, cardinality(at)) as n) end)
-      || case
-        when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
-          and not tokens -> 0 ?| '{if,each}'
-          then jsonb_build_object('w', tokens -> 0)
-        else jsonb_build_object('s', tokens)
-      end
-  $$;
+declare
+  pre text[] := '{}';
+begin
+  for n in 1 .. cardinality(at) loop
+    pre := pre || array_to_string(at[:n], '.');
+  end loop;
+  return jsonb_build_object('at', at::text, 'pre', pre::text)
+    || case
+      when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
+        and not tokens -> 0 ?| '{if,each}'
+        then jsonb_build_object('w', tokens -> 0)
+      else jsonb_build_object('s', tokens)
+    end;
+end;
+$$;
 
 -- How much there is to parse, counted before anything is parsed.
 create or replace function automation.template_problems(source jsonb, path text) returns jsonb

@@ -37,32 +37,36 @@ $$;
 -- A text with templates in it is a text: only what else is asked of it has to be looked at. Of several keys
 -- of which one is needed, the only one that is there is.
 create or replace function automation.compile_fits(schema jsonb, compiled jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(distinct jsonb_build_object(
-      'at', f.place::text, 'as', f.wanted,
-      'needed', not f.is_message and (f.needed or coalesce(f.place = f.only, false)))), '[]')
-    from (
-      select a.place, a.needed, a.wanted - '{description,examples,title}'::text[] as wanted,
-        slot ? 'w' as whole, o.only,
-        -- Whether there is something to send is said where it is addressed.
-        schema ->> 'title' in ('send_sms', 'send_email') as is_message
-      from jsonb_array_elements(compiled -> 'slots') as slot
-      cross join lateral automation.schema_at(schema, (slot ->> 'at')::text[]) as a
-      left join lateral (
-        select array_agg(k.key) as only
-        from jsonb_path_query(schema, '$.anyOf[*].required[*]') as r (name)
-        cross join lateral (select r.name #>> '{}' as key) as k
-        where compiled -> 'base' ? k.key
-        having count(*) = 1
-      ) as o on true
-      where a.wanted ? 'type'
-        -- Addresses have been taken apart, and are put together from what their parts give (08_actions).
-        and not (schema ->> 'title' = 'send_email' and a.place[1] = any (automation.address_keys()))
-    ) as f
-    where f.whole or f.wanted ?| '{minLength,maxLength,pattern,enum}' or f.wanted ->> 'format' = 'amount'
-  $$;
+declare
+  -- Whether there is something to send is said where it is addressed.
+  is_message constant boolean := schema ->> 'title' in ('send_sms', 'send_email');
+  sole text[];
+  slot jsonb;
+  found record;
+  fits jsonb := '[]';
+begin
+  if schema ? 'anyOf' and not is_message then
+    sole := array(
+      select r.name #>> '{}' from jsonb_path_query(schema, '$.anyOf[*].required[*]') as r (name)
+      where compiled -> 'base' ? (r.name #>> '{}'));
+  end if;
+  for slot in select s from jsonb_array_elements(compiled -> 'slots') as s loop
+    found := automation.schema_at(schema, (slot ->> 'at')::text[]);
+    continue when found.wanted is null or not found.wanted ? 'type'
+      -- Addresses have been taken apart, and are put together from what their parts give (08_actions).
+      or schema ->> 'title' = 'send_email' and found.place[1] = any (automation.address_keys())
+      or not (slot ? 'w' or found.wanted ?| '{minLength,maxLength,pattern,enum}'
+        or found.wanted ->> 'format' is not distinct from 'amount');
+    fits := fits || jsonb_build_array(jsonb_build_object(
+      'at', found.place::text, 'as', found.wanted - '{description,examples,title}'::text[],
+      'needed', not is_message and (found.needed or coalesce(cardinality(sole) = 1 and found.place = sole, false))));
+  end loop;
+  return (select coalesce(jsonb_agg(distinct f), '[]') from jsonb_array_elements(fits) as f);
+end;
+$$;
 
 create or replace function automation.fit_list(
   schema jsonb, value jsonb, name text, out fitted jsonb, out problem text)

@@ -169,13 +169,23 @@ begin
 end;
 $$;
 
+-- A line break in a value would end the header: it is a blank, as in an email's. Secrets are named by objects.
+create or replace function automation.header_lines(headers jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(h.key, case jsonb_typeof(h.value)
+      when 'string' then to_jsonb(automation.one_line(h.value #>> '{}')) else h.value end), '{}')
+    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
+  $$;
+
 create or replace function automation.address_webhook(
   execution public.workflow_executions, input jsonb)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select input || jsonb_build_object('method', m.method, 'headers', coalesce(input -> 'headers', '{}'))
+    select input || jsonb_build_object('method', m.method, 'headers', automation.header_lines(input -> 'headers'))
       || case
         when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
         else jsonb_build_object('body', jsonb_build_object(

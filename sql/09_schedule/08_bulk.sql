@@ -72,7 +72,8 @@ begin
   end if;
   select e.* into attached from automation.entities as e where e.name = job.entity;
   if not found then
-    raise exception 'entity: "%" is not attached', job.entity using errcode = 'undefined_object';
+    raise exception 'entity: "%" is not attached', job.entity
+      using errcode = 'invalid_parameter_value', hint = 'Attach its table, or enrol records of another entity.';
   end if;
   select pg_catalog.format_type(a.atttypid, a.atttypmod) into id_type
   from pg_catalog.pg_attribute as a
@@ -147,9 +148,32 @@ create or replace function automation.finish_bulk(
     where b.tenant_id = job.tenant_id and b.id = job.id
   $$;
 
--- A throttled job takes a twelfth of a minute's worth at a time.
+-- A record that breaks is a failed run that says why.
+create or replace function automation.try_record(
+  job public.bulk_enrollments, version public.workflow_versions,
+  listener automation.timer_listeners, record_id text, record jsonb)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.take_record(job, version, listener, record_id, record);
+exception when others then
+  begin
+    perform automation.enrol(job.tenant_id, job.entity, record_id,
+      jsonb_build_object('entity', job.entity, job.entity || '_id', record_id, job.entity, record),
+      row(version.workflow_id, version.version, job.kind, null, null, null,
+        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null)::automation.enrolment);
+  exception when others then
+    raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
+  end;
+  return 'failed';
+end;
+$$;
+
+-- A throttled job takes a twelfth of a minute's worth at a time. one_by_one: what breaks on its own.
 create or replace function automation.run_batch(
-  job public.bulk_enrollments, at_most integer, until timestamptz)
+  job public.bulk_enrollments, at_most integer, until timestamptz, one_by_one boolean default false)
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -158,6 +182,7 @@ declare
   version public.workflow_versions;
   listener automation.timer_listeners;
   next record;
+  became text;
   is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
@@ -178,7 +203,9 @@ begin
   for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
     is_cut := clock_timestamp() > until;
     exit when taken >= allowed or is_cut;
-    case automation.take_record(job, version, listener, next.id, next.record)
+    became := case when one_by_one then automation.try_record(job, version, listener, next.id, next.record)
+      else automation.take_record(job, version, listener, next.id, next.record) end;
+    case became
       when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
       when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
       else job.skipped := job.skipped + 1;
@@ -247,6 +274,20 @@ create or replace function automation.lock_bulk(tenant_ids uuid[], keys text[])
     order by k.place
   $$;
 
+-- Together, which costs least; and what one record has broken, record by record.
+create or replace function automation.run_batch_through(
+  job public.bulk_enrollments, at_most integer, until timestamptz)
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.run_batch(job, at_most, until);
+exception when others then
+  return automation.run_batch(job, at_most, until, true);
+end;
+$$;
+
 -- Each job has an equal share of the records, and of the time.
 create or replace function automation.run_these_bulk(
   tenant_ids uuid[], keys text[], max_records integer)
@@ -262,7 +303,7 @@ declare
 begin
   foreach job in array jobs loop
     begin
-      seen := seen + automation.run_batch(job, greatest(1, max_records / cardinality(jobs)),
+      seen := seen + automation.run_batch_through(job, greatest(1, max_records / cardinality(jobs)),
         clock_timestamp() + automation.allowed_time(interval '2 seconds') / cardinality(jobs));
     exception
       -- It took too long. The time of the statement is used up: the others have the next one.
@@ -333,7 +374,7 @@ begin
   returning * into job;
   -- A few are not kept waiting for the tick.
   if job.total <= 100 then
-    perform automation.run_batch(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
+    perform automation.run_batch_through(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
     select b.* into job from public.bulk_enrollments as b
     where b.tenant_id = job.tenant_id and b.id = job.id;
   end if;

@@ -244,6 +244,7 @@ $$;
 create or replace function automation.with_related(entities text[]) returns text[]
   language sql stable
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     with recursive reached (name) as (
       select n from unnest(entities) as n
@@ -343,6 +344,7 @@ $$;
 create or replace function automation.named_records(data jsonb) returns table (entity text, id text)
   language sql stable
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     with recursive named (entity, id, far) as (
       select n.entity, n.id, 0

@@ -309,6 +309,7 @@ create or replace function automation.is_automatic_email(sender text, subject te
   returns boolean
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     select sender ~ '^(mailer-daemon|postmaster|bounces?)([+@-])'
       or coalesce(subject ~* ('^\s*(auto(matic|matische|mated)?[ -]?(reply|response|antwort)|out of (the )?office|'

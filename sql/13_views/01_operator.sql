@@ -37,6 +37,61 @@ comment on view public.automation_skipped_sends is
   'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what '
   'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out).';
 
+-- Switched on, and hears nothing: its table is detached, gone, made anew without the triggers, or has lost what
+-- the workflow asks for. Of the caller's own tenants.
+create or replace function automation.deaf_workflows()
+  returns table (tenant_id uuid, workflow_id uuid, code text, message text, since timestamptz)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    select d.tenant_id, d.id, d.code,
+      case d.code
+        when 'table_detached' then format(
+          '%s is not attached any more, so that nobody enters: call automation.attach() for it, or switch the '
+          'workflow off', d.entity)
+        when 'table_missing' then format(
+          'the table of %s is gone, so that nobody enters: attach it under its new name, or switch the workflow off',
+          d.entity)
+        when 'triggers_missing' then format(
+          'the table of %s has lost the triggers of automation.attach(), so that nobody enters: call it again',
+          d.entity)
+        else format('%s does not have what the trigger asks for any more, so that nobody enters: validate the '
+          'workflow', d.entity)
+      end,
+      coalesce(
+        (select max(a.active_until) from automation.activations as a
+         where a.tenant_id = d.tenant_id and a.workflow_id = d.id and a.ended_by = 'detach'), automation.now())
+    from (
+      select w.tenant_id, w.id, n.entity,
+        case
+          when e.name is null then 'table_detached'
+          when to_regclass(e.relation) is null then 'table_missing'
+          when not exists (
+            select from pg_trigger as g
+            where g.tgrelid = to_regclass(e.relation) and g.tgname like 'automation\_capture\_%'
+              and g.tgenabled <> 'D') then 'triggers_missing'
+          when y.kind <> 'time' and not exists (
+            select from automation.active_triggers as t
+            where t.tenant_id = w.tenant_id and t.workflow_id = w.id and t.role = 'enrol') then 'trigger_unfit'
+        end as code
+      from automation.usable_tenants() as u (id)
+      join public.workflows as w on w.tenant_id = u.id and w.is_active
+      join public.workflow_versions as v
+        on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+      join automation.trigger_types as y on y.name = v.trigger_type and y.kind <> 'manual'
+      cross join lateral (select coalesce(v.trigger_config ->> 'entity', y.entity) as entity) as n
+      left join automation.entities as e on e.name = n.entity
+      where n.entity is not null
+    ) as d
+    where d.code is not null
+  $$;
+
+comment on function automation.deaf_workflows() is
+  'Active workflows that no write can start, and why: table_detached, table_missing, triggers_missing or '
+  'trigger_unfit.';
+
 -- An execution, or a step that its execution went on without.
 create view public.automation_failures with (security_invoker = true) as
   select e.tenant_id, e.id as execution_id, w.name as workflow_name, e.version, e.contact_id,
@@ -69,16 +124,23 @@ create view public.automation_failures with (security_invoker = true) as
     h.reason ->> 'message', h.reason, h.held_at, null
   from public.workflow_holds as h
   join public.workflows as w on w.tenant_id = h.tenant_id and w.id = h.workflow_id
-  where h.released_at is null;
+  where h.released_at is null
+  union all
+  select w.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, d.code, d.message,
+    jsonb_build_object('code', d.code, 'message', d.message), d.since, null
+  from automation.deaf_workflows() as d
+  join public.workflows as w on w.tenant_id = d.tenant_id and w.id = d.workflow_id;
 
 comment on view public.automation_failures is
   'What failed, and why: executions (public.retry_execution() runs one again from where it failed), steps '
   'that their execution went on without, sends that found nobody to go to, tags that found no contact. '
-  'execution_status: failed for the first. A workflow that is held (public.workflow_holds) is a row without an '
-  'execution.';
+  'execution_status: failed for the first. A workflow that is held (public.workflow_holds), or that '
+  'is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution.';
 
 -- The platform opens what is made in public to every role of the API: each view is closed first.
 revoke all on public.automation_queue, public.automation_skipped_sends, public.automation_failures
   from anon, authenticated, service_role;
 grant select on public.automation_queue, public.automation_skipped_sends, public.automation_failures
   to authenticated, service_role;
+revoke execute on function automation.deaf_workflows() from public, anon;
+grant execute on function automation.deaf_workflows() to authenticated, service_role;

@@ -3137,8 +3137,8 @@ create table public.held_submissions (
 );
 
 comment on table public.held_submissions is
-  'Posts that are no submission (yet): a robot''s, beyond a limit, incomplete, unreadable or from a page that may not post. They fired '
-  'nothing. release_submission(id) makes a submission of one; each is kept for thirty days.';
+  'Posts that are no submission (yet): a robot''s, beyond a limit, incomplete, unreadable or from a page that '
+  'may not post. They fired nothing. release_submission(id) makes a submission of one; each is kept for thirty days.';
 comment on column public.held_submissions.problem is 'Why it was held, in words.';
 comment on column public.held_submissions.raw is
   'What could not be read as fields at all, cut.';
@@ -3519,7 +3519,7 @@ from (values
           "properties": {
             "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$",
               "errorMessage": "secret must be the name of a secret", "description": "Its name in your secrets."},
-            "prefix": {"type": "string", "pattern": "^[^{}]{0,100}$", "description": "Such as \"Bearer \"."}
+            "prefix": {"type": "string", "pattern": "^[^{}\\r\\n]{0,100}$", "description": "Such as \"Bearer \"."}
           }},
         "description": "Further headers, by name: a text, or a secret by its name."},
       "body": {"format": "template",
@@ -4248,6 +4248,166 @@ create or replace function automation.matches(record jsonb, match jsonb, match_a
 comment on function automation.matches_any(jsonb, jsonb) is
   'Does each field of match_any hold one of its values in the record?';
 
+-- sql/02_definitions/04_check_html.sql
+
+-- Where a variable may stand in HTML. Escaping makes a text of a value, and only a text: what a record holds
+-- must not stand where a mail program or a browser reads a program, a page or an attribute. The place is
+-- the author's, so it is told when the workflow is published.
+-- functions/_shared/html.ts says the same in TypeScript; tests/language holds the two together.
+
+-- The HTML with every variable written over with U+E000 and what inserts nothing with blanks, so that each
+-- character keeps its place. Null when a tag does not end, which compiling the template says.
+create or replace function automation.mask_tags(html text) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  masked text := '';
+  here int := 1;
+  ahead int;
+  tag text;
+begin
+  loop
+    ahead := strpos(substr(html, here), '{{');
+    exit when ahead = 0;
+    masked := masked || substr(html, here, ahead - 1);
+    here := here + ahead - 1;
+    if masked like E'%\\\\' then
+      tag := '{{';
+    else
+      -- Most are plain; what has texts in it is read as the language does.
+      tag := coalesce(
+        substring(substr(html, here, 200) from '^(?:\{\{[^{}!"'']*\}\}|\{\{\{[^{}"'']*\}\}\})'),
+        automation.tag_at(html, here));
+    end if;
+    if tag is null then
+      return null;
+    end if;
+    masked := masked || repeat(
+      case when tag = '{{' or tag ~ '^\{\{(?:!|\s*[#/]|\s*else\M)' then ' ' else U&'\E000' end, length(tag));
+    here := here + length(tag);
+  end loop;
+  return masked || substr(html, here);
+end;
+$$;
+
+-- Does an attribute's value, as it is read, begin with what a browser runs?
+create or replace function automation.is_program(value text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select regexp_replace(regexp_replace(value,
+        '&(?:tab|newline);?|&#(?:x0*[9ad]|0*(?:9|10|13)(?![0-9]));?|[\u0001-\u0020"'']', '', 'gi'),
+        '&colon;?|&#(?:x0*3a|0*58);?', ':', 'gi')
+      ~* ('^(?:(?:javascript|vbscript)[:\uE000]'
+        '|data:(?:\uE000|text/html|text/xml|image/svg\+xml|application/(?:xhtml\+)?xml))')
+      and value ~ U&'\E000'
+  $$;
+
+-- What is wrong with the variables of one tag <a ...>, masked: the kind of place, the attribute's name, and
+-- how far into the tag. place null: nothing.
+create or replace function automation.tag_hazard(tag text, out place text, out name text, out at int)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attribute constant text := '[^\s"''<>/=]+\s*=\s*(?:"[^"]*"|''[^'']*'')';
+  here int := 1;
+  written text;
+  value text;
+begin
+  loop
+    here := regexp_instr(tag, attribute, here);
+    exit when coalesce(here, 0) = 0;
+    written := regexp_substr(tag, attribute, here);
+    name := lower(substring(written from '^[^\s"''<>/=]+'));
+    value := substring(written from '=\s*(.*)$');
+    at := here + length(written) - length(value) + strpos(value, U&'\E000') - 1;
+    place := case
+      when strpos(value, U&'\E000') = 0 then null
+      when name ~ '^on' then 'program'
+      when name = 'srcdoc' then 'page'
+      when automation.is_program(value) then 'address' end;
+    if place is not null then
+      return;
+    end if;
+    here := here + length(written);
+  end loop;
+  place := case
+    when regexp_replace(tag, '=\s*(?:"[^"]*"|''[^'']*'')', '=', 'g') ~ U&'\E000' then 'unquoted' end;
+end;
+$$;
+
+-- The first variable of an HTML text that stands where it must not. at: at which character.
+create or replace function automation.html_hazard(html text, out place text, out name text, out at int)
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  masked text;
+  here int := 1;
+  size int;
+  part text;
+  found record;
+begin
+  if strpos(html, '{{') = 0 or strpos(html, '<') = 0 then
+    return;
+  end if;
+  masked := automation.mask_tags(html);
+  loop
+    size := strpos(substr(masked, here), '<');
+    exit when coalesce(size, 0) = 0 or place is not null;
+    here := here + size - 1;
+    part := substr(masked, here);
+    if starts_with(part, '<!--') then
+      size := coalesce(nullif(strpos(part, '-->'), 0) + 2, length(part));
+    else
+      part := substring(part from '^</?[A-Za-z](?:[^<>"'']|"[^"]*"|''[^'']*'')*>?');
+      size := coalesce(length(part), 1);
+      if strpos(part, U&'\E000') > 0 then
+        found := automation.tag_hazard(part);
+        place := found.place;
+        name := found.name;
+        at := here + found.at - 1;
+      end if;
+      if place is null and part ~* '^<script[\s/>]' then
+        here := here + size;
+        part := substr(masked, here);
+        size := coalesce(nullif(strpos(lower(part), '</script'), 0) - 1, length(part));
+        at := here + nullif(strpos(left(part, size), U&'\E000'), 0) - 1;
+        place := case when at is not null then 'script' end;
+      end if;
+    end if;
+    here := here + size;
+  end loop;
+end;
+$$;
+
+create or replace function automation.check_html(html text, path text) returns jsonb
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when h.place is null then '[]'::jsonb
+      when h.place = 'unquoted' then jsonb_build_array(automation.problem(path, 'invalid_value',
+        format('%s must be HTML whose attributes with variables are in quotes', automation.last_of_path(path)),
+        'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another '
+        'attribute.'))
+      else jsonb_build_array(automation.problem(path, 'unsafe_place',
+        format('%s: the variable at character %s stands in %s', automation.last_of_path(path), h.at, case h.place
+          when 'script' then '<script> and would be run as a program'
+          when 'program' then h.name || ' and would be run as a program'
+          when 'page' then 'srcdoc and would be read as a page of its own'
+          else format('a %s that a browser runs as a program', h.name) end),
+        'Put it into the text, or into an attribute such as href, title or alt, in quotes.'))
+    end
+    from automation.html_hazard(html) as h
+  $$;
+
+comment on function automation.check_html(text, text) is
+  'Variables of an HTML template that stand where a value is more than a text: in a script, an on... attribute, '
+  'srcdoc, a javascript: address, or outside of quotes in a tag.';
+
 -- sql/02_definitions/04_check_schema.sql
 
 -- JSON Schema, as much of it as the published schemas use: type, enum, properties, required,
@@ -4277,7 +4437,8 @@ begin
   end if;
   return found || case jsonb_typeof(value)
     when 'object' then automation.check_keys(schema, value, path)
-      || automation.check_members(schema, value, path)
+      || case when schema ?| '{properties,additionalProperties}'
+        then automation.check_members(schema, value, path) else '[]' end
     when 'array' then automation.check_items(schema, value, path)
     else '[]'
   end;
@@ -4347,11 +4508,12 @@ declare
   type constant text := jsonb_typeof(value);
   found record;
 begin
-  if schema ->> 'type' = type and not schema ?| '{enum,pattern,minLength,maxLength,minItems,maxItems,
+  if coalesce(schema ->> 'type', type) = type and not schema ?| '{enum,pattern,minLength,maxLength,minItems,maxItems,
     minProperties,maxProperties,minimum,maximum,exclusiveMinimum}' then
     return '[]'::jsonb;
   -- Most texts are of the right length, and nothing else is asked of them.
-  elsif type = 'string' and schema ->> 'type' = 'string' and not schema ?| '{enum,pattern}'
+  elsif type = 'string' and (schema ->> 'type' = 'string' or schema -> 'type' ? 'string')
+    and not schema ?| '{enum,pattern}'
     and length(value #>> '{}') >= coalesce((schema ->> 'minLength')::numeric, 0)
     and length(value #>> '{}') <= coalesce((schema ->> 'maxLength')::numeric, 'infinity') then
     return '[]'::jsonb;
@@ -4425,6 +4587,7 @@ declare
   held integer := 0;
 begin
   for option in select * from jsonb_array_elements(options) loop
+    exit when held > 0 and not schema ? 'oneOf';
     found := automation.check_schema(option, value, path);
     if not automation.has_error(found) then
       held := held + 1;
@@ -4450,8 +4613,32 @@ begin
 end;
 $$;
 
--- Which keys an object has: a key that is missing, and a key that nobody reads, are both mistakes
--- the office should see before a customer does.
+-- A name without case and separators, and that with each of its letters left out: two names of which some
+-- are the same are one slip of the finger apart.
+create or replace function automation.slips(name text) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array(
+      select overlay(n.plain placing '' from i for 1) from generate_series(1, length(n.plain)) as i
+      where length(n.plain) between 4 and 40
+      union select n.plain)
+    from (select lower(translate(name, '_- ', '') collate "C") as plain) as n
+  $$;
+
+-- Which key was meant by one that is no key; null: none that could be told.
+create or replace function automation.meant_key(name text, properties jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select p.key from jsonb_object_keys(properties) as p (key)
+    where automation.slips(p.key) && automation.slips(name)
+    order by p.key collate "C"
+    limit 1
+  $$;
+
+-- Which keys an object has: a key that is missing, and a key that nobody reads, are both mistakes the office
+-- should see before a customer does. One that is nearly another is a setting that would be ignored: an error.
 create or replace function automation.check_keys(schema jsonb, value jsonb, path text) returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -4460,6 +4647,7 @@ declare
   subject constant text := coalesce(schema ->> 'title', automation.last_of_path(path));
   problems jsonb := '[]'::jsonb;
   key text;
+  meant text;
 begin
   for key in select * from jsonb_array_elements_text(schema -> 'required') loop
     continue when value ? key;
@@ -4474,10 +4662,12 @@ begin
   end if;
   for key in select * from jsonb_object_keys(value) loop
     continue when schema -> 'properties' ? key;
+    meant := automation.meant_key(key, schema -> 'properties');
     problems := problems || automation.problem(
-      path || '.' || key, 'unknown_key', format('%s does not know "%s"', subject, key),
-      'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p),
-      'warning');
+      path || '.' || key, 'unknown_key', format('%s does not know "%s"', subject, key), coalesce(
+        'Did you mean ' || meant || '?',
+        'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p)),
+      case when meant is null then 'warning' else 'error' end);
   end loop;
   return problems;
 end;
@@ -4553,21 +4743,13 @@ create or replace function automation.check_format(format text, value jsonb, pat
       when format = 'conditions' then (
         select c.problems from automation.compile_conditions(value, path) as c)
       when format = 'header' then automation.check_header(value, path)
+      when format = 'html' then automation.check_html(value #>> '{}', path)
       when automation.format_holds(format, value) then '[]'
       else (
         select jsonb_build_array(automation.problem(path, 'invalid_value',
           pg_catalog.format('%s must be %s', automation.last_of_path(path), w.words), w.hint))
         from automation.format_words(format) as w)
     end
-  $$;
-
--- <a href={{contact.website}}>
-create or replace function automation.has_unquoted_attribute(html text) returns boolean
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select regexp_replace(html, '=[[:space:]]*("[^"]*"|''[^'']*'')', '=""', 'g')
-      ~ '<[A-Za-z][^<>]*[A-Za-z0-9_:-][[:space:]]*=[[:space:]]*[{][{]'
   $$;
 
 -- What is written into a workflow is read by everybody who may read it, and stands in its history.
@@ -4599,7 +4781,6 @@ create or replace function automation.format_holds(format text, value jsonb) ret
       when 'length-of-time' then automation.duration_in(value) is not null
       when 'signed-length-of-time' then automation.signed_duration(value) is not null
       when 'time-of-day' then value #>> '{}' ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
-      when 'html' then not automation.has_unquoted_attribute(value #>> '{}')
       when 'zone' then value #>> '{}' in ('tenant', 'contact')
         or automation.known_zone(value #>> '{}') is not null
       else true
@@ -4622,8 +4803,6 @@ create or replace function automation.format_words(format text, out words text, 
       ('signed-length-of-time', 'a length of time',
         'For example "1 day" (after), "-24 hours" (before) or {"days": 3}.'),
       ('time-of-day', 'a time of day', 'From "00:00" to "23:59".'),
-      ('html', 'HTML whose attributes with variables are in quotes',
-        'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another attribute.'),
       ('zone', 'tenant, contact or a time zone', 'For example "contact" or "America/Chicago".')
     ) as f (name, words, hint)
     where f.name = format
@@ -4838,15 +5017,22 @@ create or replace function automation.address_count_problem(key text, found bigi
     ) as most
   $$;
 
+-- known: lists that other steps hold too, as automation.shared_addresses() gives them.
 create or replace function automation.compile_address_key(
-  key text, value jsonb, path text, out compiled jsonb, out problems jsonb)
+  key text, value jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   written record;
   parsed record;
+  shared constant jsonb := known -> (key || value::text);
 begin
+  if shared is not null then
+    compiled := nullif(shared -> 'compiled', 'null');
+    problems := automation.place_problems(shared -> 'problems', path);
+    return;
+  end if;
   problems := '[]';
   for written in select t.* from automation.address_texts(value, path) as t order by t.place loop
     parsed := automation.parse_addresses(written.source);
@@ -4867,7 +5053,7 @@ begin
 end;
 $$;
 
-comment on function automation.compile_address_key(text, jsonb, text) is
+comment on function automation.compile_address_key(text, jsonb, text, jsonb) is
   'One of the address keys as [{name, address}], each a template; null when it names nobody.';
 
 -- The headers that say where a message comes from and goes to, or how it is put together.
@@ -4894,6 +5080,33 @@ create or replace function automation.header_problem(name text, path text) retur
     end
   $$;
 
+-- What the transport or the signature sets, as the dispatcher's webhook sender has it.
+create or replace function automation.webhook_header_problem(name text, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$' then automation.problem(
+        path, 'invalid_header', format('"%s" is not the name of a header', left(name, 60)),
+        'Letters, digits and -, such as X-Campaign.')
+      when name ~* ('^(host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect'
+        '|proxy-.*|webhook-.*|ridgeline-.*)$') then automation.problem(
+        path, 'invalid_header', format('the header %s is set by the sender', left(name, 60)),
+        'Leave it out; what the receiver is to know goes in another header, or in the body.')
+    end
+  $$;
+
+create or replace function automation.check_webhook_headers(headers jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(p.problem order by h.name), '[]')
+    from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
+    cross join lateral (
+      select automation.webhook_header_problem(h.name, path || '.' || h.name) as problem) as p
+    where p.problem is not null
+  $$;
+
 create or replace function automation.check_headers(headers jsonb, path text) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -4905,7 +5118,7 @@ create or replace function automation.check_headers(headers jsonb, path text) re
   $$;
 
 create or replace function automation.compile_addresses(
-  config jsonb, path text, out compiled jsonb, out problems jsonb)
+  config jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -4917,7 +5130,7 @@ begin
   problems := automation.check_headers(config -> 'headers', path || '.headers');
   foreach key in array automation.address_keys() loop
     if config ? key and not automation.is_blank(to_jsonb(config ->> key)) then
-      part := automation.compile_address_key(key, config -> key, format('%s.%s', path, key));
+      part := automation.compile_address_key(key, config -> key, format('%s.%s', path, key), known);
       compiled := compiled - key
         || case when part.compiled is null then '{}' else jsonb_build_object(key, part.compiled) end;
       problems := problems || part.problems;
@@ -4928,11 +5141,11 @@ begin
 end;
 $$;
 
-comment on function automation.compile_addresses(jsonb, text) is
+comment on function automation.compile_addresses(jsonb, text, jsonb) is
   'The configuration of an email with its address lists taken apart, and what is wrong with them.';
 
 create or replace function automation.compile_recipients(
-  step_type text, config jsonb, path text, out compiled jsonb, out problems jsonb)
+  step_type text, config jsonb, path text, known jsonb, out compiled jsonb, out problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -4942,7 +5155,7 @@ begin
   compiled := config;
   problems := '[]';
   if step_type = 'send_email' then
-    read := automation.compile_addresses(config, path);
+    read := automation.compile_addresses(config, path, known);
     compiled := read.compiled;
     problems := read.problems;
   end if;
@@ -5133,6 +5346,8 @@ create or replace function automation.check_step_config(step_type text, config j
       || case when step_type in ('update_contact', 'update_project', 'update_field')
         then automation.check_step_fields(step_type, config, path) else '[]' end
       || case when step_type = 'update_field' then automation.check_field_operator(config, path) else '[]' end
+      || case when step_type = 'webhook'
+        then automation.check_webhook_headers(config -> 'headers', path || '.headers') else '[]' end
       || case when step_type = 'wait' and config ? 'event'
         then automation.check_event(config -> 'event', path || '.event') else '[]' end
     from automation.step_types as t
@@ -5278,9 +5493,10 @@ create or replace function automation.branch_names(config jsonb) returns text[]
     where b.value ->> 'name' is not null
   $$;
 
--- texts and documents: what other steps hold too, parsed and compiled already.
+-- shared: what other steps hold too, parsed and compiled already ({texts, documents, addresses}).
 create or replace function automation.compile_step(
-  step public.workflow_steps, key text, path text, texts jsonb default '{}', documents jsonb default '{}')
+  step public.workflow_steps, key text, path text,
+  shared jsonb default '{"texts": {}, "documents": {}, "addresses": {}}')
   returns table (compiled jsonb, problems jsonb)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -5295,14 +5511,14 @@ declare
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
   select a.* into addressed from automation.compile_recipients(
-    step.step_type, config, path || '.step_config') as a;
+    step.step_type, config, path || '.step_config', shared -> 'addresses') as a;
   select t.* into template from automation.compile_template(
     case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config',
-    texts) as t;
+    shared -> 'texts') as t;
   select c.* into condition
-  from automation.place_conditions(step.conditions, path || '.conditions', documents) as c;
+  from automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents') as c;
   if step.step_type = 'conditional' then
-    select c.* into asked from automation.compile_cases(config, documents) as c;
+    select c.* into asked from automation.compile_cases(config, shared -> 'documents') as c;
   else
     select null::jsonb as cases, '{}'::text[] as roots into asked;
   end if;
@@ -5402,14 +5618,13 @@ create or replace function automation.place_steps(workflow public.workflows)
           as place
       from public.workflow_steps as s
       where s.tenant_id = workflow.tenant_id and s.workflow_id = workflow.id
-    ), nearest as (
-      select n.*, min(n.place) filter (where n.enabled) over (
-          partition by n.chain order by n.place desc rows between unbounded preceding and 1 preceding) as next
-      from numbered as n
     ), listed as (
-      select n.step, n.chain, n.place::integer as place, n.enabled, (s.step).id as next_id
-      from nearest as n
-      left join numbered as s on s.chain = n.chain and s.place = n.next
+      -- The least place with its id behind it: nothing to be joined.
+      select n.step, n.chain, n.place::integer as place, n.enabled, substr(
+          min((lpad(n.place::text, 9, '0') || (n.step).id) collate "C") filter (where n.enabled) over (
+            partition by n.chain order by n.place desc rows between unbounded preceding and 1 preceding),
+          10)::uuid as next_id
+      from numbered as n
     ), placed (step, key, path, place, is_on, branches, next_id) as (
       select l.step, automation.step_key(l.step, null, l.place), format('steps[%s]', l.place - 1),
         array[l.place], l.enabled, automation.branches_of(l.step), l.next_id
@@ -5494,8 +5709,26 @@ create or replace function automation.check_places(
           'Add a row to workflow_steps, then set is_active.')) end
   $$;
 
--- The texts with variables that more than one step holds, parsed.
-create or replace function automation.shared_texts(placed automation.placed_step[]) returns jsonb
+-- The address lists that more than one step holds, taken apart: {key and list: {compiled, problems}}, with
+-- paths that begin in the list.
+create or replace function automation.shared_addresses(placed automation.placed_step[]) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(l.key || l.list::text, to_jsonb(c)), '{}')
+    from (
+      select k.key, k.value as list
+      from unnest(placed) as p
+      cross join lateral jsonb_each((p.step).step_config) as k
+      where (p.step).step_type = 'send_email' and k.key = any (automation.address_keys())
+      group by 1, 2
+      having count(*) > 1
+    ) as l
+    cross join lateral automation.compile_address_key(l.key, l.list, '') as c
+  $$;
+
+-- The texts with variables that more than one step holds, and those of their addresses, parsed.
+create or replace function automation.shared_texts(placed automation.placed_step[], addresses jsonb) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -5505,7 +5738,11 @@ create or replace function automation.shared_texts(placed automation.placed_step
       cross join lateral jsonb_path_query((p.step).step_config, 'strict $.** ? (@.type() == "string")') as t (value)
       where strpos(t.value #>> '{}', '{{') > 0 and length(t.value #>> '{}') < 10000
       group by 1
-      having count(*) > 1))
+      having count(*) > 1
+      union
+      select t.value #>> '{}'
+      from jsonb_path_query(addresses, 'strict $.*.compiled.** ? (@.type() == "string")') as t (value)
+      where strpos(t.value #>> '{}', '{{') > 0))
   $$;
 
 -- The conditions that more than one step asks, compiled.
@@ -5538,8 +5775,12 @@ create or replace function automation.compile_steps(
 declare
   placed constant automation.placed_step[] := array(
     select p from automation.place_steps(workflow) as p order by p.place);
-  texts constant jsonb := automation.shared_texts(placed);
-  documents constant jsonb := automation.shared_documents(placed);
+  addresses constant jsonb := automation.shared_addresses(placed);
+  shared constant jsonb := jsonb_build_object(
+    'texts', automation.shared_texts(placed, addresses), 'documents', automation.shared_documents(placed),
+    'addresses', addresses);
+  -- By its id, since a join of a list with itself is guessed to be short, and made row by row.
+  keys constant jsonb := (select jsonb_object_agg((p.step).id, p.key) from unnest(placed) as p);
 begin
   with given as (
     select p.*, (p.step).id as id, p.place[cardinality(p.place)] as position,
@@ -5550,10 +5791,9 @@ begin
     from given as g where g.is_on
     order by g.parent_id, g.branch, g.position
   ), compiled as materialized (
-    select g.*, n.key as next, c.compiled, c.problems
+    select g.*, keys ->> g.next_id::text as next, c.compiled, c.problems
     from given as g
-    left join given as n on n.id = g.next_id
-    cross join lateral automation.compile_step(g.step, g.key, g.path, texts, documents) as c
+    cross join lateral automation.compile_step(g.step, g.key, g.path, shared) as c
   ), branches as (
     select c.id, jsonb_object_agg(b.name, coalesce(f.key, c.next)) as targets
     from compiled as c
@@ -5633,12 +5873,14 @@ create type automation.compiled_workflow as (
 );
 
 -- Checking reads many small things through functions whose cost Postgres overrates: it would compile
--- their plans at every call (measured on 15: a second a workflow instead of 15 ms), hence jit = off.
+-- their plans at every call (measured on 15: a second a workflow instead of 15 ms), hence jit = off; and it
+-- would start workers for a few thousand rows, which costs more than they save.
 create or replace function automation.compile_workflow(workflow public.workflows)
   returns automation.compiled_workflow
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set jit = off
+  set max_parallel_workers_per_gather = 0
   as $$
 declare
   listener constant automation.compiled_trigger :=
@@ -5875,6 +6117,7 @@ create or replace function automation.note_end(tenant_id uuid, workflow_id uuid,
 create or replace function automation.listener_problems(version public.workflow_versions) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     select coalesce(jsonb_agg(automation.problem(f.path, 'too_many', format(
       'more than %s %s %s', l.most, l.unit, l.what), f.hint)), '[]')
@@ -6934,19 +7177,32 @@ create or replace function automation.check_operators(documents jsonb, plan json
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
+    with asked as materialized (
+      select t.test - '{at,t,f}'::text[] as test, t.at_operator, t.at_value
+      from automation.asked_tests(documents, plan) as t
+    ), wrong as materialized (
+      -- The same is asked in many places: what is wrong with it is found once.
+      select d.test, p.of_operator, p.problem
+      from (select distinct a.test from asked as a) as d
+      cross join lateral automation.resolve_reference(d.test, scope) as r
+      cross join lateral (
+        select case when cardinality(r.keys) = 1 then scope -> 'columns' -> r.record ->> r.keys[1] end
+          as kind
+      ) as k
+      cross join lateral (
+        select o.problem is not null as of_operator, coalesce(
+          o.problem, automation.operand_problem(d.test, k.kind, r.record, r.keys[1], '', scope)) as problem
+        from automation.operator_problem(d.test, k.kind, '', scope) as o (problem)
+      ) as p
+      where k.kind is not null and p.problem is not null
+    )
     select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path', p.problem ->> 'message'), '[]')
-    from automation.asked_tests(documents, plan) as t
-    cross join lateral automation.resolve_reference(t.test, scope) as r
-    cross join lateral (
-      select case when cardinality(r.keys) = 1 then scope -> 'columns' -> r.record ->> r.keys[1] end
-        as kind
-    ) as k
-    cross join lateral (
-      select coalesce(
-        automation.operator_problem(t.test, k.kind, t.at_operator, scope),
-        automation.operand_problem(t.test, k.kind, r.record, r.keys[1], t.at_value, scope)) as problem
+    from (
+      select distinct w.problem || jsonb_build_object(
+        'path', case when w.of_operator then a.at_operator else a.at_value end) as problem
+      from asked as a
+      join wrong as w on w.test = a.test
     ) as p
-    where k.kind is not null and p.problem is not null
   $$;
 
 create or replace function automation.operator_problem(test jsonb, kind text, at text, scope jsonb)
@@ -7024,15 +7280,16 @@ create or replace function automation.check_typed_values(plan jsonb, scope jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(p.problem order by p.problem ->> 'path'), '[]')
+    select coalesce(jsonb_agg(p.problem || jsonb_build_object('path', automation.slot_path(s.value, slot))
+      order by automation.slot_path(s.value, slot)), '[]')
     from jsonb_each(plan -> 'steps') as s
     join automation.step_types as t on t.name = s.value ->> 'type'
     cross join lateral jsonb_array_elements(s.value -> 'config' -> 'slots') as slot
     cross join lateral automation.schema_at(t.config_schema, (slot ->> 'at')::text[]) as a
     cross join lateral automation.resolve_reference(slot -> 'w', scope) as r
     cross join lateral automation.typed_value_problem(
-      a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'),
-      automation.slot_path(s.value, slot)) as p (problem)
+      a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'), '')
+      as p (problem)
     where slot ? 'w' and slot -> 'w' ?| '{p,b}' and not slot -> 'w' ?| '{f,loop}'
       and cardinality(r.keys) = 1 and p.problem is not null
   $$;
@@ -7559,23 +7816,34 @@ comment on function automation.step_exits(jsonb, jsonb) is
   'The keys of the steps that can come right after this one.';
 
 -- Steps lead only to steps that are written after them: one pass in that order finds all.
-create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns text[]
+create or replace function automation.reachable_steps(plan jsonb, verdicts jsonb) returns setof text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  reached text[] := array_remove(array[plan ->> 'first'], null);
-  written record;
+  keys constant text[] := array(
+    select s.key from jsonb_each(plan -> 'steps') as s order by (s.value ->> 'place')::integer[]);
+  numbers constant jsonb := (
+    select coalesce(jsonb_object_agg(k.key, k.number), '{}') from unnest(keys) with ordinality as k (key, number));
+  reached boolean[] := array_fill(false, array[cardinality(keys)]);
+  way record;
 begin
-  for written in
-    select s.key, s.value as step from jsonb_each(plan -> 'steps') as s order by (s.value ->> 'place')::integer[]
+  if plan ->> 'first' is null then
+    return;
+  end if;
+  reached[(numbers ->> (plan ->> 'first'))::integer] := true;
+  for way in
+    select (numbers ->> s.key)::integer as number, (numbers ->> e.target)::integer as target
+    from jsonb_each(plan -> 'steps') as s
+    cross join lateral automation.step_exits(s.value, verdicts) as e (target)
+    where numbers ? e.target
+    order by 1
   loop
-    if written.key = any (reached) then
-      reached := reached || array(
-        select e from automation.step_exits(written.step, verdicts) as e where not e = any (reached));
+    if reached[way.number] then
+      reached[way.target] := true;
     end if;
   end loop;
-  return reached;
+  return query select keys[n] from generate_series(1, cardinality(keys)) as n where reached[n];
 end;
 $$;
 
@@ -7585,7 +7853,7 @@ create or replace function automation.check_flow(plan jsonb, verdicts jsonb) ret
   set search_path = pg_catalog, pg_temp
   as $$
     with reached as materialized (
-      select r.key from unnest(automation.reachable_steps(plan, verdicts)) as r (key)
+      select r.key from automation.reachable_steps(plan, verdicts) as r (key)
     ), lost as materialized (
       select s.key, s.value as step from jsonb_each(plan -> 'steps') as s
       where s.key not in (select r.key from reached as r)
@@ -7706,6 +7974,8 @@ create or replace function automation.check_needs(
       cross join lateral (
         select automation.record_problem(s.value, scope)
         union all select automation.recipient_problem(s.value, scope)
+        union all select automation.written_number_problem(workflow, s.value)
+        union all select automation.written_sender_problem(workflow, s.value)
         union all select automation.foreign_sender_problem(workflow, s.value)
         union all select automation.date_policy_problem(s.value)
       ) as n (problem)
@@ -7788,6 +8058,54 @@ create or replace function automation.date_policy_problem(step jsonb) returns js
             and jsonb_path_exists(slot, 'strict $.**.f[*] ? (@.n == "default")', '{}', true)))
   $$;
 
+-- A number that is written out goes to the same telephone in every run: what would be skipped then is told now.
+-- Whose number the record that fires will have is not known yet, hence no more than a warning.
+create or replace function automation.written_number_problem(workflow public.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when (p.phone).number is null then automation.problem(
+        g.at, 'invalid_phone', format('to: "%s" is not a phone number', left(g.written, 40)),
+        'Write it with its country code, such as "+15125550142", or a field: "{{contact.phone}}".')
+      when f.forbidden is not null then automation.problem(
+        g.at, 'country_not_allowed', f.forbidden || '; every such text will be skipped',
+        'Add the country to tenants.text_countries, or name another number.', 'warning')
+      when not t.text_strangers
+        and not exists (select from automation.contacts_by_phone(workflow.tenant_id, (p.phone).number))
+        and not automation.is_office_number(workflow.tenant_id, (p.phone).number, c.country)
+        then automation.problem(
+          g.at, 'stranger_not_allowed', format(
+            'to: %s is no contact''s and not the office''s; texts to it will be skipped', (p.phone).number),
+          'Add the contact, write the number into tenants.phone or tenant_members.phone if it is the '
+          'office''s, or allow it with tenants.text_strangers.', 'warning')
+    end
+    from (
+      select automation.step_path(step) || '.step_config.to' as at,
+        btrim(step #>> '{config,base,to}') as written
+    ) as g
+    cross join lateral (select automation.country_of(workflow.tenant_id) as country) as c
+    cross join lateral (select automation.read_phone(g.written, c.country) as phone) as p
+    cross join lateral (select automation.forbidden_destination(workflow.tenant_id, p.phone) as forbidden) as f
+    left join public.tenants as t on t.id = workflow.tenant_id
+    where step ->> 'type' = 'send_sms' and g.written <> '' and g.written not like '%{{%'
+  $$;
+
+create or replace function automation.written_sender_problem(workflow public.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(step) || '.step_config.from', 'invalid_phone', format(
+        'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(g.written, 40)),
+      'Write one of your senders'' numbers, such as "+15125550142", or leave it out.')
+    from (select automation.visible_text(step #>> '{config,base,from}') as written) as g
+    where step ->> 'type' = 'send_sms' and g.written <> '' and g.written not like '%{{%'
+      and automation.sms_sender(g.written, automation.country_of(workflow.tenant_id)) is null
+  $$;
+
 -- What is written out is known to be nobody's of the tenant; what a variable gives is looked at when it
 -- is sent.
 create or replace function automation.foreign_sender_problem(workflow public.workflows, step jsonb)
@@ -7807,7 +8125,9 @@ create or replace function automation.foreign_sender_problem(workflow public.wor
       cross join lateral (select step -> 'config' -> 'base' -> f as given) as b
     ) as g
     where step ->> 'type' in ('send_sms', 'send_email') and g.named <> '' and g.named not like '%{{%'
-      -- What is no address, or more than one, is told elsewhere.
+      -- What is no number or address, or more than one, is told elsewhere.
+      and (g.field <> 'from' or step ->> 'type' <> 'send_sms'
+        or automation.written_sender_problem(workflow, step) is null)
       and (step ->> 'type' = 'send_sms' or automation.normalize_email(g.named) is not null and g.several is not true)
       and not exists (
         select from automation.named_sender(
@@ -10273,8 +10593,13 @@ create or replace function automation.is_record(name text) returns boolean
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return name in ('contact', 'project', 'job') or name not in ('user', 'tenant', 'custom', 'steps')
-    and exists (select from automation.entities as e where e.name = is_record.name);
+  -- What needs no table is answered without one: this is asked of every field of a definition.
+  if name in ('contact', 'project', 'job') then
+    return true;
+  elsif name in ('user', 'tenant', 'custom', 'steps') then
+    return false;
+  end if;
+  return exists (select from automation.entities as e where e.name = is_record.name);
 end;
 $$;
 
@@ -11147,6 +11472,21 @@ create or replace function automation.compile_documents(documents jsonb[]) retur
     cross join lateral automation.compile_conditions(d.document, '') as c
   $$;
 
+-- Problems whose paths begin in a part, told from where the part stands.
+create or replace function automation.place_problems(problems jsonb, path text) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if problems = '[]' then
+    return problems;
+  end if;
+  return (
+    select jsonb_agg(p.problem || jsonb_build_object('path', path || (p.problem ->> 'path')) order by p.place)
+    from jsonb_array_elements(problems) with ordinality as p (problem, place));
+end;
+$$;
+
 -- compile_conditions() for a document that compile_documents() may have compiled.
 create or replace function automation.place_conditions(
   conditions jsonb, path text, known jsonb, out compiled jsonb, out problems jsonb)
@@ -11172,11 +11512,7 @@ begin
       select jsonb_agg(c.test || jsonb_build_object('at', path || (c.test ->> 'at')) order by c.place)
       from jsonb_array_elements(compiled -> 'code') with ordinality as c (test, place)));
   end if;
-  if found -> 'problems' <> '[]' then
-    select jsonb_agg(p.problem || jsonb_build_object('path', path || (p.problem ->> 'path')) order by p.place)
-      into problems
-    from jsonb_array_elements(found -> 'problems') with ordinality as p (problem, place);
-  end if;
+  problems := automation.place_problems(found -> 'problems', path);
 end;
 $$;
 
@@ -11777,35 +12113,26 @@ begin
 end;
 $$;
 
--- North American numbers as they are written there; others as they are. null: no telephone number.
-create or replace function automation.format_phone(value text, style text) returns text
-  language plpgsql immutable parallel safe
+-- As it is written in North America, where it is from there, and in E.164 otherwise. Read as every number of
+-- the tenant is, in its country when it has no country code. null: no telephone number.
+create or replace function automation.format_phone(value text, style text, country text) returns text
+  language sql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  digits text := regexp_replace(left(value, 60), '[^0-9]', '', 'g');
-  local text := case
-    when length(digits) = 10 and value not like '+%' then digits
-    when length(digits) = 11 and digits like '1%' then substr(digits, 2)
-  end;
-begin
-  if length(value) > 40 or value !~ '^[-+() ./0-9]+$' or length(digits) not between 7 and 15 then
-    return null;
-  elsif local is null then
-    return case
-      when value not like '+%' then null
-      when style = 'e164' then '+' || digits
-      else value
-    end;
-  end if;
-  return case style
-    when 'e164' then '+1' || local
-    when 'international'
-      then '+1 ' || left(local, 3) || '-' || substr(local, 4, 3) || '-' || right(local, 4)
-    else '(' || left(local, 3) || ') ' || substr(local, 4, 3) || '-' || right(local, 4)
-  end;
-end;
-$$;
+    select case
+      when style = 'e164' or n.digits is null then n.number
+      when style = 'international'
+        then '+1 ' || left(n.digits, 3) || '-' || substr(n.digits, 4, 3) || '-' || right(n.digits, 4)
+      else '(' || left(n.digits, 3) || ') ' || substr(n.digits, 4, 3) || '-' || right(n.digits, 4)
+    end
+    from (
+      select p.number, substring(p.number from '^\+1(\d{10})$') as digits
+      from automation.read_phone(value, country) as p
+    ) as n
+  $$;
+
+comment on function automation.format_phone(text, text, text) is
+  'A telephone number in a style: national (the default), international or e164; null when it is none.';
 
 -- sql/05_variables/02_characters.sql
 
@@ -12061,7 +12388,6 @@ create or replace function automation.filter_text(name text, value text, argumen
     when 'truncate' then automation.truncate_text(
       value, automation.number_of(arguments -> 0), coalesce(arguments ->> 1, '…'))
     when 'replace' then replace(value, arguments ->> 0, arguments ->> 1)
-    when 'formatPhone' then automation.format_phone(value, arguments ->> 0)
     when 'url_encode' then automation.url_encode(value)
     -- What it does to line breaks is done where the text has been escaped.
     when 'nl2br' then value
@@ -12114,6 +12440,8 @@ begin
       else coalesce(value -> case name when 'first' then 0 else -1 end, 'null')
     end
     when type in ('array', 'object') then null
+    when name = 'formatPhone' then to_jsonb(automation.format_phone(
+      value #>> '{}', arguments ->> 0, coalesce(options ->> 'country', 'US')))
     else to_jsonb(automation.filter_text(name, value #>> '{}', arguments))
   end;
 end;
@@ -12698,23 +13026,24 @@ create or replace function automation.template_texts(source jsonb)
   $$;
 
 create or replace function automation.compile_slot(at text[], tokens jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select jsonb_build_object(
-      'at', at::text,
-      'pre', case
-        when cardinality(at) = 1 then at::text
-        else (
-          select coalesce(array_agg(array_to_string(at[:n], '.')), '{}')::text
-          from generate_series(1, cardinality(at)) as n) end)
-      || case
-        when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
-          and not tokens -> 0 ?| '{if,each}'
-          then jsonb_build_object('w', tokens -> 0)
-        else jsonb_build_object('s', tokens)
-      end
-  $$;
+declare
+  pre text[] := '{}';
+begin
+  for n in 1 .. cardinality(at) loop
+    pre := pre || array_to_string(at[:n], '.');
+  end loop;
+  return jsonb_build_object('at', at::text, 'pre', pre::text)
+    || case
+      when jsonb_array_length(tokens) = 1 and jsonb_typeof(tokens -> 0) = 'object'
+        and not tokens -> 0 ?| '{if,each}'
+        then jsonb_build_object('w', tokens -> 0)
+      else jsonb_build_object('s', tokens)
+    end;
+end;
+$$;
 
 -- How much there is to parse, counted before anything is parsed.
 create or replace function automation.template_problems(source jsonb, path text) returns jsonb
@@ -13244,7 +13573,7 @@ $$;
 
 comment on function automation.render(jsonb, jsonb, jsonb) is
   'A compiled template filled from a context, and what was amiss: {path, code, variable, message}. '
-  'options: zone, locale, currency, html_paths, on_missing (empty, or fail: rendered is null when '
+  'options: zone, locale, currency, country, html_paths, on_missing (empty, or fail: rendered is null when '
   'a variable has no value), now, typed (what is no text stays what it is even in HTML, for fit_input to '
   'refuse). rendered is null, too, when something is too large or takes too long. Never raises.';
 
@@ -13289,32 +13618,36 @@ $$;
 -- A text with templates in it is a text: only what else is asked of it has to be looked at. Of several keys
 -- of which one is needed, the only one that is there is.
 create or replace function automation.compile_fits(schema jsonb, compiled jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(distinct jsonb_build_object(
-      'at', f.place::text, 'as', f.wanted,
-      'needed', not f.is_message and (f.needed or coalesce(f.place = f.only, false)))), '[]')
-    from (
-      select a.place, a.needed, a.wanted - '{description,examples,title}'::text[] as wanted,
-        slot ? 'w' as whole, o.only,
-        -- Whether there is something to send is said where it is addressed.
-        schema ->> 'title' in ('send_sms', 'send_email') as is_message
-      from jsonb_array_elements(compiled -> 'slots') as slot
-      cross join lateral automation.schema_at(schema, (slot ->> 'at')::text[]) as a
-      left join lateral (
-        select array_agg(k.key) as only
-        from jsonb_path_query(schema, '$.anyOf[*].required[*]') as r (name)
-        cross join lateral (select r.name #>> '{}' as key) as k
-        where compiled -> 'base' ? k.key
-        having count(*) = 1
-      ) as o on true
-      where a.wanted ? 'type'
-        -- Addresses have been taken apart, and are put together from what their parts give (08_actions).
-        and not (schema ->> 'title' = 'send_email' and a.place[1] = any (automation.address_keys()))
-    ) as f
-    where f.whole or f.wanted ?| '{minLength,maxLength,pattern,enum}' or f.wanted ->> 'format' = 'amount'
-  $$;
+declare
+  -- Whether there is something to send is said where it is addressed.
+  is_message constant boolean := schema ->> 'title' in ('send_sms', 'send_email');
+  sole text[];
+  slot jsonb;
+  found record;
+  fits jsonb := '[]';
+begin
+  if schema ? 'anyOf' and not is_message then
+    sole := array(
+      select r.name #>> '{}' from jsonb_path_query(schema, '$.anyOf[*].required[*]') as r (name)
+      where compiled -> 'base' ? (r.name #>> '{}'));
+  end if;
+  for slot in select s from jsonb_array_elements(compiled -> 'slots') as s loop
+    found := automation.schema_at(schema, (slot ->> 'at')::text[]);
+    continue when found.wanted is null or not found.wanted ? 'type'
+      -- Addresses have been taken apart, and are put together from what their parts give (08_actions).
+      or schema ->> 'title' = 'send_email' and found.place[1] = any (automation.address_keys())
+      or not (slot ? 'w' or found.wanted ?| '{minLength,maxLength,pattern,enum}'
+        or found.wanted ->> 'format' is not distinct from 'amount');
+    fits := fits || jsonb_build_array(jsonb_build_object(
+      'at', found.place::text, 'as', found.wanted - '{description,examples,title}'::text[],
+      'needed', not is_message and (found.needed or coalesce(cardinality(sole) = 1 and found.place = sole, false))));
+  end loop;
+  return (select coalesce(jsonb_agg(distinct f), '[]') from jsonb_array_elements(fits) as f);
+end;
+$$;
 
 create or replace function automation.fit_list(
   schema jsonb, value jsonb, name text, out fitted jsonb, out problem text)
@@ -15303,6 +15636,7 @@ create or replace function automation.render_options(
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
+      'country', t.country,
       'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
     from public.tenants as t
     where t.id = render_options.tenant_id
@@ -17351,13 +17685,23 @@ begin
 end;
 $$;
 
+-- A line break in a value would end the header: it is a blank, as in an email's. Secrets are named by objects.
+create or replace function automation.header_lines(headers jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(h.key, case jsonb_typeof(h.value)
+      when 'string' then to_jsonb(automation.one_line(h.value #>> '{}')) else h.value end), '{}')
+    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
+  $$;
+
 create or replace function automation.address_webhook(
   execution public.workflow_executions, input jsonb)
   returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select input || jsonb_build_object('method', m.method, 'headers', coalesce(input -> 'headers', '{}'))
+    select input || jsonb_build_object('method', m.method, 'headers', automation.header_lines(input -> 'headers'))
       || case
         when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
         else jsonb_build_object('body', jsonb_build_object(
@@ -20964,7 +21308,8 @@ begin
   end if;
   select e.* into attached from automation.entities as e where e.name = job.entity;
   if not found then
-    raise exception 'entity: "%" is not attached', job.entity using errcode = 'undefined_object';
+    raise exception 'entity: "%" is not attached', job.entity
+      using errcode = 'invalid_parameter_value', hint = 'Attach its table, or enrol records of another entity.';
   end if;
   select pg_catalog.format_type(a.atttypid, a.atttypmod) into id_type
   from pg_catalog.pg_attribute as a
@@ -21039,9 +21384,32 @@ create or replace function automation.finish_bulk(
     where b.tenant_id = job.tenant_id and b.id = job.id
   $$;
 
--- A throttled job takes a twelfth of a minute's worth at a time.
+-- A record that breaks is a failed run that says why.
+create or replace function automation.try_record(
+  job public.bulk_enrollments, version public.workflow_versions,
+  listener automation.timer_listeners, record_id text, record jsonb)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.take_record(job, version, listener, record_id, record);
+exception when others then
+  begin
+    perform automation.enrol(job.tenant_id, job.entity, record_id,
+      jsonb_build_object('entity', job.entity, job.entity || '_id', record_id, job.entity, record),
+      row(version.workflow_id, version.version, job.kind, null, null, null,
+        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null)::automation.enrolment);
+  exception when others then
+    raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
+  end;
+  return 'failed';
+end;
+$$;
+
+-- A throttled job takes a twelfth of a minute's worth at a time. one_by_one: what breaks on its own.
 create or replace function automation.run_batch(
-  job public.bulk_enrollments, at_most integer, until timestamptz)
+  job public.bulk_enrollments, at_most integer, until timestamptz, one_by_one boolean default false)
   returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -21050,6 +21418,7 @@ declare
   version public.workflow_versions;
   listener automation.timer_listeners;
   next record;
+  became text;
   is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
@@ -21070,7 +21439,9 @@ begin
   for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
     is_cut := clock_timestamp() > until;
     exit when taken >= allowed or is_cut;
-    case automation.take_record(job, version, listener, next.id, next.record)
+    became := case when one_by_one then automation.try_record(job, version, listener, next.id, next.record)
+      else automation.take_record(job, version, listener, next.id, next.record) end;
+    case became
       when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
       when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
       else job.skipped := job.skipped + 1;
@@ -21139,6 +21510,20 @@ create or replace function automation.lock_bulk(tenant_ids uuid[], keys text[])
     order by k.place
   $$;
 
+-- Together, which costs least; and what one record has broken, record by record.
+create or replace function automation.run_batch_through(
+  job public.bulk_enrollments, at_most integer, until timestamptz)
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.run_batch(job, at_most, until);
+exception when others then
+  return automation.run_batch(job, at_most, until, true);
+end;
+$$;
+
 -- Each job has an equal share of the records, and of the time.
 create or replace function automation.run_these_bulk(
   tenant_ids uuid[], keys text[], max_records integer)
@@ -21154,7 +21539,7 @@ declare
 begin
   foreach job in array jobs loop
     begin
-      seen := seen + automation.run_batch(job, greatest(1, max_records / cardinality(jobs)),
+      seen := seen + automation.run_batch_through(job, greatest(1, max_records / cardinality(jobs)),
         clock_timestamp() + automation.allowed_time(interval '2 seconds') / cardinality(jobs));
     exception
       -- It took too long. The time of the statement is used up: the others have the next one.
@@ -21225,7 +21610,7 @@ begin
   returning * into job;
   -- A few are not kept waiting for the tick.
   if job.total <= 100 then
-    perform automation.run_batch(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
+    perform automation.run_batch_through(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
     select b.* into job from public.bulk_enrollments as b
     where b.tenant_id = job.tenant_id and b.id = job.id;
   end if;
@@ -22064,6 +22449,7 @@ $$;
 create or replace function automation.with_related(entities text[]) returns text[]
   language sql stable
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     with recursive reached (name) as (
       select n from unnest(entities) as n
@@ -22163,6 +22549,7 @@ $$;
 create or replace function automation.named_records(data jsonb) returns table (entity text, id text)
   language sql stable
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     with recursive named (entity, id, far) as (
       select n.entity, n.id, 0
@@ -23948,6 +24335,7 @@ create or replace function automation.is_automatic_email(sender text, subject te
   returns boolean
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
+  set jit = off
   as $$
     select sender ~ '^(mailer-daemon|postmaster|bounces?)([+@-])'
       or coalesce(subject ~* ('^\s*(auto(matic|matische|mated)?[ -]?(reply|response|antwort)|out of (the )?office|'
@@ -26607,6 +26995,61 @@ comment on view public.automation_skipped_sends is
   'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what '
   'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out).';
 
+-- Switched on, and hears nothing: its table is detached, gone, made anew without the triggers, or has lost what
+-- the workflow asks for. Of the caller's own tenants.
+create or replace function automation.deaf_workflows()
+  returns table (tenant_id uuid, workflow_id uuid, code text, message text, since timestamptz)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    select d.tenant_id, d.id, d.code,
+      case d.code
+        when 'table_detached' then format(
+          '%s is not attached any more, so that nobody enters: call automation.attach() for it, or switch the '
+          'workflow off', d.entity)
+        when 'table_missing' then format(
+          'the table of %s is gone, so that nobody enters: attach it under its new name, or switch the workflow off',
+          d.entity)
+        when 'triggers_missing' then format(
+          'the table of %s has lost the triggers of automation.attach(), so that nobody enters: call it again',
+          d.entity)
+        else format('%s does not have what the trigger asks for any more, so that nobody enters: validate the '
+          'workflow', d.entity)
+      end,
+      coalesce(
+        (select max(a.active_until) from automation.activations as a
+         where a.tenant_id = d.tenant_id and a.workflow_id = d.id and a.ended_by = 'detach'), automation.now())
+    from (
+      select w.tenant_id, w.id, n.entity,
+        case
+          when e.name is null then 'table_detached'
+          when to_regclass(e.relation) is null then 'table_missing'
+          when not exists (
+            select from pg_trigger as g
+            where g.tgrelid = to_regclass(e.relation) and g.tgname like 'automation\_capture\_%'
+              and g.tgenabled <> 'D') then 'triggers_missing'
+          when y.kind <> 'time' and not exists (
+            select from automation.active_triggers as t
+            where t.tenant_id = w.tenant_id and t.workflow_id = w.id and t.role = 'enrol') then 'trigger_unfit'
+        end as code
+      from automation.usable_tenants() as u (id)
+      join public.workflows as w on w.tenant_id = u.id and w.is_active
+      join public.workflow_versions as v
+        on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+      join automation.trigger_types as y on y.name = v.trigger_type and y.kind <> 'manual'
+      cross join lateral (select coalesce(v.trigger_config ->> 'entity', y.entity) as entity) as n
+      left join automation.entities as e on e.name = n.entity
+      where n.entity is not null
+    ) as d
+    where d.code is not null
+  $$;
+
+comment on function automation.deaf_workflows() is
+  'Active workflows that no write can start, and why: table_detached, table_missing, triggers_missing or '
+  'trigger_unfit.';
+
 -- An execution, or a step that its execution went on without.
 create view public.automation_failures with (security_invoker = true) as
   select e.tenant_id, e.id as execution_id, w.name as workflow_name, e.version, e.contact_id,
@@ -26639,19 +27082,26 @@ create view public.automation_failures with (security_invoker = true) as
     h.reason ->> 'message', h.reason, h.held_at, null
   from public.workflow_holds as h
   join public.workflows as w on w.tenant_id = h.tenant_id and w.id = h.workflow_id
-  where h.released_at is null;
+  where h.released_at is null
+  union all
+  select w.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, d.code, d.message,
+    jsonb_build_object('code', d.code, 'message', d.message), d.since, null
+  from automation.deaf_workflows() as d
+  join public.workflows as w on w.tenant_id = d.tenant_id and w.id = d.workflow_id;
 
 comment on view public.automation_failures is
   'What failed, and why: executions (public.retry_execution() runs one again from where it failed), steps '
   'that their execution went on without, sends that found nobody to go to, tags that found no contact. '
-  'execution_status: failed for the first. A workflow that is held (public.workflow_holds) is a row without an '
-  'execution.';
+  'execution_status: failed for the first. A workflow that is held (public.workflow_holds), or that '
+  'is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution.';
 
 -- The platform opens what is made in public to every role of the API: each view is closed first.
 revoke all on public.automation_queue, public.automation_skipped_sends, public.automation_failures
   from anon, authenticated, service_role;
 grant select on public.automation_queue, public.automation_skipped_sends, public.automation_failures
   to authenticated, service_role;
+revoke execute on function automation.deaf_workflows() from public, anon;
+grant execute on function automation.deaf_workflows() to authenticated, service_role;
 
 -- sql/13_views/02_schemas.sql
 

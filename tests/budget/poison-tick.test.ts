@@ -214,6 +214,123 @@ describe.each([["takes for ever", SLEEPS], ["ends its session", DIES]])(
   },
 );
 
+it("a record that breaks a bulk enrolment is its own failure, and the others are enrolled", async () => {
+  const mine = await office("Ann", "Poison", "Maria");
+  await sql`insert into contacts (tenant_id, first_name) select ${mine}, 'Bo' from generate_series(1, 200)`;
+  const filtered = await workflow(mine, { trigger: "manual" });
+  const listed = await workflow(mine, { trigger: "manual" });
+  await ruleThat("raise exception 'not this one';");
+  await sql`select enroll_records(${filtered}, filter => '[]', entity => 'contact')`;
+  const few = await sql`select id from contacts where first_name <> 'Bo'`;
+  await sql`select enroll_records(${listed}, record_ids => ${few.map(({ id }) => id as string)})`;
+  await tick(sessions.connect());
+  await tick(sessions.connect());
+  const jobs = await sql`
+    select b.status, b.enrolled, b.failed, b.scanned from bulk_enrollments as b order by b.scanned`;
+  expect(jobs).toEqual([
+    { status: "completed", enrolled: 2, failed: 1, scanned: 3 },
+    { status: "completed", enrolled: 202, failed: 1, scanned: 203 },
+  ]);
+  const failed = await sql`
+    select error ->> 'code' as code, error ->> 'message' as message from workflow_executions where status = 'failed'`;
+  expect(failed).toEqual([
+    { code: "enrollment_failed", message: "not this one" },
+    { code: "enrollment_failed", message: "not this one" },
+  ]);
+});
+
+describe("work that is only slow, and a lot of it, for one office", { timeout: 60_000 }, () => {
+  const many = 300;
+  /** Everything that a workflow called Slow begins or ends takes a while. */
+  const slowly = () =>
+    sql.unsafe(`
+      create function public.office_rule() returns trigger language plpgsql as $$
+      begin
+        if exists (select from public.workflows as w where w.id = new.workflow_id and w.name = 'Slow')
+        then perform pg_sleep(0.02); end if;
+        return new;
+      end $$;
+      create trigger office_rule before insert or update on public.workflow_executions
+        for each row execute function public.office_rule()`);
+  const crowd = (tenantId: string) =>
+    sql`insert into contacts (tenant_id, first_name, phone)
+      select ${tenantId}, 'Bo', '+1512555' || (1000 + n) from generate_series(1, ${many}) as n`;
+  const runsOf = async (tenantId: string, status?: string) =>
+    (await sql`select status from workflow_executions where tenant_id = ${tenantId}`)
+      .filter((run) => status === undefined || run.status === status).length;
+  /** What one tick has done of the slow work, and of the other office's. */
+  async function oneTick(mine: string, other: string, status?: string) {
+    await tick(sessions.connect());
+    return { slow: await runsOf(mine, status), other: await runsOf(other, status) };
+  }
+
+  it("timers of another office fire in the same tick", async () => {
+    const config = { entity: "contact", field: "last_contacted_at", offset: "1 hour" };
+    const [mine, other] = [await office(), await office("Zoe")];
+    await workflow(mine, { name: "Slow", trigger: "time_elapsed", config });
+    await workflow(other, { trigger: "time_elapsed", config });
+    await crowd(mine);
+    await slowly();
+    await sql`update contacts set last_contacted_at = automation.now() - interval '1 hour 2 seconds'`;
+    await sql`update workflow_timers set due_at = due_at + interval '1 second' where tenant_id = ${other}`;
+    const { slow, other: done } = await oneTick(mine, other);
+    expect(slow).toBeLessThan(many);
+    expect(done).toBe(1);
+  });
+
+  it("schedules of another office run in the same tick", async () => {
+    const config = { every: "1 hour" };
+    const [mine, other] = [await office(), await office()];
+    for (let n = 0; n < 60; n++) {
+      await workflow(mine, { name: "Slow", trigger: "scheduled", config });
+    }
+    await workflow(other, { trigger: "scheduled", config });
+    await slowly();
+    await sql`update workflow_schedules set next_run_at = automation.now() - interval '1 minute'`;
+    await sql`update workflow_schedules set next_run_at = automation.now() where tenant_id = ${other}`;
+    const { slow, other: done } = await oneTick(mine, other);
+    expect(slow).toBeLessThan(60);
+    expect(done).toBe(1);
+  });
+
+  it("bulk enrolments of another office go on in the same tick", async () => {
+    const [mine, other] = [await office(), await office("Zoe")];
+    await crowd(mine);
+    const enrol = (id: string) =>
+      sql`select enroll_records(${id}, filter => '[]', entity => 'contact')`;
+    for (let n = 0; n < 25; n++) {
+      await enrol(await workflow(mine, { name: "Slow", trigger: "manual" }));
+    }
+    await enrol(await workflow(other, { trigger: "manual" }));
+    await slowly();
+    await sql`
+      update bulk_enrollments set next_batch_at = automation.now() - interval '1 minute' where tenant_id = ${mine}`;
+    const { slow, other: done } = await oneTick(mine, other);
+    expect(slow).toBeLessThan(25 * many);
+    expect(done).toBe(1);
+  });
+
+  it("events of another office end its runs in the same tick", async () => {
+    const waits: Definition = {
+      trigger: "contact_created",
+      settings: { exit_events: ["sms_received"] },
+      step: { ...TASK, delay: 60 },
+    };
+    const [mine, other] = [await office(), await office()];
+    await workflow(mine, { ...waits, name: "Slow" });
+    await workflow(other, waits);
+    await crowd(mine);
+    await sql`insert into contacts (tenant_id, first_name, phone) values (${other}, 'Zoe', '+15125550100')`;
+    await slowly();
+    await sql`
+      insert into messages (tenant_id, contact_id, direction, from_number, body)
+      select tenant_id, id, 'inbound', phone, 'Yes' from contacts order by first_name`;
+    const { slow, other: done } = await oneTick(mine, other, "cancelled");
+    expect(slow).toBeLessThan(many);
+    expect(done).toBe(1);
+  });
+});
+
 it("a part that is cut off in every tick does not keep the others from their turn", async () => {
   const tenant = await office("Maria");
   await workflow(tenant, { trigger: "contact_updated" });

@@ -71,6 +71,15 @@ test("a delivery is signed the Standard Webhooks way", async () => {
   expect(verify).toEqual({ a: 1 });
 });
 
+test("a header holds letters of any script, as the bytes of their UTF-8", async () => {
+  const value = "Zoë Ōta 🏠";
+  expect(await deliver(webhookStep({ headers: { "x-lead": value } }), local)).toMatchObject({
+    outcome: "succeeded",
+  });
+  const [request] = receiver.requests();
+  expect(Buffer.from(request?.headers["x-lead"] ?? "", "latin1").toString()).toBe(value);
+});
+
 test("a repeat has the same id, so that the receiver can drop it", async () => {
   const step = webhookStep();
   await deliver(step, local);

@@ -13,6 +13,7 @@ import {
   StepRetry,
   WorkflowSettings,
 } from "../../functions/_shared/steps.ts";
+import { hazardWords, htmlHazard } from "../../functions/_shared/html.ts";
 import { settingSchemas, stepTypes } from "../../functions/_shared/step-schemas.ts";
 import { templateProblem } from "../../functions/_shared/template.ts";
 import { useDatabase } from "../support/database.ts";
@@ -86,6 +87,26 @@ describe("zod and SQL", () => {
     for (const [type, counts] of verdicts) {
       expect(Math.min(...counts), `${type}: ${counts}`).toBeGreaterThan(runs / 300);
     }
+  });
+
+  test("tell a slip in the name of a setting from a name of something else", async () => {
+    const slips = fc.constantFrom("title", "due_in_days", "priority", "DueAt", "é_title", "key")
+      .chain((name) =>
+        fc.tuple(fc.nat(name.length), fc.nat(2), fc.constantFrom("", "x", "_", "T", "é")).map(
+          ([place, cut, letter]) => name.slice(0, place) + letter + name.slice(place + cut),
+        )
+      );
+    const said = new Set<string>();
+    await fc.assert(
+      fc.asyncProperty(fc.uniqueArray(slips, { minLength: 1, maxLength: 8 }), async (names) => {
+        const config = { title: "Call", ...Object.fromEntries(names.map((name) => [name, "x"])) };
+        const inSql = comparable(await checkInSql("create_task", config));
+        for (const one of inSql) if (/unknown_key/.test(one)) said.add(one.split(" ")[1] ?? "");
+        expect(comparable(inTypeScript(checkStepConfig("create_task", config)))).toEqual(inSql);
+      }),
+      { numRuns: Math.ceil(runs / 10) },
+    );
+    expect([...said].sort()).toEqual(["error", "warning"]);
   });
 
   test("accept and refuse the same settings", async () => {
@@ -194,6 +215,60 @@ describe("zod and SQL", () => {
       { numRuns: Math.ceil(runs / 2) },
     );
     expect(Math.min(sound, wrong)).toBeGreaterThan(runs / 4);
+  });
+});
+
+describe("a variable in HTML", () => {
+  test("is found in the same place where it must not stand", async () => {
+    const piece = fc.constantFrom(
+      ..."<a <p> </a> <script> </script> <SCRIPT\nsrc= <!-- --> > / = ' \" {{x}} {{{y.z}}} {{x"
+        .split(" "),
+      ..."href= onclick= ON-x='{{x}}' data-on= srcdoc='{{x}}' title= javascript: vbscript data:text/html, &colon;"
+        .split(" "),
+      ..."java&#x9;script data: data:image/png;base64, https://a.b/ {{#if\u00a0x}} {{/if}} {{else}} 😀 & \\{{"
+        .split(" ").map((text) => text.replace("\u00a0", " ")),
+      ...[
+        " ",
+        "\n",
+        "\u0001",
+        "on",
+        '{{ x | default: "a>b" }}',
+        "{{!a}}",
+        'href="',
+        'onclick="',
+        "<a ",
+      ],
+    );
+    const attribute = fc.array(piece, { maxLength: 4 }).map((parts) =>
+      `<a href="${parts.join("")}">`
+    );
+    const html = fc.oneof(
+      fc.array(piece, { maxLength: 12 }).map((parts) => parts.join("")),
+      fc.array(fc.oneof(attribute, piece), { maxLength: 6 }).map((parts) => parts.join("")),
+    );
+    const places = new Map<string, number>();
+    await fc.assert(
+      fc.asyncProperty(fc.array(html, { minLength: 20, maxLength: 20 }), async (batch) => {
+        const rows = await database().sql<{ found: Found[] }[]>`
+          select automation.check_html(t.source, 'p') as found
+          from unnest(${batch}::text[]) with ordinality as t (source, place) order by t.place`;
+        batch.forEach((source, index) => {
+          const hazard = htmlHazard(source);
+          const place = hazard?.place ?? "none";
+          places.set(place, (places.get(place) ?? 0) + 1);
+          const said = hazard && hazard.place === "unquoted"
+            ? `p ${hazardWords(hazard)}`
+            : hazard && `p: ${hazardWords(hazard)}`;
+          // A template that cannot be read is told as that.
+          if (templateProblem(source)) return;
+          expect([source, said ?? null]).toEqual([source, rows[index]?.found[0]?.message ?? null]);
+        });
+      }),
+      { numRuns: Math.ceil(runs / 5) },
+    );
+    for (const place of ["none", "script", "program", "page", "address", "unquoted"]) {
+      expect(places.get(place) ?? 0, place).toBeGreaterThan(5);
+    }
   });
 });
 

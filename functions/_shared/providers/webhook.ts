@@ -32,7 +32,13 @@ const RESERVED =
   /^(host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|proxy-.*|webhook-.*|ridgeline-.*)$/i;
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
-const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+/** Letters of any script; no control characters, so that no value ends its header. */
+const HEADER_VALUE = /^[\t\x20-\x7e\u00a0-\u{10ffff}]*$/u;
+
+/** As the bytes of its UTF-8, one a character: what lies beyond ASCII in a header is opaque. */
+function headerBytes(value: string): string {
+  return Array.from(new TextEncoder().encode(value), (byte) => String.fromCharCode(byte)).join("");
+}
 
 const headers = z.record(
   z.string().regex(TOKEN, "not a header name").refine(
@@ -101,7 +107,7 @@ async function headersOf(
   const names = given.flatMap(([, value]) => typeof value === "string" ? [] : [value.secret]);
   const secrets = names.length ? await resolveSecrets(step, [...new Set(names)]) : new Map();
   return given.map(([name, value]) => {
-    if (typeof value === "string") return [name.toLowerCase(), value];
+    if (typeof value === "string") return [name.toLowerCase(), headerBytes(value)];
     const secret = secrets.get(value.secret);
     if (secret === undefined) {
       throw new SecretMissingError(`headers.${name}: there is no secret "${value.secret}"`);
@@ -110,7 +116,7 @@ async function headersOf(
     if (!HEADER_VALUE.test(secret)) {
       throw new SecretMissingError(`headers.${name}: the secret "${value.secret}" fits no header`);
     }
-    return [name.toLowerCase(), `${value.prefix ?? ""}${secret}`];
+    return [name.toLowerCase(), headerBytes(`${value.prefix ?? ""}${secret}`)];
   });
 }
 
@@ -238,7 +244,8 @@ function request(prepared: Prepared, allowPrivate: boolean, resolve: Resolve, si
       readCapped(response).catch(() => "").then((text) => fulfil(outcomeOf(response, text)));
     });
     if (!allowPrivate) outgoing.once("socket", (socket) => refusePrivatePeer(socket, outgoing));
-    outgoing.end(body);
+    // As bytes: Node writes the header together with a text, in the encoding of that.
+    outgoing.end(body === undefined ? undefined : new TextEncoder().encode(body));
   });
 }
 

@@ -2,7 +2,7 @@
 -- spoiled on the way: in the run as in the dry run.
 begin;
 \ir ../foundation/story.psql
-select plan(85);
+select plan(88);
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
 select pg_temp.contact(:'apex', 'Maria') as maria \gset
@@ -10,7 +10,8 @@ update public.contacts set company = null, lead_score = 7, email = 'maria@exampl
   custom_fields = '{"id": 7615917337495251231, "price": 1.10, "tiny": 0.1000000000000000055, "huge": 1e400, "yes": true,
     "no": false, "list": ["roof", 5, null, "gutter"], "one": ["roof"], "empty": [], "blank": " ", "none": null,
     "object": {"a": 1}, "deep": [{"a": 1}], "days": "3", "hours": 1.5, "minus": -3, "url": "https://x.example/a",
-    "urls": ["https://x.example/1", ["https://x.example/2"], null], "digits": "0042"}'
+    "urls": ["https://x.example/1", ["https://x.example/2"], null], "digits": "0042",
+    "lines": "Bo\r\nX-Admin: 1\u2028Roofing\n"}'
 where id = :'maria';
 
 -- What a step would run with, or why it would not: "key=value" or "verdict code: message".
@@ -70,6 +71,9 @@ from (values
   ('webhook', jsonb_build_object('url', 'https://x', 'headers', jsonb_build_object('X-A', pg_temp.custom('list'))), '{headers,X-A}', '"roof, 5, gutter"'),
   ('webhook', jsonb_build_object('url', 'https://x', 'headers', jsonb_build_object('X-A', pg_temp.custom('object'))), '{headers,X-A}', 'fail invalid_input: headers.X-A: a text is needed, and this is an object'),
   ('webhook', jsonb_build_object('url', 'https://x', 'headers', '{"Authorization": {"secret": "crm", "prefix": "Bearer "}}'::jsonb), '{headers,Authorization}', '{"prefix": "Bearer ", "secret": "crm"}'),
+  ('webhook', jsonb_build_object('url', 'https://x', 'headers', jsonb_build_object('X-A', pg_temp.custom('lines'))), '{headers,X-A}', '"Bo X-Admin: 1 Roofing"'),
+  ('webhook', jsonb_build_object('url', 'https://x', 'headers', jsonb_build_object('X-A', E'one\r\n two')), '{headers,X-A}', '"one  two"'),
+  ('webhook', jsonb_build_object('url', 'https://x', 'headers', jsonb_build_object('X-A', pg_temp.custom('id'))), '{headers,X-A}', '"7615917337495251231"'),
   ('webhook', jsonb_build_object('url', 'https://x', 'body', jsonb_build_object('id', pg_temp.custom('id'), 'list', pg_temp.custom('list'))), '{body}', '{"id": 7615917337495251231, "list": ["roof", 5, null, "gutter"]}'),
   ('webhook', jsonb_build_object('url', 'https://x', 'body', pg_temp.custom('none')), '{body}', 'null'),
   ('webhook', jsonb_build_object('url', 'https://x', 'secret_name', pg_temp.custom('none')), '{secret_name}', 'left out'),

@@ -93,7 +93,7 @@ select is((select count(*) from public.workflow_executions where trigger_type = 
 select pg_temp.tenant('Summit Exteriors') as summit \gset
 select pg_temp.workflow(:'summit', 'contact_created', '{}', conditions => (
   select jsonb_agg(jsonb_build_object('field', 'contact.custom_fields.notes', 'operator', 'not_contains', 'value', 'needle ' || n))
-  from generate_series(1, 60) as n)) as dear \gset
+  from generate_series(1, 12) as n)) as dear \gset
 create function pg_temp.copies(of uuid, many integer) returns void
   language sql
   as $$

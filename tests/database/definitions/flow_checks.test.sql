@@ -1,7 +1,7 @@
 -- Steps that no run reaches, and steps that lack a record, a recipient or a date to do what they say.
 begin;
 \ir ../foundation/story.psql
-select plan(63);
+select plan(80);
 
 select pg_temp.tenant() as apex \gset
 insert into public.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
@@ -83,6 +83,32 @@ from (values
 insert into public.senders (tenant_id, channel, kind, address, registration) values (:'blue', 'sms', 'service', 'MG1', 'registered');
 select is(pg_temp.findings(:'blue', 'contact_created', steps => '[{"type": "send_sms", "config": {"body": "Hi"}}]'),
   null, 'a messaging service of the tenant');
+
+-- A number that is written out, to and from.
+insert into public.contacts (tenant_id, id, first_name, phone)
+values (:'apex', gen_random_uuid(), 'Ann', '(512) 555-0142'), (:'blue', gen_random_uuid(), 'Bo', '+15125550143');
+update public.tenants set phone = '512-555-0150' where id = :'apex';
+select pg_temp.member(:'apex') as sam \gset
+update public.tenant_members set phone = '+1 512 555 0151' where user_id = :'sam';
+select is(pg_temp.findings(:'apex', 'contact_created', steps => jsonb_build_array(jsonb_build_object('type', 'send_sms',
+    'config', '{"body": "Hi"}'::jsonb || config::jsonb))), said, config)
+from (values
+  ('{"to": "+15125550142"}', null), ('{"to": "tel:512.555.0142"}', null), ('{"to": " 512-555-0142 x12"}', null),
+  ('{"to": "+15125550150"}', null), ('{"to": "5125550151"}', null), ('{"to": "{{contact.phone}}"}', null),
+  ('{"to": "{{contact.phone | default: \"555\"}}"}', null),
+  ('{"to": "555-0142"}', 'error invalid_phone steps[0].step_config.to'),
+  ('{"to": "ann@example.com"}', 'error invalid_phone steps[0].step_config.to'),
+  ('{"to": "+15125550142, +15125550150"}', 'error invalid_phone steps[0].step_config.to'),
+  ('{"to": "contact.phone"}', 'error invalid_phone steps[0].step_config.to'),
+  ('{"to": "+15125550143"}', 'warning stranger_not_allowed steps[0].step_config.to'),
+  ('{"to": "+4915112345678"}', 'warning country_not_allowed steps[0].step_config.to'),
+  ('{"to": "+15125550142", "from": "the office of Apex Roofing"}', 'error invalid_phone steps[0].step_config.from'),
+  ('{"from": "555-0199"}', 'error invalid_phone steps[0].step_config.from'),
+  ('{"from": "(512) 555-0199"}', null)
+) as v (config, said);
+update public.tenants set text_strangers = true where id = :'apex';
+select is(pg_temp.findings(:'apex', 'contact_created', steps => '[{"type": "send_sms", "config": {"body": "Hi", "to": "+15125550143"}}]'),
+  null, 'an office that texts strangers is told nothing');
 
 -- A contact whose table has other columns.
 create table public.people (

@@ -2,7 +2,7 @@
 -- would mend it; what only looks odd is allowed.
 begin;
 \ir ../foundation/story.psql
-select plan(66);
+select plan(99);
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
 
@@ -79,6 +79,9 @@ from (values
   ('{"type": "webhook"}', 'steps[0].step_config.url: webhook needs url%'),
   ('{"type": "webhook", "config": {"url": "ftp://x"}}', 'steps[0].step_config.url: url must start with https%'),
   ('{"type": "webhook", "config": {"url": "https://x", "method": "TRACE"}}', 'steps[0].step_config.method: %POST, PUT, PATCH, GET or DELETE%'),
+  ('{"type": "webhook", "config": {"url": "https://x", "headers": {"X Lead": "a"}}}', 'steps[0].step_config.headers.X Lead: "X Lead" is not the name of a header%'),
+  ('{"type": "webhook", "config": {"url": "https://x", "headers": {"Webhook-Signature": "a"}}}', 'steps[0].step_config.headers.Webhook-Signature: %set by the sender%'),
+  ('{"type": "webhook", "config": {"url": "https://x", "headers": {"X-Key": {"secret": "crm", "prefix": "Bearer\n"}}}}', 'steps[0].step_config.headers.X-Key.prefix: %'),
   ('{"type": "webhook", "config": {"url": "https://x", "headers": ["a"]}}', 'steps[0].step_config.headers: %object%'),
   ('{"type": "create_task"}', 'steps[0].step_config.title: create_task needs title%'),
   ('{"type": "create_task", "config": {"title": "x", "due_in_days": "soon"}}', 'steps[0].step_config.due_in_days: %number%'),
@@ -127,11 +130,22 @@ select alike(pg_temp.refusal('manual', step => '{"key": "step_2", "type": "creat
 select alike(pg_temp.refusal('manual', step => '{"type": "update_field", "config": {"entity": "invoice", "field": "total", "value": 1}}'),
   'steps[0].step_config.entity: %', 'an entity that does not exist');
 
+-- A slip of the finger in the name of a setting would be a setting that is ignored.
+select is(pg_temp.refusal('contact_created', step => format('{"type": "create_task", "config": {"title": "Call", %s: 1}}', to_jsonb(slip))),
+  format('steps[0].step_config.%s: create_task does not know "%s" | Did you mean %s?', slip, slip, meant), slip)
+from (values ('due_in_day', 'due_in_days'), ('dueInDays', 'due_in_days'), ('due-in-hours', 'due_in_hours'), ('descripton', 'description'),
+  ('desciprtion', 'description'), ('prioritty', 'priority'), ('asigned_to', 'assigned_to')) as v (slip, meant);
+select is(pg_temp.refusal('manual', step => '{"type": "webhook", "config": {"url": "https://x", "headers": {"X-A": {"secret": "crm", "prefx": "x"}}}}'),
+  'steps[0].step_config.headers.X-A.prefx: a header does not know "prefx" | Did you mean prefix?', 'inside of a setting as well');
+select is(pg_temp.refusal('contact_created', step => format('{"type": "send_sms", "config": {"body": "Hi", %s: "x"}}', to_jsonb(other))), null,
+  other || ' is nothing of ours')
+from unnest('{icon,tos,label}'::text[]) as other;
+
 -- Warnings do not block.
 select pg_temp.draft(:'apex', 'contact_created', '{}',
-  '[{"type": "send_sms", "config": {"body": "Hi", "boddy": "x"}}]') as odd \gset
+  '[{"type": "send_sms", "config": {"body": "Hi", "colour": "x"}}]') as odd \gset
 select is(array[v ->> 'valid', v #>> '{problems,0,severity}', v #>> '{problems,0,path}'],
-  array['true', 'warning', 'steps[0].step_config.boddy'], 'a key that nobody reads is a warning')
+  array['true', 'warning', 'steps[0].step_config.colour'], 'a key that nobody reads is a warning')
 from public.validate_workflow(:'odd') as v;
 update public.workflows set is_active = true where id = :'odd';
 select is((select published_version from public.workflows where id = :'odd'), 1, 'which does not block');
@@ -139,6 +153,36 @@ select is(pg_temp.refusal('manual', step => '{"type": "update_field", "config": 
   null, 'a field that names its entity is a field of that entity');
 select is(pg_temp.refusal('manual', step => '{"type": "update_field", "config": {"field": "custom_fields.roof", "value": 1}}'),
   null, 'a key of the custom fields is a field');
+
+-- A variable where its value would be more than a text.
+create function pg_temp.html(html text) returns text language sql
+  as $$ select pg_temp.refusal('contact_created', step => jsonb_build_object('type', 'send_email', 'config',
+    jsonb_build_object('subject', 'Hi', 'html', html))::text) $$;
+select alike(pg_temp.html(html), 'steps[0].step_config.html: html: the variable at character ' || said || ' | Put it into the text, %', html)
+from (values
+  ('<script>var a = "{{contact.first_name}}"</script>', '18 stands in <script> and would be run as a program'),
+  (E'<SCRIPT\ntype="x">{{#if contact.stage}}a("{{{contact.stage}}}"){{/if}}', '42 stands in <script> %'),
+  ('<p>Hé 🏠</p><a onclick="go(''{{contact.first_name}}'')">x</a>', '28 stands in onclick and would be run as a program'),
+  ('<img alt="{{contact.stage}}" onerror = ''{{contact.stage}}''>', '41 stands in onerror %'),
+  ('<a href="javascript:go(''{{contact.id}}'')">x</a>', '25 stands in a href that a browser runs as a program'),
+  ('<a href=" java&Tab;script&#58;go({{contact.id}})">x</a>', '34 stands in a href %'),
+  ('<form action="vbscript{{contact.id}}">', '23 stands in a action %'),
+  ('<iframe src="data:text/html,{{contact.id}}">', '29 stands in a src %'),
+  ('<iframe srcdoc="{{contact.id}}">', '17 stands in srcdoc and would be read as a page of its own')
+) as v (html, said);
+select alike(pg_temp.html(html), 'steps[0].step_config.html: html must be HTML whose attributes with variables are in quotes | %', html)
+from (values ('<a href={{contact.website}}>'), ('<a {{contact.stage}}>x</a>'),
+  ('<a title="{{ contact.stage | default: "a>b" }}" {{contact.stage}}>x</a>')) as v (html);
+select is(pg_temp.html(html), null, html)
+from (values
+  ('<p>{{contact.first_name}}</p><a href="{{tenant.website}}" title=''{{contact.stage}}''>x</a>'),
+  ('<script src="https://apex.example/a.js"></script><p>{{contact.stage}}</p>'),
+  ('<a onclick="track()" href="https://apex.example/?a={{contact.id}}">{{contact.stage}}</a>'),
+  ('<a href="https://apex.example/javascript:{{contact.id}}">x</a><img src="data:image/png;base64,{{custom.a}}">'),
+  ('<a {{#if contact.stage}}class="b"{{/if}} data-on="{{contact.stage}}">x</a>'),
+  ('<!-- <script>{{contact.stage}}</script> --><p>a < b {{contact.stage}}</p>'),
+  ('<a class="data" href="mailto:{{contact.email}}?subject=javascript:{{contact.id}}">onclick="{{contact.stage}}"</a>')
+) as v (html);
 
 select * from finish();
 rollback;
