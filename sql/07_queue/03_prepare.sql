@@ -20,6 +20,7 @@ create or replace function automation.render_options(
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
+      'country', t.country,
       'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
     from public.tenants as t
     where t.id = render_options.tenant_id

@@ -64,6 +64,13 @@ describe("a signed request", () => {
     expect(recorded).toHaveLength(1);
   });
 
+  it("may be JSON whose numbers have more digits than JavaScript keeps", async () => {
+    const { handler, recorded } = setUp();
+    const body = JSON.stringify(text({ Body: "@" })).replace('"@"', "7615917337495251231");
+    expect((await handler(signedJson(body))).status).toBe(200);
+    expect(recorded).toMatchObject([{ event: { body: "7615917337495251231" } }]);
+  });
+
   it("may name a field more than once", async () => {
     const { handler, recorded } = setUp();
     expect((await handler(signedForm(text({ Tag: ["b", "a"] })))).status).toBe(200);
