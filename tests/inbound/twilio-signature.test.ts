@@ -272,6 +272,7 @@ describe("other requests", () => {
   it("get 503 while the database is away", async () => {
     const handler = createHandler({
       authToken: () => AUTH_TOKEN,
+      findAccount: () => () => Promise.resolve(undefined),
       address: () => readPublicAddress({ PUBLIC_URL: "https://apex.supabase.example" }),
       record: () => () => Promise.reject(Object.assign(new Error("no"), { code: "ECONNREFUSED" })),
       log: () => {},
