@@ -3026,35 +3026,26 @@ begin
 end;
 $$;
 
--- North American numbers as they are written there; others as they are. null: no telephone number.
-create or replace function automation.format_phone(value text, style text) returns text
-  language plpgsql immutable parallel safe
+-- As it is written in North America, where it is from there, and in E.164 otherwise. Read as every number of
+-- the tenant is, in its country when it has no country code. null: no telephone number.
+create or replace function automation.format_phone(value text, style text, country text) returns text
+  language sql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  digits text := regexp_replace(left(value, 60), '[^0-9]', '', 'g');
-  local text := case
-    when length(digits) = 10 and value not like '+%' then digits
-    when length(digits) = 11 and digits like '1%' then substr(digits, 2)
-  end;
-begin
-  if length(value) > 40 or value !~ '^[-+() ./0-9]+$' or length(digits) not between 7 and 15 then
-    return null;
-  elsif local is null then
-    return case
-      when value not like '+%' then null
-      when style = 'e164' then '+' || digits
-      else value
-    end;
-  end if;
-  return case style
-    when 'e164' then '+1' || local
-    when 'international'
-      then '+1 ' || left(local, 3) || '-' || substr(local, 4, 3) || '-' || right(local, 4)
-    else '(' || left(local, 3) || ') ' || substr(local, 4, 3) || '-' || right(local, 4)
-  end;
-end;
-$$;
+    select case
+      when style = 'e164' or n.digits is null then n.number
+      when style = 'international'
+        then '+1 ' || left(n.digits, 3) || '-' || substr(n.digits, 4, 3) || '-' || right(n.digits, 4)
+      else '(' || left(n.digits, 3) || ') ' || substr(n.digits, 4, 3) || '-' || right(n.digits, 4)
+    end
+    from (
+      select p.number, substring(p.number from '^\+1(\d{10})$') as digits
+      from automation.read_phone(value, country) as p
+    ) as n
+  $$;
+
+comment on function automation.format_phone(text, text, text) is
+  'A telephone number in a style: national (the default), international or e164; null when it is none.';
 
 -- sql/engine/10_values/07_characters.sql
 
@@ -6600,8 +6591,32 @@ begin
 end;
 $$;
 
--- Which keys an object has: a key that is missing, and a key that nobody reads, are both mistakes
--- the office should see before a customer does.
+-- A name without case and separators, and that with each of its letters left out: two names of which some
+-- are the same are one slip of the finger apart.
+create or replace function automation.slips(name text) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array(
+      select overlay(n.plain placing '' from i for 1) from generate_series(1, length(n.plain)) as i
+      where length(n.plain) between 4 and 40
+      union select n.plain)
+    from (select lower(translate(name, '_- ', '') collate "C") as plain) as n
+  $$;
+
+-- Which key was meant by one that is no key; null: none that could be told.
+create or replace function automation.meant_key(name text, properties jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select p.key from jsonb_object_keys(properties) as p (key)
+    where automation.slips(p.key) && automation.slips(name)
+    order by p.key collate "C"
+    limit 1
+  $$;
+
+-- Which keys an object has: a key that is missing, and a key that nobody reads, are both mistakes the office
+-- should see before a customer does. One that is nearly another is a setting that would be ignored: an error.
 create or replace function automation.check_keys(schema jsonb, value jsonb, path text) returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -6610,6 +6625,7 @@ declare
   subject constant text := coalesce(schema ->> 'title', automation.last_of_path(path));
   problems jsonb := '[]'::jsonb;
   key text;
+  meant text;
 begin
   for key in select * from jsonb_array_elements_text(schema -> 'required') loop
     continue when value ? key;
@@ -6624,10 +6640,12 @@ begin
   end if;
   for key in select * from jsonb_object_keys(value) loop
     continue when schema -> 'properties' ? key;
+    meant := automation.meant_key(key, schema -> 'properties');
     problems := problems || automation.problem(
-      path || '.' || key, 'unknown_key', format('%s does not know "%s"', subject, key),
-      'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p),
-      'warning');
+      path || '.' || key, 'unknown_key', format('%s does not know "%s"', subject, key), coalesce(
+        'Did you mean ' || meant || '?',
+        'It knows: ' || (select string_agg(p, ', ') from jsonb_object_keys(schema -> 'properties') as p)),
+      case when meant is null then 'warning' else 'error' end);
   end loop;
   return problems;
 end;
@@ -7122,7 +7140,6 @@ create or replace function automation.filter_text(name text, value text, argumen
     when 'truncate' then automation.truncate_text(
       value, automation.number_of(arguments -> 0), coalesce(arguments ->> 1, '…'))
     when 'replace' then replace(value, arguments ->> 0, arguments ->> 1)
-    when 'formatPhone' then automation.format_phone(value, arguments ->> 0)
     when 'url_encode' then automation.url_encode(value)
     -- What it does to line breaks is done where the text has been escaped.
     when 'nl2br' then value
@@ -7175,6 +7192,8 @@ begin
       else coalesce(value -> case name when 'first' then 0 else -1 end, 'null')
     end
     when type in ('array', 'object') then null
+    when name = 'formatPhone' then to_jsonb(automation.format_phone(
+      value #>> '{}', arguments ->> 0, coalesce(options ->> 'country', 'US')))
     else to_jsonb(automation.filter_text(name, value #>> '{}', arguments))
   end;
 end;
@@ -8306,7 +8325,7 @@ $$;
 
 comment on function automation.render(jsonb, jsonb, jsonb) is
   'A compiled template filled from a context, and what was amiss: {path, code, variable, message}. '
-  'options: zone, locale, currency, html_paths, on_missing (empty, or fail: rendered is null when '
+  'options: zone, locale, currency, country, html_paths, on_missing (empty, or fail: rendered is null when '
   'a variable has no value), now, typed (what is no text stays what it is even in HTML, for fit_input to '
   'refuse). rendered is null, too, when something is too large or takes too long. Never raises.';
 
@@ -10481,10 +10500,14 @@ create or replace function automation.call_dispatch() returns bigint
   as $$
 declare
   url constant text := automation.vault_secret('ridgeline_dispatch_url');
-  key constant text := automation.vault_secret('ridgeline_ring_key');
+  key text;
   request_id bigint;
 begin
-  if url is null or key is null or automation.is_ringing(url) then
+  if url is null or automation.is_ringing(url) then
+    return null;
+  end if;
+  key := automation.vault_secret('ridgeline_ring_key');
+  if key is null then
     return null;
   end if;
   execute 'select net.http_post(url => $1, body => ''{}''::jsonb, headers => $2, '
@@ -11431,6 +11454,7 @@ create or replace function automation.render_options(
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
+      'country', t.country,
       'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
     from automation.read_tenants(array[render_options.tenant_id]) as t
   $$;
@@ -15972,7 +15996,8 @@ begin
   end if;
   select e.* into attached from automation.entities as e where e.name = job.entity;
   if not found then
-    raise exception 'entity: "%" is not attached', job.entity using errcode = 'undefined_object';
+    raise exception 'entity: "%" is not attached', job.entity
+      using errcode = 'invalid_parameter_value', hint = 'Attach its table, or enrol records of another entity.';
   end if;
   select pg_catalog.format_type(a.atttypid, a.atttypmod) into id_type
   from pg_catalog.pg_attribute as a
@@ -26316,15 +26341,19 @@ create or replace function automation.imagine_fields(data jsonb, entity text, fi
   as $$
 declare
   field record;
-  record jsonb := coalesce(data -> entity, '{}');
+  record jsonb := coalesce(nullif(data -> entity, 'null'), '{}');
 begin
+  -- Whose field, or which, may be what a record says: the run fails at what is none, and changes nothing.
+  if entity is null or fields ? '' then
+    return data;
+  end if;
   fields := coalesce(
     (select automation.fit_fields(e, fields) from automation.entities as e where e.name = entity), fields);
   for field in select f.key, f.value, string_to_array(f.key, '.') as at from jsonb_each(fields) as f loop
     record := case cardinality(field.at)
       when 1 then record || jsonb_build_object(field.key, field.value)
       else record || jsonb_build_object(field.at[1],
-        coalesce(record -> field.at[1], '{}')
+        coalesce(nullif(record -> field.at[1], 'null'), '{}')
           || jsonb_build_object(array_to_string(field.at[2:], '.'), field.value))
     end;
   end loop;

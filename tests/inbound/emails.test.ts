@@ -98,6 +98,7 @@ describe("a signature", () => {
     const recorded: string[] = [];
     const handler = createHandler({
       secret: () => SECRET,
+      fetchContent: () => () => Promise.resolve(null),
       record: () => (id) => {
         recorded.push(id);
         return Promise.resolve("stored");

@@ -130,32 +130,23 @@ begin
 end;
 $$;
 
--- North American numbers as they are written there; others as they are. null: no telephone number.
-create or replace function automation.format_phone(value text, style text) returns text
-  language plpgsql immutable parallel safe
+-- As it is written in North America, where it is from there, and in E.164 otherwise. Read as every number of
+-- the tenant is, in its country when it has no country code. null: no telephone number.
+create or replace function automation.format_phone(value text, style text, country text) returns text
+  language sql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  digits text := regexp_replace(left(value, 60), '[^0-9]', '', 'g');
-  local text := case
-    when length(digits) = 10 and value not like '+%' then digits
-    when length(digits) = 11 and digits like '1%' then substr(digits, 2)
-  end;
-begin
-  if length(value) > 40 or value !~ '^[-+() ./0-9]+$' or length(digits) not between 7 and 15 then
-    return null;
-  elsif local is null then
-    return case
-      when value not like '+%' then null
-      when style = 'e164' then '+' || digits
-      else value
-    end;
-  end if;
-  return case style
-    when 'e164' then '+1' || local
-    when 'international'
-      then '+1 ' || left(local, 3) || '-' || substr(local, 4, 3) || '-' || right(local, 4)
-    else '(' || left(local, 3) || ') ' || substr(local, 4, 3) || '-' || right(local, 4)
-  end;
-end;
-$$;
+    select case
+      when style = 'e164' or n.digits is null then n.number
+      when style = 'international'
+        then '+1 ' || left(n.digits, 3) || '-' || substr(n.digits, 4, 3) || '-' || right(n.digits, 4)
+      else '(' || left(n.digits, 3) || ') ' || substr(n.digits, 4, 3) || '-' || right(n.digits, 4)
+    end
+    from (
+      select p.number, substring(p.number from '^\+1(\d{10})$') as digits
+      from automation.read_phone(value, country) as p
+    ) as n
+  $$;
+
+comment on function automation.format_phone(text, text, text) is
+  'A telephone number in a style: national (the default), international or e164; null when it is none.';

@@ -80,10 +80,14 @@ create or replace function automation.call_dispatch() returns bigint
   as $$
 declare
   url constant text := automation.vault_secret('ridgeline_dispatch_url');
-  key constant text := automation.vault_secret('ridgeline_ring_key');
+  key text;
   request_id bigint;
 begin
-  if url is null or key is null or automation.is_ringing(url) then
+  if url is null or automation.is_ringing(url) then
+    return null;
+  end if;
+  key := automation.vault_secret('ridgeline_ring_key');
+  if key is null then
     return null;
   end if;
   execute 'select net.http_post(url => $1, body => ''{}''::jsonb, headers => $2, '

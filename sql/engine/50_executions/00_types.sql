@@ -75,6 +75,7 @@ create or replace function automation.render_options(
   as $$
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
+      'country', t.country,
       'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
     from automation.read_tenants(array[render_options.tenant_id]) as t
   $$;

@@ -72,7 +72,8 @@ begin
   end if;
   select e.* into attached from automation.entities as e where e.name = job.entity;
   if not found then
-    raise exception 'entity: "%" is not attached', job.entity using errcode = 'undefined_object';
+    raise exception 'entity: "%" is not attached', job.entity
+      using errcode = 'invalid_parameter_value', hint = 'Attach its table, or enrol records of another entity.';
   end if;
   select pg_catalog.format_type(a.atttypid, a.atttypmod) into id_type
   from pg_catalog.pg_attribute as a

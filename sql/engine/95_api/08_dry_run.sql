@@ -215,15 +215,19 @@ create or replace function automation.imagine_fields(data jsonb, entity text, fi
   as $$
 declare
   field record;
-  record jsonb := coalesce(data -> entity, '{}');
+  record jsonb := coalesce(nullif(data -> entity, 'null'), '{}');
 begin
+  -- Whose field, or which, may be what a record says: the run fails at what is none, and changes nothing.
+  if entity is null or fields ? '' then
+    return data;
+  end if;
   fields := coalesce(
     (select automation.fit_fields(e, fields) from automation.entities as e where e.name = entity), fields);
   for field in select f.key, f.value, string_to_array(f.key, '.') as at from jsonb_each(fields) as f loop
     record := case cardinality(field.at)
       when 1 then record || jsonb_build_object(field.key, field.value)
       else record || jsonb_build_object(field.at[1],
-        coalesce(record -> field.at[1], '{}')
+        coalesce(nullif(record -> field.at[1], 'null'), '{}')
           || jsonb_build_object(array_to_string(field.at[2:], '.'), field.value))
     end;
   end loop;

@@ -172,7 +172,6 @@ create or replace function automation.filter_text(name text, value text, argumen
     when 'truncate' then automation.truncate_text(
       value, automation.number_of(arguments -> 0), coalesce(arguments ->> 1, '…'))
     when 'replace' then replace(value, arguments ->> 0, arguments ->> 1)
-    when 'formatPhone' then automation.format_phone(value, arguments ->> 0)
     when 'url_encode' then automation.url_encode(value)
     -- What it does to line breaks is done where the text has been escaped.
     when 'nl2br' then value
@@ -225,6 +224,8 @@ begin
       else coalesce(value -> case name when 'first' then 0 else -1 end, 'null')
     end
     when type in ('array', 'object') then null
+    when name = 'formatPhone' then to_jsonb(automation.format_phone(
+      value #>> '{}', arguments ->> 0, coalesce(options ->> 'country', 'US')))
     else to_jsonb(automation.filter_text(name, value #>> '{}', arguments))
   end;
 end;

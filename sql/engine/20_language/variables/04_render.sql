@@ -435,6 +435,6 @@ $$;
 
 comment on function automation.render(jsonb, jsonb, jsonb) is
   'A compiled template filled from a context, and what was amiss: {path, code, variable, message}. '
-  'options: zone, locale, currency, html_paths, on_missing (empty, or fail: rendered is null when '
+  'options: zone, locale, currency, country, html_paths, on_missing (empty, or fail: rendered is null when '
   'a variable has no value), now, typed (what is no text stays what it is even in HTML, for fit_input to '
   'refuse). rendered is null, too, when something is too large or takes too long. Never raises.';
