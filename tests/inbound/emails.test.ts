@@ -103,7 +103,6 @@ describe("a signature", () => {
         recorded.push(id);
         return Promise.resolve("stored");
       },
-      fetchContent: () => () => Promise.reject(new Error("Nobody asked")),
       log: () => {},
     });
     return { handler, recorded };

@@ -274,7 +274,6 @@ describe("other requests", () => {
       authToken: () => AUTH_TOKEN,
       findAccount: () => () => Promise.resolve(undefined),
       address: () => readPublicAddress({ PUBLIC_URL: "https://apex.supabase.example" }),
-      findAccount: () => () => Promise.resolve(undefined),
       record: () => () => Promise.reject(Object.assign(new Error("no"), { code: "ECONNREFUSED" })),
       log: () => {},
     });
