@@ -44,10 +44,3 @@ create or replace function ridgeline.suppress_address(
 comment on function ridgeline.suppress_address(text, text, uuid) is
   'Sends nothing more to this number (sms) or address (email): for somebody who said stop on the '
   'telephone. Owners and admins.';
-
-revoke execute on function
-  automation.role_in(uuid), automation.suppress_address(uuid, text, text), ridgeline.suppress_address(text, text, uuid)
-  from public, anon, authenticated, service_role;
-grant execute on function
-  automation.suppress_address(uuid, text, text), ridgeline.suppress_address(text, text, uuid)
-  to authenticated, service_role;
