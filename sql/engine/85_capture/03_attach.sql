@@ -24,6 +24,17 @@ begin
     excluded.mapped, excluded.tags, excluded.is_log, excluded.hides_columns, excluded.authors);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
+  perform automation.generate_capture(attached);
+  perform automation.listen_again(attached.name);
+end;
+$$;
+
+-- All that attaching generates, from what automation.entities says: again where a release changes it.
+create or replace function automation.generate_capture(attached automation.entities) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
   execute automation.row_function(attached);
   execute automation.insert_function(attached);
   execute automation.update_function(attached);
@@ -41,7 +52,6 @@ begin
   execute automation.read_record_function();
   execute automation.has_record_function();
   perform automation.close_functions();
-  perform automation.listen_again(attached.name);
 end;
 $$;
 
