@@ -461,14 +461,13 @@ create or replace function automation.has_record(entity text, tenant_id uuid, id
   set search_path = pg_catalog, pg_temp
   as $reader$
 begin
-  case entity%s
-    else return true;
-  end case;
+%s
+  return true;
 end;
 $reader$
 $template$,
       string_agg(format(
-        E'\n    when %1$L then return automation.has_%1$s(tenant_id, id);', e.name), ''
+        E'\n  if entity = %1$L then return automation.has_%1$s(tenant_id, id); end if;', e.name), ''
         order by e.name))
     from automation.entities as e
   $$;
@@ -488,14 +487,13 @@ create or replace function automation.read_record(entity text, tenant_id uuid, i
   set search_path = pg_catalog, pg_temp
   as $reader$
 begin
-  case entity%s
-    else return null;
-  end case;
+%s
+  return null;
 end;
 $reader$
 $template$,
       string_agg(format(
-        E'\n    when %1$L then return automation.read_%1$s(tenant_id, id);', e.name), ''
+        E'\n  if entity = %1$L then return automation.read_%1$s(tenant_id, id); end if;', e.name), ''
         order by e.name))
     from automation.entities as e
   $$;
