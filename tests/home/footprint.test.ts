@@ -15,7 +15,10 @@ import {
   JOB,
   LOPEZ_ROOF,
   MARIA,
+  publish,
+  speakAs,
   SUMMIT,
+  work,
 } from "../support/host.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
@@ -64,57 +67,20 @@ async function dump(host: Host): Promise<string | null> {
   return stdout.replace(/^\\(un)?restrict .*$/gm, "");
 }
 
-const workflow = async (
-  sql: Sql,
-  trigger: string,
-  steps: [string, object, number?][],
-  settings = {},
-) => {
-  const [{ id }] = await sql<[{ id: string }]>`
-    insert into ridgeline.workflows (tenant_id, name, trigger_type, settings)
-    values (${SUMMIT}, ${trigger}, ${trigger}, ${sql.json(settings)}) returning id`;
-  for (const [order, [type, config, delay]] of steps.entries()) {
-    await sql`
-      insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config, delay_minutes)
-      values (${SUMMIT}, ${id}, ${order}, ${type}, ${sql.json(config as never)}, ${delay ?? 0})`;
-  }
-  await sql`select ridgeline.publish_workflow(${id})`;
-  return id;
-};
-
-/** What the dispatcher does, with a provider that takes everything. */
-async function send(sql: Sql): Promise<number> {
-  const claimed = await sql<{ tenant_id: string; step_id: string; attempt_token: string }[]>`
-    select tenant_id, step_id, attempt_token::text from automation.claim_steps('test', 100)`;
-  if (claimed.length === 0) return 0;
-  await sql`select automation.finish_steps(${
-    sql.json(claimed.map((step) => ({
-      ...step,
-      outcome: "succeeded",
-      provider_id: `SM${step.step_id}`,
-      result: { status: "queued" },
-    })))
-  })`;
-  return claimed.length;
-}
-
 /** A day of the office: leads, a project that is won, a job done, a contact deleted. */
 async function aDay(sql: Sql): Promise<void> {
-  await sql`
-    insert into ridgeline.senders (tenant_id, channel, provider, kind, address, is_default) values
-      (${SUMMIT}, 'sms', 'twilio', 'number', '+15125550100', true),
-      (${SUMMIT}, 'email', 'resend', 'address', 'office@summit.example', true)`;
-  await workflow(sql, "contact_created", [
+  await speakAs(sql, SUMMIT, "+15125550100");
+  await publish(sql, SUMMIT, "contact_created", [
     ["send_sms", { body: "Thanks, {{contact.first_name}}!" }],
     ["add_tag", { tag: "texted" }],
     ["create_task", { title: "Call {{contact.first_name}}", due_in_days: 1 }, 1440],
   ]);
-  await workflow(sql, "project_won", [
+  await publish(sql, SUMMIT, "project_won", [
     ["send_email", { subject: "Welcome", html: "<p>Hello</p>" }],
     ["create_project", { name: "{{contact.last_name}} care" }],
     ["change_stage", { entity: "contact", stage: "customer" }],
   ]);
-  await workflow(sql, "job_completed", [[
+  await publish(sql, SUMMIT, "job_completed", [[
     "update_field",
     { field: "lead_score", value: "10" },
     60,
@@ -127,11 +93,7 @@ async function aDay(sql: Sql): Promise<void> {
   await sql`update public.jobs set status = 'completed' where id = ${JOB}`;
   await sql`update public.contacts set is_deleted = true where last_name = 'Number 20'`;
   for (let hour = 0; hour < 26; hour++) {
-    for (let busy = true; busy;) {
-      const [{ did }] = await sql<[{ did: number }]>`
-        select (automation.tick() ->> 'database_steps')::int as did`;
-      busy = (await send(sql)) + did > 0;
-    }
+    await work(sql);
     await sql`select automation.advance_clock('1 hour')`;
   }
 }
@@ -235,7 +197,7 @@ describe("leaving", { timeout: 240_000 }, () => {
       const before = await footprint(host);
       await installEngine(sql);
       await attachHost(sql);
-      await workflow(sql, "contact_created", [["create_task", { title: "Call" }, 1440]]);
+      await publish(sql, SUMMIT, "contact_created", [["create_task", { title: "Call" }, 1440]]);
       await sql`insert into public.contacts (tenant_id, first_name, last_name) values (${SUMMIT}, 'New', 'Lead')`;
       await sql.unsafe(`
         create index contacts_by_phone_key on public.contacts (automation.phone_key(mobile_phone));

@@ -10,7 +10,7 @@ select automation.attach_members('public.tenant_users', '{"active": "status"}',
     "columns": {"email": "email", "phone": "phone", "full_name": "raw_user_meta_data.full_name"}}]');
 
 select automation.attach('public.contacts', 'contact',
-  '{"phone": "mobile_phone", "deleted": "is_deleted"}',
+  '{"phone": ["mobile_phone", "phone"], "deleted": "is_deleted"}',
   '[{"type": "stage_changed", "column": "stage"}]', authors => 'members');
 select automation.attach('public.projects', 'project',
   '{"contact": "contact_id", "stage": "pipeline_stage", "deleted": "is_deleted"}',

@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import type { Sql } from "postgres";
+import type { JSONValue, Sql } from "postgres";
 import { inject } from "vitest";
 import { applySchema, runScript } from "../../scripts/lib/schema.ts";
 import { connect, createDatabase, dropDatabase, using } from "../../scripts/lib/scratch.ts";
@@ -88,3 +88,68 @@ export async function createHost(): Promise<Host & { sql: Sql }> {
     },
   };
 }
+
+/** One workflow, published: [step type, its config, minutes to wait before it]. */
+export async function publish(
+  sql: Sql,
+  tenant: string,
+  trigger: string,
+  steps: [type: string, config: object, delay?: number][],
+  more: { trigger_config?: object; settings?: object; conditions?: object } = {},
+): Promise<string> {
+  const json = (value: object) => sql.json(value as JSONValue);
+  const [{ id }] = await sql<[{ id: string }]>`
+    insert into ridgeline.workflows (tenant_id, name, trigger_type, trigger_config, settings, conditions)
+    values (${tenant}, ${trigger}, ${trigger}, ${json(more.trigger_config ?? {})},
+      ${json(more.settings ?? {})}, ${json(more.conditions ?? [])})
+    returning id`;
+  for (const [order, [type, config, delay]] of steps.entries()) {
+    await sql`
+      insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config, delay_minutes)
+      values (${tenant}, ${id}, ${order}, ${type}, ${json(config)}, ${delay ?? 0})`;
+  }
+  await sql`select ridgeline.publish_workflow(${id}, tenant_id => ${tenant})`;
+  return id;
+}
+
+/** The number, and for Summit the address, that a tenant sends from. */
+export const speakAs = (sql: Sql, tenant: string, number: string) =>
+  sql`
+    insert into ridgeline.senders (tenant_id, channel, provider, kind, address, is_default) values
+      (${tenant}, 'sms', 'twilio', 'number', ${number}, true),
+      (${tenant}, 'email', 'resend', 'address', ${`office@${number.slice(1)}.example`}, true)`;
+
+export interface Sent {
+  tenant_id: string;
+  step_id: string;
+  attempt_token: string;
+  payload: { to: unknown; body?: string; subject?: string };
+}
+
+/** What the dispatcher does, with a provider that takes everything; what it took. */
+export async function send(sql: Sql): Promise<Sent[]> {
+  const claimed = await sql<Sent[]>`
+    select tenant_id, step_id, attempt_token::text, payload from automation.claim_steps('test', 100)`;
+  for (const { payload: _, ...step } of claimed) {
+    const report = { ...step, outcome: "succeeded", result: { provider_id: `ID${step.step_id}` } };
+    await sql`select automation.finish_steps(${sql.json([report])})`;
+  }
+  return claimed;
+}
+
+/** Ticks and sends until there is nothing to do any more. */
+export async function work(sql: Sql): Promise<Sent[]> {
+  const sent: Sent[] = [];
+  for (let busy = true; busy;) {
+    const [{ did }] = await sql<[{ did: number }]>`
+      select (automation.tick() ->> 'database_steps')::int as did`;
+    const now = await send(sql);
+    sent.push(...now);
+    busy = did + now.length > 0;
+  }
+  return sent;
+}
+
+let texts = 0;
+export const receive = (sql: Sql, from: string, body: string, to = "+15125550100") =>
+  sql`select automation.receive_sms(${sql.json({ message_sid: `SM${++texts}`, from, to, body })})`;

@@ -27,7 +27,7 @@ create or replace function automation.target_names(target text) returns jsonb
         "description": ["description"]},
       "timeline": {"tenant": ["tenant_id"], "contact": ["contact_id"], "type": ["type"], "direction": ["direction"],
         "subject": ["subject"], "content": ["content"], "from": ["from_address"], "to": ["to_address"],
-        "external": ["external_id"], "at": ["created_at"]}
+        "outcome": ["outcome"], "external": ["external_id"], "execution": ["execution_id"], "at": ["created_at"]}
     }'::jsonb -> target
   $$;
 
@@ -43,6 +43,18 @@ create or replace function automation.target_columns(target text, relation regcl
         order by u.place limit 1) end as path
       from jsonb_each(automation.target_names(target)) as n
     ) as f
+  $$;
+
+-- What nobody said is what the table itself says for a row that says nothing.
+create or replace function automation.or_default(relation regclass, column_name text, value text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+      select format('coalesce(%s, %s)', value, pg_catalog.pg_get_expr(d.adbin, d.adrelid))
+      from pg_catalog.pg_attribute as a
+      join pg_catalog.pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
+      where a.attrelid = relation and a.attname = column_name and a.attgenerated = ''), value)
   $$;
 
 -- A value as its column takes it. A time is one of the tenant's days where the column is a date.
@@ -80,8 +92,8 @@ $template$,
       target.name, target.relation, string_agg(quote_ident(w.name), ', ' order by w.name),
       string_agg(w.value, ', ' order by w.name), target.id_column)
     from (
-      select c.value as name, automation.target_value(
-        c.key, automation.column_type(target.relation::regclass, c.value), target.words) as value
+      select c.value as name, automation.or_default(target.relation::regclass, c.value, automation.target_value(
+        c.key, automation.column_type(target.relation::regclass, c.value), target.words)) as value
       from jsonb_each_text(target.columns) as c
       union all
       select d.key, format('%L::%s', d.value, automation.column_type(target.relation::regclass, d.key))
@@ -123,6 +135,11 @@ begin
   if wrong is not null then
     raise exception 'defaults: % has no column "%"', relation, wrong using errcode = 'undefined_column';
   end if;
+  wrong := automation.late_constraint(relation);
+  if target = 'timeline' and wrong is not null then
+    raise exception 'relation: % of % is deferred: a row that breaks it would fail the commit of whoever wrote',
+      wrong, relation using errcode = 'invalid_parameter_value', hint = 'Make it initially immediate.';
+  end if;
   insert into automation.targets as t (name, relation, columns, words, defaults, id_column)
   values (made.name, made.relation, made.columns, made.words, made.defaults, made.id_column)
   on conflict on constraint targets_pkey do update set
@@ -130,6 +147,9 @@ begin
       excluded.relation, excluded.columns, excluded.words, excluded.defaults, excluded.id_column);
   execute automation.target_function(made);
   perform automation.close_functions();
+  if target = 'timeline' then
+    perform automation.watch_timeline();
+  end if;
 end;
 $$;
 
@@ -148,6 +168,9 @@ begin
   delete from automation.targets as t where t.name = target;
   if not found then
     raise exception 'target: "%" is not attached', target using errcode = 'undefined_object';
+  end if;
+  if target = 'timeline' then
+    perform automation.unwatch_timeline();
   end if;
   execute format('drop function if exists automation.write_%s(jsonb, text)', target);
 end;

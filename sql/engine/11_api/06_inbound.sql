@@ -133,9 +133,13 @@ begin
     return;
   end if;
   return query execute format(
-    'select r.%I::text from %s as r where r.%I = $1 and not (%s) and %s order by %s limit $4',
-    contacts.id_column, contacts.relation, contacts.tenant_column, automation.deleted_expression(contacts, 'r'),
-    format(test, format('r.%I::text', contacts.mapped ->> name)), automation.contact_order(contacts))
+    'select r.%I::text from %s as r where %s = $1 and not (%s) and (%s) order by %s limit $4',
+    contacts.id_column, contacts.relation,
+    automation.tenant_expression('r', contacts.tenant_column, contacts.tenant_id),
+    automation.deleted_expression(contacts, 'r'), (
+      select string_agg('(' || format(test, format('r.%I::text', m.column_name)) || ')', ' or ')
+      from automation.mapped_columns(contacts, name) as m),
+    automation.contact_order(contacts))
     using tenant_id, wanted, phone, at_most;
 end;
 $$;
@@ -144,13 +148,13 @@ create or replace function automation.contact_order(contacts automation.entities
   language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(string_agg(format(o.by, contacts.mapped ->> o.name), '' order by o.place), '')
+    select coalesce(string_agg(format(o.by, m.column_name), '' order by o.place, m.place), '')
       || format('r.%I', contacts.id_column)
     from (values
       (1, 'phone', 'automation.normal_number(r.%I::text, automation.country_of($1)) is not distinct from $3 desc, '),
       (2, 'last_contacted_at', 'r.%I desc nulls last, '),
       (3, 'created_at', 'r.%I desc, ')) as o (place, name, by)
-    where contacts.mapped ? o.name
+    cross join lateral automation.mapped_columns(contacts, o.name) as m
   $$;
 
 -- given: {phone, email, first_name, ...}; what the table has no column for is left out.
@@ -180,7 +184,8 @@ begin
     return null;
   end if;
   fields := automation.contact_columns(contacts, given)
-    || jsonb_build_object(contacts.tenant_column, tenant_id);
+    || case when contacts.tenant_column is null then '{}'
+      else jsonb_build_object(contacts.tenant_column, tenant_id) end;
   execute (
     select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $1) as v '
       'returning %4$I::text', contacts.relation, string_agg(quote_ident(k), ', '),
@@ -212,10 +217,11 @@ begin
   end if;
   execute (
     select format('update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where r.%3$I = $1 and r.%4$I = $2::%5$s', contacts.relation,
+      'where %3$s = $1 and r.%4$I = $2::%5$s', contacts.relation,
       string_agg(format(
         '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
-      contacts.tenant_column, contacts.id_column, contacts.id_type)
+      automation.tenant_expression('r', contacts.tenant_column, contacts.tenant_id),
+      contacts.id_column, contacts.id_type)
     from jsonb_object_keys(fields) as k)
     using tenant_id, id, fields;
 exception
