@@ -1,11 +1,11 @@
-// The numbering plans of libphonenumber as rows: sql/00_foundation/07_phone_plans.sql.
+// The numbering plans of libphonenumber as rows: sql/engine/10_values/04_phone_plans.sql.
 import path from "node:path";
 import metadata from "libphonenumber-js/metadata.max.json";
 import { z } from "zod";
 
 export const phonePlansFile = path.resolve(
   import.meta.dirname,
-  "../../sql/00_foundation/07_phone_plans.sql",
+  "../../sql/engine/10_values/04_phone_plans.sql",
 );
 
 // What is absent is 0 in the metadata. The places are those of libphonenumber-js's metadata.js.
