@@ -3609,7 +3609,7 @@ create table automation.entities (
     constraint entities_name_is_identifier check (name ~ '^[a-z][a-z0-9_]{0,40}$'),
   relation text not null constraint entities_relation_unique unique,
   tenant_column text,
-  tenant_id uuid,
+  sole uuid,
   id_column text not null,
   id_type text not null,
   related jsonb not null,
@@ -3625,7 +3625,7 @@ create table automation.entities (
   authors text not null default 'members'
     constraint entities_authors_known check (authors in ('members', 'admins')),
   constraint entities_related_is_object check (jsonb_typeof(related) = 'object'),
-  constraint entities_tenant_is_column_or_constant check ((tenant_column is null) <> (tenant_id is null))
+  constraint entities_tenant_is_column_or_constant check ((tenant_column is null) <> (sole is null))
 );
 
 comment on table automation.entities is
@@ -3634,7 +3634,7 @@ comment on column automation.entities.related is
   '{entity: column}: the records a record belongs to, such as {"contact": "contact_id"}.';
 comment on column automation.entities.mapped is
   '{phone: column, email: column, stage: ...}: which column is what the engine knows by these names.';
-comment on column automation.entities.tenant_id is
+comment on column automation.entities.sole is
   'Whose all its rows are, where the CRM serves one office and has no column that says so.';
 comment on column automation.entities.several is
   '{phone: [columns], email: [columns]} where there are several, the one to write to first; mapped has the first.';
@@ -4840,7 +4840,7 @@ end;
 $reader$
 $template$,
       attached.name, attached.relation,
-      automation.tenant_expression('r', attached.tenant_column, attached.tenant_id), attached.id_column,
+      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
       attached.id_type, automation.record_expression(attached, 'r'),
       automation.deleted_expression(attached, 'r'))
   $$;
@@ -4868,7 +4868,7 @@ end;
 $reader$
 $template$,
       attached.name, attached.relation,
-      automation.tenant_expression('r', attached.tenant_column, attached.tenant_id), attached.id_column,
+      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
       attached.id_type, automation.deleted_expression(attached, 'r'), attached.is_log)
   $$;
 
@@ -5009,7 +5009,7 @@ begin
   return query execute format(
     'select r.%I::text from %s as r where %s = $1 and not (%s) and (%s) order by %s limit $4',
     contacts.id_column, contacts.relation,
-    automation.tenant_expression('r', contacts.tenant_column, contacts.tenant_id),
+    automation.tenant_expression('r', contacts.tenant_column, contacts.sole),
     automation.deleted_expression(contacts, 'r'), (
       select string_agg('(' || format(test, format('r.%I::text', m.column_name)) || ')', ' or ')
       from automation.mapped_columns(contacts, name) as m),
@@ -11017,7 +11017,7 @@ begin
     'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
     'where r.%I::text = $2 and %s = any ($3) and to_jsonb(r.*) ->> k.value is not null',
     attached.relation, attached.id_column,
-    automation.tenant_expression('r', attached.tenant_column, attached.tenant_id))
+    automation.tenant_expression('r', attached.tenant_column, attached.sole))
     using attached.related, id, automation.member_tenants();
 end;
 $$;
@@ -11117,7 +11117,7 @@ begin
     'select array(select r.%1$I::text from %2$s as r where %3$s = %4$L and ($1 is null or r.%1$I::text = any ($1)) '
     'order by r.%1$I limit 100001)',
     attached.id_column, attached.relation,
-    automation.tenant_expression('r', attached.tenant_column, attached.tenant_id), workflow.tenant_id);
+    automation.tenant_expression('r', attached.tenant_column, attached.sole), workflow.tenant_id);
 end;
 $$;
 
@@ -14074,7 +14074,7 @@ create or replace function automation.lock_record_statement(attached automation.
   as $$
     select format(
       'select to_jsonb(r) from %s as r where %s = $1 and r.%I = $2::%s for no key update nowait',
-      attached.relation, automation.tenant_expression('r', attached.tenant_column, attached.tenant_id),
+      attached.relation, automation.tenant_expression('r', attached.tenant_column, attached.sole),
       attached.id_column, attached.id_type)
   $$;
 
@@ -14091,7 +14091,7 @@ create or replace function automation.update_statement(attached automation.entit
       string_agg(
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
           else format('%1$I = coalesce(r.%1$I, ''{}'') || %2$L::jsonb', c.name, c.keys) end, ', '),
-      automation.tenant_expression('r', attached.tenant_column, attached.tenant_id),
+      automation.tenant_expression('r', attached.tenant_column, attached.sole),
       attached.id_column, attached.id_type)
     from (
       select split_part(f.key, '.', 1) as name,
@@ -16045,7 +16045,7 @@ begin
   return query execute format(
     'select r.%1$I::text, %5$s from %2$s as r where %3$s = $1 %4$s and not (%6$s) order by r.%1$I limit $3',
     attached.id_column, attached.relation,
-    automation.tenant_expression('r', attached.tenant_column, attached.tenant_id),
+    automation.tenant_expression('r', attached.tenant_column, attached.sole),
     case when job.last_record_id is not null
       then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end,
     automation.record_expression(attached, 'r'), automation.deleted_expression(attached, 'r'))
@@ -22326,12 +22326,12 @@ begin
   insert into automation.entities
   select attached.*
   on conflict on constraint entities_pkey do update set (
-    relation, tenant_column, tenant_id, id_column, id_type, related, columns, match_columns, writable_columns,
+    relation, tenant_column, sole, id_column, id_type, related, columns, match_columns, writable_columns,
     ignored_columns, mapped, several, tags, is_log, hides_columns, authors) = row (
-    excluded.relation, excluded.tenant_column, excluded.tenant_id, excluded.id_column, excluded.id_type,
+    excluded.relation, excluded.tenant_column, excluded.sole, excluded.id_column, excluded.id_type,
     excluded.related, excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
     excluded.mapped, excluded.several, excluded.tags, excluded.is_log, excluded.hides_columns, excluded.authors);
-  perform automation.settle_sole_tenant(attached.tenant_id);
+  perform automation.settle_sole_tenant(attached.sole);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
   execute automation.row_function(attached);
@@ -22473,8 +22473,8 @@ declare
 begin
   described.name := entity;
   described.relation := automation.relation_name(describe_entity.relation);
-  described.tenant_id := automation.constant_tenant(relation, columns, 'tenant');
-  described.tenant_column := case when described.tenant_id is null then coalesce(columns ->> 'tenant', 'tenant_id') end;
+  described.sole := automation.constant_tenant(relation, columns, 'tenant');
+  described.tenant_column := case when described.sole is null then coalesce(columns ->> 'tenant', 'tenant_id') end;
   described.id_column := coalesce(columns ->> 'id', 'id');
   described.id_type := (
     select pg_catalog.format_type(a.atttypid, a.atttypmod)
@@ -22861,7 +22861,7 @@ create or replace function automation.listens_expression(
     select format(
       E't.tenant_id = %2$s and t.entity = %3$L\n'
       '        and (t.match_column is null or t.match_value = case t.match_column%4$s end)',
-      written, automation.tenant_expression(written, attached.tenant_column, attached.tenant_id), attached.name,
+      written, automation.tenant_expression(written, attached.tenant_column, attached.sole), attached.name,
       string_agg(format(E'\n          when %1$L then %2$s.%1$I::text', c.name, written), ''))
     from unnest(attached.match_columns) as c (name)
   $$;
@@ -23041,13 +23041,13 @@ $capture$
 $template$,
       attached.name, automation.changed_expression(attached), automation.update_events(attached),
       automation.listens_expression(attached, 'new'),
-      automation.tenant_expression('new', attached.tenant_column, attached.tenant_id), attached.id_column,
+      automation.tenant_expression('new', attached.tenant_column, attached.sole), attached.id_column,
       automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
       case when attached.related ? 'contact' then format(
         'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
         attached.related ->> 'contact') else 'null' end, attached.is_log,
       automation.own_contact_expression(attached, 'old'),
-      automation.tenant_expression('old', attached.tenant_column, attached.tenant_id))
+      automation.tenant_expression('old', attached.tenant_column, attached.sole))
   $$;
 
 create or replace function automation.row_function(attached automation.entities) returns text
@@ -23086,8 +23086,8 @@ $capture$
 $template$,
       attached.name, attached.relation,
       automation.snapshot_expression(attached,
-        automation.tenant_expression('written', attached.tenant_column, attached.tenant_id), 'record'),
-      automation.tenant_expression('written', attached.tenant_column, attached.tenant_id),
+        automation.tenant_expression('written', attached.tenant_column, attached.sole), 'record'),
+      automation.tenant_expression('written', attached.tenant_column, attached.sole),
       attached.name || '_id', attached.id_column,
       automation.record_expression(attached, 'written'),
       automation.record_expression(attached, 'previous'), attached.is_log)
@@ -23131,7 +23131,7 @@ exception when others then
 end;
 $capture$
 $template$,
-      attached.name, automation.tenant_expression('o', attached.tenant_column, attached.tenant_id),
+      attached.name, automation.tenant_expression('o', attached.tenant_column, attached.sole),
       attached.id_column, automation.own_contact_expression(attached, 'o'))
   $$;
 
@@ -23184,8 +23184,8 @@ begin
 end;
 $capture$
 $template$,
-      attached.name, automation.tenant_expression('old', attached.tenant_column, attached.tenant_id),
-      attached.id_column, automation.tenant_expression('new', attached.tenant_column, attached.tenant_id))
+      attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole),
+      attached.id_column, automation.tenant_expression('new', attached.tenant_column, attached.sole))
   $$;
 
 create or replace function automation.install_timer_trigger(attached automation.entities) returns void
@@ -23779,7 +23779,7 @@ begin
       'where %3$s = $1 and r.%4$I = $2::%5$s', contacts.relation,
       string_agg(format(
         '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
-      automation.tenant_expression('r', contacts.tenant_column, contacts.tenant_id),
+      automation.tenant_expression('r', contacts.tenant_column, contacts.sole),
       contacts.id_column, contacts.id_type)
     from jsonb_object_keys(fields) as k)
     using tenant_id, id, fields;

@@ -8,7 +8,7 @@ create table automation.entities (
     constraint entities_name_is_identifier check (name ~ '^[a-z][a-z0-9_]{0,40}$'),
   relation text not null constraint entities_relation_unique unique,
   tenant_column text,
-  tenant_id uuid,
+  sole uuid,
   id_column text not null,
   id_type text not null,
   related jsonb not null,
@@ -24,7 +24,7 @@ create table automation.entities (
   authors text not null default 'members'
     constraint entities_authors_known check (authors in ('members', 'admins')),
   constraint entities_related_is_object check (jsonb_typeof(related) = 'object'),
-  constraint entities_tenant_is_column_or_constant check ((tenant_column is null) <> (tenant_id is null))
+  constraint entities_tenant_is_column_or_constant check ((tenant_column is null) <> (sole is null))
 );
 
 comment on table automation.entities is
@@ -33,7 +33,7 @@ comment on column automation.entities.related is
   '{entity: column}: the records a record belongs to, such as {"contact": "contact_id"}.';
 comment on column automation.entities.mapped is
   '{phone: column, email: column, stage: ...}: which column is what the engine knows by these names.';
-comment on column automation.entities.tenant_id is
+comment on column automation.entities.sole is
   'Whose all its rows are, where the CRM serves one office and has no column that says so.';
 comment on column automation.entities.several is
   '{phone: [columns], email: [columns]} where there are several, the one to write to first; mapped has the first.';

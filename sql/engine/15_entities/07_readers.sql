@@ -17,7 +17,7 @@ end;
 $reader$
 $template$,
       attached.name, attached.relation,
-      automation.tenant_expression('r', attached.tenant_column, attached.tenant_id), attached.id_column,
+      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
       attached.id_type, automation.record_expression(attached, 'r'),
       automation.deleted_expression(attached, 'r'))
   $$;
@@ -45,7 +45,7 @@ end;
 $reader$
 $template$,
       attached.name, attached.relation,
-      automation.tenant_expression('r', attached.tenant_column, attached.tenant_id), attached.id_column,
+      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
       attached.id_type, automation.deleted_expression(attached, 'r'), attached.is_log)
   $$;
 

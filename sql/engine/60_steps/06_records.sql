@@ -311,7 +311,7 @@ create or replace function automation.lock_record_statement(attached automation.
   as $$
     select format(
       'select to_jsonb(r) from %s as r where %s = $1 and r.%I = $2::%s for no key update nowait',
-      attached.relation, automation.tenant_expression('r', attached.tenant_column, attached.tenant_id),
+      attached.relation, automation.tenant_expression('r', attached.tenant_column, attached.sole),
       attached.id_column, attached.id_type)
   $$;
 
@@ -328,7 +328,7 @@ create or replace function automation.update_statement(attached automation.entit
       string_agg(
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
           else format('%1$I = coalesce(r.%1$I, ''{}'') || %2$L::jsonb', c.name, c.keys) end, ', '),
-      automation.tenant_expression('r', attached.tenant_column, attached.tenant_id),
+      automation.tenant_expression('r', attached.tenant_column, attached.sole),
       attached.id_column, attached.id_type)
     from (
       select split_part(f.key, '.', 1) as name,

@@ -17,12 +17,12 @@ begin
   insert into automation.entities
   select attached.*
   on conflict on constraint entities_pkey do update set (
-    relation, tenant_column, tenant_id, id_column, id_type, related, columns, match_columns, writable_columns,
+    relation, tenant_column, sole, id_column, id_type, related, columns, match_columns, writable_columns,
     ignored_columns, mapped, several, tags, is_log, hides_columns, authors) = row (
-    excluded.relation, excluded.tenant_column, excluded.tenant_id, excluded.id_column, excluded.id_type,
+    excluded.relation, excluded.tenant_column, excluded.sole, excluded.id_column, excluded.id_type,
     excluded.related, excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
     excluded.mapped, excluded.several, excluded.tags, excluded.is_log, excluded.hides_columns, excluded.authors);
-  perform automation.settle_sole_tenant(attached.tenant_id);
+  perform automation.settle_sole_tenant(attached.sole);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
   execute automation.row_function(attached);
@@ -164,8 +164,8 @@ declare
 begin
   described.name := entity;
   described.relation := automation.relation_name(describe_entity.relation);
-  described.tenant_id := automation.constant_tenant(relation, columns, 'tenant');
-  described.tenant_column := case when described.tenant_id is null then coalesce(columns ->> 'tenant', 'tenant_id') end;
+  described.sole := automation.constant_tenant(relation, columns, 'tenant');
+  described.tenant_column := case when described.sole is null then coalesce(columns ->> 'tenant', 'tenant_id') end;
   described.id_column := coalesce(columns ->> 'id', 'id');
   described.id_type := (
     select pg_catalog.format_type(a.atttypid, a.atttypmod)

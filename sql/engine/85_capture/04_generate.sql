@@ -99,7 +99,7 @@ create or replace function automation.listens_expression(
     select format(
       E't.tenant_id = %2$s and t.entity = %3$L\n'
       '        and (t.match_column is null or t.match_value = case t.match_column%4$s end)',
-      written, automation.tenant_expression(written, attached.tenant_column, attached.tenant_id), attached.name,
+      written, automation.tenant_expression(written, attached.tenant_column, attached.sole), attached.name,
       string_agg(format(E'\n          when %1$L then %2$s.%1$I::text', c.name, written), ''))
     from unnest(attached.match_columns) as c (name)
   $$;
@@ -279,13 +279,13 @@ $capture$
 $template$,
       attached.name, automation.changed_expression(attached), automation.update_events(attached),
       automation.listens_expression(attached, 'new'),
-      automation.tenant_expression('new', attached.tenant_column, attached.tenant_id), attached.id_column,
+      automation.tenant_expression('new', attached.tenant_column, attached.sole), attached.id_column,
       automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
       case when attached.related ? 'contact' then format(
         'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
         attached.related ->> 'contact') else 'null' end, attached.is_log,
       automation.own_contact_expression(attached, 'old'),
-      automation.tenant_expression('old', attached.tenant_column, attached.tenant_id))
+      automation.tenant_expression('old', attached.tenant_column, attached.sole))
   $$;
 
 create or replace function automation.row_function(attached automation.entities) returns text
@@ -324,8 +324,8 @@ $capture$
 $template$,
       attached.name, attached.relation,
       automation.snapshot_expression(attached,
-        automation.tenant_expression('written', attached.tenant_column, attached.tenant_id), 'record'),
-      automation.tenant_expression('written', attached.tenant_column, attached.tenant_id),
+        automation.tenant_expression('written', attached.tenant_column, attached.sole), 'record'),
+      automation.tenant_expression('written', attached.tenant_column, attached.sole),
       attached.name || '_id', attached.id_column,
       automation.record_expression(attached, 'written'),
       automation.record_expression(attached, 'previous'), attached.is_log)
@@ -369,6 +369,6 @@ exception when others then
 end;
 $capture$
 $template$,
-      attached.name, automation.tenant_expression('o', attached.tenant_column, attached.tenant_id),
+      attached.name, automation.tenant_expression('o', attached.tenant_column, attached.sole),
       attached.id_column, automation.own_contact_expression(attached, 'o'))
   $$;

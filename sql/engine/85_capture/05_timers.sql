@@ -45,8 +45,8 @@ begin
 end;
 $capture$
 $template$,
-      attached.name, automation.tenant_expression('old', attached.tenant_column, attached.tenant_id),
-      attached.id_column, automation.tenant_expression('new', attached.tenant_column, attached.tenant_id))
+      attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole),
+      attached.id_column, automation.tenant_expression('new', attached.tenant_column, attached.sole))
   $$;
 
 create or replace function automation.install_timer_trigger(attached automation.entities) returns void

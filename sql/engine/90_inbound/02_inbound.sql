@@ -153,7 +153,7 @@ begin
       'where %3$s = $1 and r.%4$I = $2::%5$s', contacts.relation,
       string_agg(format(
         '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
-      automation.tenant_expression('r', contacts.tenant_column, contacts.tenant_id),
+      automation.tenant_expression('r', contacts.tenant_column, contacts.sole),
       contacts.id_column, contacts.id_type)
     from jsonb_object_keys(fields) as k)
     using tenant_id, id, fields;
