@@ -217,9 +217,9 @@ export class Stack implements StackFile {
       await bootstrap(sql);
       const state = await schemaState(sql);
       if (state === "older") throw new StackError(olderSchema(directory));
-      if (state === "absent") {
+      if (state === "absent" || state === "behind") {
         await applySchema(sql);
-        this.#log("The schema of sql/ is in the database");
+        this.#log("All migrations are in the database");
       }
       if (databaseUrl) return;
       await enableTestClock(sql);
