@@ -43,7 +43,10 @@ declare
   step jsonb;
 begin
   execution := automation.lock_execution(execution.tenant_id, execution.id);
-  if execution.status <> 'failed' then
+  if execution.id is null then
+    -- Pruned or erased while we waited: not found, in the same words.
+    return automation.find_execution(execution_id);
+  elsif execution.status <> 'failed' then
     raise exception 'execution_id: only a failed execution can be retried; this one is %',
       execution.status
       using errcode = 'PT409';
