@@ -120,7 +120,8 @@ insert into automation.settings (name, value, description) values
   ('max_cut_offs', '3',
    'How often work on one step may be cut off (a timeout, a crash) before the step fails.'),
   ('cut_off_pause', '5 seconds',
-   'How long such a step is left alone the first time; four times as long each time after that.');
+   'How long such a step is left alone the first time; four times as long each time after that.')
+on conflict on constraint settings_pkey do update set description = excluded.description;
 
 -- A setting that cannot be read would fail the customer's write that reads it, so it is refused here.
 create or replace function automation.check_setting() returns trigger
@@ -594,6 +595,38 @@ create or replace function automation.has_error(problems jsonb) returns boolean
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$ select jsonb_path_exists(problems, '$[*] ? (@.severity == "error")') $$;
+
+-- sql/engine/00_foundation/11_version.sql
+
+-- Which release this database holds. Every migration that follows the first sets both functions anew: the
+-- version is for people, api_version for the Edge Functions, which are deployed at another moment than the
+-- migration is pushed. It goes up by one whenever what they call or read changes its shape; what they used one
+-- version ago is kept until the next, so that either side may be upgraded first.
+
+create or replace function automation.version() returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select '1.0.0-rc' $$;
+
+comment on function automation.version() is 'The release of Ridgeline that this database holds.';
+
+create or replace function automation.api_version() returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select 1 $$;
+
+comment on function automation.api_version() is
+  'The version of what the Edge Functions call. They work with a database that is at most one apart.';
+
+-- A version of a workflow is never compiled again, so its plan may be as old as its last run. A change of the
+-- compiler that older code could not read, or that needs more than older plans hold, is a new format: it adds
+-- one here and its upgrader to automation.readable_plan().
+create or replace function automation.plan_format() returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select 1 $$;
+
+comment on function automation.plan_format() is 'The format of the plans that this release compiles.';
 
 -- sql/engine/10_values/01_words.sql
 
@@ -1131,6 +1164,8 @@ comment on table automation.phone_plans is
 comment on column automation.phone_plans.rank is '0: the main country of the calling code.';
 comment on column automation.phone_plans.shared is 'Do several countries have the calling code?';
 
+-- As a whole: a later release replaces them.
+delete from automation.phone_plans;
 insert into automation.phone_plans (
   country, calling_code, rank, shared, international_prefix, national_prefix, prefix_groups, transform, pattern,
   lengths, leading_digits, valid, premium)
@@ -9348,7 +9383,9 @@ insert into automation.trigger_types (name, entity, kind, description) values
   ('field_changed', null, 'changed', 'A named field of a record changed.'),
   ('time_elapsed', null, 'time', 'A time before or after a date of a record.'),
   ('scheduled', null, 'time', 'A time of day, week or month.'),
-  ('manual', null, 'manual', 'Started by hand or by another program.');
+  ('manual', null, 'manual', 'Started by hand or by another program.')
+on conflict on constraint trigger_types_pkey do update set
+  (entity, kind, description) = row (excluded.entity, excluded.kind, excluded.description);
 
 create table automation.step_types (
   name text constraint step_types_pkey primary key,
@@ -9651,7 +9688,10 @@ from (values
     },
     "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}]
   }$schema$)
-) as s (name, lane, branches, description, config_schema);
+) as s (name, lane, branches, description, config_schema)
+on conflict on constraint step_types_pkey do update set
+  (lane, branches, description, config_schema) = row (
+    excluded.lane, excluded.branches, excluded.description, excluded.config_schema);
 
 create table automation.setting_schemas (
   name text constraint setting_schemas_pkey primary key,
@@ -9707,7 +9747,9 @@ from (values
     },
     "examples": [{"max_attempts": 3, "delay": "5 minutes", "max_delay": "1 hour"}]
   }$schema$)
-) as s (name, description, config_schema);
+) as s (name, description, config_schema)
+on conflict on constraint setting_schemas_pkey do update set
+  (description, config_schema) = row (excluded.description, excluded.config_schema);
 
 create type automation.compiled_trigger as (
   entity text,
@@ -9847,7 +9889,7 @@ comment on column ridgeline.workflow_versions.conditions is
 comment on column ridgeline.workflow_versions.warnings is
   'What validation had to say when it was published: [{path, severity, code, message, hint}].';
 comment on column ridgeline.workflow_versions.plan is
-  '{first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, branches, '
+  '{format, first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, branches, '
   '...}}, lifecycle}: templates parsed, defaults filled in, order and branches resolved to pointers.';
 
 alter table ridgeline.workflows add constraint workflows_published_version_fk
@@ -10169,7 +10211,8 @@ comment on table automation.tick_parts is
   'come first.';
 
 insert into automation.tick_parts (part, place) values
-  ('schedule', 1), ('timer', 2), ('bulk', 3), ('signal', 4), ('step', 5);
+  ('schedule', 1), ('timer', 2), ('bulk', 3), ('signal', 4), ('step', 5)
+on conflict on constraint tick_parts_pkey do update set place = excluded.place;
 
 -- sql/engine/45_queue/05_due.sql
 
@@ -11740,7 +11783,9 @@ create or replace function automation.enrolment_of(
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
       null, 'enrol', '', null)::automation.enrolment
-    from (select version.plan -> 'steps' -> (version.plan ->> 'first') as step) as first
+    from (
+      select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
+    ) as first
   $$;
 
 -- sql/engine/50_executions/03_context.sql
@@ -12012,7 +12057,7 @@ create or replace function automation.plan_of(execution ridgeline.workflow_execu
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select v.plan
+    select automation.readable_plan(v.plan)
     from ridgeline.workflow_versions as v
     where v.tenant_id = execution.tenant_id
       and v.workflow_id = execution.workflow_id
@@ -12452,6 +12497,10 @@ declare
   refusal jsonb;
   gone text;
 begin
+  if lifecycle ? 'unreadable' then
+    return row('failed', automation.engine_error(
+      'plan_too_new', null, lifecycle ->> 'unreadable'))::automation.obstacle;
+  end if;
   if execution.entity <> 'contact' then
     execution := automation.follow_contact(execution);
   end if;
@@ -12801,7 +12850,43 @@ insert into automation.skip_codes (code, counts_as, description) values
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
-  ('conditions_not_met', 'choice', 'The conditions of the step did not hold.');
+  ('conditions_not_met', 'choice', 'The conditions of the step did not hold.')
+on conflict on constraint skip_codes_pkey do update set
+  counts_as = excluded.counts_as, description = excluded.description;
+
+-- sql/engine/50_executions/08_plans.sql
+
+-- Plans of other releases. An execution keeps the version it started with, so whatever reads a plan gets it
+-- through readable_plan(), in today's format.
+
+-- One upgrader a format, each from its own format to the next, in order:
+--   if format = 1 then plan := automation.plan_2_of_1(plan); format := 2; end if;
+-- A plan of a release that is newer than this one (a dump of a newer database, restored here) has no steps to
+-- run, and says why its executions fail.
+create or replace function automation.readable_plan(plan jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  format constant integer := coalesce((plan -> 'format')::integer, 1);
+begin
+  if format > automation.plan_format() then
+    return jsonb_build_object(
+      'format', format, 'first', plan -> 'first', 'steps', '{}'::jsonb,
+      'lifecycle', jsonb_build_object('unreadable', format(
+        'this version was published by a newer release of Ridgeline: its plan has format %s, and %s reads up to '
+        'format %s. Apply the newer migrations, then retry; or publish the workflow again.',
+        format, automation.version(), automation.plan_format())));
+  elsif not plan ? 'format' then
+    return plan || '{"format": 1}';
+  end if;
+  return plan;
+end;
+$$;
+
+comment on function automation.readable_plan(jsonb) is
+  'A compiled plan in the format of this release; one of a newer release comes without steps, and '
+  'lifecycle.unreadable says why.';
 
 -- sql/engine/60_steps/00_shapes.sql
 
@@ -15236,7 +15321,8 @@ insert into automation.settings (name, value, description) values
   ('time_grace', '5 minutes',
    'How late a timer or a run of a schedule may be without counting as missed.'),
   ('catch_up_window', '7 days',
-   'How far back a schedule that catches up goes.');
+   'How far back a schedule that catches up goes.')
+on conflict on constraint settings_pkey do update set description = excluded.description;
 
 create or replace function automation.next_run(
   schedule ridgeline.workflow_schedules, after timestamptz)
@@ -19426,7 +19512,7 @@ begin
   )
   select
     jsonb_build_object(
-      'first', (select f.key from firsts as f where f.parent_id is null),
+      'format', automation.plan_format(), 'first', (select f.key from firsts as f where f.parent_id is null),
       'steps', coalesce(jsonb_object_agg(c.key, c.compiled
           || jsonb_build_object('next', c.next, 'place', c.place::text)
           || case when workflow.settings ->> 'on_missing' = 'fail' then '{"on_missing": "fail"}' else '{}' end::jsonb
@@ -21628,7 +21714,8 @@ begin
   if not found then
     return null;
   end if;
-  return (published.trigger_type, published.trigger_config, published.conditions, published.plan)
+  return (published.trigger_type, published.trigger_config, published.conditions,
+      automation.readable_plan(published.plan))
     is distinct from (workflow.trigger_type, workflow.trigger_config, compiled.conditions, compiled.plan);
 end;
 $$;
@@ -21666,7 +21753,7 @@ begin
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
   order by v.version desc
   limit 1;
-  if (latest.trigger_type, latest.trigger_config, latest.conditions, latest.plan)
+  if (latest.trigger_type, latest.trigger_config, latest.conditions, automation.readable_plan(latest.plan))
     is not distinct from
     (workflow.trigger_type, workflow.trigger_config, compiled.conditions, compiled.plan) then
     latest.warnings := warnings;
@@ -21695,12 +21782,13 @@ create or replace function automation.start_listening(
       version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
       version.conditions,
-      case when not version.plan -> 'lifecycle' ? 'key' then version.plan #> '{lifecycle,reentry}' end,
+      case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision)
     from (
-      select version.plan -> 'steps' -> (version.plan ->> 'first') as step
+      select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
+      from automation.readable_plan(version.plan) as p (plan)
     ) as first
   $$;
 
@@ -21719,10 +21807,11 @@ create or replace function automation.listen_for_runs(version ridgeline.workflow
       (e.compiled).match_value, (e.compiled).field, (e.compiled).from_values, (e.compiled).to_values
     from (
       select 'exit' as role, (x.place - 1)::text as listener, x.event
-      from jsonb_array_elements(version.plan #> '{lifecycle,exit_events}') with ordinality as x (event, place)
+      from jsonb_array_elements(automation.readable_plan(version.plan) #> '{lifecycle,exit_events}')
+        with ordinality as x (event, place)
       union all
       select 'wait', s.key, s.value #> '{config,base,event}'
-      from jsonb_each(version.plan -> 'steps') as s
+      from jsonb_each(automation.readable_plan(version.plan) -> 'steps') as s
       where s.value ->> 'type' = 'wait' and s.value #> '{config,base}' ? 'event'
     ) as w
     cross join lateral automation.compile_event(w.event, '') as e
@@ -22334,6 +22423,17 @@ begin
   perform automation.settle_sole_tenant(attached.sole);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
+  perform automation.generate_capture(attached);
+  perform automation.listen_again(attached.name);
+end;
+$$;
+
+-- All that attaching generates, from what automation.entities says: again where a release changes it.
+create or replace function automation.generate_capture(attached automation.entities) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
   execute automation.row_function(attached);
   execute automation.insert_function(attached);
   execute automation.update_function(attached);
@@ -22351,7 +22451,6 @@ begin
   execute automation.read_record_function();
   execute automation.has_record_function();
   perform automation.close_functions();
-  perform automation.listen_again(attached.name);
 end;
 $$;
 
@@ -23426,6 +23525,66 @@ end;
 $$;
 
 comment on function automation.detach_target(text) is 'Steps write there no more: those that would, fail and say so.';
+
+-- sql/engine/85_capture/09_regenerate.sql
+
+-- What reads and writes the tables of a CRM is generated when it is attached, so a release that changes a
+-- generator generates again what is attached: its migration ends with this call. Workflows stay switched on, and
+-- runs go on.
+
+create or replace function automation.regenerate_readers() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenants automation.tenancy;
+  target automation.targets;
+begin
+  select t.* into tenants from automation.tenancy as t;
+  if tenants.relation is null then
+    execute automation.settled_function();
+  elsif to_regclass(tenants.relation) is not null then
+    execute automation.tenants_function();
+    perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
+  end if;
+  execute case when exists (
+      select from automation.membership as m where to_regclass(m.relation) is not null)
+    then automation.members_function() else automation.no_members_function() end;
+  for target in
+    select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
+  loop
+    execute automation.target_function(target);
+  end loop;
+  perform automation.close_functions();
+end;
+$$;
+
+create or replace function automation.regenerate_captures() returns text[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  done text[] := array[]::text[];
+begin
+  perform automation.regenerate_readers();
+  for attached in select e.* from automation.entities as e order by e.name loop
+    if to_regclass(attached.relation) is null then
+      raise warning '% is attached as % and does not exist: attach it under its present name',
+        attached.relation, attached.name;
+    else
+      perform automation.generate_capture(attached);
+      done := done || attached.name;
+    end if;
+  end loop;
+  return done;
+end;
+$$;
+
+comment on function automation.regenerate_captures() is
+  'Generates anew what attach() and its siblings generated for the tables of the CRM, with the mapping they were '
+  'given, and returns the names of the entities. A migration that changes a generator ends with it. A table that '
+  'is gone is named in a warning.';
 
 -- sql/engine/90_inbound/01_stop.sql
 
@@ -25846,6 +26005,11 @@ begin
     select v.plan ->> 'first' from ridgeline.workflow_versions as v
     where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
       and v.version = execution.version)));
+  if step is null then
+    raise exception 'execution_id: version % cannot be run by this release', execution.version
+      using errcode = 'PT409', hint = coalesce(
+        automation.plan_of(execution) #>> '{lifecycle,unreadable}', 'Its plan has no such step.');
+  end if;
   update ridgeline.workflow_executions as e
   -- While it had done nothing another may have entered: it is asked once more.
   set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
@@ -26044,7 +26208,7 @@ begin
   end if;
   execution := automation.lock_execution(tenant_id, execution_id);
   here := automation.plan_step(execution, due.step_key);
-  there := target.plan -> 'steps' -> due.step_key;
+  there := automation.readable_plan(target.plan) -> 'steps' -> due.step_key;
   if there is null then
     return format('version %s has no step "%s"', target.version, due.step_key);
   elsif here ->> 'type' is distinct from there ->> 'type' then
@@ -26830,7 +26994,8 @@ begin
   workflow.trigger_config := version.trigger_config;
   return row(workflow, row(
     automation.compile_trigger(version.trigger_type, version.trigger_config),
-    version.conditions, version.plan, '[]')::automation.compiled_workflow)::automation.tested_workflow;
+    version.conditions, automation.readable_plan(version.plan),
+    '[]')::automation.compiled_workflow)::automation.tested_workflow;
 end;
 $$;
 
@@ -27207,7 +27372,8 @@ create table automation.pruned (
 comment on table automation.pruned is
   'How far each log has been pruned: cron.job_run_details by its runid, net._http_response by its time.';
 
-insert into automation.pruned (log) values ('cron.job_run_details'), ('net._http_response');
+insert into automation.pruned (log) values ('cron.job_run_details'), ('net._http_response')
+on conflict on constraint pruned_pkey do nothing;
 
 -- The runs that are older than a week, at most `portion` looked at. pg_cron writes a run down before it
 -- starts, and its end not at all when the server went down: a run without any time counts as old when a
@@ -27395,6 +27561,8 @@ grant update (value) on automation.settings to service_role;
 -- Attaching tables and running SQL by name is for the owner alone.
 revoke execute on function
   automation.attach(regclass, text, jsonb, jsonb, text[], text[], text), automation.detach(text),
+  automation.generate_capture(automation.entities), automation.regenerate_captures(),
+  automation.regenerate_readers(),
   automation.install_schedule(), automation.remove_schedule(), automation.forget_former_jobs(),
   automation.vault_secret(text), automation.call_dispatch()
   from service_role;
