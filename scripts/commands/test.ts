@@ -64,6 +64,7 @@ const deno = (...args: string[]) => command(denoBinary(), ...args);
 function files(directory: string, ending: string): string[] {
   const absolute = path.join(root, directory);
   if (!fs.existsSync(absolute)) return [];
+  if (fs.statSync(absolute).isFile()) return [directory];
   return fs.readdirSync(absolute, { recursive: true, encoding: "utf8" })
     .filter((name) => name.endsWith(ending))
     .map((name) => path.join(directory, name))
@@ -221,7 +222,10 @@ const phases: Phase[] = [
   {
     name: "vitest-15",
     needsPackages: true,
-    run: () => vitest(["tests/database"], { RIDGELINE_POSTGRES_BINARIES: debianBinaries }),
+    run: () =>
+      vitest(["tests/database", "tests/home/footprint.test.ts"], {
+        RIDGELINE_POSTGRES_BINARIES: debianBinaries,
+      }),
   },
   { name: "validate-18", run: () => routines("18", validateRoutines) },
   // All of it when it is asked for by name.

@@ -120,7 +120,8 @@ insert into automation.settings (name, value, description) values
   ('max_cut_offs', '3',
    'How often work on one step may be cut off (a timeout, a crash) before the step fails.'),
   ('cut_off_pause', '5 seconds',
-   'How long such a step is left alone the first time; four times as long each time after that.');
+   'How long such a step is left alone the first time; four times as long each time after that.')
+on conflict on constraint settings_pkey do update set description = excluded.description;
 
 -- A setting that cannot be read would fail the customer's write that reads it, so it is refused here.
 create or replace function automation.check_setting() returns trigger
@@ -594,6 +595,38 @@ create or replace function automation.has_error(problems jsonb) returns boolean
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$ select jsonb_path_exists(problems, '$[*] ? (@.severity == "error")') $$;
+
+-- sql/engine/00_foundation/11_version.sql
+
+-- Which release this database holds. Every migration that follows the first sets both functions anew: the
+-- version is for people, api_version for the Edge Functions, which are deployed at another moment than the
+-- migration is pushed. It goes up by one whenever what they call or read changes its shape; what they used one
+-- version ago is kept until the next, so that either side may be upgraded first.
+
+create or replace function automation.version() returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select '1.0.0-rc' $$;
+
+comment on function automation.version() is 'The release of Ridgeline that this database holds.';
+
+create or replace function automation.api_version() returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select 1 $$;
+
+comment on function automation.api_version() is
+  'The version of what the Edge Functions call. They work with a database that is at most one apart.';
+
+-- A version of a workflow is never compiled again, so its plan may be as old as its last run. A change of the
+-- compiler that older code could not read, or that needs more than older plans hold, is a new format: it adds
+-- one here and its upgrader to automation.readable_plan().
+create or replace function automation.plan_format() returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select 1 $$;
+
+comment on function automation.plan_format() is 'The format of the plans that this release compiles.';
 
 -- sql/engine/10_values/01_words.sql
 
@@ -1131,6 +1164,8 @@ comment on table automation.phone_plans is
 comment on column automation.phone_plans.rank is '0: the main country of the calling code.';
 comment on column automation.phone_plans.shared is 'Do several countries have the calling code?';
 
+-- As a whole: a later release replaces them.
+delete from automation.phone_plans;
 insert into automation.phone_plans (
   country, calling_code, rank, shared, international_prefix, national_prefix, prefix_groups, transform, pattern,
   lengths, leading_digits, valid, premium)
@@ -3608,7 +3643,8 @@ create table automation.entities (
   name text constraint entities_pkey primary key
     constraint entities_name_is_identifier check (name ~ '^[a-z][a-z0-9_]{0,40}$'),
   relation text not null constraint entities_relation_unique unique,
-  tenant_column text not null,
+  tenant_column text,
+  sole uuid,
   id_column text not null,
   id_type text not null,
   related jsonb not null,
@@ -3617,12 +3653,14 @@ create table automation.entities (
   writable_columns text[] not null,
   ignored_columns text[] not null,
   mapped jsonb not null,
+  several jsonb not null default '{}',
   tags jsonb,
   is_log boolean not null default false,
   hides_columns boolean not null default false,
   authors text not null default 'members'
     constraint entities_authors_known check (authors in ('members', 'admins')),
-  constraint entities_related_is_object check (jsonb_typeof(related) = 'object')
+  constraint entities_related_is_object check (jsonb_typeof(related) = 'object'),
+  constraint entities_tenant_is_column_or_constant check ((tenant_column is null) <> (sole is null))
 );
 
 comment on table automation.entities is
@@ -3631,6 +3669,10 @@ comment on column automation.entities.related is
   '{entity: column}: the records a record belongs to, such as {"contact": "contact_id"}.';
 comment on column automation.entities.mapped is
   '{phone: column, email: column, stage: ...}: which column is what the engine knows by these names.';
+comment on column automation.entities.sole is
+  'Whose all its rows are, where the CRM serves one office and has no column that says so.';
+comment on column automation.entities.several is
+  '{phone: [columns], email: [columns]} where there are several, the one to write to first; mapped has the first.';
 comment on column automation.entities.tags is
   'Where its tags are, if they are rows of other tables: {links, tags, record, tag, name}; see 02_tags.';
 comment on column automation.entities.writable_columns is
@@ -3820,6 +3862,47 @@ comment on function automation.mapped_names() is
   'column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a '
   'record counts as gone.';
 
+-- Of a contact that has several numbers the first that is filled is written to; whoever calls is found by any.
+create or replace function automation.several_columns(columns jsonb) returns jsonb
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong text;
+begin
+  select c.key into wrong from jsonb_each(columns) as c
+  where jsonb_typeof(c.value) = 'array' and not c.key in ('phone', 'email', 'ignore', 'protect') limit 1;
+  if wrong is not null then
+    raise exception 'columns.%: one column is meant', wrong using errcode = 'invalid_parameter_value',
+      hint = 'Only phone and email may be lists of columns.';
+  end if;
+  select c.key into wrong from jsonb_each(columns) as c
+  where c.key in ('phone', 'email') and jsonb_typeof(c.value) = 'array'
+    and (c.value = '[]' or jsonb_path_exists(c.value, '$[*] ? (@.type() != "string")')) limit 1;
+  if wrong is not null then
+    raise exception 'columns.%: a list of the names of columns is needed', wrong
+      using errcode = 'invalid_parameter_value', hint = 'Such as {"phone": ["mobile_phone", "phone"]}.';
+  end if;
+  return coalesce((
+    select jsonb_object_agg(c.key, c.value) from jsonb_each(columns) as c
+    where c.key in ('phone', 'email') and jsonb_typeof(c.value) = 'array'), '{}');
+end;
+$$;
+
+create or replace function automation.mapped_columns(attached automation.entities, name text)
+  returns table (column_name text, place bigint)
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select c.value, c.place
+    from jsonb_array_elements_text(case when attached.several ? name then attached.several -> name
+      when attached.mapped ? name then jsonb_build_array(attached.mapped -> name)
+      else '[]' end) with ordinality as c (value, place)
+  $$;
+
+comment on function automation.mapped_columns(automation.entities, text) is
+  'The columns that are what the engine knows by a name, the one to use first; none where nothing is mapped.';
+
 -- Names that a record answers to besides those of its columns.
 create or replace function automation.aliases(attached automation.entities) returns jsonb
   language sql immutable
@@ -3972,10 +4055,12 @@ create table automation.tenancy (
   id boolean not null default true constraint tenancy_pkey primary key constraint tenancy_is_one check (id),
   relation text not null,
   columns jsonb not null,
+  sole uuid,
   further jsonb not null default '[]',
   visible text[] not null
 );
 
+comment on column automation.tenancy.sole is 'Its one row is this tenant, and its key is another''s business.';
 comment on table automation.tenancy is
   'Which table holds the tenants; none: those of ridgeline.tenant_settings are all there are.';
 
@@ -4070,6 +4155,42 @@ begin
 end;
 $$;
 
+-- A CRM that serves one office and has no tenants is one tenant here: this one, unless it names another.
+create or replace function automation.sole_tenant() returns uuid
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select '00000000-0000-4000-8000-000000000001'::uuid $$;
+
+-- {"tenant": null} or {"tenant": "<uuid>"}: not a column of the rows, but the same for all of them.
+create or replace function automation.constant_tenant(relation regclass, columns jsonb, name text) returns uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when jsonb_typeof(columns -> name) = 'null' then automation.sole_tenant()
+      when automation.column_type(relation, columns ->> name) is null then automation.as_uuid(columns ->> name)
+    end
+  $$;
+
+-- It is known from now on, also where there is no table of tenants.
+create or replace function automation.settle_sole_tenant(sole uuid) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into ridgeline.tenant_settings (tenant_id)
+    select sole where sole is not null
+    on conflict on constraint tenant_settings_pkey do nothing
+  $$;
+
+-- Whose a row is, as SQL.
+create or replace function automation.tenant_expression(written text, tenant_column text, sole uuid) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when sole is null then automation.mapped_expression(written, tenant_column)
+      else format('%L::uuid', sole) end
+  $$;
+
 -- An expression that reads one thing of a tenant: a column, or a key inside a JSON column ("details.zone").
 create or replace function automation.mapped_expression(written text, path text) returns text
   language sql immutable
@@ -4147,7 +4268,7 @@ exception when undefined_column or undefined_table or undefined_function or insu
 end;
 $reader$
 $template$,
-      m.relation, automation.mapped_expression('t', m.columns ->> 'id'),
+      m.relation, automation.tenant_expression('t', m.columns ->> 'id', m.sole),
       automation.mapped_texts(m.columns, m.further, 'name') || ', ',
       automation.mapped_texts(m.columns, m.further, 'timezone') || ', ',
       automation.mapped_texts(m.columns, m.further, 'country') || ', ',
@@ -4159,9 +4280,9 @@ $template$,
       automation.mapped_texts(m.columns, m.further, 'address') || ', ',
       coalesce('coalesce(to_jsonb(t.' || quote_ident(m.columns ->> 'settings') || '), ''{}'')', '''{}''::jsonb'),
       array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)),
-      automation.further_joins(m.further, automation.mapped_expression('t', m.columns ->> 'id')),
+      automation.further_joins(m.further, automation.tenant_expression('t', m.columns ->> 'id', m.sole)),
       coalesce(' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''))
-    from (select y.relation::regclass as relation, y.columns, y.further, y.visible
+    from (select y.relation::regclass as relation, y.columns, y.sole, y.further, y.visible
       from automation.tenancy as y) as m
   $$;
 
@@ -4280,6 +4401,7 @@ create table automation.membership (
   id boolean not null default true constraint membership_pkey primary key constraint membership_is_one check (id),
   relation text not null,
   columns jsonb not null,
+  sole uuid,
   roles jsonb not null,
   active jsonb not null,
   further jsonb not null default '[]',
@@ -4345,7 +4467,8 @@ exception when undefined_column or undefined_table or insufficient_privilege the
 end;
 $reader$
 $template$,
-      m.relation, format('t.%I', m.columns ->> 'tenant'), format('t.%I', m.columns ->> 'user'), m.roles,
+      m.relation, automation.tenant_expression('t', m.columns ->> 'tenant', m.sole),
+      format('t.%I', m.columns ->> 'user'), m.roles,
       coalesce('t.' || quote_ident(m.columns ->> 'role'), quote_literal('member')),
       automation.mapped_texts(m.columns, m.further, 'full_name') || ', ',
       automation.mapped_texts(m.columns, m.further, 'email') || ', ',
@@ -4355,7 +4478,7 @@ $template$,
       coalesce(' and to_jsonb(t.' || quote_ident(m.columns ->> 'active') || format(') <@ %L::jsonb', m.active), '')
         || coalesce(
           ' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''))
-    from (select y.relation::regclass as relation, y.columns, y.roles, y.active, y.further, y.visible
+    from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
       from automation.membership as y) as m
   $$;
 
@@ -4367,11 +4490,14 @@ create or replace function automation.attach_members(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  sole constant uuid := automation.constant_tenant(relation, columns, 'tenant');
   named constant jsonb := automation.named_columns(relation, automation.member_names(),
-    '{"tenant": "tenant_id", "user": "user_id"}'::jsonb || columns);
+    '{"tenant": "tenant_id", "user": "user_id"}'::jsonb || columns
+      || case when sole is null then '{}' else '{"tenant": null}' end::jsonb);
   wrong text;
 begin
-  perform automation.check_columns('columns', relation, named, automation.member_names(), '{tenant,user}');
+  perform automation.check_columns('columns', relation, named, automation.member_names(),
+    case when sole is null then '{tenant,user}' else '{user}' end::text[]);
   perform automation.check_further(further, automation.member_names());
   select r.value into wrong from jsonb_each_text(roles) as r
   where r.value not in ('owner', 'admin', 'editor', 'viewer') limit 1;
@@ -4381,19 +4507,21 @@ begin
   end if;
   select format('columns: the %s of a member is uuid, and "%s" is not', n, named ->> n) into wrong
   from unnest('{tenant,user}'::text[]) as n
-  where automation.column_type(relation, named ->> n) is distinct from 'uuid' limit 1;
+  where (n = 'user' or sole is null) and automation.column_type(relation, named ->> n) is distinct from 'uuid' limit 1;
   if wrong is not null then
     raise exception '%', wrong using errcode = 'invalid_parameter_value';
   end if;
-  insert into automation.membership as y (relation, columns, roles, active, further, visible)
-  values (automation.relation_name(attach_members.relation), named,
+  perform automation.settle_sole_tenant(sole);
+  insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
+  values (automation.relation_name(attach_members.relation), named, sole,
     automation.usual_roles() || (
       select coalesce(jsonb_object_agg(lower(btrim(r.key)), r.value), '{}') from jsonb_each(attach_members.roles) as r),
     attach_members.active, attach_members.further,
     coalesce(attach_members.visible, automation.visible_by_default(attach_members.relation)))
   on conflict on constraint membership_pkey do update set
-    (relation, columns, roles, active, further, visible) = row (
-      excluded.relation, excluded.columns, excluded.roles, excluded.active, excluded.further, excluded.visible);
+    (relation, columns, sole, roles, active, further, visible) = row (
+      excluded.relation, excluded.columns, excluded.sole, excluded.roles, excluded.active,
+      excluded.further, excluded.visible);
   execute automation.members_function();
   perform automation.close_functions();
 end;
@@ -4401,7 +4529,8 @@ $$;
 
 comment on function automation.attach_members(regclass, jsonb, jsonb, jsonb, jsonb, text[]) is
   'Says who belongs to a tenant. columns: {tenant, user, role, full_name, email, phone, active, deleted} where they '
-  'differ from tenant_id, user_id and columns of that name. roles: {"the CRM''s word": "owner", "admin", "editor" or '
+  'differ from tenant_id, user_id and columns of that name; tenant: null where there is one office and no column. '
+  'roles: {"the CRM''s word": "owner", "admin", "editor" or '
   '"viewer"}; words that are not there and not usual count as viewer. active: the values of that column with which '
   'somebody is a member. further: [{relation, key, columns}]: where names and addresses are, found by the user''s id. '
   'An editor drafts and tries workflows, an admin publishes them, a viewer looks.';
@@ -4609,7 +4738,7 @@ create or replace function automation.target_names(target text) returns jsonb
         "description": ["description"]},
       "timeline": {"tenant": ["tenant_id"], "contact": ["contact_id"], "type": ["type"], "direction": ["direction"],
         "subject": ["subject"], "content": ["content"], "from": ["from_address"], "to": ["to_address"],
-        "external": ["external_id"], "at": ["created_at"]}
+        "outcome": ["outcome"], "external": ["external_id"], "execution": ["execution_id"], "at": ["created_at"]}
     }'::jsonb -> target
   $$;
 
@@ -4625,6 +4754,18 @@ create or replace function automation.target_columns(target text, relation regcl
         order by u.place limit 1) end as path
       from jsonb_each(automation.target_names(target)) as n
     ) as f
+  $$;
+
+-- What nobody said is what the table itself says for a row that says nothing.
+create or replace function automation.or_default(relation regclass, column_name text, value text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+      select format('coalesce(%s, %s)', value, pg_catalog.pg_get_expr(d.adbin, d.adrelid))
+      from pg_catalog.pg_attribute as a
+      join pg_catalog.pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
+      where a.attrelid = relation and a.attname = column_name and a.attgenerated = ''), value)
   $$;
 
 -- A value as its column takes it. A time is one of the tenant's days where the column is a date.
@@ -4662,80 +4803,14 @@ $template$,
       target.name, target.relation, string_agg(quote_ident(w.name), ', ' order by w.name),
       string_agg(w.value, ', ' order by w.name), target.id_column)
     from (
-      select c.value as name, automation.target_value(
-        c.key, automation.column_type(target.relation::regclass, c.value), target.words) as value
+      select c.value as name, automation.or_default(target.relation::regclass, c.value, automation.target_value(
+        c.key, automation.column_type(target.relation::regclass, c.value), target.words)) as value
       from jsonb_each_text(target.columns) as c
       union all
       select d.key, format('%L::%s', d.value, automation.column_type(target.relation::regclass, d.key))
       from jsonb_each_text(target.defaults) as d
     ) as w
   $$;
-
-create or replace function automation.attach_target(
-  target text, relation regclass, columns jsonb default '{}', words jsonb default '{}', defaults jsonb default '{}')
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  made automation.targets;
-  known constant text[] := array(select jsonb_object_keys(automation.target_names(target)));
-  wrong text;
-begin
-  if known = '{}' then
-    raise exception 'target: "%" is none of task, project, timeline', target using errcode = 'invalid_parameter_value';
-  end if;
-  made.name := target;
-  made.relation := automation.relation_name(relation);
-  made.id_column := coalesce(columns ->> 'id', 'id');
-  made.columns := automation.target_columns(target, relation, columns);
-  made.words := words;
-  made.defaults := defaults;
-  perform automation.check_columns('columns', relation,
-    jsonb_strip_nulls(columns) || jsonb_build_object('id', made.id_column), known || 'id'::text, '{}');
-  perform automation.check_columns('columns', relation, made.columns, known,
-    case target when 'task' then '{title}' when 'project' then '{name}' else '{contact,content}' end::text[]);
-  select k into wrong from jsonb_object_keys(words) as k where not k = any (known) limit 1;
-  if wrong is not null then
-    raise exception 'words: "%" is none of %', wrong, array_to_string(known, ', ')
-      using errcode = 'invalid_parameter_value';
-  end if;
-  select k into wrong from jsonb_object_keys(defaults) as k
-  where automation.column_type(relation, k) is null limit 1;
-  if wrong is not null then
-    raise exception 'defaults: % has no column "%"', relation, wrong using errcode = 'undefined_column';
-  end if;
-  insert into automation.targets as t (name, relation, columns, words, defaults, id_column)
-  values (made.name, made.relation, made.columns, made.words, made.defaults, made.id_column)
-  on conflict on constraint targets_pkey do update set
-    (relation, columns, words, defaults, id_column) = row (
-      excluded.relation, excluded.columns, excluded.words, excluded.defaults, excluded.id_column);
-  execute automation.target_function(made);
-  perform automation.close_functions();
-end;
-$$;
-
-comment on function automation.attach_target(text, regclass, jsonb, jsonb, jsonb) is
-  'Where steps write. target: task (create_task and what the office is told), project (create_project) or timeline '
-  '(what was sent and received, as the CRM shows it). columns: {field: column} where they differ, null: there is '
-  'none; the fields are those of automation.target_names(). words: {field: {our word: the CRM''s}}, such as '
-  '{"priority": {"normal": "medium"}, "status": {"open": "todo"}}. defaults: {column: value} for columns of its own '
-  'that must not be empty.';
-
-create or replace function automation.detach_target(target text) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  delete from automation.targets as t where t.name = target;
-  if not found then
-    raise exception 'target: "%" is not attached', target using errcode = 'undefined_object';
-  end if;
-  execute format('drop function if exists automation.write_%s(jsonb, text)', target);
-end;
-$$;
-
-comment on function automation.detach_target(text) is 'Steps write there no more: those that would, fail and say so.';
 
 create or replace function automation.check_target(target text, step_type text) returns void
   language plpgsql stable
@@ -4793,13 +4868,14 @@ create or replace function automation.read_%1$s(tenant_id uuid, id text) returns
 begin
   return (
     select %6$s from %2$s as r
-    where r.%3$I = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s and not (%7$s));
+    where %3$s = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s and not (%7$s));
 exception when data_exception then
   return null;
 end;
 $reader$
 $template$,
-      attached.name, attached.relation, attached.tenant_column, attached.id_column,
+      attached.name, attached.relation,
+      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
       attached.id_type, automation.record_expression(attached, 'r'),
       automation.deleted_expression(attached, 'r'))
   $$;
@@ -4820,13 +4896,14 @@ create or replace function automation.has_%1$s(tenant_id uuid, id text) returns 
 begin
   return %7$L::boolean or exists (
     select from %2$s as r
-    where r.%3$I = has_%1$s.tenant_id and r.%4$I = has_%1$s.id::%5$s and not (%6$s));
+    where %3$s = has_%1$s.tenant_id and r.%4$I = has_%1$s.id::%5$s and not (%6$s));
 exception when data_exception then
   return false;
 end;
 $reader$
 $template$,
-      attached.name, attached.relation, attached.tenant_column, attached.id_column,
+      attached.name, attached.relation,
+      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
       attached.id_type, automation.deleted_expression(attached, 'r'), attached.is_log)
   $$;
 
@@ -4841,14 +4918,13 @@ create or replace function automation.read_record(entity text, tenant_id uuid, i
   set search_path = pg_catalog, pg_temp
   as $reader$
 begin
-  case entity%s
-    else return null;
-  end case;
+%s
+  return null;
 end;
 $reader$
 $template$,
       string_agg(format(
-        E'\n    when %1$L then return automation.read_%1$s(tenant_id, id);', e.name), ''
+        E'\n  if entity = %1$L then return automation.read_%1$s(tenant_id, id); end if;', e.name), ''
         order by e.name))
     from automation.entities as e
   $$;
@@ -4867,14 +4943,13 @@ create or replace function automation.has_record(entity text, tenant_id uuid, id
   set search_path = pg_catalog, pg_temp
   as $reader$
 begin
-  case entity%s
-    else return true;
-  end case;
+%s
+  return true;
 end;
 $reader$
 $template$,
       string_agg(format(
-        E'\n    when %1$L then return automation.has_%1$s(tenant_id, id);', e.name), ''
+        E'\n  if entity = %1$L then return automation.has_%1$s(tenant_id, id); end if;', e.name), ''
         order by e.name))
     from automation.entities as e
   $$;
@@ -4967,9 +5042,13 @@ begin
     return;
   end if;
   return query execute format(
-    'select r.%I::text from %s as r where r.%I = $1 and not (%s) and %s order by %s limit $4',
-    contacts.id_column, contacts.relation, contacts.tenant_column, automation.deleted_expression(contacts, 'r'),
-    format(test, format('r.%I::text', contacts.mapped ->> name)), automation.contact_order(contacts))
+    'select r.%I::text from %s as r where %s = $1 and not (%s) and (%s) order by %s limit $4',
+    contacts.id_column, contacts.relation,
+    automation.tenant_expression('r', contacts.tenant_column, contacts.sole),
+    automation.deleted_expression(contacts, 'r'), (
+      select string_agg('(' || format(test, format('r.%I::text', m.column_name)) || ')', ' or ')
+      from automation.mapped_columns(contacts, name) as m),
+    automation.contact_order(contacts))
     using tenant_id, wanted, phone, at_most;
 end;
 $$;
@@ -4978,13 +5057,13 @@ create or replace function automation.contact_order(contacts automation.entities
   language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(string_agg(format(o.by, contacts.mapped ->> o.name), '' order by o.place), '')
+    select coalesce(string_agg(format(o.by, m.column_name), '' order by o.place, m.place), '')
       || format('r.%I', contacts.id_column)
     from (values
       (1, 'phone', 'automation.normal_number(r.%I::text, automation.country_of($1)) is not distinct from $3 desc, '),
       (2, 'last_contacted_at', 'r.%I desc nulls last, '),
       (3, 'created_at', 'r.%I desc, ')) as o (place, name, by)
-    where contacts.mapped ? o.name
+    cross join lateral automation.mapped_columns(contacts, o.name) as m
   $$;
 
 -- sql/engine/20_language/conditions/01_paths.sql
@@ -9304,7 +9383,9 @@ insert into automation.trigger_types (name, entity, kind, description) values
   ('field_changed', null, 'changed', 'A named field of a record changed.'),
   ('time_elapsed', null, 'time', 'A time before or after a date of a record.'),
   ('scheduled', null, 'time', 'A time of day, week or month.'),
-  ('manual', null, 'manual', 'Started by hand or by another program.');
+  ('manual', null, 'manual', 'Started by hand or by another program.')
+on conflict on constraint trigger_types_pkey do update set
+  (entity, kind, description) = row (excluded.entity, excluded.kind, excluded.description);
 
 create table automation.step_types (
   name text constraint step_types_pkey primary key,
@@ -9607,7 +9688,10 @@ from (values
     },
     "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}]
   }$schema$)
-) as s (name, lane, branches, description, config_schema);
+) as s (name, lane, branches, description, config_schema)
+on conflict on constraint step_types_pkey do update set
+  (lane, branches, description, config_schema) = row (
+    excluded.lane, excluded.branches, excluded.description, excluded.config_schema);
 
 create table automation.setting_schemas (
   name text constraint setting_schemas_pkey primary key,
@@ -9663,7 +9747,9 @@ from (values
     },
     "examples": [{"max_attempts": 3, "delay": "5 minutes", "max_delay": "1 hour"}]
   }$schema$)
-) as s (name, description, config_schema);
+) as s (name, description, config_schema)
+on conflict on constraint setting_schemas_pkey do update set
+  (description, config_schema) = row (excluded.description, excluded.config_schema);
 
 create type automation.compiled_trigger as (
   entity text,
@@ -9803,7 +9889,7 @@ comment on column ridgeline.workflow_versions.conditions is
 comment on column ridgeline.workflow_versions.warnings is
   'What validation had to say when it was published: [{path, severity, code, message, hint}].';
 comment on column ridgeline.workflow_versions.plan is
-  '{first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, branches, '
+  '{format, first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, branches, '
   '...}}, lifecycle}: templates parsed, defaults filled in, order and branches resolved to pointers.';
 
 alter table ridgeline.workflows add constraint workflows_published_version_fk
@@ -10125,7 +10211,8 @@ comment on table automation.tick_parts is
   'come first.';
 
 insert into automation.tick_parts (part, place) values
-  ('schedule', 1), ('timer', 2), ('bulk', 3), ('signal', 4), ('step', 5);
+  ('schedule', 1), ('timer', 2), ('bulk', 3), ('signal', 4), ('step', 5)
+on conflict on constraint tick_parts_pkey do update set place = excluded.place;
 
 -- sql/engine/45_queue/05_due.sql
 
@@ -10971,8 +11058,9 @@ begin
   end if;
   return query execute format(
     'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
-    'where r.%I::text = $2 and r.%I = any ($3) and to_jsonb(r.*) ->> k.value is not null',
-    attached.relation, attached.id_column, attached.tenant_column)
+    'where r.%I::text = $2 and %s = any ($3) and to_jsonb(r.*) ->> k.value is not null',
+    attached.relation, attached.id_column,
+    automation.tenant_expression('r', attached.tenant_column, attached.sole))
     using attached.related, id, automation.member_tenants();
 end;
 $$;
@@ -11069,9 +11157,10 @@ begin
     return null;
   end if;
   return format(
-    'select array(select r.%1$I::text from %2$s as r where r.%3$I = %4$L and ($1 is null or r.%1$I::text = any ($1)) '
+    'select array(select r.%1$I::text from %2$s as r where %3$s = %4$L and ($1 is null or r.%1$I::text = any ($1)) '
     'order by r.%1$I limit 100001)',
-    attached.id_column, attached.relation, attached.tenant_column, workflow.tenant_id);
+    attached.id_column, attached.relation,
+    automation.tenant_expression('r', attached.tenant_column, attached.sole), workflow.tenant_id);
 end;
 $$;
 
@@ -11694,7 +11783,9 @@ create or replace function automation.enrolment_of(
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
       null, 'enrol', '', null)::automation.enrolment
-    from (select version.plan -> 'steps' -> (version.plan ->> 'first') as step) as first
+    from (
+      select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
+    ) as first
   $$;
 
 -- sql/engine/50_executions/03_context.sql
@@ -11966,7 +12057,7 @@ create or replace function automation.plan_of(execution ridgeline.workflow_execu
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select v.plan
+    select automation.readable_plan(v.plan)
     from ridgeline.workflow_versions as v
     where v.tenant_id = execution.tenant_id
       and v.workflow_id = execution.workflow_id
@@ -12274,9 +12365,17 @@ begin
     return true;
   end if;
   contact := automation.read_root(execution, 'contact');
-  return coalesce(
-      automation.normal_number(contact ->> 'phone', automation.country_of(execution.tenant_id)) = address, false)
-    or coalesce(automation.bare_address(contact ->> 'email') = address, false);
+  return exists (
+    select from automation.entities as e
+    cross join lateral (
+      select m.column_name from automation.mapped_columns(e, 'phone') as m union select 'phone') as c
+    where e.name = 'contact'
+      and automation.normal_number(contact ->> c.column_name, automation.country_of(execution.tenant_id)) = address
+    union all
+    select from automation.entities as e
+    cross join lateral (
+      select m.column_name from automation.mapped_columns(e, 'email') as m union select 'email') as c
+    where e.name = 'contact' and automation.bare_address(contact ->> c.column_name) = address);
 end;
 $$;
 
@@ -12398,6 +12497,10 @@ declare
   refusal jsonb;
   gone text;
 begin
+  if lifecycle ? 'unreadable' then
+    return row('failed', automation.engine_error(
+      'plan_too_new', null, lifecycle ->> 'unreadable'))::automation.obstacle;
+  end if;
   if execution.entity <> 'contact' then
     execution := automation.follow_contact(execution);
   end if;
@@ -12747,7 +12850,43 @@ insert into automation.skip_codes (code, counts_as, description) values
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
-  ('conditions_not_met', 'choice', 'The conditions of the step did not hold.');
+  ('conditions_not_met', 'choice', 'The conditions of the step did not hold.')
+on conflict on constraint skip_codes_pkey do update set
+  counts_as = excluded.counts_as, description = excluded.description;
+
+-- sql/engine/50_executions/08_plans.sql
+
+-- Plans of other releases. An execution keeps the version it started with, so whatever reads a plan gets it
+-- through readable_plan(), in today's format.
+
+-- One upgrader a format, each from its own format to the next, in order:
+--   if format = 1 then plan := automation.plan_2_of_1(plan); format := 2; end if;
+-- A plan of a release that is newer than this one (a dump of a newer database, restored here) has no steps to
+-- run, and says why its executions fail.
+create or replace function automation.readable_plan(plan jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  format constant integer := coalesce((plan -> 'format')::integer, 1);
+begin
+  if format > automation.plan_format() then
+    return jsonb_build_object(
+      'format', format, 'first', plan -> 'first', 'steps', '{}'::jsonb,
+      'lifecycle', jsonb_build_object('unreadable', format(
+        'this version was published by a newer release of Ridgeline: its plan has format %s, and %s reads up to '
+        'format %s. Apply the newer migrations, then retry; or publish the workflow again.',
+        format, automation.version(), automation.plan_format())));
+  elsif not plan ? 'format' then
+    return plan || '{"format": 1}';
+  end if;
+  return plan;
+end;
+$$;
+
+comment on function automation.readable_plan(jsonb) is
+  'A compiled plan in the format of this release; one of a newer release comes without steps, and '
+  'lifecycle.unreadable says why.';
 
 -- sql/engine/60_steps/00_shapes.sql
 
@@ -13133,7 +13272,8 @@ begin
 end;
 $$;
 
--- What a record of the execution has under a mapped name, live; null for nothing and for a blank.
+-- What a record of the execution has under a mapped name, live: in the first of its columns that is filled. Null
+-- for nothing and for a blank.
 create or replace function automation.mapped_value(
   execution ridgeline.workflow_executions, entity text, name text)
   returns jsonb
@@ -13144,10 +13284,14 @@ create or replace function automation.mapped_value(
     from automation.entities as e
     cross join lateral (select automation.read_root(execution, e.name) as record) as r
     cross join lateral (
-      select coalesce(r.record -> (e.mapped ->> mapped_value.name), r.record -> mapped_value.name) as value
+      select r.record -> m.column_name as value, m.place from automation.mapped_columns(e, mapped_value.name) as m
+      union all
+      select r.record -> mapped_value.name, 1000
     ) as v
     where e.name = mapped_value.entity and e.mapped ? mapped_value.name
       and btrim(v.value #>> '{}') <> ''
+    order by v.place
+    limit 1
   $$;
 
 -- The configured recipient, else the phone or email of the record that fired, where it has one, else
@@ -14014,8 +14158,9 @@ create or replace function automation.lock_record_statement(attached automation.
   set search_path = pg_catalog, pg_temp
   as $$
     select format(
-      'select to_jsonb(r) from %s as r where r.%I = $1 and r.%I = $2::%s for no key update nowait',
-      attached.relation, attached.tenant_column, attached.id_column, attached.id_type)
+      'select to_jsonb(r) from %s as r where %s = $1 and r.%I = $2::%s for no key update nowait',
+      attached.relation, automation.tenant_expression('r', attached.tenant_column, attached.sole),
+      attached.id_column, attached.id_type)
   $$;
 
 -- "custom_fields.roof_type" sets one key of a JSON column; other names set the whole column.
@@ -14026,12 +14171,13 @@ create or replace function automation.update_statement(attached automation.entit
   as $$
     select format(
       'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where r.%3$I = $1 and r.%4$I = $2::%5$s returning to_jsonb(r.*)',
+      'where %3$s = $1 and r.%4$I = $2::%5$s returning to_jsonb(r.*)',
       attached.relation,
       string_agg(
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
           else format('%1$I = coalesce(r.%1$I, ''{}'') || %2$L::jsonb', c.name, c.keys) end, ', '),
-      attached.tenant_column, attached.id_column, attached.id_type)
+      automation.tenant_expression('r', attached.tenant_column, attached.sole),
+      attached.id_column, attached.id_type)
     from (
       select split_part(f.key, '.', 1) as name,
         jsonb_object_agg(substr(f.key, strpos(f.key, '.') + 1), f.value)
@@ -15175,7 +15321,8 @@ insert into automation.settings (name, value, description) values
   ('time_grace', '5 minutes',
    'How late a timer or a run of a schedule may be without counting as missed.'),
   ('catch_up_window', '7 days',
-   'How far back a schedule that catches up goes.');
+   'How far back a schedule that catches up goes.')
+on conflict on constraint settings_pkey do update set description = excluded.description;
 
 create or replace function automation.next_run(
   schedule ridgeline.workflow_schedules, after timestamptz)
@@ -15736,6 +15883,8 @@ create or replace function automation.expire_run(
         select x.id from ridgeline.workflow_executions as x
         where x.tenant_id = version.tenant_id and x.record_id = expire_run.record_id
           and x.workflow_id = version.workflow_id
+          -- One that was started before is another reminder's, with a date of its own.
+          and x.created_at = automation.now()
         order by x.created_at desc, x.seq desc limit 1)
       returning e.tenant_id, e.id
     )
@@ -15982,8 +16131,9 @@ begin
   from pg_catalog.pg_attribute as a
   where a.attrelid = attached.relation::regclass and a.attname = attached.id_column;
   return query execute format(
-    'select r.%1$I::text, %5$s from %2$s as r where r.%3$I = $1 %4$s and not (%6$s) order by r.%1$I limit $3',
-    attached.id_column, attached.relation, attached.tenant_column,
+    'select r.%1$I::text, %5$s from %2$s as r where %3$s = $1 %4$s and not (%6$s) order by r.%1$I limit $3',
+    attached.id_column, attached.relation,
+    automation.tenant_expression('r', attached.tenant_column, attached.sole),
     case when job.last_record_id is not null
       then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end,
     automation.record_expression(attached, 'r'), automation.deleted_expression(attached, 'r'))
@@ -19364,7 +19514,7 @@ begin
   )
   select
     jsonb_build_object(
-      'first', (select f.key from firsts as f where f.parent_id is null),
+      'format', automation.plan_format(), 'first', (select f.key from firsts as f where f.parent_id is null),
       'steps', coalesce(jsonb_object_agg(c.key, c.compiled
           || jsonb_build_object('next', c.next, 'place', c.place::text)
           || case when workflow.settings ->> 'on_missing' = 'fail' then '{"on_missing": "fail"}' else '{}' end::jsonb
@@ -21566,7 +21716,8 @@ begin
   if not found then
     return null;
   end if;
-  return (published.trigger_type, published.trigger_config, published.conditions, published.plan)
+  return (published.trigger_type, published.trigger_config, published.conditions,
+      automation.readable_plan(published.plan))
     is distinct from (workflow.trigger_type, workflow.trigger_config, compiled.conditions, compiled.plan);
 end;
 $$;
@@ -21604,7 +21755,7 @@ begin
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
   order by v.version desc
   limit 1;
-  if (latest.trigger_type, latest.trigger_config, latest.conditions, latest.plan)
+  if (latest.trigger_type, latest.trigger_config, latest.conditions, automation.readable_plan(latest.plan))
     is not distinct from
     (workflow.trigger_type, workflow.trigger_config, compiled.conditions, compiled.plan) then
     latest.warnings := warnings;
@@ -21633,12 +21784,13 @@ create or replace function automation.start_listening(
       version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
       version.conditions,
-      case when not version.plan -> 'lifecycle' ? 'key' then version.plan #> '{lifecycle,reentry}' end,
+      case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision)
     from (
-      select version.plan -> 'steps' -> (version.plan ->> 'first') as step
+      select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
+      from automation.readable_plan(version.plan) as p (plan)
     ) as first
   $$;
 
@@ -21657,10 +21809,11 @@ create or replace function automation.listen_for_runs(version ridgeline.workflow
       (e.compiled).match_value, (e.compiled).field, (e.compiled).from_values, (e.compiled).to_values
     from (
       select 'exit' as role, (x.place - 1)::text as listener, x.event
-      from jsonb_array_elements(version.plan #> '{lifecycle,exit_events}') with ordinality as x (event, place)
+      from jsonb_array_elements(automation.readable_plan(version.plan) #> '{lifecycle,exit_events}')
+        with ordinality as x (event, place)
       union all
       select 'wait', s.key, s.value #> '{config,base,event}'
-      from jsonb_each(version.plan -> 'steps') as s
+      from jsonb_each(automation.readable_plan(version.plan) -> 'steps') as s
       where s.value ->> 'type' = 'wait' and s.value #> '{config,base}' ? 'event'
     ) as w
     cross join lateral automation.compile_event(w.event, '') as e
@@ -21964,31 +22117,39 @@ create or replace function automation.attach_tenants(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  named constant jsonb := automation.named_columns(relation, automation.tenant_names(), columns);
+  sole constant uuid := automation.constant_tenant(relation, columns, 'id');
+  given constant jsonb := case when sole is null then columns else columns || '{"id": null}' end;
+  named constant jsonb := automation.named_columns(relation, automation.tenant_names(), given);
 begin
-  perform automation.check_columns('columns', relation, jsonb_strip_nulls(columns), automation.tenant_names(), '{}');
-  perform automation.check_columns('columns', relation, named, automation.tenant_names(), '{id}');
+  perform automation.check_columns('columns', relation, jsonb_strip_nulls(given), automation.tenant_names(), '{}');
+  perform automation.check_columns('columns', relation, named, automation.tenant_names(),
+    case when sole is null then '{id}' else '{}' end::text[]);
   perform automation.check_further(further, automation.tenant_names());
-  if automation.column_type(relation, named ->> 'id') is distinct from 'uuid' then
+  if sole is null and automation.column_type(relation, named ->> 'id') is distinct from 'uuid' then
     raise exception 'columns: the id of a tenant is uuid, and "%" is not', named ->> 'id'
       using errcode = 'invalid_parameter_value';
   end if;
-  insert into automation.tenancy as y (relation, columns, further, visible)
-  values (automation.relation_name(attach_tenants.relation), named, attach_tenants.further,
+  insert into automation.tenancy as y (relation, columns, sole, further, visible)
+  values (automation.relation_name(attach_tenants.relation), named, sole, attach_tenants.further,
     coalesce(attach_tenants.visible, automation.visible_by_default(attach_tenants.relation)))
   on conflict on constraint tenancy_pkey do update set
-    (relation, columns, further, visible) = row (
-      excluded.relation, excluded.columns, excluded.further, excluded.visible);
+    (relation, columns, sole, further, visible) = row (
+      excluded.relation, excluded.columns, excluded.sole, excluded.further, excluded.visible);
   execute automation.tenants_function();
   perform automation.close_functions();
-  perform automation.watch_tenants(relation, named ->> 'id');
+  if sole is null then
+    perform automation.watch_tenants(relation, named ->> 'id');
+  else
+    perform automation.unwatch_tenants();
+  end if;
 end;
 $$;
 
 comment on function automation.attach_tenants(regclass, jsonb, jsonb, text[]) is
   'Says where the tenants are. columns: {id, name, timezone, country, phone, email, website, address, settings, '
   'text_countries, text_strangers, deleted} where they differ from columns of that name; "details.zone" reads a key of '
-  'a JSON column, null: there is none. further: [{relation, key, columns}]: other tables that say more of a tenant, '
+  'a JSON column, null: there is none; id: null, or a uuid, where the table has one row about the one office there is. '
+  'further: [{relation, key, columns}]: other tables that say more of a tenant, '
   'found by key. visible: the columns that {{tenant.*}} shows; left out, all but those whose name looks like a '
   'secret''s. Call it again after altering the table. What the CRM does not know: ridgeline.tenant_settings.';
 
@@ -22256,13 +22417,25 @@ begin
   insert into automation.entities
   select attached.*
   on conflict on constraint entities_pkey do update set (
-    relation, tenant_column, id_column, id_type, related, columns, match_columns, writable_columns,
-    ignored_columns, mapped, tags, is_log, hides_columns, authors) = row (
-    excluded.relation, excluded.tenant_column, excluded.id_column, excluded.id_type, excluded.related,
-    excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
-    excluded.mapped, excluded.tags, excluded.is_log, excluded.hides_columns, excluded.authors);
+    relation, tenant_column, sole, id_column, id_type, related, columns, match_columns, writable_columns,
+    ignored_columns, mapped, several, tags, is_log, hides_columns, authors) = row (
+    excluded.relation, excluded.tenant_column, excluded.sole, excluded.id_column, excluded.id_type,
+    excluded.related, excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
+    excluded.mapped, excluded.several, excluded.tags, excluded.is_log, excluded.hides_columns, excluded.authors);
+  perform automation.settle_sole_tenant(attached.sole);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
+  perform automation.generate_capture(attached);
+  perform automation.listen_again(attached.name);
+end;
+$$;
+
+-- All that attaching generates, from what automation.entities says: again where a release changes it.
+create or replace function automation.generate_capture(attached automation.entities) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
   execute automation.row_function(attached);
   execute automation.insert_function(attached);
   execute automation.update_function(attached);
@@ -22280,7 +22453,6 @@ begin
   execute automation.read_record_function();
   execute automation.has_record_function();
   perform automation.close_functions();
-  perform automation.listen_again(attached.name);
 end;
 $$;
 
@@ -22330,7 +22502,8 @@ $$;
 comment on function automation.attach(regclass, text, jsonb, jsonb, text[], text[], text) is
   'Makes a table fire workflows. columns: {tenant, id, phone, email, stage, status, ... (see '
   'automation.mapped_names()), ignore: [..], protect: [..]} where they differ from tenant_id, id and '
-  'columns of that name; {<entity>: column}, or {related: {<entity>: column}}, for the records it '
+  'columns of that name; tenant: null, or a uuid, where all rows are one tenant''s; phone and email may be lists; '
+  '{<entity>: column}, or {related: {<entity>: column}}, for the records it '
   'belongs to; log: true for a table whose rows are events of a contact. events: [{type, column?, '
   'becomes?, on_insert?, unless?, description?}] for writes with a name of their own: a change of column, a '
   'change to the value becomes, with on_insert also an insert with it; without column, any insert; not where the '
@@ -22401,7 +22574,8 @@ declare
 begin
   described.name := entity;
   described.relation := automation.relation_name(describe_entity.relation);
-  described.tenant_column := coalesce(columns ->> 'tenant', 'tenant_id');
+  described.sole := automation.constant_tenant(relation, columns, 'tenant');
+  described.tenant_column := case when described.sole is null then coalesce(columns ->> 'tenant', 'tenant_id') end;
   described.id_column := coalesce(columns ->> 'id', 'id');
   described.id_type := (
     select pg_catalog.format_type(a.atttypid, a.atttypmod)
@@ -22411,18 +22585,20 @@ begin
   described.related := columns - '{tenant,id,ignore,protect,related,log,tags}'::text[]
     - automation.mapped_names() || coalesce(columns -> 'related', '{}');
   described.mapped := automation.map_columns(relation, columns);
+  described.several := automation.several_columns(columns);
   described.tags := case when jsonb_typeof(columns -> 'tags') = 'object'
     then automation.check_tags(columns -> 'tags') end;
   described.ignored_columns := array(select jsonb_array_elements_text(coalesce(
     columns -> 'ignore', jsonb_build_array(coalesce(described.mapped ->> 'updated_at', 'updated_at')))));
   -- What the engine itself is told to use it sees, whatever it is called.
-  shown := shown || array[described.tenant_column, described.id_column]
-    || array(select v.value from jsonb_each_text(described.related || described.mapped) as v);
+  shown := shown || array_remove(array[described.tenant_column, described.id_column], null)
+    || array(select v.value from jsonb_each_text(described.related || described.mapped) as v)
+    || array(select jsonb_path_query(described.several, '$.*[*]') #>> '{}');
   described.hides_columns := exists (
     select from automation.relation_columns(relation) as c where not c.name = any (shown));
   select array_agg(c.name), array_agg(c.name) filter (where c.is_cheap),
     array_agg(c.name) filter (where not c.is_generated and not c.name = any (
-      array[described.tenant_column, described.id_column, 'created_at', 'updated_at',
+      array[coalesce(described.tenant_column, ''), described.id_column, 'created_at', 'updated_at',
         coalesce(described.mapped ->> 'created_at', ''), coalesce(described.mapped ->> 'updated_at', '')]
       || array(select jsonb_array_elements_text(coalesce(columns -> 'protect', '[]')))))
     into described.columns, described.match_columns, described.writable_columns
@@ -22432,8 +22608,9 @@ begin
     select a.key from jsonb_each_text(automation.aliases(described)) as a
     where a.value = any (described.writable_columns));
   select n into missing
-  from unnest(array[described.tenant_column, described.id_column]
+  from unnest(array_remove(array[described.tenant_column, described.id_column], null)
     || array(select r.value from jsonb_each_text(described.related || described.mapped) as r)
+    || array(select jsonb_path_query(described.several, '$.*[*]') #>> '{}')
     || visible || array(select jsonb_array_elements_text(
       coalesce(columns -> 'ignore', '[]') || coalesce(columns -> 'protect', '[]')))) as n
   where not exists (select from automation.relation_columns(relation) as c where c.name = n)
@@ -22453,7 +22630,10 @@ create or replace function automation.map_columns(relation regclass, columns jso
   as $$
     select coalesce(jsonb_object_agg(m.name, m.column_name), '{}')
     from (
-      select n.name, case when columns ? n.name then columns ->> n.name else (
+      select n.name, case
+        when jsonb_typeof(columns -> n.name) = 'array' then columns -> n.name ->> 0
+        when columns ? n.name then columns ->> n.name
+        else (
         select c.name from automation.relation_columns(relation) as c
         where c.name = n.name
           and (c.name <> 'deleted' or automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'))
@@ -22494,7 +22674,11 @@ begin
     union all
     select 4, format('columns: %s "%s" is %s; it must be text', m.key, m.value,
       format_type(a.atttypid, a.atttypmod))
-    from jsonb_each_text(attached.mapped) as m
+    from (
+      select m.key, m.value from jsonb_each_text(attached.mapped) as m
+      union
+      select m.key, c.value from jsonb_each(attached.several) as m, jsonb_array_elements_text(m.value) as c
+    ) as m
     join pg_catalog.pg_attribute as a
       on a.attrelid = to_regclass(attached.relation) and a.attname = m.value
     join pg_catalog.pg_type as t on t.oid = a.atttypid
@@ -22776,9 +22960,9 @@ create or replace function automation.listens_expression(
   set search_path = pg_catalog, pg_temp
   as $$
     select format(
-      E't.tenant_id = %1$s.%2$I and t.entity = %3$L\n'
+      E't.tenant_id = %2$s and t.entity = %3$L\n'
       '        and (t.match_column is null or t.match_value = case t.match_column%4$s end)',
-      written, attached.tenant_column, attached.name,
+      written, automation.tenant_expression(written, attached.tenant_column, attached.sole), attached.name,
       string_agg(format(E'\n          when %1$L then %2$s.%1$I::text', c.name, written), ''))
     from unnest(attached.match_columns) as c (name)
   $$;
@@ -22929,7 +23113,7 @@ declare
   contact text;
 begin
   begin
-    gone := (old.%5$I, old.%6$I) is distinct from (new.%5$I, new.%6$I) or (%7$s) and not (%8$s);
+    gone := (%12$s, old.%6$I) is distinct from (%5$s, new.%6$I) or (%7$s) and not (%8$s);
     contact := %9$s;
     changed := %2$s;
     if cardinality(changed) = 0 and not gone then
@@ -22945,9 +23129,9 @@ begin
     perform automation.warn_altered(%1$L, sqlerrm);
   end;
   if gone and not %10$L::boolean then
-    perform automation.note_change('deleted', %1$L, old.%5$I, old.%6$I::text, %11$s);
+    perform automation.note_change('deleted', %1$L, %12$s, old.%6$I::text, %11$s);
   elsif contact is not null then
-    perform automation.note_change('moved', %1$L, new.%5$I, new.%6$I::text, contact);
+    perform automation.note_change('moved', %1$L, %5$s, new.%6$I::text, contact);
   end if;
   if listened then
     perform automation.capture_%1$s_row(new, old, events, changed);
@@ -22957,12 +23141,14 @@ end;
 $capture$
 $template$,
       attached.name, automation.changed_expression(attached), automation.update_events(attached),
-      automation.listens_expression(attached, 'new'), attached.tenant_column, attached.id_column,
+      automation.listens_expression(attached, 'new'),
+      automation.tenant_expression('new', attached.tenant_column, attached.sole), attached.id_column,
       automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
       case when attached.related ? 'contact' then format(
         'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
         attached.related ->> 'contact') else 'null' end, attached.is_log,
-      automation.own_contact_expression(attached, 'old'))
+      automation.own_contact_expression(attached, 'old'),
+      automation.tenant_expression('old', attached.tenant_column, attached.sole))
   $$;
 
 create or replace function automation.row_function(attached automation.entities) returns text
@@ -22987,21 +23173,23 @@ begin
     if previous is distinct from null then
       data := data || jsonb_build_object('old', %8$s, 'changed', changed);
     end if;
-    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data);
+    enrolments := automation.match_write(%1$L, %4$s, events, changed, data);
   exception when others then
     data := jsonb_build_object('entity', %1$L, %5$L, written.%6$I);
-    enrolments := automation.match_failed(%1$L, written.%4$I, events, sqlstate, sqlerrm);
+    enrolments := automation.match_failed(%1$L, %4$s, events, sqlstate, sqlerrm);
   end;
   if enrolments is not null then
     perform automation.enrol_write(
-      written.%4$I, %1$L, written.%6$I::text, data, enrolments, %9$L::boolean);
+      %4$s, %1$L, written.%6$I::text, data, enrolments, %9$L::boolean);
   end if;
 end;
 $capture$
 $template$,
       attached.name, attached.relation,
-      automation.snapshot_expression(attached, format('written.%I', attached.tenant_column), 'record'),
-      attached.tenant_column, attached.name || '_id', attached.id_column,
+      automation.snapshot_expression(attached,
+        automation.tenant_expression('written', attached.tenant_column, attached.sole), 'record'),
+      automation.tenant_expression('written', attached.tenant_column, attached.sole),
+      attached.name || '_id', attached.id_column,
       automation.record_expression(attached, 'written'),
       automation.record_expression(attached, 'previous'), attached.is_log)
   $$;
@@ -23034,9 +23222,9 @@ create or replace function automation.capture_%1$s_delete() returns trigger
   as $capture$
 begin
   insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
-  select o.%2$I, 'deleted', %1$L, o.%3$I::text, %4$s
+  select %2$s, 'deleted', %1$L, o.%3$I::text, %4$s
   from old_rows as o
-  where automation.has_open_runs(o.%2$I, o.%3$I::text, %4$s);
+  where automation.has_open_runs(%2$s, o.%3$I::text, %4$s);
   return null;
 exception when others then
   perform automation.warn_altered(%1$L, sqlerrm);
@@ -23044,8 +23232,8 @@ exception when others then
 end;
 $capture$
 $template$,
-      attached.name, attached.tenant_column, attached.id_column,
-      automation.own_contact_expression(attached, 'o'))
+      attached.name, automation.tenant_expression('o', attached.tenant_column, attached.sole),
+      attached.id_column, automation.own_contact_expression(attached, 'o'))
   $$;
 
 -- sql/engine/85_capture/05_timers.sql
@@ -23070,15 +23258,15 @@ declare
 begin
   begin
     if tg_op <> 'INSERT' and (tg_op = 'DELETE'
-      or (old.%2$I, old.%3$I) is distinct from (new.%2$I, new.%3$I)) and exists (
+      or (%2$s, old.%3$I) is distinct from (%4$s, new.%3$I)) and exists (
       select from automation.timer_listeners as t
-      where t.entity = %1$L and t.tenant_id = old.%2$I
+      where t.entity = %1$L and t.tenant_id = %2$s
     ) then
       left_id := old.%3$I::text;
     end if;
     if tg_op <> 'DELETE' and exists (
       select from automation.timer_listeners as t
-      where t.entity = %1$L and t.tenant_id = new.%2$I
+      where t.entity = %1$L and t.tenant_id = %4$s
     ) then
       record_id := new.%3$I::text;
     end if;
@@ -23087,17 +23275,18 @@ begin
     return null;
   end;
   if left_id is not null then
-    perform automation.drop_timers(%1$L, old.%2$I, left_id);
+    perform automation.drop_timers(%1$L, %2$s, left_id);
   end if;
   if record_id is not null then
-    perform automation.follow_timers(%1$L, new.%2$I, record_id,
+    perform automation.follow_timers(%1$L, %4$s, record_id,
       case when tg_op = 'UPDATE' then to_jsonb(old) end, to_jsonb(new));
   end if;
   return null;
 end;
 $capture$
 $template$,
-      attached.name, attached.tenant_column, attached.id_column)
+      attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole),
+      attached.id_column, automation.tenant_expression('new', attached.tenant_column, attached.sole))
   $$;
 
 create or replace function automation.install_timer_trigger(attached automation.entities) returns void
@@ -23156,6 +23345,248 @@ select automation.attach(
 select automation.attach(
   'ridgeline.form_submissions', 'form_submission', '{"contact": "contact_id", "log": true}',
   '[{"type": "form_submitted", "description": "A form was submitted."}]', authors => 'members');
+
+-- sql/engine/85_capture/07_timeline.sql
+
+-- What was said, where the CRM shows it: a row of its own table for each text, email and call, in the transaction that
+-- notes the message here. A table that does not take the row costs a warning, never the message.
+
+-- A message that was written in HTML, as somebody would read it aloud.
+create or replace function automation.words_of_html(html text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select nullif(btrim(regexp_replace(replace(replace(replace(replace(replace(
+      regexp_replace(regexp_replace(left(html, 200000), '<(style|script|head|title)[^>]*>.*?</\1>', ' ', 'gi'),
+        '<[^>]*>', ' ', 'g'),
+      '&nbsp;', ' '), '&lt;', '<'), '&gt;', '>'), '&quot;', '"'), '&amp;', '&'), '\s+', ' ', 'g')), '')
+  $$;
+
+-- A call is told when it is over; "completed, 125 s".
+create or replace function automation.timeline_entry(channel text, said jsonb) returns jsonb
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('tenant', said -> 'tenant_id', 'contact', said -> 'contact_id', 'type', channel,
+      'direction', said -> 'direction', 'subject', said -> 'subject',
+      'content', case channel
+        when 'sms' then coalesce(said ->> 'body', '')
+        when 'email' then coalesce(said ->> 'text', automation.words_of_html(said ->> 'html'), said ->> 'subject', '')
+        else concat_ws(', ', said ->> 'status', nullif(said ->> 'duration_seconds', '0') || ' s') end,
+      'from', coalesce(said ->> 'from_number', said ->> 'from_address'),
+      'to', coalesce(said ->> 'to_number', said ->> 'to_address'),
+      'outcome', said -> 'status', 'external', said -> 'provider_id', 'execution', said -> 'execution_id',
+      'at', said -> 'created_at')
+  $$;
+
+create or replace function automation.tell_timeline() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  -- The host's table has casts, keys and triggers of its own.
+  begin
+    perform automation.write_timeline(
+      automation.timeline_entry(tg_argv[0], to_jsonb(new)), automation.tenant_zone(new.tenant_id));
+  exception when others then
+    raise warning 'automation: the timeline shows nothing of % %: %', tg_argv[0], new.id, sqlerrm
+      using hint = 'automation.attach_target(''timeline'', ...) says what its columns and words are.';
+  end;
+  return null;
+end;
+$$;
+
+-- Once for each message: what becomes of it later is no second one.
+create or replace function automation.watch_timeline() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.unwatch_timeline();
+  create trigger messages_timeline after insert on ridgeline.messages
+    for each row execute function automation.tell_timeline('sms');
+  create trigger emails_timeline after insert on ridgeline.emails
+    for each row execute function automation.tell_timeline('email');
+  create trigger calls_timeline after insert on ridgeline.calls
+    for each row when (automation.call_is_over(new.status)) execute function automation.tell_timeline('call');
+  create trigger calls_timeline_end after update of status on ridgeline.calls
+    for each row when (automation.call_is_over(new.status) and not automation.call_is_over(old.status))
+    execute function automation.tell_timeline('call');
+end;
+$$;
+
+create or replace function automation.unwatch_timeline() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  drop trigger if exists messages_timeline on ridgeline.messages;
+  drop trigger if exists emails_timeline on ridgeline.emails;
+  drop trigger if exists calls_timeline on ridgeline.calls;
+  drop trigger if exists calls_timeline_end on ridgeline.calls;
+end;
+$$;
+
+create or replace function automation.call_is_over(status text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select status in ('completed', 'missed', 'no-answer', 'busy', 'failed', 'canceled') $$;
+
+-- A key that is only looked at when the transaction commits would fail it there, where nobody can catch that.
+create or replace function automation.late_constraint(relation regclass) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select min(t.tgname) from (
+      select c.conname as tgname from pg_catalog.pg_constraint as c
+      where c.conrelid = relation and c.condeferred
+      union all
+      select t.tgname from pg_catalog.pg_trigger as t
+      where t.tgrelid = relation and t.tginitdeferred and not t.tgisinternal
+    ) as t
+  $$;
+
+-- sql/engine/85_capture/08_attach_targets.sql
+
+-- automation.attach_target(): where steps write, and where the CRM shows what was said.
+
+create or replace function automation.attach_target(
+  target text, relation regclass, columns jsonb default '{}', words jsonb default '{}', defaults jsonb default '{}')
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  made automation.targets;
+  known constant text[] := array(select jsonb_object_keys(automation.target_names(target)));
+  wrong text;
+begin
+  if known = '{}' then
+    raise exception 'target: "%" is none of task, project, timeline', target using errcode = 'invalid_parameter_value';
+  end if;
+  made.name := target;
+  made.relation := automation.relation_name(relation);
+  made.id_column := coalesce(columns ->> 'id', 'id');
+  made.columns := automation.target_columns(target, relation, columns);
+  made.words := words;
+  made.defaults := defaults;
+  perform automation.check_columns('columns', relation,
+    jsonb_strip_nulls(columns) || jsonb_build_object('id', made.id_column), known || 'id'::text, '{}');
+  perform automation.check_columns('columns', relation, made.columns, known,
+    case target when 'task' then '{title}' when 'project' then '{name}' else '{contact,content}' end::text[]);
+  select k into wrong from jsonb_object_keys(words) as k where not k = any (known) limit 1;
+  if wrong is not null then
+    raise exception 'words: "%" is none of %', wrong, array_to_string(known, ', ')
+      using errcode = 'invalid_parameter_value';
+  end if;
+  select k into wrong from jsonb_object_keys(defaults) as k
+  where automation.column_type(relation, k) is null limit 1;
+  if wrong is not null then
+    raise exception 'defaults: % has no column "%"', relation, wrong using errcode = 'undefined_column';
+  end if;
+  wrong := automation.late_constraint(relation);
+  if target = 'timeline' and wrong is not null then
+    raise exception 'relation: % of % is deferred: a row that breaks it would fail the commit of whoever wrote',
+      wrong, relation using errcode = 'invalid_parameter_value', hint = 'Make it initially immediate.';
+  end if;
+  insert into automation.targets as t (name, relation, columns, words, defaults, id_column)
+  values (made.name, made.relation, made.columns, made.words, made.defaults, made.id_column)
+  on conflict on constraint targets_pkey do update set
+    (relation, columns, words, defaults, id_column) = row (
+      excluded.relation, excluded.columns, excluded.words, excluded.defaults, excluded.id_column);
+  execute automation.target_function(made);
+  perform automation.close_functions();
+  if target = 'timeline' then
+    perform automation.watch_timeline();
+  end if;
+end;
+$$;
+
+comment on function automation.attach_target(text, regclass, jsonb, jsonb, jsonb) is
+  'Where steps write. target: task (create_task and what the office is told), project (create_project) or timeline '
+  '(what was sent and received, as the CRM shows it). columns: {field: column} where they differ, null: there is '
+  'none; the fields are those of automation.target_names(). words: {field: {our word: the CRM''s}}, such as '
+  '{"priority": {"normal": "medium"}, "status": {"open": "todo"}}. defaults: {column: value} for columns of its own '
+  'that must not be empty.';
+
+create or replace function automation.detach_target(target text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.targets as t where t.name = target;
+  if not found then
+    raise exception 'target: "%" is not attached', target using errcode = 'undefined_object';
+  end if;
+  if target = 'timeline' then
+    perform automation.unwatch_timeline();
+  end if;
+  execute format('drop function if exists automation.write_%s(jsonb, text)', target);
+end;
+$$;
+
+comment on function automation.detach_target(text) is 'Steps write there no more: those that would, fail and say so.';
+
+-- sql/engine/85_capture/09_regenerate.sql
+
+-- What reads and writes the tables of a CRM is generated when it is attached, so a release that changes a
+-- generator generates again what is attached: its migration ends with this call. Workflows stay switched on, and
+-- runs go on.
+
+create or replace function automation.regenerate_readers() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenants automation.tenancy;
+  target automation.targets;
+begin
+  select t.* into tenants from automation.tenancy as t;
+  if tenants.relation is null then
+    execute automation.settled_function();
+  elsif to_regclass(tenants.relation) is not null then
+    execute automation.tenants_function();
+    perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
+  end if;
+  execute case when exists (
+      select from automation.membership as m where to_regclass(m.relation) is not null)
+    then automation.members_function() else automation.no_members_function() end;
+  for target in
+    select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
+  loop
+    execute automation.target_function(target);
+  end loop;
+  perform automation.close_functions();
+end;
+$$;
+
+create or replace function automation.regenerate_captures() returns text[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  done text[] := array[]::text[];
+begin
+  perform automation.regenerate_readers();
+  for attached in select e.* from automation.entities as e order by e.name loop
+    if to_regclass(attached.relation) is null then
+      raise warning '% is attached as % and does not exist: attach it under its present name',
+        attached.relation, attached.name;
+    else
+      perform automation.generate_capture(attached);
+      done := done || attached.name;
+    end if;
+  end loop;
+  return done;
+end;
+$$;
+
+comment on function automation.regenerate_captures() is
+  'Generates anew what attach() and its siblings generated for the tables of the CRM, with the mapping they were '
+  'given, and returns the names of the entities. A migration that changes a generator ends with it. A table that '
+  'is gone is named in a warning.';
 
 -- sql/engine/90_inbound/01_stop.sql
 
@@ -23473,7 +23904,8 @@ begin
     return null;
   end if;
   fields := automation.contact_columns(contacts, given)
-    || jsonb_build_object(contacts.tenant_column, tenant_id);
+    || case when contacts.tenant_column is null then '{}'
+      else jsonb_build_object(contacts.tenant_column, tenant_id) end;
   execute (
     select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $1) as v '
       'returning %4$I::text', contacts.relation, string_agg(quote_ident(k), ', '),
@@ -23505,10 +23937,11 @@ begin
   end if;
   execute (
     select format('update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where r.%3$I = $1 and r.%4$I = $2::%5$s', contacts.relation,
+      'where %3$s = $1 and r.%4$I = $2::%5$s', contacts.relation,
       string_agg(format(
         '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
-      contacts.tenant_column, contacts.id_column, contacts.id_type)
+      automation.tenant_expression('r', contacts.tenant_column, contacts.sole),
+      contacts.id_column, contacts.id_type)
     from jsonb_object_keys(fields) as k)
     using tenant_id, id, fields;
 exception
@@ -25574,6 +26007,11 @@ begin
     select v.plan ->> 'first' from ridgeline.workflow_versions as v
     where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
       and v.version = execution.version)));
+  if step is null then
+    raise exception 'execution_id: version % cannot be run by this release', execution.version
+      using errcode = 'PT409', hint = coalesce(
+        automation.plan_of(execution) #>> '{lifecycle,unreadable}', 'Its plan has no such step.');
+  end if;
   update ridgeline.workflow_executions as e
   -- While it had done nothing another may have entered: it is asked once more.
   set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
@@ -25772,7 +26210,7 @@ begin
   end if;
   execution := automation.lock_execution(tenant_id, execution_id);
   here := automation.plan_step(execution, due.step_key);
-  there := target.plan -> 'steps' -> due.step_key;
+  there := automation.readable_plan(target.plan) -> 'steps' -> due.step_key;
   if there is null then
     return format('version %s has no step "%s"', target.version, due.step_key);
   elsif here ->> 'type' is distinct from there ->> 'type' then
@@ -26558,7 +26996,8 @@ begin
   workflow.trigger_config := version.trigger_config;
   return row(workflow, row(
     automation.compile_trigger(version.trigger_type, version.trigger_config),
-    version.conditions, version.plan, '[]')::automation.compiled_workflow)::automation.tested_workflow;
+    version.conditions, automation.readable_plan(version.plan),
+    '[]')::automation.compiled_workflow)::automation.tested_workflow;
 end;
 $$;
 
@@ -26935,7 +27374,8 @@ create table automation.pruned (
 comment on table automation.pruned is
   'How far each log has been pruned: cron.job_run_details by its runid, net._http_response by its time.';
 
-insert into automation.pruned (log) values ('cron.job_run_details'), ('net._http_response');
+insert into automation.pruned (log) values ('cron.job_run_details'), ('net._http_response')
+on conflict on constraint pruned_pkey do nothing;
 
 -- The runs that are older than a week, at most `portion` looked at. pg_cron writes a run down before it
 -- starts, and its end not at all when the server went down: a run without any time counts as old when a
@@ -27123,6 +27563,8 @@ grant update (value) on automation.settings to service_role;
 -- Attaching tables and running SQL by name is for the owner alone.
 revoke execute on function
   automation.attach(regclass, text, jsonb, jsonb, text[], text[], text), automation.detach(text),
+  automation.generate_capture(automation.entities), automation.regenerate_captures(),
+  automation.regenerate_readers(),
   automation.install_schedule(), automation.remove_schedule(), automation.forget_former_jobs(),
   automation.vault_secret(text), automation.call_dispatch()
   from service_role;

@@ -168,6 +168,47 @@ comment on function automation.mapped_names() is
   'column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a '
   'record counts as gone.';
 
+-- Of a contact that has several numbers the first that is filled is written to; whoever calls is found by any.
+create or replace function automation.several_columns(columns jsonb) returns jsonb
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong text;
+begin
+  select c.key into wrong from jsonb_each(columns) as c
+  where jsonb_typeof(c.value) = 'array' and not c.key in ('phone', 'email', 'ignore', 'protect') limit 1;
+  if wrong is not null then
+    raise exception 'columns.%: one column is meant', wrong using errcode = 'invalid_parameter_value',
+      hint = 'Only phone and email may be lists of columns.';
+  end if;
+  select c.key into wrong from jsonb_each(columns) as c
+  where c.key in ('phone', 'email') and jsonb_typeof(c.value) = 'array'
+    and (c.value = '[]' or jsonb_path_exists(c.value, '$[*] ? (@.type() != "string")')) limit 1;
+  if wrong is not null then
+    raise exception 'columns.%: a list of the names of columns is needed', wrong
+      using errcode = 'invalid_parameter_value', hint = 'Such as {"phone": ["mobile_phone", "phone"]}.';
+  end if;
+  return coalesce((
+    select jsonb_object_agg(c.key, c.value) from jsonb_each(columns) as c
+    where c.key in ('phone', 'email') and jsonb_typeof(c.value) = 'array'), '{}');
+end;
+$$;
+
+create or replace function automation.mapped_columns(attached automation.entities, name text)
+  returns table (column_name text, place bigint)
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select c.value, c.place
+    from jsonb_array_elements_text(case when attached.several ? name then attached.several -> name
+      when attached.mapped ? name then jsonb_build_array(attached.mapped -> name)
+      else '[]' end) with ordinality as c (value, place)
+  $$;
+
+comment on function automation.mapped_columns(automation.entities, text) is
+  'The columns that are what the engine knows by a name, the one to use first; none where nothing is mapped.';
+
 -- Names that a record answers to besides those of its columns.
 create or replace function automation.aliases(attached automation.entities) returns jsonb
   language sql immutable

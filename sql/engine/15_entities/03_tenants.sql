@@ -45,10 +45,12 @@ create table automation.tenancy (
   id boolean not null default true constraint tenancy_pkey primary key constraint tenancy_is_one check (id),
   relation text not null,
   columns jsonb not null,
+  sole uuid,
   further jsonb not null default '[]',
   visible text[] not null
 );
 
+comment on column automation.tenancy.sole is 'Its one row is this tenant, and its key is another''s business.';
 comment on table automation.tenancy is
   'Which table holds the tenants; none: those of ridgeline.tenant_settings are all there are.';
 
@@ -143,6 +145,42 @@ begin
 end;
 $$;
 
+-- A CRM that serves one office and has no tenants is one tenant here: this one, unless it names another.
+create or replace function automation.sole_tenant() returns uuid
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select '00000000-0000-4000-8000-000000000001'::uuid $$;
+
+-- {"tenant": null} or {"tenant": "<uuid>"}: not a column of the rows, but the same for all of them.
+create or replace function automation.constant_tenant(relation regclass, columns jsonb, name text) returns uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when jsonb_typeof(columns -> name) = 'null' then automation.sole_tenant()
+      when automation.column_type(relation, columns ->> name) is null then automation.as_uuid(columns ->> name)
+    end
+  $$;
+
+-- It is known from now on, also where there is no table of tenants.
+create or replace function automation.settle_sole_tenant(sole uuid) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into ridgeline.tenant_settings (tenant_id)
+    select sole where sole is not null
+    on conflict on constraint tenant_settings_pkey do nothing
+  $$;
+
+-- Whose a row is, as SQL.
+create or replace function automation.tenant_expression(written text, tenant_column text, sole uuid) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when sole is null then automation.mapped_expression(written, tenant_column)
+      else format('%L::uuid', sole) end
+  $$;
+
 -- An expression that reads one thing of a tenant: a column, or a key inside a JSON column ("details.zone").
 create or replace function automation.mapped_expression(written text, path text) returns text
   language sql immutable
@@ -220,7 +258,7 @@ exception when undefined_column or undefined_table or undefined_function or insu
 end;
 $reader$
 $template$,
-      m.relation, automation.mapped_expression('t', m.columns ->> 'id'),
+      m.relation, automation.tenant_expression('t', m.columns ->> 'id', m.sole),
       automation.mapped_texts(m.columns, m.further, 'name') || ', ',
       automation.mapped_texts(m.columns, m.further, 'timezone') || ', ',
       automation.mapped_texts(m.columns, m.further, 'country') || ', ',
@@ -232,9 +270,9 @@ $template$,
       automation.mapped_texts(m.columns, m.further, 'address') || ', ',
       coalesce('coalesce(to_jsonb(t.' || quote_ident(m.columns ->> 'settings') || '), ''{}'')', '''{}''::jsonb'),
       array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)),
-      automation.further_joins(m.further, automation.mapped_expression('t', m.columns ->> 'id')),
+      automation.further_joins(m.further, automation.tenant_expression('t', m.columns ->> 'id', m.sole)),
       coalesce(' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''))
-    from (select y.relation::regclass as relation, y.columns, y.further, y.visible
+    from (select y.relation::regclass as relation, y.columns, y.sole, y.further, y.visible
       from automation.tenancy as y) as m
   $$;
 

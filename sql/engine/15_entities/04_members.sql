@@ -4,6 +4,7 @@ create table automation.membership (
   id boolean not null default true constraint membership_pkey primary key constraint membership_is_one check (id),
   relation text not null,
   columns jsonb not null,
+  sole uuid,
   roles jsonb not null,
   active jsonb not null,
   further jsonb not null default '[]',
@@ -69,7 +70,8 @@ exception when undefined_column or undefined_table or insufficient_privilege the
 end;
 $reader$
 $template$,
-      m.relation, format('t.%I', m.columns ->> 'tenant'), format('t.%I', m.columns ->> 'user'), m.roles,
+      m.relation, automation.tenant_expression('t', m.columns ->> 'tenant', m.sole),
+      format('t.%I', m.columns ->> 'user'), m.roles,
       coalesce('t.' || quote_ident(m.columns ->> 'role'), quote_literal('member')),
       automation.mapped_texts(m.columns, m.further, 'full_name') || ', ',
       automation.mapped_texts(m.columns, m.further, 'email') || ', ',
@@ -79,7 +81,7 @@ $template$,
       coalesce(' and to_jsonb(t.' || quote_ident(m.columns ->> 'active') || format(') <@ %L::jsonb', m.active), '')
         || coalesce(
           ' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''))
-    from (select y.relation::regclass as relation, y.columns, y.roles, y.active, y.further, y.visible
+    from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
       from automation.membership as y) as m
   $$;
 
@@ -91,11 +93,14 @@ create or replace function automation.attach_members(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  sole constant uuid := automation.constant_tenant(relation, columns, 'tenant');
   named constant jsonb := automation.named_columns(relation, automation.member_names(),
-    '{"tenant": "tenant_id", "user": "user_id"}'::jsonb || columns);
+    '{"tenant": "tenant_id", "user": "user_id"}'::jsonb || columns
+      || case when sole is null then '{}' else '{"tenant": null}' end::jsonb);
   wrong text;
 begin
-  perform automation.check_columns('columns', relation, named, automation.member_names(), '{tenant,user}');
+  perform automation.check_columns('columns', relation, named, automation.member_names(),
+    case when sole is null then '{tenant,user}' else '{user}' end::text[]);
   perform automation.check_further(further, automation.member_names());
   select r.value into wrong from jsonb_each_text(roles) as r
   where r.value not in ('owner', 'admin', 'editor', 'viewer') limit 1;
@@ -105,19 +110,21 @@ begin
   end if;
   select format('columns: the %s of a member is uuid, and "%s" is not', n, named ->> n) into wrong
   from unnest('{tenant,user}'::text[]) as n
-  where automation.column_type(relation, named ->> n) is distinct from 'uuid' limit 1;
+  where (n = 'user' or sole is null) and automation.column_type(relation, named ->> n) is distinct from 'uuid' limit 1;
   if wrong is not null then
     raise exception '%', wrong using errcode = 'invalid_parameter_value';
   end if;
-  insert into automation.membership as y (relation, columns, roles, active, further, visible)
-  values (automation.relation_name(attach_members.relation), named,
+  perform automation.settle_sole_tenant(sole);
+  insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
+  values (automation.relation_name(attach_members.relation), named, sole,
     automation.usual_roles() || (
       select coalesce(jsonb_object_agg(lower(btrim(r.key)), r.value), '{}') from jsonb_each(attach_members.roles) as r),
     attach_members.active, attach_members.further,
     coalesce(attach_members.visible, automation.visible_by_default(attach_members.relation)))
   on conflict on constraint membership_pkey do update set
-    (relation, columns, roles, active, further, visible) = row (
-      excluded.relation, excluded.columns, excluded.roles, excluded.active, excluded.further, excluded.visible);
+    (relation, columns, sole, roles, active, further, visible) = row (
+      excluded.relation, excluded.columns, excluded.sole, excluded.roles, excluded.active,
+      excluded.further, excluded.visible);
   execute automation.members_function();
   perform automation.close_functions();
 end;
@@ -125,7 +132,8 @@ $$;
 
 comment on function automation.attach_members(regclass, jsonb, jsonb, jsonb, jsonb, text[]) is
   'Says who belongs to a tenant. columns: {tenant, user, role, full_name, email, phone, active, deleted} where they '
-  'differ from tenant_id, user_id and columns of that name. roles: {"the CRM''s word": "owner", "admin", "editor" or '
+  'differ from tenant_id, user_id and columns of that name; tenant: null where there is one office and no column. '
+  'roles: {"the CRM''s word": "owner", "admin", "editor" or '
   '"viewer"}; words that are not there and not usual count as viewer. active: the values of that column with which '
   'somebody is a member. further: [{relation, key, columns}]: where names and addresses are, found by the user''s id. '
   'An editor drafts and tries workflows, an admin publishes them, a viewer looks.';

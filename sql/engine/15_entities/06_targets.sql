@@ -27,7 +27,7 @@ create or replace function automation.target_names(target text) returns jsonb
         "description": ["description"]},
       "timeline": {"tenant": ["tenant_id"], "contact": ["contact_id"], "type": ["type"], "direction": ["direction"],
         "subject": ["subject"], "content": ["content"], "from": ["from_address"], "to": ["to_address"],
-        "external": ["external_id"], "at": ["created_at"]}
+        "outcome": ["outcome"], "external": ["external_id"], "execution": ["execution_id"], "at": ["created_at"]}
     }'::jsonb -> target
   $$;
 
@@ -43,6 +43,18 @@ create or replace function automation.target_columns(target text, relation regcl
         order by u.place limit 1) end as path
       from jsonb_each(automation.target_names(target)) as n
     ) as f
+  $$;
+
+-- What nobody said is what the table itself says for a row that says nothing.
+create or replace function automation.or_default(relation regclass, column_name text, value text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+      select format('coalesce(%s, %s)', value, pg_catalog.pg_get_expr(d.adbin, d.adrelid))
+      from pg_catalog.pg_attribute as a
+      join pg_catalog.pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
+      where a.attrelid = relation and a.attname = column_name and a.attgenerated = ''), value)
   $$;
 
 -- A value as its column takes it. A time is one of the tenant's days where the column is a date.
@@ -80,80 +92,14 @@ $template$,
       target.name, target.relation, string_agg(quote_ident(w.name), ', ' order by w.name),
       string_agg(w.value, ', ' order by w.name), target.id_column)
     from (
-      select c.value as name, automation.target_value(
-        c.key, automation.column_type(target.relation::regclass, c.value), target.words) as value
+      select c.value as name, automation.or_default(target.relation::regclass, c.value, automation.target_value(
+        c.key, automation.column_type(target.relation::regclass, c.value), target.words)) as value
       from jsonb_each_text(target.columns) as c
       union all
       select d.key, format('%L::%s', d.value, automation.column_type(target.relation::regclass, d.key))
       from jsonb_each_text(target.defaults) as d
     ) as w
   $$;
-
-create or replace function automation.attach_target(
-  target text, relation regclass, columns jsonb default '{}', words jsonb default '{}', defaults jsonb default '{}')
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  made automation.targets;
-  known constant text[] := array(select jsonb_object_keys(automation.target_names(target)));
-  wrong text;
-begin
-  if known = '{}' then
-    raise exception 'target: "%" is none of task, project, timeline', target using errcode = 'invalid_parameter_value';
-  end if;
-  made.name := target;
-  made.relation := automation.relation_name(relation);
-  made.id_column := coalesce(columns ->> 'id', 'id');
-  made.columns := automation.target_columns(target, relation, columns);
-  made.words := words;
-  made.defaults := defaults;
-  perform automation.check_columns('columns', relation,
-    jsonb_strip_nulls(columns) || jsonb_build_object('id', made.id_column), known || 'id'::text, '{}');
-  perform automation.check_columns('columns', relation, made.columns, known,
-    case target when 'task' then '{title}' when 'project' then '{name}' else '{contact,content}' end::text[]);
-  select k into wrong from jsonb_object_keys(words) as k where not k = any (known) limit 1;
-  if wrong is not null then
-    raise exception 'words: "%" is none of %', wrong, array_to_string(known, ', ')
-      using errcode = 'invalid_parameter_value';
-  end if;
-  select k into wrong from jsonb_object_keys(defaults) as k
-  where automation.column_type(relation, k) is null limit 1;
-  if wrong is not null then
-    raise exception 'defaults: % has no column "%"', relation, wrong using errcode = 'undefined_column';
-  end if;
-  insert into automation.targets as t (name, relation, columns, words, defaults, id_column)
-  values (made.name, made.relation, made.columns, made.words, made.defaults, made.id_column)
-  on conflict on constraint targets_pkey do update set
-    (relation, columns, words, defaults, id_column) = row (
-      excluded.relation, excluded.columns, excluded.words, excluded.defaults, excluded.id_column);
-  execute automation.target_function(made);
-  perform automation.close_functions();
-end;
-$$;
-
-comment on function automation.attach_target(text, regclass, jsonb, jsonb, jsonb) is
-  'Where steps write. target: task (create_task and what the office is told), project (create_project) or timeline '
-  '(what was sent and received, as the CRM shows it). columns: {field: column} where they differ, null: there is '
-  'none; the fields are those of automation.target_names(). words: {field: {our word: the CRM''s}}, such as '
-  '{"priority": {"normal": "medium"}, "status": {"open": "todo"}}. defaults: {column: value} for columns of its own '
-  'that must not be empty.';
-
-create or replace function automation.detach_target(target text) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  delete from automation.targets as t where t.name = target;
-  if not found then
-    raise exception 'target: "%" is not attached', target using errcode = 'undefined_object';
-  end if;
-  execute format('drop function if exists automation.write_%s(jsonb, text)', target);
-end;
-$$;
-
-comment on function automation.detach_target(text) is 'Steps write there no more: those that would, fail and say so.';
 
 create or replace function automation.check_target(target text, step_type text) returns void
   language plpgsql stable

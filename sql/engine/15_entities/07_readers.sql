@@ -10,13 +10,14 @@ create or replace function automation.read_%1$s(tenant_id uuid, id text) returns
 begin
   return (
     select %6$s from %2$s as r
-    where r.%3$I = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s and not (%7$s));
+    where %3$s = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s and not (%7$s));
 exception when data_exception then
   return null;
 end;
 $reader$
 $template$,
-      attached.name, attached.relation, attached.tenant_column, attached.id_column,
+      attached.name, attached.relation,
+      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
       attached.id_type, automation.record_expression(attached, 'r'),
       automation.deleted_expression(attached, 'r'))
   $$;
@@ -37,13 +38,14 @@ create or replace function automation.has_%1$s(tenant_id uuid, id text) returns 
 begin
   return %7$L::boolean or exists (
     select from %2$s as r
-    where r.%3$I = has_%1$s.tenant_id and r.%4$I = has_%1$s.id::%5$s and not (%6$s));
+    where %3$s = has_%1$s.tenant_id and r.%4$I = has_%1$s.id::%5$s and not (%6$s));
 exception when data_exception then
   return false;
 end;
 $reader$
 $template$,
-      attached.name, attached.relation, attached.tenant_column, attached.id_column,
+      attached.name, attached.relation,
+      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
       attached.id_type, automation.deleted_expression(attached, 'r'), attached.is_log)
   $$;
 
@@ -58,14 +60,13 @@ create or replace function automation.read_record(entity text, tenant_id uuid, i
   set search_path = pg_catalog, pg_temp
   as $reader$
 begin
-  case entity%s
-    else return null;
-  end case;
+%s
+  return null;
 end;
 $reader$
 $template$,
       string_agg(format(
-        E'\n    when %1$L then return automation.read_%1$s(tenant_id, id);', e.name), ''
+        E'\n  if entity = %1$L then return automation.read_%1$s(tenant_id, id); end if;', e.name), ''
         order by e.name))
     from automation.entities as e
   $$;
@@ -84,14 +85,13 @@ create or replace function automation.has_record(entity text, tenant_id uuid, id
   set search_path = pg_catalog, pg_temp
   as $reader$
 begin
-  case entity%s
-    else return true;
-  end case;
+%s
+  return true;
 end;
 $reader$
 $template$,
       string_agg(format(
-        E'\n    when %1$L then return automation.has_%1$s(tenant_id, id);', e.name), ''
+        E'\n  if entity = %1$L then return automation.has_%1$s(tenant_id, id); end if;', e.name), ''
         order by e.name))
     from automation.entities as e
   $$;

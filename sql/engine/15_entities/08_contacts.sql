@@ -41,9 +41,13 @@ begin
     return;
   end if;
   return query execute format(
-    'select r.%I::text from %s as r where r.%I = $1 and not (%s) and %s order by %s limit $4',
-    contacts.id_column, contacts.relation, contacts.tenant_column, automation.deleted_expression(contacts, 'r'),
-    format(test, format('r.%I::text', contacts.mapped ->> name)), automation.contact_order(contacts))
+    'select r.%I::text from %s as r where %s = $1 and not (%s) and (%s) order by %s limit $4',
+    contacts.id_column, contacts.relation,
+    automation.tenant_expression('r', contacts.tenant_column, contacts.sole),
+    automation.deleted_expression(contacts, 'r'), (
+      select string_agg('(' || format(test, format('r.%I::text', m.column_name)) || ')', ' or ')
+      from automation.mapped_columns(contacts, name) as m),
+    automation.contact_order(contacts))
     using tenant_id, wanted, phone, at_most;
 end;
 $$;
@@ -52,11 +56,11 @@ create or replace function automation.contact_order(contacts automation.entities
   language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(string_agg(format(o.by, contacts.mapped ->> o.name), '' order by o.place), '')
+    select coalesce(string_agg(format(o.by, m.column_name), '' order by o.place, m.place), '')
       || format('r.%I', contacts.id_column)
     from (values
       (1, 'phone', 'automation.normal_number(r.%I::text, automation.country_of($1)) is not distinct from $3 desc, '),
       (2, 'last_contacted_at', 'r.%I desc nulls last, '),
       (3, 'created_at', 'r.%I desc, ')) as o (place, name, by)
-    where contacts.mapped ? o.name
+    cross join lateral automation.mapped_columns(contacts, o.name) as m
   $$;

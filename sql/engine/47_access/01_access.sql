@@ -269,8 +269,9 @@ begin
   end if;
   return query execute format(
     'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
-    'where r.%I::text = $2 and r.%I = any ($3) and to_jsonb(r.*) ->> k.value is not null',
-    attached.relation, attached.id_column, attached.tenant_column)
+    'where r.%I::text = $2 and %s = any ($3) and to_jsonb(r.*) ->> k.value is not null',
+    attached.relation, attached.id_column,
+    automation.tenant_expression('r', attached.tenant_column, attached.sole))
     using attached.related, id, automation.member_tenants();
 end;
 $$;
@@ -367,9 +368,10 @@ begin
     return null;
   end if;
   return format(
-    'select array(select r.%1$I::text from %2$s as r where r.%3$I = %4$L and ($1 is null or r.%1$I::text = any ($1)) '
+    'select array(select r.%1$I::text from %2$s as r where %3$s = %4$L and ($1 is null or r.%1$I::text = any ($1)) '
     'order by r.%1$I limit 100001)',
-    attached.id_column, attached.relation, attached.tenant_column, workflow.tenant_id);
+    attached.id_column, attached.relation,
+    automation.tenant_expression('r', attached.tenant_column, attached.sole), workflow.tenant_id);
 end;
 $$;
 

@@ -39,9 +39,17 @@ begin
     return true;
   end if;
   contact := automation.read_root(execution, 'contact');
-  return coalesce(
-      automation.normal_number(contact ->> 'phone', automation.country_of(execution.tenant_id)) = address, false)
-    or coalesce(automation.bare_address(contact ->> 'email') = address, false);
+  return exists (
+    select from automation.entities as e
+    cross join lateral (
+      select m.column_name from automation.mapped_columns(e, 'phone') as m union select 'phone') as c
+    where e.name = 'contact'
+      and automation.normal_number(contact ->> c.column_name, automation.country_of(execution.tenant_id)) = address
+    union all
+    select from automation.entities as e
+    cross join lateral (
+      select m.column_name from automation.mapped_columns(e, 'email') as m union select 'email') as c
+    where e.name = 'contact' and automation.bare_address(contact ->> c.column_name) = address);
 end;
 $$;
 
@@ -163,6 +171,10 @@ declare
   refusal jsonb;
   gone text;
 begin
+  if lifecycle ? 'unreadable' then
+    return row('failed', automation.engine_error(
+      'plan_too_new', null, lifecycle ->> 'unreadable'))::automation.obstacle;
+  end if;
   if execution.entity <> 'contact' then
     execution := automation.follow_contact(execution);
   end if;

@@ -21,7 +21,8 @@ begin
 end;
 $$;
 
--- What a record of the execution has under a mapped name, live; null for nothing and for a blank.
+-- What a record of the execution has under a mapped name, live: in the first of its columns that is filled. Null
+-- for nothing and for a blank.
 create or replace function automation.mapped_value(
   execution ridgeline.workflow_executions, entity text, name text)
   returns jsonb
@@ -32,10 +33,14 @@ create or replace function automation.mapped_value(
     from automation.entities as e
     cross join lateral (select automation.read_root(execution, e.name) as record) as r
     cross join lateral (
-      select coalesce(r.record -> (e.mapped ->> mapped_value.name), r.record -> mapped_value.name) as value
+      select r.record -> m.column_name as value, m.place from automation.mapped_columns(e, mapped_value.name) as m
+      union all
+      select r.record -> mapped_value.name, 1000
     ) as v
     where e.name = mapped_value.entity and e.mapped ? mapped_value.name
       and btrim(v.value #>> '{}') <> ''
+    order by v.place
+    limit 1
   $$;
 
 -- The configured recipient, else the phone or email of the record that fired, where it has one, else

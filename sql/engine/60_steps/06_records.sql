@@ -310,8 +310,9 @@ create or replace function automation.lock_record_statement(attached automation.
   set search_path = pg_catalog, pg_temp
   as $$
     select format(
-      'select to_jsonb(r) from %s as r where r.%I = $1 and r.%I = $2::%s for no key update nowait',
-      attached.relation, attached.tenant_column, attached.id_column, attached.id_type)
+      'select to_jsonb(r) from %s as r where %s = $1 and r.%I = $2::%s for no key update nowait',
+      attached.relation, automation.tenant_expression('r', attached.tenant_column, attached.sole),
+      attached.id_column, attached.id_type)
   $$;
 
 -- "custom_fields.roof_type" sets one key of a JSON column; other names set the whole column.
@@ -322,12 +323,13 @@ create or replace function automation.update_statement(attached automation.entit
   as $$
     select format(
       'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where r.%3$I = $1 and r.%4$I = $2::%5$s returning to_jsonb(r.*)',
+      'where %3$s = $1 and r.%4$I = $2::%5$s returning to_jsonb(r.*)',
       attached.relation,
       string_agg(
         case when c.keys is null then format('%1$I = v.%1$I', c.name)
           else format('%1$I = coalesce(r.%1$I, ''{}'') || %2$L::jsonb', c.name, c.keys) end, ', '),
-      attached.tenant_column, attached.id_column, attached.id_type)
+      automation.tenant_expression('r', attached.tenant_column, attached.sole),
+      attached.id_column, attached.id_type)
     from (
       select split_part(f.key, '.', 1) as name,
         jsonb_object_agg(substr(f.key, strpos(f.key, '.') + 1), f.value)

@@ -54,31 +54,39 @@ create or replace function automation.attach_tenants(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  named constant jsonb := automation.named_columns(relation, automation.tenant_names(), columns);
+  sole constant uuid := automation.constant_tenant(relation, columns, 'id');
+  given constant jsonb := case when sole is null then columns else columns || '{"id": null}' end;
+  named constant jsonb := automation.named_columns(relation, automation.tenant_names(), given);
 begin
-  perform automation.check_columns('columns', relation, jsonb_strip_nulls(columns), automation.tenant_names(), '{}');
-  perform automation.check_columns('columns', relation, named, automation.tenant_names(), '{id}');
+  perform automation.check_columns('columns', relation, jsonb_strip_nulls(given), automation.tenant_names(), '{}');
+  perform automation.check_columns('columns', relation, named, automation.tenant_names(),
+    case when sole is null then '{id}' else '{}' end::text[]);
   perform automation.check_further(further, automation.tenant_names());
-  if automation.column_type(relation, named ->> 'id') is distinct from 'uuid' then
+  if sole is null and automation.column_type(relation, named ->> 'id') is distinct from 'uuid' then
     raise exception 'columns: the id of a tenant is uuid, and "%" is not', named ->> 'id'
       using errcode = 'invalid_parameter_value';
   end if;
-  insert into automation.tenancy as y (relation, columns, further, visible)
-  values (automation.relation_name(attach_tenants.relation), named, attach_tenants.further,
+  insert into automation.tenancy as y (relation, columns, sole, further, visible)
+  values (automation.relation_name(attach_tenants.relation), named, sole, attach_tenants.further,
     coalesce(attach_tenants.visible, automation.visible_by_default(attach_tenants.relation)))
   on conflict on constraint tenancy_pkey do update set
-    (relation, columns, further, visible) = row (
-      excluded.relation, excluded.columns, excluded.further, excluded.visible);
+    (relation, columns, sole, further, visible) = row (
+      excluded.relation, excluded.columns, excluded.sole, excluded.further, excluded.visible);
   execute automation.tenants_function();
   perform automation.close_functions();
-  perform automation.watch_tenants(relation, named ->> 'id');
+  if sole is null then
+    perform automation.watch_tenants(relation, named ->> 'id');
+  else
+    perform automation.unwatch_tenants();
+  end if;
 end;
 $$;
 
 comment on function automation.attach_tenants(regclass, jsonb, jsonb, text[]) is
   'Says where the tenants are. columns: {id, name, timezone, country, phone, email, website, address, settings, '
   'text_countries, text_strangers, deleted} where they differ from columns of that name; "details.zone" reads a key of '
-  'a JSON column, null: there is none. further: [{relation, key, columns}]: other tables that say more of a tenant, '
+  'a JSON column, null: there is none; id: null, or a uuid, where the table has one row about the one office there is. '
+  'further: [{relation, key, columns}]: other tables that say more of a tenant, '
   'found by key. visible: the columns that {{tenant.*}} shows; left out, all but those whose name looks like a '
   'secret''s. Call it again after altering the table. What the CRM does not know: ridgeline.tenant_settings.';
 

@@ -17,13 +17,25 @@ begin
   insert into automation.entities
   select attached.*
   on conflict on constraint entities_pkey do update set (
-    relation, tenant_column, id_column, id_type, related, columns, match_columns, writable_columns,
-    ignored_columns, mapped, tags, is_log, hides_columns, authors) = row (
-    excluded.relation, excluded.tenant_column, excluded.id_column, excluded.id_type, excluded.related,
-    excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
-    excluded.mapped, excluded.tags, excluded.is_log, excluded.hides_columns, excluded.authors);
+    relation, tenant_column, sole, id_column, id_type, related, columns, match_columns, writable_columns,
+    ignored_columns, mapped, several, tags, is_log, hides_columns, authors) = row (
+    excluded.relation, excluded.tenant_column, excluded.sole, excluded.id_column, excluded.id_type,
+    excluded.related, excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
+    excluded.mapped, excluded.several, excluded.tags, excluded.is_log, excluded.hides_columns, excluded.authors);
+  perform automation.settle_sole_tenant(attached.sole);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
+  perform automation.generate_capture(attached);
+  perform automation.listen_again(attached.name);
+end;
+$$;
+
+-- All that attaching generates, from what automation.entities says: again where a release changes it.
+create or replace function automation.generate_capture(attached automation.entities) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
   execute automation.row_function(attached);
   execute automation.insert_function(attached);
   execute automation.update_function(attached);
@@ -41,7 +53,6 @@ begin
   execute automation.read_record_function();
   execute automation.has_record_function();
   perform automation.close_functions();
-  perform automation.listen_again(attached.name);
 end;
 $$;
 
@@ -91,7 +102,8 @@ $$;
 comment on function automation.attach(regclass, text, jsonb, jsonb, text[], text[], text) is
   'Makes a table fire workflows. columns: {tenant, id, phone, email, stage, status, ... (see '
   'automation.mapped_names()), ignore: [..], protect: [..]} where they differ from tenant_id, id and '
-  'columns of that name; {<entity>: column}, or {related: {<entity>: column}}, for the records it '
+  'columns of that name; tenant: null, or a uuid, where all rows are one tenant''s; phone and email may be lists; '
+  '{<entity>: column}, or {related: {<entity>: column}}, for the records it '
   'belongs to; log: true for a table whose rows are events of a contact. events: [{type, column?, '
   'becomes?, on_insert?, unless?, description?}] for writes with a name of their own: a change of column, a '
   'change to the value becomes, with on_insert also an insert with it; without column, any insert; not where the '
@@ -162,7 +174,8 @@ declare
 begin
   described.name := entity;
   described.relation := automation.relation_name(describe_entity.relation);
-  described.tenant_column := coalesce(columns ->> 'tenant', 'tenant_id');
+  described.sole := automation.constant_tenant(relation, columns, 'tenant');
+  described.tenant_column := case when described.sole is null then coalesce(columns ->> 'tenant', 'tenant_id') end;
   described.id_column := coalesce(columns ->> 'id', 'id');
   described.id_type := (
     select pg_catalog.format_type(a.atttypid, a.atttypmod)
@@ -172,18 +185,20 @@ begin
   described.related := columns - '{tenant,id,ignore,protect,related,log,tags}'::text[]
     - automation.mapped_names() || coalesce(columns -> 'related', '{}');
   described.mapped := automation.map_columns(relation, columns);
+  described.several := automation.several_columns(columns);
   described.tags := case when jsonb_typeof(columns -> 'tags') = 'object'
     then automation.check_tags(columns -> 'tags') end;
   described.ignored_columns := array(select jsonb_array_elements_text(coalesce(
     columns -> 'ignore', jsonb_build_array(coalesce(described.mapped ->> 'updated_at', 'updated_at')))));
   -- What the engine itself is told to use it sees, whatever it is called.
-  shown := shown || array[described.tenant_column, described.id_column]
-    || array(select v.value from jsonb_each_text(described.related || described.mapped) as v);
+  shown := shown || array_remove(array[described.tenant_column, described.id_column], null)
+    || array(select v.value from jsonb_each_text(described.related || described.mapped) as v)
+    || array(select jsonb_path_query(described.several, '$.*[*]') #>> '{}');
   described.hides_columns := exists (
     select from automation.relation_columns(relation) as c where not c.name = any (shown));
   select array_agg(c.name), array_agg(c.name) filter (where c.is_cheap),
     array_agg(c.name) filter (where not c.is_generated and not c.name = any (
-      array[described.tenant_column, described.id_column, 'created_at', 'updated_at',
+      array[coalesce(described.tenant_column, ''), described.id_column, 'created_at', 'updated_at',
         coalesce(described.mapped ->> 'created_at', ''), coalesce(described.mapped ->> 'updated_at', '')]
       || array(select jsonb_array_elements_text(coalesce(columns -> 'protect', '[]')))))
     into described.columns, described.match_columns, described.writable_columns
@@ -193,8 +208,9 @@ begin
     select a.key from jsonb_each_text(automation.aliases(described)) as a
     where a.value = any (described.writable_columns));
   select n into missing
-  from unnest(array[described.tenant_column, described.id_column]
+  from unnest(array_remove(array[described.tenant_column, described.id_column], null)
     || array(select r.value from jsonb_each_text(described.related || described.mapped) as r)
+    || array(select jsonb_path_query(described.several, '$.*[*]') #>> '{}')
     || visible || array(select jsonb_array_elements_text(
       coalesce(columns -> 'ignore', '[]') || coalesce(columns -> 'protect', '[]')))) as n
   where not exists (select from automation.relation_columns(relation) as c where c.name = n)
@@ -214,7 +230,10 @@ create or replace function automation.map_columns(relation regclass, columns jso
   as $$
     select coalesce(jsonb_object_agg(m.name, m.column_name), '{}')
     from (
-      select n.name, case when columns ? n.name then columns ->> n.name else (
+      select n.name, case
+        when jsonb_typeof(columns -> n.name) = 'array' then columns -> n.name ->> 0
+        when columns ? n.name then columns ->> n.name
+        else (
         select c.name from automation.relation_columns(relation) as c
         where c.name = n.name
           and (c.name <> 'deleted' or automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'))
@@ -255,7 +274,11 @@ begin
     union all
     select 4, format('columns: %s "%s" is %s; it must be text', m.key, m.value,
       format_type(a.atttypid, a.atttypmod))
-    from jsonb_each_text(attached.mapped) as m
+    from (
+      select m.key, m.value from jsonb_each_text(attached.mapped) as m
+      union
+      select m.key, c.value from jsonb_each(attached.several) as m, jsonb_array_elements_text(m.value) as c
+    ) as m
     join pg_catalog.pg_attribute as a
       on a.attrelid = to_regclass(attached.relation) and a.attname = m.value
     join pg_catalog.pg_type as t on t.oid = a.atttypid

@@ -97,9 +97,9 @@ create or replace function automation.listens_expression(
   set search_path = pg_catalog, pg_temp
   as $$
     select format(
-      E't.tenant_id = %1$s.%2$I and t.entity = %3$L\n'
+      E't.tenant_id = %2$s and t.entity = %3$L\n'
       '        and (t.match_column is null or t.match_value = case t.match_column%4$s end)',
-      written, attached.tenant_column, attached.name,
+      written, automation.tenant_expression(written, attached.tenant_column, attached.sole), attached.name,
       string_agg(format(E'\n          when %1$L then %2$s.%1$I::text', c.name, written), ''))
     from unnest(attached.match_columns) as c (name)
   $$;
@@ -250,7 +250,7 @@ declare
   contact text;
 begin
   begin
-    gone := (old.%5$I, old.%6$I) is distinct from (new.%5$I, new.%6$I) or (%7$s) and not (%8$s);
+    gone := (%12$s, old.%6$I) is distinct from (%5$s, new.%6$I) or (%7$s) and not (%8$s);
     contact := %9$s;
     changed := %2$s;
     if cardinality(changed) = 0 and not gone then
@@ -266,9 +266,9 @@ begin
     perform automation.warn_altered(%1$L, sqlerrm);
   end;
   if gone and not %10$L::boolean then
-    perform automation.note_change('deleted', %1$L, old.%5$I, old.%6$I::text, %11$s);
+    perform automation.note_change('deleted', %1$L, %12$s, old.%6$I::text, %11$s);
   elsif contact is not null then
-    perform automation.note_change('moved', %1$L, new.%5$I, new.%6$I::text, contact);
+    perform automation.note_change('moved', %1$L, %5$s, new.%6$I::text, contact);
   end if;
   if listened then
     perform automation.capture_%1$s_row(new, old, events, changed);
@@ -278,12 +278,14 @@ end;
 $capture$
 $template$,
       attached.name, automation.changed_expression(attached), automation.update_events(attached),
-      automation.listens_expression(attached, 'new'), attached.tenant_column, attached.id_column,
+      automation.listens_expression(attached, 'new'),
+      automation.tenant_expression('new', attached.tenant_column, attached.sole), attached.id_column,
       automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
       case when attached.related ? 'contact' then format(
         'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
         attached.related ->> 'contact') else 'null' end, attached.is_log,
-      automation.own_contact_expression(attached, 'old'))
+      automation.own_contact_expression(attached, 'old'),
+      automation.tenant_expression('old', attached.tenant_column, attached.sole))
   $$;
 
 create or replace function automation.row_function(attached automation.entities) returns text
@@ -308,21 +310,23 @@ begin
     if previous is distinct from null then
       data := data || jsonb_build_object('old', %8$s, 'changed', changed);
     end if;
-    enrolments := automation.match_write(%1$L, written.%4$I, events, changed, data);
+    enrolments := automation.match_write(%1$L, %4$s, events, changed, data);
   exception when others then
     data := jsonb_build_object('entity', %1$L, %5$L, written.%6$I);
-    enrolments := automation.match_failed(%1$L, written.%4$I, events, sqlstate, sqlerrm);
+    enrolments := automation.match_failed(%1$L, %4$s, events, sqlstate, sqlerrm);
   end;
   if enrolments is not null then
     perform automation.enrol_write(
-      written.%4$I, %1$L, written.%6$I::text, data, enrolments, %9$L::boolean);
+      %4$s, %1$L, written.%6$I::text, data, enrolments, %9$L::boolean);
   end if;
 end;
 $capture$
 $template$,
       attached.name, attached.relation,
-      automation.snapshot_expression(attached, format('written.%I', attached.tenant_column), 'record'),
-      attached.tenant_column, attached.name || '_id', attached.id_column,
+      automation.snapshot_expression(attached,
+        automation.tenant_expression('written', attached.tenant_column, attached.sole), 'record'),
+      automation.tenant_expression('written', attached.tenant_column, attached.sole),
+      attached.name || '_id', attached.id_column,
       automation.record_expression(attached, 'written'),
       automation.record_expression(attached, 'previous'), attached.is_log)
   $$;
@@ -355,9 +359,9 @@ create or replace function automation.capture_%1$s_delete() returns trigger
   as $capture$
 begin
   insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
-  select o.%2$I, 'deleted', %1$L, o.%3$I::text, %4$s
+  select %2$s, 'deleted', %1$L, o.%3$I::text, %4$s
   from old_rows as o
-  where automation.has_open_runs(o.%2$I, o.%3$I::text, %4$s);
+  where automation.has_open_runs(%2$s, o.%3$I::text, %4$s);
   return null;
 exception when others then
   perform automation.warn_altered(%1$L, sqlerrm);
@@ -365,6 +369,6 @@ exception when others then
 end;
 $capture$
 $template$,
-      attached.name, attached.tenant_column, attached.id_column,
-      automation.own_contact_expression(attached, 'o'))
+      attached.name, automation.tenant_expression('o', attached.tenant_column, attached.sole),
+      attached.id_column, automation.own_contact_expression(attached, 'o'))
   $$;

@@ -18,15 +18,15 @@ declare
 begin
   begin
     if tg_op <> 'INSERT' and (tg_op = 'DELETE'
-      or (old.%2$I, old.%3$I) is distinct from (new.%2$I, new.%3$I)) and exists (
+      or (%2$s, old.%3$I) is distinct from (%4$s, new.%3$I)) and exists (
       select from automation.timer_listeners as t
-      where t.entity = %1$L and t.tenant_id = old.%2$I
+      where t.entity = %1$L and t.tenant_id = %2$s
     ) then
       left_id := old.%3$I::text;
     end if;
     if tg_op <> 'DELETE' and exists (
       select from automation.timer_listeners as t
-      where t.entity = %1$L and t.tenant_id = new.%2$I
+      where t.entity = %1$L and t.tenant_id = %4$s
     ) then
       record_id := new.%3$I::text;
     end if;
@@ -35,17 +35,18 @@ begin
     return null;
   end;
   if left_id is not null then
-    perform automation.drop_timers(%1$L, old.%2$I, left_id);
+    perform automation.drop_timers(%1$L, %2$s, left_id);
   end if;
   if record_id is not null then
-    perform automation.follow_timers(%1$L, new.%2$I, record_id,
+    perform automation.follow_timers(%1$L, %4$s, record_id,
       case when tg_op = 'UPDATE' then to_jsonb(old) end, to_jsonb(new));
   end if;
   return null;
 end;
 $capture$
 $template$,
-      attached.name, attached.tenant_column, attached.id_column)
+      attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole),
+      attached.id_column, automation.tenant_expression('new', attached.tenant_column, attached.sole))
   $$;
 
 create or replace function automation.install_timer_trigger(attached automation.entities) returns void

@@ -117,7 +117,8 @@ begin
     return null;
   end if;
   fields := automation.contact_columns(contacts, given)
-    || jsonb_build_object(contacts.tenant_column, tenant_id);
+    || case when contacts.tenant_column is null then '{}'
+      else jsonb_build_object(contacts.tenant_column, tenant_id) end;
   execute (
     select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $1) as v '
       'returning %4$I::text', contacts.relation, string_agg(quote_ident(k), ', '),
@@ -149,10 +150,11 @@ begin
   end if;
   execute (
     select format('update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
-      'where r.%3$I = $1 and r.%4$I = $2::%5$s', contacts.relation,
+      'where %3$s = $1 and r.%4$I = $2::%5$s', contacts.relation,
       string_agg(format(
         '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
-      contacts.tenant_column, contacts.id_column, contacts.id_type)
+      automation.tenant_expression('r', contacts.tenant_column, contacts.sole),
+      contacts.id_column, contacts.id_type)
     from jsonb_object_keys(fields) as k)
     using tenant_id, id, fields;
 exception

@@ -62,6 +62,11 @@ begin
     select v.plan ->> 'first' from ridgeline.workflow_versions as v
     where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
       and v.version = execution.version)));
+  if step is null then
+    raise exception 'execution_id: version % cannot be run by this release', execution.version
+      using errcode = 'PT409', hint = coalesce(
+        automation.plan_of(execution) #>> '{lifecycle,unreadable}', 'Its plan has no such step.');
+  end if;
   update ridgeline.workflow_executions as e
   -- While it had done nothing another may have entered: it is asked once more.
   set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
