@@ -127,6 +127,8 @@ comment on table automation.phone_plans is
 comment on column automation.phone_plans.rank is '0: the main country of the calling code.';
 comment on column automation.phone_plans.shared is 'Do several countries have the calling code?';
 
+-- As a whole: a later release replaces them.
+delete from automation.phone_plans;
 insert into automation.phone_plans (
   country, calling_code, rank, shared, international_prefix, national_prefix, prefix_groups, transform, pattern,
   lengths, leading_digits, valid, premium)

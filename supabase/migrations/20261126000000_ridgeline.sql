@@ -119,10 +119,33 @@ insert into automation.settings (name, value, description) values
    'once there is a second tenant) or every_tenant (development, and offices of one company).'),
   ('editors_publish', 'false',
    'Do editors publish and switch workflows, where the tenant''s own settings do not say? true or false.'),
+  ('keep_runs', '13 months',
+   'How long runs that have ended are kept, where a tenant does not say: an interval of 7 days at least, or forever.'),
+  ('keep_inputs', '90 days',
+   'The same of what their steps were told: rendered messages and fields.'),
+  ('prune_time', '250 milliseconds',
+   'How long a tick prunes history, at most.'),
   ('max_cut_offs', '3',
    'How often work on one step may be cut off (a timeout, a crash) before the step fails.'),
   ('cut_off_pause', '5 seconds',
-   'How long such a step is left alone the first time; four times as long each time after that.');
+   'How long such a step is left alone the first time; four times as long each time after that.')
+on conflict on constraint settings_pkey do update set description = excluded.description;
+
+-- Null: for good. Less than a week is refused: what counts texts and runs of a day looks at history.
+create or replace function automation.kept_for(length text) returns interval
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if lower(btrim(length)) = 'forever' then
+    return null;
+  elsif coalesce(length::interval < interval '7 days', true) then
+    raise exception 'history is kept for 7 days at least' using errcode = 'invalid_parameter_value',
+      hint = 'Write a length, such as "13 months" or "90 days", or "forever".';
+  end if;
+  return length::interval;
+end;
+$$;
 
 -- A setting that cannot be read would fail the customer's write that reads it, so it is refused here.
 create or replace function automation.check_setting() returns trigger
@@ -131,9 +154,11 @@ create or replace function automation.check_setting() returns trigger
   as $$
 begin
   if new.name in (
-    'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause')
+    'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause', 'prune_time')
     and new.value::interval < interval '0' then
     raise exception 'value: % cannot be negative', new.name;
+  elsif new.name like 'keep\_%' then
+    perform automation.kept_for(new.value);
   elsif new.name like 'workflow_fuse_per_%' and new.value::integer not between 1 and 1000000 then
     raise exception 'value: % must be from 1 to 1000000', new.name;
   elsif new.name in (
@@ -598,6 +623,38 @@ create or replace function automation.has_error(problems jsonb) returns boolean
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$ select jsonb_path_exists(problems, '$[*] ? (@.severity == "error")') $$;
+
+-- sql/engine/00_foundation/11_version.sql
+
+-- Which release this database holds. Every migration that follows the first sets both functions anew: the
+-- version is for people, api_version for the Edge Functions, which are deployed at another moment than the
+-- migration is pushed. It goes up by one whenever what they call or read changes its shape; what they used one
+-- version ago is kept until the next, so that either side may be upgraded first.
+
+create or replace function automation.version() returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select '1.0.0-rc' $$;
+
+comment on function automation.version() is 'The release of Ridgeline that this database holds.';
+
+create or replace function automation.api_version() returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select 1 $$;
+
+comment on function automation.api_version() is
+  'The version of what the Edge Functions call. They work with a database that is at most one apart.';
+
+-- A version of a workflow is never compiled again, so its plan may be as old as its last run. A change of the
+-- compiler that older code could not read, or that needs more than older plans hold, is a new format: it adds
+-- one here and its upgrader to automation.readable_plan().
+create or replace function automation.plan_format() returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select 1 $$;
+
+comment on function automation.plan_format() is 'The format of the plans that this release compiles.';
 
 -- sql/engine/10_values/01_words.sql
 
@@ -1135,6 +1192,8 @@ comment on table automation.phone_plans is
 comment on column automation.phone_plans.rank is '0: the main country of the calling code.';
 comment on column automation.phone_plans.shared is 'Do several countries have the calling code?';
 
+-- As a whole: a later release replaces them.
+delete from automation.phone_plans;
 insert into automation.phone_plans (
   country, calling_code, rank, shared, international_prefix, national_prefix, prefix_groups, transform, pattern,
   lengths, leading_digits, valid, premium)
@@ -9352,7 +9411,9 @@ insert into automation.trigger_types (name, entity, kind, description) values
   ('field_changed', null, 'changed', 'A named field of a record changed.'),
   ('time_elapsed', null, 'time', 'A time before or after a date of a record.'),
   ('scheduled', null, 'time', 'A time of day, week or month.'),
-  ('manual', null, 'manual', 'Started by hand or by another program.');
+  ('manual', null, 'manual', 'Started by hand or by another program.')
+on conflict on constraint trigger_types_pkey do update set
+  (entity, kind, description) = row (excluded.entity, excluded.kind, excluded.description);
 
 create table automation.step_types (
   name text constraint step_types_pkey primary key,
@@ -9655,7 +9716,10 @@ from (values
     },
     "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}]
   }$schema$)
-) as s (name, lane, branches, description, config_schema);
+) as s (name, lane, branches, description, config_schema)
+on conflict on constraint step_types_pkey do update set
+  (lane, branches, description, config_schema) = row (
+    excluded.lane, excluded.branches, excluded.description, excluded.config_schema);
 
 create table automation.setting_schemas (
   name text constraint setting_schemas_pkey primary key,
@@ -9711,7 +9775,9 @@ from (values
     },
     "examples": [{"max_attempts": 3, "delay": "5 minutes", "max_delay": "1 hour"}]
   }$schema$)
-) as s (name, description, config_schema);
+) as s (name, description, config_schema)
+on conflict on constraint setting_schemas_pkey do update set
+  (description, config_schema) = row (excluded.description, excluded.config_schema);
 
 create type automation.compiled_trigger as (
   entity text,
@@ -9851,7 +9917,7 @@ comment on column ridgeline.workflow_versions.conditions is
 comment on column ridgeline.workflow_versions.warnings is
   'What validation had to say when it was published: [{path, severity, code, message, hint}].';
 comment on column ridgeline.workflow_versions.plan is
-  '{first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, branches, '
+  '{format, first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, branches, '
   '...}}, lifecycle}: templates parsed, defaults filled in, order and branches resolved to pointers.';
 
 alter table ridgeline.workflows add constraint workflows_published_version_fk
@@ -10173,7 +10239,8 @@ comment on table automation.tick_parts is
   'come first.';
 
 insert into automation.tick_parts (part, place) values
-  ('schedule', 1), ('timer', 2), ('bulk', 3), ('signal', 4), ('step', 5);
+  ('schedule', 1), ('timer', 2), ('bulk', 3), ('signal', 4), ('step', 5)
+on conflict on constraint tick_parts_pkey do update set place = excluded.place;
 
 -- sql/engine/45_queue/05_due.sql
 
@@ -11816,7 +11883,9 @@ create or replace function automation.enrolment_of(
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
       null, 'enrol', '', null)::automation.enrolment
-    from (select version.plan -> 'steps' -> (version.plan ->> 'first') as step) as first
+    from (
+      select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
+    ) as first
   $$;
 
 -- sql/engine/50_executions/03_context.sql
@@ -12088,7 +12157,7 @@ create or replace function automation.plan_of(execution ridgeline.workflow_execu
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select v.plan
+    select automation.readable_plan(v.plan)
     from ridgeline.workflow_versions as v
     where v.tenant_id = execution.tenant_id
       and v.workflow_id = execution.workflow_id
@@ -12211,6 +12280,9 @@ create table automation.entries (
 
 comment on table automation.entries is
   'Who entered a workflow that does not let everybody in again: by its dedupe_key, or by record.';
+
+-- Asked when the run is pruned or its person erased.
+create index entries_by_execution on automation.entries (execution_id, tenant_id);
 
 create or replace function automation.record_key(entity text, record_id text) returns text
   language sql immutable parallel safe
@@ -12529,6 +12601,10 @@ declare
   refusal jsonb;
   gone text;
 begin
+  if lifecycle ? 'unreadable' then
+    return row('failed', automation.engine_error(
+      'plan_too_new', null, lifecycle ->> 'unreadable'))::automation.obstacle;
+  end if;
   if execution.entity <> 'contact' then
     execution := automation.follow_contact(execution);
   end if;
@@ -12878,7 +12954,43 @@ insert into automation.skip_codes (code, counts_as, description) values
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
-  ('conditions_not_met', 'choice', 'The conditions of the step did not hold.');
+  ('conditions_not_met', 'choice', 'The conditions of the step did not hold.')
+on conflict on constraint skip_codes_pkey do update set
+  counts_as = excluded.counts_as, description = excluded.description;
+
+-- sql/engine/50_executions/08_plans.sql
+
+-- Plans of other releases. An execution keeps the version it started with, so whatever reads a plan gets it
+-- through readable_plan(), in today's format.
+
+-- One upgrader a format, each from its own format to the next, in order:
+--   if format = 1 then plan := automation.plan_2_of_1(plan); format := 2; end if;
+-- A plan of a release that is newer than this one (a dump of a newer database, restored here) has no steps to
+-- run, and says why its executions fail.
+create or replace function automation.readable_plan(plan jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  format constant integer := coalesce((plan -> 'format')::integer, 1);
+begin
+  if format > automation.plan_format() then
+    return jsonb_build_object(
+      'format', format, 'first', plan -> 'first', 'steps', '{}'::jsonb,
+      'lifecycle', jsonb_build_object('unreadable', format(
+        'this version was published by a newer release of Ridgeline: its plan has format %s, and %s reads up to '
+        'format %s. Apply the newer migrations, then retry; or publish the workflow again.',
+        format, automation.version(), automation.plan_format())));
+  elsif not plan ? 'format' then
+    return plan || '{"format": 1}';
+  end if;
+  return plan;
+end;
+$$;
+
+comment on function automation.readable_plan(jsonb) is
+  'A compiled plan in the format of this release; one of a newer release comes without steps, and '
+  'lifecycle.unreadable says why.';
 
 -- sql/engine/60_steps/00_shapes.sql
 
@@ -15313,7 +15425,8 @@ insert into automation.settings (name, value, description) values
   ('time_grace', '5 minutes',
    'How late a timer or a run of a schedule may be without counting as missed.'),
   ('catch_up_window', '7 days',
-   'How far back a schedule that catches up goes.');
+   'How far back a schedule that catches up goes.')
+on conflict on constraint settings_pkey do update set description = excluded.description;
 
 create or replace function automation.next_run(
   schedule ridgeline.workflow_schedules, after timestamptz)
@@ -15874,6 +15987,8 @@ create or replace function automation.expire_run(
         select x.id from ridgeline.workflow_executions as x
         where x.tenant_id = version.tenant_id and x.record_id = expire_run.record_id
           and x.workflow_id = version.workflow_id
+          -- One that was started before is another reminder's, with a date of its own.
+          and x.created_at = automation.now()
         order by x.created_at desc, x.seq desc limit 1)
       returning e.tenant_id, e.id
     )
@@ -19506,7 +19621,7 @@ begin
   )
   select
     jsonb_build_object(
-      'first', (select f.key from firsts as f where f.parent_id is null),
+      'format', automation.plan_format(), 'first', (select f.key from firsts as f where f.parent_id is null),
       'steps', coalesce(jsonb_object_agg(c.key, c.compiled
           || jsonb_build_object('next', c.next, 'place', c.place::text)
           || case when workflow.settings ->> 'on_missing' = 'fail' then '{"on_missing": "fail"}' else '{}' end::jsonb
@@ -21709,7 +21824,8 @@ begin
   if not found then
     return null;
   end if;
-  return (published.trigger_type, published.trigger_config, published.conditions, published.plan)
+  return (published.trigger_type, published.trigger_config, published.conditions,
+      automation.readable_plan(published.plan))
     is distinct from (workflow.trigger_type, workflow.trigger_config, compiled.conditions, compiled.plan);
 end;
 $$;
@@ -21747,7 +21863,7 @@ begin
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
   order by v.version desc
   limit 1;
-  if (latest.trigger_type, latest.trigger_config, latest.conditions, latest.plan)
+  if (latest.trigger_type, latest.trigger_config, latest.conditions, automation.readable_plan(latest.plan))
     is not distinct from
     (workflow.trigger_type, workflow.trigger_config, compiled.conditions, compiled.plan) then
     latest.warnings := warnings;
@@ -21776,12 +21892,13 @@ create or replace function automation.start_listening(
       version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
       version.conditions,
-      case when not version.plan -> 'lifecycle' ? 'key' then version.plan #> '{lifecycle,reentry}' end,
+      case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision)
     from (
-      select version.plan -> 'steps' -> (version.plan ->> 'first') as step
+      select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
+      from automation.readable_plan(version.plan) as p (plan)
     ) as first
   $$;
 
@@ -21800,10 +21917,11 @@ create or replace function automation.listen_for_runs(version ridgeline.workflow
       (e.compiled).match_value, (e.compiled).field, (e.compiled).from_values, (e.compiled).to_values
     from (
       select 'exit' as role, (x.place - 1)::text as listener, x.event
-      from jsonb_array_elements(version.plan #> '{lifecycle,exit_events}') with ordinality as x (event, place)
+      from jsonb_array_elements(automation.readable_plan(version.plan) #> '{lifecycle,exit_events}')
+        with ordinality as x (event, place)
       union all
       select 'wait', s.key, s.value #> '{config,base,event}'
-      from jsonb_each(version.plan -> 'steps') as s
+      from jsonb_each(automation.readable_plan(version.plan) -> 'steps') as s
       where s.value ->> 'type' = 'wait' and s.value #> '{config,base}' ? 'event'
     ) as w
     cross join lateral automation.compile_event(w.event, '') as e
@@ -22418,6 +22536,17 @@ begin
   perform automation.settle_sole_tenant(attached.sole);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
+  perform automation.generate_capture(attached);
+  perform automation.listen_again(attached.name);
+end;
+$$;
+
+-- All that attaching generates, from what automation.entities says: again where a release changes it.
+create or replace function automation.generate_capture(attached automation.entities) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
   execute automation.row_function(attached);
   execute automation.insert_function(attached);
   execute automation.update_function(attached);
@@ -22435,7 +22564,6 @@ begin
   execute automation.read_record_function();
   execute automation.has_record_function();
   perform automation.close_functions();
-  perform automation.listen_again(attached.name);
 end;
 $$;
 
@@ -23510,6 +23638,66 @@ end;
 $$;
 
 comment on function automation.detach_target(text) is 'Steps write there no more: those that would, fail and say so.';
+
+-- sql/engine/85_capture/09_regenerate.sql
+
+-- What reads and writes the tables of a CRM is generated when it is attached, so a release that changes a
+-- generator generates again what is attached: its migration ends with this call. Workflows stay switched on, and
+-- runs go on.
+
+create or replace function automation.regenerate_readers() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenants automation.tenancy;
+  target automation.targets;
+begin
+  select t.* into tenants from automation.tenancy as t;
+  if tenants.relation is null then
+    execute automation.settled_function();
+  elsif to_regclass(tenants.relation) is not null then
+    execute automation.tenants_function();
+    perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
+  end if;
+  execute case when exists (
+      select from automation.membership as m where to_regclass(m.relation) is not null)
+    then automation.members_function() else automation.no_members_function() end;
+  for target in
+    select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
+  loop
+    execute automation.target_function(target);
+  end loop;
+  perform automation.close_functions();
+end;
+$$;
+
+create or replace function automation.regenerate_captures() returns text[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  done text[] := array[]::text[];
+begin
+  perform automation.regenerate_readers();
+  for attached in select e.* from automation.entities as e order by e.name loop
+    if to_regclass(attached.relation) is null then
+      raise warning '% is attached as % and does not exist: attach it under its present name',
+        attached.relation, attached.name;
+    else
+      perform automation.generate_capture(attached);
+      done := done || attached.name;
+    end if;
+  end loop;
+  return done;
+end;
+$$;
+
+comment on function automation.regenerate_captures() is
+  'Generates anew what attach() and its siblings generated for the tables of the CRM, with the mapping they were '
+  'given, and returns the names of the entities. A migration that changes a generator ends with it. A table that '
+  'is gone is named in a warning.';
 
 -- sql/engine/90_inbound/01_stop.sql
 
@@ -25919,7 +26107,10 @@ declare
 begin
   perform automation.check_editor(execution.tenant_id, 'retrying a run');
   execution := automation.lock_execution(execution.tenant_id, execution.id);
-  if execution.status <> 'failed' then
+  if execution.id is null then
+    -- Pruned or erased while we waited: not found, in the same words.
+    return automation.find_execution(execution_id);
+  elsif execution.status <> 'failed' then
     raise exception 'execution_id: only a failed execution can be retried; this one is %',
       execution.status
       using errcode = 'PT409';
@@ -25935,6 +26126,11 @@ begin
     select v.plan ->> 'first' from ridgeline.workflow_versions as v
     where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
       and v.version = execution.version)));
+  if step is null then
+    raise exception 'execution_id: version % cannot be run by this release', execution.version
+      using errcode = 'PT409', hint = coalesce(
+        automation.plan_of(execution) #>> '{lifecycle,unreadable}', 'Its plan has no such step.');
+  end if;
   update ridgeline.workflow_executions as e
   -- While it had done nothing another may have entered: it is asked once more.
   set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
@@ -26134,7 +26330,7 @@ begin
   end if;
   execution := automation.lock_execution(tenant_id, execution_id);
   here := automation.plan_step(execution, due.step_key);
-  there := target.plan -> 'steps' -> due.step_key;
+  there := automation.readable_plan(target.plan) -> 'steps' -> due.step_key;
   if there is null then
     return format('version %s has no step "%s"', target.version, due.step_key);
   elsif here ->> 'type' is distinct from there ->> 'type' then
@@ -26921,7 +27117,8 @@ begin
   workflow.trigger_config := version.trigger_config;
   return row(workflow, row(
     automation.compile_trigger(version.trigger_type, version.trigger_config),
-    version.conditions, version.plan, '[]')::automation.compiled_workflow)::automation.tested_workflow;
+    version.conditions, automation.readable_plan(version.plan),
+    '[]')::automation.compiled_workflow)::automation.tested_workflow;
 end;
 $$;
 
@@ -27059,6 +27256,357 @@ comment on function ridgeline.suppress_address(text, text, uuid) is
   'Sends nothing more to this number (sms) or address (email): for somebody who said stop on the '
   'telephone. Owners and admins.';
 
+-- sql/engine/97_history/01_retention.sql
+
+-- 97 HISTORY
+--
+-- History ends: what is kept how long, what is counted of it for good, and how a person is forgotten.
+
+-- RETENTION
+--
+-- Ended runs go thirteen months after they ended, what their steps were told (rendered messages) after ninety days,
+-- unless the tenant says otherwise. What has not ended stays whole, whatever its age. What must outlive runs stands in
+-- tables of its own: entries of re-entry, keys of created projects, branches of splits, suppressions, statistics.
+--
+-- Ids are in the order of time, so that a walk along the primary key finds what is old and no index has to be paid for
+-- by every write. Each tenant and kind has a place where its walk stands. What was passed because it had not ended
+-- is met again on the next walk, which begins a week after the last one.
+
+create or replace function automation.first_id(at timestamptz) returns uuid
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select rpad(lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0'), 32, '0')::uuid
+  $$;
+
+comment on function automation.first_id(timestamptz) is
+  'No id that automation.new_id() made at this time or later comes before it.';
+
+create table automation.retention_places (
+  tenant_id uuid not null,
+  kind text not null constraint retention_places_kind_known check (kind in ('tenants', 'runs', 'inputs')),
+  up_to uuid not null default '00000000-0000-0000-0000-000000000000',
+  began_at timestamptz not null default clock_timestamp(),
+  next_at timestamptz not null default clock_timestamp(),
+  portion integer not null default 200
+    constraint retention_places_portion_in_range check (portion between 1 and 1000),
+  constraint retention_places_pkey primary key (tenant_id, kind)
+);
+
+comment on table automation.retention_places is
+  'How far the history of a tenant has been pruned, of each kind, and when it is looked at again.';
+comment on column automation.retention_places.portion is
+  'How many rows are looked at next: fewer after a portion that was cut off, more after each that was not.';
+
+create index retention_places_next on automation.retention_places (next_at);
+
+-- Nobody's: who has history is looked for as well.
+insert into automation.retention_places (tenant_id, kind) values ('00000000-0000-0000-0000-000000000000', 'tenants');
+
+-- Null: for good. What cannot be read as a length keeps what the installation keeps: a slip deletes nothing.
+create or replace function automation.retention_of(tenant_id uuid, kind text) returns interval
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  asked constant text := automation.tenant_setting(retention_of.tenant_id, 'retention', kind) #>> '{}';
+  usual constant text := automation.setting('keep_' || kind);
+begin
+  return automation.kept_for(asked);
+exception when others then
+  return automation.kept_for(usual);
+end;
+$$;
+
+comment on function automation.retention_of(uuid, text) is
+  'How long runs or inputs of a tenant are kept. Settings of the tenant: {"retention": {"runs": "13 months", '
+  '"inputs": "90 days"}}; forever: for good; else automation.settings keep_runs and keep_inputs.';
+
+create or replace function automation.check_retention() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  asked record;
+begin
+  if jsonb_typeof(new.settings -> 'retention') is distinct from 'object' then
+    if new.settings ? 'retention' then
+      raise exception 'settings: retention must be an object' using errcode = 'invalid_parameter_value',
+        hint = 'Such as {"retention": {"runs": "13 months", "inputs": "90 days"}}.';
+    end if;
+    return new;
+  end if;
+  for asked in select * from jsonb_each_text(new.settings -> 'retention') loop
+    if asked.key not in ('runs', 'inputs') then
+      raise exception 'settings: retention.% is not kept apart', left(asked.key, 60)
+        using errcode = 'invalid_parameter_value', hint = 'There are runs and inputs.';
+    end if;
+    begin
+      perform automation.kept_for(asked.value);
+    exception when others then
+      raise exception 'settings: retention.% cannot be "%"', asked.key, left(asked.value, 60)
+        using errcode = 'invalid_parameter_value',
+          hint = 'Write a length of 7 days at least, such as "13 months", or "forever".';
+    end;
+  end loop;
+  return new;
+end;
+$$;
+
+create trigger tenant_settings_check_retention
+  before insert or update of settings on ridgeline.tenant_settings
+  for each row execute function automation.check_retention();
+
+-- An entry that a run left behind though it had done nothing lets its record in again; one that history has
+-- forgotten would not. Runs from before their workflow had a rule leave an entry where they can be found by it.
+create or replace function automation.settle_entries(tenant_id uuid, execution_ids uuid[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  as $$
+declare
+  vain constant uuid[] := array(
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = settle_entries.tenant_id and e.id = any (execution_ids)
+      and e.status in ('failed', 'cancelled', 'skipped') and automation.has_done_nothing(e.tenant_id, e.id));
+begin
+  delete from automation.entries as e
+  where e.execution_id = any (vain) and e.tenant_id = settle_entries.tenant_id;
+  -- Materialized, or the order asked for would choose the index.
+  with x as materialized (
+    select e.* from ridgeline.workflow_executions as e
+    where e.tenant_id = settle_entries.tenant_id and e.id = any (execution_ids) and e.id <> all (vain)
+      and e.record_id is not null and e.started_at is not null
+  )
+  insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+  select distinct on (x.workflow_id, x.entity, x.record_id)
+    x.tenant_id, x.workflow_id, automation.record_key(x.entity, x.record_id), x.id, x.created_at
+  from x
+  join lateral (
+    select v.plan #> '{lifecycle,reentry}' is not null and not v.plan -> 'lifecycle' ? 'key' as goes_by_record
+    from ridgeline.workflows as w
+    join ridgeline.workflow_versions as v
+      on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+    where w.tenant_id = settle_entries.tenant_id and w.id = x.workflow_id
+    limit 1) as r on r.goes_by_record
+  order by x.workflow_id, x.entity, x.record_id, x.created_at desc
+  on conflict on constraint entries_pkey do nothing;
+end;
+$$;
+
+-- Runs that ended before a time, of those with ids above one: nothing that somebody holds, and nothing that
+-- still has something to do.
+create or replace function automation.prune_executions(
+  tenant_id uuid, before timestamptz, above uuid, portion integer,
+  out looked integer, out pruned integer, out up_to uuid)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  set lock_timeout = '100ms'
+  as $$
+declare
+  below constant uuid := automation.first_id(before);
+  ids uuid[];
+  steps uuid[];
+begin
+  select count(*), (array_agg(w.id order by w.id desc))[1],
+      coalesce(array_agg(w.id) filter (where w.finished_at < before), '{}')
+    into looked, up_to, ids
+  from (
+    select e.id, e.finished_at from ridgeline.workflow_executions as e
+    where e.tenant_id = prune_executions.tenant_id and e.id > above and e.id < below
+    order by e.id
+    limit portion
+  ) as w;
+  ids := array(
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = prune_executions.tenant_id and e.id = any (ids) and e.finished_at < before
+      and (
+        select q.id from ridgeline.scheduled_steps as q
+        where q.execution_id = e.id and q.tenant_id = prune_executions.tenant_id
+        limit 1) is null
+    for update of e skip locked);
+  -- One probe for each: as a join this would read the whole tenant where statistics say that it is small.
+  steps := array(
+    select s.id
+    from unnest(ids) as i (id)
+    cross join lateral (
+      select k.id from ridgeline.workflow_step_executions as k
+      where k.execution_id = i.id and k.tenant_id = prune_executions.tenant_id
+      for update skip locked) as s);
+  -- Of the others somebody holds a step: news of a message is being written down.
+  ids := array(
+    select i.id from unnest(ids) as i (id)
+    where (
+      select coalesce(bool_and(s.id = any (steps)), true) from ridgeline.workflow_step_executions as s
+      where s.execution_id = i.id and s.tenant_id = prune_executions.tenant_id));
+  perform automation.settle_entries(tenant_id, ids);
+  delete from ridgeline.workflow_executions as e
+  where e.tenant_id = prune_executions.tenant_id and e.id = any (ids);
+  get diagnostics pruned = row_count;
+end;
+$$;
+
+comment on function automation.prune_executions(uuid, timestamptz, uuid, integer) is
+  'Deletes the runs that ended before a time, among the next so many. looked: how many it looked at; up_to: the '
+  'last one of them.';
+
+-- A step that may have been sent is looked up by its words before it is tried again, however late.
+create or replace function automation.prune_inputs(
+  tenant_id uuid, before timestamptz, above uuid, portion integer,
+  out looked integer, out pruned integer, out up_to uuid)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  set lock_timeout = '100ms'
+  as $$
+declare
+  below constant uuid := automation.first_id(before);
+  ids uuid[];
+begin
+  select count(*), (array_agg(w.id order by w.id desc))[1],
+      coalesce(array_agg(w.id) filter (where w.is_old), '{}')
+    into looked, up_to, ids
+  from (
+    select s.id, s.finished_at < before and s.input is not null as is_old
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = prune_inputs.tenant_id and s.id > above and s.id < below
+    order by s.id
+    limit portion
+  ) as w;
+  ids := array(
+    select s.id from ridgeline.workflow_step_executions as s
+    where s.tenant_id = prune_inputs.tenant_id and s.id = any (ids) and s.finished_at < before
+      and not (s.status = 'failed' and coalesce((s.error ->> 'may_have_been_sent')::boolean, false))
+    for no key update skip locked);
+  update ridgeline.workflow_step_executions as s set input = null
+  where s.tenant_id = prune_inputs.tenant_id and s.id = any (ids);
+  get diagnostics pruned = row_count;
+end;
+$$;
+
+comment on function automation.prune_inputs(uuid, timestamptz, uuid, integer) is
+  'Forgets what the steps that ended before a time were told, among the next so many; as prune_executions().';
+
+-- Who may have history at all: one probe a tenant, once an hour.
+create or replace function automation.find_histories() returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    with recursive hop (tenant_id) as (
+      (select w.tenant_id from ridgeline.workflows as w order by w.tenant_id limit 1)
+      union all
+      select (select w.tenant_id from ridgeline.workflows as w
+        where w.tenant_id > h.tenant_id order by w.tenant_id limit 1)
+      from hop as h where h.tenant_id is not null
+    )
+    insert into automation.retention_places (tenant_id, kind)
+    select h.tenant_id, k.kind from hop as h cross join unnest('{runs,inputs}'::text[]) as k (kind)
+    where h.tenant_id is not null
+    on conflict on constraint retention_places_pkey do nothing
+  $$;
+
+-- Written down before it is worked on: a portion that is cut off comes again in a minute, and smaller.
+create or replace function automation.begin_retention() returns automation.retention_places
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  place automation.retention_places;
+begin
+  update automation.retention_places as p
+  set next_at = clock_timestamp() + interval '1 minute', portion = greatest(1, p.portion / 2)
+  from (
+    select q.tenant_id, q.kind from automation.retention_places as q
+    where q.next_at <= clock_timestamp()
+    order by q.next_at
+    limit 1
+    for update skip locked) as d
+  where p.tenant_id = d.tenant_id and p.kind = d.kind
+  returning p.* into place;
+  return place;
+end;
+$$;
+
+-- Everybody's turn comes: a tenant with much to prune goes to the end of the line after each portion.
+create or replace function automation.run_retention(place automation.retention_places) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  asked constant integer := least(1000, place.portion * 2);
+  before constant timestamptz := case when place.kind <> 'tenants'
+    then automation.now() - automation.retention_of(place.tenant_id, place.kind) end;
+  done record;
+begin
+  if place.began_at < clock_timestamp() - interval '7 days' then
+    place.up_to := '00000000-0000-0000-0000-000000000000';
+    place.began_at := clock_timestamp();
+  end if;
+  if place.kind = 'tenants' then
+    perform automation.find_histories();
+  end if;
+  if before is null then
+    select 0 as looked, 0 as pruned, null::uuid as up_to into done;
+  elsif place.kind = 'runs' then
+    done := automation.prune_executions(place.tenant_id, before, place.up_to, asked);
+  else
+    done := automation.prune_inputs(place.tenant_id, before, place.up_to, asked);
+  end if;
+  update automation.retention_places as p
+  set up_to = coalesce(done.up_to, place.up_to), began_at = place.began_at,
+    portion = least(1000, asked + asked / 4 + 1),
+    next_at = clock_timestamp() + case when done.looked < asked then interval '1 hour' else interval '0' end
+  where p.tenant_id = place.tenant_id and p.kind = place.kind;
+  return done.pruned;
+exception
+  when lock_not_available then
+    return 0;
+  when others then
+    raise warning 'automation: history of tenant % could not be pruned: %', place.tenant_id, sqlerrm;
+    return 0;
+end;
+$$;
+
+-- What comes last in a tick. A portion is a transaction of its own and as long as those who hold rows let it be:
+-- it waits for nobody.
+create or replace procedure automation.prune_history(duration interval, inout pruned integer default 0)
+  language plpgsql
+  -- No search_path: a procedure that commits cannot set it. Every name is qualified.
+  as $$
+declare
+  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
+  place automation.retention_places;
+begin
+  pruned := 0;
+  loop
+    place := automation.begin_retention();
+    commit;
+    exit when place.tenant_id is null;
+    pruned := pruned + automation.run_retention(place);
+    commit;
+    exit when pg_catalog.clock_timestamp() >= until;
+  end loop;
+end;
+$$;
+
+comment on procedure automation.prune_history(interval, integer) is
+  'Prunes history that has had its time, for so long (half of statement_timeout at most), a portion a transaction; '
+  'pruned: how many runs went and how many inputs.';
+
 -- sql/engine/99_ops/01_tick.sql
 
 -- 99 OPS
@@ -27176,6 +27724,7 @@ begin
       commit;
     end if;
   end loop;
+  call automation.prune_history(automation.setting('prune_time')::interval, did);
 end;
 $$;
 
@@ -27285,7 +27834,8 @@ create table automation.pruned (
 comment on table automation.pruned is
   'How far each log has been pruned: cron.job_run_details by its runid, net._http_response by its time.';
 
-insert into automation.pruned (log) values ('cron.job_run_details'), ('net._http_response');
+insert into automation.pruned (log) values ('cron.job_run_details'), ('net._http_response')
+on conflict on constraint pruned_pkey do nothing;
 
 -- The runs that are older than a week, at most `portion` looked at. pg_cron writes a run down before it
 -- starts, and its end not at all when the server went down: a run without any time counts as old when a
@@ -27474,6 +28024,8 @@ grant update (value) on automation.settings to service_role;
 -- Attaching tables and running SQL by name is for the owner alone.
 revoke execute on function
   automation.attach(regclass, text, jsonb, jsonb, text[], text[], text), automation.detach(text),
+  automation.generate_capture(automation.entities), automation.regenerate_captures(),
+  automation.regenerate_readers(),
   automation.install_schedule(), automation.remove_schedule(), automation.forget_former_jobs(),
   automation.vault_secret(text), automation.call_dispatch()
   from service_role;
@@ -27779,10 +28331,11 @@ alter table automation.suspects enable row level security;
 alter table automation.tick_portions enable row level security;
 alter table automation.tick_parts enable row level security;
 alter table automation.pruned enable row level security;
+alter table automation.retention_places enable row level security;
 
 grant select on
   automation.portions, automation.suspects, automation.tick_portions, automation.tick_parts,
-  automation.pruned
+  automation.pruned, automation.retention_places
   to service_role;
 
 -- sql/engine/99_ops/26_secrets.sql

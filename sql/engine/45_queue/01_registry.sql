@@ -38,7 +38,9 @@ insert into automation.trigger_types (name, entity, kind, description) values
   ('field_changed', null, 'changed', 'A named field of a record changed.'),
   ('time_elapsed', null, 'time', 'A time before or after a date of a record.'),
   ('scheduled', null, 'time', 'A time of day, week or month.'),
-  ('manual', null, 'manual', 'Started by hand or by another program.');
+  ('manual', null, 'manual', 'Started by hand or by another program.')
+on conflict on constraint trigger_types_pkey do update set
+  (entity, kind, description) = row (excluded.entity, excluded.kind, excluded.description);
 
 create table automation.step_types (
   name text constraint step_types_pkey primary key,
@@ -341,7 +343,10 @@ from (values
     },
     "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}]
   }$schema$)
-) as s (name, lane, branches, description, config_schema);
+) as s (name, lane, branches, description, config_schema)
+on conflict on constraint step_types_pkey do update set
+  (lane, branches, description, config_schema) = row (
+    excluded.lane, excluded.branches, excluded.description, excluded.config_schema);
 
 create table automation.setting_schemas (
   name text constraint setting_schemas_pkey primary key,
@@ -397,7 +402,9 @@ from (values
     },
     "examples": [{"max_attempts": 3, "delay": "5 minutes", "max_delay": "1 hour"}]
   }$schema$)
-) as s (name, description, config_schema);
+) as s (name, description, config_schema)
+on conflict on constraint setting_schemas_pkey do update set
+  (description, config_schema) = row (excluded.description, excluded.config_schema);
 
 create type automation.compiled_trigger as (
   entity text,

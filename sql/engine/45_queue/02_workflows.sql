@@ -122,7 +122,7 @@ comment on column ridgeline.workflow_versions.conditions is
 comment on column ridgeline.workflow_versions.warnings is
   'What validation had to say when it was published: [{path, severity, code, message, hint}].';
 comment on column ridgeline.workflow_versions.plan is
-  '{first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, branches, '
+  '{format, first: key, steps: {key: {type, lane, delay_seconds, config, conditions, roots, next, branches, '
   '...}}, lifecycle}: templates parsed, defaults filled in, order and branches resolved to pointers.';
 
 alter table ridgeline.workflows add constraint workflows_published_version_fk

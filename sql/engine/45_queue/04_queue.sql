@@ -98,4 +98,5 @@ comment on table automation.tick_parts is
   'come first.';
 
 insert into automation.tick_parts (part, place) values
-  ('schedule', 1), ('timer', 2), ('bulk', 3), ('signal', 4), ('step', 5);
+  ('schedule', 1), ('timer', 2), ('bulk', 3), ('signal', 4), ('step', 5)
+on conflict on constraint tick_parts_pkey do update set place = excluded.place;

@@ -68,5 +68,7 @@ create or replace function automation.enrolment_of(
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
       null, 'enrol', '', null)::automation.enrolment
-    from (select version.plan -> 'steps' -> (version.plan ->> 'first') as step) as first
+    from (
+      select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
+    ) as first
   $$;

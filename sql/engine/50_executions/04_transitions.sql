@@ -72,7 +72,7 @@ create or replace function automation.plan_of(execution ridgeline.workflow_execu
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select v.plan
+    select automation.readable_plan(v.plan)
     from ridgeline.workflow_versions as v
     where v.tenant_id = execution.tenant_id
       and v.workflow_id = execution.workflow_id

@@ -171,6 +171,10 @@ declare
   refusal jsonb;
   gone text;
 begin
+  if lifecycle ? 'unreadable' then
+    return row('failed', automation.engine_error(
+      'plan_too_new', null, lifecycle ->> 'unreadable'))::automation.obstacle;
+  end if;
   if execution.entity <> 'contact' then
     execution := automation.follow_contact(execution);
   end if;

@@ -42,7 +42,8 @@ insert into automation.settings (name, value, description) values
   ('time_grace', '5 minutes',
    'How late a timer or a run of a schedule may be without counting as missed.'),
   ('catch_up_window', '7 days',
-   'How far back a schedule that catches up goes.');
+   'How far back a schedule that catches up goes.')
+on conflict on constraint settings_pkey do update set description = excluded.description;
 
 create or replace function automation.next_run(
   schedule ridgeline.workflow_schedules, after timestamptz)

@@ -325,7 +325,7 @@ begin
   )
   select
     jsonb_build_object(
-      'first', (select f.key from firsts as f where f.parent_id is null),
+      'format', automation.plan_format(), 'first', (select f.key from firsts as f where f.parent_id is null),
       'steps', coalesce(jsonb_object_agg(c.key, c.compiled
           || jsonb_build_object('next', c.next, 'place', c.place::text)
           || case when workflow.settings ->> 'on_missing' = 'fail' then '{"on_missing": "fail"}' else '{}' end::jsonb

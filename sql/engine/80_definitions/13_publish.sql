@@ -164,7 +164,8 @@ begin
   if not found then
     return null;
   end if;
-  return (published.trigger_type, published.trigger_config, published.conditions, published.plan)
+  return (published.trigger_type, published.trigger_config, published.conditions,
+      automation.readable_plan(published.plan))
     is distinct from (workflow.trigger_type, workflow.trigger_config, compiled.conditions, compiled.plan);
 end;
 $$;
@@ -202,7 +203,7 @@ begin
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
   order by v.version desc
   limit 1;
-  if (latest.trigger_type, latest.trigger_config, latest.conditions, latest.plan)
+  if (latest.trigger_type, latest.trigger_config, latest.conditions, automation.readable_plan(latest.plan))
     is not distinct from
     (workflow.trigger_type, workflow.trigger_config, compiled.conditions, compiled.plan) then
     latest.warnings := warnings;
@@ -231,12 +232,13 @@ create or replace function automation.start_listening(
       version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
       version.conditions,
-      case when not version.plan -> 'lifecycle' ? 'key' then version.plan #> '{lifecycle,reentry}' end,
+      case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision)
     from (
-      select version.plan -> 'steps' -> (version.plan ->> 'first') as step
+      select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
+      from automation.readable_plan(version.plan) as p (plan)
     ) as first
   $$;
 
@@ -255,10 +257,11 @@ create or replace function automation.listen_for_runs(version ridgeline.workflow
       (e.compiled).match_value, (e.compiled).field, (e.compiled).from_values, (e.compiled).to_values
     from (
       select 'exit' as role, (x.place - 1)::text as listener, x.event
-      from jsonb_array_elements(version.plan #> '{lifecycle,exit_events}') with ordinality as x (event, place)
+      from jsonb_array_elements(automation.readable_plan(version.plan) #> '{lifecycle,exit_events}')
+        with ordinality as x (event, place)
       union all
       select 'wait', s.key, s.value #> '{config,base,event}'
-      from jsonb_each(version.plan -> 'steps') as s
+      from jsonb_each(automation.readable_plan(version.plan) -> 'steps') as s
       where s.value ->> 'type' = 'wait' and s.value #> '{config,base}' ? 'event'
     ) as w
     cross join lateral automation.compile_event(w.event, '') as e

@@ -25,6 +25,17 @@ begin
   perform automation.settle_sole_tenant(attached.sole);
   perform automation.forget_triggers(attached, events);
   perform automation.register_triggers(attached, events);
+  perform automation.generate_capture(attached);
+  perform automation.listen_again(attached.name);
+end;
+$$;
+
+-- All that attaching generates, from what automation.entities says: again where a release changes it.
+create or replace function automation.generate_capture(attached automation.entities) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
   execute automation.row_function(attached);
   execute automation.insert_function(attached);
   execute automation.update_function(attached);
@@ -42,7 +53,6 @@ begin
   execute automation.read_record_function();
   execute automation.has_record_function();
   perform automation.close_functions();
-  perform automation.listen_again(attached.name);
 end;
 $$;
 

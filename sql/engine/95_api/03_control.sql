@@ -44,7 +44,10 @@ declare
 begin
   perform automation.check_editor(execution.tenant_id, 'retrying a run');
   execution := automation.lock_execution(execution.tenant_id, execution.id);
-  if execution.status <> 'failed' then
+  if execution.id is null then
+    -- Pruned or erased while we waited: not found, in the same words.
+    return automation.find_execution(execution_id);
+  elsif execution.status <> 'failed' then
     raise exception 'execution_id: only a failed execution can be retried; this one is %',
       execution.status
       using errcode = 'PT409';
@@ -60,6 +63,11 @@ begin
     select v.plan ->> 'first' from ridgeline.workflow_versions as v
     where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
       and v.version = execution.version)));
+  if step is null then
+    raise exception 'execution_id: version % cannot be run by this release', execution.version
+      using errcode = 'PT409', hint = coalesce(
+        automation.plan_of(execution) #>> '{lifecycle,unreadable}', 'Its plan has no such step.');
+  end if;
   update ridgeline.workflow_executions as e
   -- While it had done nothing another may have entered: it is asked once more.
   set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',

@@ -121,7 +121,7 @@ begin
   end if;
   execution := automation.lock_execution(tenant_id, execution_id);
   here := automation.plan_step(execution, due.step_key);
-  there := target.plan -> 'steps' -> due.step_key;
+  there := automation.readable_plan(target.plan) -> 'steps' -> due.step_key;
   if there is null then
     return format('version %s has no step "%s"', target.version, due.step_key);
   elsif here ->> 'type' is distinct from there ->> 'type' then

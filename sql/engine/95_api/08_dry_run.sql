@@ -453,7 +453,8 @@ begin
   workflow.trigger_config := version.trigger_config;
   return row(workflow, row(
     automation.compile_trigger(version.trigger_type, version.trigger_config),
-    version.conditions, version.plan, '[]')::automation.compiled_workflow)::automation.tested_workflow;
+    version.conditions, automation.readable_plan(version.plan),
+    '[]')::automation.compiled_workflow)::automation.tested_workflow;
 end;
 $$;
 

@@ -11,7 +11,8 @@ create table automation.pruned (
 comment on table automation.pruned is
   'How far each log has been pruned: cron.job_run_details by its runid, net._http_response by its time.';
 
-insert into automation.pruned (log) values ('cron.job_run_details'), ('net._http_response');
+insert into automation.pruned (log) values ('cron.job_run_details'), ('net._http_response')
+on conflict on constraint pruned_pkey do nothing;
 
 -- The runs that are older than a week, at most `portion` looked at. pg_cron writes a run down before it
 -- starts, and its end not at all when the server went down: a run without any time counts as old when a
