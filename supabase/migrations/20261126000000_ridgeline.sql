@@ -117,6 +117,8 @@ insert into automation.settings (name, value, description) values
   ('environment_serves', 'single_tenant',
    'Whom the sender and the signing secret in the dispatcher''s environment serve: single_tenant (nobody, '
    'once there is a second tenant) or every_tenant (development, and offices of one company).'),
+  ('editors_publish', 'false',
+   'Do editors publish and switch workflows, where the tenant''s own settings do not say? true or false.'),
   ('keep_runs', '13 months',
    'How long runs that have ended are kept, where a tenant does not say: an interval of 7 days at least, or forever.'),
   ('keep_inputs', '90 days',
@@ -165,6 +167,8 @@ begin
     raise exception 'value: % must be from 1 to 10000', new.name;
   elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
     raise exception 'value: environment_serves must be single_tenant or every_tenant';
+  elsif new.name = 'editors_publish' and new.value not in ('true', 'false') then
+    raise exception 'value: editors_publish must be true or false';
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
     raise exception 'value: doorbell must be pg_net, notify or none';
   end if;
@@ -4221,7 +4225,7 @@ create or replace function automation.mapped_expression(written text, path text)
   set search_path = pg_catalog, pg_temp
   as $$
     select case when strpos(path, '.') = 0 then format('%s.%I', written, path)
-      else format('to_jsonb(%s.%I) #>> %L', written, split_part(path, '.', 1),
+      else format('(to_jsonb(%s.%I) #>> %L)', written, split_part(path, '.', 1),
         string_to_array(substr(path, strpos(path, '.') + 1), '.')) end
   $$;
 
@@ -11467,6 +11471,78 @@ comment on function ridgeline.rotate_webhook_secret(uuid) is
   'Makes a new signing secret for the tenant''s webhooks and tells it, here and nowhere else. For a day the '
   'one before it signs too. Owners and admins.';
 
+-- sql/engine/47_access/03_roles.sql
+
+-- What a member may do by their role: a viewer reads, an editor drafts and tries and starts what runs already, an owner
+-- or an admin lets it run. docs/members.md has the table.
+
+create or replace function automation.role_in(tenant_id uuid) returns text
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select m.role
+    from automation.current_user_id() as me (id)
+    cross join lateral automation.read_members(array[role_in.tenant_id], array[me.id]) as m
+    where me.id is not null
+    limit 1
+  $$;
+
+comment on function automation.role_in(uuid) is
+  'The role of whoever calls in a tenant: owner, admin, editor or viewer; null: they are no member.';
+
+-- Everybody but those who only look. Policies call it once a statement.
+create or replace function automation.editor_tenants() returns uuid[]
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(m.tenant_id), '{}')
+    from automation.current_user_id() as me (id)
+    cross join lateral automation.read_members(null, array[me.id]) as m
+    where me.id is not null and m.role in ('owner', 'admin', 'editor')
+  $$;
+
+create or replace function automation.editors_publish(tenant_id uuid) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      automation.tenant_setting(editors_publish.tenant_id, 'editors_publish') = 'true',
+      automation.setting('editors_publish') = 'true')
+  $$;
+
+comment on function automation.editors_publish(uuid) is
+  'Do editors publish in this tenant? Its own setting {"editors_publish": true}, else that of the installation.';
+
+create or replace function automation.check_editor(tenant_id uuid, doing text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.is_service() or tenant_id = any (automation.editor_tenants()) then
+    return;
+  end if;
+  raise exception 'role: a viewer only looks; % is for editors', doing
+    using errcode = 'insufficient_privilege', hint = 'An owner or an admin gives the role of an editor.';
+end;
+$$;
+
+create or replace function automation.check_publisher(tenant_id uuid, doing text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.is_service() or automation.role_in(tenant_id) in ('owner', 'admin')
+    or automation.role_in(tenant_id) = 'editor' and automation.editors_publish(tenant_id) then
+    return;
+  end if;
+  raise exception 'role: % is for owners and admins', doing
+    using errcode = 'insufficient_privilege',
+      hint = 'The draft is kept: ask one of them to publish it, or to set {"editors_publish": true} for the tenant.';
+end;
+$$;
+
 -- sql/engine/50_executions/00_types.sql
 
 -- 50 EXECUTIONS
@@ -12171,6 +12247,7 @@ create or replace function automation.cancel_execution(execution_id uuid)
 declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);
 begin
+  perform automation.check_editor(execution.tenant_id, 'cancelling a run');
   delete from ridgeline.scheduled_steps as s
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
     and s.lease_expires_at is null;
@@ -16427,6 +16504,7 @@ declare
     where r.id is not null group by 1 order by min(r.place));
   job ridgeline.bulk_enrollments;
 begin
+  perform automation.check_publisher(workflow.tenant_id, 'enrolling many');
   perform automation.check_object(data, 'data');
   perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
   if not workflow.is_active then
@@ -16497,7 +16575,9 @@ begin
   for no key update of b;
   if not found then
     perform automation.raise_not_found('enrollment_id', id);
-  elsif job.status = 'running' then
+  end if;
+  perform automation.check_editor(job.tenant_id, 'stopping an enrolment');
+  if job.status = 'running' then
     perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
       'code', 'cancelled', 'message', 'cancelled by hand'));
     select b.* into job from ridgeline.bulk_enrollments as b
@@ -21590,6 +21670,7 @@ declare
   compiled automation.compiled_workflow;
   published ridgeline.workflow_versions;
 begin
+  perform automation.check_publisher(tenant_id, 'publishing');
   perform automation.take_place(tenant_id);
   select w.* into workflow from ridgeline.workflows as w
   where w.tenant_id = publish.tenant_id and w.id = publish.workflow_id
@@ -21909,6 +21990,9 @@ begin
     new.status := 'active';
   elsif new.status = 'active' then
     new.status := 'paused';
+  end if;
+  if new.is_active <> (tg_op = 'UPDATE' and old.is_active) then
+    perform automation.check_publisher(new.tenant_id, 'switching a workflow on or off');
   end if;
   return new;
 end;
@@ -25706,7 +25790,9 @@ begin
   for update;
   if not found then
     perform automation.raise_not_found('held_id', held_id);
-  elsif held.submission_id is null then
+  end if;
+  perform automation.check_editor(held.tenant_id, 'releasing a submission');
+  if held.submission_id is null then
     select f.* into form from ridgeline.forms as f where f.tenant_id = held.tenant_id and f.id = held.form_id;
     held.submission_id := automation.accept_submission(
       form, coalesce(release_submission.data, held.data) - form.honeypot);
@@ -25883,6 +25969,7 @@ declare
   version ridgeline.workflow_versions;
   data jsonb;
 begin
+  perform automation.check_editor(workflow.tenant_id, 'starting a workflow');
   perform automation.check_object(trigger_data, 'trigger_data');
   if workflow.published_version is null or not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
@@ -25918,6 +26005,7 @@ begin
   end if;
   perform automation.check_object(trigger_data, 'trigger_data');
   tenant := automation.resolve_tenant(tenant_id, trigger_data);
+  perform automation.check_editor(tenant, 'starting workflows');
   data := automation.complete_trigger_data(tenant, trigger_data);
   fired := coalesce(
     data -> (select t.entity from automation.trigger_types as t
@@ -26017,6 +26105,7 @@ declare
   failed ridgeline.workflow_step_executions;
   step jsonb;
 begin
+  perform automation.check_editor(execution.tenant_id, 'retrying a run');
   execution := automation.lock_execution(execution.tenant_id, execution.id);
   if execution.id is null then
     -- Pruned or erased while we waited: not found, in the same words.
@@ -26093,6 +26182,7 @@ declare
   workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
   released integer;
 begin
+  perform automation.check_publisher(workflow.tenant_id, 'releasing a workflow');
   update ridgeline.workflow_holds as h
   set released_at = automation.now(), released_by = automation.current_user_id()
   where h.tenant_id = workflow.tenant_id and h.workflow_id = workflow.id and h.released_at is null;
@@ -26266,6 +26356,7 @@ declare
   moved integer := 0;
   kept jsonb := '[]'::jsonb;
 begin
+  perform automation.check_publisher(workflow.tenant_id, 'moving runs');
   select v.* into target from ridgeline.workflow_versions as v
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
     and v.version = coalesce(to_version, workflow.published_version);
@@ -27072,6 +27163,7 @@ declare
   data jsonb;
   conditions jsonb;
 begin
+  perform automation.check_editor(workflow.tenant_id, 'trying a workflow');
   perform automation.check_object(trigger_data, 'trigger_data');
   tested := automation.compile_tested(workflow, (asked ->> 'version')::integer);
   workflow := tested.workflow;
@@ -27130,20 +27222,6 @@ comment on function ridgeline.explain_enrollment(uuid, jsonb, uuid) is
   'Each check with what it expected and found, and the executions there were.';
 
 -- sql/engine/95_api/09_suppress.sql
-
--- What a member may do by their role.
-
-create or replace function automation.role_in(tenant_id uuid) returns text
-  language sql stable
-  security definer
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select m.role
-    from automation.current_user_id() as me (id)
-    cross join lateral automation.read_members(array[role_in.tenant_id], array[me.id]) as m
-    where me.id is not null
-    limit 1
-  $$;
 
 -- Who said stop to a person, not to a machine, is stopped by that person: the row says by whom.
 create or replace function automation.suppress_address(tenant_id uuid, channel text, address text)
@@ -27921,7 +27999,8 @@ $$;
 -- What the API functions and the policies call on behalf of a signed-in user. Each checks the
 -- caller itself.
 grant execute on function
-  automation.member_tenants(), automation.admin_tenants(), automation.visible_tenants(uuid), automation.now(),
+  automation.member_tenants(), automation.admin_tenants(), automation.editor_tenants(),
+  automation.visible_tenants(uuid), automation.now(),
   automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
   automation.own_tenant(uuid), automation.request_scope(jsonb),
   automation.look_up(text), automation.check_seen(jsonb), automation.related_records(text, text),
@@ -28010,10 +28089,22 @@ begin
     'messages', 'emails', 'calls', 'form_submissions', 'workflows', 'workflow_steps'
   ] loop
     execute format(
-      'create policy %I on ridgeline.%I for all to authenticated '
-      'using (tenant_id = any ((select automation.member_tenants())::uuid[])) '
-      'with check (tenant_id = any ((select automation.member_tenants())::uuid[]))',
-      edited || '_members', edited);
+      'create policy %I on ridgeline.%I for select to authenticated '
+      'using (tenant_id = any ((select automation.member_tenants())::uuid[]))',
+      edited || '_members_read', edited);
+    execute format(
+      'create policy %I on ridgeline.%I for insert to authenticated '
+      'with check (tenant_id = any ((select automation.editor_tenants())::uuid[]))',
+      edited || '_editors_insert', edited);
+    execute format(
+      'create policy %I on ridgeline.%I for update to authenticated '
+      'using (tenant_id = any ((select automation.editor_tenants())::uuid[])) '
+      'with check (tenant_id = any ((select automation.editor_tenants())::uuid[]))',
+      edited || '_editors_update', edited);
+    execute format(
+      'create policy %I on ridgeline.%I for delete to authenticated '
+      'using (tenant_id = any ((select automation.editor_tenants())::uuid[]))',
+      edited || '_editors_delete', edited);
   end loop;
   foreach read_only in array array[
     'workflow_versions', 'workflow_executions', 'workflow_step_executions', 'scheduled_steps',
@@ -28056,9 +28147,9 @@ create policy email_events_members_read on ridgeline.email_events
 create policy held_submissions_members_read on ridgeline.held_submissions
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
-create policy held_submissions_members_delete on ridgeline.held_submissions
+create policy held_submissions_editors_delete on ridgeline.held_submissions
   for delete to authenticated
-  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+  using (tenant_id = any ((select automation.editor_tenants())::uuid[]));
 create policy forms_members_read on ridgeline.forms
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
