@@ -40,6 +40,9 @@ interface Complaint {
 }
 
 const complaints: Complaint[] = [];
+/** Where what schemas automation and ridgeline hold is made, and who names it. */
+const made = new Map<string, string>();
+const named: { name: string; file: string; line: number; by: string }[] = [];
 const tables: { name: string; file: string; line: number }[] = [];
 
 /** The parser counts bytes; a line is what people look for. */
@@ -154,6 +157,7 @@ function checkFile(file: string): void {
     const text = source.slice(from, length);
     const lead = /^(\s|--[^\n]*\n)*/.exec(text)?.[0].length ?? 0;
     const line = source.line(from) + text.slice(0, lead).split("\n").length - 1;
+    noteNames(source.file, text, line);
     const definition = CreateFunction.safeParse(stmt);
     if (definition.success) {
       checkFunction(source, definition.data.CreateFunctionStmt, text, line);
@@ -167,10 +171,47 @@ function checkFile(file: string): void {
   }
 }
 
+const OURS = String.raw`((?:automation|ridgeline)\.\w+)`;
+const MAKES = new RegExp(
+  String.raw`^create (?:or replace )?(?:function|procedure|type|table|view|sequence)\s+${OURS}`,
+);
+
+/** What a statement makes, and what it names: in code and in statements that are put together, not in words to people. */
+function noteNames(file: string, text: string, line: number): void {
+  if (!file.includes(`${path.sep}engine${path.sep}`)) return;
+  const code = text.split("\n").filter((one) => !/^\s*--/.test(one)).join("\n").trim();
+  if (/^comment /.test(code)) return;
+  const name = MAKES.exec(code)?.[1];
+  if (name && !made.has(name)) made.set(name, file);
+  const words = /(hint\s*=\s*(?:format\()?|'[A-Z])(?:'?(?:[^']|'')*')(?:\s*'(?:[^']|'')*')*/g;
+  for (const used of new Set(code.replaceAll(words, "").match(new RegExp(OURS, "g")))) {
+    named.push({ name: used, file, line, by: name ?? code.slice(0, 40) });
+  }
+}
+
+const chapterOf = (file: string) => file.split(path.sep)[2] ?? "";
+
+/** A chapter uses what stands before it: an arrow never runs up. And no two files are the third of a chapter. */
+function checkChapters(files: string[]): void {
+  for (const { name, file, line, by } of named) {
+    const home = made.get(name);
+    if (home && chapterOf(home) > chapterOf(file)) {
+      complaints.push({ file, line, message: `${by} names ${name}, which comes later (${home})` });
+    }
+  }
+  const numbers = new Map<string, string>();
+  for (const file of files) {
+    const number = path.join(path.dirname(file), path.basename(file).split("_", 1)[0] ?? "");
+    const other = numbers.get(number);
+    if (other) complaints.push({ file, line: 1, message: `has the number of ${other}` });
+    numbers.set(number, file);
+  }
+}
+
 /** RLS stands in one chapter, where a reader can see that no table was forgotten. */
 function checkRowSecurity(files: string[]): void {
   const security = files
-    .filter((file) => /12_security|07_policies/.test(file))
+    .filter((file) => /99_ops|07_policies/.test(file))
     .map((file) => fs.readFileSync(path.join(root, file), "utf8"))
     .join("\n");
   for (const { name, file, line } of tables) {
@@ -179,7 +220,7 @@ function checkRowSecurity(files: string[]): void {
       complaints.push({
         file,
         line,
-        message: `${name}: not in 12_security or crm/07_policies, which enable RLS`,
+        message: `${name}: not in 99_ops or crm/07_policies, which enable RLS`,
       });
     }
   }
@@ -189,6 +230,7 @@ await loadModule();
 const files = schemaFiles();
 files.forEach(checkFile);
 checkRowSecurity(files);
+checkChapters(files);
 
 for (const { file, line, message } of complaints) console.error(`${file}:${line}: ${message}`);
 console.log(`SQL lint: ${files.length} files, ${complaints.length} complaints`);

@@ -5,6 +5,7 @@ import type { Database } from "./database.ts";
 import { RequestError } from "./errors.ts";
 import { Problem } from "./problem.ts";
 import type { Claims, VerifyToken } from "./token.ts";
+import { requireVersion } from "./version.ts";
 
 /** Who calls: a signed-in user with their claims, or the office's own server with a secret key. */
 export type Caller = ({ kind: "user"; claims: Claims } | { kind: "service" }) & {
@@ -168,6 +169,9 @@ async function transaction<T>(
   work: (sql: TransactionSql) => Promise<T>,
 ): Promise<T> {
   // postgres.js unwraps arrays of promises in what it is given back; a wrapped value is kept as it is.
-  const { value } = await database.begin(options, async (sql) => ({ value: await work(sql) }));
+  const { value } = await database.begin(options, async (sql) => {
+    await requireVersion(database, sql);
+    return { value: await work(sql) };
+  });
   return value;
 }

@@ -14,6 +14,11 @@ export class RequestError extends Error {
   }
 }
 
+/** Functions and database are releases that do not go together. The message says which to upgrade, and how. */
+export class VersionError extends Error {
+  override readonly name = "VersionError";
+}
+
 /** The database answered something that the contract of its functions does not allow. */
 /** Named in a workflow, and not to be had: the operator's to mend. */
 export class SecretMissingError extends Error {

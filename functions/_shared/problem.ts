@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import { isTransient } from "./database.ts";
-import { codeOf, ConfigurationError, messageOf, RequestError } from "./errors.ts";
+import { codeOf, ConfigurationError, messageOf, RequestError, VersionError } from "./errors.ts";
 import type { Log } from "./log.ts";
 
 /** One thing that is wrong with a request, and how to mend it. */
@@ -185,6 +185,10 @@ export function problemOf(error: unknown, log: Log, request: string): Problem {
   if (error instanceof ConfigurationError) {
     log("error", "workflows_not_configured", { request, variable: error.variable });
     return new Problem(500, "not_configured", `${error.variable} is missing or malformed`);
+  }
+  if (error instanceof VersionError) {
+    log("error", "workflows_incompatible", { request, message: error.message });
+    return new Problem(503, "incompatible_version", error.message);
   }
   if (isTransient(error)) {
     log("warn", "workflows_unavailable", { request, code: codeOf(error) });

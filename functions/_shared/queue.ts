@@ -5,6 +5,7 @@ import { ContractError } from "./errors.ts";
 import { LosslessNumber } from "./json.ts";
 import type { Outcome } from "./outcome.ts";
 import { withTimeout } from "./timeout.ts";
+import { requireVersion } from "./version.ts";
 
 /** Ids come from Postgres, whose uuid type takes any 128 bits: hence guid, not the stricter uuid. */
 const claimedStep = z.object({
@@ -114,6 +115,7 @@ export function createQueue(sql: Database, timeoutMs = 20_000, workTimeoutMs = 5
     query: Promise<Rows> & { cancel(): void },
     milliseconds = timeoutMs,
   ): Promise<Rows> {
+    await withTimeout("version", timeoutMs, () => requireVersion(sql));
     return await withTimeout(what, milliseconds, (signal) => {
       signal.addEventListener("abort", () => query.cancel(), { once: true });
       return query;

@@ -162,6 +162,21 @@ function checkChoice(schema: Schema, value: unknown, path: Path): Problem[] {
   return [error(path, "invalid_value", `${lastOf(path)} must be ${words}`)];
 }
 
+/** A name without case and separators, and that with each of its letters left out. */
+function slips(name: string): string[] {
+  const plain = Array.from(
+    name.replace(/[_\- ]/g, "").replace(/[A-Z]/g, (one) => one.toLowerCase()),
+  );
+  if (plain.length < 4 || plain.length > 40) return [plain.join("")];
+  return [plain.join(""), ...plain.map((_, place) => plain.toSpliced(place, 1).join(""))];
+}
+
+/** Is a key that nobody reads nearly one that is read? */
+function isSlip(name: string, properties: object): boolean {
+  const given = new Set(slips(name));
+  return Object.keys(properties).some((key) => slips(key).some((one) => given.has(one)));
+}
+
 /** Which keys an object has. */
 function checkKeys(schema: Schema, value: Value, path: Path): Problem[] {
   const has = (key: string) => Object.hasOwn(value, key);
@@ -182,7 +197,8 @@ function checkKeys(schema: Schema, value: Value, path: Path): Problem[] {
   for (const key of Object.keys(value)) {
     if (Object.hasOwn(schema.properties, key)) continue;
     const message = `${subject} does not know "${key}"`;
-    problems.push({ path: [...path, key], severity: "warning", code: "unknown_key", message });
+    const severity = isSlip(key, schema.properties) ? "error" : "warning";
+    problems.push({ path: [...path, key], severity, code: "unknown_key", message });
   }
   return problems;
 }

@@ -1,5 +1,6 @@
 import WebhooksModule from "twilio/lib/webhooks/webhooks.js";
 import { RequestError } from "./errors.ts";
+import { LosslessNumber, parseBody } from "./json.ts";
 
 /**
  * The package's validator alone: one module on top of node:crypto. It tries each address with and
@@ -53,7 +54,7 @@ export function verifyTwilio(authToken: string, request: SignedRequest): Paramet
 function jsonParameters(body: string): Parameters {
   let json: unknown;
   try {
-    json = JSON.parse(body);
+    json = parseBody(body);
   } catch {
     throw new RequestError(400, "invalid_json", "the body is not JSON");
   }
@@ -61,7 +62,9 @@ function jsonParameters(body: string): Parameters {
     throw new RequestError(400, "invalid_json", "the body is not a JSON object");
   }
   const plain = Object.entries(json).flatMap(([name, value]) =>
-    ["string", "number", "boolean"].includes(typeof value) ? [[name, String(value)] as const] : []
+    ["string", "number", "boolean"].includes(typeof value) || value instanceof LosslessNumber
+      ? [[name, String(value)] as const]
+      : []
   );
   return Object.fromEntries(plain);
 }

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { hasKey, requireSecretKey } from "../_shared/auth.ts";
 import { type Dispatcher, DispatchError } from "../_shared/dispatcher.ts";
 import { LONGEST_BUDGET_MS } from "../_shared/env.ts";
-import { ConfigurationError, messageOf, RequestError } from "../_shared/errors.ts";
+import { ConfigurationError, messageOf, RequestError, VersionError } from "../_shared/errors.ts";
 import { logToConsole } from "../_shared/log.ts";
 import type { Shutdown } from "../_shared/shutdown.ts";
 
@@ -50,6 +50,9 @@ function problem(status: number, code: string, message: string, more: object = {
 function answer(error: unknown): Response {
   if (error instanceof RequestError) return problem(error.status, error.code, error.message);
   if (error instanceof ConfigurationError) return problem(500, "not_configured", error.message);
+  if (error instanceof DispatchError && error.cause instanceof VersionError) {
+    return problem(503, "incompatible_version", error.cause.message);
+  }
   if (error instanceof DispatchError) {
     return problem(503, "database_unavailable", error.message, { summary: error.summary });
   }

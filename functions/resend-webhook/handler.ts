@@ -7,6 +7,7 @@ import {
   type RecordEmailEvent,
   withContent,
 } from "../_shared/inbound-resend.ts";
+import { parseBody } from "../_shared/json.ts";
 import type { Log } from "../_shared/log.ts";
 import { verifyResend } from "../_shared/webhook-resend.ts";
 
@@ -21,9 +22,9 @@ export interface Dependencies {
 
 const MAX_BODY_BYTES = 256 * 1024;
 
-function parseJson(body: string): unknown {
+function parseEvent(body: string): unknown {
   try {
-    return JSON.parse(body);
+    return parseBody(body);
   } catch {
     throw new RequestError(400, "invalid_json", "the body is not JSON");
   }
@@ -55,7 +56,7 @@ export function createHandler(dependencies: Dependencies): (request: Request) =>
       requireMethod(request, "POST");
       const body = decodeText(await readBody(request, MAX_BODY_BYTES));
       const id = verifyResend(secret(), request.headers, body);
-      const event = await complete(dependencies, emailEventOf(parseJson(body)));
+      const event = await complete(dependencies, emailEventOf(parseEvent(body)));
       // An event that is not ours to keep is no failure: Resend would send it again for a day.
       const result = event === null ? "ignored" : await record()(id, event);
       log("info", "resend_event", { id, type: event?.type, result });

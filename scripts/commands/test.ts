@@ -7,6 +7,8 @@ import { parseArgs } from "node:util";
 import { z } from "zod";
 import { denoBinary } from "../lib/functions.ts";
 import { checkRoutines, validateRoutines } from "../lib/routines.ts";
+import { provePgtap } from "../lib/pgtap.ts";
+import { embeddedBinaries } from "../lib/postgres.ts";
 import { cloneDatabase, dropDatabase, using } from "../lib/scratch.ts";
 import { debianBinaries, startDebian, startEmbedded, type SuiteServer } from "../lib/servers.ts";
 
@@ -15,6 +17,8 @@ const root = path.resolve(import.meta.dirname, "../..");
 interface Count {
   passed: number;
   failed: number;
+  /** What failed, as file > test, where the phase knows more than that it did. */
+  failures?: string[];
 }
 interface Phase {
   name: string;
@@ -60,6 +64,7 @@ const deno = (...args: string[]) => command(denoBinary(), ...args);
 function files(directory: string, ending: string): string[] {
   const absolute = path.join(root, directory);
   if (!fs.existsSync(absolute)) return [];
+  if (fs.statSync(absolute).isFile()) return [directory];
   return fs.readdirSync(absolute, { recursive: true, encoding: "utf8" })
     .filter((name) => name.endsWith(ending))
     .map((name) => path.join(directory, name))
@@ -67,10 +72,13 @@ function files(directory: string, ending: string): string[] {
 }
 
 // Each server is started for the first phase that wants it and stopped at the end.
-const servers = new Map<string, Promise<SuiteServer>>();
-function server(name: "embedded" | "debian"): Promise<SuiteServer> {
-  const running = servers.get(name) ?? (name === "embedded" ? startEmbedded() : startDebian());
-  servers.set(name, running);
+type Version = "15" | "17" | "18";
+
+const servers = new Map<Version, Promise<SuiteServer>>();
+function server(version: Version): Promise<SuiteServer> {
+  const running = servers.get(version) ??
+    (version === "15" ? startDebian() : startEmbedded(version));
+  servers.set(version, running);
   return running;
 }
 
@@ -84,10 +92,26 @@ async function stopServers(): Promise<void> {
 const wanted = (paths: string[]) =>
   words.length ? paths.filter((file) => words.some((word) => file.includes(word))) : paths;
 
-async function pgtap(name: "embedded" | "debian"): Promise<Count> {
+const nothing = { passed: 0, failed: 0 };
+
+/** What differs most between versions: triggers, the plans of hot statements, and what is bound late. */
+const essentials = ["capture", "executions", "foundation", "queue", "schedule"]
+  .map((part) => path.join("tests/database", part));
+
+/** From Node, with nothing to be installed. */
+async function pgtap(version: "17" | "18", directories = ["tests/database"]): Promise<Count> {
+  const suites = wanted(directories.flatMap((directory) => files(directory, ".sql")));
+  if (suites.length === 0) return nothing;
+  const { url } = await server(version);
+  const { passed, failures } = await provePgtap(url, root, suites);
+  return { passed, failed: failures.length, failures };
+}
+
+/** With psql and pg_prove, as an operator would. */
+async function proveDebian(): Promise<Count> {
   const suites = wanted(files("tests/database", ".sql"));
-  if (suites.length === 0) return { passed: 0, failed: 0 };
-  const { url } = await server(name);
+  if (suites.length === 0) return nothing;
+  const { url } = await server("15");
   const { hostname, port } = new URL(url);
   const { status, output } = await run("pg_prove", [
     "--jobs",
@@ -102,16 +126,20 @@ async function pgtap(name: "embedded" | "debian"): Promise<Count> {
 /** "Files=3, Tests=40, ..." and, for each file that failed, "(Wstat: 0 Tests: 5 Failed: 2)". */
 function countProve(output: string, status: number): Count {
   const tests = Number(/^Files=\d+, Tests=(\d+)/m.exec(output)?.[1] ?? 0);
-  const failures = [...output.matchAll(/\(Wstat: .*Failed: (\d+)\)/g)];
-  const failed = failures.reduce((sum, match) => sum + Math.max(Number(match[1]), 1), 0);
+  const counts = [...output.matchAll(/\(Wstat: .*Failed: (\d+)\)/g)];
+  const failed = counts.reduce((sum, match) => sum + Math.max(Number(match[1]), 1), 0);
   if (status === 0) return { passed: tests, failed: 0 };
-  return { passed: Math.max(tests - failed, 0), failed: Math.max(failed, 1) };
+  const failures = [...output.matchAll(/^(\S+)\s+\(Wstat: (.*)\)\n((?: {2}.*\n)*)/gm)]
+    .map(([, file, state, details]) =>
+      `${file} > ${details?.trim().replace(/\s*\n\s*/g, "; ") || state}`
+    );
+  return { passed: Math.max(tests - failed, 0), failed: Math.max(failed, 1), failures };
 }
 
 type Check = (sql: Parameters<typeof validateRoutines>[0]) => ReturnType<typeof validateRoutines>;
 
-async function routines(name: "embedded" | "debian", check: Check): Promise<Count> {
-  const { url } = await server(name);
+async function routines(version: Version, check: Check): Promise<Count> {
+  const { url } = await server(version);
   const database = `routines_${process.pid}`;
   const clone = await cloneDatabase(url, database);
   try {
@@ -127,12 +155,33 @@ async function routines(name: "embedded" | "debian", check: Check): Promise<Coun
 const Report = z.object({
   numPassedTests: z.number(),
   numFailedTests: z.number(),
-  numTotalTestSuites: z.number(),
+  testResults: z.array(z.object({
+    name: z.string(),
+    status: z.string(),
+    message: z.string().optional(),
+    assertionResults: z.array(z.object({
+      status: z.string(),
+      title: z.string(),
+      ancestorTitles: z.array(z.string()),
+    })),
+  })),
 });
+
+/** The tests that failed, and the files that could not even be loaded, which fail without one. */
+function failuresOf({ testResults }: z.infer<typeof Report>): string[] {
+  return testResults.flatMap(({ name, status, message, assertionResults }) => {
+    const file = path.relative(root, name);
+    const failed = assertionResults.filter((test) => test.status === "failed");
+    if (failed.length === 0 && status === "failed") {
+      return [`${file} > ${message?.split("\n")[0] || "could not be run"}`];
+    }
+    return failed.map(({ ancestorTitles, title }) => [file, ...ancestorTitles, title].join(" > "));
+  });
+}
 
 async function vitest(where: string[], environment: Record<string, string> = {}): Promise<Count> {
   const suites = wanted(where.flatMap((directory) => files(directory, ".test.ts")));
-  if (suites.length === 0) return { passed: 0, failed: 0 };
+  if (suites.length === 0) return nothing;
   const report = path.join(os.tmpdir(), `ridgeline-vitest-${process.pid}.json`);
   const { status } = await run(process.execPath, [
     path.join(root, "node_modules/vitest/vitest.mjs"),
@@ -143,12 +192,10 @@ async function vitest(where: string[], environment: Record<string, string> = {})
     ...(words.length ? suites : where),
   ], environment);
   try {
-    const { numPassedTests, numFailedTests } = Report.parse(
-      JSON.parse(fs.readFileSync(report, "utf8")),
-    );
-    // A suite that cannot even be loaded fails without a failed test.
-    const failed = status === 0 ? 0 : Math.max(numFailedTests, 1);
-    return { passed: numPassedTests, failed };
+    const told = Report.parse(JSON.parse(fs.readFileSync(report, "utf8")));
+    const failures = failuresOf(told);
+    const failed = status === 0 ? 0 : Math.max(told.numFailedTests, failures.length, 1);
+    return { passed: told.numPassedTests, failed, failures };
   } catch {
     return one(false);
   } finally {
@@ -167,15 +214,25 @@ const phases: Phase[] = [
   { name: "sql-lint", run: typescript("scripts/lint-sql.ts") },
   { name: "migrations", run: typescript("scripts/commands/migrations.ts", "--check") },
   { name: "types", run: typescript("scripts/commands/types.ts", "--check") },
-  { name: "validate-18", run: () => routines("embedded", validateRoutines) },
-  { name: "pgtap-18", needsPackages: true, run: () => pgtap("embedded") },
-  { name: "validate-15", needsPackages: true, run: () => routines("debian", validateRoutines) },
-  { name: "plpgsql-check", needsPackages: true, run: () => routines("debian", checkRoutines) },
-  { name: "pgtap-15", needsPackages: true, run: () => pgtap("debian") },
+  { name: "validate-17", run: () => routines("17", validateRoutines) },
+  { name: "pgtap-17", run: () => pgtap("17") },
+  { name: "validate-15", needsPackages: true, run: () => routines("15", validateRoutines) },
+  { name: "plpgsql-check", needsPackages: true, run: () => routines("15", checkRoutines) },
+  { name: "pgtap-15", needsPackages: true, run: proveDebian },
   {
     name: "vitest-15",
     needsPackages: true,
-    run: () => vitest(["tests/database"], { RIDGELINE_POSTGRES_BINARIES: debianBinaries }),
+    run: () =>
+      vitest(["tests/database", "tests/home/footprint.test.ts"], {
+        RIDGELINE_POSTGRES_BINARIES: debianBinaries,
+      }),
+  },
+  { name: "validate-18", run: () => routines("18", validateRoutines) },
+  // All of it when it is asked for by name.
+  { name: "pgtap-18", run: () => pgtap("18", given.only ? undefined : essentials) },
+  {
+    name: "vitest-18",
+    run: () => vitest(["tests/database"], { RIDGELINE_POSTGRES_BINARIES: embeddedBinaries("18") }),
   },
   { name: "vitest", run: () => vitest(["tests"]) },
 ];
@@ -252,4 +309,12 @@ const total = results.reduce(
 );
 console.log(`\nTook ${((Date.now() - began) / 1000).toFixed(0)} s`);
 console.log(`${total.passed} passed, ${total.failed} failed`);
+// Last, since the beginning of a long log may be cut off.
+for (const { name, count } of results) {
+  if (count.failed === 0) continue;
+  console.log(`\nFAILED in ${name}:`);
+  for (const failure of count.failures?.length ? count.failures : ["its output says what"]) {
+    console.log(`  ${failure}`);
+  }
+}
 process.exitCode = total.failed ? 1 : 0;

@@ -4,11 +4,13 @@ import http from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { Readable } from "node:stream";
+import { text } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import type { ReadableStream as WebStream } from "node:stream/web";
 import { inspect } from "node:util";
 import { App } from "@supabase/lite";
 import { PostgresConnection } from "@supabase/lite/postgres";
+import { markNumbers, markRequest, unmarkNumbers } from "./digits.ts";
 import { mendReserve } from "../../functions/_shared/sessions.ts";
 import { describeSystem, type Place, placeOf, PREFLIGHT, Sessions, signInPage } from "./door.ts";
 
@@ -26,7 +28,7 @@ const isLost = (code: string) =>
 // ("SUP", none, none). In the form that PostgREST has for custom errors it passes them on.
 function keepCode(error: PostgresError): Error {
   const { code, message, detail, hint } = error;
-  const status = isLost(code) ? 503 : { P0001: 400, P0002: 500, "23514": 400, "54000": 500 }[code];
+  const status = isLost(code) ? 503 : { P0001: 400, P0002: 500, "23514": 400, "54000": 413 }[code];
   if (status === undefined) return error;
   return Object.assign(error, {
     code: "PGRST",
@@ -60,10 +62,10 @@ class Connection extends PostgresConnection {
 // Lite hands the JSON arguments of a function over as text, which its driver would encode once
 // more: a function would see a string. Text that is JSON already is therefore left alone.
 function serializeJson(value: unknown): string {
-  if (typeof value !== "string") return JSON.stringify(value);
+  if (typeof value !== "string") return unmarkNumbers(JSON.stringify(value));
   try {
     JSON.parse(value);
-    return value;
+    return unmarkNumbers(value);
   } catch {
     return JSON.stringify(value);
   }
@@ -72,7 +74,7 @@ const jsonType = (oid: number) => ({
   to: oid,
   from: [oid],
   serialize: serializeJson,
-  parse: (text: string): unknown => JSON.parse(text),
+  parse: (text: string): unknown => JSON.parse(markNumbers(text)),
 });
 
 export interface LiteOptions {
@@ -296,10 +298,17 @@ async function toLite(
     for (const one of [value ?? []].flat()) headers.append(name, one);
   }
   const hasBody = incoming.method !== "GET" && incoming.method !== "HEAD";
+  const isRows = place === "rest" && /json/.test(incoming.headers["content-type"] ?? "");
+  const rows = hasBody && isRows ? markRequest(await text(incoming)) : undefined;
+  if (rows !== undefined) headers.delete("content-length");
   const request = new Request(`http://${incoming.headers.host ?? "127.0.0.1"}${incoming.url}`, {
     method: incoming.method,
     headers,
-    ...(hasBody ? { body: Readable.toWeb(incoming) as ReadableStream, duplex: "half" } : {}),
+    ...(rows !== undefined
+      ? { body: rows }
+      : hasBody
+      ? { body: Readable.toWeb(incoming) as ReadableStream, duplex: "half" }
+      : {}),
   });
   const answer = await lite.fetch(request, incoming.socket.remoteAddress ?? null);
   // Lite answers every path that it does not know with the page of its table UI.
@@ -312,5 +321,9 @@ async function toLite(
   response.statusCode = answer.status;
   for (const [name, value] of answer.headers) response.appendHeader(name, value);
   if (!answer.body) return void response.end();
+  if (place === "rest" && /json/.test(answer.headers.get("content-type") ?? "")) {
+    response.removeHeader("content-length");
+    return void response.end(unmarkNumbers(await answer.text()));
+  }
   await pipeline(Readable.fromWeb(answer.body as WebStream), response);
 }

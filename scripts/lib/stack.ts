@@ -199,6 +199,14 @@ export class Stack implements StackFile {
         password,
         settings: ephemeral ? throwawaySettings : {},
       });
+      const { otherVersion } = server;
+      if (otherVersion !== undefined) {
+        throw new StackError(
+          `The database in ${directory} was made by Postgres ${otherVersion}, which is not the one ` +
+            "started here. Throw it away: scripts/stack --reset. Or keep it, and serve it with a " +
+            `Postgres ${otherVersion} of your own: scripts/stack --database-url URL`,
+        );
+      }
       await this.#onStop(() => server.stop(ephemeral ? "immediate" : "fast"));
       await server.start();
       this.postgres = server;

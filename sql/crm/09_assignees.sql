@@ -32,3 +32,5 @@ begin
   end loop;
 end;
 $$;
+
+revoke execute on function ridgeline_crm.check_assigned() from public, anon, authenticated, service_role;

@@ -557,4 +557,6 @@ begin
 end;
 $$;
 
+revoke execute on function ridgeline_crm.check_assigned() from public, anon, authenticated, service_role;
+
 reset check_function_bodies;

@@ -120,7 +120,8 @@ describe.each([["takes for ever", SLEEPS], ["ends its session", DIES]])(
       }, 6);
       await tickUntil("given up", async () => (await runs()).includes(GIVEN_UP));
       expect(await runs()).toEqual(["Maria completed", GIVEN_UP, "Zoe completed"]);
-      expect([await count("ridgeline.workflow_timers"), await count("automation.suspects")]).toEqual([0, 0]);
+      expect([await count("ridgeline.workflow_timers"), await count("automation.suspects")])
+        .toEqual([0, 0]);
     });
 
     it("a schedule is put off and says so; the schedules of others run", async () => {
@@ -223,7 +224,9 @@ it("a record that breaks a bulk enrolment is its own failure, and the others are
   await ruleThat("raise exception 'not this one';");
   await sql`select ridgeline.enroll_records(${filtered}, filter => '[]', entity => 'contact')`;
   const few = await sql`select id from contacts where first_name <> 'Bo'`;
-  await sql`select ridgeline.enroll_records(${listed}, record_ids => ${few.map(({ id }) => id as string)})`;
+  await sql`select ridgeline.enroll_records(${listed}, record_ids => ${
+    few.map(({ id }) => id as string)
+  })`;
   await tick(sessions.connect());
   await tick(sessions.connect());
   const jobs = await sql`

@@ -119,6 +119,16 @@ describe("the body of an email that comes in", () => {
     ],
     ["Yes!\n> unsubscribe\n", false],
     ["Sounds good\n-----Original Message-----\nunsubscribe", false],
+    ["Sounds good\n\nFrom: Apex Roofing <office@apex.example>\nSent: Monday\n\nunsubscribe", false],
+    [
+      "De acuerdo\n\nEl lun, 2 nov 2026, Apex Roofing <office@apex.example> escribió:\nunsubscribe",
+      false,
+    ],
+    [
+      "OK\nOn Monday, November 2, 2026 at 9:30:12 AM Central Standard Time, Apex Roofing and Gutters of " +
+      "Austin <office@apex.example> wrote:\nunsubscribe",
+      false,
+    ],
   ])("that says %j stops what goes out to its writer: %s", async (text, stops) => {
     await write({ text });
     const suppressed =

@@ -58,8 +58,8 @@ export function signedForm(fields: Fields, options: {
 }
 
 /** As Twilio signs JSON: the digest of the body is in the address, the address is signed. */
-export function signedJson(fields: Record<string, unknown>, tampered?: string): Request {
-  const body = JSON.stringify(fields);
+export function signedJson(fields: Record<string, unknown> | string, tampered?: string): Request {
+  const body = typeof fields === "string" ? fields : JSON.stringify(fields);
   const query = `?bodySHA256=${twilio.getExpectedBodyHash(body)}`;
   return new Request(`http://edge.internal/twilio-webhook${query}`, {
     method: "POST",

@@ -64,6 +64,13 @@ describe("a signed request", () => {
     expect(recorded).toHaveLength(1);
   });
 
+  it("may be JSON whose numbers have more digits than JavaScript keeps", async () => {
+    const { handler, recorded } = setUp();
+    const body = JSON.stringify(text({ Body: "@" })).replace('"@"', "7615917337495251231");
+    expect((await handler(signedJson(body))).status).toBe(200);
+    expect(recorded).toMatchObject([{ event: { body: "7615917337495251231" } }]);
+  });
+
   it("may name a field more than once", async () => {
     const { handler, recorded } = setUp();
     expect((await handler(signedForm(text({ Tag: ["b", "a"] })))).status).toBe(200);
@@ -265,8 +272,8 @@ describe("other requests", () => {
   it("get 503 while the database is away", async () => {
     const handler = createHandler({
       authToken: () => AUTH_TOKEN,
-      address: () => readPublicAddress({ PUBLIC_URL: "https://apex.supabase.example" }),
       findAccount: () => () => Promise.resolve(undefined),
+      address: () => readPublicAddress({ PUBLIC_URL: "https://apex.supabase.example" }),
       record: () => () => Promise.reject(Object.assign(new Error("no"), { code: "ECONNREFUSED" })),
       log: () => {},
     });

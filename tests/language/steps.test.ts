@@ -89,6 +89,26 @@ describe("zod and SQL", () => {
     }
   });
 
+  test("tell a slip in the name of a setting from a name of something else", async () => {
+    const slips = fc.constantFrom("title", "due_in_days", "priority", "DueAt", "é_title", "key")
+      .chain((name) =>
+        fc.tuple(fc.nat(name.length), fc.nat(2), fc.constantFrom("", "x", "_", "T", "é")).map(
+          ([place, cut, letter]) => name.slice(0, place) + letter + name.slice(place + cut),
+        )
+      );
+    const said = new Set<string>();
+    await fc.assert(
+      fc.asyncProperty(fc.uniqueArray(slips, { minLength: 1, maxLength: 8 }), async (names) => {
+        const config = { title: "Call", ...Object.fromEntries(names.map((name) => [name, "x"])) };
+        const inSql = comparable(await checkInSql("create_task", config));
+        for (const one of inSql) if (/unknown_key/.test(one)) said.add(one.split(" ")[1] ?? "");
+        expect(comparable(inTypeScript(checkStepConfig("create_task", config)))).toEqual(inSql);
+      }),
+      { numRuns: Math.ceil(runs / 10) },
+    );
+    expect([...said].sort()).toEqual(["error", "warning"]);
+  });
+
   test("accept and refuse the same settings", async () => {
     let [accepted, refused] = [0, 0];
     await fc.assert(

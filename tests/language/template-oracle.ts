@@ -1,4 +1,5 @@
 // Templates as trees: printed to the text that SQL parses, and rendered here a second time.
+import { parsePhoneNumberFromString } from "libphonenumber-js/max";
 import {
   type Context,
   equal,
@@ -145,16 +146,9 @@ function formatDate(value: Json, pattern: string, zone: string): string | undefi
 
 function formatPhone(value: Json): string | undefined {
   if (typeof value === "object" || typeof value === "boolean") return undefined;
-  const text = String(value);
-  const digits = text.replace(/\D/g, "");
-  if (!/^[-+() ./\d]+$/.test(text) || digits.length < 7 || digits.length > 15) return undefined;
-  const local = digits.length === 10 && !text.startsWith("+")
-    ? digits
-    : digits.length === 11 && digits.startsWith("1")
-    ? digits.slice(1)
-    : undefined;
-  if (!local) return text.startsWith("+") ? text : undefined;
-  return `(${local.slice(0, 3)}) ${local.slice(3, 6)}-${local.slice(6)}`;
+  const number = parsePhoneNumberFromString(String(value), "US");
+  if (!number?.isValid()) return undefined;
+  return number.countryCallingCode === "1" ? number.formatNational() : number.number;
 }
 
 const units: Record<string, number> = { minutes: 60_000, hours: 3_600_000 };

@@ -51,6 +51,27 @@ describe.runIf(available || process.env.CI === "true")("pg_cron", () => {
     await sql`select automation.install_schedule()`;
   });
 
+  it(
+    "forgets its own old runs as it ticks, and leaves the host's",
+    { timeout: 120_000 },
+    async () => {
+      await sql`
+      insert into cron.job_run_details (database, username, command, start_time, end_time)
+      select current_database(), current_user, c.command, now() - interval '8 days', now() - interval '8 days'
+      from (values ('call automation.tick_for(''50 seconds'')'), ('select public.nightly_report()')) as c (command)`;
+      const old = async () => {
+        const rows = await sql`
+        select command from cron.job_run_details where end_time < now() - interval '7 days'`;
+        return rows.map(({ command }) => command);
+      };
+      await waitFor("the next tick", async () => (await old()).length === 1, {
+        timeout: 100_000,
+        interval: 500,
+      });
+      expect(await old()).toEqual(["select public.nightly_report()"]);
+    },
+  );
+
   it("writes the follow-up task of a new lead within a minute", { timeout: 120_000 }, async () => {
     const [tenant] = await sql`insert into tenants (name) values ('Apex Roofing') returning id`;
     const [workflow] = await sql`

@@ -162,6 +162,16 @@ describe("scripts/stack", { timeout: 120_000 }, () => {
     }
   });
 
+  it("says what to do with data that another version of Postgres made", async () => {
+    const port = await freePort();
+    const data = path.join(stateDirectory(port), "postgres");
+    fs.mkdirSync(data, { recursive: true });
+    fs.writeFileSync(path.join(data, "PG_VERSION"), "16\n");
+    const stack = start(port);
+    await waitFor("the refusal", () => stack.ended, { timeout: 60_000 });
+    expect(stack.output).toMatch(/made by Postgres 16[^]*scripts\/stack --reset/);
+  });
+
   it("tells how to start afresh when the data is of an older schema", async () => {
     const port = await freePort();
     const first = start(port);

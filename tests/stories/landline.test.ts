@@ -25,14 +25,18 @@ beforeAll(async () => {
 
 const failures = async (contact: string) =>
   got(
-    await office.client.schema("ridgeline").from("automation_failures").select("workflow_name, step_key, code, message")
+    await office.client.schema("ridgeline").from("automation_failures").select(
+      "workflow_name, step_key, code, message",
+    )
       .eq("contact_id", contact),
   );
 const tasks = async () =>
   got(await office.client.from("tasks").select("title")).map(({ title }) => title);
 /** Looked for here: the embedded REST reads eq.+1415... as a number. */
 const suppressions = async (phone: string) =>
-  got(await office.client.schema("ridgeline").from("suppressions").select("channel, address, reason"))
+  got(
+    await office.client.schema("ridgeline").from("suppressions").select("channel, address, reason"),
+  )
     .filter(({ address }) => address === phone)
     .map(({ channel, reason }) => ({ channel, reason }));
 

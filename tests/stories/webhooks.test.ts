@@ -1,9 +1,11 @@
 // A webhook as its receiver sees it.
 import { randomBytes } from "node:crypto";
+import http from "node:http";
+import type { AddressInfo } from "node:net";
 import { Webhook } from "standardwebhooks";
 import { afterAll, describe, expect, it } from "vitest";
 import { type StandIn, startWebhookReceiver } from "../support/standins.ts";
-import { Office, useStack } from "./support.ts";
+import { got, Office, useStack } from "./support.ts";
 
 const secret = `whsec_${randomBytes(32).toString("base64")}`;
 const partnerSecret = `whsec_${randomBytes(32).toString("base64")}`;
@@ -94,4 +96,92 @@ describe("an outgoing webhook", () => {
       });
     },
   );
+
+  it("is answered, and later steps read the answer with every digit", async () => {
+    const office = await Office.open(stage());
+    const answering = http.createServer((_request, response) => {
+      response.writeHead(201, { "content-type": "application/json", "x-request-id": "r-1" });
+      response.end(
+        '{"lead": {"id": 7615917337495251231, "name": "Zoë"}, "tags": ["roof", "hail"], "due": 1.10}',
+      );
+    });
+    await new Promise<void>((listening) => answering.listen(0, "127.0.0.1", listening));
+    try {
+      await office.workflow({
+        steps: [
+          {
+            step_type: "webhook",
+            step_config: {
+              url: `http://127.0.0.1:${(answering.address() as AddressInfo).port}/leads`,
+            },
+          },
+          {
+            step_type: "create_task",
+            step_config: {
+              title: "{{steps.step_1.body.lead.name}} is {{steps.step_1.body.lead.id}}, owes " +
+                "{{steps.step_1.body.due}}: {{steps.step_1.body.tags | join: '+'}}",
+              description: "{{steps.step_1.http_status}} {{steps.step_1.headers.x-request-id}} " +
+                "{{steps.step_1.body.nothing | default: 'none'}}",
+            },
+            conditions: [{
+              field: "steps.step_1.body.lead.name",
+              operator: "equals",
+              value: "Zoë",
+            }],
+          },
+        ],
+      });
+      const contact_id = await office.lead();
+      await office.quiet();
+      const tasks = got(
+        await office.client.from("tasks").select("title, description").eq("contact_id", contact_id),
+      );
+      expect(tasks).toEqual([{
+        title: "Zoë is 7615917337495251231, owes 1.10: roof+hail",
+        description: "201 r-1 none",
+      }]);
+    } finally {
+      answering.close();
+    }
+  });
+
+  it("carries what REST was given, to the last digit, and REST gives it back", async () => {
+    const office = await Office.open(stage());
+    await office.workflow({
+      steps: [{
+        step_type: "webhook",
+        step_config: {
+          url: `${receiver.url}/digits`,
+          body: { id: "{{contact.custom_fields.id}}", whole: "{{contact.custom_fields}}" },
+        },
+      }],
+    });
+    const { apiUrl, secretKey } = stage().stack;
+    const kept = '{"id": 7615917337495251231, "price": 1.10, "list": [0.1000000000000000055]}';
+    const contacts = `${apiUrl}/rest/v1/contacts`;
+    const headers = {
+      apikey: secretKey,
+      authorization: `Bearer ${secretKey}`,
+      "content-type": "application/json",
+      prefer: "return=representation",
+    };
+    const written = await fetch(contacts, {
+      method: "POST",
+      headers,
+      body: `{"tenant_id": "${office.tenantId}", "first_name": "Ann", "custom_fields": ${kept}}`,
+    });
+    const said = await written.text();
+    expect(written.status, said).toBe(201);
+    const id = /"id":\s*"([0-9a-f-]{36})"/.exec(said)?.[1];
+    const read = await fetch(`${contacts}?id=eq.${id}&select=custom_fields`, { headers });
+    for (const text of [said, await read.text()]) {
+      for (const digits of ["7615917337495251231", "1.10", "0.1000000000000000055"]) {
+        expect(text).toContain(digits);
+      }
+    }
+    await office.quiet();
+    const [request] = receiver.requests().filter(({ path }) => path === "/digits");
+    expect(request?.body).toMatch(/^\{"id":7615917337495251231,"whole":\{/);
+    expect(request?.body).toMatch(/"price":1\.10[,}].*|"list":\[0\.1000000000000000055\]/);
+  });
 });

@@ -41,7 +41,8 @@ insert into automation.settings (name, value, description) values
   ('max_cut_offs', '3',
    'How often work on one step may be cut off (a timeout, a crash) before the step fails.'),
   ('cut_off_pause', '5 seconds',
-   'How long such a step is left alone the first time; four times as long each time after that.');
+   'How long such a step is left alone the first time; four times as long each time after that.')
+on conflict on constraint settings_pkey do update set description = excluded.description;
 
 -- A setting that cannot be read would fail the customer's write that reads it, so it is refused here.
 create or replace function automation.check_setting() returns trigger

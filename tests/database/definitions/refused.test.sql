@@ -2,7 +2,7 @@
 -- would mend it; what only looks odd is allowed.
 begin;
 \ir ../foundation/story.psql
-select plan(88);
+select plan(99);
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
 
@@ -130,11 +130,22 @@ select alike(pg_temp.refusal('manual', step => '{"key": "step_2", "type": "creat
 select alike(pg_temp.refusal('manual', step => '{"type": "update_field", "config": {"entity": "invoice", "field": "total", "value": 1}}'),
   'steps[0].step_config.entity: %', 'an entity that does not exist');
 
+-- A slip of the finger in the name of a setting would be a setting that is ignored.
+select is(pg_temp.refusal('contact_created', step => format('{"type": "create_task", "config": {"title": "Call", %s: 1}}', to_jsonb(slip))),
+  format('steps[0].step_config.%s: create_task does not know "%s" | Did you mean %s?', slip, slip, meant), slip)
+from (values ('due_in_day', 'due_in_days'), ('dueInDays', 'due_in_days'), ('due-in-hours', 'due_in_hours'), ('descripton', 'description'),
+  ('desciprtion', 'description'), ('prioritty', 'priority'), ('asigned_to', 'assigned_to')) as v (slip, meant);
+select is(pg_temp.refusal('manual', step => '{"type": "webhook", "config": {"url": "https://x", "headers": {"X-A": {"secret": "crm", "prefx": "x"}}}}'),
+  'steps[0].step_config.headers.X-A.prefx: a header does not know "prefx" | Did you mean prefix?', 'inside of a setting as well');
+select is(pg_temp.refusal('contact_created', step => format('{"type": "send_sms", "config": {"body": "Hi", %s: "x"}}', to_jsonb(other))), null,
+  other || ' is nothing of ours')
+from unnest('{icon,tos,label}'::text[]) as other;
+
 -- Warnings do not block.
 select pg_temp.draft(:'apex', 'contact_created', '{}',
-  '[{"type": "send_sms", "config": {"body": "Hi", "boddy": "x"}}]') as odd \gset
+  '[{"type": "send_sms", "config": {"body": "Hi", "colour": "x"}}]') as odd \gset
 select is(array[v ->> 'valid', v #>> '{problems,0,severity}', v #>> '{problems,0,path}'],
-  array['true', 'warning', 'steps[0].step_config.boddy'], 'a key that nobody reads is a warning')
+  array['true', 'warning', 'steps[0].step_config.colour'], 'a key that nobody reads is a warning')
 from ridgeline.validate_workflow(:'odd') as v;
 update ridgeline.workflows set is_active = true where id = :'odd';
 select is((select published_version from ridgeline.workflows where id = :'odd'), 1, 'which does not block');

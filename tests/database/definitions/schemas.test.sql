@@ -144,8 +144,8 @@ select is(automation.fold_step_config('conditional', '{"operator": "or", "condit
   '{"conditions": {"operator": "or", "conditions": [{"field": "x"}]}}'::jsonb, 'or stays or');
 
 -- Odd, and allowed.
-select alike(pg_temp.said('wait', '{"window": {"from": "09:00", "to": "17:00", "day": "mon"}}'),
-  'c.window.day (warning): window does not know "day" | It knows: %', 'a key inside that nobody reads is a warning');
+select alike(pg_temp.said('wait', '{"window": {"from": "09:00", "to": "17:00", "hue": "red"}}'),
+  'c.window.hue (warning): window does not know "hue" | It knows: %', 'a key inside that nobody reads is a warning');
 
 -- What compiling makes of a conditional: questions, no templates, and the parts of the context they read.
 select pg_temp.draft(:'apex', 'contact_created', '{}', '[{"type": "conditional", "config": {"branches": [

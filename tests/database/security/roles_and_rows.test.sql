@@ -1,7 +1,7 @@
 -- Who may see and do what. First what the catalogs promise, then what a client really gets.
 begin;
 \ir ../foundation/story.psql
-select plan(89);
+select plan(88);
 
 create temp view ours as
   select c.oid, c.relname, c.relkind, c.relrowsecurity, c.relacl, n.nspname,

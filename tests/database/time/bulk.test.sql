@@ -33,10 +33,20 @@ select id as by_zip from ridgeline.enroll_records(:'storm',
   filter => '[{"field": "contact.postal_code", "operator": "equals", "value": "78701"}]', data => '{"storm": "hail"}') \gset
 select is(pg_temp.job(:'by_zip'), 'running 0 0 0 0', 'a filter is left to the tick');
 select automation.tick();
-select is((select array[scanned, enrolled + skipped] from ridgeline.bulk_enrollments where id = :'by_zip'), '{1000,1000}', 'which takes a thousand records at a time');
-select automation.tick();
-select automation.tick();
-select is(pg_temp.job(:'by_zip'), 'running 3000 1500 1500 0', 'and remembers how far it came');
+-- On a machine that is busy fewer, for it commits in time.
+select ok((select scanned between 1 and 1000 and scanned = enrolled + skipped from ridgeline.bulk_enrollments where id = :'by_zip'),
+  'which takes a thousand records at most');
+create function pg_temp.tick_until(id uuid, far integer) returns void
+  language plpgsql
+  as $$
+begin
+  while (select b.scanned from ridgeline.bulk_enrollments as b where b.id = tick_until.id) < far loop
+    perform automation.tick();
+  end loop;
+end;
+$$;
+select pg_temp.tick_until(:'by_zip', 3000);
+select alike(pg_temp.job(:'by_zip'), '% 3000 1500 1500 0', 'and remembers how far it came');
 select automation.tick();
 select is(pg_temp.job(:'by_zip'), 'completed 3000 1500 1500 0', 'until there are no more');
 select is((select count(distinct contact_id) from ridgeline.workflow_executions where trigger_data ->> 'storm' = 'hail'

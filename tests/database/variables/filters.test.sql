@@ -1,5 +1,5 @@
 begin;
-select plan(68);
+select plan(80);
 
 create function pg_temp.rendered(template text, options jsonb default '{}') returns text
   language sql
@@ -8,7 +8,7 @@ create function pg_temp.rendered(template text, options jsonb default '{}') retu
     from automation.compile_template(to_jsonb('' || template || '')) as t,
       automation.render(t.compiled, '{
         "contact": {"first_name": "ann-marie", "name": " Ann ", "empty": "", "none": null,
-          "phone": "+15551234567", "phone10": "555.123.4567", "uk": "+442071838750", "bad": "call me",
+          "phone": "+15551234567", "phone10": "512.555.0142", "uk": "+442071838750", "bad": "call me",
           "tags": ["VIP", "roof", null], "nobody": [], "notes": "Straße, ok", "object": {"a": 1}},
         "project": {"value": 12345.678, "text": "1200", "debt": -3.5, "zero": 0, "none": null,
           "start": "2026-03-08", "at": "2026-03-08T06:30:00+00:00"}}',
@@ -38,8 +38,17 @@ from (values
   ('contact.tags | first', 'VIP'),
   ('contact.tags | first | lower', 'vip'),
   ('contact.phone | formatPhone', '(555) 123-4567'),
-  ('contact.phone10 | formatPhone', '(555) 123-4567'),
-  ('contact.phone10 | formatPhone: "e164"', '+15551234567'),
+  ('contact.phone10 | formatPhone', '(512) 555-0142'),
+  ('contact.phone10 | formatPhone: "e164"', '+15125550142'),
+  ('contact.phone10 | formatPhone: "international"', '+1 512-555-0142'),
+  ('"512/555-0142 x12" | formatPhone', '(512) 555-0142'),
+  ('"tel:+1-512-555-0142" | formatPhone', '(512) 555-0142'),
+  ('"０５１２ 555" | formatPhone', '０５１２ 555 !filter_not_applied'),
+  ('"１(５１２)５５５-０１４２" | formatPhone', '(512) 555-0142'),
+  ('"+44 (0)20 7183 8750" | formatPhone', '+442071838750'),
+  ('"98765 43210" | formatPhone', '98765 43210 !filter_not_applied'),
+  ('"+266696687" | formatPhone', '+266696687 !filter_not_applied'),
+  ('5125550142 | formatPhone', '(512) 555-0142'),
   ('contact.phone | formatPhone: "international"', '+1 555-123-4567'),
   ('contact.uk | formatPhone', '+442071838750'),
   ('contact.bad | formatPhone', 'call me !filter_not_applied'),
@@ -92,6 +101,11 @@ select is(pg_temp.rendered('{{project.value | formatCurrency}}', '{"locale": "nl
 select is(pg_temp.rendered('{{project.at | formatDate: "h:mm a", contact.bad}}'), '1:30 AM',
   'a zone that comes from a record and is none leaves the tenant''s');
 select is(pg_temp.rendered('{{contact.missing}}'), null, 'what is missing has no value');
+
+-- Read in the tenant's country.
+select is(pg_temp.rendered('{{ "07911 123456" | formatPhone }}', '{"country": "GB"}'), '+447911123456', 'a mobile of a British office');
+select is(pg_temp.rendered('{{ "512 555 0142" | formatPhone }}', '{"country": "GB"}'), '512 555 0142 !filter_not_applied', 'is no American one there');
+select is(pg_temp.rendered('{{ "+1 512 555 0142" | formatPhone }}', '{"country": "GB"}'), '(512) 555-0142', 'but with its country code');
 
 select * from finish();
 rollback;

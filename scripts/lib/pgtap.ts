@@ -1,0 +1,97 @@
+// pgTAP without pg_prove and psql, so that a machine needs nothing but Node for it.
+import path from "node:path";
+import pg from "pg";
+import { runFile } from "./psql.ts";
+import { cloneDatabase, dropDatabase } from "./scratch.ts";
+
+export interface TapReport {
+  passed: number;
+  /** What failed, in words; not empty also where a file stopped or ran another number of tests. */
+  failures: string[];
+  /** The diagnostics. */
+  notes: string[];
+}
+
+/** What the lines of a TAP producer amount to. */
+export function readTap(lines: readonly string[], stopped?: string): TapReport {
+  let planned: number | undefined;
+  let ran = 0;
+  let passed = 0;
+  const failures: string[] = [];
+  for (const line of lines) {
+    const [, plan] = /^1\.\.(\d+)/.exec(line) ?? [];
+    if (plan !== undefined) planned = Number(plan);
+    const [, not, number = "", name = ""] = /^(not )?ok\b ?(\d*)(?: - )?(.*)$/.exec(line) ?? [];
+    if (!/^(not )?ok\b/.test(line)) continue;
+    ran++;
+    if (not && !/# TODO\b/i.test(name)) failures.push(`${number} ${name}`.trim());
+    else passed++;
+  }
+  if (stopped !== undefined) failures.push(stopped);
+  else if (planned === undefined) failures.push("it has no plan");
+  else if (planned !== ran) failures.push(`it planned ${planned} tests and ran ${ran}`);
+  return { passed, failures, notes: lines.filter((line) => /^#/.test(line)) };
+}
+
+/** Runs a file in a database of its own, cloned from the template of this server. */
+export async function runPgtap(serverUrl: string, file: string): Promise<TapReport> {
+  const name = `pgtap_${process.pid}_${counter++}`;
+  const url = await cloneDatabase(serverUrl, name);
+  const client = new pg.Client({ connectionString: url });
+  // A server that is stopped under it ends the session with an error that its query reports as well.
+  client.on("error", () => {});
+  const lines: string[] = [];
+  const warnings: string[] = [];
+  client.on("notice", ({ severity, message }) => {
+    if (severity === "WARNING") warnings.push(`# WARNING: ${message}`);
+  });
+  try {
+    await client.connect();
+    const onRow = (row: string) => lines.push(...row.split("\n"));
+    await runFile({ client, variables: new Map(), onRow }, file);
+    return withWarnings(readTap(lines), warnings);
+  } catch (error) {
+    const stopped = error instanceof Error ? error.message : String(error);
+    return withWarnings(readTap(lines, stopped), warnings);
+  } finally {
+    await client.end().catch(() => {});
+    await dropDatabase(serverUrl, name);
+  }
+}
+
+let counter = 0;
+
+const withWarnings = (report: TapReport, warnings: string[]): TapReport => ({
+  ...report,
+  notes: [...report.notes, ...warnings],
+});
+
+export interface SuiteReport {
+  passed: number;
+  /** File > test. */
+  failures: string[];
+}
+
+/** Runs files, so many at once, and prints a line for each. */
+export async function provePgtap(
+  serverUrl: string,
+  root: string,
+  files: readonly string[],
+  jobs = 2,
+): Promise<SuiteReport> {
+  const waiting = [...files];
+  const total: SuiteReport = { passed: 0, failures: [] };
+  const widest = Math.max(...files.map((file) => file.length));
+  async function work(): Promise<void> {
+    for (let file = waiting.shift(); file; file = waiting.shift()) {
+      const { passed, failures, notes } = await runPgtap(serverUrl, path.join(root, file));
+      total.passed += passed;
+      total.failures.push(...failures.map((failure) => `${file} > ${failure}`));
+      const verdict = failures.length ? `FAILED ${failures.length}` : "ok";
+      console.log(`${file.padEnd(widest + 3, ".")} ${verdict} (${passed} passed)`);
+      if (failures.length) console.log([...notes, ...failures].join("\n"));
+    }
+  }
+  await Promise.all(Array.from({ length: jobs }, work));
+  return total;
+}

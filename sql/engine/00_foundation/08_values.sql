@@ -1,0 +1,46 @@
+create or replace function automation.as_uuid(value text) returns uuid
+  language sql immutable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select case
+      when value operator(pg_catalog.~*)
+        '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+      then value::pg_catalog.uuid
+    end
+  $$;
+
+comment on function automation.as_uuid(text) is 'The text as a UUID; null when it is none.';
+
+-- Keys of indexes are not made of whatever a caller sends.
+create or replace function automation.as_key(value text) returns text
+  language sql immutable parallel safe
+  -- No search_path: this is inlined.
+  as $$ select pg_catalog.left(coalesce(automation.as_uuid(value)::pg_catalog.text, value), 200) $$;
+
+comment on function automation.as_key(text) is
+  'An id of the CRM as the engine keeps it: a UUID in its usual notation, any other as it is.';
+
+create or replace function automation.as_list(value jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when jsonb_typeof(value) = 'array' then value else jsonb_build_array(value) end
+    where value is not null
+  $$;
+
+create or replace function automation.type_words(types jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select string_agg(
+      case t.name when 'string' then 'a text' when 'number' then 'a number'
+        when 'integer' then 'a whole number' when 'array' then 'a list' when 'object' then 'an object'
+        when 'boolean' then 'true or false' else 'nothing' end,
+      ' or ' order by t.place)
+    from jsonb_array_elements_text(automation.as_list(types)) with ordinality as t (name, place)
+  $$;
+
+create or replace function automation.occurrences(part text, whole text) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select (length(whole) - length(replace(whole, part, ''))) / length(part) $$;

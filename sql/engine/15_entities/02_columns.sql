@@ -1,0 +1,315 @@
+create or replace function automation.column_type(relation regclass, name text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select pg_catalog.format_type(a.atttypid, a.atttypmod)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = column_type.relation and a.attname = column_type.name and not a.attisdropped
+  $$;
+
+-- Columns of a relation, in order, with what the generated code needs to know of their type.
+create or replace function automation.relation_columns(relation regclass)
+  returns table (name text, is_cheap boolean, is_comparable boolean, is_generated boolean)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select a.attname::text,
+      -- A trigger is not told what is computed where it is read.
+      (t.typcategory in ('S', 'B', 'E') or t.oid = 'pg_catalog.uuid'::regtype) and a.attgenerated <> 'v',
+      automation.has_equality(t.oid),
+      a.attgenerated <> ''
+    from pg_catalog.pg_attribute as a
+    join pg_catalog.pg_type as t on t.oid = a.atttypid
+    where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
+    order by a.attnum
+  $$;
+
+-- Where members are granted single columns of a table, workflows see those and no more.
+create or replace function automation.visible_by_default(relation regclass) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(c.name)
+    from automation.relation_columns(relation) as c
+    where not automation.looks_secret(c.name)
+      and (has_table_privilege('authenticated', relation, 'select')
+        or not has_any_column_privilege('authenticated', relation, 'select')
+        or has_column_privilege('authenticated', relation, c.name, 'select'))
+  $$;
+
+comment on function automation.visible_by_default(regclass) is
+  'Every column, but for those whose name looks like a secret''s, and, where members may read some columns '
+  'only, the others.';
+
+-- A name that says that the value is nobody's business, least of all a message's.
+create or replace function automation.looks_secret(column_name text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select lower(regexp_replace(column_name, '([a-z])([A-Z])', '\1_\2', 'g')) ~ (
+      '(^|_)(pass(word|wd|phrase|code)|pwd|secrets?|tokens?|api_?keys?|private_?keys?|access_?keys?|'
+      'credentials?|otp|mfa|totp|ssn|social_security(_number)?|tax_id|iban|account_number|routing_number|'
+      'card_?(number|no)|credit_?card|cvv|cvc|pin|hash)(_|$)|(password|secret|apikey)')
+  $$;
+
+-- What a value of a type is as JSON.
+create or replace function automation.value_kind(type oid) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when t.typtype = 'd' then automation.value_kind(t.typbasetype)
+      when t.oid in ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype) or t.typtype = 'c'
+        then 'json'
+      when t.typcategory = 'A' then 'list'
+      when t.typtype = 'e' then 'enum'
+      when t.typcategory = 'B' then 'boolean'
+      when t.typcategory = 'S' then 'text'
+      when t.oid = 'pg_catalog.uuid'::regtype then 'uuid'
+      when t.oid in ('pg_catalog.date'::regtype, 'pg_catalog.timestamp'::regtype,
+        'pg_catalog.timestamptz'::regtype) then 'date'
+      when t.oid in ('pg_catalog.int2'::regtype, 'pg_catalog.int4'::regtype,
+        'pg_catalog.int8'::regtype, 'pg_catalog.float4'::regtype, 'pg_catalog.float8'::regtype,
+        'pg_catalog.numeric'::regtype) then 'number'
+      when exists (
+        select from pg_catalog.pg_cast as c
+        where c.castsource = t.oid
+          and c.casttarget in ('pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype))
+        then 'json'
+      else 'other'
+    end
+    from pg_catalog.pg_type as t
+    where t.oid = value_kind.type
+  $$;
+
+comment on function automation.value_kind(oid) is
+  'text, enum, number, date, boolean, uuid, list, json (anything may be inside) or other.';
+
+-- Can values of this type be compared as they are? json, points and whatever holds them inside (a
+-- domain, an array, a row) cannot; those are compared as text.
+create or replace function automation.has_equality(type oid) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when t.typtype = 'd' then automation.has_equality(t.typbasetype)
+      when t.typcategory = 'A' then automation.has_equality(t.typelem)
+      when t.typtype in ('e', 'r', 'm') then true
+      -- Operators of extensions are not on our search_path.
+      else t.typcategory <> 'G' and t.typnamespace = 'pg_catalog'::regnamespace and exists (
+        select from pg_catalog.pg_opclass as o
+        where o.opcintype = t.oid and o.opcdefault
+          and o.opcmethod in (select m.oid from pg_catalog.pg_am as m where m.amname = 'btree'))
+        or t.oid in ('pg_catalog.varchar'::regtype, 'pg_catalog.cidr'::regtype)
+    end
+    from pg_catalog.pg_type as t
+    where t.oid = has_equality.type
+  $$;
+
+create or replace function automation.relation_name(relation regclass) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('%I.%I', n.nspname, c.relname)
+    from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where c.oid = relation_name.relation
+  $$;
+
+create or replace function automation.named_columns(relation regclass, names text[], columns jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(n.name, n.path) filter (where n.path is not null), '{}')
+    from (
+      select n.name, case when columns ? n.name then columns ->> n.name else (
+        select c.name from automation.relation_columns(relation) as c where c.name = n.name) end as path
+      from unnest(names) as n (name)
+    ) as n
+  $$;
+
+create or replace function automation.check_columns(
+  argument text, relation regclass, columns jsonb, names text[], needed text[])
+  returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong record;
+begin
+  select k into wrong from jsonb_object_keys(columns) as k where not k = any (names) limit 1;
+  if found then
+    raise exception '%: "%" is none of %', argument, wrong.k, array_to_string(names, ', ')
+      using errcode = 'invalid_parameter_value';
+  end if;
+  select c.key, c.value into wrong from jsonb_each_text(columns) as c
+  where not exists (
+    select from automation.relation_columns(relation) as r where r.name = split_part(c.value, '.', 1)) limit 1;
+  if found then
+    raise exception '%: % has no column "%"', argument, relation, wrong.value using errcode = 'undefined_column',
+      hint = format('Name the column, such as {"%s": "<column>"}.', wrong.key);
+  end if;
+  select n into wrong from unnest(needed) as n where not columns ? n limit 1;
+  if found then
+    raise exception '%: which column of % is the %?', argument, relation, wrong.n
+      using errcode = 'invalid_parameter_value', hint = format('Name it, such as {"%s": "<column>"}.', wrong.n);
+  end if;
+end;
+$$;
+
+-- What the engine wants to know of a record, whatever its table calls it.
+create or replace function automation.mapped_names() returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted']
+  $$;
+
+comment on function automation.mapped_names() is
+  'The keys that columns of automation.attach() may map to a column; one that is left out means the '
+  'column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a '
+  'record counts as gone.';
+
+-- Of a contact that has several numbers the first that is filled is written to; whoever calls is found by any.
+create or replace function automation.several_columns(columns jsonb) returns jsonb
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong text;
+begin
+  select c.key into wrong from jsonb_each(columns) as c
+  where jsonb_typeof(c.value) = 'array' and not c.key in ('phone', 'email', 'ignore', 'protect') limit 1;
+  if wrong is not null then
+    raise exception 'columns.%: one column is meant', wrong using errcode = 'invalid_parameter_value',
+      hint = 'Only phone and email may be lists of columns.';
+  end if;
+  select c.key into wrong from jsonb_each(columns) as c
+  where c.key in ('phone', 'email') and jsonb_typeof(c.value) = 'array'
+    and (c.value = '[]' or jsonb_path_exists(c.value, '$[*] ? (@.type() != "string")')) limit 1;
+  if wrong is not null then
+    raise exception 'columns.%: a list of the names of columns is needed', wrong
+      using errcode = 'invalid_parameter_value', hint = 'Such as {"phone": ["mobile_phone", "phone"]}.';
+  end if;
+  return coalesce((
+    select jsonb_object_agg(c.key, c.value) from jsonb_each(columns) as c
+    where c.key in ('phone', 'email') and jsonb_typeof(c.value) = 'array'), '{}');
+end;
+$$;
+
+create or replace function automation.mapped_columns(attached automation.entities, name text)
+  returns table (column_name text, place bigint)
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select c.value, c.place
+    from jsonb_array_elements_text(case when attached.several ? name then attached.several -> name
+      when attached.mapped ? name then jsonb_build_array(attached.mapped -> name)
+      else '[]' end) with ordinality as c (value, place)
+  $$;
+
+comment on function automation.mapped_columns(automation.entities, text) is
+  'The columns that are what the engine knows by a name, the one to use first; none where nothing is mapped.';
+
+-- Names that a record answers to besides those of its columns.
+create or replace function automation.aliases(attached automation.entities) returns jsonb
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(m.key, m.value), '{}')
+    from jsonb_each(attached.mapped) as m
+    where not m.key = any (attached.columns)
+  $$;
+
+create or replace function automation.own_name(attached automation.entities, name text) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce(automation.aliases(attached) ->> name, name) $$;
+
+comment on function automation.own_name(automation.entities, text) is
+  'What the table itself calls a column: mobile_no for phone. Its own names stay as they are.';
+
+create or replace function automation.own_names(attached automation.entities, fields jsonb)
+  returns jsonb
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(coalesce(a.names ->> f.key, f.key), f.value), '{}')
+    from jsonb_each(fields) as f
+    cross join (select automation.aliases(attached) as names) as a
+  $$;
+
+-- The first of several mapped columns that an entity has; null when it has none of them.
+create or replace function automation.mapped_column(entity text, variadic names text[]) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select e.mapped ->> n.name
+    from automation.entities as e
+    cross join unnest(names) with ordinality as n (name, place)
+    where e.name = mapped_column.entity and e.mapped ? n.name
+    order by n.place
+    limit 1
+  $$;
+
+create or replace function automation.stage_column(entity text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.mapped_column(entity, 'stage', 'status') $$;
+
+-- Does a row count as deleted, by the column that is mapped as such?
+create or replace function automation.deleted_expression(attached automation.entities, written text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when not attached.mapped ? 'deleted' then 'false'
+      when automation.column_type(attached.relation::regclass, attached.mapped ->> 'deleted') = 'boolean'
+        then format('%s.%I is true', written, attached.mapped ->> 'deleted')
+      else format('%s.%I is not null', written, attached.mapped ->> 'deleted')
+    end
+  $$;
+
+-- A row as JSON. Names of mapped that its table does not have come on top, so that {{contact.phone}}
+-- is the phone whatever the CRM calls it.
+create or replace function automation.record_expression(attached automation.entities, written text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+        format('jsonb_build_object(%s) || ',
+          string_agg(format('%L, %s.%I', a.key, written, a.value), ', ' order by a.key)), '')
+      || case when attached.hides_columns
+        then format('(select to_jsonb(seen.*) from (select %s) as seen)', (
+          select string_agg(format('%s.%I', written, c.name), ', ' order by c.place)
+          from unnest(attached.columns) with ordinality as c (name, place)))
+        else format('to_jsonb(%s.*)', written) end
+    from jsonb_each_text(automation.aliases(attached)) as a
+  $$;
+
+create or replace function automation.entity_names() returns text[]
+  language sql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select '{contact,project,job}'::text[] || array(select e.name from automation.entities as e) $$;
+
+comment on function automation.entity_names() is
+  'Records that a path can start with: those of the reference CRM, attached or not, and all that are.';
+
+create or replace function automation.is_record(name text) returns boolean
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  -- What needs no table is answered without one: this is asked of every field of a definition.
+  if name in ('contact', 'project', 'job') then
+    return true;
+  elsif name in ('user', 'tenant', 'custom', 'steps') then
+    return false;
+  end if;
+  return exists (select from automation.entities as e where e.name = is_record.name);
+end;
+$$;
+
+comment on function automation.is_record(text) is 'Whether a name is one of entity_names().';

@@ -1,0 +1,180 @@
+-- Who may see and edit a tenant's rows, and who may publish.
+
+create table automation.membership (
+  id boolean not null default true constraint membership_pkey primary key constraint membership_is_one check (id),
+  relation text not null,
+  columns jsonb not null,
+  sole uuid,
+  roles jsonb not null,
+  active jsonb not null,
+  further jsonb not null default '[]',
+  visible text[] not null
+);
+
+comment on table automation.membership is 'Which table says who belongs to a tenant; none: nobody does.';
+
+create type automation.member as (
+  tenant_id uuid,
+  user_id uuid,
+  role text,
+  full_name text,
+  email text,
+  phone text,
+  record jsonb
+);
+
+comment on type automation.member is
+  'A member as the engine knows it. role: owner, admin, editor or viewer; record: what {{user.*}} shows.';
+
+create or replace function automation.member_names() returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select array['tenant', 'user', 'role', 'full_name', 'email', 'phone', 'active', 'deleted'] $$;
+
+-- The usual words; a word that nobody explained may look and no more.
+create or replace function automation.usual_roles() returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select '{"owner": "owner", "admin": "admin", "administrator": "admin", "manager": "admin", "editor": "editor",
+      "member": "editor", "user": "editor", "staff": "editor", "agent": "editor", "viewer": "viewer",
+      "readonly": "viewer", "guest": "viewer"}'::jsonb
+  $$;
+
+create or replace function automation.members_function() returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.read_members(tenants uuid[], users uuid[]) returns setof automation.member
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $reader$
+begin
+  return query
+  select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
+    k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
+      'email', k.email, 'phone', k.phone))
+  from (
+    select %2$s as tenant_id, %3$s as user_id, coalesce(%4$L::jsonb ->> lower(btrim(%5$s::text)), 'viewer') as role,
+      coalesce(%6$snull::text) as full_name, coalesce(%7$snull::text) as email, coalesce(%8$snull::text) as phone,
+      to_jsonb(t) - %9$L::text[] as record
+    from %1$s as t%10$s
+    where (tenants is null or %2$s = any (tenants)) and (users is null or %3$s = any (users))%11$s
+  ) as k;
+exception when undefined_column or undefined_table or insufficient_privilege then
+  raise warning 'automation: the members cannot be read, so nobody is one: %%', sqlerrm
+    using hint = 'The table was altered after it was attached: call automation.attach_members() again.';
+end;
+$reader$
+$template$,
+      m.relation, automation.tenant_expression('t', m.columns ->> 'tenant', m.sole),
+      format('t.%I', m.columns ->> 'user'), m.roles,
+      coalesce('t.' || quote_ident(m.columns ->> 'role'), quote_literal('member')),
+      automation.mapped_texts(m.columns, m.further, 'full_name') || ', ',
+      automation.mapped_texts(m.columns, m.further, 'email') || ', ',
+      automation.mapped_texts(m.columns, m.further, 'phone') || ', ',
+      array(select c.name from automation.relation_columns(m.relation) as c where not c.name = any (m.visible)),
+      automation.further_joins(m.further, format('t.%I', m.columns ->> 'user')),
+      coalesce(' and to_jsonb(t.' || quote_ident(m.columns ->> 'active') || format(') <@ %L::jsonb', m.active), '')
+        || coalesce(
+          ' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''))
+    from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
+      from automation.membership as y) as m
+  $$;
+
+create or replace function automation.attach_members(
+  relation regclass, columns jsonb default '{}', roles jsonb default '{}', active jsonb default '["active", true]',
+  further jsonb default '[]', visible text[] default null)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  sole constant uuid := automation.constant_tenant(relation, columns, 'tenant');
+  named constant jsonb := automation.named_columns(relation, automation.member_names(),
+    '{"tenant": "tenant_id", "user": "user_id"}'::jsonb || columns
+      || case when sole is null then '{}' else '{"tenant": null}' end::jsonb);
+  wrong text;
+begin
+  perform automation.check_columns('columns', relation, named, automation.member_names(),
+    case when sole is null then '{tenant,user}' else '{user}' end::text[]);
+  perform automation.check_further(further, automation.member_names());
+  select r.value into wrong from jsonb_each_text(roles) as r
+  where r.value not in ('owner', 'admin', 'editor', 'viewer') limit 1;
+  if wrong is not null then
+    raise exception 'roles: "%" is none of owner, admin, editor, viewer', wrong
+      using errcode = 'invalid_parameter_value';
+  end if;
+  select format('columns: the %s of a member is uuid, and "%s" is not', n, named ->> n) into wrong
+  from unnest('{tenant,user}'::text[]) as n
+  where (n = 'user' or sole is null) and automation.column_type(relation, named ->> n) is distinct from 'uuid' limit 1;
+  if wrong is not null then
+    raise exception '%', wrong using errcode = 'invalid_parameter_value';
+  end if;
+  perform automation.settle_sole_tenant(sole);
+  insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
+  values (automation.relation_name(attach_members.relation), named, sole,
+    automation.usual_roles() || (
+      select coalesce(jsonb_object_agg(lower(btrim(r.key)), r.value), '{}') from jsonb_each(attach_members.roles) as r),
+    attach_members.active, attach_members.further,
+    coalesce(attach_members.visible, automation.visible_by_default(attach_members.relation)))
+  on conflict on constraint membership_pkey do update set
+    (relation, columns, sole, roles, active, further, visible) = row (
+      excluded.relation, excluded.columns, excluded.sole, excluded.roles, excluded.active,
+      excluded.further, excluded.visible);
+  execute automation.members_function();
+  perform automation.close_functions();
+end;
+$$;
+
+comment on function automation.attach_members(regclass, jsonb, jsonb, jsonb, jsonb, text[]) is
+  'Says who belongs to a tenant. columns: {tenant, user, role, full_name, email, phone, active, deleted} where they '
+  'differ from tenant_id, user_id and columns of that name; tenant: null where there is one office and no column. '
+  'roles: {"the CRM''s word": "owner", "admin", "editor" or '
+  '"viewer"}; words that are not there and not usual count as viewer. active: the values of that column with which '
+  'somebody is a member. further: [{relation, key, columns}]: where names and addresses are, found by the user''s id. '
+  'An editor drafts and tries workflows, an admin publishes them, a viewer looks.';
+
+create or replace function automation.detach_members() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.membership;
+  execute automation.no_members_function();
+end;
+$$;
+
+comment on function automation.detach_members() is 'From now on nobody but the service role belongs to any tenant.';
+
+create or replace function automation.no_members_function() returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select $template$
+create or replace function automation.read_members(tenants uuid[], users uuid[]) returns setof automation.member
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $reader$ begin return; end; $reader$
+$template$
+  $$;
+
+do $$ begin execute automation.no_members_function(); end $$;
+
+-- What variables and conditions can read of a tenant and of a member: {column: kind}.
+create or replace function automation.people_columns(names text[], relation text, visible text[]) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((select jsonb_object_agg(n, 'text') from unnest(names) as n), '{}')
+      || coalesce((
+        select jsonb_object_agg(a.attname, automation.value_kind(a.atttypid))
+        from pg_catalog.pg_attribute as a
+        where a.attrelid = to_regclass(relation) and a.attnum > 0 and not a.attisdropped
+          and a.attname = any (visible)), '{}')
+  $$;

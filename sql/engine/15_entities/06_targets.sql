@@ -1,0 +1,144 @@
+-- Where steps write what is no field of an attached record: tasks, projects, and the timeline on which the CRM
+-- shows what was said. automation.attach_target() says which table, what its columns and words are.
+
+create table automation.targets (
+  name text not null constraint targets_pkey primary key
+    constraint targets_name_known check (name in ('task', 'project', 'timeline')),
+  relation text not null,
+  columns jsonb not null,
+  words jsonb not null,
+  defaults jsonb not null,
+  id_column text not null
+);
+
+comment on table automation.targets is 'Tables that steps insert into: {field: column}, {field: {our word: its word}}.';
+
+-- What the engine can tell, and the columns it looks for where nobody says otherwise.
+create or replace function automation.target_names(target text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select '{
+      "task": {"tenant": ["tenant_id"], "contact": ["contact_id"], "project": ["project_id"], "job": ["job_id"],
+        "title": ["title"], "description": ["description"], "status": ["status"], "priority": ["priority"],
+        "due": ["due_at", "due_date"], "assigned_to": ["assigned_to"], "execution": ["execution_id"]},
+      "project": {"tenant": ["tenant_id"], "contact": ["contact_id"], "name": ["name"], "type": ["type"],
+        "status": ["status"], "stage": ["pipeline_stage", "stage"], "value": ["value", "estimated_value"],
+        "description": ["description"]},
+      "timeline": {"tenant": ["tenant_id"], "contact": ["contact_id"], "type": ["type"], "direction": ["direction"],
+        "subject": ["subject"], "content": ["content"], "from": ["from_address"], "to": ["to_address"],
+        "outcome": ["outcome"], "external": ["external_id"], "execution": ["execution_id"], "at": ["created_at"]}
+    }'::jsonb -> target
+  $$;
+
+create or replace function automation.target_columns(target text, relation regclass, columns jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(f.key, f.path) filter (where f.path is not null), '{}')
+    from (
+      select n.key, case when columns ? n.key then columns ->> n.key else (
+        select c.name from jsonb_array_elements_text(n.value) with ordinality as u (name, place)
+        join automation.relation_columns(relation) as c on c.name = u.name
+        order by u.place limit 1) end as path
+      from jsonb_each(automation.target_names(target)) as n
+    ) as f
+  $$;
+
+-- What nobody said is what the table itself says for a row that says nothing.
+create or replace function automation.or_default(relation regclass, column_name text, value text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+      select format('coalesce(%s, %s)', value, pg_catalog.pg_get_expr(d.adbin, d.adrelid))
+      from pg_catalog.pg_attribute as a
+      join pg_catalog.pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
+      where a.attrelid = relation and a.attname = column_name and a.attgenerated = ''), value)
+  $$;
+
+-- A value as its column takes it. A time is one of the tenant's days where the column is a date.
+create or replace function automation.target_value(field text, type text, words jsonb) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when type in ('date', 'timestamp without time zone')
+        then format('((given ->> %L)::timestamptz at time zone zone)::%s', field, type)
+      when words ? field then format('coalesce(%L::jsonb ->> (given ->> %L), given ->> %2$L)::%s',
+        words -> field, field, type)
+      else format('(given ->> %L)::%s', field, type) end
+  $$;
+
+create or replace function automation.target_function(target automation.targets) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.write_%1$s(given jsonb, zone text) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $writer$
+declare
+  made text;
+begin
+  insert into %2$s as written (%3$s)
+  values (%4$s)
+  returning written.%5$I::text into made;
+  return made;
+end;
+$writer$
+$template$,
+      target.name, target.relation, string_agg(quote_ident(w.name), ', ' order by w.name),
+      string_agg(w.value, ', ' order by w.name), target.id_column)
+    from (
+      select c.value as name, automation.or_default(target.relation::regclass, c.value, automation.target_value(
+        c.key, automation.column_type(target.relation::regclass, c.value), target.words)) as value
+      from jsonb_each_text(target.columns) as c
+      union all
+      select d.key, format('%L::%s', d.value, automation.column_type(target.relation::regclass, d.key))
+      from jsonb_each_text(target.defaults) as d
+    ) as w
+  $$;
+
+create or replace function automation.check_target(target text, step_type text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not exists (select from automation.targets as t where t.name = target) then
+    raise exception 'step_type: % has nowhere to write: no table of %s is attached', step_type, target
+      using errcode = 'feature_not_supported',
+        hint = format('automation.attach_target(''%s'', ''<table>'') says where they are.', target);
+  end if;
+end;
+$$;
+
+-- What a new row of a target will hold, under its own names and words; a field without a column is left out.
+create or replace function automation.target_fields(target text, fields jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(t.columns ->> f.key, coalesce((
+        select jsonb_agg(coalesce(t.words #> array[f.key, v #>> '{}'], v)) from jsonb_array_elements(f.value) as v),
+      '[]')), '{}')
+    from automation.targets as t
+    cross join lateral jsonb_each(fields) as f
+    where t.name = target_fields.target and t.columns ? f.key
+  $$;
+
+create or replace function automation.has_target_row(target text, tenant_id uuid, id text) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found boolean;
+begin
+  execute (
+    select format('select exists (select from %s as t where t.%I::text = $1%s)', t.relation, t.id_column,
+      coalesce(' and t.' || quote_ident(t.columns ->> 'tenant') || ' = $2', ''))
+    from automation.targets as t where t.name = target)
+    into found using id, tenant_id;
+  return found;
+end;
+$$;

@@ -1,0 +1,136 @@
+-- HISTORY
+--
+-- History: what ran, for whom, and what came of it. Rows are written once and finished once; what
+-- is still to happen lives in the queue (04_queue).
+--
+-- One execution is one record's way through one version of a workflow. One step execution is one
+-- step of it: its rendered input, its attempts, its result. A step of an execution has one row,
+-- whatever it took to get it done.
+--
+-- Lock order, for every function of the engine:
+--   1. scheduled_steps   2. workflow_executions   3. workflow_step_executions
+--   4. CRM rows, never waited for longer than 100 ms (see automation.run_database_steps)
+-- Capture comes from the other side (the writer holds a CRM row) and therefore only inserts.
+
+-- Constraints on the tables that capture writes are kept few and small: Postgres reads the text of
+-- every CHECK again for each statement, and capture is a statement a row (measured: the value lists
+-- that are enums now cost 50 of 120 us).
+create table ridgeline.workflow_executions (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  workflow_id uuid not null,
+  version integer not null,
+  status ridgeline.automation_status not null default 'pending',
+  trigger_type text not null,
+  trigger_data jsonb not null default '{}',
+  entity text,
+  record_id text,
+  contact_id text,
+  depth smallint not null default 0,
+  root_id uuid,
+  fused boolean not null default false,
+  current_step text,
+  error jsonb,
+  created_at timestamptz not null default automation.now(),
+  started_at timestamptz,
+  finished_at timestamptz,
+  expires_at timestamptz,
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
+  seen pg_snapshot not null default pg_current_snapshot(),
+  constraint workflow_executions_pkey primary key (tenant_id, id),
+  constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
+    references ridgeline.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
+  constraint workflow_executions_finished_matches_status check (
+    (finished_at is not null) = (status >= 'completed')),
+  constraint workflow_executions_failed_says_why check (status <> 'failed' or error is not null)
+) with (fillfactor = 75);
+
+-- Both tables leave room on their pages: a row is finished soon after it is written, and an update
+-- that stays on its page touches no index (no index has status in it).
+comment on table ridgeline.workflow_executions is
+  'One record''s way through one version of a workflow.';
+comment on column ridgeline.workflow_executions.trigger_data is
+  'The records as they were when the workflow fired; {{trigger.*}} reads from here, for good.';
+comment on column ridgeline.workflow_executions.record_id is
+  'The record that fired, as text: tables with other keys than uuid can be attached.';
+comment on column ridgeline.workflow_executions.contact_id is
+  'The contact it is about now: when a project moves to another one, its runs follow.';
+comment on column ridgeline.workflow_executions.expires_at is
+  'The date that it waited to be before: messages planned before it do not go out after it.';
+comment on column ridgeline.workflow_executions.depth is
+  'How many automations led to the write that fired this one.';
+comment on column ridgeline.workflow_executions.root_id is
+  'The run that began the chain which led to this one; null: it began itself.';
+comment on column ridgeline.workflow_executions.fused is
+  'It counts against the fuse of its workflow: a stranger began its chain (a text, a call, an email, a form), or '
+  'the chain has been at this workflow before.';
+comment on column ridgeline.workflow_executions.seq is
+  'Its place in the order of writes: an event with a higher number came after it.';
+comment on column ridgeline.workflow_executions.seen is
+  'Which transactions had committed when it was enrolled: an event of any other came after it as well.';
+
+create index workflow_executions_by_root
+  on ridgeline.workflow_executions (root_id, tenant_id) where root_id is not null;
+create index workflow_executions_fused
+  on ridgeline.workflow_executions (workflow_id, tenant_id, created_at) where fused;
+create index workflow_executions_by_workflow
+  on ridgeline.workflow_executions (workflow_id, tenant_id, version, created_at);
+create index workflow_executions_by_record
+  on ridgeline.workflow_executions (record_id, tenant_id, workflow_id, created_at);
+create index workflow_executions_by_contact
+  on ridgeline.workflow_executions (contact_id, tenant_id, created_at)
+  where contact_id is not null and entity <> 'contact';
+
+create table ridgeline.workflow_step_executions (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  execution_id uuid not null,
+  step_key text not null,
+  step_type text not null,
+  status ridgeline.automation_status not null,
+  input jsonb,
+  result_data jsonb,
+  error jsonb,
+  warnings jsonb,
+  attempts jsonb not null default '[]',
+  rendition smallint not null default 0,
+  render_again boolean not null default false,
+  recipient text,
+  provider_id text,
+  started_at timestamptz not null default automation.now(),
+  finished_at timestamptz,
+  duration_ms integer,
+  seq bigint not null default nextval('automation.write_order'),
+  written_by xid8 not null default pg_current_xact_id(),
+  seen pg_snapshot not null default pg_current_snapshot(),
+  constraint workflow_step_executions_pkey primary key (tenant_id, id),
+  constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
+    references ridgeline.workflow_executions (tenant_id, id) on delete cascade,
+  constraint workflow_step_executions_once unique (execution_id, tenant_id, step_key),
+  constraint workflow_step_executions_finished_matches_status check (
+    (finished_at is not null) = (status >= 'completed')),
+  constraint workflow_step_executions_failed_says_why check (status <> 'failed' or error is not null)
+) with (fillfactor = 75);
+
+comment on table ridgeline.workflow_step_executions is
+  'One step of an execution: what it was about to do, each attempt, and what came of it.';
+comment on column ridgeline.workflow_step_executions.input is
+  'The rendered configuration. An attempt that may have been accepted is repeated with exactly this.';
+comment on column ridgeline.workflow_step_executions.rendition is
+  'How often it was rendered anew, because what was sent before was certainly refused. Part of the '
+  'idempotency key.';
+comment on column ridgeline.workflow_step_executions.attempts is
+  '[{attempt, at, outcome, error?, worker?}]: every attempt, and why it was not the last.';
+comment on column ridgeline.workflow_step_executions.provider_id is
+  'The provider''s id of the message: what webhooks refer to, and what reconciliation excludes.';
+comment on column ridgeline.workflow_step_executions.seq is
+  'Where the step began in the order of writes; a wait that comes next hears what came after that.';
+comment on column ridgeline.workflow_step_executions.duration_ms is
+  'Real milliseconds from the start of the last attempt to its end.';
+
+create unique index workflow_step_executions_provider_id_unique
+  on ridgeline.workflow_step_executions (provider_id, tenant_id) where provider_id is not null;
+create index workflow_step_executions_by_recipient
+  on ridgeline.workflow_step_executions (recipient, tenant_id, started_at)
+  where recipient is not null;

@@ -1,0 +1,102 @@
+-- THE QUEUE
+--
+-- scheduled_steps holds only what is still to happen: one row for the next step of each execution
+-- that has one. A row is inserted when a step is scheduled and deleted when the step has ended, so
+-- the table stays as small as the work ahead of it.
+--
+--   due        run_at has come and nobody holds it
+--   claimed    a dispatcher holds a lease: attempt_token, lease_expires_at. Whoever reports the
+--              outcome must present the token, so a late worker changes nothing.
+--   expired    the lease ran out; the reaper hands the row back, marked for reconciliation
+--
+-- Lanes: steps of 'database' run inside Postgres in one transaction with their ledger row and
+-- are never leased; those of a channel (sms, email, webhook) are leased to a dispatcher.
+--
+-- run_at is business time (automation.now()); leases are real time (clock_timestamp()).
+
+create table ridgeline.scheduled_steps (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  execution_id uuid not null,
+  step_key text not null,
+  lane ridgeline.automation_lane not null,
+  run_at timestamptz not null,
+  attempt smallint not null default 0,
+  attempt_token uuid,
+  leased_by text,
+  leased_at timestamptz,
+  lease_expires_at timestamptz,
+  reconcile_since timestamptz,
+  expires_at timestamptz,
+  constraint scheduled_steps_pkey primary key (tenant_id, id),
+  constraint scheduled_steps_execution_fk foreign key (tenant_id, execution_id)
+    references ridgeline.workflow_executions (tenant_id, id) on delete cascade,
+  constraint scheduled_steps_lease_is_whole check (
+    (attempt_token is null) = (lease_expires_at is null)
+    and (attempt_token is null) = (leased_at is null)
+    and (attempt_token is null or lane <> 'database'))
+) with (
+  fillfactor = 80,
+  autovacuum_vacuum_scale_factor = 0.02,
+  autovacuum_vacuum_threshold = 500,
+  autovacuum_vacuum_insert_scale_factor = 0.1,
+  autovacuum_analyze_scale_factor = 0.05,
+  autovacuum_vacuum_cost_delay = 0
+);
+
+comment on table ridgeline.scheduled_steps is
+  'What is still to happen. A row leaves when its step has ended; history is elsewhere.';
+comment on column ridgeline.scheduled_steps.id is
+  'Becomes the id of the step execution, and with it the idempotency key of every attempt.';
+comment on column ridgeline.scheduled_steps.attempt_token is
+  'The fence: an outcome is accepted only with the token of the attempt that holds the lease.';
+comment on column ridgeline.scheduled_steps.reconcile_since is
+  'An attempt since then may have been accepted by the provider: look it up before sending again.';
+
+comment on column ridgeline.scheduled_steps.expires_at is
+  'It was planned before this date (a reminder) and is not sent after it.';
+
+-- The claim asks twice, and each question has an index that matches its filter and its order:
+-- which tenants have due work (oldest first), and what is due for one tenant.
+create index scheduled_steps_due
+  on ridgeline.scheduled_steps (lane, run_at, tenant_id) where lease_expires_at is null;
+create index scheduled_steps_due_by_tenant
+  on ridgeline.scheduled_steps (lane, tenant_id, run_at, id) where lease_expires_at is null;
+create index scheduled_steps_leased
+  on ridgeline.scheduled_steps (lease_expires_at) where lease_expires_at is not null;
+create index scheduled_steps_by_execution
+  on ridgeline.scheduled_steps (execution_id, tenant_id);
+
+-- WORK UNDER WAY
+--
+-- What is about to be worked on is written down and committed before it is touched, a set at a time; the
+-- row goes in the transaction that did the work. One that stays tells of work that never came to its end: a
+-- crash, a lost connection, a timeout. See 06_portions.
+
+create table automation.tick_portions (
+  id uuid not null default automation.new_id() constraint tick_portions_pkey primary key,
+  kind text not null
+    constraint tick_portions_kind_known check (kind in ('schedule', 'timer', 'bulk', 'signal')),
+  tenant_ids uuid[] not null,
+  keys text[] not null,
+  started_at timestamptz not null default clock_timestamp(),
+  constraint tick_portions_is_whole check (cardinality(tenant_ids) = cardinality(keys))
+);
+
+comment on table automation.tick_portions is
+  'The same for the other work of a tick: schedules, timers, bulk enrolments and signals, by their keys.';
+
+create table automation.tick_parts (
+  part text not null constraint tick_parts_pkey primary key,
+  place integer not null,
+  begun_at timestamptz not null default '-infinity',
+  ended_at timestamptz not null default '-infinity'
+);
+
+comment on table automation.tick_parts is
+  'What a tick does, in its order; begun and not ended: being done, or cut off, and then the other parts '
+  'come first.';
+
+insert into automation.tick_parts (part, place) values
+  ('schedule', 1), ('timer', 2), ('bulk', 3), ('signal', 4), ('step', 5)
+on conflict on constraint tick_parts_pkey do update set place = excluded.place;

@@ -1,0 +1,120 @@
+-- THE DOORBELL
+--
+-- What makes the engine move: a tick (pg_cron, or any client that calls automation.tick()), and a
+-- doorbell that spares the wait for it. The doorbell is never delivery: with every ring lost, the
+-- next tick finds the work.
+
+-- At most once a transaction: the mark is a transaction-local setting.
+create or replace function automation.ring_once() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if current_setting('automation.rung', true) = 'yes' then
+    return;
+  end if;
+  perform set_config('automation.rung', 'yes', true);
+  perform automation.ring();
+end;
+$$;
+
+create or replace function automation.ring() returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  case automation.setting('doorbell')
+    when 'notify' then
+      perform pg_notify('ridgeline_doorbell', '');
+    when 'pg_net' then
+      perform automation.call_dispatch();
+    else null;
+  end case;
+exception when others then
+  -- A doorbell that is out of order costs latency, never the write that rang it.
+  null;
+end;
+$$;
+
+comment on function automation.ring() is
+  'Tells the dispatcher that work is due, in the way the setting doorbell says. Never raises.';
+
+-- Rings coalesce: pg_net has one worker for everybody, and one ring a commit would keep it busy. While one
+-- of ours waits in its queue it will be sent after this commit or just before; in the latter case this
+-- commit's work waits for the next tick. pg_net deletes what it is sending, and commits that when it is
+-- answered: xmax tells without taking a lock, for which pg_net would have to wait. How far to look is
+-- bounded, as the queue is the host's too and has no index for this.
+create or replace function automation.is_ringing(address text) returns boolean
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  queue constant regclass := to_regclass('net.http_request_queue');
+  waits boolean;
+begin
+  if queue is null then
+    return false;
+  end if;
+  execute format('select exists (
+      select from (select q.url, q.xmax as taken_by from %s as q limit 1000) as q
+      where q.url = $1 and q.taken_by = 0)', queue)
+    into waits using address;
+  return waits;
+exception when others then
+  -- A queue that cannot be read: a ring too many is better than none.
+  return false;
+end;
+$$;
+
+comment on function automation.is_ringing(text) is
+  'Does a ring at this address wait in pg_net''s queue and has not been taken out of it yet?';
+
+-- pg_net sends after commit. Address and key come from Vault. While a ring waits, its headers can be read by
+-- every role of the database, so the key is one that can do nothing but ring.
+create or replace function automation.call_dispatch() returns bigint
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  url constant text := automation.vault_secret('ridgeline_dispatch_url');
+  key text;
+  request_id bigint;
+begin
+  if url is null or automation.is_ringing(url) then
+    return null;
+  end if;
+  key := automation.vault_secret('ridgeline_ring_key');
+  if key is null then
+    return null;
+  end if;
+  execute 'select net.http_post(url => $1, body => ''{}''::jsonb, headers => $2, '
+    'timeout_milliseconds => 5000)'
+    into request_id
+    using url, jsonb_build_object('content-type', 'application/json', 'apikey', key);
+  return request_id;
+end;
+$$;
+
+comment on function automation.call_dispatch() is
+  'Queues a ring with pg_net and returns its id; null where one is waiting, or where Vault lacks '
+  'ridgeline_dispatch_url or ridgeline_ring_key.';
+
+create or replace function automation.vault_secret(secret_name text) returns text
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  secret text;
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    return null;
+  end if;
+  execute 'select s.decrypted_secret from vault.decrypted_secrets as s where s.name = $1'
+    into secret using secret_name;
+  return secret;
+end;
+$$;

@@ -1,0 +1,101 @@
+-- Within a statement that is timed, half its time.
+create or replace function automation.allowed_time(asked interval) returns interval
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2)
+  $$;
+
+create or replace function automation.is_late(since timestamptz) returns boolean
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$ select clock_timestamp() > since + automation.allowed_time(interval '2 seconds') $$;
+
+comment on function automation.is_late(timestamptz) is
+  'Has work that began then, and that nobody waits for, had its time?';
+
+-- A cancelled statement that was caught goes on without a limit.
+create or replace function automation.time_is_up() returns boolean
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
+        + nullif(current_setting('statement_timeout')::interval, interval '0'),
+      false)
+  $$;
+
+comment on function automation.time_is_up() is
+  'Has the statement had its statement_timeout? Whoever has caught that ends now.';
+
+create or replace function automation.cut_off_error(tries integer) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object(
+      'code', 'work_cancelled', 'tries', tries,
+      'message', format(
+        'the work was cut off %s times (it took too long, or the database server crashed), and was given up; '
+        'look at what triggers on its tables do, and at the size of what it renders', tries))
+  $$;
+
+-- How often that was, with this time.
+create or replace function automation.suspect(tenant_id uuid, kind text, key text) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  pause constant interval := automation.setting('cut_off_pause')::interval;
+  tried integer;
+begin
+  insert into automation.suspects as s (tenant_id, kind, key, tries, next_try_at)
+  values (tenant_id, kind, key, 1, clock_timestamp() + pause)
+  on conflict on constraint suspects_pkey do update
+    set tries = s.tries + 1, next_try_at = clock_timestamp() + pause * power(4, least(s.tries, 6))
+  returning s.tries into tried;
+  return tried;
+end;
+$$;
+
+create or replace function automation.clear_suspect(tenant_id uuid, kind text, key text) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    delete from automation.suspects as s
+    where s.tenant_id = clear_suspect.tenant_id and s.kind = clear_suspect.kind
+      and s.key = clear_suspect.key
+  $$;
+
+create table automation.portions (
+  id uuid not null default automation.new_id() constraint portions_pkey primary key,
+  lane ridgeline.automation_lane not null,
+  tenant_ids uuid[] not null,
+  step_ids uuid[] not null,
+  place integer not null default 1,
+  started_at timestamptz not null default clock_timestamp(),
+  constraint portions_is_whole check (cardinality(tenant_ids) = cardinality(step_ids))
+);
+
+comment on table automation.portions is
+  'Scheduled steps that somebody is working on or is about to. Whoever works on one holds its row; a row '
+  'that nobody holds is of work that was cut off.';
+
+comment on column automation.portions.place is
+  'The steps before this one are done. Those that are left when the work is cut off are tried alone.';
+
+create table automation.suspects (
+  tenant_id uuid not null,
+  kind text not null
+    constraint suspects_kind_known
+    check (kind in ('database', 'sms', 'email', 'webhook', 'timer', 'schedule', 'bulk', 'signal')),
+  key text not null,
+  tries integer not null default 0,
+  next_try_at timestamptz not null default clock_timestamp(),
+  constraint suspects_pkey primary key (tenant_id, kind, key)
+);
+
+comment on table automation.suspects is
+  'Work during which a transaction was cut off, so that it is tried alone and not for ever.';
+
+comment on column automation.suspects.tries is
+  'How often it was cut off with nothing else in its transaction; 0: it was only in the company.';

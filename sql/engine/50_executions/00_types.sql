@@ -1,0 +1,125 @@
+-- 50 EXECUTIONS
+--
+-- The life of a run: how it begins, what it knows, how it goes on and how it ends.
+
+create type automation.enrolment as (
+  workflow_id uuid,
+  version integer,
+  trigger_type text,
+  first_step text,
+  first_lane ridgeline.automation_lane,
+  first_delay interval,
+  failure jsonb,
+  role text,
+  listener text,
+  address text,
+  fused boolean
+);
+
+comment on type automation.enrolment is
+  'A match between a write and a listener, worked out and ready to be written down: an execution that '
+  'starts, or (role exit or wait) a signal to those that run.';
+
+create type automation.prepared_step as (
+  verdict text,
+  input jsonb,
+  reason jsonb,
+  warnings jsonb,
+  recipient text
+);
+
+comment on type automation.prepared_step is
+  'verdict: run, skip or fail; reason: {code, message} for the last two.';
+
+-- An error in one workflow's conditions is that workflow's own failed execution and leaves the
+-- others alone.
+-- What one statement has cost so far in conditions, which is what its writer waits for: so many documents
+-- for so many records, so many milliseconds. Beyond match_ms, ten milliseconds for each record and half a one
+-- for each document, what is left fails and says so.
+create or replace function automation.matching_so_far(
+  record text, out documents integer, out records integer, out ms numeric, out allowed numeric)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select c.documents, c.records, c.ms,
+      automation.at_most('match_ms') + 10 * c.records + 0.5 * c.documents
+    from (
+      select
+        case when m.is_ours then m.part[2]::integer else 0 end as documents,
+        case when m.is_ours then m.part[3]::integer else 0 end
+          + (not m.is_ours or m.part[5] <> md5(coalesce(record, '')))::integer as records,
+        case when m.is_ours then m.part[4]::numeric else 0 end as ms
+      from (
+        select p.part, coalesce(p.part[1] = extract(epoch from statement_timestamp())::text, false) as is_ours
+        from string_to_array(current_setting('automation.matching', true), ' ') as p (part)
+      ) as m
+    ) as c
+  $$;
+
+create or replace function automation.note_matching(
+  record text, documents integer, records integer, ms numeric)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select set_config('automation.matching',
+      concat_ws(' ', extract(epoch from statement_timestamp()), documents, records, round(ms, 2),
+        md5(coalesce(record, ''))), true)
+  $$;
+
+-- How this tenant writes times, numbers and money; only what becomes HTML is escaped.
+create or replace function automation.render_options(
+  tenant_id uuid, at timestamptz default automation.now())
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+      'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
+      'country', t.country,
+      'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
+    from automation.read_tenants(array[render_options.tenant_id]) as t
+  $$;
+
+create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  record constant text := data ->> ((data ->> 'entity') || '_id');
+  spent record := automation.matching_so_far(record);
+  verdict jsonb;
+begin
+  if spent.ms > spent.allowed then
+    perform automation.note_matching(record, spent.documents, spent.records, spent.ms);
+    return automation.engine_error('too_expensive', '54000', format(
+      'matching this write had taken %s milliseconds before it came to these conditions', spent.ms));
+  end if;
+  if jsonb_typeof(conditions -> 'code') is distinct from 'array' then
+    raise exception 'these are not compiled conditions';
+  end if;
+  verdict := to_jsonb(automation.evaluate_conditions(
+    conditions, automation.trigger_context(tenant_id, data, conditions -> 'roots'),
+    automation.tenant_zone(tenant_id)));
+  perform automation.note_matching(record, spent.documents + 1, spent.records, spent.ms
+    + extract(epoch from clock_timestamp() - began) * 1000);
+  return verdict;
+exception when others then
+  perform automation.note_matching(record, spent.documents + 1, spent.records, spent.ms
+    + extract(epoch from clock_timestamp() - began) * 1000);
+  return automation.engine_error('conditions_failed', sqlstate, sqlerrm);
+end;
+$$;
+
+comment on function automation.try_conditions(jsonb, uuid, jsonb) is
+  'true or false, or the error object of conditions that could not be evaluated.';
+
+create or replace function automation.cause_of(execution ridgeline.workflow_executions) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.set_cause(
+      execution.depth + 1, coalesce(execution.root_id, execution.id), execution.fused)
+  $$;

@@ -1,0 +1,493 @@
+-- What ends a run early, and what wakes one that waits for an event.
+--
+-- Lock order: run_signals() reads the queue's and executions' rows from the other end (it starts from
+-- an event, not from a queue row). It therefore waits for neither: what somebody else holds is tried again
+-- a second later, and until then the unread signal itself keeps the run from going on.
+
+create table automation.run_events (
+  tenant_id uuid not null,
+  execution_id uuid not null,
+  step_key text not null,
+  event text not null,
+  record jsonb,
+  at timestamptz not null,
+  seq bigint not null,
+  written_by xid8 not null,
+  constraint run_events_pkey primary key (tenant_id, execution_id, step_key),
+  constraint run_events_execution_fk foreign key (tenant_id, execution_id)
+    references ridgeline.workflow_executions (tenant_id, id) on delete cascade
+);
+
+comment on table automation.run_events is
+  'The last event that a run received for a step that waits for one, come or still to come.';
+
+-- Does a run write to this number or address: has it, or would it, because its contact has it? A couple
+-- shares a number, and a contact may be there twice.
+create or replace function automation.speaks_with(
+  execution ridgeline.workflow_executions, address text)
+  returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact jsonb;
+begin
+  if exists (
+    select from ridgeline.workflow_step_executions as s
+    where s.execution_id = execution.id and s.tenant_id = execution.tenant_id
+      and s.recipient = speaks_with.address) then
+    return true;
+  end if;
+  contact := automation.read_root(execution, 'contact');
+  return exists (
+    select from automation.entities as e
+    cross join lateral (
+      select m.column_name from automation.mapped_columns(e, 'phone') as m union select 'phone') as c
+    where e.name = 'contact'
+      and automation.normal_number(contact ->> c.column_name, automation.country_of(execution.tenant_id)) = address
+    union all
+    select from automation.entities as e
+    cross join lateral (
+      select m.column_name from automation.mapped_columns(e, 'email') as m union select 'email') as c
+    where e.name = 'contact' and automation.bare_address(contact ->> c.column_name) = address);
+end;
+$$;
+
+-- Does an event concern a run? One about a record that the run knows as its own must be that one: when
+-- the customer's other project is won, this one's follow-up goes on.
+create or replace function automation.concerns(
+  signal automation.signals, execution ridgeline.workflow_executions)
+  returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when not automation.came_after(
+        signal.seq, signal.written_by, execution.seq, execution.written_by, execution.seen) then false
+      when signal.role = 'moved' then execution.entity = signal.entity and execution.record_id = signal.record_id
+      when signal.role = 'deleted' then
+        execution.entity = signal.entity and execution.record_id = signal.record_id
+        or execution.contact_id = signal.contact_id
+      when signal.workflow_id <> execution.workflow_id or signal.version <> execution.version then false
+      when not signal.by_contact
+        and execution.trigger_data ->> (signal.entity || '_id') is not null
+        then execution.trigger_data ->> (signal.entity || '_id') = signal.record_id
+      else coalesce(execution.contact_id = signal.contact_id, false)
+        or signal.address is not null and automation.speaks_with(execution, signal.address)
+    end
+  $$;
+
+-- Two index probes into a table that is next to empty.
+create or replace function automation.unread_signals(execution ridgeline.workflow_executions)
+  returns setof automation.signals
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    select s.* from automation.signals as s
+    where s.contact_id = execution.contact_id and s.tenant_id = execution.tenant_id
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.record_id = execution.record_id and s.tenant_id = execution.tenant_id
+      and s.contact_id is distinct from execution.contact_id
+      and automation.concerns(s, execution)
+    union all
+    select s.* from automation.signals as s
+    where s.tenant_id = execution.tenant_id and s.address is not null
+      and s.contact_id is distinct from execution.contact_id
+      and s.record_id is distinct from execution.record_id
+      and automation.concerns(s, execution)
+  $$;
+
+create or replace function automation.deleted_reason(entity text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('code', 'record_deleted', 'message', format('the %s was deleted', entity))
+  $$;
+
+create or replace function automation.ending_reason(signal automation.signals) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case signal.role
+      when 'deleted' then automation.deleted_reason(signal.entity)
+      else jsonb_build_object(
+        'code', 'exit_event', 'message', format('the workflow ends a run at %s', signal.event),
+        'event', signal.event, 'entity', signal.entity, 'record_id', signal.record_id)
+    end
+  $$;
+
+-- A run whose record belongs to another contact now is about that one.
+create or replace function automation.follow_contact(execution ridgeline.workflow_executions)
+  returns ridgeline.workflow_executions
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact constant text := automation.contact_key(execution);
+begin
+  if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
+    update ridgeline.workflow_executions as e set contact_id = contact
+    where e.tenant_id = execution.tenant_id and e.id = execution.id;
+    execution.contact_id := contact;
+  end if;
+  return execution;
+end;
+$$;
+
+-- Records leave without a DELETE too (TRUNCATE, another id, a partition that is detached, a table that is
+-- written as a replica, a column that says so): who is gone is asked of the tables themselves.
+create or replace function automation.gone_entity(execution ridgeline.workflow_executions) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select r.entity
+    from (values (execution.entity, execution.record_id), ('contact', execution.contact_id))
+      as r (entity, id)
+    where r.id is not null and not automation.has_record(r.entity, execution.tenant_id, r.id)
+    limit 1
+  $$;
+
+create type automation.obstacle as (
+  status ridgeline.automation_status,
+  reason jsonb
+);
+
+comment on type automation.obstacle is 'What keeps a run from going on; nulls: nothing.';
+
+-- Asked with the execution locked, before each of its steps: volatile, so that it sees what has
+-- committed up to now.
+create or replace function automation.find_obstacle(
+  execution ridgeline.workflow_executions, lifecycle jsonb)
+  returns automation.obstacle
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  signal automation.signals;
+  refusal jsonb;
+  gone text;
+begin
+  if lifecycle ? 'unreadable' then
+    return row('failed', automation.engine_error(
+      'plan_too_new', null, lifecycle ->> 'unreadable'))::automation.obstacle;
+  end if;
+  if execution.entity <> 'contact' then
+    execution := automation.follow_contact(execution);
+  end if;
+  select s.* into signal from automation.unread_signals(execution) as s
+  where s.role in ('exit', 'deleted') limit 1;
+  if found then
+    return row('cancelled', automation.ending_reason(signal))::automation.obstacle;
+  end if;
+  gone := automation.gone_entity(execution);
+  if gone is not null then
+    return row('cancelled', automation.deleted_reason(gone))::automation.obstacle;
+  elsif lifecycle is null then
+    return null;
+  elsif lifecycle ? 'exit' and automation.evaluate_conditions(
+    lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'),
+    automation.tenant_zone(execution.tenant_id)) then
+    return row('cancelled', jsonb_build_object(
+      'code', 'exit_conditions', 'message', 'the exit conditions of the workflow were met',
+      'conditions', automation.explain_conditions(
+        lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'),
+        automation.tenant_zone(execution.tenant_id))))::automation.obstacle;
+  elsif execution.started_at is null and lifecycle ? 'reentry' then
+    refusal := automation.refuse_entry(execution, lifecycle);
+    if refusal is not null then
+      return row('skipped', refusal)::automation.obstacle;
+    end if;
+  end if;
+  return null;
+end;
+$$;
+
+-- Ends a run that is not being worked on. A queue row that somebody holds is left to them: they wait
+-- for the execution, and will find it ended.
+create or replace function automation.stop_execution(
+  execution ridgeline.workflow_executions, status ridgeline.automation_status, reason jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from ridgeline.scheduled_steps as s
+  where s.tenant_id = execution.tenant_id
+    and s.id in (
+      select q.id from ridgeline.scheduled_steps as q
+      where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+        and q.lease_expires_at is null
+      for update skip locked);
+  update ridgeline.workflow_step_executions as s
+  set status = 'cancelled', finished_at = automation.now()
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.status in ('pending', 'waiting');
+  perform automation.end_execution(execution, status, reason);
+end;
+$$;
+
+-- Those that have written to a number or an address lately, and those whose contact has it.
+create or replace function automation.runs_speaking_with(signal automation.signals) returns setof uuid
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return query
+    select e.id
+    from (
+      select distinct l.execution_id
+      from (
+        select s.execution_id from ridgeline.workflow_step_executions as s
+        where s.recipient = signal.address and s.tenant_id = signal.tenant_id
+        order by s.started_at desc
+        limit 1000
+      ) as l
+    ) as w
+    join ridgeline.workflow_executions as e on e.tenant_id = signal.tenant_id and e.id = w.execution_id
+    where e.workflow_id = signal.workflow_id and e.version = signal.version and e.finished_at is null
+    union
+    select e.id
+    from automation.contacts_at(signal.tenant_id, signal.address) as c (id)
+    join ridgeline.workflow_executions as e on e.tenant_id = signal.tenant_id and e.finished_at is null
+      and e.contact_id = c.id and e.entity <> 'contact'
+    union
+    select e.id
+    from automation.contacts_at(signal.tenant_id, signal.address) as c (id)
+    join ridgeline.workflow_executions as e on e.tenant_id = signal.tenant_id and e.finished_at is null
+      and e.record_id = c.id::text and e.entity = 'contact';
+end;
+$$;
+
+create or replace function automation.open_runs(signal automation.signals) returns setof uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.contact_id::text
+      and e.entity = 'contact' and e.finished_at is null
+    union
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.contact_id = signal.contact_id
+      and e.entity <> 'contact' and e.finished_at is null
+    union
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.record_id = signal.record_id
+      and e.entity = signal.entity and e.finished_at is null
+    union
+    -- Those that are about to follow their record to this contact.
+    select e.id from automation.signals as m
+    join ridgeline.workflow_executions as e
+      on e.record_id = m.record_id and e.tenant_id = m.tenant_id and e.entity = m.entity
+      and e.finished_at is null
+    where m.contact_id = signal.contact_id and m.tenant_id = signal.tenant_id and m.role = 'moved'
+    union
+    select r.id from automation.runs_speaking_with(signal) as r (id) where signal.address is not null
+  $$;
+
+create or replace function automation.note_event(
+  signal automation.signals, execution ridgeline.workflow_executions)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into automation.run_events as r (
+      tenant_id, execution_id, step_key, event, record, at, seq, written_by)
+    values (execution.tenant_id, execution.id, signal.listener, signal.event, signal.record, signal.at,
+      signal.seq, signal.written_by)
+    on conflict on constraint run_events_pkey do update
+      set event = excluded.event, record = excluded.record, at = excluded.at, seq = excluded.seq,
+        written_by = excluded.written_by
+      where r.seq < excluded.seq;
+    update ridgeline.scheduled_steps as s
+    set run_at = least(s.run_at, automation.now())
+    where s.tenant_id = execution.tenant_id
+      and s.id in (
+        select q.id from ridgeline.scheduled_steps as q
+        where q.tenant_id = execution.tenant_id and q.execution_id = execution.id
+          and q.step_key = signal.listener
+        for update skip locked);
+  $$;
+
+create or replace function automation.act_on(signal automation.signals) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  open_run uuid;
+  execution ridgeline.workflow_executions;
+begin
+  for open_run in select r from automation.open_runs(signal) as r loop
+    select e.* into strict execution from ridgeline.workflow_executions as e
+    where e.tenant_id = signal.tenant_id and e.id = open_run
+    for no key update nowait;
+    if execution.entity <> 'contact' then
+      execution := automation.follow_contact(execution);
+    end if;
+    if automation.is_finished(execution) or not automation.concerns(signal, execution) then
+      continue;
+    elsif signal.role = 'moved' then
+      continue;
+    elsif signal.role = 'wait' then
+      perform automation.note_event(signal, execution);
+    else
+      perform automation.stop_execution(execution, 'cancelled', automation.ending_reason(signal));
+    end if;
+  end loop;
+end;
+$$;
+
+-- Acts on an event and lets it go, or keeps it where a transaction that is still open may have enrolled a run
+-- without knowing of it. Who is open is asked first: what they have written by then is seen afterwards.
+create or replace function automation.read_signal(signal automation.signals) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  present constant pg_snapshot := pg_current_snapshot();
+  others_write constant boolean := exists (
+    select from pg_snapshot_xip(present) as x (id) where x.id < coalesce(signal.kept_for, pg_snapshot_xmax(present)));
+begin
+  perform automation.act_on(signal);
+  if others_write then
+    update automation.signals as s set kept_for = coalesce(s.kept_for, pg_snapshot_xmax(present))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+  else
+    delete from automation.signals as s where s.tenant_id = signal.tenant_id and s.id = signal.id;
+  end if;
+end;
+$$;
+
+-- Its runs stand still meanwhile. An event is never given up: what it would end must not go on.
+create or replace function automation.cut_off_signal(signal automation.signals) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update automation.signals as s
+    set kept_for = null, next_try_at = clock_timestamp() + interval '10 seconds' * power(4, least(
+      automation.suspect(signal.tenant_id, 'signal', signal.id::text), 6))
+    where s.tenant_id = signal.tenant_id and s.id = signal.id
+  $$;
+
+create or replace function automation.try_signal(signal automation.signals) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.read_signal(signal);
+  return true;
+exception
+  when lock_not_available then
+    update automation.signals as s set next_try_at = clock_timestamp() + interval '1 second', kept_for = null
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return false;
+  -- It took too long: the others go on with the time of another statement.
+  when query_canceled then
+    perform automation.cut_off_signal(signal);
+    return null;
+  when others then
+    raise warning 'signal % of tenant %: %', signal.id, signal.tenant_id, sqlerrm;
+    update automation.signals as s set next_try_at = clock_timestamp() + interval '1 minute', kept_for = null
+    where s.tenant_id = signal.tenant_id and s.id = signal.id;
+    return false;
+end;
+$$;
+
+create or replace function automation.signal_tenants(at_most integer) returns setof uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    with recursive hop (tenant_id) as (
+      (select s.tenant_id from automation.signals as s order by s.tenant_id limit 1)
+      union all
+      select (select s.tenant_id from automation.signals as s
+        where s.tenant_id > h.tenant_id order by s.tenant_id limit 1)
+      from hop as h where h.tenant_id is not null
+    )
+    select h.tenant_id from hop as h where h.tenant_id is not null limit at_most
+  $$;
+
+-- Half in the order of their coming; and where those are too many, some of each tenant, so that one tenant's
+-- flood does not keep the others waiting.
+create or replace function automation.due_signals(at_most integer, aside text[])
+  returns table (tenant_id uuid, key text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  half constant integer := greatest(1, at_most / 2);
+  found_so_far integer;
+begin
+  return query
+    select s.tenant_id, s.id::text from automation.signals as s
+    where s.kept_for is null and s.next_try_at <= clock_timestamp()
+      and concat_ws('/', s.tenant_id, s.id) <> all (aside)
+    order by s.next_try_at
+    limit half;
+  get diagnostics found_so_far = row_count;
+  if found_so_far = half then
+    return query
+      select d.tenant_id, d.id::text
+      from automation.signal_tenants(half) as t (id)
+      cross join lateral (
+        select s.tenant_id, s.id from automation.signals as s
+        where s.tenant_id = t.id and s.kept_for is null and s.next_try_at <= clock_timestamp()
+          and concat_ws('/', s.tenant_id, s.id) <> all (aside)
+        order by s.id
+        limit 5
+      ) as d
+      limit half;
+  end if;
+  return query
+    select s.tenant_id, s.id::text from automation.signals as s
+    where s.kept_for <= pg_snapshot_xmin(pg_current_snapshot())
+      and concat_ws('/', s.tenant_id, s.id) <> all (aside)
+    order by s.kept_for
+    limit half;
+end;
+$$;
+
+create or replace function automation.lock_signals(tenant_ids uuid[], keys text[])
+  returns setof automation.signals
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    select s.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from automation.signals as q
+      where q.tenant_id = k.tenant_id and q.id = k.key::uuid and q.next_try_at <= clock_timestamp()
+        and (q.kept_for is null or q.kept_for <= pg_snapshot_xmin(pg_current_snapshot()))
+      for update skip locked
+    ) as s
+    order by k.place
+  $$;
+
+create or replace function automation.run_these_signals(tenant_ids uuid[], keys text[])
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  signal automation.signals;
+  was_read boolean;
+  ran integer := 0;
+begin
+  for signal in select * from automation.lock_signals(tenant_ids, keys) loop
+    was_read := automation.try_signal(signal);
+    ran := ran + (coalesce(was_read, false) and signal.kept_for is null)::integer;
+    exit when was_read is null or automation.is_late(began);
+  end loop;
+  return ran;
+end;
+$$;

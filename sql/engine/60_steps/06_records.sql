@@ -1,0 +1,602 @@
+-- Database actions. Each takes the execution and its rendered input and returns what it did; what
+-- it cannot do it raises, naming the field, and the step fails with that message.
+
+create or replace function automation.perform(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  result constant jsonb := case step ->> 'type'
+    when 'create_task' then automation.create_task(execution, input)
+    when 'update_contact' then automation.update_fields(execution, 'contact', input -> 'fields')
+    when 'update_project' then automation.update_fields(execution, 'project', input -> 'fields')
+    when 'update_field' then automation.update_one_field(execution, input)
+    when 'change_stage' then automation.change_stage(execution, input)
+    when 'assign_user' then automation.assign_user(execution, step ->> 'key', input)
+    when 'add_tag' then automation.add_tag(execution, input ->> 'tag')
+    when 'remove_tag' then automation.remove_tag(execution, input ->> 'tag')
+    when 'create_project' then automation.create_project(execution, input)
+    when 'wait' then automation.wait(execution, step ->> 'key', input)
+    when 'conditional' then automation.choose(execution, step)
+    when 'split' then automation.split(execution, step ->> 'key', input)
+    when 'stop' then automation.stop(input)
+  end;
+begin
+  if result is null then
+    raise exception 'step_type: "%" is not a step that runs in the database', step ->> 'type'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return result;
+end;
+$$;
+
+comment on function automation.perform(ridgeline.workflow_executions, jsonb, jsonb) is
+  'Carries out one database step and returns its result. Raises, naming the field, when it cannot.';
+
+-- The id of the record a step is about; every action goes through here, so the error is the same.
+create or replace function automation.target_id(
+  execution ridgeline.workflow_executions, entity text)
+  returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  id constant text := case entity when 'contact' then automation.contact_key(execution)
+    else execution.trigger_data ->> (entity || '_id') end;
+begin
+  if id is null then
+    raise exception '%: the execution has no % to work on', entity, entity
+      using errcode = 'no_data_found';
+  end if;
+  return id;
+end;
+$$;
+
+create or replace function automation.as_number(input jsonb, key text) returns numeric
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if input ->> key is null or input ->> key = '' then
+    return null;
+  elsif automation.number_in(input ->> key) is null then
+    raise exception '%: "%" is not a number', key, left(input ->> key, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return automation.number_in(input ->> key);
+end;
+$$;
+
+-- A time without a zone is the tenant's wall clock.
+create or replace function automation.as_time(
+  execution ridgeline.workflow_executions, input jsonb, key text)
+  returns timestamptz
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if coalesce(input ->> key, '') = '' then
+    return null;
+  elsif not automation.is_date(input ->> key) then
+    raise exception '%: "%" is not a time', key, left(input ->> key, 60)
+      using errcode = 'invalid_parameter_value', hint = 'Such as 2026-12-01 or 2026-12-01T09:30:00Z.';
+  end if;
+  return automation.instant_in(input ->> key, automation.tenant_zone(execution.tenant_id));
+end;
+$$;
+
+create or replace function automation.as_id(input jsonb, key text) returns uuid
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if coalesce(input ->> key, '') <> '' and automation.as_uuid(input ->> key) is null then
+    raise exception '%: "%" is not an id', key, left(input ->> key, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return automation.as_uuid(input ->> key);
+end;
+$$;
+
+-- Who is made responsible is a member of the tenant, whichever step says so. A CRM that counts its
+-- people otherwise than by uuid has nobody here to compare with.
+create or replace function automation.check_assignee(tenant_id uuid, field text, user_id text)
+  returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.as_uuid(user_id) is not null and not automation.is_member(tenant_id, user_id) then
+    raise exception '%: "%" is not a member of the tenant', field, left(user_id, 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+
+create or replace function automation.create_task(
+  execution ridgeline.workflow_executions, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  task_id text;
+  due constant timestamptz := coalesce(
+    automation.as_time(execution, input, 'due_at'),
+    automation.now()
+      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
+      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
+      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute');
+begin
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+  perform automation.check_target('task', 'create_task');
+  task_id := automation.write_task(jsonb_build_object(
+      'tenant', execution.tenant_id, 'contact', automation.contact_key(execution),
+      'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
+      'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
+      'priority', coalesce(input ->> 'priority', 'normal'),
+      'due', case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then due end,
+      'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id),
+    automation.tenant_zone(execution.tenant_id));
+  return jsonb_build_object('task_id', task_id);
+end;
+$$;
+
+-- Writes fields of one attached record, in one statement that names only those columns. Locks the
+-- row without waiting: a user who is editing it right now is not kept waiting by us, nor we by them.
+-- operator: set, or what is done to the value that is there.
+create or replace function automation.update_fields(
+  execution ridgeline.workflow_executions, entity text, fields jsonb, operator text default 'set')
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  id constant text := automation.target_id(execution, entity);
+  present jsonb;
+  written jsonb;
+begin
+  select e.* into attached from automation.entities as e where e.name = entity;
+  perform automation.check_writable(attached, fields);
+  fields := automation.own_names(attached, fields);
+  execute automation.lock_record_statement(attached) into present using execution.tenant_id, id;
+  if operator <> 'set' then
+    fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
+  end if;
+  fields := automation.fit_fields(attached, fields);
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to',
+    fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
+  execute automation.update_statement(attached, fields)
+    into written using execution.tenant_id, id, fields;
+  if written is null then
+    raise exception '%: it was deleted', entity using errcode = 'no_data_found';
+  end if;
+  return jsonb_build_object('entity', entity, 'id', id, 'fields', fields);
+exception when data_exception then
+  raise exception 'fields.%: %', automation.misfit(attached, fields), sqlerrm using errcode = sqlstate;
+end;
+$$;
+
+-- A column decides what a value becomes, as a step's schema does: a list reads a, b, c in a text, one
+-- value is a list of one. Inside a JSON column a value stays what it is.
+create or replace function automation.fit_fields(attached automation.entities, fields jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  field record;
+begin
+  for field in
+    select f.key, f.value, jsonb_typeof(f.value) as type, automation.value_kind(a.atttypid) as kind
+    from jsonb_each(fields) as f
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(attached.relation) and a.attname = f.key and not a.attisdropped
+  loop
+    if field.kind in ('text', 'enum') and field.type in ('array', 'object') then
+      if automation.plain_text(field.value) is null then
+        raise exception 'fields.%: a text is needed, and this is %', field.key,
+          automation.type_words(to_jsonb(field.type)) using errcode = 'datatype_mismatch';
+      end if;
+      fields := fields || jsonb_build_object(field.key, automation.plain_text(field.value));
+    elsif field.kind = 'list' and field.type in ('string', 'number', 'boolean') then
+      fields := fields || jsonb_build_object(field.key, jsonb_build_array(field.value));
+    end if;
+  end loop;
+  return fields;
+end;
+$$;
+
+-- Fields as they become when something is added, taken away or appended. "custom_fields.x" is a key of
+-- a JSON column.
+create or replace function automation.combine_fields(present jsonb, fields jsonb, operator text, zone text)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_object_agg(f.key, automation.combine(
+      f.key, case when f.key like '%.%'
+        then present #> array[split_part(f.key, '.', 1), substr(f.key, strpos(f.key, '.') + 1)]
+        else present -> f.key end,
+      f.value, operator, zone))
+    from jsonb_each(fields) as f
+  $$;
+
+-- Nothing there counts as 0, as an empty text or list; nothing to add changes nothing.
+create or replace function automation.combine(name text, old jsonb, value jsonb, operator text, zone text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  result jsonb;
+begin
+  if automation.is_blank(value) then
+    return coalesce(old, 'null');
+  elsif jsonb_typeof(old) = 'array' and operator = 'subtract' then
+    return (
+      select coalesce(jsonb_agg(o.item order by o.place), '[]')
+      from jsonb_array_elements(old) with ordinality as o (item, place)
+      where not exists (
+        select from jsonb_array_elements(automation.as_list(combine.value)) as v (item)
+        where automation.values_equal(o.item, v.item, false, zone)));
+  elsif jsonb_typeof(old) = 'array' then
+    return old || automation.as_list(value);
+  elsif operator = 'append' then
+    if jsonb_typeof(value) = 'array' and automation.is_blank(old) then
+      return value;
+    end if;
+    result := to_jsonb(automation.plain_text(coalesce(old, 'null')) || automation.plain_text(value));
+  else
+    result := automation.add_values(
+      case when automation.is_blank(old) and automation.number_of(value) is not null then '0' else old end,
+      value, case operator when 'add' then 1 else -1 end, jsonb_build_object('zone', zone));
+  end if;
+  if result is null then
+    raise exception 'value: cannot % "%" %', operator, left(automation.text_of(value), 60),
+      format(case operator when 'subtract' then 'from %s, which is "%s"' else 'to %s, which is "%s"' end,
+        name, left(automation.text_of(coalesce(old, 'null')), 60))
+      using errcode = 'datatype_mismatch';
+  end if;
+  return result;
+end;
+$$;
+
+-- Which of the fields does not fit its column? Asked only after an update has failed.
+create or replace function automation.misfit(attached automation.entities, fields jsonb) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  field record;
+begin
+  for field in select f.key, f.value from jsonb_each(fields) as f loop
+    begin
+      execute format('select jsonb_populate_record(null::%s, $1)', attached.relation)
+        using jsonb_build_object(field.key, field.value);
+    exception when data_exception then
+      return field.key;
+    end;
+  end loop;
+  return array_to_string(array(select k from jsonb_object_keys(fields) as k), ', ');
+end;
+$$;
+
+create or replace function automation.check_writable(attached automation.entities, fields jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong text;
+begin
+  if jsonb_typeof(fields) is distinct from 'object' or fields = '{}' then
+    raise exception 'fields: an object of at least one field is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  select f into wrong from jsonb_object_keys(fields) as f
+  where not (split_part(f, '.', 1) = any (attached.writable_columns)) limit 1;
+  if wrong is not null then
+    raise exception 'fields.%: % has no such field to write', wrong, attached.name
+      using errcode = 'undefined_column';
+  end if;
+end;
+$$;
+
+create or replace function automation.lock_record_statement(attached automation.entities) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format(
+      'select to_jsonb(r) from %s as r where %s = $1 and r.%I = $2::%s for no key update nowait',
+      attached.relation, automation.tenant_expression('r', attached.tenant_column, attached.sole),
+      attached.id_column, attached.id_type)
+  $$;
+
+-- "custom_fields.roof_type" sets one key of a JSON column; other names set the whole column.
+create or replace function automation.update_statement(attached automation.entities, fields jsonb)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format(
+      'update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
+      'where %3$s = $1 and r.%4$I = $2::%5$s returning to_jsonb(r.*)',
+      attached.relation,
+      string_agg(
+        case when c.keys is null then format('%1$I = v.%1$I', c.name)
+          else format('%1$I = coalesce(r.%1$I, ''{}'') || %2$L::jsonb', c.name, c.keys) end, ', '),
+      automation.tenant_expression('r', attached.tenant_column, attached.sole),
+      attached.id_column, attached.id_type)
+    from (
+      select split_part(f.key, '.', 1) as name,
+        jsonb_object_agg(substr(f.key, strpos(f.key, '.') + 1), f.value)
+          filter (where f.key like '%.%') as keys
+      from jsonb_each(fields) as f
+      group by 1
+    ) as c
+  $$;
+
+create or replace function automation.update_one_field(
+  execution ridgeline.workflow_executions, input jsonb)
+  returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.update_fields(
+      execution, f.entity, jsonb_build_object(f.field, input -> 'value'), coalesce(input ->> 'operator', 'set'))
+    from automation.written_field(input) as f
+  $$;
+
+create or replace function automation.stage_entity(
+  execution ridgeline.workflow_executions, input jsonb)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(input ->> 'entity', case
+      when automation.stage_column(execution.entity) is not null then execution.entity else 'contact' end)
+  $$;
+
+create or replace function automation.change_stage(
+  execution ridgeline.workflow_executions, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  entity constant text := automation.stage_entity(execution, input);
+  stage_column constant text := automation.stage_column(entity);
+begin
+  if stage_column is null then
+    raise exception 'entity: "%" has neither a stage nor a status', left(entity, 60)
+      using errcode = 'undefined_column',
+        hint = 'automation.attach() maps them: {"stage": "<column>"}.';
+  end if;
+  return automation.update_fields(execution, entity, jsonb_build_object(stage_column, input -> 'stage'));
+end;
+$$;
+
+create or replace function automation.assigned_entity(
+  execution ridgeline.workflow_executions, input jsonb)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(input ->> 'entity', case
+      when execution.trigger_data ->> 'contact_id' is null
+        and automation.mapped_column(execution.entity, 'assigned_to') is not null
+      then execution.entity else 'contact' end)
+  $$;
+
+create or replace function automation.assign_user(
+  execution ridgeline.workflow_executions, step_key text, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  user_id uuid;
+  entity constant text := automation.assigned_entity(execution, input);
+  user_column constant text := automation.mapped_column(entity, 'assigned_to');
+begin
+  if user_column is null then
+    raise exception 'entity: "%" has no assigned_to', left(entity, 60)
+      using errcode = 'undefined_column',
+        hint = 'automation.attach() maps it: {"assigned_to": "<column>"}.';
+  elsif input ? 'user_ids' then
+    user_id := automation.next_in_turn(execution, step_key, input -> 'user_ids');
+  else
+    select m.user_id into user_id
+    from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(input ->> 'user_id')]) as m;
+    if not found then
+      raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+        using errcode = 'invalid_parameter_value';
+    end if;
+  end if;
+  return jsonb_build_object('user_id', user_id)
+    || automation.update_fields(execution, entity, jsonb_build_object(user_column, user_id));
+end;
+$$;
+
+-- Whose turn it is, of each step that takes turns. Read and moved on in the transaction of the step, so
+-- that a step that is undone takes nobody's turn.
+create table automation.rotations (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  step_key text not null,
+  last_user_id uuid not null,
+  turns bigint not null default 1,
+  constraint rotations_pkey primary key (tenant_id, workflow_id, step_key),
+  constraint rotations_workflow_fk foreign key (tenant_id, workflow_id)
+    references ridgeline.workflows (tenant_id, id) on delete cascade
+);
+
+comment on table automation.rotations is 'Who was assigned last by a step that goes round a list.';
+
+-- The one after the last one, in the order of the list; who has left the tenant is passed over.
+create or replace function automation.next_in_turn(
+  execution ridgeline.workflow_executions, step_key text, user_ids jsonb)
+  returns uuid
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  present constant uuid[] := array(
+    select m.user_id
+    from jsonb_array_elements_text(user_ids) with ordinality as u (id, place)
+    join automation.read_members(array[execution.tenant_id], null) as m on m.user_id = automation.as_uuid(u.id)
+    group by m.user_id order by min(u.place));
+  last constant uuid := (
+    select r.last_user_id from automation.rotations as r
+    where r.tenant_id = execution.tenant_id and r.workflow_id = execution.workflow_id
+      and r.step_key = next_in_turn.step_key
+    for update nowait);
+  chosen uuid;
+begin
+  if present = '{}' then
+    raise exception 'user_ids: none of them is a member of the tenant'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  chosen := present[coalesce(array_position(present, last), 0) % cardinality(present) + 1];
+  insert into automation.rotations (tenant_id, workflow_id, step_key, last_user_id)
+  values (execution.tenant_id, execution.workflow_id, next_in_turn.step_key, chosen)
+  on conflict on constraint rotations_pkey do update
+    set last_user_id = excluded.last_user_id, turns = automation.rotations.turns + 1;
+  return chosen;
+end;
+$$;
+
+-- Nobody to tag is no reason to end the run: what comes after may need no contact.
+create or replace function automation.skip_untaggable(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if execution.trigger_data ->> 'contact_id' is null
+    and (execution.version > 0 or jsonb_typeof(execution.trigger_data -> 'contact') is distinct from 'object') then
+    prepared.verdict := 'skip';
+    prepared.reason := '{"code": "no_contact", "message": "contact: the execution has no contact to work on"}';
+  end if;
+  return prepared;
+end;
+$$;
+
+-- A contact whose table keeps its tags in a list of its own has them there and nowhere else.
+create or replace function automation.tag_in_record(
+  execution ridgeline.workflow_executions, tag text, is_on boolean)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  present jsonb;
+  tags jsonb;
+  had boolean;
+begin
+  select e.* into attached from automation.entities as e where e.name = 'contact';
+  execute automation.lock_record_statement(attached)
+    into present using execution.tenant_id, automation.target_id(execution, 'contact');
+  tags := coalesce(nullif(present -> 'tags', 'null'), '[]');
+  had := exists (
+    select from jsonb_array_elements_text(tags) as t (name) where lower(btrim(t.name)) = lower(btrim(tag)));
+  if had <> is_on then
+    perform automation.update_fields(execution, 'contact', jsonb_build_object('tags', case
+      when is_on then tags || to_jsonb(btrim(tag))
+      else automation.without_tag(tags, tag) end));
+  end if;
+  return jsonb_build_object('tag', btrim(tag), case when is_on then 'added' else 'removed' end, had <> is_on);
+end;
+$$;
+
+create or replace function automation.without_tag(tags jsonb, tag text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(t.value order by t.place), '[]')
+    from jsonb_array_elements(tags) with ordinality as t (value, place)
+    where lower(btrim(t.value #>> '{}')) is distinct from lower(btrim(tag))
+  $$;
+
+create or replace function automation.add_tag(
+  execution ridgeline.workflow_executions, tag text)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.has_own_tags() then
+    return automation.tag_in_record(execution, tag, true);
+  end if;
+  return jsonb_build_object('tag', btrim(tag), 'added', automation.link_tag(
+    execution.tenant_id, automation.target_id(execution, 'contact'), btrim(tag)));
+end;
+$$;
+
+create or replace function automation.remove_tag(
+  execution ridgeline.workflow_executions, tag text)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.has_own_tags() then
+    return automation.tag_in_record(execution, tag, false);
+  end if;
+  return jsonb_build_object('tag', btrim(tag), 'removed', automation.unlink_tag(
+    execution.tenant_id, automation.target_id(execution, 'contact'), btrim(tag)));
+end;
+$$;
+
+-- What was made under a key. A project that a person has deleted is not made again: its row stays here.
+create table automation.created_projects (
+  tenant_id uuid not null,
+  contact_id text not null,
+  key bytea not null,
+  project_id text not null,
+  constraint created_projects_pkey primary key (tenant_id, contact_id, key)
+);
+
+comment on table automation.created_projects is
+  'The project that create_project made for a contact (empty: for nobody) under a key, kept as its digest.';
+
+-- The same key never makes a second project: Won, Lost, Won again stays one.
+create or replace function automation.create_project(
+  execution ridgeline.workflow_executions, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact constant text := automation.existing_contact(execution);
+  key constant text := coalesce(nullif(input ->> 'key', ''), input ->> 'name');
+  digest constant bytea := sha256(convert_to(key, 'UTF8'));
+  project_id text;
+begin
+  perform automation.check_target('project', 'create_project');
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', execution.tenant_id, contact, key), 0));
+  select c.project_id into project_id from automation.created_projects as c
+  where c.tenant_id = execution.tenant_id and c.contact_id = coalesce(contact, '') and c.key = digest;
+  if found then
+    return jsonb_build_object('project_id', project_id, 'created', false)
+      || case when automation.has_target_row('project', execution.tenant_id, project_id) then '{}'
+        else '{"deleted": true}'::jsonb end;
+  end if;
+  project_id := automation.write_project(jsonb_build_object(
+      'tenant', execution.tenant_id, 'contact', contact, 'name', input ->> 'name',
+      'type', input ->> 'project_type', 'status', coalesce(input ->> 'status', 'open'),
+      'stage', coalesce(input ->> 'pipeline_stage', 'new'), 'value', automation.as_number(input, 'value'),
+      'description', input ->> 'description'),
+    automation.tenant_zone(execution.tenant_id));
+  if key is not null then
+    insert into automation.created_projects (tenant_id, contact_id, key, project_id)
+    values (execution.tenant_id, coalesce(contact, ''), digest, project_id);
+  end if;
+  return jsonb_build_object('project_id', project_id, 'created', true);
+end;
+$$;

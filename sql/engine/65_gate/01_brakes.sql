@@ -1,0 +1,253 @@
+-- 65 GATE
+--
+-- What may go out: asked in the transaction that claims a send, on every attempt.
+
+-- The fuse of a workflow. Within a chain the number of effects is bounded, but strangers can begin chains without
+-- end (a machine that answers ours, a flood of forms), and so can a workflow that comes round to itself in each of
+-- them. Above so many such runs in an hour or a day the workflow is held: its runs wait where they are, nothing is
+-- lost, somebody is told, and a person lets it go on. Bulk enrolments, imports and what people write never count.
+--
+-- Counted where a run begins and not where it is captured, in an index of those runs alone and no further than the
+-- limit, so that no row is written by all of them and no writer pays.
+
+create table ridgeline.workflow_holds (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  reason jsonb not null,
+  held_at timestamptz not null,
+  released_at timestamptz,
+  released_by uuid,
+  constraint workflow_holds_pkey primary key (tenant_id, workflow_id),
+  constraint workflow_holds_workflow_fk foreign key (tenant_id, workflow_id)
+    references ridgeline.workflows (tenant_id, id) on delete cascade
+);
+
+comment on table ridgeline.workflow_holds is
+  'Workflows whose runs wait because they had become too many; release_workflow() lets them go on.';
+
+create or replace function automation.fused_runs(
+  tenant_id uuid, workflow_id uuid, since timestamptz, upto bigint, at_most integer)
+  returns integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    select count(*)::integer
+    from (
+      select from ridgeline.workflow_executions as e
+      where e.workflow_id = fused_runs.workflow_id and e.tenant_id = fused_runs.tenant_id and e.fused
+        and e.created_at > since and e.seq <= upto
+      order by e.created_at
+      limit at_most
+    ) as e
+  $$;
+
+-- Why a workflow has to be held; null: it need not be.
+create or replace function automation.blown_fuse(execution ridgeline.workflow_executions, released_at timestamptz)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  span record;
+  allowed integer;
+begin
+  for span in select * from (values ('hour', interval '1 hour'), ('day', interval '1 day')) as s (name, length) loop
+    allowed := automation.setting('workflow_fuse_per_' || span.name)::integer;
+    if automation.fused_runs(execution.tenant_id, execution.workflow_id,
+      greatest(automation.now() - span.length, released_at), execution.seq, allowed + 1) > allowed then
+      return jsonb_build_object(
+        'code', 'workflow_held', 'limit', allowed, 'per', span.name,
+        'message', format('more than %s runs of it were set off by others or by itself within a %s: they wait until '
+          'release_workflow() lets them go on', allowed, span.name));
+    end if;
+  end loop;
+  return null;
+end;
+$$;
+
+create or replace function automation.is_held(execution ridgeline.workflow_executions) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  hold ridgeline.workflow_holds;
+  reason jsonb;
+begin
+  select h.* into hold from ridgeline.workflow_holds as h
+  where h.tenant_id = execution.tenant_id and h.workflow_id = execution.workflow_id;
+  if hold.held_at is not null and hold.released_at is null then
+    return true;
+  elsif not execution.fused or execution.started_at is not null then
+    return false;
+  end if;
+  reason := automation.blown_fuse(execution, hold.released_at);
+  if reason is null then
+    return false;
+  end if;
+  insert into ridgeline.workflow_holds (tenant_id, workflow_id, reason, held_at)
+  values (execution.tenant_id, execution.workflow_id, reason, automation.now())
+  on conflict on constraint workflow_holds_pkey do update
+    set reason = excluded.reason, held_at = excluded.held_at, released_at = null, released_by = null;
+  perform automation.tell_office(
+    execution.tenant_id, 'workflow_held', execution.workflow_id::text, interval '0', null,
+    format('Workflow "%s" was stopped', (
+      select w.name from ridgeline.workflows as w
+      where w.tenant_id = execution.tenant_id and w.id = execution.workflow_id)),
+    reason ->> 'message');
+  return true;
+end;
+$$;
+
+comment on function automation.is_held(ridgeline.workflow_executions) is
+  'Does a run have to wait because its workflow is held? Asked before each of its steps; the first run too many '
+  'blows the fuse.';
+
+-- Out of the way of what is due, until it is let go.
+create or replace function automation.hold_step(due ridgeline.scheduled_steps) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update ridgeline.scheduled_steps as s set run_at = 'infinity'
+    where s.tenant_id = due.tenant_id and s.id = due.id
+  $$;
+
+-- What the office is told once, however often it happens: as a task.
+create table automation.notices (
+  tenant_id uuid not null,
+  kind text not null,
+  subject text not null,
+  at timestamptz not null,
+  constraint notices_pkey primary key (tenant_id, kind, subject)
+);
+
+comment on table automation.notices is 'What the office was told, and when last.';
+
+create or replace function automation.tell_office(
+  tenant_id uuid, kind text, subject text, at_most_every interval, contact_id text, title text, description text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  -- Two who want to say the same at once do not wait for each other.
+  if not pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, kind, subject), 12)) then
+    return;
+  end if;
+  insert into automation.notices as n (tenant_id, kind, subject, at)
+  values (tell_office.tenant_id, tell_office.kind, tell_office.subject, automation.now())
+  on conflict on constraint notices_pkey do update set at = excluded.at
+    where n.at + at_most_every <= excluded.at;
+  if found then
+    perform automation.check_target('task', 'a word to the office');
+    perform automation.write_task(jsonb_build_object(
+        'tenant', tenant_id, 'contact', contact_id, 'title', left(title, 200), 'description', description,
+        'status', 'open', 'priority', 'high', 'due', automation.now()),
+      automation.tenant_zone(tenant_id));
+  end if;
+exception when others then
+  raise warning 'automation: the office could not be told "%": %', title, sqlerrm;
+end;
+$$;
+
+comment on function automation.tell_office(uuid, text, text, interval, text, text, text) is
+  'Leaves a task for the office; the same kind and subject again only after a while.';
+
+-- THE BRAKE OF A CONVERSATION
+--
+-- Two machines that answer each other never stop by themselves. So texts that answer somebody are counted by number
+-- since the first thing that came from it within ten minutes, and within a day: above the limit they are skipped and
+-- the office is told. What is sent for other reasons (a reminder) is not held up.
+
+create or replace function automation.brake_setting(tenant_id uuid, name text, otherwise integer) returns integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when s.value = 'false' then null
+      when (s.value ->> name) ~ '^\d{1,6}$' then (s.value ->> name)::integer
+      else otherwise
+    end
+    from (
+      select automation.tenant_setting(brake_setting.tenant_id, 'conversation_brake') as value) as s
+  $$;
+
+comment on function automation.brake_setting(uuid, text, integer) is
+  'Settings of a tenant: {"conversation_brake": {"texts": 3, "minutes": 10, "texts_per_day": 10}}; false: none.';
+
+-- Texts to a number since the first that came from it, or call, within a time.
+create or replace function automation.texts_in_answer(
+  tenant_id uuid, phone text, within interval, but uuid, at_most integer)
+  returns integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select count(*)::integer
+    from (
+      select from ridgeline.workflow_step_executions as s
+      where s.recipient = phone and s.tenant_id = texts_in_answer.tenant_id and s.step_type = 'send_sms'
+        and s.status in ('running', 'waiting', 'completed') and s.id <> but
+        and s.started_at >= (
+          select min(i.created_at)
+          from (
+            (select m.created_at from ridgeline.messages as m
+             where m.from_number = phone and m.tenant_id = texts_in_answer.tenant_id and m.direction = 'inbound'
+               and m.created_at > automation.now() - within
+             order by m.created_at limit 1)
+            union all
+            (select c.created_at from ridgeline.calls as c
+             where c.from_number = phone and c.tenant_id = texts_in_answer.tenant_id and c.direction = 'inbound'
+               and c.created_at > automation.now() - within
+             order by c.created_at limit 1)
+          ) as i)
+      limit at_most
+    ) as s
+  $$;
+
+-- Was a run begun by somebody from outside, or did it go on because of them?
+create or replace function automation.answers_somebody(execution ridgeline.workflow_executions) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select execution.fused or exists (
+      select from automation.run_events as e
+      where e.tenant_id = execution.tenant_id and e.execution_id = execution.id)
+  $$;
+
+create or replace function automation.brake_conversation(
+  execution ridgeline.workflow_executions, step_id uuid, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  minutes integer;
+  span record;
+begin
+  if not automation.answers_somebody(execution) then
+    return prepared;
+  end if;
+  minutes := automation.brake_setting(execution.tenant_id, 'minutes', 10);
+  for span in
+    select * from (values
+      (automation.brake_setting(execution.tenant_id, 'texts', 3), make_interval(mins => minutes),
+        format('%s minutes', minutes)),
+      (automation.brake_setting(execution.tenant_id, 'texts_per_day', 10), interval '1 day', 'a day'))
+      as s (allowed, length, name)
+    where s.allowed is not null and s.length is not null
+  loop
+    if automation.texts_in_answer(
+      execution.tenant_id, prepared.recipient, span.length, step_id, span.allowed) >= span.allowed then
+      perform automation.tell_office(
+        execution.tenant_id, 'conversation_brake', prepared.recipient, interval '1 day',
+        automation.existing_contact(execution), format('Automatic answers to %s were stopped', prepared.recipient),
+        format('%s texts went to this number within %s in answer to what came from it. Is it a machine?',
+          span.allowed, span.name));
+      return automation.skip_unaddressed(prepared, 'conversation_brake', format(
+        '%s texts were sent to this number within %s in answer to what came from it', span.allowed, span.name));
+    end if;
+  end loop;
+  return prepared;
+end;
+$$;

@@ -1,0 +1,196 @@
+-- CONSENT
+--
+-- Who must not be written to. Asked for in the transaction that claims a send, on every attempt:
+-- a suppression that has committed stops everything that is not claimed yet.
+
+create table ridgeline.suppressions (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  channel text not null
+    constraint suppressions_channel_known check (channel in ('sms', 'email')),
+  address text not null constraint suppressions_address_not_blank check (btrim(address) <> ''),
+  reason text not null
+    constraint suppressions_reason_known
+    check (reason in ('opt_out', 'provider', 'bounce', 'complaint', 'manual', 'landline')),
+  detail jsonb,
+  created_at timestamptz not null default automation.now(),
+  constraint suppressions_pkey primary key (tenant_id, id),
+  constraint suppressions_address_unique unique (tenant_id, channel, address)
+);
+
+comment on table ridgeline.suppressions is
+  'Addresses that get nothing more from this tenant. sms: E.164; email: as normalize_email(). Any notation is '
+  'taken and stored this way; what is no number or address is refused, for it would stop nothing.';
+comment on column ridgeline.suppressions.reason is
+  'landline: no text reaches it, until one comes from it. The others: nobody may write to it.';
+
+-- The form in which an address of a channel is compared; null when it is none.
+create or replace function automation.normal_address(tenant_id uuid, channel text, address text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case channel
+      when 'sms' then automation.normal_number(address, automation.country_of(tenant_id))
+      when 'email' then automation.normalize_email(automation.bare_address(address))
+    end
+  $$;
+
+create or replace function automation.normalize_suppression() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  normal constant text := automation.normal_address(new.tenant_id, new.channel, new.address);
+begin
+  if normal is null and new.channel in ('sms', 'email') and btrim(new.address) <> '' then
+    raise exception 'address: "%" is not %', left(new.address, 80),
+      case new.channel when 'sms' then 'a phone number' else 'an email address' end
+      using errcode = 'invalid_parameter_value', hint = case new.channel
+        when 'sms' then 'Write it with its country code, such as +1 512 555 0100.'
+        else 'One address, such as ann@example.com.' end;
+  end if;
+  new.address := coalesce(normal, new.address);
+  return new;
+end;
+$$;
+
+create trigger suppressions_normalize
+  before insert or update of address, channel on ridgeline.suppressions
+  for each row execute function automation.normalize_suppression();
+
+-- Why nothing is sent to an address, which is in its normal form; null: it may be.
+create or replace function automation.suppression_of(tenant_id uuid, channel text, address text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.reason from ridgeline.suppressions as s
+    where s.tenant_id = suppression_of.tenant_id
+      and s.channel = suppression_of.channel
+      and s.address = suppression_of.address
+  $$;
+
+create or replace function automation.is_suppressed(tenant_id uuid, channel text, address text)
+  returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.suppression_of(
+      tenant_id, channel, automation.normal_address(tenant_id, channel, address)) is not null
+  $$;
+
+-- Of the addresses under a key of an email, those that are not suppressed, and a warning for each that is.
+create or replace function automation.drop_suppressed(
+  tenant_id uuid, prepared automation.prepared_step, key text)
+  returns automation.prepared_step
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  allowed jsonb;
+  dropped jsonb;
+begin
+  select coalesce(jsonb_agg(m.mailbox order by m.place) filter (where not m.stopped), '[]'),
+    coalesce(jsonb_agg(jsonb_build_object('path', key, 'code', 'suppressed', 'given', m.address,
+      'message', format('%s: %s has opted out and was left out', key, m.address))
+      order by m.place) filter (where m.stopped), '[]')
+    into allowed, dropped
+  from (
+    select l.mailbox, l.place, a.address, automation.is_suppressed(
+      drop_suppressed.tenant_id, 'email', a.address) as stopped
+    from jsonb_array_elements_text(prepared.input -> key) with ordinality as l (mailbox, place)
+    cross join lateral (select automation.bare_address(l.mailbox) as address) as a
+  ) as m;
+  prepared.input := prepared.input || jsonb_build_object(key, allowed);
+  return automation.add_warnings(prepared, dropped);
+end;
+$$;
+
+create or replace function automation.ask_email_consent(
+  tenant_id uuid, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+begin
+  foreach key in array '{to,cc,bcc}'::text[] loop
+    if prepared.input ? key then
+      prepared := automation.drop_suppressed(tenant_id, prepared, key);
+    end if;
+  end loop;
+  prepared.recipient := automation.recipients_of(prepared.input -> 'to');
+  return prepared;
+end;
+$$;
+
+-- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start
+-- of the statement that claims.
+create or replace function automation.ask_consent(
+  execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  allowed automation.prepared_step;
+  reason text;
+begin
+  if step_type = 'send_sms' then
+    reason := automation.suppression_of(execution.tenant_id, 'sms', prepared.input ->> 'to');
+    if reason is null then
+      return prepared;
+    elsif reason = 'landline' then
+      return automation.skip_unaddressed(
+        prepared, 'not_textable', 'to: the number is a landline, no text reaches it', prepared.input ->> 'to');
+    end if;
+  elsif step_type = 'send_email' then
+    allowed := automation.ask_email_consent(execution.tenant_id, prepared);
+    if allowed.input -> 'to' <> '[]' then
+      return allowed;
+    end if;
+  else
+    return prepared;
+  end if;
+  return automation.skip_unaddressed(
+    prepared, 'suppressed', 'the recipient has opted out of this channel');
+end;
+$$;
+
+comment on function automation.ask_consent(
+  ridgeline.workflow_executions, text, automation.prepared_step) is
+  'Turns a send to somebody who opted out into a skip; of several recipients of an email, drops '
+  'those who did.';
+
+-- That somebody opted out weighs more than that they cannot be reached: the latter passes.
+create or replace function automation.suppress(
+  tenant_id uuid, channel text, address text, reason text, detail jsonb default null)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into ridgeline.suppressions as s (tenant_id, channel, address, reason, detail)
+    values (tenant_id, channel, address, reason, detail)
+    on conflict on constraint suppressions_address_unique do update
+      set reason = excluded.reason, detail = excluded.detail
+      where s.reason = 'landline' and excluded.reason <> 'landline'
+  $$;
+
+comment on function automation.suppress(uuid, text, text, text, jsonb) is
+  'Stops a channel for an address; a second call changes nothing. Raises when it is no address.';
+
+create or replace function automation.suppress_recipient(
+  due ridgeline.scheduled_steps, step_type text, reason text, detail jsonb)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.suppress(
+      s.tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end, s.recipient,
+      reason, detail)
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
+  $$;

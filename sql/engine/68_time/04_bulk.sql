@@ -1,0 +1,439 @@
+-- Bulk enrolment: many records into one workflow, a batch at a time, from a list or by walking the
+-- primary key of their table. The tick does it; a row here says how far it has come. Three things
+-- are made of it: enrolment by hand, a schedule that runs for each record, and the timers of records
+-- that were there before their workflow.
+
+create table ridgeline.bulk_enrollments (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  workflow_id uuid not null,
+  kind text not null
+    constraint bulk_enrollments_kind_known check (kind in ('manual', 'scheduled', 'timers')),
+  status text not null default 'running'
+    constraint bulk_enrollments_status_known
+    check (status in ('running', 'completed', 'cancelled', 'failed')),
+  entity text not null,
+  conditions jsonb,
+  record_ids text[],
+  data jsonb not null default '{}',
+  generation uuid,
+  per_minute integer constraint bulk_enrollments_per_minute_positive check (per_minute > 0),
+  total integer,
+  scanned integer not null default 0,
+  enrolled integer not null default 0,
+  skipped integer not null default 0,
+  failed integer not null default 0,
+  last_record_id text,
+  next_batch_at timestamptz not null default automation.now(),
+  error jsonb,
+  created_by uuid,
+  created_at timestamptz not null default automation.now(),
+  finished_at timestamptz,
+  constraint bulk_enrollments_pkey primary key (tenant_id, id),
+  constraint bulk_enrollments_workflow_fk foreign key (tenant_id, workflow_id)
+    references ridgeline.workflows (tenant_id, id) on delete cascade,
+  constraint bulk_enrollments_finished_matches_status
+    check ((finished_at is not null) = (status <> 'running'))
+);
+
+comment on table ridgeline.bulk_enrollments is
+  'Enrolments of many records: what was asked for, how far it has come, and what came of it.';
+comment on column ridgeline.bulk_enrollments.total is
+  'How many records were listed; null for a filter, which counts as it goes.';
+comment on column ridgeline.bulk_enrollments.skipped is
+  'Records that are gone, or that the filter or the workflow''s own conditions left out.';
+comment on column ridgeline.bulk_enrollments.last_record_id is
+  'A filter has walked the table up to here.';
+comment on column ridgeline.bulk_enrollments.per_minute is
+  'The most enrolments in a minute; null: as fast as it goes.';
+
+create index bulk_enrollments_due
+  on ridgeline.bulk_enrollments (next_batch_at, tenant_id) where status = 'running';
+create index bulk_enrollments_by_workflow
+  on ridgeline.bulk_enrollments (workflow_id, tenant_id, created_at);
+
+-- The next records of a job, in its order. A record of the list that is gone comes as null.
+create or replace function automation.bulk_records(job ridgeline.bulk_enrollments, at_most integer)
+  returns table (id text, record jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  id_type text;
+begin
+  if job.record_ids is not null then
+    return query
+      select listed.id, automation.read_record(job.entity, job.tenant_id, listed.id)
+      from unnest(job.record_ids[job.scanned + 1:job.scanned + at_most]) with ordinality
+        as listed (id, place)
+      order by listed.place;
+    return;
+  end if;
+  select e.* into attached from automation.entities as e where e.name = job.entity;
+  if not found then
+    raise exception 'entity: "%" is not attached', job.entity
+      using errcode = 'invalid_parameter_value', hint = 'Attach its table, or enrol records of another entity.';
+  end if;
+  select pg_catalog.format_type(a.atttypid, a.atttypmod) into id_type
+  from pg_catalog.pg_attribute as a
+  where a.attrelid = attached.relation::regclass and a.attname = attached.id_column;
+  return query execute format(
+    'select r.%1$I::text, %5$s from %2$s as r where %3$s = $1 %4$s and not (%6$s) order by r.%1$I limit $3',
+    attached.id_column, attached.relation,
+    automation.tenant_expression('r', attached.tenant_column, attached.sole),
+    case when job.last_record_id is not null
+      then format('and r.%I > $2::%s', attached.id_column, id_type) else '' end,
+    automation.record_expression(attached, 'r'), automation.deleted_expression(attached, 'r'))
+    using job.tenant_id, job.last_record_id, at_most;
+end;
+$$;
+
+-- enrolled, skipped or failed.
+create or replace function automation.take_record(
+  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions,
+  listener automation.timer_listeners, record_id text, record jsonb)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  data jsonb;
+  due timestamptz;
+begin
+  if record is null then
+    return 'skipped';
+  elsif job.kind = 'timers' then
+    due := automation.timer_due(
+      listener, automation.field_text(record, listener.field),
+      automation.timer_zone(listener, record));
+    if due > automation.now() then
+      perform automation.set_timer(listener, record_id, due, due);
+      return 'enrolled';
+    end if;
+    return 'skipped';
+  end if;
+  data := automation.snapshot(job.entity, job.tenant_id, record, job.data);
+  if job.conditions is not null and not automation.evaluate_conditions(
+    job.conditions, automation.trigger_context(job.tenant_id, data),
+    automation.tenant_zone(job.tenant_id)) then
+    return 'skipped';
+  end if;
+  return automation.enrol_if_met(version, job.kind, data);
+end;
+$$;
+
+-- A workflow that was switched off takes nobody any more; null when the job may go on.
+create or replace function automation.bulk_obstacle(
+  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions,
+  listener automation.timer_listeners)
+  returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when version.version is null then 'the workflow is not active any more'
+      when job.kind = 'timers' and job.generation is distinct from listener.generation
+        then 'the workflow waits for something else now'
+    end
+  $$;
+
+create or replace function automation.finish_bulk(
+  job ridgeline.bulk_enrollments, status text, error jsonb default null)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update ridgeline.bulk_enrollments as b
+    set status = finish_bulk.status, error = finish_bulk.error, finished_at = automation.now()
+    where b.tenant_id = job.tenant_id and b.id = job.id
+  $$;
+
+-- A record that breaks is a failed run that says why.
+create or replace function automation.try_record(
+  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions,
+  listener automation.timer_listeners, record_id text, record jsonb)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.take_record(job, version, listener, record_id, record);
+exception when others then
+  begin
+    perform automation.enrol(job.tenant_id, job.entity, record_id,
+      jsonb_build_object('entity', job.entity, job.entity || '_id', record_id, job.entity, record),
+      row(version.workflow_id, version.version, job.kind, null, null, null,
+        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null, false
+        )::automation.enrolment);
+  exception when others then
+    raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
+  end;
+  return 'failed';
+end;
+$$;
+
+-- A throttled job takes a twelfth of a minute's worth at a time. one_by_one: what breaks on its own.
+create or replace function automation.run_batch(
+  job ridgeline.bulk_enrollments, at_most integer, until timestamptz, one_by_one boolean default false)
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  version ridgeline.workflow_versions;
+  listener automation.timer_listeners;
+  next record;
+  became text;
+  is_cut boolean := false;
+  allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
+  before constant integer := job.scanned;
+  taken integer := 0;
+begin
+  select v.* into version
+  from ridgeline.workflows as w
+  join ridgeline.workflow_versions as v
+    on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+  where w.tenant_id = job.tenant_id and w.id = job.workflow_id and w.is_active;
+  select l.* into listener from automation.timer_listeners as l
+  where l.tenant_id = job.tenant_id and l.workflow_id = job.workflow_id;
+  if automation.bulk_obstacle(job, version, listener) is not null then
+    perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
+      'code', 'not_active', 'message', automation.bulk_obstacle(job, version, listener)));
+    return 0;
+  end if;
+  for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
+    is_cut := clock_timestamp() > until;
+    exit when taken >= allowed or is_cut;
+    became := case when one_by_one then automation.try_record(job, version, listener, next.id, next.record)
+      else automation.take_record(job, version, listener, next.id, next.record) end;
+    case became
+      when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
+      when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
+      else job.skipped := job.skipped + 1;
+    end case;
+    job.scanned := job.scanned + 1;
+    job.last_record_id := next.id;
+  end loop;
+  update ridgeline.bulk_enrollments as b
+  set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
+    last_record_id = job.last_record_id,
+    next_batch_at = automation.now()
+      + coalesce(make_interval(secs => 60.0 * taken / job.per_minute), interval '0')
+  where b.tenant_id = job.tenant_id and b.id = job.id;
+  if not is_cut and taken < allowed and job.scanned - before < at_most or job.scanned >= job.total then
+    perform automation.finish_bulk(job, 'completed');
+  end if;
+  return job.scanned - before;
+end;
+$$;
+
+-- A batch during which the statement was cancelled is taken again later, and not for ever.
+create or replace function automation.cut_off_bulk(job ridgeline.bulk_enrollments) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tried constant integer := automation.suspect(job.tenant_id, 'bulk', job.id::text);
+begin
+  if tried >= automation.setting('max_cut_offs')::integer then
+    perform automation.clear_suspect(job.tenant_id, 'bulk', job.id::text);
+    perform automation.finish_bulk(job, 'failed', automation.cut_off_error(tried));
+  else
+    update ridgeline.bulk_enrollments as b
+    set next_batch_at = automation.now() + interval '30 seconds' * tried
+    where b.tenant_id = job.tenant_id and b.id = job.id;
+  end if;
+end;
+$$;
+
+-- One job of each tenant before the second of any.
+create or replace function automation.due_bulk(at_most integer, aside text[])
+  returns table (tenant_id uuid, key text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select b.tenant_id, b.id::text from ridgeline.bulk_enrollments as b
+    where b.status = 'running' and b.next_batch_at <= automation.now()
+      and concat_ws('/', b.tenant_id, b.id) <> all (aside)
+    order by row_number() over (partition by b.tenant_id order by b.next_batch_at), b.next_batch_at
+    limit least(at_most, 20)
+  $$;
+
+create or replace function automation.lock_bulk(tenant_ids uuid[], keys text[])
+  returns setof ridgeline.bulk_enrollments
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select b.*
+    from unnest(tenant_ids, keys) with ordinality as k (tenant_id, key, place)
+    cross join lateral (
+      select q.* from ridgeline.bulk_enrollments as q
+      where q.tenant_id = k.tenant_id and q.id = k.key::uuid
+        and q.status = 'running' and q.next_batch_at <= automation.now()
+      for update skip locked
+    ) as b
+    order by k.place
+  $$;
+
+-- Together, which costs least; and what one record has broken, record by record.
+create or replace function automation.run_batch_through(
+  job ridgeline.bulk_enrollments, at_most integer, until timestamptz)
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.run_batch(job, at_most, until);
+exception when others then
+  return automation.run_batch(job, at_most, until, true);
+end;
+$$;
+
+-- Each job has an equal share of the records, and of the time.
+create or replace function automation.run_these_bulk(
+  tenant_ids uuid[], keys text[], max_records integer)
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  jobs constant ridgeline.bulk_enrollments[] := array(
+    select b from automation.lock_bulk(tenant_ids, keys) as b);
+  job ridgeline.bulk_enrollments;
+  seen integer := 0;
+begin
+  foreach job in array jobs loop
+    begin
+      seen := seen + automation.run_batch_through(job, greatest(1, max_records / cardinality(jobs)),
+        clock_timestamp() + automation.allowed_time(interval '2 seconds') / cardinality(jobs));
+    exception
+      -- It took too long. The time of the statement is used up: the others have the next one.
+      when query_canceled then
+        perform automation.cut_off_bulk(job);
+        exit;
+      when others then
+        perform automation.finish_bulk(
+          job, 'failed', automation.engine_error('bulk_failed', sqlstate, sqlerrm));
+    end;
+  end loop;
+  return seen;
+end;
+$$;
+
+create or replace function automation.run_bulk(max_records integer default 1000) returns integer
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.work_off('bulk', max_records) $$;
+
+comment on function automation.run_bulk(integer) is
+  'Takes the next records of running bulk enrolments, an equal share of each job, and says how many '
+  'records it looked at. The tick calls it.';
+
+create or replace function automation.enroll_records(
+  workflow_id uuid, record_ids text[], filter jsonb, entity text, per_minute integer, data jsonb)
+  returns ridgeline.bulk_enrollments
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  workflow ridgeline.workflows := automation.find_workflow(workflow_id);
+  into_entity constant text := coalesce(entity, workflow.trigger_config ->> 'entity',
+    (select t.entity from automation.trigger_types as t where t.name = workflow.trigger_type), 'contact');
+  compiled record;
+  listed constant text[] := array(
+    select automation.as_key(r.id)
+    from unnest(record_ids) with ordinality as r (id, place)
+    where r.id is not null group by 1 order by min(r.place));
+  job ridgeline.bulk_enrollments;
+begin
+  perform automation.check_object(data, 'data');
+  perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
+  if not workflow.is_active then
+    raise exception 'workflow_id: workflow "%" is not active', workflow.name
+      using errcode = 'PT409',
+        hint = 'Set is_active to true, which publishes it.';
+  elsif record_ids is null and filter is null then
+    raise exception 'record_ids: which records?' using errcode = 'invalid_parameter_value',
+      hint = 'Pass record_ids, or a filter: conditions, [] for every record.';
+  elsif cardinality(listed) > 100000 then
+    raise exception 'record_ids: at most 100000 are taken' using errcode = 'PT413',
+      hint = 'Use a filter.';
+  elsif per_minute not between 1 and 100000 then
+    raise exception 'per_minute: from 1 to 100000' using errcode = 'invalid_parameter_value';
+  end if;
+  select c.* into compiled from automation.compile_conditions(filter, 'filter') as c;
+  perform automation.raise_problems(
+    automation.check_entity(into_entity, 'entity') || compiled.problems, 'these records cannot be enrolled');
+  insert into ridgeline.bulk_enrollments (
+    tenant_id, workflow_id, kind, entity, conditions, record_ids, data, per_minute, total, created_by)
+  values (
+    workflow.tenant_id, workflow.id, 'manual', into_entity, compiled.compiled,
+    case when record_ids is not null then listed end, data, per_minute,
+    case when record_ids is not null then cardinality(listed) end, automation.current_user_id())
+  returning * into job;
+  -- A few are not kept waiting for the tick.
+  if job.total <= 100 then
+    perform automation.run_batch_through(job, 100, clock_timestamp() + automation.allowed_time(interval '2 seconds'));
+    select b.* into job from ridgeline.bulk_enrollments as b
+    where b.tenant_id = job.tenant_id and b.id = job.id;
+  end if;
+  return job;
+end;
+$$;
+
+create or replace function ridgeline.enroll_records(
+  workflow_id uuid, record_ids text[] default null, filter jsonb default null,
+  entity text default null, per_minute integer default null, data jsonb default '{}',
+  tenant_id uuid default null)
+  returns ridgeline.bulk_enrollments
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.enroll_records(
+      workflow_id, automation.seen_records(workflow_id, entity, record_ids), filter, entity, per_minute,
+      data)
+    from automation.in_tenant(tenant_id)
+  $$;
+
+comment on function ridgeline.enroll_records(uuid, text[], jsonb, text, integer, jsonb, uuid) is
+  'Enrols many records into an active workflow: those listed, or those that meet a filter '
+  '(conditions; [] for all), or both; of an entity, contact unless the workflow''s trigger says '
+  'otherwise. Returns the row of bulk_enrollments that shows how far it has come; per_minute '
+  'throttles it.';
+
+create or replace function automation.cancel_bulk_enrollment(id uuid)
+  returns ridgeline.bulk_enrollments
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  job ridgeline.bulk_enrollments;
+begin
+  select b.* into job
+  from automation.usable_tenants() as t (id)
+  join ridgeline.bulk_enrollments as b on b.tenant_id = t.id and b.id = cancel_bulk_enrollment.id
+  for no key update of b;
+  if not found then
+    perform automation.raise_not_found('enrollment_id', id);
+  elsif job.status = 'running' then
+    perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
+      'code', 'cancelled', 'message', 'cancelled by hand'));
+    select b.* into job from ridgeline.bulk_enrollments as b
+    where b.tenant_id = job.tenant_id and b.id = job.id;
+  end if;
+  return job;
+end;
+$$;
+
+create or replace function ridgeline.cancel_bulk_enrollment(id uuid, tenant_id uuid default null)
+  returns ridgeline.bulk_enrollments
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.cancel_bulk_enrollment(id) from automation.in_tenant(tenant_id) $$;
+
+comment on function ridgeline.cancel_bulk_enrollment(uuid, uuid) is
+  'Stops a bulk enrolment where it stands. Executions it has started go on; cancel those themselves.';

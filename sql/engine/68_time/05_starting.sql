@@ -1,0 +1,279 @@
+-- trigger_config of the two triggers that time fires: what it may say, and what it means.
+
+create or replace function automation.config_problems(
+  config jsonb, known_keys text[], missed text[], path text)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(p.problem), '[]')
+    from (
+      select automation.problem(path || '.' || k.key, 'unknown_key',
+        format('there is no setting "%s" here', k.key),
+        'Known: ' || array_to_string(known_keys, ', ')) as problem
+      from jsonb_object_keys(config) as k (key)
+      where not k.key = any (known_keys)
+      union all
+      select automation.problem(path || '.zone', 'unknown_zone',
+        format('%s is not a time zone', config -> 'zone'), 'Use an IANA name such as America/Chicago.')
+      where config ? 'zone' and automation.known_zone(config ->> 'zone') is null
+      union all
+      select automation.problem(path || '.missed', 'invalid_value',
+        format('missed cannot be %s', config -> 'missed'),
+        'One of ' || array_to_string(missed, ', ') || '.')
+      where config ? 'missed' and not coalesce(config ->> 'missed' = any (missed), false)
+    ) as p
+  $$;
+
+create or replace function automation.check_entity(entity text, path text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when exists (select from automation.entities as e where e.name = check_entity.entity) then '[]'
+      else jsonb_build_array(automation.problem(
+        path, 'unknown_entity', format('there is no entity "%s"', entity),
+        'Known: ' || (select string_agg(e.name, ', ' order by e.name) from automation.entities as e)))
+    end
+  $$;
+
+-- scheduled: {cron | every, zone?, missed?, for_each?: {entity, conditions?}}
+create or replace function automation.compile_schedule(
+  config jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  expression constant text := config ->> 'cron';
+  every constant interval := automation.duration_in(config -> 'every');
+  each constant jsonb := config -> 'for_each';
+  read automation.cron;
+  filter record;
+begin
+  problems := automation.config_problems(
+    config, '{cron,every,zone,missed,for_each}', '{once,skip,catch_up}', path);
+  compiled := jsonb_build_object(
+    'zone', automation.known_zone(config ->> 'zone'), 'missed', coalesce(config ->> 'missed', 'once'));
+  if config ? 'cron' = config ? 'every' then
+    problems := problems || automation.problem(
+      path || '.cron', 'missing', 'a scheduled workflow needs either cron or every',
+      'For example {"cron": "0 9 * * MON"} or {"every": "2 hours"}.');
+  elsif config ? 'every' then
+    compiled := compiled || jsonb_build_object('every', every);
+    if every is null or every < interval '1 minute' then
+      problems := problems || automation.problem(
+        path || '.every', 'invalid_duration', format('%s is no length of time', config -> 'every'),
+        'At least a minute: "15 minutes", "2 hours", "1 day".');
+    end if;
+  else
+    compiled := compiled || jsonb_build_object('cron', expression);
+    read := automation.compile_cron(coalesce(expression, ''), path || '.cron');
+    problems := problems || read.problems;
+    if read.problems = '[]'
+      and automation.next_cron(read, 'UTC', automation.now()) is null then
+      problems := problems || automation.problem(
+        path || '.cron', 'never_fires', format('"%s" names a day that never comes', expression));
+    end if;
+  end if;
+  if config ? 'for_each' then
+    problems := problems || automation.check_entity(each ->> 'entity', path || '.for_each.entity');
+    select c.* into filter
+    from automation.compile_conditions(each -> 'conditions', path || '.for_each.conditions') as c;
+    problems := problems || filter.problems;
+    compiled := compiled || jsonb_build_object(
+      'entity', each -> 'entity', 'conditions', filter.compiled);
+  end if;
+end;
+$$;
+
+-- "10 business days", "-2 business days", {"business_days": 10} -> 10, -2, 10; null when it is anything
+-- else. A year at most, and not none: which day would that be on a Sunday?
+create or replace function automation.business_days_in(value jsonb) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select nullif(n.days, 0)
+    from (
+      select case jsonb_typeof(value)
+        when 'string' then replace(substring(
+          lower(value #>> '{}') from '^ *([+-]? *[0-9]{1,3}) *business[ _-]?days? *$'), ' ', '')::integer
+        when 'object' then case
+          when value - 'business_days' = '{}' and value ->> 'business_days' ~ '^[+-]?[0-9]{1,3}$'
+          then (value ->> 'business_days')::integer end
+      end as days
+    ) as n
+    where n.days between -366 and 366
+  $$;
+
+-- zone: contact is known to timers alone, and only where there is a contact.
+create or replace function automation.check_contact_zone(entity text, config jsonb, path text)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(
+      path || '.zone', 'no_contact', format('%s belongs to no contact whose zone it could be', entity),
+      'Name a zone, or leave it out for the tenant''s.')), '[]')
+    from automation.entities as e
+    where config ->> 'zone' = 'contact' and e.name = check_contact_zone.entity and e.name <> 'contact'
+      and not e.related ?| '{contact,project}'
+  $$;
+
+-- time_elapsed: {entity?, field | changed, offset, at?, zone?, missed?, existing?}
+create or replace function automation.compile_timer(
+  config jsonb, path text, out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  lengths constant text[] := array['minutes', 'hours', 'days', 'business_days', 'weeks', 'months', 'years'];
+  written constant jsonb := coalesce(config -> 'offset', nullif(
+    (select jsonb_object_agg(l, config -> l) from unnest(lengths) as l where config ? l), '{}'));
+  business_days constant integer := automation.business_days_in(written);
+  length constant interval := case
+    when business_days is null then automation.signed_duration(written) else interval '0' end;
+  zone constant text := config ->> 'zone';
+  entity constant text := coalesce(config ->> 'entity', 'contact');
+  field text := coalesce(config ->> 'changed', config ->> 'field', 'created_at');
+begin
+  field := coalesce((
+    select automation.own_name(e, field) from automation.entities as e where e.name = entity), field);
+  problems := automation.config_problems(
+    case zone when 'contact' then config - 'zone' else config end,
+    array['entity', 'field', 'changed', 'offset', 'at', 'zone', 'missed', 'existing'] || lengths,
+    '{once,skip}', path) || automation.check_entity(entity, path || '.entity')
+    || automation.check_contact_zone(entity, config, path);
+  if length is null then
+    problems := problems || automation.problem(
+      path || '.offset', 'invalid_duration',
+      case when written is null then 'a timer needs an offset'
+        else format('%s is no length of time', written) end,
+      'For example "3 days" or "10 business days" (after the date), or "-24 hours" (before it).');
+  elsif config ? 'changed' and (length < interval '0' or business_days < 0) then
+    problems := problems || automation.problem(
+      path || '.offset', 'invalid_duration', 'nothing can be known before a field changes',
+      'Leave out the minus sign, or name a date in field.');
+  end if;
+  if config ? 'at' and coalesce(config ->> 'at', '') !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$' then
+    problems := problems || automation.problem(
+      path || '.at', 'invalid_value', format('%s is no time of day', config -> 'at'),
+      'From "00:00" to "23:59".');
+  end if;
+  problems := problems || coalesce((
+    select automation.problem(
+      path || case when config ? 'changed' then '.changed' else '.field' end, 'unknown_field',
+      format('%s has no column "%s"', entity, field),
+      'Its columns: ' || array_to_string(e.columns, ', '))
+    from automation.entities as e
+    where e.name = entity and not split_part(field, '.', 1) = any (e.columns)), '[]');
+  compiled := jsonb_build_object(
+    'entity', entity, 'field', field, 'follows', case when config ? 'changed' then 'change' else 'value' end,
+    'offset', length, 'business_days', business_days, 'at', config -> 'at',
+    'zone', case zone when 'contact' then zone else automation.known_zone(zone) end,
+    'missed', coalesce(config ->> 'missed', 'once'),
+    'existing', coalesce(config -> 'existing' <> 'false', true) and not config ? 'changed');
+end;
+$$;
+
+-- Capture never asks about these triggers, so their listener has no entity and matches anything.
+create or replace function automation.compile_time_trigger(
+  trigger_type text, config jsonb, path text)
+  returns automation.compiled_trigger
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  compiled automation.compiled_trigger;
+begin
+  compiled.entity := '';
+  compiled.match := '{}';
+  compiled.problems := case trigger_type
+    when 'scheduled' then (select c.problems from automation.compile_schedule(config, path) as c)
+    else (select c.problems from automation.compile_timer(config, path) as c)
+  end;
+  return compiled;
+end;
+$$;
+
+-- What a published workflow waits for in time, from now on. Publishing it again with the same
+-- trigger_config changes no date that is waited for.
+create or replace function automation.start_waiting(version ridgeline.workflow_versions) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if version.trigger_type is distinct from 'scheduled' then
+    delete from ridgeline.workflow_schedules as s
+    where s.tenant_id = version.tenant_id and s.workflow_id = version.workflow_id;
+  else
+    perform automation.start_schedule(version);
+  end if;
+  if version.trigger_type is distinct from 'time_elapsed' then
+    delete from automation.timer_listeners as t
+    where t.tenant_id = version.tenant_id and t.workflow_id = version.workflow_id;
+  else
+    perform automation.start_timers(version);
+  end if;
+end;
+$$;
+
+create or replace function automation.stop_waiting(tenant_id uuid, workflow_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from ridgeline.workflow_schedules as s
+  where s.tenant_id = stop_waiting.tenant_id and s.workflow_id = stop_waiting.workflow_id;
+  delete from automation.timer_listeners as t
+  where t.tenant_id = stop_waiting.tenant_id and t.workflow_id = stop_waiting.workflow_id;
+end;
+$$;
+
+comment on function automation.stop_waiting(uuid, uuid) is
+  'For a workflow that is switched off. Its timers are not deleted here, there may be a million: '
+  'each is dropped when it is due.';
+
+-- trigger_data of a record that no write brought up: what capture makes, with what fired it.
+create or replace function automation.snapshot(
+  entity text, tenant_id uuid, record jsonb, more jsonb default '{}')
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when e.related = '{}' then d.data
+      else automation.add_related(d.data, snapshot.tenant_id, record, e.related)
+    end
+    from automation.entities as e
+    cross join lateral (
+      select more || jsonb_build_object(
+        'entity', e.name, e.name, record, e.name || '_id', record -> e.id_column,
+        'user_id', automation.current_user_id()) as data
+    ) as d
+    where e.name = snapshot.entity
+  $$;
+
+-- enrolled, failed (with an execution that says why) or skipped (its conditions were not met).
+create or replace function automation.enrol_if_met(
+  version ridgeline.workflow_versions, trigger_type text, data jsonb)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  enrolment automation.enrolment := automation.enrolment_of(version, trigger_type);
+  verdict constant jsonb := case
+    when version.conditions is null then 'true'
+    else automation.try_conditions(version.conditions, version.tenant_id, data)
+  end;
+begin
+  if verdict = 'false' then
+    return 'skipped';
+  elsif verdict <> 'true' then
+    enrolment.failure := verdict;
+  end if;
+  perform automation.enrol(
+    version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data, enrolment);
+  return case when enrolment.failure is null then 'enrolled' else 'failed' end;
+end;
+$$;

@@ -1,0 +1,143 @@
+-- 70 DISPATCH
+--
+-- Claim, run, finish, reap.
+
+-- What both lanes do before a step runs: decide whether it runs at all, and render it.
+
+create or replace function automation.prepare_step(
+  execution ridgeline.workflow_executions, step jsonb, at timestamptz default automation.now())
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  prepared automation.prepared_step;
+  options constant jsonb := automation.render_options(execution.tenant_id, at)
+    || jsonb_build_object('on_missing', step -> 'on_missing');
+  speaking constant ridgeline.workflow_executions := automation.speaking_execution(execution, step);
+  context jsonb := automation.execution_context(execution, step -> 'roots');
+begin
+  prepared.verdict := 'run';
+  if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
+    step -> 'conditions', context, options ->> 'zone', at) then
+    prepared.verdict := 'skip';
+    prepared.reason := automation.unmet('the conditions of the step were not met',
+      automation.explain_conditions(step -> 'conditions', context, options ->> 'zone', at));
+    return prepared;
+  end if;
+  if speaking.trigger_data is distinct from execution.trigger_data then
+    context := automation.execution_context(speaking, step -> 'roots');
+  end if;
+  select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
+  from automation.render(step -> 'config', context, options) as r;
+  prepared.reason := automation.size_problem(prepared.warnings);
+  if prepared.reason is null and prepared.input is not null then
+    prepared.reason := automation.oversize(step ->> 'type', prepared.input);
+  end if;
+  if prepared.reason is not null then
+    prepared.verdict := 'fail';
+    prepared.input := null;
+    return prepared;
+  elsif prepared.input is null and step ? 'on_missing' then
+    prepared.verdict := 'fail';
+    prepared.reason := automation.missing_reason(prepared.warnings);
+    return prepared;
+  end if;
+  if step #> '{config,fits}' <> '[]' then
+    select f.fitted, f.reason into prepared.input, prepared.reason
+    from automation.fit_input(step #> '{config,fits}', prepared.input) as f;
+    if prepared.reason is not null then
+      prepared.verdict := 'fail';
+      return prepared;
+    end if;
+  end if;
+  if step ->> 'lane' <> 'database' then
+    prepared := automation.address(speaking, step ->> 'type', prepared);
+  elsif step ->> 'type' in ('add_tag', 'remove_tag') then
+    prepared := automation.skip_untaggable(execution, prepared);
+  end if;
+  return prepared;
+end;
+$$;
+
+-- What a channel or a field takes no more of. A message is not cut: half a message is not what was meant.
+create or replace function automation.oversize(step_type text, input jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('code', 'too_large', 'message', format('%s: has %s %s; at most %s are possible',
+      s.path, s.size, l.unit, l.most))
+    from (
+      select 'body' as path, 'sms' as name, length(input ->> 'body') as size where step_type = 'send_sms'
+      union all
+      select 'subject', 'email_subject', length(input ->> 'subject') where step_type = 'send_email'
+      union all
+      select k, 'email_body', octet_length(input ->> k) from unnest('{html,text}'::text[]) as k
+      where step_type = 'send_email'
+      union all
+      select 'body', 'webhook_body', octet_length(input ->> 'body') where step_type = 'webhook'
+      union all
+      select f.key, 'field', octet_length(f.value #>> '{}')
+      from jsonb_each(case jsonb_typeof(input -> 'fields') when 'object' then input -> 'fields' else input end)
+        as f
+      where step_type not in ('send_sms', 'send_email', 'webhook')
+    ) as s
+    join automation.limits() as l on l.name = s.name
+    where s.size > l.most
+    limit 1
+  $$;
+
+comment on function automation.prepare_step(ridgeline.workflow_executions, jsonb, timestamptz) is
+  'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing.';
+
+create or replace function automation.missing_reason(warnings jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object(
+      'code', 'missing_variable',
+      'message', 'no value for ' || string_agg(
+        format('%s (%s)', w ->> 'variable', w ->> 'path'), ', ')
+        || '; the workflow asks for failure then')
+    from jsonb_array_elements(warnings) as w
+    where w ->> 'code' = 'missing_variable'
+  $$;
+
+-- A step that did not run leaves its reason in the ledger like one that did.
+create or replace function automation.record_step_end(
+  execution ridgeline.workflow_executions, step jsonb, step_id uuid,
+  status ridgeline.automation_status, prepared automation.prepared_step, result jsonb, error jsonb,
+  started_at timestamptz, duration_ms integer default null,
+  seq bigint default nextval('automation.write_order'))
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into ridgeline.workflow_step_executions as s (
+      tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
+      warnings, recipient, started_at, finished_at, duration_ms, seq)
+    values (
+      execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type',
+      record_step_end.status, prepared.input, result, record_step_end.error, prepared.warnings,
+      prepared.recipient, record_step_end.started_at, automation.now(),
+      record_step_end.duration_ms, record_step_end.seq)
+    on conflict on constraint workflow_step_executions_once do update
+      set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
+        error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
+        finished_at = excluded.finished_at, duration_ms = excluded.duration_ms
+      where s.status not in ('completed', 'skipped', 'cancelled')
+  $$;
+
+comment on function automation.record_step_end(
+  ridgeline.workflow_executions, jsonb, uuid, ridgeline.automation_status, automation.prepared_step, jsonb, jsonb,
+  timestamptz, integer, bigint) is
+  'Writes the ledger row of a step that ended without being leased. A failed one is overwritten '
+  'when the step is run again; one that completed never is.';
+
+create or replace function automation.unschedule(due ridgeline.scheduled_steps) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    delete from ridgeline.scheduled_steps as s
+    where s.tenant_id = due.tenant_id and s.id = due.id
+  $$;

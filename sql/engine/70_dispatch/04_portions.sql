@@ -1,0 +1,332 @@
+-- Portions: work that has a budget.
+--
+-- Whatever is done for many at once is done in portions, each its own transaction, short enough that no
+-- user waits for one. What a portion is about to do is committed first (automation.portions), so that a
+-- transaction that never ends well, whatever stopped it, leaves the names of those it was working on:
+--
+--   cut off in company   a portion of several: each of those left is tried alone, next
+--   cut off alone        counted, left alone for a while, and after max_cut_offs times failed
+--
+-- A statement that is cancelled (statement_timeout, a dispatcher that gave up) is caught where the step is
+-- run, which tells the culprit at once and lets what was done before it commit. Catching one uses the
+-- timeout up: whoever catches it stops working.
+
+-- The functions that read the queue are held to its indexes, as in 02_due: a session keeps the plan that it
+-- made while the queue was empty.
+
+-- How long a portion may work before it commits. A user who wants a row that it holds waits no longer.
+create or replace function automation.portion_length() returns interval
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.at_most('portion_ms') * interval '1 millisecond' $$;
+
+create or replace function automation.is_over(since timestamptz) returns boolean
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$ select clock_timestamp() > since + automation.portion_length() $$;
+
+comment on function automation.is_over(timestamptz) is 'Has a portion that began then had its time?';
+
+-- Working on this step alone was cut off. May be called with the step locked.
+create or replace function automation.note_cut_off(due ridgeline.scheduled_steps) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tried constant integer := automation.suspect(due.tenant_id, due.lane::text, due.id::text);
+begin
+  if tried >= automation.setting('max_cut_offs')::integer then
+    perform automation.fail_step(due, automation.cut_off_error(tried));
+    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+  end if;
+end;
+$$;
+
+-- The steps of a portion that are still to be done; those that somebody holds are left to them.
+create or replace function automation.lock_portion(portion automation.portions)
+  returns setof ridgeline.scheduled_steps
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  as $$
+    select s.*
+    from unnest(portion.tenant_ids, portion.step_ids) with ordinality as i (tenant_id, id, place)
+    cross join lateral (
+      select q.* from ridgeline.scheduled_steps as q
+      where q.tenant_id = i.tenant_id and q.id = i.id and q.lease_expires_at is null
+        and q.run_at <= automation.now()
+      for update skip locked
+    ) as s
+    where i.place >= portion.place
+    order by i.place
+  $$;
+
+create or replace function automation.is_gone(tenant_id uuid, step_id uuid) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  as $$
+    select not exists (
+      select from ridgeline.scheduled_steps as s
+      where s.tenant_id = is_gone.tenant_id and s.id = is_gone.step_id)
+  $$;
+
+-- Portions that nobody holds and nobody is about to take up.
+create or replace function automation.sweep_portions() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  as $$
+declare
+  portion automation.portions;
+  due ridgeline.scheduled_steps;
+begin
+  for portion in
+    select p.* from automation.portions as p
+    where p.started_at < clock_timestamp() - interval '5 seconds'
+    for update skip locked
+  loop
+    for due in select * from automation.lock_portion(portion) loop
+      if cardinality(portion.step_ids) = 1 then
+        perform automation.note_cut_off(due);
+      else
+        -- The one that was being worked on is tried after the others.
+        insert into automation.suspects (tenant_id, kind, key, next_try_at)
+        values (due.tenant_id, due.lane::text, due.id::text, case
+          when due.id = portion.step_ids[portion.place] then clock_timestamp() else portion.started_at end)
+        on conflict on constraint suspects_pkey do nothing;
+      end if;
+    end loop;
+    delete from automation.portions as p where p.id = portion.id;
+  end loop;
+  delete from automation.suspects as s
+  where s.kind = any (enum_range(null::ridgeline.automation_lane)::text[])
+    and automation.is_gone(s.tenant_id, automation.as_uuid(s.key));
+end;
+$$;
+
+-- Takes due steps of a lane to be worked on. Committed before the work begins; null when nothing is due.
+create or replace function automation.begin_portion(
+  lane ridgeline.automation_lane, at_most integer, but uuid[] default '{}')
+  returns automation.portions
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  portion automation.portions;
+begin
+  perform automation.sweep_portions();
+  insert into automation.portions (lane, tenant_ids, step_ids)
+  select begin_portion.lane, array_agg(d.tenant_id), array_agg(d.id)
+  from automation.lock_due(lane, at_most, but) as d
+  having count(*) > 0
+  returning * into portion;
+  return portion;
+end;
+$$;
+
+comment on function automation.begin_portion(ridgeline.automation_lane, integer, uuid[]) is
+  'Writes down which due steps of a lane are going to be worked on, fairly between tenants but for some. '
+  'Call it in a transaction of its own, then claim_portion() or run_portion_step().';
+
+-- The same for several channels at once: {"sms": {"most": 10, "but": [tenants]}, ...}.
+create or replace function automation.begin_portions(wanted jsonb) returns setof automation.portions
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select p.*
+    from jsonb_each(wanted) as w
+    cross join lateral automation.begin_portion(
+      w.key::ridgeline.automation_lane, least((w.value ->> 'most')::integer, 1000),
+      array(select t::uuid from jsonb_array_elements_text(w.value -> 'but') as t)) as p
+    where p.id is not null
+  $$;
+
+-- The next step that has to be tried alone and whose time has come.
+create or replace function automation.lock_suspect(lane ridgeline.automation_lane)
+  returns setof ridgeline.scheduled_steps
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  as $$
+    select due.*
+    from (
+      select s.tenant_id, automation.as_uuid(s.key) as id from automation.suspects as s
+      where s.kind = lock_suspect.lane::text and s.next_try_at <= clock_timestamp()
+        and not exists (
+          select from automation.portions as p where automation.as_uuid(s.key) = any (p.step_ids))
+      order by s.tries, s.next_try_at
+      limit 20
+    ) as suspect
+    cross join lateral (
+      select q.* from ridgeline.scheduled_steps as q
+      where q.tenant_id = suspect.tenant_id and q.id = suspect.id
+        and q.lease_expires_at is null and q.run_at <= automation.now()
+      for update skip locked
+    ) as due
+    limit 1
+  $$;
+
+create or replace function automation.begin_trial(lane ridgeline.automation_lane)
+  returns automation.portions
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  portion automation.portions;
+begin
+  perform automation.sweep_portions();
+  insert into automation.portions (lane, tenant_ids, step_ids)
+  select begin_trial.lane, array[s.tenant_id], array[s.id] from automation.lock_suspect(lane) as s
+  returning * into portion;
+  return portion;
+end;
+$$;
+
+create or replace function automation.begin_trial() returns automation.portions
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.* from unnest(automation.channels()) as c, automation.begin_trial(c) as t
+    where t.id is not null
+    limit 1
+  $$;
+
+comment on function automation.begin_trial() is 'begin_trial() on any channel.';
+comment on function automation.begin_trial(ridgeline.automation_lane) is
+  'begin_portion() for one step during which work was cut off before; null when there is none whose time has '
+  'come.';
+
+create or replace function automation.end_portion(portion_id uuid) returns void
+  language sql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$ delete from automation.portions as p where p.id = portion_id $$;
+
+create or replace function automation.claim_portion(
+  portion_id uuid, worker text, lease interval default '60 seconds')
+  returns setof automation.claimed_step
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  portion automation.portions;
+  due ridgeline.scheduled_steps;
+  attempt record;
+  claimed automation.claimed_step;
+begin
+  perform automation.check_lease(lease);
+  select p.* into portion from automation.portions as p where p.id = portion_id for update;
+  for due in select * from automation.lock_portion(portion) loop
+    attempt := automation.claim_or_close(due, worker, lease);
+    claimed := attempt.claimed;
+    if claimed.step_id is not null then
+      return next claimed;
+    end if;
+    exit when attempt.cut_off;
+    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+    exit when automation.is_over(began);
+  end loop;
+  perform automation.end_portion(portion_id);
+end;
+$$;
+
+comment on function automation.claim_portion(uuid, text, interval) is
+  'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time '
+  'is left for the next portion.';
+
+-- One step of a portion, with the database steps after it that are due at once. Its commit does not wait
+-- for the disk: should the server lose it, effect and ledger are lost together, and the step is run again
+-- as if it had never been tried.
+create or replace function automation.run_portion_step(
+  portion_id uuid, place integer, out ran integer, out cut_off boolean)
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set lock_timeout = '100ms'
+  as $$
+declare
+  portion automation.portions;
+  due ridgeline.scheduled_steps;
+  done record;
+begin
+  ran := 0;
+  cut_off := false;
+  perform set_config('synchronous_commit', 'off', true);
+  update automation.portions as p
+  set place = run_portion_step.place, started_at = clock_timestamp()
+  where p.id = portion_id
+  returning * into portion;
+  select d.* into due from automation.lock_portion(portion) as d
+  where d.id = portion.step_ids[portion.place];
+  if not found then
+    return;
+  end if;
+  done := automation.run_due_step(due);
+  ran := done.ran;
+  cut_off := done.cut_off;
+  if not cut_off then
+    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+  end if;
+  perform automation.clear_cause();
+end;
+$$;
+
+create or replace procedure automation.work_database_steps(
+  inout ran integer, max_steps integer default 200, duration interval default '1 second')
+  language plpgsql
+  -- No search_path: a procedure that commits cannot set it. Every name is qualified.
+  as $$
+declare
+  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
+  portion automation.portions;
+  step record;
+  is_trial boolean := false;
+begin
+  ran := 0;
+  call automation.work_on('signal', ran, until);
+  ran := 0;
+  if automation.time_is_up() then
+    return;
+  end if;
+  loop
+    portion := case when is_trial then automation.begin_trial('database')
+      else automation.begin_portion('database', 50) end;
+    commit;
+    if portion.id is not null then
+      for place in 1 .. pg_catalog.cardinality(portion.step_ids) loop
+        step := automation.run_portion_step(portion.id, place);
+        commit;
+        ran := ran + step.ran;
+        exit when step.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
+      end loop;
+      perform automation.end_portion(portion.id);
+      commit;
+      exit when step.cut_off;
+    end if;
+    exit when is_trial and (portion.id is null or pg_catalog.clock_timestamp() >= until);
+    -- Those that are tried alone come last: nobody waits behind them.
+    is_trial := is_trial or portion.id is null or ran >= max_steps
+      or pg_catalog.clock_timestamp() >= until;
+  end loop;
+end;
+$$;
+
+comment on procedure automation.work_database_steps(integer, integer, interval) is
+  'run_database_steps() with a commit after every step, for so long at most (half of statement_timeout). '
+  'A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';

@@ -1,0 +1,465 @@
+-- automation.attach(): the same capture for the reference tables and for anybody else's.
+
+create or replace function automation.attach(
+  relation regclass, entity text, columns jsonb default '{}', events jsonb default '[]',
+  visible text[] default null, writable text[] default null, authors text default null)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+begin
+  attached := automation.describe_entity(relation, entity, columns, visible);
+  attached.writable_columns := automation.allowed_columns(relation, attached, writable);
+  attached.authors := coalesce(authors, automation.default_authors(relation));
+  perform automation.check_attachment(attached, events);
+  insert into automation.entities
+  select attached.*
+  on conflict on constraint entities_pkey do update set (
+    relation, tenant_column, sole, id_column, id_type, related, columns, match_columns, writable_columns,
+    ignored_columns, mapped, several, tags, is_log, hides_columns, authors) = row (
+    excluded.relation, excluded.tenant_column, excluded.sole, excluded.id_column, excluded.id_type,
+    excluded.related, excluded.columns, excluded.match_columns, excluded.writable_columns, excluded.ignored_columns,
+    excluded.mapped, excluded.several, excluded.tags, excluded.is_log, excluded.hides_columns, excluded.authors);
+  perform automation.settle_sole_tenant(attached.sole);
+  perform automation.forget_triggers(attached, events);
+  perform automation.register_triggers(attached, events);
+  perform automation.generate_capture(attached);
+  perform automation.listen_again(attached.name);
+end;
+$$;
+
+-- All that attaching generates, from what automation.entities says: again where a release changes it.
+create or replace function automation.generate_capture(attached automation.entities) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  execute automation.insert_function(attached);
+  execute automation.update_function(attached);
+  execute automation.delete_function(attached);
+  execute automation.truncate_function(attached);
+  execute automation.reader_function(attached);
+  execute automation.has_function(attached);
+  perform automation.install_triggers(attached);
+  if attached.name = 'contact' then
+    execute case when attached.tags is null then automation.no_tags_functions()
+      else automation.linked_tags_functions(attached) end;
+  end if;
+  execute automation.read_record_function();
+  execute automation.has_record_function();
+  perform automation.close_functions();
+end;
+$$;
+
+-- What detaching took away: workflows that are switched on start again, and runs in flight hear again
+-- what they wait for.
+create or replace function automation.listen_again(entity text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  version ridgeline.workflow_versions;
+  listener automation.compiled_trigger;
+begin
+  -- As when the reference tables are attached, before there is a queue.
+  if not exists (select from ridgeline.workflow_versions) then
+    return;
+  end if;
+  for version in
+    select v.* from ridgeline.workflows as w
+    join ridgeline.workflow_versions as v
+      on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+    where w.is_active and not exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = v.tenant_id and t.workflow_id = v.workflow_id and t.version = v.version
+        and t.role = 'enrol' and (v.trigger_type <> 'time_elapsed' or exists (
+          select from automation.timer_listeners as l
+          where l.tenant_id = t.tenant_id and l.workflow_id = t.workflow_id)))
+  loop
+    listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
+    continue when listen_again.entity is distinct from case version.trigger_type
+      when 'time_elapsed' then coalesce(version.trigger_config ->> 'entity', 'contact')
+      else listener.entity end;
+    if listener.problems <> '[]' then
+      raise warning 'workflow % of tenant % does not fit % any more: %',
+        version.workflow_id, version.tenant_id, entity, listener.problems #>> '{0,message}';
+      continue;
+    end if;
+    perform automation.listen(version, listener);
+  end loop;
+  perform automation.listen_for_runs(v)
+  from ridgeline.workflow_versions as v
+  where (v.tenant_id, v.workflow_id, v.version) in (
+    select w.tenant_id, w.id, w.published_version from ridgeline.workflows as w where w.is_active
+    union
+    select e.tenant_id, e.workflow_id, e.version
+    from ridgeline.scheduled_steps as s
+    join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id);
+end;
+$$;
+
+comment on function automation.attach(regclass, text, jsonb, jsonb, text[], text[], text) is
+  'Makes a table fire workflows. columns: {tenant, id, phone, email, stage, status, ... (see '
+  'automation.mapped_names()), ignore: [..], protect: [..]} where they differ from tenant_id, id and '
+  'columns of that name; tenant: null, or a uuid, where all rows are one tenant''s; phone and email may be lists; '
+  '{<entity>: column}, or {related: {<entity>: column}}, for the records it '
+  'belongs to; log: true for a table whose rows are events of a contact. events: [{type, column?, '
+  'becomes?, on_insert?, unless?, description?}] for writes with a name of their own: a change of column, a '
+  'change to the value becomes, with on_insert also an insert with it; without column, any insert; not where the '
+  'boolean column unless is true. Call it again after adding columns. visible, writable: the columns that '
+  'workflows may see and set; left out, what automation.visible_by_default() and members'' own grants allow. '
+  'authors: members, or admins (the default where row level security or missing grants keep rows from members).';
+
+create or replace function automation.default_authors(relation regclass) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when c.relrowsecurity or not has_any_column_privilege('authenticated', relation, 'select')
+      then 'admins' else 'members' end
+    from pg_catalog.pg_class as c
+    where c.oid = relation
+  $$;
+
+-- What the engine and the providers write is nobody's to set, by a step as little as by hand.
+create or replace function automation.is_record_of_ours(relation regclass) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select n.nspname in ('automation', 'ridgeline') or c.oid in (
+      select to_regclass(t.relation) from automation.tenancy as t
+      union all select to_regclass(m.relation) from automation.membership as m)
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where c.oid = relation
+  $$;
+
+-- writable: as attach() was asked; null: what members may set themselves, where they are granted columns.
+create or replace function automation.allowed_columns(
+  relation regclass, attached automation.entities, writable text[])
+  returns text[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong text;
+begin
+  if automation.is_record_of_ours(relation) then
+    return array[]::text[];
+  end if;
+  select w into wrong from unnest(writable) as w where not w = any (attached.columns) limit 1;
+  if wrong is not null then
+    raise exception 'writable: "%" is no column that workflows see', wrong using errcode = 'undefined_column';
+  end if;
+  return array(
+    select w from unnest(attached.writable_columns) as w
+    cross join lateral (select automation.own_name(attached, w) as name) as own
+    where case when writable is not null then own.name = any (writable)
+      else has_table_privilege('authenticated', relation, 'update')
+        or not has_any_column_privilege('authenticated', relation, 'update')
+        or has_column_privilege('authenticated', relation, own.name, 'update') end);
+end;
+$$;
+
+create or replace function automation.describe_entity(
+  relation regclass, entity text, columns jsonb, visible text[] default null)
+  returns automation.entities
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  described automation.entities;
+  missing text;
+  shown text[] := coalesce(visible, automation.visible_by_default(relation));
+begin
+  described.name := entity;
+  described.relation := automation.relation_name(describe_entity.relation);
+  described.sole := automation.constant_tenant(relation, columns, 'tenant');
+  described.tenant_column := case when described.sole is null then coalesce(columns ->> 'tenant', 'tenant_id') end;
+  described.id_column := coalesce(columns ->> 'id', 'id');
+  described.id_type := (
+    select pg_catalog.format_type(a.atttypid, a.atttypmod)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = describe_entity.relation and a.attname = described.id_column);
+  described.is_log := coalesce((columns -> 'log')::boolean, false);
+  described.related := columns - '{tenant,id,ignore,protect,related,log,tags}'::text[]
+    - automation.mapped_names() || coalesce(columns -> 'related', '{}');
+  described.mapped := automation.map_columns(relation, columns);
+  described.several := automation.several_columns(columns);
+  described.tags := case when jsonb_typeof(columns -> 'tags') = 'object'
+    then automation.check_tags(columns -> 'tags') end;
+  described.ignored_columns := array(select jsonb_array_elements_text(coalesce(
+    columns -> 'ignore', jsonb_build_array(coalesce(described.mapped ->> 'updated_at', 'updated_at')))));
+  -- What the engine itself is told to use it sees, whatever it is called.
+  shown := shown || array_remove(array[described.tenant_column, described.id_column], null)
+    || array(select v.value from jsonb_each_text(described.related || described.mapped) as v)
+    || array(select jsonb_path_query(described.several, '$.*[*]') #>> '{}');
+  described.hides_columns := exists (
+    select from automation.relation_columns(relation) as c where not c.name = any (shown));
+  select array_agg(c.name), array_agg(c.name) filter (where c.is_cheap),
+    array_agg(c.name) filter (where not c.is_generated and not c.name = any (
+      array[coalesce(described.tenant_column, ''), described.id_column, 'created_at', 'updated_at',
+        coalesce(described.mapped ->> 'created_at', ''), coalesce(described.mapped ->> 'updated_at', '')]
+      || array(select jsonb_array_elements_text(coalesce(columns -> 'protect', '[]')))))
+    into described.columns, described.match_columns, described.writable_columns
+  from automation.relation_columns(relation) as c
+  where c.name = any (shown);
+  described.writable_columns := coalesce(described.writable_columns, '{}') || array(
+    select a.key from jsonb_each_text(automation.aliases(described)) as a
+    where a.value = any (described.writable_columns));
+  select n into missing
+  from unnest(array_remove(array[described.tenant_column, described.id_column], null)
+    || array(select r.value from jsonb_each_text(described.related || described.mapped) as r)
+    || array(select jsonb_path_query(described.several, '$.*[*]') #>> '{}')
+    || visible || array(select jsonb_array_elements_text(
+      coalesce(columns -> 'ignore', '[]') || coalesce(columns -> 'protect', '[]')))) as n
+  where not exists (select from automation.relation_columns(relation) as c where c.name = n)
+  limit 1;
+  if missing is not null then
+    raise exception 'columns: % has no column "%"', described.relation, missing
+      using errcode = 'undefined_column',
+        hint = 'Name the column in the columns argument, such as {"tenant": "company_id"}.';
+  end if;
+  return described;
+end;
+$$;
+
+create or replace function automation.map_columns(relation regclass, columns jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(m.name, m.column_name), '{}')
+    from (
+      select n.name, case
+        when jsonb_typeof(columns -> n.name) = 'array' then columns -> n.name ->> 0
+        when columns ? n.name then columns ->> n.name
+        else (
+        select c.name from automation.relation_columns(relation) as c
+        where c.name = n.name
+          and (c.name <> 'deleted' or automation.column_type(relation, c.name) ~ '^(boolean|date|timestamp)'))
+        end as column_name
+      from unnest(automation.mapped_names()) as n (name)
+    ) as m
+    where m.column_name is not null
+  $$;
+
+-- What would make the generated code wrong is refused before there is any.
+create or replace function automation.check_attachment(attached automation.entities, events jsonb)
+  returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  problem text;
+begin
+  select p.message into problem
+  from (
+    select 1, format('entity: "%s" is no name: use lower-case letters, digits and _', attached.name)
+    where attached.name !~ '^[a-z][a-z0-9_]{0,40}$'
+    union all
+    select 2, format('entity: "%s" is %s already; detach that first', e.name, e.relation)
+    from automation.entities as e
+    where e.name = attached.name
+      and to_regclass(e.relation) is distinct from to_regclass(attached.relation)
+      -- Renamed or moved since, it is the same table.
+      and not exists (
+        select from automation.capture_triggers(e.name) as t
+        where t.relation = to_regclass(attached.relation))
+    union all
+    select 3, format('relation: %s is attached already, as "%s"', e.relation, e.name)
+    from automation.entities as e
+    where e.relation = attached.relation and e.name <> attached.name
+    union all
+    select 4, format('columns: the tenant column "%s" is %s; it must be uuid', a.attname,
+      format_type(a.atttypid, a.atttypmod))
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = to_regclass(attached.relation) and a.attname = attached.tenant_column
+      and a.atttypid <> 'pg_catalog.uuid'::regtype
+    union all
+    select 4, format('columns: %s "%s" is %s; it must be text', m.key, m.value,
+      format_type(a.atttypid, a.atttypmod))
+    from (
+      select m.key, m.value from jsonb_each_text(attached.mapped) as m
+      union
+      select m.key, c.value from jsonb_each(attached.several) as m, jsonb_array_elements_text(m.value) as c
+    ) as m
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(attached.relation) and a.attname = m.value
+    join pg_catalog.pg_type as t on t.oid = a.atttypid
+    where m.key in ('phone', 'email', 'timezone') and t.typcategory <> 'S'
+      and (t.typname <> 'citext' or t.typtype <> 'b')
+    union all
+    select 4, format('columns: deleted "%s" is %s; it must be boolean, a date or a timestamp', m.value, m.type)
+    from (
+      select m.value, automation.column_type(to_regclass(attached.relation), m.value) as type
+      from jsonb_each_text(attached.mapped) as m where m.key = 'deleted') as m
+    where m.type !~ '^(boolean|date|timestamp)'
+    union all
+    select 5, format('columns: a name that holds %s cannot be taken: %s', tag, n)
+    from unnest('{$capture$,$reader$}'::text[]) as tag
+    cross join unnest(attached.columns || attached.relation) as n
+    where strpos(n, tag) > 0
+    union all
+    select 6, format('events: %s has no column "%s"', attached.relation, c.name)
+    from jsonb_array_elements(events) as e
+    cross join lateral (values (e ->> 'column'), (e ->> 'unless')) as c (name)
+    where not coalesce(c.name = any (attached.columns), true)
+    union all
+    select 6, format('events: unless "%s" is no boolean', e ->> 'unless')
+    from jsonb_array_elements(events) as e
+    where automation.column_type(to_regclass(attached.relation), e ->> 'unless') <> 'boolean'
+    union all
+    select 7, format('events: "%s" is an event of %s', t.name, coalesce(t.entity, 'the engine'))
+    from jsonb_array_elements(events) as e
+    join automation.trigger_types as t on t.name = e ->> 'type'
+    where t.entity is distinct from attached.name
+  ) as p (rank, message)
+  order by p.rank
+  limit 1;
+  if problem is not null then
+    raise exception '%', problem using errcode = 'invalid_parameter_value';
+  end if;
+end;
+$$;
+
+-- Events that are not named any more go, unless a workflow was written for them; and one whose
+-- column is gone fires no more.
+create or replace function automation.forget_triggers(attached automation.entities, events jsonb)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    delete from automation.trigger_types as t
+    where t.entity = attached.name
+      and t.name not in (attached.name || '_created', attached.name || '_updated')
+      and not events @> jsonb_build_array(jsonb_build_object('type', t.name))
+      and not exists (select from ridgeline.workflows as w where w.trigger_type = t.name)
+  $$;
+
+create or replace function automation.register_triggers(attached automation.entities, events jsonb)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into automation.trigger_types (
+      name, entity, kind, column_name, becomes, on_insert, unless_column, description)
+    select * from (
+      values
+        (attached.name || '_created', attached.name, 'created', null, null, false, null,
+          format('A %s was created.', attached.name)),
+        (attached.name || '_updated', attached.name, 'updated', null, null, false, null,
+          format('Any field of a %s changed.', attached.name))
+      union all
+      select e ->> 'type', attached.name,
+        case when e ? 'becomes' then 'becomes' when e ? 'column' then 'changed' else 'created' end,
+        e ->> 'column', e ->> 'becomes', coalesce((e ->> 'on_insert')::boolean, not e ? 'column'),
+        e ->> 'unless',
+        coalesce(e ->> 'description', format('%s of a %s changed%s.', e ->> 'column', attached.name,
+          coalesce(' to ' || (e ->> 'becomes'), '')))
+      from jsonb_array_elements(events) as e
+    ) as t
+    on conflict on constraint trigger_types_pkey do update
+      set (entity, kind, column_name, becomes, on_insert, unless_column, description) = row (
+        excluded.entity, excluded.kind, excluded.column_name, excluded.becomes, excluded.on_insert,
+        excluded.unless_column, excluded.description)
+  $$;
+
+-- What stands there already stays as it is: enable always is the owner's to say.
+create or replace function automation.install_triggers(attached automation.entities) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  op text;
+  elsewhere record;
+begin
+  for elsewhere in
+    select t.name, t.relation from automation.capture_triggers(attached.name) as t
+    where t.relation <> attached.relation::regclass
+  loop
+    execute format('drop trigger %I on %s', elsewhere.name, elsewhere.relation);
+  end loop;
+  foreach op in array '{insert,update,delete,truncate}'::text[] loop
+    if not exists (
+      select from automation.capture_triggers(attached.name) as t
+      where t.relation = attached.relation::regclass and t.name = 'automation_capture_' || op
+    ) then
+      execute format('create or replace trigger automation_capture_%1$s after %1$s on %2$s '
+        'for each %3$s execute function automation.capture_%4$s_%1$s()',
+        op, attached.relation, case op when 'truncate' then 'statement' else 'row' end, attached.name);
+    end if;
+  end loop;
+end;
+$$;
+
+create or replace function automation.remove_triggers(attached automation.entities) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  installed record;
+begin
+  for installed in select t.name, t.relation from automation.capture_triggers(attached.name) as t loop
+    execute format('drop trigger %I on %s', installed.name, installed.relation);
+  end loop;
+end;
+$$;
+
+-- Workflows stay switched on, for attaching brings them back; but nothing starts them until then.
+create or replace function automation.stop_hearing(entity text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  deaf record;
+begin
+  for deaf in
+    select t.tenant_id, t.workflow_id, w.name
+    from (
+      select a.tenant_id, a.workflow_id from automation.active_triggers as a
+      where a.entity = stop_hearing.entity and a.role = 'enrol'
+      union all
+      select l.tenant_id, l.workflow_id from automation.timer_listeners as l
+      where l.entity = stop_hearing.entity
+    ) as t
+    join ridgeline.workflows as w on w.tenant_id = t.tenant_id and w.id = t.workflow_id
+  loop
+    perform automation.note_end(deaf.tenant_id, deaf.workflow_id, 'detach');
+    raise warning 'workflow "%" of tenant % hears nothing until % is attached again',
+      deaf.name, deaf.tenant_id, entity;
+  end loop;
+  delete from automation.active_triggers as t where t.entity = stop_hearing.entity;
+  delete from automation.timer_listeners as t where t.entity = stop_hearing.entity;
+end;
+$$;
+
+create or replace function automation.detach(entity text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+begin
+  select e.* into attached from automation.entities as e where e.name = detach.entity;
+  if not found then
+    raise exception 'entity: "%" is not attached', entity using errcode = 'undefined_object';
+  end if;
+  perform automation.stop_hearing(attached.name);
+  perform automation.remove_triggers(attached);
+  execute format('drop function if exists automation.capture_%s_insert()', attached.name);
+  execute format('drop function if exists automation.capture_%s_update()', attached.name);
+  execute format('drop function if exists automation.capture_%s_delete()', attached.name);
+  execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
+  execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
+  execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
+  delete from automation.entities as e where e.name = attached.name;
+  execute automation.read_record_function();
+  execute automation.has_record_function();
+end;
+$$;
+
+comment on function automation.detach(text) is
+  'Undoes automation.attach(): the table fires nothing any more. Its trigger types stay known, so '
+  'that the workflows that name them can still be read; runs in flight go on. Workflows that are switched '
+  'on are named in warnings; attaching the entity again brings them back.';

@@ -1,0 +1,423 @@
+-- The code that attach() generates for a table.
+--
+--   capture_<entity>_insert, _update, _delete   for each row that is written
+--   capture_<entity>_truncate                   for a table that is emptied
+--   read_<entity>                               the live record
+--   has_<entity>                                is it there still?
+--
+-- A row at a time: nothing else fires for a row that moves between partitions or is written into one
+-- directly, for the subscriber of a publication and on the shards of a distributed table. And a transition
+-- table costs a statement more than all that a single row needs.
+--
+-- Each is one block that catches errors and writes nothing, so that it takes no transaction id of its own
+-- (65 single inserts in a transaction would overflow the cache of subtransactions), and then
+-- automation.write_down(), which cannot raise. In the block, cheapest first: was nobody listening a moment
+-- ago, in this very statement? Does anybody listen, by an index? To a row like this? Only then the row is
+-- turned into JSON.
+--
+-- The code names columns, so that Postgres resolves types once; but no type of the table, and no column
+-- outside the block. What a change to the table breaks inside it is left to automation.capture_anew(), which
+-- asks the row itself what it has.
+--
+-- The plans are held to index probes: a session keeps the plan it made while there were no workflows, and
+-- that one reads all of them. What is switched off counts as dear, so the plans would be compiled at every
+-- call (measured on 15: sixty times slower): hence jit = off.
+
+-- 'stage' -> new.stage is distinct from old.stage, for every column that counts as a change.
+create or replace function automation.changed_expression(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select 'array_remove(array['
+      || string_agg(
+        format(
+          case when c.is_comparable
+            then E'\n        case when new.%1$I is distinct from old.%1$I then %2$L end'
+            else E'\n        case when new.%1$I::text is distinct from old.%1$I::text then %2$L end' end,
+          c.name, c.name),
+        ',')
+      || ']::text[], null)'
+    from automation.relation_columns(attached.relation::regclass) as c
+    where c.name = any (attached.columns) and not c.name = any (attached.ignored_columns)
+  $$;
+
+create or replace function automation.unless_expression(type automation.trigger_types) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when type.unless_column is null then ''
+      else format(' and write.record ->> %L is distinct from ''true''', type.unless_column) end
+  $$;
+
+-- The names of the events that an update stands for. automation.events_of() asks the same of the registry.
+create or replace function automation.update_events(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('array[%L, %L]', attached.name || '_updated', 'field_changed')
+      || coalesce(string_agg(
+        format(
+          E'\n        || case when %1$L = any (changed)%2$s then array[%3$L] else array[]::text[] end',
+          t.column_name,
+          case when t.becomes is not null
+            then format(
+              ' and lower(write.record ->> %1$L) = %2$L and lower(write.old ->> %1$L) is distinct from %2$L',
+              t.column_name, lower(t.becomes))
+            else '' end || automation.unless_expression(t),
+          t.name),
+        '' order by t.name), '')
+    from automation.trigger_types as t
+    where t.entity = attached.name and t.column_name = any (attached.columns)
+  $$;
+
+-- The same for an insert. A record that is inserted with a value has not become it: a migration of
+-- old won projects congratulates nobody. Only events that say on_insert fire (a missed call is
+-- written once, as missed).
+create or replace function automation.insert_events(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('array[%L]', attached.name || '_created')
+      || coalesce(string_agg(
+        format(
+          E'\n        || case when %1$s then array[%2$L] else array[]::text[] end',
+          case when t.column_name is null then 'true'
+            when t.becomes is null then format('write.record ->> %L is not null', t.column_name)
+            else format('lower(write.record ->> %L) = %L', t.column_name, lower(t.becomes)) end
+            || automation.unless_expression(t),
+          t.name),
+        '' order by t.name), '')
+    from automation.trigger_types as t
+    where t.entity = attached.name and t.on_insert
+      and coalesce(t.column_name = any (attached.columns), true)
+  $$;
+
+-- All that a write may stand for, whatever is in the row.
+create or replace function automation.possible_events(attached automation.entities, op text) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case op when 'insert' then array[attached.name || '_created']
+        else array[attached.name || '_updated', 'field_changed'] end
+      || array(
+        select t.name from automation.trigger_types as t
+        where t.entity = attached.name
+          and case op when 'insert' then t.on_insert else t.column_name is not null end
+        order by t.name)
+  $$;
+
+-- Could a listener want this row? Asked before the row is turned into JSON.
+create or replace function automation.fits_expression(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(format('(t.match_column is null or t.match_value = case t.match_column%s end)',
+      string_agg(format(E'\n          when %1$L then new.%1$I::text', c.name), '')), 'true')
+    from unnest(attached.match_columns) as c (name)
+  $$;
+
+-- The columns that are computed where they are read, by name and expression, and those among them that
+-- workflows see. A trigger is not told their values.
+create or replace function automation.virtual_columns(attached automation.entities)
+  returns table (name text, computed text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select a.attname::text, pg_get_expr(d.adbin, d.adrelid)
+    from pg_catalog.pg_attribute as a
+    join pg_catalog.pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
+    where a.attrelid = attached.relation::regclass and a.attgenerated = 'v' and not a.attisdropped
+      and a.attname::text = any (attached.columns)
+    order by a.attnum
+  $$;
+
+-- The row that a trigger was given, as record_expression() has it from the table.
+create or replace function automation.written_expression(attached automation.entities, written text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when count(*) = 0 then automation.record_expression(attached, written)
+      else format('%s || (select jsonb_build_object(%s) from (select %s.*) as r)',
+        automation.record_expression(attached, written),
+        string_agg(format('%L, %s', n.name, v.computed), ', '), written) end
+    from automation.virtual_columns(attached) as v
+    cross join lateral (
+      select v.name
+      union all
+      select a.key from jsonb_each_text(automation.aliases(attached)) as a where a.value = v.name
+    ) as n
+  $$;
+
+-- trigger_data of one row.
+create or replace function automation.snapshot_expression(
+  attached automation.entities, tenant text, record text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format(
+      case when attached.related = '{}' then '%1$s' else 'automation.add_related(%1$s, %2$s, %3$s, %4$L)' end,
+      format(
+        'jsonb_build_object(''entity'', %1$L, %1$L, %2$s, %3$L, %2$s -> %4$L, ''user_id'', '
+        'automation.current_user_id())',
+        attached.name, record, attached.name || '_id', attached.id_column),
+      tenant, record, attached.related)
+  $$;
+
+comment on function automation.snapshot_expression(automation.entities, text, text) is
+  'trigger_data: {entity, <entity>: record, <entity>_id, user_id, <related>: record, <related>_id}.';
+
+-- The contact that a row is, and not merely belongs to.
+create or replace function automation.own_contact_expression(attached automation.entities, written text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case attached.name
+      when 'contact' then format('%s.%I::text', written, attached.id_column)
+      else 'null::text' end
+  $$;
+
+-- A tenant that nobody listens for is not asked about again in the same statement, until what is listened for
+-- changes. Only one tenant is kept in mind: a large write is mostly of one.
+create or replace function automation.unheard_expression(attached automation.entities, op text) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('date_part(''epoch'', statement_timestamp()) || %L || %s',
+      format(' %s %s ', attached.name, op), automation.tenant_expression('new', attached.tenant_column, attached.sole))
+  $$;
+
+-- Where a statement writes one row, remembering costs more than it saves: so one in eight remembers. Inlined.
+create or replace function automation.note_unheard(what text) returns text
+  language sql
+  -- No search_path: this is inlined.
+  as $$
+    select case
+      when pg_catalog.date_part('microseconds', pg_catalog.clock_timestamp())::pg_catalog.int4
+        operator(pg_catalog.%) 8 operator(pg_catalog.=) 0
+      then pg_catalog.set_config('automation.unheard', what, true)
+    end
+  $$;
+
+-- What every one of these functions is, but for its block.
+create or replace function automation.capture_function(
+  attached automation.entities, op text, block text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.capture_%1$s_%2$s() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $capture$
+#variable_conflict use_column
+declare
+  heard boolean;
+  timed boolean;
+  changed text[];
+  write automation.captured_write;
+begin
+  begin%3$s
+  exception when others then
+    begin
+      write := automation.capture_anew(%1$L, write, %4$s, sqlstate, sqlerrm);
+    exception when others then
+      write := automation.capture_lost(%1$L, %2$L, write, sqlstate, sqlerrm);
+    end;
+  end;
+  if write.enrolments is not null or write.timed or write.gone_id is not null or write.left_id is not null
+    or write.moved_to is not null then
+    perform automation.write_down(%1$L, write, %5$L);
+  end if;
+  return null;
+end;
+$capture$
+$template$,
+      attached.name, op, block,
+      case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
+        else 'to_jsonb(old.*), null' end,
+      attached.is_log)
+  $$;
+
+create or replace function automation.is_partitioned(attached automation.entities) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select c.relkind = 'p' from pg_catalog.pg_class as c where c.oid = to_regclass(attached.relation)
+  $$;
+
+create or replace function automation.insert_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.capture_function(attached, 'insert', format($block$%10$s
+    if current_setting('automation.unheard', true) = %6$s then
+      return null;
+    end if;
+    timed := exists (
+      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
+    if not timed and not exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[])
+    ) then
+      perform automation.note_unheard(%6$s);
+      return null;
+    end if;
+    heard := exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[]) and %3$s);
+    if not heard and not timed then
+      return null;
+    end if;
+    write.tenant_id := %2$s;
+    write.record_id := new.%5$I;
+    write.record := %7$s;
+    write.timed := timed;
+    if heard then
+      write.events := %8$s;
+      write.data := %9$s;
+      write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);
+    end if;$block$,
+      attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
+      automation.fits_expression(attached),
+      automation.possible_events(attached, 'insert'), attached.id_column,
+      automation.unheard_expression(attached, 'insert'), automation.written_expression(attached, 'new'),
+      automation.insert_events(attached),
+      automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
+      -- What comes from another partition was there before.
+      case when automation.is_partitioned(attached) then format($moved$
+    if current_setting('automation.moving', true) <> '' then
+      write := automation.capture_moved(%1$L, %2$s, new.%3$I::text, %4$s);
+    end if;
+    if write.record is null then$moved$,
+        attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
+      attached.id_column,
+        automation.written_expression(attached, 'new')) else '' end)
+      || case when automation.is_partitioned(attached) then E'\n    end if;' else '' end)
+  $$;
+
+create or replace function automation.update_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.capture_function(attached, 'update', format($block$
+    if (%19$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
+      write := automation.capture_change(
+        %1$L, %19$s, old.%3$I::text, %2$s, new.%3$I::text, (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
+    elsif current_setting('automation.unheard', true) = %10$s then
+      return null;
+    end if;
+    timed := exists (
+      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
+    heard := exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[]));
+    if not heard and not timed then
+      perform automation.note_unheard(%10$s);
+    else%16$s
+      changed := %12$s;
+      heard := heard and cardinality(changed) > 0 and exists (
+        select from automation.active_triggers as t
+        where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[])
+          and (t.field is null or t.field = any (changed)) and %13$s);
+      if heard or timed then
+        write.tenant_id := %2$s;
+        write.record_id := new.%3$I;
+        write.record := %14$s;
+        write.old := %15$s;
+        write.timed := timed;
+      end if;
+      if heard then
+        write.events := %17$s;
+        write.data := %18$s || jsonb_build_object('old', write.old, 'changed', changed);
+        write.enrolments := automation.match_write(
+          %1$L, write.tenant_id, write.events, changed, write.data);
+      end if;
+    end if;$block$,
+      attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole), attached.id_column,
+      automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
+      case when attached.related ? 'contact' then format(
+        ' or new.%1$I is distinct from old.%1$I', attached.related ->> 'contact') else '' end,
+      automation.own_contact_expression(attached, 'old'),
+      case when attached.related ? 'contact' then format(
+        'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
+        attached.related ->> 'contact') else 'null' end,
+      attached.is_log, automation.unheard_expression(attached, 'update'),
+      automation.possible_events(attached, 'update'),
+      case when computed.some then format(
+        'automation.changed_fields(write.old, write.record, %L)', automation.watched_columns(attached))
+        else automation.changed_expression(attached) end,
+      automation.fits_expression(attached),
+      case when computed.some then 'write.record' else automation.written_expression(attached, 'new') end,
+      case when computed.some then 'write.old' else automation.written_expression(attached, 'old') end,
+      case when computed.some then format(E'\n      write.record := %s;\n      write.old := %s;',
+        automation.written_expression(attached, 'new'), automation.written_expression(attached, 'old'))
+        else '' end,
+      automation.update_events(attached),
+      automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
+      automation.tenant_expression('old', attached.tenant_column, attached.sole)))
+    from (select exists (select from automation.virtual_columns(attached)) as some) as computed
+  $$;
+
+-- Without the record there is nobody to write to: its runs end. Here that is only noted.
+create or replace function automation.delete_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.capture_function(attached, 'delete', format($block$
+    select not %5$L and (exists (
+          select from ridgeline.workflow_executions as e
+          where e.tenant_id = %2$s and e.record_id = old.%3$I::text and e.finished_at is null)
+        or exists (
+          select from ridgeline.workflow_executions as e
+          where e.tenant_id = %2$s and e.contact_id = %4$s and e.entity <> 'contact'
+            and e.finished_at is null)),
+      exists (
+        select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s)
+      into heard, timed;%6$s
+    if heard then
+      write.gone_tenant := %2$s;
+      write.gone_id := old.%3$I;
+      write.gone_contact := %4$s;
+    end if;
+    if timed then
+      write.left_tenant := %2$s;
+      write.left_id := old.%3$I;
+    end if;$block$,
+      attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole), attached.id_column,
+      automation.own_contact_expression(attached, 'old'), attached.is_log,
+      -- It may only have moved to another partition: then its insert comes next.
+      case when automation.is_partitioned(attached) then format($moved$
+    if exists (select from %1$s as r where %6$s = %2$s and r.%3$I = old.%3$I) then
+      perform automation.note_moving(%4$L, %2$s, old.%3$I::text, %5$s);
+      return null;
+    end if;$moved$,
+        attached.relation, automation.tenant_expression('old', attached.tenant_column, attached.sole),
+        attached.id_column, attached.name, automation.written_expression(attached, 'old'),
+        automation.tenant_expression('r', attached.tenant_column, attached.sole)) else '' end))
+  $$;
+
+create or replace function automation.truncate_function(attached automation.entities) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.capture_%1$s_truncate() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $capture$
+begin
+  perform automation.note_truncated(%1$L, %2$L);
+  return null;
+end;
+$capture$
+$template$,
+      attached.name, attached.is_log)
+  $$;

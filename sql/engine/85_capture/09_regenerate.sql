@@ -1,0 +1,57 @@
+-- What reads and writes the tables of a CRM is generated when it is attached, so a release that changes a
+-- generator generates again what is attached: its migration ends with this call. Workflows stay switched on, and
+-- runs go on.
+
+create or replace function automation.regenerate_readers() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenants automation.tenancy;
+  target automation.targets;
+begin
+  select t.* into tenants from automation.tenancy as t;
+  if tenants.relation is null then
+    execute automation.settled_function();
+  elsif to_regclass(tenants.relation) is not null then
+    execute automation.tenants_function();
+    perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
+  end if;
+  execute case when exists (
+      select from automation.membership as m where to_regclass(m.relation) is not null)
+    then automation.members_function() else automation.no_members_function() end;
+  for target in
+    select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
+  loop
+    execute automation.target_function(target);
+  end loop;
+  perform automation.close_functions();
+end;
+$$;
+
+create or replace function automation.regenerate_captures() returns text[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  done text[] := array[]::text[];
+begin
+  perform automation.regenerate_readers();
+  for attached in select e.* from automation.entities as e order by e.name loop
+    if to_regclass(attached.relation) is null then
+      raise warning '% is attached as % and does not exist: attach it under its present name',
+        attached.relation, attached.name;
+    else
+      perform automation.generate_capture(attached);
+      done := done || attached.name;
+    end if;
+  end loop;
+  return done;
+end;
+$$;
+
+comment on function automation.regenerate_captures() is
+  'Generates anew what attach() and its siblings generated for the tables of the CRM, with the mapping they were '
+  'given, and returns the names of the entities. A migration that changes a generator ends with it. A table that '
+  'is gone is named in a warning.';

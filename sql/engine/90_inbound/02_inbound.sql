@@ -1,0 +1,343 @@
+-- What the outside tells us. One function an event, called by the Edge Functions once they have
+-- verified the sender; the tenant is always looked up, never taken from the request.
+--
+--   automation.receive_sms            a text message came in
+--   automation.record_call            a call rang, was answered or ended
+--   automation.record_message_status  what became of a text message
+--   automation.record_email_event     what became of an email
+--   automation.submit_form            a form was posted
+--
+-- Every event may come twice, late and in any order. Two reports about one message wait for each
+-- other on an advisory lock that is taken first; then the lock order of 45_queue/03_executions holds.
+
+create or replace function automation.lock_inbound(key text) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select pg_advisory_xact_lock(hashtextextended('inbound ' || key, 0)) $$;
+
+create or replace function automation.tenant_of_number(number text) returns uuid
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.tenant_id from ridgeline.senders as s
+    where s.address = automation.normalize_line(tenant_of_number.number) and s.channel = 'sms'
+      and s.kind = 'number' and s.verified_at is not null
+      and s.provider = automation.setting('sms_provider')
+  $$;
+
+-- An event of a tenant's own account is signed with that account's token. It is found by our number in it (or
+-- by the messaging service), and is then believed of this tenant alone.
+create or replace function automation.twilio_account(
+  address text, service text, out tenant_id uuid, out account text)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.tenant_id, automation.read_secret(s.tenant_id, s.credentials)
+    from ridgeline.senders as s
+    where s.channel = 'sms' and s.provider = automation.setting('sms_provider')
+      and s.verified_at is not null and s.credentials is not null
+      and (s.kind = 'number' and s.address = automation.normalize_line(twilio_account.address)
+        or s.kind = 'service' and s.address = btrim(twilio_account.service))
+    order by s.kind
+    limit 1
+  $$;
+
+comment on function automation.twilio_account(text, text) is
+  'Whose number or messaging service that is, and the secret of their own account; null: the environment''s.';
+
+-- No tenant_id: the installation's own account has said it, and may say it of everybody.
+create or replace function automation.may_tell(event jsonb, owner uuid) returns boolean
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce((event ->> 'tenant_id')::uuid = owner, event ->> 'tenant_id' is null) $$;
+
+comment on function automation.may_tell(jsonb, uuid) is
+  'May an event, which a tenant''s own account has signed, be about this tenant?';
+
+-- When a contact was last written to or called at a number, by us.
+create or replace function automation.last_spoken(tenant_id uuid, contact_id text, phone text)
+  returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select greatest(
+      (select max(m.created_at) from ridgeline.messages as m
+       where m.contact_id = last_spoken.contact_id and m.tenant_id = last_spoken.tenant_id
+         and m.direction = 'outbound' and m.to_number = phone),
+      (select max(c.created_at) from ridgeline.calls as c
+       where c.contact_id = last_spoken.contact_id and c.tenant_id = last_spoken.tenant_id
+         and c.direction = 'outbound' and c.to_number = phone))
+  $$;
+
+-- Several contacts may share a number: the one spoken to last is meant, as our own messages and calls say.
+create or replace function automation.contact_by_phone(tenant_id uuid, phone text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select c.id
+    from automation.contacts_by_phone(tenant_id, phone) with ordinality as c (id, place)
+    order by automation.last_spoken(contact_by_phone.tenant_id, c.id, phone) desc nulls last, c.place
+    limit 1
+  $$;
+
+create or replace function automation.contact_by_email(tenant_id uuid, email text, phone text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select f.id from automation.find_contacts(
+      tenant_id, 'email', 'automation.email_key(%1$s) = $2', email, phone, 1) as f (id)
+  $$;
+
+-- given: {phone, email, first_name, ...}; what the table has no column for is left out.
+create or replace function automation.contact_columns(contacts automation.entities, given jsonb)
+  returns jsonb
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(f.key, f.value), '{}')
+    from jsonb_each(automation.own_names(contacts, given)) as f
+    where f.key = any (contacts.columns)
+  $$;
+
+-- Null when the table does not take such a row (a column of its own that must not be empty): the
+-- message is kept all the same.
+create or replace function automation.create_contact(tenant_id uuid, given jsonb) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contacts automation.entities;
+  fields jsonb;
+  created text;
+begin
+  select e.* into contacts from automation.entities as e where e.name = 'contact';
+  if not found then
+    return null;
+  end if;
+  fields := automation.contact_columns(contacts, given)
+    || case when contacts.tenant_column is null then '{}'
+      else jsonb_build_object(contacts.tenant_column, tenant_id) end;
+  execute (
+    select format('insert into %1$s (%2$s) select %3$s from jsonb_populate_record(null::%1$s, $1) as v '
+      'returning %4$I::text', contacts.relation, string_agg(quote_ident(k), ', '),
+      string_agg(format('v.%I', k), ', '), contacts.id_column)
+    from jsonb_object_keys(fields) as k)
+    into created using fields;
+  return created;
+exception
+  when integrity_constraint_violation or data_exception or undefined_column or undefined_table
+    or raise_exception then
+    raise warning 'automation: no contact was created: %', sqlerrm;
+    return null;
+end;
+$$;
+
+-- Fills what is blank, null or '', and overwrites nothing.
+create or replace function automation.fill_contact(tenant_id uuid, id text, given jsonb) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contacts automation.entities;
+  fields jsonb;
+begin
+  select e.* into contacts from automation.entities as e where e.name = 'contact';
+  fields := automation.contact_columns(contacts, given);
+  if fields = '{}' then
+    return;
+  end if;
+  execute (
+    select format('update %1$s as r set %2$s from jsonb_populate_record(null::%1$s, $3) as v '
+      'where %3$s = $1 and r.%4$I = $2::%5$s', contacts.relation,
+      string_agg(format(
+        '%1$I = case when btrim(coalesce(r.%1$I::text, '''')) = '''' then v.%1$I else r.%1$I end', k), ', '),
+      automation.tenant_expression('r', contacts.tenant_column, contacts.sole),
+      contacts.id_column, contacts.id_type)
+    from jsonb_object_keys(fields) as k)
+    using tenant_id, id, fields;
+exception
+  when integrity_constraint_violation or data_exception or undefined_column or undefined_table
+    or raise_exception then
+    raise warning 'automation: a contact was not completed: %', sqlerrm;
+end;
+$$;
+
+create or replace function automation.creates_contacts(tenant_id uuid) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(automation.tenant_setting(creates_contacts.tenant_id, 'inbound', 'create_contacts') = 'true', false)
+  $$;
+
+comment on function automation.creates_contacts(uuid) is
+  'Does an unknown caller become a contact? Settings of the tenant: {"inbound": {"create_contacts": true}}.';
+
+create or replace function automation.contact_of_caller(
+  tenant_id uuid, phone text, source text, may_create boolean)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact text;
+begin
+  -- A short code, a name or a withheld number is nobody.
+  if automation.is_withheld(phone) or automation.normal_number(phone) is null then
+    return null;
+  end if;
+  perform automation.lock_inbound(tenant_id || phone);
+  contact := automation.contact_by_phone(tenant_id, phone);
+  if contact is null and may_create and automation.creates_contacts(tenant_id) then
+    contact := automation.create_contact(
+      tenant_id, jsonb_build_object('phone', phone, 'source', source));
+  end if;
+  return contact;
+end;
+$$;
+
+-- An answer that comes within two minutes of what a run sent goes on with the chain of that run: machines are quick.
+create or replace function automation.continue_chain(tenant_id uuid, sender text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  root uuid;
+begin
+  select coalesce(e.root_id, e.id) into root
+  from ridgeline.workflow_step_executions as s
+  join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  where s.recipient = sender and s.tenant_id = continue_chain.tenant_id
+    and s.started_at > automation.now() - interval '2 minutes'
+  order by s.started_at desc
+  limit 1;
+  if root is not null then
+    perform automation.set_cause(0, root, true);
+  end if;
+end;
+$$;
+
+-- Somebody who writes to say stop does not become a lead by it.
+create or replace function automation.receive_sms(event jsonb) returns text
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  owner constant uuid := automation.tenant_of_number(event ->> 'to');
+  sender constant text := automation.line_of(event ->> 'from');
+  opt_out constant text := upper(event ->> 'opt_out_type');
+begin
+  if owner is null or not automation.may_tell(event, owner) then
+    return 'unknown_number';
+  end if;
+  perform automation.lock_inbound('twilio ' || (event ->> 'message_sid'));
+  if exists (
+    select from ridgeline.messages as m
+    where m.provider_id = event ->> 'message_sid' and m.tenant_id = owner and m.provider = 'twilio'
+  ) then
+    return 'duplicate';
+  end if;
+  perform automation.continue_chain(owner, sender);
+  insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
+    status, provider, provider_id, opt_out_type, media_urls, channel)
+  values (owner,
+    automation.contact_of_caller(owner, sender, 'inbound_sms',
+      opt_out is distinct from 'STOP' and not automation.is_stop_request(event ->> 'body')),
+    'inbound', sender, automation.normalize_line(event ->> 'to'), event ->> 'body',
+    'received', 'twilio', event ->> 'message_sid',
+    case when opt_out in ('STOP', 'START', 'HELP') then opt_out end,
+    (select array_agg(u) from jsonb_array_elements_text(event -> 'media_urls') as u),
+    coalesce(event ->> 'channel', 'sms'));
+  perform automation.clear_cause();
+  return 'stored';
+end;
+$$;
+
+comment on function automation.receive_sms(jsonb) is
+  'Stores a text message once: {message_sid, from, to, body, channel?, opt_out_type?, media_urls?, tenant_id?}; '
+  'tenant_id: whose own account says so. Returns stored, duplicate or unknown_number.';
+
+-- To an inbound call the office means one thing: was it answered? Twilio says so in two ways: the
+-- status of the call itself, and, when the call was passed on with <Dial>, whether that was
+-- answered. The second is the one that counts: the call itself ends as completed either way.
+create or replace function automation.call_status(
+  direction text, status text, dial_status text, previous text)
+  returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when direction = 'inbound' and dial_status in ('no-answer', 'busy', 'failed', 'canceled')
+        then 'missed'
+      when dial_status in ('completed', 'answered') then 'completed'
+      when automation.call_rank(previous) >= automation.call_rank(status) then previous
+      when direction = 'inbound' and status in ('no-answer', 'busy', 'failed', 'canceled')
+        then 'missed'
+      else status
+    end
+  $$;
+
+create or replace function automation.call_rank(status text) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when status in ('queued', 'initiated') then 1
+      when status = 'ringing' then 2
+      when status in ('in-progress', 'answered') then 3
+      when status in ('completed', 'missed', 'no-answer', 'busy', 'failed', 'canceled') then 4
+      else 0
+    end
+  $$;
+
+create or replace function automation.record_call(event jsonb) returns text
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  direction constant text :=
+    case when event ->> 'direction' = 'inbound' then 'inbound' else 'outbound' end;
+  caller constant text := automation.line_of(event ->> 'from');
+  called constant text := automation.line_of(event ->> 'to');
+  owner constant uuid := automation.tenant_of_number(
+    case direction when 'inbound' then called else caller end);
+  known ridgeline.calls;
+  next_status text;
+begin
+  if automation.call_rank(event ->> 'status') = 0 then
+    return 'unknown_status';
+  elsif owner is null or not automation.may_tell(event, owner) then
+    return 'unknown_number';
+  end if;
+  perform automation.lock_inbound('twilio ' || (event ->> 'call_sid'));
+  select c.* into known from ridgeline.calls as c
+  where c.provider_id = event ->> 'call_sid' and c.tenant_id = owner and c.provider = 'twilio';
+  next_status := automation.call_status(
+    coalesce(known.direction, direction), event ->> 'status', event ->> 'dial_status', known.status);
+  if known.id is null then
+    insert into ridgeline.calls (tenant_id, contact_id, direction, from_number, to_number, status,
+      duration_seconds, provider, provider_id)
+    values (owner,
+      automation.contact_of_caller(owner, case direction when 'inbound' then caller else called end,
+        'inbound_call', direction = 'inbound'),
+      direction, caller, called, next_status, (event ->> 'duration')::integer, 'twilio',
+      event ->> 'call_sid');
+    return 'stored';
+  end if;
+  update ridgeline.calls as c
+  set status = next_status, duration_seconds = greatest(
+    c.duration_seconds, (event ->> 'duration')::integer)
+  where c.tenant_id = known.tenant_id and c.id = known.id
+    and (c.status <> next_status
+      or (event ->> 'duration')::integer > coalesce(c.duration_seconds, -1));
+  return case when found then 'updated' else 'duplicate' end;
+end;
+$$;
+
+comment on function automation.record_call(jsonb) is
+  'Stores a call, or what became of it: {call_sid, from, to, direction, status, dial_status?, '
+  'duration?, tenant_id?}, the words of Twilio. An inbound call that nobody took is missed. Returns stored, '
+  'updated, duplicate, unknown_number or unknown_status.';

@@ -1,0 +1,138 @@
+-- Stopping and redriving executions.
+
+-- Runs a failed execution again from the step that failed. A message that may have been sent is
+-- looked up first; one that certainly was not is rendered anew, from the records as they are now.
+-- An enrolment that failed before it had looked at its conditions looks at them now, with the records
+-- as they are now; it ends as skipped when they do not hold.
+create or replace function automation.enrol_again(execution ridgeline.workflow_executions)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  data constant jsonb := automation.complete_trigger_data(
+    execution.tenant_id,
+    execution.trigger_data - array['contact', 'project', 'job', 'user_id', execution.entity])
+    || jsonb_build_object('user_id', execution.trigger_data -> 'user_id');
+  version ridgeline.workflow_versions;
+begin
+  select v.* into version from ridgeline.workflow_versions as v
+  where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
+    and v.version = execution.version;
+  update ridgeline.workflow_executions as e
+  set trigger_data = data, contact_id = automation.as_key(data ->> 'contact_id')
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  if automation.conditions_met(version, data) then
+    return true;
+  end if;
+  perform automation.end_execution(
+    execution, 'skipped', automation.unmet_conditions(version, data));
+  return false;
+end;
+$$;
+
+create or replace function automation.retry_execution(execution_id uuid)
+  returns ridgeline.workflow_executions
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution ridgeline.workflow_executions := automation.find_execution(execution_id);
+  failed ridgeline.workflow_step_executions;
+  step jsonb;
+begin
+  execution := automation.lock_execution(execution.tenant_id, execution.id);
+  if execution.status <> 'failed' then
+    raise exception 'execution_id: only a failed execution can be retried; this one is %',
+      execution.status
+      using errcode = 'PT409';
+  end if;
+  if execution.error ->> 'code' in ('conditions_failed', 'capture_failed')
+    and not automation.enrol_again(execution) then
+    return automation.find_execution(execution_id);
+  end if;
+  select s.* into failed from ridgeline.workflow_step_executions as s
+  where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+    and s.step_key = execution.error ->> 'step';
+  step := automation.plan_step(execution, coalesce(failed.step_key, (
+    select v.plan ->> 'first' from ridgeline.workflow_versions as v
+    where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
+      and v.version = execution.version)));
+  if step is null then
+    raise exception 'execution_id: version % cannot be run by this release', execution.version
+      using errcode = 'PT409', hint = coalesce(
+        automation.plan_of(execution) #>> '{lifecycle,unreadable}', 'Its plan has no such step.');
+  end if;
+  update ridgeline.workflow_executions as e
+  -- While it had done nothing another may have entered: it is asked once more.
+  set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
+    started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
+  where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  insert into ridgeline.scheduled_steps (
+    tenant_id, id, execution_id, step_key, lane, run_at, reconcile_since)
+  values (
+    execution.tenant_id, coalesce(failed.id, automation.new_id()), execution.id, step ->> 'key',
+    (step ->> 'lane')::ridgeline.automation_lane, automation.now(),
+    case when (failed.error ->> 'may_have_been_sent')::boolean then
+      -- The provider's clock is the real one, as that of leases is.
+      failed.started_at - (automation.now() - transaction_timestamp()) end);
+  update ridgeline.workflow_step_executions as s
+  set status = 'pending', finished_at = null, error = null,
+    render_again = not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false)
+  where s.tenant_id = failed.tenant_id and s.id = failed.id;
+  perform automation.ring_once();
+  return automation.find_execution(execution_id);
+end;
+$$;
+
+create or replace function ridgeline.cancel_execution(execution_id uuid, tenant_id uuid default null)
+  returns ridgeline.workflow_executions
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.cancel_execution(execution_id) from automation.in_tenant(tenant_id) $$;
+
+comment on function ridgeline.cancel_execution(uuid, uuid) is
+  'Stops an execution. What a dispatcher holds already is let finish; nothing after it runs. An '
+  'execution that has ended is returned as it is.';
+
+create or replace function ridgeline.retry_execution(execution_id uuid, tenant_id uuid default null)
+  returns ridgeline.workflow_executions
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.retry_execution(execution_id) from automation.in_tenant(tenant_id) $$;
+
+comment on function ridgeline.retry_execution(uuid, uuid) is
+  'Runs a failed execution again from the step that failed, with fresh attempts.';
+
+-- A workflow that was held goes on: what waits is due now, and is counted afresh.
+create or replace function automation.release_workflow(workflow_id uuid) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
+  released integer;
+begin
+  update ridgeline.workflow_holds as h
+  set released_at = automation.now(), released_by = automation.current_user_id()
+  where h.tenant_id = workflow.tenant_id and h.workflow_id = workflow.id and h.released_at is null;
+  update ridgeline.scheduled_steps as s
+  set run_at = automation.now()
+  from ridgeline.workflow_executions as e
+  where s.tenant_id = workflow.tenant_id and s.run_at = 'infinity' and s.lease_expires_at is null
+    and e.tenant_id = s.tenant_id and e.id = s.execution_id and e.workflow_id = workflow.id;
+  get diagnostics released = row_count;
+  perform automation.ring_once();
+  return released;
+end;
+$$;
+
+create or replace function ridgeline.release_workflow(workflow_id uuid) returns integer
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.release_workflow(workflow_id) $$;
+
+comment on function ridgeline.release_workflow(uuid) is
+  'Lets the runs of a workflow that was held (ridgeline.workflow_holds) go on, and says how many waited.';

@@ -1,0 +1,557 @@
+-- Looking before leaping: what a workflow would do, and why it did or did not fire. Nothing here
+-- writes a row.
+
+create or replace function automation.explain_listener(
+  workflow ridgeline.workflows, data jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  listener constant automation.compiled_trigger :=
+    automation.compile_trigger(workflow.trigger_type, workflow.trigger_config);
+  record constant jsonb := coalesce(data -> listener.entity, data);
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'field', w.field, 'expected', w.value, 'actual', record -> w.field,
+      'passed', coalesce(w.passed, false)) order by w.field), '[]')
+    from (
+      select m.key as field, m.value, record @> jsonb_build_object(m.key, m.value) as passed
+      from jsonb_each(listener.match) as m
+      union all
+      select m.key, m.value, m.value @> (record -> m.key) from jsonb_each(listener.match_any) as m
+      union all
+      -- What a change has to lead to.
+      select listener.field, listener.to_values, listener.to_values @> (record -> listener.field)
+      where listener.to_values is not null
+      union all
+      select t.column_name, to_jsonb(t.becomes), lower(record ->> t.column_name) = lower(t.becomes)
+      from automation.trigger_types as t
+      where t.name = workflow.trigger_type and t.becomes is not null
+    ) as w);
+end;
+$$;
+
+comment on function automation.explain_listener(ridgeline.workflows, jsonb) is
+  'Each equality of the trigger_config, and the values a change has to lead to, with what the record has.';
+
+-- Time and people start some; the others need a listener, which detaching takes away.
+create or replace function automation.is_listening(workflow ridgeline.workflows) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = workflow.tenant_id and t.workflow_id = workflow.id
+        and t.version = workflow.published_version and t.role = 'enrol')
+  $$;
+
+-- When did the thing happen that would have started the workflow: the record was made, or last changed?
+create or replace function automation.moment_of(workflow ridgeline.workflows, data jsonb) returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.instant_in(coalesce(
+        case when t.kind <> 'created' then coalesce(
+          r.record ->> automation.mapped_column(r.entity, 'updated_at'), r.record ->> 'updated_at') end,
+        r.record ->> automation.mapped_column(r.entity, 'created_at'), r.record ->> 'created_at'),
+      automation.tenant_zone(workflow.tenant_id))
+    from automation.trigger_types as t
+    cross join (select data ->> 'entity' as entity, data -> (data ->> 'entity') as record) as r
+    where t.name = workflow.trigger_type and t.kind in ('created', 'updated', 'changed', 'becomes')
+  $$;
+
+-- {listening, happened_at, periods, reason}: was anybody listening when it happened? periods: the last ones
+-- in which the workflow was on.
+create or replace function automation.explain_activity(workflow ridgeline.workflows, data jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  listening constant boolean := automation.is_listening(workflow);
+  happened constant timestamptz := automation.moment_of(workflow, data);
+  periods constant jsonb := (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'version', a.version, 'from', a.active_from, 'until', a.active_until, 'ended_by', a.ended_by)
+      order by a.active_from, a.id), '[]')
+    from (
+      select p.* from automation.activations as p
+      where p.tenant_id = workflow.tenant_id and p.workflow_id = workflow.id
+      order by p.active_from desc, p.id desc limit 50
+    ) as a);
+begin
+  return jsonb_build_object(
+    'listening', listening, 'happened_at', happened, 'periods', periods,
+    'reason', automation.missed_because(workflow, happened, listening));
+end;
+$$;
+
+create or replace function automation.missed_because(
+  workflow ridgeline.workflows, happened timestamptz, listening boolean)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when workflow.published_version is null then 'the workflow was never published'
+      when happened < p.first then format(
+        'it happened at %s, before the workflow was first published at %s', happened, p.first)
+      when happened is not null and not p.covered then format(
+        'it happened at %s, while %s: it listened until %s%s', happened,
+        case p.ended_by when 'detach' then 'the table was detached' else 'the workflow was off' end,
+        p.until, coalesce(' and again from ' || p.again, ''))
+      when not workflow.is_active then format('the workflow is off since %s', p.last_until)
+      when not listening then format('nothing starts it: %s is not attached', coalesce((
+        select nullif(t.entity, '') from automation.trigger_types as t where t.name = workflow.trigger_type),
+        'its table'))
+    end
+    from (
+      select min(a.active_from) as first, max(a.active_until) as last_until,
+        coalesce(bool_or(happened >= a.active_from and happened < coalesce(a.active_until, 'infinity')), false)
+          as covered,
+        max(a.active_until) filter (where a.active_until <= happened) as until,
+        min(a.active_from) filter (where a.active_from > happened) as again,
+        (array_agg(a.ended_by order by a.active_until desc) filter (where a.active_until <= happened))[1]
+          as ended_by
+      from automation.activations as a
+      where a.tenant_id = workflow.tenant_id and a.workflow_id = workflow.id
+    ) as p
+  $$;
+
+-- What new runs start with: the published version, or the draft while there is none.
+create or replace function automation.explain_enrollment(workflow_id uuid, record jsonb)
+  returns jsonb
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  written constant ridgeline.workflows := automation.study_workflow(workflow_id);
+  tested constant automation.tested_workflow :=
+    automation.compile_tested(written, written.published_version);
+  workflow constant ridgeline.workflows := tested.workflow;
+  lifecycle constant jsonb := (tested.compiled).plan -> 'lifecycle';
+  data jsonb;
+  fired_id text;
+  trigger_checks jsonb;
+  conditions jsonb;
+  recent integer;
+  earlier automation.entries;
+begin
+  perform automation.check_object(record, 'record');
+  perform automation.check_author(workflow.tenant_id, automation.entities_of(
+    automation.compile_trigger(workflow.trigger_type, workflow.trigger_config), (tested.compiled).plan));
+  data := automation.complete_trigger_data(workflow.tenant_id, record);
+  fired_id := data ->> ((data ->> 'entity') || '_id');
+  trigger_checks := automation.explain_listener(workflow, data);
+  if (tested.compiled).conditions is not null then
+    conditions := automation.explain_conditions(
+      (tested.compiled).conditions, automation.trigger_context(workflow.tenant_id, data),
+      automation.tenant_zone(workflow.tenant_id), automation.now());
+  end if;
+  recent := automation.count_enrolments(
+    workflow.tenant_id, workflow.id, fired_id,
+    automation.now() - automation.setting('enrollment_window')::interval, 10001);
+  if lifecycle ? 'reentry' then
+    earlier := automation.last_entry(
+      workflow.tenant_id, workflow.id,
+      automation.entry_key(automation.imagine_execution(workflow, data), lifecycle), fired_id);
+  end if;
+  return jsonb_build_object(
+    'would_enroll',
+      workflow.is_active and workflow.published_version is not null
+      and automation.is_listening(written)
+      and not trigger_checks @> '[{"passed": false}]'
+      and coalesce((conditions ->> 'verdict')::boolean, true)
+      and recent < automation.setting('max_enrollments')::integer
+      and automation.may_enter(lifecycle -> 'reentry', earlier),
+    'workflow', jsonb_build_object(
+      'is_active', workflow.is_active, 'published_version', workflow.published_version,
+      'has_unpublished_changes', automation.has_changes(written),
+      'trigger_type', workflow.trigger_type),
+    'trigger', trigger_checks,
+    'conditions', conditions,
+    'reentry', case when lifecycle ? 'reentry' then lifecycle -> 'reentry' || jsonb_build_object(
+      'last_entered_at', earlier.entered_at, 'last_execution_id', earlier.execution_id,
+      'passed', automation.may_enter(lifecycle -> 'reentry', earlier)) end,
+    'recent_enrollments', jsonb_build_object(
+      'count', recent, 'limit', automation.setting('max_enrollments')::integer,
+      'window', automation.setting('enrollment_window')),
+    'activity', automation.explain_activity(written, data),
+    'executions', (
+      select coalesce(jsonb_agg(to_jsonb(e) order by e.created_at desc), '[]')
+      from (
+        select x.id, x.status, x.version, x.error, x.created_at
+        from ridgeline.workflow_executions as x
+        where x.tenant_id = workflow.tenant_id and x.record_id = fired_id
+          and x.workflow_id = workflow.id
+        order by x.created_at desc
+        limit 10
+      ) as e));
+end;
+$$;
+
+-- The execution that a dry run pretends to be in: a row that is never written. Its version is 0, which
+-- tells automation.read_root() that its records are the ones it brings along.
+create or replace function automation.imagine_execution(
+  workflow ridgeline.workflows, data jsonb)
+  returns ridgeline.workflow_executions
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_populate_record(null::ridgeline.workflow_executions, jsonb_build_object(
+      'tenant_id', workflow.tenant_id, 'id', gen_random_uuid(), 'workflow_id', workflow.id,
+      'version', 0, 'status', 'running', 'trigger_type', workflow.trigger_type,
+      'trigger_data', data, 'entity', data -> 'entity',
+      'record_id', data -> ((data ->> 'entity') || '_id'), 'contact_id', data -> 'contact_id',
+      'depth', 0, 'created_at', automation.now(), 'started_at', automation.now()))
+  $$;
+
+-- Sets fields of a record that the dry run brought along; "custom_fields.x" one key of a column.
+create or replace function automation.imagine_fields(data jsonb, entity text, fields jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  field record;
+  record jsonb := coalesce(nullif(data -> entity, 'null'), '{}');
+begin
+  -- Whose field, or which, may be what a record says: the run fails at what is none, and changes nothing.
+  if entity is null or fields ? '' then
+    return data;
+  end if;
+  fields := coalesce(
+    (select automation.fit_fields(e, fields) from automation.entities as e where e.name = entity), fields);
+  for field in select f.key, f.value, string_to_array(f.key, '.') as at from jsonb_each(fields) as f loop
+    record := case cardinality(field.at)
+      when 1 then record || jsonb_build_object(field.key, field.value)
+      else record || jsonb_build_object(field.at[1],
+        coalesce(nullif(record -> field.at[1], 'null'), '{}')
+          || jsonb_build_object(array_to_string(field.at[2:], '.'), field.value))
+    end;
+  end loop;
+  return data || jsonb_build_object(entity, record);
+end;
+$$;
+
+-- What a field would become: what a step sets, adds, takes away or appends.
+create or replace function automation.imagine_field(
+  execution ridgeline.workflow_executions, entity text, field text, input jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case coalesce(input ->> 'operator', 'set')
+      when 'set' then jsonb_build_object(field, input -> 'value')
+      else automation.combine_fields(
+        execution.trigger_data -> entity, jsonb_build_object(field, input -> 'value'), input ->> 'operator',
+        automation.tenant_zone(execution.tenant_id))
+    end
+  $$;
+
+-- What a database step would change, so that later conditions see it.
+create or replace function automation.imagine_effect(
+  execution ridgeline.workflow_executions, step_type text, input jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case step_type
+      when 'update_contact' then automation.imagine_fields(d.data, 'contact', input -> 'fields')
+      when 'update_project' then automation.imagine_fields(d.data, 'project', input -> 'fields')
+      when 'update_field' then (
+        select automation.imagine_fields(
+          d.data, f.entity, automation.imagine_field(execution, f.entity, f.field, input))
+        from automation.written_field(input) as f)
+      when 'change_stage' then automation.imagine_fields(
+        d.data, automation.stage_entity(execution, input),
+        jsonb_build_object(
+          coalesce(automation.stage_column(automation.stage_entity(execution, input)), ''), input -> 'stage'))
+      when 'assign_user' then automation.imagine_fields(
+        d.data, automation.assigned_entity(execution, input),
+        jsonb_build_object(
+          coalesce(automation.mapped_column(automation.assigned_entity(execution, input), 'assigned_to'), ''),
+          coalesce(input -> 'user_id', input #> '{user_ids,0}')))
+      when 'add_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
+        'tags', automation.without_tag(coalesce(d.tags, '[]'), input ->> 'tag')
+          || to_jsonb(btrim(input ->> 'tag'))))
+      when 'remove_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
+        'tags', automation.without_tag(coalesce(d.tags, '[]'), input ->> 'tag')))
+      else d.data
+    end
+    from (
+      select execution.trigger_data as data,
+        automation.read_root(execution, 'contact.tags') as tags
+    ) as d
+  $$;
+
+-- events: {<step key>: "event" or what comes}; a step that waits for an event that is not in it times out.
+create or replace function automation.imagine_wait(
+  execution ridgeline.workflow_executions, step_key text, input jsonb, at timestamptz, events jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when not input ? 'event' then automation.wait_for_time(execution, input, at)
+      when events ? step_key then jsonb_build_object(
+        'branch', 'event', 'result', 'event', 'event', jsonb_build_object(
+          'type', coalesce(input #> '{event,type}', input -> 'event'), 'at', at,
+          'record', case jsonb_typeof(events -> step_key) when 'object' then events -> step_key else '{}' end))
+      else jsonb_build_object(
+        'branch', 'timeout', 'result', 'timeout', 'wait_until', automation.add_length(
+          at, automation.duration_in(input -> 'timeout'), automation.wait_zone(execution, input)))
+    end
+  $$;
+
+create or replace function automation.imagine_split(
+  execution ridgeline.workflow_executions, step_key text, input jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('branch', coalesce(
+      (select s.branch from automation.split_assignments as s
+       where s.tenant_id = execution.tenant_id and s.workflow_id = execution.workflow_id
+         and s.step_key = imagine_split.step_key and s.subject = automation.split_subject(execution)
+         and automation.branch_names(input) @> array[s.branch]),
+      automation.draw_branch(input -> 'branches', automation.split_seed(execution, step_key))))
+  $$;
+
+create or replace function automation.imagine_result(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case step ->> 'type'
+      when 'wait' then automation.imagine_wait(execution, step ->> 'key', input, at, events)
+      when 'conditional' then automation.choose(execution, step, at)
+      when 'split' then automation.imagine_split(execution, step ->> 'key', input)
+      when 'stop' then automation.stop(input)
+      when 'webhook' then '{"http_status": 200, "headers": {}, "body": {}}'
+      else '{}'
+    end
+  $$;
+
+-- One step, as of a time: {key, type, at, verdict, reason, input, warnings, conditions, result}.
+create or replace function automation.imagine_step(
+  execution ridgeline.workflow_executions, step jsonb, zone text, at timestamptz, events jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  prepared automation.prepared_step;
+  result jsonb;
+begin
+  begin
+    prepared := automation.prepare_step(execution, step, at);
+    if prepared.verdict = 'run' then
+      prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+    end if;
+    if prepared.verdict = 'run' then
+      result := automation.imagine_result(execution, step, prepared.input, at, events);
+    end if;
+  exception when others then
+    prepared.verdict := 'fail';
+    prepared.reason := automation.engine_error('step_failed', sqlstate, sqlerrm);
+  end;
+  return jsonb_build_object(
+    'key', step -> 'key', 'type', step -> 'type', 'at', at,
+    'verdict', prepared.verdict, 'reason', prepared.reason, 'input', prepared.input,
+    'warnings', prepared.warnings,
+    'conditions', case when jsonb_typeof(step -> 'conditions') = 'object' then
+      automation.explain_conditions(
+        step -> 'conditions', automation.execution_context(execution, step -> 'roots'), zone, at)
+      end)
+    || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
+    || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end;
+end;
+$$;
+
+create or replace function automation.imagine_exit(
+  execution ridgeline.workflow_executions, lifecycle jsonb, zone text, at timestamptz)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object('status', 'cancelled', 'at', at, 'code', 'exit_conditions', 'conditions', e.why)
+    from (
+      select automation.explain_conditions(
+        lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'), zone, at) as why
+      where lifecycle ? 'exit'
+    ) as e
+    where (e.why ->> 'verdict')::boolean
+  $$;
+
+-- The way a run would take, on a clock of its own: {path, ended}.
+create or replace function automation.imagine_path(
+  execution ridgeline.workflow_executions, plan jsonb, zone text, at timestamptz, events jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  step jsonb := plan -> 'steps' -> (plan ->> 'first');
+  taken jsonb;
+  path jsonb := '[]'::jsonb;
+  ended jsonb;
+begin
+  while step is not null and ended is null loop
+    at := at + make_interval(secs => (step ->> 'delay_seconds')::double precision);
+    ended := automation.imagine_exit(execution, plan -> 'lifecycle', zone, at);
+    exit when ended is not null;
+    taken := automation.imagine_step(execution, step, zone, at, events);
+    path := path || taken;
+    if taken ->> 'verdict' = 'run' then
+      execution.trigger_data := automation.imagine_effect(execution, step ->> 'type', taken -> 'input');
+    end if;
+    execution.trigger_data := execution.trigger_data || jsonb_build_object(
+      'steps', coalesce(execution.trigger_data -> 'steps', '{}') || jsonb_build_object(
+        step ->> 'key', coalesce(taken -> 'result', '{}') || jsonb_build_object(
+          'status', case taken ->> 'verdict'
+            when 'run' then 'completed' when 'skip' then 'skipped' else 'failed' end)));
+    at := greatest(at, (taken ->> 'until')::timestamptz);
+    ended := case
+      when taken ->> 'verdict' = 'fail' and not coalesce((step ->> 'continue_on_error')::boolean, false)
+        then jsonb_build_object('status', 'failed', 'at', at, 'step', step -> 'key')
+      when taken -> 'result' ? 'stop'
+        then jsonb_build_object('status', taken #> '{result,outcome}', 'at', at, 'step', step -> 'key')
+    end;
+    step := plan -> 'steps' -> automation.next_key(step, taken -> 'result');
+  end loop;
+  return jsonb_build_object('path', path, 'ended', coalesce(
+    ended, jsonb_build_object('status', 'completed', 'at', at)));
+end;
+$$;
+
+create type automation.tested_workflow as (
+  workflow ridgeline.workflows,
+  compiled automation.compiled_workflow
+);
+
+-- What is tested: the draft as it is now, or a version.
+create or replace function automation.compile_tested(workflow ridgeline.workflows, version_asked integer)
+  returns automation.tested_workflow
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  version ridgeline.workflow_versions;
+begin
+  if version_asked is null then
+    return row(workflow, automation.compile_workflow(workflow))::automation.tested_workflow;
+  end if;
+  select v.* into version from ridgeline.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id and v.version = version_asked;
+  if not found then
+    raise exception 'options.version: there is no version %', version_asked using errcode = 'PT404';
+  end if;
+  workflow.trigger_type := version.trigger_type;
+  workflow.trigger_config := version.trigger_config;
+  return row(workflow, row(
+    automation.compile_trigger(version.trigger_type, version.trigger_config),
+    version.conditions, automation.readable_plan(version.plan),
+    '[]')::automation.compiled_workflow)::automation.tested_workflow;
+end;
+$$;
+
+create or replace function automation.test_options(options jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  unknown text;
+begin
+  perform automation.check_object(options, 'options');
+  select k into unknown from jsonb_object_keys(options) as k where k not in ('version', 'at', 'events') limit 1;
+  if unknown is not null then
+    raise exception 'options.%: there is no such option', unknown using errcode = 'invalid_parameter_value',
+      hint = 'version, at and events are known.';
+  elsif options ? 'version' and options ->> 'version' !~ '^\d{1,9}$' then
+    raise exception 'options.version: a version number is needed' using errcode = 'invalid_parameter_value';
+  elsif options ? 'at' and not automation.is_date(options ->> 'at') then
+    raise exception 'options.at: a time is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as 2026-12-01T09:30:00Z.';
+  elsif options ? 'events' and jsonb_typeof(options -> 'events') <> 'object' then
+    raise exception 'options.events: an object is needed' using errcode = 'invalid_parameter_value',
+      hint = 'The key of each step whose event comes, such as {"wait_for_reply": {"body": "Yes"}}.';
+  end if;
+  return options;
+end;
+$$;
+
+create or replace function automation.test_workflow(workflow_id uuid, trigger_data jsonb, options jsonb)
+  returns jsonb
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  asked constant jsonb := automation.test_options(options);
+  tested automation.tested_workflow;
+  workflow ridgeline.workflows := automation.study_workflow(workflow_id);
+  zone constant text := automation.tenant_zone(workflow.tenant_id);
+  at constant timestamptz := coalesce(
+    automation.instant_in(asked ->> 'at', zone), automation.now());
+  data jsonb;
+  conditions jsonb;
+begin
+  perform automation.check_object(trigger_data, 'trigger_data');
+  tested := automation.compile_tested(workflow, (asked ->> 'version')::integer);
+  workflow := tested.workflow;
+  if (tested.compiled).problems @> '[{"severity": "error"}]' then
+    return jsonb_build_object('valid', false, 'problems', (tested.compiled).problems);
+  end if;
+  perform automation.check_author(workflow.tenant_id, automation.entities_of(
+    automation.compile_trigger(workflow.trigger_type, workflow.trigger_config), (tested.compiled).plan));
+  data := automation.complete_trigger_data(workflow.tenant_id, trigger_data);
+  conditions := case when (tested.compiled).conditions is not null then automation.explain_conditions(
+    (tested.compiled).conditions, automation.trigger_context(workflow.tenant_id, data), zone, at) end;
+  return jsonb_build_object(
+      'valid', true, 'problems', (tested.compiled).problems,
+      'trigger', automation.explain_listener(workflow, data),
+      'conditions', conditions,
+      'enrolls', coalesce((conditions ->> 'verdict')::boolean, true))
+    || case when coalesce((conditions ->> 'verdict')::boolean, true) then
+      automation.imagine_path(
+        automation.imagine_execution(workflow, data), (tested.compiled).plan, zone, at,
+        coalesce(asked -> 'events', '{}'))
+      else '{"path": []}' end;
+end;
+$$;
+
+create or replace function ridgeline.test_workflow(
+  workflow_id uuid, trigger_data jsonb default '{}', options jsonb default '{}',
+  tenant_id uuid default null)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.test_workflow(workflow_id, automation.check_seen(trigger_data), options)
+    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
+  $$;
+
+comment on function ridgeline.test_workflow(uuid, jsonb, jsonb, uuid) is
+  'A dry run for records of the tenant ({"contact_id": ...}) or made-up ones ({"contact": {...}}), with no '
+  'effect whatsoever: {valid, problems, trigger, conditions, enrolls, path: [{key, type, at, verdict, '
+  'reason, input, conditions, result, until}], ended: {status, at}}. It follows branches, and waits on a '
+  'clock of its own; what a step would change is seen by the steps after it. options: version (the draft '
+  'when left out), at (when it begins), events ({<step key>: {...}}: what comes for steps that wait for an '
+  'event; the others time out).';
+
+create or replace function ridgeline.explain_enrollment(
+  workflow_id uuid, record jsonb, tenant_id uuid default null)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.explain_enrollment(workflow_id, automation.check_seen(record))
+    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(record ->> 'tenant_id')))
+  $$;
+
+comment on function ridgeline.explain_enrollment(uuid, jsonb, uuid) is
+  'Why did, or did not, this record enter this workflow? record: {"contact_id": ...} and the like. '
+  'Each check with what it expected and found, and the executions there were.';

@@ -1,0 +1,46 @@
+-- What a member may do by their role.
+
+create or replace function automation.role_in(tenant_id uuid) returns text
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select m.role
+    from automation.current_user_id() as me (id)
+    cross join lateral automation.read_members(array[role_in.tenant_id], array[me.id]) as m
+    where me.id is not null
+    limit 1
+  $$;
+
+-- Who said stop to a person, not to a machine, is stopped by that person: the row says by whom.
+create or replace function automation.suppress_address(tenant_id uuid, channel text, address text)
+  returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and coalesce(automation.role_in(tenant_id), 'viewer') not in ('owner', 'admin') then
+    raise exception 'tenant_id: only owners and admins suppress an address'
+      using errcode = 'insufficient_privilege';
+  elsif coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif btrim(coalesce(address, '')) = '' then
+    raise exception 'address: a phone number or an email address is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  perform automation.suppress(tenant_id, channel, address, 'manual',
+    jsonb_strip_nulls(jsonb_build_object('user_id', automation.current_user_id())));
+end;
+$$;
+
+create or replace function ridgeline.suppress_address(
+  channel text, address text, tenant_id uuid default null)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.suppress_address(automation.own_tenant(tenant_id), channel, address) $$;
+
+comment on function ridgeline.suppress_address(text, text, uuid) is
+  'Sends nothing more to this number (sms) or address (email): for somebody who said stop on the '
+  'telephone. Owners and admins.';

@@ -1,0 +1,136 @@
+-- What pg_cron and pg_net keep of the engine's own runs and rings: a tick every five seconds is 17,000 rows
+-- a day. Those of the host's other jobs and calls are not ours to delete; so that they are not read again
+-- and again either, each log is read once from end to end, a portion a tick.
+
+create table automation.pruned (
+  log text constraint pruned_pkey primary key,
+  up_to_id bigint not null default 0,
+  up_to_time timestamptz not null default '-infinity'
+);
+
+comment on table automation.pruned is
+  'How far each log has been pruned: cron.job_run_details by its runid, net._http_response by its time.';
+
+insert into automation.pruned (log) values ('cron.job_run_details'), ('net._http_response')
+on conflict on constraint pruned_pkey do nothing;
+
+-- The runs that are older than a week, at most `portion` looked at. pg_cron writes a run down before it
+-- starts, and its end not at all when the server went down: a run without any time counts as old when a
+-- later one is.
+create or replace function automation.prune_runs(portion integer default 500) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  seen bigint;
+  pruned integer;
+begin
+  if to_regclass('cron.job_run_details') is null then
+    return 0;
+  end if;
+  select p.up_to_id into seen from automation.pruned as p
+  where p.log = 'cron.job_run_details'
+  for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  execute $runs$
+    with looked as (
+      select d.runid, coalesce(d.end_time, d.start_time) as at,
+        d.database = current_database()
+          and (d.command like 'call automation.tick_for(%'
+            or d.command like 'select automation.forget_listeners(%') as is_ours
+      from cron.job_run_details as d where d.runid > $1 order by d.runid limit $2
+    ), reached as (
+      select max(l.runid) as runid from looked as l where l.at < clock_timestamp() - interval '7 days'
+    ), pruned as (
+      delete from cron.job_run_details as d using looked as l, reached as r
+      where d.runid = l.runid and l.runid <= r.runid and l.is_ours
+        and coalesce(l.at, '-infinity') < clock_timestamp() - interval '7 days'
+      returning 1
+    ), noted as (
+      update automation.pruned as p set up_to_id = r.runid
+      from reached as r where p.log = 'cron.job_run_details' and r.runid is not null
+    )
+    select count(*) from pruned$runs$
+    into pruned using seen, portion;
+  return pruned;
+end;
+$$;
+
+comment on function automation.prune_runs(integer) is
+  'Deletes the engine''s own runs that are older than a week from cron.job_run_details, in the next portion of it; '
+  'returns how many.';
+
+-- The answers to rings that are older than an hour. What failed stays for pg_net.ttl, to be looked at.
+create or replace function automation.prune_responses(portion integer default 500) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  responses constant regclass := to_regclass('net._http_response');
+  seen timestamptz;
+  pruned integer;
+begin
+  if responses is null then
+    return 0;
+  end if;
+  select p.up_to_time into seen from automation.pruned as p
+  where p.log = 'net._http_response'
+  for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  -- With ties: what was answered in one go has one time.
+  execute format($responses$
+    with looked as (
+      select r.ctid as place, r.created, r.content = '{"ringing":true}' as is_ours
+      from %1$s as r
+      where r.created > $1 and r.created < clock_timestamp() - interval '1 hour'
+      order by r.created fetch first ($2) rows with ties
+    ), pruned as (
+      delete from %1$s as r using looked as l
+      where r.ctid = l.place and r.created = l.created and l.is_ours
+      returning 1
+    ), noted as (
+      update automation.pruned as p set up_to_time = (select max(l.created) from looked as l)
+      where p.log = 'net._http_response' and exists (select from looked)
+    )
+    select count(*) from pruned$responses$, responses)
+    into pruned using seen, portion;
+  return pruned;
+end;
+$$;
+
+comment on function automation.prune_responses(integer) is
+  'Deletes the answers to rings that are older than an hour from net._http_response, in the next portion of it; '
+  'returns how many.';
+
+-- What cannot be pruned costs room, never a tick, nor the other log.
+create or replace function automation.prune() returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  runs integer := 0;
+  responses integer := 0;
+begin
+  begin
+    runs := automation.prune_runs();
+  exception when others then
+    null;
+  end;
+  begin
+    responses := automation.prune_responses();
+  exception when others then
+    null;
+  end;
+  return runs + responses;
+end;
+$$;
+
+comment on function automation.prune() is
+  'One portion of the engine''s own rows in the logs of pg_cron and pg_net. Never raises.';

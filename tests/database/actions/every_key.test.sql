@@ -1,0 +1,65 @@
+-- Whatever a record holds, in whatever setting of whatever step: the dry run says what the run does, and a text
+-- arrives as a text.
+begin;
+\ir ../foundation/story.psql
+select plan(4);
+set client_min_messages = error;
+
+select pg_temp.tenant('Apex Roofing', gen_random_uuid()) as apex \gset
+select pg_temp.contact(:'apex', 'Maria') as maria \gset
+update public.contacts set email = 'maria@example.com', phone = '+15125550100',
+  custom_fields = '{"id": 7615917337495251231, "price": 1.10, "yes": true, "none": null, "blank": " ", "text": "Roof, Inc.\nline",
+    "list": ["roof", 5, null], "deep": [{"a": 1}], "object": {"a": 1}, "date": "2026-12-01", "url": "https://x.example/a"}'
+where id = :'maria';
+
+-- Every setting of every step that a template may stand in, with every type.
+create temporary table tried as
+select row_number() over () as number, t.name as step_type, p.key, v.key as kind, v.value,
+  (t.config_schema #> '{examples,0}') || jsonb_build_object(p.key, format('{{contact.custom_fields.%s}}', v.key)) as config,
+  p.value as schema, gen_random_uuid() as workflow_id
+from automation.step_types as t
+cross join lateral jsonb_each(t.config_schema -> 'properties') as p
+cross join (select c.custom_fields from public.contacts as c where c.first_name = 'Maria') as c
+cross join lateral jsonb_each(c.custom_fields) as v
+where t.name not in ('conditional', 'split') and automation.as_list(p.value -> 'type') ? 'string';
+
+insert into ridgeline.workflows (tenant_id, id, name, trigger_type)
+select :'apex', t.workflow_id, concat_ws(' ', t.step_type, t.key, t.kind), 'manual' from tried as t;
+insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_order, step_type, step_config)
+select :'apex', t.workflow_id, 1, t.step_type, t.config from tried as t;
+delete from tried as t where not (ridgeline.validate_workflow(t.workflow_id) ->> 'valid')::boolean;
+select cmp_ok(count(*), '>', 250::bigint, 'so many can be published') from tried;
+update ridgeline.workflows set is_active = true where id in (select t.workflow_id from tried as t);
+
+create temporary table dry as
+select t.number, ridgeline.test_workflow(t.workflow_id, jsonb_build_object('contact_id', :'maria')) #> '{path,0}' as said from tried as t;
+create temporary table run as
+select t.number, ridgeline.execute_workflow(t.workflow_id, jsonb_build_object('contact_id', :'maria')) as run from tried as t;
+select automation.run_database_steps() from generate_series(1, 20) \g /dev/null
+select count(*) from generate_series(1, 20), automation.claim_steps('w', 100) \g /dev/null
+
+create temporary table compared as
+select t.*, d.said, s.status, s.input, s.error
+from tried as t join dry as d using (number)
+join ridgeline.workflow_executions as e on e.workflow_id = t.workflow_id
+left join ridgeline.workflow_step_executions as s on s.execution_id = e.id and s.tenant_id = e.tenant_id;
+
+select is(string_agg(concat_ws(' ', c.step_type, c.key, c.kind), ', '), null, 'what a step gets is in the dry run what it is in the run')
+from compared as c where c.input is distinct from c.said -> 'input';
+-- What a table refuses of what is written to it only the run can know.
+select is(string_agg(concat_ws(' ', c.step_type, c.key, c.kind, c.said ->> 'verdict', c.status), ', '), null, 'and so is whether it is done')
+from compared as c
+where c.said ->> 'verdict' is distinct from case
+    when c.status::text in ('completed', 'running') then 'run' when c.status::text = 'skipped' then 'skip' when c.status::text = 'failed' then 'fail' end
+  and not (c.said ->> 'verdict' = 'run' and c.status::text = 'failed' and c.error ->> 'message' <> ''
+    and c.step_type in ('assign_user', 'change_stage', 'create_task', 'update_field'));
+select is(string_agg(concat_ws(' ', c.step_type, c.key, c.kind, c.input -> c.key), ', '), null, 'a text is a text, with every digit')
+from compared as c
+where c.said ->> 'verdict' = 'run' and c.schema ->> 'type' = 'string' and c.input ? c.key
+  and (jsonb_typeof(c.input -> c.key) <> 'string'
+    or c.kind in ('id', 'price') and (c.input ->> c.key) is distinct from c.value::text
+    or c.kind = 'yes' and c.input ->> c.key <> 'true'
+    or c.input ->> c.key ~ '^[[{]');
+
+select * from finish();
+rollback;

@@ -1,0 +1,202 @@
+// What a host may say of its tables: no tenants at all, several numbers, keys and words of its own.
+import type { Sql } from "postgres";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { connect } from "../../scripts/lib/scratch.ts";
+import {
+  createHost,
+  createProject,
+  type Host,
+  installEngine,
+  MARIA,
+  OTTO,
+  publish,
+  receive,
+  send,
+  speakAs,
+  SUMMIT,
+} from "../support/host.ts";
+
+const claim = (sql: Sql) =>
+  sql<{ payload: { to: string; body: string } }[]>`
+    select payload from automation.claim_steps('test', 100)`;
+
+const SOLE = "00000000-0000-4000-8000-000000000001";
+
+const ended = (sql: Sql) =>
+  sql<{ status: string; error: { message: string } | null }[]>`
+    select status, error from ridgeline.workflow_executions order by id`;
+
+describe("a contact with a mobile and a telephone", { timeout: 120_000 }, () => {
+  let host: Host & { sql: Sql };
+  let sql: Sql;
+  beforeAll(async () => {
+    host = await createHost();
+    sql = host.sql;
+    await speakAs(sql, SUMMIT, "+15125550100");
+  });
+  afterAll(() => host.drop());
+
+  it("is texted on the first that is filled", async () => {
+    await publish(sql, SUMMIT, "contact_updated", [["send_sms", {
+      body: "Hi {{contact.first_name}}",
+    }]]);
+    await sql`update public.contacts set notes = 'x' where id in (${MARIA}, ${OTTO})`;
+    expect((await claim(sql)).map(({ payload }) => payload.to).toSorted())
+      .toEqual(["+15125550142", "+15125550143"]);
+    await sql`update public.contacts set mobile_phone = '  ', phone = '5125550199' where id = ${OTTO}`;
+    expect((await claim(sql)).map(({ payload }) => payload.to)).toEqual(["+15125550199"]);
+  });
+
+  it("is known by any of them when a text comes in", async () => {
+    await publish(sql, SUMMIT, "sms_received", [["create_task", {
+      title: "Answer {{contact.first_name}}",
+    }]]);
+    await sql`update public.contacts set phone = '(512) 555-0188' where id = ${MARIA}`;
+    await receive(sql, "+15125550188", "Call me on this one");
+    await receive(sql, "+15125550142", "or this one");
+    await sql`select automation.tick()`;
+    expect(await sql`select title, contact_id from public.tasks where title like 'Answer%'`)
+      .toEqual([
+        { title: "Answer Maria", contact_id: MARIA },
+        { title: "Answer Maria", contact_id: MARIA },
+      ]);
+  });
+
+  it("refuses lists where one column is meant, and columns that are not there", async () => {
+    const attach = (columns: object) =>
+      sql`select automation.attach('public.contacts', 'contact', ${sql.json(columns as never)})`;
+    await expect(attach({ stage: ["stage", "substatus"] })).rejects.toThrow(
+      /columns\.stage: one column is meant/,
+    );
+    await expect(attach({ phone: [] })).rejects.toThrow(/columns\.phone: a list of the names/);
+    await expect(attach({ phone: ["mobile_phone", "fax"] })).rejects.toThrow(/has no column "fax"/);
+    await expect(attach({ phone: ["mobile_phone", "lead_score"] })).rejects.toThrow(
+      /phone "lead_score" is integer/,
+    );
+  });
+});
+
+describe(
+  "a CRM of one office, without tenants, with numbers for keys",
+  { timeout: 120_000 },
+  () => {
+    let host: Host;
+    let sql: Sql;
+    beforeAll(async () => {
+      host = await createProject();
+      sql = connect(host.url);
+      await sql.unsafe(`
+      create table public.company (name text, tz text, phone text);
+      insert into public.company values ('One Man Roofing', 'America/Denver', '+17205550100');
+      create table public.staff (user_id uuid primary key, role text, full_name text, email text);
+      insert into public.staff values ('0b000000-0000-4000-8000-000000000001', 'boss', 'Ida Boss', 'ida@one.example');
+      create table public.customers (
+        id bigint generated always as identity primary key, given text, tel text, mail text, phase text default 'new',
+        owner uuid, gone_at timestamptz);
+      create table public.labels (id serial primary key, name text not null unique);
+      create table public.customer_labels (customer bigint references public.customers, label int references public.labels,
+        primary key (customer, label));
+      create table public.orders (
+        no int generated always as identity primary key, customer bigint references public.customers, state text);
+      create table public.todos (
+        id bigint generated always as identity primary key, customer bigint references public.customers, what text, due date)`);
+      await installEngine(sql);
+      await sql.unsafe(`
+      select automation.attach_tenants('public.company', '{"id": null, "timezone": "tz"}');
+      select automation.attach_members('public.staff', '{"tenant": null}', roles => '{"boss": "owner"}');
+      select automation.attach('public.customers', 'contact', '{"tenant": null, "phone": "tel", "email": "mail",
+        "first_name": "given", "stage": "phase", "assigned_to": "owner", "deleted": "gone_at",
+        "tags": {"links": "public.customer_labels", "tags": "public.labels", "record": "customer", "tag": "label"}}',
+        '[{"type": "stage_changed", "column": "phase"}]');
+      select automation.attach('public.orders', 'order',
+        '{"tenant": null, "id": "no", "contact": "customer", "status": "state"}',
+        '[{"type": "order_done", "column": "state", "becomes": "done"}]');
+      select automation.attach_target('task', 'public.todos',
+        '{"contact": "customer", "title": "what", "due": "due"}')`);
+    });
+    afterAll(async () => {
+      await sql.end({ timeout: 1 });
+      await host.drop();
+    });
+
+    it("is one tenant, with the company's name and zone", async () => {
+      expect(await sql`select id, name, timezone, phone from automation.read_tenants(null)`)
+        .toEqual([
+          { id: SOLE, name: "One Man Roofing", timezone: "America/Denver", phone: "+17205550100" },
+        ]);
+      expect(await sql`select tenant_id, role, full_name from automation.read_members(null, null)`)
+        .toEqual([
+          { tenant_id: SOLE, role: "owner", full_name: "Ida Boss" },
+        ]);
+    });
+
+    it("runs from an insert to a text, a task, a label and a new phase", async () => {
+      await publish(sql, SOLE, "contact_created", [
+        ["send_sms", { body: "Hi {{contact.first_name}}, this is {{tenant.name}}" }],
+        ["create_task", { title: "Call {{contact.given}}", due_in_days: 1 }],
+        ["add_tag", { tag: "texted" }],
+        ["change_stage", { stage: "contacted" }],
+        ["assign_user", { user_id: "0b000000-0000-4000-8000-000000000001" }],
+      ]);
+      await publish(sql, SOLE, "stage_changed", [["create_task", {
+        title: "Now {{contact.stage}}",
+      }]]);
+      const [{ id }] = await sql<[{ id: string }]>`
+      insert into public.customers (given, tel) values ('Nora', '720 555 0142') returning id`;
+      const sent = await send(sql);
+      expect(sent.map(({ payload }) => payload)).toMatchObject([
+        { to: "+17205550142", body: "Hi Nora, this is One Man Roofing" },
+      ]);
+      for (let n = 0; n < 4; n++) await sql`select automation.tick()`;
+      expect(await ended(sql)).toEqual([
+        { status: "completed", error: null },
+        { status: "completed", error: null },
+      ]);
+      expect(await sql`select what, customer from public.todos order by id`).toEqual([
+        { what: "Call Nora", customer: id },
+        { what: "Now contacted", customer: id },
+      ]);
+      expect(
+        await sql`select phase, owner is not null as owned from public.customers where id = ${id}`,
+      )
+        .toEqual([{ phase: "contacted", owned: true }]);
+      expect(
+        await sql`select l.name from public.customer_labels as c join public.labels as l on l.id = c.label`,
+      )
+        .toEqual([{ name: "texted" }]);
+      expect(await sql`select contact_id, body from ridgeline.messages`).toEqual([
+        { contact_id: id, body: "Hi Nora, this is One Man Roofing" },
+      ]);
+    });
+
+    it("takes a reply and a stranger, enrols by list and ends with a soft delete", async () => {
+      await speakAs(sql, SOLE, "+17205550100");
+      await sql`update ridgeline.tenant_settings set settings = '{"inbound": {"create_contacts": true}}'`;
+      await receive(sql, "+17205550142", "Thanks", "+17205550100");
+      await receive(sql, "+17205550177", "Who are you?", "+17205550100");
+      expect(
+        await sql`select c.given, c.tel from ridgeline.messages as m join public.customers as c on c.id::text = m.contact_id
+        where m.direction = 'inbound' order by c.id`,
+      ).toEqual([{ given: "Nora", tel: "720 555 0142" }, { given: null, tel: "+17205550177" }]);
+
+      const nudge = await publish(sql, SOLE, "manual", [["create_task", { title: "Nudge" }, 60]]);
+      const [{ id }] = await sql<[{ id: string }]>`select min(id) as id from public.customers`;
+      await sql`select ridgeline.enroll_records(${nudge}, array[${id}::text])`;
+      await sql`select automation.tick()`;
+      await sql`update public.customers set gone_at = now() where id = ${id}`;
+      await sql`select automation.tick()`;
+      expect(
+        await sql`select status, error ->> 'code' as code from ridgeline.workflow_executions where workflow_id = ${nudge}`,
+      ).toEqual([{ status: "cancelled", code: "record_deleted" }]);
+      await sql`insert into public.orders (customer, state) values (${id}, 'new')`;
+      await publish(sql, SOLE, "order_done", [["create_task", {
+        title: "Bill {{contact.given}}",
+      }]]);
+      await sql`update public.orders set state = 'done'`;
+      expect(
+        await sql`select record_id, contact_id from ridgeline.workflow_executions where entity = 'order'`,
+      )
+        .toEqual([{ record_id: "1", contact_id: id }]);
+    });
+  },
+);
