@@ -60,7 +60,10 @@ begin
   from (
     select t.*, case
         when t.conditions is null then 'true'
-        else automation.try_conditions(t.conditions, match_write.tenant_id, data)
+        else coalesce(
+          case when t.quick is not null and pg_column_size(data) <= 8000 then to_jsonb(
+            case when t.quick_folds then (select automation.folded(data)) else data end @@ t.quick) end,
+          automation.try_conditions(t.conditions, match_write.tenant_id, data))
       end as verdict
     from automation.active_triggers as t
     where t.tenant_id = match_write.tenant_id
@@ -72,6 +75,8 @@ begin
       and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
       and (t.to_values is null or t.to_values @> (record -> t.field))
       and (t.reentry is null or automation.may_enter_again(t, data ->> (match_write.entity || '_id')))
+    -- Or conditions would be evaluated once for every mention of the verdict.
+    offset 0
   ) as m
   where m.verdict <> 'false';
   -- A record is created once: only repeatable events and chains can loop.
@@ -82,6 +87,7 @@ begin
 end;
 $$;
 
+-- Of a small record nothing is so long that a condition would look at its beginning only.
 comment on function automation.match_write(text, uuid, text[], text[], jsonb) is
   'The listeners that a write matches; null when there is none. Writes nothing.';
 
