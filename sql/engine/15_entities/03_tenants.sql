@@ -187,7 +187,7 @@ create or replace function automation.mapped_expression(written text, path text)
   set search_path = pg_catalog, pg_temp
   as $$
     select case when strpos(path, '.') = 0 then format('%s.%I', written, path)
-      else format('to_jsonb(%s.%I) #>> %L', written, split_part(path, '.', 1),
+      else format('(to_jsonb(%s.%I) #>> %L)', written, split_part(path, '.', 1),
         string_to_array(substr(path, strpos(path, '.') + 1), '.')) end
   $$;
 

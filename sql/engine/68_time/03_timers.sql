@@ -360,6 +360,8 @@ create or replace function automation.expire_run(
         select x.id from ridgeline.workflow_executions as x
         where x.tenant_id = version.tenant_id and x.record_id = expire_run.record_id
           and x.workflow_id = version.workflow_id
+          -- One that was started before is another reminder's, with a date of its own.
+          and x.created_at = automation.now()
         order by x.created_at desc, x.seq desc limit 1)
       returning e.tenant_id, e.id
     )

@@ -113,6 +113,7 @@ begin
       commit;
     end if;
   end loop;
+  call automation.prune_history(automation.setting('prune_time')::interval, did);
 end;
 $$;
 
