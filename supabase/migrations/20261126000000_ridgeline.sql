@@ -117,11 +117,35 @@ insert into automation.settings (name, value, description) values
   ('environment_serves', 'single_tenant',
    'Whom the sender and the signing secret in the dispatcher''s environment serve: single_tenant (nobody, '
    'once there is a second tenant) or every_tenant (development, and offices of one company).'),
+  ('editors_publish', 'false',
+   'Do editors publish and switch workflows, where the tenant''s own settings do not say? true or false.'),
+  ('keep_runs', '13 months',
+   'How long runs that have ended are kept, where a tenant does not say: an interval of 7 days at least, or forever.'),
+  ('keep_inputs', '90 days',
+   'The same of what their steps were told: rendered messages and fields.'),
+  ('prune_time', '250 milliseconds',
+   'How long a tick prunes history, at most.'),
   ('max_cut_offs', '3',
    'How often work on one step may be cut off (a timeout, a crash) before the step fails.'),
   ('cut_off_pause', '5 seconds',
    'How long such a step is left alone the first time; four times as long each time after that.')
 on conflict on constraint settings_pkey do update set description = excluded.description;
+
+-- Null: for good. Less than a week is refused: what counts texts and runs of a day looks at history.
+create or replace function automation.kept_for(length text) returns interval
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if lower(btrim(length)) = 'forever' then
+    return null;
+  elsif coalesce(length::interval < interval '7 days', true) then
+    raise exception 'history is kept for 7 days at least' using errcode = 'invalid_parameter_value',
+      hint = 'Write a length, such as "13 months" or "90 days", or "forever".';
+  end if;
+  return length::interval;
+end;
+$$;
 
 -- A setting that cannot be read would fail the customer's write that reads it, so it is refused here.
 create or replace function automation.check_setting() returns trigger
@@ -130,9 +154,11 @@ create or replace function automation.check_setting() returns trigger
   as $$
 begin
   if new.name in (
-    'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause')
+    'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause', 'prune_time')
     and new.value::interval < interval '0' then
     raise exception 'value: % cannot be negative', new.name;
+  elsif new.name like 'keep\_%' then
+    perform automation.kept_for(new.value);
   elsif new.name like 'workflow_fuse_per_%' and new.value::integer not between 1 and 1000000 then
     raise exception 'value: % must be from 1 to 1000000', new.name;
   elsif new.name in (
@@ -141,6 +167,8 @@ begin
     raise exception 'value: % must be from 1 to 10000', new.name;
   elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
     raise exception 'value: environment_serves must be single_tenant or every_tenant';
+  elsif new.name = 'editors_publish' and new.value not in ('true', 'false') then
+    raise exception 'value: editors_publish must be true or false';
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
     raise exception 'value: doorbell must be pg_net, notify or none';
   end if;
@@ -4199,7 +4227,7 @@ create or replace function automation.mapped_expression(written text, path text)
   set search_path = pg_catalog, pg_temp
   as $$
     select case when strpos(path, '.') = 0 then format('%s.%I', written, path)
-      else format('to_jsonb(%s.%I) #>> %L', written, split_part(path, '.', 1),
+      else format('(to_jsonb(%s.%I) #>> %L)', written, split_part(path, '.', 1),
         string_to_array(substr(path, strpos(path, '.') + 1), '.')) end
   $$;
 
@@ -6565,6 +6593,183 @@ comment on function automation.explain_conditions(jsonb, jsonb, text, timestampt
   'The verdict of evaluate_conditions with its reasons: groups as {all|any|not, verdict}, '
   'conditions as {path, field, operator, expected, actual, before, verdict}. Long values are cut; of an '
   'explanation that is too long for a row only the first tests that decided remain (shortened).';
+
+-- sql/engine/20_language/conditions/06_quick.sql
+
+-- Conditions as one SQL/JSON path, for capture: it asks them in somebody's write, of a record that was just
+-- turned into JSON. A path takes a tenth of what the loop takes in a transaction that has evaluated nothing yet.
+--
+-- The loop says what a condition means. A path answers true or false where it is sure to say the same, and
+-- nothing (null) where it is not: a number against a text that looks like one, a key that is missing, dates,
+-- patterns, changes, fields of other records. Null joins by the rules of AND, OR and NOT for an unknown, so that one
+-- false condition settles a document whatever the others are. For null the loop is asked.
+--
+-- Text is compared without case by lowering the whole record once: the path of such conditions is asked of
+-- automation.folded(record), and its own texts are lowered as well.
+
+-- Null: lowering the whole is not lowering each of its texts. A key that is not in lower case already would become
+-- another, and a final sigma is lowered by what stands around it, which in JSON is not what stands around it in
+-- the text.
+create or replace function automation.folded(data jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  written constant text := data::text;
+begin
+  if strpos(written, 'Σ') > 0 or written ~ '[^ -@[-~][^"]*": ' then
+    return null;
+  end if;
+  return automation.fold(written);
+end;
+$$;
+
+comment on function automation.folded(jsonb) is
+  'A record with its texts in lower case; null where it has keys that are not, or a Σ.';
+
+create or replace function automation.quick_unknown() returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select '(1 == "a")' $$;
+
+-- $."contact"."stage", from the data of an enrolment; null: what is asked of is not in there.
+create or replace function automation.quick_reference(test jsonb, entity text) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  keys text[] := coalesce(test ->> 'p', test ->> 'b')::text[];
+begin
+  if test ? 'b' then
+    keys := entity || keys;
+  elsif keys[1] = 'trigger' then
+    keys := case keys[2] when 'record' then entity || keys[3:] else keys[2:] end;
+  elsif keys[1] in ('user', 'tenant', 'custom', 'steps') then
+    return null;
+  end if;
+  -- Tags are not always in the record, and a whole record is nothing to compare.
+  if cardinality(keys) < 2 or keys[2] = 'tags' then
+    return null;
+  end if;
+  return (
+    select '$' || string_agg('.' || to_jsonb(k.key)::text, '' order by k.place)
+    from unnest(keys) with ordinality as k (key, place));
+end;
+$$;
+
+-- Equal to a value as values_equal() has it; null: not sure.
+create or replace function automation.quick_equals(
+  reference text, value jsonb, case_sensitive boolean, folds boolean)
+  returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when jsonb_typeof(value) in ('number', 'boolean', 'null') then format('(%s == %s)', reference, value)
+      when jsonb_typeof(value) <> 'string' or automation.is_date(value #>> '{}') or case_sensitive = folds
+        then null
+      when folds then format('(%s == %s)', reference, to_jsonb(automation.fold(value #>> '{}')))
+      else format('(%s == %s)', reference, value)
+    end
+  $$;
+
+create or replace function automation.quick_test(test jsonb, entity text, folds boolean) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  kind constant text := test ->> 'k';
+  p constant text := automation.quick_reference(test, entity);
+  case_sensitive constant boolean := test ? 'c';
+  written constant text := to_jsonb(test ->> 'x')::text;
+  numbers constant numeric[] := array(
+    select automation.number_of(v) from jsonb_array_elements(automation.as_list(test -> 'v')) as v);
+begin
+  if p is null or test ? 'r' then
+    return null;
+  end if;
+  return case
+    when kind = 'equals' then automation.quick_equals(p, test -> 'v', case_sensitive, folds)
+    when kind = 'text' then automation.quick_equals(p, test -> 'v', false, folds)
+    when kind in ('in', 'text_in') then (
+      select '(' || string_agg(coalesce(
+        automation.quick_equals(p, v, case_sensitive, folds), automation.quick_unknown()), ' || ') || ')'
+      from jsonb_array_elements(test -> 'v') as v)
+    when kind in ('contains', 'starts') and case_sensitive = folds then null
+    when kind = 'contains' then format('(%1$s != null && %1$s like_regex %2$s flag "q")', p, written)
+    when kind = 'starts' then format('(%1$s != null && %1$s starts with %2$s)', p, written)
+    when kind = 'empty' then format(
+      '(%1$s == null || (%1$s.type() == "string" && %1$s like_regex "^[ \\t\\r\\n]*$") '
+      '|| (%1$s.type() == "array" && %1$s.size() == 0) || (%1$s.type() == "object" && %2$s))',
+      p, automation.quick_unknown())
+    when kind in ('true', 'false') then format('(%s == %s)', p, kind)
+    when array_position(numbers, null) is not null then null
+    when kind = 'above' then format('(%s > %s)', p, numbers[1])
+    when kind = 'not_below' then format('(%s >= %s)', p, numbers[1])
+    when kind = 'below' then format('(%s < %s)', p, numbers[1])
+    when kind = 'not_above' then format('(%s <= %s)', p, numbers[1])
+    when kind = 'between' then format('(%1$s >= %2$s && %1$s <= %3$s)', p, numbers[1], numbers[2])
+  end;
+end;
+$$;
+
+create or replace function automation.quick_tree(tree jsonb, tests text[]) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if jsonb_typeof(tree) = 'boolean' then
+    return case when tree::boolean then '(1 == 1)' else '(1 == 2)' end;
+  elsif tree ? 'test' then
+    return tests[(tree ->> 'test')::integer + 1];
+  elsif tree ? 'not' then
+    return '(!' || automation.quick_tree(tree -> 'not', tests) || ')';
+  end if;
+  return (
+    select '(' || string_agg(automation.quick_tree(m.member, tests),
+      case when tree ? 'all' then ' && ' else ' || ' end order by m.place) || ')'
+    from jsonb_array_elements(coalesce(tree -> 'all', tree -> 'any')) with ordinality as m (member, place));
+end;
+$$;
+
+-- So many conditions, and values of their lists, at most: they are read anew for each write.
+create or replace function automation.quick_conditions(
+  compiled jsonb, entity text, out path jsonpath, out folds boolean)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  code constant jsonb := compiled -> 'code';
+  tests text[];
+begin
+  if jsonb_array_length(code) > 60 or octet_length(code::text) > 20000 then
+    return;
+  end if;
+  folds := exists (
+    select from jsonb_array_elements(code) as c (test)
+    where not c.test ? 'c' and (c.test ->> 'k' in ('text', 'text_in', 'contains', 'starts')
+      or c.test ->> 'k' in ('equals', 'in') and exists (
+        select from jsonb_array_elements(automation.as_list(c.test -> 'v')) as v
+        where jsonb_typeof(v) = 'string')));
+  tests := array(
+    select automation.quick_test(c.test, entity, folds)
+    from jsonb_array_elements(code) with ordinality as c (test, place) order by c.place);
+  -- Where it would mostly not be sure, it is not asked.
+  if cardinality(array_positions(tests, null)) * 2 > cardinality(tests) then
+    return;
+  end if;
+  tests := array(
+    select case when c.test ? 'n' then format('(!%s)', t.quick) else t.quick end
+    from jsonb_array_elements(code) with ordinality as c (test, place)
+    cross join lateral (select coalesce(tests[c.place], automation.quick_unknown()) as quick) as t
+    order by c.place);
+  path := ('strict ' || automation.quick_tree(compiled -> 'tree', tests))::jsonpath;
+end;
+$$;
+
+comment on function automation.quick_conditions(jsonb, text) is
+  'Compiled conditions as a path over the data of an enrolment of an entity; null: ask the loop alone. folds: over '
+  'automation.folded(data). What the path says, true or false, is what automation.evaluate_conditions() says.';
 
 -- sql/engine/20_language/schema/01_check.sql
 
@@ -10021,6 +10226,8 @@ create table automation.active_triggers (
   from_values jsonb,
   to_values jsonb,
   conditions jsonb,
+  quick jsonpath,
+  quick_folds boolean,
   reentry jsonb,
   first_step text,
   first_lane ridgeline.automation_lane,
@@ -10042,6 +10249,9 @@ comment on table automation.active_triggers is
   'for each event that runs of a version wait for or end at, as long as there may be such runs.';
 comment on column automation.active_triggers.reentry is
   'The rule of re-entry where it goes by record; null: none, or one that is asked before the first step.';
+comment on column automation.active_triggers.quick is
+  'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
+
 comment on column automation.active_triggers.listener is
   'role wait: the key of the step that waits; exit: which of the exit events. Part of the key.';
 comment on column automation.active_triggers.match is
@@ -11543,6 +11753,78 @@ comment on function ridgeline.rotate_webhook_secret(uuid) is
   'Makes a new signing secret for the tenant''s webhooks and tells it, here and nowhere else. For a day the '
   'one before it signs too. Owners and admins.';
 
+-- sql/engine/47_access/03_roles.sql
+
+-- What a member may do by their role: a viewer reads, an editor drafts and tries and starts what runs already, an owner
+-- or an admin lets it run. docs/members.md has the table.
+
+create or replace function automation.role_in(tenant_id uuid) returns text
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select m.role
+    from automation.current_user_id() as me (id)
+    cross join lateral automation.read_members(array[role_in.tenant_id], array[me.id]) as m
+    where me.id is not null
+    limit 1
+  $$;
+
+comment on function automation.role_in(uuid) is
+  'The role of whoever calls in a tenant: owner, admin, editor or viewer; null: they are no member.';
+
+-- Everybody but those who only look. Policies call it once a statement.
+create or replace function automation.editor_tenants() returns uuid[]
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(m.tenant_id), '{}')
+    from automation.current_user_id() as me (id)
+    cross join lateral automation.read_members(null, array[me.id]) as m
+    where me.id is not null and m.role in ('owner', 'admin', 'editor')
+  $$;
+
+create or replace function automation.editors_publish(tenant_id uuid) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      automation.tenant_setting(editors_publish.tenant_id, 'editors_publish') = 'true',
+      automation.setting('editors_publish') = 'true')
+  $$;
+
+comment on function automation.editors_publish(uuid) is
+  'Do editors publish in this tenant? Its own setting {"editors_publish": true}, else that of the installation.';
+
+create or replace function automation.check_editor(tenant_id uuid, doing text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.is_service() or tenant_id = any (automation.editor_tenants()) then
+    return;
+  end if;
+  raise exception 'role: a viewer only looks; % is for editors', doing
+    using errcode = 'insufficient_privilege', hint = 'An owner or an admin gives the role of an editor.';
+end;
+$$;
+
+create or replace function automation.check_publisher(tenant_id uuid, doing text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.is_service() or automation.role_in(tenant_id) in ('owner', 'admin')
+    or automation.role_in(tenant_id) = 'editor' and automation.editors_publish(tenant_id) then
+    return;
+  end if;
+  raise exception 'role: % is for owners and admins', doing
+    using errcode = 'insufficient_privilege',
+      hint = 'The draft is kept: ask one of them to publish it, or to set {"editors_publish": true} for the tenant.';
+end;
+$$;
+
 -- sql/engine/50_executions/00_types.sql
 
 -- 50 EXECUTIONS
@@ -12286,6 +12568,7 @@ create or replace function automation.cancel_execution(execution_id uuid)
 declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);
 begin
+  perform automation.check_editor(execution.tenant_id, 'cancelling a run');
   delete from ridgeline.scheduled_steps as s
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
     and s.lease_expires_at is null;
@@ -12318,6 +12601,9 @@ create table automation.entries (
 
 comment on table automation.entries is
   'Who entered a workflow that does not let everybody in again: by its dedupe_key, or by record.';
+
+-- Asked when the run is pruned or its person erased.
+create index entries_by_execution on automation.entries (execution_id, tenant_id);
 
 create or replace function automation.record_key(entity text, record_id text) returns text
   language sql immutable parallel safe
@@ -16025,6 +16311,8 @@ create or replace function automation.expire_run(
         select x.id from ridgeline.workflow_executions as x
         where x.tenant_id = version.tenant_id and x.record_id = expire_run.record_id
           and x.workflow_id = version.workflow_id
+          -- One that was started before is another reminder's, with a date of its own.
+          and x.created_at = automation.now()
         order by x.created_at desc, x.seq desc limit 1)
       returning e.tenant_id, e.id
     )
@@ -16541,6 +16829,7 @@ declare
     where r.id is not null group by 1 order by min(r.place));
   job ridgeline.bulk_enrollments;
 begin
+  perform automation.check_publisher(workflow.tenant_id, 'enrolling many');
   perform automation.check_object(data, 'data');
   perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
   if not workflow.is_active then
@@ -16611,7 +16900,9 @@ begin
   for no key update of b;
   if not found then
     perform automation.raise_not_found('enrollment_id', id);
-  elsif job.status = 'running' then
+  end if;
+  perform automation.check_editor(job.tenant_id, 'stopping an enrolment');
+  if job.status = 'running' then
     perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
       'code', 'cancelled', 'message', 'cancelled by hand'));
     select b.* into job from ridgeline.bulk_enrollments as b
@@ -21704,6 +21995,7 @@ declare
   compiled automation.compiled_workflow;
   published ridgeline.workflow_versions;
 begin
+  perform automation.check_publisher(tenant_id, 'publishing');
   perform automation.take_place(tenant_id);
   select w.* into workflow from ridgeline.workflows as w
   where w.tenant_id = publish.tenant_id and w.id = publish.workflow_id
@@ -21920,11 +22212,11 @@ create or replace function automation.start_listening(
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
-      field, from_values, to_values, conditions, reentry, first_step, first_lane, first_delay)
+      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay)
     select version.tenant_id, listener.entity, version.trigger_type, version.workflow_id,
       version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
-      version.conditions,
+      version.conditions, quick.path, quick.folds,
       case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
@@ -21933,6 +22225,7 @@ create or replace function automation.start_listening(
       select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
       from automation.readable_plan(version.plan) as p (plan)
     ) as first
+    cross join automation.quick_conditions(version.conditions, listener.entity) as quick
   $$;
 
 -- The events that runs of this version end at or wait for. They are listened to for as long as there
@@ -22023,6 +22316,9 @@ begin
     new.status := 'active';
   elsif new.status = 'active' then
     new.status := 'paused';
+  end if;
+  if new.is_active <> (tg_op = 'UPDATE' and old.is_active) then
+    perform automation.check_publisher(new.tenant_id, 'switching a workflow on or off');
   end if;
   return new;
 end;
@@ -22372,7 +22668,10 @@ begin
   from (
     select t.*, case
         when t.conditions is null then 'true'
-        else automation.try_conditions(t.conditions, match_write.tenant_id, data)
+        else coalesce(
+          case when t.quick is not null and pg_column_size(data) <= 8000 then to_jsonb(
+            case when t.quick_folds then (select automation.folded(data)) else data end @@ t.quick) end,
+          automation.try_conditions(t.conditions, match_write.tenant_id, data))
       end as verdict
     from automation.active_triggers as t
     where t.tenant_id = match_write.tenant_id
@@ -22384,6 +22683,8 @@ begin
       and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
       and (t.to_values is null or t.to_values @> (record -> t.field))
       and (t.reentry is null or automation.may_enter_again(t, data ->> (match_write.entity || '_id')))
+    -- Or conditions would be evaluated once for every mention of the verdict.
+    offset 0
   ) as m
   where m.verdict <> 'false';
   -- A record is created once: only repeatable events and chains can loop.
@@ -22394,6 +22695,7 @@ begin
 end;
 $$;
 
+-- Of a small record nothing is so long that a condition would look at its beginning only.
 comment on function automation.match_write(text, uuid, text[], text[], jsonb) is
   'The listeners that a write matches; null when there is none. Writes nothing.';
 
@@ -26097,7 +26399,9 @@ begin
   for update;
   if not found then
     perform automation.raise_not_found('held_id', held_id);
-  elsif held.submission_id is null then
+  end if;
+  perform automation.check_editor(held.tenant_id, 'releasing a submission');
+  if held.submission_id is null then
     select f.* into form from ridgeline.forms as f where f.tenant_id = held.tenant_id and f.id = held.form_id;
     held.submission_id := automation.accept_submission(
       form, coalesce(release_submission.data, held.data) - form.honeypot);
@@ -26274,6 +26578,7 @@ declare
   version ridgeline.workflow_versions;
   data jsonb;
 begin
+  perform automation.check_editor(workflow.tenant_id, 'starting a workflow');
   perform automation.check_object(trigger_data, 'trigger_data');
   if workflow.published_version is null or not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
@@ -26309,6 +26614,7 @@ begin
   end if;
   perform automation.check_object(trigger_data, 'trigger_data');
   tenant := automation.resolve_tenant(tenant_id, trigger_data);
+  perform automation.check_editor(tenant, 'starting workflows');
   data := automation.complete_trigger_data(tenant, trigger_data);
   fired := coalesce(
     data -> (select t.entity from automation.trigger_types as t
@@ -26408,8 +26714,12 @@ declare
   failed ridgeline.workflow_step_executions;
   step jsonb;
 begin
+  perform automation.check_editor(execution.tenant_id, 'retrying a run');
   execution := automation.lock_execution(execution.tenant_id, execution.id);
-  if execution.status <> 'failed' then
+  if execution.id is null then
+    -- Pruned or erased while we waited: not found, in the same words.
+    return automation.find_execution(execution_id);
+  elsif execution.status <> 'failed' then
     raise exception 'execution_id: only a failed execution can be retried; this one is %',
       execution.status
       using errcode = 'PT409';
@@ -26481,6 +26791,7 @@ declare
   workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
   released integer;
 begin
+  perform automation.check_publisher(workflow.tenant_id, 'releasing a workflow');
   update ridgeline.workflow_holds as h
   set released_at = automation.now(), released_by = automation.current_user_id()
   where h.tenant_id = workflow.tenant_id and h.workflow_id = workflow.id and h.released_at is null;
@@ -26654,6 +26965,7 @@ declare
   moved integer := 0;
   kept jsonb := '[]'::jsonb;
 begin
+  perform automation.check_publisher(workflow.tenant_id, 'moving runs');
   select v.* into target from ridgeline.workflow_versions as v
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
     and v.version = coalesce(to_version, workflow.published_version);
@@ -27460,6 +27772,7 @@ declare
   data jsonb;
   conditions jsonb;
 begin
+  perform automation.check_editor(workflow.tenant_id, 'trying a workflow');
   perform automation.check_object(trigger_data, 'trigger_data');
   tested := automation.compile_tested(workflow, (asked ->> 'version')::integer);
   workflow := tested.workflow;
@@ -27519,20 +27832,6 @@ comment on function ridgeline.explain_enrollment(uuid, jsonb, uuid) is
 
 -- sql/engine/95_api/09_suppress.sql
 
--- What a member may do by their role.
-
-create or replace function automation.role_in(tenant_id uuid) returns text
-  language sql stable
-  security definer
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select m.role
-    from automation.current_user_id() as me (id)
-    cross join lateral automation.read_members(array[role_in.tenant_id], array[me.id]) as m
-    where me.id is not null
-    limit 1
-  $$;
-
 -- Who said stop to a person, not to a machine, is stopped by that person: the row says by whom.
 create or replace function automation.suppress_address(tenant_id uuid, channel text, address text)
   returns void
@@ -27565,6 +27864,357 @@ create or replace function ridgeline.suppress_address(
 comment on function ridgeline.suppress_address(text, text, uuid) is
   'Sends nothing more to this number (sms) or address (email): for somebody who said stop on the '
   'telephone. Owners and admins.';
+
+-- sql/engine/97_history/01_retention.sql
+
+-- 97 HISTORY
+--
+-- History ends: what is kept how long, what is counted of it for good, and how a person is forgotten.
+
+-- RETENTION
+--
+-- Ended runs go thirteen months after they ended, what their steps were told (rendered messages) after ninety days,
+-- unless the tenant says otherwise. What has not ended stays whole, whatever its age. What must outlive runs stands in
+-- tables of its own: entries of re-entry, keys of created projects, branches of splits, suppressions, statistics.
+--
+-- Ids are in the order of time, so that a walk along the primary key finds what is old and no index has to be paid for
+-- by every write. Each tenant and kind has a place where its walk stands. What was passed because it had not ended
+-- is met again on the next walk, which begins a week after the last one.
+
+create or replace function automation.first_id(at timestamptz) returns uuid
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select rpad(lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0'), 32, '0')::uuid
+  $$;
+
+comment on function automation.first_id(timestamptz) is
+  'No id that automation.new_id() made at this time or later comes before it.';
+
+create table automation.retention_places (
+  tenant_id uuid not null,
+  kind text not null constraint retention_places_kind_known check (kind in ('tenants', 'runs', 'inputs')),
+  up_to uuid not null default '00000000-0000-0000-0000-000000000000',
+  began_at timestamptz not null default clock_timestamp(),
+  next_at timestamptz not null default clock_timestamp(),
+  portion integer not null default 200
+    constraint retention_places_portion_in_range check (portion between 1 and 1000),
+  constraint retention_places_pkey primary key (tenant_id, kind)
+);
+
+comment on table automation.retention_places is
+  'How far the history of a tenant has been pruned, of each kind, and when it is looked at again.';
+comment on column automation.retention_places.portion is
+  'How many rows are looked at next: fewer after a portion that was cut off, more after each that was not.';
+
+create index retention_places_next on automation.retention_places (next_at);
+
+-- Nobody's: who has history is looked for as well.
+insert into automation.retention_places (tenant_id, kind) values ('00000000-0000-0000-0000-000000000000', 'tenants');
+
+-- Null: for good. What cannot be read as a length keeps what the installation keeps: a slip deletes nothing.
+create or replace function automation.retention_of(tenant_id uuid, kind text) returns interval
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  asked constant text := automation.tenant_setting(retention_of.tenant_id, 'retention', kind) #>> '{}';
+  usual constant text := automation.setting('keep_' || kind);
+begin
+  return automation.kept_for(asked);
+exception when others then
+  return automation.kept_for(usual);
+end;
+$$;
+
+comment on function automation.retention_of(uuid, text) is
+  'How long runs or inputs of a tenant are kept. Settings of the tenant: {"retention": {"runs": "13 months", '
+  '"inputs": "90 days"}}; forever: for good; else automation.settings keep_runs and keep_inputs.';
+
+create or replace function automation.check_retention() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  asked record;
+begin
+  if jsonb_typeof(new.settings -> 'retention') is distinct from 'object' then
+    if new.settings ? 'retention' then
+      raise exception 'settings: retention must be an object' using errcode = 'invalid_parameter_value',
+        hint = 'Such as {"retention": {"runs": "13 months", "inputs": "90 days"}}.';
+    end if;
+    return new;
+  end if;
+  for asked in select * from jsonb_each_text(new.settings -> 'retention') loop
+    if asked.key not in ('runs', 'inputs') then
+      raise exception 'settings: retention.% is not kept apart', left(asked.key, 60)
+        using errcode = 'invalid_parameter_value', hint = 'There are runs and inputs.';
+    end if;
+    begin
+      perform automation.kept_for(asked.value);
+    exception when others then
+      raise exception 'settings: retention.% cannot be "%"', asked.key, left(asked.value, 60)
+        using errcode = 'invalid_parameter_value',
+          hint = 'Write a length of 7 days at least, such as "13 months", or "forever".';
+    end;
+  end loop;
+  return new;
+end;
+$$;
+
+create trigger tenant_settings_check_retention
+  before insert or update of settings on ridgeline.tenant_settings
+  for each row execute function automation.check_retention();
+
+-- An entry that a run left behind though it had done nothing lets its record in again; one that history has
+-- forgotten would not. Runs from before their workflow had a rule leave an entry where they can be found by it.
+create or replace function automation.settle_entries(tenant_id uuid, execution_ids uuid[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  as $$
+declare
+  vain constant uuid[] := array(
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = settle_entries.tenant_id and e.id = any (execution_ids)
+      and e.status in ('failed', 'cancelled', 'skipped') and automation.has_done_nothing(e.tenant_id, e.id));
+begin
+  delete from automation.entries as e
+  where e.execution_id = any (vain) and e.tenant_id = settle_entries.tenant_id;
+  -- Materialized, or the order asked for would choose the index.
+  with x as materialized (
+    select e.* from ridgeline.workflow_executions as e
+    where e.tenant_id = settle_entries.tenant_id and e.id = any (execution_ids) and e.id <> all (vain)
+      and e.record_id is not null and e.started_at is not null
+  )
+  insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+  select distinct on (x.workflow_id, x.entity, x.record_id)
+    x.tenant_id, x.workflow_id, automation.record_key(x.entity, x.record_id), x.id, x.created_at
+  from x
+  join lateral (
+    select v.plan #> '{lifecycle,reentry}' is not null and not v.plan -> 'lifecycle' ? 'key' as goes_by_record
+    from ridgeline.workflows as w
+    join ridgeline.workflow_versions as v
+      on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+    where w.tenant_id = settle_entries.tenant_id and w.id = x.workflow_id
+    limit 1) as r on r.goes_by_record
+  order by x.workflow_id, x.entity, x.record_id, x.created_at desc
+  on conflict on constraint entries_pkey do nothing;
+end;
+$$;
+
+-- Runs that ended before a time, of those with ids above one: nothing that somebody holds, and nothing that
+-- still has something to do.
+create or replace function automation.prune_executions(
+  tenant_id uuid, before timestamptz, above uuid, portion integer,
+  out looked integer, out pruned integer, out up_to uuid)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  set lock_timeout = '100ms'
+  as $$
+declare
+  below constant uuid := automation.first_id(before);
+  ids uuid[];
+  steps uuid[];
+begin
+  select count(*), (array_agg(w.id order by w.id desc))[1],
+      coalesce(array_agg(w.id) filter (where w.finished_at < before), '{}')
+    into looked, up_to, ids
+  from (
+    select e.id, e.finished_at from ridgeline.workflow_executions as e
+    where e.tenant_id = prune_executions.tenant_id and e.id > above and e.id < below
+    order by e.id
+    limit portion
+  ) as w;
+  ids := array(
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = prune_executions.tenant_id and e.id = any (ids) and e.finished_at < before
+      and (
+        select q.id from ridgeline.scheduled_steps as q
+        where q.execution_id = e.id and q.tenant_id = prune_executions.tenant_id
+        limit 1) is null
+    for update of e skip locked);
+  -- One probe for each: as a join this would read the whole tenant where statistics say that it is small.
+  steps := array(
+    select s.id
+    from unnest(ids) as i (id)
+    cross join lateral (
+      select k.id from ridgeline.workflow_step_executions as k
+      where k.execution_id = i.id and k.tenant_id = prune_executions.tenant_id
+      for update skip locked) as s);
+  -- Of the others somebody holds a step: news of a message is being written down.
+  ids := array(
+    select i.id from unnest(ids) as i (id)
+    where (
+      select coalesce(bool_and(s.id = any (steps)), true) from ridgeline.workflow_step_executions as s
+      where s.execution_id = i.id and s.tenant_id = prune_executions.tenant_id));
+  perform automation.settle_entries(tenant_id, ids);
+  delete from ridgeline.workflow_executions as e
+  where e.tenant_id = prune_executions.tenant_id and e.id = any (ids);
+  get diagnostics pruned = row_count;
+end;
+$$;
+
+comment on function automation.prune_executions(uuid, timestamptz, uuid, integer) is
+  'Deletes the runs that ended before a time, among the next so many. looked: how many it looked at; up_to: the '
+  'last one of them.';
+
+-- A step that may have been sent is looked up by its words before it is tried again, however late.
+create or replace function automation.prune_inputs(
+  tenant_id uuid, before timestamptz, above uuid, portion integer,
+  out looked integer, out pruned integer, out up_to uuid)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  set lock_timeout = '100ms'
+  as $$
+declare
+  below constant uuid := automation.first_id(before);
+  ids uuid[];
+begin
+  select count(*), (array_agg(w.id order by w.id desc))[1],
+      coalesce(array_agg(w.id) filter (where w.is_old), '{}')
+    into looked, up_to, ids
+  from (
+    select s.id, s.finished_at < before and s.input is not null as is_old
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = prune_inputs.tenant_id and s.id > above and s.id < below
+    order by s.id
+    limit portion
+  ) as w;
+  ids := array(
+    select s.id from ridgeline.workflow_step_executions as s
+    where s.tenant_id = prune_inputs.tenant_id and s.id = any (ids) and s.finished_at < before
+      and not (s.status = 'failed' and coalesce((s.error ->> 'may_have_been_sent')::boolean, false))
+    for no key update skip locked);
+  update ridgeline.workflow_step_executions as s set input = null
+  where s.tenant_id = prune_inputs.tenant_id and s.id = any (ids);
+  get diagnostics pruned = row_count;
+end;
+$$;
+
+comment on function automation.prune_inputs(uuid, timestamptz, uuid, integer) is
+  'Forgets what the steps that ended before a time were told, among the next so many; as prune_executions().';
+
+-- Who may have history at all: one probe a tenant, once an hour.
+create or replace function automation.find_histories() returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    with recursive hop (tenant_id) as (
+      (select w.tenant_id from ridgeline.workflows as w order by w.tenant_id limit 1)
+      union all
+      select (select w.tenant_id from ridgeline.workflows as w
+        where w.tenant_id > h.tenant_id order by w.tenant_id limit 1)
+      from hop as h where h.tenant_id is not null
+    )
+    insert into automation.retention_places (tenant_id, kind)
+    select h.tenant_id, k.kind from hop as h cross join unnest('{runs,inputs}'::text[]) as k (kind)
+    where h.tenant_id is not null
+    on conflict on constraint retention_places_pkey do nothing
+  $$;
+
+-- Written down before it is worked on: a portion that is cut off comes again in a minute, and smaller.
+create or replace function automation.begin_retention() returns automation.retention_places
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  place automation.retention_places;
+begin
+  update automation.retention_places as p
+  set next_at = clock_timestamp() + interval '1 minute', portion = greatest(1, p.portion / 2)
+  from (
+    select q.tenant_id, q.kind from automation.retention_places as q
+    where q.next_at <= clock_timestamp()
+    order by q.next_at
+    limit 1
+    for update skip locked) as d
+  where p.tenant_id = d.tenant_id and p.kind = d.kind
+  returning p.* into place;
+  return place;
+end;
+$$;
+
+-- Everybody's turn comes: a tenant with much to prune goes to the end of the line after each portion.
+create or replace function automation.run_retention(place automation.retention_places) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  asked constant integer := least(1000, place.portion * 2);
+  before constant timestamptz := case when place.kind <> 'tenants'
+    then automation.now() - automation.retention_of(place.tenant_id, place.kind) end;
+  done record;
+begin
+  if place.began_at < clock_timestamp() - interval '7 days' then
+    place.up_to := '00000000-0000-0000-0000-000000000000';
+    place.began_at := clock_timestamp();
+  end if;
+  if place.kind = 'tenants' then
+    perform automation.find_histories();
+  end if;
+  if before is null then
+    select 0 as looked, 0 as pruned, null::uuid as up_to into done;
+  elsif place.kind = 'runs' then
+    done := automation.prune_executions(place.tenant_id, before, place.up_to, asked);
+  else
+    done := automation.prune_inputs(place.tenant_id, before, place.up_to, asked);
+  end if;
+  update automation.retention_places as p
+  set up_to = coalesce(done.up_to, place.up_to), began_at = place.began_at,
+    portion = least(1000, asked + asked / 4 + 1),
+    next_at = clock_timestamp() + case when done.looked < asked then interval '1 hour' else interval '0' end
+  where p.tenant_id = place.tenant_id and p.kind = place.kind;
+  return done.pruned;
+exception
+  when lock_not_available then
+    return 0;
+  when others then
+    raise warning 'automation: history of tenant % could not be pruned: %', place.tenant_id, sqlerrm;
+    return 0;
+end;
+$$;
+
+-- What comes last in a tick. A portion is a transaction of its own and as long as those who hold rows let it be:
+-- it waits for nobody.
+create or replace procedure automation.prune_history(duration interval, inout pruned integer default 0)
+  language plpgsql
+  -- No search_path: a procedure that commits cannot set it. Every name is qualified.
+  as $$
+declare
+  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
+  place automation.retention_places;
+begin
+  pruned := 0;
+  loop
+    place := automation.begin_retention();
+    commit;
+    exit when place.tenant_id is null;
+    pruned := pruned + automation.run_retention(place);
+    commit;
+    exit when pg_catalog.clock_timestamp() >= until;
+  end loop;
+end;
+$$;
+
+comment on procedure automation.prune_history(interval, integer) is
+  'Prunes history that has had its time, for so long (half of statement_timeout at most), a portion a transaction; '
+  'pruned: how many runs went and how many inputs.';
 
 -- sql/engine/99_ops/01_tick.sql
 
@@ -27683,6 +28333,7 @@ begin
       commit;
     end if;
   end loop;
+  call automation.prune_history(automation.setting('prune_time')::interval, did);
 end;
 $$;
 
@@ -27957,7 +28608,8 @@ $$;
 -- What the API functions and the policies call on behalf of a signed-in user. Each checks the
 -- caller itself.
 grant execute on function
-  automation.member_tenants(), automation.admin_tenants(), automation.visible_tenants(uuid), automation.now(),
+  automation.member_tenants(), automation.admin_tenants(), automation.editor_tenants(),
+  automation.visible_tenants(uuid), automation.now(),
   automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
   automation.own_tenant(uuid), automation.request_scope(jsonb),
   automation.look_up(text), automation.check_seen(jsonb), automation.related_records(text, text),
@@ -28046,10 +28698,22 @@ begin
     'messages', 'emails', 'calls', 'form_submissions', 'workflows', 'workflow_steps'
   ] loop
     execute format(
-      'create policy %I on ridgeline.%I for all to authenticated '
-      'using (tenant_id = any ((select automation.member_tenants())::uuid[])) '
-      'with check (tenant_id = any ((select automation.member_tenants())::uuid[]))',
-      edited || '_members', edited);
+      'create policy %I on ridgeline.%I for select to authenticated '
+      'using (tenant_id = any ((select automation.member_tenants())::uuid[]))',
+      edited || '_members_read', edited);
+    execute format(
+      'create policy %I on ridgeline.%I for insert to authenticated '
+      'with check (tenant_id = any ((select automation.editor_tenants())::uuid[]))',
+      edited || '_editors_insert', edited);
+    execute format(
+      'create policy %I on ridgeline.%I for update to authenticated '
+      'using (tenant_id = any ((select automation.editor_tenants())::uuid[])) '
+      'with check (tenant_id = any ((select automation.editor_tenants())::uuid[]))',
+      edited || '_editors_update', edited);
+    execute format(
+      'create policy %I on ridgeline.%I for delete to authenticated '
+      'using (tenant_id = any ((select automation.editor_tenants())::uuid[]))',
+      edited || '_editors_delete', edited);
   end loop;
   foreach read_only in array array[
     'workflow_versions', 'workflow_executions', 'workflow_step_executions', 'scheduled_steps',
@@ -28092,9 +28756,9 @@ create policy email_events_members_read on ridgeline.email_events
 create policy held_submissions_members_read on ridgeline.held_submissions
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
-create policy held_submissions_members_delete on ridgeline.held_submissions
+create policy held_submissions_editors_delete on ridgeline.held_submissions
   for delete to authenticated
-  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+  using (tenant_id = any ((select automation.editor_tenants())::uuid[]));
 create policy forms_members_read on ridgeline.forms
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
@@ -28275,10 +28939,11 @@ alter table automation.suspects enable row level security;
 alter table automation.tick_portions enable row level security;
 alter table automation.tick_parts enable row level security;
 alter table automation.pruned enable row level security;
+alter table automation.retention_places enable row level security;
 
 grant select on
   automation.portions, automation.suspects, automation.tick_portions, automation.tick_parts,
-  automation.pruned
+  automation.pruned, automation.retention_places
   to service_role;
 
 -- sql/engine/99_ops/26_secrets.sql
@@ -28387,7 +29052,7 @@ create or replace function automation.deaf_workflows()
           when automation.relation_of(e) is null then 'table_missing'
           when not exists (
             select from pg_trigger as g
-            where g.tgrelid = automation.relation_of(e) and g.tgname like 'automation\_capture\_%'
+            where g.tgrelid = automation.relation_of(e) and g.tgname = 'automation_capture_insert'
               and g.tgenabled <> 'D') then 'triggers_missing'
           when y.kind <> 'time' and not exists (
             select from automation.active_triggers as t
