@@ -6620,7 +6620,7 @@ begin
   if strpos(written, 'Σ') > 0 or written ~ '[^ -@[-~][^"]*": ' then
     return null;
   end if;
-  return automation.fold(written);
+  return automation.fold(written)::jsonb;
 end;
 $$;
 
@@ -23484,8 +23484,7 @@ create or replace function automation.capture_%1$s_%2$s() returns trigger
 #variable_conflict use_column
 declare
   heard boolean;
-  timed boolean;
-  changed text[];
+  timed boolean;%6$s
   write automation.captured_write;
 begin
   begin%3$s
@@ -23507,7 +23506,7 @@ $template$,
       attached.name, op, block,
       case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
         else 'to_jsonb(old.*), null' end,
-      attached.is_log)
+      attached.is_log, case op when 'update' then E'\n  changed text[];' else '' end)
   $$;
 
 create or replace function automation.is_partitioned(attached automation.entities) returns boolean
@@ -23996,7 +23995,7 @@ create or replace function automation.capture_moved(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  moving constant jsonb := current_setting('automation.moving', true);
+  moving constant jsonb := current_setting('automation.moving', true)::jsonb;
   attached automation.entities;
 begin
   if (moving ->> 'entity', moving ->> 'tenant_id', moving ->> 'record_id')

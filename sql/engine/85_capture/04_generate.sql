@@ -219,8 +219,7 @@ create or replace function automation.capture_%1$s_%2$s() returns trigger
 #variable_conflict use_column
 declare
   heard boolean;
-  timed boolean;
-  changed text[];
+  timed boolean;%6$s
   write automation.captured_write;
 begin
   begin%3$s
@@ -242,7 +241,7 @@ $template$,
       attached.name, op, block,
       case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
         else 'to_jsonb(old.*), null' end,
-      attached.is_log)
+      attached.is_log, case op when 'update' then E'\n  changed text[];' else '' end)
   $$;
 
 create or replace function automation.is_partitioned(attached automation.entities) returns boolean

@@ -305,7 +305,7 @@ create or replace function automation.capture_moved(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  moving constant jsonb := current_setting('automation.moving', true);
+  moving constant jsonb := current_setting('automation.moving', true)::jsonb;
   attached automation.entities;
 begin
   if (moving ->> 'entity', moving ->> 'tenant_id', moving ->> 'record_id')

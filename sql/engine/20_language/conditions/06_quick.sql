@@ -22,7 +22,7 @@ begin
   if strpos(written, 'Σ') > 0 or written ~ '[^ -@[-~][^"]*": ' then
     return null;
   end if;
-  return automation.fold(written);
+  return automation.fold(written)::jsonb;
 end;
 $$;
 
