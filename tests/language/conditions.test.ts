@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Conditions, isPattern } from "../../functions/_shared/language.ts";
+import { Conditions, isPattern } from "./reference/language.ts";
 import { useDatabase } from "../support/database.ts";
 import { anyDocument, at, context, document, encounter, pattern, zone } from "./arbitraries.ts";
 import { holds, leafHolds } from "./oracle.ts";
