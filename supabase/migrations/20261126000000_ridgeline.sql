@@ -4316,6 +4316,44 @@ $template$,
       from automation.tenancy as y) as m
   $$;
 
+-- here, deleted (softly, by the column that says so) or gone; null: nobody can tell, so nothing ends for it.
+create or replace function automation.tenant_state_function() returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.tenant_state(tenant_id uuid) returns text
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+  return coalesce((select case when %3$s then 'deleted' else 'here' end from %1$s as t
+    where %2$s = tenant_state.tenant_id limit 1), 'gone');
+exception when undefined_column or undefined_table or undefined_function or insufficient_privilege then
+  return null;
+end;
+$reader$
+$template$,
+      m.relation, automation.tenant_expression('t', m.columns ->> 'id', m.sole),
+      coalesce(automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted'), 'false'))
+    from (select y.relation::regclass as relation, y.columns, y.sole from automation.tenancy as y) as m
+  $$;
+
+create or replace function automation.untold_state_function() returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select $template$
+create or replace function automation.tenant_state(tenant_id uuid) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $reader$ select null::text $reader$
+$template$
+  $$;
+
+do $$ begin execute automation.untold_state_function(); end $$;
+
 -- Does a row count as deleted, by a column that says so: a boolean, or since when?
 create or replace function automation.is_deleted_expression(relation regclass, written text, column_name text)
   returns text
@@ -12925,6 +12963,10 @@ begin
   if lifecycle ? 'unreadable' then
     return row('failed', automation.engine_error(
       'plan_too_new', null, lifecycle ->> 'unreadable'))::automation.obstacle;
+  end if;
+  if automation.tenant_state(execution.tenant_id) in ('deleted', 'gone') then
+    return row('cancelled', jsonb_build_object(
+      'code', 'tenant_deleted', 'message', 'the tenant was deleted in the CRM'))::automation.obstacle;
   end if;
   if execution.entity <> 'contact' then
     execution := automation.follow_contact(execution);
@@ -22573,6 +22615,7 @@ begin
     (relation, columns, sole, further, visible) = row (
       excluded.relation, excluded.columns, excluded.sole, excluded.further, excluded.visible);
   execute automation.tenants_function();
+  execute automation.tenant_state_function();
   perform automation.close_functions();
   if sole is null then
     perform automation.watch_tenants(relation, named ->> 'id');
@@ -22598,6 +22641,7 @@ begin
   perform automation.unwatch_tenants();
   delete from automation.tenancy;
   execute automation.settled_function();
+  execute automation.untold_state_function();
 end;
 $$;
 
@@ -28255,6 +28299,7 @@ declare
   bulk constant integer := automation.run_bulk();
   ran constant integer := automation.run_database_steps(max_steps);
 begin
+  perform automation.erase_tenants();
   return jsonb_build_object(
     'reaped', reaped, 'scheduled', scheduled, 'timers', timers, 'bulk', bulk,
     'database_steps', ran, 'outbound_due', automation.ring_when_due());
@@ -28303,6 +28348,8 @@ declare
   ran integer;
 begin
   perform automation.prune();
+  commit;
+  perform automation.erase_tenants();
   commit;
   loop
     did := automation.reap_expired_leases();
@@ -28565,6 +28612,144 @@ $$;
 
 comment on function automation.prune() is
   'One portion of the engine''s own rows in the logs of pg_cron and pg_net. Never raises.';
+
+-- sql/engine/99_ops/04_erase_tenants.sql
+
+-- A tenant that was deleted in the CRM goes with all it has here, a portion a tick.
+
+-- The tables that hold a tenant's rows, each before those that it refers to, so that no key cascades over more than
+-- a portion. Versions go with their workflow: each refers to the other.
+create or replace function automation.tenant_tables() returns table (relation regclass)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    with recursive owned as (
+      select c.oid::regclass as relation
+      from pg_catalog.pg_class as c
+      join pg_catalog.pg_attribute as a
+        on a.attrelid = c.oid and a.attname = 'tenant_id' and a.atttypid = 'pg_catalog.uuid'::regtype
+        and not a.attisdropped
+      where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind in ('r', 'p')
+        and not c.relispartition and c.oid <> 'automation.gone_tenants'::regclass
+    ), below (relation, depth) as (
+      select o.relation, 0 from owned as o
+      union
+      select k.conrelid::regclass, b.depth + 1
+      from below as b
+      join pg_catalog.pg_constraint as k
+        on k.confrelid = b.relation and k.contype = 'f' and k.confdeltype = 'c' and k.conrelid <> k.confrelid
+      where b.depth < 20
+    )
+    select b.relation from below as b join owned as o on o.relation = b.relation
+    where b.relation <> 'ridgeline.workflow_versions'::regclass
+    group by b.relation order by max(b.depth) desc, b.relation::text
+  $$;
+
+-- What somebody works on right now is left for the next portion.
+create or replace function automation.erase_rows(relation regclass, gone uuid, at_most integer) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  erased integer;
+begin
+  execute format(
+    'delete from %1$s as t where t.ctid = any (array('
+    'select r.ctid from %1$s as r where r.tenant_id = $1 limit $2 for update skip locked))', relation)
+    using gone, at_most;
+  get diagnostics erased = row_count;
+  return erased;
+end;
+$$;
+
+create or replace function automation.erase_tenant(gone uuid, at_most integer) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  erased integer := 0;
+  relation regclass;
+begin
+  for relation in select t.relation from automation.tenant_tables() as t loop
+    erased := erased + automation.erase_rows(relation, gone, at_most - erased);
+    exit when erased >= at_most;
+  end loop;
+  if erased < at_most then
+    perform automation.delete_secret(gone, s.name) from automation.list_secrets(gone) as s;
+  end if;
+  return erased;
+end;
+$$;
+
+-- Is there anything left of it? What is held right now counts too.
+create or replace function automation.has_rows(gone uuid) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  relation regclass;
+  found_one boolean;
+begin
+  for relation in select t.relation from automation.tenant_tables() as t loop
+    execute format('select exists (select from %s as r where r.tenant_id = $1)', relation) into found_one using gone;
+    if found_one then
+      return true;
+    end if;
+  end loop;
+  return false;
+end;
+$$;
+
+-- A restored backup may bring a tenant back. What has not been erased by then is its own again.
+create or replace function automation.welcome_back(tenant_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.gone_tenants as g where g.tenant_id = welcome_back.tenant_id;
+  perform automation.listen_again(e.name) from automation.entities as e;
+  raise warning 'automation: tenant % is there again; what was erased of it, its runs in flight first, is not',
+    tenant_id;
+end;
+$$;
+
+create or replace function automation.erase_tenants(at_most integer default 2000) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  gone automation.gone_tenants;
+  erased integer := 0;
+begin
+  for gone in
+    select g.* from automation.gone_tenants as g order by g.gone_at limit 50 for update skip locked
+  loop
+    -- One that cannot be erased keeps none of the others.
+    begin
+      if automation.tenant_state(gone.tenant_id) in ('here', 'deleted') then
+        perform automation.welcome_back(gone.tenant_id);
+      else
+        erased := erased + automation.erase_tenant(gone.tenant_id, at_most - erased);
+        -- Late reports about its messages may still come in for a while.
+        if erased < at_most and gone.gone_at < automation.now() - interval '1 hour'
+          and not automation.has_rows(gone.tenant_id) then
+          delete from automation.gone_tenants as g where g.tenant_id = gone.tenant_id;
+        end if;
+      end if;
+    exception when others then
+      raise warning 'automation: the rows of tenant %, which is gone, stay for now: %', gone.tenant_id, sqlerrm;
+    end;
+    exit when erased >= at_most;
+  end loop;
+  return erased;
+end;
+$$;
+
+comment on function automation.erase_tenants(integer) is
+  'Deletes the next rows of tenants that were deleted in the CRM (automation.gone_tenants), at most so many, and says '
+  'how many. The tick calls it. Never raises.';
 
 -- sql/engine/99_ops/20_roles.sql
 
