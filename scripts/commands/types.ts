@@ -14,8 +14,8 @@ try {
     await applySource(sql);
     const schemas = await publishedSchemas(sql);
     return {
-      "functions/_shared/database.types.ts": await databaseTypes(sql),
-      "functions/_shared/step-schemas.ts": schemasSource(schemas),
+      "packages/client/database.types.ts": await databaseTypes(sql),
+      "packages/client/step-schemas.ts": schemasSource(schemas),
       "docs/steps.md": stepsDocument(schemas),
     };
   });

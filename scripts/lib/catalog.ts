@@ -213,6 +213,21 @@ async function rowsOf(sql: Sql, table: string): Promise<CatalogObject[]> {
   });
 }
 
+/** The rows that a new table begins with, where they are not those of a registry. */
+export async function rowsOfTable(sql: Sql, table: string): Promise<string[]> {
+  if (table in registries) return [];
+  const [row] = await sql.unsafe<{ rows: string | null }[]>(
+    `select jsonb_agg(to_jsonb(t))::text as rows from ${table} as t`,
+  );
+  return row?.rows
+    ? [
+      `insert into ${table} select r.* from jsonb_populate_recordset(null::${table}, ${
+        literal(row.rows)
+      }) as r on conflict do nothing`,
+    ]
+    : [];
+}
+
 export const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
 
 export async function catalogOf(

@@ -1,6 +1,6 @@
 // The draft of a migration: what makes one database of ours into another, from their catalogs.
 import type { Sql } from "postgres";
-import { type CatalogObject, catalogOf, type Kind, kinds } from "./catalog.ts";
+import { type CatalogObject, catalogOf, type Kind, kinds, rowsOfTable } from "./catalog.ts";
 
 /** The names of the functions that a script creates itself, rather than through what it calls. */
 export function writtenRoutines(script: string): Set<string> {
@@ -98,6 +98,7 @@ export async function draftMigration(
         : one.create
     );
   });
+  for (const table of newTables) creates.push(...await rowsOfTable(to, table));
   return { statements: [...drops, ...creates], afterwards: generatedBefore, byHand };
 }
 

@@ -75,15 +75,20 @@ export async function fingerprint(sql: Sql): Promise<string[]> {
   return rows.map(({ line }) => line);
 }
 
-/** The rows that sql/ itself puts into tables, such as the registry of trigger types. */
+/** The rows that sql/ itself puts into tables, such as the registry of trigger types; not when it did. */
 export async function contents(sql: Sql): Promise<Record<string, unknown>> {
-  const tables = await sql<{ name: string }[]>`
-    select oid::regclass::text as name from pg_class
-    where relkind = 'r' and relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace, 'public'::regnamespace)`;
+  const tables = await sql<{ name: string; times: string[] }[]>`
+    select c.oid::regclass::text as name, coalesce(
+      array_agg(a.attname::text) filter (where a.atttypid = 'timestamptz'::regtype), '{}') as times
+    from pg_class as c join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0
+    where c.relkind = 'r'
+      and c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace, 'public'::regnamespace)
+    group by c.oid`;
   const filled: Record<string, unknown> = {};
-  for (const { name } of tables) {
+  for (const { name, times } of tables) {
     const rows = await sql.unsafe(
-      `select to_jsonb(t) as row from ${name} as t order by to_jsonb(t)::text`,
+      `select to_jsonb(t) - $1::text[] as row from ${name} as t order by (to_jsonb(t) - $1::text[])::text`,
+      [times],
     );
     if (rows.length) filled[name] = rows.map(({ row }) => row);
   }

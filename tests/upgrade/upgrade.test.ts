@@ -3,9 +3,9 @@
 import { randomUUID } from "node:crypto";
 import type { Sql } from "postgres";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { connect } from "../../functions/_shared/database.ts";
-import { createDispatcher } from "../../functions/_shared/dispatcher.ts";
-import { createQueue, type Queue } from "../../functions/_shared/queue.ts";
+import { connect } from "../../functions/_shared/runtime/database.ts";
+import { createDispatcher } from "../../functions/_shared/engine/dispatcher.ts";
+import { createQueue, type Queue } from "../../functions/_shared/engine/queue.ts";
 import { createHandler as createDispatch } from "../../functions/dispatch/handler.ts";
 import { createHandler as createWorkflows } from "../../functions/workflows/handler.ts";
 import { enableTestClock, runScript, serveEveryTenant } from "../../scripts/lib/schema.ts";

@@ -38,11 +38,35 @@ insert into automation.settings (name, value, description) values
   ('environment_serves', 'single_tenant',
    'Whom the sender and the signing secret in the dispatcher''s environment serve: single_tenant (nobody, '
    'once there is a second tenant) or every_tenant (development, and offices of one company).'),
+  ('editors_publish', 'false',
+   'Do editors publish and switch workflows, where the tenant''s own settings do not say? true or false.'),
+  ('keep_runs', '13 months',
+   'How long runs that have ended are kept, where a tenant does not say: an interval of 7 days at least, or forever.'),
+  ('keep_inputs', '90 days',
+   'The same of what their steps were told: rendered messages and fields.'),
+  ('prune_time', '250 milliseconds',
+   'How long a tick prunes history, at most.'),
   ('max_cut_offs', '3',
    'How often work on one step may be cut off (a timeout, a crash) before the step fails.'),
   ('cut_off_pause', '5 seconds',
    'How long such a step is left alone the first time; four times as long each time after that.')
 on conflict on constraint settings_pkey do update set description = excluded.description;
+
+-- Null: for good. Less than a week is refused: what counts texts and runs of a day looks at history.
+create or replace function automation.kept_for(length text) returns interval
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if lower(btrim(length)) = 'forever' then
+    return null;
+  elsif coalesce(length::interval < interval '7 days', true) then
+    raise exception 'history is kept for 7 days at least' using errcode = 'invalid_parameter_value',
+      hint = 'Write a length, such as "13 months" or "90 days", or "forever".';
+  end if;
+  return length::interval;
+end;
+$$;
 
 -- A setting that cannot be read would fail the customer's write that reads it, so it is refused here.
 create or replace function automation.check_setting() returns trigger
@@ -51,9 +75,11 @@ create or replace function automation.check_setting() returns trigger
   as $$
 begin
   if new.name in (
-    'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause')
+    'enrollment_window', 'retry_base', 'retry_cap', 'reconcile_delay', 'cut_off_pause', 'prune_time')
     and new.value::interval < interval '0' then
     raise exception 'value: % cannot be negative', new.name;
+  elsif new.name like 'keep\_%' then
+    perform automation.kept_for(new.value);
   elsif new.name like 'workflow_fuse_per_%' and new.value::integer not between 1 and 1000000 then
     raise exception 'value: % must be from 1 to 1000000', new.name;
   elsif new.name in (
@@ -62,6 +88,8 @@ begin
     raise exception 'value: % must be from 1 to 10000', new.name;
   elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
     raise exception 'value: environment_serves must be single_tenant or every_tenant';
+  elsif new.name = 'editors_publish' and new.value not in ('true', 'false') then
+    raise exception 'value: editors_publish must be true or false';
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
     raise exception 'value: doorbell must be pg_net, notify or none';
   end if;

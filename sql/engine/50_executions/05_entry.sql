@@ -16,6 +16,9 @@ create table automation.entries (
 comment on table automation.entries is
   'Who entered a workflow that does not let everybody in again: by its dedupe_key, or by record.';
 
+-- Asked when the run is pruned or its person erased.
+create index entries_by_execution on automation.entries (execution_id, tenant_id);
+
 create or replace function automation.record_key(entity text, record_id text) returns text
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp

@@ -148,6 +148,7 @@ declare
   moved integer := 0;
   kept jsonb := '[]'::jsonb;
 begin
+  perform automation.check_publisher(workflow.tenant_id, 'moving runs');
   select v.* into target from ridgeline.workflow_versions as v
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
     and v.version = coalesce(to_version, workflow.published_version);

@@ -499,6 +499,7 @@ declare
   data jsonb;
   conditions jsonb;
 begin
+  perform automation.check_editor(workflow.tenant_id, 'trying a workflow');
   perform automation.check_object(trigger_data, 'trigger_data');
   tested := automation.compile_tested(workflow, (asked ->> 'version')::integer);
   workflow := tested.workflow;

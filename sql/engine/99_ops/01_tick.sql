@@ -36,6 +36,7 @@ declare
   bulk constant integer := automation.run_bulk();
   ran constant integer := automation.run_database_steps(max_steps);
 begin
+  perform automation.erase_tenants();
   return jsonb_build_object(
     'reaped', reaped, 'scheduled', scheduled, 'timers', timers, 'bulk', bulk,
     'database_steps', ran, 'outbound_due', automation.ring_when_due());
@@ -85,6 +86,8 @@ declare
 begin
   perform automation.prune();
   commit;
+  perform automation.erase_tenants();
+  commit;
   loop
     did := automation.reap_expired_leases();
     commit;
@@ -113,6 +116,7 @@ begin
       commit;
     end if;
   end loop;
+  call automation.prune_history(automation.setting('prune_time')::interval, did);
 end;
 $$;
 

@@ -72,7 +72,7 @@ async function write(all: Run[]): Promise<string[]> {
     select r.tenant_id, r.workflow_id, 1, r.status, r.trigger_type, '{}', 'contact', r.record_id, r.created_at,
       r.finished_at, case when r.status = 'failed' then '{"code": "x"}'::jsonb end
     from jsonb_to_recordset(${sql.json(rows as never)}) as r (
-      tenant_id uuid, workflow_id uuid, status automation_status, trigger_type text, record_id text,
+      tenant_id uuid, workflow_id uuid, status ridgeline.automation_status, trigger_type text, record_id text,
       created_at timestamptz, finished_at timestamptz)
     returning id`;
   return written.map(({ id }) => id);

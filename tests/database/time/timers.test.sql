@@ -2,7 +2,7 @@
 -- are past.
 begin;
 \ir ../foundation/story.psql
-select plan(42);
+select plan(46);
 
 select automation.set_clock('2026-03-02 12:00:00+00');
 select pg_temp.tenant() as apex \gset
@@ -22,7 +22,7 @@ create function pg_temp.project(tenant uuid, appointment timestamptz) returns uu
     values (tenant, 'New roof', appointment, pg_temp.contact(tenant)) returning id
   $$;
 
-select results_eq($$select tgrelid::regclass::text collate "C" from pg_trigger where tgname = 'automation_timers' order by 1$$,
+select results_eq($$select tgrelid::regclass::text collate "C" from pg_trigger where tgname = 'automation_capture_update' order by 1$$,
   $$select regexp_replace(relation, '^public\.', '') collate "C" from automation.entities order by 1$$,
   'every attached table has what a timer may need');
 
@@ -162,6 +162,27 @@ select automation.detach('invoice');
 insert into public.invoices values (:'bolt', 8, '2026-12-01', :'lead');
 select is(array[pg_temp.due('8'), (select count(*)::text from automation.timer_listeners where entity = 'invoice')], array[null, '0'],
   'detached, it has none');
+
+-- A reminder that the carrier refused for a while is not sent after the appointment.
+select automation.set_clock('2027-03-01 12:00:00+00');
+update ridgeline.workflows set is_active = false where is_active;
+select pg_temp.workflow(:'apex', 'time_elapsed',
+  '{"entity": "project", "field": "appointment_at", "offset": "-2 hours"}',
+  '[{"type": "send_sms", "key": "remind", "config": {"body": "See you at {{project.appointment_at | formatDate: \"h:mm a\"}}"}},
+    {"type": "create_task", "key": "prepare", "config": {"title": "Pack"}}]') as reminder \gset
+select pg_temp.project(:'apex', '2027-03-02 15:00:00+00') as visit \gset
+select is(pg_temp.at('2027-03-02 13:00:01+00'), '1', 'two hours before, a reminder is due');
+select pg_temp.finish(c, 'retry', '{"error": {"code": "twilio_429", "message": "slow down"}, "retry_after_seconds": 7200}')
+from automation.claim_steps('w', 10) as c;
+select is((select expires_at from ridgeline.scheduled_steps where tenant_id = :'apex'), '2027-03-02 15:00:00+00'::timestamptz,
+  'it is put off, and expires with the appointment');
+select automation.set_clock('2027-03-02 15:00:30+00');
+select is((select count(*) from automation.claim_steps('w', 10)), 0::bigint, 'after it nothing is sent');
+select pg_temp.settle();
+select is((select string_agg(concat_ws(' ', s.step_key, s.status, s.error ->> 'code'), ', ' order by s.step_key desc)
+  from ridgeline.workflow_step_executions as s
+  where s.execution_id = (pg_temp.only_run(:'reminder')).id),
+  'remind skipped expired, prepare completed', 'the office is told so, and the run goes on');
 
 select * from finish();
 rollback;
