@@ -3736,7 +3736,8 @@ create or replace function automation.relation_columns(relation regclass)
   set search_path = pg_catalog, pg_temp
   as $$
     select a.attname::text,
-      t.typcategory in ('S', 'B', 'E') or t.oid = 'pg_catalog.uuid'::regtype,
+      -- A trigger is not told what is computed where it is read.
+      (t.typcategory in ('S', 'B', 'E') or t.oid = 'pg_catalog.uuid'::regtype) and a.attgenerated <> 'v',
       automation.has_equality(t.oid),
       a.attgenerated <> ''
     from pg_catalog.pg_attribute as a
@@ -3816,7 +3817,8 @@ create or replace function automation.has_equality(type oid) returns boolean
       when t.typtype = 'd' then automation.has_equality(t.typbasetype)
       when t.typcategory = 'A' then automation.has_equality(t.typelem)
       when t.typtype in ('e', 'r', 'm') then true
-      else t.typcategory <> 'G' and exists (
+      -- Operators of extensions are not on our search_path.
+      else t.typcategory <> 'G' and t.typnamespace = 'pg_catalog'::regnamespace and exists (
         select from pg_catalog.pg_opclass as o
         where o.opcintype = t.oid and o.opcdefault
           and o.opcmethod in (select m.oid from pg_catalog.pg_am as m where m.amname = 'btree'))
@@ -4935,8 +4937,11 @@ begin
   return (
     select %6$s from %2$s as r
     where %3$s = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s and not (%7$s));
-exception when data_exception then
-  return null;
+exception
+  when data_exception then
+    return null;
+  when undefined_table or undefined_column or undefined_function or invalid_schema_name then
+    return automation.read_anew(%1$L, tenant_id, id);
 end;
 $reader$
 $template$,
@@ -4948,6 +4953,84 @@ $template$,
 
 comment on function automation.reader_function(automation.entities) is
   'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly.';
+
+-- Found by what they call: the table may have been renamed since.
+create or replace function automation.capture_triggers(entity text)
+  returns table (name text, relation regclass)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.tgname::text, t.tgrelid::regclass
+    from pg_catalog.pg_trigger as t
+    join pg_catalog.pg_proc as p on p.oid = t.tgfoid
+    where p.pronamespace = 'automation'::regnamespace and t.tgparentid = 0
+      and p.proname in (
+        format('capture_%s_insert', entity), format('capture_%s_update', entity),
+        format('capture_%s_delete', entity), format('capture_%s_truncate', entity))
+  $$;
+
+create or replace function automation.relation_of(attached automation.entities) returns regclass
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      (select t.relation from automation.capture_triggers(attached.name) as t limit 1),
+      to_regclass(attached.relation))
+  $$;
+
+-- A row as workflows see it: the columns that were attached, and the names of mapped.
+create or replace function automation.visible_record(attached automation.entities, written jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+        select jsonb_object_agg(a.key, written -> a.value)
+        from jsonb_each_text(automation.aliases(attached)) as a where written ? a.value), '{}')
+      || case when attached.hides_columns then coalesce((
+          select jsonb_object_agg(r.key, r.value) from jsonb_each(written) as r
+          where r.key = any (attached.columns)), '{}')
+        else written end
+    where written is not null
+  $$;
+
+create or replace function automation.is_marked_deleted(attached automation.entities, record jsonb)
+  returns boolean
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(record ->> (attached.mapped ->> 'deleted'), 'false') <> 'false'
+  $$;
+
+-- The live record of a table that was renamed, moved or altered since it was attached: it is where its triggers
+-- are. What it lacks besides is an error that says what to do.
+create or replace function automation.read_anew(entity text, tenant_id uuid, id text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  relation regclass;
+  record jsonb;
+begin
+  select e.* into attached from automation.entities as e where e.name = read_anew.entity;
+  relation := automation.relation_of(attached);
+  if relation is null
+    or attached.sole is null and automation.column_type(relation, attached.tenant_column) is null
+    or automation.column_type(relation, attached.id_column) is null then
+    raise exception '%: its table, % by %, is not there any more', entity, attached.relation, attached.id_column
+      using errcode = 'undefined_table', hint = 'Call automation.attach() for it again, or detach() it.';
+  end if;
+  execute format('select to_jsonb(r.*) from %s as r where %s = $1 and r.%I = $2::%s', relation,
+    automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
+    automation.column_type(relation, attached.id_column))
+    into record using tenant_id, id;
+  return case when not automation.is_marked_deleted(attached, record)
+    then automation.visible_record(attached, record) end;
+exception when data_exception then
+  return null;
+end;
+$$;
 
 -- The same question without the record: asked before every step. Rows of a log need not be there.
 create or replace function automation.has_function(attached automation.entities) returns text
@@ -4963,8 +5046,11 @@ begin
   return %7$L::boolean or exists (
     select from %2$s as r
     where %3$s = has_%1$s.tenant_id and r.%4$I = has_%1$s.id::%5$s and not (%6$s));
-exception when data_exception then
-  return false;
+exception
+  when data_exception then
+    return false;
+  when undefined_table or undefined_column or undefined_function or invalid_schema_name then
+    return automation.read_anew(%1$L, tenant_id, id) is not null;
 end;
 $reader$
 $template$,
@@ -6545,6 +6631,183 @@ comment on function automation.explain_conditions(jsonb, jsonb, text, timestampt
   'The verdict of evaluate_conditions with its reasons: groups as {all|any|not, verdict}, '
   'conditions as {path, field, operator, expected, actual, before, verdict}. Long values are cut; of an '
   'explanation that is too long for a row only the first tests that decided remain (shortened).';
+
+-- sql/engine/20_language/conditions/06_quick.sql
+
+-- Conditions as one SQL/JSON path, for capture: it asks them in somebody's write, of a record that was just
+-- turned into JSON. A path takes a tenth of what the loop takes in a transaction that has evaluated nothing yet.
+--
+-- The loop says what a condition means. A path answers true or false where it is sure to say the same, and
+-- nothing (null) where it is not: a number against a text that looks like one, a key that is missing, dates,
+-- patterns, changes, fields of other records. Null joins by the rules of AND, OR and NOT for an unknown, so that one
+-- false condition settles a document whatever the others are. For null the loop is asked.
+--
+-- Text is compared without case by lowering the whole record once: the path of such conditions is asked of
+-- automation.folded(record), and its own texts are lowered as well.
+
+-- Null: lowering the whole is not lowering each of its texts. A key that is not in lower case already would become
+-- another, and a final sigma is lowered by what stands around it, which in JSON is not what stands around it in
+-- the text.
+create or replace function automation.folded(data jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  written constant text := data::text;
+begin
+  if strpos(written, 'Σ') > 0 or written ~ '[^ -@[-~][^"]*": ' then
+    return null;
+  end if;
+  return automation.fold(written)::jsonb;
+end;
+$$;
+
+comment on function automation.folded(jsonb) is
+  'A record with its texts in lower case; null where it has keys that are not, or a Σ.';
+
+create or replace function automation.quick_unknown() returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select '(1 == "a")' $$;
+
+-- $."contact"."stage", from the data of an enrolment; null: what is asked of is not in there.
+create or replace function automation.quick_reference(test jsonb, entity text) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  keys text[] := coalesce(test ->> 'p', test ->> 'b')::text[];
+begin
+  if test ? 'b' then
+    keys := entity || keys;
+  elsif keys[1] = 'trigger' then
+    keys := case keys[2] when 'record' then entity || keys[3:] else keys[2:] end;
+  elsif keys[1] in ('user', 'tenant', 'custom', 'steps') then
+    return null;
+  end if;
+  -- Tags are not always in the record, and a whole record is nothing to compare.
+  if cardinality(keys) < 2 or keys[2] = 'tags' then
+    return null;
+  end if;
+  return (
+    select '$' || string_agg('.' || to_jsonb(k.key)::text, '' order by k.place)
+    from unnest(keys) with ordinality as k (key, place));
+end;
+$$;
+
+-- Equal to a value as values_equal() has it; null: not sure.
+create or replace function automation.quick_equals(
+  reference text, value jsonb, case_sensitive boolean, folds boolean)
+  returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when jsonb_typeof(value) in ('number', 'boolean', 'null') then format('(%s == %s)', reference, value)
+      when jsonb_typeof(value) <> 'string' or automation.is_date(value #>> '{}') or case_sensitive = folds
+        then null
+      when folds then format('(%s == %s)', reference, to_jsonb(automation.fold(value #>> '{}')))
+      else format('(%s == %s)', reference, value)
+    end
+  $$;
+
+create or replace function automation.quick_test(test jsonb, entity text, folds boolean) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  kind constant text := test ->> 'k';
+  p constant text := automation.quick_reference(test, entity);
+  case_sensitive constant boolean := test ? 'c';
+  written constant text := to_jsonb(test ->> 'x')::text;
+  numbers constant numeric[] := array(
+    select automation.number_of(v) from jsonb_array_elements(automation.as_list(test -> 'v')) as v);
+begin
+  if p is null or test ? 'r' then
+    return null;
+  end if;
+  return case
+    when kind = 'equals' then automation.quick_equals(p, test -> 'v', case_sensitive, folds)
+    when kind = 'text' then automation.quick_equals(p, test -> 'v', false, folds)
+    when kind in ('in', 'text_in') then (
+      select '(' || string_agg(coalesce(
+        automation.quick_equals(p, v, case_sensitive, folds), automation.quick_unknown()), ' || ') || ')'
+      from jsonb_array_elements(test -> 'v') as v)
+    when kind in ('contains', 'starts') and case_sensitive = folds then null
+    when kind = 'contains' then format('(%1$s != null && %1$s like_regex %2$s flag "q")', p, written)
+    when kind = 'starts' then format('(%1$s != null && %1$s starts with %2$s)', p, written)
+    when kind = 'empty' then format(
+      '(%1$s == null || (%1$s.type() == "string" && %1$s like_regex "^[ \\t\\r\\n]*$") '
+      '|| (%1$s.type() == "array" && %1$s.size() == 0) || (%1$s.type() == "object" && %2$s))',
+      p, automation.quick_unknown())
+    when kind in ('true', 'false') then format('(%s == %s)', p, kind)
+    when array_position(numbers, null) is not null then null
+    when kind = 'above' then format('(%s > %s)', p, numbers[1])
+    when kind = 'not_below' then format('(%s >= %s)', p, numbers[1])
+    when kind = 'below' then format('(%s < %s)', p, numbers[1])
+    when kind = 'not_above' then format('(%s <= %s)', p, numbers[1])
+    when kind = 'between' then format('(%1$s >= %2$s && %1$s <= %3$s)', p, numbers[1], numbers[2])
+  end;
+end;
+$$;
+
+create or replace function automation.quick_tree(tree jsonb, tests text[]) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if jsonb_typeof(tree) = 'boolean' then
+    return case when tree::boolean then '(1 == 1)' else '(1 == 2)' end;
+  elsif tree ? 'test' then
+    return tests[(tree ->> 'test')::integer + 1];
+  elsif tree ? 'not' then
+    return '(!' || automation.quick_tree(tree -> 'not', tests) || ')';
+  end if;
+  return (
+    select '(' || string_agg(automation.quick_tree(m.member, tests),
+      case when tree ? 'all' then ' && ' else ' || ' end order by m.place) || ')'
+    from jsonb_array_elements(coalesce(tree -> 'all', tree -> 'any')) with ordinality as m (member, place));
+end;
+$$;
+
+-- So many conditions, and values of their lists, at most: they are read anew for each write.
+create or replace function automation.quick_conditions(
+  compiled jsonb, entity text, out path jsonpath, out folds boolean)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  code constant jsonb := compiled -> 'code';
+  tests text[];
+begin
+  if jsonb_array_length(code) > 60 or octet_length(code::text) > 20000 then
+    return;
+  end if;
+  folds := exists (
+    select from jsonb_array_elements(code) as c (test)
+    where not c.test ? 'c' and (c.test ->> 'k' in ('text', 'text_in', 'contains', 'starts')
+      or c.test ->> 'k' in ('equals', 'in') and exists (
+        select from jsonb_array_elements(automation.as_list(c.test -> 'v')) as v
+        where jsonb_typeof(v) = 'string')));
+  tests := array(
+    select automation.quick_test(c.test, entity, folds)
+    from jsonb_array_elements(code) with ordinality as c (test, place) order by c.place);
+  -- Where it would mostly not be sure, it is not asked.
+  if cardinality(array_positions(tests, null)) * 2 > cardinality(tests) then
+    return;
+  end if;
+  tests := array(
+    select case when c.test ? 'n' then format('(!%s)', t.quick) else t.quick end
+    from jsonb_array_elements(code) with ordinality as c (test, place)
+    cross join lateral (select coalesce(tests[c.place], automation.quick_unknown()) as quick) as t
+    order by c.place);
+  path := ('strict ' || automation.quick_tree(compiled -> 'tree', tests))::jsonpath;
+end;
+$$;
+
+comment on function automation.quick_conditions(jsonb, text) is
+  'Compiled conditions as a path over the data of an enrolment of an entity; null: ask the loop alone. folds: over '
+  'automation.folded(data). What the path says, true or false, is what automation.evaluate_conditions() says.';
 
 -- sql/engine/20_language/schema/01_check.sql
 
@@ -10001,6 +10264,8 @@ create table automation.active_triggers (
   from_values jsonb,
   to_values jsonb,
   conditions jsonb,
+  quick jsonpath,
+  quick_folds boolean,
   reentry jsonb,
   first_step text,
   first_lane ridgeline.automation_lane,
@@ -10022,6 +10287,9 @@ comment on table automation.active_triggers is
   'for each event that runs of a version wait for or end at, as long as there may be such runs.';
 comment on column automation.active_triggers.reentry is
   'The rule of re-entry where it goes by record; null: none, or one that is asked before the first step.';
+comment on column automation.active_triggers.quick is
+  'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
+
 comment on column automation.active_triggers.listener is
   'role wait: the key of the step that waits; exit: which of the exit events. Part of the key.';
 comment on column automation.active_triggers.match is
@@ -10032,6 +10300,20 @@ comment on column automation.active_triggers.match_column is
   'One equality of match, checked before the record is turned into JSON.';
 comment on column automation.active_triggers.field is
   'For changes: the column that must have changed; null: any.';
+
+-- What capture remembers of whom nobody listens for (see 85_capture/04_generate).
+create or replace function automation.forget_unheard() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform set_config('automation.unheard', '', true);
+  return null;
+end;
+$$;
+
+create trigger active_triggers_forget_unheard after insert or update on automation.active_triggers
+  for each statement execute function automation.forget_unheard();
 
 create index active_triggers_by_version
   on automation.active_triggers (workflow_id, tenant_id, version);
@@ -11597,7 +11879,8 @@ create type automation.enrolment as (
   failure jsonb,
   role text,
   listener text,
-  address text
+  address text,
+  fused boolean
 );
 
 comment on type automation.enrolment is
@@ -11803,7 +12086,7 @@ create or replace function automation.chain_of(
 -- A refusal is written down once a window, or a runaway loop would fill the history it is kept
 -- out of: the refused row itself is the one past the limit.
 create or replace function automation.admit(
-  tenant_id uuid, workflow_id uuid, record_id text, depth integer, root uuid,
+  tenant_id uuid, workflow_id uuid, record_id text, depth integer, root uuid, already integer,
   out admitted boolean, out refusal jsonb, out comes_round boolean)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -11833,6 +12116,7 @@ begin
     return;
   end if;
   chain := automation.chain_of(tenant_id, root, workflow_id);
+  chain.effects := chain.effects + already;
   comes_round := chain.comes_round;
   admitted := admitted and chain.effects <= chain.allowed;
   if chain.effects = chain.allowed then
@@ -11844,69 +12128,106 @@ begin
 end;
 $$;
 
-comment on function automation.admit(uuid, uuid, text, integer, uuid) is
-  'May this record enter this workflow now? refusal: enrol it as failed, with this reason; '
-  'not admitted: it was refused a moment ago already, write nothing. comes_round: the chain has been at this '
-  'workflow before.';
+comment on function automation.admit(uuid, uuid, text, integer, uuid, integer) is
+  'May this record enter this workflow now? already: how many the same write lets enter before it. refusal: enrol '
+  'it as failed, with this reason; not admitted: it was refused a moment ago already, write nothing. comes_round: '
+  'the chain has been at this workflow before.';
 
--- sql/engine/50_executions/02_enrol.sql
-
--- An enrolment becomes an execution and its first scheduled step: one statement, in
--- the transaction of whoever enrolled it. It cannot raise: every value was computed before, and the rows they
--- refer to are never deleted while the tenant exists.
-
-create or replace function automation.enrol(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
-  seq bigint default nextval('automation.write_order'), from_outside boolean default false)
-  returns uuid
-  language plpgsql
+-- Of the workflows that a write matches, those that its record may enter, in their order.
+create or replace function automation.admit_all(
+  tenant_id uuid, record_id text, enrolments automation.enrolment[])
+  returns automation.enrolment[]
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   depth constant integer := automation.causation_depth();
   root constant uuid := automation.causation_root();
-  fused boolean := from_outside or coalesce(current_setting('automation.fused', true), '') = 'true';
-  at constant timestamptz := automation.now();
-  execution_id constant uuid := automation.new_id();
-  failure jsonb := enrolment.failure;
+  enrolment automation.enrolment;
   admission record;
+  admitted automation.enrolment[];
+  entered integer := 0;
 begin
-  -- A record is created once: only repeatable events and chains can loop.
-  if depth > 0 or root is not null or data ? 'old' then
-    admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth, root);
-    if not admission.admitted then
-      return null;
+  foreach enrolment in array enrolments loop
+    if enrolment.role = 'enrol' then
+      admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth, root, entered);
+      continue when not admission.admitted;
+      entered := entered + 1;
+      enrolment.failure := coalesce(enrolment.failure, admission.refusal);
+      enrolment.fused := admission.comes_round;
     end if;
-    failure := coalesce(failure, admission.refusal);
-    fused := fused or admission.comes_round;
+    admitted := admitted || enrolment;
+  end loop;
+  return admitted;
+end;
+$$;
+
+-- sql/engine/50_executions/02_enrol.sql
+
+-- An enrolment becomes an execution and its first scheduled step: two plain inserts, in the transaction of
+-- whoever enrolled it. They cannot raise: every value was computed before, and the rows they refer to are
+-- never deleted while the tenant exists.
+
+create or replace function automation.start_execution(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint)
+  returns uuid
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution_id constant uuid := automation.new_id();
+  at constant timestamptz := automation.now();
+begin
+  insert into ridgeline.workflow_executions (
+    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+    contact_id, depth, root_id, fused, current_step, error, created_at, finished_at, seq)
+  values (
+    tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
+    case
+      when enrolment.failure is not null then 'failed'
+      when enrolment.first_delay > interval '0' then 'waiting'
+      else 'pending'
+    end::ridgeline.automation_status,
+    enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
+    automation.causation_depth(), automation.causation_root(),
+    enrolment.fused is true or coalesce(current_setting('automation.fused', true), '') = 'true',
+    enrolment.first_step, enrolment.failure, at, case when enrolment.failure is not null then at end, seq);
+  if enrolment.failure is not null then
+    return execution_id;
   end if;
-  with enrolled as (
-    insert into ridgeline.workflow_executions (
-      tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, root_id, fused, current_step, error, created_at, finished_at, seq)
-    values (
-      tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
-      case
-        when failure is not null then 'failed'
-        when enrolment.first_delay > interval '0' then 'waiting'
-        else 'pending'
-      end::ridgeline.automation_status,
-      enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
-      depth, root, fused, enrolment.first_step, failure, at, case when failure is not null then at end, seq)
-    returning workflow_executions.tenant_id, workflow_executions.id
-  )
   insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
-  select e.tenant_id, e.id, enrolment.first_step, enrolment.first_lane, at + enrolment.first_delay
-  from enrolled as e
-  where failure is null;
-  if found and current_setting('automation.rung', true) is distinct from 'yes' then
+  values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane, at + enrolment.first_delay);
+  if current_setting('automation.rung', true) is distinct from 'yes' then
     perform automation.ring_once();
   end if;
   return execution_id;
 end;
 $$;
 
-comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint, boolean) is
+comment on function automation.start_execution(uuid, text, text, jsonb, automation.enrolment, bigint) is
+  'Writes an execution that was admitted down, or the failed one that explains why it could not start.';
+
+create or replace function automation.enrol(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
+  seq bigint default nextval('automation.write_order'))
+  returns uuid
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  admitted automation.enrolment[] := array[enrolment];
+begin
+  if data ? 'old' or automation.has_cause() then
+    admitted := automation.admit_all(tenant_id, record_id, admitted);
+  end if;
+  if cardinality(admitted) = 1 then
+    return automation.start_execution(tenant_id, entity, record_id, data, admitted[1], seq);
+  end if;
+  return null;
+end;
+$$;
+
+comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
   'a loop was refused and that is on record already.';
 
@@ -11920,7 +12241,7 @@ create or replace function automation.enrolment_of(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      null, 'enrol', '', null)::automation.enrolment
+      null, 'enrol', '', null, false)::automation.enrolment
     from (
       select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
     ) as first
@@ -13606,7 +13927,9 @@ begin
         status, provider, provider_id, execution_id)
       values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
         coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
-        ledger.input ->> 'body', 'sent', 'twilio', ledger.provider_id, execution.id);
+        ledger.input ->> 'body', 'sent',
+        coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
+        ledger.provider_id, execution.id);
     when 'send_email' then
       insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
         html, text, status, provider, provider_id, execution_id)
@@ -13615,7 +13938,8 @@ begin
         (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
          from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
         ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
-        'resend', ledger.provider_id, execution.id);
+        coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
+        ledger.provider_id, execution.id);
     else null;
   end case;
   perform automation.clear_cause();
@@ -15706,6 +16030,9 @@ comment on column automation.timer_listeners.business_days is
 comment on column automation.timer_listeners.zone is
   'An IANA name, or contact: the zone of the record''s contact. Null: the tenant''s.';
 
+create trigger timer_listeners_forget_unheard after insert or update on automation.timer_listeners
+  for each statement execute function automation.forget_unheard();
+
 create index timer_listeners_by_entity on automation.timer_listeners (entity, tenant_id);
 create index timer_listeners_by_version
   on automation.timer_listeners (workflow_id, tenant_id, version);
@@ -16120,7 +16447,7 @@ begin
     perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
       jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
       row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
-        automation.cut_off_error(tried), 'enrol', '', null)::automation.enrolment);
+        automation.cut_off_error(tried), 'enrol', '', null, false)::automation.enrolment);
   end if;
 end;
 $$;
@@ -16362,7 +16689,8 @@ exception when others then
     perform automation.enrol(job.tenant_id, job.entity, record_id,
       jsonb_build_object('entity', job.entity, job.entity || '_id', record_id, job.entity, record),
       row(version.workflow_id, version.version, job.kind, null, null, null,
-        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null)::automation.enrolment);
+        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null, false
+        )::automation.enrolment);
   exception when others then
     raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
   end;
@@ -21929,11 +22257,11 @@ create or replace function automation.start_listening(
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
-      field, from_values, to_values, conditions, reentry, first_step, first_lane, first_delay)
+      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay)
     select version.tenant_id, listener.entity, version.trigger_type, version.workflow_id,
       version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
-      version.conditions,
+      version.conditions, quick.path, quick.folds,
       case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
@@ -21942,6 +22270,7 @@ create or replace function automation.start_listening(
       select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
       from automation.readable_plan(version.plan) as p (plan)
     ) as first
+    cross join automation.quick_conditions(version.conditions, listener.entity) as quick
   $$;
 
 -- The events that runs of this version end at or wait for. They are listened to for as long as there
@@ -22329,14 +22658,12 @@ comment on function automation.detach_tenants() is
 -- From a committed write to an enrolled execution, inside the writer's own transaction.
 --
 -- A table is attached once; attaching generates triggers that know the table's columns by name.
--- They ask one question, cheaply: does a tenant of these rows have a listener that could match?
+-- They ask one question, cheaply: does the tenant of this row have a listener that could match?
 -- Only then is a row turned into JSON, matched exactly and enrolled.
 --
--- The writer's transaction must never fail on our account. An insert is captured in one pass, in
--- one block that catches errors; whatever breaks that pass, its rows are taken one by one. There,
--- everything that could raise (turning the row into JSON, conditions) runs in a block that catches
--- errors and writes nothing, and what writes cannot raise. That block takes no transaction id, so
--- that a bulk update does not overflow the subtransaction cache.
+-- The writer's transaction must never fail on our account. Everything that could raise (reading the row,
+-- turning it into JSON, conditions) runs in a block that catches errors and writes nothing, so that it takes no
+-- transaction id of its own; and what writes, after it, cannot raise.
 --
 -- Lock order: capture locks no row that exists already; it only inserts, holding the writer's own
 -- CRM row.
@@ -22376,64 +22703,48 @@ create or replace function automation.match_write(
   as $$
 declare
   record constant jsonb := data -> entity;
+  matched automation.enrolment[];
 begin
-  return (
-    select array_agg(row(
-        m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
-        case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
-        case when m.role <> 'enrol' then automation.counterparty(
-          match_write.entity, match_write.tenant_id, record) end
-        )::automation.enrolment)
-    from (
-      select t.*, case
-          when t.conditions is null then 'true'
-          else automation.try_conditions(t.conditions, match_write.tenant_id, data)
-        end as verdict
-      from automation.active_triggers as t
-      where t.tenant_id = match_write.tenant_id
-        and t.entity = match_write.entity
-        and t.event = any (events)
-        and automation.matches(record, t.match, t.match_any)
-        -- What is inserted has changed from nothing.
-        and (t.field is null or t.field = any (changed) or not data ? 'old')
-        and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
-        and (t.to_values is null or t.to_values @> (record -> t.field))
-        and (t.reentry is null or automation.may_enter_again(t, data ->> (match_write.entity || '_id')))
-    ) as m
-    where m.verdict <> 'false');
+  select array_agg(row(
+      m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
+      case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
+      case when m.role <> 'enrol' then automation.counterparty(
+        match_write.entity, match_write.tenant_id, record) end, false
+      )::automation.enrolment)
+    into matched
+  from (
+    select t.*, case
+        when t.conditions is null then 'true'
+        else coalesce(
+          case when t.quick is not null and pg_column_size(data) <= 8000 then to_jsonb(
+            case when t.quick_folds then (select automation.folded(data)) else data end @@ t.quick) end,
+          automation.try_conditions(t.conditions, match_write.tenant_id, data))
+      end as verdict
+    from automation.active_triggers as t
+    where t.tenant_id = match_write.tenant_id
+      and t.entity = match_write.entity
+      and t.event = any (events)
+      and automation.matches(record, t.match, t.match_any)
+      -- What is inserted has changed from nothing.
+      and (t.field is null or t.field = any (changed) or not data ? 'old')
+      and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
+      and (t.to_values is null or t.to_values @> (record -> t.field))
+      and (t.reentry is null or automation.may_enter_again(t, data ->> (match_write.entity || '_id')))
+    -- Or conditions would be evaluated once for every mention of the verdict.
+    offset 0
+  ) as m
+  where m.verdict <> 'false';
+  -- A record is created once: only repeatable events and chains can loop.
+  if matched is not null and (data ? 'old' or automation.has_cause()) then
+    return automation.admit_all(tenant_id, data ->> (entity || '_id'), matched);
+  end if;
+  return matched;
 end;
 $$;
 
+-- Of a small record nothing is so long that a condition would look at its beginning only.
 comment on function automation.match_write(text, uuid, text[], text[], jsonb) is
   'The listeners that a write matches; null when there is none. Writes nothing.';
-
--- What a match comes to, for the pass over many rows: the status the execution starts with; none
--- when the conditions are not met. Inlined, so without a search_path setting.
-create or replace function automation.verdict(
-  conditions jsonb, tenant_id uuid, data jsonb, first_delay interval)
-  returns table (status ridgeline.automation_status, error jsonb)
-  language sql stable
-  -- No search_path: this is inlined.
-  as $$
-    select
-      case
-        when t.tried operator(pg_catalog.=) 'false' then null
-        when t.tried operator(pg_catalog.<>) 'true' then 'failed'
-        when first_delay operator(pg_catalog.>) interval '0' then 'waiting'
-        else 'pending'
-      end::ridgeline.automation_status,
-      case
-        when pg_catalog.jsonb_typeof(t.tried) operator(pg_catalog.=) 'object' then t.tried
-      end
-    from (
-      select case
-        when conditions is null then 'true'::pg_catalog.jsonb
-        else automation.try_conditions(conditions, tenant_id, data)
-      end as tried
-      -- Or the conditions would be evaluated once for every mention above.
-      offset 0
-    ) as t
-  $$;
 
 create or replace function automation.match_failed(
   entity text, tenant_id uuid, events text[], state text, message text)
@@ -22443,7 +22754,7 @@ create or replace function automation.match_failed(
   as $$
     select array_agg(row(
       t.workflow_id, t.version, t.event, t.first_step, t.first_lane, t.first_delay,
-      automation.engine_error('capture_failed', state, message), t.role, t.listener, null)::automation.enrolment)
+      automation.engine_error('capture_failed', state, message), t.role, t.listener, null, false)::automation.enrolment)
     from automation.active_triggers as t
     where t.tenant_id = match_failed.tenant_id
       and t.entity = match_failed.entity
@@ -22454,6 +22765,7 @@ create or replace function automation.match_failed(
 comment on function automation.match_failed(text, uuid, text[], text, text) is
   'What enrols when matching itself broke: every listener gets a failed execution that says why.';
 
+-- Outside every guard: what could fail has been done.
 create or replace function automation.enrol_write(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
   is_log boolean)
@@ -22471,7 +22783,8 @@ declare
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq, from_outside);
+      enrolment.fused := enrolment.fused or from_outside;
+      perform automation.start_execution(tenant_id, entity, record_id, data, enrolment, seq);
     else
       perform automation.raise_signal(
         tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
@@ -22527,30 +22840,6 @@ create or replace function automation.has_open_runs(tenant_id uuid, record_id te
     )
   $$;
 
--- What becomes of a record while its runs are in flight. Asked for rarely, so a block of its own is no cost.
-create or replace function automation.note_change(
-  role text, entity text, tenant_id uuid, record_id text, contact_id text)
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  as $$
-begin
-  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
-  select note_change.tenant_id, note_change.role, note_change.entity, note_change.record_id,
-    note_change.contact_id
-  where automation.has_open_runs(
-    note_change.tenant_id, note_change.record_id,
-    case when note_change.role = 'deleted' then note_change.contact_id end);
-exception when others then
-  perform automation.warn_altered(entity, sqlerrm);
-end;
-$$;
-
-comment on function automation.note_change(text, text, uuid, text, text) is
-  'Notes for the runs of a record that it was deleted, or moved to another contact.';
-
 -- sql/engine/85_capture/03_attach.sql
 
 -- automation.attach(): the same capture for the reference tables and for anybody else's.
@@ -22591,16 +22880,13 @@ create or replace function automation.generate_capture(attached automation.entit
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  execute automation.row_function(attached);
   execute automation.insert_function(attached);
   execute automation.update_function(attached);
-  if not attached.is_log then
-    execute automation.delete_function(attached);
-  end if;
+  execute automation.delete_function(attached);
+  execute automation.truncate_function(attached);
   execute automation.reader_function(attached);
   execute automation.has_function(attached);
   perform automation.install_triggers(attached);
-  perform automation.install_timer_trigger(attached);
   if attached.name = 'contact' then
     execute case when attached.tags is null then automation.no_tags_functions()
       else automation.linked_tags_functions(attached) end;
@@ -22632,10 +22918,14 @@ begin
     where w.is_active and not exists (
       select from automation.active_triggers as t
       where t.tenant_id = v.tenant_id and t.workflow_id = v.workflow_id and t.version = v.version
-        and t.role = 'enrol')
+        and t.role = 'enrol' and (v.trigger_type <> 'time_elapsed' or exists (
+          select from automation.timer_listeners as l
+          where l.tenant_id = t.tenant_id and l.workflow_id = t.workflow_id)))
   loop
     listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
-    continue when listener.entity is distinct from listen_again.entity;
+    continue when listen_again.entity is distinct from case version.trigger_type
+      when 'time_elapsed' then coalesce(version.trigger_config ->> 'entity', 'contact')
+      else listener.entity end;
     if listener.problems <> '[]' then
       raise warning 'workflow % of tenant % does not fit % any more: %',
         version.workflow_id, version.tenant_id, entity, listener.problems #>> '{0,message}';
@@ -22816,6 +23106,10 @@ begin
     from automation.entities as e
     where e.name = attached.name
       and to_regclass(e.relation) is distinct from to_regclass(attached.relation)
+      -- Renamed or moved since, it is the same table.
+      and not exists (
+        select from automation.capture_triggers(e.name) as t
+        where t.relation = to_regclass(attached.relation))
     union all
     select 3, format('relation: %s is attached already, as "%s"', e.relation, e.name)
     from automation.entities as e
@@ -22915,30 +23209,34 @@ create or replace function automation.register_triggers(attached automation.enti
         excluded.unless_column, excluded.description)
   $$;
 
+-- What stands there already stays as it is: enable always is the owner's to say.
 create or replace function automation.install_triggers(attached automation.entities) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  op text;
+  elsewhere record;
 begin
-  perform automation.remove_triggers(attached);
-  execute format(
-    'create trigger automation_capture_insert after insert on %s referencing new table as new_rows '
-    'for each statement execute function automation.capture_%s_insert()',
-    attached.relation, attached.name);
-  execute format(
-    'create trigger automation_capture_update after update on %s '
-    'for each row execute function automation.capture_%s_update()',
-    attached.relation, attached.name);
-  if not attached.is_log then
-    execute format(
-      'create trigger automation_capture_delete after delete on %s referencing old table as old_rows '
-      'for each statement execute function automation.capture_%s_delete()',
-      attached.relation, attached.name);
-  end if;
+  for elsewhere in
+    select t.name, t.relation from automation.capture_triggers(attached.name) as t
+    where t.relation <> attached.relation::regclass
+  loop
+    execute format('drop trigger %I on %s', elsewhere.name, elsewhere.relation);
+  end loop;
+  foreach op in array '{insert,update,delete,truncate}'::text[] loop
+    if not exists (
+      select from automation.capture_triggers(attached.name) as t
+      where t.relation = attached.relation::regclass and t.name = 'automation_capture_' || op
+    ) then
+      execute format('create or replace trigger automation_capture_%1$s after %1$s on %2$s '
+        'for each %3$s execute function automation.capture_%4$s_%1$s()',
+        op, attached.relation, case op when 'truncate' then 'statement' else 'row' end, attached.name);
+    end if;
+  end loop;
 end;
 $$;
 
--- Found by what they call: the table may have been renamed since.
 create or replace function automation.remove_triggers(attached automation.entities) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -22946,17 +23244,8 @@ create or replace function automation.remove_triggers(attached automation.entiti
 declare
   installed record;
 begin
-  for installed in
-    select t.tgname, t.tgrelid::regclass as relation
-    from pg_catalog.pg_trigger as t
-    join pg_catalog.pg_proc as p on p.oid = t.tgfoid
-    where p.pronamespace = 'automation'::regnamespace
-      and p.proname in (
-        format('capture_%s_insert', attached.name), format('capture_%s_update', attached.name),
-        format('capture_%s_delete', attached.name))
-      and t.tgparentid = 0
-  loop
-    execute format('drop trigger %I on %s', installed.tgname, installed.relation);
+  for installed in select t.name, t.relation from automation.capture_triggers(attached.name) as t loop
+    execute format('drop trigger %I on %s', installed.name, installed.relation);
   end loop;
 end;
 $$;
@@ -22971,15 +23260,21 @@ declare
 begin
   for deaf in
     select t.tenant_id, t.workflow_id, w.name
-    from automation.active_triggers as t
+    from (
+      select a.tenant_id, a.workflow_id from automation.active_triggers as a
+      where a.entity = stop_hearing.entity and a.role = 'enrol'
+      union all
+      select l.tenant_id, l.workflow_id from automation.timer_listeners as l
+      where l.entity = stop_hearing.entity
+    ) as t
     join ridgeline.workflows as w on w.tenant_id = t.tenant_id and w.id = t.workflow_id
-    where t.entity = stop_hearing.entity and t.role = 'enrol'
   loop
     perform automation.note_end(deaf.tenant_id, deaf.workflow_id, 'detach');
     raise warning 'workflow "%" of tenant % hears nothing until % is attached again',
       deaf.name, deaf.tenant_id, entity;
   end loop;
   delete from automation.active_triggers as t where t.entity = stop_hearing.entity;
+  delete from automation.timer_listeners as t where t.entity = stop_hearing.entity;
 end;
 $$;
 
@@ -22996,11 +23291,10 @@ begin
   end if;
   perform automation.stop_hearing(attached.name);
   perform automation.remove_triggers(attached);
-  perform automation.remove_timer_trigger(attached);
   execute format('drop function if exists automation.capture_%s_insert()', attached.name);
   execute format('drop function if exists automation.capture_%s_update()', attached.name);
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
-  execute format('drop function if exists automation.capture_%s_row', attached.name);
+  execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
   execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
   delete from automation.entities as e where e.name = attached.name;
@@ -23016,25 +23310,30 @@ comment on function automation.detach(text) is
 
 -- sql/engine/85_capture/04_generate.sql
 
--- The code that attach() generates for a table. It names every column, so that Postgres resolves
--- types once and a row that nobody listens for costs next to nothing.
+-- The code that attach() generates for a table.
 --
---   capture_<entity>_insert   for each statement: all its rows in one pass
---   capture_<entity>_update   for each row that changed
---   capture_<entity>_delete   for each statement: which of its rows have runs that end now
---   capture_<entity>_row      one row, with its own guard: updates, and inserts that cannot be
---                             taken in one pass
---   read_<entity>             the live record
---   has_<entity>              is it there still?
+--   capture_<entity>_insert, _update, _delete   for each row that is written
+--   capture_<entity>_truncate                   for a table that is emptied
+--   read_<entity>                               the live record
+--   has_<entity>                                is it there still?
 --
--- Inserts are captured a statement at a time because a row at a time was measured against it: for
--- 100,000 matching rows 150 us a row against 63, for rows that match nothing 23 against 14.7, over
--- an insert that takes 14 without any trigger. Either fires for every client and every kind of
--- write.
+-- A row at a time: nothing else fires for a row that moves between partitions or is written into one
+-- directly, for the subscriber of a publication and on the shards of a distributed table. And a transition
+-- table costs a statement more than all that a single row needs.
 --
--- The plans are held to index probes: a session keeps the plan it made while there were no
--- workflows, and that one reads all of them. What is switched off counts as dear, so the plans
--- would be compiled at every call (measured on 15: sixty times slower): hence jit = off.
+-- Each is one block that catches errors and writes nothing, so that it takes no transaction id of its own
+-- (65 single inserts in a transaction would overflow the cache of subtransactions), and then
+-- automation.write_down(), which cannot raise. In the block, cheapest first: was nobody listening a moment
+-- ago, in this very statement? Does anybody listen, by an index? To a row like this? Only then the row is
+-- turned into JSON.
+--
+-- The code names columns, so that Postgres resolves types once; but no type of the table, and no column
+-- outside the block. What a change to the table breaks inside it is left to automation.capture_anew(), which
+-- asks the row itself what it has.
+--
+-- The plans are held to index probes: a session keeps the plan it made while there were no workflows, and
+-- that one reads all of them. What is switched off counts as dear, so the plans would be compiled at every
+-- call (measured on 15: sixty times slower): hence jit = off.
 
 -- 'stage' -> new.stage is distinct from old.stage, for every column that counts as a change.
 create or replace function automation.changed_expression(attached automation.entities) returns text
@@ -23045,8 +23344,8 @@ create or replace function automation.changed_expression(attached automation.ent
       || string_agg(
         format(
           case when c.is_comparable
-            then E'\n    case when new.%1$I is distinct from old.%1$I then %2$L end'
-            else E'\n    case when new.%1$I::text is distinct from old.%1$I::text then %2$L end' end,
+            then E'\n        case when new.%1$I is distinct from old.%1$I then %2$L end'
+            else E'\n        case when new.%1$I::text is distinct from old.%1$I::text then %2$L end' end,
           c.name, c.name),
         ',')
       || ']::text[], null)'
@@ -23054,17 +23353,15 @@ create or replace function automation.changed_expression(attached automation.ent
     where c.name = any (attached.columns) and not c.name = any (attached.ignored_columns)
   $$;
 
-create or replace function automation.unless_expression(
-  attached automation.entities, type automation.trigger_types, written text)
-  returns text
+create or replace function automation.unless_expression(type automation.trigger_types) returns text
   language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when type.unless_column = any (attached.columns)
-      then format(' and %s.%I is not true', written, type.unless_column) else '' end
+    select case when type.unless_column is null then ''
+      else format(' and write.record ->> %L is distinct from ''true''', type.unless_column) end
   $$;
 
--- The names of the events that an update stands for.
+-- The names of the events that an update stands for. automation.events_of() asks the same of the registry.
 create or replace function automation.update_events(attached automation.entities) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -23072,13 +23369,13 @@ create or replace function automation.update_events(attached automation.entities
     select format('array[%L, %L]', attached.name || '_updated', 'field_changed')
       || coalesce(string_agg(
         format(
-          E'\n    || case when %1$L = any (changed)%2$s then array[%3$L] else array[]::text[] end',
+          E'\n        || case when %1$L = any (changed)%2$s then array[%3$L] else array[]::text[] end',
           t.column_name,
           case when t.becomes is not null
             then format(
-              ' and lower(new.%1$I::text) = %2$L and lower(old.%1$I::text) is distinct from %2$L',
+              ' and lower(write.record ->> %1$L) = %2$L and lower(write.old ->> %1$L) is distinct from %2$L',
               t.column_name, lower(t.becomes))
-            else '' end || automation.unless_expression(attached, t, 'new'),
+            else '' end || automation.unless_expression(t),
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
@@ -23097,9 +23394,9 @@ create or replace function automation.insert_events(attached automation.entities
         format(
           E'\n        || case when %1$s then array[%2$L] else array[]::text[] end',
           case when t.column_name is null then 'true'
-            when t.becomes is null then format('n.%I is not null', t.column_name)
-            else format('lower(n.%I::text) = %L', t.column_name, lower(t.becomes)) end
-            || automation.unless_expression(attached, t, 'n'),
+            when t.becomes is null then format('write.record ->> %L is not null', t.column_name)
+            else format('lower(write.record ->> %L) = %L', t.column_name, lower(t.becomes)) end
+            || automation.unless_expression(t),
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
@@ -23107,19 +23404,61 @@ create or replace function automation.insert_events(attached automation.entities
       and coalesce(t.column_name = any (attached.columns), true)
   $$;
 
--- Could this listener match this row? Asked before the row is turned into JSON.
-create or replace function automation.listens_expression(
-  attached automation.entities, written text)
+-- All that a write may stand for, whatever is in the row.
+create or replace function automation.possible_events(attached automation.entities, op text) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case op when 'insert' then array[attached.name || '_created']
+        else array[attached.name || '_updated', 'field_changed'] end
+      || array(
+        select t.name from automation.trigger_types as t
+        where t.entity = attached.name
+          and case op when 'insert' then t.on_insert else t.column_name is not null end
+        order by t.name)
+  $$;
+
+-- Could a listener want this row? Asked before the row is turned into JSON.
+create or replace function automation.fits_expression(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(format('(t.match_column is null or t.match_value = case t.match_column%s end)',
+      string_agg(format(E'\n          when %1$L then new.%1$I::text', c.name), '')), 'true')
+    from unnest(attached.match_columns) as c (name)
+  $$;
+
+-- The columns that are computed where they are read, by name and expression, and those among them that
+-- workflows see. A trigger is not told their values.
+create or replace function automation.virtual_columns(attached automation.entities)
+  returns table (name text, computed text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select a.attname::text, pg_get_expr(d.adbin, d.adrelid)
+    from pg_catalog.pg_attribute as a
+    join pg_catalog.pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
+    where a.attrelid = attached.relation::regclass and a.attgenerated = 'v' and not a.attisdropped
+      and a.attname::text = any (attached.columns)
+    order by a.attnum
+  $$;
+
+-- The row that a trigger was given, as record_expression() has it from the table.
+create or replace function automation.written_expression(attached automation.entities, written text)
   returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select format(
-      E't.tenant_id = %2$s and t.entity = %3$L\n'
-      '        and (t.match_column is null or t.match_value = case t.match_column%4$s end)',
-      written, automation.tenant_expression(written, attached.tenant_column, attached.sole), attached.name,
-      string_agg(format(E'\n          when %1$L then %2$s.%1$I::text', c.name, written), ''))
-    from unnest(attached.match_columns) as c (name)
+    select case when count(*) = 0 then automation.record_expression(attached, written)
+      else format('%s || (select jsonb_build_object(%s) from (select %s.*) as r)',
+        automation.record_expression(attached, written),
+        string_agg(format('%L, %s', n.name, v.computed), ', '), written) end
+    from automation.virtual_columns(attached) as v
+    cross join lateral (
+      select v.name
+      union all
+      select a.key from jsonb_each_text(automation.aliases(attached)) as a where a.value = v.name
+    ) as n
   $$;
 
 -- trigger_data of one row.
@@ -23141,214 +23480,6 @@ create or replace function automation.snapshot_expression(
 comment on function automation.snapshot_expression(automation.entities, text, text) is
   'trigger_data: {entity, <entity>: record, <entity>_id, user_id, <related>: record, <related>_id}.';
 
--- The generated code names columns. When one of them is gone the write goes through all the same, and
--- the server's log says what to do.
-create or replace function automation.warn_altered(entity text, message text) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  raise warning 'automation: a write to % fires nothing: %', entity, message
-    using hint = 'The table was altered after it was attached: call automation.attach() again.';
-end;
-$$;
-
-create or replace function automation.insert_function(attached automation.entities) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select format($template$
-create or replace function automation.capture_%1$s_insert() returns trigger
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  set enable_hashjoin = off
-  set enable_mergejoin = off
-  as $capture$
-declare
-  written %2$s;
-  listened boolean;
-  in_one_pass boolean;
-begin
-  begin
-    listened := exists (
-      select from new_rows as n
-      join automation.active_triggers as t
-        on %3$s
-        and t.event = any (%4$s));
-    -- Events that runs end at or wait for are taken row by row, in the order of the rows.
-    in_one_pass := listened and not automation.has_cause() and not exists (
-      select from new_rows as n
-      join automation.active_triggers as t
-        on %3$s
-        and t.event = any (%4$s) and t.role <> 'enrol');
-  exception when others then
-    perform automation.warn_altered(%1$L, sqlerrm);
-  end;
-  if listened is not true then
-    return null;
-  end if;
-  if in_one_pass then
-    begin
-      with candidates as materialized (
-        select t.*, n.%5$I::text as record_id, %7$s as record
-        from new_rows as n
-        join automation.active_triggers as t
-          on %3$s
-          and t.event = any (%4$s) and t.role = 'enrol'
-      ), matched as materialized (
-        select c.*, %6$s as data
-        from candidates as c
-        where automation.matches(c.record, c.match, c.match_any)
-          and (c.to_values is null or c.to_values @> (c.record -> c.field))
-          and c.from_values is null
-      ), enrolled as (
-        insert into ridgeline.workflow_executions (
-          tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-          contact_id, current_step, error, created_at, finished_at, fused)
-        select m.tenant_id, m.workflow_id, m.version, v.status, m.event, m.data, %1$L, m.record_id,
-          automation.as_key(m.data ->> 'contact_id'), m.first_step, v.error, automation.now(),
-          case when v.status = 'failed' then automation.now() end,
-          %8$L::boolean and m.record ->> 'direction' is distinct from 'outbound'
-        from matched as m
-        cross join lateral automation.verdict(m.conditions, m.tenant_id, m.data, m.first_delay) as v
-        where v.status is not null
-        returning tenant_id, id, workflow_id, trigger_type, status
-      )
-      insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
-      select e.tenant_id, e.id, t.first_step, t.first_lane, automation.now() + t.first_delay
-      from enrolled as e
-      join automation.active_triggers as t
-        on t.tenant_id = e.tenant_id and t.entity = %1$L and t.event = e.trigger_type
-        and t.workflow_id = e.workflow_id and t.role = 'enrol'
-      where e.status <> 'failed';
-      if found then
-        perform automation.ring_once();
-      end if;
-      return null;
-    exception when others then
-      null;
-    end;
-  end if;
-  -- Within an automation every row is admitted by itself; and when one row broke the pass, the
-  -- others are captured all the same.
-  for written in select n.* from new_rows as n loop
-    perform automation.capture_%1$s_row(
-      written, null, (select %4$s from (select written.*) as n), array[]::text[]);
-  end loop;
-  return null;
-end;
-$capture$
-$template$,
-      attached.name, attached.relation, automation.listens_expression(attached, 'n'),
-      automation.insert_events(attached), attached.id_column,
-      automation.snapshot_expression(attached, 'c.tenant_id', 'c.record'),
-      automation.record_expression(attached, 'n'), attached.is_log)
-  $$;
-
-create or replace function automation.update_function(attached automation.entities) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select format($template$
-create or replace function automation.capture_%1$s_update() returns trigger
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  as $capture$
-declare
-  changed text[];
-  events text[];
-  listened boolean;
-  gone boolean;
-  contact text;
-begin
-  begin
-    gone := (%12$s, old.%6$I) is distinct from (%5$s, new.%6$I) or (%7$s) and not (%8$s);
-    contact := %9$s;
-    changed := %2$s;
-    if cardinality(changed) = 0 and not gone then
-      return null;
-    end if;
-    events := %3$s;
-    listened := cardinality(changed) > 0 and exists (
-      select from automation.active_triggers as t
-      where %4$s
-        and t.event = any (events)
-        and (t.field is null or t.field = any (changed)));
-  exception when others then
-    perform automation.warn_altered(%1$L, sqlerrm);
-  end;
-  if gone and not %10$L::boolean then
-    perform automation.note_change('deleted', %1$L, %12$s, old.%6$I::text, %11$s);
-  elsif contact is not null then
-    perform automation.note_change('moved', %1$L, %5$s, new.%6$I::text, contact);
-  end if;
-  if listened then
-    perform automation.capture_%1$s_row(new, old, events, changed);
-  end if;
-  return null;
-end;
-$capture$
-$template$,
-      attached.name, automation.changed_expression(attached), automation.update_events(attached),
-      automation.listens_expression(attached, 'new'),
-      automation.tenant_expression('new', attached.tenant_column, attached.sole), attached.id_column,
-      automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
-      case when attached.related ? 'contact' then format(
-        'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
-        attached.related ->> 'contact') else 'null' end, attached.is_log,
-      automation.own_contact_expression(attached, 'old'),
-      automation.tenant_expression('old', attached.tenant_column, attached.sole))
-  $$;
-
-create or replace function automation.row_function(attached automation.entities) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select format($template$
-create or replace function automation.capture_%1$s_row(
-  written %2$s, previous %2$s, events text[], changed text[])
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $capture$
-declare
-  record jsonb;
-  data jsonb;
-  enrolments automation.enrolment[];
-begin
-  begin
-    record := %7$s;
-    data := %3$s;
-    if previous is distinct from null then
-      data := data || jsonb_build_object('old', %8$s, 'changed', changed);
-    end if;
-    enrolments := automation.match_write(%1$L, %4$s, events, changed, data);
-  exception when others then
-    data := jsonb_build_object('entity', %1$L, %5$L, written.%6$I);
-    enrolments := automation.match_failed(%1$L, %4$s, events, sqlstate, sqlerrm);
-  end;
-  if enrolments is not null then
-    perform automation.enrol_write(
-      %4$s, %1$L, written.%6$I::text, data, enrolments, %9$L::boolean);
-  end if;
-end;
-$capture$
-$template$,
-      attached.name, attached.relation,
-      automation.snapshot_expression(attached,
-        automation.tenant_expression('written', attached.tenant_column, attached.sole), 'record'),
-      automation.tenant_expression('written', attached.tenant_column, attached.sole),
-      attached.name || '_id', attached.id_column,
-      automation.record_expression(attached, 'written'),
-      automation.record_expression(attached, 'previous'), attached.is_log)
-  $$;
-
 -- The contact that a row is, and not merely belongs to.
 create or replace function automation.own_contact_expression(attached automation.entities, written text)
   returns text
@@ -23360,114 +23491,594 @@ create or replace function automation.own_contact_expression(attached automation
       else 'null::text' end
   $$;
 
--- Without the record there is nobody to write to: its runs end. Here that is only noted.
-create or replace function automation.delete_function(attached automation.entities) returns text
+-- A tenant that nobody listens for is not asked about again in the same statement, until what is listened for
+-- changes. Only one tenant is kept in mind: a large write is mostly of one.
+create or replace function automation.unheard_expression(attached automation.entities, op text) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('date_part(''epoch'', statement_timestamp()) || %L || %s',
+      format(' %s %s ', attached.name, op), automation.tenant_expression('new', attached.tenant_column, attached.sole))
+  $$;
+
+-- Where a statement writes one row, remembering costs more than it saves: so one in eight remembers. Inlined.
+create or replace function automation.note_unheard(what text) returns text
+  language sql
+  -- No search_path: this is inlined.
+  as $$
+    select case
+      when pg_catalog.date_part('microseconds', pg_catalog.clock_timestamp())::pg_catalog.int4
+        operator(pg_catalog.%) 8 operator(pg_catalog.=) 0
+      then pg_catalog.set_config('automation.unheard', what, true)
+    end
+  $$;
+
+-- What every one of these functions is, but for its block.
+create or replace function automation.capture_function(
+  attached automation.entities, op text, block text)
+  returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
-create or replace function automation.capture_%1$s_delete() returns trigger
+create or replace function automation.capture_%1$s_%2$s() returns trigger
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
-  set enable_hashjoin = off
-  set enable_mergejoin = off
   as $capture$
+#variable_conflict use_column
+declare
+  heard boolean;
+  timed boolean;%6$s
+  write automation.captured_write;
 begin
-  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
-  select %2$s, 'deleted', %1$L, o.%3$I::text, %4$s
-  from old_rows as o
-  where automation.has_open_runs(%2$s, o.%3$I::text, %4$s);
-  return null;
-exception when others then
-  perform automation.warn_altered(%1$L, sqlerrm);
+  begin%3$s
+  exception when others then
+    begin
+      write := automation.capture_anew(%1$L, write, %4$s, sqlstate, sqlerrm);
+    exception when others then
+      write := automation.capture_lost(%1$L, %2$L, write, sqlstate, sqlerrm);
+    end;
+  end;
+  if write.enrolments is not null or write.timed or write.gone_id is not null or write.left_id is not null
+    or write.moved_to is not null then
+    perform automation.write_down(%1$L, write, %5$L);
+  end if;
   return null;
 end;
 $capture$
 $template$,
-      attached.name, automation.tenant_expression('o', attached.tenant_column, attached.sole),
-      attached.id_column, automation.own_contact_expression(attached, 'o'))
+      attached.name, op, block,
+      case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
+        else 'to_jsonb(old.*), null' end,
+      attached.is_log, case op when 'update' then E'\n  changed text[];' else '' end)
   $$;
 
--- sql/engine/85_capture/05_timers.sql
-
--- A third trigger, automation_timers, keeps the timers of chapter 68 in step with the dates they are
--- counted from. attach() puts it there with the others: publishing changes no table. A table whose dates
--- no workflow waits for pays for a probe of an index.
-
-create or replace function automation.timer_function(attached automation.entities) returns text
+create or replace function automation.is_partitioned(attached automation.entities) returns boolean
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
+    select c.relkind = 'p' from pg_catalog.pg_class as c where c.oid = to_regclass(attached.relation)
+  $$;
+
+create or replace function automation.insert_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.capture_function(attached, 'insert', format($block$%10$s
+    if current_setting('automation.unheard', true) = %6$s then
+      return null;
+    end if;
+    timed := exists (
+      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
+    if not timed and not exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[])
+    ) then
+      perform automation.note_unheard(%6$s);
+      return null;
+    end if;
+    heard := exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[]) and %3$s);
+    if not heard and not timed then
+      return null;
+    end if;
+    write.tenant_id := %2$s;
+    write.record_id := new.%5$I;
+    write.record := %7$s;
+    write.timed := timed;
+    if heard then
+      write.events := %8$s;
+      write.data := %9$s;
+      write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);
+    end if;$block$,
+      attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
+      automation.fits_expression(attached),
+      automation.possible_events(attached, 'insert'), attached.id_column,
+      automation.unheard_expression(attached, 'insert'), automation.written_expression(attached, 'new'),
+      automation.insert_events(attached),
+      automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
+      -- What comes from another partition was there before.
+      case when automation.is_partitioned(attached) then format($moved$
+    if current_setting('automation.moving', true) <> '' then
+      write := automation.capture_moved(%1$L, %2$s, new.%3$I::text, %4$s);
+    end if;
+    if write.record is null then$moved$,
+        attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
+      attached.id_column,
+        automation.written_expression(attached, 'new')) else '' end)
+      || case when automation.is_partitioned(attached) then E'\n    end if;' else '' end)
+  $$;
+
+create or replace function automation.update_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.capture_function(attached, 'update', format($block$
+    if (%19$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
+      write := automation.capture_change(
+        %1$L, %19$s, old.%3$I::text, %2$s, new.%3$I::text, (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
+    elsif current_setting('automation.unheard', true) = %10$s then
+      return null;
+    end if;
+    timed := exists (
+      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
+    heard := exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[]));
+    if not heard and not timed then
+      perform automation.note_unheard(%10$s);
+    else%16$s
+      changed := %12$s;
+      heard := heard and cardinality(changed) > 0 and exists (
+        select from automation.active_triggers as t
+        where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[])
+          and (t.field is null or t.field = any (changed)) and %13$s);
+      if heard or timed then
+        write.tenant_id := %2$s;
+        write.record_id := new.%3$I;
+        write.record := %14$s;
+        write.old := %15$s;
+        write.timed := timed;
+      end if;
+      if heard then
+        write.events := %17$s;
+        write.data := %18$s || jsonb_build_object('old', write.old, 'changed', changed);
+        write.enrolments := automation.match_write(
+          %1$L, write.tenant_id, write.events, changed, write.data);
+      end if;
+    end if;$block$,
+      attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole), attached.id_column,
+      automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
+      case when attached.related ? 'contact' then format(
+        ' or new.%1$I is distinct from old.%1$I', attached.related ->> 'contact') else '' end,
+      automation.own_contact_expression(attached, 'old'),
+      case when attached.related ? 'contact' then format(
+        'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
+        attached.related ->> 'contact') else 'null' end,
+      attached.is_log, automation.unheard_expression(attached, 'update'),
+      automation.possible_events(attached, 'update'),
+      case when computed.some then format(
+        'automation.changed_fields(write.old, write.record, %L)', automation.watched_columns(attached))
+        else automation.changed_expression(attached) end,
+      automation.fits_expression(attached),
+      case when computed.some then 'write.record' else automation.written_expression(attached, 'new') end,
+      case when computed.some then 'write.old' else automation.written_expression(attached, 'old') end,
+      case when computed.some then format(E'\n      write.record := %s;\n      write.old := %s;',
+        automation.written_expression(attached, 'new'), automation.written_expression(attached, 'old'))
+        else '' end,
+      automation.update_events(attached),
+      automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
+      automation.tenant_expression('old', attached.tenant_column, attached.sole)))
+    from (select exists (select from automation.virtual_columns(attached)) as some) as computed
+  $$;
+
+-- Without the record there is nobody to write to: its runs end. Here that is only noted.
+create or replace function automation.delete_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.capture_function(attached, 'delete', format($block$
+    select not %5$L and (exists (
+          select from ridgeline.workflow_executions as e
+          where e.tenant_id = %2$s and e.record_id = old.%3$I::text and e.finished_at is null)
+        or exists (
+          select from ridgeline.workflow_executions as e
+          where e.tenant_id = %2$s and e.contact_id = %4$s and e.entity <> 'contact'
+            and e.finished_at is null)),
+      exists (
+        select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s)
+      into heard, timed;%6$s
+    if heard then
+      write.gone_tenant := %2$s;
+      write.gone_id := old.%3$I;
+      write.gone_contact := %4$s;
+    end if;
+    if timed then
+      write.left_tenant := %2$s;
+      write.left_id := old.%3$I;
+    end if;$block$,
+      attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole), attached.id_column,
+      automation.own_contact_expression(attached, 'old'), attached.is_log,
+      -- It may only have moved to another partition: then its insert comes next.
+      case when automation.is_partitioned(attached) then format($moved$
+    if exists (select from %1$s as r where %6$s = %2$s and r.%3$I = old.%3$I) then
+      perform automation.note_moving(%4$L, %2$s, old.%3$I::text, %5$s);
+      return null;
+    end if;$moved$,
+        attached.relation, automation.tenant_expression('old', attached.tenant_column, attached.sole),
+        attached.id_column, attached.name, automation.written_expression(attached, 'old'),
+        automation.tenant_expression('r', attached.tenant_column, attached.sole)) else '' end))
+  $$;
+
+create or replace function automation.truncate_function(attached automation.entities) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
     select format($template$
-create or replace function automation.capture_%1$s_timers() returns trigger
+create or replace function automation.capture_%1$s_truncate() returns trigger
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $capture$
-declare
-  record_id text;
-  left_id text;
 begin
-  begin
-    if tg_op <> 'INSERT' and (tg_op = 'DELETE'
-      or (%2$s, old.%3$I) is distinct from (%4$s, new.%3$I)) and exists (
-      select from automation.timer_listeners as t
-      where t.entity = %1$L and t.tenant_id = %2$s
-    ) then
-      left_id := old.%3$I::text;
-    end if;
-    if tg_op <> 'DELETE' and exists (
-      select from automation.timer_listeners as t
-      where t.entity = %1$L and t.tenant_id = %4$s
-    ) then
-      record_id := new.%3$I::text;
-    end if;
-  exception when others then
-    perform automation.warn_altered(%1$L, sqlerrm);
-    return null;
-  end;
-  if left_id is not null then
-    perform automation.drop_timers(%1$L, %2$s, left_id);
-  end if;
-  if record_id is not null then
-    perform automation.follow_timers(%1$L, %4$s, record_id,
-      case when tg_op = 'UPDATE' then to_jsonb(old) end, to_jsonb(new));
-  end if;
+  perform automation.note_truncated(%1$L, %2$L);
   return null;
 end;
 $capture$
 $template$,
-      attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole),
-      attached.id_column, automation.tenant_expression('new', attached.tenant_column, attached.sole))
+      attached.name, attached.is_log)
   $$;
 
-create or replace function automation.install_timer_trigger(attached automation.entities) returns void
+-- sql/engine/85_capture/05_write_down.sql
+
+-- What the generated triggers hand over, and what becomes of it.
+--
+-- captured_write is filled inside a trigger's guard: everything is read, matched and rendered by then.
+-- write_down() follows outside of it, and there is nothing in what it writes that a record could violate:
+-- no cast, no key of the record's, no CHECK on what it holds.
+
+create type automation.captured_write as (
+  tenant_id uuid,
+  record_id text,
+  record jsonb,
+  old jsonb,
+  events text[],
+  data jsonb,
+  enrolments automation.enrolment[],
+  timed boolean,
+  gone_tenant uuid,
+  gone_id text,
+  gone_contact text,
+  moved_to text,
+  left_tenant uuid,
+  left_id text
+);
+
+comment on type automation.captured_write is
+  'A write to an attached table, worked out. timed: timers may follow it; gone_: a record that has runs is no '
+  'more; moved_to: it has runs and belongs to another contact now; left_: whose timers are dropped.';
+
+create or replace function automation.write_down(
+  entity text, write automation.captured_write, is_log boolean)
+  returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  execute automation.timer_function(attached);
-  execute format(
-    'create or replace trigger automation_timers after insert or update or delete on %s '
-    'for each row execute function automation.capture_%s_timers()',
-    attached.relation, attached.name);
+  if write.gone_id is not null then
+    insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
+    values (write.gone_tenant, 'deleted', entity, write.gone_id, write.gone_contact);
+  elsif write.moved_to is not null then
+    insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
+    values (write.tenant_id, 'moved', entity, write.record_id, write.moved_to);
+  end if;
+  if write.enrolments is not null then
+    perform automation.enrol_write(
+      write.tenant_id, entity, write.record_id, write.data, write.enrolments, is_log);
+  end if;
+  if write.left_id is not null then
+    perform automation.drop_timers(entity, write.left_tenant, write.left_id);
+  end if;
+  if write.timed then
+    perform automation.follow_timers(entity, write.tenant_id, write.record_id, write.old, write.record);
+  end if;
 end;
 $$;
 
-comment on function automation.install_timer_trigger(automation.entities) is
-  'Lets the dates of an attached table set timers.';
+-- An update that may concern runs in flight: another key, deleted softly, another contact. Null: it does not.
+create or replace function automation.capture_change(
+  entity text, old_tenant uuid, old_id text, new_tenant uuid, new_id text, is_deleted boolean,
+  own_contact text, moved_to text, is_log boolean)
+  returns automation.captured_write
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  write automation.captured_write;
+  is_another constant boolean := (old_tenant, old_id) is distinct from (new_tenant, new_id);
+begin
+  if (is_another or is_deleted) and not is_log then
+    if automation.has_open_runs(old_tenant, old_id, own_contact) then
+      write.gone_tenant := old_tenant;
+      write.gone_id := old_id;
+      write.gone_contact := own_contact;
+    end if;
+  elsif moved_to is not null and automation.has_open_runs(new_tenant, new_id, null) then
+    write.tenant_id := new_tenant;
+    write.record_id := new_id;
+    write.moved_to := moved_to;
+  end if;
+  if is_another and exists (
+    select from automation.timer_listeners as l
+    where l.entity = capture_change.entity and l.tenant_id = old_tenant
+  ) then
+    write.left_tenant := old_tenant;
+    write.left_id := old_id;
+  end if;
+  return write;
+end;
+$$;
 
-create or replace function automation.remove_timer_trigger(attached automation.entities) returns void
+-- WITHOUT THE GENERATED CODE
+--
+-- The same from the row as JSON and the registry, some ten times slower: for a table that was altered since
+-- it was attached, and a row that came from another partition.
+
+create or replace function automation.watched_columns(attached automation.entities) returns text[]
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array(
+      select c.name from unnest(attached.columns) with ordinality as c (name, place)
+      where not c.name = any (attached.ignored_columns)
+      order by c.place)
+  $$;
+
+create or replace function automation.changed_fields(old jsonb, new jsonb, columns text[]) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array(
+      select c.name from unnest(columns) with ordinality as c (name, place)
+      where old -> c.name is distinct from new -> c.name
+      order by c.place)
+  $$;
+
+create or replace function automation.events_of(entity text, record jsonb, old jsonb, changed text[])
+  returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when old is null then array[entity || '_created']
+        else array[entity || '_updated', 'field_changed'] end
+      || array(
+        select t.name from automation.trigger_types as t
+        where t.entity = events_of.entity
+          and (t.unless_column is null or record ->> t.unless_column is distinct from 'true')
+          and case
+            when old is not null then t.column_name = any (changed)
+              and (t.becomes is null or lower(record ->> t.column_name) = lower(t.becomes)
+                and lower(old ->> t.column_name) is distinct from lower(t.becomes))
+            when not t.on_insert then false
+            when t.column_name is null then true
+            when t.becomes is null then record ->> t.column_name is not null
+            else lower(record ->> t.column_name) = lower(t.becomes)
+          end
+        order by t.name)
+  $$;
+
+comment on function automation.events_of(text, jsonb, jsonb, text[]) is
+  'What a write is called: the events of an insert (old is null) or an update of a record.';
+
+create or replace function automation.tenant_of(attached automation.entities, record jsonb) returns uuid
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce(attached.sole, automation.as_uuid(record ->> attached.tenant_column)) $$;
+
+create or replace function automation.snapshot_of(attached automation.entities, tenant_id uuid, record jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.add_related(
+      jsonb_build_object('entity', attached.name, attached.name, record,
+        attached.name || '_id', record -> attached.id_column, 'user_id', automation.current_user_id()),
+      snapshot_of.tenant_id, record, attached.related)
+  $$;
+
+create or replace function automation.capture_record(
+  attached automation.entities, tenant_id uuid, record_id text, record jsonb, old jsonb, changed text[])
+  returns automation.captured_write
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  write automation.captured_write;
+begin
+  if old is not null then
+    write := automation.capture_change(attached.name,
+      automation.tenant_of(attached, old), old ->> attached.id_column, tenant_id, record_id,
+      automation.is_marked_deleted(attached, record) and not automation.is_marked_deleted(attached, old),
+      case when attached.name = 'contact' then old ->> attached.id_column end,
+      case when record ->> (attached.related ->> 'contact') is distinct from old ->> (attached.related ->> 'contact')
+        then record ->> (attached.related ->> 'contact') end,
+      attached.is_log);
+  end if;
+  write.tenant_id := tenant_id;
+  write.record_id := record_id;
+  write.record := record;
+  write.old := old;
+  write.timed := exists (
+    select from automation.timer_listeners as l
+    where l.entity = attached.name and l.tenant_id = capture_record.tenant_id);
+  if old is not null and cardinality(changed) = 0 then
+    return write;
+  end if;
+  write.events := automation.events_of(attached.name, record, old, changed);
+  if not exists (
+    select from automation.active_triggers as t
+    where t.tenant_id = capture_record.tenant_id and t.entity = attached.name and t.event = any (write.events)
+  ) then
+    return write;
+  end if;
+  begin
+    write.data := automation.snapshot_of(attached, tenant_id, record) || case when old is not null
+      then jsonb_build_object('old', old, 'changed', changed) else '{}' end;
+    write.enrolments := automation.match_write(
+      attached.name, tenant_id, write.events, changed, write.data);
+  exception when others then
+    write := automation.capture_lost(attached.name, null, write, sqlstate, sqlerrm);
+  end;
+  return write;
+end;
+$$;
+
+-- Where the generated code broke: on a table that was altered, or with a listener that cannot be matched. Raises
+-- what cannot be read at all; never told twice in a transaction.
+create or replace function automation.capture_anew(
+  entity text, write automation.captured_write, old jsonb, new jsonb, state text, message text)
+  returns automation.captured_write
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  written constant jsonb := coalesce(new, old);
+  tenant uuid;
+begin
+  select e.* into attached from automation.entities as e where e.name = capture_anew.entity;
+  if not found or not written ?& array[coalesce(attached.tenant_column, attached.id_column), attached.id_column] then
+    perform automation.warn_altered(entity, message);
+    return null;
+  end if;
+  -- Undefined columns and functions, other types.
+  if state in ('42703', '42883', '42804', '42P01') then
+    perform automation.warn_slower(entity, message);
+  end if;
+  tenant := automation.tenant_of(attached, written);
+  old := automation.visible_record(attached, old);
+  new := automation.visible_record(attached, new);
+  if new is not null then
+    return automation.capture_record(attached, tenant, new ->> attached.id_column, new, old,
+      automation.changed_fields(old, new, automation.watched_columns(attached)));
+  end if;
+  write := automation.capture_change(attached.name, tenant, old ->> attached.id_column, null, null, true,
+    case when attached.name = 'contact' then old ->> attached.id_column end, null, attached.is_log);
+  return write;
+end;
+$$;
+
+-- What enrols when even that broke: whoever listens gets a failed execution that says why.
+create or replace function automation.capture_lost(
+  entity text, op text, write automation.captured_write, state text, message text)
+  returns automation.captured_write
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if write.tenant_id is null or write.record_id is null then
+    perform automation.warn_altered(entity, message);
+    return null;
+  end if;
+  write.timed := false;
+  write.data := jsonb_build_object('entity', entity, entity || '_id', write.record_id);
+  write.enrolments := automation.match_failed(entity, write.tenant_id, coalesce(write.events,
+    array[entity || case op when 'insert' then '_created' else '_updated' end]), state, message);
+  return write;
+exception when others then
+  perform automation.warn_altered(entity, sqlerrm);
+  return null;
+end;
+$$;
+
+-- The write goes through all the same, and the server's log says what to do.
+create or replace function automation.warn_altered(entity text, message text) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  -- With its trigger, wherever the table has been moved and whatever it is called by now.
-  execute format('drop function if exists automation.capture_%s_timers() cascade', attached.name);
-  delete from automation.timer_listeners as t where t.entity = attached.name;
+  raise warning 'automation: a write to % fires nothing: %', entity, message
+    using hint = 'The table was altered after it was attached: call automation.attach() again.';
+end;
+$$;
+
+create or replace function automation.warn_slower(entity text, message text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if current_setting('automation.altered', true) is distinct from entity then
+    perform set_config('automation.altered', entity, true);
+    raise warning 'automation: % was altered after it was attached (%); its writes are captured, but slowly',
+      entity, message
+      using hint = 'Call automation.attach() again.';
+  end if;
+end;
+$$;
+
+-- PARTITIONS
+--
+-- A row that an update moves to another partition is deleted from the one and inserted into the other, in this
+-- order and in one statement. The delete, which still finds the record, leaves it to the insert.
+
+create or replace function automation.note_moving(entity text, tenant_id uuid, record_id text, record jsonb)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select set_config('automation.moving', jsonb_build_object(
+      'entity', entity, 'tenant_id', tenant_id, 'record_id', record_id, 'record', record)::text, true)
+  $$;
+
+-- Null: what is inserted is not what was moved.
+create or replace function automation.capture_moved(
+  entity text, tenant_id uuid, record_id text, record jsonb)
+  returns automation.captured_write
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  moving constant jsonb := current_setting('automation.moving', true)::jsonb;
+  attached automation.entities;
+begin
+  if (moving ->> 'entity', moving ->> 'tenant_id', moving ->> 'record_id')
+    is distinct from (entity, tenant_id::text, record_id) then
+    return null;
+  end if;
+  perform set_config('automation.moving', '', true);
+  select e.* into attached from automation.entities as e where e.name = capture_moved.entity;
+  return automation.capture_record(attached, tenant_id, record_id, record, moving -> 'record',
+    automation.changed_fields(moving -> 'record', record, automation.watched_columns(attached)));
+end;
+$$;
+
+-- TRUNCATE
+--
+-- Every record is gone, and nobody says which there were: the runs that have a step ahead of them do.
+create or replace function automation.note_truncated(entity text, is_log boolean) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from ridgeline.workflow_timers as t
+  using automation.timer_listeners as l
+  where l.entity = note_truncated.entity and t.tenant_id = l.tenant_id and t.workflow_id = l.workflow_id;
+  if is_log then
+    return;
+  end if;
+  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
+  select distinct e.tenant_id, 'deleted', note_truncated.entity,
+    case when note_truncated.entity = 'contact' then coalesce(e.contact_id, e.record_id) else e.record_id end,
+    case when note_truncated.entity = 'contact' then coalesce(e.contact_id, e.record_id) end
+  from ridgeline.scheduled_steps as s
+  join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  where e.entity = note_truncated.entity or note_truncated.entity = 'contact' and e.contact_id is not null;
+exception when others then
+  perform automation.warn_altered(entity, sqlerrm);
 end;
 $$;
 
@@ -28475,7 +29086,6 @@ grant execute on function
   to authenticated, service_role;
 
 -- Triggers are made by attaching.
-revoke execute on function automation.install_timer_trigger(automation.entities) from service_role;
 
 -- sql/engine/99_ops/24_lifecycle.sql
 
@@ -28626,10 +29236,10 @@ create or replace function automation.deaf_workflows()
       select w.tenant_id, w.id, n.entity,
         case
           when e.name is null then 'table_detached'
-          when to_regclass(e.relation) is null then 'table_missing'
+          when automation.relation_of(e) is null then 'table_missing'
           when not exists (
             select from pg_trigger as g
-            where g.tgrelid = to_regclass(e.relation) and g.tgname like 'automation\_capture\_%'
+            where g.tgrelid = automation.relation_of(e) and g.tgname = 'automation_capture_insert'
               and g.tgenabled <> 'D') then 'triggers_missing'
           when y.kind <> 'time' and not exists (
             select from automation.active_triggers as t

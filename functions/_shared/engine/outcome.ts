@@ -100,6 +100,29 @@ export function classifyTwilio(answer: Answer): Outcome {
   return { outcome: "failed", error };
 }
 
+const TELNYX_OPTED_OUT = 40300;
+const TELNYX_LANDLINE = 40001;
+const TELNYX_RETRY = new Set([10011, 40011, 40318]);
+const TELNYX_OPERATOR = new Set([10009, 10010, 20100]);
+
+/** Codes: developers.telnyx.com/docs/messaging/messages/error-codes. */
+export function classifyTelnyx(answer: Answer): Outcome {
+  const error = errorOf("telnyx", answer);
+  const code = Number(answer.code);
+  if (code === TELNYX_OPTED_OUT) return { outcome: "failed", error, suppress: true };
+  if (code === TELNYX_LANDLINE) return { outcome: "failed", error, suppress: "landline" };
+  if (answer.status === 429 || TELNYX_RETRY.has(code)) {
+    return retry(error, answer.retryAfterSeconds);
+  }
+  if (answer.status === 401 || answer.status === 403 || TELNYX_OPERATOR.has(code)) {
+    return retry(error, OPERATOR_DELAY_SECONDS);
+  }
+  if (answer.status >= 500 || answer.status === 408) {
+    return ambiguous(error, answer.retryAfterSeconds);
+  }
+  return { outcome: "failed", error };
+}
+
 const RESEND_OPERATOR = new Set(["missing_api_key", "invalid_api_key", "restricted_api_key"]);
 
 export function classifyResend(answer: Answer): Outcome {

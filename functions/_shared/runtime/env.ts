@@ -181,6 +181,34 @@ export function readTwilio(
   return settings;
 }
 
+export interface TelnyxSettings {
+  apiKey: string;
+  baseUrl: string;
+  from?: string;
+  messagingProfileId?: string;
+}
+
+/** With the key of the environment, or the one given. */
+export function readTelnyx(
+  env: Environment = process.env,
+  apiKey: string = parse(
+    "TELNYX_API_KEY",
+    read(env, "TELNYX_API_KEY"),
+    z.string().min(1),
+    "set it to an API key of the Telnyx portal; it starts with KEY",
+  ),
+): TelnyxSettings {
+  const settings: TelnyxSettings = {
+    apiKey,
+    baseUrl: baseUrl(env, "TELNYX_BASE_URL", "https://api.telnyx.com"),
+  };
+  const from = read(env, "TELNYX_FROM");
+  const profile = read(env, "TELNYX_MESSAGING_PROFILE_ID");
+  if (from) settings.from = from;
+  if (profile) settings.messagingProfileId = profile;
+  return settings;
+}
+
 export interface ResendSettings {
   apiKey: string;
   baseUrl: string;

@@ -168,6 +168,8 @@ create table automation.active_triggers (
   from_values jsonb,
   to_values jsonb,
   conditions jsonb,
+  quick jsonpath,
+  quick_folds boolean,
   reentry jsonb,
   first_step text,
   first_lane ridgeline.automation_lane,
@@ -189,6 +191,9 @@ comment on table automation.active_triggers is
   'for each event that runs of a version wait for or end at, as long as there may be such runs.';
 comment on column automation.active_triggers.reentry is
   'The rule of re-entry where it goes by record; null: none, or one that is asked before the first step.';
+comment on column automation.active_triggers.quick is
+  'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
+
 comment on column automation.active_triggers.listener is
   'role wait: the key of the step that waits; exit: which of the exit events. Part of the key.';
 comment on column automation.active_triggers.match is
@@ -199,6 +204,20 @@ comment on column automation.active_triggers.match_column is
   'One equality of match, checked before the record is turned into JSON.';
 comment on column automation.active_triggers.field is
   'For changes: the column that must have changed; null: any.';
+
+-- What capture remembers of whom nobody listens for (see 85_capture/04_generate).
+create or replace function automation.forget_unheard() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform set_config('automation.unheard', '', true);
+  return null;
+end;
+$$;
+
+create trigger active_triggers_forget_unheard after insert or update on automation.active_triggers
+  for each statement execute function automation.forget_unheard();
 
 create index active_triggers_by_version
   on automation.active_triggers (workflow_id, tenant_id, version);

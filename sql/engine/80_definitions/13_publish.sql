@@ -227,11 +227,11 @@ create or replace function automation.start_listening(
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
-      field, from_values, to_values, conditions, reentry, first_step, first_lane, first_delay)
+      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay)
     select version.tenant_id, listener.entity, version.trigger_type, version.workflow_id,
       version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
-      version.conditions,
+      version.conditions, quick.path, quick.folds,
       case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
@@ -240,6 +240,7 @@ create or replace function automation.start_listening(
       select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
       from automation.readable_plan(version.plan) as p (plan)
     ) as first
+    cross join automation.quick_conditions(version.conditions, listener.entity) as quick
   $$;
 
 -- The events that runs of this version end at or wait for. They are listened to for as long as there

@@ -1,6 +1,4 @@
 import { Buffer } from "node:buffer";
-import http from "node:http";
-import https from "node:https";
 import process from "node:process";
 import type { Client, RequestOpts } from "twilio/lib/base/BaseTwilio.js";
 import DomainModule from "twilio/lib/base/Domain.js";
@@ -22,6 +20,7 @@ import {
   stepError,
 } from "../../engine/outcome.ts";
 import type { ClaimedStep } from "../../engine/queue.ts";
+import { answerOf, readText, requestOnce } from "../once.ts";
 import { noSecrets, type Secrets } from "../../runtime/secrets.ts";
 import { credentialsOf, parsePayload, type Sender, type SentMessage, SKEW_MS } from "../sender.ts";
 
@@ -102,43 +101,6 @@ class Transport {
     this.answer = answerOf(response);
     return { statusCode: this.answer.status, body: await readText(response, this.signal) };
   }
-}
-
-/**
- * node:http on a connection of its own, because Deno's fetch sends a request again by itself when
- * the connection is lost after it was sent (denoland/deno#35610), and its node:http does on a
- * connection that was used before (#36786): the text would go out twice, and nobody would know.
- */
-function requestOnce(
-  url: URL,
-  body: string,
-  options: https.RequestOptions,
-): Promise<http.IncomingMessage> {
-  const client = url.protocol === "https:" ? https : http;
-  return new Promise((fulfil, reject) => {
-    const outgoing = client.request(url, { ...options, agent: false }, fulfil);
-    outgoing.on(
-      "error",
-      (error) => reject(options.signal?.aborted ? options.signal.reason : error),
-    );
-    outgoing.end(body);
-  });
-}
-
-async function readText(response: http.IncomingMessage, signal: AbortSignal): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  try {
-    for await (const chunk of response) chunks.push(chunk);
-  } catch (error) {
-    throw signal.aborted ? signal.reason : error;
-  }
-  return Buffer.concat(chunks).toString("utf8");
-}
-
-function answerOf(response: http.IncomingMessage): Answer {
-  const answer: Answer = { status: response.statusCode ?? 0 };
-  const seconds = parseRetryAfter(response.headers["retry-after"]);
-  return seconds === undefined ? answer : { ...answer, retryAfterSeconds: seconds };
 }
 
 function messagesThrough(transport: Transport) {
