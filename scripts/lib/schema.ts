@@ -180,6 +180,19 @@ async function appliedMigrations(sql: Sql): Promise<Applied> {
 const partsOf = (applied: Applied) =>
   first.filter(({ version }) => applied.has(version)).map(({ part }) => part);
 
+/** Does public hold tables already? Then the database is somebody's, with a CRM of its own. */
+export async function isSomebodys(sql: Sql): Promise<boolean> {
+  const [{ held }] = await sql<[{ held: boolean }]>`
+    select exists (
+      select from pg_class as c
+      where c.relnamespace = to_regnamespace('public') and c.relkind in ('r', 'p', 'v', 'm', 'f')
+        and not exists (
+          select from pg_depend as d
+          where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+    ) as held`;
+  return held;
+}
+
 /** Applies the migrations that are missing and records them where `supabase db push` records a migration. */
 export async function applySchema(
   sql: Sql,

@@ -4670,7 +4670,7 @@ begin
     from %1$s as l join %2$s as t on t.id = l.%5$I
     where l.%3$I = linked_tags.contact_id::%6$s%7$s%8$s);
 exception when data_exception then
-  return '[]';
+  return jsonb_build_array();
 end;
 $tags$;
 
@@ -4849,7 +4849,7 @@ create or replace function automation.target_value(field text, type text, words 
   as $$
     select case
       when type in ('date', 'timestamp without time zone')
-        then format('((given ->> %L)::timestamptz at time zone zone)::%s', field, type)
+        then format('((given ->> %L)::timestamptz at time zone (given ->> ''zone''))::%s', field, type)
       when words ? field then format('coalesce(%L::jsonb ->> (given ->> %L), given ->> %2$L)::%s',
         words -> field, field, type)
       else format('(given ->> %L)::%s', field, type) end
@@ -4867,6 +4867,7 @@ create or replace function automation.write_%1$s(given jsonb, zone text) returns
 declare
   made text;
 begin
+  given := given || jsonb_build_object('zone', zone);
   insert into %2$s as written (%3$s)
   values (%4$s)
   returning written.%5$I::text into made;
@@ -8196,7 +8197,7 @@ create or replace function automation.compile_slot(at text[], tokens jsonb) retu
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  pre text[] := '{}';
+  pre text[] := array[]::text[];
 begin
   for n in 1 .. cardinality(at) loop
     pre := pre || array_to_string(at[:n], '.');
@@ -8793,7 +8794,7 @@ declare
   sole text[];
   slot jsonb;
   found record;
-  fits jsonb := '[]';
+  fits jsonb := jsonb_build_array();
 begin
   if schema ? 'anyOf' and not is_message then
     sole := array(
@@ -11421,12 +11422,15 @@ begin
   if not found or attached.related = '{}' then
     return;
   end if;
-  return query execute format(
+  for related, related_id in execute format(
     'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
     'where r.%I::text = $2 and %s = any ($3) and to_jsonb(r.*) ->> k.value is not null',
     attached.relation, attached.id_column,
     automation.tenant_expression('r', attached.tenant_column, attached.sole))
-    using attached.related, id, automation.member_tenants();
+    using attached.related, id, automation.member_tenants()
+  loop
+    return next;
+  end loop;
 end;
 $$;
 
