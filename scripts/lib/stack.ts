@@ -218,6 +218,7 @@ export class Stack implements StackFile {
       await bootstrap(sql);
       const state = await schemaState(sql);
       if (state === "older") throw new StackError(olderSchema(directory));
+      if (state === "behind") await applySchema(sql);
       if (state === "absent") {
         const somebodys = await isSomebodys(sql);
         await applySchema(sql, somebodys ? ["engine"] : ["engine", "crm"]);
