@@ -3890,7 +3890,7 @@ create or replace function automation.mapped_names() returns text[]
   set search_path = pg_catalog, pg_temp
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
-      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted']
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags']
   $$;
 
 comment on function automation.mapped_names() is
@@ -4655,6 +4655,16 @@ create or replace function automation.people_columns(names text[], relation text
 -- The tags of a contact: a list in its own table, or rows of a table that links it to tags with names. attach()
 -- says which; the functions that read and write them are generated.
 
+-- The first of these names that the table has a column for.
+create or replace function automation.first_column(relation text, variadic names text[]) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select n.name from unnest(names) with ordinality as n (name, place)
+    where automation.column_type(relation::regclass, n.name) is not null
+    order by n.place limit 1
+  $$;
+
 create or replace function automation.linked_tags_functions(attached automation.entities) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -4713,17 +4723,17 @@ end;
 $tags$;
 $template$,
       k.links, k.tags, k.record, k.name, k.tag, automation.column_type(k.links::regclass, k.record),
-      case when k.links_tenant then ' and l.tenant_id = $1' else '' end,
-      case when k.tags_tenant then ' and t.tenant_id = $1' else '' end,
-      case when k.tags_tenant then 'tenant_id, ' else '' end, case when k.tags_tenant then '$1, ' else '' end,
-      case when k.links_tenant then 'tenant_id, ' else '' end, case when k.links_tenant then '$1, ' else '' end)
+      coalesce(' and l.' || quote_ident(k.links_tenant) || ' = $1', ''),
+      coalesce(' and t.' || quote_ident(k.tags_tenant) || ' = $1', ''),
+      coalesce(quote_ident(k.tags_tenant) || ', ', ''), case when k.tags_tenant is null then '' else '$1, ' end,
+      coalesce(quote_ident(k.links_tenant) || ', ', ''), case when k.links_tenant is null then '' else '$1, ' end)
     from (
       select attached.tags ->> 'links' as links, attached.tags ->> 'tags' as tags,
         coalesce(attached.tags ->> 'record', 'contact_id') as record,
         coalesce(attached.tags ->> 'tag', 'tag_id') as tag,
         coalesce(attached.tags ->> 'name', 'name') as name,
-        automation.column_type((attached.tags ->> 'links')::regclass, 'tenant_id') is not null as links_tenant,
-        automation.column_type((attached.tags ->> 'tags')::regclass, 'tenant_id') is not null as tags_tenant
+        automation.first_column(attached.tags ->> 'links', attached.tenant_column, 'tenant_id') as links_tenant,
+        automation.first_column(attached.tags ->> 'tags', attached.tenant_column, 'tenant_id') as tags_tenant
     ) as k
   $$;
 
@@ -12356,7 +12366,7 @@ $$;
 comment on function automation.contact_key(ridgeline.workflow_executions) is
   'The id of the contact that a run is about, now; null when its record belongs to none.';
 
--- Whether the table of contacts has a list of texts called tags: an attached CRM may.
+-- Whether the table of contacts has a list of tags: an attached CRM may, under whatever name.
 create or replace function automation.has_own_tags() returns boolean
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -12364,7 +12374,7 @@ create or replace function automation.has_own_tags() returns boolean
     select exists (
       select from automation.entities as e
       join pg_catalog.pg_attribute as a
-        on a.attrelid = to_regclass(e.relation) and a.attname = 'tags' and not a.attisdropped
+        on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
       where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list')
   $$;
 
@@ -14841,7 +14851,7 @@ begin
   select e.* into attached from automation.entities as e where e.name = 'contact';
   execute automation.lock_record_statement(attached)
     into present using execution.tenant_id, automation.target_id(execution, 'contact');
-  tags := coalesce(nullif(present -> 'tags', 'null'), '[]');
+  tags := coalesce(nullif(present -> (attached.mapped ->> 'tags'), 'null'), '[]');
   had := exists (
     select from jsonb_array_elements_text(tags) as t (name) where lower(btrim(t.name)) = lower(btrim(tag)));
   if had <> is_on then
@@ -23155,6 +23165,7 @@ create or replace function automation.map_columns(relation regclass, columns jso
     from (
       select n.name, case
         when jsonb_typeof(columns -> n.name) = 'array' then columns -> n.name ->> 0
+        when jsonb_typeof(columns -> n.name) = 'object' then null
         when columns ? n.name then columns ->> n.name
         else (
         select c.name from automation.relation_columns(relation) as c
