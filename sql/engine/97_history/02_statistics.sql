@@ -51,16 +51,19 @@ comment on table automation.statistics is
   'What ended by day, in the tenant''s zone as it was when it was counted; without what is still in '
   'automation.statistic_changes.';
 
--- One change is up to two facts: it had begun, and it ended.
-create view automation.statistic_facts with (security_invoker = true) as
-  select c.tenant_id, c.id, c.workflow_id, c.version, c.step_key, f.at, f.fact, c.amount
-  from automation.statistic_changes as c
-  cross join lateral (
-    select c.entered_at, 'entered' where c.entered_at is not null
-    union all
-    select c.at, case c.outcome when 'cancelled' then 'exited' when 'sent' then 'completed' else c.outcome end
-    union all
-    select c.at, 'sent' where c.outcome = 'sent') as f (at, fact);
+-- One change is up to three facts: it had begun, it ended, and as a message it was sent.
+create or replace function automation.statistic_facts(entered_at timestamptz, ended_at timestamptz, outcome text)
+  returns table (at timestamptz, fact text)
+  language sql immutable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select f.at, f.fact
+    from (values
+      (entered_at, 'entered'),
+      (ended_at, case outcome when 'cancelled' then 'exited' when 'sent' then 'completed' else outcome end),
+      (case when outcome operator(pg_catalog.=) 'sent' then ended_at end, 'sent')) as f (at, fact)
+    where f.at is not null
+  $$;
 
 create or replace function automation.count_run() returns trigger
   language plpgsql
@@ -87,10 +90,14 @@ end;
 $$;
 
 create or replace function automation.step_outcome(status ridgeline.automation_status, step_type text) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
+  language sql stable parallel safe
+  -- No search_path: this is inlined.
   as $$
-    select case when status = 'completed' and step_type in ('send_sms', 'send_email') then 'sent' else status::text end
+    select case
+      when status operator(pg_catalog.=) 'completed'
+        and step_type operator(pg_catalog.=) any ('{send_sms,send_email}'::pg_catalog.text[]) then 'sent'
+      else status::pg_catalog.text
+    end
   $$;
 
 create or replace function automation.count_step() returns trigger
@@ -98,38 +105,42 @@ create or replace function automation.count_step() returns trigger
   security definer
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  run record;
-  became record;
 begin
-  select e.workflow_id, e.version into run from ridgeline.workflow_executions as e
-  where e.tenant_id = new.tenant_id and e.id = new.execution_id;
-  if tg_op = 'UPDATE' then
-    if old.finished_at is not null and (old.finished_at, old.status) is distinct from (new.finished_at, new.status) then
-      insert into automation.statistic_changes (
-        tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
-      values (old.tenant_id, run.workflow_id, run.version, old.step_key, old.started_at, old.finished_at,
-        automation.step_outcome(old.status, old.step_type), -1);
-    end if;
-    for became in
-      select b.* from (values
-        ('delivered', old.delivered_at, new.delivered_at), ('opened', old.opened_at, new.opened_at),
-        ('clicked', old.clicked_at, new.clicked_at), ('replied', old.replied_at, new.replied_at))
-        as b (outcome, before, after)
-      where b.before is distinct from b.after
-    loop
-      insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, at, outcome, amount)
-      select new.tenant_id, run.workflow_id, run.version, new.step_key, c.at, became.outcome, c.amount
-      from (values (became.before, -1), (became.after, 1)) as c (at, amount)
-      where c.at is not null;
-    end loop;
+  if tg_op = 'UPDATE' and old.finished_at is not null then
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
+    select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
+      automation.step_outcome(old.status, old.step_type), -1
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = old.tenant_id and e.id = old.execution_id;
   end if;
-  if new.finished_at is not null
-    and (tg_op = 'INSERT' or (old.finished_at, old.status) is distinct from (new.finished_at, new.status)) then
+  if new.finished_at is not null then
     insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, entered_at, at, outcome)
-    values (new.tenant_id, run.workflow_id, run.version, new.step_key, new.started_at, new.finished_at,
-      automation.step_outcome(new.status, new.step_type));
+    select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
+      automation.step_outcome(new.status, new.step_type)
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = new.tenant_id and e.id = new.execution_id;
   end if;
+  return null;
+end;
+$$;
+
+create or replace function automation.count_news() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, at, outcome, amount)
+  select e.tenant_id, e.workflow_id, e.version, new.step_key, c.at, n.outcome, c.amount
+  from ridgeline.workflow_executions as e
+  cross join (values
+    ('delivered', old.delivered_at, new.delivered_at), ('opened', old.opened_at, new.opened_at),
+    ('clicked', old.clicked_at, new.clicked_at), ('replied', old.replied_at, new.replied_at))
+    as n (outcome, before, after)
+  cross join lateral (values (n.before, -1), (n.after, 1)) as c (at, amount)
+  where e.tenant_id = new.tenant_id and e.id = new.execution_id
+    and n.before is distinct from n.after and c.at is not null;
   return null;
 end;
 $$;
@@ -170,10 +181,13 @@ create trigger workflow_step_executions_count_ended
 create trigger workflow_step_executions_count
   after update on ridgeline.workflow_step_executions
   for each row when (old.finished_at is distinct from new.finished_at
-    or old.status <> new.status and new.finished_at is not null
-    or old.delivered_at is distinct from new.delivered_at or old.opened_at is distinct from new.opened_at
-    or old.clicked_at is distinct from new.clicked_at or old.replied_at is distinct from new.replied_at)
+    or old.status <> new.status and new.finished_at is not null)
   execute function automation.count_step();
+create trigger workflow_step_executions_count_news
+  after update on ridgeline.workflow_step_executions
+  for each row when (old.delivered_at is distinct from new.delivered_at or old.opened_at is distinct from new.opened_at
+    or old.clicked_at is distinct from new.clicked_at or old.replied_at is distinct from new.replied_at)
+  execute function automation.count_news();
 
 -- WHAT BECAME OF MESSAGES
 
@@ -247,48 +261,50 @@ create or replace function automation.fold_statistics(portion integer default 50
   set plan_cache_mode = force_generic_plan
   as $$
 declare
-  tenants uuid[];
-  ids bigint[];
+  folded integer;
 begin
   if not pg_try_advisory_xact_lock(hashtextextended('ridgeline statistics', 0)) then
     return 0;
   end if;
-  select array_agg(c.tenant_id), array_agg(c.id) into tenants, ids
-  from (
-    select d.tenant_id, d.id from automation.statistic_changes as d
-    order by d.tenant_id, d.id
-    limit portion
-    for update skip locked) as c;
-  insert into automation.statistics as t (tenant_id, workflow_id, version, step_key, day,
-    entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied)
-  select f.tenant_id, f.workflow_id, f.version, f.step_key, (f.at at time zone z.zone)::date,
-    coalesce(sum(f.amount) filter (where f.fact = 'entered'), 0),
-    coalesce(sum(f.amount) filter (where f.fact = 'completed'), 0),
-    coalesce(sum(f.amount) filter (where f.fact = 'exited'), 0),
-    coalesce(sum(f.amount) filter (where f.fact = 'failed'), 0),
-    coalesce(sum(f.amount) filter (where f.fact = 'skipped'), 0),
-    coalesce(sum(f.amount) filter (where f.fact = 'sent'), 0),
-    coalesce(sum(f.amount) filter (where f.fact = 'delivered'), 0),
-    coalesce(sum(f.amount) filter (where f.fact = 'opened'), 0),
-    coalesce(sum(f.amount) filter (where f.fact = 'clicked'), 0),
-    coalesce(sum(f.amount) filter (where f.fact = 'replied'), 0)
-  from (
-    select d.id, coalesce(automation.tenant_zone(d.id), 'UTC') as zone
-    from (select distinct u from unnest(tenants) as u) as d (id)
-  ) as z
-  join unnest(tenants, ids) as k (tenant_id, id) on k.tenant_id = z.id
-  join automation.statistic_facts as f on f.tenant_id = k.tenant_id and f.id = k.id
-  group by 1, 2, 3, 4, 5
-  on conflict on constraint statistics_pkey do update set
-    entered = t.entered + excluded.entered, completed = t.completed + excluded.completed,
-    exited = t.exited + excluded.exited, failed = t.failed + excluded.failed,
-    skipped = t.skipped + excluded.skipped, sent = t.sent + excluded.sent,
-    delivered = t.delivered + excluded.delivered, opened = t.opened + excluded.opened,
-    clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied;
-  delete from automation.statistic_changes as c
-  using unnest(tenants, ids) as k (tenant_id, id)
-  where c.tenant_id = k.tenant_id and c.id = k.id;
-  return coalesce(cardinality(ids), 0);
+  -- By their places: these rows are never updated, and are locked.
+  with taken as (
+    delete from automation.statistic_changes as c
+    where c.ctid = any (array(
+      select d.ctid from automation.statistic_changes as d
+      order by d.tenant_id, d.id
+      limit portion
+      for update skip locked))
+    returning c.*
+  ), zones as materialized (
+    select d.tenant_id, coalesce(automation.tenant_zone(d.tenant_id), 'UTC') as zone
+    from (select distinct c.tenant_id from taken as c) as d
+  ), added as (
+    insert into automation.statistics as t (tenant_id, workflow_id, version, step_key, day,
+      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied)
+    select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
+      coalesce(sum(c.amount) filter (where f.fact = 'entered'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'completed'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'exited'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'failed'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'skipped'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'sent'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'delivered'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'opened'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'clicked'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0)
+    from taken as c
+    join zones as z on z.tenant_id = c.tenant_id
+    cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
+    group by 1, 2, 3, 4, 5
+    on conflict on constraint statistics_pkey do update set
+      entered = t.entered + excluded.entered, completed = t.completed + excluded.completed,
+      exited = t.exited + excluded.exited, failed = t.failed + excluded.failed,
+      skipped = t.skipped + excluded.skipped, sent = t.sent + excluded.sent,
+      delivered = t.delivered + excluded.delivered, opened = t.opened + excluded.opened,
+      clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied
+  )
+  select count(*) into folded from taken;
+  return folded;
 end;
 $$;
 
@@ -302,7 +318,7 @@ create or replace function automation.visible_zones() returns table (tenant_id u
   set search_path = pg_catalog, pg_temp
   as $$
     select t.id, coalesce(t.timezone, 'UTC')
-    from automation.read_tenants(array(select automation.visible_tenants())) as t
+    from automation.read_tenants(array(select automation.usable_tenants())) as t
   $$;
 
 create view ridgeline.workflow_statistics with (security_invoker = true) as
@@ -314,14 +330,15 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
   from (
     select t.*, 0 as waiting from automation.statistics as t
     union all
-    select f.tenant_id, f.workflow_id, f.version, f.step_key, (f.at at time zone z.zone)::date,
-      case f.fact when 'entered' then f.amount else 0 end, case f.fact when 'completed' then f.amount else 0 end,
-      case f.fact when 'exited' then f.amount else 0 end, case f.fact when 'failed' then f.amount else 0 end,
-      case f.fact when 'skipped' then f.amount else 0 end, case f.fact when 'sent' then f.amount else 0 end,
-      case f.fact when 'delivered' then f.amount else 0 end, case f.fact when 'opened' then f.amount else 0 end,
-      case f.fact when 'clicked' then f.amount else 0 end, case f.fact when 'replied' then f.amount else 0 end, 0
-    from automation.statistic_facts as f
-    join automation.visible_zones() as z on z.tenant_id = f.tenant_id
+    select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
+      case f.fact when 'entered' then c.amount else 0 end, case f.fact when 'completed' then c.amount else 0 end,
+      case f.fact when 'exited' then c.amount else 0 end, case f.fact when 'failed' then c.amount else 0 end,
+      case f.fact when 'skipped' then c.amount else 0 end, case f.fact when 'sent' then c.amount else 0 end,
+      case f.fact when 'delivered' then c.amount else 0 end, case f.fact when 'opened' then c.amount else 0 end,
+      case f.fact when 'clicked' then c.amount else 0 end, case f.fact when 'replied' then c.amount else 0 end, 0
+    from automation.statistic_changes as c
+    join automation.visible_zones() as z on z.tenant_id = c.tenant_id
+    cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
     union all
     -- What has not ended: the run, the step that it waits for, and that step where it has begun.
     select e.tenant_id, e.workflow_id, e.version, c.step_key, (c.at at time zone z.zone)::date,

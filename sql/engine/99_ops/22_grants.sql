@@ -83,7 +83,7 @@ grant execute on function
   to public;
 
 -- What ridgeline.workflow_statistics adds up, for its own tenants.
-grant select on automation.statistics, automation.statistic_changes, automation.statistic_facts
-  to authenticated, service_role;
+grant select on automation.statistics, automation.statistic_changes to authenticated, service_role;
 grant select on ridgeline.workflow_statistics to authenticated, service_role;
-grant execute on function automation.visible_zones() to authenticated, service_role;
+grant execute on function automation.visible_zones(), automation.statistic_facts(timestamptz, timestamptz, text)
+  to authenticated, service_role;
