@@ -10093,6 +10093,12 @@ create type automation.compiled_trigger as (
   problems jsonb
 );
 
+-- The channel of a type of step: the registry says it, and nothing else does.
+create or replace function automation.channel_of(step_type text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select t.lane::text from automation.step_types as t where t.name = step_type $$;
+
 -- sql/engine/45_queue/02_workflows.sql
 
 create table ridgeline.workflows (
@@ -13312,6 +13318,7 @@ comment on column automation.skip_codes.counts_as is
 insert into automation.skip_codes (code, counts_as, description) values
   ('no_recipient', 'failure', 'There is no phone number or address to send to.'),
   ('invalid_recipient', 'failure', 'What stands where the recipient should is no phone number or address.'),
+  ('no_consent_rule', 'failure', 'A type of step for whose channel no rule of consent is written.'),
   ('expired', 'failure', 'It was planned before a date that has passed meanwhile: a reminder that comes too late.'),
   ('conversation_brake', 'failure',
    'So many texts went to the number in answer to what came from it that it may be a machine.'),
@@ -13536,7 +13543,7 @@ create or replace function automation.choose_sender(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  channel constant text := case step_type when 'send_sms' then 'sms' when 'send_email' then 'email' end;
+  channel constant text := nullif(nullif(automation.channel_of(step_type), 'webhook'), 'database');
   field constant text := case when coalesce(btrim(prepared.input ->> 'messaging_service_sid'), '') <> ''
     then 'messaging_service_sid' else 'from' end;
   named constant text := btrim(coalesce(prepared.input ->> field, ''));
@@ -13580,7 +13587,7 @@ create or replace function automation.recheck_sender(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if step_type not in ('send_sms', 'send_email') then
+  if automation.channel_of(step_type) not in ('sms', 'email') then
     return prepared;
   elsif prepared.input ? 'sender' then
     if not exists (
@@ -13592,7 +13599,7 @@ begin
         'from: "%s" is not a sender of yours any more', prepared.input #>> '{sender,address}'));
     end if;
   elsif not automation.environment_serves(
-    tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end) then
+    tenant_id, automation.channel_of(step_type)) then
     return automation.refuse_sender(prepared, 'no_sender', 'from: you have no sender any more');
   end if;
   return prepared;
@@ -13697,7 +13704,7 @@ declare
   posted constant jsonb := execution.trigger_data -> 'form_submission';
   fields jsonb;
 begin
-  if posted ->> 'is_trusted' is distinct from 'false' or step ->> 'type' not in ('send_sms', 'send_email')
+  if posted ->> 'is_trusted' is distinct from 'false' or automation.channel_of(step ->> 'type') not in ('sms', 'email')
     or automation.is_for_office(step -> 'config') then
     return execution;
   end if;
@@ -14298,7 +14305,7 @@ declare
     select from jsonb_array_elements(step #> '{config,slots}') as s where s #>> '{at,0}' = 'to');
   forbidden text;
 begin
-  if prepared.verdict <> 'run' or step ->> 'type' <> 'send_sms' then
+  if prepared.verdict <> 'run' or automation.channel_of(step ->> 'type') <> 'sms' then
     return prepared;
   end if;
   forbidden := automation.forbidden_destination(
@@ -15682,7 +15689,7 @@ end;
 $$;
 
 -- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start
--- of the statement that claims.
+-- of the statement that claims. Fails closed: what no rule is written for is not sent.
 create or replace function automation.ask_consent(
   execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step)
   returns automation.prepared_step
@@ -15690,10 +15697,11 @@ create or replace function automation.ask_consent(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  channel constant text := coalesce(automation.channel_of(step_type), '');
   allowed automation.prepared_step;
   reason text;
 begin
-  if step_type = 'send_sms' then
+  if channel = 'sms' then
     reason := automation.suppression_of(execution.tenant_id, 'sms', prepared.input ->> 'to');
     if reason is null then
       return prepared;
@@ -15701,13 +15709,17 @@ begin
       return automation.skip_unaddressed(
         prepared, 'not_textable', 'to: the number is a landline, no text reaches it', prepared.input ->> 'to');
     end if;
-  elsif step_type = 'send_email' then
+  elsif channel = 'email' then
     allowed := automation.ask_email_consent(execution.tenant_id, prepared);
     if allowed.input -> 'to' <> '[]' then
       return allowed;
     end if;
-  else
+  -- A program, not a person.
+  elsif channel = 'webhook' then
     return prepared;
+  else
+    return automation.skip_unaddressed(prepared, 'no_consent_rule', format(
+      'step_type: whether "%s" may be sent to somebody is not known', left(step_type, 60)));
   end if;
   return automation.skip_unaddressed(
     prepared, 'suppressed', 'the recipient has opted out of this channel');
@@ -15743,7 +15755,7 @@ create or replace function automation.suppress_recipient(
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.suppress(
-      s.tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end, s.recipient,
+      s.tenant_id, automation.channel_of(step_type), s.recipient,
       reason, detail)
     from ridgeline.workflow_step_executions as s
     where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
@@ -17898,7 +17910,7 @@ begin
   if prepared.verdict = 'run' then
     prepared := automation.ask_consent(execution, step ->> 'type', prepared);
   end if;
-  if prepared.verdict = 'run' and step ->> 'type' = 'send_sms' then
+  if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') = 'sms' then
     prepared := automation.brake_conversation(execution, due.id, prepared);
   end if;
   if prepared.verdict <> 'run' then
@@ -18208,7 +18220,7 @@ create or replace function automation.may_render_again(
   set search_path = pg_catalog, pg_temp
   as $$
     select outcome = 'retry' and reconcile_since is null
-      and coalesce(step ->> 'type' in ('send_sms', 'send_email'), false)
+      and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false)
   $$;
 
 create or replace function automation.backoff(
@@ -27671,7 +27683,7 @@ declare
 begin
   begin
     prepared := automation.prepare_step(execution, step, at);
-    if prepared.verdict = 'run' then
+    if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') is distinct from 'database' then
       prepared := automation.ask_consent(execution, step ->> 'type', prepared);
     end if;
     if prepared.verdict = 'run' then
