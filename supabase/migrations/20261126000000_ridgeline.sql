@@ -333,6 +333,12 @@ comment on type ridgeline.automation_lane is
   'Where a step runs. database: inside Postgres, exactly once. The channels: claimed by the dispatcher, '
   'at least once, each with places of its own, so that a slow one holds up no other.';
 
+create type ridgeline.execution_mode as enum ('live', 'shadow', 'test', 'imported');
+
+comment on type ridgeline.execution_mode is
+  'live: a run like any other. shadow: beside another system that does the work. test: somebody tries. imported: '
+  'history of another system, taken over. This release starts live runs only.';
+
 create or replace function automation.channels() returns ridgeline.automation_lane[]
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -10210,6 +10216,9 @@ create table ridgeline.workflow_versions (
   published_via text not null
     constraint workflow_versions_via_known check (published_via in ('publish', 'activation', 'steps')),
   published_at timestamptz not null default automation.now(),
+  source jsonb,
+  author uuid,
+  note text constraint workflow_versions_note_at_most_4_kb check (octet_length(note) <= 4096),
   constraint workflow_versions_pkey primary key (tenant_id, id),
   constraint workflow_versions_unique unique (tenant_id, workflow_id, version),
   constraint workflow_versions_workflow_fk foreign key (tenant_id, workflow_id)
@@ -10222,6 +10231,11 @@ comment on table ridgeline.workflow_versions is
   'Published workflows, immutable. Executions are pinned to the version they started with.';
 comment on column ridgeline.workflow_versions.conditions is
   'Compiled enrolment conditions; null: always.';
+comment on column ridgeline.workflow_versions.source is
+  'The definition that was published, as ridgeline.save_workflow takes it: what restores or compares a version.';
+comment on column ridgeline.workflow_versions.author is
+  'The signed-in user who published it; null: the service role, or SQL.';
+comment on column ridgeline.workflow_versions.note is 'What whoever published it said about it.';
 comment on column ridgeline.workflow_versions.warnings is
   'What validation had to say when it was published: [{path, severity, code, message, hint}].';
 comment on column ridgeline.workflow_versions.plan is
@@ -10367,6 +10381,7 @@ create table ridgeline.workflow_executions (
   seq bigint not null default nextval('automation.write_order'),
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
+  mode ridgeline.execution_mode not null default 'live',
   constraint workflow_executions_pkey primary key (tenant_id, id),
   constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
     references ridgeline.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
@@ -10394,6 +10409,8 @@ comment on column ridgeline.workflow_executions.root_id is
 comment on column ridgeline.workflow_executions.fused is
   'It counts against the fuse of its workflow: a stranger began its chain (a text, a call, an email, a form), or '
   'the chain has been at this workflow before.';
+comment on column ridgeline.workflow_executions.mode is
+  'Whether it is one that counts: live, or a shadow, a test, or history of another system.';
 comment on column ridgeline.workflow_executions.seq is
   'Its place in the order of writes: an event with a higher number came after it.';
 comment on column ridgeline.workflow_executions.seen is
@@ -18903,6 +18920,61 @@ begin
 end;
 $$;
 
+-- sql/engine/80_definitions/00_source.sql
+
+-- A definition as one document: what save_workflow() writes, a version keeps and a revision is made of.
+
+create or replace function automation.steps_source(tenant_id uuid, workflow_id uuid, parent uuid, branch text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+begin
+  return coalesce((
+    select jsonb_agg(
+      jsonb_strip_nulls(jsonb_build_object(
+        'step_key', s.step_key, 'name', s.name, 'step_type', s.step_type, 'delay_minutes', s.delay_minutes))
+      || jsonb_build_object(
+        'step_config', s.step_config, 'enabled', s.enabled, 'conditions', s.conditions,
+        'continue_on_error', s.continue_on_error, 'retry', s.retry)
+      || case when b.steps is null then '{}' else jsonb_build_object('branches', b.steps) end
+      order by s.step_order, s.created_at, s.id)
+    from ridgeline.workflow_steps as s
+    left join lateral (
+      select jsonb_object_agg(n.branch, automation.steps_source(
+        steps_source.tenant_id, steps_source.workflow_id, s.id, n.branch)) as steps
+      from (
+        select distinct c.branch from ridgeline.workflow_steps as c
+        where c.tenant_id = steps_source.tenant_id and c.parent_step_id = s.id
+      ) as n
+    ) as b on true
+    where s.tenant_id = steps_source.tenant_id and s.workflow_id = steps_source.workflow_id
+      and s.parent_step_id is not distinct from parent and s.branch is not distinct from steps_source.branch), '[]');
+end;
+$$;
+
+create or replace function automation.workflow_source(workflow ridgeline.workflows) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object(
+      'id', workflow.id, 'name', workflow.name, 'description', workflow.description,
+      'trigger_type', workflow.trigger_type, 'trigger_config', workflow.trigger_config,
+      'conditions', workflow.conditions, 'settings', workflow.settings, 'metadata', workflow.metadata,
+      'steps', automation.steps_source(workflow.tenant_id, workflow.id, null, null))
+  $$;
+
+comment on function automation.workflow_source(ridgeline.workflows) is
+  'The whole definition as it is now: {id, name, description, trigger_type, trigger_config, conditions, settings, '
+  'metadata, steps: [{step_key, step_type, step_config, ..., branches: {name: [steps]}}]}.';
+
+-- Made of what is written, so that it knows every writer: nothing has to be counted up.
+create or replace function automation.revision_of(workflow ridgeline.workflows) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select md5(automation.workflow_source(workflow)::text) $$;
+
 -- sql/engine/80_definitions/01_compile_trigger.sql
 
 -- 80 DEFINITIONS
@@ -22046,7 +22118,7 @@ $$;
 
 -- Publishing, pausing and the is_active switch.
 
-create or replace function automation.publish(tenant_id uuid, workflow_id uuid, via text)
+create or replace function automation.publish(tenant_id uuid, workflow_id uuid, via text, note text default null)
   returns ridgeline.workflow_versions
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -22066,7 +22138,7 @@ begin
     compiled.problems, format('workflow "%s" cannot be published', workflow.name));
   perform automation.check_author(
     workflow.tenant_id, automation.entities_of(compiled.listener, compiled.plan));
-  published := automation.add_version(workflow, compiled, via);
+  published := automation.add_version(workflow, compiled, via, note);
   perform automation.listen(published, compiled.listener);
   update ridgeline.workflows as w
   set published_version = published.version, status = 'active', is_active = true
@@ -22076,7 +22148,7 @@ begin
 end;
 $$;
 
-comment on function automation.publish(uuid, uuid, text) is
+comment on function automation.publish(uuid, uuid, text, text) is
   'Compiles a workflow into its next version and makes that version the one that new executions '
   'start with. Raises 22023 naming the field when the definition has an error. What is only doubtful is in '
   'the warnings of the version, and raised as warnings.';
@@ -22232,7 +22304,7 @@ $$;
 
 -- What is published without a change is not a new version.
 create or replace function automation.add_version(
-  workflow ridgeline.workflows, compiled automation.compiled_workflow, via text)
+  workflow ridgeline.workflows, compiled automation.compiled_workflow, via text, note text default null)
   returns ridgeline.workflow_versions
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -22256,10 +22328,12 @@ begin
     return latest;
   end if;
   insert into ridgeline.workflow_versions
-    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, warnings, published_via)
+    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, warnings, published_via,
+    source, author, note)
   values (
     workflow.tenant_id, workflow.id, coalesce(latest.version, 0) + 1, workflow.trigger_type,
-    workflow.trigger_config, compiled.conditions, compiled.plan, warnings, via)
+    workflow.trigger_config, compiled.conditions, compiled.plan, warnings, via,
+    automation.workflow_source(workflow), automation.current_user_id(), note)
   returning * into latest;
   return latest;
 end;
@@ -24327,9 +24401,13 @@ begin
   select t.* into tenants from automation.tenancy as t;
   if tenants.relation is null then
     execute automation.settled_function();
+    execute automation.untold_state_function();
   elsif to_regclass(tenants.relation) is not null then
     execute automation.tenants_function();
-    perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
+    execute automation.tenant_state_function();
+    if tenants.sole is null then
+      perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
+    end if;
   end if;
   execute case when exists (
       select from automation.membership as m where to_regclass(m.relation) is not null)
@@ -24338,6 +24416,9 @@ begin
     select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
   loop
     execute automation.target_function(target);
+    if target.name = 'timeline' then
+      perform automation.watch_timeline();
+    end if;
   end loop;
   perform automation.close_functions();
 end;
@@ -24357,6 +24438,8 @@ begin
       raise warning '% is attached as % and does not exist: attach it under its present name',
         attached.relation, attached.name;
     else
+      -- Another kind of trigger is not put in the place of the old one.
+      perform automation.remove_triggers(attached);
       perform automation.generate_capture(attached);
       done := done || attached.name;
     end if;
@@ -26900,7 +26983,7 @@ begin
 end;
 $$;
 
-create or replace function automation.publish_workflow(workflow_id uuid, enroll_existing jsonb)
+create or replace function automation.publish_workflow(workflow_id uuid, enroll_existing jsonb, note text default null)
   returns ridgeline.workflow_versions
   language plpgsql
   security definer
@@ -26913,7 +26996,7 @@ begin
   if enroll_existing is not null then
     perform automation.check_enroll_existing(enroll_existing);
   end if;
-  published := automation.publish(workflow.tenant_id, workflow.id, 'publish');
+  published := automation.publish(workflow.tenant_id, workflow.id, 'publish', note);
   if enroll_existing is not null then
     perform automation.enroll_records(
       workflow_id, null, coalesce(enroll_existing -> 'filter', '[]'), enroll_existing ->> 'entity',
@@ -26939,19 +27022,20 @@ end;
 $$;
 
 create or replace function ridgeline.publish_workflow(
-  workflow_id uuid, enroll_existing jsonb default null, tenant_id uuid default null)
+  workflow_id uuid, enroll_existing jsonb default null, tenant_id uuid default null, note text default null)
   returns ridgeline.workflow_versions
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.publish_workflow(workflow_id, enroll_existing) from automation.in_tenant(tenant_id)
+    select automation.publish_workflow(workflow_id, enroll_existing, note) from automation.in_tenant(tenant_id)
   $$;
 
-comment on function ridgeline.publish_workflow(uuid, jsonb, uuid) is
+comment on function ridgeline.publish_workflow(uuid, jsonb, uuid, text) is
   'Compiles the workflow as it is now into a new version and activates it. Errors block: 22023, '
   'with all problems as JSON in detail. enroll_existing: {filter?, entity?, per_minute?} also enrols the '
   'records that are there already and meet filter (conditions; all when left out), at most per_minute '
-  'of them a minute (600 when left out); ridgeline.bulk_enrollments shows how far it has come.';
+  'of them a minute (600 when left out); ridgeline.bulk_enrollments shows how far it has come. note: what '
+  'the version says about itself.';
 
 create or replace function ridgeline.validate_workflow(workflow_id uuid, tenant_id uuid default null)
   returns jsonb
@@ -28819,7 +28903,7 @@ grant execute on function
   automation.named_records(jsonb), automation.list_records(uuid, text), automation.seen_records(uuid, text, text[]),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
-  automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
+  automation.publish_workflow(uuid, jsonb, text), automation.validate_workflow(uuid),
   automation.move_executions(uuid, integer, uuid[]),
   automation.has_unpublished_changes(ridgeline.workflows), automation.check_history_filter(text, text),
   automation.execution_history(
