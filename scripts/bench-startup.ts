@@ -27,9 +27,9 @@ const cases: readonly (readonly [name: string, imports: readonly string[]])[] = 
   ["twilio, whole", ["twilio"]],
   ["dispatch", [
     "./functions/dispatch/handler.ts",
-    "./functions/_shared/database.ts",
-    "./functions/_shared/queue.ts",
-    "./functions/_shared/providers/mod.ts",
+    "./functions/_shared/runtime/database.ts",
+    "./functions/_shared/engine/queue.ts",
+    "./functions/_shared/channels/mod.ts",
   ]],
 ];
 

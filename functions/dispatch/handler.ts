@@ -1,10 +1,15 @@
 import { z } from "zod";
-import { hasKey, requireSecretKey } from "../_shared/auth.ts";
-import { type Dispatcher, DispatchError } from "../_shared/dispatcher.ts";
-import { LONGEST_BUDGET_MS } from "../_shared/env.ts";
-import { ConfigurationError, messageOf, RequestError, VersionError } from "../_shared/errors.ts";
-import { logToConsole } from "../_shared/log.ts";
-import type { Shutdown } from "../_shared/shutdown.ts";
+import { hasKey, requireSecretKey } from "../_shared/http/auth.ts";
+import { type Dispatcher, DispatchError } from "../_shared/engine/dispatcher.ts";
+import { LONGEST_BUDGET_MS } from "../_shared/runtime/env.ts";
+import {
+  ConfigurationError,
+  messageOf,
+  RequestError,
+  VersionError,
+} from "../_shared/runtime/errors.ts";
+import { logToConsole } from "../_shared/runtime/log.ts";
+import type { Shutdown } from "../_shared/runtime/shutdown.ts";
 
 export interface Dependencies {
   secretKeys: () => readonly string[];

@@ -1,11 +1,16 @@
-import { connect } from "../_shared/database.ts";
-import { createDispatcher, type Dispatcher } from "../_shared/dispatcher.ts";
-import { readDatabaseUrl, readDispatch, readRingKey, readSecretKeys } from "../_shared/env.ts";
-import { logToConsole } from "../_shared/log.ts";
-import { createSenders } from "../_shared/providers/mod.ts";
-import { createQueue } from "../_shared/queue.ts";
-import { createSecrets } from "../_shared/secrets.ts";
-import { listenForShutdown } from "../_shared/shutdown.ts";
+import { connect } from "../_shared/runtime/database.ts";
+import { createDispatcher, type Dispatcher } from "../_shared/engine/dispatcher.ts";
+import {
+  readDatabaseUrl,
+  readDispatch,
+  readRingKey,
+  readSecretKeys,
+} from "../_shared/runtime/env.ts";
+import { logToConsole } from "../_shared/runtime/log.ts";
+import { createSenders } from "../_shared/channels/mod.ts";
+import { createQueue } from "../_shared/engine/queue.ts";
+import { createSecrets } from "../_shared/runtime/secrets.ts";
+import { listenForShutdown } from "../_shared/runtime/shutdown.ts";
 import { createHandler } from "./handler.ts";
 
 let dispatcher: Dispatcher | undefined;

@@ -1,5 +1,5 @@
-import { messageOf, RequestError } from "../_shared/errors.ts";
-import { decode, formBodyOf, urlEncodedFields } from "../_shared/form-body.ts";
+import { messageOf, RequestError } from "../_shared/runtime/errors.ts";
+import { decode, formBodyOf, urlEncodedFields } from "../_shared/http/form-body.ts";
 import {
   BodyTooLarge,
   mediaType,
@@ -7,7 +7,7 @@ import {
   problemOf,
   readBody,
   storableText,
-} from "../_shared/inbound.ts";
+} from "../_shared/http/inbound.ts";
 import {
   FieldErrors,
   type Fields,
@@ -16,8 +16,8 @@ import {
   type Outcome,
   TooManyFields,
   type Unreadable,
-} from "../_shared/inbound-forms.ts";
-import type { Log } from "../_shared/log.ts";
+} from "../_shared/http/inbound-forms.ts";
+import type { Log } from "../_shared/runtime/log.ts";
 
 export interface Dependencies {
   /** Made at the first call. */

@@ -1,8 +1,8 @@
-import { connect } from "../_shared/database.ts";
-import { readDatabaseUrl } from "../_shared/env.ts";
-import { createForms, type Forms } from "../_shared/inbound-forms.ts";
-import { logToConsole } from "../_shared/log.ts";
-import { readForwardedHops } from "../_shared/webhook-env.ts";
+import { connect } from "../_shared/runtime/database.ts";
+import { readDatabaseUrl } from "../_shared/runtime/env.ts";
+import { createForms, type Forms } from "../_shared/http/inbound-forms.ts";
+import { logToConsole } from "../_shared/runtime/log.ts";
+import { readForwardedHops } from "../_shared/http/webhook-env.ts";
 import { createHandler } from "./handler.ts";
 
 let forms: Forms | undefined;

@@ -1,15 +1,15 @@
-import { ConfigurationError, RequestError } from "../_shared/errors.ts";
-import { decodeText, problemOf, readBody, requireMethod } from "../_shared/inbound.ts";
+import { ConfigurationError, RequestError } from "../_shared/runtime/errors.ts";
+import { decodeText, problemOf, readBody, requireMethod } from "../_shared/http/inbound.ts";
 import {
   type EmailEvent,
   emailEventOf,
   type FetchContent,
   type RecordEmailEvent,
   withContent,
-} from "../_shared/inbound-resend.ts";
-import { parseBody } from "../_shared/json.ts";
-import type { Log } from "../_shared/log.ts";
-import { verifyResend } from "../_shared/webhook-resend.ts";
+} from "../_shared/channels/email/inbound.ts";
+import { parseBody } from "../_shared/runtime/json.ts";
+import type { Log } from "../_shared/runtime/log.ts";
+import { verifyResend } from "../_shared/channels/email/webhook.ts";
 
 export interface Dependencies {
   secret: () => string;

@@ -1,13 +1,13 @@
-import { connect } from "../_shared/database.ts";
-import { readDatabaseUrl, readResend } from "../_shared/env.ts";
+import { connect } from "../_shared/runtime/database.ts";
+import { readDatabaseUrl, readResend } from "../_shared/runtime/env.ts";
 import {
   createContentFetcher,
   createEmailRecorder,
   type FetchContent,
   type RecordEmailEvent,
-} from "../_shared/inbound-resend.ts";
-import { logToConsole } from "../_shared/log.ts";
-import { readResendSecret } from "../_shared/webhook-env.ts";
+} from "../_shared/channels/email/inbound.ts";
+import { logToConsole } from "../_shared/runtime/log.ts";
+import { readResendSecret } from "../_shared/http/webhook-env.ts";
 import { createHandler } from "./handler.ts";
 
 let recorder: RecordEmailEvent | undefined;

@@ -1,20 +1,26 @@
-import { decodeText, mediaType, problemOf, readBody, requireMethod } from "../_shared/inbound.ts";
-import { ConfigurationError, RequestError } from "../_shared/errors.ts";
+import {
+  decodeText,
+  mediaType,
+  problemOf,
+  readBody,
+  requireMethod,
+} from "../_shared/http/inbound.ts";
+import { ConfigurationError, RequestError } from "../_shared/runtime/errors.ts";
 import {
   type FindAccount,
   ourSideOf,
   type RecordTwilioEvent,
   twilioEventOf,
-} from "../_shared/inbound-twilio.ts";
-import type { Log } from "../_shared/log.ts";
-import type { PublicAddress } from "../_shared/webhook-env.ts";
+} from "../_shared/channels/sms/inbound.ts";
+import type { Log } from "../_shared/runtime/log.ts";
+import type { PublicAddress } from "../_shared/http/webhook-env.ts";
 import {
   claimedParameters,
   type Parameters,
   type SignedRequest,
   verifyTwilio,
-} from "../_shared/webhook-twilio.ts";
-import { publicUrls } from "../_shared/webhook-url.ts";
+} from "../_shared/channels/sms/webhook.ts";
+import { publicUrls } from "../_shared/http/webhook-url.ts";
 
 export interface Dependencies {
   /** Of the environment's account. */

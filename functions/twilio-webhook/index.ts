@@ -1,13 +1,13 @@
-import { connect } from "../_shared/database.ts";
-import { readDatabaseUrl } from "../_shared/env.ts";
+import { connect } from "../_shared/runtime/database.ts";
+import { readDatabaseUrl } from "../_shared/runtime/env.ts";
 import {
   createAccountFinder,
   createTwilioRecorder,
   type FindAccount,
   type RecordTwilioEvent,
-} from "../_shared/inbound-twilio.ts";
-import { logToConsole } from "../_shared/log.ts";
-import { readPublicAddress, readTwilioToken } from "../_shared/webhook-env.ts";
+} from "../_shared/channels/sms/inbound.ts";
+import { logToConsole } from "../_shared/runtime/log.ts";
+import { readPublicAddress, readTwilioToken } from "../_shared/http/webhook-env.ts";
 import { createHandler } from "./handler.ts";
 
 let database: ReturnType<typeof connect> | undefined;

@@ -7,9 +7,9 @@ import {
   type Credentials,
   identify,
   look,
-} from "../_shared/caller.ts";
-import type { Database } from "../_shared/database.ts";
-import { decodeText, mediaType, readBody as readBytes } from "../_shared/inbound.ts";
+} from "../_shared/http/caller.ts";
+import type { Database } from "../_shared/runtime/database.ts";
+import { decodeText, mediaType, readBody as readBytes } from "../_shared/http/inbound.ts";
 import {
   jsonResponse,
   LosslessNumber,
@@ -17,11 +17,11 @@ import {
   parseBody,
   plainNumber,
   stringifyJson,
-} from "../_shared/json.ts";
-import type { Log } from "../_shared/log.ts";
-import { openApiDocument } from "../_shared/openapi.ts";
-import { invalidRequest, Problem, problemDocument, problemOf } from "../_shared/problem.ts";
-import { withTimeout } from "../_shared/timeout.ts";
+} from "../_shared/runtime/json.ts";
+import type { Log } from "../_shared/runtime/log.ts";
+import { openApiDocument } from "../_shared/http/openapi.ts";
+import { invalidRequest, Problem, problemDocument, problemOf } from "../_shared/http/problem.ts";
+import { withTimeout } from "../_shared/runtime/timeout.ts";
 import { type Operation, operations } from "./operations.ts";
 import * as schemas from "./schemas.ts";
 

@@ -1,6 +1,6 @@
 import type { TransactionSql } from "postgres";
 import { z } from "zod";
-import { Problem } from "../_shared/problem.ts";
+import { Problem } from "../_shared/http/problem.ts";
 import type { historyQuery } from "./schemas.ts";
 
 type Query = z.infer<typeof historyQuery>;

@@ -1,7 +1,7 @@
-import { connect, type Database } from "../_shared/database.ts";
-import { readDatabaseUrl, readSecretKeys } from "../_shared/env.ts";
-import { logToConsole } from "../_shared/log.ts";
-import { createVerifier, readAuth, type VerifyToken } from "../_shared/token.ts";
+import { connect, type Database } from "../_shared/runtime/database.ts";
+import { readDatabaseUrl, readSecretKeys } from "../_shared/runtime/env.ts";
+import { logToConsole } from "../_shared/runtime/log.ts";
+import { createVerifier, readAuth, type VerifyToken } from "../_shared/http/token.ts";
 import { createHandler } from "./handler.ts";
 
 let database: Database | undefined;

@@ -1,9 +1,9 @@
 // Every operation of the API: how it is called, what it does, what it answers.
 import type { JSONValue, TransactionSql } from "postgres";
 import { z } from "zod";
-import type { Caller } from "../_shared/caller.ts";
-import { ContractError } from "../_shared/errors.ts";
-import { Problem } from "../_shared/problem.ts";
+import type { Caller } from "../_shared/http/caller.ts";
+import { ContractError } from "../_shared/runtime/errors.ts";
+import { Problem } from "../_shared/http/problem.ts";
 import { readHistory } from "./history.ts";
 import * as schemas from "./schemas.ts";
 

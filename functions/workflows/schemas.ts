@@ -1,6 +1,6 @@
 // The shapes of requests and answers: what is checked, and what openapi.json is made of.
 import { z } from "zod";
-import { moment as givenMoment } from "../_shared/moment.ts";
+import { moment as givenMoment } from "../_shared/runtime/moment.ts";
 
 const id = z.guid();
 /** In answers: of the database. What callers name is a `givenMoment`. */

@@ -1,12 +1,12 @@
 // Our side: the dispatcher as a standing process, run by Deno and woken by the doorbell.
 import process from "node:process";
 import postgres from "postgres";
-import { connect } from "../../functions/_shared/database.ts";
-import { createDispatcher } from "../../functions/_shared/dispatcher.ts";
-import { readDatabaseUrl, readDispatch } from "../../functions/_shared/env.ts";
-import { logToConsole } from "../../functions/_shared/log.ts";
-import { createSenders } from "../../functions/_shared/providers/mod.ts";
-import { createQueue } from "../../functions/_shared/queue.ts";
+import { connect } from "../../functions/_shared/runtime/database.ts";
+import { createDispatcher } from "../../functions/_shared/engine/dispatcher.ts";
+import { readDatabaseUrl, readDispatch } from "../../functions/_shared/runtime/env.ts";
+import { logToConsole } from "../../functions/_shared/runtime/log.ts";
+import { createSenders } from "../../functions/_shared/channels/mod.ts";
+import { createQueue } from "../../functions/_shared/engine/queue.ts";
 
 const url = readDatabaseUrl();
 const { concurrency } = readDispatch();

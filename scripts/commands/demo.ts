@@ -1,6 +1,6 @@
 // The three production examples, from a CRM write to what the providers received.
 import { z } from "zod";
-import type { Json } from "../../functions/_shared/database.types.ts";
+import type { Json } from "../../packages/client/database.types.ts";
 import { apiClient, type Client } from "../lib/client.ts";
 import { waitFor } from "../lib/process.ts";
 import { connect } from "../lib/scratch.ts";

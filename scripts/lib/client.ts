@@ -2,7 +2,7 @@
 import { createClient } from "@supabase/supabase-js";
 import type { WebSocketLikeConstructor } from "@supabase/supabase-js";
 import { WebSocket } from "ws";
-import type { Database } from "../../functions/_shared/database.types.ts";
+import type { Database } from "../../packages/client/database.types.ts";
 
 // Node before 22 has no WebSocket and supabase-js insists on one. The two packages describe the
 // same thing in types that do not meet.

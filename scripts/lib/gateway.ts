@@ -11,7 +11,7 @@ import { inspect } from "node:util";
 import { App } from "@supabase/lite";
 import { PostgresConnection } from "@supabase/lite/postgres";
 import { markNumbers, markRequest, unmarkNumbers } from "./digits.ts";
-import { mendReserve } from "../../functions/_shared/sessions.ts";
+import { mendReserve } from "../../functions/_shared/runtime/sessions.ts";
 import { describeSystem, type Place, placeOf, PREFLIGHT, Sessions, signInPage } from "./door.ts";
 
 interface PostgresError extends Error {

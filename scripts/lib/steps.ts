@@ -1,7 +1,7 @@
-// functions/_shared/step-schemas.ts and docs/steps.md, from the schemas that the database publishes.
+// packages/client/step-schemas.ts and docs/steps.md, from the schemas that the database publishes.
 import type { Sql } from "postgres";
 import { z } from "zod";
-import type { Schema } from "../../functions/_shared/steps.ts";
+import type { Schema } from "../../tests/language/reference/steps.ts";
 
 const published = z.array(z.object({
   kind: z.enum(["step", "setting"]),
@@ -148,9 +148,8 @@ const introduction = `<!-- Generated from sql/ by scripts/types. Do not edit. --
 What a row of \`workflow_steps\` can be: \`step_type\`, and what its \`step_config\` may hold. The list
 is generated from the JSON Schemas that the database publishes and checks by. Programs read them in
 \`ridgeline.workflow_schemas\` (\`kind\`, \`name\`, \`lane\`, \`branches\`, \`description\`, \`config_schema\`; any
-member may, and the service role), or import \`functions/_shared/step-schemas.ts\`; the zod schemas in
-\`functions/_shared/steps.ts\` accept and refuse exactly what publishing does, but for the names of
-tables, columns and events, which only the database knows.
+member may, and the service role), or import [packages/client](../packages/client/README.md), which checks a configuration by them. The names of
+tables, columns and events only the database knows: \`ridgeline.validate_workflow\`.
 
 - Publishing refuses a configuration with an error, and says where it is and what would mend it. A
   key that a step does not know is a warning.

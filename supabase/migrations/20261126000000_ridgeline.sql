@@ -117,6 +117,8 @@ insert into automation.settings (name, value, description) values
   ('environment_serves', 'single_tenant',
    'Whom the sender and the signing secret in the dispatcher''s environment serve: single_tenant (nobody, '
    'once there is a second tenant) or every_tenant (development, and offices of one company).'),
+  ('editors_publish', 'false',
+   'Do editors publish and switch workflows, where the tenant''s own settings do not say? true or false.'),
   ('keep_runs', '13 months',
    'How long runs that have ended are kept, where a tenant does not say: an interval of 7 days at least, or forever.'),
   ('keep_inputs', '90 days',
@@ -165,6 +167,8 @@ begin
     raise exception 'value: % must be from 1 to 10000', new.name;
   elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
     raise exception 'value: environment_serves must be single_tenant or every_tenant';
+  elsif new.name = 'editors_publish' and new.value not in ('true', 'false') then
+    raise exception 'value: editors_publish must be true or false';
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
     raise exception 'value: doorbell must be pg_net, notify or none';
   end if;
@@ -328,6 +332,12 @@ create type ridgeline.automation_lane as enum ('database', 'sms', 'email', 'webh
 comment on type ridgeline.automation_lane is
   'Where a step runs. database: inside Postgres, exactly once. The channels: claimed by the dispatcher, '
   'at least once, each with places of its own, so that a slow one holds up no other.';
+
+create type ridgeline.execution_mode as enum ('live', 'shadow', 'test', 'imported');
+
+comment on type ridgeline.execution_mode is
+  'live: a run like any other. shadow: beside another system that does the work. test: somebody tries. imported: '
+  'history of another system, taken over. This release starts live runs only.';
 
 create or replace function automation.channels() returns ridgeline.automation_lane[]
   language sql immutable parallel safe
@@ -3732,7 +3742,8 @@ create or replace function automation.relation_columns(relation regclass)
   set search_path = pg_catalog, pg_temp
   as $$
     select a.attname::text,
-      t.typcategory in ('S', 'B', 'E') or t.oid = 'pg_catalog.uuid'::regtype,
+      -- A trigger is not told what is computed where it is read.
+      (t.typcategory in ('S', 'B', 'E') or t.oid = 'pg_catalog.uuid'::regtype) and a.attgenerated <> 'v',
       automation.has_equality(t.oid),
       a.attgenerated <> ''
     from pg_catalog.pg_attribute as a
@@ -3812,7 +3823,8 @@ create or replace function automation.has_equality(type oid) returns boolean
       when t.typtype = 'd' then automation.has_equality(t.typbasetype)
       when t.typcategory = 'A' then automation.has_equality(t.typelem)
       when t.typtype in ('e', 'r', 'm') then true
-      else t.typcategory <> 'G' and exists (
+      -- Operators of extensions are not on our search_path.
+      else t.typcategory <> 'G' and t.typnamespace = 'pg_catalog'::regnamespace and exists (
         select from pg_catalog.pg_opclass as o
         where o.opcintype = t.oid and o.opcdefault
           and o.opcmethod in (select m.oid from pg_catalog.pg_am as m where m.amname = 'btree'))
@@ -4221,7 +4233,7 @@ create or replace function automation.mapped_expression(written text, path text)
   set search_path = pg_catalog, pg_temp
   as $$
     select case when strpos(path, '.') = 0 then format('%s.%I', written, path)
-      else format('to_jsonb(%s.%I) #>> %L', written, split_part(path, '.', 1),
+      else format('(to_jsonb(%s.%I) #>> %L)', written, split_part(path, '.', 1),
         string_to_array(substr(path, strpos(path, '.') + 1), '.')) end
   $$;
 
@@ -4309,6 +4321,44 @@ $template$,
     from (select y.relation::regclass as relation, y.columns, y.sole, y.further, y.visible
       from automation.tenancy as y) as m
   $$;
+
+-- here, deleted (softly, by the column that says so) or gone; null: nobody can tell, so nothing ends for it.
+create or replace function automation.tenant_state_function() returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.tenant_state(tenant_id uuid) returns text
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+  return coalesce((select case when %3$s then 'deleted' else 'here' end from %1$s as t
+    where %2$s = tenant_state.tenant_id limit 1), 'gone');
+exception when undefined_column or undefined_table or undefined_function or insufficient_privilege then
+  return null;
+end;
+$reader$
+$template$,
+      m.relation, automation.tenant_expression('t', m.columns ->> 'id', m.sole),
+      coalesce(automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted'), 'false'))
+    from (select y.relation::regclass as relation, y.columns, y.sole from automation.tenancy as y) as m
+  $$;
+
+create or replace function automation.untold_state_function() returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select $template$
+create or replace function automation.tenant_state(tenant_id uuid) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $reader$ select null::text $reader$
+$template$
+  $$;
+
+do $$ begin execute automation.untold_state_function(); end $$;
 
 -- Does a row count as deleted, by a column that says so: a boolean, or since when?
 create or replace function automation.is_deleted_expression(relation regclass, written text, column_name text)
@@ -4620,7 +4670,7 @@ begin
     from %1$s as l join %2$s as t on t.id = l.%5$I
     where l.%3$I = linked_tags.contact_id::%6$s%7$s%8$s);
 exception when data_exception then
-  return '[]';
+  return jsonb_build_array();
 end;
 $tags$;
 
@@ -4799,7 +4849,7 @@ create or replace function automation.target_value(field text, type text, words 
   as $$
     select case
       when type in ('date', 'timestamp without time zone')
-        then format('((given ->> %L)::timestamptz at time zone zone)::%s', field, type)
+        then format('((given ->> %L)::timestamptz at time zone (given ->> ''zone''))::%s', field, type)
       when words ? field then format('coalesce(%L::jsonb ->> (given ->> %L), given ->> %2$L)::%s',
         words -> field, field, type)
       else format('(given ->> %L)::%s', field, type) end
@@ -4817,6 +4867,7 @@ create or replace function automation.write_%1$s(given jsonb, zone text) returns
 declare
   made text;
 begin
+  given := given || jsonb_build_object('zone', zone);
   insert into %2$s as written (%3$s)
   values (%4$s)
   returning written.%5$I::text into made;
@@ -4893,8 +4944,11 @@ begin
   return (
     select %6$s from %2$s as r
     where %3$s = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s and not (%7$s));
-exception when data_exception then
-  return null;
+exception
+  when data_exception then
+    return null;
+  when undefined_table or undefined_column or undefined_function or invalid_schema_name then
+    return automation.read_anew(%1$L, tenant_id, id);
 end;
 $reader$
 $template$,
@@ -4906,6 +4960,84 @@ $template$,
 
 comment on function automation.reader_function(automation.entities) is
   'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly.';
+
+-- Found by what they call: the table may have been renamed since.
+create or replace function automation.capture_triggers(entity text)
+  returns table (name text, relation regclass)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.tgname::text, t.tgrelid::regclass
+    from pg_catalog.pg_trigger as t
+    join pg_catalog.pg_proc as p on p.oid = t.tgfoid
+    where p.pronamespace = 'automation'::regnamespace and t.tgparentid = 0
+      and p.proname in (
+        format('capture_%s_insert', entity), format('capture_%s_update', entity),
+        format('capture_%s_delete', entity), format('capture_%s_truncate', entity))
+  $$;
+
+create or replace function automation.relation_of(attached automation.entities) returns regclass
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      (select t.relation from automation.capture_triggers(attached.name) as t limit 1),
+      to_regclass(attached.relation))
+  $$;
+
+-- A row as workflows see it: the columns that were attached, and the names of mapped.
+create or replace function automation.visible_record(attached automation.entities, written jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+        select jsonb_object_agg(a.key, written -> a.value)
+        from jsonb_each_text(automation.aliases(attached)) as a where written ? a.value), '{}')
+      || case when attached.hides_columns then coalesce((
+          select jsonb_object_agg(r.key, r.value) from jsonb_each(written) as r
+          where r.key = any (attached.columns)), '{}')
+        else written end
+    where written is not null
+  $$;
+
+create or replace function automation.is_marked_deleted(attached automation.entities, record jsonb)
+  returns boolean
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(record ->> (attached.mapped ->> 'deleted'), 'false') <> 'false'
+  $$;
+
+-- The live record of a table that was renamed, moved or altered since it was attached: it is where its triggers
+-- are. What it lacks besides is an error that says what to do.
+create or replace function automation.read_anew(entity text, tenant_id uuid, id text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  relation regclass;
+  record jsonb;
+begin
+  select e.* into attached from automation.entities as e where e.name = read_anew.entity;
+  relation := automation.relation_of(attached);
+  if relation is null
+    or attached.sole is null and automation.column_type(relation, attached.tenant_column) is null
+    or automation.column_type(relation, attached.id_column) is null then
+    raise exception '%: its table, % by %, is not there any more', entity, attached.relation, attached.id_column
+      using errcode = 'undefined_table', hint = 'Call automation.attach() for it again, or detach() it.';
+  end if;
+  execute format('select to_jsonb(r.*) from %s as r where %s = $1 and r.%I = $2::%s', relation,
+    automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
+    automation.column_type(relation, attached.id_column))
+    into record using tenant_id, id;
+  return case when not automation.is_marked_deleted(attached, record)
+    then automation.visible_record(attached, record) end;
+exception when data_exception then
+  return null;
+end;
+$$;
 
 -- The same question without the record: asked before every step. Rows of a log need not be there.
 create or replace function automation.has_function(attached automation.entities) returns text
@@ -4921,8 +5053,11 @@ begin
   return %7$L::boolean or exists (
     select from %2$s as r
     where %3$s = has_%1$s.tenant_id and r.%4$I = has_%1$s.id::%5$s and not (%6$s));
-exception when data_exception then
-  return false;
+exception
+  when data_exception then
+    return false;
+  when undefined_table or undefined_column or undefined_function or invalid_schema_name then
+    return automation.read_anew(%1$L, tenant_id, id) is not null;
 end;
 $reader$
 $template$,
@@ -6504,6 +6639,183 @@ comment on function automation.explain_conditions(jsonb, jsonb, text, timestampt
   'conditions as {path, field, operator, expected, actual, before, verdict}. Long values are cut; of an '
   'explanation that is too long for a row only the first tests that decided remain (shortened).';
 
+-- sql/engine/20_language/conditions/06_quick.sql
+
+-- Conditions as one SQL/JSON path, for capture: it asks them in somebody's write, of a record that was just
+-- turned into JSON. A path takes a tenth of what the loop takes in a transaction that has evaluated nothing yet.
+--
+-- The loop says what a condition means. A path answers true or false where it is sure to say the same, and
+-- nothing (null) where it is not: a number against a text that looks like one, a key that is missing, dates,
+-- patterns, changes, fields of other records. Null joins by the rules of AND, OR and NOT for an unknown, so that one
+-- false condition settles a document whatever the others are. For null the loop is asked.
+--
+-- Text is compared without case by lowering the whole record once: the path of such conditions is asked of
+-- automation.folded(record), and its own texts are lowered as well.
+
+-- Null: lowering the whole is not lowering each of its texts. A key that is not in lower case already would become
+-- another, and a final sigma is lowered by what stands around it, which in JSON is not what stands around it in
+-- the text.
+create or replace function automation.folded(data jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  written constant text := data::text;
+begin
+  if strpos(written, 'Σ') > 0 or written ~ '[^ -@[-~][^"]*": ' then
+    return null;
+  end if;
+  return automation.fold(written)::jsonb;
+end;
+$$;
+
+comment on function automation.folded(jsonb) is
+  'A record with its texts in lower case; null where it has keys that are not, or a Σ.';
+
+create or replace function automation.quick_unknown() returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select '(1 == "a")' $$;
+
+-- $."contact"."stage", from the data of an enrolment; null: what is asked of is not in there.
+create or replace function automation.quick_reference(test jsonb, entity text) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  keys text[] := coalesce(test ->> 'p', test ->> 'b')::text[];
+begin
+  if test ? 'b' then
+    keys := entity || keys;
+  elsif keys[1] = 'trigger' then
+    keys := case keys[2] when 'record' then entity || keys[3:] else keys[2:] end;
+  elsif keys[1] in ('user', 'tenant', 'custom', 'steps') then
+    return null;
+  end if;
+  -- Tags are not always in the record, and a whole record is nothing to compare.
+  if cardinality(keys) < 2 or keys[2] = 'tags' then
+    return null;
+  end if;
+  return (
+    select '$' || string_agg('.' || to_jsonb(k.key)::text, '' order by k.place)
+    from unnest(keys) with ordinality as k (key, place));
+end;
+$$;
+
+-- Equal to a value as values_equal() has it; null: not sure.
+create or replace function automation.quick_equals(
+  reference text, value jsonb, case_sensitive boolean, folds boolean)
+  returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when jsonb_typeof(value) in ('number', 'boolean', 'null') then format('(%s == %s)', reference, value)
+      when jsonb_typeof(value) <> 'string' or automation.is_date(value #>> '{}') or case_sensitive = folds
+        then null
+      when folds then format('(%s == %s)', reference, to_jsonb(automation.fold(value #>> '{}')))
+      else format('(%s == %s)', reference, value)
+    end
+  $$;
+
+create or replace function automation.quick_test(test jsonb, entity text, folds boolean) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  kind constant text := test ->> 'k';
+  p constant text := automation.quick_reference(test, entity);
+  case_sensitive constant boolean := test ? 'c';
+  written constant text := to_jsonb(test ->> 'x')::text;
+  numbers constant numeric[] := array(
+    select automation.number_of(v) from jsonb_array_elements(automation.as_list(test -> 'v')) as v);
+begin
+  if p is null or test ? 'r' then
+    return null;
+  end if;
+  return case
+    when kind = 'equals' then automation.quick_equals(p, test -> 'v', case_sensitive, folds)
+    when kind = 'text' then automation.quick_equals(p, test -> 'v', false, folds)
+    when kind in ('in', 'text_in') then (
+      select '(' || string_agg(coalesce(
+        automation.quick_equals(p, v, case_sensitive, folds), automation.quick_unknown()), ' || ') || ')'
+      from jsonb_array_elements(test -> 'v') as v)
+    when kind in ('contains', 'starts') and case_sensitive = folds then null
+    when kind = 'contains' then format('(%1$s != null && %1$s like_regex %2$s flag "q")', p, written)
+    when kind = 'starts' then format('(%1$s != null && %1$s starts with %2$s)', p, written)
+    when kind = 'empty' then format(
+      '(%1$s == null || (%1$s.type() == "string" && %1$s like_regex "^[ \\t\\r\\n]*$") '
+      '|| (%1$s.type() == "array" && %1$s.size() == 0) || (%1$s.type() == "object" && %2$s))',
+      p, automation.quick_unknown())
+    when kind in ('true', 'false') then format('(%s == %s)', p, kind)
+    when array_position(numbers, null) is not null then null
+    when kind = 'above' then format('(%s > %s)', p, numbers[1])
+    when kind = 'not_below' then format('(%s >= %s)', p, numbers[1])
+    when kind = 'below' then format('(%s < %s)', p, numbers[1])
+    when kind = 'not_above' then format('(%s <= %s)', p, numbers[1])
+    when kind = 'between' then format('(%1$s >= %2$s && %1$s <= %3$s)', p, numbers[1], numbers[2])
+  end;
+end;
+$$;
+
+create or replace function automation.quick_tree(tree jsonb, tests text[]) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if jsonb_typeof(tree) = 'boolean' then
+    return case when tree::boolean then '(1 == 1)' else '(1 == 2)' end;
+  elsif tree ? 'test' then
+    return tests[(tree ->> 'test')::integer + 1];
+  elsif tree ? 'not' then
+    return '(!' || automation.quick_tree(tree -> 'not', tests) || ')';
+  end if;
+  return (
+    select '(' || string_agg(automation.quick_tree(m.member, tests),
+      case when tree ? 'all' then ' && ' else ' || ' end order by m.place) || ')'
+    from jsonb_array_elements(coalesce(tree -> 'all', tree -> 'any')) with ordinality as m (member, place));
+end;
+$$;
+
+-- So many conditions, and values of their lists, at most: they are read anew for each write.
+create or replace function automation.quick_conditions(
+  compiled jsonb, entity text, out path jsonpath, out folds boolean)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  code constant jsonb := compiled -> 'code';
+  tests text[];
+begin
+  if jsonb_array_length(code) > 60 or octet_length(code::text) > 20000 then
+    return;
+  end if;
+  folds := exists (
+    select from jsonb_array_elements(code) as c (test)
+    where not c.test ? 'c' and (c.test ->> 'k' in ('text', 'text_in', 'contains', 'starts')
+      or c.test ->> 'k' in ('equals', 'in') and exists (
+        select from jsonb_array_elements(automation.as_list(c.test -> 'v')) as v
+        where jsonb_typeof(v) = 'string')));
+  tests := array(
+    select automation.quick_test(c.test, entity, folds)
+    from jsonb_array_elements(code) with ordinality as c (test, place) order by c.place);
+  -- Where it would mostly not be sure, it is not asked.
+  if cardinality(array_positions(tests, null)) * 2 > cardinality(tests) then
+    return;
+  end if;
+  tests := array(
+    select case when c.test ? 'n' then format('(!%s)', t.quick) else t.quick end
+    from jsonb_array_elements(code) with ordinality as c (test, place)
+    cross join lateral (select coalesce(tests[c.place], automation.quick_unknown()) as quick) as t
+    order by c.place);
+  path := ('strict ' || automation.quick_tree(compiled -> 'tree', tests))::jsonpath;
+end;
+$$;
+
+comment on function automation.quick_conditions(jsonb, text) is
+  'Compiled conditions as a path over the data of an enrolment of an entity; null: ask the loop alone. folds: over '
+  'automation.folded(data). What the path says, true or false, is what automation.evaluate_conditions() says.';
+
 -- sql/engine/20_language/schema/01_check.sql
 
 -- SCHEMAS: what a step's configuration may look like, and what is wrong with one that does not.
@@ -7885,7 +8197,7 @@ create or replace function automation.compile_slot(at text[], tokens jsonb) retu
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  pre text[] := '{}';
+  pre text[] := array[]::text[];
 begin
   for n in 1 .. cardinality(at) loop
     pre := pre || array_to_string(at[:n], '.');
@@ -8482,7 +8794,7 @@ declare
   sole text[];
   slot jsonb;
   found record;
-  fits jsonb := '[]';
+  fits jsonb := jsonb_build_array();
 begin
   if schema ? 'anyOf' and not is_message then
     sole := array(
@@ -9787,6 +10099,12 @@ create type automation.compiled_trigger as (
   problems jsonb
 );
 
+-- The channel of a type of step: the registry says it, and nothing else does.
+create or replace function automation.channel_of(step_type text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select t.lane::text from automation.step_types as t where t.name = step_type $$;
+
 -- sql/engine/45_queue/02_workflows.sql
 
 create table ridgeline.workflows (
@@ -9898,6 +10216,9 @@ create table ridgeline.workflow_versions (
   published_via text not null
     constraint workflow_versions_via_known check (published_via in ('publish', 'activation', 'steps')),
   published_at timestamptz not null default automation.now(),
+  source jsonb,
+  author uuid,
+  note text constraint workflow_versions_note_at_most_4_kb check (octet_length(note) <= 4096),
   constraint workflow_versions_pkey primary key (tenant_id, id),
   constraint workflow_versions_unique unique (tenant_id, workflow_id, version),
   constraint workflow_versions_workflow_fk foreign key (tenant_id, workflow_id)
@@ -9910,6 +10231,11 @@ comment on table ridgeline.workflow_versions is
   'Published workflows, immutable. Executions are pinned to the version they started with.';
 comment on column ridgeline.workflow_versions.conditions is
   'Compiled enrolment conditions; null: always.';
+comment on column ridgeline.workflow_versions.source is
+  'The definition that was published, as ridgeline.save_workflow takes it: what restores or compares a version.';
+comment on column ridgeline.workflow_versions.author is
+  'The signed-in user who published it; null: the service role, or SQL.';
+comment on column ridgeline.workflow_versions.note is 'What whoever published it said about it.';
 comment on column ridgeline.workflow_versions.warnings is
   'What validation had to say when it was published: [{path, severity, code, message, hint}].';
 comment on column ridgeline.workflow_versions.plan is
@@ -9959,6 +10285,8 @@ create table automation.active_triggers (
   from_values jsonb,
   to_values jsonb,
   conditions jsonb,
+  quick jsonpath,
+  quick_folds boolean,
   reentry jsonb,
   first_step text,
   first_lane ridgeline.automation_lane,
@@ -9980,6 +10308,9 @@ comment on table automation.active_triggers is
   'for each event that runs of a version wait for or end at, as long as there may be such runs.';
 comment on column automation.active_triggers.reentry is
   'The rule of re-entry where it goes by record; null: none, or one that is asked before the first step.';
+comment on column automation.active_triggers.quick is
+  'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
+
 comment on column automation.active_triggers.listener is
   'role wait: the key of the step that waits; exit: which of the exit events. Part of the key.';
 comment on column automation.active_triggers.match is
@@ -9990,6 +10321,20 @@ comment on column automation.active_triggers.match_column is
   'One equality of match, checked before the record is turned into JSON.';
 comment on column automation.active_triggers.field is
   'For changes: the column that must have changed; null: any.';
+
+-- What capture remembers of whom nobody listens for (see 85_capture/04_generate).
+create or replace function automation.forget_unheard() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform set_config('automation.unheard', '', true);
+  return null;
+end;
+$$;
+
+create trigger active_triggers_forget_unheard after insert or update on automation.active_triggers
+  for each statement execute function automation.forget_unheard();
 
 create index active_triggers_by_version
   on automation.active_triggers (workflow_id, tenant_id, version);
@@ -10036,6 +10381,7 @@ create table ridgeline.workflow_executions (
   seq bigint not null default nextval('automation.write_order'),
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
+  mode ridgeline.execution_mode not null default 'live',
   constraint workflow_executions_pkey primary key (tenant_id, id),
   constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
     references ridgeline.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
@@ -10063,6 +10409,8 @@ comment on column ridgeline.workflow_executions.root_id is
 comment on column ridgeline.workflow_executions.fused is
   'It counts against the fuse of its workflow: a stranger began its chain (a text, a call, an email, a form), or '
   'the chain has been at this workflow before.';
+comment on column ridgeline.workflow_executions.mode is
+  'Whether it is one that counts: live, or a shadow, a test, or history of another system.';
 comment on column ridgeline.workflow_executions.seq is
   'Its place in the order of writes: an event with a higher number came after it.';
 comment on column ridgeline.workflow_executions.seen is
@@ -11080,12 +11428,15 @@ begin
   if not found or attached.related = '{}' then
     return;
   end if;
-  return query execute format(
+  for related, related_id in execute format(
     'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
     'where r.%I::text = $2 and %s = any ($3) and to_jsonb(r.*) ->> k.value is not null',
     attached.relation, attached.id_column,
     automation.tenant_expression('r', attached.tenant_column, attached.sole))
-    using attached.related, id, automation.member_tenants();
+    using attached.related, id, automation.member_tenants()
+  loop
+    return next;
+  end loop;
 end;
 $$;
 
@@ -11467,6 +11818,78 @@ comment on function ridgeline.rotate_webhook_secret(uuid) is
   'Makes a new signing secret for the tenant''s webhooks and tells it, here and nowhere else. For a day the '
   'one before it signs too. Owners and admins.';
 
+-- sql/engine/47_access/03_roles.sql
+
+-- What a member may do by their role: a viewer reads, an editor drafts and tries and starts what runs already, an owner
+-- or an admin lets it run. docs/members.md has the table.
+
+create or replace function automation.role_in(tenant_id uuid) returns text
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select m.role
+    from automation.current_user_id() as me (id)
+    cross join lateral automation.read_members(array[role_in.tenant_id], array[me.id]) as m
+    where me.id is not null
+    limit 1
+  $$;
+
+comment on function automation.role_in(uuid) is
+  'The role of whoever calls in a tenant: owner, admin, editor or viewer; null: they are no member.';
+
+-- Everybody but those who only look. Policies call it once a statement.
+create or replace function automation.editor_tenants() returns uuid[]
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(m.tenant_id), '{}')
+    from automation.current_user_id() as me (id)
+    cross join lateral automation.read_members(null, array[me.id]) as m
+    where me.id is not null and m.role in ('owner', 'admin', 'editor')
+  $$;
+
+create or replace function automation.editors_publish(tenant_id uuid) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      automation.tenant_setting(editors_publish.tenant_id, 'editors_publish') = 'true',
+      automation.setting('editors_publish') = 'true')
+  $$;
+
+comment on function automation.editors_publish(uuid) is
+  'Do editors publish in this tenant? Its own setting {"editors_publish": true}, else that of the installation.';
+
+create or replace function automation.check_editor(tenant_id uuid, doing text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.is_service() or tenant_id = any (automation.editor_tenants()) then
+    return;
+  end if;
+  raise exception 'role: a viewer only looks; % is for editors', doing
+    using errcode = 'insufficient_privilege', hint = 'An owner or an admin gives the role of an editor.';
+end;
+$$;
+
+create or replace function automation.check_publisher(tenant_id uuid, doing text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if automation.is_service() or automation.role_in(tenant_id) in ('owner', 'admin')
+    or automation.role_in(tenant_id) = 'editor' and automation.editors_publish(tenant_id) then
+    return;
+  end if;
+  raise exception 'role: % is for owners and admins', doing
+    using errcode = 'insufficient_privilege',
+      hint = 'The draft is kept: ask one of them to publish it, or to set {"editors_publish": true} for the tenant.';
+end;
+$$;
+
 -- sql/engine/50_executions/00_types.sql
 
 -- 50 EXECUTIONS
@@ -11483,7 +11906,8 @@ create type automation.enrolment as (
   failure jsonb,
   role text,
   listener text,
-  address text
+  address text,
+  fused boolean
 );
 
 comment on type automation.enrolment is
@@ -11689,7 +12113,7 @@ create or replace function automation.chain_of(
 -- A refusal is written down once a window, or a runaway loop would fill the history it is kept
 -- out of: the refused row itself is the one past the limit.
 create or replace function automation.admit(
-  tenant_id uuid, workflow_id uuid, record_id text, depth integer, root uuid,
+  tenant_id uuid, workflow_id uuid, record_id text, depth integer, root uuid, already integer,
   out admitted boolean, out refusal jsonb, out comes_round boolean)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -11719,6 +12143,7 @@ begin
     return;
   end if;
   chain := automation.chain_of(tenant_id, root, workflow_id);
+  chain.effects := chain.effects + already;
   comes_round := chain.comes_round;
   admitted := admitted and chain.effects <= chain.allowed;
   if chain.effects = chain.allowed then
@@ -11730,69 +12155,106 @@ begin
 end;
 $$;
 
-comment on function automation.admit(uuid, uuid, text, integer, uuid) is
-  'May this record enter this workflow now? refusal: enrol it as failed, with this reason; '
-  'not admitted: it was refused a moment ago already, write nothing. comes_round: the chain has been at this '
-  'workflow before.';
+comment on function automation.admit(uuid, uuid, text, integer, uuid, integer) is
+  'May this record enter this workflow now? already: how many the same write lets enter before it. refusal: enrol '
+  'it as failed, with this reason; not admitted: it was refused a moment ago already, write nothing. comes_round: '
+  'the chain has been at this workflow before.';
 
--- sql/engine/50_executions/02_enrol.sql
-
--- An enrolment becomes an execution and its first scheduled step: one statement, in
--- the transaction of whoever enrolled it. It cannot raise: every value was computed before, and the rows they
--- refer to are never deleted while the tenant exists.
-
-create or replace function automation.enrol(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
-  seq bigint default nextval('automation.write_order'), from_outside boolean default false)
-  returns uuid
-  language plpgsql
+-- Of the workflows that a write matches, those that its record may enter, in their order.
+create or replace function automation.admit_all(
+  tenant_id uuid, record_id text, enrolments automation.enrolment[])
+  returns automation.enrolment[]
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   depth constant integer := automation.causation_depth();
   root constant uuid := automation.causation_root();
-  fused boolean := from_outside or coalesce(current_setting('automation.fused', true), '') = 'true';
-  at constant timestamptz := automation.now();
-  execution_id constant uuid := automation.new_id();
-  failure jsonb := enrolment.failure;
+  enrolment automation.enrolment;
   admission record;
+  admitted automation.enrolment[];
+  entered integer := 0;
 begin
-  -- A record is created once: only repeatable events and chains can loop.
-  if depth > 0 or root is not null or data ? 'old' then
-    admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth, root);
-    if not admission.admitted then
-      return null;
+  foreach enrolment in array enrolments loop
+    if enrolment.role = 'enrol' then
+      admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth, root, entered);
+      continue when not admission.admitted;
+      entered := entered + 1;
+      enrolment.failure := coalesce(enrolment.failure, admission.refusal);
+      enrolment.fused := admission.comes_round;
     end if;
-    failure := coalesce(failure, admission.refusal);
-    fused := fused or admission.comes_round;
+    admitted := admitted || enrolment;
+  end loop;
+  return admitted;
+end;
+$$;
+
+-- sql/engine/50_executions/02_enrol.sql
+
+-- An enrolment becomes an execution and its first scheduled step: two plain inserts, in the transaction of
+-- whoever enrolled it. They cannot raise: every value was computed before, and the rows they refer to are
+-- never deleted while the tenant exists.
+
+create or replace function automation.start_execution(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint)
+  returns uuid
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution_id constant uuid := automation.new_id();
+  at constant timestamptz := automation.now();
+begin
+  insert into ridgeline.workflow_executions (
+    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+    contact_id, depth, root_id, fused, current_step, error, created_at, finished_at, seq)
+  values (
+    tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
+    case
+      when enrolment.failure is not null then 'failed'
+      when enrolment.first_delay > interval '0' then 'waiting'
+      else 'pending'
+    end::ridgeline.automation_status,
+    enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
+    automation.causation_depth(), automation.causation_root(),
+    enrolment.fused is true or coalesce(current_setting('automation.fused', true), '') = 'true',
+    enrolment.first_step, enrolment.failure, at, case when enrolment.failure is not null then at end, seq);
+  if enrolment.failure is not null then
+    return execution_id;
   end if;
-  with enrolled as (
-    insert into ridgeline.workflow_executions (
-      tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, root_id, fused, current_step, error, created_at, finished_at, seq)
-    values (
-      tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
-      case
-        when failure is not null then 'failed'
-        when enrolment.first_delay > interval '0' then 'waiting'
-        else 'pending'
-      end::ridgeline.automation_status,
-      enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
-      depth, root, fused, enrolment.first_step, failure, at, case when failure is not null then at end, seq)
-    returning workflow_executions.tenant_id, workflow_executions.id
-  )
   insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
-  select e.tenant_id, e.id, enrolment.first_step, enrolment.first_lane, at + enrolment.first_delay
-  from enrolled as e
-  where failure is null;
-  if found and current_setting('automation.rung', true) is distinct from 'yes' then
+  values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane, at + enrolment.first_delay);
+  if current_setting('automation.rung', true) is distinct from 'yes' then
     perform automation.ring_once();
   end if;
   return execution_id;
 end;
 $$;
 
-comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint, boolean) is
+comment on function automation.start_execution(uuid, text, text, jsonb, automation.enrolment, bigint) is
+  'Writes an execution that was admitted down, or the failed one that explains why it could not start.';
+
+create or replace function automation.enrol(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
+  seq bigint default nextval('automation.write_order'))
+  returns uuid
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  admitted automation.enrolment[] := array[enrolment];
+begin
+  if data ? 'old' or automation.has_cause() then
+    admitted := automation.admit_all(tenant_id, record_id, admitted);
+  end if;
+  if cardinality(admitted) = 1 then
+    return automation.start_execution(tenant_id, entity, record_id, data, admitted[1], seq);
+  end if;
+  return null;
+end;
+$$;
+
+comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
   'a loop was refused and that is on record already.';
 
@@ -11806,7 +12268,7 @@ create or replace function automation.enrolment_of(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      null, 'enrol', '', null)::automation.enrolment
+      null, 'enrol', '', null, false)::automation.enrolment
     from (
       select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
     ) as first
@@ -12171,6 +12633,7 @@ create or replace function automation.cancel_execution(execution_id uuid)
 declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);
 begin
+  perform automation.check_editor(execution.tenant_id, 'cancelling a run');
   delete from ridgeline.scheduled_steps as s
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
     and s.lease_expires_at is null;
@@ -12528,6 +12991,10 @@ begin
     return row('failed', automation.engine_error(
       'plan_too_new', null, lifecycle ->> 'unreadable'))::automation.obstacle;
   end if;
+  if automation.tenant_state(execution.tenant_id) in ('deleted', 'gone') then
+    return row('cancelled', jsonb_build_object(
+      'code', 'tenant_deleted', 'message', 'the tenant was deleted in the CRM'))::automation.obstacle;
+  end if;
   if execution.entity <> 'contact' then
     execution := automation.follow_contact(execution);
   end if;
@@ -12868,6 +13335,7 @@ comment on column automation.skip_codes.counts_as is
 insert into automation.skip_codes (code, counts_as, description) values
   ('no_recipient', 'failure', 'There is no phone number or address to send to.'),
   ('invalid_recipient', 'failure', 'What stands where the recipient should is no phone number or address.'),
+  ('no_consent_rule', 'failure', 'A type of step for whose channel no rule of consent is written.'),
   ('expired', 'failure', 'It was planned before a date that has passed meanwhile: a reminder that comes too late.'),
   ('conversation_brake', 'failure',
    'So many texts went to the number in answer to what came from it that it may be a machine.'),
@@ -13092,7 +13560,7 @@ create or replace function automation.choose_sender(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  channel constant text := case step_type when 'send_sms' then 'sms' when 'send_email' then 'email' end;
+  channel constant text := nullif(nullif(automation.channel_of(step_type), 'webhook'), 'database');
   field constant text := case when coalesce(btrim(prepared.input ->> 'messaging_service_sid'), '') <> ''
     then 'messaging_service_sid' else 'from' end;
   named constant text := btrim(coalesce(prepared.input ->> field, ''));
@@ -13136,7 +13604,7 @@ create or replace function automation.recheck_sender(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if step_type not in ('send_sms', 'send_email') then
+  if automation.channel_of(step_type) not in ('sms', 'email') then
     return prepared;
   elsif prepared.input ? 'sender' then
     if not exists (
@@ -13148,7 +13616,7 @@ begin
         'from: "%s" is not a sender of yours any more', prepared.input #>> '{sender,address}'));
     end if;
   elsif not automation.environment_serves(
-    tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end) then
+    tenant_id, automation.channel_of(step_type)) then
     return automation.refuse_sender(prepared, 'no_sender', 'from: you have no sender any more');
   end if;
   return prepared;
@@ -13253,7 +13721,7 @@ declare
   posted constant jsonb := execution.trigger_data -> 'form_submission';
   fields jsonb;
 begin
-  if posted ->> 'is_trusted' is distinct from 'false' or step ->> 'type' not in ('send_sms', 'send_email')
+  if posted ->> 'is_trusted' is distinct from 'false' or automation.channel_of(step ->> 'type') not in ('sms', 'email')
     or automation.is_for_office(step -> 'config') then
     return execution;
   end if;
@@ -13487,7 +13955,9 @@ begin
         status, provider, provider_id, execution_id)
       values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
         coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
-        ledger.input ->> 'body', 'sent', 'twilio', ledger.provider_id, execution.id);
+        ledger.input ->> 'body', 'sent',
+        coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
+        ledger.provider_id, execution.id);
     when 'send_email' then
       insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
         html, text, status, provider, provider_id, execution_id)
@@ -13496,7 +13966,8 @@ begin
         (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
          from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
         ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
-        'resend', ledger.provider_id, execution.id);
+        coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
+        ledger.provider_id, execution.id);
     else null;
   end case;
   perform automation.clear_cause();
@@ -13851,7 +14322,7 @@ declare
     select from jsonb_array_elements(step #> '{config,slots}') as s where s #>> '{at,0}' = 'to');
   forbidden text;
 begin
-  if prepared.verdict <> 'run' or step ->> 'type' <> 'send_sms' then
+  if prepared.verdict <> 'run' or automation.channel_of(step ->> 'type') <> 'sms' then
     return prepared;
   end if;
   forbidden := automation.forbidden_destination(
@@ -15235,7 +15706,7 @@ end;
 $$;
 
 -- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start
--- of the statement that claims.
+-- of the statement that claims. Fails closed: what no rule is written for is not sent.
 create or replace function automation.ask_consent(
   execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step)
   returns automation.prepared_step
@@ -15243,10 +15714,11 @@ create or replace function automation.ask_consent(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  channel constant text := coalesce(automation.channel_of(step_type), '');
   allowed automation.prepared_step;
   reason text;
 begin
-  if step_type = 'send_sms' then
+  if channel = 'sms' then
     reason := automation.suppression_of(execution.tenant_id, 'sms', prepared.input ->> 'to');
     if reason is null then
       return prepared;
@@ -15254,13 +15726,17 @@ begin
       return automation.skip_unaddressed(
         prepared, 'not_textable', 'to: the number is a landline, no text reaches it', prepared.input ->> 'to');
     end if;
-  elsif step_type = 'send_email' then
+  elsif channel = 'email' then
     allowed := automation.ask_email_consent(execution.tenant_id, prepared);
     if allowed.input -> 'to' <> '[]' then
       return allowed;
     end if;
-  else
+  -- A program, not a person.
+  elsif channel = 'webhook' then
     return prepared;
+  else
+    return automation.skip_unaddressed(prepared, 'no_consent_rule', format(
+      'step_type: whether "%s" may be sent to somebody is not known', left(step_type, 60)));
   end if;
   return automation.skip_unaddressed(
     prepared, 'suppressed', 'the recipient has opted out of this channel');
@@ -15296,7 +15772,7 @@ create or replace function automation.suppress_recipient(
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.suppress(
-      s.tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end, s.recipient,
+      s.tenant_id, automation.channel_of(step_type), s.recipient,
       reason, detail)
     from ridgeline.workflow_step_executions as s
     where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
@@ -15586,6 +16062,9 @@ comment on column automation.timer_listeners.business_days is
   'Instead of an offset: so many days from Monday to Friday that are no holiday of the tenant.';
 comment on column automation.timer_listeners.zone is
   'An IANA name, or contact: the zone of the record''s contact. Null: the tenant''s.';
+
+create trigger timer_listeners_forget_unheard after insert or update on automation.timer_listeners
+  for each statement execute function automation.forget_unheard();
 
 create index timer_listeners_by_entity on automation.timer_listeners (entity, tenant_id);
 create index timer_listeners_by_version
@@ -16001,7 +16480,7 @@ begin
     perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
       jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
       row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
-        automation.cut_off_error(tried), 'enrol', '', null)::automation.enrolment);
+        automation.cut_off_error(tried), 'enrol', '', null, false)::automation.enrolment);
   end if;
 end;
 $$;
@@ -16243,7 +16722,8 @@ exception when others then
     perform automation.enrol(job.tenant_id, job.entity, record_id,
       jsonb_build_object('entity', job.entity, job.entity || '_id', record_id, job.entity, record),
       row(version.workflow_id, version.version, job.kind, null, null, null,
-        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null)::automation.enrolment);
+        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null, false
+        )::automation.enrolment);
   exception when others then
     raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
   end;
@@ -16427,6 +16907,7 @@ declare
     where r.id is not null group by 1 order by min(r.place));
   job ridgeline.bulk_enrollments;
 begin
+  perform automation.check_publisher(workflow.tenant_id, 'enrolling many');
   perform automation.check_object(data, 'data');
   perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
   if not workflow.is_active then
@@ -16497,7 +16978,9 @@ begin
   for no key update of b;
   if not found then
     perform automation.raise_not_found('enrollment_id', id);
-  elsif job.status = 'running' then
+  end if;
+  perform automation.check_editor(job.tenant_id, 'stopping an enrolment');
+  if job.status = 'running' then
     perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
       'code', 'cancelled', 'message', 'cancelled by hand'));
     select b.* into job from ridgeline.bulk_enrollments as b
@@ -17444,7 +17927,7 @@ begin
   if prepared.verdict = 'run' then
     prepared := automation.ask_consent(execution, step ->> 'type', prepared);
   end if;
-  if prepared.verdict = 'run' and step ->> 'type' = 'send_sms' then
+  if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') = 'sms' then
     prepared := automation.brake_conversation(execution, due.id, prepared);
   end if;
   if prepared.verdict <> 'run' then
@@ -17754,7 +18237,7 @@ create or replace function automation.may_render_again(
   set search_path = pg_catalog, pg_temp
   as $$
     select outcome = 'retry' and reconcile_since is null
-      and coalesce(step ->> 'type' in ('send_sms', 'send_email'), false)
+      and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false)
   $$;
 
 create or replace function automation.backoff(
@@ -18436,6 +18919,61 @@ begin
     automation.now() + automation.backoff(tried, null, false, step -> 'retry')));
 end;
 $$;
+
+-- sql/engine/80_definitions/00_source.sql
+
+-- A definition as one document: what save_workflow() writes, a version keeps and a revision is made of.
+
+create or replace function automation.steps_source(tenant_id uuid, workflow_id uuid, parent uuid, branch text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+begin
+  return coalesce((
+    select jsonb_agg(
+      jsonb_strip_nulls(jsonb_build_object(
+        'step_key', s.step_key, 'name', s.name, 'step_type', s.step_type, 'delay_minutes', s.delay_minutes))
+      || jsonb_build_object(
+        'step_config', s.step_config, 'enabled', s.enabled, 'conditions', s.conditions,
+        'continue_on_error', s.continue_on_error, 'retry', s.retry)
+      || case when b.steps is null then '{}' else jsonb_build_object('branches', b.steps) end
+      order by s.step_order, s.created_at, s.id)
+    from ridgeline.workflow_steps as s
+    left join lateral (
+      select jsonb_object_agg(n.branch, automation.steps_source(
+        steps_source.tenant_id, steps_source.workflow_id, s.id, n.branch)) as steps
+      from (
+        select distinct c.branch from ridgeline.workflow_steps as c
+        where c.tenant_id = steps_source.tenant_id and c.parent_step_id = s.id
+      ) as n
+    ) as b on true
+    where s.tenant_id = steps_source.tenant_id and s.workflow_id = steps_source.workflow_id
+      and s.parent_step_id is not distinct from parent and s.branch is not distinct from steps_source.branch), '[]');
+end;
+$$;
+
+create or replace function automation.workflow_source(workflow ridgeline.workflows) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object(
+      'id', workflow.id, 'name', workflow.name, 'description', workflow.description,
+      'trigger_type', workflow.trigger_type, 'trigger_config', workflow.trigger_config,
+      'conditions', workflow.conditions, 'settings', workflow.settings, 'metadata', workflow.metadata,
+      'steps', automation.steps_source(workflow.tenant_id, workflow.id, null, null))
+  $$;
+
+comment on function automation.workflow_source(ridgeline.workflows) is
+  'The whole definition as it is now: {id, name, description, trigger_type, trigger_config, conditions, settings, '
+  'metadata, steps: [{step_key, step_type, step_config, ..., branches: {name: [steps]}}]}.';
+
+-- Made of what is written, so that it knows every writer: nothing has to be counted up.
+create or replace function automation.revision_of(workflow ridgeline.workflows) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select md5(automation.workflow_source(workflow)::text) $$;
 
 -- sql/engine/80_definitions/01_compile_trigger.sql
 
@@ -21580,7 +22118,7 @@ $$;
 
 -- Publishing, pausing and the is_active switch.
 
-create or replace function automation.publish(tenant_id uuid, workflow_id uuid, via text)
+create or replace function automation.publish(tenant_id uuid, workflow_id uuid, via text, note text default null)
   returns ridgeline.workflow_versions
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -21590,6 +22128,7 @@ declare
   compiled automation.compiled_workflow;
   published ridgeline.workflow_versions;
 begin
+  perform automation.check_publisher(tenant_id, 'publishing');
   perform automation.take_place(tenant_id);
   select w.* into workflow from ridgeline.workflows as w
   where w.tenant_id = publish.tenant_id and w.id = publish.workflow_id
@@ -21599,7 +22138,7 @@ begin
     compiled.problems, format('workflow "%s" cannot be published', workflow.name));
   perform automation.check_author(
     workflow.tenant_id, automation.entities_of(compiled.listener, compiled.plan));
-  published := automation.add_version(workflow, compiled, via);
+  published := automation.add_version(workflow, compiled, via, note);
   perform automation.listen(published, compiled.listener);
   update ridgeline.workflows as w
   set published_version = published.version, status = 'active', is_active = true
@@ -21609,7 +22148,7 @@ begin
 end;
 $$;
 
-comment on function automation.publish(uuid, uuid, text) is
+comment on function automation.publish(uuid, uuid, text, text) is
   'Compiles a workflow into its next version and makes that version the one that new executions '
   'start with. Raises 22023 naming the field when the definition has an error. What is only doubtful is in '
   'the warnings of the version, and raised as warnings.';
@@ -21765,7 +22304,7 @@ $$;
 
 -- What is published without a change is not a new version.
 create or replace function automation.add_version(
-  workflow ridgeline.workflows, compiled automation.compiled_workflow, via text)
+  workflow ridgeline.workflows, compiled automation.compiled_workflow, via text, note text default null)
   returns ridgeline.workflow_versions
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -21789,10 +22328,12 @@ begin
     return latest;
   end if;
   insert into ridgeline.workflow_versions
-    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, warnings, published_via)
+    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, warnings, published_via,
+    source, author, note)
   values (
     workflow.tenant_id, workflow.id, coalesce(latest.version, 0) + 1, workflow.trigger_type,
-    workflow.trigger_config, compiled.conditions, compiled.plan, warnings, via)
+    workflow.trigger_config, compiled.conditions, compiled.plan, warnings, via,
+    automation.workflow_source(workflow), automation.current_user_id(), note)
   returning * into latest;
   return latest;
 end;
@@ -21806,11 +22347,11 @@ create or replace function automation.start_listening(
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
-      field, from_values, to_values, conditions, reentry, first_step, first_lane, first_delay)
+      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay)
     select version.tenant_id, listener.entity, version.trigger_type, version.workflow_id,
       version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
-      version.conditions,
+      version.conditions, quick.path, quick.folds,
       case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
@@ -21819,6 +22360,7 @@ create or replace function automation.start_listening(
       select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
       from automation.readable_plan(version.plan) as p (plan)
     ) as first
+    cross join automation.quick_conditions(version.conditions, listener.entity) as quick
   $$;
 
 -- The events that runs of this version end at or wait for. They are listened to for as long as there
@@ -21909,6 +22451,9 @@ begin
     new.status := 'active';
   elsif new.status = 'active' then
     new.status := 'paused';
+  end if;
+  if new.is_active <> (tg_op = 'UPDATE' and old.is_active) then
+    perform automation.check_publisher(new.tenant_id, 'switching a workflow on or off');
   end if;
   return new;
 end;
@@ -22163,6 +22708,7 @@ begin
     (relation, columns, sole, further, visible) = row (
       excluded.relation, excluded.columns, excluded.sole, excluded.further, excluded.visible);
   execute automation.tenants_function();
+  execute automation.tenant_state_function();
   perform automation.close_functions();
   if sole is null then
     perform automation.watch_tenants(relation, named ->> 'id');
@@ -22188,6 +22734,7 @@ begin
   perform automation.unwatch_tenants();
   delete from automation.tenancy;
   execute automation.settled_function();
+  execute automation.untold_state_function();
 end;
 $$;
 
@@ -22201,14 +22748,12 @@ comment on function automation.detach_tenants() is
 -- From a committed write to an enrolled execution, inside the writer's own transaction.
 --
 -- A table is attached once; attaching generates triggers that know the table's columns by name.
--- They ask one question, cheaply: does a tenant of these rows have a listener that could match?
+-- They ask one question, cheaply: does the tenant of this row have a listener that could match?
 -- Only then is a row turned into JSON, matched exactly and enrolled.
 --
--- The writer's transaction must never fail on our account. An insert is captured in one pass, in
--- one block that catches errors; whatever breaks that pass, its rows are taken one by one. There,
--- everything that could raise (turning the row into JSON, conditions) runs in a block that catches
--- errors and writes nothing, and what writes cannot raise. That block takes no transaction id, so
--- that a bulk update does not overflow the subtransaction cache.
+-- The writer's transaction must never fail on our account. Everything that could raise (reading the row,
+-- turning it into JSON, conditions) runs in a block that catches errors and writes nothing, so that it takes no
+-- transaction id of its own; and what writes, after it, cannot raise.
 --
 -- Lock order: capture locks no row that exists already; it only inserts, holding the writer's own
 -- CRM row.
@@ -22248,64 +22793,48 @@ create or replace function automation.match_write(
   as $$
 declare
   record constant jsonb := data -> entity;
+  matched automation.enrolment[];
 begin
-  return (
-    select array_agg(row(
-        m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
-        case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
-        case when m.role <> 'enrol' then automation.counterparty(
-          match_write.entity, match_write.tenant_id, record) end
-        )::automation.enrolment)
-    from (
-      select t.*, case
-          when t.conditions is null then 'true'
-          else automation.try_conditions(t.conditions, match_write.tenant_id, data)
-        end as verdict
-      from automation.active_triggers as t
-      where t.tenant_id = match_write.tenant_id
-        and t.entity = match_write.entity
-        and t.event = any (events)
-        and automation.matches(record, t.match, t.match_any)
-        -- What is inserted has changed from nothing.
-        and (t.field is null or t.field = any (changed) or not data ? 'old')
-        and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
-        and (t.to_values is null or t.to_values @> (record -> t.field))
-        and (t.reentry is null or automation.may_enter_again(t, data ->> (match_write.entity || '_id')))
-    ) as m
-    where m.verdict <> 'false');
+  select array_agg(row(
+      m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
+      case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
+      case when m.role <> 'enrol' then automation.counterparty(
+        match_write.entity, match_write.tenant_id, record) end, false
+      )::automation.enrolment)
+    into matched
+  from (
+    select t.*, case
+        when t.conditions is null then 'true'
+        else coalesce(
+          case when t.quick is not null and pg_column_size(data) <= 8000 then to_jsonb(
+            case when t.quick_folds then (select automation.folded(data)) else data end @@ t.quick) end,
+          automation.try_conditions(t.conditions, match_write.tenant_id, data))
+      end as verdict
+    from automation.active_triggers as t
+    where t.tenant_id = match_write.tenant_id
+      and t.entity = match_write.entity
+      and t.event = any (events)
+      and automation.matches(record, t.match, t.match_any)
+      -- What is inserted has changed from nothing.
+      and (t.field is null or t.field = any (changed) or not data ? 'old')
+      and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
+      and (t.to_values is null or t.to_values @> (record -> t.field))
+      and (t.reentry is null or automation.may_enter_again(t, data ->> (match_write.entity || '_id')))
+    -- Or conditions would be evaluated once for every mention of the verdict.
+    offset 0
+  ) as m
+  where m.verdict <> 'false';
+  -- A record is created once: only repeatable events and chains can loop.
+  if matched is not null and (data ? 'old' or automation.has_cause()) then
+    return automation.admit_all(tenant_id, data ->> (entity || '_id'), matched);
+  end if;
+  return matched;
 end;
 $$;
 
+-- Of a small record nothing is so long that a condition would look at its beginning only.
 comment on function automation.match_write(text, uuid, text[], text[], jsonb) is
   'The listeners that a write matches; null when there is none. Writes nothing.';
-
--- What a match comes to, for the pass over many rows: the status the execution starts with; none
--- when the conditions are not met. Inlined, so without a search_path setting.
-create or replace function automation.verdict(
-  conditions jsonb, tenant_id uuid, data jsonb, first_delay interval)
-  returns table (status ridgeline.automation_status, error jsonb)
-  language sql stable
-  -- No search_path: this is inlined.
-  as $$
-    select
-      case
-        when t.tried operator(pg_catalog.=) 'false' then null
-        when t.tried operator(pg_catalog.<>) 'true' then 'failed'
-        when first_delay operator(pg_catalog.>) interval '0' then 'waiting'
-        else 'pending'
-      end::ridgeline.automation_status,
-      case
-        when pg_catalog.jsonb_typeof(t.tried) operator(pg_catalog.=) 'object' then t.tried
-      end
-    from (
-      select case
-        when conditions is null then 'true'::pg_catalog.jsonb
-        else automation.try_conditions(conditions, tenant_id, data)
-      end as tried
-      -- Or the conditions would be evaluated once for every mention above.
-      offset 0
-    ) as t
-  $$;
 
 create or replace function automation.match_failed(
   entity text, tenant_id uuid, events text[], state text, message text)
@@ -22315,7 +22844,7 @@ create or replace function automation.match_failed(
   as $$
     select array_agg(row(
       t.workflow_id, t.version, t.event, t.first_step, t.first_lane, t.first_delay,
-      automation.engine_error('capture_failed', state, message), t.role, t.listener, null)::automation.enrolment)
+      automation.engine_error('capture_failed', state, message), t.role, t.listener, null, false)::automation.enrolment)
     from automation.active_triggers as t
     where t.tenant_id = match_failed.tenant_id
       and t.entity = match_failed.entity
@@ -22326,6 +22855,7 @@ create or replace function automation.match_failed(
 comment on function automation.match_failed(text, uuid, text[], text, text) is
   'What enrols when matching itself broke: every listener gets a failed execution that says why.';
 
+-- Outside every guard: what could fail has been done.
 create or replace function automation.enrol_write(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
   is_log boolean)
@@ -22343,7 +22873,8 @@ declare
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq, from_outside);
+      enrolment.fused := enrolment.fused or from_outside;
+      perform automation.start_execution(tenant_id, entity, record_id, data, enrolment, seq);
     else
       perform automation.raise_signal(
         tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
@@ -22399,30 +22930,6 @@ create or replace function automation.has_open_runs(tenant_id uuid, record_id te
     )
   $$;
 
--- What becomes of a record while its runs are in flight. Asked for rarely, so a block of its own is no cost.
-create or replace function automation.note_change(
-  role text, entity text, tenant_id uuid, record_id text, contact_id text)
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  as $$
-begin
-  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
-  select note_change.tenant_id, note_change.role, note_change.entity, note_change.record_id,
-    note_change.contact_id
-  where automation.has_open_runs(
-    note_change.tenant_id, note_change.record_id,
-    case when note_change.role = 'deleted' then note_change.contact_id end);
-exception when others then
-  perform automation.warn_altered(entity, sqlerrm);
-end;
-$$;
-
-comment on function automation.note_change(text, text, uuid, text, text) is
-  'Notes for the runs of a record that it was deleted, or moved to another contact.';
-
 -- sql/engine/85_capture/03_attach.sql
 
 -- automation.attach(): the same capture for the reference tables and for anybody else's.
@@ -22463,16 +22970,13 @@ create or replace function automation.generate_capture(attached automation.entit
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  execute automation.row_function(attached);
   execute automation.insert_function(attached);
   execute automation.update_function(attached);
-  if not attached.is_log then
-    execute automation.delete_function(attached);
-  end if;
+  execute automation.delete_function(attached);
+  execute automation.truncate_function(attached);
   execute automation.reader_function(attached);
   execute automation.has_function(attached);
   perform automation.install_triggers(attached);
-  perform automation.install_timer_trigger(attached);
   if attached.name = 'contact' then
     execute case when attached.tags is null then automation.no_tags_functions()
       else automation.linked_tags_functions(attached) end;
@@ -22504,10 +23008,14 @@ begin
     where w.is_active and not exists (
       select from automation.active_triggers as t
       where t.tenant_id = v.tenant_id and t.workflow_id = v.workflow_id and t.version = v.version
-        and t.role = 'enrol')
+        and t.role = 'enrol' and (v.trigger_type <> 'time_elapsed' or exists (
+          select from automation.timer_listeners as l
+          where l.tenant_id = t.tenant_id and l.workflow_id = t.workflow_id)))
   loop
     listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
-    continue when listener.entity is distinct from listen_again.entity;
+    continue when listen_again.entity is distinct from case version.trigger_type
+      when 'time_elapsed' then coalesce(version.trigger_config ->> 'entity', 'contact')
+      else listener.entity end;
     if listener.problems <> '[]' then
       raise warning 'workflow % of tenant % does not fit % any more: %',
         version.workflow_id, version.tenant_id, entity, listener.problems #>> '{0,message}';
@@ -22688,6 +23196,10 @@ begin
     from automation.entities as e
     where e.name = attached.name
       and to_regclass(e.relation) is distinct from to_regclass(attached.relation)
+      -- Renamed or moved since, it is the same table.
+      and not exists (
+        select from automation.capture_triggers(e.name) as t
+        where t.relation = to_regclass(attached.relation))
     union all
     select 3, format('relation: %s is attached already, as "%s"', e.relation, e.name)
     from automation.entities as e
@@ -22787,30 +23299,34 @@ create or replace function automation.register_triggers(attached automation.enti
         excluded.unless_column, excluded.description)
   $$;
 
+-- What stands there already stays as it is: enable always is the owner's to say.
 create or replace function automation.install_triggers(attached automation.entities) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  op text;
+  elsewhere record;
 begin
-  perform automation.remove_triggers(attached);
-  execute format(
-    'create trigger automation_capture_insert after insert on %s referencing new table as new_rows '
-    'for each statement execute function automation.capture_%s_insert()',
-    attached.relation, attached.name);
-  execute format(
-    'create trigger automation_capture_update after update on %s '
-    'for each row execute function automation.capture_%s_update()',
-    attached.relation, attached.name);
-  if not attached.is_log then
-    execute format(
-      'create trigger automation_capture_delete after delete on %s referencing old table as old_rows '
-      'for each statement execute function automation.capture_%s_delete()',
-      attached.relation, attached.name);
-  end if;
+  for elsewhere in
+    select t.name, t.relation from automation.capture_triggers(attached.name) as t
+    where t.relation <> attached.relation::regclass
+  loop
+    execute format('drop trigger %I on %s', elsewhere.name, elsewhere.relation);
+  end loop;
+  foreach op in array '{insert,update,delete,truncate}'::text[] loop
+    if not exists (
+      select from automation.capture_triggers(attached.name) as t
+      where t.relation = attached.relation::regclass and t.name = 'automation_capture_' || op
+    ) then
+      execute format('create or replace trigger automation_capture_%1$s after %1$s on %2$s '
+        'for each %3$s execute function automation.capture_%4$s_%1$s()',
+        op, attached.relation, case op when 'truncate' then 'statement' else 'row' end, attached.name);
+    end if;
+  end loop;
 end;
 $$;
 
--- Found by what they call: the table may have been renamed since.
 create or replace function automation.remove_triggers(attached automation.entities) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -22818,17 +23334,8 @@ create or replace function automation.remove_triggers(attached automation.entiti
 declare
   installed record;
 begin
-  for installed in
-    select t.tgname, t.tgrelid::regclass as relation
-    from pg_catalog.pg_trigger as t
-    join pg_catalog.pg_proc as p on p.oid = t.tgfoid
-    where p.pronamespace = 'automation'::regnamespace
-      and p.proname in (
-        format('capture_%s_insert', attached.name), format('capture_%s_update', attached.name),
-        format('capture_%s_delete', attached.name))
-      and t.tgparentid = 0
-  loop
-    execute format('drop trigger %I on %s', installed.tgname, installed.relation);
+  for installed in select t.name, t.relation from automation.capture_triggers(attached.name) as t loop
+    execute format('drop trigger %I on %s', installed.name, installed.relation);
   end loop;
 end;
 $$;
@@ -22843,15 +23350,21 @@ declare
 begin
   for deaf in
     select t.tenant_id, t.workflow_id, w.name
-    from automation.active_triggers as t
+    from (
+      select a.tenant_id, a.workflow_id from automation.active_triggers as a
+      where a.entity = stop_hearing.entity and a.role = 'enrol'
+      union all
+      select l.tenant_id, l.workflow_id from automation.timer_listeners as l
+      where l.entity = stop_hearing.entity
+    ) as t
     join ridgeline.workflows as w on w.tenant_id = t.tenant_id and w.id = t.workflow_id
-    where t.entity = stop_hearing.entity and t.role = 'enrol'
   loop
     perform automation.note_end(deaf.tenant_id, deaf.workflow_id, 'detach');
     raise warning 'workflow "%" of tenant % hears nothing until % is attached again',
       deaf.name, deaf.tenant_id, entity;
   end loop;
   delete from automation.active_triggers as t where t.entity = stop_hearing.entity;
+  delete from automation.timer_listeners as t where t.entity = stop_hearing.entity;
 end;
 $$;
 
@@ -22868,11 +23381,10 @@ begin
   end if;
   perform automation.stop_hearing(attached.name);
   perform automation.remove_triggers(attached);
-  perform automation.remove_timer_trigger(attached);
   execute format('drop function if exists automation.capture_%s_insert()', attached.name);
   execute format('drop function if exists automation.capture_%s_update()', attached.name);
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
-  execute format('drop function if exists automation.capture_%s_row', attached.name);
+  execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
   execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
   delete from automation.entities as e where e.name = attached.name;
@@ -22888,25 +23400,30 @@ comment on function automation.detach(text) is
 
 -- sql/engine/85_capture/04_generate.sql
 
--- The code that attach() generates for a table. It names every column, so that Postgres resolves
--- types once and a row that nobody listens for costs next to nothing.
+-- The code that attach() generates for a table.
 --
---   capture_<entity>_insert   for each statement: all its rows in one pass
---   capture_<entity>_update   for each row that changed
---   capture_<entity>_delete   for each statement: which of its rows have runs that end now
---   capture_<entity>_row      one row, with its own guard: updates, and inserts that cannot be
---                             taken in one pass
---   read_<entity>             the live record
---   has_<entity>              is it there still?
+--   capture_<entity>_insert, _update, _delete   for each row that is written
+--   capture_<entity>_truncate                   for a table that is emptied
+--   read_<entity>                               the live record
+--   has_<entity>                                is it there still?
 --
--- Inserts are captured a statement at a time because a row at a time was measured against it: for
--- 100,000 matching rows 150 us a row against 63, for rows that match nothing 23 against 14.7, over
--- an insert that takes 14 without any trigger. Either fires for every client and every kind of
--- write.
+-- A row at a time: nothing else fires for a row that moves between partitions or is written into one
+-- directly, for the subscriber of a publication and on the shards of a distributed table. And a transition
+-- table costs a statement more than all that a single row needs.
 --
--- The plans are held to index probes: a session keeps the plan it made while there were no
--- workflows, and that one reads all of them. What is switched off counts as dear, so the plans
--- would be compiled at every call (measured on 15: sixty times slower): hence jit = off.
+-- Each is one block that catches errors and writes nothing, so that it takes no transaction id of its own
+-- (65 single inserts in a transaction would overflow the cache of subtransactions), and then
+-- automation.write_down(), which cannot raise. In the block, cheapest first: was nobody listening a moment
+-- ago, in this very statement? Does anybody listen, by an index? To a row like this? Only then the row is
+-- turned into JSON.
+--
+-- The code names columns, so that Postgres resolves types once; but no type of the table, and no column
+-- outside the block. What a change to the table breaks inside it is left to automation.capture_anew(), which
+-- asks the row itself what it has.
+--
+-- The plans are held to index probes: a session keeps the plan it made while there were no workflows, and
+-- that one reads all of them. What is switched off counts as dear, so the plans would be compiled at every
+-- call (measured on 15: sixty times slower): hence jit = off.
 
 -- 'stage' -> new.stage is distinct from old.stage, for every column that counts as a change.
 create or replace function automation.changed_expression(attached automation.entities) returns text
@@ -22917,8 +23434,8 @@ create or replace function automation.changed_expression(attached automation.ent
       || string_agg(
         format(
           case when c.is_comparable
-            then E'\n    case when new.%1$I is distinct from old.%1$I then %2$L end'
-            else E'\n    case when new.%1$I::text is distinct from old.%1$I::text then %2$L end' end,
+            then E'\n        case when new.%1$I is distinct from old.%1$I then %2$L end'
+            else E'\n        case when new.%1$I::text is distinct from old.%1$I::text then %2$L end' end,
           c.name, c.name),
         ',')
       || ']::text[], null)'
@@ -22926,17 +23443,15 @@ create or replace function automation.changed_expression(attached automation.ent
     where c.name = any (attached.columns) and not c.name = any (attached.ignored_columns)
   $$;
 
-create or replace function automation.unless_expression(
-  attached automation.entities, type automation.trigger_types, written text)
-  returns text
+create or replace function automation.unless_expression(type automation.trigger_types) returns text
   language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when type.unless_column = any (attached.columns)
-      then format(' and %s.%I is not true', written, type.unless_column) else '' end
+    select case when type.unless_column is null then ''
+      else format(' and write.record ->> %L is distinct from ''true''', type.unless_column) end
   $$;
 
--- The names of the events that an update stands for.
+-- The names of the events that an update stands for. automation.events_of() asks the same of the registry.
 create or replace function automation.update_events(attached automation.entities) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -22944,13 +23459,13 @@ create or replace function automation.update_events(attached automation.entities
     select format('array[%L, %L]', attached.name || '_updated', 'field_changed')
       || coalesce(string_agg(
         format(
-          E'\n    || case when %1$L = any (changed)%2$s then array[%3$L] else array[]::text[] end',
+          E'\n        || case when %1$L = any (changed)%2$s then array[%3$L] else array[]::text[] end',
           t.column_name,
           case when t.becomes is not null
             then format(
-              ' and lower(new.%1$I::text) = %2$L and lower(old.%1$I::text) is distinct from %2$L',
+              ' and lower(write.record ->> %1$L) = %2$L and lower(write.old ->> %1$L) is distinct from %2$L',
               t.column_name, lower(t.becomes))
-            else '' end || automation.unless_expression(attached, t, 'new'),
+            else '' end || automation.unless_expression(t),
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
@@ -22969,9 +23484,9 @@ create or replace function automation.insert_events(attached automation.entities
         format(
           E'\n        || case when %1$s then array[%2$L] else array[]::text[] end',
           case when t.column_name is null then 'true'
-            when t.becomes is null then format('n.%I is not null', t.column_name)
-            else format('lower(n.%I::text) = %L', t.column_name, lower(t.becomes)) end
-            || automation.unless_expression(attached, t, 'n'),
+            when t.becomes is null then format('write.record ->> %L is not null', t.column_name)
+            else format('lower(write.record ->> %L) = %L', t.column_name, lower(t.becomes)) end
+            || automation.unless_expression(t),
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
@@ -22979,19 +23494,61 @@ create or replace function automation.insert_events(attached automation.entities
       and coalesce(t.column_name = any (attached.columns), true)
   $$;
 
--- Could this listener match this row? Asked before the row is turned into JSON.
-create or replace function automation.listens_expression(
-  attached automation.entities, written text)
+-- All that a write may stand for, whatever is in the row.
+create or replace function automation.possible_events(attached automation.entities, op text) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case op when 'insert' then array[attached.name || '_created']
+        else array[attached.name || '_updated', 'field_changed'] end
+      || array(
+        select t.name from automation.trigger_types as t
+        where t.entity = attached.name
+          and case op when 'insert' then t.on_insert else t.column_name is not null end
+        order by t.name)
+  $$;
+
+-- Could a listener want this row? Asked before the row is turned into JSON.
+create or replace function automation.fits_expression(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(format('(t.match_column is null or t.match_value = case t.match_column%s end)',
+      string_agg(format(E'\n          when %1$L then new.%1$I::text', c.name), '')), 'true')
+    from unnest(attached.match_columns) as c (name)
+  $$;
+
+-- The columns that are computed where they are read, by name and expression, and those among them that
+-- workflows see. A trigger is not told their values.
+create or replace function automation.virtual_columns(attached automation.entities)
+  returns table (name text, computed text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select a.attname::text, pg_get_expr(d.adbin, d.adrelid)
+    from pg_catalog.pg_attribute as a
+    join pg_catalog.pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
+    where a.attrelid = attached.relation::regclass and a.attgenerated = 'v' and not a.attisdropped
+      and a.attname::text = any (attached.columns)
+    order by a.attnum
+  $$;
+
+-- The row that a trigger was given, as record_expression() has it from the table.
+create or replace function automation.written_expression(attached automation.entities, written text)
   returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select format(
-      E't.tenant_id = %2$s and t.entity = %3$L\n'
-      '        and (t.match_column is null or t.match_value = case t.match_column%4$s end)',
-      written, automation.tenant_expression(written, attached.tenant_column, attached.sole), attached.name,
-      string_agg(format(E'\n          when %1$L then %2$s.%1$I::text', c.name, written), ''))
-    from unnest(attached.match_columns) as c (name)
+    select case when count(*) = 0 then automation.record_expression(attached, written)
+      else format('%s || (select jsonb_build_object(%s) from (select %s.*) as r)',
+        automation.record_expression(attached, written),
+        string_agg(format('%L, %s', n.name, v.computed), ', '), written) end
+    from automation.virtual_columns(attached) as v
+    cross join lateral (
+      select v.name
+      union all
+      select a.key from jsonb_each_text(automation.aliases(attached)) as a where a.value = v.name
+    ) as n
   $$;
 
 -- trigger_data of one row.
@@ -23013,214 +23570,6 @@ create or replace function automation.snapshot_expression(
 comment on function automation.snapshot_expression(automation.entities, text, text) is
   'trigger_data: {entity, <entity>: record, <entity>_id, user_id, <related>: record, <related>_id}.';
 
--- The generated code names columns. When one of them is gone the write goes through all the same, and
--- the server's log says what to do.
-create or replace function automation.warn_altered(entity text, message text) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  raise warning 'automation: a write to % fires nothing: %', entity, message
-    using hint = 'The table was altered after it was attached: call automation.attach() again.';
-end;
-$$;
-
-create or replace function automation.insert_function(attached automation.entities) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select format($template$
-create or replace function automation.capture_%1$s_insert() returns trigger
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  set enable_hashjoin = off
-  set enable_mergejoin = off
-  as $capture$
-declare
-  written %2$s;
-  listened boolean;
-  in_one_pass boolean;
-begin
-  begin
-    listened := exists (
-      select from new_rows as n
-      join automation.active_triggers as t
-        on %3$s
-        and t.event = any (%4$s));
-    -- Events that runs end at or wait for are taken row by row, in the order of the rows.
-    in_one_pass := listened and not automation.has_cause() and not exists (
-      select from new_rows as n
-      join automation.active_triggers as t
-        on %3$s
-        and t.event = any (%4$s) and t.role <> 'enrol');
-  exception when others then
-    perform automation.warn_altered(%1$L, sqlerrm);
-  end;
-  if listened is not true then
-    return null;
-  end if;
-  if in_one_pass then
-    begin
-      with candidates as materialized (
-        select t.*, n.%5$I::text as record_id, %7$s as record
-        from new_rows as n
-        join automation.active_triggers as t
-          on %3$s
-          and t.event = any (%4$s) and t.role = 'enrol'
-      ), matched as materialized (
-        select c.*, %6$s as data
-        from candidates as c
-        where automation.matches(c.record, c.match, c.match_any)
-          and (c.to_values is null or c.to_values @> (c.record -> c.field))
-          and c.from_values is null
-      ), enrolled as (
-        insert into ridgeline.workflow_executions (
-          tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-          contact_id, current_step, error, created_at, finished_at, fused)
-        select m.tenant_id, m.workflow_id, m.version, v.status, m.event, m.data, %1$L, m.record_id,
-          automation.as_key(m.data ->> 'contact_id'), m.first_step, v.error, automation.now(),
-          case when v.status = 'failed' then automation.now() end,
-          %8$L::boolean and m.record ->> 'direction' is distinct from 'outbound'
-        from matched as m
-        cross join lateral automation.verdict(m.conditions, m.tenant_id, m.data, m.first_delay) as v
-        where v.status is not null
-        returning tenant_id, id, workflow_id, trigger_type, status
-      )
-      insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
-      select e.tenant_id, e.id, t.first_step, t.first_lane, automation.now() + t.first_delay
-      from enrolled as e
-      join automation.active_triggers as t
-        on t.tenant_id = e.tenant_id and t.entity = %1$L and t.event = e.trigger_type
-        and t.workflow_id = e.workflow_id and t.role = 'enrol'
-      where e.status <> 'failed';
-      if found then
-        perform automation.ring_once();
-      end if;
-      return null;
-    exception when others then
-      null;
-    end;
-  end if;
-  -- Within an automation every row is admitted by itself; and when one row broke the pass, the
-  -- others are captured all the same.
-  for written in select n.* from new_rows as n loop
-    perform automation.capture_%1$s_row(
-      written, null, (select %4$s from (select written.*) as n), array[]::text[]);
-  end loop;
-  return null;
-end;
-$capture$
-$template$,
-      attached.name, attached.relation, automation.listens_expression(attached, 'n'),
-      automation.insert_events(attached), attached.id_column,
-      automation.snapshot_expression(attached, 'c.tenant_id', 'c.record'),
-      automation.record_expression(attached, 'n'), attached.is_log)
-  $$;
-
-create or replace function automation.update_function(attached automation.entities) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select format($template$
-create or replace function automation.capture_%1$s_update() returns trigger
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  as $capture$
-declare
-  changed text[];
-  events text[];
-  listened boolean;
-  gone boolean;
-  contact text;
-begin
-  begin
-    gone := (%12$s, old.%6$I) is distinct from (%5$s, new.%6$I) or (%7$s) and not (%8$s);
-    contact := %9$s;
-    changed := %2$s;
-    if cardinality(changed) = 0 and not gone then
-      return null;
-    end if;
-    events := %3$s;
-    listened := cardinality(changed) > 0 and exists (
-      select from automation.active_triggers as t
-      where %4$s
-        and t.event = any (events)
-        and (t.field is null or t.field = any (changed)));
-  exception when others then
-    perform automation.warn_altered(%1$L, sqlerrm);
-  end;
-  if gone and not %10$L::boolean then
-    perform automation.note_change('deleted', %1$L, %12$s, old.%6$I::text, %11$s);
-  elsif contact is not null then
-    perform automation.note_change('moved', %1$L, %5$s, new.%6$I::text, contact);
-  end if;
-  if listened then
-    perform automation.capture_%1$s_row(new, old, events, changed);
-  end if;
-  return null;
-end;
-$capture$
-$template$,
-      attached.name, automation.changed_expression(attached), automation.update_events(attached),
-      automation.listens_expression(attached, 'new'),
-      automation.tenant_expression('new', attached.tenant_column, attached.sole), attached.id_column,
-      automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
-      case when attached.related ? 'contact' then format(
-        'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
-        attached.related ->> 'contact') else 'null' end, attached.is_log,
-      automation.own_contact_expression(attached, 'old'),
-      automation.tenant_expression('old', attached.tenant_column, attached.sole))
-  $$;
-
-create or replace function automation.row_function(attached automation.entities) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select format($template$
-create or replace function automation.capture_%1$s_row(
-  written %2$s, previous %2$s, events text[], changed text[])
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $capture$
-declare
-  record jsonb;
-  data jsonb;
-  enrolments automation.enrolment[];
-begin
-  begin
-    record := %7$s;
-    data := %3$s;
-    if previous is distinct from null then
-      data := data || jsonb_build_object('old', %8$s, 'changed', changed);
-    end if;
-    enrolments := automation.match_write(%1$L, %4$s, events, changed, data);
-  exception when others then
-    data := jsonb_build_object('entity', %1$L, %5$L, written.%6$I);
-    enrolments := automation.match_failed(%1$L, %4$s, events, sqlstate, sqlerrm);
-  end;
-  if enrolments is not null then
-    perform automation.enrol_write(
-      %4$s, %1$L, written.%6$I::text, data, enrolments, %9$L::boolean);
-  end if;
-end;
-$capture$
-$template$,
-      attached.name, attached.relation,
-      automation.snapshot_expression(attached,
-        automation.tenant_expression('written', attached.tenant_column, attached.sole), 'record'),
-      automation.tenant_expression('written', attached.tenant_column, attached.sole),
-      attached.name || '_id', attached.id_column,
-      automation.record_expression(attached, 'written'),
-      automation.record_expression(attached, 'previous'), attached.is_log)
-  $$;
-
 -- The contact that a row is, and not merely belongs to.
 create or replace function automation.own_contact_expression(attached automation.entities, written text)
   returns text
@@ -23232,114 +23581,594 @@ create or replace function automation.own_contact_expression(attached automation
       else 'null::text' end
   $$;
 
--- Without the record there is nobody to write to: its runs end. Here that is only noted.
-create or replace function automation.delete_function(attached automation.entities) returns text
+-- A tenant that nobody listens for is not asked about again in the same statement, until what is listened for
+-- changes. Only one tenant is kept in mind: a large write is mostly of one.
+create or replace function automation.unheard_expression(attached automation.entities, op text) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('date_part(''epoch'', statement_timestamp()) || %L || %s',
+      format(' %s %s ', attached.name, op), automation.tenant_expression('new', attached.tenant_column, attached.sole))
+  $$;
+
+-- Where a statement writes one row, remembering costs more than it saves: so one in eight remembers. Inlined.
+create or replace function automation.note_unheard(what text) returns text
+  language sql
+  -- No search_path: this is inlined.
+  as $$
+    select case
+      when pg_catalog.date_part('microseconds', pg_catalog.clock_timestamp())::pg_catalog.int4
+        operator(pg_catalog.%) 8 operator(pg_catalog.=) 0
+      then pg_catalog.set_config('automation.unheard', what, true)
+    end
+  $$;
+
+-- What every one of these functions is, but for its block.
+create or replace function automation.capture_function(
+  attached automation.entities, op text, block text)
+  returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
-create or replace function automation.capture_%1$s_delete() returns trigger
+create or replace function automation.capture_%1$s_%2$s() returns trigger
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
-  set enable_hashjoin = off
-  set enable_mergejoin = off
   as $capture$
+#variable_conflict use_column
+declare
+  heard boolean;
+  timed boolean;%6$s
+  write automation.captured_write;
 begin
-  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
-  select %2$s, 'deleted', %1$L, o.%3$I::text, %4$s
-  from old_rows as o
-  where automation.has_open_runs(%2$s, o.%3$I::text, %4$s);
-  return null;
-exception when others then
-  perform automation.warn_altered(%1$L, sqlerrm);
+  begin%3$s
+  exception when others then
+    begin
+      write := automation.capture_anew(%1$L, write, %4$s, sqlstate, sqlerrm);
+    exception when others then
+      write := automation.capture_lost(%1$L, %2$L, write, sqlstate, sqlerrm);
+    end;
+  end;
+  if write.enrolments is not null or write.timed or write.gone_id is not null or write.left_id is not null
+    or write.moved_to is not null then
+    perform automation.write_down(%1$L, write, %5$L);
+  end if;
   return null;
 end;
 $capture$
 $template$,
-      attached.name, automation.tenant_expression('o', attached.tenant_column, attached.sole),
-      attached.id_column, automation.own_contact_expression(attached, 'o'))
+      attached.name, op, block,
+      case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
+        else 'to_jsonb(old.*), null' end,
+      attached.is_log, case op when 'update' then E'\n  changed text[];' else '' end)
   $$;
 
--- sql/engine/85_capture/05_timers.sql
-
--- A third trigger, automation_timers, keeps the timers of chapter 68 in step with the dates they are
--- counted from. attach() puts it there with the others: publishing changes no table. A table whose dates
--- no workflow waits for pays for a probe of an index.
-
-create or replace function automation.timer_function(attached automation.entities) returns text
+create or replace function automation.is_partitioned(attached automation.entities) returns boolean
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
+    select c.relkind = 'p' from pg_catalog.pg_class as c where c.oid = to_regclass(attached.relation)
+  $$;
+
+create or replace function automation.insert_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.capture_function(attached, 'insert', format($block$%10$s
+    if current_setting('automation.unheard', true) = %6$s then
+      return null;
+    end if;
+    timed := exists (
+      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
+    if not timed and not exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[])
+    ) then
+      perform automation.note_unheard(%6$s);
+      return null;
+    end if;
+    heard := exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[]) and %3$s);
+    if not heard and not timed then
+      return null;
+    end if;
+    write.tenant_id := %2$s;
+    write.record_id := new.%5$I;
+    write.record := %7$s;
+    write.timed := timed;
+    if heard then
+      write.events := %8$s;
+      write.data := %9$s;
+      write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);
+    end if;$block$,
+      attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
+      automation.fits_expression(attached),
+      automation.possible_events(attached, 'insert'), attached.id_column,
+      automation.unheard_expression(attached, 'insert'), automation.written_expression(attached, 'new'),
+      automation.insert_events(attached),
+      automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
+      -- What comes from another partition was there before.
+      case when automation.is_partitioned(attached) then format($moved$
+    if current_setting('automation.moving', true) <> '' then
+      write := automation.capture_moved(%1$L, %2$s, new.%3$I::text, %4$s);
+    end if;
+    if write.record is null then$moved$,
+        attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
+      attached.id_column,
+        automation.written_expression(attached, 'new')) else '' end)
+      || case when automation.is_partitioned(attached) then E'\n    end if;' else '' end)
+  $$;
+
+create or replace function automation.update_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.capture_function(attached, 'update', format($block$
+    if (%19$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
+      write := automation.capture_change(
+        %1$L, %19$s, old.%3$I::text, %2$s, new.%3$I::text, (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
+    elsif current_setting('automation.unheard', true) = %10$s then
+      return null;
+    end if;
+    timed := exists (
+      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
+    heard := exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[]));
+    if not heard and not timed then
+      perform automation.note_unheard(%10$s);
+    else%16$s
+      changed := %12$s;
+      heard := heard and cardinality(changed) > 0 and exists (
+        select from automation.active_triggers as t
+        where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[])
+          and (t.field is null or t.field = any (changed)) and %13$s);
+      if heard or timed then
+        write.tenant_id := %2$s;
+        write.record_id := new.%3$I;
+        write.record := %14$s;
+        write.old := %15$s;
+        write.timed := timed;
+      end if;
+      if heard then
+        write.events := %17$s;
+        write.data := %18$s || jsonb_build_object('old', write.old, 'changed', changed);
+        write.enrolments := automation.match_write(
+          %1$L, write.tenant_id, write.events, changed, write.data);
+      end if;
+    end if;$block$,
+      attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole), attached.id_column,
+      automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
+      case when attached.related ? 'contact' then format(
+        ' or new.%1$I is distinct from old.%1$I', attached.related ->> 'contact') else '' end,
+      automation.own_contact_expression(attached, 'old'),
+      case when attached.related ? 'contact' then format(
+        'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
+        attached.related ->> 'contact') else 'null' end,
+      attached.is_log, automation.unheard_expression(attached, 'update'),
+      automation.possible_events(attached, 'update'),
+      case when computed.some then format(
+        'automation.changed_fields(write.old, write.record, %L)', automation.watched_columns(attached))
+        else automation.changed_expression(attached) end,
+      automation.fits_expression(attached),
+      case when computed.some then 'write.record' else automation.written_expression(attached, 'new') end,
+      case when computed.some then 'write.old' else automation.written_expression(attached, 'old') end,
+      case when computed.some then format(E'\n      write.record := %s;\n      write.old := %s;',
+        automation.written_expression(attached, 'new'), automation.written_expression(attached, 'old'))
+        else '' end,
+      automation.update_events(attached),
+      automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
+      automation.tenant_expression('old', attached.tenant_column, attached.sole)))
+    from (select exists (select from automation.virtual_columns(attached)) as some) as computed
+  $$;
+
+-- Without the record there is nobody to write to: its runs end. Here that is only noted.
+create or replace function automation.delete_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.capture_function(attached, 'delete', format($block$
+    select not %5$L and (exists (
+          select from ridgeline.workflow_executions as e
+          where e.tenant_id = %2$s and e.record_id = old.%3$I::text and e.finished_at is null)
+        or exists (
+          select from ridgeline.workflow_executions as e
+          where e.tenant_id = %2$s and e.contact_id = %4$s and e.entity <> 'contact'
+            and e.finished_at is null)),
+      exists (
+        select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s)
+      into heard, timed;%6$s
+    if heard then
+      write.gone_tenant := %2$s;
+      write.gone_id := old.%3$I;
+      write.gone_contact := %4$s;
+    end if;
+    if timed then
+      write.left_tenant := %2$s;
+      write.left_id := old.%3$I;
+    end if;$block$,
+      attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole), attached.id_column,
+      automation.own_contact_expression(attached, 'old'), attached.is_log,
+      -- It may only have moved to another partition: then its insert comes next.
+      case when automation.is_partitioned(attached) then format($moved$
+    if exists (select from %1$s as r where %6$s = %2$s and r.%3$I = old.%3$I) then
+      perform automation.note_moving(%4$L, %2$s, old.%3$I::text, %5$s);
+      return null;
+    end if;$moved$,
+        attached.relation, automation.tenant_expression('old', attached.tenant_column, attached.sole),
+        attached.id_column, attached.name, automation.written_expression(attached, 'old'),
+        automation.tenant_expression('r', attached.tenant_column, attached.sole)) else '' end))
+  $$;
+
+create or replace function automation.truncate_function(attached automation.entities) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
     select format($template$
-create or replace function automation.capture_%1$s_timers() returns trigger
+create or replace function automation.capture_%1$s_truncate() returns trigger
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   as $capture$
-declare
-  record_id text;
-  left_id text;
 begin
-  begin
-    if tg_op <> 'INSERT' and (tg_op = 'DELETE'
-      or (%2$s, old.%3$I) is distinct from (%4$s, new.%3$I)) and exists (
-      select from automation.timer_listeners as t
-      where t.entity = %1$L and t.tenant_id = %2$s
-    ) then
-      left_id := old.%3$I::text;
-    end if;
-    if tg_op <> 'DELETE' and exists (
-      select from automation.timer_listeners as t
-      where t.entity = %1$L and t.tenant_id = %4$s
-    ) then
-      record_id := new.%3$I::text;
-    end if;
-  exception when others then
-    perform automation.warn_altered(%1$L, sqlerrm);
-    return null;
-  end;
-  if left_id is not null then
-    perform automation.drop_timers(%1$L, %2$s, left_id);
-  end if;
-  if record_id is not null then
-    perform automation.follow_timers(%1$L, %4$s, record_id,
-      case when tg_op = 'UPDATE' then to_jsonb(old) end, to_jsonb(new));
-  end if;
+  perform automation.note_truncated(%1$L, %2$L);
   return null;
 end;
 $capture$
 $template$,
-      attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole),
-      attached.id_column, automation.tenant_expression('new', attached.tenant_column, attached.sole))
+      attached.name, attached.is_log)
   $$;
 
-create or replace function automation.install_timer_trigger(attached automation.entities) returns void
+-- sql/engine/85_capture/05_write_down.sql
+
+-- What the generated triggers hand over, and what becomes of it.
+--
+-- captured_write is filled inside a trigger's guard: everything is read, matched and rendered by then.
+-- write_down() follows outside of it, and there is nothing in what it writes that a record could violate:
+-- no cast, no key of the record's, no CHECK on what it holds.
+
+create type automation.captured_write as (
+  tenant_id uuid,
+  record_id text,
+  record jsonb,
+  old jsonb,
+  events text[],
+  data jsonb,
+  enrolments automation.enrolment[],
+  timed boolean,
+  gone_tenant uuid,
+  gone_id text,
+  gone_contact text,
+  moved_to text,
+  left_tenant uuid,
+  left_id text
+);
+
+comment on type automation.captured_write is
+  'A write to an attached table, worked out. timed: timers may follow it; gone_: a record that has runs is no '
+  'more; moved_to: it has runs and belongs to another contact now; left_: whose timers are dropped.';
+
+create or replace function automation.write_down(
+  entity text, write automation.captured_write, is_log boolean)
+  returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  execute automation.timer_function(attached);
-  execute format(
-    'create or replace trigger automation_timers after insert or update or delete on %s '
-    'for each row execute function automation.capture_%s_timers()',
-    attached.relation, attached.name);
+  if write.gone_id is not null then
+    insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
+    values (write.gone_tenant, 'deleted', entity, write.gone_id, write.gone_contact);
+  elsif write.moved_to is not null then
+    insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
+    values (write.tenant_id, 'moved', entity, write.record_id, write.moved_to);
+  end if;
+  if write.enrolments is not null then
+    perform automation.enrol_write(
+      write.tenant_id, entity, write.record_id, write.data, write.enrolments, is_log);
+  end if;
+  if write.left_id is not null then
+    perform automation.drop_timers(entity, write.left_tenant, write.left_id);
+  end if;
+  if write.timed then
+    perform automation.follow_timers(entity, write.tenant_id, write.record_id, write.old, write.record);
+  end if;
 end;
 $$;
 
-comment on function automation.install_timer_trigger(automation.entities) is
-  'Lets the dates of an attached table set timers.';
+-- An update that may concern runs in flight: another key, deleted softly, another contact. Null: it does not.
+create or replace function automation.capture_change(
+  entity text, old_tenant uuid, old_id text, new_tenant uuid, new_id text, is_deleted boolean,
+  own_contact text, moved_to text, is_log boolean)
+  returns automation.captured_write
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  write automation.captured_write;
+  is_another constant boolean := (old_tenant, old_id) is distinct from (new_tenant, new_id);
+begin
+  if (is_another or is_deleted) and not is_log then
+    if automation.has_open_runs(old_tenant, old_id, own_contact) then
+      write.gone_tenant := old_tenant;
+      write.gone_id := old_id;
+      write.gone_contact := own_contact;
+    end if;
+  elsif moved_to is not null and automation.has_open_runs(new_tenant, new_id, null) then
+    write.tenant_id := new_tenant;
+    write.record_id := new_id;
+    write.moved_to := moved_to;
+  end if;
+  if is_another and exists (
+    select from automation.timer_listeners as l
+    where l.entity = capture_change.entity and l.tenant_id = old_tenant
+  ) then
+    write.left_tenant := old_tenant;
+    write.left_id := old_id;
+  end if;
+  return write;
+end;
+$$;
 
-create or replace function automation.remove_timer_trigger(attached automation.entities) returns void
+-- WITHOUT THE GENERATED CODE
+--
+-- The same from the row as JSON and the registry, some ten times slower: for a table that was altered since
+-- it was attached, and a row that came from another partition.
+
+create or replace function automation.watched_columns(attached automation.entities) returns text[]
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array(
+      select c.name from unnest(attached.columns) with ordinality as c (name, place)
+      where not c.name = any (attached.ignored_columns)
+      order by c.place)
+  $$;
+
+create or replace function automation.changed_fields(old jsonb, new jsonb, columns text[]) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array(
+      select c.name from unnest(columns) with ordinality as c (name, place)
+      where old -> c.name is distinct from new -> c.name
+      order by c.place)
+  $$;
+
+create or replace function automation.events_of(entity text, record jsonb, old jsonb, changed text[])
+  returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when old is null then array[entity || '_created']
+        else array[entity || '_updated', 'field_changed'] end
+      || array(
+        select t.name from automation.trigger_types as t
+        where t.entity = events_of.entity
+          and (t.unless_column is null or record ->> t.unless_column is distinct from 'true')
+          and case
+            when old is not null then t.column_name = any (changed)
+              and (t.becomes is null or lower(record ->> t.column_name) = lower(t.becomes)
+                and lower(old ->> t.column_name) is distinct from lower(t.becomes))
+            when not t.on_insert then false
+            when t.column_name is null then true
+            when t.becomes is null then record ->> t.column_name is not null
+            else lower(record ->> t.column_name) = lower(t.becomes)
+          end
+        order by t.name)
+  $$;
+
+comment on function automation.events_of(text, jsonb, jsonb, text[]) is
+  'What a write is called: the events of an insert (old is null) or an update of a record.';
+
+create or replace function automation.tenant_of(attached automation.entities, record jsonb) returns uuid
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce(attached.sole, automation.as_uuid(record ->> attached.tenant_column)) $$;
+
+create or replace function automation.snapshot_of(attached automation.entities, tenant_id uuid, record jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.add_related(
+      jsonb_build_object('entity', attached.name, attached.name, record,
+        attached.name || '_id', record -> attached.id_column, 'user_id', automation.current_user_id()),
+      snapshot_of.tenant_id, record, attached.related)
+  $$;
+
+create or replace function automation.capture_record(
+  attached automation.entities, tenant_id uuid, record_id text, record jsonb, old jsonb, changed text[])
+  returns automation.captured_write
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  write automation.captured_write;
+begin
+  if old is not null then
+    write := automation.capture_change(attached.name,
+      automation.tenant_of(attached, old), old ->> attached.id_column, tenant_id, record_id,
+      automation.is_marked_deleted(attached, record) and not automation.is_marked_deleted(attached, old),
+      case when attached.name = 'contact' then old ->> attached.id_column end,
+      case when record ->> (attached.related ->> 'contact') is distinct from old ->> (attached.related ->> 'contact')
+        then record ->> (attached.related ->> 'contact') end,
+      attached.is_log);
+  end if;
+  write.tenant_id := tenant_id;
+  write.record_id := record_id;
+  write.record := record;
+  write.old := old;
+  write.timed := exists (
+    select from automation.timer_listeners as l
+    where l.entity = attached.name and l.tenant_id = capture_record.tenant_id);
+  if old is not null and cardinality(changed) = 0 then
+    return write;
+  end if;
+  write.events := automation.events_of(attached.name, record, old, changed);
+  if not exists (
+    select from automation.active_triggers as t
+    where t.tenant_id = capture_record.tenant_id and t.entity = attached.name and t.event = any (write.events)
+  ) then
+    return write;
+  end if;
+  begin
+    write.data := automation.snapshot_of(attached, tenant_id, record) || case when old is not null
+      then jsonb_build_object('old', old, 'changed', changed) else '{}' end;
+    write.enrolments := automation.match_write(
+      attached.name, tenant_id, write.events, changed, write.data);
+  exception when others then
+    write := automation.capture_lost(attached.name, null, write, sqlstate, sqlerrm);
+  end;
+  return write;
+end;
+$$;
+
+-- Where the generated code broke: on a table that was altered, or with a listener that cannot be matched. Raises
+-- what cannot be read at all; never told twice in a transaction.
+create or replace function automation.capture_anew(
+  entity text, write automation.captured_write, old jsonb, new jsonb, state text, message text)
+  returns automation.captured_write
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  written constant jsonb := coalesce(new, old);
+  tenant uuid;
+begin
+  select e.* into attached from automation.entities as e where e.name = capture_anew.entity;
+  if not found or not written ?& array[coalesce(attached.tenant_column, attached.id_column), attached.id_column] then
+    perform automation.warn_altered(entity, message);
+    return null;
+  end if;
+  -- Undefined columns and functions, other types.
+  if state in ('42703', '42883', '42804', '42P01') then
+    perform automation.warn_slower(entity, message);
+  end if;
+  tenant := automation.tenant_of(attached, written);
+  old := automation.visible_record(attached, old);
+  new := automation.visible_record(attached, new);
+  if new is not null then
+    return automation.capture_record(attached, tenant, new ->> attached.id_column, new, old,
+      automation.changed_fields(old, new, automation.watched_columns(attached)));
+  end if;
+  write := automation.capture_change(attached.name, tenant, old ->> attached.id_column, null, null, true,
+    case when attached.name = 'contact' then old ->> attached.id_column end, null, attached.is_log);
+  return write;
+end;
+$$;
+
+-- What enrols when even that broke: whoever listens gets a failed execution that says why.
+create or replace function automation.capture_lost(
+  entity text, op text, write automation.captured_write, state text, message text)
+  returns automation.captured_write
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if write.tenant_id is null or write.record_id is null then
+    perform automation.warn_altered(entity, message);
+    return null;
+  end if;
+  write.timed := false;
+  write.data := jsonb_build_object('entity', entity, entity || '_id', write.record_id);
+  write.enrolments := automation.match_failed(entity, write.tenant_id, coalesce(write.events,
+    array[entity || case op when 'insert' then '_created' else '_updated' end]), state, message);
+  return write;
+exception when others then
+  perform automation.warn_altered(entity, sqlerrm);
+  return null;
+end;
+$$;
+
+-- The write goes through all the same, and the server's log says what to do.
+create or replace function automation.warn_altered(entity text, message text) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  -- With its trigger, wherever the table has been moved and whatever it is called by now.
-  execute format('drop function if exists automation.capture_%s_timers() cascade', attached.name);
-  delete from automation.timer_listeners as t where t.entity = attached.name;
+  raise warning 'automation: a write to % fires nothing: %', entity, message
+    using hint = 'The table was altered after it was attached: call automation.attach() again.';
+end;
+$$;
+
+create or replace function automation.warn_slower(entity text, message text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if current_setting('automation.altered', true) is distinct from entity then
+    perform set_config('automation.altered', entity, true);
+    raise warning 'automation: % was altered after it was attached (%); its writes are captured, but slowly',
+      entity, message
+      using hint = 'Call automation.attach() again.';
+  end if;
+end;
+$$;
+
+-- PARTITIONS
+--
+-- A row that an update moves to another partition is deleted from the one and inserted into the other, in this
+-- order and in one statement. The delete, which still finds the record, leaves it to the insert.
+
+create or replace function automation.note_moving(entity text, tenant_id uuid, record_id text, record jsonb)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select set_config('automation.moving', jsonb_build_object(
+      'entity', entity, 'tenant_id', tenant_id, 'record_id', record_id, 'record', record)::text, true)
+  $$;
+
+-- Null: what is inserted is not what was moved.
+create or replace function automation.capture_moved(
+  entity text, tenant_id uuid, record_id text, record jsonb)
+  returns automation.captured_write
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  moving constant jsonb := current_setting('automation.moving', true)::jsonb;
+  attached automation.entities;
+begin
+  if (moving ->> 'entity', moving ->> 'tenant_id', moving ->> 'record_id')
+    is distinct from (entity, tenant_id::text, record_id) then
+    return null;
+  end if;
+  perform set_config('automation.moving', '', true);
+  select e.* into attached from automation.entities as e where e.name = capture_moved.entity;
+  return automation.capture_record(attached, tenant_id, record_id, record, moving -> 'record',
+    automation.changed_fields(moving -> 'record', record, automation.watched_columns(attached)));
+end;
+$$;
+
+-- TRUNCATE
+--
+-- Every record is gone, and nobody says which there were: the runs that have a step ahead of them do.
+create or replace function automation.note_truncated(entity text, is_log boolean) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from ridgeline.workflow_timers as t
+  using automation.timer_listeners as l
+  where l.entity = note_truncated.entity and t.tenant_id = l.tenant_id and t.workflow_id = l.workflow_id;
+  if is_log then
+    return;
+  end if;
+  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
+  select distinct e.tenant_id, 'deleted', note_truncated.entity,
+    case when note_truncated.entity = 'contact' then coalesce(e.contact_id, e.record_id) else e.record_id end,
+    case when note_truncated.entity = 'contact' then coalesce(e.contact_id, e.record_id) end
+  from ridgeline.scheduled_steps as s
+  join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
+  where e.entity = note_truncated.entity or note_truncated.entity = 'contact' and e.contact_id is not null;
+exception when others then
+  perform automation.warn_altered(entity, sqlerrm);
 end;
 $$;
 
@@ -23572,9 +24401,13 @@ begin
   select t.* into tenants from automation.tenancy as t;
   if tenants.relation is null then
     execute automation.settled_function();
+    execute automation.untold_state_function();
   elsif to_regclass(tenants.relation) is not null then
     execute automation.tenants_function();
-    perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
+    execute automation.tenant_state_function();
+    if tenants.sole is null then
+      perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
+    end if;
   end if;
   execute case when exists (
       select from automation.membership as m where to_regclass(m.relation) is not null)
@@ -23583,6 +24416,9 @@ begin
     select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
   loop
     execute automation.target_function(target);
+    if target.name = 'timeline' then
+      perform automation.watch_timeline();
+    end if;
   end loop;
   perform automation.close_functions();
 end;
@@ -23602,6 +24438,8 @@ begin
       raise warning '% is attached as % and does not exist: attach it under its present name',
         attached.relation, attached.name;
     else
+      -- Another kind of trigger is not put in the place of the old one.
+      perform automation.remove_triggers(attached);
       perform automation.generate_capture(attached);
       done := done || attached.name;
     end if;
@@ -25706,7 +26544,9 @@ begin
   for update;
   if not found then
     perform automation.raise_not_found('held_id', held_id);
-  elsif held.submission_id is null then
+  end if;
+  perform automation.check_editor(held.tenant_id, 'releasing a submission');
+  if held.submission_id is null then
     select f.* into form from ridgeline.forms as f where f.tenant_id = held.tenant_id and f.id = held.form_id;
     held.submission_id := automation.accept_submission(
       form, coalesce(release_submission.data, held.data) - form.honeypot);
@@ -25883,6 +26723,7 @@ declare
   version ridgeline.workflow_versions;
   data jsonb;
 begin
+  perform automation.check_editor(workflow.tenant_id, 'starting a workflow');
   perform automation.check_object(trigger_data, 'trigger_data');
   if workflow.published_version is null or not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
@@ -25918,6 +26759,7 @@ begin
   end if;
   perform automation.check_object(trigger_data, 'trigger_data');
   tenant := automation.resolve_tenant(tenant_id, trigger_data);
+  perform automation.check_editor(tenant, 'starting workflows');
   data := automation.complete_trigger_data(tenant, trigger_data);
   fired := coalesce(
     data -> (select t.entity from automation.trigger_types as t
@@ -26017,6 +26859,7 @@ declare
   failed ridgeline.workflow_step_executions;
   step jsonb;
 begin
+  perform automation.check_editor(execution.tenant_id, 'retrying a run');
   execution := automation.lock_execution(execution.tenant_id, execution.id);
   if execution.id is null then
     -- Pruned or erased while we waited: not found, in the same words.
@@ -26093,6 +26936,7 @@ declare
   workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
   released integer;
 begin
+  perform automation.check_publisher(workflow.tenant_id, 'releasing a workflow');
   update ridgeline.workflow_holds as h
   set released_at = automation.now(), released_by = automation.current_user_id()
   where h.tenant_id = workflow.tenant_id and h.workflow_id = workflow.id and h.released_at is null;
@@ -26139,7 +26983,7 @@ begin
 end;
 $$;
 
-create or replace function automation.publish_workflow(workflow_id uuid, enroll_existing jsonb)
+create or replace function automation.publish_workflow(workflow_id uuid, enroll_existing jsonb, note text default null)
   returns ridgeline.workflow_versions
   language plpgsql
   security definer
@@ -26152,7 +26996,7 @@ begin
   if enroll_existing is not null then
     perform automation.check_enroll_existing(enroll_existing);
   end if;
-  published := automation.publish(workflow.tenant_id, workflow.id, 'publish');
+  published := automation.publish(workflow.tenant_id, workflow.id, 'publish', note);
   if enroll_existing is not null then
     perform automation.enroll_records(
       workflow_id, null, coalesce(enroll_existing -> 'filter', '[]'), enroll_existing ->> 'entity',
@@ -26178,19 +27022,20 @@ end;
 $$;
 
 create or replace function ridgeline.publish_workflow(
-  workflow_id uuid, enroll_existing jsonb default null, tenant_id uuid default null)
+  workflow_id uuid, enroll_existing jsonb default null, tenant_id uuid default null, note text default null)
   returns ridgeline.workflow_versions
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.publish_workflow(workflow_id, enroll_existing) from automation.in_tenant(tenant_id)
+    select automation.publish_workflow(workflow_id, enroll_existing, note) from automation.in_tenant(tenant_id)
   $$;
 
-comment on function ridgeline.publish_workflow(uuid, jsonb, uuid) is
+comment on function ridgeline.publish_workflow(uuid, jsonb, uuid, text) is
   'Compiles the workflow as it is now into a new version and activates it. Errors block: 22023, '
   'with all problems as JSON in detail. enroll_existing: {filter?, entity?, per_minute?} also enrols the '
   'records that are there already and meet filter (conditions; all when left out), at most per_minute '
-  'of them a minute (600 when left out); ridgeline.bulk_enrollments shows how far it has come.';
+  'of them a minute (600 when left out); ridgeline.bulk_enrollments shows how far it has come. note: what '
+  'the version says about itself.';
 
 create or replace function ridgeline.validate_workflow(workflow_id uuid, tenant_id uuid default null)
   returns jsonb
@@ -26266,6 +27111,7 @@ declare
   moved integer := 0;
   kept jsonb := '[]'::jsonb;
 begin
+  perform automation.check_publisher(workflow.tenant_id, 'moving runs');
   select v.* into target from ridgeline.workflow_versions as v
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
     and v.version = coalesce(to_version, workflow.published_version);
@@ -26921,7 +27767,7 @@ declare
 begin
   begin
     prepared := automation.prepare_step(execution, step, at);
-    if prepared.verdict = 'run' then
+    if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') is distinct from 'database' then
       prepared := automation.ask_consent(execution, step ->> 'type', prepared);
     end if;
     if prepared.verdict = 'run' then
@@ -27072,6 +27918,7 @@ declare
   data jsonb;
   conditions jsonb;
 begin
+  perform automation.check_editor(workflow.tenant_id, 'trying a workflow');
   perform automation.check_object(trigger_data, 'trigger_data');
   tested := automation.compile_tested(workflow, (asked ->> 'version')::integer);
   workflow := tested.workflow;
@@ -27130,20 +27977,6 @@ comment on function ridgeline.explain_enrollment(uuid, jsonb, uuid) is
   'Each check with what it expected and found, and the executions there were.';
 
 -- sql/engine/95_api/09_suppress.sql
-
--- What a member may do by their role.
-
-create or replace function automation.role_in(tenant_id uuid) returns text
-  language sql stable
-  security definer
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select m.role
-    from automation.current_user_id() as me (id)
-    cross join lateral automation.read_members(array[role_in.tenant_id], array[me.id]) as m
-    where me.id is not null
-    limit 1
-  $$;
 
 -- Who said stop to a person, not to a machine, is stopped by that person: the row says by whom.
 create or replace function automation.suppress_address(tenant_id uuid, channel text, address text)
@@ -27569,6 +28402,7 @@ declare
   bulk constant integer := automation.run_bulk();
   ran constant integer := automation.run_database_steps(max_steps);
 begin
+  perform automation.erase_tenants();
   return jsonb_build_object(
     'reaped', reaped, 'scheduled', scheduled, 'timers', timers, 'bulk', bulk,
     'database_steps', ran, 'outbound_due', automation.ring_when_due());
@@ -27617,6 +28451,8 @@ declare
   ran integer;
 begin
   perform automation.prune();
+  commit;
+  perform automation.erase_tenants();
   commit;
   loop
     did := automation.reap_expired_leases();
@@ -27880,6 +28716,144 @@ $$;
 comment on function automation.prune() is
   'One portion of the engine''s own rows in the logs of pg_cron and pg_net. Never raises.';
 
+-- sql/engine/99_ops/04_erase_tenants.sql
+
+-- A tenant that was deleted in the CRM goes with all it has here, a portion a tick.
+
+-- The tables that hold a tenant's rows, each before those that it refers to, so that no key cascades over more than
+-- a portion. Versions go with their workflow: each refers to the other.
+create or replace function automation.tenant_tables() returns table (relation regclass)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    with recursive owned as (
+      select c.oid::regclass as relation
+      from pg_catalog.pg_class as c
+      join pg_catalog.pg_attribute as a
+        on a.attrelid = c.oid and a.attname = 'tenant_id' and a.atttypid = 'pg_catalog.uuid'::regtype
+        and not a.attisdropped
+      where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind in ('r', 'p')
+        and not c.relispartition and c.oid <> 'automation.gone_tenants'::regclass
+    ), below (relation, depth) as (
+      select o.relation, 0 from owned as o
+      union
+      select k.conrelid::regclass, b.depth + 1
+      from below as b
+      join pg_catalog.pg_constraint as k
+        on k.confrelid = b.relation and k.contype = 'f' and k.confdeltype = 'c' and k.conrelid <> k.confrelid
+      where b.depth < 20
+    )
+    select b.relation from below as b join owned as o on o.relation = b.relation
+    where b.relation <> 'ridgeline.workflow_versions'::regclass
+    group by b.relation order by max(b.depth) desc, b.relation::text
+  $$;
+
+-- What somebody works on right now is left for the next portion.
+create or replace function automation.erase_rows(relation regclass, gone uuid, at_most integer) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  erased integer;
+begin
+  execute format(
+    'delete from %1$s as t where t.ctid = any (array('
+    'select r.ctid from %1$s as r where r.tenant_id = $1 limit $2 for update skip locked))', relation)
+    using gone, at_most;
+  get diagnostics erased = row_count;
+  return erased;
+end;
+$$;
+
+create or replace function automation.erase_tenant(gone uuid, at_most integer) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  erased integer := 0;
+  relation regclass;
+begin
+  for relation in select t.relation from automation.tenant_tables() as t loop
+    erased := erased + automation.erase_rows(relation, gone, at_most - erased);
+    exit when erased >= at_most;
+  end loop;
+  if erased < at_most then
+    perform automation.delete_secret(gone, s.name) from automation.list_secrets(gone) as s;
+  end if;
+  return erased;
+end;
+$$;
+
+-- Is there anything left of it? What is held right now counts too.
+create or replace function automation.has_rows(gone uuid) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  relation regclass;
+  found_one boolean;
+begin
+  for relation in select t.relation from automation.tenant_tables() as t loop
+    execute format('select exists (select from %s as r where r.tenant_id = $1)', relation) into found_one using gone;
+    if found_one then
+      return true;
+    end if;
+  end loop;
+  return false;
+end;
+$$;
+
+-- A restored backup may bring a tenant back. What has not been erased by then is its own again.
+create or replace function automation.welcome_back(tenant_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.gone_tenants as g where g.tenant_id = welcome_back.tenant_id;
+  perform automation.listen_again(e.name) from automation.entities as e;
+  raise warning 'automation: tenant % is there again; what was erased of it, its runs in flight first, is not',
+    tenant_id;
+end;
+$$;
+
+create or replace function automation.erase_tenants(at_most integer default 2000) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  gone automation.gone_tenants;
+  erased integer := 0;
+begin
+  for gone in
+    select g.* from automation.gone_tenants as g order by g.gone_at limit 50 for update skip locked
+  loop
+    -- One that cannot be erased keeps none of the others.
+    begin
+      if automation.tenant_state(gone.tenant_id) in ('here', 'deleted') then
+        perform automation.welcome_back(gone.tenant_id);
+      else
+        erased := erased + automation.erase_tenant(gone.tenant_id, at_most - erased);
+        -- Late reports about its messages may still come in for a while.
+        if erased < at_most and gone.gone_at < automation.now() - interval '1 hour'
+          and not automation.has_rows(gone.tenant_id) then
+          delete from automation.gone_tenants as g where g.tenant_id = gone.tenant_id;
+        end if;
+      end if;
+    exception when others then
+      raise warning 'automation: the rows of tenant %, which is gone, stay for now: %', gone.tenant_id, sqlerrm;
+    end;
+    exit when erased >= at_most;
+  end loop;
+  return erased;
+end;
+$$;
+
+comment on function automation.erase_tenants(integer) is
+  'Deletes the next rows of tenants that were deleted in the CRM (automation.gone_tenants), at most so many, and says '
+  'how many. The tick calls it. Never raises.';
+
 -- sql/engine/99_ops/20_roles.sql
 
 -- ROLES, POLICIES AND GRANTS
@@ -27921,14 +28895,15 @@ $$;
 -- What the API functions and the policies call on behalf of a signed-in user. Each checks the
 -- caller itself.
 grant execute on function
-  automation.member_tenants(), automation.admin_tenants(), automation.visible_tenants(uuid), automation.now(),
+  automation.member_tenants(), automation.admin_tenants(), automation.editor_tenants(),
+  automation.visible_tenants(uuid), automation.now(),
   automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
   automation.own_tenant(uuid), automation.request_scope(jsonb),
   automation.look_up(text), automation.check_seen(jsonb), automation.related_records(text, text),
   automation.named_records(jsonb), automation.list_records(uuid, text), automation.seen_records(uuid, text, text[]),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
-  automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
+  automation.publish_workflow(uuid, jsonb, text), automation.validate_workflow(uuid),
   automation.move_executions(uuid, integer, uuid[]),
   automation.has_unpublished_changes(ridgeline.workflows), automation.check_history_filter(text, text),
   automation.execution_history(
@@ -28010,10 +28985,22 @@ begin
     'messages', 'emails', 'calls', 'form_submissions', 'workflows', 'workflow_steps'
   ] loop
     execute format(
-      'create policy %I on ridgeline.%I for all to authenticated '
-      'using (tenant_id = any ((select automation.member_tenants())::uuid[])) '
-      'with check (tenant_id = any ((select automation.member_tenants())::uuid[]))',
-      edited || '_members', edited);
+      'create policy %I on ridgeline.%I for select to authenticated '
+      'using (tenant_id = any ((select automation.member_tenants())::uuid[]))',
+      edited || '_members_read', edited);
+    execute format(
+      'create policy %I on ridgeline.%I for insert to authenticated '
+      'with check (tenant_id = any ((select automation.editor_tenants())::uuid[]))',
+      edited || '_editors_insert', edited);
+    execute format(
+      'create policy %I on ridgeline.%I for update to authenticated '
+      'using (tenant_id = any ((select automation.editor_tenants())::uuid[])) '
+      'with check (tenant_id = any ((select automation.editor_tenants())::uuid[]))',
+      edited || '_editors_update', edited);
+    execute format(
+      'create policy %I on ridgeline.%I for delete to authenticated '
+      'using (tenant_id = any ((select automation.editor_tenants())::uuid[]))',
+      edited || '_editors_delete', edited);
   end loop;
   foreach read_only in array array[
     'workflow_versions', 'workflow_executions', 'workflow_step_executions', 'scheduled_steps',
@@ -28056,9 +29043,9 @@ create policy email_events_members_read on ridgeline.email_events
 create policy held_submissions_members_read on ridgeline.held_submissions
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
-create policy held_submissions_members_delete on ridgeline.held_submissions
+create policy held_submissions_editors_delete on ridgeline.held_submissions
   for delete to authenticated
-  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+  using (tenant_id = any ((select automation.editor_tenants())::uuid[]));
 create policy forms_members_read on ridgeline.forms
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
@@ -28199,7 +29186,6 @@ grant execute on function
   to authenticated, service_role;
 
 -- Triggers are made by attaching.
-revoke execute on function automation.install_timer_trigger(automation.entities) from service_role;
 
 -- sql/engine/99_ops/24_lifecycle.sql
 
@@ -28350,10 +29336,10 @@ create or replace function automation.deaf_workflows()
       select w.tenant_id, w.id, n.entity,
         case
           when e.name is null then 'table_detached'
-          when to_regclass(e.relation) is null then 'table_missing'
+          when automation.relation_of(e) is null then 'table_missing'
           when not exists (
             select from pg_trigger as g
-            where g.tgrelid = to_regclass(e.relation) and g.tgname like 'automation\_capture\_%'
+            where g.tgrelid = automation.relation_of(e) and g.tgname = 'automation_capture_insert'
               and g.tgenabled <> 'D') then 'triggers_missing'
           when y.kind <> 'time' and not exists (
             select from automation.active_triggers as t

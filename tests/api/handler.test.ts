@@ -1,7 +1,7 @@
 // What is decided before the database is asked, and what is told when it errs.
 import { describe, expect, test } from "vitest";
 import { Validator } from "@seriousme/openapi-schema-validator";
-import type { Database } from "../../functions/_shared/database.ts";
+import type { Database } from "../../functions/_shared/runtime/database.ts";
 import { createHandler, MAX_BODY_BYTES } from "../../functions/workflows/handler.ts";
 import { operations } from "../../functions/workflows/operations.ts";
 import { execute } from "../../functions/workflows/schemas.ts";

@@ -4,7 +4,7 @@ import { createHmac, generateKeyPairSync, randomUUID } from "node:crypto";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { createVerifier, readAuth, type VerifyToken } from "../../functions/_shared/token.ts";
+import { createVerifier, readAuth, type VerifyToken } from "../../functions/_shared/http/token.ts";
 import { signed, unsigned } from "./support.ts";
 
 const platform = generateKeyPairSync("ec", { namedCurve: "P-256" });

@@ -3,7 +3,7 @@
 import process from "node:process";
 import type { Sql } from "postgres";
 import { beforeEach, describe, expect, it, test } from "vitest";
-import { createQueue } from "../../functions/_shared/queue.ts";
+import { createQueue } from "../../functions/_shared/engine/queue.ts";
 import {
   cloneDatabase,
   connect,

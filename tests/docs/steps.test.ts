@@ -3,7 +3,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
-import { stepTypes } from "../../functions/_shared/step-schemas.ts";
+import { stepTypes } from "../../packages/client/step-schemas.ts";
 import { useDatabase } from "../support/database.ts";
 
 const database = useDatabase();

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
 import { afterEach, describe, expect, it } from "vitest";
-import { connect, isTransient } from "../../functions/_shared/database.ts";
+import { connect, isTransient } from "../../functions/_shared/runtime/database.ts";
 import { type TestDatabase, useDatabase } from "../support/database.ts";
 import { startTestStack, type TestStack } from "../support/stack.ts";
 

@@ -1,12 +1,12 @@
 // The whole hand to the outside: real Postgres, the providers' clients, stand-ins for their APIs.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { connect, type Database } from "../../functions/_shared/database.ts";
-import { createDispatcher } from "../../functions/_shared/dispatcher.ts";
-import { createResendSender } from "../../functions/_shared/providers/resend.ts";
-import type { Senders } from "../../functions/_shared/providers/sender.ts";
-import { createTwilioSender } from "../../functions/_shared/providers/twilio.ts";
-import { createWebhookSender } from "../../functions/_shared/providers/webhook.ts";
-import { createQueue, type Queue } from "../../functions/_shared/queue.ts";
+import { connect, type Database } from "../../functions/_shared/runtime/database.ts";
+import { createDispatcher } from "../../functions/_shared/engine/dispatcher.ts";
+import { createResendSender } from "../../functions/_shared/channels/email/resend.ts";
+import type { Senders } from "../../functions/_shared/channels/sender.ts";
+import { createTwilioSender } from "../../functions/_shared/channels/sms/twilio.ts";
+import { createWebhookSender } from "../../functions/_shared/channels/webhook/send.ts";
+import { createQueue, type Queue } from "../../functions/_shared/engine/queue.ts";
 import { type ResendStandIn, startResend } from "../../scripts/standins/resend.ts";
 import type { StandIn } from "../../scripts/standins/standin.ts";
 import { startTwilio, type TwilioStandIn } from "../../scripts/standins/twilio.ts";

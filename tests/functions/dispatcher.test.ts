@@ -3,10 +3,10 @@ import {
   createDispatcher,
   type DispatcherOptions,
   DispatchError,
-} from "../../functions/_shared/dispatcher.ts";
-import type { Outcome } from "../../functions/_shared/outcome.ts";
-import type { Sender } from "../../functions/_shared/providers/sender.ts";
-import type { ClaimedStep } from "../../functions/_shared/queue.ts";
+} from "../../functions/_shared/engine/dispatcher.ts";
+import type { Outcome } from "../../functions/_shared/engine/outcome.ts";
+import type { Sender } from "../../functions/_shared/channels/sender.ts";
+import type { ClaimedStep } from "../../functions/_shared/engine/queue.ts";
 import { aStep, FakeQueue, recordingLog, sendersOf, sent } from "./fakes.ts";
 
 const BUDGET = { budgetMs: 20_000 };

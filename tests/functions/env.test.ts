@@ -7,7 +7,7 @@ import {
   readSecretKeys,
   readTwilio,
   readWebhook,
-} from "../../functions/_shared/env.ts";
+} from "../../functions/_shared/runtime/env.ts";
 
 describe("the database address", () => {
   test("DATABASE_URL wins over what the platform sets", () => {

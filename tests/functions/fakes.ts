@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
-import type { Log } from "../../functions/_shared/log.ts";
-import type { Outcome } from "../../functions/_shared/outcome.ts";
-import type { Sender, Senders } from "../../functions/_shared/providers/sender.ts";
+import type { Log } from "../../functions/_shared/runtime/log.ts";
+import type { Outcome } from "../../functions/_shared/engine/outcome.ts";
+import type { Sender, Senders } from "../../functions/_shared/channels/sender.ts";
 import {
   channelOf,
   CHANNELS,
@@ -10,7 +10,7 @@ import {
   type LeaseHolder,
   type Queue,
   type Wanted,
-} from "../../functions/_shared/queue.ts";
+} from "../../functions/_shared/engine/queue.ts";
 
 export const TENANT = randomUUID();
 

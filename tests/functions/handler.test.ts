@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { createHandler, type Dependencies } from "../../functions/dispatch/handler.ts";
-import { createDispatcher } from "../../functions/_shared/dispatcher.ts";
-import { ConfigurationError } from "../../functions/_shared/errors.ts";
+import { createDispatcher } from "../../functions/_shared/engine/dispatcher.ts";
+import { ConfigurationError } from "../../functions/_shared/runtime/errors.ts";
 import { aStep, FakeQueue, recordingLog, sendersOf, sent } from "./fakes.ts";
 
 const KEY = "sb_secret_one";

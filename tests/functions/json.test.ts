@@ -1,15 +1,15 @@
 // No digit of a number is lost: in JSON that is read and written, and on its way to Postgres and back.
 import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
-import { connect } from "../../functions/_shared/database.ts";
-import { fieldsOf } from "../../functions/_shared/inbound-forms.ts";
+import { connect } from "../../functions/_shared/runtime/database.ts";
+import { fieldsOf } from "../../functions/_shared/http/inbound-forms.ts";
 import {
   NumberTooLargeError,
   parseBody,
   parseJson,
   stringifyJson,
-} from "../../functions/_shared/json.ts";
-import { createQueue } from "../../functions/_shared/queue.ts";
+} from "../../functions/_shared/runtime/json.ts";
+import { createQueue } from "../../functions/_shared/engine/queue.ts";
 import { useDatabase } from "../support/database.ts";
 
 const database = useDatabase();

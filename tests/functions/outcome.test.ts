@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { TimeoutError } from "../../functions/_shared/errors.ts";
+import { TimeoutError } from "../../functions/_shared/runtime/errors.ts";
 import {
   type Answer,
   classifyException,
@@ -8,7 +8,7 @@ import {
   classifyWebhook,
   OPERATOR_DELAY_SECONDS,
   parseRetryAfter,
-} from "../../functions/_shared/outcome.ts";
+} from "../../functions/_shared/engine/outcome.ts";
 
 type Row = [answer: Answer, outcome: string, extra?: object];
 

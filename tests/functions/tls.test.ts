@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { connect } from "../../functions/_shared/database.ts";
+import { connect } from "../../functions/_shared/runtime/database.ts";
 import { denoBinary } from "../../scripts/lib/functions.ts";
 import { postgresIdentity } from "../../scripts/lib/postgres.ts";
 import { startScratchServer } from "../../scripts/lib/scratch.ts";
@@ -77,7 +77,7 @@ describe("a server that enforces TLS", () => {
   });
 
   it("is talked to with TLS from Deno, where the functions run", () => {
-    const program = path.join(root, "functions/_shared/database.ts");
+    const program = path.join(root, "functions/_shared/runtime/database.ts");
     const { stdout, stderr } = spawnSync(denoBinary(), [
       "eval",
       "--cached-only",

@@ -1,9 +1,9 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { deliver } from "../../functions/_shared/providers/deliver.ts";
-import { comparableBody, createTwilioSender } from "../../functions/_shared/providers/twilio.ts";
-import type { TwilioSettings } from "../../functions/_shared/env.ts";
+import { deliver } from "../../functions/_shared/channels/deliver.ts";
+import { comparableBody, createTwilioSender } from "../../functions/_shared/channels/sms/twilio.ts";
+import type { TwilioSettings } from "../../functions/_shared/runtime/env.ts";
 import { startTwilio, type TwilioStandIn } from "../../scripts/standins/twilio.ts";
 import { aStep } from "./fakes.ts";
 

@@ -2,15 +2,15 @@ import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { ConfigurationError } from "../../functions/_shared/errors.ts";
+import { ConfigurationError } from "../../functions/_shared/runtime/errors.ts";
 import {
   checkUrl,
   guardedLookup,
   isPublicAddress,
-} from "../../functions/_shared/providers/address.ts";
-import { deliver } from "../../functions/_shared/providers/deliver.ts";
-import { createWebhookSender } from "../../functions/_shared/providers/webhook.ts";
-import { parseJson, stringifyJson } from "../../functions/_shared/json.ts";
+} from "../../functions/_shared/channels/webhook/address.ts";
+import { deliver } from "../../functions/_shared/channels/deliver.ts";
+import { createWebhookSender } from "../../functions/_shared/channels/webhook/send.ts";
+import { parseJson, stringifyJson } from "../../functions/_shared/runtime/json.ts";
 import type { StandIn } from "../../scripts/standins/standin.ts";
 import { startWebhookReceiver } from "../../scripts/standins/webhook.ts";
 import { aStep } from "./fakes.ts";

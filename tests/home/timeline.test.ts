@@ -52,6 +52,7 @@ it("what was said, each once, in the CRM's own words", async () => {
   expect(await sql`select from public.activities where type = 'call'`).toHaveLength(0);
   await call("completed", { duration: 125 });
   await call("completed", { duration: 125 });
+  await sql`update ridgeline.calls set status = 'completed', duration_seconds = 126`;
 
   const shown = await sql`
     select type, direction, subject, content, from_address, to_address, external_id, outcome, contact_id, subtype

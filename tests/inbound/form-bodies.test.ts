@@ -1,7 +1,7 @@
 // What browsers and form builders really send, byte by byte: no lead is lost over the way it is packed.
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { multipartFields, urlEncodedFields } from "../../functions/_shared/form-body.ts";
+import { multipartFields, urlEncodedFields } from "../../functions/_shared/http/form-body.ts";
 import { useDatabase } from "../support/database.ts";
 import {
   accepted,

@@ -5,8 +5,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
   createAccountFinder,
   createTwilioRecorder,
-} from "../../functions/_shared/inbound-twilio.ts";
-import { readPublicAddress, readTwilioToken } from "../../functions/_shared/webhook-env.ts";
+} from "../../functions/_shared/channels/sms/inbound.ts";
+import { readPublicAddress, readTwilioToken } from "../../functions/_shared/http/webhook-env.ts";
 import { createHandler } from "../../functions/twilio-webhook/handler.ts";
 import { useDatabase } from "../support/database.ts";
 import {

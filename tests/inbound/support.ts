@@ -4,14 +4,17 @@ import { randomBytes, randomUUID } from "node:crypto";
 import type { JSONValue, Sql } from "postgres";
 import { Webhook } from "standardwebhooks";
 import twilio from "twilio";
-import { connect } from "../../functions/_shared/database.ts";
-import { createForms } from "../../functions/_shared/inbound-forms.ts";
-import { createEmailRecorder, type FetchContent } from "../../functions/_shared/inbound-resend.ts";
+import { connect } from "../../functions/_shared/runtime/database.ts";
+import { createForms } from "../../functions/_shared/http/inbound-forms.ts";
+import {
+  createEmailRecorder,
+  type FetchContent,
+} from "../../functions/_shared/channels/email/inbound.ts";
 import {
   createAccountFinder,
   createTwilioRecorder,
-} from "../../functions/_shared/inbound-twilio.ts";
-import { readPublicAddress } from "../../functions/_shared/webhook-env.ts";
+} from "../../functions/_shared/channels/sms/inbound.ts";
+import { readPublicAddress } from "../../functions/_shared/http/webhook-env.ts";
 import { createHandler as createForm } from "../../functions/forms/handler.ts";
 import { createHandler as createResend } from "../../functions/resend-webhook/handler.ts";
 import { createHandler as createTwilio } from "../../functions/twilio-webhook/handler.ts";

@@ -1,6 +1,6 @@
 // Only what Twilio signed gets through, under whichever of its names Twilio knows the address.
 import { describe, expect, it } from "vitest";
-import { readPublicAddress } from "../../functions/_shared/webhook-env.ts";
+import { readPublicAddress } from "../../functions/_shared/http/webhook-env.ts";
 import { createHandler } from "../../functions/twilio-webhook/handler.ts";
 import {
   AUTH_TOKEN,

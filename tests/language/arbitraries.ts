@@ -1,7 +1,7 @@
 // Records and conditions as customers' data has them: nulls, gaps, text in several scripts, numbers
 // and dates that came in as text.
 import fc from "fast-check";
-import { type Operator, operatorNeeds } from "../../functions/_shared/language.ts";
+import { type Operator, operatorNeeds } from "./reference/language.ts";
 import type { Context, Json, Leaf } from "./oracle.ts";
 
 const words = [

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Conditions, isPattern } from "../../functions/_shared/language.ts";
+import { Conditions, isPattern } from "./reference/language.ts";
 import { useDatabase } from "../support/database.ts";
 import { anyDocument, at, context, document, encounter, pattern, zone } from "./arbitraries.ts";
-import { holds, leafHolds } from "./oracle.ts";
+import { type Context, holds, leafHolds } from "./oracle.ts";
 
 const database = useDatabase();
 const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 1500);
@@ -68,6 +68,96 @@ describe("conditions in SQL and in the oracle", () => {
       }),
       { numRuns: Math.ceil(runs / 3) },
     );
+  });
+
+  test("asked of a record in a write, the path of a document says the same or nothing", async () => {
+    const words = fc.constantFrom("Σ", "ΑΣ", "a\nΣ", "İ", "K", "\u0001", "won", "WON", 5, null);
+    const more = fc.dictionary(fc.constantFrom("stage", "Stage", "score", "note"), words, {
+      maxKeys: 3,
+      noNullPrototype: true,
+    });
+    const asked = fc.tuple(document, context, fc.option(more, { nil: {}, freq: 3 }));
+    const batch = fc.array(asked, { minLength: 20, maxLength: 20 });
+    let [sure, all] = [0, 0];
+    await fc.assert(
+      fc.asyncProperty(batch, zone, at, async (cases, where, when) => {
+        const documents = cases.map(([node]) => node);
+        const written = cases.map(([, seen, odd]) => {
+          const { trigger, steps: _steps, ...records } = seen;
+          const contact = { ...Object(seen.contact ?? {}), ...odd } as Context;
+          const old = Object(trigger ?? {}) as Context;
+          return {
+            ...records,
+            entity: "contact",
+            contact,
+            ...("old" in old && "changed" in old ? { old: old.old, changed: old.changed } : {}),
+          } as Context;
+        });
+        const rows = await database().sql<{ quick: boolean | null; loop: boolean }[]>`
+          select
+            case when q.folds then automation.folded(d.data) else d.data end @@ q.path as quick,
+            automation.evaluate_conditions(c.compiled,
+              d.data || jsonb_build_object('trigger', automation.trigger_root(d.data)),
+              ${where}, ${when}) as loop
+          from jsonb_array_elements(${JSON.stringify(documents)}::text::jsonb)
+              with ordinality as n (node, position)
+            join jsonb_array_elements(${JSON.stringify(written)}::text::jsonb)
+              with ordinality as d (data, position) using (position)
+            cross join lateral automation.compile_conditions(n.node) as c
+            cross join lateral automation.quick_conditions(c.compiled, 'contact') as q
+          order by position`;
+        rows.forEach(({ quick, loop }, index) => {
+          const data = written[index]!;
+          const seen = { ...data, trigger: { ...data, record: data.contact! } };
+          const expected = holds(documents[index], seen, { zone: where, at: when });
+          expect([documents[index], data, loop]).toEqual([documents[index], data, expected]);
+          all++;
+          if (quick === null) return;
+          sure++;
+          expect([documents[index], data, quick]).toEqual([documents[index], data, expected]);
+        });
+      }),
+      { numRuns: Math.ceil(runs / 8) },
+    );
+    expect(sure).toBeGreaterThan(all / 10);
+  });
+
+  test("of every operator where a value meets its operand, too", async () => {
+    const batch = fc.array(encounter, { minLength: 40, maxLength: 40 });
+    let sure = 0;
+    await fc.assert(
+      fc.asyncProperty(batch, zone, at, async (cases, where, when) => {
+        const written = cases.map(({ value, old }) => ({
+          entity: "contact",
+          contact: { x: value },
+          old: { x: old },
+          changed: [],
+        }));
+        const rows = await database().sql<{ quick: boolean | null }[]>`
+          select case when q.folds then automation.folded(d.data) else d.data end @@ q.path as quick
+          from jsonb_array_elements(${JSON.stringify(cases.map(({ leaf }) => leaf))}::text::jsonb)
+              with ordinality as n (node, position)
+            join jsonb_array_elements(${JSON.stringify(written)}::text::jsonb)
+              with ordinality as d (data, position) using (position)
+            cross join lateral automation.compile_conditions(n.node) as c
+            cross join lateral automation.quick_conditions(c.compiled, 'contact') as q
+          order by position`;
+        rows.forEach(({ quick }, index) => {
+          const { leaf } = cases[index]!;
+          const data = written[index]! as Context;
+          const seen = { ...data, trigger: { ...data, record: data.contact! } };
+          if (quick === null) return;
+          sure++;
+          expect([leaf, data, quick]).toEqual([
+            leaf,
+            data,
+            leafHolds(leaf, seen, { zone: where, at: when }),
+          ]);
+        });
+      }),
+      { numRuns: Math.ceil(runs / 10) },
+    );
+    expect(sure).toBeGreaterThan(runs / 3);
   });
 
   test("patterns are accepted alike, and match what JavaScript's match", async () => {

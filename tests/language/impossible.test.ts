@@ -6,7 +6,7 @@ import { useDatabase } from "../support/database.ts";
 import { anyDocument, at, encounter, field, zone } from "./arbitraries.ts";
 
 const database = useDatabase();
-const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 1500);
+const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 600);
 
 const group = fc.record({
   members: fc.array(encounter, { minLength: 2, maxLength: 4 }),

@@ -1,8 +1,8 @@
 // Step configurations as people and programs write them: sound ones from the published schemas
 // themselves, and the same with any part replaced by something else.
 import fc from "fast-check";
-import type { Schema, StepType } from "../../functions/_shared/steps.ts";
-import { settingSchemas, stepTypes } from "../../functions/_shared/step-schemas.ts";
+import type { Schema, StepType } from "./reference/steps.ts";
+import { settingSchemas, stepTypes } from "../../packages/client/step-schemas.ts";
 import { anyDocument, document } from "./arbitraries.ts";
 
 type Arbitrary = fc.Arbitrary<unknown>;

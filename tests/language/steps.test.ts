@@ -12,10 +12,10 @@ import {
   StepConfig,
   StepRetry,
   WorkflowSettings,
-} from "../../functions/_shared/steps.ts";
-import { hazardWords, htmlHazard } from "../../functions/_shared/html.ts";
-import { settingSchemas, stepTypes } from "../../functions/_shared/step-schemas.ts";
-import { templateProblem } from "../../functions/_shared/template.ts";
+} from "./reference/steps.ts";
+import { hazardWords, htmlHazard } from "./reference/html.ts";
+import { settingSchemas, stepTypes } from "../../packages/client/step-schemas.ts";
+import { templateProblem } from "./reference/template.ts";
 import { useDatabase } from "../support/database.ts";
 import { retry, settings, stepDocument } from "./step-arbitraries.ts";
 

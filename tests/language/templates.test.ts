@@ -14,7 +14,7 @@ import {
 } from "./template-oracle.ts";
 
 const database = useDatabase();
-const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 1500);
+const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 600);
 
 /** Names of items, which are fields of nobody outside of an #each. */
 const itemField = fc.constantFrom(

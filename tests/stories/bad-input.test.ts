@@ -2,7 +2,7 @@
 // whatever was there before goes on working.
 import { randomUUID } from "node:crypto";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
-import type { Json } from "../../functions/_shared/database.types.ts";
+import type { Json } from "../../packages/client/database.types.ts";
 import { got, newPhone, Office, type Step, useStack } from "./support.ts";
 
 const stage = useStack();

@@ -1,7 +1,7 @@
 // Speed to lead, as an office runs it: three levels of branches, waits, a split and an exit, through the whole
 // stack on the demo's clock.
 import { beforeAll, describe, expect, it } from "vitest";
-import type { Json } from "../../functions/_shared/database.types.ts";
+import type { Json } from "../../packages/client/database.types.ts";
 import { got, newPhone, Office, useStack } from "./support.ts";
 
 const stage = useStack();

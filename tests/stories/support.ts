@@ -1,6 +1,6 @@
 // An office as its people use it: supabase-js with their own key, on one stack for a whole suite.
 import { afterAll, beforeAll } from "vitest";
-import type { Json } from "../../functions/_shared/database.types.ts";
+import type { Json } from "../../packages/client/database.types.ts";
 import type { Client } from "../../scripts/lib/client.ts";
 import type { ResendStandIn } from "../../scripts/standins/resend.ts";
 import type { TwilioStandIn } from "../../scripts/standins/twilio.ts";

@@ -1,6 +1,6 @@
 -- What Ridgeline is told of the CRM of host-crm.sql: once, by whoever owns the project.
 
-select automation.attach_tenants('public.tenants', '{"deleted": "is_deleted"}', '[
+select automation.attach_tenants('public.tenants', '{"name": null, "deleted": "is_deleted"}', '[
   {"relation": "public.tenant_settings", "key": "tenant_id", "columns": {"name": "company_name",
     "email": "company_email", "website": "company_website", "address": "address_line", "country": "country",
     "timezone": "timezone"}}]');

@@ -60,6 +60,7 @@ export async function createProject(adminUrl: string = inject("adminUrl")): Prom
       alter default privileges for role ${OWNER} in schema public
         grant all on sequences to anon, authenticated, service_role;
       grant usage on schema auth, vault to ${OWNER} with grant option;
+      grant select, insert, update, delete on vault.secrets to ${OWNER};
       grant select on vault.decrypted_secrets to ${OWNER} with grant option;
       grant execute on all functions in schema vault to ${OWNER}`);
   });

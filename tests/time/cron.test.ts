@@ -8,7 +8,7 @@ import { transitions, zones } from "./zones.ts";
 const database = useDatabase();
 // The same cases on every run, one of which once found a mistake; new ones in the soak.
 const seed = process.env.RIDGELINE_SOAK ? {} : { seed: -2134994557 };
-const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 3000);
+const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 1200);
 const batch = 50;
 
 const monthNames = [

@@ -7,7 +7,7 @@ import { offset, transitions, zones } from "./zones.ts";
 
 const database = useDatabase();
 const seed = process.env.RIDGELINE_SOAK ? {} : { seed: 1_270_482_811 };
-const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 3000);
+const runs = Number(process.env.RIDGELINE_PROPERTY_RUNS ?? 1200);
 const batch = 50;
 const day = 86_400_000;
 

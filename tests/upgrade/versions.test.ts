@@ -1,11 +1,11 @@
 // Functions and database are upgraded at two moments: what happens in between, and when one is forgotten.
 import { expect, it } from "vitest";
-import { createDispatcher } from "../../functions/_shared/dispatcher.ts";
-import { connect } from "../../functions/_shared/database.ts";
-import { createQueue } from "../../functions/_shared/queue.ts";
+import { createDispatcher } from "../../functions/_shared/engine/dispatcher.ts";
+import { connect } from "../../functions/_shared/runtime/database.ts";
+import { createQueue } from "../../functions/_shared/engine/queue.ts";
 import { createHandler as dispatchHandler } from "../../functions/dispatch/handler.ts";
 import { createHandler as workflowsHandler } from "../../functions/workflows/handler.ts";
-import { API_VERSION, checkVersion, versionCheck } from "../../functions/_shared/version.ts";
+import { API_VERSION, checkVersion, versionCheck } from "../../functions/_shared/engine/version.ts";
 import { recordingLog, sendersOf, sent } from "../functions/fakes.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 

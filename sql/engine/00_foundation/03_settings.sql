@@ -38,6 +38,8 @@ insert into automation.settings (name, value, description) values
   ('environment_serves', 'single_tenant',
    'Whom the sender and the signing secret in the dispatcher''s environment serve: single_tenant (nobody, '
    'once there is a second tenant) or every_tenant (development, and offices of one company).'),
+  ('editors_publish', 'false',
+   'Do editors publish and switch workflows, where the tenant''s own settings do not say? true or false.'),
   ('keep_runs', '13 months',
    'How long runs that have ended are kept, where a tenant does not say: an interval of 7 days at least, or forever.'),
   ('keep_inputs', '90 days',
@@ -86,6 +88,8 @@ begin
     raise exception 'value: % must be from 1 to 10000', new.name;
   elsif new.name = 'environment_serves' and new.value not in ('single_tenant', 'every_tenant') then
     raise exception 'value: environment_serves must be single_tenant or every_tenant';
+  elsif new.name = 'editors_publish' and new.value not in ('true', 'false') then
+    raise exception 'value: editors_publish must be true or false';
   elsif new.name = 'doorbell' and new.value not in ('pg_net', 'notify', 'none') then
     raise exception 'value: doorbell must be pg_net, notify or none';
   end if;

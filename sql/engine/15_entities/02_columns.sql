@@ -14,7 +14,8 @@ create or replace function automation.relation_columns(relation regclass)
   set search_path = pg_catalog, pg_temp
   as $$
     select a.attname::text,
-      t.typcategory in ('S', 'B', 'E') or t.oid = 'pg_catalog.uuid'::regtype,
+      -- A trigger is not told what is computed where it is read.
+      (t.typcategory in ('S', 'B', 'E') or t.oid = 'pg_catalog.uuid'::regtype) and a.attgenerated <> 'v',
       automation.has_equality(t.oid),
       a.attgenerated <> ''
     from pg_catalog.pg_attribute as a
@@ -94,7 +95,8 @@ create or replace function automation.has_equality(type oid) returns boolean
       when t.typtype = 'd' then automation.has_equality(t.typbasetype)
       when t.typcategory = 'A' then automation.has_equality(t.typelem)
       when t.typtype in ('e', 'r', 'm') then true
-      else t.typcategory <> 'G' and exists (
+      -- Operators of extensions are not on our search_path.
+      else t.typcategory <> 'G' and t.typnamespace = 'pg_catalog'::regnamespace and exists (
         select from pg_catalog.pg_opclass as o
         where o.opcintype = t.oid and o.opcdefault
           and o.opcmethod in (select m.oid from pg_catalog.pg_am as m where m.amname = 'btree'))

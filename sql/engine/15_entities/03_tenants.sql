@@ -187,7 +187,7 @@ create or replace function automation.mapped_expression(written text, path text)
   set search_path = pg_catalog, pg_temp
   as $$
     select case when strpos(path, '.') = 0 then format('%s.%I', written, path)
-      else format('to_jsonb(%s.%I) #>> %L', written, split_part(path, '.', 1),
+      else format('(to_jsonb(%s.%I) #>> %L)', written, split_part(path, '.', 1),
         string_to_array(substr(path, strpos(path, '.') + 1), '.')) end
   $$;
 
@@ -275,6 +275,44 @@ $template$,
     from (select y.relation::regclass as relation, y.columns, y.sole, y.further, y.visible
       from automation.tenancy as y) as m
   $$;
+
+-- here, deleted (softly, by the column that says so) or gone; null: nobody can tell, so nothing ends for it.
+create or replace function automation.tenant_state_function() returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.tenant_state(tenant_id uuid) returns text
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+  return coalesce((select case when %3$s then 'deleted' else 'here' end from %1$s as t
+    where %2$s = tenant_state.tenant_id limit 1), 'gone');
+exception when undefined_column or undefined_table or undefined_function or insufficient_privilege then
+  return null;
+end;
+$reader$
+$template$,
+      m.relation, automation.tenant_expression('t', m.columns ->> 'id', m.sole),
+      coalesce(automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted'), 'false'))
+    from (select y.relation::regclass as relation, y.columns, y.sole from automation.tenancy as y) as m
+  $$;
+
+create or replace function automation.untold_state_function() returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select $template$
+create or replace function automation.tenant_state(tenant_id uuid) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $reader$ select null::text $reader$
+$template$
+  $$;
+
+do $$ begin execute automation.untold_state_function(); end $$;
 
 -- Does a row count as deleted, by a column that says so: a boolean, or since when?
 create or replace function automation.is_deleted_expression(relation regclass, written text, column_name text)

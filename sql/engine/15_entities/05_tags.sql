@@ -16,7 +16,7 @@ begin
     from %1$s as l join %2$s as t on t.id = l.%5$I
     where l.%3$I = linked_tags.contact_id::%6$s%7$s%8$s);
 exception when data_exception then
-  return '[]';
+  return jsonb_build_array();
 end;
 $tags$;
 

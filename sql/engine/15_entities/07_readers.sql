@@ -11,8 +11,11 @@ begin
   return (
     select %6$s from %2$s as r
     where %3$s = read_%1$s.tenant_id and r.%4$I = read_%1$s.id::%5$s and not (%7$s));
-exception when data_exception then
-  return null;
+exception
+  when data_exception then
+    return null;
+  when undefined_table or undefined_column or undefined_function or invalid_schema_name then
+    return automation.read_anew(%1$L, tenant_id, id);
 end;
 $reader$
 $template$,
@@ -24,6 +27,84 @@ $template$,
 
 comment on function automation.reader_function(automation.entities) is
   'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly.';
+
+-- Found by what they call: the table may have been renamed since.
+create or replace function automation.capture_triggers(entity text)
+  returns table (name text, relation regclass)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.tgname::text, t.tgrelid::regclass
+    from pg_catalog.pg_trigger as t
+    join pg_catalog.pg_proc as p on p.oid = t.tgfoid
+    where p.pronamespace = 'automation'::regnamespace and t.tgparentid = 0
+      and p.proname in (
+        format('capture_%s_insert', entity), format('capture_%s_update', entity),
+        format('capture_%s_delete', entity), format('capture_%s_truncate', entity))
+  $$;
+
+create or replace function automation.relation_of(attached automation.entities) returns regclass
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      (select t.relation from automation.capture_triggers(attached.name) as t limit 1),
+      to_regclass(attached.relation))
+  $$;
+
+-- A row as workflows see it: the columns that were attached, and the names of mapped.
+create or replace function automation.visible_record(attached automation.entities, written jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+        select jsonb_object_agg(a.key, written -> a.value)
+        from jsonb_each_text(automation.aliases(attached)) as a where written ? a.value), '{}')
+      || case when attached.hides_columns then coalesce((
+          select jsonb_object_agg(r.key, r.value) from jsonb_each(written) as r
+          where r.key = any (attached.columns)), '{}')
+        else written end
+    where written is not null
+  $$;
+
+create or replace function automation.is_marked_deleted(attached automation.entities, record jsonb)
+  returns boolean
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(record ->> (attached.mapped ->> 'deleted'), 'false') <> 'false'
+  $$;
+
+-- The live record of a table that was renamed, moved or altered since it was attached: it is where its triggers
+-- are. What it lacks besides is an error that says what to do.
+create or replace function automation.read_anew(entity text, tenant_id uuid, id text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  relation regclass;
+  record jsonb;
+begin
+  select e.* into attached from automation.entities as e where e.name = read_anew.entity;
+  relation := automation.relation_of(attached);
+  if relation is null
+    or attached.sole is null and automation.column_type(relation, attached.tenant_column) is null
+    or automation.column_type(relation, attached.id_column) is null then
+    raise exception '%: its table, % by %, is not there any more', entity, attached.relation, attached.id_column
+      using errcode = 'undefined_table', hint = 'Call automation.attach() for it again, or detach() it.';
+  end if;
+  execute format('select to_jsonb(r.*) from %s as r where %s = $1 and r.%I = $2::%s', relation,
+    automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column,
+    automation.column_type(relation, attached.id_column))
+    into record using tenant_id, id;
+  return case when not automation.is_marked_deleted(attached, record)
+    then automation.visible_record(attached, record) end;
+exception when data_exception then
+  return null;
+end;
+$$;
 
 -- The same question without the record: asked before every step. Rows of a log need not be there.
 create or replace function automation.has_function(attached automation.entities) returns text
@@ -39,8 +120,11 @@ begin
   return %7$L::boolean or exists (
     select from %2$s as r
     where %3$s = has_%1$s.tenant_id and r.%4$I = has_%1$s.id::%5$s and not (%6$s));
-exception when data_exception then
-  return false;
+exception
+  when data_exception then
+    return false;
+  when undefined_table or undefined_column or undefined_function or invalid_schema_name then
+    return automation.read_anew(%1$L, tenant_id, id) is not null;
 end;
 $reader$
 $template$,

@@ -107,6 +107,9 @@ create table ridgeline.workflow_versions (
   published_via text not null
     constraint workflow_versions_via_known check (published_via in ('publish', 'activation', 'steps')),
   published_at timestamptz not null default automation.now(),
+  source jsonb,
+  author uuid,
+  note text constraint workflow_versions_note_at_most_4_kb check (octet_length(note) <= 4096),
   constraint workflow_versions_pkey primary key (tenant_id, id),
   constraint workflow_versions_unique unique (tenant_id, workflow_id, version),
   constraint workflow_versions_workflow_fk foreign key (tenant_id, workflow_id)
@@ -119,6 +122,11 @@ comment on table ridgeline.workflow_versions is
   'Published workflows, immutable. Executions are pinned to the version they started with.';
 comment on column ridgeline.workflow_versions.conditions is
   'Compiled enrolment conditions; null: always.';
+comment on column ridgeline.workflow_versions.source is
+  'The definition that was published, as ridgeline.save_workflow takes it: what restores or compares a version.';
+comment on column ridgeline.workflow_versions.author is
+  'The signed-in user who published it; null: the service role, or SQL.';
+comment on column ridgeline.workflow_versions.note is 'What whoever published it said about it.';
 comment on column ridgeline.workflow_versions.warnings is
   'What validation had to say when it was published: [{path, severity, code, message, hint}].';
 comment on column ridgeline.workflow_versions.plan is
@@ -168,6 +176,8 @@ create table automation.active_triggers (
   from_values jsonb,
   to_values jsonb,
   conditions jsonb,
+  quick jsonpath,
+  quick_folds boolean,
   reentry jsonb,
   first_step text,
   first_lane ridgeline.automation_lane,
@@ -189,6 +199,9 @@ comment on table automation.active_triggers is
   'for each event that runs of a version wait for or end at, as long as there may be such runs.';
 comment on column automation.active_triggers.reentry is
   'The rule of re-entry where it goes by record; null: none, or one that is asked before the first step.';
+comment on column automation.active_triggers.quick is
+  'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
+
 comment on column automation.active_triggers.listener is
   'role wait: the key of the step that waits; exit: which of the exit events. Part of the key.';
 comment on column automation.active_triggers.match is
@@ -199,6 +212,20 @@ comment on column automation.active_triggers.match_column is
   'One equality of match, checked before the record is turned into JSON.';
 comment on column automation.active_triggers.field is
   'For changes: the column that must have changed; null: any.';
+
+-- What capture remembers of whom nobody listens for (see 85_capture/04_generate).
+create or replace function automation.forget_unheard() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform set_config('automation.unheard', '', true);
+  return null;
+end;
+$$;
+
+create trigger active_triggers_forget_unheard after insert or update on automation.active_triggers
+  for each statement execute function automation.forget_unheard();
 
 create index active_triggers_by_version
   on automation.active_triggers (workflow_id, tenant_id, version);

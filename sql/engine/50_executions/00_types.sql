@@ -12,7 +12,8 @@ create type automation.enrolment as (
   failure jsonb,
   role text,
   listener text,
-  address text
+  address text,
+  fused boolean
 );
 
 comment on type automation.enrolment is

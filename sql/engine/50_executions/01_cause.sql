@@ -91,7 +91,7 @@ create or replace function automation.chain_of(
 -- A refusal is written down once a window, or a runaway loop would fill the history it is kept
 -- out of: the refused row itself is the one past the limit.
 create or replace function automation.admit(
-  tenant_id uuid, workflow_id uuid, record_id text, depth integer, root uuid,
+  tenant_id uuid, workflow_id uuid, record_id text, depth integer, root uuid, already integer,
   out admitted boolean, out refusal jsonb, out comes_round boolean)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -121,6 +121,7 @@ begin
     return;
   end if;
   chain := automation.chain_of(tenant_id, root, workflow_id);
+  chain.effects := chain.effects + already;
   comes_round := chain.comes_round;
   admitted := admitted and chain.effects <= chain.allowed;
   if chain.effects = chain.allowed then
@@ -132,7 +133,36 @@ begin
 end;
 $$;
 
-comment on function automation.admit(uuid, uuid, text, integer, uuid) is
-  'May this record enter this workflow now? refusal: enrol it as failed, with this reason; '
-  'not admitted: it was refused a moment ago already, write nothing. comes_round: the chain has been at this '
-  'workflow before.';
+comment on function automation.admit(uuid, uuid, text, integer, uuid, integer) is
+  'May this record enter this workflow now? already: how many the same write lets enter before it. refusal: enrol '
+  'it as failed, with this reason; not admitted: it was refused a moment ago already, write nothing. comes_round: '
+  'the chain has been at this workflow before.';
+
+-- Of the workflows that a write matches, those that its record may enter, in their order.
+create or replace function automation.admit_all(
+  tenant_id uuid, record_id text, enrolments automation.enrolment[])
+  returns automation.enrolment[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  depth constant integer := automation.causation_depth();
+  root constant uuid := automation.causation_root();
+  enrolment automation.enrolment;
+  admission record;
+  admitted automation.enrolment[];
+  entered integer := 0;
+begin
+  foreach enrolment in array enrolments loop
+    if enrolment.role = 'enrol' then
+      admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth, root, entered);
+      continue when not admission.admitted;
+      entered := entered + 1;
+      enrolment.failure := coalesce(enrolment.failure, admission.refusal);
+      enrolment.fused := admission.comes_round;
+    end if;
+    admitted := admitted || enrolment;
+  end loop;
+  return admitted;
+end;
+$$;

@@ -162,6 +162,7 @@ create or replace function automation.cancel_execution(execution_id uuid)
 declare
   execution ridgeline.workflow_executions := automation.find_execution(execution_id);
 begin
+  perform automation.check_editor(execution.tenant_id, 'cancelling a run');
   delete from ridgeline.scheduled_steps as s
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
     and s.lease_expires_at is null;

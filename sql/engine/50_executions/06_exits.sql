@@ -175,6 +175,10 @@ begin
     return row('failed', automation.engine_error(
       'plan_too_new', null, lifecycle ->> 'unreadable'))::automation.obstacle;
   end if;
+  if automation.tenant_state(execution.tenant_id) in ('deleted', 'gone') then
+    return row('cancelled', jsonb_build_object(
+      'code', 'tenant_deleted', 'message', 'the tenant was deleted in the CRM'))::automation.obstacle;
+  end if;
   if execution.entity <> 'contact' then
     execution := automation.follow_contact(execution);
   end if;

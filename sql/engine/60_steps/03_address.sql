@@ -209,7 +209,9 @@ begin
         status, provider, provider_id, execution_id)
       values (ledger.tenant_id, automation.existing_contact(execution), 'outbound',
         coalesce(ledger.result_data ->> 'from', ledger.input ->> 'from'), ledger.recipient,
-        ledger.input ->> 'body', 'sent', 'twilio', ledger.provider_id, execution.id);
+        ledger.input ->> 'body', 'sent',
+        coalesce(ledger.input #>> '{sender,provider}', automation.setting('sms_provider')),
+        ledger.provider_id, execution.id);
     when 'send_email' then
       insert into ridgeline.emails (tenant_id, contact_id, direction, from_address, to_address, subject,
         html, text, status, provider, provider_id, execution_id)
@@ -218,7 +220,8 @@ begin
         (select string_agg(automation.bare_address(m.mailbox), ', ' order by m.place)
          from jsonb_array_elements_text(ledger.input -> 'to') with ordinality as m (mailbox, place)),
         ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
-        'resend', ledger.provider_id, execution.id);
+        coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
+        ledger.provider_id, execution.id);
     else null;
   end case;
   perform automation.clear_cause();

@@ -34,6 +34,9 @@ comment on column automation.timer_listeners.business_days is
 comment on column automation.timer_listeners.zone is
   'An IANA name, or contact: the zone of the record''s contact. Null: the tenant''s.';
 
+create trigger timer_listeners_forget_unheard after insert or update on automation.timer_listeners
+  for each statement execute function automation.forget_unheard();
+
 create index timer_listeners_by_entity on automation.timer_listeners (entity, tenant_id);
 create index timer_listeners_by_version
   on automation.timer_listeners (workflow_id, tenant_id, version);
@@ -448,7 +451,7 @@ begin
     perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
       jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
       row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
-        automation.cut_off_error(tried), 'enrol', '', null)::automation.enrolment);
+        automation.cut_off_error(tried), 'enrol', '', null, false)::automation.enrolment);
   end if;
 end;
 $$;

@@ -164,7 +164,8 @@ exception when others then
     perform automation.enrol(job.tenant_id, job.entity, record_id,
       jsonb_build_object('entity', job.entity, job.entity || '_id', record_id, job.entity, record),
       row(version.workflow_id, version.version, job.kind, null, null, null,
-        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null)::automation.enrolment);
+        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null, false
+        )::automation.enrolment);
   exception when others then
     raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
   end;
@@ -348,6 +349,7 @@ declare
     where r.id is not null group by 1 order by min(r.place));
   job ridgeline.bulk_enrollments;
 begin
+  perform automation.check_publisher(workflow.tenant_id, 'enrolling many');
   perform automation.check_object(data, 'data');
   perform automation.check_author(workflow.tenant_id, automation.with_related(array[into_entity]));
   if not workflow.is_active then
@@ -418,7 +420,9 @@ begin
   for no key update of b;
   if not found then
     perform automation.raise_not_found('enrollment_id', id);
-  elsif job.status = 'running' then
+  end if;
+  perform automation.check_editor(job.tenant_id, 'stopping an enrolment');
+  if job.status = 'running' then
     perform automation.finish_bulk(job, 'cancelled', jsonb_build_object(
       'code', 'cancelled', 'message', 'cancelled by hand'));
     select b.* into job from ridgeline.bulk_enrollments as b

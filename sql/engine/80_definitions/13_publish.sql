@@ -1,6 +1,6 @@
 -- Publishing, pausing and the is_active switch.
 
-create or replace function automation.publish(tenant_id uuid, workflow_id uuid, via text)
+create or replace function automation.publish(tenant_id uuid, workflow_id uuid, via text, note text default null)
   returns ridgeline.workflow_versions
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -10,6 +10,7 @@ declare
   compiled automation.compiled_workflow;
   published ridgeline.workflow_versions;
 begin
+  perform automation.check_publisher(tenant_id, 'publishing');
   perform automation.take_place(tenant_id);
   select w.* into workflow from ridgeline.workflows as w
   where w.tenant_id = publish.tenant_id and w.id = publish.workflow_id
@@ -19,7 +20,7 @@ begin
     compiled.problems, format('workflow "%s" cannot be published', workflow.name));
   perform automation.check_author(
     workflow.tenant_id, automation.entities_of(compiled.listener, compiled.plan));
-  published := automation.add_version(workflow, compiled, via);
+  published := automation.add_version(workflow, compiled, via, note);
   perform automation.listen(published, compiled.listener);
   update ridgeline.workflows as w
   set published_version = published.version, status = 'active', is_active = true
@@ -29,7 +30,7 @@ begin
 end;
 $$;
 
-comment on function automation.publish(uuid, uuid, text) is
+comment on function automation.publish(uuid, uuid, text, text) is
   'Compiles a workflow into its next version and makes that version the one that new executions '
   'start with. Raises 22023 naming the field when the definition has an error. What is only doubtful is in '
   'the warnings of the version, and raised as warnings.';
@@ -185,7 +186,7 @@ $$;
 
 -- What is published without a change is not a new version.
 create or replace function automation.add_version(
-  workflow ridgeline.workflows, compiled automation.compiled_workflow, via text)
+  workflow ridgeline.workflows, compiled automation.compiled_workflow, via text, note text default null)
   returns ridgeline.workflow_versions
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -209,10 +210,12 @@ begin
     return latest;
   end if;
   insert into ridgeline.workflow_versions
-    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, warnings, published_via)
+    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, warnings, published_via,
+    source, author, note)
   values (
     workflow.tenant_id, workflow.id, coalesce(latest.version, 0) + 1, workflow.trigger_type,
-    workflow.trigger_config, compiled.conditions, compiled.plan, warnings, via)
+    workflow.trigger_config, compiled.conditions, compiled.plan, warnings, via,
+    automation.workflow_source(workflow), automation.current_user_id(), note)
   returning * into latest;
   return latest;
 end;
@@ -226,11 +229,11 @@ create or replace function automation.start_listening(
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
-      field, from_values, to_values, conditions, reentry, first_step, first_lane, first_delay)
+      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay)
     select version.tenant_id, listener.entity, version.trigger_type, version.workflow_id,
       version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
-      version.conditions,
+      version.conditions, quick.path, quick.folds,
       case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
@@ -239,6 +242,7 @@ create or replace function automation.start_listening(
       select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
       from automation.readable_plan(version.plan) as p (plan)
     ) as first
+    cross join automation.quick_conditions(version.conditions, listener.entity) as quick
   $$;
 
 -- The events that runs of this version end at or wait for. They are listened to for as long as there
@@ -329,6 +333,9 @@ begin
     new.status := 'active';
   elsif new.status = 'active' then
     new.status := 'paused';
+  end if;
+  if new.is_active <> (tg_op = 'UPDATE' and old.is_active) then
+    perform automation.check_publisher(new.tenant_id, 'switching a workflow on or off');
   end if;
   return new;
 end;

@@ -73,6 +73,7 @@ begin
     (relation, columns, sole, further, visible) = row (
       excluded.relation, excluded.columns, excluded.sole, excluded.further, excluded.visible);
   execute automation.tenants_function();
+  execute automation.tenant_state_function();
   perform automation.close_functions();
   if sole is null then
     perform automation.watch_tenants(relation, named ->> 'id');
@@ -98,6 +99,7 @@ begin
   perform automation.unwatch_tenants();
   delete from automation.tenancy;
   execute automation.settled_function();
+  execute automation.untold_state_function();
 end;
 $$;
 

@@ -3,14 +3,12 @@
 -- From a committed write to an enrolled execution, inside the writer's own transaction.
 --
 -- A table is attached once; attaching generates triggers that know the table's columns by name.
--- They ask one question, cheaply: does a tenant of these rows have a listener that could match?
+-- They ask one question, cheaply: does the tenant of this row have a listener that could match?
 -- Only then is a row turned into JSON, matched exactly and enrolled.
 --
--- The writer's transaction must never fail on our account. An insert is captured in one pass, in
--- one block that catches errors; whatever breaks that pass, its rows are taken one by one. There,
--- everything that could raise (turning the row into JSON, conditions) runs in a block that catches
--- errors and writes nothing, and what writes cannot raise. That block takes no transaction id, so
--- that a bulk update does not overflow the subtransaction cache.
+-- The writer's transaction must never fail on our account. Everything that could raise (reading the row,
+-- turning it into JSON, conditions) runs in a block that catches errors and writes nothing, so that it takes no
+-- transaction id of its own; and what writes, after it, cannot raise.
 --
 -- Lock order: capture locks no row that exists already; it only inserts, holding the writer's own
 -- CRM row.
@@ -50,64 +48,48 @@ create or replace function automation.match_write(
   as $$
 declare
   record constant jsonb := data -> entity;
+  matched automation.enrolment[];
 begin
-  return (
-    select array_agg(row(
-        m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
-        case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
-        case when m.role <> 'enrol' then automation.counterparty(
-          match_write.entity, match_write.tenant_id, record) end
-        )::automation.enrolment)
-    from (
-      select t.*, case
-          when t.conditions is null then 'true'
-          else automation.try_conditions(t.conditions, match_write.tenant_id, data)
-        end as verdict
-      from automation.active_triggers as t
-      where t.tenant_id = match_write.tenant_id
-        and t.entity = match_write.entity
-        and t.event = any (events)
-        and automation.matches(record, t.match, t.match_any)
-        -- What is inserted has changed from nothing.
-        and (t.field is null or t.field = any (changed) or not data ? 'old')
-        and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
-        and (t.to_values is null or t.to_values @> (record -> t.field))
-        and (t.reentry is null or automation.may_enter_again(t, data ->> (match_write.entity || '_id')))
-    ) as m
-    where m.verdict <> 'false');
+  select array_agg(row(
+      m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
+      case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
+      case when m.role <> 'enrol' then automation.counterparty(
+        match_write.entity, match_write.tenant_id, record) end, false
+      )::automation.enrolment)
+    into matched
+  from (
+    select t.*, case
+        when t.conditions is null then 'true'
+        else coalesce(
+          case when t.quick is not null and pg_column_size(data) <= 8000 then to_jsonb(
+            case when t.quick_folds then (select automation.folded(data)) else data end @@ t.quick) end,
+          automation.try_conditions(t.conditions, match_write.tenant_id, data))
+      end as verdict
+    from automation.active_triggers as t
+    where t.tenant_id = match_write.tenant_id
+      and t.entity = match_write.entity
+      and t.event = any (events)
+      and automation.matches(record, t.match, t.match_any)
+      -- What is inserted has changed from nothing.
+      and (t.field is null or t.field = any (changed) or not data ? 'old')
+      and (t.from_values is null or t.from_values @> (data -> 'old' -> t.field))
+      and (t.to_values is null or t.to_values @> (record -> t.field))
+      and (t.reentry is null or automation.may_enter_again(t, data ->> (match_write.entity || '_id')))
+    -- Or conditions would be evaluated once for every mention of the verdict.
+    offset 0
+  ) as m
+  where m.verdict <> 'false';
+  -- A record is created once: only repeatable events and chains can loop.
+  if matched is not null and (data ? 'old' or automation.has_cause()) then
+    return automation.admit_all(tenant_id, data ->> (entity || '_id'), matched);
+  end if;
+  return matched;
 end;
 $$;
 
+-- Of a small record nothing is so long that a condition would look at its beginning only.
 comment on function automation.match_write(text, uuid, text[], text[], jsonb) is
   'The listeners that a write matches; null when there is none. Writes nothing.';
-
--- What a match comes to, for the pass over many rows: the status the execution starts with; none
--- when the conditions are not met. Inlined, so without a search_path setting.
-create or replace function automation.verdict(
-  conditions jsonb, tenant_id uuid, data jsonb, first_delay interval)
-  returns table (status ridgeline.automation_status, error jsonb)
-  language sql stable
-  -- No search_path: this is inlined.
-  as $$
-    select
-      case
-        when t.tried operator(pg_catalog.=) 'false' then null
-        when t.tried operator(pg_catalog.<>) 'true' then 'failed'
-        when first_delay operator(pg_catalog.>) interval '0' then 'waiting'
-        else 'pending'
-      end::ridgeline.automation_status,
-      case
-        when pg_catalog.jsonb_typeof(t.tried) operator(pg_catalog.=) 'object' then t.tried
-      end
-    from (
-      select case
-        when conditions is null then 'true'::pg_catalog.jsonb
-        else automation.try_conditions(conditions, tenant_id, data)
-      end as tried
-      -- Or the conditions would be evaluated once for every mention above.
-      offset 0
-    ) as t
-  $$;
 
 create or replace function automation.match_failed(
   entity text, tenant_id uuid, events text[], state text, message text)
@@ -117,7 +99,7 @@ create or replace function automation.match_failed(
   as $$
     select array_agg(row(
       t.workflow_id, t.version, t.event, t.first_step, t.first_lane, t.first_delay,
-      automation.engine_error('capture_failed', state, message), t.role, t.listener, null)::automation.enrolment)
+      automation.engine_error('capture_failed', state, message), t.role, t.listener, null, false)::automation.enrolment)
     from automation.active_triggers as t
     where t.tenant_id = match_failed.tenant_id
       and t.entity = match_failed.entity
@@ -128,6 +110,7 @@ create or replace function automation.match_failed(
 comment on function automation.match_failed(text, uuid, text[], text, text) is
   'What enrols when matching itself broke: every listener gets a failed execution that says why.';
 
+-- Outside every guard: what could fail has been done.
 create or replace function automation.enrol_write(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
   is_log boolean)
@@ -145,7 +128,8 @@ declare
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      perform automation.enrol(tenant_id, entity, record_id, data, enrolment, seq, from_outside);
+      enrolment.fused := enrolment.fused or from_outside;
+      perform automation.start_execution(tenant_id, entity, record_id, data, enrolment, seq);
     else
       perform automation.raise_signal(
         tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');

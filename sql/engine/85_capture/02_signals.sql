@@ -42,27 +42,3 @@ create or replace function automation.has_open_runs(tenant_id uuid, record_id te
         and e.entity <> 'contact' and e.finished_at is null
     )
   $$;
-
--- What becomes of a record while its runs are in flight. Asked for rarely, so a block of its own is no cost.
-create or replace function automation.note_change(
-  role text, entity text, tenant_id uuid, record_id text, contact_id text)
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  as $$
-begin
-  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
-  select note_change.tenant_id, note_change.role, note_change.entity, note_change.record_id,
-    note_change.contact_id
-  where automation.has_open_runs(
-    note_change.tenant_id, note_change.record_id,
-    case when note_change.role = 'deleted' then note_change.contact_id end);
-exception when others then
-  perform automation.warn_altered(entity, sqlerrm);
-end;
-$$;
-
-comment on function automation.note_change(text, text, uuid, text, text) is
-  'Notes for the runs of a record that it was deleted, or moved to another contact.';

@@ -36,16 +36,13 @@ create or replace function automation.generate_capture(attached automation.entit
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  execute automation.row_function(attached);
   execute automation.insert_function(attached);
   execute automation.update_function(attached);
-  if not attached.is_log then
-    execute automation.delete_function(attached);
-  end if;
+  execute automation.delete_function(attached);
+  execute automation.truncate_function(attached);
   execute automation.reader_function(attached);
   execute automation.has_function(attached);
   perform automation.install_triggers(attached);
-  perform automation.install_timer_trigger(attached);
   if attached.name = 'contact' then
     execute case when attached.tags is null then automation.no_tags_functions()
       else automation.linked_tags_functions(attached) end;
@@ -77,10 +74,14 @@ begin
     where w.is_active and not exists (
       select from automation.active_triggers as t
       where t.tenant_id = v.tenant_id and t.workflow_id = v.workflow_id and t.version = v.version
-        and t.role = 'enrol')
+        and t.role = 'enrol' and (v.trigger_type <> 'time_elapsed' or exists (
+          select from automation.timer_listeners as l
+          where l.tenant_id = t.tenant_id and l.workflow_id = t.workflow_id)))
   loop
     listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
-    continue when listener.entity is distinct from listen_again.entity;
+    continue when listen_again.entity is distinct from case version.trigger_type
+      when 'time_elapsed' then coalesce(version.trigger_config ->> 'entity', 'contact')
+      else listener.entity end;
     if listener.problems <> '[]' then
       raise warning 'workflow % of tenant % does not fit % any more: %',
         version.workflow_id, version.tenant_id, entity, listener.problems #>> '{0,message}';
@@ -261,6 +262,10 @@ begin
     from automation.entities as e
     where e.name = attached.name
       and to_regclass(e.relation) is distinct from to_regclass(attached.relation)
+      -- Renamed or moved since, it is the same table.
+      and not exists (
+        select from automation.capture_triggers(e.name) as t
+        where t.relation = to_regclass(attached.relation))
     union all
     select 3, format('relation: %s is attached already, as "%s"', e.relation, e.name)
     from automation.entities as e
@@ -360,30 +365,34 @@ create or replace function automation.register_triggers(attached automation.enti
         excluded.unless_column, excluded.description)
   $$;
 
+-- What stands there already stays as it is: enable always is the owner's to say.
 create or replace function automation.install_triggers(attached automation.entities) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  op text;
+  elsewhere record;
 begin
-  perform automation.remove_triggers(attached);
-  execute format(
-    'create trigger automation_capture_insert after insert on %s referencing new table as new_rows '
-    'for each statement execute function automation.capture_%s_insert()',
-    attached.relation, attached.name);
-  execute format(
-    'create trigger automation_capture_update after update on %s '
-    'for each row execute function automation.capture_%s_update()',
-    attached.relation, attached.name);
-  if not attached.is_log then
-    execute format(
-      'create trigger automation_capture_delete after delete on %s referencing old table as old_rows '
-      'for each statement execute function automation.capture_%s_delete()',
-      attached.relation, attached.name);
-  end if;
+  for elsewhere in
+    select t.name, t.relation from automation.capture_triggers(attached.name) as t
+    where t.relation <> attached.relation::regclass
+  loop
+    execute format('drop trigger %I on %s', elsewhere.name, elsewhere.relation);
+  end loop;
+  foreach op in array '{insert,update,delete,truncate}'::text[] loop
+    if not exists (
+      select from automation.capture_triggers(attached.name) as t
+      where t.relation = attached.relation::regclass and t.name = 'automation_capture_' || op
+    ) then
+      execute format('create or replace trigger automation_capture_%1$s after %1$s on %2$s '
+        'for each %3$s execute function automation.capture_%4$s_%1$s()',
+        op, attached.relation, case op when 'truncate' then 'statement' else 'row' end, attached.name);
+    end if;
+  end loop;
 end;
 $$;
 
--- Found by what they call: the table may have been renamed since.
 create or replace function automation.remove_triggers(attached automation.entities) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -391,17 +400,8 @@ create or replace function automation.remove_triggers(attached automation.entiti
 declare
   installed record;
 begin
-  for installed in
-    select t.tgname, t.tgrelid::regclass as relation
-    from pg_catalog.pg_trigger as t
-    join pg_catalog.pg_proc as p on p.oid = t.tgfoid
-    where p.pronamespace = 'automation'::regnamespace
-      and p.proname in (
-        format('capture_%s_insert', attached.name), format('capture_%s_update', attached.name),
-        format('capture_%s_delete', attached.name))
-      and t.tgparentid = 0
-  loop
-    execute format('drop trigger %I on %s', installed.tgname, installed.relation);
+  for installed in select t.name, t.relation from automation.capture_triggers(attached.name) as t loop
+    execute format('drop trigger %I on %s', installed.name, installed.relation);
   end loop;
 end;
 $$;
@@ -416,15 +416,21 @@ declare
 begin
   for deaf in
     select t.tenant_id, t.workflow_id, w.name
-    from automation.active_triggers as t
+    from (
+      select a.tenant_id, a.workflow_id from automation.active_triggers as a
+      where a.entity = stop_hearing.entity and a.role = 'enrol'
+      union all
+      select l.tenant_id, l.workflow_id from automation.timer_listeners as l
+      where l.entity = stop_hearing.entity
+    ) as t
     join ridgeline.workflows as w on w.tenant_id = t.tenant_id and w.id = t.workflow_id
-    where t.entity = stop_hearing.entity and t.role = 'enrol'
   loop
     perform automation.note_end(deaf.tenant_id, deaf.workflow_id, 'detach');
     raise warning 'workflow "%" of tenant % hears nothing until % is attached again',
       deaf.name, deaf.tenant_id, entity;
   end loop;
   delete from automation.active_triggers as t where t.entity = stop_hearing.entity;
+  delete from automation.timer_listeners as t where t.entity = stop_hearing.entity;
 end;
 $$;
 
@@ -441,11 +447,10 @@ begin
   end if;
   perform automation.stop_hearing(attached.name);
   perform automation.remove_triggers(attached);
-  perform automation.remove_timer_trigger(attached);
   execute format('drop function if exists automation.capture_%s_insert()', attached.name);
   execute format('drop function if exists automation.capture_%s_update()', attached.name);
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
-  execute format('drop function if exists automation.capture_%s_row', attached.name);
+  execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
   execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
   delete from automation.entities as e where e.name = attached.name;

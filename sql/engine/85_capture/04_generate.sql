@@ -1,22 +1,27 @@
--- The code that attach() generates for a table. It names every column, so that Postgres resolves
--- types once and a row that nobody listens for costs next to nothing.
+-- The code that attach() generates for a table.
 --
---   capture_<entity>_insert   for each statement: all its rows in one pass
---   capture_<entity>_update   for each row that changed
---   capture_<entity>_delete   for each statement: which of its rows have runs that end now
---   capture_<entity>_row      one row, with its own guard: updates, and inserts that cannot be
---                             taken in one pass
---   read_<entity>             the live record
---   has_<entity>              is it there still?
+--   capture_<entity>_insert, _update, _delete   for each row that is written
+--   capture_<entity>_truncate                   for a table that is emptied
+--   read_<entity>                               the live record
+--   has_<entity>                                is it there still?
 --
--- Inserts are captured a statement at a time because a row at a time was measured against it: for
--- 100,000 matching rows 150 us a row against 63, for rows that match nothing 23 against 14.7, over
--- an insert that takes 14 without any trigger. Either fires for every client and every kind of
--- write.
+-- A row at a time: nothing else fires for a row that moves between partitions or is written into one
+-- directly, for the subscriber of a publication and on the shards of a distributed table. And a transition
+-- table costs a statement more than all that a single row needs.
 --
--- The plans are held to index probes: a session keeps the plan it made while there were no
--- workflows, and that one reads all of them. What is switched off counts as dear, so the plans
--- would be compiled at every call (measured on 15: sixty times slower): hence jit = off.
+-- Each is one block that catches errors and writes nothing, so that it takes no transaction id of its own
+-- (65 single inserts in a transaction would overflow the cache of subtransactions), and then
+-- automation.write_down(), which cannot raise. In the block, cheapest first: was nobody listening a moment
+-- ago, in this very statement? Does anybody listen, by an index? To a row like this? Only then the row is
+-- turned into JSON.
+--
+-- The code names columns, so that Postgres resolves types once; but no type of the table, and no column
+-- outside the block. What a change to the table breaks inside it is left to automation.capture_anew(), which
+-- asks the row itself what it has.
+--
+-- The plans are held to index probes: a session keeps the plan it made while there were no workflows, and
+-- that one reads all of them. What is switched off counts as dear, so the plans would be compiled at every
+-- call (measured on 15: sixty times slower): hence jit = off.
 
 -- 'stage' -> new.stage is distinct from old.stage, for every column that counts as a change.
 create or replace function automation.changed_expression(attached automation.entities) returns text
@@ -27,8 +32,8 @@ create or replace function automation.changed_expression(attached automation.ent
       || string_agg(
         format(
           case when c.is_comparable
-            then E'\n    case when new.%1$I is distinct from old.%1$I then %2$L end'
-            else E'\n    case when new.%1$I::text is distinct from old.%1$I::text then %2$L end' end,
+            then E'\n        case when new.%1$I is distinct from old.%1$I then %2$L end'
+            else E'\n        case when new.%1$I::text is distinct from old.%1$I::text then %2$L end' end,
           c.name, c.name),
         ',')
       || ']::text[], null)'
@@ -36,17 +41,15 @@ create or replace function automation.changed_expression(attached automation.ent
     where c.name = any (attached.columns) and not c.name = any (attached.ignored_columns)
   $$;
 
-create or replace function automation.unless_expression(
-  attached automation.entities, type automation.trigger_types, written text)
-  returns text
+create or replace function automation.unless_expression(type automation.trigger_types) returns text
   language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when type.unless_column = any (attached.columns)
-      then format(' and %s.%I is not true', written, type.unless_column) else '' end
+    select case when type.unless_column is null then ''
+      else format(' and write.record ->> %L is distinct from ''true''', type.unless_column) end
   $$;
 
--- The names of the events that an update stands for.
+-- The names of the events that an update stands for. automation.events_of() asks the same of the registry.
 create or replace function automation.update_events(attached automation.entities) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -54,13 +57,13 @@ create or replace function automation.update_events(attached automation.entities
     select format('array[%L, %L]', attached.name || '_updated', 'field_changed')
       || coalesce(string_agg(
         format(
-          E'\n    || case when %1$L = any (changed)%2$s then array[%3$L] else array[]::text[] end',
+          E'\n        || case when %1$L = any (changed)%2$s then array[%3$L] else array[]::text[] end',
           t.column_name,
           case when t.becomes is not null
             then format(
-              ' and lower(new.%1$I::text) = %2$L and lower(old.%1$I::text) is distinct from %2$L',
+              ' and lower(write.record ->> %1$L) = %2$L and lower(write.old ->> %1$L) is distinct from %2$L',
               t.column_name, lower(t.becomes))
-            else '' end || automation.unless_expression(attached, t, 'new'),
+            else '' end || automation.unless_expression(t),
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
@@ -79,9 +82,9 @@ create or replace function automation.insert_events(attached automation.entities
         format(
           E'\n        || case when %1$s then array[%2$L] else array[]::text[] end',
           case when t.column_name is null then 'true'
-            when t.becomes is null then format('n.%I is not null', t.column_name)
-            else format('lower(n.%I::text) = %L', t.column_name, lower(t.becomes)) end
-            || automation.unless_expression(attached, t, 'n'),
+            when t.becomes is null then format('write.record ->> %L is not null', t.column_name)
+            else format('lower(write.record ->> %L) = %L', t.column_name, lower(t.becomes)) end
+            || automation.unless_expression(t),
           t.name),
         '' order by t.name), '')
     from automation.trigger_types as t
@@ -89,19 +92,61 @@ create or replace function automation.insert_events(attached automation.entities
       and coalesce(t.column_name = any (attached.columns), true)
   $$;
 
--- Could this listener match this row? Asked before the row is turned into JSON.
-create or replace function automation.listens_expression(
-  attached automation.entities, written text)
+-- All that a write may stand for, whatever is in the row.
+create or replace function automation.possible_events(attached automation.entities, op text) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case op when 'insert' then array[attached.name || '_created']
+        else array[attached.name || '_updated', 'field_changed'] end
+      || array(
+        select t.name from automation.trigger_types as t
+        where t.entity = attached.name
+          and case op when 'insert' then t.on_insert else t.column_name is not null end
+        order by t.name)
+  $$;
+
+-- Could a listener want this row? Asked before the row is turned into JSON.
+create or replace function automation.fits_expression(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(format('(t.match_column is null or t.match_value = case t.match_column%s end)',
+      string_agg(format(E'\n          when %1$L then new.%1$I::text', c.name), '')), 'true')
+    from unnest(attached.match_columns) as c (name)
+  $$;
+
+-- The columns that are computed where they are read, by name and expression, and those among them that
+-- workflows see. A trigger is not told their values.
+create or replace function automation.virtual_columns(attached automation.entities)
+  returns table (name text, computed text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select a.attname::text, pg_get_expr(d.adbin, d.adrelid)
+    from pg_catalog.pg_attribute as a
+    join pg_catalog.pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
+    where a.attrelid = attached.relation::regclass and a.attgenerated = 'v' and not a.attisdropped
+      and a.attname::text = any (attached.columns)
+    order by a.attnum
+  $$;
+
+-- The row that a trigger was given, as record_expression() has it from the table.
+create or replace function automation.written_expression(attached automation.entities, written text)
   returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select format(
-      E't.tenant_id = %2$s and t.entity = %3$L\n'
-      '        and (t.match_column is null or t.match_value = case t.match_column%4$s end)',
-      written, automation.tenant_expression(written, attached.tenant_column, attached.sole), attached.name,
-      string_agg(format(E'\n          when %1$L then %2$s.%1$I::text', c.name, written), ''))
-    from unnest(attached.match_columns) as c (name)
+    select case when count(*) = 0 then automation.record_expression(attached, written)
+      else format('%s || (select jsonb_build_object(%s) from (select %s.*) as r)',
+        automation.record_expression(attached, written),
+        string_agg(format('%L, %s', n.name, v.computed), ', '), written) end
+    from automation.virtual_columns(attached) as v
+    cross join lateral (
+      select v.name
+      union all
+      select a.key from jsonb_each_text(automation.aliases(attached)) as a where a.value = v.name
+    ) as n
   $$;
 
 -- trigger_data of one row.
@@ -123,214 +168,6 @@ create or replace function automation.snapshot_expression(
 comment on function automation.snapshot_expression(automation.entities, text, text) is
   'trigger_data: {entity, <entity>: record, <entity>_id, user_id, <related>: record, <related>_id}.';
 
--- The generated code names columns. When one of them is gone the write goes through all the same, and
--- the server's log says what to do.
-create or replace function automation.warn_altered(entity text, message text) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  raise warning 'automation: a write to % fires nothing: %', entity, message
-    using hint = 'The table was altered after it was attached: call automation.attach() again.';
-end;
-$$;
-
-create or replace function automation.insert_function(attached automation.entities) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select format($template$
-create or replace function automation.capture_%1$s_insert() returns trigger
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  set enable_hashjoin = off
-  set enable_mergejoin = off
-  as $capture$
-declare
-  written %2$s;
-  listened boolean;
-  in_one_pass boolean;
-begin
-  begin
-    listened := exists (
-      select from new_rows as n
-      join automation.active_triggers as t
-        on %3$s
-        and t.event = any (%4$s));
-    -- Events that runs end at or wait for are taken row by row, in the order of the rows.
-    in_one_pass := listened and not automation.has_cause() and not exists (
-      select from new_rows as n
-      join automation.active_triggers as t
-        on %3$s
-        and t.event = any (%4$s) and t.role <> 'enrol');
-  exception when others then
-    perform automation.warn_altered(%1$L, sqlerrm);
-  end;
-  if listened is not true then
-    return null;
-  end if;
-  if in_one_pass then
-    begin
-      with candidates as materialized (
-        select t.*, n.%5$I::text as record_id, %7$s as record
-        from new_rows as n
-        join automation.active_triggers as t
-          on %3$s
-          and t.event = any (%4$s) and t.role = 'enrol'
-      ), matched as materialized (
-        select c.*, %6$s as data
-        from candidates as c
-        where automation.matches(c.record, c.match, c.match_any)
-          and (c.to_values is null or c.to_values @> (c.record -> c.field))
-          and c.from_values is null
-      ), enrolled as (
-        insert into ridgeline.workflow_executions (
-          tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-          contact_id, current_step, error, created_at, finished_at, fused)
-        select m.tenant_id, m.workflow_id, m.version, v.status, m.event, m.data, %1$L, m.record_id,
-          automation.as_key(m.data ->> 'contact_id'), m.first_step, v.error, automation.now(),
-          case when v.status = 'failed' then automation.now() end,
-          %8$L::boolean and m.record ->> 'direction' is distinct from 'outbound'
-        from matched as m
-        cross join lateral automation.verdict(m.conditions, m.tenant_id, m.data, m.first_delay) as v
-        where v.status is not null
-        returning tenant_id, id, workflow_id, trigger_type, status
-      )
-      insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
-      select e.tenant_id, e.id, t.first_step, t.first_lane, automation.now() + t.first_delay
-      from enrolled as e
-      join automation.active_triggers as t
-        on t.tenant_id = e.tenant_id and t.entity = %1$L and t.event = e.trigger_type
-        and t.workflow_id = e.workflow_id and t.role = 'enrol'
-      where e.status <> 'failed';
-      if found then
-        perform automation.ring_once();
-      end if;
-      return null;
-    exception when others then
-      null;
-    end;
-  end if;
-  -- Within an automation every row is admitted by itself; and when one row broke the pass, the
-  -- others are captured all the same.
-  for written in select n.* from new_rows as n loop
-    perform automation.capture_%1$s_row(
-      written, null, (select %4$s from (select written.*) as n), array[]::text[]);
-  end loop;
-  return null;
-end;
-$capture$
-$template$,
-      attached.name, attached.relation, automation.listens_expression(attached, 'n'),
-      automation.insert_events(attached), attached.id_column,
-      automation.snapshot_expression(attached, 'c.tenant_id', 'c.record'),
-      automation.record_expression(attached, 'n'), attached.is_log)
-  $$;
-
-create or replace function automation.update_function(attached automation.entities) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select format($template$
-create or replace function automation.capture_%1$s_update() returns trigger
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  set enable_seqscan = off
-  set jit = off
-  as $capture$
-declare
-  changed text[];
-  events text[];
-  listened boolean;
-  gone boolean;
-  contact text;
-begin
-  begin
-    gone := (%12$s, old.%6$I) is distinct from (%5$s, new.%6$I) or (%7$s) and not (%8$s);
-    contact := %9$s;
-    changed := %2$s;
-    if cardinality(changed) = 0 and not gone then
-      return null;
-    end if;
-    events := %3$s;
-    listened := cardinality(changed) > 0 and exists (
-      select from automation.active_triggers as t
-      where %4$s
-        and t.event = any (events)
-        and (t.field is null or t.field = any (changed)));
-  exception when others then
-    perform automation.warn_altered(%1$L, sqlerrm);
-  end;
-  if gone and not %10$L::boolean then
-    perform automation.note_change('deleted', %1$L, %12$s, old.%6$I::text, %11$s);
-  elsif contact is not null then
-    perform automation.note_change('moved', %1$L, %5$s, new.%6$I::text, contact);
-  end if;
-  if listened then
-    perform automation.capture_%1$s_row(new, old, events, changed);
-  end if;
-  return null;
-end;
-$capture$
-$template$,
-      attached.name, automation.changed_expression(attached), automation.update_events(attached),
-      automation.listens_expression(attached, 'new'),
-      automation.tenant_expression('new', attached.tenant_column, attached.sole), attached.id_column,
-      automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
-      case when attached.related ? 'contact' then format(
-        'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
-        attached.related ->> 'contact') else 'null' end, attached.is_log,
-      automation.own_contact_expression(attached, 'old'),
-      automation.tenant_expression('old', attached.tenant_column, attached.sole))
-  $$;
-
-create or replace function automation.row_function(attached automation.entities) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select format($template$
-create or replace function automation.capture_%1$s_row(
-  written %2$s, previous %2$s, events text[], changed text[])
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $capture$
-declare
-  record jsonb;
-  data jsonb;
-  enrolments automation.enrolment[];
-begin
-  begin
-    record := %7$s;
-    data := %3$s;
-    if previous is distinct from null then
-      data := data || jsonb_build_object('old', %8$s, 'changed', changed);
-    end if;
-    enrolments := automation.match_write(%1$L, %4$s, events, changed, data);
-  exception when others then
-    data := jsonb_build_object('entity', %1$L, %5$L, written.%6$I);
-    enrolments := automation.match_failed(%1$L, %4$s, events, sqlstate, sqlerrm);
-  end;
-  if enrolments is not null then
-    perform automation.enrol_write(
-      %4$s, %1$L, written.%6$I::text, data, enrolments, %9$L::boolean);
-  end if;
-end;
-$capture$
-$template$,
-      attached.name, attached.relation,
-      automation.snapshot_expression(attached,
-        automation.tenant_expression('written', attached.tenant_column, attached.sole), 'record'),
-      automation.tenant_expression('written', attached.tenant_column, attached.sole),
-      attached.name || '_id', attached.id_column,
-      automation.record_expression(attached, 'written'),
-      automation.record_expression(attached, 'previous'), attached.is_log)
-  $$;
-
 -- The contact that a row is, and not merely belongs to.
 create or replace function automation.own_contact_expression(attached automation.entities, written text)
   returns text
@@ -342,33 +179,244 @@ create or replace function automation.own_contact_expression(attached automation
       else 'null::text' end
   $$;
 
--- Without the record there is nobody to write to: its runs end. Here that is only noted.
-create or replace function automation.delete_function(attached automation.entities) returns text
+-- A tenant that nobody listens for is not asked about again in the same statement, until what is listened for
+-- changes. Only one tenant is kept in mind: a large write is mostly of one.
+create or replace function automation.unheard_expression(attached automation.entities, op text) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('date_part(''epoch'', statement_timestamp()) || %L || %s',
+      format(' %s %s ', attached.name, op), automation.tenant_expression('new', attached.tenant_column, attached.sole))
+  $$;
+
+-- Where a statement writes one row, remembering costs more than it saves: so one in eight remembers. Inlined.
+create or replace function automation.note_unheard(what text) returns text
+  language sql
+  -- No search_path: this is inlined.
+  as $$
+    select case
+      when pg_catalog.date_part('microseconds', pg_catalog.clock_timestamp())::pg_catalog.int4
+        operator(pg_catalog.%) 8 operator(pg_catalog.=) 0
+      then pg_catalog.set_config('automation.unheard', what, true)
+    end
+  $$;
+
+-- What every one of these functions is, but for its block.
+create or replace function automation.capture_function(
+  attached automation.entities, op text, block text)
+  returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select format($template$
-create or replace function automation.capture_%1$s_delete() returns trigger
+create or replace function automation.capture_%1$s_%2$s() returns trigger
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
   set enable_seqscan = off
   set jit = off
-  set enable_hashjoin = off
-  set enable_mergejoin = off
   as $capture$
+#variable_conflict use_column
+declare
+  heard boolean;
+  timed boolean;%6$s
+  write automation.captured_write;
 begin
-  insert into automation.signals (tenant_id, role, entity, record_id, contact_id)
-  select %2$s, 'deleted', %1$L, o.%3$I::text, %4$s
-  from old_rows as o
-  where automation.has_open_runs(%2$s, o.%3$I::text, %4$s);
-  return null;
-exception when others then
-  perform automation.warn_altered(%1$L, sqlerrm);
+  begin%3$s
+  exception when others then
+    begin
+      write := automation.capture_anew(%1$L, write, %4$s, sqlstate, sqlerrm);
+    exception when others then
+      write := automation.capture_lost(%1$L, %2$L, write, sqlstate, sqlerrm);
+    end;
+  end;
+  if write.enrolments is not null or write.timed or write.gone_id is not null or write.left_id is not null
+    or write.moved_to is not null then
+    perform automation.write_down(%1$L, write, %5$L);
+  end if;
   return null;
 end;
 $capture$
 $template$,
-      attached.name, automation.tenant_expression('o', attached.tenant_column, attached.sole),
-      attached.id_column, automation.own_contact_expression(attached, 'o'))
+      attached.name, op, block,
+      case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
+        else 'to_jsonb(old.*), null' end,
+      attached.is_log, case op when 'update' then E'\n  changed text[];' else '' end)
+  $$;
+
+create or replace function automation.is_partitioned(attached automation.entities) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select c.relkind = 'p' from pg_catalog.pg_class as c where c.oid = to_regclass(attached.relation)
+  $$;
+
+create or replace function automation.insert_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.capture_function(attached, 'insert', format($block$%10$s
+    if current_setting('automation.unheard', true) = %6$s then
+      return null;
+    end if;
+    timed := exists (
+      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
+    if not timed and not exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[])
+    ) then
+      perform automation.note_unheard(%6$s);
+      return null;
+    end if;
+    heard := exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[]) and %3$s);
+    if not heard and not timed then
+      return null;
+    end if;
+    write.tenant_id := %2$s;
+    write.record_id := new.%5$I;
+    write.record := %7$s;
+    write.timed := timed;
+    if heard then
+      write.events := %8$s;
+      write.data := %9$s;
+      write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);
+    end if;$block$,
+      attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
+      automation.fits_expression(attached),
+      automation.possible_events(attached, 'insert'), attached.id_column,
+      automation.unheard_expression(attached, 'insert'), automation.written_expression(attached, 'new'),
+      automation.insert_events(attached),
+      automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
+      -- What comes from another partition was there before.
+      case when automation.is_partitioned(attached) then format($moved$
+    if current_setting('automation.moving', true) <> '' then
+      write := automation.capture_moved(%1$L, %2$s, new.%3$I::text, %4$s);
+    end if;
+    if write.record is null then$moved$,
+        attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
+      attached.id_column,
+        automation.written_expression(attached, 'new')) else '' end)
+      || case when automation.is_partitioned(attached) then E'\n    end if;' else '' end)
+  $$;
+
+create or replace function automation.update_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.capture_function(attached, 'update', format($block$
+    if (%19$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
+      write := automation.capture_change(
+        %1$L, %19$s, old.%3$I::text, %2$s, new.%3$I::text, (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
+    elsif current_setting('automation.unheard', true) = %10$s then
+      return null;
+    end if;
+    timed := exists (
+      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
+    heard := exists (
+      select from automation.active_triggers as t
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[]));
+    if not heard and not timed then
+      perform automation.note_unheard(%10$s);
+    else%16$s
+      changed := %12$s;
+      heard := heard and cardinality(changed) > 0 and exists (
+        select from automation.active_triggers as t
+        where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[])
+          and (t.field is null or t.field = any (changed)) and %13$s);
+      if heard or timed then
+        write.tenant_id := %2$s;
+        write.record_id := new.%3$I;
+        write.record := %14$s;
+        write.old := %15$s;
+        write.timed := timed;
+      end if;
+      if heard then
+        write.events := %17$s;
+        write.data := %18$s || jsonb_build_object('old', write.old, 'changed', changed);
+        write.enrolments := automation.match_write(
+          %1$L, write.tenant_id, write.events, changed, write.data);
+      end if;
+    end if;$block$,
+      attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole), attached.id_column,
+      automation.deleted_expression(attached, 'new'), automation.deleted_expression(attached, 'old'),
+      case when attached.related ? 'contact' then format(
+        ' or new.%1$I is distinct from old.%1$I', attached.related ->> 'contact') else '' end,
+      automation.own_contact_expression(attached, 'old'),
+      case when attached.related ? 'contact' then format(
+        'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
+        attached.related ->> 'contact') else 'null' end,
+      attached.is_log, automation.unheard_expression(attached, 'update'),
+      automation.possible_events(attached, 'update'),
+      case when computed.some then format(
+        'automation.changed_fields(write.old, write.record, %L)', automation.watched_columns(attached))
+        else automation.changed_expression(attached) end,
+      automation.fits_expression(attached),
+      case when computed.some then 'write.record' else automation.written_expression(attached, 'new') end,
+      case when computed.some then 'write.old' else automation.written_expression(attached, 'old') end,
+      case when computed.some then format(E'\n      write.record := %s;\n      write.old := %s;',
+        automation.written_expression(attached, 'new'), automation.written_expression(attached, 'old'))
+        else '' end,
+      automation.update_events(attached),
+      automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
+      automation.tenant_expression('old', attached.tenant_column, attached.sole)))
+    from (select exists (select from automation.virtual_columns(attached)) as some) as computed
+  $$;
+
+-- Without the record there is nobody to write to: its runs end. Here that is only noted.
+create or replace function automation.delete_function(attached automation.entities) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.capture_function(attached, 'delete', format($block$
+    select not %5$L and (exists (
+          select from ridgeline.workflow_executions as e
+          where e.tenant_id = %2$s and e.record_id = old.%3$I::text and e.finished_at is null)
+        or exists (
+          select from ridgeline.workflow_executions as e
+          where e.tenant_id = %2$s and e.contact_id = %4$s and e.entity <> 'contact'
+            and e.finished_at is null)),
+      exists (
+        select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s)
+      into heard, timed;%6$s
+    if heard then
+      write.gone_tenant := %2$s;
+      write.gone_id := old.%3$I;
+      write.gone_contact := %4$s;
+    end if;
+    if timed then
+      write.left_tenant := %2$s;
+      write.left_id := old.%3$I;
+    end if;$block$,
+      attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole), attached.id_column,
+      automation.own_contact_expression(attached, 'old'), attached.is_log,
+      -- It may only have moved to another partition: then its insert comes next.
+      case when automation.is_partitioned(attached) then format($moved$
+    if exists (select from %1$s as r where %6$s = %2$s and r.%3$I = old.%3$I) then
+      perform automation.note_moving(%4$L, %2$s, old.%3$I::text, %5$s);
+      return null;
+    end if;$moved$,
+        attached.relation, automation.tenant_expression('old', attached.tenant_column, attached.sole),
+        attached.id_column, attached.name, automation.written_expression(attached, 'old'),
+        automation.tenant_expression('r', attached.tenant_column, attached.sole)) else '' end))
+  $$;
+
+create or replace function automation.truncate_function(attached automation.entities) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.capture_%1$s_truncate() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $capture$
+begin
+  perform automation.note_truncated(%1$L, %2$L);
+  return null;
+end;
+$capture$
+$template$,
+      attached.name, attached.is_log)
   $$;

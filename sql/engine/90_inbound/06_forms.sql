@@ -449,7 +449,9 @@ begin
   for update;
   if not found then
     perform automation.raise_not_found('held_id', held_id);
-  elsif held.submission_id is null then
+  end if;
+  perform automation.check_editor(held.tenant_id, 'releasing a submission');
+  if held.submission_id is null then
     select f.* into form from ridgeline.forms as f where f.tenant_id = held.tenant_id and f.id = held.form_id;
     held.submission_id := automation.accept_submission(
       form, coalesce(release_submission.data, held.data) - form.honeypot);

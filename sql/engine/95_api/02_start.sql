@@ -149,6 +149,7 @@ declare
   version ridgeline.workflow_versions;
   data jsonb;
 begin
+  perform automation.check_editor(workflow.tenant_id, 'starting a workflow');
   perform automation.check_object(trigger_data, 'trigger_data');
   if workflow.published_version is null or not workflow.is_active then
     raise exception 'workflow_id: workflow "%" is not active', workflow.name
@@ -184,6 +185,7 @@ begin
   end if;
   perform automation.check_object(trigger_data, 'trigger_data');
   tenant := automation.resolve_tenant(tenant_id, trigger_data);
+  perform automation.check_editor(tenant, 'starting workflows');
   data := automation.complete_trigger_data(tenant, trigger_data);
   fired := coalesce(
     data -> (select t.entity from automation.trigger_types as t

@@ -42,6 +42,7 @@ declare
   failed ridgeline.workflow_step_executions;
   step jsonb;
 begin
+  perform automation.check_editor(execution.tenant_id, 'retrying a run');
   execution := automation.lock_execution(execution.tenant_id, execution.id);
   if execution.id is null then
     -- Pruned or erased while we waited: not found, in the same words.
@@ -118,6 +119,7 @@ declare
   workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
   released integer;
 begin
+  perform automation.check_publisher(workflow.tenant_id, 'releasing a workflow');
   update ridgeline.workflow_holds as h
   set released_at = automation.now(), released_by = automation.current_user_id()
   where h.tenant_id = workflow.tenant_id and h.workflow_id = workflow.id and h.released_at is null;

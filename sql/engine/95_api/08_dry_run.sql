@@ -348,7 +348,7 @@ declare
 begin
   begin
     prepared := automation.prepare_step(execution, step, at);
-    if prepared.verdict = 'run' then
+    if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') is distinct from 'database' then
       prepared := automation.ask_consent(execution, step ->> 'type', prepared);
     end if;
     if prepared.verdict = 'run' then
@@ -499,6 +499,7 @@ declare
   data jsonb;
   conditions jsonb;
 begin
+  perform automation.check_editor(workflow.tenant_id, 'trying a workflow');
   perform automation.check_object(trigger_data, 'trigger_data');
   tested := automation.compile_tested(workflow, (asked ->> 'version')::integer);
   workflow := tested.workflow;

@@ -1,17 +1,3 @@
--- What a member may do by their role.
-
-create or replace function automation.role_in(tenant_id uuid) returns text
-  language sql stable
-  security definer
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select m.role
-    from automation.current_user_id() as me (id)
-    cross join lateral automation.read_members(array[role_in.tenant_id], array[me.id]) as m
-    where me.id is not null
-    limit 1
-  $$;
-
 -- Who said stop to a person, not to a machine, is stopped by that person: the row says by whom.
 create or replace function automation.suppress_address(tenant_id uuid, channel text, address text)
   returns void

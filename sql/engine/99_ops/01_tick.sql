@@ -36,6 +36,7 @@ declare
   bulk constant integer := automation.run_bulk();
   ran constant integer := automation.run_database_steps(max_steps);
 begin
+  perform automation.erase_tenants();
   return jsonb_build_object(
     'reaped', reaped, 'scheduled', scheduled, 'timers', timers, 'bulk', bulk,
     'database_steps', ran, 'outbound_due', automation.ring_when_due());
@@ -84,6 +85,8 @@ declare
   ran integer;
 begin
   perform automation.prune();
+  commit;
+  perform automation.erase_tenants();
   commit;
   loop
     did := automation.reap_expired_leases();

@@ -37,14 +37,15 @@ $$;
 -- What the API functions and the policies call on behalf of a signed-in user. Each checks the
 -- caller itself.
 grant execute on function
-  automation.member_tenants(), automation.admin_tenants(), automation.visible_tenants(uuid), automation.now(),
+  automation.member_tenants(), automation.admin_tenants(), automation.editor_tenants(),
+  automation.visible_tenants(uuid), automation.now(),
   automation.test_now(), automation.new_id(), automation.as_uuid(text), automation.in_tenant(uuid),
   automation.own_tenant(uuid), automation.request_scope(jsonb),
   automation.look_up(text), automation.check_seen(jsonb), automation.related_records(text, text),
   automation.named_records(jsonb), automation.list_records(uuid, text), automation.seen_records(uuid, text, text[]),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
-  automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
+  automation.publish_workflow(uuid, jsonb, text), automation.validate_workflow(uuid),
   automation.move_executions(uuid, integer, uuid[]),
   automation.has_unpublished_changes(ridgeline.workflows), automation.check_history_filter(text, text),
   automation.execution_history(

@@ -55,10 +55,22 @@ begin
     'messages', 'emails', 'calls', 'form_submissions', 'workflows', 'workflow_steps'
   ] loop
     execute format(
-      'create policy %I on ridgeline.%I for all to authenticated '
-      'using (tenant_id = any ((select automation.member_tenants())::uuid[])) '
-      'with check (tenant_id = any ((select automation.member_tenants())::uuid[]))',
-      edited || '_members', edited);
+      'create policy %I on ridgeline.%I for select to authenticated '
+      'using (tenant_id = any ((select automation.member_tenants())::uuid[]))',
+      edited || '_members_read', edited);
+    execute format(
+      'create policy %I on ridgeline.%I for insert to authenticated '
+      'with check (tenant_id = any ((select automation.editor_tenants())::uuid[]))',
+      edited || '_editors_insert', edited);
+    execute format(
+      'create policy %I on ridgeline.%I for update to authenticated '
+      'using (tenant_id = any ((select automation.editor_tenants())::uuid[])) '
+      'with check (tenant_id = any ((select automation.editor_tenants())::uuid[]))',
+      edited || '_editors_update', edited);
+    execute format(
+      'create policy %I on ridgeline.%I for delete to authenticated '
+      'using (tenant_id = any ((select automation.editor_tenants())::uuid[]))',
+      edited || '_editors_delete', edited);
   end loop;
   foreach read_only in array array[
     'workflow_versions', 'workflow_executions', 'workflow_step_executions', 'scheduled_steps',
@@ -101,9 +113,9 @@ create policy email_events_members_read on ridgeline.email_events
 create policy held_submissions_members_read on ridgeline.held_submissions
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
-create policy held_submissions_members_delete on ridgeline.held_submissions
+create policy held_submissions_editors_delete on ridgeline.held_submissions
   for delete to authenticated
-  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+  using (tenant_id = any ((select automation.editor_tenants())::uuid[]));
 create policy forms_members_read on ridgeline.forms
   for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));

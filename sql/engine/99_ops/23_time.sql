@@ -33,4 +33,4 @@ grant execute on function
   to authenticated, service_role;
 
 -- Triggers are made by attaching.
-revoke execute on function automation.install_timer_trigger(automation.entities) from service_role;
+

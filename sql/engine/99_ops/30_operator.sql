@@ -67,10 +67,10 @@ create or replace function automation.deaf_workflows()
       select w.tenant_id, w.id, n.entity,
         case
           when e.name is null then 'table_detached'
-          when to_regclass(e.relation) is null then 'table_missing'
+          when automation.relation_of(e) is null then 'table_missing'
           when not exists (
             select from pg_trigger as g
-            where g.tgrelid = to_regclass(e.relation) and g.tgname like 'automation\_capture\_%'
+            where g.tgrelid = automation.relation_of(e) and g.tgname = 'automation_capture_insert'
               and g.tgenabled <> 'D') then 'triggers_missing'
           when y.kind <> 'time' and not exists (
             select from automation.active_triggers as t

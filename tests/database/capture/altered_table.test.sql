@@ -1,24 +1,111 @@
--- Somebody drops a column of an attached table and forgets to attach it again.
+-- Somebody alters an attached table and forgets to attach it again.
 begin;
 \ir ../foundation/story.psql
-select plan(6);
+select plan(33);
 set local client_min_messages = error;
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.workflow(:'apex', 'contact_created') as flow \gset
 select pg_temp.workflow(:'apex', 'contact_updated') as updates \gset
 select pg_temp.contact(:'apex') as maria \gset
+create function pg_temp.last(workflow uuid) returns jsonb
+  language sql as $$ select e.trigger_data from pg_temp.only_run(workflow) as e $$;
+
+-- A column is dropped.
+savepoint whole;
 alter table public.contacts drop column source;
-
-select lives_ok(format('insert into public.contacts (tenant_id) values (%L)', :'apex'), 'the office can still add a lead');
+select lives_ok(format('insert into public.contacts (tenant_id, city) values (%L, ''Austin'')', :'apex'),
+  'the office can still add a lead');
 select lives_ok(format('update public.contacts set stage = ''won'' where id = %L', :'maria'), 'and change one');
-select is(pg_temp.runs(:'flow'), 1::bigint, 'nothing fires meanwhile');
-
+select is(pg_temp.runs(:'flow'), 2::bigint, 'which fires all the same');
+select is(pg_temp.last(:'flow') #>> '{contact,city}', 'Austin', 'with the record');
+select is(pg_temp.last(:'updates') - 'contact', jsonb_build_object('entity', 'contact', 'contact_id', :'maria',
+  'user_id', null, 'changed', '["stage"]'::jsonb, 'old', pg_temp.last(:'updates') -> 'old'), 'and what changed');
 select automation.attach('public.contacts', 'contact', '{}', '[{"type": "stage_changed", "column": "stage"}]');
 insert into public.contacts (tenant_id) values (:'apex');
 update public.contacts set stage = 'lost' where id = :'maria';
-select is(pg_temp.runs(:'flow'), 2::bigint, 'attached again it does');
-select is(pg_temp.runs(:'updates'), 1::bigint, 'changes too');
+select is(array[pg_temp.runs(:'flow'), pg_temp.runs(:'updates')], array[3, 2]::bigint[], 'attached again it does too');
 select is((select stage from public.contacts where id = :'maria'), 'lost', 'and nothing was lost');
+rollback to savepoint whole;
+
+
+-- A column is added, and one has another type, in a session that has written before.
+savepoint whole;
+alter table public.contacts add column roof text default 'tile';
+alter table public.contacts alter column lead_score type text using lead_score::text;
+insert into public.contacts (tenant_id, lead_score) values (:'apex', 'hot');
+select is(array[pg_temp.runs(:'flow')::text, pg_temp.last(:'flow') #>> '{contact,roof}', pg_temp.last(:'flow') #>> '{contact,lead_score}'],
+  array['2', 'tile', 'hot'], 'a new column and a new type fire, and are seen');
+update public.contacts set lead_score = 'cold' where lead_score = 'hot';
+select is(pg_temp.last(:'updates') -> 'changed', '["lead_score"]'::jsonb, 'the new type is compared');
+rollback to savepoint whole;
+
+-- The table is renamed, and moves to another schema.
+savepoint whole;
+create schema crm;
+alter table public.contacts rename to people;
+alter table public.people set schema crm;
+insert into crm.people (tenant_id, first_name) values (:'apex', 'Moved');
+update crm.people set stage = 'won' where id = :'maria';
+select is(array[pg_temp.runs(:'flow'), pg_temp.runs(:'updates')], array[2, 1]::bigint[], 'renamed and moved it fires');
+select is((automation.read_record('contact', :'apex', :'maria')) ->> 'stage', 'won', 'its records are read where they are');
+select ok(automation.has_record('contact', :'apex', :'maria'), 'and found');
+select is(automation.read_record('contact', :'apex', 'no id'), null, 'what is no id is no record there either');
+select is((select count(*) from ridgeline.automation_failures as f where f.code = 'table_missing'), 0::bigint, 'nobody is told that it is missing');
+select lives_ok($$select automation.attach('crm.people', 'contact', '{}', '[{"type": "stage_changed", "column": "stage"}]')$$,
+  'it is attached again where it is');
+select is((select array_agg(distinct t.relation::text) from automation.capture_triggers('contact') as t), '{crm.people}', 'once');
+insert into crm.people (tenant_id, first_name) values (:'apex', 'Attached');
+select is(pg_temp.runs(:'flow'), 3::bigint, 'and goes on');
+select lives_ok($$select automation.detach('contact')$$, 'detaching works there');
+rollback to savepoint whole;
+savepoint whole;
+alter table public.contacts rename to people;
+select lives_ok($$select automation.detach('contact')$$, 'and where it was renamed after it was attached');
+select is((select count(*) from pg_trigger where tgrelid = 'public.people'::regclass and tgname like 'automation%'), 0::bigint, 'nothing is left on it');
+rollback to savepoint whole;
+
+-- The key itself is renamed: that is more than it can know.
+savepoint whole;
+alter table public.contacts rename column tenant_id to company_id;
+select is(pg_temp.error_of(format('insert into public.contacts (company_id) values (%L)', :'apex')), null,
+  'without its tenant column a row is written');
+select is(pg_temp.error_of('update public.contacts set stage = ''won'''), null, 'and changed');
+select is(pg_temp.error_of('delete from public.contacts'), null, 'and deleted');
+select is(pg_temp.runs(:'flow'), 1::bigint, 'and fires nothing');
+select alike(pg_temp.error_of(format('select automation.read_record(''contact'', %L, %L)', :'apex', :'maria')),
+  '42P01 contact: its table, %attach() for it again%', 'who reads it is told what to do');
+select lives_ok($$select automation.attach('public.contacts', 'contact', '{"tenant": "company_id"}', '[{"type": "stage_changed", "column": "stage"}]')$$,
+  'attached with its new name');
+insert into public.contacts (company_id) values (:'apex');
+select is(pg_temp.runs(:'flow'), 2::bigint, 'it fires again');
+rollback to savepoint whole;
+
+-- Detached and attached, with workflows that are switched on.
+savepoint whole;
+select pg_temp.workflow(:'apex', 'time_elapsed', '{"entity": "contact", "field": "last_contacted_at", "offset": "1 day"}') as timer \gset
+alter table public.contacts drop column source;
+select automation.detach('contact');
+insert into public.contacts (tenant_id) values (:'apex');
+select is(pg_temp.runs(:'flow'), 1::bigint, 'detached nobody hears');
+select automation.attach('public.contacts', 'contact', '{}', '[{"type": "stage_changed", "column": "stage"}]');
+select is((select count(*) from ridgeline.workflows where is_active), 3::bigint, 'the workflows stayed switched on');
+insert into public.contacts (tenant_id, last_contacted_at) values (:'apex', now());
+select is(array[pg_temp.runs(:'flow'), (select count(*) from ridgeline.workflow_timers as t where t.workflow_id = :'timer')],
+  array[2, 1]::bigint[], 'and hear again, timers included');
+rollback to savepoint whole;
+
+-- A table that workflows see in part: what is added later stays hidden.
+savepoint whole;
+create table public.vault (tenant_id uuid, id bigint primary key, label text, pin text);
+select automation.attach('public.vault', 'vault', '{}', '[]', visible => '{label}', authors => 'members');
+select pg_temp.workflow(:'apex', 'vault_created') as vaults \gset
+alter table public.vault drop column pin, add column password text;
+insert into public.vault values (:'apex', 1, 'Safe', 'hush');
+select is(pg_temp.last(:'vaults') #> '{vault}', jsonb_build_object('tenant_id', :'apex', 'id', 1, 'label', 'Safe'), 'a hidden column is dropped and another added: none is seen');
+alter table public.vault drop column label;
+insert into public.vault values (:'apex', 2, 'hush');
+select is(pg_temp.last(:'vaults') #> '{vault}', jsonb_build_object('tenant_id', :'apex', 'id', 2), 'without a visible column the row is still captured');
+select is(automation.read_record('vault', :'apex', '2'), jsonb_build_object('tenant_id', :'apex', 'id', 2), 'and read');
 select * from finish();
 rollback;

@@ -1,12 +1,12 @@
 -- Whatever is wrong with a workflow, the office's write commits, and a failed execution says why.
 begin;
 \ir ../foundation/story.psql
-select plan(34);
+select plan(36);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.workflow(:'apex', 'contact_created') as sound \gset
 select pg_temp.workflow(:'apex', 'contact_created', '{}', conditions =>
-  '{"all": [{"field": "contact.stage", "operator": "equals", "value": "new"}]}') as broken \gset
+  '{"all": [{"field": "contact.stage", "operator": "matches", "value": "^new$"}]}') as broken \gset
 create function pg_temp.why(workflow uuid) returns text
   language sql
   as $$
@@ -40,7 +40,10 @@ insert into pg_temp.breakage values
   ($$conditions = '[1, 2]'$$, 'failed conditions_failed %'),
   ($$conditions = '{"op": "nonsense"}'$$, 'failed conditions_failed %'),
   ($$match_any = '[]'$$, 'failed capture_failed %'),
-  ($$match_any = '7'$$, 'failed capture_failed %');
+  ($$match_any = '7'$$, 'failed capture_failed %'),
+  -- A path that is no question settles nothing.
+  ($$quick = '$.contact'$$, 'pending'),
+  ($$quick = 'strict $.contact.nothing.nowhere == 1', quick_folds = null$$, 'pending');
 create function pg_temp.on_contact_after(change text, workflow uuid) returns text
   language plpgsql
   as $$
@@ -52,7 +55,8 @@ begin
   execute format('update automation.active_triggers set %s where workflow_id = %L', change, workflow);
   outcome := pg_temp.on_contact(workflow);
   update automation.active_triggers as t
-  set (conditions, match_any) = row (listener.conditions, listener.match_any)
+  set (conditions, match_any, quick, quick_folds) =
+    row (listener.conditions, listener.match_any, listener.quick, listener.quick_folds)
   where t.workflow_id = workflow;
   return outcome;
 end;

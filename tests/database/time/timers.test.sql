@@ -22,7 +22,7 @@ create function pg_temp.project(tenant uuid, appointment timestamptz) returns uu
     values (tenant, 'New roof', appointment, pg_temp.contact(tenant)) returning id
   $$;
 
-select results_eq($$select tgrelid::regclass::text collate "C" from pg_trigger where tgname = 'automation_timers' order by 1$$,
+select results_eq($$select tgrelid::regclass::text collate "C" from pg_trigger where tgname = 'automation_capture_update' order by 1$$,
   $$select regexp_replace(relation, '^public\.', '') collate "C" from automation.entities order by 1$$,
   'every attached table has what a timer may need');
 

@@ -1,7 +1,7 @@
 -- What the operator sees at 2 a.m.
 begin;
 \ir ../foundation/story.psql
-select plan(22);
+select plan(23);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.member(:'apex') as sam \gset
@@ -74,6 +74,9 @@ update ridgeline.workflows set is_active = false where id = :'paid';
 drop trigger automation_capture_insert on public.invoices;
 drop trigger automation_capture_update on public.invoices;
 drop trigger automation_capture_delete on public.invoices;
+select is(pg_temp.deaf(), 'field_changed triggers_missing, invoice_paid triggers_missing, time_elapsed triggers_missing',
+  'a table that lost its triggers hears nothing');
+drop trigger automation_capture_truncate on public.invoices;
 select is(pg_temp.deaf(), 'field_changed triggers_missing, invoice_paid triggers_missing, time_elapsed triggers_missing',
   'a table that was made anew hears nothing either; one that is off is asked for nothing');
 alter table public.invoices rename to bills;

@@ -1,0 +1,566 @@
+import { Bell } from "../runtime/bell.ts";
+import { isTransient } from "../runtime/database.ts";
+import { codeOf, messageOf } from "../runtime/errors.ts";
+import type { Log } from "../runtime/log.ts";
+import type { Outcome } from "./outcome.ts";
+import { deliver, worstCaseMs } from "../channels/deliver.ts";
+import type { Senders } from "../channels/sender.ts";
+import {
+  type Channel,
+  channelOf,
+  CHANNELS,
+  type ClaimedStep,
+  type FinishedRow,
+  type FinishedStep,
+  type Queue,
+  type Wanted,
+} from "./queue.ts";
+import { Slots } from "./slots.ts";
+import { withRetries } from "../runtime/retry.ts";
+
+export interface DispatcherOptions {
+  queue: Queue;
+  senders: Senders;
+  log: Log;
+  worker: string;
+  /** Sends of a tenant under way at once on a channel; all tenants together have less than twice as many. */
+  concurrency?: number;
+  /** Sends claimed in one run: keeps a run within the CPU time of an Edge request. */
+  maxSteps?: number;
+  leaseSeconds?: number;
+  /** How long a lost database is tried again before a bounded run gives up. */
+  databasePatienceMs?: number;
+  /** How often an idle or waiting run looks for work that nothing announced. */
+  pollMs?: number;
+}
+
+export interface RunOptions {
+  /** Ends when nothing is due or this much time is used. Without it, runs until `until`. */
+  budgetMs?: number;
+  until?: AbortSignal;
+}
+
+export type Stop = "idle" | "budget" | "limit" | "aborted" | "error";
+
+export interface Summary {
+  database_steps: number;
+  claimed: number;
+  succeeded: number;
+  failed: number;
+  retried: number;
+  ambiguous: number;
+  released: number;
+  /** Results that came after their lease had been reaped: the database refused them. */
+  late: number;
+  /** Results that could not be recorded: their leases expire and they are looked up. */
+  unrecorded: number;
+  elapsed_ms: number;
+  stopped: Stop;
+}
+
+export interface Dispatcher {
+  /** Joins the bounded run under way, if there is one, and makes it look again. */
+  dispatch(options: { budgetMs: number; until?: AbortSignal }): Promise<Summary>;
+  run(options: RunOptions): Promise<Summary>;
+  /** There may be new work: wakes every run. */
+  ring(): void;
+}
+
+/** The run's database calls failed for good; what had been done until then is in the summary. */
+export class DispatchError extends Error {
+  override readonly name = "DispatchError";
+  constructor(readonly summary: Summary, cause: unknown) {
+    super("the database could not be used", { cause });
+  }
+}
+
+type Settings = Required<DispatcherOptions>;
+
+export function createDispatcher(options: DispatcherOptions): Dispatcher {
+  const settings: Settings = {
+    concurrency: 10,
+    maxSteps: Infinity,
+    leaseSeconds: 60,
+    databasePatienceMs: 10_000,
+    pollMs: 500,
+    ...options,
+  };
+  const longest = longestSendMs(settings.senders) + MARGIN_MS;
+  if (settings.leaseSeconds * 1000 <= longest) {
+    throw new RangeError(`leaseSeconds must be longer than the longest send, ${longest} ms`);
+  }
+  const runs = new Set<Run>();
+  let joined: { run: Run; summary: Promise<Summary> } | undefined;
+
+  async function start(run: Run): Promise<Summary> {
+    runs.add(run);
+    try {
+      return await run.execute();
+    } finally {
+      runs.delete(run);
+    }
+  }
+
+  return {
+    dispatch(runOptions) {
+      if (joined?.run.lookAgain()) return joined.summary;
+      const run = new Run(settings, runOptions);
+      joined = { run, summary: start(run) };
+      return joined.summary;
+    },
+    run: (runOptions) => start(new Run(settings, runOptions)),
+    ring() {
+      for (const run of runs) run.lookAgain();
+    },
+  };
+}
+
+interface Held {
+  step: ClaimedStep;
+  /** When the lease ends, on this process's monotonic clock and counted from before the claim. */
+  leaseEndsAt: number;
+}
+
+interface Result {
+  finished: FinishedStep;
+  leaseEndsAt: number;
+}
+
+const MARGIN_MS = 2_000;
+const DATABASE_BATCH = 200;
+const REAP_BATCH = 500;
+const FINISH_BATCH = 500;
+/** Between two looks for a step that has to be tried alone. */
+const TRIAL_PAUSE_MS = 2_000;
+/** Between two claims that found nothing, while other work keeps announcing more. */
+const DRY_PAUSE_MS = 5;
+
+const now = () => performance.now();
+
+function longestSendMs(senders: Senders): number {
+  const times = Object.values(senders).map(({ timeoutMs, reconciliation }) =>
+    reconciliation ? 2 * timeoutMs : timeoutMs
+  );
+  return Math.max(...times);
+}
+
+/**
+ * Three loops share one state and one bell: claim, run database steps, record. Sends start
+ * whenever a slot is free. `work` counts events that may have made something due; a loop that
+ * found nothing remembers the count, and when nothing has happened since, the run is idle.
+ */
+class Run {
+  readonly #settings: Settings;
+  readonly #standing: boolean;
+  readonly #budgetMs: number;
+  readonly #until: AbortSignal | undefined;
+  readonly #bell = new Bell();
+  readonly #startedAt = now();
+  readonly #slots: Record<Channel, Slots<Held>>;
+  readonly #unstarted: Held[] = [];
+  readonly #results: Result[] = [];
+  readonly #totals = {
+    database_steps: 0,
+    claimed: 0,
+    succeeded: 0,
+    failed: 0,
+    retried: 0,
+    ambiguous: 0,
+    released: 0,
+    late: 0,
+    unrecorded: 0,
+  };
+  #work = 0;
+  #rings = 0;
+  #databaseDry = -1;
+  #lookedAt = now();
+  #claiming = false;
+  #trying = false;
+  #recording = false;
+  #stopped: Stop | undefined;
+  #done = false;
+  #error: unknown;
+
+  constructor(settings: Settings, { budgetMs, until }: RunOptions) {
+    this.#settings = settings;
+    this.#standing = budgetMs === undefined;
+    this.#budgetMs = budgetMs ?? Infinity;
+    this.#until = until;
+    const slots = () => new Slots<Held>(settings.concurrency, ({ step }) => step.tenant_id);
+    this.#slots = { sms: slots(), email: slots(), webhook: slots() };
+  }
+
+  /** False when the run has already decided to end: whoever asks must start another. */
+  lookAgain(): boolean {
+    if (this.#stopped || this.#done) return false;
+    this.#work++;
+    this.#rings++;
+    this.#bell.ring();
+    return true;
+  }
+
+  async execute(): Promise<Summary> {
+    const budget = this.#standing
+      ? undefined
+      : setTimeout(() => this.#stop("budget"), this.#budgetMs - this.#reserveMs());
+    const abort = () => this.#stop("aborted");
+    if (this.#until?.aborted) abort();
+    this.#until?.addEventListener("abort", abort, { once: true });
+    try {
+      await Promise.all([
+        this.#claimLoop(),
+        this.#trialLoop(),
+        this.#databaseLoop(),
+        this.#recordLoop(),
+      ]);
+    } finally {
+      clearTimeout(budget);
+      this.#until?.removeEventListener("abort", abort);
+    }
+    const summary = this.#summary();
+    if (this.#stopped === "error") throw new DispatchError(summary, this.#error);
+    return summary;
+  }
+
+  /**
+   * The tail of the budget in which nothing new starts: the longest a send can take. A short
+   * budget keeps half of itself for work instead; its answer may come late by one such send.
+   */
+  #reserveMs(): number {
+    return Math.min(longestSendMs(this.#settings.senders) + MARGIN_MS, this.#budgetMs / 2);
+  }
+
+  #summary(): Summary {
+    const elapsed_ms = Math.round(now() - this.#startedAt);
+    return { ...this.#totals, elapsed_ms, stopped: this.#stopped ?? "idle" };
+  }
+
+  #stop(reason: Stop): void {
+    this.#stopped ??= reason;
+    for (const slots of Object.values(this.#slots)) this.#unstarted.push(...slots.empty());
+    this.#changed();
+  }
+
+  #fail(error: unknown): void {
+    this.#error ??= error;
+    this.#settings.log("error", "dispatch_failed", {
+      code: codeOf(error) ?? null,
+      message: messageOf(error),
+    });
+    this.#stopped = undefined;
+    this.#stop("error");
+  }
+
+  /** Called after every event: starts what can start, and ends the run when nothing is left. */
+  #changed(): void {
+    this.#startSends();
+    const slots = Object.values(this.#slots);
+    const quiet = slots.every((channel) => channel.isQuiet) &&
+      this.#unstarted.length === 0 && this.#results.length === 0 && !this.#recording;
+    if (quiet && !this.#claiming && !this.#trying) {
+      const dry = slots.every((channel) => channel.dryAt === this.#work) &&
+        this.#databaseDry === this.#work;
+      if (dry && !this.#standing) this.#stopped ??= "idle";
+      if (this.#stopped) this.#done = true;
+    }
+    this.#bell.ring();
+  }
+
+  // Claiming -------------------------------------------------------------------------------------
+
+  async #claimLoop(): Promise<void> {
+    const { maxSteps, pollMs } = this.#settings;
+    if (!this.#done) await this.#reap();
+    while (!this.#done) {
+      const wanted = this.#wanted();
+      if (this.#stopped) await this.#bell.wait();
+      else if (maxSteps <= this.#totals.claimed) this.#stop("limit");
+      else if (Object.keys(wanted).length > 0) await this.#claim(wanted);
+      else await this.#waitToLook(pollMs);
+    }
+  }
+
+  /** Until something happens; when nothing has announced work for long enough, looks all the same. */
+  async #waitToLook(milliseconds: number): Promise<void> {
+    const left = milliseconds - (now() - this.#lookedAt);
+    if (left > 0) await this.#bell.wait(left);
+    else {
+      this.#lookedAt = now();
+      this.#work++;
+    }
+  }
+
+  /** Of each channel that is not known to be dry, what there is room for. */
+  #wanted(): Wanted {
+    const wanted: Wanted = {};
+    let left = this.#settings.maxSteps - this.#totals.claimed;
+    for (const channel of CHANNELS) {
+      const slots = this.#slots[channel];
+      const most = Math.min(slots.room, left);
+      if (most <= 0 || slots.dryAt === this.#work || most * 2 < Math.min(slots.target, left)) {
+        continue;
+      }
+      wanted[channel] = { most, but: slots.crowded };
+      left -= most;
+    }
+    return wanted;
+  }
+
+  async #claim(wanted: Wanted): Promise<void> {
+    const { queue, worker, leaseSeconds } = this.#settings;
+    const work = this.#work;
+    this.#lookedAt = now();
+    this.#claiming = true;
+    const steps = await this.#lease("claim", () => queue.claim(worker, wanted, leaseSeconds));
+    this.#claiming = false;
+    for (const channel of CHANNELS) {
+      const asked = wanted[channel]?.most ?? Infinity;
+      const got = steps?.filter((step) => channelOf(step) === channel).length ?? Infinity;
+      if (got < asked && asked < Infinity) this.#slots[channel].dryAt = work;
+    }
+    this.#changed();
+    if (steps?.length === 0) await this.#restUnlessRung();
+  }
+
+  /** Steps that are leased wait for a place, or go back when the run has stopped meanwhile. */
+  async #lease(
+    name: string,
+    claim: () => Promise<ClaimedStep[]>,
+  ): Promise<ClaimedStep[] | undefined> {
+    let leaseEndsAt = 0;
+    const steps = await this.#call(name, () => {
+      leaseEndsAt = now() + this.#settings.leaseSeconds * 1000;
+      return claim();
+    });
+    for (const step of steps ?? []) {
+      const held = { step, leaseEndsAt };
+      if (this.#stopped) this.#unstarted.push(held);
+      else this.#slots[channelOf(step)].wait(held);
+    }
+    this.#totals.claimed += steps?.length ?? 0;
+    return steps;
+  }
+
+  /** Steps during which a claim was cut off are claimed one at a time, and nobody waits for them. */
+  async #trialLoop(): Promise<void> {
+    const { queue, worker, leaseSeconds } = this.#settings;
+    while (!this.#done) {
+      if (this.#stopped) {
+        await this.#bell.wait();
+        continue;
+      }
+      this.#trying = true;
+      const steps = await this.#lease(
+        "claim_suspect",
+        () => queue.claimSuspect(worker, leaseSeconds),
+      );
+      this.#trying = false;
+      this.#changed();
+      if (!steps?.length) await this.#pause(TRIAL_PAUSE_MS);
+    }
+  }
+
+  async #reap(): Promise<void> {
+    const reaped = await this.#call(
+      "reap",
+      () => this.#settings.queue.reapExpiredLeases(REAP_BATCH),
+    );
+    if (reaped) this.#settings.log("warn", "leases_reaped", { count: reaped });
+  }
+
+  /** What the run announces itself can wait a moment; a ring cannot. */
+  #restUnlessRung(): Promise<void> {
+    const rings = this.#rings;
+    return this.#pause(DRY_PAUSE_MS, () => this.#rings !== rings);
+  }
+
+  async #pause(milliseconds: number, enough: () => boolean = () => false): Promise<void> {
+    const end = now() + milliseconds;
+    while (!this.#done && !this.#stopped && !enough() && now() < end) {
+      await this.#bell.wait(Math.max(end - now(), 1));
+    }
+  }
+
+  // Database steps -------------------------------------------------------------------------------
+
+  async #databaseLoop(): Promise<void> {
+    while (!this.#done) {
+      if (this.#stopped || this.#databaseDry === this.#work) await this.#bell.wait();
+      else await this.#runDatabaseSteps();
+    }
+  }
+
+  async #runDatabaseSteps(): Promise<void> {
+    const work = this.#work;
+    const run = () => this.#settings.queue.runDatabaseSteps(DATABASE_BATCH);
+    const count = await this.#call("run_database_steps", run);
+    if (count) {
+      this.#totals.database_steps += count;
+      this.#work++;
+    } else if (count === 0) this.#databaseDry = work;
+    this.#changed();
+    if (count === 0) await this.#restUnlessRung();
+  }
+
+  // Sending --------------------------------------------------------------------------------------
+
+  #startSends(): void {
+    for (const slots of Object.values(this.#slots)) {
+      while (!this.#stopped) {
+        const held = slots.next();
+        if (!held) break;
+        const sender = this.#settings.senders[held.step.step_type];
+        const latestEnd = now() + worstCaseMs(held.step, sender) + MARGIN_MS;
+        // Started now, it might still be on its way when its lease ends and another worker sends it.
+        if (latestEnd > held.leaseEndsAt) this.#unstarted.push(held);
+        else void this.#send(held, slots);
+      }
+    }
+  }
+
+  async #send(held: Held, slots: Slots<Held>): Promise<void> {
+    const { step, leaseEndsAt } = held;
+    slots.start(held);
+    const startedAt = now();
+    const outcome = await deliver(step, this.#settings.senders[step.step_type]);
+    // A tenant of whom enough was waiting may have more claimed now.
+    if (slots.end(held, now() - startedAt)) this.#work++;
+    const { tenant_id, step_id, attempt_token } = step;
+    this.#results.push({
+      finished: { tenant_id, step_id, attempt_token, ...outcome },
+      leaseEndsAt,
+    });
+    this.#report(step, outcome);
+    this.#changed();
+  }
+
+  #report(step: ClaimedStep, outcome: Outcome): void {
+    if (outcome.outcome === "succeeded" && !outcome.result.reconciled) return;
+    const { tenant_id, step_id, step_type, attempt } = step;
+    const event = outcome.outcome === "succeeded" ? "step_reconciled" : `step_${outcome.outcome}`;
+    const { code, http_status } = outcome.outcome === "succeeded"
+      ? { code: undefined, http_status: undefined }
+      : outcome.error;
+    const level = outcome.outcome === "succeeded" ? "info" : "warn";
+    this.#settings.log(level, event, {
+      tenant_id,
+      step_id,
+      step_type,
+      attempt,
+      code,
+      http_status,
+    });
+  }
+
+  // Recording ------------------------------------------------------------------------------------
+
+  /** One statement at a time: results that arrive meanwhile make the next batch. */
+  async #recordLoop(): Promise<void> {
+    while (!this.#done) {
+      this.#recording = true;
+      if (this.#results.length > 0) await this.#record(this.#results.splice(0, FINISH_BATCH));
+      if (this.#unstarted.length > 0) await this.#release(this.#unstarted.splice(0));
+      this.#recording = false;
+      this.#changed();
+      const more = this.#results.length > 0 || this.#unstarted.length > 0;
+      if (!more && !this.#done) await this.#bell.wait();
+    }
+  }
+
+  async #record(batch: Result[]): Promise<void> {
+    try {
+      const rows = await withRetries(
+        () => this.#settings.queue.finish(batch.map(({ finished }) => finished)),
+        this.#bell,
+        this.#untilLeaseEnds("finish", batch),
+      );
+      this.#count(batch, rows);
+      if (rows.some(({ due_now }) => due_now)) this.#work++;
+    } catch (error) {
+      await this.#recordApart(batch, error);
+    }
+  }
+
+  /** A refused statement is split until the result that it was refused for stands alone. */
+  async #recordApart(batch: Result[], error: unknown): Promise<void> {
+    const [first] = batch;
+    if (isTransient(error)) {
+      this.#totals.unrecorded += batch.length;
+      for (const { finished } of batch) this.#unrecorded(finished, error);
+      if (!this.#standing) this.#fail(error);
+    } else if (first && batch.length === 1) {
+      this.#totals.unrecorded++;
+      this.#unrecorded(first.finished, error);
+    } else {
+      const middle = Math.ceil(batch.length / 2);
+      await this.#record(batch.slice(0, middle));
+      await this.#record(batch.slice(middle));
+    }
+  }
+
+  #unrecorded({ tenant_id, step_id, outcome }: FinishedStep, error: unknown): void {
+    const code = codeOf(error) ?? null;
+    this.#settings.log("error", "result_unrecorded", { tenant_id, step_id, outcome, code });
+  }
+
+  #count(batch: Result[], rows: FinishedRow[]): void {
+    const byStep = new Map(rows.map((row) => [row.step_id, row]));
+    for (const { finished: { tenant_id, step_id, outcome } } of batch) {
+      const row = byStep.get(step_id);
+      if (!row?.accepted) {
+        this.#totals.late++;
+        this.#settings.log("warn", "result_late", { tenant_id, step_id, outcome });
+      } else if (outcome === "succeeded") this.#totals.succeeded++;
+      else if (outcome === "failed" || row.status === "failed") this.#totals.failed++;
+      else if (outcome === "retry") this.#totals.retried++;
+      else this.#totals.ambiguous++;
+    }
+  }
+
+  async #release(batch: Held[]): Promise<void> {
+    try {
+      this.#totals.released += await withRetries(
+        () => this.#settings.queue.release(batch.map(({ step }) => step)),
+        this.#bell,
+        this.#untilLeaseEnds("release", batch),
+      );
+    } catch (error) {
+      const code = codeOf(error) ?? null;
+      this.#settings.log("error", "release_failed", { count: batch.length, code });
+      if (!this.#standing) this.#fail(error);
+    }
+  }
+
+  // Database calls -------------------------------------------------------------------------------
+
+  /** After the last lease of a batch has ended there is nothing left to record. */
+  #untilLeaseEnds(call: string, batch: readonly { leaseEndsAt: number }[]) {
+    const end = Math.max(...batch.map(({ leaseEndsAt }) => leaseEndsAt));
+    return { now, until: () => end, onRetry: this.#onRetry(call) };
+  }
+
+  #onRetry(call: string) {
+    return (error: unknown, attempt: number) =>
+      this.#settings.log("warn", "database_retry", {
+        call,
+        attempt,
+        code: codeOf(error) ?? null,
+      });
+  }
+
+  /** Undefined when the run is over: the database is gone for good, or it stopped meanwhile. */
+  async #call<T>(name: string, call: () => Promise<T>): Promise<T | undefined> {
+    const patience = this.#standing ? Infinity : now() + this.#settings.databasePatienceMs;
+    try {
+      return await withRetries(call, this.#bell, {
+        now,
+        until: () => this.#stopped ? -Infinity : patience,
+        onRetry: this.#onRetry(name),
+      });
+    } catch (error) {
+      // Out of time while the database was away is a failure too, not an empty success.
+      if (!this.#stopped || this.#stopped === "budget") this.#fail(error);
+      return undefined;
+    }
+  }
+}

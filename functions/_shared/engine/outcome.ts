@@ -1,0 +1,190 @@
+import { codeOf, messageOf, TimeoutError } from "../runtime/errors.ts";
+
+export interface StepResult {
+  provider_id?: string;
+  http_status?: number;
+  /** Of a webhook: what the receiver answered, JSON read, for the steps after it. */
+  body?: unknown;
+  body_truncated?: true;
+  headers?: Record<string, string>;
+  /** Found in the provider's list after an attempt whose answer never came. */
+  reconciled?: true;
+}
+
+export interface StepError {
+  code: string;
+  message: string;
+  http_status?: number;
+}
+
+/**
+ * succeeded  the provider has it
+ * failed     it will never be accepted: no further attempt
+ * retry      certainly not accepted: another attempt later
+ * ambiguous  may have been accepted: look it up before another attempt
+ */
+export type Outcome =
+  | { outcome: "succeeded"; result: StepResult }
+  | { outcome: "failed"; error: StepError; suppress?: true | "landline" }
+  | { outcome: "retry"; error: StepError; retry_after_seconds?: number }
+  | { outcome: "ambiguous"; error: StepError; retry_after_seconds?: number };
+
+/** What a provider answered, as far as the decision needs it. */
+export interface Answer {
+  status: number;
+  code?: number | string;
+  message?: string;
+  retryAfterSeconds?: number;
+}
+
+/** A wrong key or a suspended account is the operator's to mend: the message waits for it. */
+export const OPERATOR_DELAY_SECONDS = 600;
+
+export function failed(code: string, message: string, status?: number): Outcome {
+  return { outcome: "failed", error: stepError(code, message, status) };
+}
+
+export function retry(error: StepError, seconds?: number): Outcome {
+  return seconds === undefined
+    ? { outcome: "retry", error }
+    : { outcome: "retry", error, retry_after_seconds: seconds };
+}
+
+export function ambiguous(error: StepError, seconds?: number): Outcome {
+  return seconds === undefined
+    ? { outcome: "ambiguous", error }
+    : { outcome: "ambiguous", error, retry_after_seconds: seconds };
+}
+
+export function stepError(code: string, message: string, status?: number): StepError {
+  const error = { code, message: message.slice(0, 500) };
+  return status === undefined ? error : { ...error, http_status: status };
+}
+
+function errorOf(provider: string, answer: Answer): StepError {
+  return stepError(
+    `${provider}_${answer.code ?? `http_${answer.status}`}`,
+    answer.message ?? `${provider} answered ${answer.status}`,
+    answer.status,
+  );
+}
+
+/** Seconds or an HTTP date; capped, because a mistaken header must not park a message for a year. */
+export function parseRetryAfter(value: string | null | undefined, now = Date.now()) {
+  if (!value) return undefined;
+  const seconds = /^\s*\d+(\.\d+)?\s*$/.test(value)
+    ? Number(value)
+    : (Date.parse(value) - now) / 1000;
+  return Number.isFinite(seconds) ? Math.min(Math.max(Math.ceil(seconds), 0), 86_400) : undefined;
+}
+
+const TWILIO_RETRY = new Set([20429, 21611, 30001, 30003]);
+const TWILIO_OPERATOR = new Set([20003, 20005]);
+const TWILIO_OPTED_OUT = 21610;
+const TWILIO_LANDLINE = new Set([21614, 30006]);
+
+export function classifyTwilio(answer: Answer): Outcome {
+  const error = errorOf("twilio", answer);
+  const code = Number(answer.code);
+  if (code === TWILIO_OPTED_OUT) return { outcome: "failed", error, suppress: true };
+  if (TWILIO_LANDLINE.has(code)) return { outcome: "failed", error, suppress: "landline" };
+  if (answer.status === 429 || TWILIO_RETRY.has(code)) {
+    return retry(error, answer.retryAfterSeconds);
+  }
+  if (answer.status === 401 || TWILIO_OPERATOR.has(code)) {
+    return retry(error, OPERATOR_DELAY_SECONDS);
+  }
+  if (answer.status >= 500 || answer.status === 408) {
+    return ambiguous(error, answer.retryAfterSeconds);
+  }
+  return { outcome: "failed", error };
+}
+
+const TELNYX_OPTED_OUT = 40300;
+const TELNYX_LANDLINE = 40001;
+const TELNYX_RETRY = new Set([10011, 40011, 40318]);
+const TELNYX_OPERATOR = new Set([10009, 10010, 20100]);
+
+/** Codes: developers.telnyx.com/docs/messaging/messages/error-codes. */
+export function classifyTelnyx(answer: Answer): Outcome {
+  const error = errorOf("telnyx", answer);
+  const code = Number(answer.code);
+  if (code === TELNYX_OPTED_OUT) return { outcome: "failed", error, suppress: true };
+  if (code === TELNYX_LANDLINE) return { outcome: "failed", error, suppress: "landline" };
+  if (answer.status === 429 || TELNYX_RETRY.has(code)) {
+    return retry(error, answer.retryAfterSeconds);
+  }
+  if (answer.status === 401 || answer.status === 403 || TELNYX_OPERATOR.has(code)) {
+    return retry(error, OPERATOR_DELAY_SECONDS);
+  }
+  if (answer.status >= 500 || answer.status === 408) {
+    return ambiguous(error, answer.retryAfterSeconds);
+  }
+  return { outcome: "failed", error };
+}
+
+const RESEND_OPERATOR = new Set(["missing_api_key", "invalid_api_key", "restricted_api_key"]);
+
+export function classifyResend(answer: Answer): Outcome {
+  const error = errorOf("resend", answer);
+  if (answer.status === 429) return retry(error, answer.retryAfterSeconds);
+  // Another attempt with this key is on its way, and may get through: the next one repeats it.
+  if (answer.code === "concurrent_idempotent_requests") {
+    return ambiguous(error, answer.retryAfterSeconds);
+  }
+  if (answer.status === 401 || RESEND_OPERATOR.has(String(answer.code))) {
+    return retry(error, OPERATOR_DELAY_SECONDS);
+  }
+  if (answer.status >= 500 || answer.status === 408) {
+    return ambiguous(error, answer.retryAfterSeconds);
+  }
+  return { outcome: "failed", error };
+}
+
+const WEBHOOK_RETRY = new Set([408, 409, 425, 429]);
+
+/** At least once is the promise, and `webhook-id` lets the receiver drop a second copy. */
+export function classifyWebhook(answer: Answer): Outcome {
+  const { status } = answer;
+  if (status >= 200 && status < 300) {
+    return { outcome: "succeeded", result: { http_status: status } };
+  }
+  if (status >= 500 || WEBHOOK_RETRY.has(status)) {
+    return retry(errorOf("webhook", answer), answer.retryAfterSeconds);
+  }
+  if (status === 410) {
+    return failed("webhook_gone", "the receiver answered 410: it wants no more of these", 410);
+  }
+  if (status < 400) {
+    return failed(
+      "webhook_redirect",
+      `the receiver answered ${status}: redirects are not followed, use the final address`,
+      status,
+    );
+  }
+  return { outcome: "failed", error: errorOf("webhook", answer) };
+}
+
+const NEVER_CONNECTED =
+  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|CERT_.+|DEPTH_ZERO_.+|SELF_SIGNED_.+|UNABLE_TO_.+|ERR_TLS_.+)$/;
+
+/** Deno's fetch says so in words only. */
+const DENO_CONNECT = "client error (Connect)";
+
+/** The request cannot have reached the provider: no name, no route, no connection, no TLS session. */
+export function neverConnected(error: unknown): boolean {
+  return NEVER_CONNECTED.test(codeOf(error) ?? "") || messageOf(error).includes(DENO_CONNECT);
+}
+
+/** An exception instead of an answer: nothing was sent, or nobody knows. */
+export function classifyException(provider: string, error: unknown): Outcome {
+  if (neverConnected(error)) {
+    return retry(stepError(`${provider}_unreachable`, `${provider} could not be reached`));
+  }
+  if (error instanceof TimeoutError) {
+    return ambiguous(stepError(`${provider}_timeout`, error.message));
+  }
+  return ambiguous(
+    stepError(`${provider}_connection_lost`, `no usable answer: ${messageOf(error)}`),
+  );
+}

@@ -1,0 +1,195 @@
+import { z } from "zod";
+import type { JSONValue } from "postgres";
+import type { Database } from "../runtime/database.ts";
+import { ContractError } from "../runtime/errors.ts";
+import { LosslessNumber } from "../runtime/json.ts";
+import type { Outcome } from "./outcome.ts";
+import { withTimeout } from "../runtime/timeout.ts";
+import { requireVersion } from "./version.ts";
+
+/** Ids come from Postgres, whose uuid type takes any 128 bits: hence guid, not the stricter uuid. */
+const claimedStep = z.object({
+  tenant_id: z.guid(),
+  step_id: z.guid(),
+  attempt_token: z.guid(),
+  attempt: z.int(),
+  step_type: z.enum(["send_sms", "send_email", "webhook"]),
+  /** Checked by the provider that sends it: a malformed payload fails its own step, not the batch. */
+  payload: z.unknown(),
+  idempotency_key: z.string().min(1),
+  reconcile_since: z.date().nullable(),
+  known_provider_ids: z.array(z.string()).nullable().transform((ids) => ids ?? []),
+});
+export type ClaimedStep = z.infer<typeof claimedStep>;
+export type StepType = ClaimedStep["step_type"];
+
+/** What a step goes out by: the lanes of the queue that the dispatcher works on. */
+export const CHANNELS = ["sms", "email", "webhook"] as const;
+export type Channel = typeof CHANNELS[number];
+
+export function channelOf({ step_type }: Pick<ClaimedStep, "step_type">): Channel {
+  return step_type === "webhook" ? "webhook" : step_type === "send_sms" ? "sms" : "email";
+}
+
+/** How many steps of a channel are wanted, and the tenants that have enough of them already. */
+export interface Room {
+  most: number;
+  but: readonly string[];
+}
+export type Wanted = Partial<Record<Channel, Room>>;
+
+/** What holds a lease: without the token of the running attempt the database changes nothing. */
+export type LeaseHolder = Pick<ClaimedStep, "tenant_id" | "step_id" | "attempt_token">;
+export type FinishedStep = LeaseHolder & Outcome;
+
+const finishedRow = z.object({
+  step_id: z.guid(),
+  accepted: z.boolean(),
+  status: z.string().nullable(),
+  /** Work of any kind is due now and nobody's. */
+  due_now: z.boolean(),
+});
+export type FinishedRow = z.infer<typeof finishedRow>;
+
+const count = z.object({ count: z.int() });
+const ran = z.object({ ran: z.int() });
+const portion = z.object({ id: z.guid() });
+
+export interface Queue {
+  /** Fewer of a channel than asked for: nothing more of it is due that nobody holds. */
+  claim(worker: string, wanted: Wanted, leaseSeconds: number): Promise<ClaimedStep[]>;
+  /** One step during which a claim was cut off before; none when there is no such step now. */
+  claimSuspect(worker: string, leaseSeconds: number): Promise<ClaimedStep[]>;
+  finish(results: readonly FinishedStep[]): Promise<FinishedRow[]>;
+  release(steps: readonly LeaseHolder[]): Promise<number>;
+  runDatabaseSteps(maxSteps: number): Promise<number>;
+  reapExpiredLeases(maxSteps: number): Promise<number>;
+}
+
+function parseRows<T>(name: string, schema: z.ZodType<T>, rows: readonly unknown[]): T[] {
+  const parsed = z.array(schema).safeParse(rows);
+  if (parsed.success) return parsed.data;
+  throw new ContractError(`automation.${name}: ${z.prettifyError(parsed.error)}`);
+}
+
+/**
+ * Postgres refuses U+0000 and lone surrogates in jsonb, and providers' messages may carry either.
+ * One such message must not keep a whole batch from being recorded.
+ */
+function storable(value: unknown): unknown {
+  if (typeof value === "string") {
+    return value.replaceAll("\0", "").replace(/\p{Surrogate}/gu, "\ufffd");
+  }
+  if (Array.isArray(value)) return value.map(storable);
+  if (typeof value !== "object" || value === null || value instanceof LosslessNumber) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, entry]) => [storable(key), storable(entry)]),
+  );
+}
+
+function stillWanted(wanted: Wanted, claimed: readonly ClaimedStep[]): Wanted {
+  const left: Wanted = {};
+  for (const channel of CHANNELS) {
+    const room = wanted[channel];
+    const most = (room?.most ?? 0) - claimed.filter((step) => channelOf(step) === channel).length;
+    if (room && most > 0) left[channel] = { ...room, most };
+  }
+  return left;
+}
+
+function holder({ tenant_id, step_id, attempt_token }: LeaseHolder) {
+  return { tenant_id, step_id, attempt_token };
+}
+
+/** The most portions that one claim works through: those whose steps are all closed unsent count too. */
+const MOST_PORTIONS = 20;
+
+/**
+ * The queue functions of the database. A statement that hangs is given up after `timeoutMs`; one that
+ * works on steps after `workTimeoutMs`, which is the longest that work on one step may take.
+ */
+export function createQueue(sql: Database, timeoutMs = 20_000, workTimeoutMs = 5_000): Queue {
+  type Rows = readonly unknown[];
+  async function rows(
+    what: string,
+    query: Promise<Rows> & { cancel(): void },
+    milliseconds = timeoutMs,
+  ): Promise<Rows> {
+    await withTimeout("version", timeoutMs, () => requireVersion(sql));
+    return await withTimeout(what, milliseconds, (signal) => {
+      signal.addEventListener("abort", () => query.cancel(), { once: true });
+      return query;
+    });
+  }
+
+  // What is going to be worked on is committed before the work begins: a claim that is cut off, by
+  // whatever, leaves its steps to be tried one at a time.
+  async function begin(query: Promise<Rows> & { cancel(): void }): Promise<string[]> {
+    const begun = await rows("begin_portions", query);
+    return parseRows("begin_portions", portion, begun).map(({ id }) => id);
+  }
+  async function claimPortion(id: string, worker: string, leaseSeconds: number) {
+    const query = sql`
+      select tenant_id, step_id, attempt_token, attempt, step_type, payload, idempotency_key,
+             reconcile_since, to_jsonb(known_provider_ids) as known_provider_ids
+      from automation.claim_portion(
+        ${id}::uuid, ${worker}::text, make_interval(secs => ${leaseSeconds}::float8))`;
+    return parseRows("claim_portion", claimedStep, await rows("claim", query, workTimeoutMs));
+  }
+
+  async function counted(what: string, query: Promise<Rows> & { cancel(): void }) {
+    return parseRows(what, count, await rows(what, query))[0]?.count ?? 0;
+  }
+
+  return {
+    async claim(worker, wanted, leaseSeconds) {
+      const steps: ClaimedStep[] = [];
+      let left: Wanted = wanted;
+      for (let portions = 0; portions < MOST_PORTIONS && Object.keys(left).length > 0;) {
+        const asked = sql.json(storable(left) as JSONValue);
+        const begun = await begin(sql`select id from automation.begin_portions(${asked}::jsonb)`);
+        if (begun.length === 0) break;
+        portions += begun.length;
+        try {
+          for (const id of begun) steps.push(...await claimPortion(id, worker, leaseSeconds));
+        } catch (error) {
+          // What is leased already is sent; the rest meets its error again at the next claim.
+          if (steps.length === 0) throw error;
+          break;
+        }
+        left = stillWanted(wanted, steps);
+      }
+      return steps;
+    },
+    async claimSuspect(worker, leaseSeconds) {
+      const [id] = await begin(
+        sql`select t.id from automation.begin_trial() as t where t.id is not null`,
+      );
+      return id === undefined ? [] : await claimPortion(id, worker, leaseSeconds);
+    },
+    async finish(results) {
+      const query = sql`
+        select step_id, accepted, status, due_now
+        from automation.finish_steps(${sql.json(storable(results) as JSONValue)}::jsonb)`;
+      return parseRows("finish_steps", finishedRow, await rows("finish_steps", query));
+    },
+    release(steps) {
+      const held = sql.json(steps.map(holder));
+      return counted(
+        "release_steps",
+        sql`select automation.release_steps(${held}::jsonb) as count`,
+      );
+    },
+    async runDatabaseSteps(maxSteps) {
+      const query = sql`call automation.work_database_steps(0, ${maxSteps}::int, '1 second')`;
+      const answer = await rows("work_database_steps", query, 1_000 + workTimeoutMs);
+      return parseRows("work_database_steps", ran, answer)[0]?.ran ?? 0;
+    },
+    reapExpiredLeases(maxSteps) {
+      return counted(
+        "reap_expired_leases",
+        sql`select automation.reap_expired_leases(${maxSteps}::int) as count`,
+      );
+    },
+  };
+}

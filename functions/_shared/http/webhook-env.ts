@@ -1,0 +1,82 @@
+import process from "node:process";
+import { z } from "zod";
+import type { Environment } from "../runtime/env.ts";
+import { ConfigurationError } from "../runtime/errors.ts";
+
+function read(env: Environment, name: string): string | undefined {
+  const value = env[name]?.trim();
+  return value === "" ? undefined : value;
+}
+
+const flag = (env: Environment, name: string): boolean => {
+  const value = read(env, name) ?? "false";
+  if (value !== "true" && value !== "false") {
+    throw new ConfigurationError(name, "set it to true or false, or leave it unset for false");
+  }
+  return value === "true";
+};
+
+/** Twilio signs with the auth token of the account; nothing else is needed to take its events. */
+export function readTwilioToken(env: Environment = process.env): string {
+  const token = read(env, "TWILIO_AUTH_TOKEN");
+  if (token) return token;
+  throw new ConfigurationError(
+    "TWILIO_AUTH_TOKEN",
+    "set it to the Auth Token of the Twilio console",
+  );
+}
+
+export function readResendSecret(env: Environment = process.env): string {
+  const secret = read(env, "RESEND_WEBHOOK_SECRET");
+  if (secret && /^whsec_[A-Za-z0-9+/]{16,}={0,2}$/.test(secret)) return secret;
+  throw new ConfigurationError(
+    "RESEND_WEBHOOK_SECRET",
+    "set it to the signing secret of the webhook in the Resend dashboard; it starts with whsec_",
+  );
+}
+
+export interface PublicAddress {
+  /** Where the outside finds the functions, without a slash at the end. */
+  base: string | undefined;
+  /** Whether x-forwarded-proto and x-forwarded-host may be believed. */
+  trustForwarded: boolean;
+}
+
+/**
+ * PUBLIC_URL is the project's address, or with a path the address of its functions. The platform
+ * sets SUPABASE_URL by itself.
+ */
+export function readPublicAddress(env: Environment = process.env): PublicAddress {
+  const name = read(env, "PUBLIC_URL") ? "PUBLIC_URL" : "SUPABASE_URL";
+  const value = read(env, name);
+  const trustForwarded = flag(env, "TRUST_FORWARDED_HEADERS");
+  if (value === undefined) {
+    if (trustForwarded) return { base: undefined, trustForwarded };
+    throw new ConfigurationError(
+      "PUBLIC_URL",
+      "set it to the address under which the outside reaches this project, " +
+        "https://project.supabase.co",
+    );
+  }
+  const parsed = z.url({ protocol: /^https?$/ }).safeParse(value);
+  if (!parsed.success) {
+    throw new ConfigurationError(name, "set it to an address that starts with https://");
+  }
+  const base = value.replace(/\/+$/, "");
+  const hasPath = new URL(base).pathname !== "/";
+  return { base: hasPath ? base : `${base}/functions/v1`, trustForwarded };
+}
+
+/** The hosted platform puts exactly one proxy of its own in front of a function. */
+const HOPS = "EdgeRuntime" in globalThis ? 1 : 0;
+
+export function readForwardedHops(env: Environment = process.env): number {
+  const parsed = z.coerce.number().int().min(0).max(10).safeParse(
+    read(env, "FORWARDED_HOPS") ?? String(HOPS),
+  );
+  if (parsed.success) return parsed.data;
+  throw new ConfigurationError(
+    "FORWARDED_HOPS",
+    "set it to the number of proxies in front of the functions that add to x-forwarded-for",
+  );
+}

@@ -1,0 +1,224 @@
+// Who may do what, by the words of the CRM: owner, office_manager (an admin here), sales (an editor), crew (a viewer).
+import type { Sql, TransactionSql } from "postgres";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { asRole } from "../support/database.ts";
+import {
+  CORY,
+  createHost,
+  type Host,
+  LENA,
+  MANUEL,
+  MARIA,
+  OLIVIA,
+  SAM,
+  SUMMIT,
+  work,
+} from "../support/host.ts";
+
+let host: Host & { sql: Sql };
+let sql: Sql;
+beforeAll(async () => {
+  host = await createHost();
+  sql = host.sql;
+});
+afterAll(() => host.drop());
+
+const as = <T>(user: string, work: (sql: TransactionSql) => Promise<T>) =>
+  asRole(sql, { user }, work);
+
+async function draft(user: string, trigger = "manual"): Promise<string> {
+  return await as(user, async (sql) => {
+    const [{ id }] = await sql<[{ id: string }]>`
+      insert into ridgeline.workflows (tenant_id, name, trigger_type)
+      values (${SUMMIT}, 'Draft', ${trigger}) returning id`;
+    await sql`
+      insert into ridgeline.workflow_steps (tenant_id, workflow_id, step_type, step_config)
+      values (${SUMMIT}, ${id}, 'create_task', '{"title": "Call {{contact.first_name}}"}')`;
+    return id;
+  });
+}
+
+const publish = (user: string, id: string) =>
+  as(user, (sql) => sql`select ridgeline.publish_workflow(${id})`);
+const switchTo = (user: string, id: string, active: boolean) =>
+  as(
+    user,
+    (sql) =>
+      sql`update ridgeline.workflows set is_active = ${active} where id = ${id} returning is_active`,
+  );
+const execute = (user: string, id: string) =>
+  as(
+    user,
+    (sql) =>
+      sql<{ id: string }[]>`select (ridgeline.execute_workflow(${id}, ${
+        sql.json({ contact_id: MARIA })
+      })).id`,
+  );
+const enroll = (user: string, id: string) =>
+  as(user, (sql) => sql`select ridgeline.enroll_records(${id}, array[${MARIA}])`);
+const test = (user: string, id: string) =>
+  as(user, (sql) => sql`select ridgeline.test_workflow(${id}, ${sql.json({ contact_id: MARIA })})`);
+
+const forAdmins = /role: .* is for owners and admins/;
+const forEditors = /role: a viewer only looks; .* is for editors/;
+
+describe("the crew, who only look", () => {
+  it("see definitions and history, and write, try and start nothing", async () => {
+    const id = await draft(OLIVIA);
+    await publish(OLIVIA, id);
+    const [run] = await execute(OLIVIA, id);
+    expect(await as(CORY, (sql) => sql`select name from ridgeline.workflows where id = ${id}`))
+      .toHaveLength(1);
+    expect(
+      await as(
+        CORY,
+        (sql) => sql`select from ridgeline.get_execution_history(workflow_id => ${id})`,
+      ),
+    )
+      .toHaveLength(1);
+    expect(
+      await as(CORY, (sql) => sql`select ridgeline.validate_workflow(${id}) ->> 'valid' as valid`),
+    )
+      .toEqual([{ valid: "true" }]);
+    await expect(draft(CORY)).rejects.toThrow(/row-level security/);
+    expect(
+      await as(
+        CORY,
+        (sql) => sql`update ridgeline.workflows set name = 'Mine' where id = ${id} returning id`,
+      ),
+    )
+      .toHaveLength(0);
+    expect(
+      await as(
+        CORY,
+        (sql) => sql`delete from ridgeline.workflow_steps where workflow_id = ${id} returning id`,
+      ),
+    )
+      .toHaveLength(0);
+    await expect(
+      as(
+        CORY,
+        (sql) =>
+          sql`insert into ridgeline.messages (tenant_id, direction, body) values (${SUMMIT}, 'outbound', 'x')`,
+      ),
+    )
+      .rejects.toThrow(/row-level security/);
+    for (const attempt of [test, execute]) {
+      await expect(attempt(CORY, id)).rejects.toThrow(forEditors);
+    }
+    for (const attempt of [publish, enroll]) {
+      await expect(attempt(CORY, id)).rejects.toThrow(forAdmins);
+    }
+    await expect(as(CORY, (sql) => sql`select ridgeline.cancel_execution(${run!.id})`)).rejects
+      .toThrow(forEditors);
+    await expect(as(CORY, (sql) => sql`select ridgeline.retry_execution(${run!.id})`)).rejects
+      .toThrow(forEditors);
+    await expect(
+      as(CORY, (sql) => sql`select ridgeline.trigger_workflows('manual', '{}', ${SUMMIT})`),
+    )
+      .rejects.toThrow(forEditors);
+  });
+
+  it("set workflows off all the same by what they write: the tenant's automation is nobody's in particular", async () => {
+    const id = await draft(OLIVIA, "job_completed");
+    await publish(OLIVIA, id);
+    await as(
+      CORY,
+      (sql) => sql`update public.jobs set status = 'completed' where tenant_id = ${SUMMIT}`,
+    );
+    await work(sql);
+    expect(await sql`select status from ridgeline.workflow_executions where workflow_id = ${id}`)
+      .toEqual([{ status: "completed" }]);
+  });
+});
+
+describe("sales, who draft and try", () => {
+  it("publish nothing and switch nothing on or off, and keep their draft", async () => {
+    const id = await draft(SAM);
+    await test(SAM, id);
+    await expect(publish(SAM, id)).rejects.toThrow(forAdmins);
+    await expect(switchTo(SAM, id, true)).rejects.toThrow(forAdmins);
+    await expect(
+      as(
+        SAM,
+        (sql) =>
+          sql`insert into ridgeline.workflows (tenant_id, name, trigger_type, is_active)
+        values (${SUMMIT}, 'At once', 'manual', true)`,
+      ),
+    ).rejects.toThrow(forAdmins);
+    await expect(
+      as(SAM, (sql) => sql`update ridgeline.workflows set status = 'active' where id = ${id}`),
+    )
+      .rejects.toThrow(forAdmins);
+    expect(await sql`select status, published_version from ridgeline.workflows where id = ${id}`)
+      .toEqual([{ status: "draft", published_version: null }]);
+    await publish(MANUEL, id);
+    await expect(switchTo(SAM, id, false)).rejects.toThrow(forAdmins);
+    // A change is a draft until somebody publishes it.
+    await as(
+      SAM,
+      (sql) =>
+        sql`update ridgeline.workflow_steps set step_config = '{"title": "Text"}' where workflow_id = ${id}`,
+    );
+    await expect(publish(SAM, id)).rejects.toThrow(forAdmins);
+    await work(sql);
+    const [run] = await execute(SAM, id);
+    await work(sql);
+    expect(
+      await sql`select t.title from public.tasks as t, ridgeline.workflow_step_executions as s
+      where s.execution_id = ${run!.id} and t.id::text = s.result_data ->> 'task_id'`,
+    ).toEqual([{ title: "Call Maria" }]);
+  });
+
+  it("start, cancel and retry single runs of what was published, not many at once", async () => {
+    const id = await draft(OLIVIA);
+    await sql`update ridgeline.workflow_steps set delay_minutes = 10 where workflow_id = ${id}`;
+    await publish(OLIVIA, id);
+    const [run] = await execute(SAM, id);
+    expect(await as(SAM, (sql) => sql`select (ridgeline.cancel_execution(${run!.id})).status`))
+      .toEqual([{ status: "cancelled" }]);
+    await expect(enroll(SAM, id)).rejects.toThrow(forAdmins);
+    await expect(as(SAM, (sql) => sql`select ridgeline.move_executions(${id})`)).rejects.toThrow(
+      forAdmins,
+    );
+    await expect(as(SAM, (sql) => sql`select ridgeline.release_workflow(${id})`)).rejects.toThrow(
+      forAdmins,
+    );
+    expect(await enroll(MANUEL, id)).toHaveLength(1);
+  });
+
+  it("publish where the tenant says so, and where the installation does", async () => {
+    const id = await draft(SAM);
+    await as(
+      MANUEL,
+      (sql) =>
+        sql`insert into ridgeline.tenant_settings (tenant_id, settings) values (${SUMMIT}, '{"editors_publish": true}')`,
+    );
+    await publish(SAM, id);
+    await expect(publish(CORY, id)).rejects.toThrow(forAdmins);
+    await sql`update ridgeline.tenant_settings set settings = '{"editors_publish": false}'`;
+    await sql`update automation.settings set value = 'true' where name = 'editors_publish'`;
+    await expect(switchTo(SAM, id, false)).rejects.toThrow(forAdmins);
+    await sql`update ridgeline.tenant_settings set settings = '{}'`;
+    expect(await switchTo(SAM, id, false)).toEqual([{ is_active: false }]);
+    await sql`update automation.settings set value = 'false' where name = 'editors_publish'`;
+    await expect(
+      as(
+        SAM,
+        (sql) =>
+          sql`update ridgeline.tenant_settings set settings = '{"editors_publish": true}' returning 1`,
+      ),
+    )
+      .resolves.toHaveLength(0);
+  });
+});
+
+it("who was suspended is nobody, and who is promoted is it in the same moment", async () => {
+  const id = await draft(OLIVIA);
+  await expect(publish(LENA, id)).rejects.toThrow(/workflow_id: .* was not found/);
+  await sql`update public.tenant_users set role = 'office_manager' where user_id = ${SAM}`;
+  await publish(SAM, id);
+  await sql`update public.tenant_users set status = 'suspended' where user_id = ${SAM}`;
+  await expect(publish(SAM, id)).rejects.toThrow(/was not found/);
+  expect(await as(SAM, (sql) => sql`select from ridgeline.workflows`)).toHaveLength(0);
+});

@@ -1,0 +1,157 @@
+// A tenant that the CRM deletes goes with all it has here, a portion at a time, and takes nobody else's with it.
+import type { Sql } from "postgres";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import {
+  createHost,
+  type Host,
+  LAKESIDE,
+  LENA,
+  MARIA,
+  publish,
+  receive,
+  send,
+  speakAs,
+  SUMMIT,
+  work,
+} from "../support/host.ts";
+
+let host: Host & { sql: Sql };
+let sql: Sql;
+beforeEach(async () => {
+  host = await createHost();
+  sql = host.sql;
+});
+afterEach(() => host.drop());
+
+/** How many rows each of our tables holds of a tenant; tables that hold none are left out. */
+async function rowsOf(tenant: string): Promise<Record<string, number>> {
+  const tables = await sql<{ name: string }[]>`
+    select c.oid::regclass::text as name from pg_class as c
+    where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind = 'r'
+      and exists (select from pg_attribute as a where a.attrelid = c.oid and a.attname = 'tenant_id')
+    order by 1`;
+  const counts: Record<string, number> = {};
+  for (const { name } of tables) {
+    const [{ n }] = await sql.unsafe<[{ n: number }]>(
+      `select count(*)::int as n from ${name} where tenant_id = $1`,
+      [tenant],
+    );
+    if (n > 0) counts[name] = n;
+  }
+  return counts;
+}
+
+/** A tenant that has used everything. */
+async function fill(tenant: string, number: string, user: string): Promise<void> {
+  await speakAs(sql, tenant, number);
+  await sql`insert into ridgeline.tenant_settings (tenant_id, settings) values (${tenant}, '{"locale": "en"}')`;
+  await publish(sql, tenant, "contact_created", [
+    ["send_sms", { body: "Hi" }],
+    ["send_email", { subject: "Hi", html: "<p>Hi</p>" }],
+    ["assign_user", { user_ids: [user] }],
+    ["create_task", { title: "Call" }, 1440],
+  ], { settings: { exit_events: [{ type: "sms_received" }], reentry: { once_in: "1 day" } } });
+  await publish(sql, tenant, "time_elapsed", [["create_task", { title: "Tomorrow" }]], {
+    trigger_config: { entity: "appointment", field: "starts_at", offset: "-1 day" },
+  });
+  await publish(sql, tenant, "scheduled", [["create_task", { title: "Monthly" }]], {
+    trigger_config: { cron: "0 9 1 * *", for_each: { entity: "contact" } },
+  });
+  const manual = await publish(sql, tenant, "manual", [["create_task", { title: "Now" }, 60]]);
+  const contacts = await sql<{ id: string }[]>`
+    insert into public.contacts (tenant_id, first_name, last_name, email, mobile_phone)
+    select ${tenant}, 'Lead', n::text, n || '@example.com', '212555' || (2000 + n) from generate_series(1, 30) as n
+    returning id`;
+  await sql`
+    insert into public.appointments (tenant_id, contact_id, starts_at)
+    select ${tenant}, id, now() + interval '3 days' from public.contacts where tenant_id = ${tenant}`;
+  await work(sql);
+  await sql`select ridgeline.enroll_records(${manual}, ${
+    contacts.map(({ id }) => id)
+  }, tenant_id => ${tenant})`;
+  await receive(sql, "+12125552001", "STOP", number);
+  await receive(sql, "+12125552002", "Hello", number);
+  await sql`
+    insert into ridgeline.forms (tenant_id, name) values (${tenant}, 'Estimate')`;
+  await sql`select automation.set_secret(${tenant}, 'twilio', 'shh')`;
+}
+
+const secrets = async (tenant: string) =>
+  (await sql`select from automation.list_secrets(${tenant})`).length;
+
+it("every row of it, in portions, and none of anybody else's", async () => {
+  await fill(SUMMIT, "+15125550100", "0b000000-0000-4000-8000-000000000003");
+  await fill(LAKESIDE, "+13125550100", LENA);
+  const others = await rowsOf(LAKESIDE);
+  const before = await rowsOf(SUMMIT);
+  expect(Object.keys(before).length).toBeGreaterThan(18);
+
+  await sql`delete from public.tenants where id = ${SUMMIT}`;
+  // In the same commit: nothing starts any more, and nothing goes out.
+  expect(await rowsOf(SUMMIT)).not.toHaveProperty("ridgeline.scheduled_steps");
+  expect(await rowsOf(SUMMIT)).not.toHaveProperty("automation.active_triggers");
+
+  const portions: number[] = [];
+  for (let erased = 1; erased > 0;) {
+    [{ erased }] = await sql<[{ erased: number }]>`select automation.erase_tenants(30) as erased`;
+    portions.push(erased);
+  }
+  expect(portions.length).toBeGreaterThan(5);
+  expect(Math.max(...portions)).toBeLessThanOrEqual(30);
+  expect(await rowsOf(SUMMIT)).toEqual({ "automation.gone_tenants": 1 });
+  expect(await rowsOf(LAKESIDE)).toEqual(others);
+  expect([await secrets(SUMMIT), await secrets(LAKESIDE)]).toEqual([0, 1]);
+
+  await sql`select automation.advance_clock('2 hours')`;
+  await sql`select automation.tick()`;
+  expect(await rowsOf(SUMMIT)).toEqual({});
+}, 120_000);
+
+it("what comes in late for it is nobody's", async () => {
+  await fill(SUMMIT, "+15125550100", "0b000000-0000-4000-8000-000000000003");
+  await sql`delete from public.tenants where id = ${SUMMIT}`;
+  await receive(sql, "+12125552002", "Anybody there?");
+  await sql`select automation.tick()`;
+  for (let n = 0; n < 5; n++) await sql`select automation.tick()`;
+  expect(await send(sql)).toEqual([]);
+  expect(await rowsOf(SUMMIT)).toEqual({ "automation.gone_tenants": 1 });
+}, 120_000);
+
+it("one that is only marked as deleted is kept, and its runs end before their next step", async () => {
+  await speakAs(sql, SUMMIT, "+15125550100");
+  await publish(sql, SUMMIT, "contact_updated", [["send_sms", { body: "Hi" }, 60]]);
+  await sql`update public.contacts set notes = 'x' where id = ${MARIA}`;
+  await sql`update public.tenants set is_deleted = true where id = ${SUMMIT}`;
+  await sql`select automation.advance_clock('2 hours')`;
+  expect(await work(sql)).toEqual([]);
+  expect(await sql`select status, error ->> 'code' as code from ridgeline.workflow_executions`)
+    .toEqual([{ status: "cancelled", code: "tenant_deleted" }]);
+  expect(await sql`select from automation.gone_tenants`).toHaveLength(0);
+
+  await sql`update public.tenants set is_deleted = false where id = ${SUMMIT}`;
+  await sql`update public.contacts set notes = 'y' where id = ${MARIA}`;
+  await sql`select automation.advance_clock('2 hours')`;
+  expect(await work(sql)).toHaveLength(1);
+});
+
+it("one that a restored backup brings back is heard again", async () => {
+  await speakAs(sql, LAKESIDE, "+13125550100");
+  await publish(sql, LAKESIDE, "contact_created", [["send_sms", { body: "Hi" }]]);
+  await sql`delete from public.tenants where id = ${LAKESIDE}`;
+  await sql`insert into public.tenants (id, name) values (${LAKESIDE}, 'lakeside')`;
+  await sql`select automation.tick()`;
+  await sql`
+    insert into public.contacts (tenant_id, first_name, last_name, phone) values (${LAKESIDE}, 'A', 'B', '3125550142')`;
+  expect((await work(sql)).map(({ payload }) => payload.to)).toEqual(["+13125550142"]);
+});
+
+it("a table of tenants that cannot be read ends nobody's runs", async () => {
+  await speakAs(sql, SUMMIT, "+15125550100");
+  await sql`update automation.settings set value = 'every_tenant' where name = 'environment_serves'`;
+  await sql`insert into ridgeline.tenant_settings (tenant_id) values (${SUMMIT})`;
+  await publish(sql, SUMMIT, "contact_updated", [["send_sms", { body: "Hi" }, 60]]);
+  await sql`update public.contacts set notes = 'x' where id = ${MARIA}`;
+  await sql`alter table public.tenants rename column is_deleted to hidden`;
+  await sql`select automation.advance_clock('2 hours')`;
+  expect(await work(sql)).toHaveLength(1);
+});
