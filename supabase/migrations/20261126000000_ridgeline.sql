@@ -11174,6 +11174,139 @@ comment on table automation.suspects is
 comment on column automation.suspects.tries is
   'How often it was cut off with nothing else in its transaction; 0: it was only in the company.';
 
+-- sql/engine/45_queue/09_changes.sql
+
+-- Who changed what: a row for each change of a definition, a sender, a form or a setting. It is written beside the
+-- change and never in its way: what cannot be written down costs a warning.
+
+create table ridgeline.changes (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  changed_at timestamptz not null default automation.now(),
+  relation text not null,
+  record_id text not null,
+  workflow_id uuid,
+  operation text not null,
+  user_id uuid,
+  source jsonb not null default '{}',
+  before jsonb,
+  after jsonb,
+  constraint changes_pkey primary key (tenant_id, id)
+);
+
+comment on table ridgeline.changes is
+  'What was changed of workflows, steps, senders, forms and settings, by whom and from where. Settings of the whole '
+  'installation have the tenant 00000000-0000-0000-0000-000000000000.';
+comment on column ridgeline.changes.operation is 'insert, update, delete, or save: a whole definition at once.';
+comment on column ridgeline.changes.user_id is 'The signed-in user; null: the service role, or SQL.';
+comment on column ridgeline.changes.source is
+  '{role, application, address}: which role wrote, what its program calls itself, and from where.';
+comment on column ridgeline.changes.before is 'Of an update the columns that changed, as they were; of a delete all.';
+
+create index changes_by_record on ridgeline.changes (record_id, tenant_id, changed_at);
+create index changes_by_workflow on ridgeline.changes (workflow_id, tenant_id, changed_at)
+  where workflow_id is not null;
+
+create or replace function automation.change_source() returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+      'role', coalesce(nullif(current_setting('role', true), 'none'), session_user),
+      'application', nullif(left(current_setting('application_name', true), 200), ''),
+      'address', left(coalesce(
+        automation.request_setting('request.headers') ->> 'x-forwarded-for', host(inet_client_addr())), 200)))
+  $$;
+
+create or replace function automation.note_change(
+  tenant_id uuid, relation text, record_id text, workflow_id uuid, operation text, before jsonb, after jsonb)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into ridgeline.changes (
+      tenant_id, relation, record_id, workflow_id, operation, user_id, source, before, after)
+    values (tenant_id, relation, record_id, workflow_id, operation, automation.current_user_id(),
+      automation.change_source(), before, after)
+  $$;
+
+-- tg_argv: the column that names the record. What only the engine moves is no change of anybody's.
+create or replace function automation.watch_changes() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  was jsonb;
+  is_now jsonb;
+  record jsonb;
+  tenant uuid;
+begin
+  was := case when tg_op <> 'INSERT' then to_jsonb(old) - array['updated_at', 'published_version'] end;
+  is_now := case when tg_op <> 'DELETE' then to_jsonb(new) - array['updated_at', 'published_version'] end;
+  record := coalesce(is_now, was);
+  tenant := coalesce((record ->> 'tenant_id')::uuid, '00000000-0000-0000-0000-000000000000'::uuid);
+  if was = is_now
+    or tg_table_name = 'workflow_steps' and current_setting('ridgeline.saving', true) = 'on'
+    or exists (select from automation.gone_tenants as g where g.tenant_id = tenant) then
+    return null;
+  elsif tg_op = 'UPDATE' then
+    select jsonb_object_agg(k.key, was -> k.key), jsonb_object_agg(k.key, k.value) into was, is_now
+    from jsonb_each(is_now) as k where k.value is distinct from was -> k.key;
+  end if;
+  perform automation.note_change(
+    tenant, format('%s.%s', tg_table_schema, tg_table_name), record ->> tg_argv[0],
+    case tg_table_name when 'workflows' then (record ->> 'id')::uuid
+      when 'workflow_steps' then (record ->> 'workflow_id')::uuid end,
+    lower(tg_op), was, is_now);
+  return null;
+exception when others then
+  raise warning 'automation: a change of %.% is not on record: %', tg_table_schema, tg_table_name, sqlerrm;
+  return null;
+end;
+$$;
+
+do $$
+declare
+  watched record;
+begin
+  for watched in
+    select * from (values
+      ('ridgeline.workflows', 'id'), ('ridgeline.workflow_steps', 'id'), ('ridgeline.senders', 'id'),
+      ('ridgeline.forms', 'id'), ('ridgeline.tenant_settings', 'tenant_id'), ('automation.settings', 'name'))
+      as w (relation, id)
+  loop
+    -- A setting comes with a release.
+    execute format(
+      'create trigger %I after %s update or delete on %s for each row execute function automation.watch_changes(%L)',
+      split_part(watched.relation, '.', 2) || '_changes',
+      case watched.relation when 'automation.settings' then '' else 'insert or' end, watched.relation, watched.id);
+  end loop;
+end;
+$$;
+
+-- When a tick last looked: written at most every few seconds.
+create table automation.heartbeats (
+  name text constraint heartbeats_pkey primary key,
+  at timestamptz not null default '-infinity'
+);
+
+comment on table automation.heartbeats is 'When the engine was last seen alive (real time): tick.';
+
+insert into automation.heartbeats (name) values ('tick')
+on conflict on constraint heartbeats_pkey do nothing;
+
+create or replace function automation.beat(name text) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update automation.heartbeats as h set at = clock_timestamp()
+    where h.ctid = (
+      select b.ctid from automation.heartbeats as b
+      where b.name = beat.name and b.at < clock_timestamp() - interval '3 seconds'
+      for update skip locked)
+  $$;
+
 -- sql/engine/47_access/01_access.sql
 
 -- 47 ACCESS
@@ -28031,6 +28164,353 @@ comment on function ridgeline.suppress_address(text, text, uuid) is
   'Sends nothing more to this number (sms) or address (email): for somebody who said stop on the '
   'telephone. Owners and admins.';
 
+-- sql/engine/95_api/10_save.sql
+
+-- A whole definition at once: saved, read, checked and tried without a row of it being there.
+
+create or replace function automation.known_keys(given jsonb, known text[], path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(
+        concat_ws('.', nullif(path, ''), k), 'unknown_key', format('"%s" is not known here', left(k, 60)),
+        'Known: ' || array_to_string(known, ', ') || '.')), '[]')
+    from jsonb_object_keys(given) as k where not k = any (known)
+  $$;
+
+-- What cannot become rows. Whether it makes a workflow is asked when it is published.
+create or replace function automation.mistyped(given jsonb, types jsonb, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(
+        concat_ws('.', nullif(path, ''), t.key), 'wrong_type',
+        format('%s must be %s', t.key, automation.type_words(t.value)))), '[]')
+    from jsonb_each(types) as t
+    where not automation.as_list(t.value) ? coalesce(jsonb_typeof(given -> t.key), 'null')
+  $$;
+
+create or replace function automation.definition_steps(definition jsonb)
+  returns table (id uuid, parent_id uuid, branch text, place integer, path text, step jsonb)
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    with recursive tree (id, parent_id, branch, place, path, step, depth) as (
+      select gen_random_uuid(), null::uuid, null::text, s.place::integer, format('steps[%s]', s.place - 1), s.value, 1
+      from jsonb_array_elements(definition -> 'steps') with ordinality as s (value, place)
+      union all
+      select gen_random_uuid(), t.id, b.key, s.place::integer, format('%s.%s[%s]', t.path, b.key, s.place - 1),
+        s.value, t.depth + 1
+      from tree as t
+      cross join lateral jsonb_each(case when jsonb_typeof(t.step -> 'branches') = 'object'
+        then t.step -> 'branches' else '{}' end) as b
+      cross join lateral jsonb_array_elements(case when jsonb_typeof(b.value) = 'array'
+        then b.value else '[]' end) with ordinality as s (value, place)
+      where t.depth <= automation.at_most('branch_depth') + 1
+    )
+    select t.id, t.parent_id, t.branch, t.place, t.path, t.step from tree as t
+    limit automation.at_most('steps') + 1
+  $$;
+
+create or replace function automation.check_definition(definition jsonb) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  problems jsonb;
+begin
+  perform automation.check_object(definition, 'definition');
+  problems := automation.known_keys(definition, '{id,name,description,trigger_type,trigger_config,conditions,'
+      'settings,metadata,steps}', '')
+    || automation.mistyped('{"steps": []}'::jsonb || definition, '{"id": ["string", "null"], "name": "string",
+      "description": ["string", "null"], "trigger_type": "string", "trigger_config": ["object", "null"],
+      "settings": ["object", "null"], "metadata": ["object", "null"], "steps": "array"}', '');
+  if definition ->> 'id' is not null and automation.as_uuid(definition ->> 'id') is null then
+    problems := problems || automation.problem('id', 'wrong_type', 'id must be a UUID');
+  end if;
+  if jsonb_typeof(definition -> 'steps') = 'array' then
+    select problems || coalesce(jsonb_agg(p.problem), '[]') into problems
+    from automation.definition_steps(definition) as s
+    cross join lateral jsonb_array_elements(case when jsonb_typeof(s.step) <> 'object'
+      then jsonb_build_array(automation.problem(s.path, 'wrong_type', 'a step must be an object'))
+      else automation.known_keys(s.step, '{step_key,name,step_type,step_config,delay_minutes,enabled,conditions,'
+          'continue_on_error,retry,branches}', s.path)
+        || automation.mistyped(s.step, '{"step_key": ["string", "null"], "name": ["string", "null"],
+          "step_type": "string", "step_config": ["object", "null"], "delay_minutes": ["number", "null"],
+          "enabled": ["boolean", "null"], "continue_on_error": ["boolean", "null"], "retry": ["object", "null"],
+          "branches": ["object", "null"]}', s.path) end) as p (problem);
+    if (select count(*) from automation.definition_steps(definition)) > automation.at_most('steps') then
+      problems := problems || automation.problem(
+        'steps', 'too_many', format('more than %s steps', automation.at_most('steps')), 'Divide the workflow.');
+    end if;
+  end if;
+  perform automation.raise_problems(problems, 'definition');
+end;
+$$;
+
+-- One statement for all steps: a workflow that follows its first steps is published once.
+create or replace function automation.write_definition(tenant_id uuid, workflow_id uuid, definition jsonb) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+begin
+  insert into ridgeline.workflows as w (
+    tenant_id, id, name, description, trigger_type, trigger_config, conditions, settings, metadata)
+  values (
+    write_definition.tenant_id, workflow_id, definition ->> 'name', definition ->> 'description',
+    definition ->> 'trigger_type', coalesce(nullif(definition -> 'trigger_config', 'null'), '{}'),
+    coalesce(nullif(definition -> 'conditions', 'null'), '[]'),
+    coalesce(nullif(definition -> 'settings', 'null'), '{}'), coalesce(nullif(definition -> 'metadata', 'null'), '{}'))
+  on conflict on constraint workflows_pkey do update set
+    (name, description, trigger_type, trigger_config, conditions, settings, metadata) = row (
+      excluded.name, excluded.description, excluded.trigger_type, excluded.trigger_config, excluded.conditions,
+      excluded.settings, excluded.metadata);
+  delete from ridgeline.workflow_steps as s
+  where s.tenant_id = write_definition.tenant_id and s.workflow_id = write_definition.workflow_id;
+  insert into ridgeline.workflow_steps (
+    tenant_id, id, workflow_id, step_order, step_key, name, step_type, step_config, delay_minutes, enabled, conditions,
+    continue_on_error, retry, parent_step_id, branch)
+  select write_definition.tenant_id, s.id, write_definition.workflow_id, s.place, s.step ->> 'step_key',
+    s.step ->> 'name', s.step ->> 'step_type', coalesce(nullif(s.step -> 'step_config', 'null'), '{}'),
+    coalesce((s.step ->> 'delay_minutes')::numeric, 0), coalesce((s.step ->> 'enabled')::boolean, true),
+    coalesce(nullif(s.step -> 'conditions', 'null'), '[]'), coalesce((s.step ->> 'continue_on_error')::boolean, false),
+    coalesce(nullif(s.step -> 'retry', 'null'), '{}'), s.parent_id, s.branch
+  from automation.definition_steps(definition) as s;
+end;
+$$;
+
+create or replace function automation.save_workflow(tenant_id uuid, definition jsonb, base_revision text) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+  target constant uuid := coalesce(automation.as_uuid(definition ->> 'id'), gen_random_uuid());
+  before ridgeline.workflows;
+  source jsonb;
+begin
+  perform automation.check_editor(tenant, 'writing a workflow');
+  perform automation.check_definition(definition);
+  select w.* into before from ridgeline.workflows as w
+  where w.tenant_id = tenant and w.id = target
+  for update;
+  if found then
+    source := automation.workflow_source(before);
+    if base_revision is null then
+      raise exception 'base_revision: this workflow exists; which revision of it was edited?'
+        using errcode = 'invalid_parameter_value', hint = 'ridgeline.get_definition() answers with it.';
+    elsif base_revision <> md5(source::text) then
+      return jsonb_build_object('saved', false, 'workflow_id', target, 'conflict', jsonb_build_object(
+        'revision', md5(source::text), 'definition', source, 'changed_at', (
+          select max(c.changed_at) from ridgeline.changes as c
+          where c.workflow_id = target and c.tenant_id = tenant)));
+    end if;
+  elsif base_revision is not null then
+    perform automation.raise_not_found('definition.id', target);
+  end if;
+  perform set_config('ridgeline.saving', 'on', true);
+  perform automation.write_definition(tenant, target, definition);
+  perform set_config('ridgeline.saving', '', true);
+  select w.* into before from ridgeline.workflows as w where w.tenant_id = tenant and w.id = target;
+  if source is distinct from automation.workflow_source(before) then
+    perform automation.note_change(
+      tenant, 'ridgeline.workflows', target::text, target, 'save', source, automation.workflow_source(before));
+  end if;
+  return jsonb_build_object(
+    'saved', true, 'workflow_id', target, 'revision', automation.revision_of(before));
+end;
+$$;
+
+create or replace function ridgeline.save_workflow(
+  definition jsonb, base_revision text default null, tenant_id uuid default null)
+  returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.save_workflow(tenant_id, definition, base_revision) from automation.in_tenant(tenant_id)
+  $$;
+
+comment on function ridgeline.save_workflow(jsonb, text, uuid) is
+  'Writes a whole definition as a draft, all of it or nothing: {id?, name, description, trigger_type, trigger_config, '
+  'conditions, settings, metadata, steps: [{step_key, name, step_type, step_config, delay_minutes, enabled, '
+  'conditions, continue_on_error, retry, branches: {name: [steps]}}]}. What is left out is as in a new row. '
+  'base_revision: the revision that was edited; none for a new one. Answers {saved: true, workflow_id, revision}, or, '
+  'where somebody else has written it meanwhile, {saved: false, conflict: {revision, definition, changed_at}} and '
+  'writes nothing.';
+
+create or replace function automation.get_definition(workflow_id uuid, version integer) returns jsonb
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
+  published ridgeline.workflow_versions;
+begin
+  if version is null then
+    return jsonb_build_object(
+      'revision', automation.revision_of(workflow), 'definition', automation.workflow_source(workflow));
+  end if;
+  select v.* into published from ridgeline.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id and v.version = get_definition.version;
+  if not found then
+    raise exception 'version: there is no version %', version using errcode = 'PT404';
+  end if;
+  return jsonb_build_object(
+    'version', version, 'definition', published.source, 'author', published.author, 'note', published.note,
+    'published_at', published.published_at);
+end;
+$$;
+
+create or replace function ridgeline.get_definition(
+  workflow_id uuid, version integer default null, tenant_id uuid default null)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.get_definition(workflow_id, version) from automation.in_tenant(tenant_id) $$;
+
+comment on function ridgeline.get_definition(uuid, integer, uuid) is
+  'The definition as ridgeline.save_workflow() takes it: as it is now {revision, definition}, or as a version was '
+  'published {version, definition, author, note, published_at}; definition is null for versions of before 1.0.0.';
+
+-- Written, looked at and undone: what is asked sees the rows, and nobody else ever does.
+create or replace function automation.try_definition(
+  tenant_id uuid, definition jsonb, trigger_data jsonb, options jsonb)
+  returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, trigger_data);
+  draft constant uuid := gen_random_uuid();
+  answer jsonb;
+begin
+  perform automation.in_tenant(tenant);
+  if trigger_data is not null then
+    perform automation.check_editor(tenant, 'trying a workflow');
+  end if;
+  perform automation.check_definition(definition);
+  begin
+    perform automation.write_definition(tenant, draft, definition || jsonb_build_object('id', draft));
+    answer := case when trigger_data is null then automation.validate_workflow(draft)
+      else automation.test_workflow(draft, trigger_data, options) end;
+    raise exception using errcode = 'RL001', message = 'undone';
+  exception when sqlstate 'RL001' then
+    return answer;
+  end;
+end;
+$$;
+
+create or replace function ridgeline.validate_definition(definition jsonb, tenant_id uuid default null) returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.try_definition(tenant_id, definition, null, '{}') from automation.in_tenant(tenant_id)
+  $$;
+
+comment on function ridgeline.validate_definition(jsonb, uuid) is
+  'ridgeline.validate_workflow() of a definition that is not saved: {valid, problems}. It leaves nothing behind.';
+
+create or replace function ridgeline.test_definition(
+  definition jsonb, trigger_data jsonb default '{}', options jsonb default '{}', tenant_id uuid default null)
+  returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.try_definition(tenant_id, definition, automation.check_seen(trigger_data), options)
+    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
+  $$;
+
+comment on function ridgeline.test_definition(jsonb, jsonb, jsonb, uuid) is
+  'ridgeline.test_workflow() of a definition that is not saved. It leaves nothing behind.';
+
+-- sql/engine/95_api/11_retry_many.sql
+
+-- Many failed runs again, a few a minute: what failed together would otherwise be sent together.
+
+create or replace function automation.check_retry_filter(filter jsonb) returns void
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  problems jsonb;
+begin
+  perform automation.check_object(filter, 'filter');
+  problems := automation.known_keys(filter, '{workflow_id,version,code,since,until,limit}', 'filter');
+  if filter ->> 'workflow_id' is not null and automation.as_uuid(filter ->> 'workflow_id') is null then
+    problems := problems || automation.problem('filter.workflow_id', 'wrong_type', 'a UUID is needed');
+  end if;
+  select problems || coalesce(jsonb_agg(automation.problem(
+    'filter.' || k, 'wrong_type', 'a whole number is needed')), '[]') into problems
+  from unnest('{version,limit}'::text[]) as k
+  where filter ->> k is not null and filter ->> k !~ '^\d{1,6}$';
+  select problems || coalesce(jsonb_agg(automation.problem(
+    'filter.' || k, 'wrong_type', 'a time is needed', 'Such as 2026-12-01T09:30:00Z.')), '[]') into problems
+  from unnest('{since,until}'::text[]) as k
+  where filter ->> k is not null and not automation.is_date(filter ->> k);
+  perform automation.raise_problems(problems, 'filter');
+end;
+$$;
+
+create or replace function automation.retry_executions(tenant_id uuid, filter jsonb, per_minute integer) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+  failed record;
+  retried integer := 0;
+  refused jsonb := '[]'::jsonb;
+begin
+  perform automation.check_publisher(tenant, 'retrying many runs');
+  perform automation.check_retry_filter(filter);
+  if per_minute is null or per_minute not between 1 and 100000 then
+    raise exception 'per_minute: from 1 to 100000' using errcode = 'invalid_parameter_value';
+  end if;
+  perform automation.in_tenant(tenant);
+  for failed in
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = tenant and e.status = 'failed'
+      and (filter ->> 'workflow_id' is null or e.workflow_id = (filter ->> 'workflow_id')::uuid)
+      and (filter ->> 'version' is null or e.version = (filter ->> 'version')::integer)
+      and (filter ->> 'code' is null or e.error ->> 'code' = filter ->> 'code')
+      and (filter ->> 'since' is null or e.finished_at >= automation.instant_in(filter ->> 'since', 'UTC'))
+      and (filter ->> 'until' is null or e.finished_at < automation.instant_in(filter ->> 'until', 'UTC'))
+    order by e.created_at, e.id
+    limit least(coalesce((filter ->> 'limit')::integer, 500), 500)
+  loop
+    begin
+      perform automation.retry_execution(failed.id);
+      update ridgeline.scheduled_steps as s
+      set run_at = automation.now() + retried * interval '1 minute' / per_minute
+      where s.tenant_id = tenant and s.execution_id = failed.id;
+      retried := retried + 1;
+    exception when others then
+      refused := refused || jsonb_build_object('execution_id', failed.id, 'message', sqlerrm);
+    end;
+  end loop;
+  return jsonb_build_object('retried', retried, 'refused', refused);
+end;
+$$;
+
+create or replace function ridgeline.retry_executions(
+  filter jsonb default '{}', per_minute integer default 60, tenant_id uuid default null)
+  returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.retry_executions(tenant_id, filter, per_minute) from automation.in_tenant(tenant_id) $$;
+
+comment on function ridgeline.retry_executions(jsonb, integer, uuid) is
+  'Runs failed executions again, the oldest first, at most per_minute of them a minute and 500 a call. filter: '
+  '{workflow_id, version, code (of error), since, until (of finished_at), limit}, each optional. Answers {retried, '
+  'refused: [{execution_id, message}]}; call it again until retried is 0.';
+
 -- sql/engine/97_history/01_retention.sql
 
 -- 97 HISTORY
@@ -28790,6 +29270,7 @@ declare
   bulk constant integer := automation.run_bulk();
   ran constant integer := automation.run_database_steps(max_steps);
 begin
+  perform automation.beat('tick');
   perform automation.erase_tenants();
   return jsonb_build_object(
     'reaped', reaped, 'scheduled', scheduled, 'timers', timers, 'bulk', bulk,
@@ -28844,6 +29325,7 @@ begin
   commit;
   loop
     did := automation.reap_expired_leases();
+    perform automation.beat('tick');
     commit;
     foreach part in array automation.tick_order() loop
       if part = 'step' then
@@ -29342,6 +29824,48 @@ comment on function automation.end_restore() is
   'and says what there is: {workflows, executions, scheduled_steps, attached, missing}. Runs go on with the next tick; '
   'call automation.install_schedule() where pg_cron ticks.';
 
+-- sql/engine/99_ops/06_status.sql
+
+-- Is it alive? For a screen, a monitor, and whoever is called at night.
+
+create or replace function automation.engine_status() returns jsonb
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenants constant uuid[] := case when not automation.is_service() then automation.member_tenants() end;
+  last_tick constant timestamptz := (
+    select nullif(h.at, '-infinity') from automation.heartbeats as h where h.name = 'tick');
+  due record;
+begin
+  select min(s.run_at) as oldest, count(*) as steps into due
+  from (
+    select s.run_at from ridgeline.scheduled_steps as s
+    where s.lease_expires_at is null and s.run_at <= automation.now()
+      and (tenants is null or s.tenant_id = any (tenants))
+    limit 10000
+  ) as s;
+  return jsonb_build_object(
+    'version', automation.version(), 'api_version', automation.api_version(),
+    'now', automation.now(), 'ahead_by', automation.now() - transaction_timestamp(),
+    'last_tick', last_tick, 'oldest_due', due.oldest, 'due', due.steps,
+    'doorbell', automation.setting('doorbell'),
+    'is_alive', coalesce(last_tick > clock_timestamp() - interval '2 minutes', false)
+      and coalesce(due.oldest > automation.now() - interval '5 minutes', true));
+end;
+$$;
+
+create or replace function ridgeline.engine_status() returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.engine_status() $$;
+
+comment on function ridgeline.engine_status() is
+  '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none '
+  'yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two '
+  'minutes, and nothing due for more than five}.';
+
 -- sql/engine/99_ops/20_roles.sql
 
 -- ROLES, POLICIES AND GRANTS
@@ -29373,7 +29897,9 @@ begin
       and p.proname in (
         'trigger_workflows', 'execute_workflow', 'cancel_execution', 'retry_execution',
         'publish_workflow', 'validate_workflow', 'get_execution_history', 'test_workflow',
-        'explain_enrollment', 'move_executions', 'has_unpublished_changes', 'release_submission')
+        'explain_enrollment', 'move_executions', 'has_unpublished_changes', 'release_submission',
+        'save_workflow', 'get_definition', 'validate_definition', 'test_definition', 'retry_executions',
+        'engine_status')
   loop
     execute format('grant execute on function %s to authenticated, service_role', api);
   end loop;
@@ -29397,7 +29923,10 @@ grant execute on function
   automation.execution_history(
     uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz),
   automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb),
-  automation.release_submission(uuid, jsonb)
+  automation.release_submission(uuid, jsonb),
+  automation.save_workflow(uuid, jsonb, text), automation.get_definition(uuid, integer),
+  automation.try_definition(uuid, jsonb, jsonb, jsonb), automation.retry_executions(uuid, jsonb, integer),
+  automation.engine_status()
   to authenticated;
 
 grant execute on all functions in schema automation to service_role;
@@ -29715,6 +30244,16 @@ create policy workflow_holds_members_read on ridgeline.workflow_holds for select
 revoke all on ridgeline.workflow_holds from anon, authenticated, service_role;
 grant select on ridgeline.workflow_holds to authenticated, service_role;
 grant select on automation.notices to service_role;
+
+alter table automation.heartbeats enable row level security;
+grant select on automation.heartbeats to service_role;
+
+-- Who changed what is for those who may change it all.
+alter table ridgeline.changes enable row level security;
+create policy changes_admins_read on ridgeline.changes for select to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+revoke all on ridgeline.changes from anon, authenticated, service_role;
+grant select on ridgeline.changes to authenticated, service_role;
 revoke all on function ridgeline.release_workflow(uuid) from public, anon;
 grant execute on function ridgeline.release_workflow(uuid), automation.release_workflow(uuid)
   to authenticated, service_role;
