@@ -1220,6 +1220,7 @@ export type Database = {
           finished_at: string | null;
           fused: boolean;
           id: string;
+          mode: Database["ridgeline"]["Enums"]["execution_mode"];
           record_id: string | null;
           root_id: string | null;
           seen: string;
@@ -1244,6 +1245,7 @@ export type Database = {
           finished_at?: string | null;
           fused?: boolean;
           id?: string;
+          mode?: Database["ridgeline"]["Enums"]["execution_mode"];
           record_id?: string | null;
           root_id?: string | null;
           seen?: string;
@@ -1268,6 +1270,7 @@ export type Database = {
           finished_at?: string | null;
           fused?: boolean;
           id?: string;
+          mode?: Database["ridgeline"]["Enums"]["execution_mode"];
           record_id?: string | null;
           root_id?: string | null;
           seen?: string;
@@ -1577,11 +1580,14 @@ export type Database = {
       };
       workflow_versions: {
         Row: {
+          author: string | null;
           conditions: Json | null;
           id: string;
+          note: string | null;
           plan: Json;
           published_at: string;
           published_via: string;
+          source: Json | null;
           tenant_id: string;
           trigger_config: Json;
           trigger_type: string;
@@ -1590,11 +1596,14 @@ export type Database = {
           workflow_id: string;
         };
         Insert: {
+          author?: string | null;
           conditions?: Json | null;
           id?: string;
+          note?: string | null;
           plan: Json;
           published_at?: string;
           published_via: string;
+          source?: Json | null;
           tenant_id: string;
           trigger_config: Json;
           trigger_type: string;
@@ -1603,11 +1612,14 @@ export type Database = {
           workflow_id: string;
         };
         Update: {
+          author?: string | null;
           conditions?: Json | null;
           id?: string;
+          note?: string | null;
           plan?: Json;
           published_at?: string;
           published_via?: string;
+          source?: Json | null;
           tenant_id?: string;
           trigger_config?: Json;
           trigger_type?: string;
@@ -1885,6 +1897,7 @@ export type Database = {
           workflow_id: string;
           enroll_existing?: Json;
           tenant_id?: string;
+          note?: string;
         };
         Returns: Database["ridgeline"]["Tables"]["workflow_versions"]["Row"];
         SetofOptions: {
@@ -1982,6 +1995,7 @@ export type Database = {
     Enums: {
       automation_lane: "database" | "sms" | "email" | "webhook";
       automation_status: "pending" | "running" | "waiting" | "completed" | "failed" | "cancelled" | "skipped";
+      execution_mode: "live" | "shadow" | "test" | "imported";
     };
     CompositeTypes: Record<never, never>;
   };

@@ -2,7 +2,7 @@
 // with --check, fails when a file differs.
 import fs from "node:fs";
 import path from "node:path";
-import { applySchema } from "../lib/schema.ts";
+import { applySource } from "../lib/schema.ts";
 import { createDatabase, startScratchServer, using } from "../lib/scratch.ts";
 import { publishedSchemas, schemasSource, stepsDocument } from "../lib/steps.ts";
 import { databaseTypes } from "../lib/types.ts";
@@ -11,7 +11,7 @@ const { server, stop } = await startScratchServer();
 let wanted: Record<string, string>;
 try {
   wanted = await using(await createDatabase(server.url(), "types"), async (sql) => {
-    await applySchema(sql);
+    await applySource(sql);
     const schemas = await publishedSchemas(sql);
     return {
       "packages/client/database.types.ts": await databaseTypes(sql),

@@ -9,7 +9,7 @@ export async function validateRoutines(sql: Sql): Promise<{ checked: number; pro
   const routines = await sql<{ oid: number; name: string; validator: string }[]>`
     select p.oid, p.oid::regprocedure::text as name, l.lanvalidator::regproc::text as validator
     from pg_proc p join pg_language l on l.oid = p.prolang
-    where p.pronamespace in (select oid from pg_namespace where nspname in ('automation', 'public'))
+    where p.pronamespace in (select oid from pg_namespace where nspname in ('automation', 'ridgeline', 'public', 'ridgeline_crm'))
       and l.lanvalidator <> 0
     order by 2`;
   const problems: string[] = [];
@@ -23,13 +23,15 @@ export async function validateRoutines(sql: Sql): Promise<{ checked: number; pro
   return { checked: routines.length, problems };
 }
 
-// What functions call only where the platform has it: its shape, for plpgsql_check to look at.
+// What functions call only where the platform or the CRM has it: its shape, for plpgsql_check to look at.
 const platform = `
 create schema if not exists net;
 create or replace function net.http_post(
   url text, body jsonb default '{}', params jsonb default '{}', headers jsonb default '{}',
   timeout_milliseconds integer default 5000
 ) returns bigint language sql as 'select 1::bigint';
+create table public.checked_timeline (id bigint, tenant_id uuid, contact_id uuid, content text);
+select automation.attach_target('timeline', 'public.checked_timeline');
 `;
 
 /** plpgsql_check over every function, trigger functions once for each of their triggers. */
@@ -47,14 +49,14 @@ export async function checkRoutines(sql: Sql): Promise<{ checked: number; proble
     from pg_proc p
     join pg_language l on l.oid = p.prolang and l.lanname = 'plpgsql'
     left join pg_trigger t on t.tgfoid = p.oid and not t.tgisinternal
-    where p.pronamespace in (select oid from pg_namespace where nspname in ('automation', 'public'))
+    where p.pronamespace in (select oid from pg_namespace where nspname in ('automation', 'ridgeline', 'public', 'ridgeline_crm'))
       and (p.prorettype <> 'trigger'::regtype or t.oid is not null)
       and p.prorettype <> 'event_trigger'::regtype
     order by 1, 2`;
   const unattached = await sql<{ name: string }[]>`
     select p.oid::regprocedure::text as name from pg_proc p
     where p.prorettype = 'trigger'::regtype
-      and p.pronamespace in (select oid from pg_namespace where nspname in ('automation', 'public'))
+      and p.pronamespace in (select oid from pg_namespace where nspname in ('automation', 'ridgeline', 'public', 'ridgeline_crm'))
       and not exists (select from pg_trigger t where t.tgfoid = p.oid)`;
   const problems = routines.flatMap(({ name, relation, found }) =>
     found.map((one) => `${name}${relation ? ` on ${relation}` : ""}: ${one}`)

@@ -8,7 +8,7 @@ import {
 } from "./postgres.ts";
 import fs from "node:fs";
 import path from "node:path";
-import { applySchema, bootstrap, serveEveryTenant } from "./schema.ts";
+import { applySource, bootstrap, serveEveryTenant } from "./schema.ts";
 
 export type ClientOptions = Options<Record<string, PostgresType>>;
 
@@ -76,7 +76,7 @@ export async function createTemplate(
   const url = await createDatabase(adminUrl, templateName);
   await using(url, async (sql) => {
     await prepare(sql);
-    await applySchema(sql);
+    await applySource(sql);
     // Tests tell of many tenants and one stand-in; those about senders say otherwise.
     await serveEveryTenant(sql);
   });

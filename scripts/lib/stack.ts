@@ -22,6 +22,7 @@ import {
   applySchema,
   bootstrap,
   enableTestClock,
+  isSomebodys,
   schemaState,
   serveEveryTenant,
 } from "./schema.ts";
@@ -217,9 +218,15 @@ export class Stack implements StackFile {
       await bootstrap(sql);
       const state = await schemaState(sql);
       if (state === "older") throw new StackError(olderSchema(directory));
+      if (state === "behind") await applySchema(sql);
       if (state === "absent") {
-        await applySchema(sql);
-        this.#log("The schema of sql/ is in the database");
+        const somebodys = await isSomebodys(sql);
+        await applySchema(sql, somebodys ? ["engine"] : ["engine", "crm"]);
+        this.#log(
+          somebodys
+            ? "The engine is in the database, beside the tables that were there: docs/attach.md"
+            : "The schema of sql/ is in the database",
+        );
       }
       if (databaseUrl) return;
       await enableTestClock(sql);

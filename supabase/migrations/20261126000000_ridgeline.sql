@@ -333,6 +333,12 @@ comment on type ridgeline.automation_lane is
   'Where a step runs. database: inside Postgres, exactly once. The channels: claimed by the dispatcher, '
   'at least once, each with places of its own, so that a slow one holds up no other.';
 
+create type ridgeline.execution_mode as enum ('live', 'shadow', 'test', 'imported');
+
+comment on type ridgeline.execution_mode is
+  'live: a run like any other. shadow: beside another system that does the work. test: somebody tries. imported: '
+  'history of another system, taken over. This release starts live runs only.';
+
 create or replace function automation.channels() returns ridgeline.automation_lane[]
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -3884,7 +3890,7 @@ create or replace function automation.mapped_names() returns text[]
   set search_path = pg_catalog, pg_temp
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
-      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted']
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags']
   $$;
 
 comment on function automation.mapped_names() is
@@ -4649,6 +4655,16 @@ create or replace function automation.people_columns(names text[], relation text
 -- The tags of a contact: a list in its own table, or rows of a table that links it to tags with names. attach()
 -- says which; the functions that read and write them are generated.
 
+-- The first of these names that the table has a column for.
+create or replace function automation.first_column(relation text, variadic names text[]) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select n.name from unnest(names) with ordinality as n (name, place)
+    where automation.column_type(relation::regclass, n.name) is not null
+    order by n.place limit 1
+  $$;
+
 create or replace function automation.linked_tags_functions(attached automation.entities) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -4664,7 +4680,7 @@ begin
     from %1$s as l join %2$s as t on t.id = l.%5$I
     where l.%3$I = linked_tags.contact_id::%6$s%7$s%8$s);
 exception when data_exception then
-  return '[]';
+  return jsonb_build_array();
 end;
 $tags$;
 
@@ -4707,17 +4723,17 @@ end;
 $tags$;
 $template$,
       k.links, k.tags, k.record, k.name, k.tag, automation.column_type(k.links::regclass, k.record),
-      case when k.links_tenant then ' and l.tenant_id = $1' else '' end,
-      case when k.tags_tenant then ' and t.tenant_id = $1' else '' end,
-      case when k.tags_tenant then 'tenant_id, ' else '' end, case when k.tags_tenant then '$1, ' else '' end,
-      case when k.links_tenant then 'tenant_id, ' else '' end, case when k.links_tenant then '$1, ' else '' end)
+      coalesce(' and l.' || quote_ident(k.links_tenant) || ' = $1', ''),
+      coalesce(' and t.' || quote_ident(k.tags_tenant) || ' = $1', ''),
+      coalesce(quote_ident(k.tags_tenant) || ', ', ''), case when k.tags_tenant is null then '' else '$1, ' end,
+      coalesce(quote_ident(k.links_tenant) || ', ', ''), case when k.links_tenant is null then '' else '$1, ' end)
     from (
       select attached.tags ->> 'links' as links, attached.tags ->> 'tags' as tags,
         coalesce(attached.tags ->> 'record', 'contact_id') as record,
         coalesce(attached.tags ->> 'tag', 'tag_id') as tag,
         coalesce(attached.tags ->> 'name', 'name') as name,
-        automation.column_type((attached.tags ->> 'links')::regclass, 'tenant_id') is not null as links_tenant,
-        automation.column_type((attached.tags ->> 'tags')::regclass, 'tenant_id') is not null as tags_tenant
+        automation.first_column(attached.tags ->> 'links', attached.tenant_column, 'tenant_id') as links_tenant,
+        automation.first_column(attached.tags ->> 'tags', attached.tenant_column, 'tenant_id') as tags_tenant
     ) as k
   $$;
 
@@ -4843,7 +4859,7 @@ create or replace function automation.target_value(field text, type text, words 
   as $$
     select case
       when type in ('date', 'timestamp without time zone')
-        then format('((given ->> %L)::timestamptz at time zone zone)::%s', field, type)
+        then format('((given ->> %L)::timestamptz at time zone (given ->> ''zone''))::%s', field, type)
       when words ? field then format('coalesce(%L::jsonb ->> (given ->> %L), given ->> %2$L)::%s',
         words -> field, field, type)
       else format('(given ->> %L)::%s', field, type) end
@@ -4861,6 +4877,7 @@ create or replace function automation.write_%1$s(given jsonb, zone text) returns
 declare
   made text;
 begin
+  given := given || jsonb_build_object('zone', zone);
   insert into %2$s as written (%3$s)
   values (%4$s)
   returning written.%5$I::text into made;
@@ -8190,7 +8207,7 @@ create or replace function automation.compile_slot(at text[], tokens jsonb) retu
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  pre text[] := '{}';
+  pre text[] := array[]::text[];
 begin
   for n in 1 .. cardinality(at) loop
     pre := pre || array_to_string(at[:n], '.');
@@ -8787,7 +8804,7 @@ declare
   sole text[];
   slot jsonb;
   found record;
-  fits jsonb := '[]';
+  fits jsonb := jsonb_build_array();
 begin
   if schema ? 'anyOf' and not is_message then
     sole := array(
@@ -10092,6 +10109,12 @@ create type automation.compiled_trigger as (
   problems jsonb
 );
 
+-- The channel of a type of step: the registry says it, and nothing else does.
+create or replace function automation.channel_of(step_type text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select t.lane::text from automation.step_types as t where t.name = step_type $$;
+
 -- sql/engine/45_queue/02_workflows.sql
 
 create table ridgeline.workflows (
@@ -10203,6 +10226,9 @@ create table ridgeline.workflow_versions (
   published_via text not null
     constraint workflow_versions_via_known check (published_via in ('publish', 'activation', 'steps')),
   published_at timestamptz not null default automation.now(),
+  source jsonb,
+  author uuid,
+  note text constraint workflow_versions_note_at_most_4_kb check (octet_length(note) <= 4096),
   constraint workflow_versions_pkey primary key (tenant_id, id),
   constraint workflow_versions_unique unique (tenant_id, workflow_id, version),
   constraint workflow_versions_workflow_fk foreign key (tenant_id, workflow_id)
@@ -10215,6 +10241,11 @@ comment on table ridgeline.workflow_versions is
   'Published workflows, immutable. Executions are pinned to the version they started with.';
 comment on column ridgeline.workflow_versions.conditions is
   'Compiled enrolment conditions; null: always.';
+comment on column ridgeline.workflow_versions.source is
+  'The definition that was published, as ridgeline.save_workflow takes it: what restores or compares a version.';
+comment on column ridgeline.workflow_versions.author is
+  'The signed-in user who published it; null: the service role, or SQL.';
+comment on column ridgeline.workflow_versions.note is 'What whoever published it said about it.';
 comment on column ridgeline.workflow_versions.warnings is
   'What validation had to say when it was published: [{path, severity, code, message, hint}].';
 comment on column ridgeline.workflow_versions.plan is
@@ -10360,6 +10391,7 @@ create table ridgeline.workflow_executions (
   seq bigint not null default nextval('automation.write_order'),
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
+  mode ridgeline.execution_mode not null default 'live',
   constraint workflow_executions_pkey primary key (tenant_id, id),
   constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
     references ridgeline.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
@@ -10387,6 +10419,8 @@ comment on column ridgeline.workflow_executions.root_id is
 comment on column ridgeline.workflow_executions.fused is
   'It counts against the fuse of its workflow: a stranger began its chain (a text, a call, an email, a form), or '
   'the chain has been at this workflow before.';
+comment on column ridgeline.workflow_executions.mode is
+  'Whether it is one that counts: live, or a shadow, a test, or history of another system.';
 comment on column ridgeline.workflow_executions.seq is
   'Its place in the order of writes: an event with a higher number came after it.';
 comment on column ridgeline.workflow_executions.seen is
@@ -10423,6 +10457,10 @@ create table ridgeline.workflow_step_executions (
   started_at timestamptz not null default automation.now(),
   finished_at timestamptz,
   duration_ms integer,
+  delivered_at timestamptz,
+  opened_at timestamptz,
+  clicked_at timestamptz,
+  replied_at timestamptz,
   seq bigint not null default nextval('automation.write_order'),
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
@@ -10446,6 +10484,9 @@ comment on column ridgeline.workflow_step_executions.attempts is
   '[{attempt, at, outcome, error?, worker?}]: every attempt, and why it was not the last.';
 comment on column ridgeline.workflow_step_executions.provider_id is
   'The provider''s id of the message: what webhooks refer to, and what reconciliation excludes.';
+comment on column ridgeline.workflow_step_executions.delivered_at is
+  'Of a message: when it was first known to have arrived. opened_at and clicked_at are of people, as in emails; '
+  'replied_at: the first answer to it within thirty days, a stop apart.';
 comment on column ridgeline.workflow_step_executions.seq is
   'Where the step began in the order of writes; a wait that comes next hears what came after that.';
 comment on column ridgeline.workflow_step_executions.duration_ms is
@@ -11404,12 +11445,15 @@ begin
   if not found or attached.related = '{}' then
     return;
   end if;
-  return query execute format(
+  for related, related_id in execute format(
     'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
     'where r.%I::text = $2 and %s = any ($3) and to_jsonb(r.*) ->> k.value is not null',
     attached.relation, attached.id_column,
     automation.tenant_expression('r', attached.tenant_column, attached.sole))
-    using attached.related, id, automation.member_tenants();
+    using attached.related, id, automation.member_tenants()
+  loop
+    return next;
+  end loop;
 end;
 $$;
 
@@ -12335,7 +12379,7 @@ $$;
 comment on function automation.contact_key(ridgeline.workflow_executions) is
   'The id of the contact that a run is about, now; null when its record belongs to none.';
 
--- Whether the table of contacts has a list of texts called tags: an attached CRM may.
+-- Whether the table of contacts has a list of tags: an attached CRM may, under whatever name.
 create or replace function automation.has_own_tags() returns boolean
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -12343,7 +12387,7 @@ create or replace function automation.has_own_tags() returns boolean
     select exists (
       select from automation.entities as e
       join pg_catalog.pg_attribute as a
-        on a.attrelid = to_regclass(e.relation) and a.attname = 'tags' and not a.attisdropped
+        on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
       where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list')
   $$;
 
@@ -13308,6 +13352,7 @@ comment on column automation.skip_codes.counts_as is
 insert into automation.skip_codes (code, counts_as, description) values
   ('no_recipient', 'failure', 'There is no phone number or address to send to.'),
   ('invalid_recipient', 'failure', 'What stands where the recipient should is no phone number or address.'),
+  ('no_consent_rule', 'failure', 'A type of step for whose channel no rule of consent is written.'),
   ('expired', 'failure', 'It was planned before a date that has passed meanwhile: a reminder that comes too late.'),
   ('conversation_brake', 'failure',
    'So many texts went to the number in answer to what came from it that it may be a machine.'),
@@ -13532,7 +13577,7 @@ create or replace function automation.choose_sender(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  channel constant text := case step_type when 'send_sms' then 'sms' when 'send_email' then 'email' end;
+  channel constant text := nullif(nullif(automation.channel_of(step_type), 'webhook'), 'database');
   field constant text := case when coalesce(btrim(prepared.input ->> 'messaging_service_sid'), '') <> ''
     then 'messaging_service_sid' else 'from' end;
   named constant text := btrim(coalesce(prepared.input ->> field, ''));
@@ -13576,7 +13621,7 @@ create or replace function automation.recheck_sender(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if step_type not in ('send_sms', 'send_email') then
+  if automation.channel_of(step_type) not in ('sms', 'email') then
     return prepared;
   elsif prepared.input ? 'sender' then
     if not exists (
@@ -13588,7 +13633,7 @@ begin
         'from: "%s" is not a sender of yours any more', prepared.input #>> '{sender,address}'));
     end if;
   elsif not automation.environment_serves(
-    tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end) then
+    tenant_id, automation.channel_of(step_type)) then
     return automation.refuse_sender(prepared, 'no_sender', 'from: you have no sender any more');
   end if;
   return prepared;
@@ -13693,7 +13738,7 @@ declare
   posted constant jsonb := execution.trigger_data -> 'form_submission';
   fields jsonb;
 begin
-  if posted ->> 'is_trusted' is distinct from 'false' or step ->> 'type' not in ('send_sms', 'send_email')
+  if posted ->> 'is_trusted' is distinct from 'false' or automation.channel_of(step ->> 'type') not in ('sms', 'email')
     or automation.is_for_office(step -> 'config') then
     return execution;
   end if;
@@ -14294,7 +14339,7 @@ declare
     select from jsonb_array_elements(step #> '{config,slots}') as s where s #>> '{at,0}' = 'to');
   forbidden text;
 begin
-  if prepared.verdict <> 'run' or step ->> 'type' <> 'send_sms' then
+  if prepared.verdict <> 'run' or automation.channel_of(step ->> 'type') <> 'sms' then
     return prepared;
   end if;
   forbidden := automation.forbidden_destination(
@@ -14820,7 +14865,7 @@ begin
   select e.* into attached from automation.entities as e where e.name = 'contact';
   execute automation.lock_record_statement(attached)
     into present using execution.tenant_id, automation.target_id(execution, 'contact');
-  tags := coalesce(nullif(present -> 'tags', 'null'), '[]');
+  tags := coalesce(nullif(present -> (attached.mapped ->> 'tags'), 'null'), '[]');
   had := exists (
     select from jsonb_array_elements_text(tags) as t (name) where lower(btrim(t.name)) = lower(btrim(tag)));
   if had <> is_on then
@@ -15678,7 +15723,7 @@ end;
 $$;
 
 -- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start
--- of the statement that claims.
+-- of the statement that claims. Fails closed: what no rule is written for is not sent.
 create or replace function automation.ask_consent(
   execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step)
   returns automation.prepared_step
@@ -15686,10 +15731,11 @@ create or replace function automation.ask_consent(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  channel constant text := coalesce(automation.channel_of(step_type), '');
   allowed automation.prepared_step;
   reason text;
 begin
-  if step_type = 'send_sms' then
+  if channel = 'sms' then
     reason := automation.suppression_of(execution.tenant_id, 'sms', prepared.input ->> 'to');
     if reason is null then
       return prepared;
@@ -15697,13 +15743,17 @@ begin
       return automation.skip_unaddressed(
         prepared, 'not_textable', 'to: the number is a landline, no text reaches it', prepared.input ->> 'to');
     end if;
-  elsif step_type = 'send_email' then
+  elsif channel = 'email' then
     allowed := automation.ask_email_consent(execution.tenant_id, prepared);
     if allowed.input -> 'to' <> '[]' then
       return allowed;
     end if;
-  else
+  -- A program, not a person.
+  elsif channel = 'webhook' then
     return prepared;
+  else
+    return automation.skip_unaddressed(prepared, 'no_consent_rule', format(
+      'step_type: whether "%s" may be sent to somebody is not known', left(step_type, 60)));
   end if;
   return automation.skip_unaddressed(
     prepared, 'suppressed', 'the recipient has opted out of this channel');
@@ -15739,7 +15789,7 @@ create or replace function automation.suppress_recipient(
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.suppress(
-      s.tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end, s.recipient,
+      s.tenant_id, automation.channel_of(step_type), s.recipient,
       reason, detail)
     from ridgeline.workflow_step_executions as s
     where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
@@ -17894,7 +17944,7 @@ begin
   if prepared.verdict = 'run' then
     prepared := automation.ask_consent(execution, step ->> 'type', prepared);
   end if;
-  if prepared.verdict = 'run' and step ->> 'type' = 'send_sms' then
+  if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') = 'sms' then
     prepared := automation.brake_conversation(execution, due.id, prepared);
   end if;
   if prepared.verdict <> 'run' then
@@ -18204,7 +18254,7 @@ create or replace function automation.may_render_again(
   set search_path = pg_catalog, pg_temp
   as $$
     select outcome = 'retry' and reconcile_since is null
-      and coalesce(step ->> 'type' in ('send_sms', 'send_email'), false)
+      and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false)
   $$;
 
 create or replace function automation.backoff(
@@ -18886,6 +18936,61 @@ begin
     automation.now() + automation.backoff(tried, null, false, step -> 'retry')));
 end;
 $$;
+
+-- sql/engine/80_definitions/00_source.sql
+
+-- A definition as one document: what save_workflow() writes, a version keeps and a revision is made of.
+
+create or replace function automation.steps_source(tenant_id uuid, workflow_id uuid, parent uuid, branch text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+begin
+  return coalesce((
+    select jsonb_agg(
+      jsonb_strip_nulls(jsonb_build_object(
+        'step_key', s.step_key, 'name', s.name, 'step_type', s.step_type, 'delay_minutes', s.delay_minutes))
+      || jsonb_build_object(
+        'step_config', s.step_config, 'enabled', s.enabled, 'conditions', s.conditions,
+        'continue_on_error', s.continue_on_error, 'retry', s.retry)
+      || case when b.steps is null then '{}' else jsonb_build_object('branches', b.steps) end
+      order by s.step_order, s.created_at, s.id)
+    from ridgeline.workflow_steps as s
+    left join lateral (
+      select jsonb_object_agg(n.branch, automation.steps_source(
+        steps_source.tenant_id, steps_source.workflow_id, s.id, n.branch)) as steps
+      from (
+        select distinct c.branch from ridgeline.workflow_steps as c
+        where c.tenant_id = steps_source.tenant_id and c.parent_step_id = s.id
+      ) as n
+    ) as b on true
+    where s.tenant_id = steps_source.tenant_id and s.workflow_id = steps_source.workflow_id
+      and s.parent_step_id is not distinct from parent and s.branch is not distinct from steps_source.branch), '[]');
+end;
+$$;
+
+create or replace function automation.workflow_source(workflow ridgeline.workflows) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_build_object(
+      'id', workflow.id, 'name', workflow.name, 'description', workflow.description,
+      'trigger_type', workflow.trigger_type, 'trigger_config', workflow.trigger_config,
+      'conditions', workflow.conditions, 'settings', workflow.settings, 'metadata', workflow.metadata,
+      'steps', automation.steps_source(workflow.tenant_id, workflow.id, null, null))
+  $$;
+
+comment on function automation.workflow_source(ridgeline.workflows) is
+  'The whole definition as it is now: {id, name, description, trigger_type, trigger_config, conditions, settings, '
+  'metadata, steps: [{step_key, step_type, step_config, ..., branches: {name: [steps]}}]}.';
+
+-- Made of what is written, so that it knows every writer: nothing has to be counted up.
+create or replace function automation.revision_of(workflow ridgeline.workflows) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select md5(automation.workflow_source(workflow)::text) $$;
 
 -- sql/engine/80_definitions/01_compile_trigger.sql
 
@@ -22030,7 +22135,7 @@ $$;
 
 -- Publishing, pausing and the is_active switch.
 
-create or replace function automation.publish(tenant_id uuid, workflow_id uuid, via text)
+create or replace function automation.publish(tenant_id uuid, workflow_id uuid, via text, note text default null)
   returns ridgeline.workflow_versions
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -22050,7 +22155,7 @@ begin
     compiled.problems, format('workflow "%s" cannot be published', workflow.name));
   perform automation.check_author(
     workflow.tenant_id, automation.entities_of(compiled.listener, compiled.plan));
-  published := automation.add_version(workflow, compiled, via);
+  published := automation.add_version(workflow, compiled, via, note);
   perform automation.listen(published, compiled.listener);
   update ridgeline.workflows as w
   set published_version = published.version, status = 'active', is_active = true
@@ -22060,7 +22165,7 @@ begin
 end;
 $$;
 
-comment on function automation.publish(uuid, uuid, text) is
+comment on function automation.publish(uuid, uuid, text, text) is
   'Compiles a workflow into its next version and makes that version the one that new executions '
   'start with. Raises 22023 naming the field when the definition has an error. What is only doubtful is in '
   'the warnings of the version, and raised as warnings.';
@@ -22216,7 +22321,7 @@ $$;
 
 -- What is published without a change is not a new version.
 create or replace function automation.add_version(
-  workflow ridgeline.workflows, compiled automation.compiled_workflow, via text)
+  workflow ridgeline.workflows, compiled automation.compiled_workflow, via text, note text default null)
   returns ridgeline.workflow_versions
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -22240,10 +22345,12 @@ begin
     return latest;
   end if;
   insert into ridgeline.workflow_versions
-    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, warnings, published_via)
+    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, warnings, published_via,
+    source, author, note)
   values (
     workflow.tenant_id, workflow.id, coalesce(latest.version, 0) + 1, workflow.trigger_type,
-    workflow.trigger_config, compiled.conditions, compiled.plan, warnings, via)
+    workflow.trigger_config, compiled.conditions, compiled.plan, warnings, via,
+    automation.workflow_source(workflow), automation.current_user_id(), note)
   returning * into latest;
   return latest;
 end;
@@ -23077,6 +23184,7 @@ create or replace function automation.map_columns(relation regclass, columns jso
     from (
       select n.name, case
         when jsonb_typeof(columns -> n.name) = 'array' then columns -> n.name ->> 0
+        when jsonb_typeof(columns -> n.name) = 'object' then null
         when columns ? n.name then columns ->> n.name
         else (
         select c.name from automation.relation_columns(relation) as c
@@ -24311,9 +24419,13 @@ begin
   select t.* into tenants from automation.tenancy as t;
   if tenants.relation is null then
     execute automation.settled_function();
+    execute automation.untold_state_function();
   elsif to_regclass(tenants.relation) is not null then
     execute automation.tenants_function();
-    perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
+    execute automation.tenant_state_function();
+    if tenants.sole is null then
+      perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
+    end if;
   end if;
   execute case when exists (
       select from automation.membership as m where to_regclass(m.relation) is not null)
@@ -24322,6 +24434,9 @@ begin
     select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
   loop
     execute automation.target_function(target);
+    if target.name = 'timeline' then
+      perform automation.watch_timeline();
+    end if;
   end loop;
   perform automation.close_functions();
 end;
@@ -24341,6 +24456,8 @@ begin
       raise warning '% is attached as % and does not exist: attach it under its present name',
         attached.relation, attached.name;
     else
+      -- Another kind of trigger is not put in the place of the old one.
+      perform automation.remove_triggers(attached);
       perform automation.generate_capture(attached);
       done := done || attached.name;
     end if;
@@ -24960,7 +25077,9 @@ begin
   set result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
     || jsonb_build_object('delivery', jsonb_strip_nulls(jsonb_build_object(
       'status', record_delivery_of_step.status, 'at', at,
-      'error_code', record_delivery_of_step.error_code)))
+      'error_code', record_delivery_of_step.error_code))),
+    delivered_at = case when record_delivery_of_step.status in ('delivered', 'read')
+      then coalesce(s.delivered_at, at) else s.delivered_at end
   where s.tenant_id = sent.tenant_id and s.id = sent.id
     and automation.delivery_rank(record_delivery_of_step.status)
       > automation.delivery_rank(s.result_data #>> '{delivery,status}');
@@ -26884,7 +27003,7 @@ begin
 end;
 $$;
 
-create or replace function automation.publish_workflow(workflow_id uuid, enroll_existing jsonb)
+create or replace function automation.publish_workflow(workflow_id uuid, enroll_existing jsonb, note text default null)
   returns ridgeline.workflow_versions
   language plpgsql
   security definer
@@ -26897,7 +27016,7 @@ begin
   if enroll_existing is not null then
     perform automation.check_enroll_existing(enroll_existing);
   end if;
-  published := automation.publish(workflow.tenant_id, workflow.id, 'publish');
+  published := automation.publish(workflow.tenant_id, workflow.id, 'publish', note);
   if enroll_existing is not null then
     perform automation.enroll_records(
       workflow_id, null, coalesce(enroll_existing -> 'filter', '[]'), enroll_existing ->> 'entity',
@@ -26923,19 +27042,20 @@ end;
 $$;
 
 create or replace function ridgeline.publish_workflow(
-  workflow_id uuid, enroll_existing jsonb default null, tenant_id uuid default null)
+  workflow_id uuid, enroll_existing jsonb default null, tenant_id uuid default null, note text default null)
   returns ridgeline.workflow_versions
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.publish_workflow(workflow_id, enroll_existing) from automation.in_tenant(tenant_id)
+    select automation.publish_workflow(workflow_id, enroll_existing, note) from automation.in_tenant(tenant_id)
   $$;
 
-comment on function ridgeline.publish_workflow(uuid, jsonb, uuid) is
+comment on function ridgeline.publish_workflow(uuid, jsonb, uuid, text) is
   'Compiles the workflow as it is now into a new version and activates it. Errors block: 22023, '
   'with all problems as JSON in detail. enroll_existing: {filter?, entity?, per_minute?} also enrols the '
   'records that are there already and meet filter (conditions; all when left out), at most per_minute '
-  'of them a minute (600 when left out); ridgeline.bulk_enrollments shows how far it has come.';
+  'of them a minute (600 when left out); ridgeline.bulk_enrollments shows how far it has come. note: what '
+  'the version says about itself.';
 
 create or replace function ridgeline.validate_workflow(workflow_id uuid, tenant_id uuid default null)
   returns jsonb
@@ -27667,7 +27787,7 @@ declare
 begin
   begin
     prepared := automation.prepare_step(execution, step, at);
-    if prepared.verdict = 'run' then
+    if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') is distinct from 'database' then
       prepared := automation.ask_consent(execution, step ->> 'type', prepared);
     end if;
     if prepared.verdict = 'run' then
@@ -28262,6 +28382,374 @@ comment on procedure automation.prune_history(interval, integer) is
   'Prunes history that has had its time, for so long (half of statement_timeout at most), a portion a transaction; '
   'pruned: how many runs went and how many inputs.';
 
+-- sql/engine/97_history/02_statistics.sql
+
+-- STATISTICS
+--
+-- What came of workflows, by version, step and day, for good. A run or a step is counted when it ends, with a row that
+-- is only added to a list (a change); the tick folds those into one row a day. So nobody waits for a counter, and
+-- those who write to attached tables pay nothing: what has not ended is counted where it stands, in the queue.
+-- ridgeline.workflow_statistics adds up all three and is exact at every moment.
+
+create sequence automation.statistic_order as bigint cache 1;
+
+create table automation.statistic_changes (
+  tenant_id uuid not null,
+  id bigint not null default nextval('automation.statistic_order'),
+  workflow_id uuid not null,
+  version integer not null,
+  step_key text not null,
+  entered_at timestamptz,
+  at timestamptz not null,
+  outcome text not null,
+  amount smallint not null default 1,
+  constraint statistic_changes_pkey primary key (tenant_id, id)
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
+
+comment on table automation.statistic_changes is
+  'What ended, and what became of messages, until it is folded into automation.statistics. No foreign keys: it is '
+  'written beside every step.';
+comment on column automation.statistic_changes.step_key is 'Empty: it is about the run.';
+comment on column automation.statistic_changes.entered_at is
+  'When what ended had begun; null: this is about something that became of it later.';
+comment on column automation.statistic_changes.amount is '-1: it is taken back (a run that is retried).';
+
+create table automation.statistics (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  version integer not null,
+  step_key text not null,
+  day date not null,
+  entered bigint not null default 0,
+  completed bigint not null default 0,
+  exited bigint not null default 0,
+  failed bigint not null default 0,
+  skipped bigint not null default 0,
+  sent bigint not null default 0,
+  delivered bigint not null default 0,
+  opened bigint not null default 0,
+  clicked bigint not null default 0,
+  replied bigint not null default 0,
+  constraint statistics_pkey primary key (tenant_id, workflow_id, version, step_key, day)
+);
+
+comment on table automation.statistics is
+  'What ended by day, in the tenant''s zone as it was when it was counted; without what is still in '
+  'automation.statistic_changes.';
+
+-- One change is up to three facts: it had begun, it ended, and as a message it was sent.
+create or replace function automation.statistic_facts(entered_at timestamptz, ended_at timestamptz, outcome text)
+  returns table (at timestamptz, fact text)
+  language sql immutable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select f.at, f.fact
+    from (values
+      (entered_at, 'entered'),
+      (ended_at, case outcome when 'cancelled' then 'exited' when 'sent' then 'completed' else outcome end),
+      (case when outcome operator(pg_catalog.=) 'sent' then ended_at end, 'sent')) as f (at, fact)
+    where f.at is not null
+  $$;
+
+create or replace function automation.count_run() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if tg_op = 'UPDATE' then
+    if old.version <> new.version then
+      perform automation.move_statistics(old.tenant_id, old.id, old.workflow_id, old.version, new.version);
+    end if;
+    if old.finished_at is not null then
+      insert into automation.statistic_changes (
+        tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
+      values (old.tenant_id, old.workflow_id, old.version, '', old.created_at, old.finished_at, old.status, -1);
+    end if;
+  end if;
+  if new.finished_at is not null then
+    insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, entered_at, at, outcome)
+    values (new.tenant_id, new.workflow_id, new.version, '', new.created_at, new.finished_at, new.status);
+  end if;
+  return null;
+end;
+$$;
+
+create or replace function automation.step_outcome(status ridgeline.automation_status, step_type text) returns text
+  language sql stable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select case
+      when status operator(pg_catalog.=) 'completed'
+        and step_type operator(pg_catalog.=) any ('{send_sms,send_email}'::pg_catalog.text[]) then 'sent'
+      else status::pg_catalog.text
+    end
+  $$;
+
+create or replace function automation.count_step() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if tg_op = 'UPDATE' and old.finished_at is not null then
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
+    select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
+      automation.step_outcome(old.status, old.step_type), -1
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = old.tenant_id and e.id = old.execution_id;
+  end if;
+  if new.finished_at is not null then
+    insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, entered_at, at, outcome)
+    select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
+      automation.step_outcome(new.status, new.step_type)
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = new.tenant_id and e.id = new.execution_id;
+  end if;
+  return null;
+end;
+$$;
+
+create or replace function automation.count_news() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, at, outcome, amount)
+  select e.tenant_id, e.workflow_id, e.version, new.step_key, c.at, n.outcome, c.amount
+  from ridgeline.workflow_executions as e
+  cross join (values
+    ('delivered', old.delivered_at, new.delivered_at), ('opened', old.opened_at, new.opened_at),
+    ('clicked', old.clicked_at, new.clicked_at), ('replied', old.replied_at, new.replied_at))
+    as n (outcome, before, after)
+  cross join lateral (values (n.before, -1), (n.after, 1)) as c (at, amount)
+  where e.tenant_id = new.tenant_id and e.id = new.execution_id
+    and n.before is distinct from n.after and c.at is not null;
+  return null;
+end;
+$$;
+
+-- A run that moves to another version takes its steps along.
+create or replace function automation.move_statistics(
+  tenant_id uuid, execution_id uuid, workflow_id uuid, from_version integer, to_version integer)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
+    select s.tenant_id, move_statistics.workflow_id, v.version, s.step_key, f.entered_at, f.at, f.outcome, v.amount
+    from ridgeline.workflow_step_executions as s
+    cross join lateral (values
+      (s.started_at, s.finished_at, automation.step_outcome(s.status, s.step_type)),
+      (null, s.delivered_at, 'delivered'), (null, s.opened_at, 'opened'), (null, s.clicked_at, 'clicked'),
+      (null, s.replied_at, 'replied')) as f (entered_at, at, outcome)
+    cross join (values (from_version, -1), (to_version, 1)) as v (version, amount)
+    where s.execution_id = move_statistics.execution_id and s.tenant_id = move_statistics.tenant_id
+      and f.at is not null
+  $$;
+
+create trigger workflow_executions_count_ended
+  after insert on ridgeline.workflow_executions
+  for each row when (new.finished_at is not null)
+  execute function automation.count_run();
+create trigger workflow_executions_count
+  after update on ridgeline.workflow_executions
+  for each row when (old.finished_at is distinct from new.finished_at or old.version <> new.version
+    or old.status <> new.status and new.finished_at is not null)
+  execute function automation.count_run();
+create trigger workflow_step_executions_count_ended
+  after insert on ridgeline.workflow_step_executions
+  for each row when (new.finished_at is not null)
+  execute function automation.count_step();
+create trigger workflow_step_executions_count
+  after update on ridgeline.workflow_step_executions
+  for each row when (old.finished_at is distinct from new.finished_at
+    or old.status <> new.status and new.finished_at is not null)
+  execute function automation.count_step();
+create trigger workflow_step_executions_count_news
+  after update on ridgeline.workflow_step_executions
+  for each row when (old.delivered_at is distinct from new.delivered_at or old.opened_at is distinct from new.opened_at
+    or old.clicked_at is distinct from new.clicked_at or old.replied_at is distinct from new.replied_at)
+  execute function automation.count_news();
+
+-- WHAT BECAME OF MESSAGES
+
+create or replace function automation.note_engagement() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  update ridgeline.workflow_step_executions as s set opened_at = new.opened_at, clicked_at = new.clicked_at
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_email';
+  return null;
+end;
+$$;
+
+create trigger emails_note_engagement
+  after update of opened_at, clicked_at on ridgeline.emails
+  for each row when (new.direction = 'outbound' and new.provider_id is not null
+    and (old.opened_at is distinct from new.opened_at or old.clicked_at is distinct from new.clicked_at))
+  execute function automation.note_engagement();
+
+-- An answer is one to the last message before it. The row is not waited for: whoever writes a message waits for
+-- no step.
+create or replace function automation.note_reply() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  said constant jsonb := to_jsonb(new);
+  writer constant text := coalesce(said ->> 'from_number', automation.bare_address(said ->> 'from_address'));
+  answered uuid;
+begin
+  if said ->> 'opt_out_type' = 'STOP' or automation.is_stop_request(said ->> 'body')
+    or automation.is_stop_request(said ->> 'subject')
+    or automation.is_stop_request(automation.without_quotation(said ->> 'text')) then
+    return null;
+  end if;
+  select s.id into answered from ridgeline.workflow_step_executions as s
+  where s.recipient = writer and s.tenant_id = new.tenant_id
+    and s.started_at between automation.now() - interval '30 days' and automation.now()
+    and s.status = 'completed'
+    and s.step_type = case tg_table_name when 'messages' then 'send_sms' else 'send_email' end
+  order by s.started_at desc
+  limit 1
+  for no key update skip locked;
+  update ridgeline.workflow_step_executions as s set replied_at = automation.now()
+  where s.tenant_id = new.tenant_id and s.id = answered and s.replied_at is null;
+  return null;
+end;
+$$;
+
+create trigger messages_note_reply
+  after insert on ridgeline.messages
+  for each row when (new.direction = 'inbound' and new.provider <> 'manual' and new.from_number is not null)
+  execute function automation.note_reply();
+create trigger emails_note_reply
+  after insert on ridgeline.emails
+  for each row when (new.direction = 'inbound' and new.provider <> 'manual' and not new.is_automatic)
+  execute function automation.note_reply();
+
+-- FOLDING
+
+-- One at a time: whoever comes second has nothing to do.
+create or replace function automation.fold_statistics(portion integer default 5000) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  as $$
+declare
+  folded integer;
+begin
+  if not pg_try_advisory_xact_lock(hashtextextended('ridgeline statistics', 0)) then
+    return 0;
+  end if;
+  -- By their places: these rows are never updated, and are locked.
+  with taken as (
+    delete from automation.statistic_changes as c
+    where c.ctid = any (array(
+      select d.ctid from automation.statistic_changes as d
+      order by d.tenant_id, d.id
+      limit portion
+      for update skip locked))
+    returning c.*
+  ), zones as materialized (
+    select d.tenant_id, coalesce(automation.tenant_zone(d.tenant_id), 'UTC') as zone
+    from (select distinct c.tenant_id from taken as c) as d
+  ), added as (
+    insert into automation.statistics as t (tenant_id, workflow_id, version, step_key, day,
+      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied)
+    select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
+      coalesce(sum(c.amount) filter (where f.fact = 'entered'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'completed'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'exited'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'failed'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'skipped'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'sent'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'delivered'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'opened'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'clicked'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0)
+    from taken as c
+    join zones as z on z.tenant_id = c.tenant_id
+    cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
+    group by 1, 2, 3, 4, 5
+    on conflict on constraint statistics_pkey do update set
+      entered = t.entered + excluded.entered, completed = t.completed + excluded.completed,
+      exited = t.exited + excluded.exited, failed = t.failed + excluded.failed,
+      skipped = t.skipped + excluded.skipped, sent = t.sent + excluded.sent,
+      delivered = t.delivered + excluded.delivered, opened = t.opened + excluded.opened,
+      clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied
+  )
+  select count(*) into folded from taken;
+  return folded;
+end;
+$$;
+
+comment on function automation.fold_statistics(integer) is
+  'Adds so many changes to the days they belong to, and says how many those were; 0 while somebody else does.';
+
+-- Of the tenants that the caller may see.
+create or replace function automation.visible_zones() returns table (tenant_id uuid, zone text)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.id, coalesce(t.timezone, 'UTC')
+    from automation.read_tenants(array(select automation.usable_tenants())) as t
+  $$;
+
+create view ridgeline.workflow_statistics with (security_invoker = true) as
+  select s.tenant_id, s.workflow_id, s.version, s.step_key, s.day,
+    sum(s.entered)::bigint as entered, sum(s.completed)::bigint as completed, sum(s.exited)::bigint as exited,
+    sum(s.failed)::bigint as failed, sum(s.skipped)::bigint as skipped, sum(s.sent)::bigint as sent,
+    sum(s.delivered)::bigint as delivered, sum(s.opened)::bigint as opened, sum(s.clicked)::bigint as clicked,
+    sum(s.replied)::bigint as replied, sum(s.waiting)::bigint as waiting
+  from (
+    select t.*, 0 as waiting from automation.statistics as t
+    union all
+    select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
+      case f.fact when 'entered' then c.amount else 0 end, case f.fact when 'completed' then c.amount else 0 end,
+      case f.fact when 'exited' then c.amount else 0 end, case f.fact when 'failed' then c.amount else 0 end,
+      case f.fact when 'skipped' then c.amount else 0 end, case f.fact when 'sent' then c.amount else 0 end,
+      case f.fact when 'delivered' then c.amount else 0 end, case f.fact when 'opened' then c.amount else 0 end,
+      case f.fact when 'clicked' then c.amount else 0 end, case f.fact when 'replied' then c.amount else 0 end, 0
+    from automation.statistic_changes as c
+    join automation.visible_zones() as z on z.tenant_id = c.tenant_id
+    cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
+    union all
+    -- What has not ended: the run, the step that it waits for, and that step where it has begun.
+    select e.tenant_id, e.workflow_id, e.version, c.step_key, (c.at at time zone z.zone)::date,
+      c.entered, 0, 0, 0, 0, 0, 0, 0, 0, 0, c.waiting
+    from ridgeline.scheduled_steps as q
+    join ridgeline.workflow_executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
+    join automation.visible_zones() as z on z.tenant_id = q.tenant_id
+    left join ridgeline.workflow_step_executions as s
+      on s.execution_id = q.execution_id and s.tenant_id = q.tenant_id and s.step_key = q.step_key
+      and s.finished_at is null
+    cross join lateral (
+      select '', e.created_at, 1, 1 where e.finished_at is null
+      union all
+      select q.step_key, e.created_at, 0, 1 where e.finished_at is null
+      union all
+      select q.step_key, s.started_at, 1, 0 where s.id is not null) as c (step_key, at, entered, waiting)
+  ) as s
+  group by s.tenant_id, s.workflow_id, s.version, s.step_key, s.day;
+
+comment on view ridgeline.workflow_statistics is
+  'What came of a workflow, by version, step and day (of the tenant''s zone); step_key empty: of its runs. entered '
+  'counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and '
+  'emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step '
+  'that they are at, by the day the run entered. Outlives the runs.';
+
 -- sql/engine/99_ops/01_tick.sql
 
 -- 99 OPS
@@ -28381,6 +28869,11 @@ begin
         2, extract(epoch from until - pg_catalog.clock_timestamp())));
       commit;
     end if;
+  end loop;
+  loop
+    did := automation.fold_statistics();
+    commit;
+    exit when did < 5000 or automation.time_is_up();
   end loop;
   call automation.prune_history(automation.setting('prune_time')::interval, did);
 end;
@@ -28803,7 +29296,7 @@ grant execute on function
   automation.named_records(jsonb), automation.list_records(uuid, text), automation.seen_records(uuid, text, text[]),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
-  automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
+  automation.publish_workflow(uuid, jsonb, text), automation.validate_workflow(uuid),
   automation.move_executions(uuid, integer, uuid[]),
   automation.has_unpublished_changes(ridgeline.workflows), automation.check_history_filter(text, text),
   automation.execution_history(
@@ -28963,6 +29456,14 @@ create policy forms_admins_delete on ridgeline.forms
 -- What was answered over HTTP is asked for through automation.begin_request() alone.
 alter table automation.idempotency_keys enable row level security;
 
+-- What ridgeline.workflow_statistics adds up.
+alter table automation.statistics enable row level security;
+alter table automation.statistic_changes enable row level security;
+create policy statistics_members_read on automation.statistics for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy statistic_changes_members_read on automation.statistic_changes for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+
 -- sql/engine/99_ops/22_grants.sql
 
 -- Explicit grants: new tables in ridgeline are exposed to nobody until they are listed here.
@@ -29048,6 +29549,12 @@ grant execute on function
   automation.ascii_domain(text), automation.punycode(text),
   automation.punycode_bias(integer, integer, boolean)
   to public;
+
+-- What ridgeline.workflow_statistics adds up, for its own tenants.
+grant select on automation.statistics, automation.statistic_changes to authenticated, service_role;
+grant select on ridgeline.workflow_statistics to authenticated, service_role;
+grant execute on function automation.visible_zones(), automation.statistic_facts(timestamptz, timestamptz, text)
+  to authenticated, service_role;
 
 -- sql/engine/99_ops/23_time.sql
 

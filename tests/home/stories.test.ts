@@ -334,29 +334,77 @@ describe("five recipes", { timeout: 240_000 }, () => {
         id: number;
       }).id;
     };
-    const people = [];
-    for (let n = 0; n < 4; n++) people.push(await lead({ type: "prospect" }));
-    const [comes, cancels, late, moves] = people as [
-      typeof people[0],
-      typeof people[0],
-      typeof people[0],
-      typeof people[0],
+    const [comes, cancels, late, moves] = [
+      await lead({ type: "prospect" }),
+      await lead({ type: "prospect" }),
+      await lead({ type: "prospect" }),
+      await lead({ type: "prospect" }),
     ];
-    await book(comes!.id, 30);
-    await set("appointments", await book(cancels!.id, 30), { state: "cancelled" });
-    await book(late!.id, 2);
-    const moved = await book(moves!.id, 30);
+    await book(comes.id, 30);
+    await set("appointments", await book(cancels.id, 30), { state: "cancelled" });
+    await book(late.id, 2);
+    const moved = await book(moves.id, 30);
     const [{ at }] = await sql<
       [{ at: string }]
     >`select (automation.now() + interval '60 hours')::text as at`;
     await set("appointments", moved, { starts_at: at });
     await stage().pass(8);
-    const counts = () => people.map(({ phone }) => stage().texts(phone).length);
+    const counts = () =>
+      [comes, cancels, late, moves].map(({ phone }) => stage().texts(phone).length);
     expect(counts()).toEqual([1, 0, 0, 0]);
     await stage().pass(40, 4);
     expect(counts()).toEqual([1, 0, 0, 1]);
   });
 });
+
+it(
+  "speed to lead: a form makes one contact in the CRM's table, who is texted at once and once",
+  async () => {
+    const { sql, stack } = stage();
+    await workflow("form_submitted", [
+      ["send_sms", { body: "Got it, {{contact.first_name}}. We call you in five minutes." }],
+      ["create_task", {
+        title: "Call {{contact.first_name}}",
+        due_in_minutes: 5,
+        priority: "urgent",
+      }],
+    ]);
+    const { public_key } = got(
+      await manager.client.schema("ridgeline").from("forms").insert({
+        tenant_id: SUMMIT,
+        name: "Estimate",
+      })
+        .select("public_key").single(),
+    );
+    const post = () =>
+      fetch(`${stack.apiUrl}/functions/v1/forms/${public_key}`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({
+          name: "Pia Form",
+          phone: "(512) 555-8001",
+          email: "pia@example.com",
+          city: "Austin",
+        }),
+      });
+    expect([(await post()).ok, (await post()).ok]).toEqual([true, true]);
+    await stage().pass(0);
+    expect(
+      await sql`select first_name, last_name, phone, email, type from public.contacts where email = 'pia@example.com'`,
+    ).toEqual([
+      {
+        first_name: "Pia",
+        last_name: "Form",
+        phone: "+15125558001",
+        email: "pia@example.com",
+        type: "lead",
+      },
+    ]);
+    expect(stage().texts("+15125558001").filter((text) => /five minutes/.test(text)))
+      .toEqual(["Got it, Pia. We call you in five minutes."]);
+  },
+  60_000,
+);
 
 it("what sales drafts does not run before the office says so", async () => {
   const drafts = seller.client.schema("ridgeline");

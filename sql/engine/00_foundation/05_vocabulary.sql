@@ -13,6 +13,12 @@ comment on type ridgeline.automation_lane is
   'Where a step runs. database: inside Postgres, exactly once. The channels: claimed by the dispatcher, '
   'at least once, each with places of its own, so that a slow one holds up no other.';
 
+create type ridgeline.execution_mode as enum ('live', 'shadow', 'test', 'imported');
+
+comment on type ridgeline.execution_mode is
+  'live: a run like any other. shadow: beside another system that does the work. test: somebody tries. imported: '
+  'history of another system, taken over. This release starts live runs only.';
+
 create or replace function automation.channels() returns ridgeline.automation_lane[]
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp

@@ -64,7 +64,7 @@ create or replace function automation.target_value(field text, type text, words 
   as $$
     select case
       when type in ('date', 'timestamp without time zone')
-        then format('((given ->> %L)::timestamptz at time zone zone)::%s', field, type)
+        then format('((given ->> %L)::timestamptz at time zone (given ->> ''zone''))::%s', field, type)
       when words ? field then format('coalesce(%L::jsonb ->> (given ->> %L), given ->> %2$L)::%s',
         words -> field, field, type)
       else format('(given ->> %L)::%s', field, type) end
@@ -82,6 +82,7 @@ create or replace function automation.write_%1$s(given jsonb, zone text) returns
 declare
   made text;
 begin
+  given := given || jsonb_build_object('zone', zone);
   insert into %2$s as written (%3$s)
   values (%4$s)
   returning written.%5$I::text into made;

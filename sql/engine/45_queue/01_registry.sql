@@ -417,3 +417,9 @@ create type automation.compiled_trigger as (
   to_values jsonb,
   problems jsonb
 );
+
+-- The channel of a type of step: the registry says it, and nothing else does.
+create or replace function automation.channel_of(step_type text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select t.lane::text from automation.step_types as t where t.name = step_type $$;

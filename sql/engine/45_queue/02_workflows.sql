@@ -107,6 +107,9 @@ create table ridgeline.workflow_versions (
   published_via text not null
     constraint workflow_versions_via_known check (published_via in ('publish', 'activation', 'steps')),
   published_at timestamptz not null default automation.now(),
+  source jsonb,
+  author uuid,
+  note text constraint workflow_versions_note_at_most_4_kb check (octet_length(note) <= 4096),
   constraint workflow_versions_pkey primary key (tenant_id, id),
   constraint workflow_versions_unique unique (tenant_id, workflow_id, version),
   constraint workflow_versions_workflow_fk foreign key (tenant_id, workflow_id)
@@ -119,6 +122,11 @@ comment on table ridgeline.workflow_versions is
   'Published workflows, immutable. Executions are pinned to the version they started with.';
 comment on column ridgeline.workflow_versions.conditions is
   'Compiled enrolment conditions; null: always.';
+comment on column ridgeline.workflow_versions.source is
+  'The definition that was published, as ridgeline.save_workflow takes it: what restores or compares a version.';
+comment on column ridgeline.workflow_versions.author is
+  'The signed-in user who published it; null: the service role, or SQL.';
+comment on column ridgeline.workflow_versions.note is 'What whoever published it said about it.';
 comment on column ridgeline.workflow_versions.warnings is
   'What validation had to say when it was published: [{path, severity, code, message, hint}].';
 comment on column ridgeline.workflow_versions.plan is

@@ -38,6 +38,7 @@ create table ridgeline.workflow_executions (
   seq bigint not null default nextval('automation.write_order'),
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
+  mode ridgeline.execution_mode not null default 'live',
   constraint workflow_executions_pkey primary key (tenant_id, id),
   constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
     references ridgeline.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
@@ -65,6 +66,8 @@ comment on column ridgeline.workflow_executions.root_id is
 comment on column ridgeline.workflow_executions.fused is
   'It counts against the fuse of its workflow: a stranger began its chain (a text, a call, an email, a form), or '
   'the chain has been at this workflow before.';
+comment on column ridgeline.workflow_executions.mode is
+  'Whether it is one that counts: live, or a shadow, a test, or history of another system.';
 comment on column ridgeline.workflow_executions.seq is
   'Its place in the order of writes: an event with a higher number came after it.';
 comment on column ridgeline.workflow_executions.seen is
@@ -101,6 +104,10 @@ create table ridgeline.workflow_step_executions (
   started_at timestamptz not null default automation.now(),
   finished_at timestamptz,
   duration_ms integer,
+  delivered_at timestamptz,
+  opened_at timestamptz,
+  clicked_at timestamptz,
+  replied_at timestamptz,
   seq bigint not null default nextval('automation.write_order'),
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
@@ -124,6 +131,9 @@ comment on column ridgeline.workflow_step_executions.attempts is
   '[{attempt, at, outcome, error?, worker?}]: every attempt, and why it was not the last.';
 comment on column ridgeline.workflow_step_executions.provider_id is
   'The provider''s id of the message: what webhooks refer to, and what reconciliation excludes.';
+comment on column ridgeline.workflow_step_executions.delivered_at is
+  'Of a message: when it was first known to have arrived. opened_at and clicked_at are of people, as in emails; '
+  'replied_at: the first answer to it within thirty days, a stop apart.';
 comment on column ridgeline.workflow_step_executions.seq is
   'Where the step began in the order of writes; a wait that comes next hears what came after that.';
 comment on column ridgeline.workflow_step_executions.duration_ms is

@@ -267,12 +267,15 @@ begin
   if not found or attached.related = '{}' then
     return;
   end if;
-  return query execute format(
+  for related, related_id in execute format(
     'select k.key, to_jsonb(r.*) ->> k.value from %s as r, jsonb_each_text($1) as k '
     'where r.%I::text = $2 and %s = any ($3) and to_jsonb(r.*) ->> k.value is not null',
     attached.relation, attached.id_column,
     automation.tenant_expression('r', attached.tenant_column, attached.sole))
-    using attached.related, id, automation.member_tenants();
+    using attached.related, id, automation.member_tenants()
+  loop
+    return next;
+  end loop;
 end;
 $$;
 

@@ -84,7 +84,7 @@ $$;
 comment on function automation.contact_key(ridgeline.workflow_executions) is
   'The id of the contact that a run is about, now; null when its record belongs to none.';
 
--- Whether the table of contacts has a list of texts called tags: an attached CRM may.
+-- Whether the table of contacts has a list of tags: an attached CRM may, under whatever name.
 create or replace function automation.has_own_tags() returns boolean
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -92,7 +92,7 @@ create or replace function automation.has_own_tags() returns boolean
     select exists (
       select from automation.entities as e
       join pg_catalog.pg_attribute as a
-        on a.attrelid = to_regclass(e.relation) and a.attname = 'tags' and not a.attisdropped
+        on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
       where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list')
   $$;
 

@@ -19,6 +19,7 @@ comment on column automation.skip_codes.counts_as is
 insert into automation.skip_codes (code, counts_as, description) values
   ('no_recipient', 'failure', 'There is no phone number or address to send to.'),
   ('invalid_recipient', 'failure', 'What stands where the recipient should is no phone number or address.'),
+  ('no_consent_rule', 'failure', 'A type of step for whose channel no rule of consent is written.'),
   ('expired', 'failure', 'It was planned before a date that has passed meanwhile: a reminder that comes too late.'),
   ('conversation_brake', 'failure',
    'So many texts went to the number in answer to what came from it that it may be a machine.'),

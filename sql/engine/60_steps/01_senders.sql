@@ -108,7 +108,7 @@ create or replace function automation.choose_sender(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  channel constant text := case step_type when 'send_sms' then 'sms' when 'send_email' then 'email' end;
+  channel constant text := nullif(nullif(automation.channel_of(step_type), 'webhook'), 'database');
   field constant text := case when coalesce(btrim(prepared.input ->> 'messaging_service_sid'), '') <> ''
     then 'messaging_service_sid' else 'from' end;
   named constant text := btrim(coalesce(prepared.input ->> field, ''));
@@ -152,7 +152,7 @@ create or replace function automation.recheck_sender(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if step_type not in ('send_sms', 'send_email') then
+  if automation.channel_of(step_type) not in ('sms', 'email') then
     return prepared;
   elsif prepared.input ? 'sender' then
     if not exists (
@@ -164,7 +164,7 @@ begin
         'from: "%s" is not a sender of yours any more', prepared.input #>> '{sender,address}'));
     end if;
   elsif not automation.environment_serves(
-    tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end) then
+    tenant_id, automation.channel_of(step_type)) then
     return automation.refuse_sender(prepared, 'no_sender', 'from: you have no sender any more');
   end if;
   return prepared;

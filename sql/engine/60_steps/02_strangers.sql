@@ -94,7 +94,7 @@ declare
   posted constant jsonb := execution.trigger_data -> 'form_submission';
   fields jsonb;
 begin
-  if posted ->> 'is_trusted' is distinct from 'false' or step ->> 'type' not in ('send_sms', 'send_email')
+  if posted ->> 'is_trusted' is distinct from 'false' or automation.channel_of(step ->> 'type') not in ('sms', 'email')
     or automation.is_for_office(step -> 'config') then
     return execution;
   end if;

@@ -79,7 +79,7 @@ declare
     select from jsonb_array_elements(step #> '{config,slots}') as s where s #>> '{at,0}' = 'to');
   forbidden text;
 begin
-  if prepared.verdict <> 'run' or step ->> 'type' <> 'send_sms' then
+  if prepared.verdict <> 'run' or automation.channel_of(step ->> 'type') <> 'sms' then
     return prepared;
   end if;
   forbidden := automation.forbidden_destination(

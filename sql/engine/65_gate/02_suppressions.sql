@@ -128,7 +128,7 @@ end;
 $$;
 
 -- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start
--- of the statement that claims.
+-- of the statement that claims. Fails closed: what no rule is written for is not sent.
 create or replace function automation.ask_consent(
   execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step)
   returns automation.prepared_step
@@ -136,10 +136,11 @@ create or replace function automation.ask_consent(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  channel constant text := coalesce(automation.channel_of(step_type), '');
   allowed automation.prepared_step;
   reason text;
 begin
-  if step_type = 'send_sms' then
+  if channel = 'sms' then
     reason := automation.suppression_of(execution.tenant_id, 'sms', prepared.input ->> 'to');
     if reason is null then
       return prepared;
@@ -147,13 +148,17 @@ begin
       return automation.skip_unaddressed(
         prepared, 'not_textable', 'to: the number is a landline, no text reaches it', prepared.input ->> 'to');
     end if;
-  elsif step_type = 'send_email' then
+  elsif channel = 'email' then
     allowed := automation.ask_email_consent(execution.tenant_id, prepared);
     if allowed.input -> 'to' <> '[]' then
       return allowed;
     end if;
-  else
+  -- A program, not a person.
+  elsif channel = 'webhook' then
     return prepared;
+  else
+    return automation.skip_unaddressed(prepared, 'no_consent_rule', format(
+      'step_type: whether "%s" may be sent to somebody is not known', left(step_type, 60)));
   end if;
   return automation.skip_unaddressed(
     prepared, 'suppressed', 'the recipient has opted out of this channel');
@@ -189,7 +194,7 @@ create or replace function automation.suppress_recipient(
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.suppress(
-      s.tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end, s.recipient,
+      s.tenant_id, automation.channel_of(step_type), s.recipient,
       reason, detail)
     from ridgeline.workflow_step_executions as s
     where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null

@@ -188,7 +188,7 @@ begin
   if prepared.verdict = 'run' then
     prepared := automation.ask_consent(execution, step ->> 'type', prepared);
   end if;
-  if prepared.verdict = 'run' and step ->> 'type' = 'send_sms' then
+  if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') = 'sms' then
     prepared := automation.brake_conversation(execution, due.id, prepared);
   end if;
   if prepared.verdict <> 'run' then

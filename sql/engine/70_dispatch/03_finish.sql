@@ -198,7 +198,7 @@ create or replace function automation.may_render_again(
   set search_path = pg_catalog, pg_temp
   as $$
     select outcome = 'retry' and reconcile_since is null
-      and coalesce(step ->> 'type' in ('send_sms', 'send_email'), false)
+      and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false)
   $$;
 
 create or replace function automation.backoff(

@@ -1,6 +1,6 @@
 -- Publishing, pausing and the is_active switch.
 
-create or replace function automation.publish(tenant_id uuid, workflow_id uuid, via text)
+create or replace function automation.publish(tenant_id uuid, workflow_id uuid, via text, note text default null)
   returns ridgeline.workflow_versions
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -20,7 +20,7 @@ begin
     compiled.problems, format('workflow "%s" cannot be published', workflow.name));
   perform automation.check_author(
     workflow.tenant_id, automation.entities_of(compiled.listener, compiled.plan));
-  published := automation.add_version(workflow, compiled, via);
+  published := automation.add_version(workflow, compiled, via, note);
   perform automation.listen(published, compiled.listener);
   update ridgeline.workflows as w
   set published_version = published.version, status = 'active', is_active = true
@@ -30,7 +30,7 @@ begin
 end;
 $$;
 
-comment on function automation.publish(uuid, uuid, text) is
+comment on function automation.publish(uuid, uuid, text, text) is
   'Compiles a workflow into its next version and makes that version the one that new executions '
   'start with. Raises 22023 naming the field when the definition has an error. What is only doubtful is in '
   'the warnings of the version, and raised as warnings.';
@@ -186,7 +186,7 @@ $$;
 
 -- What is published without a change is not a new version.
 create or replace function automation.add_version(
-  workflow ridgeline.workflows, compiled automation.compiled_workflow, via text)
+  workflow ridgeline.workflows, compiled automation.compiled_workflow, via text, note text default null)
   returns ridgeline.workflow_versions
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -210,10 +210,12 @@ begin
     return latest;
   end if;
   insert into ridgeline.workflow_versions
-    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, warnings, published_via)
+    (tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, warnings, published_via,
+    source, author, note)
   values (
     workflow.tenant_id, workflow.id, coalesce(latest.version, 0) + 1, workflow.trigger_type,
-    workflow.trigger_config, compiled.conditions, compiled.plan, warnings, via)
+    workflow.trigger_config, compiled.conditions, compiled.plan, warnings, via,
+    automation.workflow_source(workflow), automation.current_user_id(), note)
   returning * into latest;
   return latest;
 end;

@@ -229,6 +229,7 @@ create or replace function automation.map_columns(relation regclass, columns jso
     from (
       select n.name, case
         when jsonb_typeof(columns -> n.name) = 'array' then columns -> n.name ->> 0
+        when jsonb_typeof(columns -> n.name) = 'object' then null
         when columns ? n.name then columns ->> n.name
         else (
         select c.name from automation.relation_columns(relation) as c

@@ -13,9 +13,13 @@ begin
   select t.* into tenants from automation.tenancy as t;
   if tenants.relation is null then
     execute automation.settled_function();
+    execute automation.untold_state_function();
   elsif to_regclass(tenants.relation) is not null then
     execute automation.tenants_function();
-    perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
+    execute automation.tenant_state_function();
+    if tenants.sole is null then
+      perform automation.watch_tenants(tenants.relation, tenants.columns ->> 'id');
+    end if;
   end if;
   execute case when exists (
       select from automation.membership as m where to_regclass(m.relation) is not null)
@@ -24,6 +28,9 @@ begin
     select t.* from automation.targets as t where to_regclass(t.relation) is not null order by t.name
   loop
     execute automation.target_function(target);
+    if target.name = 'timeline' then
+      perform automation.watch_timeline();
+    end if;
   end loop;
   perform automation.close_functions();
 end;
@@ -43,6 +50,8 @@ begin
       raise warning '% is attached as % and does not exist: attach it under its present name',
         attached.relation, attached.name;
     else
+      -- Another kind of trigger is not put in the place of the old one.
+      perform automation.remove_triggers(attached);
       perform automation.generate_capture(attached);
       done := done || attached.name;
     end if;

@@ -61,7 +61,9 @@ begin
   set result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
     || jsonb_build_object('delivery', jsonb_strip_nulls(jsonb_build_object(
       'status', record_delivery_of_step.status, 'at', at,
-      'error_code', record_delivery_of_step.error_code)))
+      'error_code', record_delivery_of_step.error_code))),
+    delivered_at = case when record_delivery_of_step.status in ('delivered', 'read')
+      then coalesce(s.delivered_at, at) else s.delivered_at end
   where s.tenant_id = sent.tenant_id and s.id = sent.id
     and automation.delivery_rank(record_delivery_of_step.status)
       > automation.delivery_rank(s.result_data #>> '{delivery,status}');

@@ -20,7 +20,7 @@ begin
 end;
 $$;
 
-create or replace function automation.publish_workflow(workflow_id uuid, enroll_existing jsonb)
+create or replace function automation.publish_workflow(workflow_id uuid, enroll_existing jsonb, note text default null)
   returns ridgeline.workflow_versions
   language plpgsql
   security definer
@@ -33,7 +33,7 @@ begin
   if enroll_existing is not null then
     perform automation.check_enroll_existing(enroll_existing);
   end if;
-  published := automation.publish(workflow.tenant_id, workflow.id, 'publish');
+  published := automation.publish(workflow.tenant_id, workflow.id, 'publish', note);
   if enroll_existing is not null then
     perform automation.enroll_records(
       workflow_id, null, coalesce(enroll_existing -> 'filter', '[]'), enroll_existing ->> 'entity',
@@ -59,19 +59,20 @@ end;
 $$;
 
 create or replace function ridgeline.publish_workflow(
-  workflow_id uuid, enroll_existing jsonb default null, tenant_id uuid default null)
+  workflow_id uuid, enroll_existing jsonb default null, tenant_id uuid default null, note text default null)
   returns ridgeline.workflow_versions
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.publish_workflow(workflow_id, enroll_existing) from automation.in_tenant(tenant_id)
+    select automation.publish_workflow(workflow_id, enroll_existing, note) from automation.in_tenant(tenant_id)
   $$;
 
-comment on function ridgeline.publish_workflow(uuid, jsonb, uuid) is
+comment on function ridgeline.publish_workflow(uuid, jsonb, uuid, text) is
   'Compiles the workflow as it is now into a new version and activates it. Errors block: 22023, '
   'with all problems as JSON in detail. enroll_existing: {filter?, entity?, per_minute?} also enrols the '
   'records that are there already and meet filter (conditions; all when left out), at most per_minute '
-  'of them a minute (600 when left out); ridgeline.bulk_enrollments shows how far it has come.';
+  'of them a minute (600 when left out); ridgeline.bulk_enrollments shows how far it has come. note: what '
+  'the version says about itself.';
 
 create or replace function ridgeline.validate_workflow(workflow_id uuid, tenant_id uuid default null)
   returns jsonb

@@ -348,7 +348,7 @@ declare
 begin
   begin
     prepared := automation.prepare_step(execution, step, at);
-    if prepared.verdict = 'run' then
+    if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') is distinct from 'database' then
       prepared := automation.ask_consent(execution, step ->> 'type', prepared);
     end if;
     if prepared.verdict = 'run' then

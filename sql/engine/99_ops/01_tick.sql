@@ -116,6 +116,11 @@ begin
       commit;
     end if;
   end loop;
+  loop
+    did := automation.fold_statistics();
+    commit;
+    exit when did < 5000 or automation.time_is_up();
+  end loop;
   call automation.prune_history(automation.setting('prune_time')::interval, did);
 end;
 $$;

@@ -45,7 +45,7 @@ grant execute on function
   automation.named_records(jsonb), automation.list_records(uuid, text), automation.seen_records(uuid, text, text[]),
   automation.trigger_workflows(text, jsonb, uuid), automation.execute_workflow(uuid, jsonb),
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
-  automation.publish_workflow(uuid, jsonb), automation.validate_workflow(uuid),
+  automation.publish_workflow(uuid, jsonb, text), automation.validate_workflow(uuid),
   automation.move_executions(uuid, integer, uuid[]),
   automation.has_unpublished_changes(ridgeline.workflows), automation.check_history_filter(text, text),
   automation.execution_history(

@@ -132,3 +132,11 @@ create policy forms_admins_delete on ridgeline.forms
 
 -- What was answered over HTTP is asked for through automation.begin_request() alone.
 alter table automation.idempotency_keys enable row level security;
+
+-- What ridgeline.workflow_statistics adds up.
+alter table automation.statistics enable row level security;
+alter table automation.statistic_changes enable row level security;
+create policy statistics_members_read on automation.statistics for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+create policy statistic_changes_members_read on automation.statistic_changes for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));

@@ -81,3 +81,9 @@ grant execute on function
   automation.ascii_domain(text), automation.punycode(text),
   automation.punycode_bias(integer, integer, boolean)
   to public;
+
+-- What ridgeline.workflow_statistics adds up, for its own tenants.
+grant select on automation.statistics, automation.statistic_changes to authenticated, service_role;
+grant select on ridgeline.workflow_statistics to authenticated, service_role;
+grant execute on function automation.visible_zones(), automation.statistic_facts(timestamptz, timestamptz, text)
+  to authenticated, service_role;

@@ -49,11 +49,12 @@ from pg_roles as r where r.rolname in ('anon', 'authenticated', 'service_role')
 select is(count(*), 0::bigint, 'a table of the API that nobody has a policy for: ' || coalesce(string_agg(name, ', '), ''))
 from ours where relkind in ('r', 'p') and nspname in ('public', 'ridgeline')
   and not exists (select from pg_policy as p where p.polrelid = ours.oid);
-select is(count(*), 0::bigint, 'a member holds a privilege on a table of the engine''s own, but for reading schemas and codes: ' || coalesce(string_agg(name, ', '), ''))
+select is(count(*), 0::bigint, 'a member holds a privilege on a table of the engine''s own, but for reading schemas, codes and what its statistics add up: ' || coalesce(string_agg(name, ', '), ''))
 from ours where nspname = 'automation' and relkind in ('r', 'v')
   and (has_table_privilege('authenticated', oid, 'insert, update, delete, truncate')
     or has_table_privilege('authenticated', oid, 'select')
-      and name not in ('automation.step_types', 'automation.setting_schemas', 'automation.skip_codes'));
+      and name not in ('automation.step_types', 'automation.setting_schemas', 'automation.skip_codes',
+        'automation.statistics', 'automation.statistic_changes'));
 select is(count(*), 0::bigint, 'members hold no truncate, references or trigger anywhere: ' || coalesce(string_agg(name, ', '), ''))
 from ours where relkind in ('r', 'p') and has_table_privilege('authenticated', oid, 'truncate, trigger');
 select is(count(*), 5::bigint, 'members read what the engine owns and write none of it')

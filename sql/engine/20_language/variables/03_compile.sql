@@ -33,7 +33,7 @@ create or replace function automation.compile_slot(at text[], tokens jsonb) retu
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  pre text[] := '{}';
+  pre text[] := array[]::text[];
 begin
   for n in 1 .. cardinality(at) loop
     pre := pre || array_to_string(at[:n], '.');

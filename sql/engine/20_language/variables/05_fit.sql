@@ -46,7 +46,7 @@ declare
   sole text[];
   slot jsonb;
   found record;
-  fits jsonb := '[]';
+  fits jsonb := jsonb_build_array();
 begin
   if schema ? 'anyOf' and not is_message then
     sole := array(

@@ -1,0 +1,365 @@
+-- STATISTICS
+--
+-- What came of workflows, by version, step and day, for good. A run or a step is counted when it ends, with a row that
+-- is only added to a list (a change); the tick folds those into one row a day. So nobody waits for a counter, and
+-- those who write to attached tables pay nothing: what has not ended is counted where it stands, in the queue.
+-- ridgeline.workflow_statistics adds up all three and is exact at every moment.
+
+create sequence automation.statistic_order as bigint cache 1;
+
+create table automation.statistic_changes (
+  tenant_id uuid not null,
+  id bigint not null default nextval('automation.statistic_order'),
+  workflow_id uuid not null,
+  version integer not null,
+  step_key text not null,
+  entered_at timestamptz,
+  at timestamptz not null,
+  outcome text not null,
+  amount smallint not null default 1,
+  constraint statistic_changes_pkey primary key (tenant_id, id)
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
+
+comment on table automation.statistic_changes is
+  'What ended, and what became of messages, until it is folded into automation.statistics. No foreign keys: it is '
+  'written beside every step.';
+comment on column automation.statistic_changes.step_key is 'Empty: it is about the run.';
+comment on column automation.statistic_changes.entered_at is
+  'When what ended had begun; null: this is about something that became of it later.';
+comment on column automation.statistic_changes.amount is '-1: it is taken back (a run that is retried).';
+
+create table automation.statistics (
+  tenant_id uuid not null,
+  workflow_id uuid not null,
+  version integer not null,
+  step_key text not null,
+  day date not null,
+  entered bigint not null default 0,
+  completed bigint not null default 0,
+  exited bigint not null default 0,
+  failed bigint not null default 0,
+  skipped bigint not null default 0,
+  sent bigint not null default 0,
+  delivered bigint not null default 0,
+  opened bigint not null default 0,
+  clicked bigint not null default 0,
+  replied bigint not null default 0,
+  constraint statistics_pkey primary key (tenant_id, workflow_id, version, step_key, day)
+);
+
+comment on table automation.statistics is
+  'What ended by day, in the tenant''s zone as it was when it was counted; without what is still in '
+  'automation.statistic_changes.';
+
+-- One change is up to three facts: it had begun, it ended, and as a message it was sent.
+create or replace function automation.statistic_facts(entered_at timestamptz, ended_at timestamptz, outcome text)
+  returns table (at timestamptz, fact text)
+  language sql immutable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select f.at, f.fact
+    from (values
+      (entered_at, 'entered'),
+      (ended_at, case outcome when 'cancelled' then 'exited' when 'sent' then 'completed' else outcome end),
+      (case when outcome operator(pg_catalog.=) 'sent' then ended_at end, 'sent')) as f (at, fact)
+    where f.at is not null
+  $$;
+
+create or replace function automation.count_run() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if tg_op = 'UPDATE' then
+    if old.version <> new.version then
+      perform automation.move_statistics(old.tenant_id, old.id, old.workflow_id, old.version, new.version);
+    end if;
+    if old.finished_at is not null then
+      insert into automation.statistic_changes (
+        tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
+      values (old.tenant_id, old.workflow_id, old.version, '', old.created_at, old.finished_at, old.status, -1);
+    end if;
+  end if;
+  if new.finished_at is not null then
+    insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, entered_at, at, outcome)
+    values (new.tenant_id, new.workflow_id, new.version, '', new.created_at, new.finished_at, new.status);
+  end if;
+  return null;
+end;
+$$;
+
+create or replace function automation.step_outcome(status ridgeline.automation_status, step_type text) returns text
+  language sql stable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select case
+      when status operator(pg_catalog.=) 'completed'
+        and step_type operator(pg_catalog.=) any ('{send_sms,send_email}'::pg_catalog.text[]) then 'sent'
+      else status::pg_catalog.text
+    end
+  $$;
+
+create or replace function automation.count_step() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if tg_op = 'UPDATE' and old.finished_at is not null then
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
+    select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
+      automation.step_outcome(old.status, old.step_type), -1
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = old.tenant_id and e.id = old.execution_id;
+  end if;
+  if new.finished_at is not null then
+    insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, entered_at, at, outcome)
+    select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
+      automation.step_outcome(new.status, new.step_type)
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = new.tenant_id and e.id = new.execution_id;
+  end if;
+  return null;
+end;
+$$;
+
+create or replace function automation.count_news() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, at, outcome, amount)
+  select e.tenant_id, e.workflow_id, e.version, new.step_key, c.at, n.outcome, c.amount
+  from ridgeline.workflow_executions as e
+  cross join (values
+    ('delivered', old.delivered_at, new.delivered_at), ('opened', old.opened_at, new.opened_at),
+    ('clicked', old.clicked_at, new.clicked_at), ('replied', old.replied_at, new.replied_at))
+    as n (outcome, before, after)
+  cross join lateral (values (n.before, -1), (n.after, 1)) as c (at, amount)
+  where e.tenant_id = new.tenant_id and e.id = new.execution_id
+    and n.before is distinct from n.after and c.at is not null;
+  return null;
+end;
+$$;
+
+-- A run that moves to another version takes its steps along.
+create or replace function automation.move_statistics(
+  tenant_id uuid, execution_id uuid, workflow_id uuid, from_version integer, to_version integer)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
+    select s.tenant_id, move_statistics.workflow_id, v.version, s.step_key, f.entered_at, f.at, f.outcome, v.amount
+    from ridgeline.workflow_step_executions as s
+    cross join lateral (values
+      (s.started_at, s.finished_at, automation.step_outcome(s.status, s.step_type)),
+      (null, s.delivered_at, 'delivered'), (null, s.opened_at, 'opened'), (null, s.clicked_at, 'clicked'),
+      (null, s.replied_at, 'replied')) as f (entered_at, at, outcome)
+    cross join (values (from_version, -1), (to_version, 1)) as v (version, amount)
+    where s.execution_id = move_statistics.execution_id and s.tenant_id = move_statistics.tenant_id
+      and f.at is not null
+  $$;
+
+create trigger workflow_executions_count_ended
+  after insert on ridgeline.workflow_executions
+  for each row when (new.finished_at is not null)
+  execute function automation.count_run();
+create trigger workflow_executions_count
+  after update on ridgeline.workflow_executions
+  for each row when (old.finished_at is distinct from new.finished_at or old.version <> new.version
+    or old.status <> new.status and new.finished_at is not null)
+  execute function automation.count_run();
+create trigger workflow_step_executions_count_ended
+  after insert on ridgeline.workflow_step_executions
+  for each row when (new.finished_at is not null)
+  execute function automation.count_step();
+create trigger workflow_step_executions_count
+  after update on ridgeline.workflow_step_executions
+  for each row when (old.finished_at is distinct from new.finished_at
+    or old.status <> new.status and new.finished_at is not null)
+  execute function automation.count_step();
+create trigger workflow_step_executions_count_news
+  after update on ridgeline.workflow_step_executions
+  for each row when (old.delivered_at is distinct from new.delivered_at or old.opened_at is distinct from new.opened_at
+    or old.clicked_at is distinct from new.clicked_at or old.replied_at is distinct from new.replied_at)
+  execute function automation.count_news();
+
+-- WHAT BECAME OF MESSAGES
+
+create or replace function automation.note_engagement() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  update ridgeline.workflow_step_executions as s set opened_at = new.opened_at, clicked_at = new.clicked_at
+  where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_email';
+  return null;
+end;
+$$;
+
+create trigger emails_note_engagement
+  after update of opened_at, clicked_at on ridgeline.emails
+  for each row when (new.direction = 'outbound' and new.provider_id is not null
+    and (old.opened_at is distinct from new.opened_at or old.clicked_at is distinct from new.clicked_at))
+  execute function automation.note_engagement();
+
+-- An answer is one to the last message before it. The row is not waited for: whoever writes a message waits for
+-- no step.
+create or replace function automation.note_reply() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  said constant jsonb := to_jsonb(new);
+  writer constant text := coalesce(said ->> 'from_number', automation.bare_address(said ->> 'from_address'));
+  answered uuid;
+begin
+  if said ->> 'opt_out_type' = 'STOP' or automation.is_stop_request(said ->> 'body')
+    or automation.is_stop_request(said ->> 'subject')
+    or automation.is_stop_request(automation.without_quotation(said ->> 'text')) then
+    return null;
+  end if;
+  select s.id into answered from ridgeline.workflow_step_executions as s
+  where s.recipient = writer and s.tenant_id = new.tenant_id
+    and s.started_at between automation.now() - interval '30 days' and automation.now()
+    and s.status = 'completed'
+    and s.step_type = case tg_table_name when 'messages' then 'send_sms' else 'send_email' end
+  order by s.started_at desc
+  limit 1
+  for no key update skip locked;
+  update ridgeline.workflow_step_executions as s set replied_at = automation.now()
+  where s.tenant_id = new.tenant_id and s.id = answered and s.replied_at is null;
+  return null;
+end;
+$$;
+
+create trigger messages_note_reply
+  after insert on ridgeline.messages
+  for each row when (new.direction = 'inbound' and new.provider <> 'manual' and new.from_number is not null)
+  execute function automation.note_reply();
+create trigger emails_note_reply
+  after insert on ridgeline.emails
+  for each row when (new.direction = 'inbound' and new.provider <> 'manual' and not new.is_automatic)
+  execute function automation.note_reply();
+
+-- FOLDING
+
+-- One at a time: whoever comes second has nothing to do.
+create or replace function automation.fold_statistics(portion integer default 5000) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  as $$
+declare
+  folded integer;
+begin
+  if not pg_try_advisory_xact_lock(hashtextextended('ridgeline statistics', 0)) then
+    return 0;
+  end if;
+  -- By their places: these rows are never updated, and are locked.
+  with taken as (
+    delete from automation.statistic_changes as c
+    where c.ctid = any (array(
+      select d.ctid from automation.statistic_changes as d
+      order by d.tenant_id, d.id
+      limit portion
+      for update skip locked))
+    returning c.*
+  ), zones as materialized (
+    select d.tenant_id, coalesce(automation.tenant_zone(d.tenant_id), 'UTC') as zone
+    from (select distinct c.tenant_id from taken as c) as d
+  ), added as (
+    insert into automation.statistics as t (tenant_id, workflow_id, version, step_key, day,
+      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied)
+    select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
+      coalesce(sum(c.amount) filter (where f.fact = 'entered'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'completed'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'exited'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'failed'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'skipped'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'sent'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'delivered'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'opened'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'clicked'), 0),
+      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0)
+    from taken as c
+    join zones as z on z.tenant_id = c.tenant_id
+    cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
+    group by 1, 2, 3, 4, 5
+    on conflict on constraint statistics_pkey do update set
+      entered = t.entered + excluded.entered, completed = t.completed + excluded.completed,
+      exited = t.exited + excluded.exited, failed = t.failed + excluded.failed,
+      skipped = t.skipped + excluded.skipped, sent = t.sent + excluded.sent,
+      delivered = t.delivered + excluded.delivered, opened = t.opened + excluded.opened,
+      clicked = t.clicked + excluded.clicked, replied = t.replied + excluded.replied
+  )
+  select count(*) into folded from taken;
+  return folded;
+end;
+$$;
+
+comment on function automation.fold_statistics(integer) is
+  'Adds so many changes to the days they belong to, and says how many those were; 0 while somebody else does.';
+
+-- Of the tenants that the caller may see.
+create or replace function automation.visible_zones() returns table (tenant_id uuid, zone text)
+  language sql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.id, coalesce(t.timezone, 'UTC')
+    from automation.read_tenants(array(select automation.usable_tenants())) as t
+  $$;
+
+create view ridgeline.workflow_statistics with (security_invoker = true) as
+  select s.tenant_id, s.workflow_id, s.version, s.step_key, s.day,
+    sum(s.entered)::bigint as entered, sum(s.completed)::bigint as completed, sum(s.exited)::bigint as exited,
+    sum(s.failed)::bigint as failed, sum(s.skipped)::bigint as skipped, sum(s.sent)::bigint as sent,
+    sum(s.delivered)::bigint as delivered, sum(s.opened)::bigint as opened, sum(s.clicked)::bigint as clicked,
+    sum(s.replied)::bigint as replied, sum(s.waiting)::bigint as waiting
+  from (
+    select t.*, 0 as waiting from automation.statistics as t
+    union all
+    select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
+      case f.fact when 'entered' then c.amount else 0 end, case f.fact when 'completed' then c.amount else 0 end,
+      case f.fact when 'exited' then c.amount else 0 end, case f.fact when 'failed' then c.amount else 0 end,
+      case f.fact when 'skipped' then c.amount else 0 end, case f.fact when 'sent' then c.amount else 0 end,
+      case f.fact when 'delivered' then c.amount else 0 end, case f.fact when 'opened' then c.amount else 0 end,
+      case f.fact when 'clicked' then c.amount else 0 end, case f.fact when 'replied' then c.amount else 0 end, 0
+    from automation.statistic_changes as c
+    join automation.visible_zones() as z on z.tenant_id = c.tenant_id
+    cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
+    union all
+    -- What has not ended: the run, the step that it waits for, and that step where it has begun.
+    select e.tenant_id, e.workflow_id, e.version, c.step_key, (c.at at time zone z.zone)::date,
+      c.entered, 0, 0, 0, 0, 0, 0, 0, 0, 0, c.waiting
+    from ridgeline.scheduled_steps as q
+    join ridgeline.workflow_executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
+    join automation.visible_zones() as z on z.tenant_id = q.tenant_id
+    left join ridgeline.workflow_step_executions as s
+      on s.execution_id = q.execution_id and s.tenant_id = q.tenant_id and s.step_key = q.step_key
+      and s.finished_at is null
+    cross join lateral (
+      select '', e.created_at, 1, 1 where e.finished_at is null
+      union all
+      select q.step_key, e.created_at, 0, 1 where e.finished_at is null
+      union all
+      select q.step_key, s.started_at, 1, 0 where s.id is not null) as c (step_key, at, entered, waiting)
+  ) as s
+  group by s.tenant_id, s.workflow_id, s.version, s.step_key, s.day;
+
+comment on view ridgeline.workflow_statistics is
+  'What came of a workflow, by version, step and day (of the tenant''s zone); step_key empty: of its runs. entered '
+  'counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and '
+  'emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step '
+  'that they are at, by the day the run entered. Outlives the runs.';

@@ -1,0 +1,1 @@
+-- What the next migration does before the drafted part, written by hand.
