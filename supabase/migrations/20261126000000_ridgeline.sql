@@ -10920,7 +10920,8 @@ create or replace function automation.ring() returns void
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  case automation.setting('doorbell')
+  -- Not by a function in SQL, which 17 plans anew in every transaction that writes.
+  case (select s.value from automation.settings as s where s.name = 'doorbell')
     when 'notify' then
       perform pg_notify('ridgeline_doorbell', '');
     when 'pg_net' then
@@ -12212,48 +12213,86 @@ $$;
 -- whoever enrolled it. They cannot raise: every value was computed before, and the rows they refer to are
 -- never deleted while the tenant exists.
 
-create or replace function automation.start_execution(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint)
+-- What it computes cannot fail; what it writes has no constraint that it could break.
+create or replace function automation.raise_signal(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint,
+  by_contact boolean)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into automation.signals (
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, address,
+    by_contact, record, seq)
+  values (
+    tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
+    enrolment.trigger_type, entity, record_id, automation.as_key(data ->> 'contact_id'),
+    enrolment.address, by_contact, data -> entity, seq);
+  perform automation.ring_once();
+end;
+$$;
+
+comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint, boolean) is
+  'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
+  'that it concerns the runs of its contact.';
+
+create or replace function automation.enrol_write(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
+  is_log boolean)
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  execution_id constant uuid := automation.new_id();
-  at constant timestamptz := automation.now();
+  enrolment automation.enrolment;
+  execution_id uuid;
+  -- One number for all that a write leads to: it does not end the run that it starts.
+  seq constant bigint := nextval('automation.write_order');
 begin
-  insert into ridgeline.workflow_executions (
-    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-    contact_id, depth, root_id, fused, current_step, error, created_at, finished_at, seq)
-  values (
-    tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
-    case
-      when enrolment.failure is not null then 'failed'
-      when enrolment.first_delay > interval '0' then 'waiting'
-      else 'pending'
-    end::ridgeline.automation_status,
-    enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
-    automation.causation_depth(), automation.causation_root(),
-    enrolment.fused is true or coalesce(current_setting('automation.fused', true), '') = 'true',
-    enrolment.first_step, enrolment.failure, at, case when enrolment.failure is not null then at end, seq);
-  if enrolment.failure is not null then
-    return execution_id;
-  end if;
-  insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
-  values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane, at + enrolment.first_delay);
-  if current_setting('automation.rung', true) is distinct from 'yes' then
-    perform automation.ring_once();
-  end if;
+  foreach enrolment in array enrolments loop
+    if enrolment.role <> 'enrol' then
+      perform automation.raise_signal(
+        tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
+      continue;
+    end if;
+    execution_id := automation.new_id();
+    insert into ridgeline.workflow_executions (
+      tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+      contact_id, depth, root_id, fused, current_step, error, finished_at, seq)
+    values (
+      tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
+      case
+        when enrolment.failure is not null then 'failed'
+        when enrolment.first_delay > interval '0' then 'waiting'
+        else 'pending'
+      end::ridgeline.automation_status,
+      enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
+      automation.causation_depth(), automation.causation_root(),
+      -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
+      enrolment.fused is true or current_setting('automation.fused', true) is not distinct from 'true'
+        or is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound',
+      enrolment.first_step, enrolment.failure,
+      case when enrolment.failure is not null then automation.now() end, seq);
+    if enrolment.failure is null then
+      insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+      values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
+        automation.now() + enrolment.first_delay);
+      if current_setting('automation.rung', true) is distinct from 'yes' then
+        perform automation.ring_once();
+      end if;
+    end if;
+  end loop;
   return execution_id;
 end;
 $$;
 
-comment on function automation.start_execution(uuid, text, text, jsonb, automation.enrolment, bigint) is
-  'Writes an execution that was admitted down, or the failed one that explains why it could not start.';
+comment on function automation.enrol_write(uuid, text, text, jsonb, automation.enrolment[], boolean) is
+  'Writes down what was admitted: executions, failed ones that explain why they could not start, and signals. '
+  'Returns the last execution. is_log: what strangers write counts against the fuse.';
 
 create or replace function automation.enrol(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
-  seq bigint default nextval('automation.write_order'))
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -12265,13 +12304,13 @@ begin
     admitted := automation.admit_all(tenant_id, record_id, admitted);
   end if;
   if cardinality(admitted) = 1 then
-    return automation.start_execution(tenant_id, entity, record_id, data, admitted[1], seq);
+    return automation.enrol_write(tenant_id, entity, record_id, data, admitted, false);
   end if;
   return null;
 end;
 $$;
 
-comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint) is
+comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
   'a loop was refused and that is on record already.';
 
@@ -22356,6 +22395,18 @@ begin
 end;
 $$;
 
+-- Whose writes a version listens to. Timers follow the dates of an entity: capture asks for both at once.
+create or replace function automation.listened_entity(
+  version ridgeline.workflow_versions, listener automation.compiled_trigger)
+  returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case version.trigger_type
+      when 'time_elapsed' then coalesce(version.trigger_config ->> 'entity', 'contact')
+      else listener.entity end
+  $$;
+
 create or replace function automation.start_listening(
   version ridgeline.workflow_versions, listener automation.compiled_trigger)
   returns void
@@ -22365,8 +22416,8 @@ create or replace function automation.start_listening(
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
       field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay)
-    select version.tenant_id, listener.entity, version.trigger_type, version.workflow_id,
-      version.version, listener.match, listener.match_any, listener.match_column,
+    select version.tenant_id, automation.listened_entity(version, listener), version.trigger_type,
+      version.workflow_id, version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
       version.conditions, quick.path, quick.folds,
       case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
@@ -22872,64 +22923,12 @@ create or replace function automation.match_failed(
 comment on function automation.match_failed(text, uuid, text[], text, text) is
   'What enrols when matching itself broke: every listener gets a failed execution that says why.';
 
--- Outside every guard: what could fail has been done.
-create or replace function automation.enrol_write(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
-  is_log boolean)
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  enrolment automation.enrolment;
-  -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
-  from_outside constant boolean := is_log and not data ? 'old'
-    and data -> entity ->> 'direction' is distinct from 'outbound';
-  -- One number for all that a write leads to: it does not end the run that it starts.
-  seq constant bigint := nextval('automation.write_order');
-begin
-  foreach enrolment in array enrolments loop
-    if enrolment.role = 'enrol' then
-      enrolment.fused := enrolment.fused or from_outside;
-      perform automation.start_execution(tenant_id, entity, record_id, data, enrolment, seq);
-    else
-      perform automation.raise_signal(
-        tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
-    end if;
-  end loop;
-end;
-$$;
-
 -- sql/engine/85_capture/02_signals.sql
 
 -- Signals: what happens to a record that has runs in flight. Some of these end at an event (a reply, a
 -- stage reached) or wait for one, and a record that is deleted ends its runs. Capture only notes it:
 -- whoever writes a row neither waits for an execution nor locks one. Chapter 06 acts on the notes, and
 -- no step is run or claimed while one that would end its run is still unread.
-
--- What it computes cannot fail; what it writes has no constraint that it could break.
-create or replace function automation.raise_signal(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint,
-  by_contact boolean)
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  insert into automation.signals (
-    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, address,
-    by_contact, record, seq)
-  values (
-    tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
-    enrolment.trigger_type, entity, record_id, automation.as_key(data ->> 'contact_id'),
-    enrolment.address, by_contact, data -> entity, seq);
-  perform automation.ring_once();
-end;
-$$;
-
-comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint, boolean) is
-  'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
-  'that it concerns the runs of its contact.';
 
 create or replace function automation.has_open_runs(tenant_id uuid, record_id text, contact_id text)
   returns boolean
@@ -23025,14 +23024,10 @@ begin
     where w.is_active and not exists (
       select from automation.active_triggers as t
       where t.tenant_id = v.tenant_id and t.workflow_id = v.workflow_id and t.version = v.version
-        and t.role = 'enrol' and (v.trigger_type <> 'time_elapsed' or exists (
-          select from automation.timer_listeners as l
-          where l.tenant_id = t.tenant_id and l.workflow_id = t.workflow_id)))
+        and t.role = 'enrol')
   loop
     listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
-    continue when listen_again.entity is distinct from case version.trigger_type
-      when 'time_elapsed' then coalesce(version.trigger_config ->> 'entity', 'contact')
-      else listener.entity end;
+    continue when listen_again.entity is distinct from automation.listened_entity(version, listener);
     if listener.problems <> '[]' then
       raise warning 'workflow % of tenant % does not fit % any more: %',
         version.workflow_id, version.tenant_id, entity, listener.problems #>> '{0,message}';
@@ -23368,14 +23363,9 @@ declare
 begin
   for deaf in
     select t.tenant_id, t.workflow_id, w.name
-    from (
-      select a.tenant_id, a.workflow_id from automation.active_triggers as a
-      where a.entity = stop_hearing.entity and a.role = 'enrol'
-      union all
-      select l.tenant_id, l.workflow_id from automation.timer_listeners as l
-      where l.entity = stop_hearing.entity
-    ) as t
+    from automation.active_triggers as t
     join ridgeline.workflows as w on w.tenant_id = t.tenant_id and w.id = t.workflow_id
+    where t.entity = stop_hearing.entity and t.role = 'enrol'
   loop
     perform automation.note_end(deaf.tenant_id, deaf.workflow_id, 'detach');
     raise warning 'workflow "%" of tenant % hears nothing until % is attached again',
@@ -23526,14 +23516,12 @@ create or replace function automation.possible_events(attached automation.entiti
         order by t.name)
   $$;
 
--- Could a listener want this row? Asked before the row is turned into JSON.
-create or replace function automation.fits_expression(attached automation.entities) returns text
-  language sql stable
+-- Could a listener want this row? The row is turned into JSON for it only if some listener asks.
+create or replace function automation.fits_expression() returns text
+  language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(format('(t.match_column is null or t.match_value = case t.match_column%s end)',
-      string_agg(format(E'\n          when %1$L then new.%1$I::text', c.name), '')), 'true')
-    from unnest(attached.match_columns) as c (name)
+    select '(t.match_column is null or t.match_value = (select to_jsonb(new.*)) ->> t.match_column)'
   $$;
 
 -- The columns that are computed where they are read, by name and expression, and those among them that
@@ -23610,15 +23598,12 @@ create or replace function automation.unheard_expression(attached automation.ent
   $$;
 
 -- Where a statement writes one row, remembering costs more than it saves: so one in eight remembers. Inlined.
-create or replace function automation.note_unheard(what text) returns text
+create or replace function automation.is_drawn() returns boolean
   language sql
   -- No search_path: this is inlined.
   as $$
-    select case
-      when pg_catalog.date_part('microseconds', pg_catalog.clock_timestamp())::pg_catalog.int4
-        operator(pg_catalog.%) 8 operator(pg_catalog.=) 0
-      then pg_catalog.set_config('automation.unheard', what, true)
-    end
+    select pg_catalog.date_part('microseconds', pg_catalog.clock_timestamp())::pg_catalog.int4
+      operator(pg_catalog.%) 8 operator(pg_catalog.=) 0
   $$;
 
 -- What every one of these functions is, but for its block.
@@ -23637,9 +23622,7 @@ create or replace function automation.capture_%1$s_%2$s() returns trigger
   set jit = off
   as $capture$
 #variable_conflict use_column
-declare
-  heard boolean;
-  timed boolean;%6$s
+declare%6$s
   write automation.captured_write;
 begin
   begin%3$s
@@ -23650,9 +23633,10 @@ begin
       write := automation.capture_lost(%1$L, %2$L, write, sqlstate, sqlerrm);
     end;
   end;
-  if write.enrolments is not null or write.timed or write.gone_id is not null or write.left_id is not null
-    or write.moved_to is not null then
+  if write.timed or write.gone_id is not null or write.left_id is not null or write.moved_to is not null then
     perform automation.write_down(%1$L, write, %5$L);
+  elsif write.enrolments is not null then
+    perform automation.enrol_write(write.tenant_id, %1$L, write.record_id, write.data, write.enrolments, %5$L);
   end if;
   return null;
 end;
@@ -23661,7 +23645,9 @@ $template$,
       attached.name, op, block,
       case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
         else 'to_jsonb(old.*), null' end,
-      attached.is_log, case op when 'update' then E'\n  changed text[];' else '' end)
+      attached.is_log, case op when 'insert' then ''
+        else E'\n  heard boolean;\n  timed boolean;' || case op when 'update' then E'\n  changed text[];' else '' end
+        end)
   $$;
 
 create or replace function automation.is_partitioned(attached automation.entities) returns boolean
@@ -23676,36 +23662,36 @@ create or replace function automation.insert_function(attached automation.entiti
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.capture_function(attached, 'insert', format($block$%10$s
-    if current_setting('automation.unheard', true) = %6$s then
-      return null;
+    if current_setting('automation.unheard', true) <> '' then
+      if current_setting('automation.unheard', true) = %6$s then
+        return null;
+      end if;
     end if;
-    timed := exists (
-      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
-    if not timed and not exists (
+    if not exists (
       select from automation.active_triggers as t
-      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[])
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[]) and %3$s
     ) then
-      perform automation.note_unheard(%6$s);
-      return null;
-    end if;
-    heard := exists (
-      select from automation.active_triggers as t
-      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[]) and %3$s);
-    if not heard and not timed then
+      if automation.is_drawn() then
+        if not exists (
+          select from automation.active_triggers as t
+          where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[])
+        ) then
+          perform set_config('automation.unheard', %6$s, true);
+        end if;
+      end if;
       return null;
     end if;
     write.tenant_id := %2$s;
     write.record_id := new.%5$I;
     write.record := %7$s;
-    write.timed := timed;
-    if heard then
-      write.events := %8$s;
-      write.data := %9$s;
-      write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);
-    end if;$block$,
+    write.timed := exists (
+      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = write.tenant_id);
+    write.events := %8$s;
+    write.data := %9$s;
+    write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);$block$,
       attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
-      automation.fits_expression(attached),
-      automation.possible_events(attached, 'insert'), attached.id_column,
+      automation.fits_expression(),
+      automation.possible_events(attached, 'insert') || 'time_elapsed'::text, attached.id_column,
       automation.unheard_expression(attached, 'insert'), automation.written_expression(attached, 'new'),
       automation.insert_events(attached),
       automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
@@ -23729,22 +23715,26 @@ create or replace function automation.update_function(attached automation.entiti
     if (%19$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
       write := automation.capture_change(
         %1$L, %19$s, old.%3$I::text, %2$s, new.%3$I::text, (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
-    elsif current_setting('automation.unheard', true) = %10$s then
-      return null;
+    elsif current_setting('automation.unheard', true) <> '' then
+      if current_setting('automation.unheard', true) = %10$s then
+        return null;
+      end if;
     end if;
-    timed := exists (
-      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
-    heard := exists (
+    if not exists (
       select from automation.active_triggers as t
-      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[]));
-    if not heard and not timed then
-      perform automation.note_unheard(%10$s);
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[])
+    ) then
+      if automation.is_drawn() then
+        perform set_config('automation.unheard', %10$s, true);
+      end if;
     else%16$s
       changed := %12$s;
-      heard := heard and cardinality(changed) > 0 and exists (
+      heard := cardinality(changed) > 0 and exists (
         select from automation.active_triggers as t
-        where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[])
+        where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%20$L::text[])
           and (t.field is null or t.field = any (changed)) and %13$s);
+      timed := exists (
+        select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
       if heard or timed then
         write.tenant_id := %2$s;
         write.record_id := new.%3$I;
@@ -23768,11 +23758,11 @@ create or replace function automation.update_function(attached automation.entiti
         'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
         attached.related ->> 'contact') else 'null' end,
       attached.is_log, automation.unheard_expression(attached, 'update'),
-      automation.possible_events(attached, 'update'),
+      automation.possible_events(attached, 'update') || 'time_elapsed'::text,
       case when computed.some then format(
         'automation.changed_fields(write.old, write.record, %L)', automation.watched_columns(attached))
         else automation.changed_expression(attached) end,
-      automation.fits_expression(attached),
+      automation.fits_expression(),
       case when computed.some then 'write.record' else automation.written_expression(attached, 'new') end,
       case when computed.some then 'write.old' else automation.written_expression(attached, 'old') end,
       case when computed.some then format(E'\n      write.record := %s;\n      write.old := %s;',
@@ -23780,7 +23770,8 @@ create or replace function automation.update_function(attached automation.entiti
         else '' end,
       automation.update_events(attached),
       automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
-      automation.tenant_expression('old', attached.tenant_column, attached.sole)))
+      automation.tenant_expression('old', attached.tenant_column, attached.sole),
+      automation.possible_events(attached, 'update')))
     from (select exists (select from automation.virtual_columns(attached)) as some) as computed
   $$;
 
