@@ -412,11 +412,13 @@ export async function updates({ sizes, database }: Bench): Promise<Row[]> {
     if (tenant !== tenants.bare) await setTriggers(sql, "enable");
     await sql.unsafe("checkpoint");
     try {
-      return await milliseconds(() =>
-        writer.unsafe("update public.contacts set city = $2 where tenant_id = $1", [
-          tenant,
-          `Town ${city++}`,
-        ])
+      return await processorTime(
+        writer,
+        () =>
+          writer.unsafe("update public.contacts set city = $2 where tenant_id = $1", [
+            tenant,
+            `Town ${city++}`,
+          ]),
       );
     } finally {
       await setTriggers(sql, "enable");

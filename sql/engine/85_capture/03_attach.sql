@@ -381,6 +381,7 @@ begin
     if not exists (
       select from automation.capture_triggers(attached.name) as t
       where t.relation = attached.relation::regclass and t.name = 'automation_capture_' || op
+        and t.for_row = (op <> 'truncate')
     ) then
       execute format('create or replace trigger automation_capture_%1$s after %1$s on %2$s '
         'for each %3$s execute function automation.capture_%4$s_%1$s()',

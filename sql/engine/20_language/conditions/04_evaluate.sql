@@ -115,18 +115,20 @@ $$;
 
 -- What a condition looks at: the beginning of a long text and of a long list.
 create or replace function automation.compared_part(value jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when pg_column_size(value) <= 4000 then value
-      when jsonb_typeof(value) = 'string' and octet_length(value #>> '{}') > automation.at_most('compared')
-        then to_jsonb(left(value #>> '{}', automation.at_most('compared') / 4))
-      when jsonb_typeof(value) = 'array' and jsonb_array_length(value) > automation.at_most('compared_list')
-        then jsonb_path_query_array(value, '$[0 to 999]')
-      else value
-    end
-  $$;
+begin
+  if pg_column_size(value) <= 4000 then
+    return value;
+  elsif jsonb_typeof(value) = 'string' and octet_length(value #>> '{}') > automation.at_most('compared') then
+    return to_jsonb(left(value #>> '{}', automation.at_most('compared') / 4));
+  elsif jsonb_typeof(value) = 'array' and jsonb_array_length(value) > automation.at_most('compared_list') then
+    return jsonb_path_query_array(value, '$[0 to 999]');
+  end if;
+  return value;
+end;
+$$;
 
 create or replace function automation.list_holds(
   kind text, value jsonb, expected jsonb, case_sensitive boolean, zone text
