@@ -4973,11 +4973,11 @@ comment on function automation.reader_function(automation.entities) is
 
 -- Found by what they call: the table may have been renamed since.
 create or replace function automation.capture_triggers(entity text)
-  returns table (name text, relation regclass)
+  returns table (name text, relation regclass, for_row boolean)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select t.tgname::text, t.tgrelid::regclass
+    select t.tgname::text, t.tgrelid::regclass, t.tgtype & 1 = 1
     from pg_catalog.pg_trigger as t
     join pg_catalog.pg_proc as p on p.oid = t.tgfoid
     where p.pronamespace = 'automation'::regnamespace and t.tgparentid = 0
@@ -5540,6 +5540,7 @@ comment on function automation.compile_pattern(text) is
 --          when it does not (f). -1 is "the conditions hold", -2 "they do not". AND, OR and NOT are
 --          only jumps, so evaluating is one loop and stops as early as possible.
 --   tree   the groups as they were written, for explain_conditions
+--   timeless  true where no zone is needed
 --
 -- A test: p or b path from the context, or in the record that fired; o operator; k what is
 -- computed; n its negation; v the value as written; x the value as prepared; c case-sensitive;
@@ -6108,6 +6109,19 @@ begin
 end;
 $$;
 
+-- Without a date in it, and without another field to compare with, a document has no use for a zone: whoever
+-- evaluates it need not read the tenant's.
+create or replace function automation.is_timeless(code jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select not exists (
+      select from jsonb_array_elements(code) as c (test)
+      where c.test ->> 'k' in ('before', 'after', 'last', 'next') or c.test ? 'r' or exists (
+        select from jsonb_array_elements(automation.as_list(c.test -> 'v')) as v
+        where jsonb_typeof(v) in ('array', 'object') or automation.is_date(v #>> '{}')))
+  $$;
+
 create or replace function automation.compile_conditions(
   conditions jsonb, path text default 'conditions', out compiled jsonb, out problems jsonb
 )
@@ -6134,7 +6148,8 @@ begin
     compiled := jsonb_build_object(
       'roots', (
         select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(node.roots) as r),
-      'start', linked.start, 'code', automation.with_jumps(node.code, linked.jumps), 'tree', node.tree);
+      'start', linked.start, 'code', automation.with_jumps(node.code, linked.jumps), 'tree', node.tree)
+      || case when automation.is_timeless(node.code) then '{"timeless": true}'::jsonb else '{}' end;
     if linked.start < 0 then
       problems := problems || automation.condition_problem(coalesce(path, 'conditions'), 'warning',
         'constant_condition', format('these conditions %s hold',
@@ -6332,18 +6347,20 @@ $$;
 
 -- What a condition looks at: the beginning of a long text and of a long list.
 create or replace function automation.compared_part(value jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when pg_column_size(value) <= 4000 then value
-      when jsonb_typeof(value) = 'string' and octet_length(value #>> '{}') > automation.at_most('compared')
-        then to_jsonb(left(value #>> '{}', automation.at_most('compared') / 4))
-      when jsonb_typeof(value) = 'array' and jsonb_array_length(value) > automation.at_most('compared_list')
-        then jsonb_path_query_array(value, '$[0 to 999]')
-      else value
-    end
-  $$;
+begin
+  if pg_column_size(value) <= 4000 then
+    return value;
+  elsif jsonb_typeof(value) = 'string' and octet_length(value #>> '{}') > automation.at_most('compared') then
+    return to_jsonb(left(value #>> '{}', automation.at_most('compared') / 4));
+  elsif jsonb_typeof(value) = 'array' and jsonb_array_length(value) > automation.at_most('compared_list') then
+    return jsonb_path_query_array(value, '$[0 to 999]');
+  end if;
+  return value;
+end;
+$$;
 
 create or replace function automation.list_holds(
   kind text, value jsonb, expected jsonb, case_sensitive boolean, zone text
@@ -11950,34 +11967,33 @@ comment on type automation.prepared_step is
 -- for each document, what is left fails and says so.
 create or replace function automation.matching_so_far(
   record text, out documents integer, out records integer, out ms numeric, out allowed numeric)
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select c.documents, c.records, c.ms,
-      automation.at_most('match_ms') + 10 * c.records + 0.5 * c.documents
-    from (
-      select
-        case when m.is_ours then m.part[2]::integer else 0 end as documents,
-        case when m.is_ours then m.part[3]::integer else 0 end
-          + (not m.is_ours or m.part[5] <> md5(coalesce(record, '')))::integer as records,
-        case when m.is_ours then m.part[4]::numeric else 0 end as ms
-      from (
-        select p.part, coalesce(p.part[1] = extract(epoch from statement_timestamp())::text, false) as is_ours
-        from string_to_array(current_setting('automation.matching', true), ' ') as p (part)
-      ) as m
-    ) as c
-  $$;
+declare
+  part constant text[] := string_to_array(current_setting('automation.matching', true), ' ');
+  is_ours constant boolean := coalesce(part[1] = extract(epoch from statement_timestamp())::text, false);
+begin
+  documents := case when is_ours then part[2]::integer else 0 end;
+  records := case when is_ours then part[3]::integer else 0 end
+    + (not is_ours or part[5] <> md5(coalesce(record, '')))::integer;
+  ms := case when is_ours then part[4]::numeric else 0 end;
+  allowed := automation.at_most('match_ms') + 10 * records + 0.5 * documents;
+end;
+$$;
 
 create or replace function automation.note_matching(
   record text, documents integer, records integer, ms numeric)
   returns void
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    select set_config('automation.matching',
-      concat_ws(' ', extract(epoch from statement_timestamp()), documents, records, round(ms, 2),
-        md5(coalesce(record, ''))), true)
-  $$;
+begin
+  perform set_config('automation.matching',
+    concat_ws(' ', extract(epoch from statement_timestamp()), documents, records, round(ms, 2),
+      md5(coalesce(record, ''))), true);
+end;
+$$;
 
 -- How this tenant writes times, numbers and money; only what becomes HTML is escaped.
 create or replace function automation.render_options(
@@ -12014,7 +12030,7 @@ begin
   end if;
   verdict := to_jsonb(automation.evaluate_conditions(
     conditions, automation.trigger_context(tenant_id, data, conditions -> 'roots'),
-    automation.tenant_zone(tenant_id)));
+    case when conditions ? 'timeless' then 'UTC' else automation.tenant_zone(tenant_id) end));
   perform automation.note_matching(record, spent.documents + 1, spent.records, spent.ms
     + extract(epoch from clock_timestamp() - began) * 1000);
   return verdict;
@@ -12336,9 +12352,13 @@ create or replace function automation.enrolment_of(
 -- every other root is read live, at the moment the step runs, and only when the step asks for it.
 
 create or replace function automation.trigger_root(data jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select data || jsonb_build_object('record', data -> (data ->> 'entity')) $$;
+  as $$
+begin
+  return data || jsonb_build_object('record', data -> (data ->> 'entity'));
+end;
+$$;
 
 -- At enrolment nothing has happened since: the snapshot is the live record. roots: what is asked for,
 -- so that the rest is not read; null: everything.
@@ -23331,6 +23351,7 @@ begin
     if not exists (
       select from automation.capture_triggers(attached.name) as t
       where t.relation = attached.relation::regclass and t.name = 'automation_capture_' || op
+        and t.for_row = (op <> 'truncate')
     ) then
       execute format('create or replace trigger automation_capture_%1$s after %1$s on %2$s '
         'for each %3$s execute function automation.capture_%4$s_%1$s()',
@@ -29238,6 +29259,101 @@ comment on function automation.erase_tenants(integer) is
   'Deletes the next rows of tenants that were deleted in the CRM (automation.gone_tenants), at most so many, and says '
   'how many. The tick calls it. Never raises.';
 
+-- sql/engine/99_ops/05_restore.sql
+
+-- A dump of the data alone (pg_dump --data-only) restores into a fresh install, of this release or a later one:
+-- in one transaction, between begin_restore() and end_restore().
+
+-- What a release brings along, by key; `kept` is the operator's or the engine's own to change.
+create or replace function automation.registries()
+  returns table (relation text, key text, kept text[])
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    values
+      ('automation.settings', 'name', '{value}'::text[]),
+      ('automation.trigger_types', 'name', '{}'),
+      ('automation.step_types', 'name', '{}'),
+      ('automation.setting_schemas', 'name', '{}'),
+      ('automation.skip_codes', 'code', '{}'),
+      ('automation.tick_parts', 'part', '{begun_at,ended_at}'),
+      ('automation.phone_plans', 'country', '{}')
+  $$;
+
+create or replace function automation.begin_restore() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  registry record;
+  emptied text;
+begin
+  if exists (select from ridgeline.workflows) or exists (select from ridgeline.workflow_executions)
+    or exists (select from ridgeline.messages) then
+    raise exception 'this database has workflows, runs or messages of its own: restore into a fresh install'
+      using errcode = 'PT409', hint = 'Create a database, apply the migrations, and restore there.';
+  end if;
+  -- Neither triggers nor foreign keys: rows come in the order of the dump, and happened before.
+  perform set_config('session_replication_role', 'replica', true);
+  create temporary table registry_rows (relation text, record jsonb) on commit drop;
+  for registry in select r.relation from automation.registries() as r loop
+    execute format('insert into pg_temp.registry_rows select %L, to_jsonb(t) from %s as t',
+      registry.relation, registry.relation);
+  end loop;
+  select string_agg(c.oid::regclass::text, ', ') into emptied
+  from pg_catalog.pg_class as c
+  where c.relkind in ('r', 'p') and c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace);
+  execute 'truncate ' || emptied;
+end;
+$$;
+
+comment on function automation.begin_restore() is
+  'Makes a fresh install ready for a data-only dump of schemas ridgeline and automation (and of the CRM, if it is to '
+  'come along): in the same transaction, load it, then call automation.end_restore(). Refused where there is data.';
+
+create or replace function automation.end_restore() returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  registry record;
+  attached text[];
+begin
+  perform set_config('session_replication_role', 'origin', true);
+  -- What this release brings along counts, whatever the dump says; what somebody has set stays.
+  for registry in
+    select r.relation, r.key, string_agg(format('%1$I = excluded.%1$I', a.attname), ', ') as changes
+    from automation.registries() as r
+    join pg_catalog.pg_attribute as a on a.attrelid = r.relation::regclass and a.attnum > 0
+      and not a.attisdropped and a.attname <> r.key and not a.attname::text = any (r.kept)
+    group by r.relation, r.key
+  loop
+    execute format(
+      'insert into %1$s select t.* from pg_temp.registry_rows as r '
+      'cross join lateral jsonb_populate_record(null::%1$s, r.record) as t where r.relation = %2$L '
+      'on conflict (%3$I) do update set %4$s',
+      registry.relation, registry.relation, registry.key, registry.changes);
+  end loop;
+  -- Numbers of transactions are those of the server that was dumped.
+  update automation.signals as s set kept_for = null where s.kept_for is not null;
+  perform automation.refresh_time_zones();
+  attached := automation.regenerate_captures();
+  return jsonb_build_object(
+    'workflows', (select count(*) from ridgeline.workflows),
+    'executions', (select count(*) from ridgeline.workflow_executions),
+    'scheduled_steps', (select count(*) from ridgeline.scheduled_steps),
+    'attached', to_jsonb(attached),
+    'missing', (
+      select coalesce(jsonb_agg(e.relation order by e.relation), '[]') from automation.entities as e
+      where to_regclass(e.relation) is null));
+end;
+$$;
+
+comment on function automation.end_restore() is
+  'After the rows of a dump: brings the registries of this release back, generates the captures of what was attached, '
+  'and says what there is: {workflows, executions, scheduled_steps, attached, missing}. Runs go on with the next tick; '
+  'call automation.install_schedule() where pg_cron ticks.';
+
 -- sql/engine/99_ops/20_roles.sql
 
 -- ROLES, POLICIES AND GRANTS
@@ -29305,7 +29421,7 @@ grant update (value) on automation.settings to service_role;
 revoke execute on function
   automation.attach(regclass, text, jsonb, jsonb, text[], text[], text), automation.detach(text),
   automation.generate_capture(automation.entities), automation.regenerate_captures(),
-  automation.regenerate_readers(),
+  automation.regenerate_readers(), automation.begin_restore(), automation.end_restore(),
   automation.install_schedule(), automation.remove_schedule(), automation.forget_former_jobs(),
   automation.vault_secret(text), automation.call_dispatch()
   from service_role;
