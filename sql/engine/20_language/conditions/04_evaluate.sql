@@ -1,9 +1,6 @@
--- Evaluating is a loop over the compiled tests; this is the part that runs once a record.
---
--- Measured by scripts/bench-language.ts: one SQL/JSON path for the whole document takes a third of
--- the time where case counts, and half as much again or more where it does not (like_regex), which
--- is how people compare. A path knows no zones, no changes and no lists without case either, so
--- there would be two evaluators to keep alike. The loop it is.
+-- Evaluating is a loop over the compiled tests; this is the part that runs once a record, and it says what a
+-- condition means. Where a record is asked while somebody writes it, a path that is quicker goes first and
+-- leaves to the loop what it is not sure of (06_quick).
 
 -- What a test looks at. A bare field is looked up in the record that fired, then in the contact,
 -- the project and the job; a key that is there with null counts as there. A longer path may also start
