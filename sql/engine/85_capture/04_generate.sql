@@ -173,7 +173,7 @@ create or replace function automation.own_contact_expression(attached automation
   set search_path = pg_catalog, pg_temp
   as $$
     select case attached.name
-      when 'contact' then format('%s.%I::text', written, attached.id_column)
+      when 'contact' then format('automation.as_key(%s.%I::text)', written, attached.id_column)
       else 'null::text' end
   $$;
 
@@ -272,7 +272,7 @@ create or replace function automation.insert_function(attached automation.entiti
       return null;
     end if;
     write.tenant_id := %2$s;
-    write.record_id := new.%5$I;
+    write.record_id := automation.as_key(new.%5$I::text);
     write.record := %7$s;
     write.timed := exists (
       select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = write.tenant_id);
@@ -288,7 +288,7 @@ create or replace function automation.insert_function(attached automation.entiti
       -- What comes from another partition was there before.
       case when automation.is_partitioned(attached) then format($moved$
     if current_setting('automation.moving', true) <> '' then
-      write := automation.capture_moved(%1$L, %2$s, new.%3$I::text, %4$s);
+      write := automation.capture_moved(%1$L, %2$s, automation.as_key(new.%3$I::text), %4$s);
     end if;
     if write.record is null then$moved$,
         attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
@@ -304,7 +304,8 @@ create or replace function automation.update_function(attached automation.entiti
     select automation.capture_function(attached, 'update', format($block$
     if (%19$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
       write := automation.capture_change(
-        %1$L, %19$s, old.%3$I::text, %2$s, new.%3$I::text, (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
+        %1$L, %19$s, automation.as_key(old.%3$I::text), %2$s, automation.as_key(new.%3$I::text),
+         (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
     elsif current_setting('automation.unheard', true) <> '' then
       if current_setting('automation.unheard', true) = %10$s then
         return null;
@@ -327,7 +328,7 @@ create or replace function automation.update_function(attached automation.entiti
         select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
       if heard or timed then
         write.tenant_id := %2$s;
-        write.record_id := new.%3$I;
+        write.record_id := automation.as_key(new.%3$I::text);
         write.record := %14$s;
         write.old := %15$s;
         write.timed := timed;
@@ -373,7 +374,7 @@ create or replace function automation.delete_function(attached automation.entiti
     select automation.capture_function(attached, 'delete', format($block$
     select not %5$L and (exists (
           select from ridgeline.workflow_executions as e
-          where e.tenant_id = %2$s and e.record_id = old.%3$I::text and e.finished_at is null)
+          where e.tenant_id = %2$s and e.record_id = automation.as_key(old.%3$I::text) and e.finished_at is null)
         or exists (
           select from ridgeline.workflow_executions as e
           where e.tenant_id = %2$s and e.contact_id = %4$s and e.entity <> 'contact'
@@ -383,19 +384,19 @@ create or replace function automation.delete_function(attached automation.entiti
       into heard, timed;%6$s
     if heard then
       write.gone_tenant := %2$s;
-      write.gone_id := old.%3$I;
+      write.gone_id := automation.as_key(old.%3$I::text);
       write.gone_contact := %4$s;
     end if;
     if timed then
       write.left_tenant := %2$s;
-      write.left_id := old.%3$I;
+      write.left_id := automation.as_key(old.%3$I::text);
     end if;$block$,
       attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole), attached.id_column,
       automation.own_contact_expression(attached, 'old'), attached.is_log,
       -- It may only have moved to another partition: then its insert comes next.
       case when automation.is_partitioned(attached) then format($moved$
     if exists (select from %1$s as r where %6$s = %2$s and r.%3$I = old.%3$I) then
-      perform automation.note_moving(%4$L, %2$s, old.%3$I::text, %5$s);
+      perform automation.note_moving(%4$L, %2$s, automation.as_key(old.%3$I::text), %5$s);
       return null;
     end if;$moved$,
         attached.relation, automation.tenant_expression('old', attached.tenant_column, attached.sole),
