@@ -6230,12 +6230,9 @@ comment on function automation.condition_roots(jsonb) is
 
 -- sql/engine/20_language/conditions/04_evaluate.sql
 
--- Evaluating is a loop over the compiled tests; this is the part that runs once a record.
---
--- Measured by scripts/bench-language.ts: one SQL/JSON path for the whole document takes a third of
--- the time where case counts, and half as much again or more where it does not (like_regex), which
--- is how people compare. A path knows no zones, no changes and no lists without case either, so
--- there would be two evaluators to keep alike. The loop it is.
+-- Evaluating is a loop over the compiled tests; this is the part that runs once a record, and it says what a
+-- condition means. Where a record is asked while somebody writes it, a path that is quicker goes first and
+-- leaves to the loop what it is not sure of (06_quick).
 
 -- What a test looks at. A bare field is looked up in the record that fired, then in the contact,
 -- the project and the job; a key that is there with null counts as there. A longer path may also start
@@ -23604,7 +23601,7 @@ create or replace function automation.own_contact_expression(attached automation
   set search_path = pg_catalog, pg_temp
   as $$
     select case attached.name
-      when 'contact' then format('%s.%I::text', written, attached.id_column)
+      when 'contact' then format('automation.as_key(%s.%I::text)', written, attached.id_column)
       else 'null::text' end
   $$;
 
@@ -23703,7 +23700,7 @@ create or replace function automation.insert_function(attached automation.entiti
       return null;
     end if;
     write.tenant_id := %2$s;
-    write.record_id := new.%5$I;
+    write.record_id := automation.as_key(new.%5$I::text);
     write.record := %7$s;
     write.timed := exists (
       select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = write.tenant_id);
@@ -23719,7 +23716,7 @@ create or replace function automation.insert_function(attached automation.entiti
       -- What comes from another partition was there before.
       case when automation.is_partitioned(attached) then format($moved$
     if current_setting('automation.moving', true) <> '' then
-      write := automation.capture_moved(%1$L, %2$s, new.%3$I::text, %4$s);
+      write := automation.capture_moved(%1$L, %2$s, automation.as_key(new.%3$I::text), %4$s);
     end if;
     if write.record is null then$moved$,
         attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
@@ -23735,7 +23732,8 @@ create or replace function automation.update_function(attached automation.entiti
     select automation.capture_function(attached, 'update', format($block$
     if (%19$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
       write := automation.capture_change(
-        %1$L, %19$s, old.%3$I::text, %2$s, new.%3$I::text, (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
+        %1$L, %19$s, automation.as_key(old.%3$I::text), %2$s, automation.as_key(new.%3$I::text),
+         (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
     elsif current_setting('automation.unheard', true) <> '' then
       if current_setting('automation.unheard', true) = %10$s then
         return null;
@@ -23758,7 +23756,7 @@ create or replace function automation.update_function(attached automation.entiti
         select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
       if heard or timed then
         write.tenant_id := %2$s;
-        write.record_id := new.%3$I;
+        write.record_id := automation.as_key(new.%3$I::text);
         write.record := %14$s;
         write.old := %15$s;
         write.timed := timed;
@@ -23804,7 +23802,7 @@ create or replace function automation.delete_function(attached automation.entiti
     select automation.capture_function(attached, 'delete', format($block$
     select not %5$L and (exists (
           select from ridgeline.workflow_executions as e
-          where e.tenant_id = %2$s and e.record_id = old.%3$I::text and e.finished_at is null)
+          where e.tenant_id = %2$s and e.record_id = automation.as_key(old.%3$I::text) and e.finished_at is null)
         or exists (
           select from ridgeline.workflow_executions as e
           where e.tenant_id = %2$s and e.contact_id = %4$s and e.entity <> 'contact'
@@ -23814,19 +23812,19 @@ create or replace function automation.delete_function(attached automation.entiti
       into heard, timed;%6$s
     if heard then
       write.gone_tenant := %2$s;
-      write.gone_id := old.%3$I;
+      write.gone_id := automation.as_key(old.%3$I::text);
       write.gone_contact := %4$s;
     end if;
     if timed then
       write.left_tenant := %2$s;
-      write.left_id := old.%3$I;
+      write.left_id := automation.as_key(old.%3$I::text);
     end if;$block$,
       attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole), attached.id_column,
       automation.own_contact_expression(attached, 'old'), attached.is_log,
       -- It may only have moved to another partition: then its insert comes next.
       case when automation.is_partitioned(attached) then format($moved$
     if exists (select from %1$s as r where %6$s = %2$s and r.%3$I = old.%3$I) then
-      perform automation.note_moving(%4$L, %2$s, old.%3$I::text, %5$s);
+      perform automation.note_moving(%4$L, %2$s, automation.as_key(old.%3$I::text), %5$s);
       return null;
     end if;$moved$,
         attached.relation, automation.tenant_expression('old', attached.tenant_column, attached.sole),
@@ -24021,9 +24019,9 @@ declare
 begin
   if old is not null then
     write := automation.capture_change(attached.name,
-      automation.tenant_of(attached, old), old ->> attached.id_column, tenant_id, record_id,
+      automation.tenant_of(attached, old), automation.as_key(old ->> attached.id_column), tenant_id, record_id,
       automation.is_marked_deleted(attached, record) and not automation.is_marked_deleted(attached, old),
-      case when attached.name = 'contact' then old ->> attached.id_column end,
+      case when attached.name = 'contact' then automation.as_key(old ->> attached.id_column) end,
       case when record ->> (attached.related ->> 'contact') is distinct from old ->> (attached.related ->> 'contact')
         then record ->> (attached.related ->> 'contact') end,
       attached.is_log);
@@ -24083,11 +24081,12 @@ begin
   old := automation.visible_record(attached, old);
   new := automation.visible_record(attached, new);
   if new is not null then
-    return automation.capture_record(attached, tenant, new ->> attached.id_column, new, old,
+    return automation.capture_record(attached, tenant, automation.as_key(new ->> attached.id_column), new, old,
       automation.changed_fields(old, new, automation.watched_columns(attached)));
   end if;
-  write := automation.capture_change(attached.name, tenant, old ->> attached.id_column, null, null, true,
-    case when attached.name = 'contact' then old ->> attached.id_column end, null, attached.is_log);
+  write := automation.capture_change(attached.name, tenant, automation.as_key(old ->> attached.id_column), null,
+    null, true,
+    case when attached.name = 'contact' then automation.as_key(old ->> attached.id_column) end, null, attached.is_log);
   return write;
 end;
 $$;
