@@ -2,9 +2,13 @@
 -- every other root is read live, at the moment the step runs, and only when the step asks for it.
 
 create or replace function automation.trigger_root(data jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select data || jsonb_build_object('record', data -> (data ->> 'entity')) $$;
+  as $$
+begin
+  return data || jsonb_build_object('record', data -> (data ->> 'entity'));
+end;
+$$;
 
 -- At enrolment nothing has happened since: the snapshot is the live record. roots: what is asked for,
 -- so that the rest is not read; null: everything.
