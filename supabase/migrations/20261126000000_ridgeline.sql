@@ -5020,11 +5020,11 @@ comment on function automation.reader_function(automation.entities) is
 
 -- Found by what they call: the table may have been renamed since.
 create or replace function automation.capture_triggers(entity text)
-  returns table (name text, relation regclass)
+  returns table (name text, relation regclass, for_row boolean)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select t.tgname::text, t.tgrelid::regclass
+    select t.tgname::text, t.tgrelid::regclass, t.tgtype & 1 = 1
     from pg_catalog.pg_trigger as t
     join pg_catalog.pg_proc as p on p.oid = t.tgfoid
     where p.pronamespace = 'automation'::regnamespace and t.tgparentid = 0
@@ -5587,6 +5587,7 @@ comment on function automation.compile_pattern(text) is
 --          when it does not (f). -1 is "the conditions hold", -2 "they do not". AND, OR and NOT are
 --          only jumps, so evaluating is one loop and stops as early as possible.
 --   tree   the groups as they were written, for explain_conditions
+--   timeless  true where no zone is needed
 --
 -- A test: p or b path from the context, or in the record that fired; o operator; k what is
 -- computed; n its negation; v the value as written; x the value as prepared; c case-sensitive;
@@ -6155,6 +6156,19 @@ begin
 end;
 $$;
 
+-- Without a date in it, and without another field to compare with, a document has no use for a zone: whoever
+-- evaluates it need not read the tenant's.
+create or replace function automation.is_timeless(code jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select not exists (
+      select from jsonb_array_elements(code) as c (test)
+      where c.test ->> 'k' in ('before', 'after', 'last', 'next') or c.test ? 'r' or exists (
+        select from jsonb_array_elements(automation.as_list(c.test -> 'v')) as v
+        where jsonb_typeof(v) in ('array', 'object') or automation.is_date(v #>> '{}')))
+  $$;
+
 create or replace function automation.compile_conditions(
   conditions jsonb, path text default 'conditions', out compiled jsonb, out problems jsonb
 )
@@ -6181,7 +6195,8 @@ begin
     compiled := jsonb_build_object(
       'roots', (
         select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(node.roots) as r),
-      'start', linked.start, 'code', automation.with_jumps(node.code, linked.jumps), 'tree', node.tree);
+      'start', linked.start, 'code', automation.with_jumps(node.code, linked.jumps), 'tree', node.tree)
+      || case when automation.is_timeless(node.code) then '{"timeless": true}'::jsonb else '{}' end;
     if linked.start < 0 then
       problems := problems || automation.condition_problem(coalesce(path, 'conditions'), 'warning',
         'constant_condition', format('these conditions %s hold',
@@ -6262,12 +6277,9 @@ comment on function automation.condition_roots(jsonb) is
 
 -- sql/engine/20_language/conditions/04_evaluate.sql
 
--- Evaluating is a loop over the compiled tests; this is the part that runs once a record.
---
--- Measured by scripts/bench-language.ts: one SQL/JSON path for the whole document takes a third of
--- the time where case counts, and half as much again or more where it does not (like_regex), which
--- is how people compare. A path knows no zones, no changes and no lists without case either, so
--- there would be two evaluators to keep alike. The loop it is.
+-- Evaluating is a loop over the compiled tests; this is the part that runs once a record, and it says what a
+-- condition means. Where a record is asked while somebody writes it, a path that is quicker goes first and
+-- leaves to the loop what it is not sure of (06_quick).
 
 -- What a test looks at. A bare field is looked up in the record that fired, then in the contact,
 -- the project and the job; a key that is there with null counts as there. A longer path may also start
@@ -6379,18 +6391,20 @@ $$;
 
 -- What a condition looks at: the beginning of a long text and of a long list.
 create or replace function automation.compared_part(value jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when pg_column_size(value) <= 4000 then value
-      when jsonb_typeof(value) = 'string' and octet_length(value #>> '{}') > automation.at_most('compared')
-        then to_jsonb(left(value #>> '{}', automation.at_most('compared') / 4))
-      when jsonb_typeof(value) = 'array' and jsonb_array_length(value) > automation.at_most('compared_list')
-        then jsonb_path_query_array(value, '$[0 to 999]')
-      else value
-    end
-  $$;
+begin
+  if pg_column_size(value) <= 4000 then
+    return value;
+  elsif jsonb_typeof(value) = 'string' and octet_length(value #>> '{}') > automation.at_most('compared') then
+    return to_jsonb(left(value #>> '{}', automation.at_most('compared') / 4));
+  elsif jsonb_typeof(value) = 'array' and jsonb_array_length(value) > automation.at_most('compared_list') then
+    return jsonb_path_query_array(value, '$[0 to 999]');
+  end if;
+  return value;
+end;
+$$;
 
 create or replace function automation.list_holds(
   kind text, value jsonb, expected jsonb, case_sensitive boolean, zone text
@@ -10967,7 +10981,8 @@ create or replace function automation.ring() returns void
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  case automation.setting('doorbell')
+  -- Not by a function in SQL, which 17 plans anew in every transaction that writes.
+  case (select s.value from automation.settings as s where s.name = 'doorbell')
     when 'notify' then
       perform pg_notify('ridgeline_doorbell', '');
     when 'pg_net' then
@@ -12129,34 +12144,33 @@ comment on type automation.prepared_step is
 -- for each document, what is left fails and says so.
 create or replace function automation.matching_so_far(
   record text, out documents integer, out records integer, out ms numeric, out allowed numeric)
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select c.documents, c.records, c.ms,
-      automation.at_most('match_ms') + 10 * c.records + 0.5 * c.documents
-    from (
-      select
-        case when m.is_ours then m.part[2]::integer else 0 end as documents,
-        case when m.is_ours then m.part[3]::integer else 0 end
-          + (not m.is_ours or m.part[5] <> md5(coalesce(record, '')))::integer as records,
-        case when m.is_ours then m.part[4]::numeric else 0 end as ms
-      from (
-        select p.part, coalesce(p.part[1] = extract(epoch from statement_timestamp())::text, false) as is_ours
-        from string_to_array(current_setting('automation.matching', true), ' ') as p (part)
-      ) as m
-    ) as c
-  $$;
+declare
+  part constant text[] := string_to_array(current_setting('automation.matching', true), ' ');
+  is_ours constant boolean := coalesce(part[1] = extract(epoch from statement_timestamp())::text, false);
+begin
+  documents := case when is_ours then part[2]::integer else 0 end;
+  records := case when is_ours then part[3]::integer else 0 end
+    + (not is_ours or part[5] <> md5(coalesce(record, '')))::integer;
+  ms := case when is_ours then part[4]::numeric else 0 end;
+  allowed := automation.at_most('match_ms') + 10 * records + 0.5 * documents;
+end;
+$$;
 
 create or replace function automation.note_matching(
   record text, documents integer, records integer, ms numeric)
   returns void
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    select set_config('automation.matching',
-      concat_ws(' ', extract(epoch from statement_timestamp()), documents, records, round(ms, 2),
-        md5(coalesce(record, ''))), true)
-  $$;
+begin
+  perform set_config('automation.matching',
+    concat_ws(' ', extract(epoch from statement_timestamp()), documents, records, round(ms, 2),
+      md5(coalesce(record, ''))), true);
+end;
+$$;
 
 -- How this tenant writes times, numbers and money; only what becomes HTML is escaped.
 create or replace function automation.render_options(
@@ -12193,7 +12207,7 @@ begin
   end if;
   verdict := to_jsonb(automation.evaluate_conditions(
     conditions, automation.trigger_context(tenant_id, data, conditions -> 'roots'),
-    automation.tenant_zone(tenant_id)));
+    case when conditions ? 'timeless' then 'UTC' else automation.tenant_zone(tenant_id) end));
   perform automation.note_matching(record, spent.documents + 1, spent.records, spent.ms
     + extract(epoch from clock_timestamp() - began) * 1000);
   return verdict;
@@ -12392,48 +12406,86 @@ $$;
 -- whoever enrolled it. They cannot raise: every value was computed before, and the rows they refer to are
 -- never deleted while the tenant exists.
 
-create or replace function automation.start_execution(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint)
+-- What it computes cannot fail; what it writes has no constraint that it could break.
+create or replace function automation.raise_signal(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint,
+  by_contact boolean)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into automation.signals (
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, address,
+    by_contact, record, seq)
+  values (
+    tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
+    enrolment.trigger_type, entity, record_id, automation.as_key(data ->> 'contact_id'),
+    enrolment.address, by_contact, data -> entity, seq);
+  perform automation.ring_once();
+end;
+$$;
+
+comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint, boolean) is
+  'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
+  'that it concerns the runs of its contact.';
+
+create or replace function automation.enrol_write(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
+  is_log boolean)
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  execution_id constant uuid := automation.new_id();
-  at constant timestamptz := automation.now();
+  enrolment automation.enrolment;
+  execution_id uuid;
+  -- One number for all that a write leads to: it does not end the run that it starts.
+  seq constant bigint := nextval('automation.write_order');
 begin
-  insert into ridgeline.workflow_executions (
-    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-    contact_id, depth, root_id, fused, current_step, error, created_at, finished_at, seq)
-  values (
-    tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
-    case
-      when enrolment.failure is not null then 'failed'
-      when enrolment.first_delay > interval '0' then 'waiting'
-      else 'pending'
-    end::ridgeline.automation_status,
-    enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
-    automation.causation_depth(), automation.causation_root(),
-    enrolment.fused is true or coalesce(current_setting('automation.fused', true), '') = 'true',
-    enrolment.first_step, enrolment.failure, at, case when enrolment.failure is not null then at end, seq);
-  if enrolment.failure is not null then
-    return execution_id;
-  end if;
-  insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
-  values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane, at + enrolment.first_delay);
-  if current_setting('automation.rung', true) is distinct from 'yes' then
-    perform automation.ring_once();
-  end if;
+  foreach enrolment in array enrolments loop
+    if enrolment.role <> 'enrol' then
+      perform automation.raise_signal(
+        tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
+      continue;
+    end if;
+    execution_id := automation.new_id();
+    insert into ridgeline.workflow_executions (
+      tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+      contact_id, depth, root_id, fused, current_step, error, finished_at, seq)
+    values (
+      tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
+      case
+        when enrolment.failure is not null then 'failed'
+        when enrolment.first_delay > interval '0' then 'waiting'
+        else 'pending'
+      end::ridgeline.automation_status,
+      enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
+      automation.causation_depth(), automation.causation_root(),
+      -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
+      enrolment.fused is true or current_setting('automation.fused', true) is not distinct from 'true'
+        or is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound',
+      enrolment.first_step, enrolment.failure,
+      case when enrolment.failure is not null then automation.now() end, seq);
+    if enrolment.failure is null then
+      insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+      values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
+        automation.now() + enrolment.first_delay);
+      if current_setting('automation.rung', true) is distinct from 'yes' then
+        perform automation.ring_once();
+      end if;
+    end if;
+  end loop;
   return execution_id;
 end;
 $$;
 
-comment on function automation.start_execution(uuid, text, text, jsonb, automation.enrolment, bigint) is
-  'Writes an execution that was admitted down, or the failed one that explains why it could not start.';
+comment on function automation.enrol_write(uuid, text, text, jsonb, automation.enrolment[], boolean) is
+  'Writes down what was admitted: executions, failed ones that explain why they could not start, and signals. '
+  'Returns the last execution. is_log: what strangers write counts against the fuse.';
 
 create or replace function automation.enrol(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
-  seq bigint default nextval('automation.write_order'))
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -12445,13 +12497,13 @@ begin
     admitted := automation.admit_all(tenant_id, record_id, admitted);
   end if;
   if cardinality(admitted) = 1 then
-    return automation.start_execution(tenant_id, entity, record_id, data, admitted[1], seq);
+    return automation.enrol_write(tenant_id, entity, record_id, data, admitted, false);
   end if;
   return null;
 end;
 $$;
 
-comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint) is
+comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
   'a loop was refused and that is on record already.';
 
@@ -12477,9 +12529,13 @@ create or replace function automation.enrolment_of(
 -- every other root is read live, at the moment the step runs, and only when the step asks for it.
 
 create or replace function automation.trigger_root(data jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select data || jsonb_build_object('record', data -> (data ->> 'entity')) $$;
+  as $$
+begin
+  return data || jsonb_build_object('record', data -> (data ->> 'entity'));
+end;
+$$;
 
 -- At enrolment nothing has happened since: the snapshot is the live record. roots: what is asked for,
 -- so that the rest is not read; null: everything.
@@ -22536,6 +22592,18 @@ begin
 end;
 $$;
 
+-- Whose writes a version listens to. Timers follow the dates of an entity: capture asks for both at once.
+create or replace function automation.listened_entity(
+  version ridgeline.workflow_versions, listener automation.compiled_trigger)
+  returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case version.trigger_type
+      when 'time_elapsed' then coalesce(version.trigger_config ->> 'entity', 'contact')
+      else listener.entity end
+  $$;
+
 create or replace function automation.start_listening(
   version ridgeline.workflow_versions, listener automation.compiled_trigger)
   returns void
@@ -22545,8 +22613,8 @@ create or replace function automation.start_listening(
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
       field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay)
-    select version.tenant_id, listener.entity, version.trigger_type, version.workflow_id,
-      version.version, listener.match, listener.match_any, listener.match_column,
+    select version.tenant_id, automation.listened_entity(version, listener), version.trigger_type,
+      version.workflow_id, version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
       version.conditions, quick.path, quick.folds,
       case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
@@ -23052,64 +23120,12 @@ create or replace function automation.match_failed(
 comment on function automation.match_failed(text, uuid, text[], text, text) is
   'What enrols when matching itself broke: every listener gets a failed execution that says why.';
 
--- Outside every guard: what could fail has been done.
-create or replace function automation.enrol_write(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
-  is_log boolean)
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  enrolment automation.enrolment;
-  -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
-  from_outside constant boolean := is_log and not data ? 'old'
-    and data -> entity ->> 'direction' is distinct from 'outbound';
-  -- One number for all that a write leads to: it does not end the run that it starts.
-  seq constant bigint := nextval('automation.write_order');
-begin
-  foreach enrolment in array enrolments loop
-    if enrolment.role = 'enrol' then
-      enrolment.fused := enrolment.fused or from_outside;
-      perform automation.start_execution(tenant_id, entity, record_id, data, enrolment, seq);
-    else
-      perform automation.raise_signal(
-        tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
-    end if;
-  end loop;
-end;
-$$;
-
 -- sql/engine/85_capture/02_signals.sql
 
 -- Signals: what happens to a record that has runs in flight. Some of these end at an event (a reply, a
 -- stage reached) or wait for one, and a record that is deleted ends its runs. Capture only notes it:
 -- whoever writes a row neither waits for an execution nor locks one. Chapter 06 acts on the notes, and
 -- no step is run or claimed while one that would end its run is still unread.
-
--- What it computes cannot fail; what it writes has no constraint that it could break.
-create or replace function automation.raise_signal(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint,
-  by_contact boolean)
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  insert into automation.signals (
-    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, address,
-    by_contact, record, seq)
-  values (
-    tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
-    enrolment.trigger_type, entity, record_id, automation.as_key(data ->> 'contact_id'),
-    enrolment.address, by_contact, data -> entity, seq);
-  perform automation.ring_once();
-end;
-$$;
-
-comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint, boolean) is
-  'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
-  'that it concerns the runs of its contact.';
 
 create or replace function automation.has_open_runs(tenant_id uuid, record_id text, contact_id text)
   returns boolean
@@ -23205,14 +23221,10 @@ begin
     where w.is_active and not exists (
       select from automation.active_triggers as t
       where t.tenant_id = v.tenant_id and t.workflow_id = v.workflow_id and t.version = v.version
-        and t.role = 'enrol' and (v.trigger_type <> 'time_elapsed' or exists (
-          select from automation.timer_listeners as l
-          where l.tenant_id = t.tenant_id and l.workflow_id = t.workflow_id)))
+        and t.role = 'enrol')
   loop
     listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
-    continue when listen_again.entity is distinct from case version.trigger_type
-      when 'time_elapsed' then coalesce(version.trigger_config ->> 'entity', 'contact')
-      else listener.entity end;
+    continue when listen_again.entity is distinct from automation.listened_entity(version, listener);
     if listener.problems <> '[]' then
       raise warning 'workflow % of tenant % does not fit % any more: %',
         version.workflow_id, version.tenant_id, entity, listener.problems #>> '{0,message}';
@@ -23516,6 +23528,7 @@ begin
     if not exists (
       select from automation.capture_triggers(attached.name) as t
       where t.relation = attached.relation::regclass and t.name = 'automation_capture_' || op
+        and t.for_row = (op <> 'truncate')
     ) then
       execute format('create or replace trigger automation_capture_%1$s after %1$s on %2$s '
         'for each %3$s execute function automation.capture_%4$s_%1$s()',
@@ -23548,14 +23561,9 @@ declare
 begin
   for deaf in
     select t.tenant_id, t.workflow_id, w.name
-    from (
-      select a.tenant_id, a.workflow_id from automation.active_triggers as a
-      where a.entity = stop_hearing.entity and a.role = 'enrol'
-      union all
-      select l.tenant_id, l.workflow_id from automation.timer_listeners as l
-      where l.entity = stop_hearing.entity
-    ) as t
+    from automation.active_triggers as t
     join ridgeline.workflows as w on w.tenant_id = t.tenant_id and w.id = t.workflow_id
+    where t.entity = stop_hearing.entity and t.role = 'enrol'
   loop
     perform automation.note_end(deaf.tenant_id, deaf.workflow_id, 'detach');
     raise warning 'workflow "%" of tenant % hears nothing until % is attached again',
@@ -23706,14 +23714,12 @@ create or replace function automation.possible_events(attached automation.entiti
         order by t.name)
   $$;
 
--- Could a listener want this row? Asked before the row is turned into JSON.
-create or replace function automation.fits_expression(attached automation.entities) returns text
-  language sql stable
+-- Could a listener want this row? The row is turned into JSON for it only if some listener asks.
+create or replace function automation.fits_expression() returns text
+  language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(format('(t.match_column is null or t.match_value = case t.match_column%s end)',
-      string_agg(format(E'\n          when %1$L then new.%1$I::text', c.name), '')), 'true')
-    from unnest(attached.match_columns) as c (name)
+    select '(t.match_column is null or t.match_value = (select to_jsonb(new.*)) ->> t.match_column)'
   $$;
 
 -- The columns that are computed where they are read, by name and expression, and those among them that
@@ -23775,7 +23781,7 @@ create or replace function automation.own_contact_expression(attached automation
   set search_path = pg_catalog, pg_temp
   as $$
     select case attached.name
-      when 'contact' then format('%s.%I::text', written, attached.id_column)
+      when 'contact' then format('automation.as_key(%s.%I::text)', written, attached.id_column)
       else 'null::text' end
   $$;
 
@@ -23790,15 +23796,12 @@ create or replace function automation.unheard_expression(attached automation.ent
   $$;
 
 -- Where a statement writes one row, remembering costs more than it saves: so one in eight remembers. Inlined.
-create or replace function automation.note_unheard(what text) returns text
+create or replace function automation.is_drawn() returns boolean
   language sql
   -- No search_path: this is inlined.
   as $$
-    select case
-      when pg_catalog.date_part('microseconds', pg_catalog.clock_timestamp())::pg_catalog.int4
-        operator(pg_catalog.%) 8 operator(pg_catalog.=) 0
-      then pg_catalog.set_config('automation.unheard', what, true)
-    end
+    select pg_catalog.date_part('microseconds', pg_catalog.clock_timestamp())::pg_catalog.int4
+      operator(pg_catalog.%) 8 operator(pg_catalog.=) 0
   $$;
 
 -- What every one of these functions is, but for its block.
@@ -23817,9 +23820,7 @@ create or replace function automation.capture_%1$s_%2$s() returns trigger
   set jit = off
   as $capture$
 #variable_conflict use_column
-declare
-  heard boolean;
-  timed boolean;%6$s
+declare%6$s
   write automation.captured_write;
 begin
   begin%3$s
@@ -23830,9 +23831,10 @@ begin
       write := automation.capture_lost(%1$L, %2$L, write, sqlstate, sqlerrm);
     end;
   end;
-  if write.enrolments is not null or write.timed or write.gone_id is not null or write.left_id is not null
-    or write.moved_to is not null then
+  if write.timed or write.gone_id is not null or write.left_id is not null or write.moved_to is not null then
     perform automation.write_down(%1$L, write, %5$L);
+  elsif write.enrolments is not null then
+    perform automation.enrol_write(write.tenant_id, %1$L, write.record_id, write.data, write.enrolments, %5$L);
   end if;
   return null;
 end;
@@ -23841,7 +23843,9 @@ $template$,
       attached.name, op, block,
       case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
         else 'to_jsonb(old.*), null' end,
-      attached.is_log, case op when 'update' then E'\n  changed text[];' else '' end)
+      attached.is_log, case op when 'insert' then ''
+        else E'\n  heard boolean;\n  timed boolean;' || case op when 'update' then E'\n  changed text[];' else '' end
+        end)
   $$;
 
 create or replace function automation.is_partitioned(attached automation.entities) returns boolean
@@ -23856,43 +23860,43 @@ create or replace function automation.insert_function(attached automation.entiti
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.capture_function(attached, 'insert', format($block$%10$s
-    if current_setting('automation.unheard', true) = %6$s then
-      return null;
+    if current_setting('automation.unheard', true) <> '' then
+      if current_setting('automation.unheard', true) = %6$s then
+        return null;
+      end if;
     end if;
-    timed := exists (
-      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
-    if not timed and not exists (
+    if not exists (
       select from automation.active_triggers as t
-      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[])
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[]) and %3$s
     ) then
-      perform automation.note_unheard(%6$s);
-      return null;
-    end if;
-    heard := exists (
-      select from automation.active_triggers as t
-      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[]) and %3$s);
-    if not heard and not timed then
+      if automation.is_drawn() then
+        if not exists (
+          select from automation.active_triggers as t
+          where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[])
+        ) then
+          perform set_config('automation.unheard', %6$s, true);
+        end if;
+      end if;
       return null;
     end if;
     write.tenant_id := %2$s;
-    write.record_id := new.%5$I;
+    write.record_id := automation.as_key(new.%5$I::text);
     write.record := %7$s;
-    write.timed := timed;
-    if heard then
-      write.events := %8$s;
-      write.data := %9$s;
-      write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);
-    end if;$block$,
+    write.timed := exists (
+      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = write.tenant_id);
+    write.events := %8$s;
+    write.data := %9$s;
+    write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);$block$,
       attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
-      automation.fits_expression(attached),
-      automation.possible_events(attached, 'insert'), attached.id_column,
+      automation.fits_expression(),
+      automation.possible_events(attached, 'insert') || 'time_elapsed'::text, attached.id_column,
       automation.unheard_expression(attached, 'insert'), automation.written_expression(attached, 'new'),
       automation.insert_events(attached),
       automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
       -- What comes from another partition was there before.
       case when automation.is_partitioned(attached) then format($moved$
     if current_setting('automation.moving', true) <> '' then
-      write := automation.capture_moved(%1$L, %2$s, new.%3$I::text, %4$s);
+      write := automation.capture_moved(%1$L, %2$s, automation.as_key(new.%3$I::text), %4$s);
     end if;
     if write.record is null then$moved$,
         attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
@@ -23908,26 +23912,31 @@ create or replace function automation.update_function(attached automation.entiti
     select automation.capture_function(attached, 'update', format($block$
     if (%19$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
       write := automation.capture_change(
-        %1$L, %19$s, old.%3$I::text, %2$s, new.%3$I::text, (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
-    elsif current_setting('automation.unheard', true) = %10$s then
-      return null;
+        %1$L, %19$s, automation.as_key(old.%3$I::text), %2$s, automation.as_key(new.%3$I::text),
+         (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
+    elsif current_setting('automation.unheard', true) <> '' then
+      if current_setting('automation.unheard', true) = %10$s then
+        return null;
+      end if;
     end if;
-    timed := exists (
-      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
-    heard := exists (
+    if not exists (
       select from automation.active_triggers as t
-      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[]));
-    if not heard and not timed then
-      perform automation.note_unheard(%10$s);
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[])
+    ) then
+      if automation.is_drawn() then
+        perform set_config('automation.unheard', %10$s, true);
+      end if;
     else%16$s
       changed := %12$s;
-      heard := heard and cardinality(changed) > 0 and exists (
+      heard := cardinality(changed) > 0 and exists (
         select from automation.active_triggers as t
-        where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[])
+        where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%20$L::text[])
           and (t.field is null or t.field = any (changed)) and %13$s);
+      timed := exists (
+        select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
       if heard or timed then
         write.tenant_id := %2$s;
-        write.record_id := new.%3$I;
+        write.record_id := automation.as_key(new.%3$I::text);
         write.record := %14$s;
         write.old := %15$s;
         write.timed := timed;
@@ -23948,11 +23957,11 @@ create or replace function automation.update_function(attached automation.entiti
         'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
         attached.related ->> 'contact') else 'null' end,
       attached.is_log, automation.unheard_expression(attached, 'update'),
-      automation.possible_events(attached, 'update'),
+      automation.possible_events(attached, 'update') || 'time_elapsed'::text,
       case when computed.some then format(
         'automation.changed_fields(write.old, write.record, %L)', automation.watched_columns(attached))
         else automation.changed_expression(attached) end,
-      automation.fits_expression(attached),
+      automation.fits_expression(),
       case when computed.some then 'write.record' else automation.written_expression(attached, 'new') end,
       case when computed.some then 'write.old' else automation.written_expression(attached, 'old') end,
       case when computed.some then format(E'\n      write.record := %s;\n      write.old := %s;',
@@ -23960,7 +23969,8 @@ create or replace function automation.update_function(attached automation.entiti
         else '' end,
       automation.update_events(attached),
       automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
-      automation.tenant_expression('old', attached.tenant_column, attached.sole)))
+      automation.tenant_expression('old', attached.tenant_column, attached.sole),
+      automation.possible_events(attached, 'update')))
     from (select exists (select from automation.virtual_columns(attached)) as some) as computed
   $$;
 
@@ -23972,7 +23982,7 @@ create or replace function automation.delete_function(attached automation.entiti
     select automation.capture_function(attached, 'delete', format($block$
     select not %5$L and (exists (
           select from ridgeline.workflow_executions as e
-          where e.tenant_id = %2$s and e.record_id = old.%3$I::text and e.finished_at is null)
+          where e.tenant_id = %2$s and e.record_id = automation.as_key(old.%3$I::text) and e.finished_at is null)
         or exists (
           select from ridgeline.workflow_executions as e
           where e.tenant_id = %2$s and e.contact_id = %4$s and e.entity <> 'contact'
@@ -23982,19 +23992,19 @@ create or replace function automation.delete_function(attached automation.entiti
       into heard, timed;%6$s
     if heard then
       write.gone_tenant := %2$s;
-      write.gone_id := old.%3$I;
+      write.gone_id := automation.as_key(old.%3$I::text);
       write.gone_contact := %4$s;
     end if;
     if timed then
       write.left_tenant := %2$s;
-      write.left_id := old.%3$I;
+      write.left_id := automation.as_key(old.%3$I::text);
     end if;$block$,
       attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole), attached.id_column,
       automation.own_contact_expression(attached, 'old'), attached.is_log,
       -- It may only have moved to another partition: then its insert comes next.
       case when automation.is_partitioned(attached) then format($moved$
     if exists (select from %1$s as r where %6$s = %2$s and r.%3$I = old.%3$I) then
-      perform automation.note_moving(%4$L, %2$s, old.%3$I::text, %5$s);
+      perform automation.note_moving(%4$L, %2$s, automation.as_key(old.%3$I::text), %5$s);
       return null;
     end if;$moved$,
         attached.relation, automation.tenant_expression('old', attached.tenant_column, attached.sole),
@@ -24189,9 +24199,9 @@ declare
 begin
   if old is not null then
     write := automation.capture_change(attached.name,
-      automation.tenant_of(attached, old), old ->> attached.id_column, tenant_id, record_id,
+      automation.tenant_of(attached, old), automation.as_key(old ->> attached.id_column), tenant_id, record_id,
       automation.is_marked_deleted(attached, record) and not automation.is_marked_deleted(attached, old),
-      case when attached.name = 'contact' then old ->> attached.id_column end,
+      case when attached.name = 'contact' then automation.as_key(old ->> attached.id_column) end,
       case when record ->> (attached.related ->> 'contact') is distinct from old ->> (attached.related ->> 'contact')
         then record ->> (attached.related ->> 'contact') end,
       attached.is_log);
@@ -24251,11 +24261,12 @@ begin
   old := automation.visible_record(attached, old);
   new := automation.visible_record(attached, new);
   if new is not null then
-    return automation.capture_record(attached, tenant, new ->> attached.id_column, new, old,
+    return automation.capture_record(attached, tenant, automation.as_key(new ->> attached.id_column), new, old,
       automation.changed_fields(old, new, automation.watched_columns(attached)));
   end if;
-  write := automation.capture_change(attached.name, tenant, old ->> attached.id_column, null, null, true,
-    case when attached.name = 'contact' then old ->> attached.id_column end, null, attached.is_log);
+  write := automation.capture_change(attached.name, tenant, automation.as_key(old ->> attached.id_column), null,
+    null, true,
+    case when attached.name = 'contact' then automation.as_key(old ->> attached.id_column) end, null, attached.is_log);
   return write;
 end;
 $$;
