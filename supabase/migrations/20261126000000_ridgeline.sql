@@ -123,6 +123,8 @@ insert into automation.settings (name, value, description) values
    'How long runs that have ended are kept, where a tenant does not say: an interval of 7 days at least, or forever.'),
   ('keep_inputs', '90 days',
    'The same of what their steps were told: rendered messages and fields.'),
+  ('keep_changes', '24 months',
+   'How long it is known who changed a definition or a setting.'),
   ('prune_time', '250 milliseconds',
    'How long a tick prunes history, at most.'),
   ('max_cut_offs', '3',
@@ -11268,6 +11270,8 @@ comment on column ridgeline.changes.before is 'Of an update the columns that cha
 create index changes_by_record on ridgeline.changes (record_id, tenant_id, changed_at);
 create index changes_by_workflow on ridgeline.changes (workflow_id, tenant_id, changed_at)
   where workflow_id is not null;
+
+create index changes_by_time on ridgeline.changes (changed_at);
 
 create or replace function automation.change_source() returns jsonb
   language sql stable
@@ -29623,6 +29627,27 @@ comment on function automation.prune_responses(integer) is
   'returns how many.';
 
 -- What cannot be pruned costs room, never a tick, nor the other log.
+create or replace function automation.prune_changes(portion integer default 500) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  pruned integer;
+begin
+  delete from ridgeline.changes as c
+  where c.ctid = any (array(
+    select o.ctid from ridgeline.changes as o
+    where o.changed_at < automation.now() - automation.kept_for(automation.setting('keep_changes'))
+    order by o.changed_at limit portion for update skip locked));
+  get diagnostics pruned = row_count;
+  return pruned;
+end;
+$$;
+
+comment on function automation.prune_changes(integer) is
+  'One portion of what was changed longer ago than the setting keep_changes.';
+
 create or replace function automation.prune() returns integer
   language plpgsql
   security definer
@@ -29631,6 +29656,7 @@ create or replace function automation.prune() returns integer
 declare
   runs integer := 0;
   responses integer := 0;
+  changes integer := 0;
 begin
   begin
     runs := automation.prune_runs();
@@ -29642,12 +29668,17 @@ begin
   exception when others then
     null;
   end;
-  return runs + responses;
+  begin
+    changes := automation.prune_changes();
+  exception when others then
+    null;
+  end;
+  return runs + responses + changes;
 end;
 $$;
 
 comment on function automation.prune() is
-  'One portion of the engine''s own rows in the logs of pg_cron and pg_net. Never raises.';
+  'One portion of the engine''s own rows in the logs of pg_cron and pg_net, and of ridgeline.changes. Never raises.';
 
 -- sql/engine/99_ops/04_erase_tenants.sql
 

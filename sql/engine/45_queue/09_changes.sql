@@ -29,6 +29,8 @@ create index changes_by_record on ridgeline.changes (record_id, tenant_id, chang
 create index changes_by_workflow on ridgeline.changes (workflow_id, tenant_id, changed_at)
   where workflow_id is not null;
 
+create index changes_by_time on ridgeline.changes (changed_at);
+
 create or replace function automation.change_source() returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp

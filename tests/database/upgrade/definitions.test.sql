@@ -1,7 +1,7 @@
 -- A definition as one document: saved whole or not at all, tried before it is there, and who changed it is known.
 begin;
 \ir ../foundation/story.psql
-select plan(41);
+select plan(42);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.tenant('Bolt') as bolt \gset
@@ -97,6 +97,13 @@ update automation.settings set value = '4' where name = 'max_attempts';
 select is((select after from ridgeline.changes where record_id = 'max_attempts'), '{"value": "4"}', 'settings are watched');
 alter table ridgeline.changes add constraint full_disk check (record_id <> 'max_attempts') not valid;
 select lives_ok($$update automation.settings set value = '5' where name = 'max_attempts'$$, 'what cannot be noted is done all the same');
+
+-- It is not kept for good.
+select count(*) as kept from ridgeline.changes \gset
+insert into ridgeline.changes (tenant_id, changed_at, relation, record_id, operation)
+values (:'apex', automation.now() - interval '25 months', 'ridgeline.workflows', 'x', 'update');
+select automation.prune();
+select is((select count(*) from ridgeline.changes), :kept::bigint, 'what is older than keep_changes goes');
 
 -- Alive?
 select is(ridgeline.engine_status() -> 'is_alive', 'false', 'before the first tick the engine is not alive');
