@@ -1391,16 +1391,20 @@ export type Database = {
       workflow_step_executions: {
         Row: {
           attempts: Json;
+          clicked_at: string | null;
+          delivered_at: string | null;
           duration_ms: number | null;
           error: Json | null;
           execution_id: string;
           finished_at: string | null;
           id: string;
           input: Json | null;
+          opened_at: string | null;
           provider_id: string | null;
           recipient: string | null;
           render_again: boolean;
           rendition: number;
+          replied_at: string | null;
           result_data: Json | null;
           seen: string;
           seq: number;
@@ -1414,16 +1418,20 @@ export type Database = {
         };
         Insert: {
           attempts?: Json;
+          clicked_at?: string | null;
+          delivered_at?: string | null;
           duration_ms?: number | null;
           error?: Json | null;
           execution_id: string;
           finished_at?: string | null;
           id?: string;
           input?: Json | null;
+          opened_at?: string | null;
           provider_id?: string | null;
           recipient?: string | null;
           render_again?: boolean;
           rendition?: number;
+          replied_at?: string | null;
           result_data?: Json | null;
           seen?: string;
           seq?: number;
@@ -1437,16 +1445,20 @@ export type Database = {
         };
         Update: {
           attempts?: Json;
+          clicked_at?: string | null;
+          delivered_at?: string | null;
           duration_ms?: number | null;
           error?: Json | null;
           execution_id?: string;
           finished_at?: string | null;
           id?: string;
           input?: Json | null;
+          opened_at?: string | null;
           provider_id?: string | null;
           recipient?: string | null;
           render_again?: boolean;
           rendition?: number;
+          replied_at?: string | null;
           result_data?: Json | null;
           seen?: string;
           seq?: number;
@@ -1754,6 +1766,27 @@ export type Database = {
           kind: string | null;
           lane: Database["ridgeline"]["Enums"]["automation_lane"] | null;
           name: string | null;
+        };
+        Relationships: [];
+      };
+      workflow_statistics: {
+        Row: {
+          clicked: number | null;
+          completed: number | null;
+          day: string | null;
+          delivered: number | null;
+          entered: number | null;
+          exited: number | null;
+          failed: number | null;
+          opened: number | null;
+          replied: number | null;
+          sent: number | null;
+          skipped: number | null;
+          step_key: string | null;
+          tenant_id: string | null;
+          version: number | null;
+          waiting: number | null;
+          workflow_id: string | null;
         };
         Relationships: [];
       };
