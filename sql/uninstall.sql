@@ -19,10 +19,11 @@ begin
     raise notice 'Ridgeline is not in this database';
     return;
   end if;
-  if not 'force' = any (allowed) then
+  if not 'force' = any (allowed) and to_regclass('ridgeline.workflow_executions') is not null then
     execute 'select count(*) from ridgeline.workflow_executions as e where e.finished_at is null' into in_flight;
     if in_flight > 0 then
-      raise exception '% runs are in flight: nothing was removed', in_flight
+      raise exception '% in flight: nothing was removed',
+        case in_flight when 1 then '1 run is' else format('%s runs are', in_flight) end
         using errcode = 'object_in_use',
           hint = 'Let them finish (ridgeline.automation_queue), cancel them, or begin with: '
             'set ridgeline.uninstall = ''force''';

@@ -1,4 +1,5 @@
 // (a) and (b): what the capture triggers cost the writer.
+import { makeWorkerUtils } from "graphile-worker";
 import type { Sql } from "postgres";
 import {
   type Bench,
@@ -37,27 +38,42 @@ const falseConditions: Workflow[] = Array.from({ length: 10 }, (_, index) => ({
   steps: [followUp],
 }));
 
-/** Twenty questions of several kinds; all but the last hold for the lead that is inserted. */
-const twentyConditions = (last: boolean) => [
+/**
+ * Twenty questions of several kinds; all but the last hold for the lead that is inserted. A pattern is
+ * nothing that a path can answer, so that a document of them goes to the loop.
+ */
+const twentyConditions = (last: boolean, loop = false) => [
   ...Array.from({ length: 5 }, (_, n) => [
-    { field: "contact.lead_score", operator: "greater_than", value: n },
+    loop
+      ? { field: "contact.first_name", operator: "matches", value: `^M|${n}` }
+      : { field: "contact.lead_score", operator: "greater_than", value: n },
     { field: "contact.city", operator: "in", value: ["Austin", "Dallas", `Town ${n}`] },
-    { field: "contact.custom_fields.roof", operator: "not_equals", value: `kind ${n}` },
-    { field: "contact.email", operator: "contains", value: "example" },
+    {
+      field: "contact.custom_fields.roof",
+      operator: loop ? "matches" : "not_equals",
+      value: loop ? `^asphalt$|${n}` : `kind ${n}`,
+    },
+    {
+      field: "contact.email",
+      operator: loop ? "matches" : "contains",
+      value: "example",
+    },
   ]).flat().slice(0, 19),
   { field: "contact.source", operator: last ? "is_not_empty" : "is_empty" },
 ];
+
+const oneFalse = [{ field: "contact.lead_score", operator: "greater_than", value: 100 }];
 
 const matched: Workflow[] = [
   { trigger_type: "contact_created", trigger_config: { type: "lead" }, steps: [followUp] },
 ];
 
 const variants = {
-  none: { what: "no workflow", workflows: [], aim: { single: 1.05, bulk: 1.5 } },
+  none: { what: "no workflow", workflows: [], aim: { bulk: 1.4 } },
   unmatched: {
     what: "ten workflows that do not match",
     workflows: unmatched,
-    aim: { single: 1.05, bulk: 1.5 },
+    aim: { bulk: 1.4 },
   },
   conditions: {
     what: "ten whose conditions are false",
@@ -85,17 +101,17 @@ const variants = {
   matched: {
     what: "one that matches, doorbell none",
     workflows: matched,
-    aim: { single: 1.4, bulk: 5 },
+    aim: { bulk: 7 },
   },
   notify: {
     what: "one that matches, doorbell notify",
     workflows: matched,
-    aim: { single: 1.4, bulk: 5 },
+    aim: { bulk: 7 },
   },
 } as const satisfies Record<string, {
   what: string;
   workflows: Workflow[];
-  aim: { single: number; bulk: number } | undefined;
+  aim: { bulk: number } | undefined;
 }>;
 type Variant = keyof typeof variants;
 const names = Object.keys(variants) as Variant[];
@@ -131,7 +147,11 @@ async function prepare(sql: Sql): Promise<Record<Variant, string>> {
 }
 
 async function setTriggers(sql: Sql, state: "enable" | "disable"): Promise<void> {
-  await sql.unsafe(`alter table public.contacts ${state} trigger automation_capture_insert`);
+  await sql.unsafe(
+    ["insert", "update", "delete"].map((op) =>
+      `alter table public.contacts ${state} trigger automation_capture_${op}`
+    ).join(";"),
+  ).simple();
 }
 
 type Insert = (tenant: string) => Promise<unknown>;
@@ -168,7 +188,7 @@ function rows(
   measured: Partial<Record<Variant, number[]>> & { bare: number[] },
   each: number,
   label: string,
-  aim: "single" | "bulk" | undefined,
+  aim: "bulk" | undefined,
 ): Row[] {
   const show = (times: readonly number[]) => microseconds(median(times) / each);
   return names.flatMap((name) => {
@@ -211,7 +231,7 @@ export async function singleRows({ sizes, database }: Bench): Promise<Row[]> {
   );
   await opened.drop();
   return [
-    ...rows("a", client, block, "single-row commits", "single"),
+    ...rows("a", client, block, "single-row commits", undefined),
     ...rows("a", server, 5 * block, "the same, no client", undefined),
   ];
 }
@@ -238,4 +258,188 @@ export async function bulkRows({ sizes, database }: Bench): Promise<Row[]> {
   await opened.drop();
   const label = `${sizes.bulkRows.toLocaleString("en-US")} rows in one statement`;
   return rows("b", measured, sizes.bulkRows, label, "bulk");
+}
+
+const asked = {
+  nothing: { what: "no listener", workflows: [] as Workflow[] },
+  unmatched: { what: "ten that do not match", workflows: unmatched },
+  oneFalse: {
+    what: "one false condition",
+    workflows: [{ trigger_type: "contact_created", conditions: oneFalse, steps: [followUp] }],
+  },
+  twenty: {
+    what: "twenty conditions, false at the last",
+    workflows: [{
+      trigger_type: "contact_created",
+      conditions: twentyConditions(false),
+      steps: [followUp],
+    }],
+  },
+  loop: {
+    what: "the same, most of them patterns: the loop",
+    workflows: [{
+      trigger_type: "contact_created",
+      conditions: twentyConditions(false, true),
+      steps: [followUp],
+    }],
+  },
+  match: { what: "a match", workflows: matched },
+} as const satisfies Record<string, { what: string; workflows: readonly Workflow[] }>;
+type Asked = keyof typeof asked;
+
+const enqueue = `create function public.bench_enqueue() returns trigger language plpgsql as $$
+  begin
+    perform graphile_worker.add_job('follow_up', jsonb_build_object(
+      'tenant_id', new.tenant_id, 'contact_id', new.id, 'contact', to_jsonb(new))::json);
+    return null;
+  end $$;
+  create trigger bench_enqueue after insert on public.contacts
+    for each row execute function public.bench_enqueue();
+  alter table public.contacts disable trigger bench_enqueue`;
+
+/** Milliseconds that the server's process was on a processor, where the system counts them; else those of a clock. */
+async function processorTime(sql: Sql, work: () => Promise<unknown>): Promise<number> {
+  const read = async () => {
+    const [row] = await sql<[{ at: number }]>`
+      select coalesce(
+        split_part(pg_read_file('/proc/self/schedstat', 0, 100, true), ' ', 1)::float8 / 1e6,
+        extract(epoch from clock_timestamp())::float8 * 1000) as at`;
+    return row.at;
+  };
+  const before = await read();
+  await work();
+  return await read() - before;
+}
+
+/** (g) What capture adds to a bare insert, committed row by row in the server, beside an add_job trigger. */
+export async function added({ sizes, database }: Bench): Promise<Row[]> {
+  const opened = await database("bench_g");
+  const { sql } = opened;
+  const utils = await makeWorkerUtils({ connectionString: opened.url });
+  await utils.migrate();
+  await utils.release();
+  await sql.unsafe(`${enqueue}; ${insertLoop}`).simple();
+  const tenants = {} as Record<Asked, string>;
+  for (const [name, { workflows }] of Object.entries(asked)) {
+    tenants[name as Asked] = await createTenant(sql, workflows);
+  }
+  await sql.unsafe("vacuum (analyze)");
+  const writer = opened.session();
+  const times = 5 * sizes.singleBlock;
+  const loop = async (tenant: string) => {
+    await writer.unsafe(`call public.bench_insert('${tenant}', 20)`);
+    return await processorTime(
+      writer,
+      () => writer.unsafe(`call public.bench_insert('${tenant}', ${times})`),
+    );
+  };
+  const without = async (extra: string) => {
+    await setTriggers(sql, "disable");
+    if (extra) await sql.unsafe(`alter table public.contacts enable trigger ${extra}`);
+    try {
+      return await loop(tenants.nothing);
+    } finally {
+      if (extra) await sql.unsafe(`alter table public.contacts disable trigger ${extra}`);
+      await setTriggers(sql, "enable");
+    }
+  };
+  const measured = await alternate({
+    bare: () => without(""),
+    job: () => without("bench_enqueue"),
+    ...Object.fromEntries(
+      Object.entries(tenants).map(([name, tenant]) => [name, () => loop(tenant)]),
+    ) as Record<Asked, () => Promise<number>>,
+  }, sizes.singleRounds);
+  await opened.drop();
+  const over = (name: Asked | "job", base: Asked | "bare") =>
+    measured[name].map((time, round) => (time - (measured[base][round] ?? NaN)) / times);
+  const atMostAdded = (
+    name: Asked,
+    base: Asked | "bare",
+    limit: number | undefined,
+  ): Row => {
+    const cost = median(over(name, base)) * 1000;
+    return {
+      row: "g",
+      what: `added to a bare insert: ${asked[name].what}`,
+      ours: `${cost.toFixed(0)} us more`,
+      against: base === "bare"
+        ? `${microseconds(median(measured.bare) / times)}, triggers disabled`
+        : `${microseconds(median(measured[base]) / times)}, ${asked[base].what}`,
+      ratio: ratio(measured[name], measured[base]),
+      ...(limit === undefined
+        ? {}
+        : { aim: { text: `at most ${limit} us more`, met: () => cost <= limit } }),
+    };
+  };
+  return [
+    atMostAdded("nothing", "bare", 15),
+    atMostAdded("unmatched", "bare", 20),
+    atMostAdded("oneFalse", "nothing", 30),
+    atMostAdded("twenty", "bare", 80),
+    atMostAdded("loop", "bare", undefined),
+    {
+      row: "g",
+      what: "added to a bare insert: a match",
+      ours: `${microseconds(median(over("match", "bare")))} more`,
+      against: `${microseconds(median(over("job", "bare")))} more, an add_job trigger`,
+      ratio: ratio(over("match", "bare"), over("job", "bare")),
+      aim: atMost(0.35),
+    },
+  ];
+}
+
+/** (h) A large update that no workflow waits for. */
+export async function updates({ sizes, database }: Bench): Promise<Row[]> {
+  const opened = await database("bench_h");
+  const { sql } = opened;
+  const never: Workflow = {
+    trigger_type: "contact_updated",
+    trigger_config: { type: "customer" },
+    steps: [followUp],
+  };
+  const tenants = {
+    bare: await createTenant(sql, []),
+    nobody: await createTenant(sql, []),
+    never: await createTenant(sql, [never]),
+  };
+  const writer = opened.session();
+  let city = 0;
+  const run = (tenant: string) => async () => {
+    await sql.unsafe("truncate public.contacts cascade");
+    await setTriggers(sql, "disable");
+    await sql.unsafe(insertMany, [tenant, sizes.bulkRows]);
+    if (tenant !== tenants.bare) await setTriggers(sql, "enable");
+    await sql.unsafe("checkpoint");
+    try {
+      return await processorTime(
+        writer,
+        () =>
+          writer.unsafe("update public.contacts set city = $2 where tenant_id = $1", [
+            tenant,
+            `Town ${city++}`,
+          ]),
+      );
+    } finally {
+      await setTriggers(sql, "enable");
+    }
+  };
+  const measured = await alternate({
+    bare: run(tenants.bare),
+    nobody: run(tenants.nobody),
+    never: run(tenants.never),
+  }, sizes.bulkRounds);
+  await opened.drop();
+  const row = (what: string, times: readonly number[], limit: number): Row => ({
+    row: "h",
+    what: `an update of ${sizes.bulkRows.toLocaleString("en-US")} rows: ${what}`,
+    ours: `${microseconds(median(times) / sizes.bulkRows)} a row`,
+    against: `${microseconds(median(measured.bare) / sizes.bulkRows)}, triggers disabled`,
+    ratio: ratio(times, measured.bare),
+    aim: atMost(limit),
+  });
+  return [
+    row("no listener", measured.nobody, 1.5),
+    row("a listener that never holds", measured.never, 2.5),
+  ];
 }

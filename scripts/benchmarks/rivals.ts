@@ -150,8 +150,8 @@ async function startOurs(bench: Bench, url: string, clock: boolean): Promise<Eng
 }
 
 const byHand = (url: string) => `
-  drop trigger automation_capture_insert on public.contacts;
-  drop trigger automation_capture_update on public.contacts;
+  alter table public.contacts disable trigger automation_capture_insert,
+    disable trigger automation_capture_update;
   create schema bench;
   create table bench.ledger (like ridgeline.workflow_step_executions including all);
   create function bench.enqueue() returns trigger language plpgsql as $$

@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 import { type Bench, full, openDatabase, quick, type Sizes } from "../benchmarks/bench.ts";
 import { claimCost } from "../benchmarks/claim.ts";
 import { databaseSteps, documented, outbound } from "../benchmarks/compare.ts";
-import { bulkRows, singleRows } from "../benchmarks/capture.ts";
+import { added, bulkRows, singleRows, updates } from "../benchmarks/capture.ts";
 import { printTable, type Row } from "../benchmarks/report.ts";
 import { embeddedBinaries } from "../lib/postgres.ts";
 import { createTemplate, startScratchServer, using } from "../lib/scratch.ts";
@@ -17,6 +17,8 @@ const benchmarks: Record<string, (bench: Bench) => Promise<Row[]>> = {
   d: databaseSteps,
   e: claimCost,
   f: documented,
+  g: added,
+  h: updates,
 };
 
 const usage = `scripts/bench [options]

@@ -232,7 +232,10 @@ const phases: Phase[] = [
   { name: "pgtap-18", run: () => pgtap("18", given.only ? undefined : essentials) },
   {
     name: "vitest-18",
-    run: () => vitest(["tests/database"], { RIDGELINE_POSTGRES_BINARIES: embeddedBinaries("18") }),
+    run: () =>
+      vitest(["tests/database", "tests/home/footprint.test.ts"], {
+        RIDGELINE_POSTGRES_BINARIES: embeddedBinaries("18"),
+      }),
   },
   { name: "vitest", run: () => vitest(["tests"]) },
 ];

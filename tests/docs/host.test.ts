@@ -57,10 +57,13 @@ it("install, tenants, members and attach, in that order and each for itself", as
 }, 60_000);
 
 it("every file that they link to is there", () => {
-  for (const file of fs.readdirSync(docs)) {
+  const files = fs.readdirSync(docs, { recursive: true, encoding: "utf8" });
+  for (const file of files.filter((name) => name.endsWith(".md"))) {
     const text = fs.readFileSync(path.join(docs, file), "utf8");
     for (const [, target = ""] of text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)) {
-      expect(fs.existsSync(path.join(docs, target)), `${file}: ${target}`).toBe(true);
+      expect(fs.existsSync(path.join(docs, path.dirname(file), target)), `${file}: ${target}`).toBe(
+        true,
+      );
     }
   }
 });

@@ -14,6 +14,7 @@ import {
   send,
   speakAs,
   SUMMIT,
+  work,
 } from "../support/host.ts";
 
 const claim = (sql: Sql) =>
@@ -62,9 +63,54 @@ describe("a contact with a mobile and a telephone", { timeout: 120_000 }, () => 
       ]);
   });
 
+  it("is tagged in whatever column its list of tags is", async () => {
+    await sql`alter table public.contacts rename column tags to labels`;
+    await sql`select automation.attach('public.contacts', 'contact',
+      '{"tags": "labels", "phone": ["mobile_phone", "phone"]}', authors => 'members')`;
+    const tag = await publish(sql, SUMMIT, "manual", [
+      ["add_tag", { tag: "called" }],
+      ["remove_tag", { tag: "HAIL" }],
+      ["create_task", { title: "Tags: {{contact.tags | join: ' '}}" }],
+    ], { conditions: [{ field: "contact.tags", operator: "contains", value: "insurance" }] });
+    await sql`select ridgeline.execute_workflow(${tag}, ${
+      sql.json({ contact_id: MARIA })
+    }, ${SUMMIT})`;
+    await work(sql);
+    expect(await sql`select labels from public.contacts where id = ${MARIA}`)
+      .toEqual([{ labels: ["insurance", "called"] }]);
+    expect(await sql`select title from public.tasks where title like 'Tags%'`)
+      .toEqual([{ title: "Tags: insurance called" }]);
+  });
+
+  it("or in tables that link it to tags, each with the tenant under the CRM's name for it", async () => {
+    await sql.unsafe(`
+      alter table public.contacts rename column tenant_id to company_id;
+      create table public.labels (id serial primary key, company_id uuid not null, word text not null);
+      create table public.labelled (company_id uuid not null, person uuid not null, label int not null references public.labels);
+      select automation.attach('public.contacts', 'contact', '{"tenant": "company_id", "phone": ["mobile_phone", "phone"],
+        "tags": {"links": "public.labelled", "tags": "public.labels", "record": "person", "tag": "label", "name": "word"}}',
+        authors => 'members')`);
+    const tag = await publish(sql, SUMMIT, "manual", [["add_tag", { tag: "vip" }], ["add_tag", {
+      tag: "VIP",
+    }]]);
+    await sql`select ridgeline.execute_workflow(${tag}, ${
+      sql.json({ contact_id: MARIA })
+    }, ${SUMMIT})`;
+    await work(sql);
+    expect(
+      await sql`select k.company_id, l.word from public.labelled as k join public.labels as l on l.id = k.label`,
+    )
+      .toEqual([{ company_id: SUMMIT, word: "vip" }]);
+    await expect(sql`select automation.attach('public.contacts', 'contact',
+      '{"tenant": "company_id", "tags": {"links": "public.labelled", "tags": "public.words"}}')`)
+      .rejects.toThrow(/columns\.tags\.tags: there is no table "public\.words"/);
+  });
+
   it("refuses lists where one column is meant, and columns that are not there", async () => {
     const attach = (columns: object) =>
-      sql`select automation.attach('public.contacts', 'contact', ${sql.json(columns as never)})`;
+      sql`select automation.attach('public.contacts', 'contact', ${
+        sql.json({ tenant: "company_id", ...columns } as never)
+      })`;
     await expect(attach({ stage: ["stage", "substatus"] })).rejects.toThrow(
       /columns\.stage: one column is meant/,
     );

@@ -9,6 +9,7 @@ import {
   startDebian,
   type SuiteServer,
 } from "../../scripts/lib/servers.ts";
+import { uninstall } from "../../scripts/lib/schema.ts";
 import { waitFor } from "../support/standins.ts";
 
 // Without the packages there is nothing to test; in CI that is a failure, not a skip.
@@ -88,5 +89,14 @@ describe.runIf(available || process.env.CI === "true")("pg_cron", () => {
       return first;
     }, { timeout: 100_000, interval: 500 });
     expect(task.title).toBe("Call Maria");
+  });
+
+  // The last: after it there is nothing left to test.
+  it("takes its jobs along when it leaves, and not those of the host", async () => {
+    await sql`select cron.schedule('nightly', '0 2 * * *', 'select 1')`;
+    await uninstall(sql, { force: true, cascade: true });
+    expect(await sql`select jobname from cron.job`).toEqual([{ jobname: "nightly" }]);
+    expect(await sql`select from pg_namespace where nspname in ('ridgeline', 'automation')`)
+      .toHaveLength(0);
   });
 });

@@ -24,8 +24,10 @@ const theirs = ["public", "ridgeline_crm"];
 /** What no draft can know comes before it: data to be moved, columns that change their type. */
 const byHand = fs.readFileSync(path.join(import.meta.dirname, "next.sql"), "utf8");
 
-export async function scratchDatabase(scripts: readonly string[]) {
-  const adminUrl = inject("adminUrl");
+export async function scratchDatabase(
+  scripts: readonly string[],
+  adminUrl: string = inject("adminUrl"),
+) {
   const name = `upgrade_${randomBytes(6).toString("hex")}`;
   const url = await createDatabase(adminUrl, name);
   await using(url, async (sql) => {

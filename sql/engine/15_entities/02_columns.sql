@@ -162,7 +162,7 @@ create or replace function automation.mapped_names() returns text[]
   set search_path = pg_catalog, pg_temp
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
-      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted']
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags']
   $$;
 
 comment on function automation.mapped_names() is

@@ -41,6 +41,7 @@ create or replace function automation.usual_roles() returns jsonb
       "readonly": "viewer", "guest": "viewer"}'::jsonb
   $$;
 
+-- A statement for each way of asking, so that each keeps its plan.
 create or replace function automation.members_function() returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -51,9 +52,37 @@ create or replace function automation.read_members(tenants uuid[], users uuid[])
   security definer
   set search_path = pg_catalog, pg_temp
   set jit = off
+  set plan_cache_mode = force_generic_plan
   as $reader$
 begin
-  return query
+  if tenants is null and users is null then
+    return query %1$s;
+  elsif tenants is null then
+    return query %2$s;
+  elsif users is null then
+    return query %3$s;
+  else
+    return query %4$s;
+  end if;
+exception when undefined_column or undefined_table or insufficient_privilege then
+  raise warning 'automation: the members cannot be read, so nobody is one: %%', sqlerrm
+    using hint = 'The table was altered after it was attached: call automation.attach_members() again.';
+end;
+$reader$
+$template$,
+      automation.members_query('true'), automation.members_query(m.of_users), automation.members_query(m.of_tenants),
+      automation.members_query(m.of_tenants || ' and ' || m.of_users))
+    from (
+      select automation.tenant_expression('t', y.columns ->> 'tenant', y.sole) || ' = any (tenants)' as of_tenants,
+        format('t.%I = any (users)', y.columns ->> 'user') as of_users
+      from automation.membership as y) as m
+  $$;
+
+create or replace function automation.members_query(wanted text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
   select k.tenant_id, k.user_id, k.role, k.full_name, k.email, k.phone,
     k.record || jsonb_strip_nulls(jsonb_build_object('id', k.user_id, 'role', k.role, 'full_name', k.full_name,
       'email', k.email, 'phone', k.phone))
@@ -62,13 +91,9 @@ begin
       coalesce(%6$snull::text) as full_name, coalesce(%7$snull::text) as email, coalesce(%8$snull::text) as phone,
       to_jsonb(t) - %9$L::text[] as record
     from %1$s as t%10$s
-    where (tenants is null or %2$s = any (tenants)) and (users is null or %3$s = any (users))%11$s
-  ) as k;
-exception when undefined_column or undefined_table or insufficient_privilege then
-  raise warning 'automation: the members cannot be read, so nobody is one: %%', sqlerrm
-    using hint = 'The table was altered after it was attached: call automation.attach_members() again.';
-end;
-$reader$
+    where (%12$s)%11$s
+    offset 0
+  ) as k
 $template$,
       m.relation, automation.tenant_expression('t', m.columns ->> 'tenant', m.sole),
       format('t.%I', m.columns ->> 'user'), m.roles,
@@ -80,7 +105,8 @@ $template$,
       automation.further_joins(m.further, format('t.%I', m.columns ->> 'user')),
       coalesce(' and to_jsonb(t.' || quote_ident(m.columns ->> 'active') || format(') <@ %L::jsonb', m.active), '')
         || coalesce(
-          ' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''))
+          ' and not (' || automation.is_deleted_expression(m.relation, 't', m.columns ->> 'deleted') || ')', ''),
+      wanted)
     from (select y.relation::regclass as relation, y.columns, y.sole, y.roles, y.active, y.further, y.visible
       from automation.membership as y) as m
   $$;

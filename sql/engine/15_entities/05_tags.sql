@@ -1,6 +1,16 @@
 -- The tags of a contact: a list in its own table, or rows of a table that links it to tags with names. attach()
 -- says which; the functions that read and write them are generated.
 
+-- The first of these names that the table has a column for.
+create or replace function automation.first_column(relation text, variadic names text[]) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select n.name from unnest(names) with ordinality as n (name, place)
+    where automation.column_type(relation::regclass, n.name) is not null
+    order by n.place limit 1
+  $$;
+
 create or replace function automation.linked_tags_functions(attached automation.entities) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -59,17 +69,17 @@ end;
 $tags$;
 $template$,
       k.links, k.tags, k.record, k.name, k.tag, automation.column_type(k.links::regclass, k.record),
-      case when k.links_tenant then ' and l.tenant_id = $1' else '' end,
-      case when k.tags_tenant then ' and t.tenant_id = $1' else '' end,
-      case when k.tags_tenant then 'tenant_id, ' else '' end, case when k.tags_tenant then '$1, ' else '' end,
-      case when k.links_tenant then 'tenant_id, ' else '' end, case when k.links_tenant then '$1, ' else '' end)
+      coalesce(' and l.' || quote_ident(k.links_tenant) || ' = $1', ''),
+      coalesce(' and t.' || quote_ident(k.tags_tenant) || ' = $1', ''),
+      coalesce(quote_ident(k.tags_tenant) || ', ', ''), case when k.tags_tenant is null then '' else '$1, ' end,
+      coalesce(quote_ident(k.links_tenant) || ', ', ''), case when k.links_tenant is null then '' else '$1, ' end)
     from (
       select attached.tags ->> 'links' as links, attached.tags ->> 'tags' as tags,
         coalesce(attached.tags ->> 'record', 'contact_id') as record,
         coalesce(attached.tags ->> 'tag', 'tag_id') as tag,
         coalesce(attached.tags ->> 'name', 'name') as name,
-        automation.column_type((attached.tags ->> 'links')::regclass, 'tenant_id') is not null as links_tenant,
-        automation.column_type((attached.tags ->> 'tags')::regclass, 'tenant_id') is not null as tags_tenant
+        automation.first_column(attached.tags ->> 'links', attached.tenant_column, 'tenant_id') as links_tenant,
+        automation.first_column(attached.tags ->> 'tags', attached.tenant_column, 'tenant_id') as tags_tenant
     ) as k
   $$;
 

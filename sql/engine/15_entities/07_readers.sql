@@ -30,11 +30,11 @@ comment on function automation.reader_function(automation.entities) is
 
 -- Found by what they call: the table may have been renamed since.
 create or replace function automation.capture_triggers(entity text)
-  returns table (name text, relation regclass)
+  returns table (name text, relation regclass, for_row boolean)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select t.tgname::text, t.tgrelid::regclass
+    select t.tgname::text, t.tgrelid::regclass, t.tgtype & 1 = 1
     from pg_catalog.pg_trigger as t
     join pg_catalog.pg_proc as p on p.oid = t.tgfoid
     where p.pronamespace = 'automation'::regnamespace and t.tgparentid = 0

@@ -24,7 +24,8 @@ create or replace function automation.ring() returns void
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  case automation.setting('doorbell')
+  -- Not by a function in SQL, which 17 plans anew in every transaction that writes.
+  case (select s.value from automation.settings as s where s.name = 'doorbell')
     when 'notify' then
       perform pg_notify('ridgeline_doorbell', '');
     when 'pg_net' then

@@ -38,34 +38,33 @@ comment on type automation.prepared_step is
 -- for each document, what is left fails and says so.
 create or replace function automation.matching_so_far(
   record text, out documents integer, out records integer, out ms numeric, out allowed numeric)
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select c.documents, c.records, c.ms,
-      automation.at_most('match_ms') + 10 * c.records + 0.5 * c.documents
-    from (
-      select
-        case when m.is_ours then m.part[2]::integer else 0 end as documents,
-        case when m.is_ours then m.part[3]::integer else 0 end
-          + (not m.is_ours or m.part[5] <> md5(coalesce(record, '')))::integer as records,
-        case when m.is_ours then m.part[4]::numeric else 0 end as ms
-      from (
-        select p.part, coalesce(p.part[1] = extract(epoch from statement_timestamp())::text, false) as is_ours
-        from string_to_array(current_setting('automation.matching', true), ' ') as p (part)
-      ) as m
-    ) as c
-  $$;
+declare
+  part constant text[] := string_to_array(current_setting('automation.matching', true), ' ');
+  is_ours constant boolean := coalesce(part[1] = extract(epoch from statement_timestamp())::text, false);
+begin
+  documents := case when is_ours then part[2]::integer else 0 end;
+  records := case when is_ours then part[3]::integer else 0 end
+    + (not is_ours or part[5] <> md5(coalesce(record, '')))::integer;
+  ms := case when is_ours then part[4]::numeric else 0 end;
+  allowed := automation.at_most('match_ms') + 10 * records + 0.5 * documents;
+end;
+$$;
 
 create or replace function automation.note_matching(
   record text, documents integer, records integer, ms numeric)
   returns void
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    select set_config('automation.matching',
-      concat_ws(' ', extract(epoch from statement_timestamp()), documents, records, round(ms, 2),
-        md5(coalesce(record, ''))), true)
-  $$;
+begin
+  perform set_config('automation.matching',
+    concat_ws(' ', extract(epoch from statement_timestamp()), documents, records, round(ms, 2),
+      md5(coalesce(record, ''))), true);
+end;
+$$;
 
 -- How this tenant writes times, numbers and money; only what becomes HTML is escaped.
 create or replace function automation.render_options(
@@ -102,7 +101,7 @@ begin
   end if;
   verdict := to_jsonb(automation.evaluate_conditions(
     conditions, automation.trigger_context(tenant_id, data, conditions -> 'roots'),
-    automation.tenant_zone(tenant_id)));
+    case when conditions ? 'timeless' then 'UTC' else automation.tenant_zone(tenant_id) end));
   perform automation.note_matching(record, spent.documents + 1, spent.records, spent.ms
     + extract(epoch from clock_timestamp() - began) * 1000);
   return verdict;

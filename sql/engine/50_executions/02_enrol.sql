@@ -2,48 +2,86 @@
 -- whoever enrolled it. They cannot raise: every value was computed before, and the rows they refer to are
 -- never deleted while the tenant exists.
 
-create or replace function automation.start_execution(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint)
+-- What it computes cannot fail; what it writes has no constraint that it could break.
+create or replace function automation.raise_signal(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint,
+  by_contact boolean)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into automation.signals (
+    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, address,
+    by_contact, record, seq)
+  values (
+    tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
+    enrolment.trigger_type, entity, record_id, automation.as_key(data ->> 'contact_id'),
+    enrolment.address, by_contact, data -> entity, seq);
+  perform automation.ring_once();
+end;
+$$;
+
+comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint, boolean) is
+  'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
+  'that it concerns the runs of its contact.';
+
+create or replace function automation.enrol_write(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
+  is_log boolean)
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  execution_id constant uuid := automation.new_id();
-  at constant timestamptz := automation.now();
+  enrolment automation.enrolment;
+  execution_id uuid;
+  -- One number for all that a write leads to: it does not end the run that it starts.
+  seq constant bigint := nextval('automation.write_order');
 begin
-  insert into ridgeline.workflow_executions (
-    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-    contact_id, depth, root_id, fused, current_step, error, created_at, finished_at, seq)
-  values (
-    tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
-    case
-      when enrolment.failure is not null then 'failed'
-      when enrolment.first_delay > interval '0' then 'waiting'
-      else 'pending'
-    end::ridgeline.automation_status,
-    enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
-    automation.causation_depth(), automation.causation_root(),
-    enrolment.fused is true or coalesce(current_setting('automation.fused', true), '') = 'true',
-    enrolment.first_step, enrolment.failure, at, case when enrolment.failure is not null then at end, seq);
-  if enrolment.failure is not null then
-    return execution_id;
-  end if;
-  insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
-  values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane, at + enrolment.first_delay);
-  if current_setting('automation.rung', true) is distinct from 'yes' then
-    perform automation.ring_once();
-  end if;
+  foreach enrolment in array enrolments loop
+    if enrolment.role <> 'enrol' then
+      perform automation.raise_signal(
+        tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
+      continue;
+    end if;
+    execution_id := automation.new_id();
+    insert into ridgeline.workflow_executions (
+      tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+      contact_id, depth, root_id, fused, current_step, error, finished_at, seq)
+    values (
+      tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
+      case
+        when enrolment.failure is not null then 'failed'
+        when enrolment.first_delay > interval '0' then 'waiting'
+        else 'pending'
+      end::ridgeline.automation_status,
+      enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
+      automation.causation_depth(), automation.causation_root(),
+      -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
+      enrolment.fused is true or current_setting('automation.fused', true) is not distinct from 'true'
+        or is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound',
+      enrolment.first_step, enrolment.failure,
+      case when enrolment.failure is not null then automation.now() end, seq);
+    if enrolment.failure is null then
+      insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+      values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
+        automation.now() + enrolment.first_delay);
+      if current_setting('automation.rung', true) is distinct from 'yes' then
+        perform automation.ring_once();
+      end if;
+    end if;
+  end loop;
   return execution_id;
 end;
 $$;
 
-comment on function automation.start_execution(uuid, text, text, jsonb, automation.enrolment, bigint) is
-  'Writes an execution that was admitted down, or the failed one that explains why it could not start.';
+comment on function automation.enrol_write(uuid, text, text, jsonb, automation.enrolment[], boolean) is
+  'Writes down what was admitted: executions, failed ones that explain why they could not start, and signals. '
+  'Returns the last execution. is_log: what strangers write counts against the fuse.';
 
 create or replace function automation.enrol(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
-  seq bigint default nextval('automation.write_order'))
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
   returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -55,13 +93,13 @@ begin
     admitted := automation.admit_all(tenant_id, record_id, admitted);
   end if;
   if cardinality(admitted) = 1 then
-    return automation.start_execution(tenant_id, entity, record_id, data, admitted[1], seq);
+    return automation.enrol_write(tenant_id, entity, record_id, data, admitted, false);
   end if;
   return null;
 end;
 $$;
 
-comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment, bigint) is
+comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
   'a loop was refused and that is on record already.';
 

@@ -2,9 +2,13 @@
 -- every other root is read live, at the moment the step runs, and only when the step asks for it.
 
 create or replace function automation.trigger_root(data jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select data || jsonb_build_object('record', data -> (data ->> 'entity')) $$;
+  as $$
+begin
+  return data || jsonb_build_object('record', data -> (data ->> 'entity'));
+end;
+$$;
 
 -- At enrolment nothing has happened since: the snapshot is the live record. roots: what is asked for,
 -- so that the rest is not read; null: everything.
@@ -84,7 +88,7 @@ $$;
 comment on function automation.contact_key(ridgeline.workflow_executions) is
   'The id of the contact that a run is about, now; null when its record belongs to none.';
 
--- Whether the table of contacts has a list of texts called tags: an attached CRM may.
+-- Whether the table of contacts has a list of tags: an attached CRM may, under whatever name.
 create or replace function automation.has_own_tags() returns boolean
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -92,7 +96,7 @@ create or replace function automation.has_own_tags() returns boolean
     select exists (
       select from automation.entities as e
       join pg_catalog.pg_attribute as a
-        on a.attrelid = to_regclass(e.relation) and a.attname = 'tags' and not a.attisdropped
+        on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
       where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list')
   $$;
 

@@ -502,7 +502,7 @@ begin
   select e.* into attached from automation.entities as e where e.name = 'contact';
   execute automation.lock_record_statement(attached)
     into present using execution.tenant_id, automation.target_id(execution, 'contact');
-  tags := coalesce(nullif(present -> 'tags', 'null'), '[]');
+  tags := coalesce(nullif(present -> (attached.mapped ->> 'tags'), 'null'), '[]');
   had := exists (
     select from jsonb_array_elements_text(tags) as t (name) where lower(btrim(t.name)) = lower(btrim(tag)));
   if had <> is_on then

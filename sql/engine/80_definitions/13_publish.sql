@@ -221,6 +221,18 @@ begin
 end;
 $$;
 
+-- Whose writes a version listens to. Timers follow the dates of an entity: capture asks for both at once.
+create or replace function automation.listened_entity(
+  version ridgeline.workflow_versions, listener automation.compiled_trigger)
+  returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case version.trigger_type
+      when 'time_elapsed' then coalesce(version.trigger_config ->> 'entity', 'contact')
+      else listener.entity end
+  $$;
+
 create or replace function automation.start_listening(
   version ridgeline.workflow_versions, listener automation.compiled_trigger)
   returns void
@@ -230,8 +242,8 @@ create or replace function automation.start_listening(
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
       field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay)
-    select version.tenant_id, listener.entity, version.trigger_type, version.workflow_id,
-      version.version, listener.match, listener.match_any, listener.match_column,
+    select version.tenant_id, automation.listened_entity(version, listener), version.trigger_type,
+      version.workflow_id, version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
       version.conditions, quick.path, quick.folds,
       case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,

@@ -109,31 +109,3 @@ create or replace function automation.match_failed(
 
 comment on function automation.match_failed(text, uuid, text[], text, text) is
   'What enrols when matching itself broke: every listener gets a failed execution that says why.';
-
--- Outside every guard: what could fail has been done.
-create or replace function automation.enrol_write(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolments automation.enrolment[],
-  is_log boolean)
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  enrolment automation.enrolment;
-  -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
-  from_outside constant boolean := is_log and not data ? 'old'
-    and data -> entity ->> 'direction' is distinct from 'outbound';
-  -- One number for all that a write leads to: it does not end the run that it starts.
-  seq constant bigint := nextval('automation.write_order');
-begin
-  foreach enrolment in array enrolments loop
-    if enrolment.role = 'enrol' then
-      enrolment.fused := enrolment.fused or from_outside;
-      perform automation.start_execution(tenant_id, entity, record_id, data, enrolment, seq);
-    else
-      perform automation.raise_signal(
-        tenant_id, entity, record_id, data, enrolment, seq, is_log or not data ? 'old');
-    end if;
-  end loop;
-end;
-$$;

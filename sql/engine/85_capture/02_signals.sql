@@ -3,30 +3,6 @@
 -- whoever writes a row neither waits for an execution nor locks one. Chapter 06 acts on the notes, and
 -- no step is run or claimed while one that would end its run is still unread.
 
--- What it computes cannot fail; what it writes has no constraint that it could break.
-create or replace function automation.raise_signal(
-  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment, seq bigint,
-  by_contact boolean)
-  returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  insert into automation.signals (
-    tenant_id, role, workflow_id, version, listener, event, entity, record_id, contact_id, address,
-    by_contact, record, seq)
-  values (
-    tenant_id, enrolment.role, enrolment.workflow_id, enrolment.version, enrolment.listener,
-    enrolment.trigger_type, entity, record_id, automation.as_key(data ->> 'contact_id'),
-    enrolment.address, by_contact, data -> entity, seq);
-  perform automation.ring_once();
-end;
-$$;
-
-comment on function automation.raise_signal(uuid, text, text, jsonb, automation.enrolment, bigint, boolean) is
-  'Notes an event for the runs of a version. A record that was just created is nobody''s own yet, so '
-  'that it concerns the runs of its contact.';
-
 create or replace function automation.has_open_runs(tenant_id uuid, record_id text, contact_id text)
   returns boolean
   language sql stable

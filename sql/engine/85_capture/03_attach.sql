@@ -74,14 +74,10 @@ begin
     where w.is_active and not exists (
       select from automation.active_triggers as t
       where t.tenant_id = v.tenant_id and t.workflow_id = v.workflow_id and t.version = v.version
-        and t.role = 'enrol' and (v.trigger_type <> 'time_elapsed' or exists (
-          select from automation.timer_listeners as l
-          where l.tenant_id = t.tenant_id and l.workflow_id = t.workflow_id)))
+        and t.role = 'enrol')
   loop
     listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
-    continue when listen_again.entity is distinct from case version.trigger_type
-      when 'time_elapsed' then coalesce(version.trigger_config ->> 'entity', 'contact')
-      else listener.entity end;
+    continue when listen_again.entity is distinct from automation.listened_entity(version, listener);
     if listener.problems <> '[]' then
       raise warning 'workflow % of tenant % does not fit % any more: %',
         version.workflow_id, version.tenant_id, entity, listener.problems #>> '{0,message}';
@@ -233,6 +229,7 @@ create or replace function automation.map_columns(relation regclass, columns jso
     from (
       select n.name, case
         when jsonb_typeof(columns -> n.name) = 'array' then columns -> n.name ->> 0
+        when jsonb_typeof(columns -> n.name) = 'object' then null
         when columns ? n.name then columns ->> n.name
         else (
         select c.name from automation.relation_columns(relation) as c
@@ -384,6 +381,7 @@ begin
     if not exists (
       select from automation.capture_triggers(attached.name) as t
       where t.relation = attached.relation::regclass and t.name = 'automation_capture_' || op
+        and t.for_row = (op <> 'truncate')
     ) then
       execute format('create or replace trigger automation_capture_%1$s after %1$s on %2$s '
         'for each %3$s execute function automation.capture_%4$s_%1$s()',
@@ -416,14 +414,9 @@ declare
 begin
   for deaf in
     select t.tenant_id, t.workflow_id, w.name
-    from (
-      select a.tenant_id, a.workflow_id from automation.active_triggers as a
-      where a.entity = stop_hearing.entity and a.role = 'enrol'
-      union all
-      select l.tenant_id, l.workflow_id from automation.timer_listeners as l
-      where l.entity = stop_hearing.entity
-    ) as t
+    from automation.active_triggers as t
     join ridgeline.workflows as w on w.tenant_id = t.tenant_id and w.id = t.workflow_id
+    where t.entity = stop_hearing.entity and t.role = 'enrol'
   loop
     perform automation.note_end(deaf.tenant_id, deaf.workflow_id, 'detach');
     raise warning 'workflow "%" of tenant % hears nothing until % is attached again',

@@ -106,14 +106,12 @@ create or replace function automation.possible_events(attached automation.entiti
         order by t.name)
   $$;
 
--- Could a listener want this row? Asked before the row is turned into JSON.
-create or replace function automation.fits_expression(attached automation.entities) returns text
-  language sql stable
+-- Could a listener want this row? The row is turned into JSON for it only if some listener asks.
+create or replace function automation.fits_expression() returns text
+  language sql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(format('(t.match_column is null or t.match_value = case t.match_column%s end)',
-      string_agg(format(E'\n          when %1$L then new.%1$I::text', c.name), '')), 'true')
-    from unnest(attached.match_columns) as c (name)
+    select '(t.match_column is null or t.match_value = (select to_jsonb(new.*)) ->> t.match_column)'
   $$;
 
 -- The columns that are computed where they are read, by name and expression, and those among them that
@@ -175,7 +173,7 @@ create or replace function automation.own_contact_expression(attached automation
   set search_path = pg_catalog, pg_temp
   as $$
     select case attached.name
-      when 'contact' then format('%s.%I::text', written, attached.id_column)
+      when 'contact' then format('automation.as_key(%s.%I::text)', written, attached.id_column)
       else 'null::text' end
   $$;
 
@@ -190,15 +188,12 @@ create or replace function automation.unheard_expression(attached automation.ent
   $$;
 
 -- Where a statement writes one row, remembering costs more than it saves: so one in eight remembers. Inlined.
-create or replace function automation.note_unheard(what text) returns text
+create or replace function automation.is_drawn() returns boolean
   language sql
   -- No search_path: this is inlined.
   as $$
-    select case
-      when pg_catalog.date_part('microseconds', pg_catalog.clock_timestamp())::pg_catalog.int4
-        operator(pg_catalog.%) 8 operator(pg_catalog.=) 0
-      then pg_catalog.set_config('automation.unheard', what, true)
-    end
+    select pg_catalog.date_part('microseconds', pg_catalog.clock_timestamp())::pg_catalog.int4
+      operator(pg_catalog.%) 8 operator(pg_catalog.=) 0
   $$;
 
 -- What every one of these functions is, but for its block.
@@ -217,9 +212,7 @@ create or replace function automation.capture_%1$s_%2$s() returns trigger
   set jit = off
   as $capture$
 #variable_conflict use_column
-declare
-  heard boolean;
-  timed boolean;%6$s
+declare%6$s
   write automation.captured_write;
 begin
   begin%3$s
@@ -230,9 +223,10 @@ begin
       write := automation.capture_lost(%1$L, %2$L, write, sqlstate, sqlerrm);
     end;
   end;
-  if write.enrolments is not null or write.timed or write.gone_id is not null or write.left_id is not null
-    or write.moved_to is not null then
+  if write.timed or write.gone_id is not null or write.left_id is not null or write.moved_to is not null then
     perform automation.write_down(%1$L, write, %5$L);
+  elsif write.enrolments is not null then
+    perform automation.enrol_write(write.tenant_id, %1$L, write.record_id, write.data, write.enrolments, %5$L);
   end if;
   return null;
 end;
@@ -241,7 +235,9 @@ $template$,
       attached.name, op, block,
       case op when 'insert' then 'null, to_jsonb(new.*)' when 'update' then 'to_jsonb(old.*), to_jsonb(new.*)'
         else 'to_jsonb(old.*), null' end,
-      attached.is_log, case op when 'update' then E'\n  changed text[];' else '' end)
+      attached.is_log, case op when 'insert' then ''
+        else E'\n  heard boolean;\n  timed boolean;' || case op when 'update' then E'\n  changed text[];' else '' end
+        end)
   $$;
 
 create or replace function automation.is_partitioned(attached automation.entities) returns boolean
@@ -256,43 +252,43 @@ create or replace function automation.insert_function(attached automation.entiti
   set search_path = pg_catalog, pg_temp
   as $$
     select automation.capture_function(attached, 'insert', format($block$%10$s
-    if current_setting('automation.unheard', true) = %6$s then
-      return null;
+    if current_setting('automation.unheard', true) <> '' then
+      if current_setting('automation.unheard', true) = %6$s then
+        return null;
+      end if;
     end if;
-    timed := exists (
-      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
-    if not timed and not exists (
+    if not exists (
       select from automation.active_triggers as t
-      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[])
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[]) and %3$s
     ) then
-      perform automation.note_unheard(%6$s);
-      return null;
-    end if;
-    heard := exists (
-      select from automation.active_triggers as t
-      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[]) and %3$s);
-    if not heard and not timed then
+      if automation.is_drawn() then
+        if not exists (
+          select from automation.active_triggers as t
+          where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%4$L::text[])
+        ) then
+          perform set_config('automation.unheard', %6$s, true);
+        end if;
+      end if;
       return null;
     end if;
     write.tenant_id := %2$s;
-    write.record_id := new.%5$I;
+    write.record_id := automation.as_key(new.%5$I::text);
     write.record := %7$s;
-    write.timed := timed;
-    if heard then
-      write.events := %8$s;
-      write.data := %9$s;
-      write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);
-    end if;$block$,
+    write.timed := exists (
+      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = write.tenant_id);
+    write.events := %8$s;
+    write.data := %9$s;
+    write.enrolments := automation.match_write(%1$L, write.tenant_id, write.events, null, write.data);$block$,
       attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
-      automation.fits_expression(attached),
-      automation.possible_events(attached, 'insert'), attached.id_column,
+      automation.fits_expression(),
+      automation.possible_events(attached, 'insert') || 'time_elapsed'::text, attached.id_column,
       automation.unheard_expression(attached, 'insert'), automation.written_expression(attached, 'new'),
       automation.insert_events(attached),
       automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
       -- What comes from another partition was there before.
       case when automation.is_partitioned(attached) then format($moved$
     if current_setting('automation.moving', true) <> '' then
-      write := automation.capture_moved(%1$L, %2$s, new.%3$I::text, %4$s);
+      write := automation.capture_moved(%1$L, %2$s, automation.as_key(new.%3$I::text), %4$s);
     end if;
     if write.record is null then$moved$,
         attached.name, automation.tenant_expression('new', attached.tenant_column, attached.sole),
@@ -308,26 +304,31 @@ create or replace function automation.update_function(attached automation.entiti
     select automation.capture_function(attached, 'update', format($block$
     if (%19$s, old.%3$I) is distinct from (%2$s, new.%3$I) or (%4$s) and not (%5$s)%6$s then
       write := automation.capture_change(
-        %1$L, %19$s, old.%3$I::text, %2$s, new.%3$I::text, (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
-    elsif current_setting('automation.unheard', true) = %10$s then
-      return null;
+        %1$L, %19$s, automation.as_key(old.%3$I::text), %2$s, automation.as_key(new.%3$I::text),
+         (%4$s) and not (%5$s), %7$s, %8$s, %9$L);
+    elsif current_setting('automation.unheard', true) <> '' then
+      if current_setting('automation.unheard', true) = %10$s then
+        return null;
+      end if;
     end if;
-    timed := exists (
-      select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
-    heard := exists (
+    if not exists (
       select from automation.active_triggers as t
-      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[]));
-    if not heard and not timed then
-      perform automation.note_unheard(%10$s);
+      where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[])
+    ) then
+      if automation.is_drawn() then
+        perform set_config('automation.unheard', %10$s, true);
+      end if;
     else%16$s
       changed := %12$s;
-      heard := heard and cardinality(changed) > 0 and exists (
+      heard := cardinality(changed) > 0 and exists (
         select from automation.active_triggers as t
-        where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%11$L::text[])
+        where t.tenant_id = %2$s and t.entity = %1$L and t.event = any (%20$L::text[])
           and (t.field is null or t.field = any (changed)) and %13$s);
+      timed := exists (
+        select from automation.timer_listeners as l where l.entity = %1$L and l.tenant_id = %2$s);
       if heard or timed then
         write.tenant_id := %2$s;
-        write.record_id := new.%3$I;
+        write.record_id := automation.as_key(new.%3$I::text);
         write.record := %14$s;
         write.old := %15$s;
         write.timed := timed;
@@ -348,11 +349,11 @@ create or replace function automation.update_function(attached automation.entiti
         'case when new.%1$I is distinct from old.%1$I then new.%1$I::text end',
         attached.related ->> 'contact') else 'null' end,
       attached.is_log, automation.unheard_expression(attached, 'update'),
-      automation.possible_events(attached, 'update'),
+      automation.possible_events(attached, 'update') || 'time_elapsed'::text,
       case when computed.some then format(
         'automation.changed_fields(write.old, write.record, %L)', automation.watched_columns(attached))
         else automation.changed_expression(attached) end,
-      automation.fits_expression(attached),
+      automation.fits_expression(),
       case when computed.some then 'write.record' else automation.written_expression(attached, 'new') end,
       case when computed.some then 'write.old' else automation.written_expression(attached, 'old') end,
       case when computed.some then format(E'\n      write.record := %s;\n      write.old := %s;',
@@ -360,7 +361,8 @@ create or replace function automation.update_function(attached automation.entiti
         else '' end,
       automation.update_events(attached),
       automation.snapshot_expression(attached, 'write.tenant_id', 'write.record'),
-      automation.tenant_expression('old', attached.tenant_column, attached.sole)))
+      automation.tenant_expression('old', attached.tenant_column, attached.sole),
+      automation.possible_events(attached, 'update')))
     from (select exists (select from automation.virtual_columns(attached)) as some) as computed
   $$;
 
@@ -372,7 +374,7 @@ create or replace function automation.delete_function(attached automation.entiti
     select automation.capture_function(attached, 'delete', format($block$
     select not %5$L and (exists (
           select from ridgeline.workflow_executions as e
-          where e.tenant_id = %2$s and e.record_id = old.%3$I::text and e.finished_at is null)
+          where e.tenant_id = %2$s and e.record_id = automation.as_key(old.%3$I::text) and e.finished_at is null)
         or exists (
           select from ridgeline.workflow_executions as e
           where e.tenant_id = %2$s and e.contact_id = %4$s and e.entity <> 'contact'
@@ -382,19 +384,19 @@ create or replace function automation.delete_function(attached automation.entiti
       into heard, timed;%6$s
     if heard then
       write.gone_tenant := %2$s;
-      write.gone_id := old.%3$I;
+      write.gone_id := automation.as_key(old.%3$I::text);
       write.gone_contact := %4$s;
     end if;
     if timed then
       write.left_tenant := %2$s;
-      write.left_id := old.%3$I;
+      write.left_id := automation.as_key(old.%3$I::text);
     end if;$block$,
       attached.name, automation.tenant_expression('old', attached.tenant_column, attached.sole), attached.id_column,
       automation.own_contact_expression(attached, 'old'), attached.is_log,
       -- It may only have moved to another partition: then its insert comes next.
       case when automation.is_partitioned(attached) then format($moved$
     if exists (select from %1$s as r where %6$s = %2$s and r.%3$I = old.%3$I) then
-      perform automation.note_moving(%4$L, %2$s, old.%3$I::text, %5$s);
+      perform automation.note_moving(%4$L, %2$s, automation.as_key(old.%3$I::text), %5$s);
       return null;
     end if;$moved$,
         attached.relation, automation.tenant_expression('old', attached.tenant_column, attached.sole),

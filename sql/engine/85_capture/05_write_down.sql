@@ -164,9 +164,9 @@ declare
 begin
   if old is not null then
     write := automation.capture_change(attached.name,
-      automation.tenant_of(attached, old), old ->> attached.id_column, tenant_id, record_id,
+      automation.tenant_of(attached, old), automation.as_key(old ->> attached.id_column), tenant_id, record_id,
       automation.is_marked_deleted(attached, record) and not automation.is_marked_deleted(attached, old),
-      case when attached.name = 'contact' then old ->> attached.id_column end,
+      case when attached.name = 'contact' then automation.as_key(old ->> attached.id_column) end,
       case when record ->> (attached.related ->> 'contact') is distinct from old ->> (attached.related ->> 'contact')
         then record ->> (attached.related ->> 'contact') end,
       attached.is_log);
@@ -226,11 +226,12 @@ begin
   old := automation.visible_record(attached, old);
   new := automation.visible_record(attached, new);
   if new is not null then
-    return automation.capture_record(attached, tenant, new ->> attached.id_column, new, old,
+    return automation.capture_record(attached, tenant, automation.as_key(new ->> attached.id_column), new, old,
       automation.changed_fields(old, new, automation.watched_columns(attached)));
   end if;
-  write := automation.capture_change(attached.name, tenant, old ->> attached.id_column, null, null, true,
-    case when attached.name = 'contact' then old ->> attached.id_column end, null, attached.is_log);
+  write := automation.capture_change(attached.name, tenant, automation.as_key(old ->> attached.id_column), null,
+    null, true,
+    case when attached.name = 'contact' then automation.as_key(old ->> attached.id_column) end, null, attached.is_log);
   return write;
 end;
 $$;

@@ -6,7 +6,7 @@ select plan(5);
 select pg_temp.tenant() as apex \gset
 select pg_temp.workflow(:'apex', 'contact_created', '{}',
   '[{"type": "create_task", "config": {"title": "Call {{trigger.contact.first_name}}"}}]',
-  '[{"field": "contact.stage", "operator": "equals", "value": "new"}]') as flow \gset
+  '[{"field": "contact.stage", "operator": "matches", "value": "^new$"}]') as flow \gset
 savepoint sound;
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
   returns jsonb language sql as $$ select automation.engine_error('conditions_failed', 'XX000', 'broken') $$;

@@ -1,7 +1,7 @@
 -- A row at a time: what a statement trigger did not see, and what a block a row would cost.
 begin;
 \ir ../foundation/story.psql
-select plan(35);
+select plan(39);
 set local client_min_messages = error;
 
 select pg_temp.tenant() as apex \gset
@@ -195,6 +195,19 @@ end;
 $$;
 select pg_temp.tenant('Prairie Roofs') as prairie \gset
 select is(pg_temp.waits_now(:'prairie'), 1::bigint, 'timers too');
+
+-- Ids are the host's own: one may be longer than an index takes, and is cut where it is kept.
+create table public.parts (tenant_id uuid not null, id text not null, label text, due timestamptz);
+select automation.attach('public.parts', 'part', '{}', '[]', authors => 'members');
+select pg_temp.workflow(:'apex', 'part_created') as parts \gset
+select pg_temp.workflow(:'apex', 'part_updated') as part_changes \gset
+select pg_temp.workflow(:'apex', 'time_elapsed', '{"entity": "part", "field": "due", "offset": "-1 day"}') as part_timer \gset
+select is(pg_temp.error_of(format($$insert into public.parts
+  select %L, string_agg(md5(n::text), ''), 'Long', now() + interval '1 week' from generate_series(1, 2000) as n$$, :'apex')), null, 'a record with a very long id is written');
+select is(pg_temp.error_of($$update public.parts set label = 'Longer'$$), null, 'and changed');
+delete from automation.signals;
+select is(pg_temp.error_of($$delete from public.parts$$), null, 'and deleted');
+select is(array[pg_temp.runs(:'parts'), pg_temp.runs(:'part_changes'), (select count(*) from automation.signals)], array[1, 1, 1]::bigint[], 'and fires, and ends what it fired');
 
 -- The guard writes nothing: a listener that breaks costs no transaction id either.
 update automation.active_triggers set match_any = '[]' where workflow_id = :'created';

@@ -58,9 +58,12 @@ select count(*) from generate_series(1, 7) as n, lateral automation.run_retentio
 select count(*) from generate_series(1, 7) as n, lateral automation.run_retention(pg_temp.place(:'apex', 'inputs', 10 + n * 0));
 
 select pg_temp.history(:'blue', :'other', 15000, '15 months'), pg_temp.history(:'apex', :'flow', 15000, '1 month'), pg_temp.history(:'apex', :'flow', 1000, '14 months');
-select cmp_ok(pg_temp.cost_of(:'runs'), '<', 200 * 40::bigint, 'a portion of runs');
+-- Before 17 a list of ids is not looked up in an index that has other columns before it: there, and only while statistics
+-- say that a table is empty, a portion may read what the tenant has, a few times.
+select current_setting('server_version_num')::integer < 170000 as is_old \gset
+select cmp_ok(pg_temp.cost_of(:'runs'), '<', case when :'is_old' then 16000 * 5 else 200 * 40 end::bigint, 'a portion of runs');
 select is((select count(*) from ridgeline.workflow_executions where workflow_id = :'flow'), 15800::bigint, 'which is two hundred');
-select cmp_ok(pg_temp.cost_of(:'inputs'), '<', 200 * 10::bigint, 'a portion of inputs');
+select cmp_ok(pg_temp.cost_of(:'inputs'), '<', case when :'is_old' then 32000 * 5 else 200 * 10 end::bigint, 'a portion of inputs');
 select is((select count(*) from ridgeline.workflow_step_executions where input is null), 200::bigint, 'which is two hundred');
 analyze ridgeline.workflow_executions, ridgeline.workflow_step_executions;
 select cmp_ok(pg_temp.cost_of(:'runs'), '<', 200 * 40::bigint, 'the same when the statistics are true');

@@ -7,6 +7,7 @@
 --          when it does not (f). -1 is "the conditions hold", -2 "they do not". AND, OR and NOT are
 --          only jumps, so evaluating is one loop and stops as early as possible.
 --   tree   the groups as they were written, for explain_conditions
+--   timeless  true where no zone is needed
 --
 -- A test: p or b path from the context, or in the record that fired; o operator; k what is
 -- computed; n its negation; v the value as written; x the value as prepared; c case-sensitive;
@@ -575,6 +576,19 @@ begin
 end;
 $$;
 
+-- Without a date in it, and without another field to compare with, a document has no use for a zone: whoever
+-- evaluates it need not read the tenant's.
+create or replace function automation.is_timeless(code jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select not exists (
+      select from jsonb_array_elements(code) as c (test)
+      where c.test ->> 'k' in ('before', 'after', 'last', 'next') or c.test ? 'r' or exists (
+        select from jsonb_array_elements(automation.as_list(c.test -> 'v')) as v
+        where jsonb_typeof(v) in ('array', 'object') or automation.is_date(v #>> '{}')))
+  $$;
+
 create or replace function automation.compile_conditions(
   conditions jsonb, path text default 'conditions', out compiled jsonb, out problems jsonb
 )
@@ -601,7 +615,8 @@ begin
     compiled := jsonb_build_object(
       'roots', (
         select coalesce(jsonb_agg(distinct r order by r), '[]') from unnest(node.roots) as r),
-      'start', linked.start, 'code', automation.with_jumps(node.code, linked.jumps), 'tree', node.tree);
+      'start', linked.start, 'code', automation.with_jumps(node.code, linked.jumps), 'tree', node.tree)
+      || case when automation.is_timeless(node.code) then '{"timeless": true}'::jsonb else '{}' end;
     if linked.start < 0 then
       problems := problems || automation.condition_problem(coalesce(path, 'conditions'), 'warning',
         'constant_condition', format('these conditions %s hold',
