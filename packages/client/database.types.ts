@@ -650,6 +650,48 @@ export type Database = {
         };
         Relationships: [];
       };
+      changes: {
+        Row: {
+          after: Json | null;
+          before: Json | null;
+          changed_at: string;
+          id: string;
+          operation: string;
+          record_id: string;
+          relation: string;
+          source: Json;
+          tenant_id: string;
+          user_id: string | null;
+          workflow_id: string | null;
+        };
+        Insert: {
+          after?: Json | null;
+          before?: Json | null;
+          changed_at?: string;
+          id?: string;
+          operation: string;
+          record_id: string;
+          relation: string;
+          source?: Json;
+          tenant_id: string;
+          user_id?: string | null;
+          workflow_id?: string | null;
+        };
+        Update: {
+          after?: Json | null;
+          before?: Json | null;
+          changed_at?: string;
+          id?: string;
+          operation?: string;
+          record_id?: string;
+          relation?: string;
+          source?: Json;
+          tenant_id?: string;
+          user_id?: string | null;
+          workflow_id?: string | null;
+        };
+        Relationships: [];
+      };
       email_addresses: {
         Row: {
           address: string;
@@ -793,6 +835,39 @@ export type Database = {
           text?: string | null;
           to_address?: string | null;
           updated_at?: string;
+        };
+        Relationships: [];
+      };
+      erasures: {
+        Row: {
+          digest: string;
+          erased: Json;
+          finished_at: string | null;
+          id: string;
+          requested_at: string;
+          requested_by: string | null;
+          status: string;
+          tenant_id: string;
+        };
+        Insert: {
+          digest: string;
+          erased?: Json;
+          finished_at?: string | null;
+          id?: string;
+          requested_at?: string;
+          requested_by?: string | null;
+          status?: string;
+          tenant_id: string;
+        };
+        Update: {
+          digest?: string;
+          erased?: Json;
+          finished_at?: string | null;
+          id?: string;
+          requested_at?: string;
+          requested_by?: string | null;
+          status?: string;
+          tenant_id?: string;
         };
         Relationships: [];
       };
@@ -1825,6 +1900,10 @@ export type Database = {
         };
         Returns: boolean;
       };
+      engine_status: {
+        Args: never;
+        Returns: Json;
+      };
       enroll_records: {
         Args: {
           workflow_id: string;
@@ -1841,6 +1920,36 @@ export type Database = {
           to: "bulk_enrollments";
           isOneToOne: true;
           isSetofReturn: false;
+        };
+      };
+      erase_person: {
+        Args: {
+          contact_id?: string;
+          phone?: string;
+          email?: string;
+          tenant_id?: string;
+        };
+        Returns: Database["ridgeline"]["Tables"]["erasures"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "erasures";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      erasures_of: {
+        Args: {
+          contact_id?: string;
+          phone?: string;
+          email?: string;
+          tenant_id?: string;
+        };
+        Returns: Database["ridgeline"]["Tables"]["erasures"]["Row"][];
+        SetofOptions: {
+          from: "*";
+          to: "erasures";
+          isOneToOne: false;
+          isSetofReturn: true;
         };
       };
       execute_workflow: {
@@ -1861,6 +1970,14 @@ export type Database = {
         Args: {
           workflow_id: string;
           record: Json;
+          tenant_id?: string;
+        };
+        Returns: Json;
+      };
+      get_definition: {
+        Args: {
+          workflow_id: string;
+          version?: number;
           tenant_id?: string;
         };
         Returns: Json;
@@ -1972,11 +2089,27 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      retry_executions: {
+        Args: {
+          filter?: Json;
+          per_minute?: number;
+          tenant_id?: string;
+        };
+        Returns: Json;
+      };
       rotate_webhook_secret: {
         Args: {
           tenant_id?: string;
         };
         Returns: string;
+      };
+      save_workflow: {
+        Args: {
+          definition: Json;
+          base_revision?: string;
+          tenant_id?: string;
+        };
+        Returns: Json;
       };
       set_secret: {
         Args: {
@@ -1993,6 +2126,15 @@ export type Database = {
           tenant_id?: string;
         };
         Returns: undefined;
+      };
+      test_definition: {
+        Args: {
+          definition: Json;
+          trigger_data?: Json;
+          options?: Json;
+          tenant_id?: string;
+        };
+        Returns: Json;
       };
       test_workflow: {
         Args: {
@@ -2016,6 +2158,13 @@ export type Database = {
           isOneToOne: false;
           isSetofReturn: true;
         };
+      };
+      validate_definition: {
+        Args: {
+          definition: Json;
+          tenant_id?: string;
+        };
+        Returns: Json;
       };
       validate_workflow: {
         Args: {

@@ -81,7 +81,8 @@ export async function contents(sql: Sql): Promise<Record<string, unknown>> {
     select c.oid::regclass::text as name, coalesce(
       array_agg(a.attname::text) filter (where a.atttypid = 'timestamptz'::regtype), '{}') as times
     from pg_class as c join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0
-    where c.relkind = 'r'
+    -- What was changed while it was built is history.
+    where c.relkind = 'r' and c.oid <> coalesce(to_regclass('ridgeline.changes'), 0)
       and c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace, 'public'::regnamespace)
     group by c.oid`;
   const filled: Record<string, unknown> = {};

@@ -123,6 +123,8 @@ insert into automation.settings (name, value, description) values
    'How long runs that have ended are kept, where a tenant does not say: an interval of 7 days at least, or forever.'),
   ('keep_inputs', '90 days',
    'The same of what their steps were told: rendered messages and fields.'),
+  ('keep_changes', '24 months',
+   'How long it is known who changed a definition or a setting.'),
   ('prune_time', '250 milliseconds',
    'How long a tick prunes history, at most.'),
   ('max_cut_offs', '3',
@@ -11236,6 +11238,141 @@ comment on table automation.suspects is
 comment on column automation.suspects.tries is
   'How often it was cut off with nothing else in its transaction; 0: it was only in the company.';
 
+-- sql/engine/45_queue/09_changes.sql
+
+-- Who changed what: a row for each change of a definition, a sender, a form or a setting. It is written beside the
+-- change and never in its way: what cannot be written down costs a warning.
+
+create table ridgeline.changes (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  changed_at timestamptz not null default automation.now(),
+  relation text not null,
+  record_id text not null,
+  workflow_id uuid,
+  operation text not null,
+  user_id uuid,
+  source jsonb not null default '{}',
+  before jsonb,
+  after jsonb,
+  constraint changes_pkey primary key (tenant_id, id)
+);
+
+comment on table ridgeline.changes is
+  'What was changed of workflows, steps, senders, forms and settings, by whom and from where. Settings of the whole '
+  'installation have the tenant 00000000-0000-0000-0000-000000000000.';
+comment on column ridgeline.changes.operation is 'insert, update, delete, or save: a whole definition at once.';
+comment on column ridgeline.changes.user_id is 'The signed-in user; null: the service role, or SQL.';
+comment on column ridgeline.changes.source is
+  '{role, application, address}: which role wrote, what its program calls itself, and from where.';
+comment on column ridgeline.changes.before is 'Of an update the columns that changed, as they were; of a delete all.';
+
+create index changes_by_record on ridgeline.changes (record_id, tenant_id, changed_at);
+create index changes_by_workflow on ridgeline.changes (workflow_id, tenant_id, changed_at)
+  where workflow_id is not null;
+
+create index changes_by_time on ridgeline.changes (changed_at);
+
+create or replace function automation.change_source() returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+      'role', coalesce(nullif(current_setting('role', true), 'none'), session_user),
+      'application', nullif(left(current_setting('application_name', true), 200), ''),
+      'address', left(coalesce(
+        automation.request_setting('request.headers') ->> 'x-forwarded-for', host(inet_client_addr())), 200)))
+  $$;
+
+create or replace function automation.note_change(
+  tenant_id uuid, relation text, record_id text, workflow_id uuid, operation text, before jsonb, after jsonb)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into ridgeline.changes (
+      tenant_id, relation, record_id, workflow_id, operation, user_id, source, before, after)
+    values (tenant_id, relation, record_id, workflow_id, operation, automation.current_user_id(),
+      automation.change_source(), before, after)
+  $$;
+
+-- tg_argv: the column that names the record. What only the engine moves is no change of anybody's.
+create or replace function automation.watch_changes() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  was jsonb;
+  is_now jsonb;
+  record jsonb;
+  tenant uuid;
+begin
+  was := case when tg_op <> 'INSERT' then to_jsonb(old) - array['updated_at', 'published_version'] end;
+  is_now := case when tg_op <> 'DELETE' then to_jsonb(new) - array['updated_at', 'published_version'] end;
+  record := coalesce(is_now, was);
+  tenant := coalesce((record ->> 'tenant_id')::uuid, '00000000-0000-0000-0000-000000000000'::uuid);
+  if was = is_now
+    or tg_table_name = 'workflow_steps' and current_setting('ridgeline.saving', true) = 'on'
+    or exists (select from automation.gone_tenants as g where g.tenant_id = tenant) then
+    return null;
+  elsif tg_op = 'UPDATE' then
+    select jsonb_object_agg(k.key, was -> k.key), jsonb_object_agg(k.key, k.value) into was, is_now
+    from jsonb_each(is_now) as k where k.value is distinct from was -> k.key;
+  end if;
+  perform automation.note_change(
+    tenant, format('%s.%s', tg_table_schema, tg_table_name), record ->> tg_argv[0],
+    case tg_table_name when 'workflows' then (record ->> 'id')::uuid
+      when 'workflow_steps' then (record ->> 'workflow_id')::uuid end,
+    lower(tg_op), was, is_now);
+  return null;
+exception when others then
+  raise warning 'automation: a change of %.% is not on record: %', tg_table_schema, tg_table_name, sqlerrm;
+  return null;
+end;
+$$;
+
+do $$
+declare
+  watched record;
+begin
+  for watched in
+    select * from (values
+      ('ridgeline.workflows', 'id'), ('ridgeline.workflow_steps', 'id'), ('ridgeline.senders', 'id'),
+      ('ridgeline.forms', 'id'), ('ridgeline.tenant_settings', 'tenant_id'), ('automation.settings', 'name'))
+      as w (relation, id)
+  loop
+    -- A setting comes with a release.
+    execute format(
+      'create trigger %I after %s update or delete on %s for each row execute function automation.watch_changes(%L)',
+      split_part(watched.relation, '.', 2) || '_changes',
+      case watched.relation when 'automation.settings' then '' else 'insert or' end, watched.relation, watched.id);
+  end loop;
+end;
+$$;
+
+-- When a tick last looked: written at most every few seconds.
+create table automation.heartbeats (
+  name text constraint heartbeats_pkey primary key,
+  at timestamptz not null default '-infinity'
+);
+
+comment on table automation.heartbeats is 'When the engine was last seen alive (real time): tick.';
+
+insert into automation.heartbeats (name) values ('tick')
+on conflict on constraint heartbeats_pkey do nothing;
+
+create or replace function automation.beat(name text) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update automation.heartbeats as h set at = clock_timestamp()
+    where h.ctid = (
+      select b.ctid from automation.heartbeats as b
+      where b.name = beat.name and b.at < clock_timestamp() - interval '3 seconds'
+      for update skip locked)
+  $$;
+
 -- sql/engine/47_access/01_access.sql
 
 -- 47 ACCESS
@@ -11966,6 +12103,113 @@ begin
   raise exception 'role: % is for owners and admins', doing
     using errcode = 'insufficient_privilege',
       hint = 'The draft is kept: ask one of them to publish it, or to set {"editors_publish": true} for the tenant.';
+end;
+$$;
+
+-- sql/engine/47_access/04_erased.sql
+
+-- Addresses of people who were erased and get nothing more. What remains of an address is a keyed HMAC: a plain hash
+-- of a phone number is found by trying all numbers. The key is in the Vault and nowhere else, so that a dump of the
+-- database, or whoever may read this table, cannot try either. Whoever may read the Vault can.
+
+create table automation.erased_addresses (
+  tenant_id uuid not null,
+  channel text not null
+    constraint erased_addresses_channel_known check (channel in ('sms', 'email')),
+  digest bytea not null,
+  reason text not null,
+  created_at timestamptz not null default automation.now(),
+  constraint erased_addresses_pkey primary key (tenant_id, channel, digest)
+);
+
+comment on table automation.erased_addresses is
+  'Suppressions of people who were erased, by automation.erased_digest(). Asked for with every suppression.';
+
+-- RFC 2104 with SHA-256.
+create or replace function automation.hmac_sha256(key bytea, said bytea) returns bytea
+  language plpgsql immutable strict
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  inner_key bytea := decode(repeat('36', 64), 'hex');
+  outer_key bytea := decode(repeat('5c', 64), 'hex');
+begin
+  key := case when octet_length(key) > 64 then sha256(key) else key end;
+  for n in 0 .. octet_length(key) - 1 loop
+    inner_key := set_byte(inner_key, n, get_byte(inner_key, n) # get_byte(key, n));
+    outer_key := set_byte(outer_key, n, get_byte(outer_key, n) # get_byte(key, n));
+  end loop;
+  return sha256(outer_key || sha256(inner_key || said));
+end;
+$$;
+
+-- One for the installation, under a name that no tenant's secrets have.
+create or replace function automation.erasure_key() returns bytea
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  secret text;
+begin
+  if to_regclass('vault.decrypted_secrets') is not null then
+    execute 'select s.decrypted_secret from vault.decrypted_secrets as s where s.name = $1'
+      into secret using 'ridgeline/erasure';
+  end if;
+  return convert_to(secret, 'UTF8');
+end;
+$$;
+
+create or replace function automation.make_erasure_key() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    raise exception 'erasing a person needs Supabase''s Vault, for the key of what stays suppressed'
+      using errcode = 'feature_not_supported', hint = 'create extension supabase_vault';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('ridgeline/erasure', 0));
+  if automation.erasure_key() is null then
+    if exists (select from automation.erased_addresses) then
+      raise exception 'the key of erased addresses is gone from the Vault' using errcode = 'PT409',
+        hint = 'Restore the secret ridgeline/erasure: without it nobody can tell whom to leave alone.';
+    end if;
+    execute 'select vault.create_secret($1, $2, $3)'
+      using encode(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), 'hex'), 'ridgeline/erasure',
+        'Ridgeline';
+  end if;
+end;
+$$;
+
+create or replace function automation.erased_digest(tenant_id uuid, channel text, address text) returns bytea
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.hmac_sha256(
+      automation.erasure_key(), convert_to(concat_ws('/', tenant_id, channel, address), 'UTF8'))
+  $$;
+
+-- Why nothing is sent to an address in its normal form; null: nobody who was erased had it. Without the key
+-- everybody may be one of them.
+create or replace function automation.erasure_of(tenant_id uuid, channel text, address text) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wanted bytea;
+begin
+  if address is null or not exists (
+    select from automation.erased_addresses as a
+    where a.tenant_id = erasure_of.tenant_id and a.channel = erasure_of.channel) then
+    return null;
+  end if;
+  wanted := automation.erased_digest(tenant_id, channel, address);
+  if wanted is null then
+    return 'erasure_key_missing';
+  end if;
+  return (
+    select a.reason from automation.erased_addresses as a
+    where a.tenant_id = erasure_of.tenant_id and a.channel = erasure_of.channel and a.digest = wanted);
 end;
 $$;
 
@@ -15764,10 +16008,12 @@ create or replace function automation.suppression_of(tenant_id uuid, channel tex
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select s.reason from ridgeline.suppressions as s
-    where s.tenant_id = suppression_of.tenant_id
-      and s.channel = suppression_of.channel
-      and s.address = suppression_of.address
+    select coalesce(
+      (select s.reason from ridgeline.suppressions as s
+       where s.tenant_id = suppression_of.tenant_id
+         and s.channel = suppression_of.channel
+         and s.address = suppression_of.address),
+      automation.erasure_of(suppression_of.tenant_id, suppression_of.channel, suppression_of.address))
   $$;
 
 create or replace function automation.is_suppressed(tenant_id uuid, channel text, address text)
@@ -24709,6 +24955,12 @@ begin
     delete from ridgeline.suppressions as s
     where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender
       and s.reason in ('opt_out', 'provider');
+    -- Somebody who was erased, and wants to be written to again.
+    if automation.erasure_of(new.tenant_id, 'sms', sender) in ('opt_out', 'provider', 'erased') then
+      delete from automation.erased_addresses as a
+      where a.tenant_id = new.tenant_id and a.channel = 'sms'
+        and a.digest = automation.erased_digest(new.tenant_id, 'sms', sender);
+    end if;
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
     perform automation.suppress(
       new.tenant_id, 'sms', sender, 'opt_out', jsonb_build_object('message_id', new.id));
@@ -28089,6 +28341,353 @@ comment on function ridgeline.suppress_address(text, text, uuid) is
   'Sends nothing more to this number (sms) or address (email): for somebody who said stop on the '
   'telephone. Owners and admins.';
 
+-- sql/engine/95_api/10_save.sql
+
+-- A whole definition at once: saved, read, checked and tried without a row of it being there.
+
+create or replace function automation.known_keys(given jsonb, known text[], path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(
+        concat_ws('.', nullif(path, ''), k), 'unknown_key', format('"%s" is not known here', left(k, 60)),
+        'Known: ' || array_to_string(known, ', ') || '.')), '[]')
+    from jsonb_object_keys(given) as k where not k = any (known)
+  $$;
+
+-- What cannot become rows. Whether it makes a workflow is asked when it is published.
+create or replace function automation.mistyped(given jsonb, types jsonb, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(
+        concat_ws('.', nullif(path, ''), t.key), 'wrong_type',
+        format('%s must be %s', t.key, automation.type_words(t.value)))), '[]')
+    from jsonb_each(types) as t
+    where not automation.as_list(t.value) ? coalesce(jsonb_typeof(given -> t.key), 'null')
+  $$;
+
+create or replace function automation.definition_steps(definition jsonb)
+  returns table (id uuid, parent_id uuid, branch text, place integer, path text, step jsonb)
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    with recursive tree (id, parent_id, branch, place, path, step, depth) as (
+      select gen_random_uuid(), null::uuid, null::text, s.place::integer, format('steps[%s]', s.place - 1), s.value, 1
+      from jsonb_array_elements(definition -> 'steps') with ordinality as s (value, place)
+      union all
+      select gen_random_uuid(), t.id, b.key, s.place::integer, format('%s.%s[%s]', t.path, b.key, s.place - 1),
+        s.value, t.depth + 1
+      from tree as t
+      cross join lateral jsonb_each(case when jsonb_typeof(t.step -> 'branches') = 'object'
+        then t.step -> 'branches' else '{}' end) as b
+      cross join lateral jsonb_array_elements(case when jsonb_typeof(b.value) = 'array'
+        then b.value else '[]' end) with ordinality as s (value, place)
+      where t.depth <= automation.at_most('branch_depth') + 1
+    )
+    select t.id, t.parent_id, t.branch, t.place, t.path, t.step from tree as t
+    limit automation.at_most('steps') + 1
+  $$;
+
+create or replace function automation.check_definition(definition jsonb) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  problems jsonb;
+begin
+  perform automation.check_object(definition, 'definition');
+  problems := automation.known_keys(definition, '{id,name,description,trigger_type,trigger_config,conditions,'
+      'settings,metadata,steps}', '')
+    || automation.mistyped('{"steps": []}'::jsonb || definition, '{"id": ["string", "null"], "name": "string",
+      "description": ["string", "null"], "trigger_type": "string", "trigger_config": ["object", "null"],
+      "settings": ["object", "null"], "metadata": ["object", "null"], "steps": "array"}', '');
+  if definition ->> 'id' is not null and automation.as_uuid(definition ->> 'id') is null then
+    problems := problems || automation.problem('id', 'wrong_type', 'id must be a UUID');
+  end if;
+  if jsonb_typeof(definition -> 'steps') = 'array' then
+    select problems || coalesce(jsonb_agg(p.problem), '[]') into problems
+    from automation.definition_steps(definition) as s
+    cross join lateral jsonb_array_elements(case when jsonb_typeof(s.step) <> 'object'
+      then jsonb_build_array(automation.problem(s.path, 'wrong_type', 'a step must be an object'))
+      else automation.known_keys(s.step, '{step_key,name,step_type,step_config,delay_minutes,enabled,conditions,'
+          'continue_on_error,retry,branches}', s.path)
+        || automation.mistyped(s.step, '{"step_key": ["string", "null"], "name": ["string", "null"],
+          "step_type": "string", "step_config": ["object", "null"], "delay_minutes": ["number", "null"],
+          "enabled": ["boolean", "null"], "continue_on_error": ["boolean", "null"], "retry": ["object", "null"],
+          "branches": ["object", "null"]}', s.path) end) as p (problem);
+    if (select count(*) from automation.definition_steps(definition)) > automation.at_most('steps') then
+      problems := problems || automation.problem(
+        'steps', 'too_many', format('more than %s steps', automation.at_most('steps')), 'Divide the workflow.');
+    end if;
+  end if;
+  perform automation.raise_problems(problems, 'definition');
+end;
+$$;
+
+-- One statement for all steps: a workflow that follows its first steps is published once.
+create or replace function automation.write_definition(tenant_id uuid, workflow_id uuid, definition jsonb) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+begin
+  insert into ridgeline.workflows as w (
+    tenant_id, id, name, description, trigger_type, trigger_config, conditions, settings, metadata)
+  values (
+    write_definition.tenant_id, workflow_id, definition ->> 'name', definition ->> 'description',
+    definition ->> 'trigger_type', coalesce(nullif(definition -> 'trigger_config', 'null'), '{}'),
+    coalesce(nullif(definition -> 'conditions', 'null'), '[]'),
+    coalesce(nullif(definition -> 'settings', 'null'), '{}'), coalesce(nullif(definition -> 'metadata', 'null'), '{}'))
+  on conflict on constraint workflows_pkey do update set
+    (name, description, trigger_type, trigger_config, conditions, settings, metadata) = row (
+      excluded.name, excluded.description, excluded.trigger_type, excluded.trigger_config, excluded.conditions,
+      excluded.settings, excluded.metadata);
+  delete from ridgeline.workflow_steps as s
+  where s.tenant_id = write_definition.tenant_id and s.workflow_id = write_definition.workflow_id;
+  insert into ridgeline.workflow_steps (
+    tenant_id, id, workflow_id, step_order, step_key, name, step_type, step_config, delay_minutes, enabled, conditions,
+    continue_on_error, retry, parent_step_id, branch)
+  select write_definition.tenant_id, s.id, write_definition.workflow_id, s.place, s.step ->> 'step_key',
+    s.step ->> 'name', s.step ->> 'step_type', coalesce(nullif(s.step -> 'step_config', 'null'), '{}'),
+    coalesce((s.step ->> 'delay_minutes')::numeric, 0), coalesce((s.step ->> 'enabled')::boolean, true),
+    coalesce(nullif(s.step -> 'conditions', 'null'), '[]'), coalesce((s.step ->> 'continue_on_error')::boolean, false),
+    coalesce(nullif(s.step -> 'retry', 'null'), '{}'), s.parent_id, s.branch
+  from automation.definition_steps(definition) as s;
+end;
+$$;
+
+create or replace function automation.save_workflow(tenant_id uuid, definition jsonb, base_revision text) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+  target constant uuid := coalesce(automation.as_uuid(definition ->> 'id'), gen_random_uuid());
+  before ridgeline.workflows;
+  source jsonb;
+begin
+  perform automation.check_editor(tenant, 'writing a workflow');
+  perform automation.check_definition(definition);
+  select w.* into before from ridgeline.workflows as w
+  where w.tenant_id = tenant and w.id = target
+  for update;
+  if found then
+    source := automation.workflow_source(before);
+    if base_revision is null then
+      raise exception 'base_revision: this workflow exists; which revision of it was edited?'
+        using errcode = 'invalid_parameter_value', hint = 'ridgeline.get_definition() answers with it.';
+    elsif base_revision <> md5(source::text) then
+      return jsonb_build_object('saved', false, 'workflow_id', target, 'conflict', jsonb_build_object(
+        'revision', md5(source::text), 'definition', source, 'changed_at', (
+          select max(c.changed_at) from ridgeline.changes as c
+          where c.workflow_id = target and c.tenant_id = tenant)));
+    end if;
+  elsif base_revision is not null then
+    perform automation.raise_not_found('definition.id', target);
+  end if;
+  perform set_config('ridgeline.saving', 'on', true);
+  perform automation.write_definition(tenant, target, definition);
+  perform set_config('ridgeline.saving', '', true);
+  select w.* into before from ridgeline.workflows as w where w.tenant_id = tenant and w.id = target;
+  if source is distinct from automation.workflow_source(before) then
+    perform automation.note_change(
+      tenant, 'ridgeline.workflows', target::text, target, 'save', source, automation.workflow_source(before));
+  end if;
+  return jsonb_build_object(
+    'saved', true, 'workflow_id', target, 'revision', automation.revision_of(before));
+end;
+$$;
+
+create or replace function ridgeline.save_workflow(
+  definition jsonb, base_revision text default null, tenant_id uuid default null)
+  returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.save_workflow(tenant_id, definition, base_revision) from automation.in_tenant(tenant_id)
+  $$;
+
+comment on function ridgeline.save_workflow(jsonb, text, uuid) is
+  'Writes a whole definition as a draft, all of it or nothing: {id?, name, description, trigger_type, trigger_config, '
+  'conditions, settings, metadata, steps: [{step_key, name, step_type, step_config, delay_minutes, enabled, '
+  'conditions, continue_on_error, retry, branches: {name: [steps]}}]}. What is left out is as in a new row. '
+  'base_revision: the revision that was edited; none for a new one. Answers {saved: true, workflow_id, revision}, or, '
+  'where somebody else has written it meanwhile, {saved: false, conflict: {revision, definition, changed_at}} and '
+  'writes nothing.';
+
+create or replace function automation.get_definition(workflow_id uuid, version integer) returns jsonb
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
+  published ridgeline.workflow_versions;
+begin
+  if version is null then
+    return jsonb_build_object(
+      'revision', automation.revision_of(workflow), 'definition', automation.workflow_source(workflow));
+  end if;
+  select v.* into published from ridgeline.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id and v.version = get_definition.version;
+  if not found then
+    raise exception 'version: there is no version %', version using errcode = 'PT404';
+  end if;
+  return jsonb_build_object(
+    'version', version, 'definition', published.source, 'author', published.author, 'note', published.note,
+    'published_at', published.published_at);
+end;
+$$;
+
+create or replace function ridgeline.get_definition(
+  workflow_id uuid, version integer default null, tenant_id uuid default null)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.get_definition(workflow_id, version) from automation.in_tenant(tenant_id) $$;
+
+comment on function ridgeline.get_definition(uuid, integer, uuid) is
+  'The definition as ridgeline.save_workflow() takes it: as it is now {revision, definition}, or as a version was '
+  'published {version, definition, author, note, published_at}; definition is null for versions of before 1.0.0.';
+
+-- Written, looked at and undone: what is asked sees the rows, and nobody else ever does.
+create or replace function automation.try_definition(
+  tenant_id uuid, definition jsonb, trigger_data jsonb, options jsonb)
+  returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, trigger_data);
+  draft constant uuid := gen_random_uuid();
+  answer jsonb;
+begin
+  perform automation.in_tenant(tenant);
+  if trigger_data is not null then
+    perform automation.check_editor(tenant, 'trying a workflow');
+  end if;
+  perform automation.check_definition(definition);
+  begin
+    perform automation.write_definition(tenant, draft, definition || jsonb_build_object('id', draft));
+    answer := case when trigger_data is null then automation.validate_workflow(draft)
+      else automation.test_workflow(draft, trigger_data, options) end;
+    raise exception using errcode = 'RL001', message = 'undone';
+  exception when sqlstate 'RL001' then
+    return answer;
+  end;
+end;
+$$;
+
+create or replace function ridgeline.validate_definition(definition jsonb, tenant_id uuid default null) returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.try_definition(tenant_id, definition, null, '{}') from automation.in_tenant(tenant_id)
+  $$;
+
+comment on function ridgeline.validate_definition(jsonb, uuid) is
+  'ridgeline.validate_workflow() of a definition that is not saved: {valid, problems}. It leaves nothing behind.';
+
+create or replace function ridgeline.test_definition(
+  definition jsonb, trigger_data jsonb default '{}', options jsonb default '{}', tenant_id uuid default null)
+  returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.try_definition(tenant_id, definition, automation.check_seen(trigger_data), options)
+    from automation.in_tenant(coalesce(tenant_id, automation.as_uuid(trigger_data ->> 'tenant_id')))
+  $$;
+
+comment on function ridgeline.test_definition(jsonb, jsonb, jsonb, uuid) is
+  'ridgeline.test_workflow() of a definition that is not saved. It leaves nothing behind.';
+
+-- sql/engine/95_api/11_retry_many.sql
+
+-- Many failed runs again, a few a minute: what failed together would otherwise be sent together.
+
+create or replace function automation.check_retry_filter(filter jsonb) returns void
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  problems jsonb;
+begin
+  perform automation.check_object(filter, 'filter');
+  problems := automation.known_keys(filter, '{workflow_id,version,code,since,until,limit}', 'filter');
+  if filter ->> 'workflow_id' is not null and automation.as_uuid(filter ->> 'workflow_id') is null then
+    problems := problems || automation.problem('filter.workflow_id', 'wrong_type', 'a UUID is needed');
+  end if;
+  select problems || coalesce(jsonb_agg(automation.problem(
+    'filter.' || k, 'wrong_type', 'a whole number is needed')), '[]') into problems
+  from unnest('{version,limit}'::text[]) as k
+  where filter ->> k is not null and filter ->> k !~ '^\d{1,6}$';
+  select problems || coalesce(jsonb_agg(automation.problem(
+    'filter.' || k, 'wrong_type', 'a time is needed', 'Such as 2026-12-01T09:30:00Z.')), '[]') into problems
+  from unnest('{since,until}'::text[]) as k
+  where filter ->> k is not null and not automation.is_date(filter ->> k);
+  perform automation.raise_problems(problems, 'filter');
+end;
+$$;
+
+create or replace function automation.retry_executions(tenant_id uuid, filter jsonb, per_minute integer) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant constant uuid := automation.resolve_tenant(tenant_id, '{}');
+  failed record;
+  retried integer := 0;
+  refused jsonb := '[]'::jsonb;
+begin
+  perform automation.check_publisher(tenant, 'retrying many runs');
+  perform automation.check_retry_filter(filter);
+  if per_minute is null or per_minute not between 1 and 100000 then
+    raise exception 'per_minute: from 1 to 100000' using errcode = 'invalid_parameter_value';
+  end if;
+  perform automation.in_tenant(tenant);
+  for failed in
+    select e.id from ridgeline.workflow_executions as e
+    where e.tenant_id = tenant and e.status = 'failed'
+      and (filter ->> 'workflow_id' is null or e.workflow_id = (filter ->> 'workflow_id')::uuid)
+      and (filter ->> 'version' is null or e.version = (filter ->> 'version')::integer)
+      and (filter ->> 'code' is null or e.error ->> 'code' = filter ->> 'code')
+      and (filter ->> 'since' is null or e.finished_at >= automation.instant_in(filter ->> 'since', 'UTC'))
+      and (filter ->> 'until' is null or e.finished_at < automation.instant_in(filter ->> 'until', 'UTC'))
+    order by e.created_at, e.id
+    limit least(coalesce((filter ->> 'limit')::integer, 500), 500)
+  loop
+    begin
+      perform automation.retry_execution(failed.id);
+      update ridgeline.scheduled_steps as s
+      set run_at = automation.now() + retried * interval '1 minute' / per_minute
+      where s.tenant_id = tenant and s.execution_id = failed.id;
+      retried := retried + 1;
+    exception when others then
+      refused := refused || jsonb_build_object('execution_id', failed.id, 'message', sqlerrm);
+    end;
+  end loop;
+  return jsonb_build_object('retried', retried, 'refused', refused);
+end;
+$$;
+
+create or replace function ridgeline.retry_executions(
+  filter jsonb default '{}', per_minute integer default 60, tenant_id uuid default null)
+  returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.retry_executions(tenant_id, filter, per_minute) from automation.in_tenant(tenant_id) $$;
+
+comment on function ridgeline.retry_executions(jsonb, integer, uuid) is
+  'Runs failed executions again, the oldest first, at most per_minute of them a minute and 500 a call. filter: '
+  '{workflow_id, version, code (of error), since, until (of finished_at), limit}, each optional. Answers {retried, '
+  'refused: [{execution_id, message}]}; call it again until retried is 0.';
+
 -- sql/engine/97_history/01_retention.sql
 
 -- 97 HISTORY
@@ -28808,6 +29407,744 @@ comment on view ridgeline.workflow_statistics is
   'emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step '
   'that they are at, by the day the run entered. Outlives the runs.';
 
+-- sql/engine/97_history/03_erase_tenants.sql
+
+-- A tenant that was deleted in the CRM goes with all it has here, a portion a tick.
+
+-- The tables that hold a tenant's rows, each before those that it refers to, so that no key cascades over more than
+-- a portion. Versions go with their workflow: each refers to the other.
+create or replace function automation.tenant_tables() returns table (relation regclass)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    with recursive owned as (
+      select c.oid::regclass as relation
+      from pg_catalog.pg_class as c
+      join pg_catalog.pg_attribute as a
+        on a.attrelid = c.oid and a.attname = 'tenant_id' and a.atttypid = 'pg_catalog.uuid'::regtype
+        and not a.attisdropped
+      where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind in ('r', 'p')
+        and not c.relispartition and c.oid <> 'automation.gone_tenants'::regclass
+    ), below (relation, depth) as (
+      select o.relation, 0 from owned as o
+      union
+      select k.conrelid::regclass, b.depth + 1
+      from below as b
+      join pg_catalog.pg_constraint as k
+        on k.confrelid = b.relation and k.contype = 'f' and k.confdeltype = 'c' and k.conrelid <> k.confrelid
+      where b.depth < 20
+    )
+    select b.relation from below as b join owned as o on o.relation = b.relation
+    where b.relation <> 'ridgeline.workflow_versions'::regclass
+    group by b.relation order by max(b.depth) desc, b.relation::text
+  $$;
+
+-- What somebody works on right now is left for the next portion.
+create or replace function automation.erase_rows(relation regclass, gone uuid, at_most integer) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  erased integer;
+begin
+  execute format(
+    'delete from %1$s as t where t.ctid = any (array('
+    'select r.ctid from %1$s as r where r.tenant_id = $1 limit $2 for update skip locked))', relation)
+    using gone, at_most;
+  get diagnostics erased = row_count;
+  return erased;
+end;
+$$;
+
+create or replace function automation.erase_tenant(gone uuid, at_most integer) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  erased integer := 0;
+  relation regclass;
+begin
+  for relation in select t.relation from automation.tenant_tables() as t loop
+    erased := erased + automation.erase_rows(relation, gone, at_most - erased);
+    exit when erased >= at_most;
+  end loop;
+  if erased < at_most then
+    perform automation.delete_secret(gone, s.name) from automation.list_secrets(gone) as s;
+  end if;
+  return erased;
+end;
+$$;
+
+-- Is there anything left of it? What is held right now counts too.
+create or replace function automation.has_rows(gone uuid) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  relation regclass;
+  found_one boolean;
+begin
+  for relation in select t.relation from automation.tenant_tables() as t loop
+    execute format('select exists (select from %s as r where r.tenant_id = $1)', relation) into found_one using gone;
+    if found_one then
+      return true;
+    end if;
+  end loop;
+  return false;
+end;
+$$;
+
+-- A restored backup may bring a tenant back. What has not been erased by then is its own again.
+create or replace function automation.welcome_back(tenant_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.gone_tenants as g where g.tenant_id = welcome_back.tenant_id;
+  perform automation.listen_again(e.name) from automation.entities as e;
+  raise warning 'automation: tenant % is there again; what was erased of it, its runs in flight first, is not',
+    tenant_id;
+end;
+$$;
+
+create or replace function automation.erase_tenants(at_most integer default 2000) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  gone automation.gone_tenants;
+  erased integer := 0;
+begin
+  for gone in
+    select g.* from automation.gone_tenants as g order by g.gone_at limit 50 for update skip locked
+  loop
+    -- One that cannot be erased keeps none of the others.
+    begin
+      if automation.tenant_state(gone.tenant_id) in ('here', 'deleted') then
+        perform automation.welcome_back(gone.tenant_id);
+      else
+        erased := erased + automation.erase_tenant(gone.tenant_id, at_most - erased);
+        -- Late reports about its messages may still come in for a while.
+        if erased < at_most and gone.gone_at < automation.now() - interval '1 hour'
+          and not automation.has_rows(gone.tenant_id) then
+          delete from automation.gone_tenants as g where g.tenant_id = gone.tenant_id;
+        end if;
+      end if;
+    exception when others then
+      raise warning 'automation: the rows of tenant %, which is gone, stay for now: %', gone.tenant_id, sqlerrm;
+    end;
+    exit when erased >= at_most;
+  end loop;
+  return erased;
+end;
+$$;
+
+comment on function automation.erase_tenants(integer) is
+  'Deletes the next rows of tenants that were deleted in the CRM (automation.gone_tenants), at most so many, and says '
+  'how many. The tick calls it. Never raises.';
+
+-- sql/engine/97_history/04_erase_people.sql
+
+-- ERASING A PERSON
+--
+-- At once: nothing is sent to their addresses any more, and their runs in flight end. Then every table of the engine
+-- that holds a tenant's rows is walked along its primary key, a portion a transaction, and what is the person's is
+-- deleted. Where a row is somebody else's and only names them, their addresses are blanked. A walk is repeated
+-- until it finds nothing, for meanwhile a dispatcher may report, or somebody hold a row.
+--
+-- The tables come from the catalog, so that one that is added is walked as well. Definitions are the office's own
+-- words and stay.
+
+create table ridgeline.erasures (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  digest bytea not null,
+  status text not null default 'running'
+    constraint erasures_status_known check (status in ('running', 'completed')),
+  requested_by uuid,
+  requested_at timestamptz not null default automation.now(),
+  finished_at timestamptz,
+  erased jsonb not null default '{}',
+  constraint erasures_pkey primary key (tenant_id, id),
+  constraint erasures_finished_matches_status check ((finished_at is not null) = (status = 'completed'))
+);
+
+comment on table ridgeline.erasures is
+  'That somebody was erased: who asked for it, when, and how many rows that took. Not who it was.';
+comment on column ridgeline.erasures.digest is
+  'Keyed HMAC of what was asked for; ridgeline.erasures_of() finds it for whoever asks about the same person.';
+comment on column ridgeline.erasures.erased is '{table: rows deleted or blanked}.';
+
+create table automation.erasures_under_way (
+  tenant_id uuid not null,
+  erasure_id uuid not null,
+  contact_ids text[] not null,
+  phones text[] not null,
+  emails text[] not null,
+  phone_pattern text not null,
+  word_pattern text not null,
+  relation text,
+  after text[],
+  is_clean boolean not null default true,
+  next_at timestamptz not null default clock_timestamp(),
+  portion integer not null default 500,
+  constraint erasures_under_way_pkey primary key (tenant_id, erasure_id),
+  constraint erasures_under_way_erasure_fk foreign key (tenant_id, erasure_id)
+    references ridgeline.erasures (tenant_id, id) on delete cascade
+);
+
+comment on table automation.erasures_under_way is
+  'Whom to look for, and where that stands; goes when the erasure is complete. Nobody but the owner reads it.';
+
+create index erasures_under_way_next on automation.erasures_under_way (next_at);
+
+-- In any notation: its digits with a little between them, the country before them or not.
+create or replace function automation.phone_pattern(phones text[]) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(string_agg(
+      regexp_replace(right(d.digits, greatest(length(d.digits) - case when d.digits like '1%' then 1 else 3 end, 6)),
+        '(\d)(?=\d)', '\1[ ().+/-]{0,3}', 'g') || '(?!\d)', '|'), '(?!)')
+    from (select distinct regexp_replace(p, '\D', '', 'g') as digits from unnest(phones) as p) as d
+    where length(d.digits) >= 7
+  $$;
+
+-- Email addresses, and ids that are long enough to be nothing else.
+create or replace function automation.word_pattern(emails text[], contact_ids text[]) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(string_agg(w.word, '|'), '(?!)')
+    from (
+      select regexp_replace(u, '([.*+?^${}()|\[\]\\])', '\\\1', 'g') from unnest(emails) as u
+      union
+      select case when length(u) >= 16 then u else '\mcontact ' || u || '\M' end
+      from (select regexp_replace(c, '([.*+?^${}()|\[\]\\])', '\\\1', 'g') from unnest(contact_ids) as c) as i (u)
+    ) as w (word)
+  $$;
+
+-- What else a contact is reached at: by its record, and by what came from it.
+create or replace function automation.addresses_of(tenant_id uuid, contact_id text, kind text) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(distinct a.address), '{}')
+    from (
+      select automation.normal_address(addresses_of.tenant_id, kind, r.record ->> n.name)
+      from automation.entities as e
+      cross join lateral (select automation.read_record('contact', addresses_of.tenant_id, contact_id) as record) as r
+      cross join lateral (
+        select m.column_name from automation.mapped_columns(e, case kind when 'sms' then 'phone' else 'email' end) as m
+        union select case kind when 'sms' then 'phone' else 'email' end) as n (name)
+      where e.name = 'contact'
+      union all
+      select m.from_number from ridgeline.messages as m
+      where kind = 'sms' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
+        and m.direction = 'inbound' and m.provider <> 'manual'
+      union all
+      select automation.normal_address(addresses_of.tenant_id, 'email', m.from_address) from ridgeline.emails as m
+      where kind = 'email' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
+        and m.direction = 'inbound' and m.provider <> 'manual'
+    ) as a (address)
+    where a.address is not null
+      -- A number that they share stays what it is for the others.
+      and not exists (
+        select from automation.contacts_at(addresses_of.tenant_id, a.address) as c (id)
+        where c.id <> addresses_of.contact_id)
+  $$;
+
+create or replace function automation.erasure_digest(tenant_id uuid, contact_id text, phone text, email text)
+  returns bytea
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.erased_digest(tenant_id, 'person', jsonb_build_array(contact_id, phone, email)::text)
+  $$;
+
+create or replace function automation.may_erase(tenant_id uuid) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and not coalesce(tenant_id = any (automation.admin_tenants()), false) then
+    raise exception 'tenant_id: only owners and admins erase a person' using errcode = 'insufficient_privilege';
+  end if;
+end;
+$$;
+
+create or replace function automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
+  returns ridgeline.erasures
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact constant text := nullif(btrim(contact_id), '');
+  number constant text := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
+  mailbox constant text := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
+  phones text[];
+  emails text[];
+  contacts text[];
+  erasure ridgeline.erasures;
+begin
+  perform automation.may_erase(tenant_id);
+  if nullif(btrim(phone), '') is not null and number is null then
+    raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
+      hint = 'Write it with its country code, such as +1 512 555 0100.';
+  elsif nullif(btrim(email), '') is not null and mailbox is null then
+    raise exception 'email: "%" is not an email address', left(email, 80) using errcode = 'invalid_parameter_value',
+      hint = 'One address, such as ann@example.com.';
+  elsif coalesce(contact, number, mailbox) is null then
+    raise exception 'contact_id: a contact, a phone number or an email address is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  perform automation.make_erasure_key();
+  -- Asked for twice: the one that is under way is the answer.
+  select e.* into erasure from ridgeline.erasures as e
+  where e.tenant_id = erase_person.tenant_id and e.status = 'running'
+    and e.digest = automation.erasure_digest(erase_person.tenant_id, contact, number, mailbox);
+  if found then
+    return erasure;
+  end if;
+  contacts := case when contact is not null then array[contact] else array(
+    select distinct c.id from unnest(array[number, mailbox]) as a (address),
+      automation.contacts_at(erase_person.tenant_id, a.address) as c (id)
+    where a.address is not null) end;
+  phones := array(select distinct p from (
+    select number union all
+    select unnest(automation.addresses_of(erase_person.tenant_id, c, 'sms')) from unnest(contacts) as c) as a (p)
+    where p is not null);
+  emails := array(select distinct p from (
+    select mailbox union all
+    select unnest(automation.addresses_of(erase_person.tenant_id, c, 'email')) from unnest(contacts) as c) as a (p)
+    where p is not null);
+  perform automation.seal_suppressions(tenant_id, 'sms', phones);
+  perform automation.seal_suppressions(tenant_id, 'email', emails);
+  insert into ridgeline.erasures (tenant_id, digest, requested_by)
+  values (tenant_id, automation.erasure_digest(tenant_id, contact, number, mailbox), automation.current_user_id())
+  returning * into erasure;
+  insert into automation.erasures_under_way (
+    tenant_id, erasure_id, contact_ids, phones, emails, phone_pattern, word_pattern)
+  values (tenant_id, erasure.id, contacts, phones, emails, automation.phone_pattern(phones),
+    automation.word_pattern(emails, contacts));
+  perform automation.end_runs_of(tenant_id, contacts);
+  return erasure;
+end;
+$$;
+
+-- What said that an address gets nothing more goes on saying it, without the address.
+create or replace function automation.seal_suppressions(tenant_id uuid, channel text, addresses text[]) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into automation.erased_addresses (tenant_id, channel, digest, reason)
+    select seal_suppressions.tenant_id, seal_suppressions.channel,
+      automation.erased_digest(seal_suppressions.tenant_id, seal_suppressions.channel, a.address),
+      coalesce((
+        select s.reason from ridgeline.suppressions as s
+        where s.tenant_id = seal_suppressions.tenant_id and s.channel = seal_suppressions.channel
+          and s.address = a.address and s.reason <> 'landline'), 'erased')
+    from unnest(addresses) as a (address)
+    on conflict on constraint erased_addresses_pkey do nothing;
+    delete from ridgeline.suppressions as s
+    where s.tenant_id = seal_suppressions.tenant_id and s.channel = seal_suppressions.channel
+      and s.address = any (addresses);
+  $$;
+
+-- Those that are being worked on are left to the walk: whoever works on them finds the address suppressed.
+create or replace function automation.end_runs_of(tenant_id uuid, contact_ids text[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution ridgeline.workflow_executions;
+begin
+  for execution in
+    select e.* from ridgeline.workflow_executions as e
+    where e.tenant_id = end_runs_of.tenant_id and e.finished_at is null
+      and (e.contact_id = any (contact_ids) and e.entity <> 'contact'
+        or e.record_id = any (contact_ids) and e.entity = 'contact')
+    for no key update skip locked
+  loop
+    perform automation.stop_execution(execution, 'cancelled', automation.erased_reason());
+  end loop;
+end;
+$$;
+
+create or replace function automation.erased_reason() returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select '{"code": "person_erased", "message": "the person it was about was erased"}'::jsonb $$;
+
+-- THE WALK
+
+-- Runs first. What holds no person's rows, or the office's own words, is left out.
+create or replace function automation.walked_tables() returns setof regclass
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.relation from automation.tenant_tables() as t
+    where t.relation::text <> all ('{
+      ridgeline.workflows,ridgeline.workflow_steps,ridgeline.workflow_versions,ridgeline.workflow_schedules,
+      ridgeline.workflow_holds,ridgeline.forms,ridgeline.senders,ridgeline.email_addresses,
+      ridgeline.tenant_settings,ridgeline.erasures,automation.erasures_under_way,automation.erased_addresses,
+      automation.active_triggers,automation.timer_listeners,automation.activations,automation.statistics,
+      automation.statistic_changes,automation.retention_places,automation.rotations}'::text[])
+    order by t.relation::text = 'ridgeline.workflow_executions' desc, t.relation::text collate "C"
+  $$;
+
+create or replace function automation.key_columns(relation regclass, out names text[], out types text[])
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(a.attname::text order by k.place), array_agg(format_type(a.atttypid, a.atttypmod) order by k.place)
+    from pg_catalog.pg_index as i
+    cross join lateral unnest(i.indkey::smallint[]) with ordinality as k (attnum, place)
+    join pg_catalog.pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.attnum
+    where i.indrelid = key_columns.relation and i.indisprimary and a.attname <> 'tenant_id'
+  $$;
+
+-- The next rows of a table: how many were looked at, the key of the last one, and those that name the person.
+create or replace function automation.walk(
+  work automation.erasures_under_way, relation regclass, at_most integer,
+  out looked integer, out last text[], out hits jsonb)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  key constant record := automation.key_columns(relation);
+  names text;
+  above text;
+begin
+  select string_agg(format('r.%I', n.name), ', ' order by n.place),
+      string_agg(format('$2[%s]::%s', n.place, n.type), ', ' order by n.place)
+    into names, above
+  from unnest(key.names, key.types) with ordinality as n (name, type, place);
+  execute format(
+    'select count(*), (array_agg(w.key order by w.place desc))[1], '
+    'coalesce(jsonb_agg(w.record) filter (where w.record::text ~* $3 or w.record ->> ''contact_id'' = any ($4) '
+    'or w.record ->> ''record_id'' = any ($4)), ''[]'') '
+    'from (select array[%1$s]::text[] as key, to_jsonb(r.*) as record, row_number() over (order by %2$s) as place '
+    'from (select * from %3$s as r where r.tenant_id = $1 and ($2 is null or (%2$s) > (%4$s)) '
+    'order by r.tenant_id, %2$s limit $5) as r) as w',
+    (select string_agg(format('r.%I::text', n), ', ') from unnest(key.names) as n), names, relation, above)
+    into looked, last, hits
+    using work.tenant_id, work.after, concat_ws('|', work.phone_pattern, work.word_pattern), work.contact_ids, at_most;
+end;
+$$;
+
+-- Is it the person's own, and not only somebody else's that names them?
+create or replace function automation.is_own(work automation.erasures_under_way, relation text, record jsonb)
+  returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when record ->> 'contact_id' = any (work.contact_ids) then true
+      when record ->> 'record_id' = any (work.contact_ids) then case
+        when record ? 'entity' then record ->> 'entity' = 'contact'
+        when relation = 'ridgeline.workflow_timers' then exists (
+          select from automation.timer_listeners as l
+          where l.tenant_id = work.tenant_id and l.workflow_id = (record ->> 'workflow_id')::uuid
+            and l.entity = 'contact')
+        else false end
+      when record ? 'contact_id' and record ->> 'contact_id' is not null and record ->> 'contact_id' <> ''
+        then not automation.has_record('contact', work.tenant_id, record ->> 'contact_id')
+          and relation in ('ridgeline.messages', 'ridgeline.emails', 'ridgeline.calls', 'ridgeline.form_submissions')
+      -- What nobody else's is.
+      when record ? 'contact_id' then true
+      else relation in (
+        'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
+        'ridgeline.suppressions', 'automation.signals')
+    end
+  $$;
+
+create or replace function automation.key_test(relation regclass, record jsonb) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('r.tenant_id = %L and ', record ->> 'tenant_id')
+      || string_agg(format('r.%I = %L::%s', n.name, record ->> n.name, n.type), ' and ')
+    from automation.key_columns(relation) as k, unnest(k.names, k.types) as n (name, type)
+  $$;
+
+-- A row that somebody holds is met again.
+create or replace function automation.delete_row(relation regclass, record jsonb) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  deleted integer;
+begin
+  execute format('delete from %1$s as t where t.ctid = any (array(select r.ctid from %1$s as r where %2$s '
+    'for update skip locked))', relation, automation.key_test(relation, record));
+  get diagnostics deleted = row_count;
+  return deleted > 0;
+end;
+$$;
+
+create or replace function automation.blank_row(
+  work automation.erasures_under_way, relation regclass, record jsonb) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  blanked integer;
+  changes text;
+begin
+  select string_agg(format(
+      '%1$I = regexp_replace(regexp_replace(t.%1$I::text, %2$L, %3$L, ''gi''), %4$L, %5$L, ''g'')::%6$s',
+      a.attname, work.word_pattern, 'erased', work.phone_pattern, '0', format_type(a.atttypid, a.atttypmod)), ', ')
+    into changes
+  from pg_catalog.pg_attribute as a
+  where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+    and a.atttypid in ('text'::regtype, 'jsonb'::regtype, 'text[]'::regtype, 'varchar'::regtype)
+    and record ->> a.attname ~* concat_ws('|', work.phone_pattern, work.word_pattern);
+  if changes is null then
+    return false;
+  end if;
+  execute format('update %1$s as t set %2$s where t.ctid = any (array(select r.ctid from %1$s as r where %3$s '
+    'for update skip locked))', relation, changes, automation.key_test(relation, record));
+  get diagnostics blanked = row_count;
+  return blanked > 0;
+exception
+  -- A column that will not be blanked: rather nothing than their address.
+  when check_violation or unique_violation or foreign_key_violation or data_exception then
+    return automation.delete_row(relation, record);
+end;
+$$;
+
+-- Nothing of a run is left, nor that it entered.
+create or replace function automation.erase_run(tenant_id uuid, execution_id uuid) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution ridgeline.workflow_executions;
+begin
+  perform from ridgeline.scheduled_steps as q
+  where q.execution_id = erase_run.execution_id and q.tenant_id = erase_run.tenant_id
+  for update nowait;
+  select e.* into execution from ridgeline.workflow_executions as e
+  where e.tenant_id = erase_run.tenant_id and e.id = erase_run.execution_id
+  for update nowait;
+  if execution.finished_at is null then
+    perform automation.stop_execution(execution, 'cancelled', automation.erased_reason());
+  end if;
+  -- A dispatcher has it: what it reports is erased with the rest.
+  if exists (
+    select from ridgeline.scheduled_steps as q
+    where q.execution_id = erase_run.execution_id and q.tenant_id = erase_run.tenant_id) then
+    return false;
+  end if;
+  delete from automation.entries as n
+  where n.execution_id = erase_run.execution_id and n.tenant_id = erase_run.tenant_id;
+  delete from ridgeline.workflow_executions as e
+  where e.tenant_id = erase_run.tenant_id and e.id = erase_run.execution_id;
+  return found;
+exception when lock_not_available then
+  return false;
+end;
+$$;
+
+create or replace function automation.erase_found(
+  work automation.erasures_under_way, relation regclass, record jsonb) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  is_own constant boolean := automation.is_own(work, relation::text, record);
+begin
+  if is_own and relation = 'ridgeline.workflow_executions'::regclass then
+    return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
+  elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
+    return automation.delete_row(relation, record);
+  end if;
+  return automation.blank_row(work, relation, record);
+end;
+$$;
+
+create or replace function automation.erase_all_found(
+  work automation.erasures_under_way, relation regclass, hits jsonb) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  hit record;
+  gone integer := 0;
+begin
+  for hit in select h.value as record from jsonb_array_elements(hits) as h loop
+    gone := gone + automation.erase_found(work, relation, hit.record)::integer;
+  end loop;
+  if gone > 0 then
+    update ridgeline.erasures as e
+    set erased = e.erased || jsonb_build_object(
+      relation::text, coalesce((e.erased ->> relation::text)::bigint, 0) + gone)
+    where e.tenant_id = work.tenant_id and e.id = work.erasure_id;
+  end if;
+  return gone;
+end;
+$$;
+
+-- What belongs to no tenant, or is a digest of an address.
+create or replace function automation.erase_elsewhere(work automation.erasures_under_way) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    delete from automation.idempotency_keys as k
+    where k.key || k.answer::text ~* concat_ws('|', work.phone_pattern, work.word_pattern);
+    delete from automation.early_events as e
+    where e.event::text ~* concat_ws('|', work.phone_pattern, work.word_pattern);
+    delete from automation.form_reach as r
+    where r.tenant_id = work.tenant_id and r.scope in (
+      select sha256(convert_to('with this phone number ' || p, 'UTF8')) from unnest(work.phones) as p
+      union all
+      select sha256(convert_to('with this email address ' || automation.mailbox_of(m), 'UTF8'))
+      from unnest(work.emails) as m);
+  $$;
+
+create or replace function automation.begin_erasure() returns automation.erasures_under_way
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.erasures_under_way;
+begin
+  update automation.erasures_under_way as u
+  set next_at = clock_timestamp() + interval '1 minute', portion = greatest(1, u.portion / 2)
+  from (
+    select q.tenant_id, q.erasure_id from automation.erasures_under_way as q
+    where q.next_at <= clock_timestamp()
+    order by q.next_at
+    limit 1
+    for update skip locked) as d
+  where u.tenant_id = d.tenant_id and u.erasure_id = d.erasure_id
+  returning u.* into work;
+  return work;
+end;
+$$;
+
+-- Table after table, until so many rows have been looked at. A walk that met nothing is the last one.
+create or replace function automation.run_erasure(work automation.erasures_under_way) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set lock_timeout = '100ms'
+  as $$
+declare
+  tables constant regclass[] := array(select automation.walked_tables());
+  at_most constant integer := least(2000, work.portion * 2);
+  left_to_look integer := at_most;
+  here regclass := coalesce(to_regclass(work.relation), tables[1]);
+  walked record;
+  gone integer := 0;
+begin
+  while here is not null and left_to_look > 0 loop
+    walked := automation.walk(work, here, left_to_look);
+    gone := gone + automation.erase_all_found(work, here, walked.hits);
+    work.is_clean := work.is_clean and walked.hits = '[]';
+    if walked.looked = left_to_look then
+      work.after := walked.last;
+    else
+      here := tables[array_position(tables, here) + 1];
+      work.after := null;
+    end if;
+    left_to_look := left_to_look - walked.looked;
+  end loop;
+  if here is null then
+    perform automation.erase_elsewhere(work);
+  end if;
+  if here is null and work.is_clean then
+    update ridgeline.erasures as e set status = 'completed', finished_at = automation.now()
+    where e.tenant_id = work.tenant_id and e.id = work.erasure_id;
+    delete from automation.erasures_under_way as u
+    where u.tenant_id = work.tenant_id and u.erasure_id = work.erasure_id;
+    return gone;
+  end if;
+  update automation.erasures_under_way as u
+  set relation = here::text, after = work.after, is_clean = work.is_clean or here is null,
+    portion = least(2000, at_most + at_most / 4 + 1),
+    next_at = clock_timestamp() + case when here is null then interval '2 seconds' else interval '0' end
+  where u.tenant_id = work.tenant_id and u.erasure_id = work.erasure_id;
+  return gone;
+exception
+  when lock_not_available then
+    return 0;
+  when others then
+    raise warning 'automation: an erasure of tenant % could not go on: %', work.tenant_id, sqlerrm;
+    return 0;
+end;
+$$;
+
+-- As prune_history(): a portion a transaction.
+create or replace procedure automation.erase_people(duration interval, inout erased integer default 0)
+  language plpgsql
+  -- No search_path: a procedure that commits cannot set it. Every name is qualified.
+  as $$
+declare
+  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
+  work automation.erasures_under_way;
+begin
+  erased := 0;
+  loop
+    work := automation.begin_erasure();
+    commit;
+    exit when work.tenant_id is null;
+    erased := erased + automation.run_erasure(work);
+    commit;
+    exit when pg_catalog.clock_timestamp() >= until;
+  end loop;
+end;
+$$;
+
+comment on procedure automation.erase_people(interval, integer) is
+  'Goes on with erasures for so long (half of statement_timeout at most); erased: how many rows.';
+
+create or replace function ridgeline.erase_person(
+  contact_id text default null, phone text default null, email text default null, tenant_id uuid default null)
+  returns ridgeline.erasures
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.erase_person(automation.own_tenant(tenant_id), contact_id, phone, email) $$;
+
+comment on function ridgeline.erase_person(text, text, text, uuid) is
+  'Forgets a person: by their contact, or else by phone (any notation) and email. Nothing is sent to them from the '
+  'moment this commits, their runs end, and the tick deletes what the engine has of them. Delete or blank the contact '
+  'in the CRM first: it is the CRM''s. Owners and admins.';
+
+create or replace function automation.erasures_of(tenant_id uuid, contact_id text, phone text, email text)
+  returns setof ridgeline.erasures
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.may_erase(tenant_id);
+  return query
+    select e.* from ridgeline.erasures as e
+    where e.tenant_id = erasures_of.tenant_id and e.digest = automation.erasure_digest(
+      erasures_of.tenant_id, nullif(btrim(contact_id), ''),
+      automation.normal_address(erasures_of.tenant_id, 'sms', nullif(btrim(phone), '')),
+      automation.normal_address(erasures_of.tenant_id, 'email', nullif(btrim(email), '')));
+end;
+$$;
+
+create or replace function ridgeline.erasures_of(
+  contact_id text default null, phone text default null, email text default null, tenant_id uuid default null)
+  returns setof ridgeline.erasures
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select * from automation.erasures_of(automation.own_tenant(tenant_id), contact_id, phone, email) $$;
+
+comment on function ridgeline.erasures_of(text, text, text, uuid) is
+  'Was this person erased? With the same contact, phone and email as then. Owners and admins.';
+
 -- sql/engine/99_ops/01_tick.sql
 
 -- 99 OPS
@@ -28848,6 +30185,7 @@ declare
   bulk constant integer := automation.run_bulk();
   ran constant integer := automation.run_database_steps(max_steps);
 begin
+  perform automation.beat('tick');
   perform automation.erase_tenants();
   return jsonb_build_object(
     'reaped', reaped, 'scheduled', scheduled, 'timers', timers, 'bulk', bulk,
@@ -28902,6 +30240,7 @@ begin
   commit;
   loop
     did := automation.reap_expired_leases();
+    perform automation.beat('tick');
     commit;
     foreach part in array automation.tick_order() loop
       if part = 'step' then
@@ -28933,6 +30272,7 @@ begin
     commit;
     exit when did < 5000 or automation.time_is_up();
   end loop;
+  call automation.erase_people(automation.setting('prune_time')::interval, did);
   call automation.prune_history(automation.setting('prune_time')::interval, did);
 end;
 $$;
@@ -29141,6 +30481,27 @@ comment on function automation.prune_responses(integer) is
   'returns how many.';
 
 -- What cannot be pruned costs room, never a tick, nor the other log.
+create or replace function automation.prune_changes(portion integer default 500) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  pruned integer;
+begin
+  delete from ridgeline.changes as c
+  where c.ctid = any (array(
+    select o.ctid from ridgeline.changes as o
+    where o.changed_at < automation.now() - automation.kept_for(automation.setting('keep_changes'))
+    order by o.changed_at limit portion for update skip locked));
+  get diagnostics pruned = row_count;
+  return pruned;
+end;
+$$;
+
+comment on function automation.prune_changes(integer) is
+  'One portion of what was changed longer ago than the setting keep_changes.';
+
 create or replace function automation.prune() returns integer
   language plpgsql
   security definer
@@ -29149,6 +30510,7 @@ create or replace function automation.prune() returns integer
 declare
   runs integer := 0;
   responses integer := 0;
+  changes integer := 0;
 begin
   begin
     runs := automation.prune_runs();
@@ -29160,150 +30522,17 @@ begin
   exception when others then
     null;
   end;
-  return runs + responses;
+  begin
+    changes := automation.prune_changes();
+  exception when others then
+    null;
+  end;
+  return runs + responses + changes;
 end;
 $$;
 
 comment on function automation.prune() is
-  'One portion of the engine''s own rows in the logs of pg_cron and pg_net. Never raises.';
-
--- sql/engine/99_ops/04_erase_tenants.sql
-
--- A tenant that was deleted in the CRM goes with all it has here, a portion a tick.
-
--- The tables that hold a tenant's rows, each before those that it refers to, so that no key cascades over more than
--- a portion. Versions go with their workflow: each refers to the other.
-create or replace function automation.tenant_tables() returns table (relation regclass)
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  set jit = off
-  as $$
-    with recursive owned as (
-      select c.oid::regclass as relation
-      from pg_catalog.pg_class as c
-      join pg_catalog.pg_attribute as a
-        on a.attrelid = c.oid and a.attname = 'tenant_id' and a.atttypid = 'pg_catalog.uuid'::regtype
-        and not a.attisdropped
-      where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind in ('r', 'p')
-        and not c.relispartition and c.oid <> 'automation.gone_tenants'::regclass
-    ), below (relation, depth) as (
-      select o.relation, 0 from owned as o
-      union
-      select k.conrelid::regclass, b.depth + 1
-      from below as b
-      join pg_catalog.pg_constraint as k
-        on k.confrelid = b.relation and k.contype = 'f' and k.confdeltype = 'c' and k.conrelid <> k.confrelid
-      where b.depth < 20
-    )
-    select b.relation from below as b join owned as o on o.relation = b.relation
-    where b.relation <> 'ridgeline.workflow_versions'::regclass
-    group by b.relation order by max(b.depth) desc, b.relation::text
-  $$;
-
--- What somebody works on right now is left for the next portion.
-create or replace function automation.erase_rows(relation regclass, gone uuid, at_most integer) returns integer
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  erased integer;
-begin
-  execute format(
-    'delete from %1$s as t where t.ctid = any (array('
-    'select r.ctid from %1$s as r where r.tenant_id = $1 limit $2 for update skip locked))', relation)
-    using gone, at_most;
-  get diagnostics erased = row_count;
-  return erased;
-end;
-$$;
-
-create or replace function automation.erase_tenant(gone uuid, at_most integer) returns integer
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  erased integer := 0;
-  relation regclass;
-begin
-  for relation in select t.relation from automation.tenant_tables() as t loop
-    erased := erased + automation.erase_rows(relation, gone, at_most - erased);
-    exit when erased >= at_most;
-  end loop;
-  if erased < at_most then
-    perform automation.delete_secret(gone, s.name) from automation.list_secrets(gone) as s;
-  end if;
-  return erased;
-end;
-$$;
-
--- Is there anything left of it? What is held right now counts too.
-create or replace function automation.has_rows(gone uuid) returns boolean
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  relation regclass;
-  found_one boolean;
-begin
-  for relation in select t.relation from automation.tenant_tables() as t loop
-    execute format('select exists (select from %s as r where r.tenant_id = $1)', relation) into found_one using gone;
-    if found_one then
-      return true;
-    end if;
-  end loop;
-  return false;
-end;
-$$;
-
--- A restored backup may bring a tenant back. What has not been erased by then is its own again.
-create or replace function automation.welcome_back(tenant_id uuid) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  delete from automation.gone_tenants as g where g.tenant_id = welcome_back.tenant_id;
-  perform automation.listen_again(e.name) from automation.entities as e;
-  raise warning 'automation: tenant % is there again; what was erased of it, its runs in flight first, is not',
-    tenant_id;
-end;
-$$;
-
-create or replace function automation.erase_tenants(at_most integer default 2000) returns integer
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  gone automation.gone_tenants;
-  erased integer := 0;
-begin
-  for gone in
-    select g.* from automation.gone_tenants as g order by g.gone_at limit 50 for update skip locked
-  loop
-    -- One that cannot be erased keeps none of the others.
-    begin
-      if automation.tenant_state(gone.tenant_id) in ('here', 'deleted') then
-        perform automation.welcome_back(gone.tenant_id);
-      else
-        erased := erased + automation.erase_tenant(gone.tenant_id, at_most - erased);
-        -- Late reports about its messages may still come in for a while.
-        if erased < at_most and gone.gone_at < automation.now() - interval '1 hour'
-          and not automation.has_rows(gone.tenant_id) then
-          delete from automation.gone_tenants as g where g.tenant_id = gone.tenant_id;
-        end if;
-      end if;
-    exception when others then
-      raise warning 'automation: the rows of tenant %, which is gone, stay for now: %', gone.tenant_id, sqlerrm;
-    end;
-    exit when erased >= at_most;
-  end loop;
-  return erased;
-end;
-$$;
-
-comment on function automation.erase_tenants(integer) is
-  'Deletes the next rows of tenants that were deleted in the CRM (automation.gone_tenants), at most so many, and says '
-  'how many. The tick calls it. Never raises.';
+  'One portion of the engine''s own rows in the logs of pg_cron and pg_net, and of ridgeline.changes. Never raises.';
 
 -- sql/engine/99_ops/05_restore.sql
 
@@ -29400,6 +30629,48 @@ comment on function automation.end_restore() is
   'and says what there is: {workflows, executions, scheduled_steps, attached, missing}. Runs go on with the next tick; '
   'call automation.install_schedule() where pg_cron ticks.';
 
+-- sql/engine/99_ops/06_status.sql
+
+-- Is it alive? For a screen, a monitor, and whoever is called at night.
+
+create or replace function automation.engine_status() returns jsonb
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenants constant uuid[] := case when not automation.is_service() then automation.member_tenants() end;
+  last_tick constant timestamptz := (
+    select nullif(h.at, '-infinity') from automation.heartbeats as h where h.name = 'tick');
+  due record;
+begin
+  select min(s.run_at) as oldest, count(*) as steps into due
+  from (
+    select s.run_at from ridgeline.scheduled_steps as s
+    where s.lease_expires_at is null and s.run_at <= automation.now()
+      and (tenants is null or s.tenant_id = any (tenants))
+    limit 10000
+  ) as s;
+  return jsonb_build_object(
+    'version', automation.version(), 'api_version', automation.api_version(),
+    'now', automation.now(), 'ahead_by', automation.now() - transaction_timestamp(),
+    'last_tick', last_tick, 'oldest_due', due.oldest, 'due', due.steps,
+    'doorbell', automation.setting('doorbell'),
+    'is_alive', coalesce(last_tick > clock_timestamp() - interval '2 minutes', false)
+      and coalesce(due.oldest > automation.now() - interval '5 minutes', true));
+end;
+$$;
+
+create or replace function ridgeline.engine_status() returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.engine_status() $$;
+
+comment on function ridgeline.engine_status() is
+  '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none '
+  'yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two '
+  'minutes, and nothing due for more than five}.';
+
 -- sql/engine/99_ops/20_roles.sql
 
 -- ROLES, POLICIES AND GRANTS
@@ -29431,7 +30702,9 @@ begin
       and p.proname in (
         'trigger_workflows', 'execute_workflow', 'cancel_execution', 'retry_execution',
         'publish_workflow', 'validate_workflow', 'get_execution_history', 'test_workflow',
-        'explain_enrollment', 'move_executions', 'has_unpublished_changes', 'release_submission')
+        'explain_enrollment', 'move_executions', 'has_unpublished_changes', 'release_submission',
+        'save_workflow', 'get_definition', 'validate_definition', 'test_definition', 'retry_executions',
+        'engine_status')
   loop
     execute format('grant execute on function %s to authenticated, service_role', api);
   end loop;
@@ -29455,7 +30728,10 @@ grant execute on function
   automation.execution_history(
     uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz),
   automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb),
-  automation.release_submission(uuid, jsonb)
+  automation.release_submission(uuid, jsonb),
+  automation.save_workflow(uuid, jsonb, text), automation.get_definition(uuid, integer),
+  automation.try_definition(uuid, jsonb, jsonb, jsonb), automation.retry_executions(uuid, jsonb, integer),
+  automation.engine_status()
   to authenticated;
 
 grant execute on all functions in schema automation to service_role;
@@ -29617,6 +30893,13 @@ create policy statistics_members_read on automation.statistics for select to aut
 create policy statistic_changes_members_read on automation.statistic_changes for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
 
+-- That somebody was erased is for those who may erase; who it is, for nobody.
+alter table ridgeline.erasures enable row level security;
+alter table automation.erasures_under_way enable row level security;
+alter table automation.erased_addresses enable row level security;
+create policy erasures_admins_read on ridgeline.erasures for select to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+
 -- sql/engine/99_ops/22_grants.sql
 
 -- Explicit grants: new tables in ridgeline are exposed to nobody until they are listed here.
@@ -29709,6 +30992,17 @@ grant select on ridgeline.workflow_statistics to authenticated, service_role;
 grant execute on function automation.visible_zones(), automation.statistic_facts(timestamptz, timestamptz, text)
   to authenticated, service_role;
 
+grant select on ridgeline.erasures to authenticated;
+revoke all on automation.erasures_under_way, automation.erased_addresses from service_role;
+revoke execute on function
+  automation.erasure_key(), automation.make_erasure_key(), automation.erased_digest(uuid, text, text),
+  automation.erasure_digest(uuid, text, text, text)
+  from service_role;
+grant execute on function
+  automation.erase_person(uuid, text, text, text), automation.erasures_of(uuid, text, text, text),
+  ridgeline.erase_person(text, text, text, uuid), ridgeline.erasures_of(text, text, text, uuid)
+  to authenticated, service_role;
+
 -- sql/engine/99_ops/23_time.sql
 
 -- Schedules, timers and bulk enrolments: members read those of their tenants; only the engine
@@ -29773,6 +31067,16 @@ create policy workflow_holds_members_read on ridgeline.workflow_holds for select
 revoke all on ridgeline.workflow_holds from anon, authenticated, service_role;
 grant select on ridgeline.workflow_holds to authenticated, service_role;
 grant select on automation.notices to service_role;
+
+alter table automation.heartbeats enable row level security;
+grant select on automation.heartbeats to service_role;
+
+-- Who changed what is for those who may change it all.
+alter table ridgeline.changes enable row level security;
+create policy changes_admins_read on ridgeline.changes for select to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+revoke all on ridgeline.changes from anon, authenticated, service_role;
+grant select on ridgeline.changes to authenticated, service_role;
 revoke all on function ridgeline.release_workflow(uuid) from public, anon;
 grant execute on function ridgeline.release_workflow(uuid), automation.release_workflow(uuid)
   to authenticated, service_role;

@@ -44,6 +44,8 @@ insert into automation.settings (name, value, description) values
    'How long runs that have ended are kept, where a tenant does not say: an interval of 7 days at least, or forever.'),
   ('keep_inputs', '90 days',
    'The same of what their steps were told: rendered messages and fields.'),
+  ('keep_changes', '24 months',
+   'How long it is known who changed a definition or a setting.'),
   ('prune_time', '250 milliseconds',
    'How long a tick prunes history, at most.'),
   ('max_cut_offs', '3',

@@ -36,6 +36,7 @@ declare
   bulk constant integer := automation.run_bulk();
   ran constant integer := automation.run_database_steps(max_steps);
 begin
+  perform automation.beat('tick');
   perform automation.erase_tenants();
   return jsonb_build_object(
     'reaped', reaped, 'scheduled', scheduled, 'timers', timers, 'bulk', bulk,
@@ -90,6 +91,7 @@ begin
   commit;
   loop
     did := automation.reap_expired_leases();
+    perform automation.beat('tick');
     commit;
     foreach part in array automation.tick_order() loop
       if part = 'step' then
@@ -121,6 +123,7 @@ begin
     commit;
     exit when did < 5000 or automation.time_is_up();
   end loop;
+  call automation.erase_people(automation.setting('prune_time')::interval, did);
   call automation.prune_history(automation.setting('prune_time')::interval, did);
 end;
 $$;

@@ -109,6 +109,27 @@ comment on function automation.prune_responses(integer) is
   'returns how many.';
 
 -- What cannot be pruned costs room, never a tick, nor the other log.
+create or replace function automation.prune_changes(portion integer default 500) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  pruned integer;
+begin
+  delete from ridgeline.changes as c
+  where c.ctid = any (array(
+    select o.ctid from ridgeline.changes as o
+    where o.changed_at < automation.now() - automation.kept_for(automation.setting('keep_changes'))
+    order by o.changed_at limit portion for update skip locked));
+  get diagnostics pruned = row_count;
+  return pruned;
+end;
+$$;
+
+comment on function automation.prune_changes(integer) is
+  'One portion of what was changed longer ago than the setting keep_changes.';
+
 create or replace function automation.prune() returns integer
   language plpgsql
   security definer
@@ -117,6 +138,7 @@ create or replace function automation.prune() returns integer
 declare
   runs integer := 0;
   responses integer := 0;
+  changes integer := 0;
 begin
   begin
     runs := automation.prune_runs();
@@ -128,9 +150,14 @@ begin
   exception when others then
     null;
   end;
-  return runs + responses;
+  begin
+    changes := automation.prune_changes();
+  exception when others then
+    null;
+  end;
+  return runs + responses + changes;
 end;
 $$;
 
 comment on function automation.prune() is
-  'One portion of the engine''s own rows in the logs of pg_cron and pg_net. Never raises.';
+  'One portion of the engine''s own rows in the logs of pg_cron and pg_net, and of ridgeline.changes. Never raises.';

@@ -27,7 +27,9 @@ begin
       and p.proname in (
         'trigger_workflows', 'execute_workflow', 'cancel_execution', 'retry_execution',
         'publish_workflow', 'validate_workflow', 'get_execution_history', 'test_workflow',
-        'explain_enrollment', 'move_executions', 'has_unpublished_changes', 'release_submission')
+        'explain_enrollment', 'move_executions', 'has_unpublished_changes', 'release_submission',
+        'save_workflow', 'get_definition', 'validate_definition', 'test_definition', 'retry_executions',
+        'engine_status')
   loop
     execute format('grant execute on function %s to authenticated, service_role', api);
   end loop;
@@ -51,7 +53,10 @@ grant execute on function
   automation.execution_history(
     uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz),
   automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb),
-  automation.release_submission(uuid, jsonb)
+  automation.release_submission(uuid, jsonb),
+  automation.save_workflow(uuid, jsonb, text), automation.get_definition(uuid, integer),
+  automation.try_definition(uuid, jsonb, jsonb, jsonb), automation.retry_executions(uuid, jsonb, integer),
+  automation.engine_status()
   to authenticated;
 
 grant execute on all functions in schema automation to service_role;

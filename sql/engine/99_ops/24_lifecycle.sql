@@ -22,6 +22,16 @@ create policy workflow_holds_members_read on ridgeline.workflow_holds for select
 revoke all on ridgeline.workflow_holds from anon, authenticated, service_role;
 grant select on ridgeline.workflow_holds to authenticated, service_role;
 grant select on automation.notices to service_role;
+
+alter table automation.heartbeats enable row level security;
+grant select on automation.heartbeats to service_role;
+
+-- Who changed what is for those who may change it all.
+alter table ridgeline.changes enable row level security;
+create policy changes_admins_read on ridgeline.changes for select to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+revoke all on ridgeline.changes from anon, authenticated, service_role;
+grant select on ridgeline.changes to authenticated, service_role;
 revoke all on function ridgeline.release_workflow(uuid) from public, anon;
 grant execute on function ridgeline.release_workflow(uuid), automation.release_workflow(uuid)
   to authenticated, service_role;

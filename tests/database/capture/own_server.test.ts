@@ -89,7 +89,9 @@ describe("the subscriber of a publication", () => {
     await there.unsafe("create publication crm for table public.contacts, public.tenants");
     await there`select pg_create_logical_replication_slot('crm', 'pgoutput')`;
     await here.unsafe(`create subscription crm connection
-      'host=${new URL(adminUrl).hostname} port=${new URL(adminUrl).port} user=postgres dbname=publisher'
+      'host=${new URL(adminUrl).hostname} port=${
+      new URL(adminUrl).port
+    } user=postgres dbname=publisher'
       publication crm with (create_slot = false, slot_name = 'crm', copy_data = false)`);
     const arrived = async (name: string) => {
       await until(async () =>

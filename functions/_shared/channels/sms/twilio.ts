@@ -16,7 +16,6 @@ import {
   classifyException,
   classifyTwilio,
   type Outcome,
-  parseRetryAfter,
   stepError,
 } from "../../engine/outcome.ts";
 import type { ClaimedStep } from "../../engine/queue.ts";

@@ -1,0 +1,126 @@
+-- A definition as one document: saved whole or not at all, tried before it is there, and who changed it is known.
+begin;
+\ir ../foundation/story.psql
+select plan(42);
+
+select pg_temp.tenant() as apex \gset
+select pg_temp.tenant('Bolt') as bolt \gset
+select pg_temp.member(:'apex', 'admin') as ann \gset
+select pg_temp.member(:'apex', 'member') as vic \gset
+select pg_temp.member(:'bolt', 'admin') as bob \gset
+
+-- What is refused says which field, and nothing is written.
+create function pg_temp.refused(definition text) returns text
+  language sql
+  as $$ select pg_temp.error_of(format('select ridgeline.save_workflow(%L, null, %L)', definition,
+    (select id from public.tenants where name = 'Apex Roofing'))) $$;
+select alike(pg_temp.refused('{"trigger_type": "manual"}'), '22023 definition: name: name must be a text%', 'a name is needed');
+select alike(pg_temp.refused('{"name": "A", "trigger_type": "manual", "step": []}'),
+  '22023 definition: step: "step" is not known here | Known: id, name,%', 'a key that nobody knows');
+select alike(pg_temp.refused('{"name": "A", "trigger_type": "manual", "steps": [{"step_type": "wait", "delay_minutes": "5"}]}'),
+  '22023 definition: steps[0].delay_minutes: delay_minutes must be a number%', 'a delay that is a text');
+select alike(pg_temp.refused('{"name": "A", "trigger_type": "manual", "steps": [
+    {"step_type": "conditional", "branches": {"then": [{"step_type": "nap"}]}}]}'),
+  '22023 step_type: there is no step "nap"%', 'a step that there is not');
+select alike(pg_temp.refused('{"name": "A", "trigger_type": "manual", "steps": [
+    {"step_type": "conditional", "branches": {"then": [{"step_type": "wait", "config": {}}]}}]}'),
+  '22023 definition: steps[0].then[0].config: "config" is not known here%', 'within a branch too');
+select is((select count(*) from ridgeline.workflows), 0::bigint, 'and nothing is left of any of them');
+
+-- Ann saves one.
+select pg_temp.sign_in(:'ann');
+select ridgeline.save_workflow('{"name": "Welcome", "trigger_type": "contact_created", "settings": {"reentry": "never"},
+  "steps": [
+    {"step_key": "ask", "step_type": "conditional", "step_config": {"conditions": [
+        {"field": "contact.type", "operator": "equals", "value": "lead"}]},
+      "branches": {"then": [{"step_type": "create_task", "step_config": {"title": "Call"}}],
+        "else": [{"step_type": "create_task", "step_config": {"title": "File"}}]}},
+    {"step_type": "create_task", "step_config": {"title": "Done"}, "delay_minutes": 5}]}') as saved \gset
+select ok((:'saved'::jsonb ->> 'saved')::boolean, 'a member saves a definition');
+select :'saved'::jsonb ->> 'workflow_id' as flow \gset
+select :'saved'::jsonb ->> 'revision' as first \gset
+select is((select string_agg(step_config ->> 'title', ' ' order by step_config ->> 'title') from ridgeline.workflow_steps
+  where workflow_id = :'flow'), 'Call Done File', 'with all steps on their branches');
+select is(ridgeline.get_definition(:'flow') ->> 'revision', :'first', 'and reads it with its revision');
+select is(ridgeline.get_definition(:'flow') #>> '{definition,steps,0,branches,else,0,step_config,title}', 'File',
+  'as it was written');
+select ridgeline.get_definition(:'flow') -> 'definition' as doc \gset
+select is(ridgeline.save_workflow(:'doc', :'first') ->> 'revision', :'first', 'saved again unchanged it is the same revision');
+
+-- Two people edit.
+select ridgeline.save_workflow(jsonb_set(:'doc', '{name}', '"Hello"'), :'first') ->> 'revision' as second \gset
+select isnt(:'second'::text, :'first', 'an edit is another revision');
+select ridgeline.save_workflow(jsonb_set(:'doc', '{name}', '"Mine"'), :'first') as conflict \gset
+select is(:'conflict'::jsonb -> 'saved', 'false', 'who edited the one before is told');
+select is(:'conflict'::jsonb #>> '{conflict,definition,name}', 'Hello', 'and gets what is there now');
+select is((select name from ridgeline.workflows where id = :'flow'), 'Hello', 'nothing was written');
+select alike(pg_temp.error_of(format('select ridgeline.save_workflow(%L)', :'doc')), '22023 base_revision: this workflow exists%',
+  'writing over it unseen is refused');
+update ridgeline.workflow_steps set enabled = false where workflow_id = :'flow' and delay_minutes = 5;
+select is(ridgeline.save_workflow(:'doc', :'second') -> 'saved', 'false', 'an edit of a single row counts too');
+
+-- Checked and tried before it is there.
+select is(ridgeline.validate_definition('{"name": "B", "trigger_type": "contact_created", "steps": [
+    {"step_type": "send_sms", "step_config": {}}]}') #>> '{problems,0,path}', 'steps[0].step_config.body', 'a draft is checked');
+select is(ridgeline.test_definition(:'doc', '{"contact": {"type": "lead"}}') #>> '{path,1,input,title}', 'Call', 'and tried');
+select is((select count(*) from ridgeline.workflows), 1::bigint, 'and leaves nothing behind');
+
+-- A version keeps what it was, and who said what.
+select is((ridgeline.publish_workflow(:'flow', note => 'Ready for spring')).version, 1, 'it is published');
+select is(ridgeline.get_definition(:'flow', 1) #>> '{definition,name}', 'Hello', 'the version keeps its source');
+select is(ridgeline.get_definition(:'flow', 1) ->> 'note', 'Ready for spring', 'its note');
+select is(ridgeline.get_definition(:'flow', 1) ->> 'author', :'ann', 'and its author');
+
+-- Who changed what.
+select is((select string_agg(operation, ' ' order by id) from ridgeline.changes where workflow_id = :'flow'),
+  'insert save update save update update', 'each change is on record');
+select ok(bool_and(user_id = :'ann'), 'with who made it') from ridgeline.changes where workflow_id = :'flow';
+select is(source ->> 'role', 'authenticated', 'and from where') from ridgeline.changes
+where workflow_id = :'flow' and operation = 'insert';
+select is(after, '{"enabled": false}', 'of an update what changed')
+from ridgeline.changes where relation = 'ridgeline.workflow_steps';
+
+-- Others: what the CRM calls a member looks only.
+select pg_temp.sign_out();
+select automation.attach_members('public.tenant_members', roles => '{"member": "viewer"}');
+select pg_temp.sign_in(:'vic');
+select alike(pg_temp.error_of(format('select ridgeline.save_workflow(%L, %L)', :'doc', :'second')), '42501 role: %', 'a viewer saves nothing');
+select alike(pg_temp.error_of(format('select ridgeline.test_definition(%L)', :'doc')), '42501 role: %', 'and tries nothing');
+select is((select count(*) from ridgeline.changes), 0::bigint, 'nor sees who changed what');
+select pg_temp.sign_in(:'bob');
+select alike(pg_temp.error_of(format('select ridgeline.get_definition(%L)', :'flow')), 'PT404 %', 'another office sees nothing of it');
+select alike(pg_temp.error_of(format('select ridgeline.save_workflow(%L, %L, %L)', :'doc', :'second', :'apex')), 'PT404 %', 'nor writes there');
+select pg_temp.sign_out();
+
+-- A change that cannot be written down does not fail the write.
+update automation.settings set value = '4' where name = 'max_attempts';
+select is((select after from ridgeline.changes where record_id = 'max_attempts'), '{"value": "4"}', 'settings are watched');
+alter table ridgeline.changes add constraint full_disk check (record_id <> 'max_attempts') not valid;
+select lives_ok($$update automation.settings set value = '5' where name = 'max_attempts'$$, 'what cannot be noted is done all the same');
+
+-- It is not kept for good.
+select count(*) as kept from ridgeline.changes \gset
+insert into ridgeline.changes (tenant_id, changed_at, relation, record_id, operation)
+values (:'apex', automation.now() - interval '25 months', 'ridgeline.workflows', 'x', 'update');
+select automation.prune();
+select is((select count(*) from ridgeline.changes), :kept::bigint, 'what is older than keep_changes goes');
+
+-- Alive?
+select is(ridgeline.engine_status() -> 'is_alive', 'false', 'before the first tick the engine is not alive');
+select automation.tick();
+select is(ridgeline.engine_status() -> 'is_alive', 'true', 'after it it is');
+select is(ridgeline.engine_status() ->> 'version', automation.version(), 'and says which it is');
+
+-- Many again, a few a minute.
+select pg_temp.workflow(:'bolt', 'contact_created', '{}',
+  '[{"type": "update_field", "config": {"field": "contact.assigned_to", "value": "nobody"}}]') as broken \gset
+select pg_temp.contact(:'bolt', 'C' || n) from generate_series(1, 4) as n;
+select pg_temp.settle();
+select is(ridgeline.retry_executions('{}', 2, :'bolt'), '{"retried": 4, "refused": []}', 'all that failed are tried again');
+select is((select max(run_at) - min(run_at) from ridgeline.scheduled_steps where tenant_id = :'bolt'), interval '90 seconds',
+  'two a minute');
+select alike(pg_temp.error_of(format('select ridgeline.retry_executions(%L, 60, %L)', '{"workflow": 1}', :'bolt')),
+  '22023 filter: filter.workflow: "workflow" is not known here%', 'a filter that nobody knows is refused');
+
+select * from finish();
+rollback;
