@@ -838,6 +838,39 @@ export type Database = {
         };
         Relationships: [];
       };
+      erasures: {
+        Row: {
+          digest: string;
+          erased: Json;
+          finished_at: string | null;
+          id: string;
+          requested_at: string;
+          requested_by: string | null;
+          status: string;
+          tenant_id: string;
+        };
+        Insert: {
+          digest: string;
+          erased?: Json;
+          finished_at?: string | null;
+          id?: string;
+          requested_at?: string;
+          requested_by?: string | null;
+          status?: string;
+          tenant_id: string;
+        };
+        Update: {
+          digest?: string;
+          erased?: Json;
+          finished_at?: string | null;
+          id?: string;
+          requested_at?: string;
+          requested_by?: string | null;
+          status?: string;
+          tenant_id?: string;
+        };
+        Relationships: [];
+      };
       form_submissions: {
         Row: {
           contact_id: string | null;
@@ -1887,6 +1920,36 @@ export type Database = {
           to: "bulk_enrollments";
           isOneToOne: true;
           isSetofReturn: false;
+        };
+      };
+      erase_person: {
+        Args: {
+          contact_id?: string;
+          phone?: string;
+          email?: string;
+          tenant_id?: string;
+        };
+        Returns: Database["ridgeline"]["Tables"]["erasures"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "erasures";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      erasures_of: {
+        Args: {
+          contact_id?: string;
+          phone?: string;
+          email?: string;
+          tenant_id?: string;
+        };
+        Returns: Database["ridgeline"]["Tables"]["erasures"]["Row"][];
+        SetofOptions: {
+          from: "*";
+          to: "erasures";
+          isOneToOne: false;
+          isSetofReturn: true;
         };
       };
       execute_workflow: {

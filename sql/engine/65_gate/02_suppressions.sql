@@ -66,10 +66,12 @@ create or replace function automation.suppression_of(tenant_id uuid, channel tex
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select s.reason from ridgeline.suppressions as s
-    where s.tenant_id = suppression_of.tenant_id
-      and s.channel = suppression_of.channel
-      and s.address = suppression_of.address
+    select coalesce(
+      (select s.reason from ridgeline.suppressions as s
+       where s.tenant_id = suppression_of.tenant_id
+         and s.channel = suppression_of.channel
+         and s.address = suppression_of.address),
+      automation.erasure_of(suppression_of.tenant_id, suppression_of.channel, suppression_of.address))
   $$;
 
 create or replace function automation.is_suppressed(tenant_id uuid, channel text, address text)

@@ -176,6 +176,12 @@ begin
     delete from ridgeline.suppressions as s
     where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender
       and s.reason in ('opt_out', 'provider');
+    -- Somebody who was erased, and wants to be written to again.
+    if automation.erasure_of(new.tenant_id, 'sms', sender) in ('opt_out', 'provider', 'erased') then
+      delete from automation.erased_addresses as a
+      where a.tenant_id = new.tenant_id and a.channel = 'sms'
+        and a.digest = automation.erased_digest(new.tenant_id, 'sms', sender);
+    end if;
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
     perform automation.suppress(
       new.tenant_id, 'sms', sender, 'opt_out', jsonb_build_object('message_id', new.id));

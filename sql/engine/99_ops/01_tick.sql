@@ -123,6 +123,7 @@ begin
     commit;
     exit when did < 5000 or automation.time_is_up();
   end loop;
+  call automation.erase_people(automation.setting('prune_time')::interval, did);
   call automation.prune_history(automation.setting('prune_time')::interval, did);
 end;
 $$;

@@ -140,3 +140,10 @@ create policy statistics_members_read on automation.statistics for select to aut
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
 create policy statistic_changes_members_read on automation.statistic_changes for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+
+-- That somebody was erased is for those who may erase; who it is, for nobody.
+alter table ridgeline.erasures enable row level security;
+alter table automation.erasures_under_way enable row level security;
+alter table automation.erased_addresses enable row level security;
+create policy erasures_admins_read on ridgeline.erasures for select to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]));

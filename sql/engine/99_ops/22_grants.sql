@@ -87,3 +87,14 @@ grant select on automation.statistics, automation.statistic_changes to authentic
 grant select on ridgeline.workflow_statistics to authenticated, service_role;
 grant execute on function automation.visible_zones(), automation.statistic_facts(timestamptz, timestamptz, text)
   to authenticated, service_role;
+
+grant select on ridgeline.erasures to authenticated;
+revoke all on automation.erasures_under_way, automation.erased_addresses from service_role;
+revoke execute on function
+  automation.erasure_key(), automation.make_erasure_key(), automation.erased_digest(uuid, text, text),
+  automation.erasure_digest(uuid, text, text, text)
+  from service_role;
+grant execute on function
+  automation.erase_person(uuid, text, text, text), automation.erasures_of(uuid, text, text, text),
+  ridgeline.erase_person(text, text, text, uuid), ridgeline.erasures_of(text, text, text, uuid)
+  to authenticated, service_role;
