@@ -12106,6 +12106,113 @@ begin
 end;
 $$;
 
+-- sql/engine/47_access/04_erased.sql
+
+-- Addresses of people who were erased and get nothing more. What remains of an address is a keyed HMAC: a plain hash
+-- of a phone number is found by trying all numbers. The key is in the Vault and nowhere else, so that a dump of the
+-- database, or whoever may read this table, cannot try either. Whoever may read the Vault can.
+
+create table automation.erased_addresses (
+  tenant_id uuid not null,
+  channel text not null
+    constraint erased_addresses_channel_known check (channel in ('sms', 'email')),
+  digest bytea not null,
+  reason text not null,
+  created_at timestamptz not null default automation.now(),
+  constraint erased_addresses_pkey primary key (tenant_id, channel, digest)
+);
+
+comment on table automation.erased_addresses is
+  'Suppressions of people who were erased, by automation.erased_digest(). Asked for with every suppression.';
+
+-- RFC 2104 with SHA-256.
+create or replace function automation.hmac_sha256(key bytea, said bytea) returns bytea
+  language plpgsql immutable strict
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  inner_key bytea := decode(repeat('36', 64), 'hex');
+  outer_key bytea := decode(repeat('5c', 64), 'hex');
+begin
+  key := case when octet_length(key) > 64 then sha256(key) else key end;
+  for n in 0 .. octet_length(key) - 1 loop
+    inner_key := set_byte(inner_key, n, get_byte(inner_key, n) # get_byte(key, n));
+    outer_key := set_byte(outer_key, n, get_byte(outer_key, n) # get_byte(key, n));
+  end loop;
+  return sha256(outer_key || sha256(inner_key || said));
+end;
+$$;
+
+-- One for the installation, under a name that no tenant's secrets have.
+create or replace function automation.erasure_key() returns bytea
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  secret text;
+begin
+  if to_regclass('vault.decrypted_secrets') is not null then
+    execute 'select s.decrypted_secret from vault.decrypted_secrets as s where s.name = $1'
+      into secret using 'ridgeline/erasure';
+  end if;
+  return convert_to(secret, 'UTF8');
+end;
+$$;
+
+create or replace function automation.make_erasure_key() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if to_regclass('vault.decrypted_secrets') is null then
+    raise exception 'erasing a person needs Supabase''s Vault, for the key of what stays suppressed'
+      using errcode = 'feature_not_supported', hint = 'create extension supabase_vault';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('ridgeline/erasure', 0));
+  if automation.erasure_key() is null then
+    if exists (select from automation.erased_addresses) then
+      raise exception 'the key of erased addresses is gone from the Vault' using errcode = 'PT409',
+        hint = 'Restore the secret ridgeline/erasure: without it nobody can tell whom to leave alone.';
+    end if;
+    execute 'select vault.create_secret($1, $2, $3)'
+      using encode(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), 'hex'), 'ridgeline/erasure',
+        'Ridgeline';
+  end if;
+end;
+$$;
+
+create or replace function automation.erased_digest(tenant_id uuid, channel text, address text) returns bytea
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.hmac_sha256(
+      automation.erasure_key(), convert_to(concat_ws('/', tenant_id, channel, address), 'UTF8'))
+  $$;
+
+-- Why nothing is sent to an address in its normal form; null: nobody who was erased had it. Without the key
+-- everybody may be one of them.
+create or replace function automation.erasure_of(tenant_id uuid, channel text, address text) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wanted bytea;
+begin
+  if address is null or not exists (
+    select from automation.erased_addresses as a
+    where a.tenant_id = erasure_of.tenant_id and a.channel = erasure_of.channel) then
+    return null;
+  end if;
+  wanted := automation.erased_digest(tenant_id, channel, address);
+  if wanted is null then
+    return 'erasure_key_missing';
+  end if;
+  return (
+    select a.reason from automation.erased_addresses as a
+    where a.tenant_id = erasure_of.tenant_id and a.channel = erasure_of.channel and a.digest = wanted);
+end;
+$$;
+
 -- sql/engine/50_executions/00_types.sql
 
 -- 50 EXECUTIONS
@@ -15901,10 +16008,12 @@ create or replace function automation.suppression_of(tenant_id uuid, channel tex
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select s.reason from ridgeline.suppressions as s
-    where s.tenant_id = suppression_of.tenant_id
-      and s.channel = suppression_of.channel
-      and s.address = suppression_of.address
+    select coalesce(
+      (select s.reason from ridgeline.suppressions as s
+       where s.tenant_id = suppression_of.tenant_id
+         and s.channel = suppression_of.channel
+         and s.address = suppression_of.address),
+      automation.erasure_of(suppression_of.tenant_id, suppression_of.channel, suppression_of.address))
   $$;
 
 create or replace function automation.is_suppressed(tenant_id uuid, channel text, address text)
@@ -24852,6 +24961,12 @@ begin
     delete from ridgeline.suppressions as s
     where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender
       and s.reason in ('opt_out', 'provider');
+    -- Somebody who was erased, and wants to be written to again.
+    if automation.erasure_of(new.tenant_id, 'sms', sender) in ('opt_out', 'provider', 'erased') then
+      delete from automation.erased_addresses as a
+      where a.tenant_id = new.tenant_id and a.channel = 'sms'
+        and a.digest = automation.erased_digest(new.tenant_id, 'sms', sender);
+    end if;
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
     perform automation.suppress(
       new.tenant_id, 'sms', sender, 'opt_out', jsonb_build_object('message_id', new.id));
@@ -29298,6 +29413,744 @@ comment on view ridgeline.workflow_statistics is
   'emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step '
   'that they are at, by the day the run entered. Outlives the runs.';
 
+-- sql/engine/97_history/03_erase_tenants.sql
+
+-- A tenant that was deleted in the CRM goes with all it has here, a portion a tick.
+
+-- The tables that hold a tenant's rows, each before those that it refers to, so that no key cascades over more than
+-- a portion. Versions go with their workflow: each refers to the other.
+create or replace function automation.tenant_tables() returns table (relation regclass)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    with recursive owned as (
+      select c.oid::regclass as relation
+      from pg_catalog.pg_class as c
+      join pg_catalog.pg_attribute as a
+        on a.attrelid = c.oid and a.attname = 'tenant_id' and a.atttypid = 'pg_catalog.uuid'::regtype
+        and not a.attisdropped
+      where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind in ('r', 'p')
+        and not c.relispartition and c.oid <> 'automation.gone_tenants'::regclass
+    ), below (relation, depth) as (
+      select o.relation, 0 from owned as o
+      union
+      select k.conrelid::regclass, b.depth + 1
+      from below as b
+      join pg_catalog.pg_constraint as k
+        on k.confrelid = b.relation and k.contype = 'f' and k.confdeltype = 'c' and k.conrelid <> k.confrelid
+      where b.depth < 20
+    )
+    select b.relation from below as b join owned as o on o.relation = b.relation
+    where b.relation <> 'ridgeline.workflow_versions'::regclass
+    group by b.relation order by max(b.depth) desc, b.relation::text
+  $$;
+
+-- What somebody works on right now is left for the next portion.
+create or replace function automation.erase_rows(relation regclass, gone uuid, at_most integer) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  erased integer;
+begin
+  execute format(
+    'delete from %1$s as t where t.ctid = any (array('
+    'select r.ctid from %1$s as r where r.tenant_id = $1 limit $2 for update skip locked))', relation)
+    using gone, at_most;
+  get diagnostics erased = row_count;
+  return erased;
+end;
+$$;
+
+create or replace function automation.erase_tenant(gone uuid, at_most integer) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  erased integer := 0;
+  relation regclass;
+begin
+  for relation in select t.relation from automation.tenant_tables() as t loop
+    erased := erased + automation.erase_rows(relation, gone, at_most - erased);
+    exit when erased >= at_most;
+  end loop;
+  if erased < at_most then
+    perform automation.delete_secret(gone, s.name) from automation.list_secrets(gone) as s;
+  end if;
+  return erased;
+end;
+$$;
+
+-- Is there anything left of it? What is held right now counts too.
+create or replace function automation.has_rows(gone uuid) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  relation regclass;
+  found_one boolean;
+begin
+  for relation in select t.relation from automation.tenant_tables() as t loop
+    execute format('select exists (select from %s as r where r.tenant_id = $1)', relation) into found_one using gone;
+    if found_one then
+      return true;
+    end if;
+  end loop;
+  return false;
+end;
+$$;
+
+-- A restored backup may bring a tenant back. What has not been erased by then is its own again.
+create or replace function automation.welcome_back(tenant_id uuid) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.gone_tenants as g where g.tenant_id = welcome_back.tenant_id;
+  perform automation.listen_again(e.name) from automation.entities as e;
+  raise warning 'automation: tenant % is there again; what was erased of it, its runs in flight first, is not',
+    tenant_id;
+end;
+$$;
+
+create or replace function automation.erase_tenants(at_most integer default 2000) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  gone automation.gone_tenants;
+  erased integer := 0;
+begin
+  for gone in
+    select g.* from automation.gone_tenants as g order by g.gone_at limit 50 for update skip locked
+  loop
+    -- One that cannot be erased keeps none of the others.
+    begin
+      if automation.tenant_state(gone.tenant_id) in ('here', 'deleted') then
+        perform automation.welcome_back(gone.tenant_id);
+      else
+        erased := erased + automation.erase_tenant(gone.tenant_id, at_most - erased);
+        -- Late reports about its messages may still come in for a while.
+        if erased < at_most and gone.gone_at < automation.now() - interval '1 hour'
+          and not automation.has_rows(gone.tenant_id) then
+          delete from automation.gone_tenants as g where g.tenant_id = gone.tenant_id;
+        end if;
+      end if;
+    exception when others then
+      raise warning 'automation: the rows of tenant %, which is gone, stay for now: %', gone.tenant_id, sqlerrm;
+    end;
+    exit when erased >= at_most;
+  end loop;
+  return erased;
+end;
+$$;
+
+comment on function automation.erase_tenants(integer) is
+  'Deletes the next rows of tenants that were deleted in the CRM (automation.gone_tenants), at most so many, and says '
+  'how many. The tick calls it. Never raises.';
+
+-- sql/engine/97_history/04_erase_people.sql
+
+-- ERASING A PERSON
+--
+-- At once: nothing is sent to their addresses any more, and their runs in flight end. Then every table of the engine
+-- that holds a tenant's rows is walked along its primary key, a portion a transaction, and what is the person's is
+-- deleted. Where a row is somebody else's and only names them, their addresses are blanked. A walk is repeated
+-- until it finds nothing, for meanwhile a dispatcher may report, or somebody hold a row.
+--
+-- The tables come from the catalog, so that one that is added is walked as well. Definitions are the office's own
+-- words and stay.
+
+create table ridgeline.erasures (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  digest bytea not null,
+  status text not null default 'running'
+    constraint erasures_status_known check (status in ('running', 'completed')),
+  requested_by uuid,
+  requested_at timestamptz not null default automation.now(),
+  finished_at timestamptz,
+  erased jsonb not null default '{}',
+  constraint erasures_pkey primary key (tenant_id, id),
+  constraint erasures_finished_matches_status check ((finished_at is not null) = (status = 'completed'))
+);
+
+comment on table ridgeline.erasures is
+  'That somebody was erased: who asked for it, when, and how many rows that took. Not who it was.';
+comment on column ridgeline.erasures.digest is
+  'Keyed HMAC of what was asked for; ridgeline.erasures_of() finds it for whoever asks about the same person.';
+comment on column ridgeline.erasures.erased is '{table: rows deleted or blanked}.';
+
+create table automation.erasures_under_way (
+  tenant_id uuid not null,
+  erasure_id uuid not null,
+  contact_ids text[] not null,
+  phones text[] not null,
+  emails text[] not null,
+  phone_pattern text not null,
+  word_pattern text not null,
+  relation text,
+  after text[],
+  is_clean boolean not null default true,
+  next_at timestamptz not null default clock_timestamp(),
+  portion integer not null default 500,
+  constraint erasures_under_way_pkey primary key (tenant_id, erasure_id),
+  constraint erasures_under_way_erasure_fk foreign key (tenant_id, erasure_id)
+    references ridgeline.erasures (tenant_id, id) on delete cascade
+);
+
+comment on table automation.erasures_under_way is
+  'Whom to look for, and where that stands; goes when the erasure is complete. Nobody but the owner reads it.';
+
+create index erasures_under_way_next on automation.erasures_under_way (next_at);
+
+-- In any notation: its digits with a little between them, the country before them or not.
+create or replace function automation.phone_pattern(phones text[]) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(string_agg(
+      regexp_replace(right(d.digits, greatest(length(d.digits) - case when d.digits like '1%' then 1 else 3 end, 6)),
+        '(\d)(?=\d)', '\1[ ().+/-]{0,3}', 'g') || '(?!\d)', '|'), '(?!)')
+    from (select distinct regexp_replace(p, '\D', '', 'g') as digits from unnest(phones) as p) as d
+    where length(d.digits) >= 7
+  $$;
+
+-- Email addresses, and ids that are long enough to be nothing else.
+create or replace function automation.word_pattern(emails text[], contact_ids text[]) returns text
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(string_agg(w.word, '|'), '(?!)')
+    from (
+      select regexp_replace(u, '([.*+?^${}()|\[\]\\])', '\\\1', 'g') from unnest(emails) as u
+      union
+      select case when length(u) >= 16 then u else '\mcontact ' || u || '\M' end
+      from (select regexp_replace(c, '([.*+?^${}()|\[\]\\])', '\\\1', 'g') from unnest(contact_ids) as c) as i (u)
+    ) as w (word)
+  $$;
+
+-- What else a contact is reached at: by its record, and by what came from it.
+create or replace function automation.addresses_of(tenant_id uuid, contact_id text, kind text) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(distinct a.address), '{}')
+    from (
+      select automation.normal_address(addresses_of.tenant_id, kind, r.record ->> n.name)
+      from automation.entities as e
+      cross join lateral (select automation.read_record('contact', addresses_of.tenant_id, contact_id) as record) as r
+      cross join lateral (
+        select m.column_name from automation.mapped_columns(e, case kind when 'sms' then 'phone' else 'email' end) as m
+        union select case kind when 'sms' then 'phone' else 'email' end) as n (name)
+      where e.name = 'contact'
+      union all
+      select m.from_number from ridgeline.messages as m
+      where kind = 'sms' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
+        and m.direction = 'inbound' and m.provider <> 'manual'
+      union all
+      select automation.normal_address(addresses_of.tenant_id, 'email', m.from_address) from ridgeline.emails as m
+      where kind = 'email' and m.contact_id = addresses_of.contact_id and m.tenant_id = addresses_of.tenant_id
+        and m.direction = 'inbound' and m.provider <> 'manual'
+    ) as a (address)
+    where a.address is not null
+      -- A number that they share stays what it is for the others.
+      and not exists (
+        select from automation.contacts_at(addresses_of.tenant_id, a.address) as c (id)
+        where c.id <> addresses_of.contact_id)
+  $$;
+
+create or replace function automation.erasure_digest(tenant_id uuid, contact_id text, phone text, email text)
+  returns bytea
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.erased_digest(tenant_id, 'person', jsonb_build_array(contact_id, phone, email)::text)
+  $$;
+
+create or replace function automation.may_erase(tenant_id uuid) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and not coalesce(tenant_id = any (automation.admin_tenants()), false) then
+    raise exception 'tenant_id: only owners and admins erase a person' using errcode = 'insufficient_privilege';
+  end if;
+end;
+$$;
+
+create or replace function automation.erase_person(tenant_id uuid, contact_id text, phone text, email text)
+  returns ridgeline.erasures
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact constant text := nullif(btrim(contact_id), '');
+  number constant text := automation.normal_address(tenant_id, 'sms', nullif(btrim(phone), ''));
+  mailbox constant text := automation.normal_address(tenant_id, 'email', nullif(btrim(email), ''));
+  phones text[];
+  emails text[];
+  contacts text[];
+  erasure ridgeline.erasures;
+begin
+  perform automation.may_erase(tenant_id);
+  if nullif(btrim(phone), '') is not null and number is null then
+    raise exception 'phone: "%" is not a phone number', left(phone, 40) using errcode = 'invalid_parameter_value',
+      hint = 'Write it with its country code, such as +1 512 555 0100.';
+  elsif nullif(btrim(email), '') is not null and mailbox is null then
+    raise exception 'email: "%" is not an email address', left(email, 80) using errcode = 'invalid_parameter_value',
+      hint = 'One address, such as ann@example.com.';
+  elsif coalesce(contact, number, mailbox) is null then
+    raise exception 'contact_id: a contact, a phone number or an email address is needed'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  perform automation.make_erasure_key();
+  -- Asked for twice: the one that is under way is the answer.
+  select e.* into erasure from ridgeline.erasures as e
+  where e.tenant_id = erase_person.tenant_id and e.status = 'running'
+    and e.digest = automation.erasure_digest(erase_person.tenant_id, contact, number, mailbox);
+  if found then
+    return erasure;
+  end if;
+  contacts := case when contact is not null then array[contact] else array(
+    select distinct c.id from unnest(array[number, mailbox]) as a (address),
+      automation.contacts_at(erase_person.tenant_id, a.address) as c (id)
+    where a.address is not null) end;
+  phones := array(select distinct p from (
+    select number union all
+    select unnest(automation.addresses_of(erase_person.tenant_id, c, 'sms')) from unnest(contacts) as c) as a (p)
+    where p is not null);
+  emails := array(select distinct p from (
+    select mailbox union all
+    select unnest(automation.addresses_of(erase_person.tenant_id, c, 'email')) from unnest(contacts) as c) as a (p)
+    where p is not null);
+  perform automation.seal_suppressions(tenant_id, 'sms', phones);
+  perform automation.seal_suppressions(tenant_id, 'email', emails);
+  insert into ridgeline.erasures (tenant_id, digest, requested_by)
+  values (tenant_id, automation.erasure_digest(tenant_id, contact, number, mailbox), automation.current_user_id())
+  returning * into erasure;
+  insert into automation.erasures_under_way (
+    tenant_id, erasure_id, contact_ids, phones, emails, phone_pattern, word_pattern)
+  values (tenant_id, erasure.id, contacts, phones, emails, automation.phone_pattern(phones),
+    automation.word_pattern(emails, contacts));
+  perform automation.end_runs_of(tenant_id, contacts);
+  return erasure;
+end;
+$$;
+
+-- What said that an address gets nothing more goes on saying it, without the address.
+create or replace function automation.seal_suppressions(tenant_id uuid, channel text, addresses text[]) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    insert into automation.erased_addresses (tenant_id, channel, digest, reason)
+    select seal_suppressions.tenant_id, seal_suppressions.channel,
+      automation.erased_digest(seal_suppressions.tenant_id, seal_suppressions.channel, a.address),
+      coalesce((
+        select s.reason from ridgeline.suppressions as s
+        where s.tenant_id = seal_suppressions.tenant_id and s.channel = seal_suppressions.channel
+          and s.address = a.address and s.reason <> 'landline'), 'erased')
+    from unnest(addresses) as a (address)
+    on conflict on constraint erased_addresses_pkey do nothing;
+    delete from ridgeline.suppressions as s
+    where s.tenant_id = seal_suppressions.tenant_id and s.channel = seal_suppressions.channel
+      and s.address = any (addresses);
+  $$;
+
+-- Those that are being worked on are left to the walk: whoever works on them finds the address suppressed.
+create or replace function automation.end_runs_of(tenant_id uuid, contact_ids text[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution ridgeline.workflow_executions;
+begin
+  for execution in
+    select e.* from ridgeline.workflow_executions as e
+    where e.tenant_id = end_runs_of.tenant_id and e.finished_at is null
+      and (e.contact_id = any (contact_ids) and e.entity <> 'contact'
+        or e.record_id = any (contact_ids) and e.entity = 'contact')
+    for no key update skip locked
+  loop
+    perform automation.stop_execution(execution, 'cancelled', automation.erased_reason());
+  end loop;
+end;
+$$;
+
+create or replace function automation.erased_reason() returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select '{"code": "person_erased", "message": "the person it was about was erased"}'::jsonb $$;
+
+-- THE WALK
+
+-- Runs first. What holds no person's rows, or the office's own words, is left out.
+create or replace function automation.walked_tables() returns setof regclass
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.relation from automation.tenant_tables() as t
+    where t.relation::text <> all ('{
+      ridgeline.workflows,ridgeline.workflow_steps,ridgeline.workflow_versions,ridgeline.workflow_schedules,
+      ridgeline.workflow_holds,ridgeline.forms,ridgeline.senders,ridgeline.email_addresses,
+      ridgeline.tenant_settings,ridgeline.erasures,automation.erasures_under_way,automation.erased_addresses,
+      automation.active_triggers,automation.timer_listeners,automation.activations,automation.statistics,
+      automation.statistic_changes,automation.retention_places,automation.rotations}'::text[])
+    order by t.relation::text = 'ridgeline.workflow_executions' desc, t.relation::text collate "C"
+  $$;
+
+create or replace function automation.key_columns(relation regclass, out names text[], out types text[])
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(a.attname::text order by k.place), array_agg(format_type(a.atttypid, a.atttypmod) order by k.place)
+    from pg_catalog.pg_index as i
+    cross join lateral unnest(i.indkey::smallint[]) with ordinality as k (attnum, place)
+    join pg_catalog.pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.attnum
+    where i.indrelid = key_columns.relation and i.indisprimary and a.attname <> 'tenant_id'
+  $$;
+
+-- The next rows of a table: how many were looked at, the key of the last one, and those that name the person.
+create or replace function automation.walk(
+  work automation.erasures_under_way, relation regclass, at_most integer,
+  out looked integer, out last text[], out hits jsonb)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+declare
+  key constant record := automation.key_columns(relation);
+  names text;
+  above text;
+begin
+  select string_agg(format('r.%I', n.name), ', ' order by n.place),
+      string_agg(format('$2[%s]::%s', n.place, n.type), ', ' order by n.place)
+    into names, above
+  from unnest(key.names, key.types) with ordinality as n (name, type, place);
+  execute format(
+    'select count(*), (array_agg(w.key order by w.place desc))[1], '
+    'coalesce(jsonb_agg(w.record) filter (where w.record::text ~* $3 or w.record ->> ''contact_id'' = any ($4) '
+    'or w.record ->> ''record_id'' = any ($4)), ''[]'') '
+    'from (select array[%1$s]::text[] as key, to_jsonb(r.*) as record, row_number() over (order by %2$s) as place '
+    'from (select * from %3$s as r where r.tenant_id = $1 and ($2 is null or (%2$s) > (%4$s)) '
+    'order by r.tenant_id, %2$s limit $5) as r) as w',
+    (select string_agg(format('r.%I::text', n), ', ') from unnest(key.names) as n), names, relation, above)
+    into looked, last, hits
+    using work.tenant_id, work.after, concat_ws('|', work.phone_pattern, work.word_pattern), work.contact_ids, at_most;
+end;
+$$;
+
+-- Is it the person's own, and not only somebody else's that names them?
+create or replace function automation.is_own(work automation.erasures_under_way, relation text, record jsonb)
+  returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when record ->> 'contact_id' = any (work.contact_ids) then true
+      when record ->> 'record_id' = any (work.contact_ids) then case
+        when record ? 'entity' then record ->> 'entity' = 'contact'
+        when relation = 'ridgeline.workflow_timers' then exists (
+          select from automation.timer_listeners as l
+          where l.tenant_id = work.tenant_id and l.workflow_id = (record ->> 'workflow_id')::uuid
+            and l.entity = 'contact')
+        else false end
+      when record ? 'contact_id' and record ->> 'contact_id' is not null and record ->> 'contact_id' <> ''
+        then not automation.has_record('contact', work.tenant_id, record ->> 'contact_id')
+          and relation in ('ridgeline.messages', 'ridgeline.emails', 'ridgeline.calls', 'ridgeline.form_submissions')
+      -- What nobody else's is.
+      when record ? 'contact_id' then true
+      else relation in (
+        'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
+        'ridgeline.suppressions', 'automation.signals')
+    end
+  $$;
+
+create or replace function automation.key_test(relation regclass, record jsonb) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format('r.tenant_id = %L and ', record ->> 'tenant_id')
+      || string_agg(format('r.%I = %L::%s', n.name, record ->> n.name, n.type), ' and ')
+    from automation.key_columns(relation) as k, unnest(k.names, k.types) as n (name, type)
+  $$;
+
+-- A row that somebody holds is met again.
+create or replace function automation.delete_row(relation regclass, record jsonb) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  deleted integer;
+begin
+  execute format('delete from %1$s as t where t.ctid = any (array(select r.ctid from %1$s as r where %2$s '
+    'for update skip locked))', relation, automation.key_test(relation, record));
+  get diagnostics deleted = row_count;
+  return deleted > 0;
+end;
+$$;
+
+create or replace function automation.blank_row(
+  work automation.erasures_under_way, relation regclass, record jsonb) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  blanked integer;
+  changes text;
+begin
+  select string_agg(format(
+      '%1$I = regexp_replace(regexp_replace(t.%1$I::text, %2$L, %3$L, ''gi''), %4$L, %5$L, ''g'')::%6$s',
+      a.attname, work.word_pattern, 'erased', work.phone_pattern, '0', format_type(a.atttypid, a.atttypmod)), ', ')
+    into changes
+  from pg_catalog.pg_attribute as a
+  where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+    and a.atttypid in ('text'::regtype, 'jsonb'::regtype, 'text[]'::regtype, 'varchar'::regtype)
+    and record ->> a.attname ~* concat_ws('|', work.phone_pattern, work.word_pattern);
+  if changes is null then
+    return false;
+  end if;
+  execute format('update %1$s as t set %2$s where t.ctid = any (array(select r.ctid from %1$s as r where %3$s '
+    'for update skip locked))', relation, changes, automation.key_test(relation, record));
+  get diagnostics blanked = row_count;
+  return blanked > 0;
+exception
+  -- A column that will not be blanked: rather nothing than their address.
+  when check_violation or unique_violation or foreign_key_violation or data_exception then
+    return automation.delete_row(relation, record);
+end;
+$$;
+
+-- Nothing of a run is left, nor that it entered.
+create or replace function automation.erase_run(tenant_id uuid, execution_id uuid) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution ridgeline.workflow_executions;
+begin
+  perform from ridgeline.scheduled_steps as q
+  where q.execution_id = erase_run.execution_id and q.tenant_id = erase_run.tenant_id
+  for update nowait;
+  select e.* into execution from ridgeline.workflow_executions as e
+  where e.tenant_id = erase_run.tenant_id and e.id = erase_run.execution_id
+  for update nowait;
+  if execution.finished_at is null then
+    perform automation.stop_execution(execution, 'cancelled', automation.erased_reason());
+  end if;
+  -- A dispatcher has it: what it reports is erased with the rest.
+  if exists (
+    select from ridgeline.scheduled_steps as q
+    where q.execution_id = erase_run.execution_id and q.tenant_id = erase_run.tenant_id) then
+    return false;
+  end if;
+  delete from automation.entries as n
+  where n.execution_id = erase_run.execution_id and n.tenant_id = erase_run.tenant_id;
+  delete from ridgeline.workflow_executions as e
+  where e.tenant_id = erase_run.tenant_id and e.id = erase_run.execution_id;
+  return found;
+exception when lock_not_available then
+  return false;
+end;
+$$;
+
+create or replace function automation.erase_found(
+  work automation.erasures_under_way, relation regclass, record jsonb) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  is_own constant boolean := automation.is_own(work, relation::text, record);
+begin
+  if is_own and relation = 'ridgeline.workflow_executions'::regclass then
+    return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
+  elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
+    return automation.delete_row(relation, record);
+  end if;
+  return automation.blank_row(work, relation, record);
+end;
+$$;
+
+create or replace function automation.erase_all_found(
+  work automation.erasures_under_way, relation regclass, hits jsonb) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  hit record;
+  gone integer := 0;
+begin
+  for hit in select h.value as record from jsonb_array_elements(hits) as h loop
+    gone := gone + automation.erase_found(work, relation, hit.record)::integer;
+  end loop;
+  if gone > 0 then
+    update ridgeline.erasures as e
+    set erased = e.erased || jsonb_build_object(
+      relation::text, coalesce((e.erased ->> relation::text)::bigint, 0) + gone)
+    where e.tenant_id = work.tenant_id and e.id = work.erasure_id;
+  end if;
+  return gone;
+end;
+$$;
+
+-- What belongs to no tenant, or is a digest of an address.
+create or replace function automation.erase_elsewhere(work automation.erasures_under_way) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    delete from automation.idempotency_keys as k
+    where k.key || k.answer::text ~* concat_ws('|', work.phone_pattern, work.word_pattern);
+    delete from automation.early_events as e
+    where e.event::text ~* concat_ws('|', work.phone_pattern, work.word_pattern);
+    delete from automation.form_reach as r
+    where r.tenant_id = work.tenant_id and r.scope in (
+      select sha256(convert_to('with this phone number ' || p, 'UTF8')) from unnest(work.phones) as p
+      union all
+      select sha256(convert_to('with this email address ' || automation.mailbox_of(m), 'UTF8'))
+      from unnest(work.emails) as m);
+  $$;
+
+create or replace function automation.begin_erasure() returns automation.erasures_under_way
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.erasures_under_way;
+begin
+  update automation.erasures_under_way as u
+  set next_at = clock_timestamp() + interval '1 minute', portion = greatest(1, u.portion / 2)
+  from (
+    select q.tenant_id, q.erasure_id from automation.erasures_under_way as q
+    where q.next_at <= clock_timestamp()
+    order by q.next_at
+    limit 1
+    for update skip locked) as d
+  where u.tenant_id = d.tenant_id and u.erasure_id = d.erasure_id
+  returning u.* into work;
+  return work;
+end;
+$$;
+
+-- Table after table, until so many rows have been looked at. A walk that met nothing is the last one.
+create or replace function automation.run_erasure(work automation.erasures_under_way) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  set lock_timeout = '100ms'
+  as $$
+declare
+  tables constant regclass[] := array(select automation.walked_tables());
+  at_most constant integer := least(2000, work.portion * 2);
+  left_to_look integer := at_most;
+  here regclass := coalesce(to_regclass(work.relation), tables[1]);
+  walked record;
+  gone integer := 0;
+begin
+  while here is not null and left_to_look > 0 loop
+    walked := automation.walk(work, here, left_to_look);
+    gone := gone + automation.erase_all_found(work, here, walked.hits);
+    work.is_clean := work.is_clean and walked.hits = '[]';
+    if walked.looked = left_to_look then
+      work.after := walked.last;
+    else
+      here := tables[array_position(tables, here) + 1];
+      work.after := null;
+    end if;
+    left_to_look := left_to_look - walked.looked;
+  end loop;
+  if here is null then
+    perform automation.erase_elsewhere(work);
+  end if;
+  if here is null and work.is_clean then
+    update ridgeline.erasures as e set status = 'completed', finished_at = automation.now()
+    where e.tenant_id = work.tenant_id and e.id = work.erasure_id;
+    delete from automation.erasures_under_way as u
+    where u.tenant_id = work.tenant_id and u.erasure_id = work.erasure_id;
+    return gone;
+  end if;
+  update automation.erasures_under_way as u
+  set relation = here::text, after = work.after, is_clean = work.is_clean or here is null,
+    portion = least(2000, at_most + at_most / 4 + 1),
+    next_at = clock_timestamp() + case when here is null then interval '2 seconds' else interval '0' end
+  where u.tenant_id = work.tenant_id and u.erasure_id = work.erasure_id;
+  return gone;
+exception
+  when lock_not_available then
+    return 0;
+  when others then
+    raise warning 'automation: an erasure of tenant % could not go on: %', work.tenant_id, sqlerrm;
+    return 0;
+end;
+$$;
+
+-- As prune_history(): a portion a transaction.
+create or replace procedure automation.erase_people(duration interval, inout erased integer default 0)
+  language plpgsql
+  -- No search_path: a procedure that commits cannot set it. Every name is qualified.
+  as $$
+declare
+  until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
+  work automation.erasures_under_way;
+begin
+  erased := 0;
+  loop
+    work := automation.begin_erasure();
+    commit;
+    exit when work.tenant_id is null;
+    erased := erased + automation.run_erasure(work);
+    commit;
+    exit when pg_catalog.clock_timestamp() >= until;
+  end loop;
+end;
+$$;
+
+comment on procedure automation.erase_people(interval, integer) is
+  'Goes on with erasures for so long (half of statement_timeout at most); erased: how many rows.';
+
+create or replace function ridgeline.erase_person(
+  contact_id text default null, phone text default null, email text default null, tenant_id uuid default null)
+  returns ridgeline.erasures
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.erase_person(automation.own_tenant(tenant_id), contact_id, phone, email) $$;
+
+comment on function ridgeline.erase_person(text, text, text, uuid) is
+  'Forgets a person: by their contact, or else by phone (any notation) and email. Nothing is sent to them from the '
+  'moment this commits, their runs end, and the tick deletes what the engine has of them. Delete or blank the contact '
+  'in the CRM first: it is the CRM''s. Owners and admins.';
+
+create or replace function automation.erasures_of(tenant_id uuid, contact_id text, phone text, email text)
+  returns setof ridgeline.erasures
+  language plpgsql stable
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.may_erase(tenant_id);
+  return query
+    select e.* from ridgeline.erasures as e
+    where e.tenant_id = erasures_of.tenant_id and e.digest = automation.erasure_digest(
+      erasures_of.tenant_id, nullif(btrim(contact_id), ''),
+      automation.normal_address(erasures_of.tenant_id, 'sms', nullif(btrim(phone), '')),
+      automation.normal_address(erasures_of.tenant_id, 'email', nullif(btrim(email), '')));
+end;
+$$;
+
+create or replace function ridgeline.erasures_of(
+  contact_id text default null, phone text default null, email text default null, tenant_id uuid default null)
+  returns setof ridgeline.erasures
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select * from automation.erasures_of(automation.own_tenant(tenant_id), contact_id, phone, email) $$;
+
+comment on function ridgeline.erasures_of(text, text, text, uuid) is
+  'Was this person erased? With the same contact, phone and email as then. Owners and admins.';
+
 -- sql/engine/99_ops/01_tick.sql
 
 -- 99 OPS
@@ -29425,6 +30278,7 @@ begin
     commit;
     exit when did < 5000 or automation.time_is_up();
   end loop;
+  call automation.erase_people(automation.setting('prune_time')::interval, did);
   call automation.prune_history(automation.setting('prune_time')::interval, did);
 end;
 $$;
@@ -29685,144 +30539,6 @@ $$;
 
 comment on function automation.prune() is
   'One portion of the engine''s own rows in the logs of pg_cron and pg_net, and of ridgeline.changes. Never raises.';
-
--- sql/engine/99_ops/04_erase_tenants.sql
-
--- A tenant that was deleted in the CRM goes with all it has here, a portion a tick.
-
--- The tables that hold a tenant's rows, each before those that it refers to, so that no key cascades over more than
--- a portion. Versions go with their workflow: each refers to the other.
-create or replace function automation.tenant_tables() returns table (relation regclass)
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  set jit = off
-  as $$
-    with recursive owned as (
-      select c.oid::regclass as relation
-      from pg_catalog.pg_class as c
-      join pg_catalog.pg_attribute as a
-        on a.attrelid = c.oid and a.attname = 'tenant_id' and a.atttypid = 'pg_catalog.uuid'::regtype
-        and not a.attisdropped
-      where c.relnamespace in ('automation'::regnamespace, 'ridgeline'::regnamespace) and c.relkind in ('r', 'p')
-        and not c.relispartition and c.oid <> 'automation.gone_tenants'::regclass
-    ), below (relation, depth) as (
-      select o.relation, 0 from owned as o
-      union
-      select k.conrelid::regclass, b.depth + 1
-      from below as b
-      join pg_catalog.pg_constraint as k
-        on k.confrelid = b.relation and k.contype = 'f' and k.confdeltype = 'c' and k.conrelid <> k.confrelid
-      where b.depth < 20
-    )
-    select b.relation from below as b join owned as o on o.relation = b.relation
-    where b.relation <> 'ridgeline.workflow_versions'::regclass
-    group by b.relation order by max(b.depth) desc, b.relation::text
-  $$;
-
--- What somebody works on right now is left for the next portion.
-create or replace function automation.erase_rows(relation regclass, gone uuid, at_most integer) returns integer
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  erased integer;
-begin
-  execute format(
-    'delete from %1$s as t where t.ctid = any (array('
-    'select r.ctid from %1$s as r where r.tenant_id = $1 limit $2 for update skip locked))', relation)
-    using gone, at_most;
-  get diagnostics erased = row_count;
-  return erased;
-end;
-$$;
-
-create or replace function automation.erase_tenant(gone uuid, at_most integer) returns integer
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  erased integer := 0;
-  relation regclass;
-begin
-  for relation in select t.relation from automation.tenant_tables() as t loop
-    erased := erased + automation.erase_rows(relation, gone, at_most - erased);
-    exit when erased >= at_most;
-  end loop;
-  if erased < at_most then
-    perform automation.delete_secret(gone, s.name) from automation.list_secrets(gone) as s;
-  end if;
-  return erased;
-end;
-$$;
-
--- Is there anything left of it? What is held right now counts too.
-create or replace function automation.has_rows(gone uuid) returns boolean
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  relation regclass;
-  found_one boolean;
-begin
-  for relation in select t.relation from automation.tenant_tables() as t loop
-    execute format('select exists (select from %s as r where r.tenant_id = $1)', relation) into found_one using gone;
-    if found_one then
-      return true;
-    end if;
-  end loop;
-  return false;
-end;
-$$;
-
--- A restored backup may bring a tenant back. What has not been erased by then is its own again.
-create or replace function automation.welcome_back(tenant_id uuid) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  delete from automation.gone_tenants as g where g.tenant_id = welcome_back.tenant_id;
-  perform automation.listen_again(e.name) from automation.entities as e;
-  raise warning 'automation: tenant % is there again; what was erased of it, its runs in flight first, is not',
-    tenant_id;
-end;
-$$;
-
-create or replace function automation.erase_tenants(at_most integer default 2000) returns integer
-  language plpgsql
-  security definer
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  gone automation.gone_tenants;
-  erased integer := 0;
-begin
-  for gone in
-    select g.* from automation.gone_tenants as g order by g.gone_at limit 50 for update skip locked
-  loop
-    -- One that cannot be erased keeps none of the others.
-    begin
-      if automation.tenant_state(gone.tenant_id) in ('here', 'deleted') then
-        perform automation.welcome_back(gone.tenant_id);
-      else
-        erased := erased + automation.erase_tenant(gone.tenant_id, at_most - erased);
-        -- Late reports about its messages may still come in for a while.
-        if erased < at_most and gone.gone_at < automation.now() - interval '1 hour'
-          and not automation.has_rows(gone.tenant_id) then
-          delete from automation.gone_tenants as g where g.tenant_id = gone.tenant_id;
-        end if;
-      end if;
-    exception when others then
-      raise warning 'automation: the rows of tenant %, which is gone, stay for now: %', gone.tenant_id, sqlerrm;
-    end;
-    exit when erased >= at_most;
-  end loop;
-  return erased;
-end;
-$$;
-
-comment on function automation.erase_tenants(integer) is
-  'Deletes the next rows of tenants that were deleted in the CRM (automation.gone_tenants), at most so many, and says '
-  'how many. The tick calls it. Never raises.';
 
 -- sql/engine/99_ops/05_restore.sql
 
@@ -30183,6 +30899,13 @@ create policy statistics_members_read on automation.statistics for select to aut
 create policy statistic_changes_members_read on automation.statistic_changes for select to authenticated
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
 
+-- That somebody was erased is for those who may erase; who it is, for nobody.
+alter table ridgeline.erasures enable row level security;
+alter table automation.erasures_under_way enable row level security;
+alter table automation.erased_addresses enable row level security;
+create policy erasures_admins_read on ridgeline.erasures for select to authenticated
+  using (tenant_id = any ((select automation.admin_tenants())::uuid[]));
+
 -- sql/engine/99_ops/22_grants.sql
 
 -- Explicit grants: new tables in ridgeline are exposed to nobody until they are listed here.
@@ -30273,6 +30996,17 @@ grant execute on function
 grant select on automation.statistics, automation.statistic_changes to authenticated, service_role;
 grant select on ridgeline.workflow_statistics to authenticated, service_role;
 grant execute on function automation.visible_zones(), automation.statistic_facts(timestamptz, timestamptz, text)
+  to authenticated, service_role;
+
+grant select on ridgeline.erasures to authenticated;
+revoke all on automation.erasures_under_way, automation.erased_addresses from service_role;
+revoke execute on function
+  automation.erasure_key(), automation.make_erasure_key(), automation.erased_digest(uuid, text, text),
+  automation.erasure_digest(uuid, text, text, text)
+  from service_role;
+grant execute on function
+  automation.erase_person(uuid, text, text, text), automation.erasures_of(uuid, text, text, text),
+  ridgeline.erase_person(text, text, text, uuid), ridgeline.erasures_of(text, text, text, uuid)
   to authenticated, service_role;
 
 -- sql/engine/99_ops/23_time.sql
