@@ -65,8 +65,12 @@ async function bySql(from: string, to: string): Promise<void> {
             [row!.rows ?? "[]"],
           );
         }
-        const [order] = await source`select last_value from automation.write_order`;
-        await restore`select setval('automation.write_order', ${order!.last_value})`;
+        const numbers = await source`
+          select schemaname || '.' || sequencename as name, last_value from pg_sequences
+          where schemaname in ('automation', 'ridgeline') and last_value is not null`;
+        for (const { name, last_value } of numbers) {
+          await restore`select setval(${name}::regclass, ${last_value})`;
+        }
         await restore`select automation.end_restore()`;
       })));
 }
