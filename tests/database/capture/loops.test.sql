@@ -1,7 +1,7 @@
 -- Workflows that set each other off come to an end, and the history says why.
 begin;
 \ir ../foundation/story.psql
-select plan(17);
+select plan(18);
 
 select pg_temp.tenant() as apex \gset
 update automation.settings set value = '5' where name = 'max_enrollments';
@@ -88,6 +88,18 @@ select pg_temp.settle();
 select is(count(*), 3::bigint, 'a ring of two ends too')
 from public.projects where contact_id = :'bob';
 select is(pg_temp.settle(), 0, 'with nothing left to do');
+
+-- One write of a chain that several workflows want: no more of them enter than the chain may have.
+select pg_temp.tenant('Blue Ridge Solar') as blue \gset
+update automation.settings set value = '3' where name = 'max_chain_executions';
+select pg_temp.workflow(:'blue', 'contact_updated') from generate_series(1, 6);
+select pg_temp.contact(:'blue', 'Ann') as ann \gset
+select automation.set_cause(1, gen_random_uuid(), false);
+update public.contacts set city = 'Austin' where id = :'ann';
+select automation.clear_cause();
+select is(array_agg(coalesce(e.error ->> 'code', 'started') order by e.seq, e.id),
+  '{started,started,started,chain_budget_exceeded}', 'the limit of a chain holds within one write')
+from ridgeline.workflow_executions as e where e.tenant_id = :'blue';
 
 select * from finish();
 rollback;

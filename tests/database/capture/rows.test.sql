@@ -1,7 +1,7 @@
 -- A row at a time: what a statement trigger did not see, and what a block a row would cost.
 begin;
 \ir ../foundation/story.psql
-select plan(39);
+select plan(40);
 set local client_min_messages = error;
 
 select pg_temp.tenant() as apex \gset
@@ -129,6 +129,7 @@ create table public.parcels (tenant_id uuid not null, id bigint primary key, mar
 select automation.attach('public.parcels', 'parcel', '{}', '[]', authors => 'members');
 select pg_temp.workflow(:'apex', 'parcel_created', '{"code": "A1"}') as parcels \gset
 select pg_temp.workflow(:'apex', 'parcel_updated') as parcel_changes \gset
+select set_config('automation.altered', '', true);
 insert into public.parcels values (:'apex', 1, 'a=>1', 'A1', '[1,3)', '{x}');
 select is(pg_temp.last(:'parcels') #>> '{parcel,marks,a}', '1', 'hstore is captured');
 update public.parcels set marks = 'a=>1', code = 'A1', spans = '[1,2]', codes = '{x}';
@@ -138,6 +139,7 @@ update public.parcels set code = 'a1';
 update public.parcels set codes = '{x,y}';
 select is(pg_temp.runs(:'parcel_changes'), 3::bigint, 'another is');
 select is(pg_temp.last(:'parcel_changes') -> 'changed', '["codes"]', 'arrays of them too');
+select is(current_setting('automation.altered', true), '', 'by the code that was made for them');
 
 -- Columns that are computed where they are read (from 18 on; before, they are stored).
 select format('create table public.quotes (tenant_id uuid not null, id bigint primary key, net numeric, heard text, mobile text,
