@@ -65,8 +65,12 @@ async function bySql(from: string, to: string): Promise<void> {
             [row!.rows ?? "[]"],
           );
         }
-        const [order] = await source`select last_value from automation.write_order`;
-        await restore`select setval('automation.write_order', ${order!.last_value})`;
+        const sequences = await source.unsafe<{ name: string; last_value: string | null }[]>(`
+          select format('%I.%I', schemaname, sequencename) as name, last_value::text
+          from pg_sequences where schemaname in ${ours} and last_value is not null`);
+        for (const { name, last_value } of sequences) {
+          await restore`select setval(${name}::regclass, ${last_value}::bigint)`;
+        }
         await restore`select automation.end_restore()`;
       })));
 }
