@@ -21,6 +21,9 @@ export interface Sizes {
   documentRounds: number;
   delayedActions: number;
   concurrency: number;
+  history: number;
+  sends: number;
+  pruneRounds: number;
 }
 
 export const full: Sizes = {
@@ -41,6 +44,9 @@ export const full: Sizes = {
   documentRounds: 9,
   delayedActions: 1_000,
   concurrency: 10,
+  history: 1_000_000,
+  sends: 10_000,
+  pruneRounds: 5,
 };
 
 /** Shows that every row can be produced; its figures mean nothing. */
@@ -62,6 +68,9 @@ export const quick: Sizes = {
   documentRounds: 1,
   delayedActions: 100,
   concurrency: 10,
+  history: 2_000,
+  sends: 100,
+  pruneRounds: 1,
 };
 
 export interface Bench {

@@ -5,6 +5,7 @@ import { type Bench, full, openDatabase, quick, type Sizes } from "../benchmarks
 import { claimCost } from "../benchmarks/claim.ts";
 import { databaseSteps, documented, outbound } from "../benchmarks/compare.ts";
 import { added, bulkRows, singleRows, updates } from "../benchmarks/capture.ts";
+import { pruning } from "../benchmarks/prune.ts";
 import { printTable, type Row } from "../benchmarks/report.ts";
 import { embeddedBinaries } from "../lib/postgres.ts";
 import { createTemplate, startScratchServer, using } from "../lib/scratch.ts";
@@ -19,6 +20,7 @@ const benchmarks: Record<string, (bench: Bench) => Promise<Row[]>> = {
   f: documented,
   g: added,
   h: updates,
+  j: pruning,
 };
 
 const usage = `scripts/bench [options]

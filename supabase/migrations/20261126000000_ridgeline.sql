@@ -28985,6 +28985,7 @@ create or replace function automation.run_retention(place automation.retention_p
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   asked constant integer := least(1000, place.portion * 2);
   before constant timestamptz := case when place.kind <> 'tenants'
     then automation.now() - automation.retention_of(place.tenant_id, place.kind) end;
@@ -29006,7 +29007,8 @@ begin
   end if;
   update automation.retention_places as p
   set up_to = coalesce(done.up_to, place.up_to), began_at = place.began_at,
-    portion = least(1000, asked + asked / 4 + 1),
+    portion = case when clock_timestamp() > began + interval '200 milliseconds' then greatest(10, asked / 2)
+      else least(1000, asked + asked / 4 + 1) end,
     next_at = clock_timestamp() + case when done.looked < asked then interval '1 hour' else interval '0' end
   where p.tenant_id = place.tenant_id and p.kind = place.kind;
   return done.pruned;
@@ -29796,7 +29798,8 @@ create or replace function automation.walked_tables() returns setof regclass
     where t.relation::text <> all ('{
       ridgeline.workflows,ridgeline.workflow_steps,ridgeline.workflow_versions,ridgeline.workflow_schedules,
       ridgeline.workflow_holds,ridgeline.forms,ridgeline.senders,ridgeline.email_addresses,
-      ridgeline.tenant_settings,ridgeline.erasures,automation.erasures_under_way,automation.erased_addresses,
+      ridgeline.tenant_settings,ridgeline.changes,ridgeline.erasures,automation.erasures_under_way,
+      automation.erased_addresses,
       automation.active_triggers,automation.timer_listeners,automation.activations,automation.statistics,
       automation.statistic_changes,automation.retention_places,automation.rotations}'::text[])
     order by t.relation::text = 'ridgeline.workflow_executions' desc, t.relation::text collate "C"
@@ -29958,6 +29961,25 @@ exception when lock_not_available then
 end;
 $$;
 
+-- A step of somebody else's run that would write to them. One that a dispatcher has is met again when it has reported;
+-- another is rendered anew at its next attempt, from what is blanked by then.
+create or replace function automation.blank_open_step(work automation.erasures_under_way, record jsonb) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if record ->> 'status' = 'running' then
+    return false;
+  end if;
+  update ridgeline.workflow_step_executions as t set input = null
+  where t.ctid = any (array(
+    select r.ctid from ridgeline.workflow_step_executions as r
+    where r.tenant_id = work.tenant_id and r.id = (record ->> 'id')::uuid and r.status in ('waiting', 'pending')
+    for update skip locked));
+  return automation.blank_row(work, 'ridgeline.workflow_step_executions', record) or found;
+end;
+$$;
+
 create or replace function automation.erase_found(
   work automation.erasures_under_way, relation regclass, record jsonb) returns boolean
   language plpgsql
@@ -29970,6 +29992,8 @@ begin
     return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
   elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
     return automation.delete_row(relation, record);
+  elsif relation = 'ridgeline.workflow_step_executions'::regclass and record ->> 'finished_at' is null then
+    return automation.blank_open_step(work, record);
   end if;
   return automation.blank_row(work, relation, record);
 end;
@@ -30044,6 +30068,7 @@ create or replace function automation.run_erasure(work automation.erasures_under
   set lock_timeout = '100ms'
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   tables constant regclass[] := array(select automation.walked_tables());
   at_most constant integer := least(2000, work.portion * 2);
   left_to_look integer := at_most;
@@ -30075,7 +30100,8 @@ begin
   end if;
   update automation.erasures_under_way as u
   set relation = here::text, after = work.after, is_clean = work.is_clean or here is null,
-    portion = least(2000, at_most + at_most / 4 + 1),
+    portion = case when clock_timestamp() > began + interval '200 milliseconds' then greatest(10, at_most / 2)
+      else least(2000, at_most + at_most / 4 + 1) end,
     next_at = clock_timestamp() + case when here is null then interval '2 seconds' else interval '0' end
   where u.tenant_id = work.tenant_id and u.erasure_id = work.erasure_id;
   return gone;

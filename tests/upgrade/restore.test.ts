@@ -65,11 +65,11 @@ async function bySql(from: string, to: string): Promise<void> {
             [row!.rows ?? "[]"],
           );
         }
-        const numbers = await source`
-          select schemaname || '.' || sequencename as name, last_value from pg_sequences
-          where schemaname in ('automation', 'ridgeline') and last_value is not null`;
-        for (const { name, last_value } of numbers) {
-          await restore`select setval(${name}::regclass, ${last_value})`;
+        const sequences = await source.unsafe<{ name: string; last_value: string | null }[]>(`
+          select format('%I.%I', schemaname, sequencename) as name, last_value::text
+          from pg_sequences where schemaname in ${ours} and last_value is not null`);
+        for (const { name, last_value } of sequences) {
+          await restore`select setval(${name}::regclass, ${last_value}::bigint)`;
         }
         await restore`select automation.end_restore()`;
       })));

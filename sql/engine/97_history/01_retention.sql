@@ -287,6 +287,7 @@ create or replace function automation.run_retention(place automation.retention_p
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  began constant timestamptz := clock_timestamp();
   asked constant integer := least(1000, place.portion * 2);
   before constant timestamptz := case when place.kind <> 'tenants'
     then automation.now() - automation.retention_of(place.tenant_id, place.kind) end;
@@ -308,7 +309,8 @@ begin
   end if;
   update automation.retention_places as p
   set up_to = coalesce(done.up_to, place.up_to), began_at = place.began_at,
-    portion = least(1000, asked + asked / 4 + 1),
+    portion = case when clock_timestamp() > began + interval '200 milliseconds' then greatest(10, asked / 2)
+      else least(1000, asked + asked / 4 + 1) end,
     next_at = clock_timestamp() + case when done.looked < asked then interval '1 hour' else interval '0' end
   where p.tenant_id = place.tenant_id and p.kind = place.kind;
   return done.pruned;
