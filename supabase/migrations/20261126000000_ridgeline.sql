@@ -3987,17 +3987,28 @@ create or replace function automation.stage_column(entity text) returns text
   set search_path = pg_catalog, pg_temp
   as $$ select automation.mapped_column(entity, 'stage', 'status') $$;
 
--- Does a row count as deleted, by the column that is mapped as such?
+-- Does a row count as deleted, by a column that says so: a boolean, or since when?
+create or replace function automation.is_deleted_expression(relation regclass, written text, column_name text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when column_name is null then null
+      when automation.column_type(relation, column_name) = 'boolean' then format('%s.%I is true', written, column_name)
+      else format('%s.%I is not null', written, column_name) end
+  $$;
+
+-- The same for an attached table, by the column that is mapped as such.
 create or replace function automation.deleted_expression(attached automation.entities, written text)
   returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select case
-      when not attached.mapped ? 'deleted' then 'false'
-      when automation.column_type(attached.relation::regclass, attached.mapped ->> 'deleted') = 'boolean'
-        then format('%s.%I is true', written, attached.mapped ->> 'deleted')
-      else format('%s.%I is not null', written, attached.mapped ->> 'deleted')
+      when attached.mapped ? 'deleted' then automation.is_deleted_expression(
+        attached.relation::regclass, written, attached.mapped ->> 'deleted')
+      else 'false'
     end
   $$;
 
@@ -4382,18 +4393,6 @@ $template$
   $$;
 
 do $$ begin execute automation.untold_state_function(); end $$;
-
--- Does a row count as deleted, by a column that says so: a boolean, or since when?
-create or replace function automation.is_deleted_expression(relation regclass, written text, column_name text)
-  returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when column_name is null then null
-      when automation.column_type(relation, column_name) = 'boolean' then format('%s.%I is true', written, column_name)
-      else format('%s.%I is not null', written, column_name) end
-  $$;
 
 -- The names that are known of a tenant; a column that bears one is taken for it unless columns says otherwise.
 create or replace function automation.tenant_names() returns text[]
@@ -6896,7 +6895,7 @@ comment on function automation.quick_conditions(jsonb, text) is
 -- JSON Schema, as much of it as the published schemas use: type, enum, properties, required,
 -- additionalProperties, dependentRequired, dependentSchemas (of properties that are false), items,
 -- anyOf, oneOf, bounds and pattern. Each finding says where, what and how to mend it.
--- functions/_shared/steps.ts says the same in TypeScript; tests/language holds the two together.
+-- tests/language/reference/steps.ts says the same in TypeScript; tests/language holds the two together.
 
 create or replace function automation.check_schema(schema jsonb, value jsonb, path text) returns jsonb
   language plpgsql stable
@@ -9810,7 +9809,7 @@ comment on column automation.step_types.branches is
   'The branches that steps can be put on; empty: step_config names them; null: there are none.';
 comment on column automation.step_types.config_schema is
   'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() '
-  'reads it when a workflow is published; functions/_shared/steps.ts and docs/steps.md come from it.';
+  'reads it when a workflow is published; packages/client and docs/steps.md come from it.';
 
 -- A schema says what a reader needs to know, and its formats name the grammars that cannot be said
 -- in JSON Schema (automation.format_holds). Two keywords are borrowed from ajv's: errorMessage
@@ -14651,7 +14650,7 @@ create or replace function automation.own_records(execution ridgeline.workflow_e
     end
   $$;
 
--- Late bound, because contacts_by_phone() is generated for the CRM. Cheapest first: most texts name no recipient.
+-- Cheapest first: most texts name no recipient.
 create or replace function automation.is_stranger(
   execution ridgeline.workflow_executions, input jsonb, phone text, country text)
   returns boolean

@@ -257,17 +257,28 @@ create or replace function automation.stage_column(entity text) returns text
   set search_path = pg_catalog, pg_temp
   as $$ select automation.mapped_column(entity, 'stage', 'status') $$;
 
--- Does a row count as deleted, by the column that is mapped as such?
+-- Does a row count as deleted, by a column that says so: a boolean, or since when?
+create or replace function automation.is_deleted_expression(relation regclass, written text, column_name text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when column_name is null then null
+      when automation.column_type(relation, column_name) = 'boolean' then format('%s.%I is true', written, column_name)
+      else format('%s.%I is not null', written, column_name) end
+  $$;
+
+-- The same for an attached table, by the column that is mapped as such.
 create or replace function automation.deleted_expression(attached automation.entities, written text)
   returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select case
-      when not attached.mapped ? 'deleted' then 'false'
-      when automation.column_type(attached.relation::regclass, attached.mapped ->> 'deleted') = 'boolean'
-        then format('%s.%I is true', written, attached.mapped ->> 'deleted')
-      else format('%s.%I is not null', written, attached.mapped ->> 'deleted')
+      when attached.mapped ? 'deleted' then automation.is_deleted_expression(
+        attached.relation::regclass, written, attached.mapped ->> 'deleted')
+      else 'false'
     end
   $$;
 

@@ -335,18 +335,6 @@ $template$
 
 do $$ begin execute automation.untold_state_function(); end $$;
 
--- Does a row count as deleted, by a column that says so: a boolean, or since when?
-create or replace function automation.is_deleted_expression(relation regclass, written text, column_name text)
-  returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when column_name is null then null
-      when automation.column_type(relation, column_name) = 'boolean' then format('%s.%I is true', written, column_name)
-      else format('%s.%I is not null', written, column_name) end
-  $$;
-
 -- The names that are known of a tenant; a column that bears one is taken for it unless columns says otherwise.
 create or replace function automation.tenant_names() returns text[]
   language sql immutable parallel safe

@@ -56,7 +56,7 @@ comment on column automation.step_types.branches is
   'The branches that steps can be put on; empty: step_config names them; null: there are none.';
 comment on column automation.step_types.config_schema is
   'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() '
-  'reads it when a workflow is published; functions/_shared/steps.ts and docs/steps.md come from it.';
+  'reads it when a workflow is published; packages/client and docs/steps.md come from it.';
 
 -- A schema says what a reader needs to know, and its formats name the grammars that cannot be said
 -- in JSON Schema (automation.format_holds). Two keywords are borrowed from ajv's: errorMessage

@@ -44,7 +44,7 @@ create or replace function automation.own_records(execution ridgeline.workflow_e
     end
   $$;
 
--- Late bound, because contacts_by_phone() is generated for the CRM. Cheapest first: most texts name no recipient.
+-- Cheapest first: most texts name no recipient.
 create or replace function automation.is_stranger(
   execution ridgeline.workflow_executions, input jsonb, phone text, country text)
   returns boolean

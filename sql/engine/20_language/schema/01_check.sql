@@ -3,7 +3,7 @@
 -- JSON Schema, as much of it as the published schemas use: type, enum, properties, required,
 -- additionalProperties, dependentRequired, dependentSchemas (of properties that are false), items,
 -- anyOf, oneOf, bounds and pattern. Each finding says where, what and how to mend it.
--- functions/_shared/steps.ts says the same in TypeScript; tests/language holds the two together.
+-- tests/language/reference/steps.ts says the same in TypeScript; tests/language holds the two together.
 
 create or replace function automation.check_schema(schema jsonb, value jsonb, path text) returns jsonb
   language plpgsql stable
