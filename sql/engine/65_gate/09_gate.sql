@@ -50,7 +50,7 @@ create or replace function automation.gate(
   as $$
 declare
   tickets automation.ticket[] := array(select t from automation.make_tickets(questions) as t);
-  decided integer[] := '{}';
+  decided integer[] := '{}'::integer[];
   found record;
   question automation.send_question;
 begin
@@ -136,7 +136,7 @@ begin
   due.id := automation.new_id();
   due.execution_id := execution.id;
   due.step_key := step ->> 'key';
-  due.lane := step ->> 'lane';
+  due.lane := (step ->> 'lane')::ridgeline.automation_lane;
   due.run_at := at;
   due.attempt := 0;
   select g.* into verdict from automation.gate(array[
