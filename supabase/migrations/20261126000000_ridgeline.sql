@@ -339,7 +339,7 @@ create type ridgeline.execution_mode as enum ('live', 'shadow', 'test', 'importe
 
 comment on type ridgeline.execution_mode is
   'live: a run like any other. shadow: beside another system that does the work. test: somebody tries. imported: '
-  'history of another system, taken over. This release starts live runs only.';
+  'history of another system, taken over.';
 
 create or replace function automation.channels() returns ridgeline.automation_lane[]
   language sql immutable parallel safe
@@ -4081,7 +4081,9 @@ create table ridgeline.tenant_settings (
   settings jsonb not null default '{}'
     constraint tenant_settings_is_object check (jsonb_typeof(settings) = 'object'),
   created_at timestamptz not null default automation.now(),
-  updated_at timestamptz not null default automation.now()
+  updated_at timestamptz not null default automation.now(),
+  unified_engine text not null default 'on'
+    constraint tenant_settings_engine_known check (unified_engine in ('off', 'shadow', 'on'))
 );
 
 comment on table ridgeline.tenant_settings is
@@ -4096,6 +4098,9 @@ comment on column ridgeline.tenant_settings.text_countries is
   'numbers.';
 comment on column ridgeline.tenant_settings.text_strangers is
   'May workflows text a number that is no contact''s, not of the record that fired and not the office''s own?';
+comment on column ridgeline.tenant_settings.unified_engine is
+  'What this engine does for the tenant while another one is at work: off, nothing begins; shadow, all runs are '
+  'shadows; on, each workflow as its mode says. ridgeline.set_engine() changes it. See docs/legacy.md.';
 comment on column ridgeline.tenant_settings.settings is
   'locale, currency, holidays, conversation_brake, inbound {create_contacts}, forms {max_fired_per_hour}: see '
   'docs/tenants.md. The same keys in the CRM''s own settings, where that column is mapped, come first.';
@@ -10199,6 +10204,8 @@ create table ridgeline.workflows (
   published_version integer,
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
+  mode ridgeline.execution_mode not null default 'live'
+    constraint workflows_mode_is_live_or_shadow check (mode in ('live', 'shadow')),
   constraint workflows_pkey primary key (tenant_id, id),
   constraint workflows_name_at_most_500_characters check (length(name) <= 500),
   constraint workflows_description_at_most_64_kb check (octet_length(description) <= 65536),
@@ -10217,6 +10224,10 @@ comment on column ridgeline.workflows.settings is
   'run early, and what a variable without a value does. See docs/lifecycle.md.';
 comment on column ridgeline.workflows.published_version is
   'The version that new executions start with; null until it is first published.';
+
+comment on column ridgeline.workflows.mode is
+  'live, or shadow: its runs wait, branch and render as if live, and have no effect. Switching it to live cancels the '
+  'shadow runs that are open; runs keep the mode that they began in. See docs/shadow.md.';
 
 create index workflows_by_trigger_type on ridgeline.workflows (trigger_type);
 create index workflows_by_published_version
@@ -10363,6 +10374,7 @@ create table automation.active_triggers (
   first_step text,
   first_lane ridgeline.automation_lane,
   first_delay interval,
+  mode ridgeline.execution_mode default 'live',
   constraint active_triggers_pkey
     primary key (tenant_id, entity, event, workflow_id, version, role, listener),
   constraint active_triggers_first_step_matches_role check (
@@ -10382,6 +10394,9 @@ comment on column automation.active_triggers.reentry is
   'The rule of re-entry where it goes by record; null: none, or one that is asked before the first step.';
 comment on column automation.active_triggers.quick is
   'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
+
+comment on column automation.active_triggers.mode is
+  'role enrol: the mode of the runs that it begins; null: it begins none, the engine is off for the tenant.';
 
 comment on column automation.active_triggers.listener is
   'role wait: the key of the step that waits; exit: which of the exit events. Part of the key.';
@@ -10410,6 +10425,17 @@ create trigger active_triggers_forget_unheard after insert or update on automati
 
 create index active_triggers_by_version
   on automation.active_triggers (workflow_id, tenant_id, version);
+
+-- In which mode a run of a workflow begins. The tenant's engine comes first: off is nobody's mode, and null.
+create or replace function automation.mode_of(tenant_id uuid, workflow_id uuid) returns ridgeline.execution_mode
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case s.unified_engine when 'off' then null when 'shadow' then 'shadow' else w.mode end
+    from ridgeline.workflows as w
+    left join ridgeline.tenant_settings as s on s.tenant_id = w.tenant_id
+    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id
+  $$;
 
 -- sql/engine/45_queue/03_executions.sql
 
@@ -12229,7 +12255,8 @@ create type automation.enrolment as (
   role text,
   listener text,
   address text,
-  fused boolean
+  fused boolean,
+  mode ridgeline.execution_mode
 );
 
 comment on type automation.enrolment is
@@ -12394,7 +12421,8 @@ create or replace function automation.clear_cause() returns void
   $$;
 
 create or replace function automation.count_enrolments(
-  tenant_id uuid, workflow_id uuid, record_id text, since timestamptz, at_most integer)
+  tenant_id uuid, workflow_id uuid, record_id text, since timestamptz, at_most integer,
+  mode ridgeline.execution_mode default 'live')
   returns integer
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -12405,14 +12433,15 @@ create or replace function automation.count_enrolments(
       where e.tenant_id = count_enrolments.tenant_id
         and e.record_id = count_enrolments.record_id
         and e.workflow_id = count_enrolments.workflow_id
-        and e.created_at > since
+        and e.created_at > since and e.mode = count_enrolments.mode
       limit at_most
     ) as e
   $$;
 
--- How many effects a chain has had (those that were refused included), and was this workflow among them?
+-- How many effects a chain has had (those that were refused included), and was this workflow among them? Shadows
+-- are counted for themselves.
 create or replace function automation.chain_of(
-  tenant_id uuid, root uuid, workflow_id uuid,
+  tenant_id uuid, root uuid, workflow_id uuid, mode ridgeline.execution_mode,
   out effects integer, out allowed integer, out comes_round boolean)
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -12425,7 +12454,7 @@ create or replace function automation.chain_of(
         coalesce(bool_or(e.workflow_id = chain_of.workflow_id), false) as comes_round
       from (
         select x.workflow_id from ridgeline.workflow_executions as x
-        where x.root_id = chain_of.root and x.tenant_id = chain_of.tenant_id
+        where x.root_id = chain_of.root and x.tenant_id = chain_of.tenant_id and x.mode = chain_of.mode
         limit automation.setting('max_chain_executions')::integer + 1
       ) as e
     ) as c
@@ -12435,7 +12464,7 @@ create or replace function automation.chain_of(
 -- out of: the refused row itself is the one past the limit.
 create or replace function automation.admit(
   tenant_id uuid, workflow_id uuid, record_id text, depth integer, root uuid, already integer,
-  out admitted boolean, out refusal jsonb, out comes_round boolean)
+  mode ridgeline.execution_mode, out admitted boolean, out refusal jsonb, out comes_round boolean)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -12453,7 +12482,7 @@ begin
       'message', format('%s automations in a row led to this write; %s are allowed', depth, max_depth));
   end if;
   recent := automation.count_enrolments(
-    tenant_id, workflow_id, record_id, automation.now() - recent_window, max_enrollments + 1);
+    tenant_id, workflow_id, record_id, automation.now() - recent_window, max_enrollments + 1, mode);
   if recent = max_enrollments then
     refusal := jsonb_build_object(
       'code', 'enrollment_limit_exceeded',
@@ -12463,7 +12492,7 @@ begin
   if root is null then
     return;
   end if;
-  chain := automation.chain_of(tenant_id, root, workflow_id);
+  chain := automation.chain_of(tenant_id, root, workflow_id, mode);
   chain.effects := chain.effects + already;
   comes_round := chain.comes_round;
   admitted := admitted and chain.effects <= chain.allowed;
@@ -12476,7 +12505,7 @@ begin
 end;
 $$;
 
-comment on function automation.admit(uuid, uuid, text, integer, uuid, integer) is
+comment on function automation.admit(uuid, uuid, text, integer, uuid, integer, ridgeline.execution_mode) is
   'May this record enter this workflow now? already: how many the same write lets enter before it. refusal: enrol '
   'it as failed, with this reason; not admitted: it was refused a moment ago already, write nothing. comes_round: '
   'the chain has been at this workflow before.';
@@ -12494,13 +12523,13 @@ declare
   enrolment automation.enrolment;
   admission record;
   admitted automation.enrolment[];
-  entered integer := 0;
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth, root, entered);
+      admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth, root, (
+        select count(*)::integer from unnest(admitted) as a where a.role = 'enrol' and a.mode = enrolment.mode),
+        enrolment.mode);
       continue when not admission.admitted;
-      entered := entered + 1;
       enrolment.failure := coalesce(enrolment.failure, admission.refusal);
       enrolment.fused := admission.comes_round;
     end if;
@@ -12562,7 +12591,7 @@ begin
     execution_id := automation.new_id();
     insert into ridgeline.workflow_executions (
       tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, root_id, fused, current_step, error, finished_at, seq)
+      contact_id, depth, root_id, fused, current_step, error, finished_at, seq, mode)
     values (
       tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
       case
@@ -12573,10 +12602,14 @@ begin
       enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
       automation.causation_depth(), automation.causation_root(),
       -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
-      enrolment.fused is true or current_setting('automation.fused', true) is not distinct from 'true'
-        or is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound',
+      -- A shadow has no effect that could come round, or that a machine could answer.
+      enrolment.mode is distinct from 'shadow' and (enrolment.fused is true
+        or current_setting('automation.fused', true) is not distinct from 'true'
+        or is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound'),
       enrolment.first_step, enrolment.failure,
-      case when enrolment.failure is not null then automation.now() end, seq);
+      case when enrolment.failure is not null then automation.now() end, seq,
+      -- What nobody has given a mode must not act.
+      coalesce(enrolment.mode, 'shadow'));
     if enrolment.failure is null then
       insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
       values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
@@ -12603,7 +12636,9 @@ create or replace function automation.enrol(
 declare
   admitted automation.enrolment[] := array[enrolment];
 begin
-  if data ? 'old' or automation.has_cause() then
+  if enrolment.mode is null then
+    return null;
+  elsif data ? 'old' or automation.has_cause() then
     admitted := automation.admit_all(tenant_id, record_id, admitted);
   end if;
   if cardinality(admitted) = 1 then
@@ -12615,7 +12650,7 @@ $$;
 
 comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
-  'a loop was refused and that is on record already.';
+  'a loop was refused and that is on record already, or the engine is off for the tenant.';
 
 create or replace function automation.enrolment_of(
   version ridgeline.workflow_versions, trigger_type text)
@@ -12627,7 +12662,8 @@ create or replace function automation.enrolment_of(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      null, 'enrol', '', null, false)::automation.enrolment
+      null, 'enrol', '', null, false,
+      automation.mode_of(version.tenant_id, version.workflow_id))::automation.enrolment
     from (
       select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
     ) as first
@@ -12766,10 +12802,69 @@ create or replace function automation.step_results(tenant_id uuid, execution_id 
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(s.step_key,
-      coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status)), '{}')
+      case when s.error ->> 'code' = 'shadow' then coalesce(s.error #> '{would,result}', s.error -> 'would')
+          || '{"status": "completed"}'
+        else coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status) end), '{}')
     from ridgeline.workflow_step_executions as s
     where s.tenant_id = step_results.tenant_id and s.execution_id = step_results.execution_id
   $$;
+
+-- A record as an earlier step of a shadow would have left it. What somebody has written to a field since then
+-- counts more than what the shadow would have.
+create or replace function automation.as_if(
+  execution ridgeline.workflow_executions, entity text, record jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  imagined record;
+begin
+  if execution.mode is distinct from 'shadow' or record is null then
+    return record;
+  end if;
+  for imagined in
+    select string_to_array(f.key, '.') as path, f.value,
+      coalesce(s.error #> array['would', 'was', f.key], 'null') as was
+    from ridgeline.workflow_step_executions as s
+    cross join lateral jsonb_each(s.error #> '{would,fields}') as f
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+      and s.error ->> 'code' = 'shadow' and s.error #>> '{would,entity}' = as_if.entity
+    order by s.seq
+  loop
+    if coalesce(record #> imagined.path, 'null') = imagined.was then
+      record := jsonb_set(record, imagined.path, imagined.value);
+    end if;
+  end loop;
+  return record;
+end;
+$$;
+
+create or replace function automation.tags_as_if(execution ridgeline.workflow_executions, tags jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  would jsonb;
+begin
+  if execution.mode is distinct from 'shadow' then
+    return tags;
+  end if;
+  for would in
+    select s.error -> 'would' from ridgeline.workflow_step_executions as s
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+      and s.error ->> 'code' = 'shadow' and s.step_type in ('add_tag', 'remove_tag')
+    order by s.seq
+  loop
+    tags := (
+      select coalesce(jsonb_agg(t.value order by t.place), '[]')
+      from jsonb_array_elements(tags) with ordinality as t (value, place)
+      where lower(btrim(t.value #>> '{}')) is distinct from lower(would ->> 'tag'))
+      || case when would ? 'added' then jsonb_build_array(would -> 'tag') else '[]' end;
+  end loop;
+  return tags;
+end;
+$$;
 
 create or replace function automation.read_root(execution ridgeline.workflow_executions, root text)
   returns jsonb
@@ -12793,14 +12888,16 @@ begin
       || automation.step_results(execution.tenant_id, execution.id)
     when 'contact.tags' then coalesce(
       case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
-      automation.contact_tags(execution.tenant_id, automation.contact_key(execution)))
+      automation.tags_as_if(execution, automation.contact_tags(
+        execution.tenant_id, automation.contact_key(execution))))
     when 'contact' then case
-      when execution.trigger_data ? 'contact_id' and execution.version > 0 then automation.read_record(
-        'contact', execution.tenant_id, automation.contact_key(execution))
+      when execution.trigger_data ? 'contact_id' and execution.version > 0 then automation.as_if(
+        execution, 'contact', automation.read_record(
+          'contact', execution.tenant_id, automation.contact_key(execution)))
       else execution.trigger_data -> 'contact' end
     else case when execution.trigger_data ? (root || '_id') and execution.version > 0
-      then automation.read_record(
-        root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
+      then automation.as_if(execution, root, automation.read_record(
+        root, execution.tenant_id, execution.trigger_data ->> (root || '_id')))
       else execution.trigger_data -> root end
   end;
 end;
@@ -13038,6 +13135,12 @@ create or replace function automation.record_key(entity text, record_id text) re
   set search_path = pg_catalog, pg_temp
   as $$ select format('record %s %s', entity, record_id) where record_id is not null $$;
 
+-- Shadows enter beside the others: neither keeps the other out.
+create or replace function automation.entry_key_in(mode ridgeline.execution_mode, key text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select case mode when 'shadow' then 'shadow ' else '' end || key $$;
+
 -- A dedupe_key that renders to nothing (no phone number) says nothing about who it is.
 create or replace function automation.entry_key(execution ridgeline.workflow_executions, lifecycle jsonb)
   returns text
@@ -13053,10 +13156,66 @@ begin
       lifecycle -> 'key', automation.execution_context(execution, lifecycle #> '{key,roots}'),
       automation.render_options(execution.tenant_id)) as r;
   end if;
-  return coalesce(
+  return automation.entry_key_in(execution.mode, coalesce(
     'key ' || case
       when length(key) > 200 then encode(sha256(convert_to(key, 'UTF8')), 'hex') else nullif(key, '') end,
-    automation.record_key(execution.entity, execution.record_id));
+    automation.record_key(execution.entity, execution.record_id)));
+end;
+$$;
+
+-- Switched to live, a workflow has its shadow runs end, and who entered as a shadow may enter.
+create or replace function automation.end_shadows(tenant_id uuid, workflow_ids uuid[], reason jsonb) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  open_runs uuid[];
+begin
+  open_runs := array(
+    select e.id from unnest(workflow_ids) as w (id)
+    join ridgeline.workflow_executions as e on e.workflow_id = w.id and e.tenant_id = end_shadows.tenant_id
+    where e.mode = 'shadow' and e.finished_at is null);
+  delete from ridgeline.scheduled_steps as s
+  where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs);
+  perform from ridgeline.workflow_executions as e
+  where e.tenant_id = end_shadows.tenant_id and e.id = any (open_runs)
+  order by e.id
+  for no key update;
+  -- What another step of them has queued while this one waited.
+  delete from ridgeline.scheduled_steps as s
+  where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs);
+  update ridgeline.workflow_step_executions as s
+  set status = 'cancelled', finished_at = automation.now()
+  where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs) and s.finished_at is null;
+  update ridgeline.workflow_executions as e
+  set status = 'cancelled', error = reason, current_step = null,
+    started_at = coalesce(e.started_at, automation.now()), finished_at = automation.now()
+  where e.tenant_id = end_shadows.tenant_id and e.id = any (open_runs) and e.finished_at is null;
+  delete from automation.entries as n
+  where n.tenant_id = end_shadows.tenant_id and n.workflow_id = any (workflow_ids) and n.key like 'shadow %';
+  return cardinality(open_runs);
+end;
+$$;
+
+comment on function automation.end_shadows(uuid, uuid[], jsonb) is
+  'Cancels the shadow runs of workflows and forgets who entered them; says how many were open.';
+
+-- After the mode of workflows, or of their tenant, has changed: listeners begin runs of the new one, and where that is
+-- live the shadows end.
+create or replace function automation.apply_mode(tenant_id uuid, workflow_ids uuid[]) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  now_live uuid[];
+begin
+  update automation.active_triggers as t set mode = automation.mode_of(t.tenant_id, t.workflow_id)
+  where t.tenant_id = apply_mode.tenant_id and t.workflow_id = any (workflow_ids) and t.role = 'enrol';
+  now_live := array(
+    select w.id from unnest(workflow_ids) as w (id)
+    where automation.mode_of(apply_mode.tenant_id, w.id) = 'live');
+  return automation.end_shadows(tenant_id, now_live, jsonb_build_object(
+    'code', 'switched_on', 'message', 'the workflow was switched to live, which begins runs of its own'));
 end;
 $$;
 
@@ -13074,7 +13233,7 @@ create or replace function automation.has_done_nothing(tenant_id uuid, execution
         select from ridgeline.workflow_step_executions as s
         where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
           and s.step_type not in ('wait', 'conditional', 'split', 'stop')
-          and (s.status = 'completed' or (s.error ->> 'may_have_been_sent')::boolean))
+          and (s.status = 'completed' or s.error ->> 'code' = 'shadow' or (s.error ->> 'may_have_been_sent')::boolean))
   $$;
 
 -- The last one that was let in and has done something, or still may. Runs from before there was a rule count
@@ -13097,7 +13256,7 @@ begin
     from ridgeline.workflow_executions as x
     where x.tenant_id = last_entry.tenant_id and x.record_id = last_entry.record_id
       and x.workflow_id = last_entry.workflow_id and x.id is distinct from but
-      and x.started_at is not null and not automation.has_done_nothing(x.tenant_id, x.id)
+      and x.started_at is not null and x.mode <> 'shadow' and not automation.has_done_nothing(x.tenant_id, x.id)
     order by x.created_at desc
     limit 1;
   end if;
@@ -13133,7 +13292,9 @@ create or replace function automation.may_enter_again(
   as $$
     select automation.may_enter(listener.reentry, automation.last_entry(
       listener.tenant_id, listener.workflow_id,
-      automation.record_key(listener.entity, may_enter_again.record_id), may_enter_again.record_id))
+      automation.entry_key_in(
+        listener.mode, automation.record_key(listener.entity, may_enter_again.record_id)),
+      may_enter_again.record_id))
   $$;
 
 -- Lets a run in and remembers it, or says why not. Two runs of one key are asked one after the other:
@@ -13708,7 +13869,8 @@ insert into automation.skip_codes (code, counts_as, description) values
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
-  ('conditions_not_met', 'choice', 'The conditions of the step did not hold.')
+  ('conditions_not_met', 'choice', 'The conditions of the step did not hold.'),
+  ('shadow', 'choice', 'A shadow would have done it; {would} says what.')
 on conflict on constraint skip_codes_pkey do update set
   counts_as = excluded.counts_as, description = excluded.description;
 
@@ -15424,7 +15586,7 @@ declare
 begin
   insert into automation.split_assignments as s (tenant_id, workflow_id, step_key, subject, branch)
   values (execution.tenant_id, execution.workflow_id, split.step_key,
-    automation.split_subject(execution), drawn)
+    automation.entry_key_in(execution.mode, automation.split_subject(execution)), drawn)
   on conflict on constraint split_assignments_pkey do update
     -- A branch that is gone from the workflow is nobody's any more.
     set branch = case when automation.branch_names(input) @> array[s.branch] then s.branch else drawn end
@@ -15760,6 +15922,10 @@ declare
   hold ridgeline.workflow_holds;
   reason jsonb;
 begin
+  -- A shadow sets nothing off that would have to be stopped.
+  if execution.mode = 'shadow' then
+    return false;
+  end if;
   select h.* into hold from ridgeline.workflow_holds as h
   where h.tenant_id = execution.tenant_id and h.workflow_id = execution.workflow_id;
   if hold.held_at is not null and hold.released_at is null then
@@ -16142,6 +16308,162 @@ create or replace function automation.suppress_recipient(
     from ridgeline.workflow_step_executions as s
     where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
   $$;
+
+-- sql/engine/65_gate/09_shadow.sql
+
+-- SHADOWS
+--
+-- A run in mode shadow waits, branches, exits and renders like any other, and no step of it has an effect. The one
+-- place that sees to it is automation.prepare_step (70_dispatch), where both lanes come by: what would be done ends
+-- as skipped with code "shadow", the rendered input and the recipient stay in the ledger, and "would" says what it
+-- comes to. What the live step would refuse fails here with the same words. What a later step of the same run
+-- reads is what it would read had the effect happened (automation.as_if in 50_executions).
+
+-- What a step that only decides how its own run goes on may do in a shadow as well.
+create or replace function automation.has_effect(step_type text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select step_type not in ('wait', 'conditional', 'split', 'stop') $$;
+
+-- The fields as the table would hold them, and what is there now: {entity, id, fields, was}.
+create or replace function automation.would_write(
+  execution ridgeline.workflow_executions, entity text, fields jsonb, operator text default 'set')
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  id constant text := automation.target_id(execution, entity);
+  present jsonb;
+  whole jsonb;
+begin
+  select e.* into attached from automation.entities as e where e.name = entity;
+  perform automation.check_writable(attached, fields);
+  fields := automation.own_names(attached, fields);
+  present := automation.read_root(execution, entity);
+  if present is null then
+    raise exception '%: it was deleted', entity using errcode = 'no_data_found';
+  elsif operator <> 'set' then
+    fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
+  end if;
+  fields := automation.fit_fields(attached, fields);
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to',
+    fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
+  execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', attached.relation) into whole using fields;
+  return jsonb_build_object('entity', entity, 'id', id)
+    || (select jsonb_build_object(
+        'fields', jsonb_object_agg(f.key, coalesce(whole -> f.key, f.value)),
+        'was', jsonb_object_agg(f.key, present #> string_to_array(f.key, '.')))
+      from jsonb_each(fields) as f);
+exception when data_exception then
+  raise exception 'fields.%: %', automation.misfit(attached, fields), sqlerrm using errcode = sqlstate;
+end;
+$$;
+
+create or replace function automation.would_assign(execution ridgeline.workflow_executions, input jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  entity constant text := automation.assigned_entity(execution, input);
+  user_column constant text := automation.mapped_column(entity, 'assigned_to');
+  user_id uuid;
+begin
+  if user_column is null then
+    raise exception 'entity: "%" has no assigned_to', left(entity, 60) using errcode = 'undefined_column';
+  -- A shadow takes nobody's turn, and so cannot know whose it would be.
+  elsif input ? 'user_ids' then
+    return jsonb_build_object('one_of', input -> 'user_ids');
+  end if;
+  select m.user_id into user_id
+  from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(input ->> 'user_id')]) as m;
+  if not found then
+    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return jsonb_build_object('user_id', user_id)
+    || automation.would_write(execution, entity, jsonb_build_object(user_column, user_id));
+end;
+$$;
+
+create or replace function automation.would_create_task(execution ridgeline.workflow_executions, input jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+  perform automation.check_target('task', 'create_task');
+  return jsonb_strip_nulls(jsonb_build_object('due', coalesce(
+    automation.as_time(execution, input, 'due_at'),
+    case when input ?| '{due_in_days,due_in_hours,due_in_minutes}' then automation.now()
+      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
+      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
+      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute' end)));
+end;
+$$;
+
+-- What one step comes to. A type of step that says nothing of itself here is skipped all the same.
+create or replace function automation.would_do(
+  execution ridgeline.workflow_executions, step jsonb, prepared automation.prepared_step)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  input constant jsonb := prepared.input;
+begin
+  return jsonb_build_object('action', step -> 'type') || case step ->> 'type'
+    when 'send_sms' then jsonb_build_object('to', prepared.recipient)
+    when 'send_email' then jsonb_build_object('to', input -> 'to')
+    when 'webhook' then jsonb_build_object('method', input -> 'method', 'url', input -> 'url',
+      -- The answer that a dry run imagines too.
+      'result', '{"http_status": 200, "headers": {}, "body": {}}'::jsonb)
+    when 'create_task' then automation.would_create_task(execution, input)
+    when 'update_contact' then automation.would_write(execution, 'contact', input -> 'fields')
+    when 'update_project' then automation.would_write(execution, 'project', input -> 'fields')
+    when 'update_field' then (
+      select automation.would_write(
+        execution, f.entity, jsonb_build_object(f.field, input -> 'value'), coalesce(input ->> 'operator', 'set'))
+      from automation.written_field(input) as f)
+    when 'change_stage' then automation.would_write(execution, automation.stage_entity(execution, input),
+      jsonb_build_object(
+        coalesce(automation.stage_column(automation.stage_entity(execution, input)), ''), input -> 'stage'))
+    when 'assign_user' then automation.would_assign(execution, input)
+    when 'add_tag' then jsonb_build_object('tag', btrim(input ->> 'tag'), 'added', true)
+    when 'remove_tag' then jsonb_build_object('tag', btrim(input ->> 'tag'), 'removed', true)
+    when 'create_project' then jsonb_build_object('name', input -> 'name')
+    else '{}'
+  end;
+end;
+$$;
+
+comment on function automation.would_do(ridgeline.workflow_executions, jsonb, automation.prepared_step) is
+  'What a step of a shadow would have done: {action, ...}. Raises what the step itself would raise. Writes nothing.';
+
+create or replace function automation.skip_in_shadow(
+  execution ridgeline.workflow_executions, step jsonb, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if prepared.verdict = 'run' and step ->> 'lane' <> 'database' then
+    prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+  end if;
+  if prepared.verdict = 'run' and automation.has_effect(step ->> 'type') then
+    prepared.verdict := 'skip';
+    prepared.reason := jsonb_build_object(
+      'code', 'shadow', 'message', 'a shadow has no effect; "would" says what was left out',
+      'would', automation.would_do(execution, step, prepared));
+  end if;
+  return prepared;
+end;
+$$;
+
+comment on function automation.skip_in_shadow(ridgeline.workflow_executions, jsonb, automation.prepared_step) is
+  'Turns whatever has an effect outside its own run into a skip that says what would have been done.';
 
 -- sql/engine/68_time/02_schedules.sql
 
@@ -16845,7 +17167,8 @@ begin
     perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
       jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
       row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
-        automation.cut_off_error(tried), 'enrol', '', null, false)::automation.enrolment);
+        automation.cut_off_error(tried), 'enrol', '', null, false,
+        automation.mode_of(waiting.tenant_id, waiting.workflow_id))::automation.enrolment);
   end if;
 end;
 $$;
@@ -17087,7 +17410,8 @@ exception when others then
     perform automation.enrol(job.tenant_id, job.entity, record_id,
       jsonb_build_object('entity', job.entity, job.entity || '_id', record_id, job.entity, record),
       row(version.workflow_id, version.version, job.kind, null, null, null,
-        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null, false
+        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null, false,
+        automation.mode_of(job.tenant_id, job.workflow_id)
         )::automation.enrolment);
   exception when others then
     raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
@@ -17635,7 +17959,7 @@ declare
     else automation.try_conditions(version.conditions, version.tenant_id, data)
   end;
 begin
-  if verdict = 'false' then
+  if verdict = 'false' or enrolment.mode is null then
     return 'skipped';
   elsif verdict <> 'true' then
     enrolment.failure := verdict;
@@ -18013,6 +18337,9 @@ begin
     prepared := automation.address(speaking, step ->> 'type', prepared);
   elsif step ->> 'type' in ('add_tag', 'remove_tag') then
     prepared := automation.skip_untaggable(execution, prepared);
+  end if;
+  if execution.mode = 'shadow' then
+    prepared := automation.skip_in_shadow(execution, step, prepared);
   end if;
   return prepared;
 end;
@@ -22730,7 +23057,7 @@ create or replace function automation.start_listening(
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
-      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay)
+      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay, mode)
     select version.tenant_id, automation.listened_entity(version, listener), version.trigger_type,
       version.workflow_id, version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
@@ -22738,7 +23065,8 @@ create or replace function automation.start_listening(
       case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
-      make_interval(secs => (first.step ->> 'delay_seconds')::double precision)
+      make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
+      automation.mode_of(version.tenant_id, version.workflow_id)
     from (
       select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
       from automation.readable_plan(version.plan) as p (plan)
@@ -22837,6 +23165,8 @@ begin
   end if;
   if new.is_active <> (tg_op = 'UPDATE' and old.is_active) then
     perform automation.check_publisher(new.tenant_id, 'switching a workflow on or off');
+  elsif tg_op = 'UPDATE' and new.mode <> old.mode then
+    perform automation.check_publisher(new.tenant_id, 'switching a workflow between live and shadow');
   end if;
   return new;
 end;
@@ -22872,6 +23202,43 @@ create trigger workflows_follow_switch
   when (old.is_active <> new.is_active
     and old.published_version is not distinct from new.published_version)
   execute function automation.follow_switch();
+
+create or replace function automation.follow_mode() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.apply_mode(new.tenant_id, array[new.id]);
+  return null;
+end;
+$$;
+
+create trigger workflows_follow_mode
+  after update of mode on ridgeline.workflows
+  for each row when (old.mode <> new.mode)
+  execute function automation.follow_mode();
+
+create or replace function automation.follow_engine() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.apply_mode(new.tenant_id, array(
+    select w.id from ridgeline.workflows as w where w.tenant_id = new.tenant_id));
+  return null;
+end;
+$$;
+
+create trigger tenant_settings_follow_engine
+  after update of unified_engine on ridgeline.tenant_settings
+  for each row when (old.unified_engine <> new.unified_engine)
+  execute function automation.follow_engine();
+create trigger tenant_settings_begin_with_engine
+  after insert on ridgeline.tenant_settings
+  for each row when (new.unified_engine <> 'on')
+  execute function automation.follow_engine();
 
 create or replace function automation.publish_with_first_steps() returns trigger
   language plpgsql
@@ -23182,7 +23549,7 @@ begin
       m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
       case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
       case when m.role <> 'enrol' then automation.counterparty(
-        match_write.entity, match_write.tenant_id, record) end, false
+        match_write.entity, match_write.tenant_id, record) end, false, m.mode
       )::automation.enrolment)
     into matched
   from (
@@ -23197,6 +23564,7 @@ begin
     where t.tenant_id = match_write.tenant_id
       and t.entity = match_write.entity
       and t.event = any (events)
+      and (t.role <> 'enrol' or t.mode is not null)
       and automation.matches(record, t.match, t.match_any)
       -- What is inserted has changed from nothing.
       and (t.field is null or t.field = any (changed) or not data ? 'old')
@@ -23227,12 +23595,13 @@ create or replace function automation.match_failed(
   as $$
     select array_agg(row(
       t.workflow_id, t.version, t.event, t.first_step, t.first_lane, t.first_delay,
-      automation.engine_error('capture_failed', state, message), t.role, t.listener, null, false)::automation.enrolment)
+      automation.engine_error('capture_failed', state, message), t.role, t.listener, null, false,
+      t.mode)::automation.enrolment)
     from automation.active_triggers as t
     where t.tenant_id = match_failed.tenant_id
       and t.entity = match_failed.entity
       and t.event = any (events)
-      and t.role = 'enrol'
+      and t.role = 'enrol' and t.mode is not null
   $$;
 
 comment on function automation.match_failed(text, uuid, text[], text, text) is
@@ -27021,20 +27390,25 @@ create or replace function automation.start_version(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  mode constant ridgeline.execution_mode := automation.mode_of(version.tenant_id, version.workflow_id);
   execution_id uuid;
   started ridgeline.workflow_executions;
 begin
   perform automation.check_starter(version, data);
+  if mode is null then
+    raise exception 'workflow_id: the engine is off for this tenant' using errcode = 'PT409',
+      hint = 'unified_engine in ridgeline.tenant_settings says so; ridgeline.set_engine() switches it to shadow or on.';
+  end if;
   if not automation.conditions_met(version, data) then
     insert into ridgeline.workflow_executions (
       tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, error, finished_at)
+      contact_id, error, finished_at, mode)
     values (
       version.tenant_id, version.workflow_id, version.version, 'skipped', trigger_type, data,
       data ->> 'entity', data ->> ((data ->> 'entity') || '_id'),
       automation.as_key(data ->> 'contact_id'),
       automation.unmet_conditions(version, data),
-      automation.now())
+      automation.now(), mode)
     returning * into started;
     return started;
   end if;
@@ -27106,7 +27480,7 @@ begin
     join ridgeline.workflow_versions as v
       on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
     where t.tenant_id = tenant
-      and t.event = trigger_workflows.trigger_type and t.role = 'enrol'
+      and t.event = trigger_workflows.trigger_type and t.role = 'enrol' and t.mode is not null
       and automation.matches(fired, t.match, t.match_any)
       and (t.to_values is null or t.to_values @> (fired -> t.field))
     order by v.workflow_id
@@ -27886,6 +28260,7 @@ declare
     automation.compile_tested(written, written.published_version);
   workflow constant ridgeline.workflows := tested.workflow;
   lifecycle constant jsonb := (tested.compiled).plan -> 'lifecycle';
+  mode constant ridgeline.execution_mode := automation.mode_of(written.tenant_id, written.id);
   data jsonb;
   fired_id text;
   trigger_checks jsonb;
@@ -27906,22 +28281,24 @@ begin
   end if;
   recent := automation.count_enrolments(
     workflow.tenant_id, workflow.id, fired_id,
-    automation.now() - automation.setting('enrollment_window')::interval, 10001);
+    automation.now() - automation.setting('enrollment_window')::interval, 10001, coalesce(mode, 'live'));
   if lifecycle ? 'reentry' then
     earlier := automation.last_entry(
       workflow.tenant_id, workflow.id,
-      automation.entry_key(automation.imagine_execution(workflow, data), lifecycle), fired_id);
+      automation.entry_key_in(mode, automation.entry_key(automation.imagine_execution(workflow, data), lifecycle)),
+      fired_id);
   end if;
   return jsonb_build_object(
     'would_enroll',
-      workflow.is_active and workflow.published_version is not null
+      workflow.is_active and workflow.published_version is not null and mode is not null
       and automation.is_listening(written)
       and not trigger_checks @> '[{"passed": false}]'
       and coalesce((conditions ->> 'verdict')::boolean, true)
       and recent < automation.setting('max_enrollments')::integer
       and automation.may_enter(lifecycle -> 'reentry', earlier),
     'workflow', jsonb_build_object(
-      'is_active', workflow.is_active, 'published_version', workflow.published_version,
+      'is_active', workflow.is_active, 'mode', coalesce(mode::text, 'off'),
+      'published_version', workflow.published_version,
       'has_unpublished_changes', automation.has_changes(written),
       'trigger_type', workflow.trigger_type),
     'trigger', trigger_checks,
@@ -28816,7 +29193,7 @@ begin
   with x as materialized (
     select e.* from ridgeline.workflow_executions as e
     where e.tenant_id = settle_entries.tenant_id and e.id = any (execution_ids) and e.id <> all (vain)
-      and e.record_id is not null and e.started_at is not null
+      and e.record_id is not null and e.started_at is not null and e.mode <> 'shadow'
   )
   insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
   select distinct on (x.workflow_id, x.entity, x.record_id)
@@ -30976,8 +31353,8 @@ grant delete,
 -- published_version is the engine's to set.
 grant delete,
   insert (tenant_id, id, name, description, status, trigger_type, trigger_config, conditions,
-    is_active, metadata),
-  update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata)
+    is_active, metadata, mode),
+  update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata, mode)
   on ridgeline.workflows to authenticated;
 
 grant insert, update (name, timezone, country, text_countries, text_strangers, phone, email, website, address, settings)
