@@ -470,12 +470,13 @@ comment on function automation.as_key(text) is
   'An id of the CRM as the engine keeps it: a UUID in its usual notation, any other as it is.';
 
 create or replace function automation.as_list(value jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when jsonb_typeof(value) = 'array' then value else jsonb_build_array(value) end
-    where value is not null
-  $$;
+begin
+  return case when value is null or jsonb_typeof(value) = 'array' then value else jsonb_build_array(value) end;
+end;
+$$;
 
 create or replace function automation.type_words(types jsonb) returns text
   language sql immutable parallel safe
@@ -6097,16 +6098,19 @@ end;
 $$;
 
 create or replace function automation.with_jumps(code jsonb, jumps int[]) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_agg(c.test || case
         when c.test ? 'n'
           then jsonb_build_object('t', jumps[2 * c.place], 'f', jumps[2 * c.place - 1])
         else jsonb_build_object('t', jumps[2 * c.place - 1], 'f', jumps[2 * c.place]) end
       order by c.place), '[]')
-    from jsonb_array_elements(code) with ordinality as c (test, place)
-  $$;
+    from jsonb_array_elements(code) with ordinality as c (test, place));
+end;
+$$;
 
 -- How many conditions a document has and how deep its groups are, counted before anything is compiled; no
 -- deeper than the limit and one more.
@@ -6165,15 +6169,17 @@ $$;
 -- Without a date in it, and without another field to compare with, a document has no use for a zone: whoever
 -- evaluates it need not read the tenant's.
 create or replace function automation.is_timeless(code jsonb) returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select not exists (
-      select from jsonb_array_elements(code) as c (test)
-      where c.test ->> 'k' in ('before', 'after', 'last', 'next') or c.test ? 'r' or exists (
-        select from jsonb_array_elements(automation.as_list(c.test -> 'v')) as v
-        where jsonb_typeof(v) in ('array', 'object') or automation.is_date(v #>> '{}')))
-  $$;
+begin
+  return not exists (
+    select from jsonb_array_elements(code) as c (test)
+    where c.test ->> 'k' in ('before', 'after', 'last', 'next') or c.test ? 'r' or exists (
+      select from jsonb_array_elements(automation.as_list(c.test -> 'v')) as v
+      where jsonb_typeof(v) in ('array', 'object') or automation.is_date(v #>> '{}')));
+end;
+$$;
 
 create or replace function automation.compile_conditions(
   conditions jsonb, path text default 'conditions', out compiled jsonb, out problems jsonb
@@ -6272,11 +6278,13 @@ end;
 $$;
 
 create or replace function automation.condition_roots(compiled jsonb) returns text[]
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(array_agg(r), '{}') from jsonb_array_elements_text(compiled -> 'roots') as r
-  $$;
+begin
+  return array(select r from jsonb_array_elements_text(compiled -> 'roots') as r);
+end;
+$$;
 
 comment on function automation.condition_roots(jsonb) is
   'The parts of the context (contact, project, ...) that evaluating may read.';
@@ -6948,17 +6956,19 @@ create or replace function automation.last_of_path(path text) returns text
   as $$ select substring(path from '[^.]*$') $$;
 
 create or replace function automation.fits_type(type jsonb, value jsonb) returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select type is null or type #>> '{}' = jsonb_typeof(value) or exists (
-      select from jsonb_array_elements_text(automation.as_list(type)) as t (name)
-      where case
-        when t.name = 'integer' and jsonb_typeof(value) = 'number'
-        then value::numeric = trunc(value::numeric)
-        else t.name = jsonb_typeof(value)
-      end)
-  $$;
+begin
+  return type is null or type #>> '{}' = jsonb_typeof(value) or exists (
+    select from jsonb_array_elements_text(automation.as_list(type)) as t (name)
+    where case
+      when t.name = 'integer' and jsonb_typeof(value) = 'number'
+      then value::numeric = trunc(value::numeric)
+      else t.name = jsonb_typeof(value)
+    end);
+end;
+$$;
 
 -- ["POST", "PUT", "PATCH"] -> POST, PUT or PATCH
 create or replace function automation.choice_words(choices jsonb) returns text
@@ -7014,9 +7024,11 @@ $$;
 
 -- Which bound a value breaks; null: none.
 create or replace function automation.bounds_words(schema jsonb, value jsonb, type text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case
       when size < least and least = 1 and unit is not null then 'must not be empty'
       when size < least then concat_ws(' ', 'must', verb, 'at least', least, unit)
@@ -7036,8 +7048,9 @@ create or replace function automation.bounds_words(schema jsonb, value jsonb, ty
         ('object', 'minProperties', 'maxProperties', 'fields'), ('number', 'minimum', 'maximum', null)
       ) as names (of, least, most, unit)
       where names.of = type
-    ) as bounds
-  $$;
+    ) as bounds);
+end;
+$$;
 
 -- anyOf and oneOf. When none fits, what is said is what the one of the same type says.
 create or replace function automation.check_choice(schema jsonb, value jsonb, path text) returns jsonb
@@ -7182,9 +7195,11 @@ end;
 $$;
 
 create or replace function automation.check_items(schema jsonb, value jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     with item as (
       select i.value, i.place, format('%s[%s]', path, i.place - 1) as at
       from jsonb_array_elements(value) with ordinality as i (value, place)
@@ -7201,26 +7216,33 @@ create or replace function automation.check_items(schema jsonb, value jsonb, pat
       where exists (
         select from item as earlier
         where earlier.place < item.place and earlier.value -> u.key = item.value -> u.key)
-    ) as found (problem)
-  $$;
+    ) as found (problem));
+end;
+$$;
 
 -- What a grammar checks. The templates of a configuration are parsed together, where it is compiled.
 create or replace function automation.check_format(format text, value jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when format = 'conditions' then (
-        select c.problems from automation.compile_conditions(value, path) as c)
-      when format = 'header' then automation.check_header(value, path)
-      when format = 'html' then automation.check_html(value #>> '{}', path)
-      when automation.format_holds(format, value) then '[]'
-      else (
-        select jsonb_build_array(automation.problem(path, 'invalid_value',
-          pg_catalog.format('%s must be %s', automation.last_of_path(path), w.words), w.hint))
-        from automation.format_words(format) as w)
-    end
-  $$;
+begin
+  if format = 'template' then
+    return '[]'::jsonb;
+  elsif format = 'conditions' then
+    return (automation.compile_conditions(value, path)).problems;
+  elsif format = 'header' then
+    return automation.check_header(value, path);
+  elsif format = 'html' then
+    return automation.check_html(value #>> '{}', path);
+  elsif automation.format_holds(format, value) then
+    return '[]'::jsonb;
+  end if;
+  return (
+    select jsonb_build_array(automation.problem(path, 'invalid_value',
+      pg_catalog.format('%s must be %s', automation.last_of_path(path), w.words), w.hint))
+    from automation.format_words(format) as w);
+end;
+$$;
 
 -- What is written into a workflow is read by everybody who may read it, and stands in its history.
 create or replace function automation.check_header(value jsonb, path text) returns jsonb
@@ -7241,21 +7263,23 @@ create or replace function automation.check_header(value jsonb, path text) retur
   $$;
 
 create or replace function automation.format_holds(format text, value jsonb) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(case format
-      when 'amount' then value #>> '{}' ~ '^[0-9]{1,7}([.][0-9]{1,6})?$' or value #>> '{}' like '%{{%'
-      when 'moment' then automation.is_date(value #>> '{}') or value #>> '{}' like '%{{%'
-      when 'id' then automation.as_uuid(value #>> '{}') is not null or value #>> '{}' like '%{{%'
-      when 'length-of-time' then automation.duration_in(value) is not null
-      when 'signed-length-of-time' then automation.signed_duration(value) is not null
-      when 'time-of-day' then value #>> '{}' ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
-      when 'zone' then value #>> '{}' in ('tenant', 'contact')
-        or automation.known_zone(value #>> '{}') is not null
-      else true
-    end, false)
-  $$;
+begin
+  return coalesce(case format
+    when 'amount' then value #>> '{}' ~ '^[0-9]{1,7}([.][0-9]{1,6})?$' or value #>> '{}' like '%{{%'
+    when 'moment' then automation.is_date(value #>> '{}') or value #>> '{}' like '%{{%'
+    when 'id' then automation.as_uuid(value #>> '{}') is not null or value #>> '{}' like '%{{%'
+    when 'length-of-time' then automation.duration_in(value) is not null
+    when 'signed-length-of-time' then automation.signed_duration(value) is not null
+    when 'time-of-day' then value #>> '{}' ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
+    when 'zone' then value #>> '{}' in ('tenant', 'contact')
+      or automation.known_zone(value #>> '{}') is not null
+    else true
+  end, false);
+end;
+$$;
 
 comment on function automation.format_holds(text, jsonb) is
   'Whether a value is what a format of the published schemas asks for. docs/steps.md lists them.';
@@ -7414,25 +7438,30 @@ end;
 $$;
 
 create or replace function automation.check_html(html text, path text) returns jsonb
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when h.place is null then '[]'::jsonb
-      when h.place = 'unquoted' then jsonb_build_array(automation.problem(path, 'invalid_value',
-        format('%s must be HTML whose attributes with variables are in quotes', automation.last_of_path(path)),
-        'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another '
-        'attribute.'))
-      else jsonb_build_array(automation.problem(path, 'unsafe_place',
-        format('%s: the variable at character %s stands in %s', automation.last_of_path(path), h.at, case h.place
-          when 'script' then '<script> and would be run as a program'
-          when 'program' then h.name || ' and would be run as a program'
-          when 'page' then 'srcdoc and would be read as a page of its own'
-          else format('a %s that a browser runs as a program', h.name) end),
-        'Put it into the text, or into an attribute such as href, title or alt, in quotes.'))
-    end
-    from automation.html_hazard(html) as h
-  $$;
+declare
+  hazard constant record := automation.html_hazard(html);
+begin
+  if hazard.place is null then
+    return '[]'::jsonb;
+  elsif hazard.place = 'unquoted' then
+    return jsonb_build_array(automation.problem(path, 'invalid_value',
+      format('%s must be HTML whose attributes with variables are in quotes', automation.last_of_path(path)),
+      'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another '
+      'attribute.'));
+  end if;
+  return jsonb_build_array(automation.problem(path, 'unsafe_place',
+    format('%s: the variable at character %s stands in %s', automation.last_of_path(path), hazard.at,
+      case hazard.place
+        when 'script' then '<script> and would be run as a program'
+        when 'program' then hazard.name || ' and would be run as a program'
+        when 'page' then 'srcdoc and would be read as a page of its own'
+        else format('a %s that a browser runs as a program', hazard.name) end),
+    'Put it into the text, or into an attribute such as href, title or alt, in quotes.'));
+end;
+$$;
 
 comment on function automation.check_html(text, text) is
   'Variables of an HTML template that stand where a value is more than a text: in a script, an on... attribute, '
@@ -7480,19 +7509,21 @@ $$;
 create or replace function automation.filter_arguments(
   name text, out least_count int, out most_count int
 )
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select filters.least_count, filters.most_count
-    from (values
-      ('default', 1, 1), ('formatDate', 0, 2), ('formatCurrency', 0, 2), ('formatPhone', 0, 1),
-      ('formatNumber', 0, 2), ('upper', 0, 0), ('lower', 0, 0), ('capitalize', 0, 0),
-      ('truncate', 1, 2), ('trim', 0, 0), ('replace', 2, 2), ('join', 0, 1), ('first', 0, 0),
-      ('last', 0, 0), ('plus', 1, 1), ('minus', 1, 1), ('times', 1, 1), ('url_encode', 0, 0),
-      ('nl2br', 0, 0)
-    ) as filters (name, least_count, most_count)
-    where filters.name = filter_arguments.name
-  $$;
+begin
+  select filters.least_count, filters.most_count into least_count, most_count
+  from (values
+    ('default', 1, 1), ('formatDate', 0, 2), ('formatCurrency', 0, 2), ('formatPhone', 0, 1),
+    ('formatNumber', 0, 2), ('upper', 0, 0), ('lower', 0, 0), ('capitalize', 0, 0),
+    ('truncate', 1, 2), ('trim', 0, 0), ('replace', 2, 2), ('join', 0, 1), ('first', 0, 0),
+    ('last', 0, 0), ('plus', 1, 1), ('minus', 1, 1), ('times', 1, 1), ('url_encode', 0, 0),
+    ('nl2br', 0, 0)
+  ) as filters (name, least_count, most_count)
+  where filters.name = filter_arguments.name;
+end;
+$$;
 
 comment on function automation.filter_arguments(text) is
   'How many arguments a filter takes; nulls when there is no filter of that name.';
@@ -8847,7 +8878,7 @@ begin
   wanted := schema;
   needed := true;
   foreach key in array at loop
-    exit when automation.as_list(wanted -> 'type') ? 'array';
+    exit when wanted -> 'type' ? 'array';
     needed := coalesce(wanted -> 'required' ? key, false);
     wanted := coalesce(wanted -> 'properties' -> key, wanted -> 'additionalProperties');
     if jsonb_typeof(wanted) is distinct from 'object' then
@@ -8879,10 +8910,11 @@ begin
       where compiled -> 'base' ? (r.name #>> '{}'));
   end if;
   for slot in select s from jsonb_array_elements(compiled -> 'slots') as s loop
+    -- Addresses have been taken apart, and are put together from what their parts give (60_steps).
+    continue when schema ->> 'title' = 'send_email'
+      and ((slot ->> 'at')::text[])[1] = any (automation.address_keys());
     found := automation.schema_at(schema, (slot ->> 'at')::text[]);
     continue when found.wanted is null or not found.wanted ? 'type'
-      -- Addresses have been taken apart, and are put together from what their parts give (60_steps).
-      or schema ->> 'title' = 'send_email' and found.place[1] = any (automation.address_keys())
       or not (slot ? 'w' or found.wanted ?| '{minLength,maxLength,pattern,enum}'
         or found.wanted ->> 'format' is not distinct from 'amount');
     fits := fits || jsonb_build_array(jsonb_build_object(
@@ -13944,14 +13976,17 @@ create or replace function automation.header_problem(name text, path text) retur
 
 -- to.0.address -> to: what a step is told, of what it was compiled into.
 create or replace function automation.written_path(step_type text, at text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case step_type
-      when 'send_email' then regexp_replace(at, '^(to|cc|bcc|reply_to|from)\.\d+\.(name|address)$', '\1')
-      else at
-    end
-  $$;
+begin
+  return case
+    when step_type = 'send_email' and at ~ '\d\.(name|address)$'
+      then regexp_replace(at, '^(to|cc|bcc|reply_to|from)\.\d+\.(name|address)$', '\1')
+    else at
+  end;
+end;
+$$;
 
 -- Whose field update_field writes, and which.
 create or replace function automation.written_field(config jsonb, out entity text, out field text)
@@ -20113,14 +20148,17 @@ create or replace function automation.check_webhook_headers(headers jsonb, path 
   $$;
 
 create or replace function automation.check_headers(headers jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_agg(p.problem order by h.name), '[]')
     from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
     cross join lateral (select automation.header_problem(h.name, path || '.' || h.name) as problem) as p
-    where p.problem is not null
-  $$;
+    where p.problem is not null);
+end;
+$$;
 
 create or replace function automation.compile_addresses(
   config jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)
@@ -20174,17 +20212,23 @@ $$;
 
 -- A builder that keeps the type of a step in its configuration too means the step by it.
 create or replace function automation.without_own_type(step_type text, config jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select case when config -> 'type' = to_jsonb(step_type) then config - 'type' else config end $$;
+  as $$
+begin
+  return case when config -> 'type' = to_jsonb(step_type) then config - 'type' else config end;
+end;
+$$;
 
 -- What a form leaves empty was not given; but the fields of a record, a webhook's body and the value
 -- of a condition may be empty.
 create or replace function automation.fold_step_config(step_type text, config jsonb)
   returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case step_type
       when 'update_contact' then automation.fold_fields(c.config)
       when 'update_project' then automation.fold_fields(c.config)
@@ -20193,53 +20237,59 @@ create or replace function automation.fold_step_config(step_type text, config js
       when 'wait' then automation.fold_wait(automation.without_blanks(c.config))
       else automation.fold_names(step_type, automation.without_blanks(c.config))
     end
-    from (select automation.without_own_type(step_type, fold_step_config.config) as config) as c
-  $$;
+    from (select automation.without_own_type(step_type, fold_step_config.config) as config) as c);
+end;
+$$;
 
 comment on function automation.fold_step_config(text, jsonb) is
   'A step_config in the one spelling that its schema describes; the older engines had others.';
 
 create or replace function automation.without_blanks(config jsonb, but text[] default '{}') returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_object_agg(k.key, k.value), '{}')
     from jsonb_each(config) as k
-    where k.value not in ('null', '""') or k.key = any (but)
-  $$;
+    where k.value not in ('null', '""') or k.key = any (but));
+end;
+$$;
 
 create or replace function automation.fold_names(step_type text, config jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case step_type
-      when 'send_sms' then
-        case when config ? 'message' and not config ? 'body'
-          then config - 'message' || jsonb_build_object('body', config -> 'message')
-          else config - 'message' end
-          || case when jsonb_typeof(config -> 'media_urls') = 'string'
-            and not starts_with(btrim(config ->> 'media_urls'), '{{')
-            then jsonb_build_object('media_urls', jsonb_build_array(config -> 'media_urls')) else '{}' end
-      when 'send_email' then
-        case when config ? 'body' and not config ?| '{html,text}'
-          then config - 'body'
-            || jsonb_build_object(automation.body_kind(config -> 'body'), config -> 'body')
-          else config end
-      when 'create_task' then
-        case when config ? 'due_date_days'
-          then config - 'due_date_days' || jsonb_build_object('due_in_days', config -> 'due_date_days')
-          else config end
-      when 'update_field' then
-        case when config ? 'table'
-          then config - 'table'
-            || jsonb_build_object('entity', regexp_replace(config ->> 'table', 's$', ''))
-          else config end
-      when 'create_project' then automation.fold_key(config, 'project_type', '{type}')
-      when 'add_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
-      when 'remove_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
-      else config
-    end
-  $$;
+begin
+  return case step_type
+    when 'send_sms' then
+      case when config ? 'message' and not config ? 'body'
+        then config - 'message' || jsonb_build_object('body', config -> 'message')
+        else config - 'message' end
+        || case when jsonb_typeof(config -> 'media_urls') = 'string'
+          and not starts_with(btrim(config ->> 'media_urls'), '{{')
+          then jsonb_build_object('media_urls', jsonb_build_array(config -> 'media_urls')) else '{}' end
+    when 'send_email' then
+      case when config ? 'body' and not config ?| '{html,text}'
+        then config - 'body'
+          || jsonb_build_object(automation.body_kind(config -> 'body'), config -> 'body')
+        else config end
+    when 'create_task' then
+      case when config ? 'due_date_days'
+        then config - 'due_date_days' || jsonb_build_object('due_in_days', config -> 'due_date_days')
+        else config end
+    when 'update_field' then
+      case when config ? 'table'
+        then config - 'table'
+          || jsonb_build_object('entity', regexp_replace(config ->> 'table', 's$', ''))
+        else config end
+    when 'create_project' then automation.fold_key(config, 'project_type', '{type}')
+    when 'add_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
+    when 'remove_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
+    else config
+  end;
+end;
+$$;
 
 -- A body with a tag in it is HTML; any other keeps its line breaks as plain text.
 create or replace function automation.body_kind(body jsonb) returns text
@@ -20260,21 +20310,23 @@ create or replace function automation.fold_webhook(config jsonb) returns jsonb
 
 -- {condition}, or one condition or group that is written into the configuration itself.
 create or replace function automation.fold_conditional(config jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when config ? 'branches' then config
-      when config ? 'conditions' and config ? 'operator'
-        then automation.fold_document(config, '{operator,conditions}')
-      when config ? 'conditions' then config
-      when config ? 'condition' then automation.fold_key(config, 'conditions', '{condition}')
-      when config ? 'field'
-        then automation.fold_document(config, '{field,operator,value,logic,case_sensitive}')
-      when config ?| '{all,any,not}' then automation.fold_document(config, '{all,any,not}')
-      else config
-    end
-  $$;
+begin
+  return case
+    when config ? 'branches' then config
+    when config ? 'conditions' and config ? 'operator'
+      then automation.fold_document(config, '{operator,conditions}')
+    when config ? 'conditions' then config
+    when config ? 'condition' then automation.fold_key(config, 'conditions', '{condition}')
+    when config ? 'field'
+      then automation.fold_document(config, '{field,operator,value,logic,case_sensitive}')
+    when config ?| '{all,any,not}' then automation.fold_document(config, '{all,any,not}')
+    else config
+  end;
+end;
+$$;
 
 create or replace function automation.fold_document(config jsonb, keys text[]) returns jsonb
   language sql immutable parallel safe
@@ -20299,17 +20351,19 @@ create or replace function automation.fold_key(config jsonb, key text, other_nam
   $$;
 
 create or replace function automation.fold_fields(config jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when config ? 'fields' then config
-      when config ? 'updates' then
-        config - 'updates' || jsonb_build_object('fields', config -> 'updates')
-      when config = '{}' then config
-      else jsonb_build_object('fields', config)
-    end
-  $$;
+begin
+  return case
+    when config ? 'fields' then config
+    when config ? 'updates' then
+      config - 'updates' || jsonb_build_object('fields', config -> 'updates')
+    when config = '{}' then config
+    else jsonb_build_object('fields', config)
+  end;
+end;
+$$;
 
 create or replace function automation.fold_wait(config jsonb) returns jsonb
   language sql immutable parallel safe
@@ -20332,9 +20386,11 @@ create or replace function automation.fold_wait(config jsonb) returns jsonb
 -- What the schema and its grammars say, and then whether what it names is there.
 create or replace function automation.check_step_config(step_type text, config jsonb, path text)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select automation.check_schema(t.config_schema, config, path)
       || automation.check_step_entity(config, path)
       || case when step_type in ('update_contact', 'update_project', 'update_field')
@@ -20345,22 +20401,25 @@ create or replace function automation.check_step_config(step_type text, config j
       || case when step_type = 'wait' and config ? 'event'
         then automation.check_event(config -> 'event', path || '.event') else '[]' end
     from automation.step_types as t
-    where t.name = step_type
-  $$;
+    where t.name = step_type);
+end;
+$$;
 
 comment on function automation.check_step_config(text, jsonb, text) is
   'What is wrong with a folded step_config, apart from its templates.';
 
 create or replace function automation.check_step_entity(config jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when jsonb_typeof(config -> 'entity') = 'string' and config ->> 'entity' not like '%{{%'
-        then automation.check_entity(config ->> 'entity', path || '.entity')
-      else '[]'
-    end
-  $$;
+begin
+  return case
+    when jsonb_typeof(config -> 'entity') = 'string' and config ->> 'entity' not like '%{{%'
+      then automation.check_entity(config ->> 'entity', path || '.entity')
+    else '[]'
+  end;
+end;
+$$;
 
 -- What is wrong with an event that has the shape of one; its schema says whether it has.
 create or replace function automation.check_event(event jsonb, path text) returns jsonb
@@ -20377,30 +20436,49 @@ create or replace function automation.check_event(event jsonb, path text) return
 
 -- A conditional's questions in the order they are asked, each with its branch: [{name, conditions}].
 create or replace function automation.compile_cases(
-  config jsonb, known jsonb, out cases jsonb, out roots text[])
-  language sql stable
+  config jsonb, known jsonb, out cases jsonb, out roots text[], out problems jsonb)
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    with asked as (
-      select 'then' as name, config -> 'conditions' as conditions, 1 as place
-      where config ? 'conditions'
-      union all
-      select b.value ->> 'name', b.value -> 'conditions', b.place
-      from jsonb_array_elements(
-        case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end)
-        with ordinality as b (value, place)
-    ), compiled as (
-      select a.name, a.place, c.compiled
-      from asked as a
-      cross join lateral automation.place_conditions(a.conditions, 'conditions', known) as c
-    )
-    select
-      coalesce(
-        (select jsonb_agg(jsonb_build_object('name', c.name, 'conditions', c.compiled) order by c.place)
-         from compiled as c), '[]'),
-      array(
-        select r from compiled as c, unnest(automation.condition_roots(c.compiled)) as r)
-  $$;
+declare
+  asked jsonb;
+  compiled record;
+begin
+  cases := '[]';
+  roots := '{}';
+  problems := '[]';
+  for asked in
+    select jsonb_build_object('name', 'then', 'conditions', config -> 'conditions') where config ? 'conditions'
+    union all
+    select b from jsonb_array_elements(
+      case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end) as b
+  loop
+    compiled := automation.place_conditions(asked -> 'conditions', 'conditions', known);
+    cases := cases || jsonb_build_object('name', asked -> 'name', 'conditions', compiled.compiled);
+    roots := roots || automation.condition_roots(compiled.compiled);
+    problems := problems || compiled.problems;
+  end loop;
+end;
+$$;
+
+-- Conditions that compiled without a word need not be compiled once more to be checked.
+create or replace function automation.without_cases(config jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if config ? 'conditions' then
+    return config || '{"conditions": []}';
+  elsif jsonb_typeof(config -> 'branches') <> 'array' then
+    return config;
+  end if;
+  return config || jsonb_build_object('branches', (
+    select coalesce(jsonb_agg(
+      case when b.value ? 'conditions' and jsonb_typeof(b.value) = 'object'
+        then b.value || '{"conditions": []}' else b.value end order by b.place), '[]')
+    from jsonb_array_elements(config -> 'branches') with ordinality as b (value, place)));
+end;
+$$;
 
 -- Only a number, a date or a list can be added to or taken from, only a text or a list appended to.
 create or replace function automation.check_field_operator(config jsonb, path text) returns jsonb
@@ -20426,9 +20504,11 @@ create or replace function automation.check_field_operator(config jsonb, path te
 -- The fields that update steps write are checked against the live table.
 create or replace function automation.check_step_fields(step_type text, config jsonb, path text)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_agg(automation.problem(
         path || w.at, 'unknown_field', format('%s has no field "%s" to write', w.entity, w.field),
         'Writable: ' || array_to_string(e.writable_columns, ', '))), '[]')
@@ -20445,8 +20525,9 @@ create or replace function automation.check_step_fields(step_type text, config j
     ) as w
     join automation.entities as e on e.name = w.entity
     where not (w.field = any (e.writable_columns)
-      or split_part(w.field, '.', 1) = 'custom_fields' and 'custom_fields' = any (e.writable_columns))
-  $$;
+      or split_part(w.field, '.', 1) = 'custom_fields' and 'custom_fields' = any (e.writable_columns)));
+end;
+$$;
 
 -- sql/engine/80_definitions/05_compile_workflow.sql
 
@@ -20492,7 +20573,10 @@ begin
   select c.* into condition
   from automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents') as c;
   if step.step_type = 'conditional' then
-    select c.* into asked from automation.compile_cases(config, shared -> 'documents') as c;
+    asked := automation.compile_cases(config, shared -> 'documents');
+    if asked.problems = '[]' then
+      config := automation.without_cases(config);
+    end if;
   else
     select null::jsonb as cases, '{}'::text[] as roots into asked;
   end if;
@@ -21229,14 +21313,17 @@ comment on type automation.read_reference is
   'A field that is read: the compiled reference, with the path of its keys in p, or in b for a bare name; '
   'where; and by which step (null: by the workflow itself).';
 
-create or replace function automation.slot_path(step jsonb, slot jsonb) returns text
-  language sql immutable parallel safe
+-- Where the configuration of a step of a type has a slot.
+create or replace function automation.slot_path(step_path text, step_type text, slot jsonb) returns text
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.step_path(step) || '.step_config'
-      || coalesce('.' || nullif(automation.written_path(
-        step ->> 'type', array_to_string((slot ->> 'at')::text[], '.')), ''), '')
-  $$;
+begin
+  return step_path || '.step_config'
+    || coalesce('.' || nullif(automation.written_path(
+      step_type, array_to_string((slot ->> 'at')::text[], '.')), ''), '');
+end;
+$$;
 
 create or replace function automation.read_references(documents jsonb, plan jsonb)
   returns setof automation.read_reference
@@ -21254,24 +21341,30 @@ create or replace function automation.read_references(documents jsonb, plan json
       from jsonb_array_elements(documents) as d, jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
       where t.test ? 'r'
       union all
-      select r.reference, automation.slot_path(s.value, slot.value), s.key
-      from jsonb_each(plan -> 'steps') as s,
-        jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
-        jsonb_path_query(
-          jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
-          'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
+      select r.reference, slot.at, slot.step
+      from (
+        select s.key as step, automation.slot_path(automation.step_path(s.value), s.value ->> 'type', f.value) as at,
+          f.value as tokens
+        from jsonb_each(plan -> 'steps') as s, jsonb_array_elements(s.value -> 'config' -> 'slots') as f
+        offset 0
+      ) as slot
+      cross join lateral jsonb_path_query(
+        jsonb_build_array(slot.tokens -> 'w', slot.tokens -> 's'),
+        'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
       -- What an #each calls its items is no field.
       where not r.reference ? 'loop'
     ) as f
   $$;
 
 create or replace function automation.reference_name(reference jsonb) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(reference ->> 'name', reference ->> 'field',
-      array_to_string(coalesce(reference ->> 'p', reference ->> 'b')::text[], '.'))
-  $$;
+begin
+  return coalesce(reference ->> 'name', reference ->> 'field',
+    array_to_string(coalesce(reference ->> 'p', reference ->> 'b')::text[], '.'));
+end;
+$$;
 
 -- Whose value a reference is: the record, and the keys in it. record null: nobody's that is known
 -- here; a bare name that no record has keeps its keys.
@@ -21636,7 +21729,7 @@ create or replace function automation.asked_tests(documents jsonb, plan jsonb)
     from jsonb_each(plan -> 'steps') as s,
       jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
       jsonb_path_query(slot.value, '$.s[*].if.test') as t (test),
-      lateral (select automation.slot_path(s.value, slot.value) as at) as a
+      lateral (select automation.slot_path(automation.step_path(s.value), s.value ->> 'type', slot.value) as at) as a
   $$;
 
 create or replace function automation.check_operators(documents jsonb, plan jsonb, scope jsonb)
@@ -21747,8 +21840,7 @@ create or replace function automation.check_typed_values(plan jsonb, scope jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(p.problem || jsonb_build_object('path', automation.slot_path(s.value, slot))
-      order by automation.slot_path(s.value, slot)), '[]')
+    select coalesce(jsonb_agg(p.problem || jsonb_build_object('path', w.at) order by w.at), '[]')
     from jsonb_each(plan -> 'steps') as s
     join automation.step_types as t on t.name = s.value ->> 'type'
     cross join lateral jsonb_array_elements(s.value -> 'config' -> 'slots') as slot
@@ -21757,6 +21849,8 @@ create or replace function automation.check_typed_values(plan jsonb, scope jsonb
     cross join lateral automation.typed_value_problem(
       a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'), '')
       as p (problem)
+    cross join lateral (
+      select automation.slot_path(automation.step_path(s.value), s.value ->> 'type', slot) as at) as w
     where slot ? 'w' and slot -> 'w' ?| '{p,b}' and not slot -> 'w' ?| '{f,loop}'
       and cardinality(r.keys) = 1 and p.problem is not null
   $$;
@@ -21799,9 +21893,11 @@ create or replace function automation.typed_value_problem(wanted jsonb, kind tex
 -- record is the one that fired.
 create or replace function automation.tested_value(test jsonb, scope jsonb, at_start boolean)
   returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case
       when test ? 'b' and scope -> 'columns' -> e.name ? p.path[1]
         or at_start and test ? 'p' and p.path[1] = e.name
@@ -21814,8 +21910,9 @@ create or replace function automation.tested_value(test jsonb, scope jsonb, at_s
       else p.path::text
     end
     from (select coalesce(test ->> 'p', test ->> 'b')::text[] as path) as p,
-      (select scope ->> 'entity' as name) as e
-  $$;
+      (select scope ->> 'entity' as name) as e);
+end;
+$$;
 
 -- null: nothing can be concluded from it. What a field was or became is about the record that fired.
 create or replace function automation.literal_of(
@@ -22043,9 +22140,16 @@ create or replace function automation.needs_value(literal jsonb) returns boolean
 -- The parts of a condition that must all be true: groups of the same sense taken apart, in order.
 create or replace function automation.conjuncts(tree jsonb, negated boolean)
   returns table (node jsonb, is_negated boolean)
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  -- Most documents are one condition, or a list of some.
+  if jsonb_typeof(tree) = 'boolean' or tree ? 'test' then
+    return query values (tree, negated);
+    return;
+  end if;
+  return query
     with recursive part (node, negated, place) as (
       select tree, conjuncts.negated, '{}'::bigint[]
       union all
@@ -22062,8 +22166,9 @@ create or replace function automation.conjuncts(tree jsonb, negated boolean)
     )
     select p.node, p.negated from part as p
     where not (p.node ? 'not' or p.node ? case when p.negated then 'any' else 'all' end)
-    order by p.place
-  $$;
+    order by p.place;
+end;
+$$;
 
 create or replace function automation.literal_text(literal jsonb) returns text
   language sql immutable parallel safe
@@ -22456,9 +22561,11 @@ create or replace function automation.check_needs(
 
 -- A step that changes a record needs one, with the column it changes.
 create or replace function automation.record_problem(step jsonb, scope jsonb) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case
       when not (scope ->> 'lenient')::boolean and not scope -> 'records' ? t.entity
         then automation.problem(
@@ -22482,8 +22589,9 @@ create or replace function automation.record_problem(step jsonb, scope jsonb) re
     ) as t
     where t.entity not like '%{{%'
       and exists (select from automation.entities as e where e.name = t.entity)
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.recipient_problem(step jsonb, scope jsonb) returns jsonb
   language sql stable
