@@ -163,10 +163,69 @@ create or replace function automation.step_results(tenant_id uuid, execution_id 
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(s.step_key,
-      coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status)), '{}')
+      case when s.error ->> 'code' = 'shadow' then coalesce(s.error #> '{would,result}', s.error -> 'would')
+          || '{"status": "completed"}'
+        else coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status) end), '{}')
     from ridgeline.workflow_step_executions as s
     where s.tenant_id = step_results.tenant_id and s.execution_id = step_results.execution_id
   $$;
+
+-- A record as an earlier step of a shadow would have left it. What somebody has written to a field since then
+-- counts more than what the shadow would have.
+create or replace function automation.as_if(
+  execution ridgeline.workflow_executions, entity text, record jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  imagined record;
+begin
+  if execution.mode is distinct from 'shadow' or record is null then
+    return record;
+  end if;
+  for imagined in
+    select string_to_array(f.key, '.') as path, f.value,
+      coalesce(s.error #> array['would', 'was', f.key], 'null') as was
+    from ridgeline.workflow_step_executions as s
+    cross join lateral jsonb_each(s.error #> '{would,fields}') as f
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+      and s.error ->> 'code' = 'shadow' and s.error #>> '{would,entity}' = as_if.entity
+    order by s.seq
+  loop
+    if coalesce(record #> imagined.path, 'null') = imagined.was then
+      record := jsonb_set(record, imagined.path, imagined.value);
+    end if;
+  end loop;
+  return record;
+end;
+$$;
+
+create or replace function automation.tags_as_if(execution ridgeline.workflow_executions, tags jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  would jsonb;
+begin
+  if execution.mode is distinct from 'shadow' then
+    return tags;
+  end if;
+  for would in
+    select s.error -> 'would' from ridgeline.workflow_step_executions as s
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+      and s.error ->> 'code' = 'shadow' and s.step_type in ('add_tag', 'remove_tag')
+    order by s.seq
+  loop
+    tags := (
+      select coalesce(jsonb_agg(t.value order by t.place), '[]')
+      from jsonb_array_elements(tags) with ordinality as t (value, place)
+      where lower(btrim(t.value #>> '{}')) is distinct from lower(would ->> 'tag'))
+      || case when would ? 'added' then jsonb_build_array(would -> 'tag') else '[]' end;
+  end loop;
+  return tags;
+end;
+$$;
 
 create or replace function automation.read_root(execution ridgeline.workflow_executions, root text)
   returns jsonb
@@ -190,14 +249,16 @@ begin
       || automation.step_results(execution.tenant_id, execution.id)
     when 'contact.tags' then coalesce(
       case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
-      automation.contact_tags(execution.tenant_id, automation.contact_key(execution)))
+      automation.tags_as_if(execution, automation.contact_tags(
+        execution.tenant_id, automation.contact_key(execution))))
     when 'contact' then case
-      when execution.trigger_data ? 'contact_id' and execution.version > 0 then automation.read_record(
-        'contact', execution.tenant_id, automation.contact_key(execution))
+      when execution.trigger_data ? 'contact_id' and execution.version > 0 then automation.as_if(
+        execution, 'contact', automation.read_record(
+          'contact', execution.tenant_id, automation.contact_key(execution)))
       else execution.trigger_data -> 'contact' end
     else case when execution.trigger_data ? (root || '_id') and execution.version > 0
-      then automation.read_record(
-        root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
+      then automation.as_if(execution, root, automation.read_record(
+        root, execution.tenant_id, execution.trigger_data ->> (root || '_id')))
       else execution.trigger_data -> root end
   end;
 end;

@@ -75,6 +75,10 @@ declare
   hold ridgeline.workflow_holds;
   reason jsonb;
 begin
+  -- A shadow sets nothing off that would have to be stopped.
+  if execution.mode = 'shadow' then
+    return false;
+  end if;
   select h.* into hold from ridgeline.workflow_holds as h
   where h.tenant_id = execution.tenant_id and h.workflow_id = execution.workflow_id;
   if hold.held_at is not null and hold.released_at is null then

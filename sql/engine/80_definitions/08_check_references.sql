@@ -11,14 +11,17 @@ comment on type automation.read_reference is
   'A field that is read: the compiled reference, with the path of its keys in p, or in b for a bare name; '
   'where; and by which step (null: by the workflow itself).';
 
-create or replace function automation.slot_path(step jsonb, slot jsonb) returns text
-  language sql immutable parallel safe
+-- Where the configuration of a step of a type has a slot.
+create or replace function automation.slot_path(step_path text, step_type text, slot jsonb) returns text
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.step_path(step) || '.step_config'
-      || coalesce('.' || nullif(automation.written_path(
-        step ->> 'type', array_to_string((slot ->> 'at')::text[], '.')), ''), '')
-  $$;
+begin
+  return step_path || '.step_config'
+    || coalesce('.' || nullif(automation.written_path(
+      step_type, array_to_string((slot ->> 'at')::text[], '.')), ''), '');
+end;
+$$;
 
 create or replace function automation.read_references(documents jsonb, plan jsonb)
   returns setof automation.read_reference
@@ -36,24 +39,30 @@ create or replace function automation.read_references(documents jsonb, plan json
       from jsonb_array_elements(documents) as d, jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
       where t.test ? 'r'
       union all
-      select r.reference, automation.slot_path(s.value, slot.value), s.key
-      from jsonb_each(plan -> 'steps') as s,
-        jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
-        jsonb_path_query(
-          jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
-          'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
+      select r.reference, slot.at, slot.step
+      from (
+        select s.key as step, automation.slot_path(automation.step_path(s.value), s.value ->> 'type', f.value) as at,
+          f.value as tokens
+        from jsonb_each(plan -> 'steps') as s, jsonb_array_elements(s.value -> 'config' -> 'slots') as f
+        offset 0
+      ) as slot
+      cross join lateral jsonb_path_query(
+        jsonb_build_array(slot.tokens -> 'w', slot.tokens -> 's'),
+        'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
       -- What an #each calls its items is no field.
       where not r.reference ? 'loop'
     ) as f
   $$;
 
 create or replace function automation.reference_name(reference jsonb) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(reference ->> 'name', reference ->> 'field',
-      array_to_string(coalesce(reference ->> 'p', reference ->> 'b')::text[], '.'))
-  $$;
+begin
+  return coalesce(reference ->> 'name', reference ->> 'field',
+    array_to_string(coalesce(reference ->> 'p', reference ->> 'b')::text[], '.'));
+end;
+$$;
 
 -- Whose value a reference is: the record, and the keys in it. record null: nobody's that is known
 -- here; a bare name that no record has keeps its keys.

@@ -585,16 +585,19 @@ end;
 $$;
 
 create or replace function automation.with_jumps(code jsonb, jumps int[]) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_agg(c.test || case
         when c.test ? 'n'
           then jsonb_build_object('t', jumps[2 * c.place], 'f', jumps[2 * c.place - 1])
         else jsonb_build_object('t', jumps[2 * c.place - 1], 'f', jumps[2 * c.place]) end
       order by c.place), '[]')
-    from jsonb_array_elements(code) with ordinality as c (test, place)
-  $$;
+    from jsonb_array_elements(code) with ordinality as c (test, place));
+end;
+$$;
 
 -- How many conditions a document has and how deep its groups are, counted before anything is compiled; no
 -- deeper than the limit and one more.
@@ -653,16 +656,18 @@ $$;
 -- Without a date in it, and without another field to compare with, a document has no use for a zone: whoever
 -- evaluates it need not read the tenant's.
 create or replace function automation.is_timeless(code jsonb) returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select not exists (
-      select from jsonb_array_elements(code) as c (test)
-      where c.test ->> 'k' <> 'legacy' and (
-        c.test ->> 'k' in ('before', 'after', 'last', 'next') or c.test ? 'r' or exists (
-          select from jsonb_array_elements(automation.as_list(c.test -> 'v')) as v
-          where jsonb_typeof(v) in ('array', 'object') or automation.is_date(v #>> '{}'))))
-  $$;
+begin
+  return not exists (
+    select from jsonb_array_elements(code) as c (test)
+    where c.test ->> 'k' <> 'legacy' and (
+      c.test ->> 'k' in ('before', 'after', 'last', 'next') or c.test ? 'r' or exists (
+        select from jsonb_array_elements(automation.as_list(c.test -> 'v')) as v
+        where jsonb_typeof(v) in ('array', 'object') or automation.is_date(v #>> '{}'))));
+end;
+$$;
 
 create or replace function automation.compile_conditions(
   conditions jsonb, path text default 'conditions', out compiled jsonb, out problems jsonb
@@ -761,11 +766,13 @@ end;
 $$;
 
 create or replace function automation.condition_roots(compiled jsonb) returns text[]
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(array_agg(r), '{}') from jsonb_array_elements_text(compiled -> 'roots') as r
-  $$;
+begin
+  return array(select r from jsonb_array_elements_text(compiled -> 'roots') as r);
+end;
+$$;
 
 comment on function automation.condition_roots(jsonb) is
   'The parts of the context (contact, project, ...) that evaluating may read.';
