@@ -1248,6 +1248,7 @@ export type Database = {
           text_countries: string[];
           text_strangers: boolean;
           timezone: string | null;
+          unified_engine: string;
           updated_at: string;
           website: string | null;
         };
@@ -1263,6 +1264,7 @@ export type Database = {
           text_countries?: string[];
           text_strangers?: boolean;
           timezone?: string | null;
+          unified_engine?: string;
           updated_at?: string;
           website?: string | null;
         };
@@ -1278,6 +1280,7 @@ export type Database = {
           text_countries?: string[];
           text_strangers?: boolean;
           timezone?: string | null;
+          unified_engine?: string;
           updated_at?: string;
           website?: string | null;
         };
@@ -1732,6 +1735,7 @@ export type Database = {
           id: string;
           is_active: boolean;
           metadata: Json;
+          mode: Database["ridgeline"]["Enums"]["execution_mode"];
           name: string;
           published_version: number | null;
           settings: Json;
@@ -1748,6 +1752,7 @@ export type Database = {
           id?: string;
           is_active?: boolean;
           metadata?: Json;
+          mode?: Database["ridgeline"]["Enums"]["execution_mode"];
           name: string;
           published_version?: number | null;
           settings?: Json;
@@ -1764,6 +1769,7 @@ export type Database = {
           id?: string;
           is_active?: boolean;
           metadata?: Json;
+          mode?: Database["ridgeline"]["Enums"]["execution_mode"];
           name?: string;
           published_version?: number | null;
           settings?: Json;

@@ -1,6 +1,6 @@
 -- WHAT THE GATE IS ASKED
 --
--- Every send passes one gate in the transaction that claims it, on every attempt (09_gate). Questions come in as a
+-- Every send passes one gate in the transaction that claims it, on every attempt (20_gate). Questions come in as a
 -- set and verdicts go out as a set: each question is asked of the whole batch once.
 
 create type automation.send_question as (

@@ -51,7 +51,10 @@ declare
   hold ridgeline.workflow_holds;
   reason jsonb;
 begin
-  if automation.pause_of(execution.tenant_id, execution.workflow_id, is_send) is not null then
+  -- A shadow sets nothing off that would have to be stopped, and sends nothing.
+  if execution.mode = 'shadow' then
+    return false;
+  elsif automation.pause_of(execution.tenant_id, execution.workflow_id, is_send) is not null then
     return true;
   elsif not execution.fused or execution.started_at is not null then
     return false;

@@ -42,7 +42,10 @@ begin
   select c.* into condition
   from automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents') as c;
   if step.step_type = 'conditional' then
-    select c.* into asked from automation.compile_cases(config, shared -> 'documents') as c;
+    asked := automation.compile_cases(config, shared -> 'documents');
+    if asked.problems = '[]' then
+      config := automation.without_cases(config);
+    end if;
   else
     select null::jsonb as cases, '{}'::text[] as roots into asked;
   end if;

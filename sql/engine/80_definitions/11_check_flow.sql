@@ -218,9 +218,11 @@ create or replace function automation.check_needs(
 
 -- A step that changes a record needs one, with the column it changes.
 create or replace function automation.record_problem(step jsonb, scope jsonb) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case
       when not (scope ->> 'lenient')::boolean and not scope -> 'records' ? t.entity
         then automation.problem(
@@ -244,8 +246,9 @@ create or replace function automation.record_problem(step jsonb, scope jsonb) re
     ) as t
     where t.entity not like '%{{%'
       and exists (select from automation.entities as e where e.name = t.entity)
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.recipient_problem(step jsonb, scope jsonb) returns jsonb
   language sql stable
