@@ -3669,6 +3669,169 @@ create or replace function automation.signed_duration(value jsonb) returns inter
     end
   $$;
 
+-- sql/engine/10_values/09_javascript.sql
+
+-- Values as the engines that this one replaces compared them: by JavaScript's rules. What is not there is SQL's
+-- null (their undefined), and JSON's null is a value of its own. What was no number there (NaN) is null here.
+-- None of this raises, whatever it is given.
+
+-- JSON has numbers that a double has not: too large is Infinity there, too small is 0.
+create or replace function automation.double_of(number numeric) returns double precision
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return case
+    when abs(number) >= 1.797693134862315807e308 then sign(number)::double precision * 'Infinity'::double precision
+    when abs(number) <= 2.4703282292062328e-324 then 0::double precision
+    else number::double precision
+  end;
+
+-- How a number is written: all digits between a millionth and 10^21, an exponent otherwise.
+create or replace function automation.javascript_digits(number double precision) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  set extra_float_digits = 1
+  as $$
+    select case
+      when number = 0 then '0'
+      when abs(number) = 'Infinity' then number::text
+      when abs(number) >= 1e-6 and abs(number) < 1e21 then trim_scale(number::text::numeric)::text
+      else regexp_replace(number::text, 'e([+-])0*', 'e\1')
+    end
+  $$;
+
+-- A list is its elements between commas, lists in it too; an object says only that it is one.
+create or replace function automation.javascript_list(list jsonb) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  flat jsonb := list;
+begin
+  for depth in 1 .. 50 loop
+    exit when not flat @? 'strict $[*] ? (@.type() == "array" && @.size() > 0)';
+    select jsonb_agg(coalesce(i.item, e.element) order by e.place, i.place) into flat
+    from jsonb_array_elements(flat) with ordinality as e (element, place)
+    left join lateral jsonb_array_elements(case jsonb_typeof(e.element) when 'array' then e.element else '[]' end)
+      with ordinality as i (item, place) on true;
+  end loop;
+  return (
+    select coalesce(string_agg(case jsonb_typeof(e.element)
+        when 'null' then '' when 'array' then '' when 'object' then '[object Object]'
+        when 'number' then automation.javascript_digits(automation.double_of(e.element::numeric))
+        else e.element #>> '{}' end, ',' order by e.place), '')
+    from jsonb_array_elements(flat) with ordinality as e (element, place));
+end;
+$$;
+
+create or replace function automation.javascript_text(value jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case coalesce(jsonb_typeof(value), 'undefined')
+      when 'undefined' then 'undefined'
+      when 'null' then 'null'
+      when 'number' then automation.javascript_digits(automation.double_of(value::numeric))
+      when 'array' then automation.javascript_list(value)
+      when 'object' then '[object Object]'
+      else value #>> '{}'
+    end
+  $$;
+
+comment on function automation.javascript_text(jsonb) is 'String(value) of JavaScript; SQL''s null is undefined.';
+
+-- 0x1F, 0b101 and 0o17: JavaScript reads them, without a sign before them.
+create or replace function automation.radix_number(digits text, bits integer) returns double precision
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when length(ltrim(digits, '0')) * bits > 1100 then 'Infinity'::double precision
+      else automation.double_of(coalesce((
+        select sum((strpos('0123456789abcdef', lower(d.digit)) - 1)
+          * (2::numeric ^ (bits * (length(ltrim(digits, '0')) - d.place))))
+        from regexp_split_to_table(ltrim(digits, '0'), '') with ordinality as d (digit, place)
+        where d.digit <> ''), 0))
+    end
+  $$;
+
+-- Any length, any exponent: the digits and where the point is, and only then a number.
+create or replace function automation.decimal_number(written text) returns double precision
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  parts constant text[] := regexp_match(written, '^([+-]?)([0-9]*)[.]?([0-9]*)(?:[eE]([+-]?[0-9]+))?$');
+  whole constant text := ltrim(parts[2], '0');
+  digits constant text := ltrim(parts[2] || parts[3], '0');
+  exponent constant text := regexp_replace(coalesce(parts[4], '0'), '^([+-]?)0+(?=[0-9])', '\1');
+  sign constant double precision := case parts[1] when '-' then -1 else 1 end;
+  point bigint;
+begin
+  if digits = '' then
+    return 0;
+  elsif length(exponent) > 9 then
+    return case when starts_with(exponent, '-') then 0 else sign * 'Infinity'::double precision end;
+  end if;
+  -- 0.<digits> times ten to this.
+  point := exponent::bigint + case
+    when whole <> '' then length(whole)
+    else length(digits) - length(parts[3]) end;
+  return case
+    when point > 310 then sign * 'Infinity'::double precision
+    when point < -330 then 0
+    else sign * automation.double_of(format('0.%se%s', left(digits, 800), point)::numeric)
+  end;
+end;
+$$;
+
+create or replace function automation.javascript_number_in(written text) returns double precision
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when t.text = '' then 0::double precision
+      when t.text ~ '^[+-]?Infinity$' then t.text::double precision
+      when t.text ~ '^0[xX][0-9a-fA-F]+$' then automation.radix_number(substr(t.text, 3), 4)
+      when t.text ~ '^0[oO][0-7]+$' then automation.radix_number(substr(t.text, 3), 3)
+      when t.text ~ '^0[bB][01]+$' then automation.radix_number(substr(t.text, 3), 1)
+      when t.text ~ '^[+-]?(?:[0-9]+[.]?[0-9]*|[.][0-9]+)(?:[eE][+-]?[0-9]+)?$' then automation.decimal_number(t.text)
+    end
+    -- What JavaScript takes for blanks.
+    from (select btrim(written, E'\t\n\x0b\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008'
+      '\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff') as text) as t
+  $$;
+
+create or replace function automation.javascript_number(value jsonb) returns double precision
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case jsonb_typeof(value)
+      when 'null' then 0
+      when 'boolean' then case when value::boolean then 1 else 0 end
+      when 'number' then automation.double_of(value::numeric)
+      when 'string' then automation.javascript_number_in(value #>> '{}')
+      when 'array' then automation.javascript_number_in(automation.javascript_list(value))
+    end
+  $$;
+
+comment on function automation.javascript_number(jsonb) is
+  'Number(value) of JavaScript: null, false, "" and [] are 0, true is 1, [5] is 5. Null where that is no number.';
+
+create or replace function automation.javascript_equal(a jsonb, b jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when a is null or b is null then a is null and b is null
+      when jsonb_typeof(a) <> jsonb_typeof(b) or jsonb_typeof(a) in ('array', 'object') then false
+      when jsonb_typeof(a) = 'number' then automation.double_of(a::numeric) = automation.double_of(b::numeric)
+      else a = b
+    end
+  $$;
+
+comment on function automation.javascript_equal(jsonb, jsonb) is
+  'a === b of JavaScript: of one type and the same; two lists or objects never are. SQL''s null is undefined.';
+
 -- sql/engine/15_entities/01_entities.sql
 
 -- 15 ENTITIES
@@ -5756,6 +5919,44 @@ create or replace function automation.prepare_condition_value(
     end
   $$;
 
+create or replace function automation.legacy_operators() returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select '{equals,not_equals,contains,not_contains,greater_than,less_than,greater_than_or_equal,'
+      'less_than_or_equal,is_empty,is_not_empty,in,not_in}'::text[]
+  $$;
+
+-- "mode": "legacy": compares as the engines did that this one replaces, whose operators take any value, or none.
+create or replace function automation.compile_legacy_condition(
+  condition jsonb, keys text[], at text, out test jsonb, out roots text[], out problems jsonb)
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  problems := '[]';
+  roots := '{}';
+  if condition -> 'mode' <> '"legacy"' then
+    problems := automation.condition_problem(at || '.mode', 'error', 'invalid_value',
+      'mode is "legacy" or left out', null);
+  elsif not coalesce(condition ->> 'operator' = any (automation.legacy_operators()), false) then
+    problems := automation.condition_problem(at || '.operator', 'error', 'unknown_operator',
+      format('there is no legacy operator %s', left(condition ->> 'operator', 60)),
+      'Legacy operators: ' || array_to_string(automation.legacy_operators(), ', ') || '.');
+  elsif jsonb_typeof(condition -> 'value') = 'array'
+    and jsonb_array_length(condition -> 'value') > 1000 then
+    problems := automation.condition_problem(at || '.value', 'error', 'invalid_value',
+      'a list has at most 1000 items', null);
+  else
+    roots := automation.condition_field_roots(keys);
+    test := jsonb_build_object(
+        'o', condition ->> 'operator', 'k', 'legacy', 'field', btrim(condition ->> 'field'), 'at', at)
+      || automation.condition_reference(keys)
+      || case when condition ? 'value' then jsonb_build_object('v', condition -> 'value') else '{}' end;
+  end if;
+end;
+$$;
+
 -- One condition: a test, its roots and its problems.
 create or replace function automation.compile_condition(
   condition jsonb, at text, out test jsonb, out roots text[], out problems jsonb
@@ -5783,6 +5984,11 @@ begin
     problems := problems || automation.condition_problem(at || '.field', 'error', 'invalid_field',
       case when field is null then 'a condition needs a field' else 'this is not a field' end,
       'Name a field such as contact.stage or contact.custom_fields["Roof type"].');
+  end if;
+  if condition ? 'mode' and keys is not null then
+    select c.test, c.roots, c.problems into test, roots, problems
+    from automation.compile_legacy_condition(condition, keys, at) as c;
+    return;
   end if;
   select o.* into operator from automation.condition_operator(name) as o
   where jsonb_typeof(condition -> 'operator') = 'string';
@@ -5877,9 +6083,40 @@ begin
       when keys is null then '{}'
       when cardinality(keys) > 1 and automation.is_root(keys[1]) then array[keys[1]]
       else array['trigger', 'contact', 'project', 'job']
-    end || automation.tag_root(keys);
+    end || automation.tag_root(keys) || automation.snapshot_root(keys);
 end;
 $$;
+
+-- What the snapshots of the engines before this one called things, and which record, if any, has to be there for
+-- one to have a value. is_change: only after a change.
+create or replace function automation.snapshot_names()
+  returns table (name text, records text[], is_change boolean)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select n.name, n.records::text[], n.is_change
+    from (values
+      ('project_name', '{project}', false), ('estimated_value', '{project}', false),
+      ('approved_value', '{project}', false), ('previous_stage', null, true), ('new_stage', null, false),
+      ('old_status', null, true), ('new_status', null, false), ('changes', null, true), ('changed_by', null, false),
+      ('changed_at', null, false), ('job_number', '{job}', false), ('completion_date', '{job}', false),
+      ('completed_by', '{job}', false), ('opened_at', '{email}', false), ('clicked_at', '{email}', false),
+      ('link', '{email}', false), ('from', '{message,call}', false), ('to', '{message,call}', false),
+      ('body', '{message}', false), ('call_sid', '{call}', false), ('duration', '{call}', false)
+    ) as n (name, records, is_change)
+  $$;
+
+-- Added to trigger.* for those who ask for one of them, and nobody else: see automation.add_snapshot_names().
+create or replace function automation.snapshot_root(keys text[]) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when keys[1] = 'trigger' and exists (
+        select from automation.snapshot_names() as n where n.name = keys[2]) then '{trigger.names}'
+      else '{}'
+    end::text[]
+  $$;
 
 -- contact.tags is not a column: see automation.contact_tags().
 create or replace function automation.tag_root(keys text[]) returns text[]
@@ -6175,9 +6412,10 @@ create or replace function automation.is_timeless(code jsonb) returns boolean
 begin
   return not exists (
     select from jsonb_array_elements(code) as c (test)
-    where c.test ->> 'k' in ('before', 'after', 'last', 'next') or c.test ? 'r' or exists (
-      select from jsonb_array_elements(automation.as_list(c.test -> 'v')) as v
-      where jsonb_typeof(v) in ('array', 'object') or automation.is_date(v #>> '{}')));
+    where c.test ->> 'k' <> 'legacy' and (
+      c.test ->> 'k' in ('before', 'after', 'last', 'next') or c.test ? 'r' or exists (
+        select from jsonb_array_elements(automation.as_list(c.test -> 'v')) as v
+        where jsonb_typeof(v) in ('array', 'object') or automation.is_date(v #>> '{}'))));
 end;
 $$;
 
@@ -6531,6 +6769,38 @@ create or replace function automation.means_false(value jsonb) returns boolean
     else false
   end;
 
+-- What is no list has nothing in it, the text "a,b" neither.
+create or replace function automation.legacy_lists(list jsonb, value jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from jsonb_array_elements(case jsonb_typeof(list) when 'array' then list else '[]' end) as e (item)
+      where automation.javascript_equal(legacy_lists.value, e.item))
+  $$;
+
+-- The operators of the engines that this one replaces, exactly (docs/legacy.md): by JavaScript's rules, with case,
+-- and null is 0 where numbers are compared. expected: null where the condition had no value.
+create or replace function automation.legacy_holds(operator text, value jsonb, expected jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(case operator
+      when 'equals' then automation.javascript_equal(value, expected)
+      when 'not_equals' then not automation.javascript_equal(value, expected)
+      when 'contains' then strpos(automation.javascript_text(value), automation.javascript_text(expected)) > 0
+      when 'not_contains' then strpos(automation.javascript_text(value), automation.javascript_text(expected)) = 0
+      when 'greater_than' then automation.javascript_number(value) > automation.javascript_number(expected)
+      when 'less_than' then automation.javascript_number(value) < automation.javascript_number(expected)
+      when 'greater_than_or_equal' then automation.javascript_number(value) >= automation.javascript_number(expected)
+      when 'less_than_or_equal' then automation.javascript_number(value) <= automation.javascript_number(expected)
+      when 'is_empty' then value is null or value in ('null', '""', '[]')
+      when 'is_not_empty' then value not in ('null', '""', '[]')
+      when 'in' then automation.legacy_lists(expected, value)
+      when 'not_in' then not automation.legacy_lists(expected, value)
+    end, false)
+  $$;
+
 -- One test, before its negation. Null is never 0 or '': a missing value satisfies only `empty`,
 -- and `equals` null.
 create or replace function automation.test_holds(
@@ -6552,6 +6822,8 @@ begin
   elsif kind = 'text_in' then
     return coalesce(
       test -> 'x' ? automation.fold(value #>> '{}') and jsonb_typeof(value) = 'string', false);
+  elsif kind = 'legacy' then
+    return automation.legacy_holds(test ->> 'o', value, test -> 'v');
   elsif kind = 'empty' then
     return automation.is_blank(value);
   elsif kind in ('changed', 'changed_from', 'changed_to', 'was') then
@@ -12715,6 +12987,37 @@ begin
 end;
 $$;
 
+-- {{trigger.project_name}}, previous_stage, changed_by ... as the engines before this one had them in their
+-- snapshots (automation.snapshot_names()). What the data itself says under such a name comes first.
+create or replace function automation.add_snapshot_names(context jsonb, data jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_set(context, '{trigger}', jsonb_strip_nulls(jsonb_build_object(
+        'project_name', data #> '{project,name}', 'estimated_value', data #> '{project,estimated_value}',
+        'approved_value', coalesce(data #> '{project,approved_value}', data #> '{project,value}'),
+        'previous_stage', coalesce(data -> 'old' -> e.stage, data #> '{old,stage}'),
+        'new_stage', coalesce(r.record -> e.stage, r.record -> 'stage'),
+        'old_status', coalesce(data -> 'old' -> e.status, data #> '{old,status}'),
+        'new_status', coalesce(r.record -> e.status, r.record -> 'status'),
+        'changes', data -> 'changed', 'changed_by', data -> 'user_id',
+        'changed_at', coalesce(r.record -> 'stage_changed_at', r.record -> 'updated_at', r.record -> 'created_at'),
+        'job_number', coalesce(data #> '{job,job_number}', data #> '{job,name}'),
+        'completion_date', coalesce(data #> '{job,completion_date}', data #> '{job,completed_at}'),
+        'completed_by', case when data ? 'job' then data -> 'user_id' end,
+        'opened_at', data #> '{email,opened_at}', 'clicked_at', data #> '{email,clicked_at}',
+        'link', data #> '{email_event,link}',
+        'from', coalesce(data #> '{message,from_number}', data #> '{call,from_number}'),
+        'to', coalesce(data #> '{message,to_number}', data #> '{call,to_number}'),
+        'body', data #> '{message,body}', 'call_sid', data #> '{call,provider_id}',
+        'duration', data #> '{call,duration_seconds}'))
+      || (context -> 'trigger'))
+    from (select data -> (data ->> 'entity') as record) as r
+    left join lateral (
+      select a.mapped ->> 'stage' as stage, a.mapped ->> 'status' as status
+      from automation.entities as a where a.name = data ->> 'entity') as e on true
+  $$;
+
 -- At enrolment nothing has happened since: the snapshot is the live record. roots: what is asked for,
 -- so that the rest is not read; null: everything.
 create or replace function automation.trigger_context(
@@ -12726,6 +13029,9 @@ create or replace function automation.trigger_context(
 declare
   context jsonb := data || jsonb_build_object('trigger', automation.trigger_root(data));
 begin
+  if roots is null or roots ? 'trigger.names' then
+    context := automation.add_snapshot_names(context, data);
+  end if;
   if roots is null or roots ? 'user' then
     context := context || jsonb_build_object('user', automation.read_user(tenant_id, data));
   end if;
@@ -12948,6 +13254,7 @@ begin
   for root in select distinct r from jsonb_array_elements_text(roots) as r order by r loop
     context := case root
       when 'contact.tags' then automation.add_tags(context, automation.read_root(execution, root))
+      when 'trigger.names' then automation.add_snapshot_names(context, execution.trigger_data)
       else context || jsonb_build_object(root, automation.read_root(execution, root))
     end;
   end loop;
@@ -21443,7 +21750,8 @@ declare
 begin
   if resolved.record is null then
     return case when reference ? 'b'
-      then automation.unknown_bare_name(resolved.keys, at, scope, severity) end;
+      then automation.unknown_bare_name(resolved.keys, at, scope, severity)
+      else automation.unknown_in_snapshot(reference, at, scope) end;
   elsif jsonb_typeof(columns) is distinct from 'object' or cardinality(resolved.keys) = 0 then
     return null;
   elsif kind is null then
@@ -21461,6 +21769,38 @@ begin
   return null;
 end;
 $$;
+
+-- What snapshots of this kind hold, beside the records: {{trigger.<name>}}.
+create or replace function automation.names_in_snapshot(scope jsonb) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select '{entity,user_id,record,custom}'::text[]
+      || array(select r || '_id' from jsonb_array_elements_text(scope -> 'records') as r)
+      || array(select r from jsonb_array_elements_text(scope -> 'records') as r)
+      || case when scope ->> 'kind' in ('updated', 'changed', 'becomes') then '{old,changed}'::text[] else '{}' end
+      || case when scope ->> 'kind' = 'time' then '{timer,scheduled_at}'::text[] else '{}' end
+      || case when scope -> 'records' ? 'email' then '{email_event}'::text[] else '{}' end
+      || array(
+        select n.name from automation.snapshot_names() as n
+        where (n.records is null or scope -> 'records' ?| n.records)
+          and scope -> 'records' <> '[]'
+          and (not n.is_change or scope ->> 'kind' in ('updated', 'changed', 'becomes')))
+  $$;
+
+-- A program that starts runs may send more than events have: a doubt, and no error.
+create or replace function automation.unknown_in_snapshot(reference jsonb, at text, scope jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      at, 'unknown_variable', format('%s: no event of this type has "%s"', automation.reference_name(reference),
+        p.path[2]),
+      automation.suggestion(p.path[2], automation.names_in_snapshot(scope), 'Under trigger: '), 'warning')
+    from (select (reference ->> 'p')::text[] as path) as p
+    where p.path[1] = 'trigger' and not (scope ->> 'lenient')::boolean
+      and not p.path[2] = any (automation.names_in_snapshot(scope))
+  $$;
 
 -- A name that is no column of anything: a root that does not exist, a record without its field, or
 -- a field that is misspelt.
@@ -21740,6 +22080,8 @@ create or replace function automation.check_operators(documents jsonb, plan json
     with asked as materialized (
       select t.test - '{at,t,f}'::text[] as test, t.at_operator, t.at_value
       from automation.asked_tests(documents, plan) as t
+      -- Those compare whatever there is.
+      where t.test ->> 'k' <> 'legacy'
     ), wrong as materialized (
       -- The same is asked in many places: what is wrong with it is found once.
       select d.test, p.of_operator, p.problem
@@ -21934,7 +22276,7 @@ create or replace function automation.literal_of(
         else automation.tested_value(test, scope, at_start)
       end)
     from (select negated <> (test ? 'n') as neg) as n
-    where not test ? 'r'
+    where not test ? 'r' and test ->> 'k' <> 'legacy'
       and not (test ->> 'k' in ('changed_to', 'changed_from', 'was') and n.neg)
   $$;
 

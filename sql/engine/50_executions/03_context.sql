@@ -10,6 +10,37 @@ begin
 end;
 $$;
 
+-- {{trigger.project_name}}, previous_stage, changed_by ... as the engines before this one had them in their
+-- snapshots (automation.snapshot_names()). What the data itself says under such a name comes first.
+create or replace function automation.add_snapshot_names(context jsonb, data jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_set(context, '{trigger}', jsonb_strip_nulls(jsonb_build_object(
+        'project_name', data #> '{project,name}', 'estimated_value', data #> '{project,estimated_value}',
+        'approved_value', coalesce(data #> '{project,approved_value}', data #> '{project,value}'),
+        'previous_stage', coalesce(data -> 'old' -> e.stage, data #> '{old,stage}'),
+        'new_stage', coalesce(r.record -> e.stage, r.record -> 'stage'),
+        'old_status', coalesce(data -> 'old' -> e.status, data #> '{old,status}'),
+        'new_status', coalesce(r.record -> e.status, r.record -> 'status'),
+        'changes', data -> 'changed', 'changed_by', data -> 'user_id',
+        'changed_at', coalesce(r.record -> 'stage_changed_at', r.record -> 'updated_at', r.record -> 'created_at'),
+        'job_number', coalesce(data #> '{job,job_number}', data #> '{job,name}'),
+        'completion_date', coalesce(data #> '{job,completion_date}', data #> '{job,completed_at}'),
+        'completed_by', case when data ? 'job' then data -> 'user_id' end,
+        'opened_at', data #> '{email,opened_at}', 'clicked_at', data #> '{email,clicked_at}',
+        'link', data #> '{email_event,link}',
+        'from', coalesce(data #> '{message,from_number}', data #> '{call,from_number}'),
+        'to', coalesce(data #> '{message,to_number}', data #> '{call,to_number}'),
+        'body', data #> '{message,body}', 'call_sid', data #> '{call,provider_id}',
+        'duration', data #> '{call,duration_seconds}'))
+      || (context -> 'trigger'))
+    from (select data -> (data ->> 'entity') as record) as r
+    left join lateral (
+      select a.mapped ->> 'stage' as stage, a.mapped ->> 'status' as status
+      from automation.entities as a where a.name = data ->> 'entity') as e on true
+  $$;
+
 -- At enrolment nothing has happened since: the snapshot is the live record. roots: what is asked for,
 -- so that the rest is not read; null: everything.
 create or replace function automation.trigger_context(
@@ -21,6 +52,9 @@ create or replace function automation.trigger_context(
 declare
   context jsonb := data || jsonb_build_object('trigger', automation.trigger_root(data));
 begin
+  if roots is null or roots ? 'trigger.names' then
+    context := automation.add_snapshot_names(context, data);
+  end if;
   if roots is null or roots ? 'user' then
     context := context || jsonb_build_object('user', automation.read_user(tenant_id, data));
   end if;
@@ -243,6 +277,7 @@ begin
   for root in select distinct r from jsonb_array_elements_text(roots) as r order by r loop
     context := case root
       when 'contact.tags' then automation.add_tags(context, automation.read_root(execution, root))
+      when 'trigger.names' then automation.add_snapshot_names(context, execution.trigger_data)
       else context || jsonb_build_object(root, automation.read_root(execution, root))
     end;
   end loop;
