@@ -1800,6 +1800,7 @@ export type Database = {
           execution_status: Database["ridgeline"]["Enums"]["automation_status"] | null;
           finished_at: string | null;
           message: string | null;
+          mode: Database["ridgeline"]["Enums"]["execution_mode"] | null;
           step_key: string | null;
           tenant_id: string | null;
           trigger_type: string | null;
@@ -1828,6 +1829,7 @@ export type Database = {
           finished_at: string | null;
           is_failure: boolean | null;
           message: string | null;
+          mode: Database["ridgeline"]["Enums"]["execution_mode"] | null;
           recipient: string | null;
           step_key: string | null;
           step_type: string | null;
@@ -1859,6 +1861,7 @@ export type Database = {
           entered: number | null;
           exited: number | null;
           failed: number | null;
+          mode: Database["ridgeline"]["Enums"]["execution_mode"] | null;
           opened: number | null;
           replied: number | null;
           sent: number | null;
@@ -2001,6 +2004,7 @@ export type Database = {
           trigger_type?: string;
           since?: string;
           until?: string;
+          mode?: string;
         };
         Returns: {
           id: string;
@@ -2021,6 +2025,7 @@ export type Database = {
           error: Json;
           trigger_data: Json;
           steps: Json;
+          mode: string;
         }[];
       };
       has_unpublished_changes: {
@@ -2124,6 +2129,14 @@ export type Database = {
           tenant_id?: string;
         };
         Returns: undefined;
+      };
+      set_workflow_mode: {
+        Args: {
+          workflow_id: string;
+          mode: string;
+          tenant_id?: string;
+        };
+        Returns: Json;
       };
       suppress_address: {
         Args: {

@@ -28319,7 +28319,7 @@ comment on function ridgeline.move_executions(uuid, integer, uuid[], uuid) is
 
 -- What can be asked for is checked, so that a misspelt word is an error and no empty page. Who belongs to no
 -- tenant sees nothing, and is told nothing.
-create or replace function automation.check_history_filter(status text, trigger_type text) returns void
+create or replace function automation.check_history_filter(status text, trigger_type text, mode text) returns void
   language plpgsql stable
   security definer
   set search_path = pg_catalog, pg_temp
@@ -28331,6 +28331,10 @@ begin
     raise exception 'status: there is no status "%"', left(status, 60)
       using errcode = 'invalid_parameter_value',
         hint = 'Known: ' || array_to_string(enum_range(null::ridgeline.automation_status), ', ');
+  elsif mode is not null and not mode = any (enum_range(null::ridgeline.execution_mode)::text[]) then
+    raise exception 'mode: there is no mode "%"', left(mode, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || array_to_string(enum_range(null::ridgeline.execution_mode), ', ');
   elsif trigger_type is not null and not exists (
     select from automation.trigger_types as t where t.name = check_history_filter.trigger_type) then
     raise exception 'trigger_type: there is no trigger "%"', left(trigger_type, 60)
@@ -28345,12 +28349,12 @@ $$;
 -- further than a page; planned for what was asked, since most of the filters are left out.
 create or replace function automation.execution_history(
   of_workflow uuid, of_contact text, of_id uuid, of_status text, before uuid, max_rows integer, of_tenant uuid,
-  of_record text, of_trigger text, since timestamptz, until timestamptz)
+  of_record text, of_trigger text, since timestamptz, until timestamptz, of_mode text)
   returns table (
     id uuid, tenant_id uuid, workflow_id uuid, workflow_name text, version integer, status text,
     trigger_type text, entity text, record_id text, contact_id text, current_step text,
     created_at timestamptz, started_at timestamptz, finished_at timestamptz, next_run_at timestamptz,
-    error jsonb, trigger_data jsonb, steps jsonb)
+    error jsonb, trigger_data jsonb, steps jsonb, mode text)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_custom_plan
@@ -28359,7 +28363,7 @@ create or replace function automation.execution_history(
 declare
   page constant integer := least(greatest(coalesce(max_rows, 50), 1), 500);
 begin
-  perform automation.check_history_filter(of_status, of_trigger);
+  perform automation.check_history_filter(of_status, of_trigger, of_mode);
   return query
     select e.id, e.tenant_id, e.workflow_id, w.name, e.version, e.status::text, e.trigger_type, e.entity,
       e.record_id, e.contact_id, e.current_step, e.created_at, e.started_at, e.finished_at,
@@ -28369,7 +28373,8 @@ begin
       (select coalesce(jsonb_agg(to_jsonb(s) - '{tenant_id,execution_id}'::text[]
                 order by s.started_at, s.id), '[]')
        from ridgeline.workflow_step_executions as s
-       where s.tenant_id = e.tenant_id and s.execution_id = e.id)
+       where s.tenant_id = e.tenant_id and s.execution_id = e.id),
+      e.mode::text
     from (
       select x.*
       from automation.visible_tenants(of_tenant) as t (id)
@@ -28383,6 +28388,7 @@ begin
             or h.entity <> 'contact' and h.contact_id = of_contact)
           and (of_status is null or h.status = of_status::ridgeline.automation_status)
           and (of_trigger is null or h.trigger_type = of_trigger)
+          and (of_mode is null or h.mode = of_mode::ridgeline.execution_mode)
           and (since is null or h.created_at >= since)
           and (until is null or h.created_at < until)
           and (before is null or h.id < before)
@@ -28408,22 +28414,24 @@ create or replace function ridgeline.get_execution_history(
   record_id text default null,
   trigger_type text default null,
   since timestamptz default null,
-  until timestamptz default null)
+  until timestamptz default null,
+  mode text default null)
   returns table (
     id uuid, tenant_id uuid, workflow_id uuid, workflow_name text, version integer, status text,
     trigger_type text, entity text, record_id text, contact_id text, current_step text,
     created_at timestamptz, started_at timestamptz, finished_at timestamptz, next_run_at timestamptz,
-    error jsonb, trigger_data jsonb, steps jsonb)
+    error jsonb, trigger_data jsonb, steps jsonb, mode text)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select h.* from automation.execution_history($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) as h
+    select h.* from automation.execution_history($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) as h
   $$;
 
 comment on function ridgeline.get_execution_history(
-  uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz) is
+  uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz, text) is
   'Executions that the caller may see, newest first, each with its steps: rendered input, attempts, '
-  'result, error and times. All parameters narrow; since and until are about created_at; max_rows: 1 to '
+  'result, error and times. All parameters narrow; since and until are about created_at; mode: live, shadow, '
+  'test or imported; max_rows: 1 to '
   '500, 50 when left out; page on with before = the id of the last row.';
 
 -- sql/engine/95_api/07_http.sql
@@ -29520,6 +29528,48 @@ comment on function ridgeline.retry_executions(jsonb, integer, uuid) is
   '{workflow_id, version, code (of error), since, until (of finished_at), limit}, each optional. Answers {retried, '
   'refused: [{execution_id, message}]}; call it again until retried is 0.';
 
+-- sql/engine/95_api/12_mode.sql
+
+-- Live or shadow: see docs/shadow.md.
+
+create or replace function automation.set_workflow_mode(workflow_id uuid, mode text) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
+  open_shadows integer;
+  in_force ridgeline.execution_mode;
+begin
+  perform automation.check_publisher(workflow.tenant_id, 'switching a workflow between live and shadow');
+  if mode is null or mode not in ('live', 'shadow') then
+    raise exception 'mode: a workflow is live or shadow, not "%"', left(coalesce(mode, 'null'), 60)
+      using errcode = 'invalid_parameter_value', hint = 'Send "live" or "shadow".';
+  end if;
+  select count(*) into open_shadows from ridgeline.workflow_executions as e
+  where e.tenant_id = workflow.tenant_id and e.workflow_id = workflow.id and e.mode = 'shadow'
+    and e.finished_at is null;
+  update ridgeline.workflows as w set mode = set_workflow_mode.mode::ridgeline.execution_mode
+  where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+  in_force := automation.mode_of(workflow.tenant_id, workflow.id);
+  return jsonb_build_object(
+    'workflow_id', workflow.id, 'mode', mode, 'in_force', coalesce(in_force::text, 'off'),
+    'cancelled_shadows', case in_force when 'live' then open_shadows else 0 end);
+end;
+$$;
+
+create or replace function ridgeline.set_workflow_mode(workflow_id uuid, mode text, tenant_id uuid default null)
+  returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.set_workflow_mode(workflow_id, mode) from automation.in_tenant(tenant_id) $$;
+
+comment on function ridgeline.set_workflow_mode(uuid, text, uuid) is
+  'Switches a workflow between live and shadow, active or not: {workflow_id, mode, in_force, cancelled_shadows}. '
+  'Runs keep the mode that they began in; switching to live cancels the shadow runs that are open. in_force: what '
+  'runs begin in, shadow or off where the engine of the tenant says so.';
+
 -- sql/engine/97_history/01_retention.sql
 
 -- 97 HISTORY
@@ -29894,6 +29944,7 @@ create table automation.statistic_changes (
   at timestamptz not null,
   outcome text not null,
   amount smallint not null default 1,
+  mode ridgeline.execution_mode not null default 'live',
   constraint statistic_changes_pkey primary key (tenant_id, id)
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
 
@@ -29921,7 +29972,8 @@ create table automation.statistics (
   opened bigint not null default 0,
   clicked bigint not null default 0,
   replied bigint not null default 0,
-  constraint statistics_pkey primary key (tenant_id, workflow_id, version, step_key, day)
+  mode ridgeline.execution_mode not null default 'live',
+  constraint statistics_pkey primary key (tenant_id, workflow_id, version, step_key, day, mode)
 );
 
 comment on table automation.statistics is
@@ -29950,17 +30002,20 @@ create or replace function automation.count_run() returns trigger
 begin
   if tg_op = 'UPDATE' then
     if old.version <> new.version then
-      perform automation.move_statistics(old.tenant_id, old.id, old.workflow_id, old.version, new.version);
+      perform automation.move_statistics(
+        old.tenant_id, old.id, old.workflow_id, old.version, new.version, old.mode);
     end if;
     if old.finished_at is not null then
       insert into automation.statistic_changes (
-        tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
-      values (old.tenant_id, old.workflow_id, old.version, '', old.created_at, old.finished_at, old.status, -1);
+        tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
+      values (old.tenant_id, old.workflow_id, old.version, '', old.created_at, old.finished_at, old.status, -1,
+        old.mode);
     end if;
   end if;
   if new.finished_at is not null then
-    insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, entered_at, at, outcome)
-    values (new.tenant_id, new.workflow_id, new.version, '', new.created_at, new.finished_at, new.status);
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
+    values (new.tenant_id, new.workflow_id, new.version, '', new.created_at, new.finished_at, new.status, new.mode);
   end if;
   return null;
 end;
@@ -29985,16 +30040,17 @@ create or replace function automation.count_step() returns trigger
 begin
   if tg_op = 'UPDATE' and old.finished_at is not null then
     insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
     select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
-      automation.step_outcome(old.status, old.step_type), -1
+      automation.step_outcome(old.status, old.step_type), -1, e.mode
     from ridgeline.workflow_executions as e
     where e.tenant_id = old.tenant_id and e.id = old.execution_id;
   end if;
   if new.finished_at is not null then
-    insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, entered_at, at, outcome)
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
     select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
-      automation.step_outcome(new.status, new.step_type)
+      automation.step_outcome(new.status, new.step_type), e.mode
     from ridgeline.workflow_executions as e
     where e.tenant_id = new.tenant_id and e.id = new.execution_id;
   end if;
@@ -30008,8 +30064,8 @@ create or replace function automation.count_news() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, at, outcome, amount)
-  select e.tenant_id, e.workflow_id, e.version, new.step_key, c.at, n.outcome, c.amount
+  insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, at, outcome, amount, mode)
+  select e.tenant_id, e.workflow_id, e.version, new.step_key, c.at, n.outcome, c.amount, e.mode
   from ridgeline.workflow_executions as e
   cross join (values
     ('delivered', old.delivered_at, new.delivered_at), ('opened', old.opened_at, new.opened_at),
@@ -30024,14 +30080,16 @@ $$;
 
 -- A run that moves to another version takes its steps along.
 create or replace function automation.move_statistics(
-  tenant_id uuid, execution_id uuid, workflow_id uuid, from_version integer, to_version integer)
+  tenant_id uuid, execution_id uuid, workflow_id uuid, from_version integer, to_version integer,
+  mode ridgeline.execution_mode)
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
-    select s.tenant_id, move_statistics.workflow_id, v.version, s.step_key, f.entered_at, f.at, f.outcome, v.amount
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
+    select s.tenant_id, move_statistics.workflow_id, v.version, s.step_key, f.entered_at, f.at, f.outcome, v.amount,
+      move_statistics.mode
     from ridgeline.workflow_step_executions as s
     cross join lateral (values
       (s.started_at, s.finished_at, automation.step_outcome(s.status, s.step_type)),
@@ -30157,7 +30215,7 @@ begin
     from (select distinct c.tenant_id from taken as c) as d
   ), added as (
     insert into automation.statistics as t (tenant_id, workflow_id, version, step_key, day,
-      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied)
+      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied, mode)
     select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
       coalesce(sum(c.amount) filter (where f.fact = 'entered'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'completed'), 0),
@@ -30168,11 +30226,11 @@ begin
       coalesce(sum(c.amount) filter (where f.fact = 'delivered'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'opened'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'clicked'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0)
+      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0), c.mode
     from taken as c
     join zones as z on z.tenant_id = c.tenant_id
     cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
-    group by 1, 2, 3, 4, 5
+    group by 1, 2, 3, 4, 5, c.mode
     on conflict on constraint statistics_pkey do update set
       entered = t.entered + excluded.entered, completed = t.completed + excluded.completed,
       exited = t.exited + excluded.exited, failed = t.failed + excluded.failed,
@@ -30203,7 +30261,7 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
     sum(s.entered)::bigint as entered, sum(s.completed)::bigint as completed, sum(s.exited)::bigint as exited,
     sum(s.failed)::bigint as failed, sum(s.skipped)::bigint as skipped, sum(s.sent)::bigint as sent,
     sum(s.delivered)::bigint as delivered, sum(s.opened)::bigint as opened, sum(s.clicked)::bigint as clicked,
-    sum(s.replied)::bigint as replied, sum(s.waiting)::bigint as waiting
+    sum(s.replied)::bigint as replied, sum(s.waiting)::bigint as waiting, s.mode
   from (
     select t.*, 0 as waiting from automation.statistics as t
     union all
@@ -30212,14 +30270,15 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
       case f.fact when 'exited' then c.amount else 0 end, case f.fact when 'failed' then c.amount else 0 end,
       case f.fact when 'skipped' then c.amount else 0 end, case f.fact when 'sent' then c.amount else 0 end,
       case f.fact when 'delivered' then c.amount else 0 end, case f.fact when 'opened' then c.amount else 0 end,
-      case f.fact when 'clicked' then c.amount else 0 end, case f.fact when 'replied' then c.amount else 0 end, 0
+      case f.fact when 'clicked' then c.amount else 0 end, case f.fact when 'replied' then c.amount else 0 end,
+      c.mode, 0
     from automation.statistic_changes as c
     join automation.visible_zones() as z on z.tenant_id = c.tenant_id
     cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
     union all
     -- What has not ended: the run, the step that it waits for, and that step where it has begun.
     select e.tenant_id, e.workflow_id, e.version, c.step_key, (c.at at time zone z.zone)::date,
-      c.entered, 0, 0, 0, 0, 0, 0, 0, 0, 0, c.waiting
+      c.entered, 0, 0, 0, 0, 0, 0, 0, 0, 0, e.mode, c.waiting
     from ridgeline.scheduled_steps as q
     join ridgeline.workflow_executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
     join automation.visible_zones() as z on z.tenant_id = q.tenant_id
@@ -30233,10 +30292,11 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
       union all
       select q.step_key, s.started_at, 1, 0 where s.id is not null) as c (step_key, at, entered, waiting)
   ) as s
-  group by s.tenant_id, s.workflow_id, s.version, s.step_key, s.day;
+  group by s.tenant_id, s.workflow_id, s.version, s.step_key, s.day, s.mode;
 
 comment on view ridgeline.workflow_statistics is
-  'What came of a workflow, by version, step and day (of the tenant''s zone); step_key empty: of its runs. entered '
+  'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history '
+  'of another system, stand apart from what is live. step_key empty: of its runs. entered '
   'counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and '
   'emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step '
   'that they are at, by the day the run entered. Outlives the runs.';
@@ -31582,9 +31642,9 @@ grant execute on function
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb, text), automation.validate_workflow(uuid),
   automation.move_executions(uuid, integer, uuid[]),
-  automation.has_unpublished_changes(ridgeline.workflows), automation.check_history_filter(text, text),
+  automation.has_unpublished_changes(ridgeline.workflows), automation.check_history_filter(text, text, text),
   automation.execution_history(
-    uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz),
+    uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz, text),
   automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb),
   automation.release_submission(uuid, jsonb),
   automation.save_workflow(uuid, jsonb, text), automation.get_definition(uuid, integer),
@@ -31987,6 +32047,13 @@ grant execute on function
   automation.suppress_address(uuid, text, text), ridgeline.suppress_address(text, text, uuid)
   to authenticated, service_role;
 
+-- sql/engine/99_ops/27_shadow.sql
+
+-- Shadows: who may switch a workflow. automation.set_workflow_mode() asks who calls.
+revoke all on function ridgeline.set_workflow_mode(uuid, text, uuid) from public, anon;
+grant execute on function automation.set_workflow_mode(uuid, text), ridgeline.set_workflow_mode(uuid, text, uuid)
+  to authenticated, service_role;
+
 -- sql/engine/99_ops/30_operator.sql
 
 -- VIEWS
@@ -32016,7 +32083,7 @@ create view ridgeline.automation_skipped_sends with (security_invoker = true) as
   select s.tenant_id, s.execution_id, e.workflow_id, w.name as workflow_name, e.version, e.contact_id,
     e.trigger_type, s.step_key, s.step_type, coalesce(s.recipient, s.error ->> 'given') as recipient,
     s.error ->> 'code' as code, s.error ->> 'message' as message,
-    coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at
+    coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at, e.mode
   from ridgeline.workflow_step_executions as s
   join automation.step_types as t on t.name = s.step_type and t.lane <> 'database'
   join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
@@ -32026,7 +32093,8 @@ create view ridgeline.automation_skipped_sends with (security_invoker = true) as
 
 comment on view ridgeline.automation_skipped_sends is
   'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what '
-  'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out).';
+  'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out). '
+  'mode: shadow, where a shadow came to that.';
 
 -- Switched on, and hears nothing: its table is detached, gone, made anew without the triggers, or has lost what
 -- the workflow asks for. Of the caller's own tenants.
@@ -32087,7 +32155,7 @@ comment on function automation.deaf_workflows() is
 create view ridgeline.automation_failures with (security_invoker = true) as
   select e.tenant_id, e.id as execution_id, w.name as workflow_name, e.version, e.contact_id,
     e.trigger_type, f.error ->> 'step' as step_key, f.error ->> 'code' as code,
-    f.error ->> 'message' as message, f.error, f.finished_at, e.status as execution_status
+    f.error ->> 'message' as message, f.error, f.finished_at, e.status as execution_status, e.mode
   from (
     select e.tenant_id, e.id, e.error, e.finished_at
     from ridgeline.workflow_executions as e
@@ -32112,13 +32180,13 @@ create view ridgeline.automation_failures with (security_invoker = true) as
   join ridgeline.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
   union all
   select h.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, h.reason ->> 'code',
-    h.reason ->> 'message', h.reason, h.held_at, null
+    h.reason ->> 'message', h.reason, h.held_at, null, null
   from ridgeline.workflow_holds as h
   join ridgeline.workflows as w on w.tenant_id = h.tenant_id and w.id = h.workflow_id
   where h.released_at is null
   union all
   select w.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, d.code, d.message,
-    jsonb_build_object('code', d.code, 'message', d.message), d.since, null
+    jsonb_build_object('code', d.code, 'message', d.message), d.since, null, null
   from automation.deaf_workflows() as d
   join ridgeline.workflows as w on w.tenant_id = d.tenant_id and w.id = d.workflow_id;
 
@@ -32126,7 +32194,8 @@ comment on view ridgeline.automation_failures is
   'What failed, and why: executions (ridgeline.retry_execution() runs one again from where it failed), steps '
   'that their execution went on without, sends that found nobody to go to, tags that found no contact. '
   'execution_status: failed for the first. A workflow that is held (ridgeline.workflow_holds), or that '
-  'is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution.';
+  'is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution. '
+  'mode: shadow, where it is a shadow''s: nobody missed anything.';
 
 -- The platform opens what is made in public to every role of the API: each view is closed first.
 revoke all on ridgeline.automation_queue, ridgeline.automation_skipped_sends, ridgeline.automation_failures
