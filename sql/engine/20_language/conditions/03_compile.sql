@@ -176,7 +176,7 @@ create or replace function automation.unknown_condition_keys(condition jsonb, at
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  known constant text[] := '{field,operator,value,logic,case_sensitive,id,label}';
+  known constant text[] := '{field,operator,value,logic,case_sensitive,id,label}'::text[];
 begin
   if condition - known = '{}' then
     return '[]'::jsonb;
