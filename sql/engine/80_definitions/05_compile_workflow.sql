@@ -11,13 +11,16 @@ create or replace function automation.compile_step(
   as $$
 declare
   known automation.step_types;
+  written constant jsonb := automation.fold_step_config(step.step_type, step.step_config);
   config constant automation.compiled_config := automation.step_compile(
-    step.step_type, automation.fold_step_config(step.step_type, step.step_config), path || '.step_config', shared);
+    step.step_type, written, path || '.step_config', shared);
+  sending constant jsonb := automation.sending_of(step.step_type, written);
   template record;
   condition record;
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
-  template := automation.compile_template(config.template, path || '.step_config', shared -> 'texts');
+  template := automation.compile_template(
+    config.template - automation.sending_keys(step.step_type), path || '.step_config', shared -> 'texts');
   condition := automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents');
   compiled := jsonb_build_object(
     'key', key,
@@ -34,7 +37,8 @@ begin
       automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
       || config.roots),
     'continue_on_error', step.continue_on_error)
-    || config.more || automation.compile_retry(step.retry);
+    || config.more || case when sending is null then '{}' else jsonb_build_object('sending', sending) end
+    || automation.compile_retry(step.retry);
   problems := template.problems || config.problems || condition.problems
     || automation.check_step_config(step.step_type, config.checked, path || '.step_config')
     || case step.retry when '{}' then '[]' else automation.check_retry(step.retry, path || '.retry') end;

@@ -141,7 +141,8 @@ declare
 begin
   if resolved.record is null then
     return case when reference ? 'b'
-      then automation.unknown_bare_name(resolved.keys, at, scope, severity) end;
+      then automation.unknown_bare_name(resolved.keys, at, scope, severity)
+      else automation.unknown_in_snapshot(reference, at, scope) end;
   elsif jsonb_typeof(columns) is distinct from 'object' or cardinality(resolved.keys) = 0 then
     return null;
   elsif kind is null then
@@ -159,6 +160,38 @@ begin
   return null;
 end;
 $$;
+
+-- What snapshots of this kind hold, beside the records: {{trigger.<name>}}.
+create or replace function automation.names_in_snapshot(scope jsonb) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select '{entity,user_id,record,custom}'::text[]
+      || array(select r || '_id' from jsonb_array_elements_text(scope -> 'records') as r)
+      || array(select r from jsonb_array_elements_text(scope -> 'records') as r)
+      || case when scope ->> 'kind' in ('updated', 'changed', 'becomes') then '{old,changed}'::text[] else '{}' end
+      || case when scope ->> 'kind' = 'time' then '{timer,scheduled_at}'::text[] else '{}' end
+      || case when scope -> 'records' ? 'email' then '{email_event}'::text[] else '{}' end
+      || array(
+        select n.name from automation.snapshot_names() as n
+        where (n.records is null or scope -> 'records' ?| n.records)
+          and scope -> 'records' <> '[]'
+          and (not n.is_change or scope ->> 'kind' in ('updated', 'changed', 'becomes')))
+  $$;
+
+-- A program that starts runs may send more than events have: a doubt, and no error.
+create or replace function automation.unknown_in_snapshot(reference jsonb, at text, scope jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      at, 'unknown_variable', format('%s: no event of this type has "%s"', automation.reference_name(reference),
+        p.path[2]),
+      automation.suggestion(p.path[2], automation.names_in_snapshot(scope), 'Under trigger: '), 'warning')
+    from (select (reference ->> 'p')::text[] as path) as p
+    where p.path[1] = 'trigger' and not (scope ->> 'lenient')::boolean
+      and not p.path[2] = any (automation.names_in_snapshot(scope))
+  $$;
 
 -- A name that is no column of anything: a root that does not exist, a record without its field, or
 -- a field that is misspelt.

@@ -51,7 +51,7 @@ create or replace function automation.literal_of(
         else automation.tested_value(test, scope, at_start)
       end)
     from (select negated <> (test ? 'n') as neg) as n
-    where not test ? 'r'
+    where not test ? 'r' and test ->> 'k' <> 'legacy'
       and not (test ->> 'k' in ('changed_to', 'changed_from', 'was') and n.neg)
   $$;
 

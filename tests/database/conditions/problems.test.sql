@@ -64,7 +64,7 @@ from automation.compile_conditions('{"field": "a", "operator": "nope"}') as c;
 select is((automation.compile_conditions('{"field": "a", "operator": "equals", "value": "A", "caseSensitive": true}')).problems
   #>> '{0,hint}', 'Did you mean case_sensitive?', 'a setting in camel case');
 select is((automation.compile_conditions('{"field": "a", "operator": "is_empty", "logic_gate": "OR"}')).problems
-  #>> '{0,hint}', 'It knows: field, operator, value, logic, case_sensitive, id, label.', 'what no name is like');
+  #>> '{0,hint}', 'It knows: field, operator, value, logic, case_sensitive, mode, id, label.', 'what no name is like');
 select ok(automation.evaluate_conditions(c.compiled, '{"contact": {"stage": "lead"}}'), 'the condition itself is asked all the same')
 from automation.compile_conditions('[{"field": "contact.stage", "operator": "equals", "value": "lead", "weight": 3}]') as c;
 

@@ -112,7 +112,16 @@ select automation.register_step('send_sms', 'sms', null,
       "description": "One of your senders that picks the number itself."},
     "media_urls": {"type": ["array", "string"], "format": "template",
       "items": {"type": "string", "format": "template"},
-      "description": "Pictures to send along: URLs, or a template that gives a list of them."}
+      "description": "Pictures to send along: URLs, or a template that gives a list of them."},
+    "purpose": {"enum": ["marketing", "transactional", "internal"],
+      "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."},
+    "expires_after": {"type": ["string", "object"], "format": "length-of-time",
+      "description": "Not sent when it was held for longer. Default: three days for marketing."},
+    "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."},
+    "over_cap": {"enum": ["hold", "skip"],
+      "description": "What becomes of marketing that is one too many for a person. Default: hold."},
+    "urgent": {"type": "boolean",
+      "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}
   },
   "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"}]
 }$schema$);

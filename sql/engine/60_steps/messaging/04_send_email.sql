@@ -99,7 +99,14 @@ select automation.register_step('send_email', 'email', null,
     "bcc": {"type": ["string", "array"], "format": "template", "minLength": 1,
       "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
     "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
-      "description": "Further headers, by name; not those that say who it is from or goes to."}
+      "description": "Further headers, by name; not those that say who it is from or goes to."},
+    "purpose": {"enum": ["marketing", "transactional", "internal"],
+      "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."},
+    "expires_after": {"type": ["string", "object"], "format": "length-of-time",
+      "description": "Not sent when it was held for longer. Default: three days for marketing."},
+    "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."},
+    "over_cap": {"enum": ["hold", "skip"],
+      "description": "What becomes of marketing that is one too many for a person. Default: hold."}
   },
   "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
 }$schema$);
