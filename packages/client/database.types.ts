@@ -1098,6 +1098,7 @@ export type Database = {
           attempt_token: string | null;
           execution_id: string;
           expires_at: string | null;
+          held: Json | null;
           id: string;
           lane: Database["ridgeline"]["Enums"]["automation_lane"];
           lease_expires_at: string | null;
@@ -1113,6 +1114,7 @@ export type Database = {
           attempt_token?: string | null;
           execution_id: string;
           expires_at?: string | null;
+          held?: Json | null;
           id?: string;
           lane: Database["ridgeline"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
@@ -1128,6 +1130,7 @@ export type Database = {
           attempt_token?: string | null;
           execution_id?: string;
           expires_at?: string | null;
+          held?: Json | null;
           id?: string;
           lane?: Database["ridgeline"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
@@ -1202,6 +1205,27 @@ export type Database = {
           tenant_id?: string;
           updated_at?: string;
           verified_at?: string | null;
+        };
+        Relationships: [];
+      };
+      sending_pauses: {
+        Row: {
+          paused_at: string;
+          paused_by: string | null;
+          reason: string;
+          tenant_id: string;
+        };
+        Insert: {
+          paused_at?: string;
+          paused_by?: string | null;
+          reason: string;
+          tenant_id: string;
+        };
+        Update: {
+          paused_at?: string;
+          paused_by?: string | null;
+          reason?: string;
+          tenant_id?: string;
         };
         Relationships: [];
       };
@@ -1811,6 +1835,9 @@ export type Database = {
       };
       automation_queue: {
         Row: {
+          held_by: string | null;
+          held_since: string | null;
+          held_why: string | null;
           lane: Database["ridgeline"]["Enums"]["automation_lane"] | null;
           most_attempts: number | null;
           oldest_run_at: string | null;
@@ -2053,6 +2080,13 @@ export type Database = {
         };
         Returns: Json;
       };
+      pause_sending: {
+        Args: {
+          reason: string;
+          tenant_id?: string;
+        };
+        Returns: undefined;
+      };
       publish_workflow: {
         Args: {
           workflow_id: string;
@@ -2084,6 +2118,12 @@ export type Database = {
       release_workflow: {
         Args: {
           workflow_id: string;
+        };
+        Returns: number;
+      };
+      resume_sending: {
+        Args: {
+          tenant_id?: string;
         };
         Returns: number;
       };

@@ -6,6 +6,7 @@
 create view ridgeline.automation_queue with (security_invoker = true) as
   select s.tenant_id, s.lane,
     case
+      when s.lease_expires_at is null and s.held ? 'code' and s.run_at > automation.now() then 'held'
       when s.lease_expires_at is null and s.run_at > automation.now() then 'delayed'
       when s.lease_expires_at is null then 'due'
       when s.lease_expires_at > clock_timestamp() then 'claimed'
@@ -13,12 +14,17 @@ create view ridgeline.automation_queue with (security_invoker = true) as
     end as state,
     count(*) as steps,
     min(s.run_at) as oldest_run_at,
-    max(s.attempt) as most_attempts
+    max(s.attempt) as most_attempts,
+    case when s.lease_expires_at is null and s.run_at > automation.now() then s.held ->> 'code' end as held_by,
+    min((s.held ->> 'since')::timestamptz) as held_since,
+    min(s.held ->> 'why') as held_why
   from ridgeline.scheduled_steps as s
-  group by 1, 2, 3;
+  group by 1, 2, 3, 7;
 
 comment on view ridgeline.automation_queue is
-  'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped).';
+  'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped), or held though its turn had '
+  'come: held_by says by what, held_why in words, held_since since when the first waits; oldest_run_at until when '
+  '(infinity: until it is let go).';
 
 -- A skip whose code nobody has explained counts as a failure rather than as nothing.
 create view ridgeline.automation_skipped_sends with (security_invoker = true) as
