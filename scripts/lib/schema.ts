@@ -246,7 +246,7 @@ export async function uninstall(
  * night as well, which only a database with a test clock allows.
  */
 export async function enableTestClock(sql: Sql, { anyHour = false } = {}): Promise<void> {
-  const settings = { test_clock: "on", quiet_hours: anyHour ? "off" : "on" };
+  const settings = { test_clock: "on", ...(anyHour ? { quiet_hours: "off" } : {}) };
   for (const [name, value] of Object.entries(settings)) {
     await sql.unsafe(
       `do $$ begin
