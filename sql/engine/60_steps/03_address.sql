@@ -192,17 +192,47 @@ create or replace function automation.address_webhook(
     from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m
   $$;
 
--- The CRM shows what was sent. The message is out already: a CRM row that cannot be written must
--- not lose the result, so the ledger says what happened instead.
+-- The CRM shows what was sent. The messages are out already: a CRM row that cannot be written must not lose a result,
+-- so the ledger says what happened instead.
 create or replace function automation.record_sent(
+  works automation.work[], ledgers ridgeline.workflow_step_executions[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  ledger ridgeline.workflow_step_executions;
+  execution ridgeline.workflow_executions;
+  middle constant integer := cardinality(ledgers) / 2;
+begin
+  foreach ledger in array ledgers loop
+    continue when ledger.status <> 'completed' or ledger.step_type not in ('send_sms', 'send_email');
+    select (w.execution).* into execution from unnest(works) as w
+    where (w.due).id = ledger.id and (w.due).tenant_id = ledger.tenant_id;
+    -- A workflow that listens to messages must not be started by its own for ever.
+    perform automation.cause_of(execution);
+    perform automation.record_message(execution, ledger);
+  end loop;
+  perform automation.clear_cause();
+exception when others then
+  if middle > 0 then
+    perform automation.record_sent(works, ledgers[:middle]);
+    perform automation.record_sent(works, ledgers[middle + 1:]);
+  else
+    update ridgeline.workflow_step_executions as s
+    set warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
+    where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
+  end if;
+end;
+$$;
+
+create or replace function automation.record_message(
   execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  -- A workflow that listens to messages must not be started by its own for ever.
-  perform automation.cause_of(execution);
   case ledger.step_type
     when 'send_sms' then
       insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
@@ -222,14 +252,7 @@ begin
         ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
         coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
         ledger.provider_id, execution.id);
-    else null;
   end case;
-  perform automation.clear_cause();
-exception when others then
-  update ridgeline.workflow_step_executions as s
-  set warnings = coalesce(s.warnings, '[]') || automation.engine_error(
-    'not_in_crm', sqlstate, sqlerrm)
-  where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
 end;
 $$;
 
