@@ -139,15 +139,13 @@ begin
 end;
 $$;
 
--- Records leave without a DELETE too (TRUNCATE, another id, a partition that is detached, a table that is
--- written as a replica, a column that says so): who is gone is asked of the tables themselves.
 -- Reads what runs are about, all of them at once: their records, which contact each has now, and that one's record.
 create or replace function automation.read_known(works automation.work[]) returns automation.work[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  entity text;
+  kind text;
   records jsonb[];
   work automation.work;
   known automation.known_records;
@@ -155,17 +153,17 @@ declare
   tenants constant uuid[] := array(select (w.execution).tenant_id from unnest(works) as w);
   contacts text[];
 begin
-  for entity in select distinct (w.execution).entity from unnest(works) as w where (w.execution).record_id is not null
+  for kind in select distinct (w.execution).entity from unnest(works) as w where (w.execution).record_id is not null
   loop
-    records := automation.read_records(entity, tenants, array(
-      select case when (w.execution).entity = read_known.entity then (w.execution).record_id end
+    records := automation.read_records(kind, tenants, array(
+      select case when (w.execution).entity = kind then (w.execution).record_id end
       from unnest(works) as w));
     for i in 1 .. cardinality(works) loop
       work := works[i];
       execution := work.execution;
-      continue when execution.entity is distinct from entity;
+      continue when execution.entity is distinct from kind;
       known := row(records[i], null, null);
-      if entity = 'contact' then
+      if kind = 'contact' then
         if execution.record_id = execution.trigger_data ->> 'contact_id' then
           known.contact_id := execution.record_id;
           known.contact := records[i];
@@ -214,6 +212,8 @@ begin
 end;
 $$;
 
+-- Records leave without a DELETE too (TRUNCATE, another id, a partition that is detached, a table that is
+-- written as a replica, a column that says so): who is gone is asked of the tables themselves.
 create or replace function automation.gone_entity(work automation.work) returns text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
