@@ -191,12 +191,14 @@ declare
   root text;
   context jsonb := '{}'::jsonb;
 begin
-  for root in select distinct r from jsonb_array_elements_text(roots) as r order by r loop
-    context := case root
-      when 'contact.tags' then automation.add_tags(context, automation.read_root(execution, root, known))
-      else context || jsonb_build_object(root, automation.read_root(execution, root, known))
-    end;
+  for i in 0 .. coalesce(jsonb_array_length(roots), 0) - 1 loop
+    root := roots ->> i;
+    continue when root = 'contact.tags' or context ? root;
+    context := context || jsonb_build_object(root, automation.read_root(execution, root, known));
   end loop;
+  if roots ? 'contact.tags' then
+    context := automation.add_tags(context, automation.read_root(execution, 'contact.tags', known));
+  end if;
   return context;
 end;
 $$;

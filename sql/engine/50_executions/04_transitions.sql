@@ -130,8 +130,8 @@ create or replace function automation.transition_to(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return row(execution.tenant_id, execution.id, automation.new_id(), null, null, step ->> 'key', step ->> 'lane', run_at,
-    expires_at)::automation.transition;
+  return row(execution.tenant_id, execution.id, automation.new_id(), null, null, step ->> 'key', step ->> 'lane',
+    run_at, expires_at)::automation.transition;
 end;
 $$;
 
@@ -176,6 +176,7 @@ create or replace function automation.go_on(transitions automation.transition[])
   set enable_hashjoin = off
   set enable_mergejoin = off
   set enable_seqscan = off
+  set enable_sort = off
   set jit = off
   as $$
 declare
@@ -187,13 +188,20 @@ begin
   from unnest(transitions) as t
   where t.ended is null;
   update ridgeline.workflow_executions as e
-  set status = coalesce(t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
+  set status = coalesce(
+      t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
     current_step = t.step_key, started_at = coalesce(e.started_at, at),
     error = case when t.ended is null then e.error else t.error end,
     expires_at = case when t.ended is null then t.expires_at else e.expires_at end,
     finished_at = case when t.ended is not null then at end
-  from unnest(transitions) as t
-  where e.tenant_id = t.tenant_id and e.id = t.execution_id;
+  from (
+    select u.*, q.ctid as place
+    from unnest(transitions) as u
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_executions as x
+      where x.tenant_id = u.tenant_id and x.id between u.execution_id and u.execution_id order by x.id limit 1) as q
+  ) as t
+  where e.ctid = t.place;
 end;
 $$;
 

@@ -82,7 +82,7 @@ create or replace function automation.as_number(input jsonb, key text) returns n
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if input ->> key is null or input ->> key = '' then
+  if not input ? key or coalesce(input ->> key, '') = '' then
     return null;
   elsif automation.number_in(input ->> key) is null then
     raise exception '%: "%" is not a number', key, left(input ->> key, 60)

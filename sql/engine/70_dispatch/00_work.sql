@@ -5,8 +5,11 @@
 -- came of it is written in one statement a table. What a set cannot do as a whole is halved until whatever
 -- breaks it stands alone.
 --
--- Plans: the statements here find rows by their whole primary key, from arrays of any length. A session keeps the
--- plan that it made when the tables were empty, so the other ways of joining are ruled out.
+-- Plans. Rows are found by their whole primary key, from arrays of any length. A session keeps the plan that it made
+-- when a table was empty, and to one that believes so all ways of reading look alike: it would take another index that
+-- has the tenant in it, or read the table for each element. So the array leads (lateral), the id is a range of one in
+-- an order that only the primary key has, rows are changed where they were found (ctid: they are locked), and what
+-- is left of the other ways is ruled out.
 
 create type automation.batch_report as (
   ran integer,
@@ -24,6 +27,7 @@ create or replace function automation.lock_runs(dues ridgeline.scheduled_steps[]
   set enable_hashjoin = off
   set enable_mergejoin = off
   set enable_seqscan = off
+  set enable_sort = off
   set jit = off
   as $$
 begin
@@ -35,7 +39,9 @@ begin
     from unnest(dues) as d
     cross join lateral (
       select x as execution from ridgeline.workflow_executions as x
-      where x.tenant_id = d.tenant_id and x.id = d.execution_id
+      where x.tenant_id = d.tenant_id and x.id between d.execution_id and d.execution_id
+      order by x.id
+      limit 1
       for no key update skip locked
     ) as e);
 end;
@@ -50,6 +56,7 @@ create or replace function automation.read_plans(works automation.work[], at tim
   set enable_hashjoin = off
   set enable_mergejoin = off
   set enable_seqscan = off
+  set enable_sort = off
   set jit = off
   as $$
 begin
@@ -74,12 +81,19 @@ create or replace function automation.unschedule(dues ridgeline.scheduled_steps[
   set enable_hashjoin = off
   set enable_mergejoin = off
   set enable_seqscan = off
+  set enable_sort = off
   set jit = off
   as $$
 begin
   delete from ridgeline.scheduled_steps as s
-  using unnest(dues) as d
-  where s.tenant_id = d.tenant_id and s.id = d.id;
+  using (
+    select q.ctid as place
+    from unnest(dues) as d
+    cross join lateral (
+      select x.ctid from ridgeline.scheduled_steps as x
+      where x.tenant_id = d.tenant_id and x.id between d.id and d.id order by x.id limit 1) as q
+  ) as k
+  where s.ctid = k.place;
 end;
 $$;
 
@@ -91,13 +105,20 @@ create or replace function automation.put_aside(dues ridgeline.scheduled_steps[]
   set enable_hashjoin = off
   set enable_mergejoin = off
   set enable_seqscan = off
+  set enable_sort = off
   set jit = off
   as $$
 begin
   update ridgeline.scheduled_steps as s
   set run_at = until
-  from unnest(dues) as d
-  where s.tenant_id = d.tenant_id and s.id = d.id;
+  from (
+    select q.ctid as place
+    from unnest(dues) as d
+    cross join lateral (
+      select x.ctid from ridgeline.scheduled_steps as x
+      where x.tenant_id = d.tenant_id and x.id between d.id and d.id order by x.id limit 1) as q
+  ) as k
+  where s.ctid = k.place;
 end;
 $$;
 

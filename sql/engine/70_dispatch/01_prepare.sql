@@ -22,7 +22,7 @@ begin
       automation.explain_conditions(step -> 'conditions', context, options ->> 'zone', at));
     return prepared;
   end if;
-  if speaking.trigger_data is distinct from execution.trigger_data then
+  if execution.trigger_data ? 'form_submission' and speaking.trigger_data <> execution.trigger_data then
     context := automation.execution_context(speaking, step -> 'roots');
   end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings

@@ -219,6 +219,7 @@ create or replace function automation.lock_ledgers(works automation.work[])
   set enable_hashjoin = off
   set enable_mergejoin = off
   set enable_seqscan = off
+  set enable_sort = off
   set jit = off
   as $$
 begin
@@ -227,7 +228,9 @@ begin
     from unnest(works) as w
     left join lateral (
       select s as ledger from ridgeline.workflow_step_executions as s
-      where s.tenant_id = (w.due).tenant_id and s.id = (w.due).id
+      where s.tenant_id = (w.due).tenant_id and s.id between (w.due).id and (w.due).id
+      order by s.id
+      limit 1
       for update
     ) as l on true);
 end;
@@ -308,6 +311,7 @@ create or replace function automation.lease_steps(works automation.work[], worke
   set enable_hashjoin = off
   set enable_mergejoin = off
   set enable_seqscan = off
+  set enable_sort = off
   set jit = off
   as $$
 declare
@@ -328,15 +332,28 @@ begin
       rendition = s.rendition + s.render_again::integer, render_again = false;
   update ridgeline.workflow_executions as e
   set status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
-  from unnest(works) as w
-  where e.tenant_id = (w.due).tenant_id and e.id = (w.due).execution_id
+  from (
+    select u.due, q.ctid as place
+    from unnest(works) as u
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_executions as x
+      where x.tenant_id = (u.due).tenant_id and x.id between (u.due).execution_id and (u.due).execution_id
+      order by x.id limit 1) as q
+  ) as w
+  where e.ctid = w.place
     and (e.status <> 'running' or e.current_step is distinct from (w.due).step_key);
   with leased as (
     update ridgeline.scheduled_steps as s
     set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
       leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease
-    from unnest(works) as w
-    where s.tenant_id = (w.due).tenant_id and s.id = (w.due).id
+    from (
+      select u.step, u.prepared, q.ctid as place
+      from unnest(works) as u
+      cross join lateral (
+        select x.ctid from ridgeline.scheduled_steps as x
+        where x.tenant_id = (u.due).tenant_id and x.id between (u.due).id and (u.due).id order by x.id limit 1) as q
+    ) as w
+    where s.ctid = w.place
     returning s.tenant_id, s.id, s.attempt_token, s.attempt, s.lease_expires_at, s.reconcile_since,
       w.step ->> 'type' as step_type, (w.prepared).input as input, (w.prepared).recipient as recipient
   )
@@ -346,7 +363,9 @@ begin
       then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end)::automation.claimed_step)
     into claimed
   from leased as l
-  join ridgeline.workflow_step_executions as s on s.tenant_id = l.tenant_id and s.id = l.id;
+  cross join lateral (
+    select x.rendition from ridgeline.workflow_step_executions as x
+    where x.tenant_id = l.tenant_id and x.id between l.id and l.id order by x.id limit 1) as s;
   return claimed;
 end;
 $$;

@@ -31,8 +31,7 @@ begin
     select (r.value ->> 'step_id')::uuid, f.outcome is not null, f.outcome,
       coalesce(automation.next_due_at() <= automation.now(), false)
     from jsonb_array_elements(results) with ordinality as r (value, place)
-    left join unnest(finished) as f
-      on f.plan = r.place
+    left join unnest(finished) as f on f.plan = r.place
     order by r.place;
 end;
 $$;
@@ -76,6 +75,7 @@ create or replace function automation.lock_leased(results jsonb) returns automat
   set enable_hashjoin = off
   set enable_mergejoin = off
   set enable_seqscan = off
+  set enable_sort = off
   set jit = off
   as $$
 declare
@@ -84,14 +84,21 @@ begin
   works := array(
     select row(q.due, null, r.place, null, null, null, null, null, null, null, null, null, null, 0, null,
       null)::automation.work
-    from jsonb_array_elements(results) with ordinality as r (value, place)
+    from (
+      select (e.value ->> 'tenant_id')::uuid as tenant_id, (e.value ->> 'step_id')::uuid as id,
+        (e.value ->> 'attempt_token')::uuid as token, e.place
+      from jsonb_array_elements(results) with ordinality as e (value, place)
+      order by 1, 2
+    ) as r
+    -- The token is looked at afterwards: with it, a plan made on an empty table takes another index.
     cross join lateral (
       select s as due from ridgeline.scheduled_steps as s
-      where s.tenant_id = (r.value ->> 'tenant_id')::uuid
-        and s.id = (r.value ->> 'step_id')::uuid
-        and s.attempt_token = (r.value ->> 'attempt_token')::uuid
+      where s.tenant_id = r.tenant_id and s.id between r.id and r.id
+      order by s.id
+      limit 1
       for update
-    ) as q);
+    ) as q
+    where (q.due).attempt_token = r.token);
   -- A result that is there twice counts once.
   works := array(
     select row(w.due, e.execution, w.plan, null, null, null, (w.due).id, null, null, null, null, null, null, 0, null,
@@ -102,7 +109,9 @@ begin
     ) as w
     cross join lateral (
       select x as execution from ridgeline.workflow_executions as x
-      where x.tenant_id = (w.due).tenant_id and x.id = (w.due).execution_id
+      where x.tenant_id = (w.due).tenant_id and x.id between (w.due).execution_id and (w.due).execution_id
+      order by x.id
+      limit 1
       for no key update
     ) as e);
   return works;
@@ -119,6 +128,7 @@ create or replace function automation.taken_ids(works automation.work[], reports
   set enable_hashjoin = off
   set enable_mergejoin = off
   set enable_seqscan = off
+  set enable_sort = off
   set jit = off
   as $$
 begin
@@ -129,12 +139,8 @@ begin
         select from ridgeline.workflow_step_executions as s
         where s.tenant_id = (p.due).tenant_id and s.provider_id = p.id and s.id <> (p.due).id))
     from (
-      select w.due, r.result ->> 'provider_id' as id, w.place
-      from unnest(works) with ordinality as w (
-        due, execution, plan, known, obstacle, step, step_id, prepared, status, result, error, next_step, outcome,
-        ran, seq, began, place)
-      join unnest(reports) with ordinality as r (outcome, result, error, retry_after_seconds, suppress, place)
-        on r.place = w.place
+      select (works[i]).due, (reports[i]).result ->> 'provider_id' as id, i as place
+      from generate_subscripts(works, 1) as i
     ) as p
     order by p.place);
 end;
@@ -272,6 +278,7 @@ create or replace function automation.close_steps(works automation.work[], repor
   set enable_hashjoin = off
   set enable_mergejoin = off
   set enable_seqscan = off
+  set enable_sort = off
   set jit = off
   as $$
 declare
@@ -287,13 +294,15 @@ begin
       provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
       duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
     from (
-      select c.due, c.status, c.result, c.error, e.entry
-      from unnest(works) with ordinality as c (
-        due, execution, plan, known, obstacle, step, step_id, prepared, status, result, error, next_step, outcome,
-        ran, seq, began, place)
-      join unnest(entries) with ordinality as e (entry, place) on e.place = c.place
+      select (works[i]).due, (works[i]).status, (works[i]).result, (works[i]).error, entries[i] as entry,
+        q.ctid as place
+      from generate_subscripts(works, 1) as i
+      cross join lateral (
+        select x.ctid from ridgeline.workflow_step_executions as x
+        where x.tenant_id = ((works[i]).due).tenant_id and x.id between ((works[i]).due).id and ((works[i]).due).id
+        order by x.id limit 1) as q
     ) as w
-    where s.tenant_id = (w.due).tenant_id and s.id = (w.due).id
+    where s.ctid = w.place
     returning s as ledger
   )
   select array_agg(c.ledger) into ledgers from closed as c;

@@ -249,8 +249,8 @@ create or replace function automation.next_size(size integer, took interval) ret
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select greatest(1, least(
-      4 * size, 200, size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer
+    select greatest(1, least(4 * size, 200,
+      size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer
   $$;
 
 create or replace function automation.claim_portion(

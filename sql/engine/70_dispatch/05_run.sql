@@ -302,7 +302,8 @@ begin
       work.outcome := 'put off';
     else
       work.next_step := (plans[work.plan]).steps -> automation.next_key(work.step, work.result);
-      work.outcome := case when automation.goes_on(work.status, work.result, work.next_step) then 'go on' else 'done' end;
+      work.outcome := case
+        when automation.goes_on(work.status, work.result, work.next_step) then 'go on' else 'done' end;
       recorded := recorded || work;
     end if;
     works[i] := work;
