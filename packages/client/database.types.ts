@@ -1098,6 +1098,7 @@ export type Database = {
           attempt_token: string | null;
           execution_id: string;
           expires_at: string | null;
+          held: Json | null;
           id: string;
           lane: Database["ridgeline"]["Enums"]["automation_lane"];
           lease_expires_at: string | null;
@@ -1113,6 +1114,7 @@ export type Database = {
           attempt_token?: string | null;
           execution_id: string;
           expires_at?: string | null;
+          held?: Json | null;
           id?: string;
           lane: Database["ridgeline"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
@@ -1128,6 +1130,7 @@ export type Database = {
           attempt_token?: string | null;
           execution_id?: string;
           expires_at?: string | null;
+          held?: Json | null;
           id?: string;
           lane?: Database["ridgeline"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
@@ -1205,6 +1208,27 @@ export type Database = {
         };
         Relationships: [];
       };
+      sending_pauses: {
+        Row: {
+          paused_at: string;
+          paused_by: string | null;
+          reason: string;
+          tenant_id: string;
+        };
+        Insert: {
+          paused_at?: string;
+          paused_by?: string | null;
+          reason: string;
+          tenant_id: string;
+        };
+        Update: {
+          paused_at?: string;
+          paused_by?: string | null;
+          reason?: string;
+          tenant_id?: string;
+        };
+        Relationships: [];
+      };
       suppressions: {
         Row: {
           address: string;
@@ -1248,6 +1272,7 @@ export type Database = {
           text_countries: string[];
           text_strangers: boolean;
           timezone: string | null;
+          unified_engine: string;
           updated_at: string;
           website: string | null;
         };
@@ -1263,6 +1288,7 @@ export type Database = {
           text_countries?: string[];
           text_strangers?: boolean;
           timezone?: string | null;
+          unified_engine?: string;
           updated_at?: string;
           website?: string | null;
         };
@@ -1278,6 +1304,7 @@ export type Database = {
           text_countries?: string[];
           text_strangers?: boolean;
           timezone?: string | null;
+          unified_engine?: string;
           updated_at?: string;
           website?: string | null;
         };
@@ -1732,6 +1759,7 @@ export type Database = {
           id: string;
           is_active: boolean;
           metadata: Json;
+          mode: Database["ridgeline"]["Enums"]["execution_mode"];
           name: string;
           published_version: number | null;
           settings: Json;
@@ -1748,6 +1776,7 @@ export type Database = {
           id?: string;
           is_active?: boolean;
           metadata?: Json;
+          mode?: Database["ridgeline"]["Enums"]["execution_mode"];
           name: string;
           published_version?: number | null;
           settings?: Json;
@@ -1764,6 +1793,7 @@ export type Database = {
           id?: string;
           is_active?: boolean;
           metadata?: Json;
+          mode?: Database["ridgeline"]["Enums"]["execution_mode"];
           name?: string;
           published_version?: number | null;
           settings?: Json;
@@ -1794,6 +1824,7 @@ export type Database = {
           execution_status: Database["ridgeline"]["Enums"]["automation_status"] | null;
           finished_at: string | null;
           message: string | null;
+          mode: Database["ridgeline"]["Enums"]["execution_mode"] | null;
           step_key: string | null;
           tenant_id: string | null;
           trigger_type: string | null;
@@ -1804,6 +1835,9 @@ export type Database = {
       };
       automation_queue: {
         Row: {
+          held_by: string | null;
+          held_since: string | null;
+          held_why: string | null;
           lane: Database["ridgeline"]["Enums"]["automation_lane"] | null;
           most_attempts: number | null;
           oldest_run_at: string | null;
@@ -1822,6 +1856,7 @@ export type Database = {
           finished_at: string | null;
           is_failure: boolean | null;
           message: string | null;
+          mode: Database["ridgeline"]["Enums"]["execution_mode"] | null;
           recipient: string | null;
           step_key: string | null;
           step_type: string | null;
@@ -1853,6 +1888,7 @@ export type Database = {
           entered: number | null;
           exited: number | null;
           failed: number | null;
+          mode: Database["ridgeline"]["Enums"]["execution_mode"] | null;
           opened: number | null;
           replied: number | null;
           sent: number | null;
@@ -1995,6 +2031,7 @@ export type Database = {
           trigger_type?: string;
           since?: string;
           until?: string;
+          mode?: string;
         };
         Returns: {
           id: string;
@@ -2015,6 +2052,7 @@ export type Database = {
           error: Json;
           trigger_data: Json;
           steps: Json;
+          mode: string;
         }[];
       };
       has_unpublished_changes: {
@@ -2041,6 +2079,13 @@ export type Database = {
           tenant_id?: string;
         };
         Returns: Json;
+      };
+      pause_sending: {
+        Args: {
+          reason: string;
+          tenant_id?: string;
+        };
+        Returns: undefined;
       };
       publish_workflow: {
         Args: {
@@ -2073,6 +2118,12 @@ export type Database = {
       release_workflow: {
         Args: {
           workflow_id: string;
+        };
+        Returns: number;
+      };
+      resume_sending: {
+        Args: {
+          tenant_id?: string;
         };
         Returns: number;
       };
@@ -2118,6 +2169,14 @@ export type Database = {
           tenant_id?: string;
         };
         Returns: undefined;
+      };
+      set_workflow_mode: {
+        Args: {
+          workflow_id: string;
+          mode: string;
+          tenant_id?: string;
+        };
+        Returns: Json;
       };
       suppress_address: {
         Args: {

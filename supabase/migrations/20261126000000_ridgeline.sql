@@ -339,7 +339,7 @@ create type ridgeline.execution_mode as enum ('live', 'shadow', 'test', 'importe
 
 comment on type ridgeline.execution_mode is
   'live: a run like any other. shadow: beside another system that does the work. test: somebody tries. imported: '
-  'history of another system, taken over. This release starts live runs only.';
+  'history of another system, taken over.';
 
 create or replace function automation.channels() returns ridgeline.automation_lane[]
   language sql immutable parallel safe
@@ -470,12 +470,13 @@ comment on function automation.as_key(text) is
   'An id of the CRM as the engine keeps it: a UUID in its usual notation, any other as it is.';
 
 create or replace function automation.as_list(value jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when jsonb_typeof(value) = 'array' then value else jsonb_build_array(value) end
-    where value is not null
-  $$;
+begin
+  return case when value is null or jsonb_typeof(value) = 'array' then value else jsonb_build_array(value) end;
+end;
+$$;
 
 create or replace function automation.type_words(types jsonb) returns text
   language sql immutable parallel safe
@@ -3668,6 +3669,169 @@ create or replace function automation.signed_duration(value jsonb) returns inter
     end
   $$;
 
+-- sql/engine/10_values/09_javascript.sql
+
+-- Values as the engines that this one replaces compared them: by JavaScript's rules. What is not there is SQL's
+-- null (their undefined), and JSON's null is a value of its own. What was no number there (NaN) is null here.
+-- None of this raises, whatever it is given.
+
+-- JSON has numbers that a double has not: too large is Infinity there, too small is 0.
+create or replace function automation.double_of(number numeric) returns double precision
+  language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return case
+    when abs(number) >= 1.797693134862315807e308 then sign(number)::double precision * 'Infinity'::double precision
+    when abs(number) <= 2.4703282292062328e-324 then 0::double precision
+    else number::double precision
+  end;
+
+-- How a number is written: all digits between a millionth and 10^21, an exponent otherwise.
+create or replace function automation.javascript_digits(number double precision) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  set extra_float_digits = 1
+  as $$
+    select case
+      when number = 0 then '0'
+      when abs(number) = 'Infinity' then number::text
+      when abs(number) >= 1e-6 and abs(number) < 1e21 then trim_scale(number::text::numeric)::text
+      else regexp_replace(number::text, 'e([+-])0*', 'e\1')
+    end
+  $$;
+
+-- A list is its elements between commas, lists in it too; an object says only that it is one.
+create or replace function automation.javascript_list(list jsonb) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  flat jsonb := list;
+begin
+  for depth in 1 .. 50 loop
+    exit when not flat @? 'strict $[*] ? (@.type() == "array" && @.size() > 0)';
+    select jsonb_agg(coalesce(i.item, e.element) order by e.place, i.place) into flat
+    from jsonb_array_elements(flat) with ordinality as e (element, place)
+    left join lateral jsonb_array_elements(case jsonb_typeof(e.element) when 'array' then e.element else '[]' end)
+      with ordinality as i (item, place) on true;
+  end loop;
+  return (
+    select coalesce(string_agg(case jsonb_typeof(e.element)
+        when 'null' then '' when 'array' then '' when 'object' then '[object Object]'
+        when 'number' then automation.javascript_digits(automation.double_of(e.element::numeric))
+        else e.element #>> '{}' end, ',' order by e.place), '')
+    from jsonb_array_elements(flat) with ordinality as e (element, place));
+end;
+$$;
+
+create or replace function automation.javascript_text(value jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case coalesce(jsonb_typeof(value), 'undefined')
+      when 'undefined' then 'undefined'
+      when 'null' then 'null'
+      when 'number' then automation.javascript_digits(automation.double_of(value::numeric))
+      when 'array' then automation.javascript_list(value)
+      when 'object' then '[object Object]'
+      else value #>> '{}'
+    end
+  $$;
+
+comment on function automation.javascript_text(jsonb) is 'String(value) of JavaScript; SQL''s null is undefined.';
+
+-- 0x1F, 0b101 and 0o17: JavaScript reads them, without a sign before them.
+create or replace function automation.radix_number(digits text, bits integer) returns double precision
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when length(ltrim(digits, '0')) * bits > 1100 then 'Infinity'::double precision
+      else automation.double_of(coalesce((
+        select sum((strpos('0123456789abcdef', lower(d.digit)) - 1)
+          * (2::numeric ^ (bits * (length(ltrim(digits, '0')) - d.place))))
+        from regexp_split_to_table(ltrim(digits, '0'), '') with ordinality as d (digit, place)
+        where d.digit <> ''), 0))
+    end
+  $$;
+
+-- Any length, any exponent: the digits and where the point is, and only then a number.
+create or replace function automation.decimal_number(written text) returns double precision
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  parts constant text[] := regexp_match(written, '^([+-]?)([0-9]*)[.]?([0-9]*)(?:[eE]([+-]?[0-9]+))?$');
+  whole constant text := ltrim(parts[2], '0');
+  digits constant text := ltrim(parts[2] || parts[3], '0');
+  exponent constant text := regexp_replace(coalesce(parts[4], '0'), '^([+-]?)0+(?=[0-9])', '\1');
+  sign constant double precision := case parts[1] when '-' then -1 else 1 end;
+  point bigint;
+begin
+  if digits = '' then
+    return 0;
+  elsif length(exponent) > 9 then
+    return case when starts_with(exponent, '-') then 0 else sign * 'Infinity'::double precision end;
+  end if;
+  -- 0.<digits> times ten to this.
+  point := exponent::bigint + case
+    when whole <> '' then length(whole)
+    else length(digits) - length(parts[3]) end;
+  return case
+    when point > 310 then sign * 'Infinity'::double precision
+    when point < -330 then 0
+    else sign * automation.double_of(format('0.%se%s', left(digits, 800), point)::numeric)
+  end;
+end;
+$$;
+
+create or replace function automation.javascript_number_in(written text) returns double precision
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when t.text = '' then 0::double precision
+      when t.text ~ '^[+-]?Infinity$' then t.text::double precision
+      when t.text ~ '^0[xX][0-9a-fA-F]+$' then automation.radix_number(substr(t.text, 3), 4)
+      when t.text ~ '^0[oO][0-7]+$' then automation.radix_number(substr(t.text, 3), 3)
+      when t.text ~ '^0[bB][01]+$' then automation.radix_number(substr(t.text, 3), 1)
+      when t.text ~ '^[+-]?(?:[0-9]+[.]?[0-9]*|[.][0-9]+)(?:[eE][+-]?[0-9]+)?$' then automation.decimal_number(t.text)
+    end
+    -- What JavaScript takes for blanks.
+    from (select btrim(written, E'\t\n\x0b\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008'
+      '\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff') as text) as t
+  $$;
+
+create or replace function automation.javascript_number(value jsonb) returns double precision
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case jsonb_typeof(value)
+      when 'null' then 0
+      when 'boolean' then case when value::boolean then 1 else 0 end
+      when 'number' then automation.double_of(value::numeric)
+      when 'string' then automation.javascript_number_in(value #>> '{}')
+      when 'array' then automation.javascript_number_in(automation.javascript_list(value))
+    end
+  $$;
+
+comment on function automation.javascript_number(jsonb) is
+  'Number(value) of JavaScript: null, false, "" and [] are 0, true is 1, [5] is 5. Null where that is no number.';
+
+create or replace function automation.javascript_equal(a jsonb, b jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when a is null or b is null then a is null and b is null
+      when jsonb_typeof(a) <> jsonb_typeof(b) or jsonb_typeof(a) in ('array', 'object') then false
+      when jsonb_typeof(a) = 'number' then automation.double_of(a::numeric) = automation.double_of(b::numeric)
+      else a = b
+    end
+  $$;
+
+comment on function automation.javascript_equal(jsonb, jsonb) is
+  'a === b of JavaScript: of one type and the same; two lists or objects never are. SQL''s null is undefined.';
+
 -- sql/engine/15_entities/01_entities.sql
 
 -- 15 ENTITIES
@@ -4081,7 +4245,9 @@ create table ridgeline.tenant_settings (
   settings jsonb not null default '{}'
     constraint tenant_settings_is_object check (jsonb_typeof(settings) = 'object'),
   created_at timestamptz not null default automation.now(),
-  updated_at timestamptz not null default automation.now()
+  updated_at timestamptz not null default automation.now(),
+  unified_engine text not null default 'on'
+    constraint tenant_settings_engine_known check (unified_engine in ('off', 'shadow', 'on'))
 );
 
 comment on table ridgeline.tenant_settings is
@@ -4096,6 +4262,9 @@ comment on column ridgeline.tenant_settings.text_countries is
   'numbers.';
 comment on column ridgeline.tenant_settings.text_strangers is
   'May workflows text a number that is no contact''s, not of the record that fired and not the office''s own?';
+comment on column ridgeline.tenant_settings.unified_engine is
+  'What this engine does for the tenant while another one is at work: off, nothing begins; shadow, all runs are '
+  'shadows; on, each workflow as its mode says. ridgeline.set_engine() changes it. See docs/legacy.md.';
 comment on column ridgeline.tenant_settings.settings is
   'locale, currency, holidays, conversation_brake, inbound {create_contacts}, forms {max_fired_per_hour}: see '
   'docs/tenants.md. The same keys in the CRM''s own settings, where that column is mapped, come first.';
@@ -5750,6 +5919,44 @@ create or replace function automation.prepare_condition_value(
     end
   $$;
 
+create or replace function automation.legacy_operators() returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select '{equals,not_equals,contains,not_contains,greater_than,less_than,greater_than_or_equal,'
+      'less_than_or_equal,is_empty,is_not_empty,in,not_in}'::text[]
+  $$;
+
+-- "mode": "legacy": compares as the engines did that this one replaces, whose operators take any value, or none.
+create or replace function automation.compile_legacy_condition(
+  condition jsonb, keys text[], at text, out test jsonb, out roots text[], out problems jsonb)
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  problems := '[]';
+  roots := '{}';
+  if condition -> 'mode' <> '"legacy"' then
+    problems := automation.condition_problem(at || '.mode', 'error', 'invalid_value',
+      'mode is "legacy" or left out', null);
+  elsif not coalesce(condition ->> 'operator' = any (automation.legacy_operators()), false) then
+    problems := automation.condition_problem(at || '.operator', 'error', 'unknown_operator',
+      format('there is no legacy operator %s', left(condition ->> 'operator', 60)),
+      'Legacy operators: ' || array_to_string(automation.legacy_operators(), ', ') || '.');
+  elsif jsonb_typeof(condition -> 'value') = 'array'
+    and jsonb_array_length(condition -> 'value') > 1000 then
+    problems := automation.condition_problem(at || '.value', 'error', 'invalid_value',
+      'a list has at most 1000 items', null);
+  else
+    roots := automation.condition_field_roots(keys);
+    test := jsonb_build_object(
+        'o', condition ->> 'operator', 'k', 'legacy', 'field', btrim(condition ->> 'field'), 'at', at)
+      || automation.condition_reference(keys)
+      || case when condition ? 'value' then jsonb_build_object('v', condition -> 'value') else '{}' end;
+  end if;
+end;
+$$;
+
 -- One condition: a test, its roots and its problems.
 create or replace function automation.compile_condition(
   condition jsonb, at text, out test jsonb, out roots text[], out problems jsonb
@@ -5777,6 +5984,11 @@ begin
     problems := problems || automation.condition_problem(at || '.field', 'error', 'invalid_field',
       case when field is null then 'a condition needs a field' else 'this is not a field' end,
       'Name a field such as contact.stage or contact.custom_fields["Roof type"].');
+  end if;
+  if condition ? 'mode' and keys is not null then
+    select c.test, c.roots, c.problems into test, roots, problems
+    from automation.compile_legacy_condition(condition, keys, at) as c;
+    return;
   end if;
   select o.* into operator from automation.condition_operator(name) as o
   where jsonb_typeof(condition -> 'operator') = 'string';
@@ -5871,9 +6083,40 @@ begin
       when keys is null then '{}'
       when cardinality(keys) > 1 and automation.is_root(keys[1]) then array[keys[1]]
       else array['trigger', 'contact', 'project', 'job']
-    end || automation.tag_root(keys);
+    end || automation.tag_root(keys) || automation.snapshot_root(keys);
 end;
 $$;
+
+-- What the snapshots of the engines before this one called things, and which record, if any, has to be there for
+-- one to have a value. is_change: only after a change.
+create or replace function automation.snapshot_names()
+  returns table (name text, records text[], is_change boolean)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select n.name, n.records::text[], n.is_change
+    from (values
+      ('project_name', '{project}', false), ('estimated_value', '{project}', false),
+      ('approved_value', '{project}', false), ('previous_stage', null, true), ('new_stage', null, false),
+      ('old_status', null, true), ('new_status', null, false), ('changes', null, true), ('changed_by', null, false),
+      ('changed_at', null, false), ('job_number', '{job}', false), ('completion_date', '{job}', false),
+      ('completed_by', '{job}', false), ('opened_at', '{email}', false), ('clicked_at', '{email}', false),
+      ('link', '{email}', false), ('from', '{message,call}', false), ('to', '{message,call}', false),
+      ('body', '{message}', false), ('call_sid', '{call}', false), ('duration', '{call}', false)
+    ) as n (name, records, is_change)
+  $$;
+
+-- Added to trigger.* for those who ask for one of them, and nobody else: see automation.add_snapshot_names().
+create or replace function automation.snapshot_root(keys text[]) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when keys[1] = 'trigger' and exists (
+        select from automation.snapshot_names() as n where n.name = keys[2]) then '{trigger.names}'
+      else '{}'
+    end::text[]
+  $$;
 
 -- contact.tags is not a column: see automation.contact_tags().
 create or replace function automation.tag_root(keys text[]) returns text[]
@@ -6092,16 +6335,19 @@ end;
 $$;
 
 create or replace function automation.with_jumps(code jsonb, jumps int[]) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_agg(c.test || case
         when c.test ? 'n'
           then jsonb_build_object('t', jumps[2 * c.place], 'f', jumps[2 * c.place - 1])
         else jsonb_build_object('t', jumps[2 * c.place - 1], 'f', jumps[2 * c.place]) end
       order by c.place), '[]')
-    from jsonb_array_elements(code) with ordinality as c (test, place)
-  $$;
+    from jsonb_array_elements(code) with ordinality as c (test, place));
+end;
+$$;
 
 -- How many conditions a document has and how deep its groups are, counted before anything is compiled; no
 -- deeper than the limit and one more.
@@ -6160,15 +6406,18 @@ $$;
 -- Without a date in it, and without another field to compare with, a document has no use for a zone: whoever
 -- evaluates it need not read the tenant's.
 create or replace function automation.is_timeless(code jsonb) returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select not exists (
-      select from jsonb_array_elements(code) as c (test)
-      where c.test ->> 'k' in ('before', 'after', 'last', 'next') or c.test ? 'r' or exists (
+begin
+  return not exists (
+    select from jsonb_array_elements(code) as c (test)
+    where c.test ->> 'k' <> 'legacy' and (
+      c.test ->> 'k' in ('before', 'after', 'last', 'next') or c.test ? 'r' or exists (
         select from jsonb_array_elements(automation.as_list(c.test -> 'v')) as v
-        where jsonb_typeof(v) in ('array', 'object') or automation.is_date(v #>> '{}')))
-  $$;
+        where jsonb_typeof(v) in ('array', 'object') or automation.is_date(v #>> '{}'))));
+end;
+$$;
 
 create or replace function automation.compile_conditions(
   conditions jsonb, path text default 'conditions', out compiled jsonb, out problems jsonb
@@ -6267,11 +6516,13 @@ end;
 $$;
 
 create or replace function automation.condition_roots(compiled jsonb) returns text[]
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(array_agg(r), '{}') from jsonb_array_elements_text(compiled -> 'roots') as r
-  $$;
+begin
+  return array(select r from jsonb_array_elements_text(compiled -> 'roots') as r);
+end;
+$$;
 
 comment on function automation.condition_roots(jsonb) is
   'The parts of the context (contact, project, ...) that evaluating may read.';
@@ -6518,6 +6769,38 @@ create or replace function automation.means_false(value jsonb) returns boolean
     else false
   end;
 
+-- What is no list has nothing in it, the text "a,b" neither.
+create or replace function automation.legacy_lists(list jsonb, value jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from jsonb_array_elements(case jsonb_typeof(list) when 'array' then list else '[]' end) as e (item)
+      where automation.javascript_equal(legacy_lists.value, e.item))
+  $$;
+
+-- The operators of the engines that this one replaces, exactly (docs/legacy.md): by JavaScript's rules, with case,
+-- and null is 0 where numbers are compared. expected: null where the condition had no value.
+create or replace function automation.legacy_holds(operator text, value jsonb, expected jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(case operator
+      when 'equals' then automation.javascript_equal(value, expected)
+      when 'not_equals' then not automation.javascript_equal(value, expected)
+      when 'contains' then strpos(automation.javascript_text(value), automation.javascript_text(expected)) > 0
+      when 'not_contains' then strpos(automation.javascript_text(value), automation.javascript_text(expected)) = 0
+      when 'greater_than' then automation.javascript_number(value) > automation.javascript_number(expected)
+      when 'less_than' then automation.javascript_number(value) < automation.javascript_number(expected)
+      when 'greater_than_or_equal' then automation.javascript_number(value) >= automation.javascript_number(expected)
+      when 'less_than_or_equal' then automation.javascript_number(value) <= automation.javascript_number(expected)
+      when 'is_empty' then value is null or value in ('null', '""', '[]')
+      when 'is_not_empty' then value not in ('null', '""', '[]')
+      when 'in' then automation.legacy_lists(expected, value)
+      when 'not_in' then not automation.legacy_lists(expected, value)
+    end, false)
+  $$;
+
 -- One test, before its negation. Null is never 0 or '': a missing value satisfies only `empty`,
 -- and `equals` null.
 create or replace function automation.test_holds(
@@ -6539,6 +6822,8 @@ begin
   elsif kind = 'text_in' then
     return coalesce(
       test -> 'x' ? automation.fold(value #>> '{}') and jsonb_typeof(value) = 'string', false);
+  elsif kind = 'legacy' then
+    return automation.legacy_holds(test ->> 'o', value, test -> 'v');
   elsif kind = 'empty' then
     return automation.is_blank(value);
   elsif kind in ('changed', 'changed_from', 'changed_to', 'was') then
@@ -6943,17 +7228,19 @@ create or replace function automation.last_of_path(path text) returns text
   as $$ select substring(path from '[^.]*$') $$;
 
 create or replace function automation.fits_type(type jsonb, value jsonb) returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select type is null or type #>> '{}' = jsonb_typeof(value) or exists (
-      select from jsonb_array_elements_text(automation.as_list(type)) as t (name)
-      where case
-        when t.name = 'integer' and jsonb_typeof(value) = 'number'
-        then value::numeric = trunc(value::numeric)
-        else t.name = jsonb_typeof(value)
-      end)
-  $$;
+begin
+  return type is null or type #>> '{}' = jsonb_typeof(value) or exists (
+    select from jsonb_array_elements_text(automation.as_list(type)) as t (name)
+    where case
+      when t.name = 'integer' and jsonb_typeof(value) = 'number'
+      then value::numeric = trunc(value::numeric)
+      else t.name = jsonb_typeof(value)
+    end);
+end;
+$$;
 
 -- ["POST", "PUT", "PATCH"] -> POST, PUT or PATCH
 create or replace function automation.choice_words(choices jsonb) returns text
@@ -7009,9 +7296,11 @@ $$;
 
 -- Which bound a value breaks; null: none.
 create or replace function automation.bounds_words(schema jsonb, value jsonb, type text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case
       when size < least and least = 1 and unit is not null then 'must not be empty'
       when size < least then concat_ws(' ', 'must', verb, 'at least', least, unit)
@@ -7031,8 +7320,9 @@ create or replace function automation.bounds_words(schema jsonb, value jsonb, ty
         ('object', 'minProperties', 'maxProperties', 'fields'), ('number', 'minimum', 'maximum', null)
       ) as names (of, least, most, unit)
       where names.of = type
-    ) as bounds
-  $$;
+    ) as bounds);
+end;
+$$;
 
 -- anyOf and oneOf. When none fits, what is said is what the one of the same type says.
 create or replace function automation.check_choice(schema jsonb, value jsonb, path text) returns jsonb
@@ -7177,9 +7467,11 @@ end;
 $$;
 
 create or replace function automation.check_items(schema jsonb, value jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     with item as (
       select i.value, i.place, format('%s[%s]', path, i.place - 1) as at
       from jsonb_array_elements(value) with ordinality as i (value, place)
@@ -7196,26 +7488,33 @@ create or replace function automation.check_items(schema jsonb, value jsonb, pat
       where exists (
         select from item as earlier
         where earlier.place < item.place and earlier.value -> u.key = item.value -> u.key)
-    ) as found (problem)
-  $$;
+    ) as found (problem));
+end;
+$$;
 
 -- What a grammar checks. The templates of a configuration are parsed together, where it is compiled.
 create or replace function automation.check_format(format text, value jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when format = 'conditions' then (
-        select c.problems from automation.compile_conditions(value, path) as c)
-      when format = 'header' then automation.check_header(value, path)
-      when format = 'html' then automation.check_html(value #>> '{}', path)
-      when automation.format_holds(format, value) then '[]'
-      else (
-        select jsonb_build_array(automation.problem(path, 'invalid_value',
-          pg_catalog.format('%s must be %s', automation.last_of_path(path), w.words), w.hint))
-        from automation.format_words(format) as w)
-    end
-  $$;
+begin
+  if format = 'template' then
+    return '[]'::jsonb;
+  elsif format = 'conditions' then
+    return (automation.compile_conditions(value, path)).problems;
+  elsif format = 'header' then
+    return automation.check_header(value, path);
+  elsif format = 'html' then
+    return automation.check_html(value #>> '{}', path);
+  elsif automation.format_holds(format, value) then
+    return '[]'::jsonb;
+  end if;
+  return (
+    select jsonb_build_array(automation.problem(path, 'invalid_value',
+      pg_catalog.format('%s must be %s', automation.last_of_path(path), w.words), w.hint))
+    from automation.format_words(format) as w);
+end;
+$$;
 
 -- What is written into a workflow is read by everybody who may read it, and stands in its history.
 create or replace function automation.check_header(value jsonb, path text) returns jsonb
@@ -7236,21 +7535,23 @@ create or replace function automation.check_header(value jsonb, path text) retur
   $$;
 
 create or replace function automation.format_holds(format text, value jsonb) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(case format
-      when 'amount' then value #>> '{}' ~ '^[0-9]{1,7}([.][0-9]{1,6})?$' or value #>> '{}' like '%{{%'
-      when 'moment' then automation.is_date(value #>> '{}') or value #>> '{}' like '%{{%'
-      when 'id' then automation.as_uuid(value #>> '{}') is not null or value #>> '{}' like '%{{%'
-      when 'length-of-time' then automation.duration_in(value) is not null
-      when 'signed-length-of-time' then automation.signed_duration(value) is not null
-      when 'time-of-day' then value #>> '{}' ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
-      when 'zone' then value #>> '{}' in ('tenant', 'contact')
-        or automation.known_zone(value #>> '{}') is not null
-      else true
-    end, false)
-  $$;
+begin
+  return coalesce(case format
+    when 'amount' then value #>> '{}' ~ '^[0-9]{1,7}([.][0-9]{1,6})?$' or value #>> '{}' like '%{{%'
+    when 'moment' then automation.is_date(value #>> '{}') or value #>> '{}' like '%{{%'
+    when 'id' then automation.as_uuid(value #>> '{}') is not null or value #>> '{}' like '%{{%'
+    when 'length-of-time' then automation.duration_in(value) is not null
+    when 'signed-length-of-time' then automation.signed_duration(value) is not null
+    when 'time-of-day' then value #>> '{}' ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
+    when 'zone' then value #>> '{}' in ('tenant', 'contact')
+      or automation.known_zone(value #>> '{}') is not null
+    else true
+  end, false);
+end;
+$$;
 
 comment on function automation.format_holds(text, jsonb) is
   'Whether a value is what a format of the published schemas asks for. docs/steps.md lists them.';
@@ -7409,25 +7710,30 @@ end;
 $$;
 
 create or replace function automation.check_html(html text, path text) returns jsonb
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when h.place is null then '[]'::jsonb
-      when h.place = 'unquoted' then jsonb_build_array(automation.problem(path, 'invalid_value',
-        format('%s must be HTML whose attributes with variables are in quotes', automation.last_of_path(path)),
-        'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another '
-        'attribute.'))
-      else jsonb_build_array(automation.problem(path, 'unsafe_place',
-        format('%s: the variable at character %s stands in %s', automation.last_of_path(path), h.at, case h.place
-          when 'script' then '<script> and would be run as a program'
-          when 'program' then h.name || ' and would be run as a program'
-          when 'page' then 'srcdoc and would be read as a page of its own'
-          else format('a %s that a browser runs as a program', h.name) end),
-        'Put it into the text, or into an attribute such as href, title or alt, in quotes.'))
-    end
-    from automation.html_hazard(html) as h
-  $$;
+declare
+  hazard constant record := automation.html_hazard(html);
+begin
+  if hazard.place is null then
+    return '[]'::jsonb;
+  elsif hazard.place = 'unquoted' then
+    return jsonb_build_array(automation.problem(path, 'invalid_value',
+      format('%s must be HTML whose attributes with variables are in quotes', automation.last_of_path(path)),
+      'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another '
+      'attribute.'));
+  end if;
+  return jsonb_build_array(automation.problem(path, 'unsafe_place',
+    format('%s: the variable at character %s stands in %s', automation.last_of_path(path), hazard.at,
+      case hazard.place
+        when 'script' then '<script> and would be run as a program'
+        when 'program' then hazard.name || ' and would be run as a program'
+        when 'page' then 'srcdoc and would be read as a page of its own'
+        else format('a %s that a browser runs as a program', hazard.name) end),
+    'Put it into the text, or into an attribute such as href, title or alt, in quotes.'));
+end;
+$$;
 
 comment on function automation.check_html(text, text) is
   'Variables of an HTML template that stand where a value is more than a text: in a script, an on... attribute, '
@@ -7475,19 +7781,21 @@ $$;
 create or replace function automation.filter_arguments(
   name text, out least_count int, out most_count int
 )
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select filters.least_count, filters.most_count
-    from (values
-      ('default', 1, 1), ('formatDate', 0, 2), ('formatCurrency', 0, 2), ('formatPhone', 0, 1),
-      ('formatNumber', 0, 2), ('upper', 0, 0), ('lower', 0, 0), ('capitalize', 0, 0),
-      ('truncate', 1, 2), ('trim', 0, 0), ('replace', 2, 2), ('join', 0, 1), ('first', 0, 0),
-      ('last', 0, 0), ('plus', 1, 1), ('minus', 1, 1), ('times', 1, 1), ('url_encode', 0, 0),
-      ('nl2br', 0, 0)
-    ) as filters (name, least_count, most_count)
-    where filters.name = filter_arguments.name
-  $$;
+begin
+  select filters.least_count, filters.most_count into least_count, most_count
+  from (values
+    ('default', 1, 1), ('formatDate', 0, 2), ('formatCurrency', 0, 2), ('formatPhone', 0, 1),
+    ('formatNumber', 0, 2), ('upper', 0, 0), ('lower', 0, 0), ('capitalize', 0, 0),
+    ('truncate', 1, 2), ('trim', 0, 0), ('replace', 2, 2), ('join', 0, 1), ('first', 0, 0),
+    ('last', 0, 0), ('plus', 1, 1), ('minus', 1, 1), ('times', 1, 1), ('url_encode', 0, 0),
+    ('nl2br', 0, 0)
+  ) as filters (name, least_count, most_count)
+  where filters.name = filter_arguments.name;
+end;
+$$;
 
 comment on function automation.filter_arguments(text) is
   'How many arguments a filter takes; nulls when there is no filter of that name.';
@@ -8842,7 +9150,7 @@ begin
   wanted := schema;
   needed := true;
   foreach key in array at loop
-    exit when automation.as_list(wanted -> 'type') ? 'array';
+    exit when wanted -> 'type' ? 'array';
     needed := coalesce(wanted -> 'required' ? key, false);
     wanted := coalesce(wanted -> 'properties' -> key, wanted -> 'additionalProperties');
     if jsonb_typeof(wanted) is distinct from 'object' then
@@ -8874,10 +9182,11 @@ begin
       where compiled -> 'base' ? (r.name #>> '{}'));
   end if;
   for slot in select s from jsonb_array_elements(compiled -> 'slots') as s loop
+    -- Addresses have been taken apart, and are put together from what their parts give (60_steps).
+    continue when schema ->> 'title' = 'send_email'
+      and ((slot ->> 'at')::text[])[1] = any (automation.address_keys());
     found := automation.schema_at(schema, (slot ->> 'at')::text[]);
     continue when found.wanted is null or not found.wanted ? 'type'
-      -- Addresses have been taken apart, and are put together from what their parts give (60_steps).
-      or schema ->> 'title' = 'send_email' and found.place[1] = any (automation.address_keys())
       or not (slot ? 'w' or found.wanted ?| '{minLength,maxLength,pattern,enum}'
         or found.wanted ->> 'format' is not distinct from 'amount');
     fits := fits || jsonb_build_array(jsonb_build_object(
@@ -9832,7 +10141,16 @@ from (values
         "description": "One of your senders that picks the number itself."},
       "media_urls": {"type": ["array", "string"], "format": "template",
         "items": {"type": "string", "format": "template"},
-        "description": "Pictures to send along: URLs, or a template that gives a list of them."}
+        "description": "Pictures to send along: URLs, or a template that gives a list of them."},
+      "purpose": {"enum": ["marketing", "transactional", "internal"],
+        "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."},
+      "expires_after": {"type": ["string", "object"], "format": "length-of-time",
+        "description": "Not sent when it was held for longer. Default: three days for marketing."},
+      "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."},
+      "over_cap": {"enum": ["hold", "skip"],
+        "description": "What becomes of marketing that is one too many for a person. Default: hold."},
+      "urgent": {"type": "boolean",
+        "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}
     },
     "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"}]
   }$schema$),
@@ -9857,7 +10175,14 @@ from (values
       "bcc": {"type": ["string", "array"], "format": "template", "minLength": 1,
         "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
       "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
-        "description": "Further headers, by name; not those that say who it is from or goes to."}
+        "description": "Further headers, by name; not those that say who it is from or goes to."},
+      "purpose": {"enum": ["marketing", "transactional", "internal"],
+        "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."},
+      "expires_after": {"type": ["string", "object"], "format": "length-of-time",
+        "description": "Not sent when it was held for longer. Default: three days for marketing."},
+      "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."},
+      "over_cap": {"enum": ["hold", "skip"],
+        "description": "What becomes of marketing that is one too many for a person. Default: hold."}
     },
     "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
   }$schema$),
@@ -10199,6 +10524,8 @@ create table ridgeline.workflows (
   published_version integer,
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
+  mode ridgeline.execution_mode not null default 'live'
+    constraint workflows_mode_is_live_or_shadow check (mode in ('live', 'shadow')),
   constraint workflows_pkey primary key (tenant_id, id),
   constraint workflows_name_at_most_500_characters check (length(name) <= 500),
   constraint workflows_description_at_most_64_kb check (octet_length(description) <= 65536),
@@ -10217,6 +10544,10 @@ comment on column ridgeline.workflows.settings is
   'run early, and what a variable without a value does. See docs/lifecycle.md.';
 comment on column ridgeline.workflows.published_version is
   'The version that new executions start with; null until it is first published.';
+
+comment on column ridgeline.workflows.mode is
+  'live, or shadow: its runs wait, branch and render as if live, and have no effect. Switching it to live cancels the '
+  'shadow runs that are open; runs keep the mode that they began in. See docs/shadow.md.';
 
 create index workflows_by_trigger_type on ridgeline.workflows (trigger_type);
 create index workflows_by_published_version
@@ -10363,6 +10694,7 @@ create table automation.active_triggers (
   first_step text,
   first_lane ridgeline.automation_lane,
   first_delay interval,
+  mode ridgeline.execution_mode default 'live',
   constraint active_triggers_pkey
     primary key (tenant_id, entity, event, workflow_id, version, role, listener),
   constraint active_triggers_first_step_matches_role check (
@@ -10382,6 +10714,9 @@ comment on column automation.active_triggers.reentry is
   'The rule of re-entry where it goes by record; null: none, or one that is asked before the first step.';
 comment on column automation.active_triggers.quick is
   'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
+
+comment on column automation.active_triggers.mode is
+  'role enrol: the mode of the runs that it begins; null: it begins none, the engine is off for the tenant.';
 
 comment on column automation.active_triggers.listener is
   'role wait: the key of the step that waits; exit: which of the exit events. Part of the key.';
@@ -10410,6 +10745,17 @@ create trigger active_triggers_forget_unheard after insert or update on automati
 
 create index active_triggers_by_version
   on automation.active_triggers (workflow_id, tenant_id, version);
+
+-- In which mode a run of a workflow begins. The tenant's engine comes first: off is nobody's mode, and null.
+create or replace function automation.mode_of(tenant_id uuid, workflow_id uuid) returns ridgeline.execution_mode
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case s.unified_engine when 'off' then null when 'shadow' then 'shadow' else w.mode end
+    from ridgeline.workflows as w
+    left join ridgeline.tenant_settings as s on s.tenant_id = w.tenant_id
+    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id
+  $$;
 
 -- sql/engine/45_queue/03_executions.sql
 
@@ -10592,6 +10938,7 @@ create table ridgeline.scheduled_steps (
   lease_expires_at timestamptz,
   reconcile_since timestamptz,
   expires_at timestamptz,
+  held jsonb,
   constraint scheduled_steps_pkey primary key (tenant_id, id),
   constraint scheduled_steps_execution_fk foreign key (tenant_id, execution_id)
     references ridgeline.workflow_executions (tenant_id, id) on delete cascade,
@@ -10618,7 +10965,10 @@ comment on column ridgeline.scheduled_steps.reconcile_since is
   'An attempt since then may have been accepted by the provider: look it up before sending again.';
 
 comment on column ridgeline.scheduled_steps.expires_at is
-  'It was planned before this date (a reminder) and is not sent after it.';
+  'It is not sent after this date: it was planned before it (a reminder), or it says so itself.';
+comment on column ridgeline.scheduled_steps.held is
+  '{code, why, until?, zones?, since}: why it waits though its turn had come (since). run_at is when it is asked '
+  'again; infinity: when somebody lets it go on. Without code it was let go and has not gone yet.';
 
 -- The claim asks twice, and each question has an index that matches its filter and its order:
 -- which tenants have due work (oldest first), and what is due for one tenant.
@@ -12229,7 +12579,8 @@ create type automation.enrolment as (
   role text,
   listener text,
   address text,
-  fused boolean
+  fused boolean,
+  mode ridgeline.execution_mode
 );
 
 comment on type automation.enrolment is
@@ -12394,7 +12745,8 @@ create or replace function automation.clear_cause() returns void
   $$;
 
 create or replace function automation.count_enrolments(
-  tenant_id uuid, workflow_id uuid, record_id text, since timestamptz, at_most integer)
+  tenant_id uuid, workflow_id uuid, record_id text, since timestamptz, at_most integer,
+  mode ridgeline.execution_mode default 'live')
   returns integer
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -12405,14 +12757,15 @@ create or replace function automation.count_enrolments(
       where e.tenant_id = count_enrolments.tenant_id
         and e.record_id = count_enrolments.record_id
         and e.workflow_id = count_enrolments.workflow_id
-        and e.created_at > since
+        and e.created_at > since and e.mode = count_enrolments.mode
       limit at_most
     ) as e
   $$;
 
--- How many effects a chain has had (those that were refused included), and was this workflow among them?
+-- How many effects a chain has had (those that were refused included), and was this workflow among them? Shadows
+-- are counted for themselves.
 create or replace function automation.chain_of(
-  tenant_id uuid, root uuid, workflow_id uuid,
+  tenant_id uuid, root uuid, workflow_id uuid, mode ridgeline.execution_mode,
   out effects integer, out allowed integer, out comes_round boolean)
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -12425,7 +12778,7 @@ create or replace function automation.chain_of(
         coalesce(bool_or(e.workflow_id = chain_of.workflow_id), false) as comes_round
       from (
         select x.workflow_id from ridgeline.workflow_executions as x
-        where x.root_id = chain_of.root and x.tenant_id = chain_of.tenant_id
+        where x.root_id = chain_of.root and x.tenant_id = chain_of.tenant_id and x.mode = chain_of.mode
         limit automation.setting('max_chain_executions')::integer + 1
       ) as e
     ) as c
@@ -12435,7 +12788,7 @@ create or replace function automation.chain_of(
 -- out of: the refused row itself is the one past the limit.
 create or replace function automation.admit(
   tenant_id uuid, workflow_id uuid, record_id text, depth integer, root uuid, already integer,
-  out admitted boolean, out refusal jsonb, out comes_round boolean)
+  mode ridgeline.execution_mode, out admitted boolean, out refusal jsonb, out comes_round boolean)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -12453,7 +12806,7 @@ begin
       'message', format('%s automations in a row led to this write; %s are allowed', depth, max_depth));
   end if;
   recent := automation.count_enrolments(
-    tenant_id, workflow_id, record_id, automation.now() - recent_window, max_enrollments + 1);
+    tenant_id, workflow_id, record_id, automation.now() - recent_window, max_enrollments + 1, mode);
   if recent = max_enrollments then
     refusal := jsonb_build_object(
       'code', 'enrollment_limit_exceeded',
@@ -12463,7 +12816,7 @@ begin
   if root is null then
     return;
   end if;
-  chain := automation.chain_of(tenant_id, root, workflow_id);
+  chain := automation.chain_of(tenant_id, root, workflow_id, mode);
   chain.effects := chain.effects + already;
   comes_round := chain.comes_round;
   admitted := admitted and chain.effects <= chain.allowed;
@@ -12476,7 +12829,7 @@ begin
 end;
 $$;
 
-comment on function automation.admit(uuid, uuid, text, integer, uuid, integer) is
+comment on function automation.admit(uuid, uuid, text, integer, uuid, integer, ridgeline.execution_mode) is
   'May this record enter this workflow now? already: how many the same write lets enter before it. refusal: enrol '
   'it as failed, with this reason; not admitted: it was refused a moment ago already, write nothing. comes_round: '
   'the chain has been at this workflow before.';
@@ -12494,13 +12847,13 @@ declare
   enrolment automation.enrolment;
   admission record;
   admitted automation.enrolment[];
-  entered integer := 0;
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth, root, entered);
+      admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth, root, (
+        select count(*)::integer from unnest(admitted) as a where a.role = 'enrol' and a.mode = enrolment.mode),
+        enrolment.mode);
       continue when not admission.admitted;
-      entered := entered + 1;
       enrolment.failure := coalesce(enrolment.failure, admission.refusal);
       enrolment.fused := admission.comes_round;
     end if;
@@ -12562,7 +12915,7 @@ begin
     execution_id := automation.new_id();
     insert into ridgeline.workflow_executions (
       tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, root_id, fused, current_step, error, finished_at, seq)
+      contact_id, depth, root_id, fused, current_step, error, finished_at, seq, mode)
     values (
       tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
       case
@@ -12573,10 +12926,14 @@ begin
       enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
       automation.causation_depth(), automation.causation_root(),
       -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
-      enrolment.fused is true or current_setting('automation.fused', true) is not distinct from 'true'
-        or is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound',
+      -- A shadow has no effect that could come round, or that a machine could answer.
+      enrolment.mode is distinct from 'shadow' and (enrolment.fused is true
+        or current_setting('automation.fused', true) is not distinct from 'true'
+        or is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound'),
       enrolment.first_step, enrolment.failure,
-      case when enrolment.failure is not null then automation.now() end, seq);
+      case when enrolment.failure is not null then automation.now() end, seq,
+      -- What nobody has given a mode must not act.
+      coalesce(enrolment.mode, 'shadow'));
     if enrolment.failure is null then
       insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
       values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
@@ -12603,7 +12960,9 @@ create or replace function automation.enrol(
 declare
   admitted automation.enrolment[] := array[enrolment];
 begin
-  if data ? 'old' or automation.has_cause() then
+  if enrolment.mode is null then
+    return null;
+  elsif data ? 'old' or automation.has_cause() then
     admitted := automation.admit_all(tenant_id, record_id, admitted);
   end if;
   if cardinality(admitted) = 1 then
@@ -12615,7 +12974,7 @@ $$;
 
 comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
-  'a loop was refused and that is on record already.';
+  'a loop was refused and that is on record already, or the engine is off for the tenant.';
 
 create or replace function automation.enrolment_of(
   version ridgeline.workflow_versions, trigger_type text)
@@ -12627,7 +12986,8 @@ create or replace function automation.enrolment_of(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      null, 'enrol', '', null, false)::automation.enrolment
+      null, 'enrol', '', null, false,
+      automation.mode_of(version.tenant_id, version.workflow_id))::automation.enrolment
     from (
       select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
     ) as first
@@ -12647,6 +13007,37 @@ begin
 end;
 $$;
 
+-- {{trigger.project_name}}, previous_stage, changed_by ... as the engines before this one had them in their
+-- snapshots (automation.snapshot_names()). What the data itself says under such a name comes first.
+create or replace function automation.add_snapshot_names(context jsonb, data jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_set(context, '{trigger}', jsonb_strip_nulls(jsonb_build_object(
+        'project_name', data #> '{project,name}', 'estimated_value', data #> '{project,estimated_value}',
+        'approved_value', coalesce(data #> '{project,approved_value}', data #> '{project,value}'),
+        'previous_stage', coalesce(data -> 'old' -> e.stage, data #> '{old,stage}'),
+        'new_stage', coalesce(r.record -> e.stage, r.record -> 'stage'),
+        'old_status', coalesce(data -> 'old' -> e.status, data #> '{old,status}'),
+        'new_status', coalesce(r.record -> e.status, r.record -> 'status'),
+        'changes', data -> 'changed', 'changed_by', data -> 'user_id',
+        'changed_at', coalesce(r.record -> 'stage_changed_at', r.record -> 'updated_at', r.record -> 'created_at'),
+        'job_number', coalesce(data #> '{job,job_number}', data #> '{job,name}'),
+        'completion_date', coalesce(data #> '{job,completion_date}', data #> '{job,completed_at}'),
+        'completed_by', case when data ? 'job' then data -> 'user_id' end,
+        'opened_at', data #> '{email,opened_at}', 'clicked_at', data #> '{email,clicked_at}',
+        'link', data #> '{email_event,link}',
+        'from', coalesce(data #> '{message,from_number}', data #> '{call,from_number}'),
+        'to', coalesce(data #> '{message,to_number}', data #> '{call,to_number}'),
+        'body', data #> '{message,body}', 'call_sid', data #> '{call,provider_id}',
+        'duration', data #> '{call,duration_seconds}'))
+      || (context -> 'trigger'))
+    from (select data -> (data ->> 'entity') as record) as r
+    left join lateral (
+      select a.mapped ->> 'stage' as stage, a.mapped ->> 'status' as status
+      from automation.entities as a where a.name = data ->> 'entity') as e on true
+  $$;
+
 -- At enrolment nothing has happened since: the snapshot is the live record. roots: what is asked for,
 -- so that the rest is not read; null: everything.
 create or replace function automation.trigger_context(
@@ -12658,6 +13049,9 @@ create or replace function automation.trigger_context(
 declare
   context jsonb := data || jsonb_build_object('trigger', automation.trigger_root(data));
 begin
+  if roots is null or roots ? 'trigger.names' then
+    context := automation.add_snapshot_names(context, data);
+  end if;
   if roots is null or roots ? 'user' then
     context := context || jsonb_build_object('user', automation.read_user(tenant_id, data));
   end if;
@@ -12766,10 +13160,69 @@ create or replace function automation.step_results(tenant_id uuid, execution_id 
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(s.step_key,
-      coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status)), '{}')
+      case when s.error ->> 'code' = 'shadow' then coalesce(s.error #> '{would,result}', s.error -> 'would')
+          || '{"status": "completed"}'
+        else coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status) end), '{}')
     from ridgeline.workflow_step_executions as s
     where s.tenant_id = step_results.tenant_id and s.execution_id = step_results.execution_id
   $$;
+
+-- A record as an earlier step of a shadow would have left it. What somebody has written to a field since then
+-- counts more than what the shadow would have.
+create or replace function automation.as_if(
+  execution ridgeline.workflow_executions, entity text, record jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  imagined record;
+begin
+  if execution.mode is distinct from 'shadow' or record is null then
+    return record;
+  end if;
+  for imagined in
+    select string_to_array(f.key, '.') as path, f.value,
+      coalesce(s.error #> array['would', 'was', f.key], 'null') as was
+    from ridgeline.workflow_step_executions as s
+    cross join lateral jsonb_each(s.error #> '{would,fields}') as f
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+      and s.error ->> 'code' = 'shadow' and s.error #>> '{would,entity}' = as_if.entity
+    order by s.seq
+  loop
+    if coalesce(record #> imagined.path, 'null') = imagined.was then
+      record := jsonb_set(record, imagined.path, imagined.value);
+    end if;
+  end loop;
+  return record;
+end;
+$$;
+
+create or replace function automation.tags_as_if(execution ridgeline.workflow_executions, tags jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  would jsonb;
+begin
+  if execution.mode is distinct from 'shadow' then
+    return tags;
+  end if;
+  for would in
+    select s.error -> 'would' from ridgeline.workflow_step_executions as s
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+      and s.error ->> 'code' = 'shadow' and s.step_type in ('add_tag', 'remove_tag')
+    order by s.seq
+  loop
+    tags := (
+      select coalesce(jsonb_agg(t.value order by t.place), '[]')
+      from jsonb_array_elements(tags) with ordinality as t (value, place)
+      where lower(btrim(t.value #>> '{}')) is distinct from lower(would ->> 'tag'))
+      || case when would ? 'added' then jsonb_build_array(would -> 'tag') else '[]' end;
+  end loop;
+  return tags;
+end;
+$$;
 
 create or replace function automation.read_root(execution ridgeline.workflow_executions, root text)
   returns jsonb
@@ -12793,14 +13246,16 @@ begin
       || automation.step_results(execution.tenant_id, execution.id)
     when 'contact.tags' then coalesce(
       case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
-      automation.contact_tags(execution.tenant_id, automation.contact_key(execution)))
+      automation.tags_as_if(execution, automation.contact_tags(
+        execution.tenant_id, automation.contact_key(execution))))
     when 'contact' then case
-      when execution.trigger_data ? 'contact_id' and execution.version > 0 then automation.read_record(
-        'contact', execution.tenant_id, automation.contact_key(execution))
+      when execution.trigger_data ? 'contact_id' and execution.version > 0 then automation.as_if(
+        execution, 'contact', automation.read_record(
+          'contact', execution.tenant_id, automation.contact_key(execution)))
       else execution.trigger_data -> 'contact' end
     else case when execution.trigger_data ? (root || '_id') and execution.version > 0
-      then automation.read_record(
-        root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
+      then automation.as_if(execution, root, automation.read_record(
+        root, execution.tenant_id, execution.trigger_data ->> (root || '_id')))
       else execution.trigger_data -> root end
   end;
 end;
@@ -12819,6 +13274,7 @@ begin
   for root in select distinct r from jsonb_array_elements_text(roots) as r order by r loop
     context := case root
       when 'contact.tags' then automation.add_tags(context, automation.read_root(execution, root))
+      when 'trigger.names' then automation.add_snapshot_names(context, execution.trigger_data)
       else context || jsonb_build_object(root, automation.read_root(execution, root))
     end;
   end loop;
@@ -13038,6 +13494,12 @@ create or replace function automation.record_key(entity text, record_id text) re
   set search_path = pg_catalog, pg_temp
   as $$ select format('record %s %s', entity, record_id) where record_id is not null $$;
 
+-- Shadows enter beside the others: neither keeps the other out.
+create or replace function automation.entry_key_in(mode ridgeline.execution_mode, key text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select case mode when 'shadow' then 'shadow ' else '' end || key $$;
+
 -- A dedupe_key that renders to nothing (no phone number) says nothing about who it is.
 create or replace function automation.entry_key(execution ridgeline.workflow_executions, lifecycle jsonb)
   returns text
@@ -13053,10 +13515,66 @@ begin
       lifecycle -> 'key', automation.execution_context(execution, lifecycle #> '{key,roots}'),
       automation.render_options(execution.tenant_id)) as r;
   end if;
-  return coalesce(
+  return automation.entry_key_in(execution.mode, coalesce(
     'key ' || case
       when length(key) > 200 then encode(sha256(convert_to(key, 'UTF8')), 'hex') else nullif(key, '') end,
-    automation.record_key(execution.entity, execution.record_id));
+    automation.record_key(execution.entity, execution.record_id)));
+end;
+$$;
+
+-- Switched to live, a workflow has its shadow runs end, and who entered as a shadow may enter.
+create or replace function automation.end_shadows(tenant_id uuid, workflow_ids uuid[], reason jsonb) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  open_runs uuid[];
+begin
+  open_runs := array(
+    select e.id from unnest(workflow_ids) as w (id)
+    join ridgeline.workflow_executions as e on e.workflow_id = w.id and e.tenant_id = end_shadows.tenant_id
+    where e.mode = 'shadow' and e.finished_at is null);
+  delete from ridgeline.scheduled_steps as s
+  where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs);
+  perform from ridgeline.workflow_executions as e
+  where e.tenant_id = end_shadows.tenant_id and e.id = any (open_runs)
+  order by e.id
+  for no key update;
+  -- What another step of them has queued while this one waited.
+  delete from ridgeline.scheduled_steps as s
+  where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs);
+  update ridgeline.workflow_step_executions as s
+  set status = 'cancelled', finished_at = automation.now()
+  where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs) and s.finished_at is null;
+  update ridgeline.workflow_executions as e
+  set status = 'cancelled', error = reason, current_step = null,
+    started_at = coalesce(e.started_at, automation.now()), finished_at = automation.now()
+  where e.tenant_id = end_shadows.tenant_id and e.id = any (open_runs) and e.finished_at is null;
+  delete from automation.entries as n
+  where n.tenant_id = end_shadows.tenant_id and n.workflow_id = any (workflow_ids) and n.key like 'shadow %';
+  return cardinality(open_runs);
+end;
+$$;
+
+comment on function automation.end_shadows(uuid, uuid[], jsonb) is
+  'Cancels the shadow runs of workflows and forgets who entered them; says how many were open.';
+
+-- After the mode of workflows, or of their tenant, has changed: listeners begin runs of the new one, and where that is
+-- live the shadows end.
+create or replace function automation.apply_mode(tenant_id uuid, workflow_ids uuid[]) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  now_live uuid[];
+begin
+  update automation.active_triggers as t set mode = automation.mode_of(t.tenant_id, t.workflow_id)
+  where t.tenant_id = apply_mode.tenant_id and t.workflow_id = any (workflow_ids) and t.role = 'enrol';
+  now_live := array(
+    select w.id from unnest(workflow_ids) as w (id)
+    where automation.mode_of(apply_mode.tenant_id, w.id) = 'live');
+  return automation.end_shadows(tenant_id, now_live, jsonb_build_object(
+    'code', 'switched_on', 'message', 'the workflow was switched to live, which begins runs of its own'));
 end;
 $$;
 
@@ -13074,7 +13592,7 @@ create or replace function automation.has_done_nothing(tenant_id uuid, execution
         select from ridgeline.workflow_step_executions as s
         where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
           and s.step_type not in ('wait', 'conditional', 'split', 'stop')
-          and (s.status = 'completed' or (s.error ->> 'may_have_been_sent')::boolean))
+          and (s.status = 'completed' or s.error ->> 'code' = 'shadow' or (s.error ->> 'may_have_been_sent')::boolean))
   $$;
 
 -- The last one that was let in and has done something, or still may. Runs from before there was a rule count
@@ -13097,7 +13615,7 @@ begin
     from ridgeline.workflow_executions as x
     where x.tenant_id = last_entry.tenant_id and x.record_id = last_entry.record_id
       and x.workflow_id = last_entry.workflow_id and x.id is distinct from but
-      and x.started_at is not null and not automation.has_done_nothing(x.tenant_id, x.id)
+      and x.started_at is not null and x.mode <> 'shadow' and not automation.has_done_nothing(x.tenant_id, x.id)
     order by x.created_at desc
     limit 1;
   end if;
@@ -13133,7 +13651,9 @@ create or replace function automation.may_enter_again(
   as $$
     select automation.may_enter(listener.reentry, automation.last_entry(
       listener.tenant_id, listener.workflow_id,
-      automation.record_key(listener.entity, may_enter_again.record_id), may_enter_again.record_id))
+      automation.entry_key_in(
+        listener.mode, automation.record_key(listener.entity, may_enter_again.record_id)),
+      may_enter_again.record_id))
   $$;
 
 -- Lets a run in and remembers it, or says why not. Two runs of one key are asked one after the other:
@@ -13708,7 +14228,8 @@ insert into automation.skip_codes (code, counts_as, description) values
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
-  ('conditions_not_met', 'choice', 'The conditions of the step did not hold.')
+  ('conditions_not_met', 'choice', 'The conditions of the step did not hold.'),
+  ('shadow', 'choice', 'A shadow would have done it; {would} says what.')
 on conflict on constraint skip_codes_pkey do update set
   counts_as = excluded.counts_as, description = excluded.description;
 
@@ -13782,14 +14303,17 @@ create or replace function automation.header_problem(name text, path text) retur
 
 -- to.0.address -> to: what a step is told, of what it was compiled into.
 create or replace function automation.written_path(step_type text, at text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case step_type
-      when 'send_email' then regexp_replace(at, '^(to|cc|bcc|reply_to|from)\.\d+\.(name|address)$', '\1')
-      else at
-    end
-  $$;
+begin
+  return case
+    when step_type = 'send_email' and at ~ '\d\.(name|address)$'
+      then regexp_replace(at, '^(to|cc|bcc|reply_to|from)\.\d+\.(name|address)$', '\1')
+    else at
+  end;
+end;
+$$;
 
 -- Whose field update_field writes, and which.
 create or replace function automation.written_field(config jsonb, out entity text, out field text)
@@ -15424,7 +15948,7 @@ declare
 begin
   insert into automation.split_assignments as s (tenant_id, workflow_id, step_key, subject, branch)
   values (execution.tenant_id, execution.workflow_id, split.step_key,
-    automation.split_subject(execution), drawn)
+    automation.entry_key_in(execution.mode, automation.split_subject(execution)), drawn)
   on conflict on constraint split_assignments_pkey do update
     -- A branch that is gone from the workflow is nobody's any more.
     set branch = case when automation.branch_names(input) @> array[s.branch] then s.branch else drawn end
@@ -15752,52 +16276,6 @@ begin
 end;
 $$;
 
-create or replace function automation.is_held(execution ridgeline.workflow_executions) returns boolean
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  hold ridgeline.workflow_holds;
-  reason jsonb;
-begin
-  select h.* into hold from ridgeline.workflow_holds as h
-  where h.tenant_id = execution.tenant_id and h.workflow_id = execution.workflow_id;
-  if hold.held_at is not null and hold.released_at is null then
-    return true;
-  elsif not execution.fused or execution.started_at is not null then
-    return false;
-  end if;
-  reason := automation.blown_fuse(execution, hold.released_at);
-  if reason is null then
-    return false;
-  end if;
-  insert into ridgeline.workflow_holds (tenant_id, workflow_id, reason, held_at)
-  values (execution.tenant_id, execution.workflow_id, reason, automation.now())
-  on conflict on constraint workflow_holds_pkey do update
-    set reason = excluded.reason, held_at = excluded.held_at, released_at = null, released_by = null;
-  perform automation.tell_office(
-    execution.tenant_id, 'workflow_held', execution.workflow_id::text, interval '0', null,
-    format('Workflow "%s" was stopped', (
-      select w.name from ridgeline.workflows as w
-      where w.tenant_id = execution.tenant_id and w.id = execution.workflow_id)),
-    reason ->> 'message');
-  return true;
-end;
-$$;
-
-comment on function automation.is_held(ridgeline.workflow_executions) is
-  'Does a run have to wait because its workflow is held? Asked before each of its steps; the first run too many '
-  'blows the fuse.';
-
--- Out of the way of what is due, until it is let go.
-create or replace function automation.hold_step(due ridgeline.scheduled_steps) returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    update ridgeline.scheduled_steps as s set run_at = 'infinity'
-    where s.tenant_id = due.tenant_id and s.id = due.id
-  $$;
-
 -- What the office is told once, however often it happens: as a task.
 create table automation.notices (
   tenant_id uuid not null,
@@ -16070,49 +16548,6 @@ begin
 end;
 $$;
 
--- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start
--- of the statement that claims. Fails closed: what no rule is written for is not sent.
-create or replace function automation.ask_consent(
-  execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step)
-  returns automation.prepared_step
-  language plpgsql volatile
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  channel constant text := coalesce(automation.channel_of(step_type), '');
-  allowed automation.prepared_step;
-  reason text;
-begin
-  if channel = 'sms' then
-    reason := automation.suppression_of(execution.tenant_id, 'sms', prepared.input ->> 'to');
-    if reason is null then
-      return prepared;
-    elsif reason = 'landline' then
-      return automation.skip_unaddressed(
-        prepared, 'not_textable', 'to: the number is a landline, no text reaches it', prepared.input ->> 'to');
-    end if;
-  elsif channel = 'email' then
-    allowed := automation.ask_email_consent(execution.tenant_id, prepared);
-    if allowed.input -> 'to' <> '[]' then
-      return allowed;
-    end if;
-  -- A program, not a person.
-  elsif channel = 'webhook' then
-    return prepared;
-  else
-    return automation.skip_unaddressed(prepared, 'no_consent_rule', format(
-      'step_type: whether "%s" may be sent to somebody is not known', left(step_type, 60)));
-  end if;
-  return automation.skip_unaddressed(
-    prepared, 'suppressed', 'the recipient has opted out of this channel');
-end;
-$$;
-
-comment on function automation.ask_consent(
-  ridgeline.workflow_executions, text, automation.prepared_step) is
-  'Turns a send to somebody who opted out into a skip; of several recipients of an email, drops '
-  'those who did.';
-
 -- That somebody opted out weighs more than that they cannot be reached: the latter passes.
 create or replace function automation.suppress(
   tenant_id uuid, channel text, address text, reason text, detail jsonb default null)
@@ -16142,6 +16577,755 @@ create or replace function automation.suppress_recipient(
     from ridgeline.workflow_step_executions as s
     where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
   $$;
+
+-- sql/engine/65_gate/03_questions.sql
+
+-- WHAT THE GATE IS ASKED
+--
+-- Every send passes one gate in the transaction that claims it, on every attempt (20_gate). Questions come in as a
+-- set and verdicts go out as a set: each question is asked of the whole batch once.
+
+create type automation.send_question as (
+  place integer,
+  due ridgeline.scheduled_steps,
+  execution ridgeline.workflow_executions,
+  step jsonb,
+  prepared automation.prepared_step,
+  begun_at timestamptz
+);
+
+comment on type automation.send_question is
+  'May this go out now? prepared: rendered and addressed, verdict run. begun_at: its first attempt, if there was one.';
+
+create type automation.send_verdict as (
+  place integer,
+  tenant_id uuid,
+  step_id uuid,
+  execution_id uuid,
+  verdict text,
+  prepared automation.prepared_step,
+  held jsonb,
+  until timestamptz,
+  expires_at timestamptz
+);
+
+comment on type automation.send_verdict is
+  'verdict: send (as prepared, from which somebody may have been left out), skip (prepared says why) or hold: until '
+  'then (infinity: until it is let go), for a reason (held: {code, why, until, zones?, since}). expires_at: when it '
+  'is of no use any more.';
+
+-- A question with what the gate needs to know of it, worked out once.
+create type automation.ticket as (
+  place integer,
+  tenant_id uuid,
+  step_id uuid,
+  execution_id uuid,
+  workflow_id uuid,
+  contact_id text,
+  channel text,
+  purpose text,
+  urgent boolean,
+  over_cap text,
+  recipients text[],
+  sender_id uuid,
+  expires_at timestamptz,
+  held jsonb
+);
+
+-- Is everything that says whom a message goes to written out, or of a member or the office?
+create or replace function automation.goes_to_the_office(recipients jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(recipients #>> '{}' ~ '\S'
+      and recipients #>> '{}' !~ '\{\{\{?\s*(?!user\.|tenant\.)[^\s]'
+      and recipients #>> '{}' !~ '\|[^}]*\m(?!user\.|tenant\.)[a-z_]+\.[a-z_]', false)
+  $$;
+
+-- What a step is told of when it may go, and its provider is not.
+create or replace function automation.sending_keys(step_type text) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when step_type in ('send_sms', 'send_email')
+      then '{purpose,expires_after,over_cap,urgent}' else '{}' end::text[]
+  $$;
+
+-- What a step says of itself as a message, apart from its words. Unsaid is marketing, but what goes to the office
+-- itself, to a member or to an address that is written out, needs nobody's consent.
+create or replace function automation.sending_of(step_type text, config jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select nullif(jsonb_strip_nulls(jsonb_build_object(
+      'purpose', coalesce(config ->> 'purpose', case
+        when automation.goes_to_the_office(config -> 'to') then 'internal' end),
+      'expires_after', automation.duration_in(config -> 'expires_after'),
+      'over_cap', config ->> 'over_cap',
+      'urgent', config -> 'urgent')), '{}')
+    where step_type in ('send_sms', 'send_email')
+  $$;
+
+comment on function automation.sending_of(text, jsonb) is
+  '{purpose?, expires_after?, over_cap?, urgent?} of a step that writes to somebody; null: all of it as usual.';
+
+-- sql/engine/65_gate/04_holds.sql
+
+-- HOLDING
+--
+-- What may not go out now stays where it is: without a lease, without an attempt that counts, without a rendered
+-- text. Its row in the queue says why and until when. What time mends comes back by itself; what it does not mend
+-- (somebody paused it, a fuse) lies at infinity until it is let go, as a set, spread so that it does not arrive as
+-- one.
+
+create table ridgeline.sending_pauses (
+  tenant_id uuid not null constraint sending_pauses_pkey primary key,
+  reason text not null
+    constraint sending_pauses_reason_length check (length(reason) between 1 and 1000),
+  paused_at timestamptz not null default automation.now(),
+  paused_by uuid
+);
+
+comment on table ridgeline.sending_pauses is
+  'Tenants that send nothing until ridgeline.resume_sending(): texts, emails and webhooks wait, and what is done in '
+  'the database goes on.';
+
+-- Why the runs of a workflow have to wait; null: they need not. is_send: may the tenant send at all?
+create or replace function automation.pause_of(tenant_id uuid, workflow_id uuid, is_send boolean) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select h.held
+    from (
+      select 1 as place, jsonb_build_object('code', 'sending_paused', 'why', p.reason) as held
+      from ridgeline.sending_pauses as p
+      where pause_of.is_send and p.tenant_id = pause_of.tenant_id
+      union all
+      select 2, jsonb_build_object('code', 'workflow_paused', 'why', format('the workflow is %s', w.status))
+      from ridgeline.workflows as w
+      where w.tenant_id = pause_of.tenant_id and w.id = pause_of.workflow_id and not w.is_active
+        and w.published_version is not null
+      union all
+      select 3, jsonb_build_object('code', 'workflow_held', 'why', h.reason ->> 'message')
+      from ridgeline.workflow_holds as h
+      where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null
+    ) as h
+    order by h.place
+    limit 1
+  $$;
+
+create or replace function automation.is_held(
+  execution ridgeline.workflow_executions, is_send boolean default false)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  hold ridgeline.workflow_holds;
+  reason jsonb;
+begin
+  -- A shadow sets nothing off that would have to be stopped, and sends nothing.
+  if execution.mode = 'shadow' then
+    return false;
+  elsif automation.pause_of(execution.tenant_id, execution.workflow_id, is_send) is not null then
+    return true;
+  elsif not execution.fused or execution.started_at is not null then
+    return false;
+  end if;
+  select h.* into hold from ridgeline.workflow_holds as h
+  where h.tenant_id = execution.tenant_id and h.workflow_id = execution.workflow_id;
+  reason := automation.blown_fuse(execution, hold.released_at);
+  if reason is null then
+    return false;
+  end if;
+  insert into ridgeline.workflow_holds (tenant_id, workflow_id, reason, held_at)
+  values (execution.tenant_id, execution.workflow_id, reason, automation.now())
+  on conflict on constraint workflow_holds_pkey do update
+    set reason = excluded.reason, held_at = excluded.held_at, released_at = null, released_by = null;
+  perform automation.tell_office(
+    execution.tenant_id, 'workflow_held', execution.workflow_id::text, interval '0', null,
+    format('Workflow "%s" was stopped', (
+      select w.name from ridgeline.workflows as w
+      where w.tenant_id = execution.tenant_id and w.id = execution.workflow_id)),
+    reason ->> 'message');
+  return true;
+end;
+$$;
+
+comment on function automation.is_held(ridgeline.workflow_executions, boolean) is
+  'Does a run have to wait because its workflow, or with is_send all its tenant sends, is held or paused? Asked before '
+  'each of its steps; the first run too many blows the fuse.';
+
+-- Out of the way of what is due, until it is let go.
+create or replace function automation.hold_step(due ridgeline.scheduled_steps) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update ridgeline.scheduled_steps as s
+    set run_at = 'infinity', held = coalesce(
+        automation.pause_of(e.tenant_id, e.workflow_id, due.lane <> 'database'),
+        '{"code": "workflow_held"}') || jsonb_build_object(
+          'since', coalesce(s.held -> 'since', to_jsonb(automation.now())))
+    from ridgeline.workflow_executions as e
+    where s.tenant_id = due.tenant_id and s.id = due.id
+      and e.tenant_id = s.tenant_id and e.id = s.execution_id
+  $$;
+
+-- A text that may have been accepted is kept to be looked for; any other is written anew when it goes.
+create or replace function automation.hold_sends(verdicts automation.send_verdict[]) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update ridgeline.scheduled_steps as s
+    set run_at = v.until, expires_at = coalesce(s.expires_at, v.expires_at),
+      held = v.held || jsonb_build_object('until', nullif(v.until, 'infinity'),
+        'since', coalesce(s.held -> 'since', to_jsonb(automation.now())))
+    from unnest(verdicts) as v
+    where v.verdict = 'hold' and s.tenant_id = v.tenant_id and s.id = v.step_id;
+
+    update ridgeline.workflow_step_executions as l
+    set status = 'waiting', input = case when s.reconcile_since is null then null else l.input end,
+      render_again = s.reconcile_since is null and (l.render_again or l.input is not null)
+    from unnest(verdicts) as v
+    join ridgeline.scheduled_steps as s on s.tenant_id = v.tenant_id and s.id = v.step_id
+    where v.verdict = 'hold' and l.tenant_id = v.tenant_id and l.id = v.step_id;
+
+    update ridgeline.workflow_executions as e
+    set status = 'waiting'
+    from unnest(verdicts) as v
+    where v.verdict = 'hold' and e.tenant_id = v.tenant_id and e.id = v.execution_id and e.status <> 'waiting'
+      and e.finished_at is null
+  $$;
+
+comment on function automation.hold_sends(automation.send_verdict[]) is
+  'Puts off what the gate holds: until its time or without a date, with the reason, and without an attempt.';
+
+-- A second apart at first and never longer than half an hour in all: what waited does not arrive as one.
+create or replace function automation.release_spread(place bigint, number bigint) returns interval
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select (place - 1) * least(interval '1 second', interval '30 minutes' / greatest(number, 1)) $$;
+
+create or replace function automation.release_held(tenant_id uuid, codes text[], workflow_id uuid default null)
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  released integer;
+begin
+  with waiting as (
+    select s.id, s.lane from ridgeline.scheduled_steps as s
+    where s.tenant_id = release_held.tenant_id and s.run_at = 'infinity' and s.lease_expires_at is null
+      and coalesce(s.held ->> 'code', 'workflow_held') = any (codes)
+      and (release_held.workflow_id is null or exists (
+        select from ridgeline.workflow_executions as e
+        where e.tenant_id = s.tenant_id and e.id = s.execution_id and e.workflow_id = release_held.workflow_id))
+    order by s.id
+    for update skip locked
+  ), placed as (
+    select w.id, case when w.lane = 'database' then interval '0' else automation.release_spread(
+      row_number() over (partition by w.lane = 'database' order by w.id),
+      count(*) over (partition by w.lane = 'database')) end as after
+    from waiting as w
+  )
+  update ridgeline.scheduled_steps as s
+  set run_at = automation.now() + p.after, held = jsonb_build_object('since', s.held -> 'since')
+  from placed as p
+  where s.tenant_id = release_held.tenant_id and s.id = p.id;
+  get diagnostics released = row_count;
+  perform automation.ring_once();
+  return released;
+end;
+$$;
+
+comment on function automation.release_held(uuid, text[], uuid) is
+  'Lets go on what waited without a date for one of these reasons, a second apart; what is in the database at once. '
+  'Every question is asked of it again.';
+
+-- What waited for one reason may have to wait for another: it is asked.
+create or replace function automation.pause_sending(tenant_id uuid, reason text) returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_publisher(tenant_id, 'pausing what is sent');
+  if coalesce(btrim(reason), '') = '' then
+    raise exception 'reason: why nothing is sent is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Whoever finds messages waiting reads it.';
+  end if;
+  insert into ridgeline.sending_pauses as p (tenant_id, reason, paused_by)
+  values (pause_sending.tenant_id, left(btrim(pause_sending.reason), 1000), automation.current_user_id())
+  on conflict on constraint sending_pauses_pkey do update set reason = excluded.reason;
+end;
+$$;
+
+create or replace function automation.resume_sending(tenant_id uuid) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_publisher(tenant_id, 'letting what is sent go on');
+  delete from ridgeline.sending_pauses as p where p.tenant_id = resume_sending.tenant_id;
+  return automation.release_held(tenant_id, '{sending_paused}');
+end;
+$$;
+
+create or replace function ridgeline.pause_sending(reason text, tenant_id uuid default null) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.pause_sending(automation.own_tenant(tenant_id), reason) $$;
+
+comment on function ridgeline.pause_sending(text, uuid) is
+  'Sends nothing more, by text, email or webhook, until resume_sending(): what is due waits, and says why. What a '
+  'dispatcher holds already is let finish. Whoever may publish.';
+
+create or replace function ridgeline.resume_sending(tenant_id uuid default null) returns integer
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.resume_sending(automation.own_tenant(tenant_id)) $$;
+
+comment on function ridgeline.resume_sending(uuid) is
+  'Ends pause_sending(): what waited goes on, spread over up to half an hour, and says how many that were. What has '
+  'expired meanwhile is not sent.';
+
+-- sql/engine/65_gate/05_tickets.sql
+
+-- How long a message is of use where its step does not say: a reminder until what it reminds of, marketing for three
+-- days from when it was planned. What was held must not come out of nowhere a week later.
+create or replace function automation.use_until(
+  due ridgeline.scheduled_steps, sending jsonb, begun_at timestamptz, written timestamptz)
+  returns timestamptz
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(least(due.expires_at, written),
+      least(due.run_at, case when due.attempt > 0 then begun_at end, (due.held ->> 'since')::timestamptz)
+        + coalesce((sending ->> 'expires_after')::interval, case coalesce(sending ->> 'purpose', 'marketing')
+          when 'marketing' then interval '3 days' end))
+  $$;
+
+-- Every address that would get it, as suppressions have it.
+create or replace function automation.make_tickets(questions automation.send_question[])
+  returns setof automation.ticket
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    select q.place, (q.due).tenant_id, (q.due).id, (q.due).execution_id, (q.execution).workflow_id,
+      (q.execution).contact_id, (q.due).lane::text,
+      case when (q.due).lane in ('sms', 'email') then coalesce(s.sending ->> 'purpose', 'marketing') end,
+      coalesce((s.sending ->> 'urgent')::boolean, false), coalesce(s.sending ->> 'over_cap', 'hold'),
+      case (q.due).lane
+        when 'sms' then array[(q.prepared).input ->> 'to']
+        when 'email' then array(
+          select automation.normalize_email(automation.bare_address(m.mailbox))
+          from unnest('{to,cc,bcc}'::text[]) as k (key)
+          cross join lateral jsonb_array_elements_text(
+            automation.as_list((q.prepared).input -> k.key)) as m (mailbox))
+      end,
+      automation.as_uuid((q.prepared).input #>> '{sender,id}'),
+      automation.use_until(q.due, s.sending, q.begun_at, case
+        when automation.is_date((q.prepared).input ->> 'expires_at') then automation.instant_in(
+          (q.prepared).input ->> 'expires_at', automation.tenant_zone((q.due).tenant_id)) end),
+      (q.due).held
+    from unnest(questions) as q
+    cross join lateral (select q.step -> 'sending' as sending) as s
+    order by q.place
+  $$;
+
+create or replace function automation.date_text(tenant_id uuid, at timestamptz) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select to_char(at at time zone coalesce(automation.tenant_zone(date_text.tenant_id), 'UTC'), 'YYYY-MM-DD HH24:MI')
+  $$;
+
+create or replace function automation.still_open(tickets automation.ticket[], decided integer[])
+  returns automation.ticket[]
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$ select array(select t from unnest(tickets) as t where t.place <> all (decided) order by t.place) $$;
+
+-- What would come too late is not sent any more.
+create or replace function automation.refuse_expired(tickets automation.ticket[], now timestamptz)
+  returns table (place integer, at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.place, t.expires_at from unnest(tickets) as t where t.expires_at <= now
+  $$;
+
+-- Somebody has to let it go on: of each tenant and workflow it is asked once.
+create or replace function automation.hold_paused(tickets automation.ticket[])
+  returns table (place integer, held jsonb, expires_at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.place, p.held, t.expires_at
+    from (
+      select a.tenant_id, a.workflow_id, automation.pause_of(a.tenant_id, a.workflow_id, true) as held
+      from (select distinct d.tenant_id, d.workflow_id from unnest(tickets) as d) as a
+      offset 0
+    ) as p
+    join unnest(tickets) as t on t.tenant_id = p.tenant_id and t.workflow_id = p.workflow_id
+    where p.held is not null
+  $$;
+
+-- Who must not be written to, of all addresses at once: why. An address of somebody who was erased is known by its
+-- digest alone, which costs a calculation, so only tenants that have any are asked.
+create or replace function automation.revoked_of(tickets automation.ticket[])
+  returns table (place integer, address text, reason text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    with asked as materialized (
+      select t.place, t.tenant_id, t.channel, a.address
+      from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
+      where t.channel in ('sms', 'email') and a.address is not null
+    ), stopped as (
+      select a.place, a.address, s.reason
+      from asked as a
+      join ridgeline.suppressions as s
+        on s.tenant_id = a.tenant_id and s.channel = a.channel and s.address = a.address
+    )
+    select s.place, s.address, s.reason from stopped as s
+    union all
+    select a.place, a.address, e.reason
+    from asked as a
+    cross join lateral (
+      select automation.erasure_of(a.tenant_id, a.channel, a.address) as reason
+      where exists (
+        select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
+    ) as e
+    where e.reason is not null and not exists (
+      select from stopped as s where s.place = a.place and s.address = a.address)
+  $$;
+
+-- Runs that go on because somebody called or wrote, whose texts the brake of a conversation counts.
+create or replace function automation.answering(questions automation.send_question[]) returns setof integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select q.place from unnest(questions) as q
+    where (q.due).lane = 'sms' and ((q.execution).fused or exists (
+      select from automation.run_events as e
+      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id))
+  $$;
+
+-- sql/engine/65_gate/20_gate.sql
+
+-- THE GATE
+--
+-- One gate before every send, asked in the transaction that claims it, on every attempt, failing closed: what no
+-- rule is written for is not sent. Its questions in their order: expired, paused, sender, reachable, revoked,
+-- consent, quiet hours, cap, rate. Sender and reachable are asked while a message is addressed (60_steps), as they
+-- are of its words too. What one question holds or refuses, those after it are not asked of. Nothing in it waits
+-- for a lock.
+
+create or replace function automation.verdict_on(
+  question automation.send_question, verdict text, prepared automation.prepared_step,
+  held jsonb default null, until timestamptz default null, expires_at timestamptz default null)
+  returns automation.send_verdict
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
+      verdict, prepared, held, until, expires_at)::automation.send_verdict
+  $$;
+
+-- Whoever may still be written to of those whom a message would go to; where nobody is left it is skipped.
+create or replace function automation.leave_out_revoked(question automation.send_question, reason text)
+  returns automation.prepared_step
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  allowed automation.prepared_step;
+begin
+  if (question.due).lane = 'email' then
+    allowed := automation.ask_email_consent((question.due).tenant_id, question.prepared);
+    if allowed.input -> 'to' <> '[]' then
+      return allowed;
+    end if;
+  elsif reason = 'landline' then
+    return automation.skip_unaddressed(question.prepared, 'not_textable',
+      'to: the number is a landline, no text reaches it', (question.prepared).input ->> 'to');
+  end if;
+  return automation.skip_unaddressed(
+    question.prepared, 'suppressed', 'the recipient has opted out of this channel');
+end;
+$$;
+
+-- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start of the statement
+-- that claims. Each question is one statement for the whole batch.
+create or replace function automation.gate(
+  questions automation.send_question[], now timestamptz default automation.now(), is_trial boolean default false)
+  returns setof automation.send_verdict
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tickets automation.ticket[] := array(select t from automation.make_tickets(questions) as t);
+  decided integer[] := '{}'::integer[];
+  found record;
+  question automation.send_question;
+begin
+  for question in
+    select q.* from unnest(questions) as q
+    where coalesce(automation.channel_of(q.step ->> 'type'), '') not in ('sms', 'email', 'webhook')
+  loop
+    decided := decided || question.place;
+    return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(question.prepared,
+      'no_consent_rule', format('step_type: whether "%s" may be sent to somebody is not known',
+        left(question.step ->> 'type', 60))));
+  end loop;
+  for question in
+    select q.* from unnest(questions) as q
+    where btrim((q.prepared).input ->> 'expires_at') <> '' and q.place <> all (decided)
+      and automation.is_date((q.prepared).input ->> 'expires_at') is not true
+  loop
+    decided := decided || question.place;
+    return next automation.verdict_on(question, 'skip', automation.fail_unaddressed(question.prepared,
+      'invalid_date', format('expires_at: "%s" is not a time', left((question.prepared).input ->> 'expires_at', 60))));
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  for found in select e.* from automation.refuse_expired(tickets, now) as e loop
+    decided := decided || found.place;
+    question := questions[found.place];
+    return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(
+      question.prepared, 'expired', format('it was of use until %s, and is not sent after it',
+        automation.date_text((question.due).tenant_id, found.at))));
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  for found in select p.* from automation.hold_paused(tickets) as p where not is_trial loop
+    decided := decided || found.place;
+    return next automation.verdict_on(questions[found.place], 'hold', null, found.held, 'infinity',
+      found.expires_at);
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  for found in select r.place, min(r.reason) as reason from automation.revoked_of(tickets) as r group by 1 loop
+    questions[found.place].prepared := automation.leave_out_revoked(questions[found.place], found.reason);
+    if (questions[found.place].prepared).verdict <> 'run' then
+      decided := decided || found.place;
+      return next automation.verdict_on(
+        questions[found.place], 'skip', questions[found.place].prepared);
+    end if;
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  for found in
+    select a.place from automation.answering(questions) as a (place)
+    where not is_trial and a.place <> all (decided)
+  loop
+    question := questions[found.place];
+    questions[found.place].prepared := automation.brake_conversation(
+      question.execution, (question.due).id, question.prepared);
+    if (questions[found.place].prepared).verdict <> 'run' then
+      decided := decided || found.place;
+      return next automation.verdict_on(
+        questions[found.place], 'skip', questions[found.place].prepared);
+    end if;
+  end loop;
+  return query
+    select v.* from unnest(questions) as q
+    cross join lateral automation.verdict_on(q, 'send', q.prepared) as v
+    where q.place <> all (decided);
+end;
+$$;
+
+comment on function automation.gate(automation.send_question[], timestamptz, boolean) is
+  'May these go out now? place is the place in the array; one verdict for each. Given in the transaction that claims: '
+  'a hold is put off by hold_sends(), a skip is closed. is_trial: a dry run asks, at a time of its own: what is paused '
+  'or counted is not asked then, and nothing is written.';
+
+-- One message of a dry run.
+create or replace function automation.foresee(
+  execution ridgeline.workflow_executions, step jsonb, prepared automation.prepared_step, at timestamptz)
+  returns automation.send_verdict
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  due ridgeline.scheduled_steps;
+  verdict automation.send_verdict;
+begin
+  due.tenant_id := execution.tenant_id;
+  due.id := automation.new_id();
+  due.execution_id := execution.id;
+  due.step_key := step ->> 'key';
+  due.lane := (step ->> 'lane')::ridgeline.automation_lane;
+  due.run_at := at;
+  due.attempt := 0;
+  select g.* into verdict from automation.gate(array[
+    row(1, due, execution, step, prepared, null)::automation.send_question], at, true) as g;
+  verdict.prepared := coalesce(verdict.prepared, prepared);
+  return verdict;
+end;
+$$;
+
+-- sql/engine/65_gate/21_shadow.sql
+
+-- SHADOWS
+--
+-- A run in mode shadow waits, branches, exits and renders like any other, and no step of it has an effect. The one
+-- place that sees to it is automation.prepare_step (70_dispatch), where both lanes come by: what would be done ends
+-- as skipped with code "shadow", the rendered input and the recipient stay in the ledger, and "would" says what it
+-- comes to. What the live step would refuse fails here with the same words. What a later step of the same run
+-- reads is what it would read had the effect happened (automation.as_if in 50_executions).
+
+-- What a step that only decides how its own run goes on may do in a shadow as well.
+create or replace function automation.has_effect(step_type text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select step_type not in ('wait', 'conditional', 'split', 'stop') $$;
+
+-- The fields as the table would hold them, and what is there now: {entity, id, fields, was}.
+create or replace function automation.would_write(
+  execution ridgeline.workflow_executions, entity text, fields jsonb, operator text default 'set')
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  id constant text := automation.target_id(execution, entity);
+  present jsonb;
+  whole jsonb;
+begin
+  select e.* into attached from automation.entities as e where e.name = entity;
+  perform automation.check_writable(attached, fields);
+  fields := automation.own_names(attached, fields);
+  present := automation.read_root(execution, entity);
+  if present is null then
+    raise exception '%: it was deleted', entity using errcode = 'no_data_found';
+  elsif operator <> 'set' then
+    fields := automation.combine_fields(present, fields, operator, automation.tenant_zone(execution.tenant_id));
+  end if;
+  fields := automation.fit_fields(attached, fields);
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to',
+    fields ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
+  execute format('select to_jsonb(jsonb_populate_record(null::%s, $1))', attached.relation) into whole using fields;
+  return jsonb_build_object('entity', entity, 'id', id)
+    || (select jsonb_build_object(
+        'fields', jsonb_object_agg(f.key, coalesce(whole -> f.key, f.value)),
+        'was', jsonb_object_agg(f.key, present #> string_to_array(f.key, '.')))
+      from jsonb_each(fields) as f);
+exception when data_exception then
+  raise exception 'fields.%: %', automation.misfit(attached, fields), sqlerrm using errcode = sqlstate;
+end;
+$$;
+
+create or replace function automation.would_assign(execution ridgeline.workflow_executions, input jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  entity constant text := automation.assigned_entity(execution, input);
+  user_column constant text := automation.mapped_column(entity, 'assigned_to');
+  user_id uuid;
+begin
+  if user_column is null then
+    raise exception 'entity: "%" has no assigned_to', left(entity, 60) using errcode = 'undefined_column';
+  -- A shadow takes nobody's turn, and so cannot know whose it would be.
+  elsif input ? 'user_ids' then
+    return jsonb_build_object('one_of', input -> 'user_ids');
+  end if;
+  select m.user_id into user_id
+  from automation.read_members(array[execution.tenant_id], array[automation.as_uuid(input ->> 'user_id')]) as m;
+  if not found then
+    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return jsonb_build_object('user_id', user_id)
+    || automation.would_write(execution, entity, jsonb_build_object(user_column, user_id));
+end;
+$$;
+
+create or replace function automation.would_create_task(execution ridgeline.workflow_executions, input jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+  perform automation.check_target('task', 'create_task');
+  return jsonb_strip_nulls(jsonb_build_object('due', coalesce(
+    automation.as_time(execution, input, 'due_at'),
+    case when input ?| '{due_in_days,due_in_hours,due_in_minutes}' then automation.now()
+      + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
+      + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
+      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute' end)));
+end;
+$$;
+
+-- What one step comes to. A type of step that says nothing of itself here is skipped all the same.
+create or replace function automation.would_do(
+  execution ridgeline.workflow_executions, step jsonb, prepared automation.prepared_step)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  input constant jsonb := prepared.input;
+begin
+  return jsonb_build_object('action', step -> 'type') || case step ->> 'type'
+    when 'send_sms' then jsonb_build_object('to', prepared.recipient)
+    when 'send_email' then jsonb_build_object('to', input -> 'to')
+    when 'webhook' then jsonb_build_object('method', input -> 'method', 'url', input -> 'url',
+      -- The answer that a dry run imagines too.
+      'result', '{"http_status": 200, "headers": {}, "body": {}}'::jsonb)
+    when 'create_task' then automation.would_create_task(execution, input)
+    when 'update_contact' then automation.would_write(execution, 'contact', input -> 'fields')
+    when 'update_project' then automation.would_write(execution, 'project', input -> 'fields')
+    when 'update_field' then (
+      select automation.would_write(
+        execution, f.entity, jsonb_build_object(f.field, input -> 'value'), coalesce(input ->> 'operator', 'set'))
+      from automation.written_field(input) as f)
+    when 'change_stage' then automation.would_write(execution, automation.stage_entity(execution, input),
+      jsonb_build_object(
+        coalesce(automation.stage_column(automation.stage_entity(execution, input)), ''), input -> 'stage'))
+    when 'assign_user' then automation.would_assign(execution, input)
+    when 'add_tag' then jsonb_build_object('tag', btrim(input ->> 'tag'), 'added', true)
+    when 'remove_tag' then jsonb_build_object('tag', btrim(input ->> 'tag'), 'removed', true)
+    when 'create_project' then jsonb_build_object('name', input -> 'name')
+    else '{}'
+  end;
+end;
+$$;
+
+comment on function automation.would_do(ridgeline.workflow_executions, jsonb, automation.prepared_step) is
+  'What a step of a shadow would have done: {action, ...}. Raises what the step itself would raise. Writes nothing.';
+
+create or replace function automation.skip_in_shadow(
+  execution ridgeline.workflow_executions, step jsonb, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  gated automation.send_verdict;
+begin
+  if prepared.verdict = 'run' and step ->> 'lane' <> 'database' then
+    gated := automation.foresee(execution, step, prepared, automation.now());
+    prepared := gated.prepared;
+  end if;
+  if prepared.verdict = 'run' and automation.has_effect(step ->> 'type') then
+    prepared.verdict := 'skip';
+    prepared.reason := jsonb_build_object(
+      'code', 'shadow', 'message', 'a shadow has no effect; "would" says what was left out',
+      'would', automation.would_do(execution, step, prepared)
+        || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until)
+          else '{}' end);
+  end if;
+  return prepared;
+end;
+$$;
+
+comment on function automation.skip_in_shadow(ridgeline.workflow_executions, jsonb, automation.prepared_step) is
+  'Turns whatever has an effect outside its own run into a skip that says what would have been done.';
 
 -- sql/engine/68_time/02_schedules.sql
 
@@ -16845,7 +18029,8 @@ begin
     perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
       jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
       row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
-        automation.cut_off_error(tried), 'enrol', '', null, false)::automation.enrolment);
+        automation.cut_off_error(tried), 'enrol', '', null, false,
+        automation.mode_of(waiting.tenant_id, waiting.workflow_id))::automation.enrolment);
   end if;
 end;
 $$;
@@ -17087,7 +18272,8 @@ exception when others then
     perform automation.enrol(job.tenant_id, job.entity, record_id,
       jsonb_build_object('entity', job.entity, job.entity || '_id', record_id, job.entity, record),
       row(version.workflow_id, version.version, job.kind, null, null, null,
-        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null, false
+        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null, false,
+        automation.mode_of(job.tenant_id, job.workflow_id)
         )::automation.enrolment);
   exception when others then
     raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
@@ -17635,7 +18821,7 @@ declare
     else automation.try_conditions(version.conditions, version.tenant_id, data)
   end;
 begin
-  if verdict = 'false' then
+  if verdict = 'false' or enrolment.mode is null then
     return 'skipped';
   elsif verdict <> 'true' then
     enrolment.failure := verdict;
@@ -18014,6 +19200,9 @@ begin
   elsif step ->> 'type' in ('add_tag', 'remove_tag') then
     prepared := automation.skip_untaggable(execution, prepared);
   end if;
+  if execution.mode = 'shadow' then
+    prepared := automation.skip_in_shadow(execution, step, prepared);
+  end if;
   return prepared;
 end;
 $$;
@@ -18102,7 +19291,7 @@ create or replace function automation.unschedule(due ridgeline.scheduled_steps) 
 
 -- sql/engine/70_dispatch/02_claim.sql
 
--- Claiming: a dispatcher takes due steps of a channel under a lease. Consent is checked here, in the
+-- Claiming: a dispatcher takes due steps of a channel under a lease. The gate is asked here, in the
 -- transaction that claims: once a STOP has committed, nothing unclaimed goes out.
 
 create type automation.claimed_step as (
@@ -18245,7 +19434,7 @@ begin
   if automation.is_finished(execution) then
     perform automation.unschedule(due);
     return null;
-  elsif automation.is_held(execution) then
+  elsif automation.is_held(execution, true) then
     perform automation.hold_step(due);
     return null;
   end if;
@@ -18266,7 +19455,7 @@ end;
 $$;
 
 -- The ledger row of an outbound step. Rendered on the first attempt, and anew after one that was certainly
--- refused; what may have been accepted is sent again as it was. Consent is asked for on every attempt.
+-- refused; what may have been accepted is sent again as it was. Every attempt passes the gate.
 create or replace function automation.open_ledger(
   due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb)
   returns ridgeline.workflow_step_executions
@@ -18276,6 +19465,7 @@ create or replace function automation.open_ledger(
 declare
   ledger ridgeline.workflow_step_executions;
   prepared automation.prepared_step;
+  verdict automation.send_verdict;
 begin
   select s.* into ledger from ridgeline.workflow_step_executions as s
   where s.tenant_id = due.tenant_id and s.id = due.id
@@ -18290,10 +19480,14 @@ begin
     prepared := automation.prepare_step(execution, step);
   end if;
   if prepared.verdict = 'run' then
-    prepared := automation.ask_consent(execution, step ->> 'type', prepared);
-  end if;
-  if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') = 'sms' then
-    prepared := automation.brake_conversation(execution, due.id, prepared);
+    select g.* into verdict from automation.gate(array[
+      row(1, due, execution, step, prepared, ledger.started_at)::automation.send_question]) as g;
+    if verdict.verdict = 'hold' then
+      perform automation.hold_sends(array[verdict]);
+      ledger.status := 'waiting';
+      return ledger;
+    end if;
+    prepared := verdict.prepared;
   end if;
   if prepared.verdict <> 'run' then
     return automation.close_unsent(due, execution, step, prepared);
@@ -18312,13 +19506,6 @@ begin
   return ledger;
 end;
 $$;
-
-create or replace function automation.date_text(tenant_id uuid, at timestamptz) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select to_char(at at time zone coalesce(automation.tenant_zone(date_text.tenant_id), 'UTC'), 'YYYY-MM-DD HH24:MI')
-  $$;
 
 create or replace function automation.close_unsent(
   due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb,
@@ -18352,7 +19539,7 @@ declare
 begin
   update ridgeline.scheduled_steps as s
   set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
-    leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease
+    leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease, held = null
   where s.tenant_id = due.tenant_id and s.id = due.id
   returning s.tenant_id, s.id, s.attempt_token, s.attempt, ledger.step_type, ledger.input,
     s.id || case when ledger.rendition > 0 then '-' || ledger.rendition else '' end,
@@ -19786,14 +20973,17 @@ create or replace function automation.check_webhook_headers(headers jsonb, path 
   $$;
 
 create or replace function automation.check_headers(headers jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_agg(p.problem order by h.name), '[]')
     from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
     cross join lateral (select automation.header_problem(h.name, path || '.' || h.name) as problem) as p
-    where p.problem is not null
-  $$;
+    where p.problem is not null);
+end;
+$$;
 
 create or replace function automation.compile_addresses(
   config jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)
@@ -19847,17 +21037,23 @@ $$;
 
 -- A builder that keeps the type of a step in its configuration too means the step by it.
 create or replace function automation.without_own_type(step_type text, config jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select case when config -> 'type' = to_jsonb(step_type) then config - 'type' else config end $$;
+  as $$
+begin
+  return case when config -> 'type' = to_jsonb(step_type) then config - 'type' else config end;
+end;
+$$;
 
 -- What a form leaves empty was not given; but the fields of a record, a webhook's body and the value
 -- of a condition may be empty.
 create or replace function automation.fold_step_config(step_type text, config jsonb)
   returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case step_type
       when 'update_contact' then automation.fold_fields(c.config)
       when 'update_project' then automation.fold_fields(c.config)
@@ -19866,53 +21062,59 @@ create or replace function automation.fold_step_config(step_type text, config js
       when 'wait' then automation.fold_wait(automation.without_blanks(c.config))
       else automation.fold_names(step_type, automation.without_blanks(c.config))
     end
-    from (select automation.without_own_type(step_type, fold_step_config.config) as config) as c
-  $$;
+    from (select automation.without_own_type(step_type, fold_step_config.config) as config) as c);
+end;
+$$;
 
 comment on function automation.fold_step_config(text, jsonb) is
   'A step_config in the one spelling that its schema describes; the older engines had others.';
 
 create or replace function automation.without_blanks(config jsonb, but text[] default '{}') returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_object_agg(k.key, k.value), '{}')
     from jsonb_each(config) as k
-    where k.value not in ('null', '""') or k.key = any (but)
-  $$;
+    where k.value not in ('null', '""') or k.key = any (but));
+end;
+$$;
 
 create or replace function automation.fold_names(step_type text, config jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case step_type
-      when 'send_sms' then
-        case when config ? 'message' and not config ? 'body'
-          then config - 'message' || jsonb_build_object('body', config -> 'message')
-          else config - 'message' end
-          || case when jsonb_typeof(config -> 'media_urls') = 'string'
-            and not starts_with(btrim(config ->> 'media_urls'), '{{')
-            then jsonb_build_object('media_urls', jsonb_build_array(config -> 'media_urls')) else '{}' end
-      when 'send_email' then
-        case when config ? 'body' and not config ?| '{html,text}'
-          then config - 'body'
-            || jsonb_build_object(automation.body_kind(config -> 'body'), config -> 'body')
-          else config end
-      when 'create_task' then
-        case when config ? 'due_date_days'
-          then config - 'due_date_days' || jsonb_build_object('due_in_days', config -> 'due_date_days')
-          else config end
-      when 'update_field' then
-        case when config ? 'table'
-          then config - 'table'
-            || jsonb_build_object('entity', regexp_replace(config ->> 'table', 's$', ''))
-          else config end
-      when 'create_project' then automation.fold_key(config, 'project_type', '{type}')
-      when 'add_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
-      when 'remove_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
-      else config
-    end
-  $$;
+begin
+  return case step_type
+    when 'send_sms' then
+      case when config ? 'message' and not config ? 'body'
+        then config - 'message' || jsonb_build_object('body', config -> 'message')
+        else config - 'message' end
+        || case when jsonb_typeof(config -> 'media_urls') = 'string'
+          and not starts_with(btrim(config ->> 'media_urls'), '{{')
+          then jsonb_build_object('media_urls', jsonb_build_array(config -> 'media_urls')) else '{}' end
+    when 'send_email' then
+      case when config ? 'body' and not config ?| '{html,text}'
+        then config - 'body'
+          || jsonb_build_object(automation.body_kind(config -> 'body'), config -> 'body')
+        else config end
+    when 'create_task' then
+      case when config ? 'due_date_days'
+        then config - 'due_date_days' || jsonb_build_object('due_in_days', config -> 'due_date_days')
+        else config end
+    when 'update_field' then
+      case when config ? 'table'
+        then config - 'table'
+          || jsonb_build_object('entity', regexp_replace(config ->> 'table', 's$', ''))
+        else config end
+    when 'create_project' then automation.fold_key(config, 'project_type', '{type}')
+    when 'add_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
+    when 'remove_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
+    else config
+  end;
+end;
+$$;
 
 -- A body with a tag in it is HTML; any other keeps its line breaks as plain text.
 create or replace function automation.body_kind(body jsonb) returns text
@@ -19933,21 +21135,23 @@ create or replace function automation.fold_webhook(config jsonb) returns jsonb
 
 -- {condition}, or one condition or group that is written into the configuration itself.
 create or replace function automation.fold_conditional(config jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when config ? 'branches' then config
-      when config ? 'conditions' and config ? 'operator'
-        then automation.fold_document(config, '{operator,conditions}')
-      when config ? 'conditions' then config
-      when config ? 'condition' then automation.fold_key(config, 'conditions', '{condition}')
-      when config ? 'field'
-        then automation.fold_document(config, '{field,operator,value,logic,case_sensitive}')
-      when config ?| '{all,any,not}' then automation.fold_document(config, '{all,any,not}')
-      else config
-    end
-  $$;
+begin
+  return case
+    when config ? 'branches' then config
+    when config ? 'conditions' and config ? 'operator'
+      then automation.fold_document(config, '{operator,conditions}')
+    when config ? 'conditions' then config
+    when config ? 'condition' then automation.fold_key(config, 'conditions', '{condition}')
+    when config ? 'field'
+      then automation.fold_document(config, '{field,operator,value,logic,case_sensitive}')
+    when config ?| '{all,any,not}' then automation.fold_document(config, '{all,any,not}')
+    else config
+  end;
+end;
+$$;
 
 create or replace function automation.fold_document(config jsonb, keys text[]) returns jsonb
   language sql immutable parallel safe
@@ -19972,17 +21176,19 @@ create or replace function automation.fold_key(config jsonb, key text, other_nam
   $$;
 
 create or replace function automation.fold_fields(config jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when config ? 'fields' then config
-      when config ? 'updates' then
-        config - 'updates' || jsonb_build_object('fields', config -> 'updates')
-      when config = '{}' then config
-      else jsonb_build_object('fields', config)
-    end
-  $$;
+begin
+  return case
+    when config ? 'fields' then config
+    when config ? 'updates' then
+      config - 'updates' || jsonb_build_object('fields', config -> 'updates')
+    when config = '{}' then config
+    else jsonb_build_object('fields', config)
+  end;
+end;
+$$;
 
 create or replace function automation.fold_wait(config jsonb) returns jsonb
   language sql immutable parallel safe
@@ -20005,9 +21211,11 @@ create or replace function automation.fold_wait(config jsonb) returns jsonb
 -- What the schema and its grammars say, and then whether what it names is there.
 create or replace function automation.check_step_config(step_type text, config jsonb, path text)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select automation.check_schema(t.config_schema, config, path)
       || automation.check_step_entity(config, path)
       || case when step_type in ('update_contact', 'update_project', 'update_field')
@@ -20018,22 +21226,25 @@ create or replace function automation.check_step_config(step_type text, config j
       || case when step_type = 'wait' and config ? 'event'
         then automation.check_event(config -> 'event', path || '.event') else '[]' end
     from automation.step_types as t
-    where t.name = step_type
-  $$;
+    where t.name = step_type);
+end;
+$$;
 
 comment on function automation.check_step_config(text, jsonb, text) is
   'What is wrong with a folded step_config, apart from its templates.';
 
 create or replace function automation.check_step_entity(config jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when jsonb_typeof(config -> 'entity') = 'string' and config ->> 'entity' not like '%{{%'
-        then automation.check_entity(config ->> 'entity', path || '.entity')
-      else '[]'
-    end
-  $$;
+begin
+  return case
+    when jsonb_typeof(config -> 'entity') = 'string' and config ->> 'entity' not like '%{{%'
+      then automation.check_entity(config ->> 'entity', path || '.entity')
+    else '[]'
+  end;
+end;
+$$;
 
 -- What is wrong with an event that has the shape of one; its schema says whether it has.
 create or replace function automation.check_event(event jsonb, path text) returns jsonb
@@ -20050,30 +21261,49 @@ create or replace function automation.check_event(event jsonb, path text) return
 
 -- A conditional's questions in the order they are asked, each with its branch: [{name, conditions}].
 create or replace function automation.compile_cases(
-  config jsonb, known jsonb, out cases jsonb, out roots text[])
-  language sql stable
+  config jsonb, known jsonb, out cases jsonb, out roots text[], out problems jsonb)
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    with asked as (
-      select 'then' as name, config -> 'conditions' as conditions, 1 as place
-      where config ? 'conditions'
-      union all
-      select b.value ->> 'name', b.value -> 'conditions', b.place
-      from jsonb_array_elements(
-        case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end)
-        with ordinality as b (value, place)
-    ), compiled as (
-      select a.name, a.place, c.compiled
-      from asked as a
-      cross join lateral automation.place_conditions(a.conditions, 'conditions', known) as c
-    )
-    select
-      coalesce(
-        (select jsonb_agg(jsonb_build_object('name', c.name, 'conditions', c.compiled) order by c.place)
-         from compiled as c), '[]'),
-      array(
-        select r from compiled as c, unnest(automation.condition_roots(c.compiled)) as r)
-  $$;
+declare
+  asked jsonb;
+  compiled record;
+begin
+  cases := '[]';
+  roots := '{}';
+  problems := '[]';
+  for asked in
+    select jsonb_build_object('name', 'then', 'conditions', config -> 'conditions') where config ? 'conditions'
+    union all
+    select b from jsonb_array_elements(
+      case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end) as b
+  loop
+    compiled := automation.place_conditions(asked -> 'conditions', 'conditions', known);
+    cases := cases || jsonb_build_object('name', asked -> 'name', 'conditions', compiled.compiled);
+    roots := roots || automation.condition_roots(compiled.compiled);
+    problems := problems || compiled.problems;
+  end loop;
+end;
+$$;
+
+-- Conditions that compiled without a word need not be compiled once more to be checked.
+create or replace function automation.without_cases(config jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if config ? 'conditions' then
+    return config || '{"conditions": []}';
+  elsif jsonb_typeof(config -> 'branches') <> 'array' then
+    return config;
+  end if;
+  return config || jsonb_build_object('branches', (
+    select coalesce(jsonb_agg(
+      case when b.value ? 'conditions' and jsonb_typeof(b.value) = 'object'
+        then b.value || '{"conditions": []}' else b.value end order by b.place), '[]')
+    from jsonb_array_elements(config -> 'branches') with ordinality as b (value, place)));
+end;
+$$;
 
 -- Only a number, a date or a list can be added to or taken from, only a text or a list appended to.
 create or replace function automation.check_field_operator(config jsonb, path text) returns jsonb
@@ -20099,9 +21329,11 @@ create or replace function automation.check_field_operator(config jsonb, path te
 -- The fields that update steps write are checked against the live table.
 create or replace function automation.check_step_fields(step_type text, config jsonb, path text)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_agg(automation.problem(
         path || w.at, 'unknown_field', format('%s has no field "%s" to write', w.entity, w.field),
         'Writable: ' || array_to_string(e.writable_columns, ', '))), '[]')
@@ -20118,8 +21350,9 @@ create or replace function automation.check_step_fields(step_type text, config j
     ) as w
     join automation.entities as e on e.name = w.entity
     where not (w.field = any (e.writable_columns)
-      or split_part(w.field, '.', 1) = 'custom_fields' and 'custom_fields' = any (e.writable_columns))
-  $$;
+      or split_part(w.field, '.', 1) = 'custom_fields' and 'custom_fields' = any (e.writable_columns)));
+end;
+$$;
 
 -- sql/engine/80_definitions/05_compile_workflow.sql
 
@@ -20151,6 +21384,7 @@ create or replace function automation.compile_step(
 declare
   known automation.step_types;
   config jsonb := automation.fold_step_config(step.step_type, step.step_config);
+  sending constant jsonb := automation.sending_of(step.step_type, config);
   addressed record;
   template record;
   condition record;
@@ -20158,14 +21392,18 @@ declare
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
   select a.* into addressed from automation.compile_recipients(
-    step.step_type, config, path || '.step_config', shared -> 'addresses') as a;
+    step.step_type, config - automation.sending_keys(step.step_type), path || '.step_config',
+    shared -> 'addresses') as a;
   select t.* into template from automation.compile_template(
     case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config',
     shared -> 'texts') as t;
   select c.* into condition
   from automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents') as c;
   if step.step_type = 'conditional' then
-    select c.* into asked from automation.compile_cases(config, shared -> 'documents') as c;
+    asked := automation.compile_cases(config, shared -> 'documents');
+    if asked.problems = '[]' then
+      config := automation.without_cases(config);
+    end if;
   else
     select null::jsonb as cases, '{}'::text[] as roots into asked;
   end if;
@@ -20185,6 +21423,7 @@ begin
       || asked.roots),
     'continue_on_error', step.continue_on_error)
     || case step.step_type when 'conditional' then jsonb_build_object('cases', asked.cases) else '{}' end
+    || case when sending is null then '{}' else jsonb_build_object('sending', sending) end
     || automation.compile_retry(step.retry);
   problems := template.problems || addressed.problems || condition.problems
     || automation.check_step_config(step.step_type, config, path || '.step_config')
@@ -20902,14 +22141,17 @@ comment on type automation.read_reference is
   'A field that is read: the compiled reference, with the path of its keys in p, or in b for a bare name; '
   'where; and by which step (null: by the workflow itself).';
 
-create or replace function automation.slot_path(step jsonb, slot jsonb) returns text
-  language sql immutable parallel safe
+-- Where the configuration of a step of a type has a slot.
+create or replace function automation.slot_path(step_path text, step_type text, slot jsonb) returns text
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.step_path(step) || '.step_config'
-      || coalesce('.' || nullif(automation.written_path(
-        step ->> 'type', array_to_string((slot ->> 'at')::text[], '.')), ''), '')
-  $$;
+begin
+  return step_path || '.step_config'
+    || coalesce('.' || nullif(automation.written_path(
+      step_type, array_to_string((slot ->> 'at')::text[], '.')), ''), '');
+end;
+$$;
 
 create or replace function automation.read_references(documents jsonb, plan jsonb)
   returns setof automation.read_reference
@@ -20927,24 +22169,30 @@ create or replace function automation.read_references(documents jsonb, plan json
       from jsonb_array_elements(documents) as d, jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
       where t.test ? 'r'
       union all
-      select r.reference, automation.slot_path(s.value, slot.value), s.key
-      from jsonb_each(plan -> 'steps') as s,
-        jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
-        jsonb_path_query(
-          jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
-          'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
+      select r.reference, slot.at, slot.step
+      from (
+        select s.key as step, automation.slot_path(automation.step_path(s.value), s.value ->> 'type', f.value) as at,
+          f.value as tokens
+        from jsonb_each(plan -> 'steps') as s, jsonb_array_elements(s.value -> 'config' -> 'slots') as f
+        offset 0
+      ) as slot
+      cross join lateral jsonb_path_query(
+        jsonb_build_array(slot.tokens -> 'w', slot.tokens -> 's'),
+        'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
       -- What an #each calls its items is no field.
       where not r.reference ? 'loop'
     ) as f
   $$;
 
 create or replace function automation.reference_name(reference jsonb) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(reference ->> 'name', reference ->> 'field',
-      array_to_string(coalesce(reference ->> 'p', reference ->> 'b')::text[], '.'))
-  $$;
+begin
+  return coalesce(reference ->> 'name', reference ->> 'field',
+    array_to_string(coalesce(reference ->> 'p', reference ->> 'b')::text[], '.'));
+end;
+$$;
 
 -- Whose value a reference is: the record, and the keys in it. record null: nobody's that is known
 -- here; a bare name that no record has keeps its keys.
@@ -21023,7 +22271,8 @@ declare
 begin
   if resolved.record is null then
     return case when reference ? 'b'
-      then automation.unknown_bare_name(resolved.keys, at, scope, severity) end;
+      then automation.unknown_bare_name(resolved.keys, at, scope, severity)
+      else automation.unknown_in_snapshot(reference, at, scope) end;
   elsif jsonb_typeof(columns) is distinct from 'object' or cardinality(resolved.keys) = 0 then
     return null;
   elsif kind is null then
@@ -21041,6 +22290,38 @@ begin
   return null;
 end;
 $$;
+
+-- What snapshots of this kind hold, beside the records: {{trigger.<name>}}.
+create or replace function automation.names_in_snapshot(scope jsonb) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select '{entity,user_id,record,custom}'::text[]
+      || array(select r || '_id' from jsonb_array_elements_text(scope -> 'records') as r)
+      || array(select r from jsonb_array_elements_text(scope -> 'records') as r)
+      || case when scope ->> 'kind' in ('updated', 'changed', 'becomes') then '{old,changed}'::text[] else '{}' end
+      || case when scope ->> 'kind' = 'time' then '{timer,scheduled_at}'::text[] else '{}' end
+      || case when scope -> 'records' ? 'email' then '{email_event}'::text[] else '{}' end
+      || array(
+        select n.name from automation.snapshot_names() as n
+        where (n.records is null or scope -> 'records' ?| n.records)
+          and scope -> 'records' <> '[]'
+          and (not n.is_change or scope ->> 'kind' in ('updated', 'changed', 'becomes')))
+  $$;
+
+-- A program that starts runs may send more than events have: a doubt, and no error.
+create or replace function automation.unknown_in_snapshot(reference jsonb, at text, scope jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      at, 'unknown_variable', format('%s: no event of this type has "%s"', automation.reference_name(reference),
+        p.path[2]),
+      automation.suggestion(p.path[2], automation.names_in_snapshot(scope), 'Under trigger: '), 'warning')
+    from (select (reference ->> 'p')::text[] as path) as p
+    where p.path[1] = 'trigger' and not (scope ->> 'lenient')::boolean
+      and not p.path[2] = any (automation.names_in_snapshot(scope))
+  $$;
 
 -- A name that is no column of anything: a root that does not exist, a record without its field, or
 -- a field that is misspelt.
@@ -21309,7 +22590,7 @@ create or replace function automation.asked_tests(documents jsonb, plan jsonb)
     from jsonb_each(plan -> 'steps') as s,
       jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
       jsonb_path_query(slot.value, '$.s[*].if.test') as t (test),
-      lateral (select automation.slot_path(s.value, slot.value) as at) as a
+      lateral (select automation.slot_path(automation.step_path(s.value), s.value ->> 'type', slot.value) as at) as a
   $$;
 
 create or replace function automation.check_operators(documents jsonb, plan jsonb, scope jsonb)
@@ -21320,6 +22601,8 @@ create or replace function automation.check_operators(documents jsonb, plan json
     with asked as materialized (
       select t.test - '{at,t,f}'::text[] as test, t.at_operator, t.at_value
       from automation.asked_tests(documents, plan) as t
+      -- Those compare whatever there is.
+      where t.test ->> 'k' <> 'legacy'
     ), wrong as materialized (
       -- The same is asked in many places: what is wrong with it is found once.
       select d.test, p.of_operator, p.problem
@@ -21420,8 +22703,7 @@ create or replace function automation.check_typed_values(plan jsonb, scope jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(p.problem || jsonb_build_object('path', automation.slot_path(s.value, slot))
-      order by automation.slot_path(s.value, slot)), '[]')
+    select coalesce(jsonb_agg(p.problem || jsonb_build_object('path', w.at) order by w.at), '[]')
     from jsonb_each(plan -> 'steps') as s
     join automation.step_types as t on t.name = s.value ->> 'type'
     cross join lateral jsonb_array_elements(s.value -> 'config' -> 'slots') as slot
@@ -21430,6 +22712,8 @@ create or replace function automation.check_typed_values(plan jsonb, scope jsonb
     cross join lateral automation.typed_value_problem(
       a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'), '')
       as p (problem)
+    cross join lateral (
+      select automation.slot_path(automation.step_path(s.value), s.value ->> 'type', slot) as at) as w
     where slot ? 'w' and slot -> 'w' ?| '{p,b}' and not slot -> 'w' ?| '{f,loop}'
       and cardinality(r.keys) = 1 and p.problem is not null
   $$;
@@ -21472,9 +22756,11 @@ create or replace function automation.typed_value_problem(wanted jsonb, kind tex
 -- record is the one that fired.
 create or replace function automation.tested_value(test jsonb, scope jsonb, at_start boolean)
   returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case
       when test ? 'b' and scope -> 'columns' -> e.name ? p.path[1]
         or at_start and test ? 'p' and p.path[1] = e.name
@@ -21487,8 +22773,9 @@ create or replace function automation.tested_value(test jsonb, scope jsonb, at_s
       else p.path::text
     end
     from (select coalesce(test ->> 'p', test ->> 'b')::text[] as path) as p,
-      (select scope ->> 'entity' as name) as e
-  $$;
+      (select scope ->> 'entity' as name) as e);
+end;
+$$;
 
 -- null: nothing can be concluded from it. What a field was or became is about the record that fired.
 create or replace function automation.literal_of(
@@ -21510,7 +22797,7 @@ create or replace function automation.literal_of(
         else automation.tested_value(test, scope, at_start)
       end)
     from (select negated <> (test ? 'n') as neg) as n
-    where not test ? 'r'
+    where not test ? 'r' and test ->> 'k' <> 'legacy'
       and not (test ->> 'k' in ('changed_to', 'changed_from', 'was') and n.neg)
   $$;
 
@@ -21716,9 +23003,16 @@ create or replace function automation.needs_value(literal jsonb) returns boolean
 -- The parts of a condition that must all be true: groups of the same sense taken apart, in order.
 create or replace function automation.conjuncts(tree jsonb, negated boolean)
   returns table (node jsonb, is_negated boolean)
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  -- Most documents are one condition, or a list of some.
+  if jsonb_typeof(tree) = 'boolean' or tree ? 'test' then
+    return query values (tree, negated);
+    return;
+  end if;
+  return query
     with recursive part (node, negated, place) as (
       select tree, conjuncts.negated, '{}'::bigint[]
       union all
@@ -21735,8 +23029,9 @@ create or replace function automation.conjuncts(tree jsonb, negated boolean)
     )
     select p.node, p.negated from part as p
     where not (p.node ? 'not' or p.node ? case when p.negated then 'any' else 'all' end)
-    order by p.place
-  $$;
+    order by p.place;
+end;
+$$;
 
 create or replace function automation.literal_text(literal jsonb) returns text
   language sql immutable parallel safe
@@ -22123,15 +23418,19 @@ create or replace function automation.check_needs(
       ) as n (problem)
       union all
       select automation.sender_problem(workflow, plan)
+      union all
+      select automation.purpose_problem(plan)
     ) as p
     where p.problem is not null
   $$;
 
 -- A step that changes a record needs one, with the column it changes.
 create or replace function automation.record_problem(step jsonb, scope jsonb) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case
       when not (scope ->> 'lenient')::boolean and not scope -> 'records' ? t.entity
         then automation.problem(
@@ -22155,8 +23454,9 @@ create or replace function automation.record_problem(step jsonb, scope jsonb) re
     ) as t
     where t.entity not like '%{{%'
       and exists (select from automation.entities as e where e.name = t.entity)
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.recipient_problem(step jsonb, scope jsonb) returns jsonb
   language sql stable
@@ -22296,6 +23596,22 @@ create or replace function automation.sender_problem(workflow ridgeline.workflow
         select from ridgeline.senders as n
         where n.tenant_id = workflow.tenant_id and n.channel = 'sms' and n.is_active
           and n.verified_at is not null and n.registration in ('registered', 'exempt'))
+    order by automation.step_path(s.value)
+    limit 1
+  $$;
+
+-- Told once a workflow: what nobody said the purpose of is taken for the kind that needs most care.
+create or replace function automation.purpose_problem(plan jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(s.value) || '.step_config.purpose', 'purpose_unsaid',
+      format('%s does not say its purpose, and counts as marketing: it waits for hours when marketing is allowed and '
+        'is not sent after three days', automation.step_path(s.value)),
+      'Write "purpose": "transactional" where it serves what somebody asked for, or "marketing".', 'warning')
+    from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'type' in ('send_sms', 'send_email') and s.value #>> '{sending,purpose}' is null
     order by automation.step_path(s.value)
     limit 1
   $$;
@@ -22730,7 +24046,7 @@ create or replace function automation.start_listening(
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
-      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay)
+      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay, mode)
     select version.tenant_id, automation.listened_entity(version, listener), version.trigger_type,
       version.workflow_id, version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
@@ -22738,7 +24054,8 @@ create or replace function automation.start_listening(
       case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
-      make_interval(secs => (first.step ->> 'delay_seconds')::double precision)
+      make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
+      automation.mode_of(version.tenant_id, version.workflow_id)
     from (
       select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
       from automation.readable_plan(version.plan) as p (plan)
@@ -22837,6 +24154,8 @@ begin
   end if;
   if new.is_active <> (tg_op = 'UPDATE' and old.is_active) then
     perform automation.check_publisher(new.tenant_id, 'switching a workflow on or off');
+  elsif tg_op = 'UPDATE' and new.mode <> old.mode then
+    perform automation.check_publisher(new.tenant_id, 'switching a workflow between live and shadow');
   end if;
   return new;
 end;
@@ -22857,6 +24176,7 @@ begin
     perform automation.publish(new.tenant_id, new.id, 'activation');
   elsif new.is_active then
     perform automation.resume(new);
+    perform automation.release_held(new.tenant_id, '{workflow_paused}', new.id);
   else
     perform automation.stop_listening(new.tenant_id, new.id);
     perform automation.stop_waiting(new.tenant_id, new.id);
@@ -22872,6 +24192,43 @@ create trigger workflows_follow_switch
   when (old.is_active <> new.is_active
     and old.published_version is not distinct from new.published_version)
   execute function automation.follow_switch();
+
+create or replace function automation.follow_mode() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.apply_mode(new.tenant_id, array[new.id]);
+  return null;
+end;
+$$;
+
+create trigger workflows_follow_mode
+  after update of mode on ridgeline.workflows
+  for each row when (old.mode <> new.mode)
+  execute function automation.follow_mode();
+
+create or replace function automation.follow_engine() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.apply_mode(new.tenant_id, array(
+    select w.id from ridgeline.workflows as w where w.tenant_id = new.tenant_id));
+  return null;
+end;
+$$;
+
+create trigger tenant_settings_follow_engine
+  after update of unified_engine on ridgeline.tenant_settings
+  for each row when (old.unified_engine <> new.unified_engine)
+  execute function automation.follow_engine();
+create trigger tenant_settings_begin_with_engine
+  after insert on ridgeline.tenant_settings
+  for each row when (new.unified_engine <> 'on')
+  execute function automation.follow_engine();
 
 create or replace function automation.publish_with_first_steps() returns trigger
   language plpgsql
@@ -23182,7 +24539,7 @@ begin
       m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
       case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
       case when m.role <> 'enrol' then automation.counterparty(
-        match_write.entity, match_write.tenant_id, record) end, false
+        match_write.entity, match_write.tenant_id, record) end, false, m.mode
       )::automation.enrolment)
     into matched
   from (
@@ -23197,6 +24554,7 @@ begin
     where t.tenant_id = match_write.tenant_id
       and t.entity = match_write.entity
       and t.event = any (events)
+      and (t.role <> 'enrol' or t.mode is not null)
       and automation.matches(record, t.match, t.match_any)
       -- What is inserted has changed from nothing.
       and (t.field is null or t.field = any (changed) or not data ? 'old')
@@ -23227,12 +24585,13 @@ create or replace function automation.match_failed(
   as $$
     select array_agg(row(
       t.workflow_id, t.version, t.event, t.first_step, t.first_lane, t.first_delay,
-      automation.engine_error('capture_failed', state, message), t.role, t.listener, null, false)::automation.enrolment)
+      automation.engine_error('capture_failed', state, message), t.role, t.listener, null, false,
+      t.mode)::automation.enrolment)
     from automation.active_triggers as t
     where t.tenant_id = match_failed.tenant_id
       and t.entity = match_failed.entity
       and t.event = any (events)
-      and t.role = 'enrol'
+      and t.role = 'enrol' and t.mode is not null
   $$;
 
 comment on function automation.match_failed(text, uuid, text[], text, text) is
@@ -27021,20 +28380,25 @@ create or replace function automation.start_version(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  mode constant ridgeline.execution_mode := automation.mode_of(version.tenant_id, version.workflow_id);
   execution_id uuid;
   started ridgeline.workflow_executions;
 begin
   perform automation.check_starter(version, data);
+  if mode is null then
+    raise exception 'workflow_id: the engine is off for this tenant' using errcode = 'PT409',
+      hint = 'unified_engine in ridgeline.tenant_settings says so; ridgeline.set_engine() switches it to shadow or on.';
+  end if;
   if not automation.conditions_met(version, data) then
     insert into ridgeline.workflow_executions (
       tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, error, finished_at)
+      contact_id, error, finished_at, mode)
     values (
       version.tenant_id, version.workflow_id, version.version, 'skipped', trigger_type, data,
       data ->> 'entity', data ->> ((data ->> 'entity') || '_id'),
       automation.as_key(data ->> 'contact_id'),
       automation.unmet_conditions(version, data),
-      automation.now())
+      automation.now(), mode)
     returning * into started;
     return started;
   end if;
@@ -27106,7 +28470,7 @@ begin
     join ridgeline.workflow_versions as v
       on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
     where t.tenant_id = tenant
-      and t.event = trigger_workflows.trigger_type and t.role = 'enrol'
+      and t.event = trigger_workflows.trigger_type and t.role = 'enrol' and t.mode is not null
       and automation.matches(fired, t.match, t.match_any)
       and (t.to_values is null or t.to_values @> (fired -> t.field))
     order by v.workflow_id
@@ -27261,7 +28625,7 @@ create or replace function ridgeline.retry_execution(execution_id uuid, tenant_i
 comment on function ridgeline.retry_execution(uuid, uuid) is
   'Runs a failed execution again from the step that failed, with fresh attempts.';
 
--- A workflow that was held goes on: what waits is due now, and is counted afresh.
+-- A workflow that was held goes on, and is counted afresh.
 create or replace function automation.release_workflow(workflow_id uuid) returns integer
   language plpgsql
   security definer
@@ -27275,13 +28639,7 @@ begin
   update ridgeline.workflow_holds as h
   set released_at = automation.now(), released_by = automation.current_user_id()
   where h.tenant_id = workflow.tenant_id and h.workflow_id = workflow.id and h.released_at is null;
-  update ridgeline.scheduled_steps as s
-  set run_at = automation.now()
-  from ridgeline.workflow_executions as e
-  where s.tenant_id = workflow.tenant_id and s.run_at = 'infinity' and s.lease_expires_at is null
-    and e.tenant_id = s.tenant_id and e.id = s.execution_id and e.workflow_id = workflow.id;
-  get diagnostics released = row_count;
-  perform automation.ring_once();
+  released := automation.release_held(workflow.tenant_id, '{workflow_held}', workflow.id);
   return released;
 end;
 $$;
@@ -27495,7 +28853,7 @@ comment on function ridgeline.move_executions(uuid, integer, uuid[], uuid) is
 
 -- What can be asked for is checked, so that a misspelt word is an error and no empty page. Who belongs to no
 -- tenant sees nothing, and is told nothing.
-create or replace function automation.check_history_filter(status text, trigger_type text) returns void
+create or replace function automation.check_history_filter(status text, trigger_type text, mode text) returns void
   language plpgsql stable
   security definer
   set search_path = pg_catalog, pg_temp
@@ -27507,6 +28865,10 @@ begin
     raise exception 'status: there is no status "%"', left(status, 60)
       using errcode = 'invalid_parameter_value',
         hint = 'Known: ' || array_to_string(enum_range(null::ridgeline.automation_status), ', ');
+  elsif mode is not null and not mode = any (enum_range(null::ridgeline.execution_mode)::text[]) then
+    raise exception 'mode: there is no mode "%"', left(mode, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || array_to_string(enum_range(null::ridgeline.execution_mode), ', ');
   elsif trigger_type is not null and not exists (
     select from automation.trigger_types as t where t.name = check_history_filter.trigger_type) then
     raise exception 'trigger_type: there is no trigger "%"', left(trigger_type, 60)
@@ -27521,12 +28883,12 @@ $$;
 -- further than a page; planned for what was asked, since most of the filters are left out.
 create or replace function automation.execution_history(
   of_workflow uuid, of_contact text, of_id uuid, of_status text, before uuid, max_rows integer, of_tenant uuid,
-  of_record text, of_trigger text, since timestamptz, until timestamptz)
+  of_record text, of_trigger text, since timestamptz, until timestamptz, of_mode text)
   returns table (
     id uuid, tenant_id uuid, workflow_id uuid, workflow_name text, version integer, status text,
     trigger_type text, entity text, record_id text, contact_id text, current_step text,
     created_at timestamptz, started_at timestamptz, finished_at timestamptz, next_run_at timestamptz,
-    error jsonb, trigger_data jsonb, steps jsonb)
+    error jsonb, trigger_data jsonb, steps jsonb, mode text)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_custom_plan
@@ -27535,7 +28897,7 @@ create or replace function automation.execution_history(
 declare
   page constant integer := least(greatest(coalesce(max_rows, 50), 1), 500);
 begin
-  perform automation.check_history_filter(of_status, of_trigger);
+  perform automation.check_history_filter(of_status, of_trigger, of_mode);
   return query
     select e.id, e.tenant_id, e.workflow_id, w.name, e.version, e.status::text, e.trigger_type, e.entity,
       e.record_id, e.contact_id, e.current_step, e.created_at, e.started_at, e.finished_at,
@@ -27545,7 +28907,8 @@ begin
       (select coalesce(jsonb_agg(to_jsonb(s) - '{tenant_id,execution_id}'::text[]
                 order by s.started_at, s.id), '[]')
        from ridgeline.workflow_step_executions as s
-       where s.tenant_id = e.tenant_id and s.execution_id = e.id)
+       where s.tenant_id = e.tenant_id and s.execution_id = e.id),
+      e.mode::text
     from (
       select x.*
       from automation.visible_tenants(of_tenant) as t (id)
@@ -27559,6 +28922,7 @@ begin
             or h.entity <> 'contact' and h.contact_id = of_contact)
           and (of_status is null or h.status = of_status::ridgeline.automation_status)
           and (of_trigger is null or h.trigger_type = of_trigger)
+          and (of_mode is null or h.mode = of_mode::ridgeline.execution_mode)
           and (since is null or h.created_at >= since)
           and (until is null or h.created_at < until)
           and (before is null or h.id < before)
@@ -27584,22 +28948,24 @@ create or replace function ridgeline.get_execution_history(
   record_id text default null,
   trigger_type text default null,
   since timestamptz default null,
-  until timestamptz default null)
+  until timestamptz default null,
+  mode text default null)
   returns table (
     id uuid, tenant_id uuid, workflow_id uuid, workflow_name text, version integer, status text,
     trigger_type text, entity text, record_id text, contact_id text, current_step text,
     created_at timestamptz, started_at timestamptz, finished_at timestamptz, next_run_at timestamptz,
-    error jsonb, trigger_data jsonb, steps jsonb)
+    error jsonb, trigger_data jsonb, steps jsonb, mode text)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select h.* from automation.execution_history($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) as h
+    select h.* from automation.execution_history($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) as h
   $$;
 
 comment on function ridgeline.get_execution_history(
-  uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz) is
+  uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz, text) is
   'Executions that the caller may see, newest first, each with its steps: rendered input, attempts, '
-  'result, error and times. All parameters narrow; since and until are about created_at; max_rows: 1 to '
+  'result, error and times. All parameters narrow; since and until are about created_at; mode: live, shadow, '
+  'test or imported; max_rows: 1 to '
   '500, 50 when left out; page on with before = the id of the last row.';
 
 -- sql/engine/95_api/07_http.sql
@@ -27886,6 +29252,7 @@ declare
     automation.compile_tested(written, written.published_version);
   workflow constant ridgeline.workflows := tested.workflow;
   lifecycle constant jsonb := (tested.compiled).plan -> 'lifecycle';
+  mode constant ridgeline.execution_mode := automation.mode_of(written.tenant_id, written.id);
   data jsonb;
   fired_id text;
   trigger_checks jsonb;
@@ -27906,22 +29273,24 @@ begin
   end if;
   recent := automation.count_enrolments(
     workflow.tenant_id, workflow.id, fired_id,
-    automation.now() - automation.setting('enrollment_window')::interval, 10001);
+    automation.now() - automation.setting('enrollment_window')::interval, 10001, coalesce(mode, 'live'));
   if lifecycle ? 'reentry' then
     earlier := automation.last_entry(
       workflow.tenant_id, workflow.id,
-      automation.entry_key(automation.imagine_execution(workflow, data), lifecycle), fired_id);
+      automation.entry_key_in(mode, automation.entry_key(automation.imagine_execution(workflow, data), lifecycle)),
+      fired_id);
   end if;
   return jsonb_build_object(
     'would_enroll',
-      workflow.is_active and workflow.published_version is not null
+      workflow.is_active and workflow.published_version is not null and mode is not null
       and automation.is_listening(written)
       and not trigger_checks @> '[{"passed": false}]'
       and coalesce((conditions ->> 'verdict')::boolean, true)
       and recent < automation.setting('max_enrollments')::integer
       and automation.may_enter(lifecycle -> 'reentry', earlier),
     'workflow', jsonb_build_object(
-      'is_active', workflow.is_active, 'published_version', workflow.published_version,
+      'is_active', workflow.is_active, 'mode', coalesce(mode::text, 'off'),
+      'published_version', workflow.published_version,
       'has_unpublished_changes', automation.has_changes(written),
       'trigger_type', workflow.trigger_type),
     'trigger', trigger_checks,
@@ -28098,12 +29467,14 @@ create or replace function automation.imagine_step(
   as $$
 declare
   prepared automation.prepared_step;
+  gated automation.send_verdict;
   result jsonb;
 begin
   begin
     prepared := automation.prepare_step(execution, step, at);
     if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') is distinct from 'database' then
-      prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+      gated := automation.foresee(execution, step, prepared, at);
+      prepared := gated.prepared;
     end if;
     if prepared.verdict = 'run' then
       result := automation.imagine_result(execution, step, prepared.input, at, events);
@@ -28121,7 +29492,8 @@ begin
         step -> 'conditions', automation.execution_context(execution, step -> 'roots'), zone, at)
       end)
     || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
-    || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end;
+    || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
+    || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end;
 end;
 $$;
 
@@ -28693,6 +30065,48 @@ comment on function ridgeline.retry_executions(jsonb, integer, uuid) is
   '{workflow_id, version, code (of error), since, until (of finished_at), limit}, each optional. Answers {retried, '
   'refused: [{execution_id, message}]}; call it again until retried is 0.';
 
+-- sql/engine/95_api/12_mode.sql
+
+-- Live or shadow: see docs/shadow.md.
+
+create or replace function automation.set_workflow_mode(workflow_id uuid, mode text) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
+  open_shadows integer;
+  in_force ridgeline.execution_mode;
+begin
+  perform automation.check_publisher(workflow.tenant_id, 'switching a workflow between live and shadow');
+  if mode is null or mode not in ('live', 'shadow') then
+    raise exception 'mode: a workflow is live or shadow, not "%"', left(coalesce(mode, 'null'), 60)
+      using errcode = 'invalid_parameter_value', hint = 'Send "live" or "shadow".';
+  end if;
+  select count(*) into open_shadows from ridgeline.workflow_executions as e
+  where e.tenant_id = workflow.tenant_id and e.workflow_id = workflow.id and e.mode = 'shadow'
+    and e.finished_at is null;
+  update ridgeline.workflows as w set mode = set_workflow_mode.mode::ridgeline.execution_mode
+  where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+  in_force := automation.mode_of(workflow.tenant_id, workflow.id);
+  return jsonb_build_object(
+    'workflow_id', workflow.id, 'mode', mode, 'in_force', coalesce(in_force::text, 'off'),
+    'cancelled_shadows', case in_force when 'live' then open_shadows else 0 end);
+end;
+$$;
+
+create or replace function ridgeline.set_workflow_mode(workflow_id uuid, mode text, tenant_id uuid default null)
+  returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.set_workflow_mode(workflow_id, mode) from automation.in_tenant(tenant_id) $$;
+
+comment on function ridgeline.set_workflow_mode(uuid, text, uuid) is
+  'Switches a workflow between live and shadow, active or not: {workflow_id, mode, in_force, cancelled_shadows}. '
+  'Runs keep the mode that they began in; switching to live cancels the shadow runs that are open. in_force: what '
+  'runs begin in, shadow or off where the engine of the tenant says so.';
+
 -- sql/engine/97_history/01_retention.sql
 
 -- 97 HISTORY
@@ -28816,7 +30230,7 @@ begin
   with x as materialized (
     select e.* from ridgeline.workflow_executions as e
     where e.tenant_id = settle_entries.tenant_id and e.id = any (execution_ids) and e.id <> all (vain)
-      and e.record_id is not null and e.started_at is not null
+      and e.record_id is not null and e.started_at is not null and e.mode <> 'shadow'
   )
   insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
   select distinct on (x.workflow_id, x.entity, x.record_id)
@@ -29067,6 +30481,7 @@ create table automation.statistic_changes (
   at timestamptz not null,
   outcome text not null,
   amount smallint not null default 1,
+  mode ridgeline.execution_mode not null default 'live',
   constraint statistic_changes_pkey primary key (tenant_id, id)
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
 
@@ -29094,7 +30509,8 @@ create table automation.statistics (
   opened bigint not null default 0,
   clicked bigint not null default 0,
   replied bigint not null default 0,
-  constraint statistics_pkey primary key (tenant_id, workflow_id, version, step_key, day)
+  mode ridgeline.execution_mode not null default 'live',
+  constraint statistics_pkey primary key (tenant_id, workflow_id, version, step_key, day, mode)
 );
 
 comment on table automation.statistics is
@@ -29123,17 +30539,20 @@ create or replace function automation.count_run() returns trigger
 begin
   if tg_op = 'UPDATE' then
     if old.version <> new.version then
-      perform automation.move_statistics(old.tenant_id, old.id, old.workflow_id, old.version, new.version);
+      perform automation.move_statistics(
+        old.tenant_id, old.id, old.workflow_id, old.version, new.version, old.mode);
     end if;
     if old.finished_at is not null then
       insert into automation.statistic_changes (
-        tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
-      values (old.tenant_id, old.workflow_id, old.version, '', old.created_at, old.finished_at, old.status, -1);
+        tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
+      values (old.tenant_id, old.workflow_id, old.version, '', old.created_at, old.finished_at, old.status, -1,
+        old.mode);
     end if;
   end if;
   if new.finished_at is not null then
-    insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, entered_at, at, outcome)
-    values (new.tenant_id, new.workflow_id, new.version, '', new.created_at, new.finished_at, new.status);
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
+    values (new.tenant_id, new.workflow_id, new.version, '', new.created_at, new.finished_at, new.status, new.mode);
   end if;
   return null;
 end;
@@ -29158,16 +30577,17 @@ create or replace function automation.count_step() returns trigger
 begin
   if tg_op = 'UPDATE' and old.finished_at is not null then
     insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
     select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
-      automation.step_outcome(old.status, old.step_type), -1
+      automation.step_outcome(old.status, old.step_type), -1, e.mode
     from ridgeline.workflow_executions as e
     where e.tenant_id = old.tenant_id and e.id = old.execution_id;
   end if;
   if new.finished_at is not null then
-    insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, entered_at, at, outcome)
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
     select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
-      automation.step_outcome(new.status, new.step_type)
+      automation.step_outcome(new.status, new.step_type), e.mode
     from ridgeline.workflow_executions as e
     where e.tenant_id = new.tenant_id and e.id = new.execution_id;
   end if;
@@ -29181,8 +30601,8 @@ create or replace function automation.count_news() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, at, outcome, amount)
-  select e.tenant_id, e.workflow_id, e.version, new.step_key, c.at, n.outcome, c.amount
+  insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, at, outcome, amount, mode)
+  select e.tenant_id, e.workflow_id, e.version, new.step_key, c.at, n.outcome, c.amount, e.mode
   from ridgeline.workflow_executions as e
   cross join (values
     ('delivered', old.delivered_at, new.delivered_at), ('opened', old.opened_at, new.opened_at),
@@ -29197,14 +30617,16 @@ $$;
 
 -- A run that moves to another version takes its steps along.
 create or replace function automation.move_statistics(
-  tenant_id uuid, execution_id uuid, workflow_id uuid, from_version integer, to_version integer)
+  tenant_id uuid, execution_id uuid, workflow_id uuid, from_version integer, to_version integer,
+  mode ridgeline.execution_mode)
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
-    select s.tenant_id, move_statistics.workflow_id, v.version, s.step_key, f.entered_at, f.at, f.outcome, v.amount
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
+    select s.tenant_id, move_statistics.workflow_id, v.version, s.step_key, f.entered_at, f.at, f.outcome, v.amount,
+      move_statistics.mode
     from ridgeline.workflow_step_executions as s
     cross join lateral (values
       (s.started_at, s.finished_at, automation.step_outcome(s.status, s.step_type)),
@@ -29330,7 +30752,7 @@ begin
     from (select distinct c.tenant_id from taken as c) as d
   ), added as (
     insert into automation.statistics as t (tenant_id, workflow_id, version, step_key, day,
-      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied)
+      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied, mode)
     select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
       coalesce(sum(c.amount) filter (where f.fact = 'entered'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'completed'), 0),
@@ -29341,11 +30763,11 @@ begin
       coalesce(sum(c.amount) filter (where f.fact = 'delivered'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'opened'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'clicked'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0)
+      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0), c.mode
     from taken as c
     join zones as z on z.tenant_id = c.tenant_id
     cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
-    group by 1, 2, 3, 4, 5
+    group by 1, 2, 3, 4, 5, c.mode
     on conflict on constraint statistics_pkey do update set
       entered = t.entered + excluded.entered, completed = t.completed + excluded.completed,
       exited = t.exited + excluded.exited, failed = t.failed + excluded.failed,
@@ -29376,7 +30798,7 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
     sum(s.entered)::bigint as entered, sum(s.completed)::bigint as completed, sum(s.exited)::bigint as exited,
     sum(s.failed)::bigint as failed, sum(s.skipped)::bigint as skipped, sum(s.sent)::bigint as sent,
     sum(s.delivered)::bigint as delivered, sum(s.opened)::bigint as opened, sum(s.clicked)::bigint as clicked,
-    sum(s.replied)::bigint as replied, sum(s.waiting)::bigint as waiting
+    sum(s.replied)::bigint as replied, sum(s.waiting)::bigint as waiting, s.mode
   from (
     select t.*, 0 as waiting from automation.statistics as t
     union all
@@ -29385,14 +30807,15 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
       case f.fact when 'exited' then c.amount else 0 end, case f.fact when 'failed' then c.amount else 0 end,
       case f.fact when 'skipped' then c.amount else 0 end, case f.fact when 'sent' then c.amount else 0 end,
       case f.fact when 'delivered' then c.amount else 0 end, case f.fact when 'opened' then c.amount else 0 end,
-      case f.fact when 'clicked' then c.amount else 0 end, case f.fact when 'replied' then c.amount else 0 end, 0
+      case f.fact when 'clicked' then c.amount else 0 end, case f.fact when 'replied' then c.amount else 0 end,
+      c.mode, 0
     from automation.statistic_changes as c
     join automation.visible_zones() as z on z.tenant_id = c.tenant_id
     cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
     union all
     -- What has not ended: the run, the step that it waits for, and that step where it has begun.
     select e.tenant_id, e.workflow_id, e.version, c.step_key, (c.at at time zone z.zone)::date,
-      c.entered, 0, 0, 0, 0, 0, 0, 0, 0, 0, c.waiting
+      c.entered, 0, 0, 0, 0, 0, 0, 0, 0, 0, e.mode, c.waiting
     from ridgeline.scheduled_steps as q
     join ridgeline.workflow_executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
     join automation.visible_zones() as z on z.tenant_id = q.tenant_id
@@ -29406,10 +30829,11 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
       union all
       select q.step_key, s.started_at, 1, 0 where s.id is not null) as c (step_key, at, entered, waiting)
   ) as s
-  group by s.tenant_id, s.workflow_id, s.version, s.step_key, s.day;
+  group by s.tenant_id, s.workflow_id, s.version, s.step_key, s.day, s.mode;
 
 comment on view ridgeline.workflow_statistics is
-  'What came of a workflow, by version, step and day (of the tenant''s zone); step_key empty: of its runs. entered '
+  'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history '
+  'of another system, stand apart from what is live. step_key empty: of its runs. entered '
   'counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and '
   'emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step '
   'that they are at, by the day the run entered. Outlives the runs.';
@@ -29796,11 +31220,11 @@ create or replace function automation.walked_tables() returns setof regclass
     select t.relation from automation.tenant_tables() as t
     where t.relation::text <> all ('{
       ridgeline.workflows,ridgeline.workflow_steps,ridgeline.workflow_versions,ridgeline.workflow_schedules,
-      ridgeline.workflow_holds,ridgeline.forms,ridgeline.senders,ridgeline.email_addresses,
-      ridgeline.tenant_settings,ridgeline.changes,ridgeline.erasures,automation.erasures_under_way,
-      automation.erased_addresses,
-      automation.active_triggers,automation.timer_listeners,automation.activations,automation.statistics,
-      automation.statistic_changes,automation.retention_places,automation.rotations}'::text[])
+      ridgeline.workflow_holds,ridgeline.sending_pauses,ridgeline.forms,ridgeline.senders,
+      ridgeline.email_addresses,ridgeline.tenant_settings,ridgeline.changes,ridgeline.erasures,
+      automation.erasures_under_way,automation.erased_addresses,automation.active_triggers,
+      automation.timer_listeners,automation.activations,automation.statistics,automation.statistic_changes,
+      automation.retention_places,automation.rotations}'::text[])
     order by t.relation::text = 'ridgeline.workflow_executions' desc, t.relation::text collate "C"
   $$;
 
@@ -30755,9 +32179,9 @@ grant execute on function
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb, text), automation.validate_workflow(uuid),
   automation.move_executions(uuid, integer, uuid[]),
-  automation.has_unpublished_changes(ridgeline.workflows), automation.check_history_filter(text, text),
+  automation.has_unpublished_changes(ridgeline.workflows), automation.check_history_filter(text, text, text),
   automation.execution_history(
-    uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz),
+    uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz, text),
   automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb),
   automation.release_submission(uuid, jsonb),
   automation.save_workflow(uuid, jsonb, text), automation.get_definition(uuid, integer),
@@ -30976,8 +32400,8 @@ grant delete,
 -- published_version is the engine's to set.
 grant delete,
   insert (tenant_id, id, name, description, status, trigger_type, trigger_config, conditions,
-    is_active, metadata),
-  update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata)
+    is_active, metadata, mode),
+  update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata, mode)
   on ridgeline.workflows to authenticated;
 
 grant insert, update (name, timezone, country, text_countries, text_strangers, phone, email, website, address, settings)
@@ -31112,6 +32536,17 @@ revoke all on function ridgeline.release_workflow(uuid) from public, anon;
 grant execute on function ridgeline.release_workflow(uuid), automation.release_workflow(uuid)
   to authenticated, service_role;
 
+alter table ridgeline.sending_pauses enable row level security;
+create policy sending_pauses_members_read on ridgeline.sending_pauses for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on ridgeline.sending_pauses from anon, authenticated, service_role;
+grant select on ridgeline.sending_pauses to authenticated, service_role;
+revoke all on function ridgeline.pause_sending(text, uuid), ridgeline.resume_sending(uuid) from public, anon;
+grant execute on function
+  automation.pause_sending(uuid, text), automation.resume_sending(uuid),
+  ridgeline.pause_sending(text, uuid), ridgeline.resume_sending(uuid)
+  to authenticated, service_role;
+
 -- sql/engine/99_ops/25_portions.sql
 
 -- What is being worked on: the engine's own; the service role may look.
@@ -31160,6 +32595,13 @@ grant execute on function
   automation.suppress_address(uuid, text, text), ridgeline.suppress_address(text, text, uuid)
   to authenticated, service_role;
 
+-- sql/engine/99_ops/27_shadow.sql
+
+-- Shadows: who may switch a workflow. automation.set_workflow_mode() asks who calls.
+revoke all on function ridgeline.set_workflow_mode(uuid, text, uuid) from public, anon;
+grant execute on function automation.set_workflow_mode(uuid, text), ridgeline.set_workflow_mode(uuid, text, uuid)
+  to authenticated, service_role;
+
 -- sql/engine/99_ops/30_operator.sql
 
 -- VIEWS
@@ -31170,6 +32612,7 @@ grant execute on function
 create view ridgeline.automation_queue with (security_invoker = true) as
   select s.tenant_id, s.lane,
     case
+      when s.lease_expires_at is null and s.held ? 'code' and s.run_at > automation.now() then 'held'
       when s.lease_expires_at is null and s.run_at > automation.now() then 'delayed'
       when s.lease_expires_at is null then 'due'
       when s.lease_expires_at > clock_timestamp() then 'claimed'
@@ -31177,19 +32620,24 @@ create view ridgeline.automation_queue with (security_invoker = true) as
     end as state,
     count(*) as steps,
     min(s.run_at) as oldest_run_at,
-    max(s.attempt) as most_attempts
+    max(s.attempt) as most_attempts,
+    case when s.lease_expires_at is null and s.run_at > automation.now() then s.held ->> 'code' end as held_by,
+    min((s.held ->> 'since')::timestamptz) as held_since,
+    min(s.held ->> 'why') as held_why
   from ridgeline.scheduled_steps as s
-  group by 1, 2, 3;
+  group by 1, 2, 3, 7;
 
 comment on view ridgeline.automation_queue is
-  'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped).';
+  'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped), or held though its turn had '
+  'come: held_by says by what, held_why in words, held_since since when the first waits; oldest_run_at until when '
+  '(infinity: until it is let go).';
 
 -- A skip whose code nobody has explained counts as a failure rather than as nothing.
 create view ridgeline.automation_skipped_sends with (security_invoker = true) as
   select s.tenant_id, s.execution_id, e.workflow_id, w.name as workflow_name, e.version, e.contact_id,
     e.trigger_type, s.step_key, s.step_type, coalesce(s.recipient, s.error ->> 'given') as recipient,
     s.error ->> 'code' as code, s.error ->> 'message' as message,
-    coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at
+    coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at, e.mode
   from ridgeline.workflow_step_executions as s
   join automation.step_types as t on t.name = s.step_type and t.lane <> 'database'
   join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
@@ -31199,7 +32647,8 @@ create view ridgeline.automation_skipped_sends with (security_invoker = true) as
 
 comment on view ridgeline.automation_skipped_sends is
   'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what '
-  'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out).';
+  'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out). '
+  'mode: shadow, where a shadow came to that.';
 
 -- Switched on, and hears nothing: its table is detached, gone, made anew without the triggers, or has lost what
 -- the workflow asks for. Of the caller's own tenants.
@@ -31260,7 +32709,7 @@ comment on function automation.deaf_workflows() is
 create view ridgeline.automation_failures with (security_invoker = true) as
   select e.tenant_id, e.id as execution_id, w.name as workflow_name, e.version, e.contact_id,
     e.trigger_type, f.error ->> 'step' as step_key, f.error ->> 'code' as code,
-    f.error ->> 'message' as message, f.error, f.finished_at, e.status as execution_status
+    f.error ->> 'message' as message, f.error, f.finished_at, e.status as execution_status, e.mode
   from (
     select e.tenant_id, e.id, e.error, e.finished_at
     from ridgeline.workflow_executions as e
@@ -31285,13 +32734,13 @@ create view ridgeline.automation_failures with (security_invoker = true) as
   join ridgeline.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
   union all
   select h.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, h.reason ->> 'code',
-    h.reason ->> 'message', h.reason, h.held_at, null
+    h.reason ->> 'message', h.reason, h.held_at, null, null
   from ridgeline.workflow_holds as h
   join ridgeline.workflows as w on w.tenant_id = h.tenant_id and w.id = h.workflow_id
   where h.released_at is null
   union all
   select w.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, d.code, d.message,
-    jsonb_build_object('code', d.code, 'message', d.message), d.since, null
+    jsonb_build_object('code', d.code, 'message', d.message), d.since, null, null
   from automation.deaf_workflows() as d
   join ridgeline.workflows as w on w.tenant_id = d.tenant_id and w.id = d.workflow_id;
 
@@ -31299,7 +32748,8 @@ comment on view ridgeline.automation_failures is
   'What failed, and why: executions (ridgeline.retry_execution() runs one again from where it failed), steps '
   'that their execution went on without, sends that found nobody to go to, tags that found no contact. '
   'execution_status: failed for the first. A workflow that is held (ridgeline.workflow_holds), or that '
-  'is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution.';
+  'is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution. '
+  'mode: shadow, where it is a shadow''s: nobody missed anything.';
 
 -- The platform opens what is made in public to every role of the API: each view is closed first.
 revoke all on ridgeline.automation_queue, ridgeline.automation_skipped_sends, ridgeline.automation_failures

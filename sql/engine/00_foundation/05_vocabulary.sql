@@ -17,7 +17,7 @@ create type ridgeline.execution_mode as enum ('live', 'shadow', 'test', 'importe
 
 comment on type ridgeline.execution_mode is
   'live: a run like any other. shadow: beside another system that does the work. test: somebody tries. imported: '
-  'history of another system, taken over. This release starts live runs only.';
+  'history of another system, taken over.';
 
 create or replace function automation.channels() returns ridgeline.automation_lane[]
   language sql immutable parallel safe

@@ -21,12 +21,13 @@ comment on function automation.as_key(text) is
   'An id of the CRM as the engine keeps it: a UUID in its usual notation, any other as it is.';
 
 create or replace function automation.as_list(value jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when jsonb_typeof(value) = 'array' then value else jsonb_build_array(value) end
-    where value is not null
-  $$;
+begin
+  return case when value is null or jsonb_typeof(value) = 'array' then value else jsonb_build_array(value) end;
+end;
+$$;
 
 create or replace function automation.type_words(types jsonb) returns text
   language sql immutable parallel safe

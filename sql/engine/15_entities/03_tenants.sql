@@ -22,7 +22,9 @@ create table ridgeline.tenant_settings (
   settings jsonb not null default '{}'
     constraint tenant_settings_is_object check (jsonb_typeof(settings) = 'object'),
   created_at timestamptz not null default automation.now(),
-  updated_at timestamptz not null default automation.now()
+  updated_at timestamptz not null default automation.now(),
+  unified_engine text not null default 'on'
+    constraint tenant_settings_engine_known check (unified_engine in ('off', 'shadow', 'on'))
 );
 
 comment on table ridgeline.tenant_settings is
@@ -37,6 +39,9 @@ comment on column ridgeline.tenant_settings.text_countries is
   'numbers.';
 comment on column ridgeline.tenant_settings.text_strangers is
   'May workflows text a number that is no contact''s, not of the record that fired and not the office''s own?';
+comment on column ridgeline.tenant_settings.unified_engine is
+  'What this engine does for the tenant while another one is at work: off, nothing begins; shadow, all runs are '
+  'shadows; on, each workflow as its mode says. ridgeline.set_engine() changes it. See docs/legacy.md.';
 comment on column ridgeline.tenant_settings.settings is
   'locale, currency, holidays, conversation_brake, inbound {create_contacts}, forms {max_fired_per_hour}: see '
   'docs/tenants.md. The same keys in the CRM''s own settings, where that column is mapped, come first.';

@@ -18,6 +18,8 @@ create table ridgeline.workflows (
   published_version integer,
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
+  mode ridgeline.execution_mode not null default 'live'
+    constraint workflows_mode_is_live_or_shadow check (mode in ('live', 'shadow')),
   constraint workflows_pkey primary key (tenant_id, id),
   constraint workflows_name_at_most_500_characters check (length(name) <= 500),
   constraint workflows_description_at_most_64_kb check (octet_length(description) <= 65536),
@@ -36,6 +38,10 @@ comment on column ridgeline.workflows.settings is
   'run early, and what a variable without a value does. See docs/lifecycle.md.';
 comment on column ridgeline.workflows.published_version is
   'The version that new executions start with; null until it is first published.';
+
+comment on column ridgeline.workflows.mode is
+  'live, or shadow: its runs wait, branch and render as if live, and have no effect. Switching it to live cancels the '
+  'shadow runs that are open; runs keep the mode that they began in. See docs/shadow.md.';
 
 create index workflows_by_trigger_type on ridgeline.workflows (trigger_type);
 create index workflows_by_published_version
@@ -182,6 +188,7 @@ create table automation.active_triggers (
   first_step text,
   first_lane ridgeline.automation_lane,
   first_delay interval,
+  mode ridgeline.execution_mode default 'live',
   constraint active_triggers_pkey
     primary key (tenant_id, entity, event, workflow_id, version, role, listener),
   constraint active_triggers_first_step_matches_role check (
@@ -201,6 +208,9 @@ comment on column automation.active_triggers.reentry is
   'The rule of re-entry where it goes by record; null: none, or one that is asked before the first step.';
 comment on column automation.active_triggers.quick is
   'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
+
+comment on column automation.active_triggers.mode is
+  'role enrol: the mode of the runs that it begins; null: it begins none, the engine is off for the tenant.';
 
 comment on column automation.active_triggers.listener is
   'role wait: the key of the step that waits; exit: which of the exit events. Part of the key.';
@@ -229,3 +239,14 @@ create trigger active_triggers_forget_unheard after insert or update on automati
 
 create index active_triggers_by_version
   on automation.active_triggers (workflow_id, tenant_id, version);
+
+-- In which mode a run of a workflow begins. The tenant's engine comes first: off is nobody's mode, and null.
+create or replace function automation.mode_of(tenant_id uuid, workflow_id uuid) returns ridgeline.execution_mode
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case s.unified_engine when 'off' then null when 'shadow' then 'shadow' else w.mode end
+    from ridgeline.workflows as w
+    left join ridgeline.tenant_settings as s on s.tenant_id = w.tenant_id
+    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id
+  $$;

@@ -13,7 +13,8 @@ create type automation.enrolment as (
   role text,
   listener text,
   address text,
-  fused boolean
+  fused boolean,
+  mode ridgeline.execution_mode
 );
 
 comment on type automation.enrolment is

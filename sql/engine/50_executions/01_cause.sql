@@ -4,7 +4,8 @@
 -- when it becomes too much (65_gate/01_brakes).
 
 create or replace function automation.count_enrolments(
-  tenant_id uuid, workflow_id uuid, record_id text, since timestamptz, at_most integer)
+  tenant_id uuid, workflow_id uuid, record_id text, since timestamptz, at_most integer,
+  mode ridgeline.execution_mode default 'live')
   returns integer
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -15,14 +16,15 @@ create or replace function automation.count_enrolments(
       where e.tenant_id = count_enrolments.tenant_id
         and e.record_id = count_enrolments.record_id
         and e.workflow_id = count_enrolments.workflow_id
-        and e.created_at > since
+        and e.created_at > since and e.mode = count_enrolments.mode
       limit at_most
     ) as e
   $$;
 
--- How many effects a chain has had (those that were refused included), and was this workflow among them?
+-- How many effects a chain has had (those that were refused included), and was this workflow among them? Shadows
+-- are counted for themselves.
 create or replace function automation.chain_of(
-  tenant_id uuid, root uuid, workflow_id uuid,
+  tenant_id uuid, root uuid, workflow_id uuid, mode ridgeline.execution_mode,
   out effects integer, out allowed integer, out comes_round boolean)
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -35,7 +37,7 @@ create or replace function automation.chain_of(
         coalesce(bool_or(e.workflow_id = chain_of.workflow_id), false) as comes_round
       from (
         select x.workflow_id from ridgeline.workflow_executions as x
-        where x.root_id = chain_of.root and x.tenant_id = chain_of.tenant_id
+        where x.root_id = chain_of.root and x.tenant_id = chain_of.tenant_id and x.mode = chain_of.mode
         limit automation.setting('max_chain_executions')::integer + 1
       ) as e
     ) as c
@@ -45,7 +47,7 @@ create or replace function automation.chain_of(
 -- out of: the refused row itself is the one past the limit.
 create or replace function automation.admit(
   tenant_id uuid, workflow_id uuid, record_id text, depth integer, root uuid, already integer,
-  out admitted boolean, out refusal jsonb, out comes_round boolean)
+  mode ridgeline.execution_mode, out admitted boolean, out refusal jsonb, out comes_round boolean)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -63,7 +65,7 @@ begin
       'message', format('%s automations in a row led to this write; %s are allowed', depth, max_depth));
   end if;
   recent := automation.count_enrolments(
-    tenant_id, workflow_id, record_id, automation.now() - recent_window, max_enrollments + 1);
+    tenant_id, workflow_id, record_id, automation.now() - recent_window, max_enrollments + 1, mode);
   if recent = max_enrollments then
     refusal := jsonb_build_object(
       'code', 'enrollment_limit_exceeded',
@@ -73,7 +75,7 @@ begin
   if root is null then
     return;
   end if;
-  chain := automation.chain_of(tenant_id, root, workflow_id);
+  chain := automation.chain_of(tenant_id, root, workflow_id, mode);
   chain.effects := chain.effects + already;
   comes_round := chain.comes_round;
   admitted := admitted and chain.effects <= chain.allowed;
@@ -86,7 +88,7 @@ begin
 end;
 $$;
 
-comment on function automation.admit(uuid, uuid, text, integer, uuid, integer) is
+comment on function automation.admit(uuid, uuid, text, integer, uuid, integer, ridgeline.execution_mode) is
   'May this record enter this workflow now? already: how many the same write lets enter before it. refusal: enrol '
   'it as failed, with this reason; not admitted: it was refused a moment ago already, write nothing. comes_round: '
   'the chain has been at this workflow before.';
@@ -104,13 +106,13 @@ declare
   enrolment automation.enrolment;
   admission record;
   admitted automation.enrolment[];
-  entered integer := 0;
 begin
   foreach enrolment in array enrolments loop
     if enrolment.role = 'enrol' then
-      admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth, root, entered);
+      admission := automation.admit(tenant_id, enrolment.workflow_id, record_id, depth, root, (
+        select count(*)::integer from unnest(admitted) as a where a.role = 'enrol' and a.mode = enrolment.mode),
+        enrolment.mode);
       continue when not admission.admitted;
-      entered := entered + 1;
       enrolment.failure := coalesce(enrolment.failure, admission.refusal);
       enrolment.fused := admission.comes_round;
     end if;

@@ -48,7 +48,7 @@ begin
     execution_id := automation.new_id();
     insert into ridgeline.workflow_executions (
       tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, depth, root_id, fused, current_step, error, finished_at, seq)
+      contact_id, depth, root_id, fused, current_step, error, finished_at, seq, mode)
     values (
       tenant_id, execution_id, enrolment.workflow_id, enrolment.version,
       case
@@ -59,10 +59,14 @@ begin
       enrolment.trigger_type, data, entity, record_id, automation.as_key(data ->> 'contact_id'),
       automation.causation_depth(), automation.causation_root(),
       -- What comes in, and not what becomes of what we sent: opens of a campaign are no flood.
-      enrolment.fused is true or current_setting('automation.fused', true) is not distinct from 'true'
-        or is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound',
+      -- A shadow has no effect that could come round, or that a machine could answer.
+      enrolment.mode is distinct from 'shadow' and (enrolment.fused is true
+        or current_setting('automation.fused', true) is not distinct from 'true'
+        or is_log and not data ? 'old' and data -> entity ->> 'direction' is distinct from 'outbound'),
       enrolment.first_step, enrolment.failure,
-      case when enrolment.failure is not null then automation.now() end, seq);
+      case when enrolment.failure is not null then automation.now() end, seq,
+      -- What nobody has given a mode must not act.
+      coalesce(enrolment.mode, 'shadow'));
     if enrolment.failure is null then
       insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
       values (tenant_id, execution_id, enrolment.first_step, enrolment.first_lane,
@@ -89,7 +93,9 @@ create or replace function automation.enrol(
 declare
   admitted automation.enrolment[] := array[enrolment];
 begin
-  if data ? 'old' or automation.has_cause() then
+  if enrolment.mode is null then
+    return null;
+  elsif data ? 'old' or automation.has_cause() then
     admitted := automation.admit_all(tenant_id, record_id, admitted);
   end if;
   if cardinality(admitted) = 1 then
@@ -101,7 +107,7 @@ $$;
 
 comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolment) is
   'Starts an execution, or records the failed one that explains why it could not start; null when '
-  'a loop was refused and that is on record already.';
+  'a loop was refused and that is on record already, or the engine is off for the tenant.';
 
 create or replace function automation.enrolment_of(
   version ridgeline.workflow_versions, trigger_type text)
@@ -113,7 +119,8 @@ create or replace function automation.enrolment_of(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
       make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
-      null, 'enrol', '', null, false)::automation.enrolment
+      null, 'enrol', '', null, false,
+      automation.mode_of(version.tenant_id, version.workflow_id))::automation.enrolment
     from (
       select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
     ) as first

@@ -10,6 +10,37 @@ begin
 end;
 $$;
 
+-- {{trigger.project_name}}, previous_stage, changed_by ... as the engines before this one had them in their
+-- snapshots (automation.snapshot_names()). What the data itself says under such a name comes first.
+create or replace function automation.add_snapshot_names(context jsonb, data jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_set(context, '{trigger}', jsonb_strip_nulls(jsonb_build_object(
+        'project_name', data #> '{project,name}', 'estimated_value', data #> '{project,estimated_value}',
+        'approved_value', coalesce(data #> '{project,approved_value}', data #> '{project,value}'),
+        'previous_stage', coalesce(data -> 'old' -> e.stage, data #> '{old,stage}'),
+        'new_stage', coalesce(r.record -> e.stage, r.record -> 'stage'),
+        'old_status', coalesce(data -> 'old' -> e.status, data #> '{old,status}'),
+        'new_status', coalesce(r.record -> e.status, r.record -> 'status'),
+        'changes', data -> 'changed', 'changed_by', data -> 'user_id',
+        'changed_at', coalesce(r.record -> 'stage_changed_at', r.record -> 'updated_at', r.record -> 'created_at'),
+        'job_number', coalesce(data #> '{job,job_number}', data #> '{job,name}'),
+        'completion_date', coalesce(data #> '{job,completion_date}', data #> '{job,completed_at}'),
+        'completed_by', case when data ? 'job' then data -> 'user_id' end,
+        'opened_at', data #> '{email,opened_at}', 'clicked_at', data #> '{email,clicked_at}',
+        'link', data #> '{email_event,link}',
+        'from', coalesce(data #> '{message,from_number}', data #> '{call,from_number}'),
+        'to', coalesce(data #> '{message,to_number}', data #> '{call,to_number}'),
+        'body', data #> '{message,body}', 'call_sid', data #> '{call,provider_id}',
+        'duration', data #> '{call,duration_seconds}'))
+      || (context -> 'trigger'))
+    from (select data -> (data ->> 'entity') as record) as r
+    left join lateral (
+      select a.mapped ->> 'stage' as stage, a.mapped ->> 'status' as status
+      from automation.entities as a where a.name = data ->> 'entity') as e on true
+  $$;
+
 -- At enrolment nothing has happened since: the snapshot is the live record. roots: what is asked for,
 -- so that the rest is not read; null: everything.
 create or replace function automation.trigger_context(
@@ -21,6 +52,9 @@ create or replace function automation.trigger_context(
 declare
   context jsonb := data || jsonb_build_object('trigger', automation.trigger_root(data));
 begin
+  if roots is null or roots ? 'trigger.names' then
+    context := automation.add_snapshot_names(context, data);
+  end if;
   if roots is null or roots ? 'user' then
     context := context || jsonb_build_object('user', automation.read_user(tenant_id, data));
   end if;
@@ -135,10 +169,69 @@ create or replace function automation.step_results(tenant_id uuid, execution_id 
   set search_path = pg_catalog, pg_temp
   as $$
     select coalesce(jsonb_object_agg(s.step_key,
-      coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status)), '{}')
+      case when s.error ->> 'code' = 'shadow' then coalesce(s.error #> '{would,result}', s.error -> 'would')
+          || '{"status": "completed"}'
+        else coalesce(s.result_data, '{}') || jsonb_build_object('status', s.status) end), '{}')
     from ridgeline.workflow_step_executions as s
     where s.tenant_id = step_results.tenant_id and s.execution_id = step_results.execution_id
   $$;
+
+-- A record as an earlier step of a shadow would have left it. What somebody has written to a field since then
+-- counts more than what the shadow would have.
+create or replace function automation.as_if(
+  execution ridgeline.workflow_executions, entity text, record jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  imagined record;
+begin
+  if execution.mode is distinct from 'shadow' or record is null then
+    return record;
+  end if;
+  for imagined in
+    select string_to_array(f.key, '.') as path, f.value,
+      coalesce(s.error #> array['would', 'was', f.key], 'null') as was
+    from ridgeline.workflow_step_executions as s
+    cross join lateral jsonb_each(s.error #> '{would,fields}') as f
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+      and s.error ->> 'code' = 'shadow' and s.error #>> '{would,entity}' = as_if.entity
+    order by s.seq
+  loop
+    if coalesce(record #> imagined.path, 'null') = imagined.was then
+      record := jsonb_set(record, imagined.path, imagined.value);
+    end if;
+  end loop;
+  return record;
+end;
+$$;
+
+create or replace function automation.tags_as_if(execution ridgeline.workflow_executions, tags jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  would jsonb;
+begin
+  if execution.mode is distinct from 'shadow' then
+    return tags;
+  end if;
+  for would in
+    select s.error -> 'would' from ridgeline.workflow_step_executions as s
+    where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
+      and s.error ->> 'code' = 'shadow' and s.step_type in ('add_tag', 'remove_tag')
+    order by s.seq
+  loop
+    tags := (
+      select coalesce(jsonb_agg(t.value order by t.place), '[]')
+      from jsonb_array_elements(tags) with ordinality as t (value, place)
+      where lower(btrim(t.value #>> '{}')) is distinct from lower(would ->> 'tag'))
+      || case when would ? 'added' then jsonb_build_array(would -> 'tag') else '[]' end;
+  end loop;
+  return tags;
+end;
+$$;
 
 create or replace function automation.read_root(
   execution ridgeline.workflow_executions, root text, known automation.known_records default null)
@@ -163,19 +256,20 @@ begin
       || automation.step_results(execution.tenant_id, execution.id)
     when 'contact.tags' then coalesce(
       case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
-      automation.contact_tags(
-        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known))))
+      automation.tags_as_if(execution, automation.contact_tags(
+        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))))
     when 'contact' then case
-      when known.contact_id is not null and execution.trigger_data ? 'contact_id' and execution.version > 0
-        then known.contact
-      when execution.trigger_data ? 'contact_id' and execution.version > 0 then automation.read_record(
-        'contact', execution.tenant_id, automation.contact_key(execution))
-      else execution.trigger_data -> 'contact' end
+      when not execution.trigger_data ? 'contact_id' or execution.version = 0 then execution.trigger_data -> 'contact'
+      when known.contact_id is not null then automation.as_if(execution, 'contact', known.contact)
+      else automation.as_if(execution, 'contact', automation.read_record(
+        'contact', execution.tenant_id, automation.contact_key(execution, known))) end
     else case
       when not execution.trigger_data ? (root || '_id') or execution.version = 0 then execution.trigger_data -> root
       when root = execution.entity and known.record is not null
-        and execution.trigger_data ->> (root || '_id') = execution.record_id then known.record
-      else automation.read_record(root, execution.tenant_id, execution.trigger_data ->> (root || '_id'))
+        and execution.trigger_data ->> (root || '_id') = execution.record_id
+        then automation.as_if(execution, root, known.record)
+      else automation.as_if(execution, root, automation.read_record(
+        root, execution.tenant_id, execution.trigger_data ->> (root || '_id')))
     end
   end;
 end;
@@ -193,11 +287,14 @@ declare
 begin
   for i in 0 .. coalesce(jsonb_array_length(roots), 0) - 1 loop
     root := roots ->> i;
-    continue when root = 'contact.tags' or context ? root;
+    continue when root in ('contact.tags', 'trigger.names') or context ? root;
     context := context || jsonb_build_object(root, automation.read_root(execution, root, known));
   end loop;
   if roots ? 'contact.tags' then
     context := automation.add_tags(context, automation.read_root(execution, 'contact.tags', known));
+  end if;
+  if roots ? 'trigger.names' then
+    context := automation.add_snapshot_names(context, execution.trigger_data);
   end if;
   return context;
 end;

@@ -24,6 +24,12 @@ create or replace function automation.record_key(entity text, record_id text) re
   set search_path = pg_catalog, pg_temp
   as $$ select format('record %s %s', entity, record_id) where record_id is not null $$;
 
+-- Shadows enter beside the others: neither keeps the other out.
+create or replace function automation.entry_key_in(mode ridgeline.execution_mode, key text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select case mode when 'shadow' then 'shadow ' else '' end || key $$;
+
 -- A dedupe_key that renders to nothing (no phone number) says nothing about who it is.
 create or replace function automation.entry_key(execution ridgeline.workflow_executions, lifecycle jsonb)
   returns text
@@ -39,10 +45,66 @@ begin
       lifecycle -> 'key', automation.execution_context(execution, lifecycle #> '{key,roots}'),
       automation.render_options(execution.tenant_id)) as r;
   end if;
-  return coalesce(
+  return automation.entry_key_in(execution.mode, coalesce(
     'key ' || case
       when length(key) > 200 then encode(sha256(convert_to(key, 'UTF8')), 'hex') else nullif(key, '') end,
-    automation.record_key(execution.entity, execution.record_id));
+    automation.record_key(execution.entity, execution.record_id)));
+end;
+$$;
+
+-- Switched to live, a workflow has its shadow runs end, and who entered as a shadow may enter.
+create or replace function automation.end_shadows(tenant_id uuid, workflow_ids uuid[], reason jsonb) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  open_runs uuid[];
+begin
+  open_runs := array(
+    select e.id from unnest(workflow_ids) as w (id)
+    join ridgeline.workflow_executions as e on e.workflow_id = w.id and e.tenant_id = end_shadows.tenant_id
+    where e.mode = 'shadow' and e.finished_at is null);
+  delete from ridgeline.scheduled_steps as s
+  where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs);
+  perform from ridgeline.workflow_executions as e
+  where e.tenant_id = end_shadows.tenant_id and e.id = any (open_runs)
+  order by e.id
+  for no key update;
+  -- What another step of them has queued while this one waited.
+  delete from ridgeline.scheduled_steps as s
+  where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs);
+  update ridgeline.workflow_step_executions as s
+  set status = 'cancelled', finished_at = automation.now()
+  where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs) and s.finished_at is null;
+  update ridgeline.workflow_executions as e
+  set status = 'cancelled', error = reason, current_step = null,
+    started_at = coalesce(e.started_at, automation.now()), finished_at = automation.now()
+  where e.tenant_id = end_shadows.tenant_id and e.id = any (open_runs) and e.finished_at is null;
+  delete from automation.entries as n
+  where n.tenant_id = end_shadows.tenant_id and n.workflow_id = any (workflow_ids) and n.key like 'shadow %';
+  return cardinality(open_runs);
+end;
+$$;
+
+comment on function automation.end_shadows(uuid, uuid[], jsonb) is
+  'Cancels the shadow runs of workflows and forgets who entered them; says how many were open.';
+
+-- After the mode of workflows, or of their tenant, has changed: listeners begin runs of the new one, and where that is
+-- live the shadows end.
+create or replace function automation.apply_mode(tenant_id uuid, workflow_ids uuid[]) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  now_live uuid[];
+begin
+  update automation.active_triggers as t set mode = automation.mode_of(t.tenant_id, t.workflow_id)
+  where t.tenant_id = apply_mode.tenant_id and t.workflow_id = any (workflow_ids) and t.role = 'enrol';
+  now_live := array(
+    select w.id from unnest(workflow_ids) as w (id)
+    where automation.mode_of(apply_mode.tenant_id, w.id) = 'live');
+  return automation.end_shadows(tenant_id, now_live, jsonb_build_object(
+    'code', 'switched_on', 'message', 'the workflow was switched to live, which begins runs of its own'));
 end;
 $$;
 
@@ -60,7 +122,7 @@ create or replace function automation.has_done_nothing(tenant_id uuid, execution
         select from ridgeline.workflow_step_executions as s
         where s.tenant_id = has_done_nothing.tenant_id and s.execution_id = has_done_nothing.execution_id
           and s.step_type not in ('wait', 'conditional', 'split', 'stop')
-          and (s.status = 'completed' or (s.error ->> 'may_have_been_sent')::boolean))
+          and (s.status = 'completed' or s.error ->> 'code' = 'shadow' or (s.error ->> 'may_have_been_sent')::boolean))
   $$;
 
 -- The last one that was let in and has done something, or still may. Runs from before there was a rule count
@@ -83,7 +145,7 @@ begin
     from ridgeline.workflow_executions as x
     where x.tenant_id = last_entry.tenant_id and x.record_id = last_entry.record_id
       and x.workflow_id = last_entry.workflow_id and x.id is distinct from but
-      and x.started_at is not null and not automation.has_done_nothing(x.tenant_id, x.id)
+      and x.started_at is not null and x.mode <> 'shadow' and not automation.has_done_nothing(x.tenant_id, x.id)
     order by x.created_at desc
     limit 1;
   end if;
@@ -119,7 +181,9 @@ create or replace function automation.may_enter_again(
   as $$
     select automation.may_enter(listener.reentry, automation.last_entry(
       listener.tenant_id, listener.workflow_id,
-      automation.record_key(listener.entity, may_enter_again.record_id), may_enter_again.record_id))
+      automation.entry_key_in(
+        listener.mode, automation.record_key(listener.entity, may_enter_again.record_id)),
+      may_enter_again.record_id))
   $$;
 
 -- Lets a run in and remembers it, or says why not. Two runs of one key are asked one after the other:

@@ -32,14 +32,17 @@ create or replace function automation.header_problem(name text, path text) retur
 
 -- to.0.address -> to: what a step is told, of what it was compiled into.
 create or replace function automation.written_path(step_type text, at text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case step_type
-      when 'send_email' then regexp_replace(at, '^(to|cc|bcc|reply_to|from)\.\d+\.(name|address)$', '\1')
-      else at
-    end
-  $$;
+begin
+  return case
+    when step_type = 'send_email' and at ~ '\d\.(name|address)$'
+      then regexp_replace(at, '^(to|cc|bcc|reply_to|from)\.\d+\.(name|address)$', '\1')
+    else at
+  end;
+end;
+$$;
 
 -- Whose field update_field writes, and which.
 create or replace function automation.written_field(config jsonb, out entity text, out field text)

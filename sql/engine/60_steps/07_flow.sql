@@ -110,7 +110,7 @@ declare
 begin
   insert into automation.split_assignments as s (tenant_id, workflow_id, step_key, subject, branch)
   values (execution.tenant_id, execution.workflow_id, split.step_key,
-    automation.split_subject(execution), drawn)
+    automation.entry_key_in(execution.mode, automation.split_subject(execution)), drawn)
   on conflict on constraint split_assignments_pkey do update
     -- A branch that is gone from the workflow is nobody's any more.
     set branch = case when automation.branch_names(input) @> array[s.branch] then s.branch else drawn end

@@ -451,7 +451,8 @@ begin
     perform automation.enrol(waiting.tenant_id, listener.entity, waiting.record_id,
       jsonb_build_object('entity', listener.entity, listener.entity || '_id', waiting.record_id),
       row(waiting.workflow_id, listener.version, 'time_elapsed', null, null, null,
-        automation.cut_off_error(tried), 'enrol', '', null, false)::automation.enrolment);
+        automation.cut_off_error(tried), 'enrol', '', null, false,
+        automation.mode_of(waiting.tenant_id, waiting.workflow_id))::automation.enrolment);
   end if;
 end;
 $$;

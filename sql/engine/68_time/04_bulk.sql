@@ -164,7 +164,8 @@ exception when others then
     perform automation.enrol(job.tenant_id, job.entity, record_id,
       jsonb_build_object('entity', job.entity, job.entity || '_id', record_id, job.entity, record),
       row(version.workflow_id, version.version, job.kind, null, null, null,
-        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null, false
+        automation.engine_error('enrollment_failed', sqlstate, sqlerrm), 'enrol', '', null, false,
+        automation.mode_of(job.tenant_id, job.workflow_id)
         )::automation.enrolment);
   exception when others then
     raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;

@@ -267,7 +267,7 @@ declare
     else automation.try_conditions(version.conditions, version.tenant_id, data)
   end;
 begin
-  if verdict = 'false' then
+  if verdict = 'false' or enrolment.mode is null then
     return 'skipped';
   elsif verdict <> 'true' then
     enrolment.failure := verdict;

@@ -97,8 +97,7 @@ begin
 end;
 $$;
 
--- Out of the way of what is due: for a second, or until somebody lets it go (infinity).
-create or replace function automation.put_aside(dues ridgeline.scheduled_steps[], until timestamptz) returns void
+create or replace function automation.yield_steps(dues ridgeline.scheduled_steps[]) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_generic_plan
@@ -110,7 +109,7 @@ create or replace function automation.put_aside(dues ridgeline.scheduled_steps[]
   as $$
 begin
   update ridgeline.scheduled_steps as s
-  set run_at = until
+  set run_at = automation.now() + interval '1 second'
   from (
     select q.ctid as place
     from unnest(dues) as d
@@ -122,17 +121,23 @@ begin
 end;
 $$;
 
-create or replace function automation.yield_steps(dues ridgeline.scheduled_steps[]) returns void
-  language plpgsql
+comment on function automation.yield_steps(ridgeline.scheduled_steps[]) is
+  'Tries steps again in a second: somebody holds what they need.';
+
+-- Those of workflows, or of tenants, that are paused or held. A batch is of one lane.
+create or replace function automation.paused_plans(works automation.work[]) returns integer[]
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  perform automation.put_aside(dues, automation.now() + interval '1 second');
+  return array(
+    select k.plan
+    from (
+      select distinct w.plan, (w.execution).tenant_id, (w.execution).workflow_id, (w.due).lane from unnest(works) as w
+    ) as k
+    where automation.pause_of(k.tenant_id, k.workflow_id, k.lane <> 'database') is not null);
 end;
 $$;
-
-comment on function automation.yield_steps(ridgeline.scheduled_steps[]) is
-  'Tries steps again in a second: somebody holds what they need.';
 
 -- Locks the runs of due steps and reads their plans. Steps of runs that have ended leave the queue, those of a
 -- workflow that is held wait there, and those whose run somebody holds come again in a second.
@@ -143,8 +148,7 @@ create or replace function automation.take_work(
   as $$
 declare
   locked constant automation.work[] := automation.lock_runs(dues);
-  any_held constant boolean := exists (
-    select from ridgeline.workflow_holds as h where h.released_at is null);
+  paused constant integer[] := automation.paused_plans(locked);
   work automation.work;
   execution ridgeline.workflow_executions;
   ended ridgeline.scheduled_steps[] := '{}';
@@ -155,7 +159,9 @@ begin
     execution := work.execution;
     if execution.finished_at is not null then
       ended := ended || work.due;
-    elsif (any_held or execution.fused and execution.started_at is null) and automation.is_held(execution) then
+    elsif execution.mode <> 'shadow' and work.plan = any (paused)
+      or execution.fused and execution.started_at is null
+        and automation.is_held(execution, (work.due).lane <> 'database') then
       held := held || work.due;
     else
       works := works || work;
@@ -165,7 +171,7 @@ begin
     perform automation.unschedule(ended);
   end if;
   if cardinality(held) > 0 then
-    perform automation.put_aside(held, 'infinity');
+    perform automation.hold_steps(held);
   end if;
   if cardinality(locked) < cardinality(dues) then
     perform automation.yield_steps(array(

@@ -53,6 +53,9 @@ begin
   elsif step ->> 'type' in ('add_tag', 'remove_tag') then
     prepared := automation.skip_untaggable(execution, prepared);
   end if;
+  if execution.mode = 'shadow' then
+    prepared := automation.skip_in_shadow(execution, step, prepared);
+  end if;
   return prepared;
 end;
 $$;

@@ -1,4 +1,4 @@
--- Claiming: a dispatcher takes due steps of a channel under a lease. Consent is checked here, in the
+-- Claiming: a dispatcher takes due steps of a channel under a lease. The gate is asked here, in the
 -- transaction that claims: once a STOP has committed, nothing unclaimed goes out.
 
 create type automation.claimed_step as (
@@ -173,8 +173,8 @@ begin
 end;
 $$;
 
--- Renders what is going to be sent and asks whether it may be: outcome is send, close (unsent), stopped or later.
--- Answers to one number are counted by what has been claimed: two of them are not claimed together.
+-- Renders what is going to be sent and asks the gate, of all of them at once: outcome is send, close (unsent), hold,
+-- stopped or later. Answers to one number are counted by what has been claimed: two of them are not claimed together.
 create or replace function automation.prepare_sends(works automation.work[], plans automation.running_plan[])
   returns automation.work[]
   language plpgsql
@@ -183,30 +183,70 @@ create or replace function automation.prepare_sends(works automation.work[], pla
 declare
   work automation.work;
   prepared automation.prepared_step;
+  question automation.send_question;
+  questions automation.send_question[] := '{}';
+  places integer[] := '{}';
+  verdict automation.send_verdict;
+  held automation.send_verdict[] := '{}';
   answered text[] := '{}';
   ledgers constant ridgeline.workflow_step_executions[] := automation.lock_ledgers(works);
 begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
     work.seq := nextval('automation.write_order');
-    if (work.obstacle).status is null then
+    if (work.obstacle).status is not null then
+      work.outcome := 'stopped';
+    else
       prepared := automation.prepare_send(work, ledgers[i], (plans[work.plan]).options);
       work.prepared := prepared;
-      work.outcome := case prepared.verdict when 'run' then 'send' else 'close' end;
-      work.status := case prepared.verdict when 'run' then null when 'skip' then 'skipped' else 'failed' end;
-      work.error := case prepared.verdict when 'run' then null else prepared.reason end;
-      if work.outcome = 'send' and work.step ->> 'lane' = 'sms' and automation.answers_somebody(work.execution) then
+      if prepared.verdict = 'run' then
+        places := places || i;
+        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
+        questions := questions || question;
+      else
+        work := automation.unsent(work, prepared);
+      end if;
+    end if;
+    works[i] := work;
+  end loop;
+  for verdict in select g.* from automation.gate(questions) as g loop
+    work := works[places[verdict.place]];
+    prepared := verdict.prepared;
+    if verdict.verdict = 'hold' then
+      work.outcome := 'hold';
+      held := held || verdict;
+    elsif prepared.verdict <> 'run' then
+      work := automation.unsent(work, prepared);
+    else
+      work.prepared := prepared;
+      work.outcome := 'send';
+      if work.step ->> 'lane' = 'sms' and automation.answers_somebody(work.execution) then
         if prepared.recipient = any (answered) then
           work.outcome := 'later';
         end if;
         answered := answered || prepared.recipient;
       end if;
-    else
-      work.outcome := 'stopped';
     end if;
-    works[i] := work;
+    works[places[verdict.place]] := work;
   end loop;
+  if cardinality(held) > 0 then
+    perform automation.hold_sends(held);
+  end if;
   return works;
+end;
+$$;
+
+create or replace function automation.unsent(work automation.work, prepared automation.prepared_step)
+  returns automation.work
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  work.prepared := prepared;
+  work.outcome := 'close';
+  work.status := case prepared.verdict when 'skip' then 'skipped' else 'failed' end;
+  work.error := prepared.reason;
+  return work;
 end;
 $$;
 
@@ -237,7 +277,7 @@ end;
 $$;
 
 -- Rendered on the first attempt, and anew after one that was certainly refused; what may have been accepted is sent
--- again as it was. Consent is asked for on every attempt.
+-- again as it was.
 create or replace function automation.prepare_send(
   work automation.work, ledger ridgeline.workflow_step_executions, options jsonb)
   returns automation.prepared_step
@@ -247,34 +287,18 @@ create or replace function automation.prepare_send(
 declare
   due constant ridgeline.scheduled_steps := work.due;
   execution constant ridgeline.workflow_executions := work.execution;
-  step_type constant text := work.step ->> 'type';
   prepared automation.prepared_step;
 begin
   if due.expires_at <= automation.now() then
     return automation.skip_unaddressed(prepared, 'expired', format(
       'it was planned before %s, and is not sent after it', automation.date_text(due.tenant_id, due.expires_at)));
   elsif ledger.input is not null and not ledger.render_again then
-    prepared := automation.recheck_recipient(execution, work.step, automation.recheck_sender(
-      due.tenant_id, step_type, row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
-  else
-    prepared := automation.prepare_step(execution, work.step, automation.now(), options, work.known);
+    return automation.recheck_recipient(execution, work.step, automation.recheck_sender(
+      due.tenant_id, work.step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
   end if;
-  if prepared.verdict = 'run' then
-    prepared := automation.ask_consent(execution, step_type, prepared);
-  end if;
-  if prepared.verdict = 'run' and automation.channel_of(step_type) = 'sms' then
-    prepared := automation.brake_conversation(execution, due.id, prepared);
-  end if;
-  return prepared;
+  return automation.prepare_step(execution, work.step, automation.now(), options, work.known);
 end;
 $$;
-
-create or replace function automation.date_text(tenant_id uuid, at timestamptz) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select to_char(at at time zone coalesce(automation.tenant_zone(date_text.tenant_id), 'UTC'), 'YYYY-MM-DD HH24:MI')
-  $$;
 
 -- Runs that end before the step, and steps that are not sent.
 create or replace function automation.close_unsent(works automation.work[], plans automation.running_plan[])
@@ -345,7 +369,7 @@ begin
   with leased as (
     update ridgeline.scheduled_steps as s
     set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
-      leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease
+      leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease, held = null
     from (
       select u.step, u.prepared, q.ctid as place
       from unnest(works) as u

@@ -249,14 +249,17 @@ create or replace function automation.check_webhook_headers(headers jsonb, path 
   $$;
 
 create or replace function automation.check_headers(headers jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_agg(p.problem order by h.name), '[]')
     from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
     cross join lateral (select automation.header_problem(h.name, path || '.' || h.name) as problem) as p
-    where p.problem is not null
-  $$;
+    where p.problem is not null);
+end;
+$$;
 
 create or replace function automation.compile_addresses(
   config jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)

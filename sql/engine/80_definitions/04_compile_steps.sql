@@ -3,17 +3,23 @@
 
 -- A builder that keeps the type of a step in its configuration too means the step by it.
 create or replace function automation.without_own_type(step_type text, config jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select case when config -> 'type' = to_jsonb(step_type) then config - 'type' else config end $$;
+  as $$
+begin
+  return case when config -> 'type' = to_jsonb(step_type) then config - 'type' else config end;
+end;
+$$;
 
 -- What a form leaves empty was not given; but the fields of a record, a webhook's body and the value
 -- of a condition may be empty.
 create or replace function automation.fold_step_config(step_type text, config jsonb)
   returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case step_type
       when 'update_contact' then automation.fold_fields(c.config)
       when 'update_project' then automation.fold_fields(c.config)
@@ -22,53 +28,59 @@ create or replace function automation.fold_step_config(step_type text, config js
       when 'wait' then automation.fold_wait(automation.without_blanks(c.config))
       else automation.fold_names(step_type, automation.without_blanks(c.config))
     end
-    from (select automation.without_own_type(step_type, fold_step_config.config) as config) as c
-  $$;
+    from (select automation.without_own_type(step_type, fold_step_config.config) as config) as c);
+end;
+$$;
 
 comment on function automation.fold_step_config(text, jsonb) is
   'A step_config in the one spelling that its schema describes; the older engines had others.';
 
 create or replace function automation.without_blanks(config jsonb, but text[] default '{}') returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_object_agg(k.key, k.value), '{}')
     from jsonb_each(config) as k
-    where k.value not in ('null', '""') or k.key = any (but)
-  $$;
+    where k.value not in ('null', '""') or k.key = any (but));
+end;
+$$;
 
 create or replace function automation.fold_names(step_type text, config jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case step_type
-      when 'send_sms' then
-        case when config ? 'message' and not config ? 'body'
-          then config - 'message' || jsonb_build_object('body', config -> 'message')
-          else config - 'message' end
-          || case when jsonb_typeof(config -> 'media_urls') = 'string'
-            and not starts_with(btrim(config ->> 'media_urls'), '{{')
-            then jsonb_build_object('media_urls', jsonb_build_array(config -> 'media_urls')) else '{}' end
-      when 'send_email' then
-        case when config ? 'body' and not config ?| '{html,text}'
-          then config - 'body'
-            || jsonb_build_object(automation.body_kind(config -> 'body'), config -> 'body')
-          else config end
-      when 'create_task' then
-        case when config ? 'due_date_days'
-          then config - 'due_date_days' || jsonb_build_object('due_in_days', config -> 'due_date_days')
-          else config end
-      when 'update_field' then
-        case when config ? 'table'
-          then config - 'table'
-            || jsonb_build_object('entity', regexp_replace(config ->> 'table', 's$', ''))
-          else config end
-      when 'create_project' then automation.fold_key(config, 'project_type', '{type}')
-      when 'add_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
-      when 'remove_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
-      else config
-    end
-  $$;
+begin
+  return case step_type
+    when 'send_sms' then
+      case when config ? 'message' and not config ? 'body'
+        then config - 'message' || jsonb_build_object('body', config -> 'message')
+        else config - 'message' end
+        || case when jsonb_typeof(config -> 'media_urls') = 'string'
+          and not starts_with(btrim(config ->> 'media_urls'), '{{')
+          then jsonb_build_object('media_urls', jsonb_build_array(config -> 'media_urls')) else '{}' end
+    when 'send_email' then
+      case when config ? 'body' and not config ?| '{html,text}'
+        then config - 'body'
+          || jsonb_build_object(automation.body_kind(config -> 'body'), config -> 'body')
+        else config end
+    when 'create_task' then
+      case when config ? 'due_date_days'
+        then config - 'due_date_days' || jsonb_build_object('due_in_days', config -> 'due_date_days')
+        else config end
+    when 'update_field' then
+      case when config ? 'table'
+        then config - 'table'
+          || jsonb_build_object('entity', regexp_replace(config ->> 'table', 's$', ''))
+        else config end
+    when 'create_project' then automation.fold_key(config, 'project_type', '{type}')
+    when 'add_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
+    when 'remove_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
+    else config
+  end;
+end;
+$$;
 
 -- A body with a tag in it is HTML; any other keeps its line breaks as plain text.
 create or replace function automation.body_kind(body jsonb) returns text
@@ -89,21 +101,23 @@ create or replace function automation.fold_webhook(config jsonb) returns jsonb
 
 -- {condition}, or one condition or group that is written into the configuration itself.
 create or replace function automation.fold_conditional(config jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when config ? 'branches' then config
-      when config ? 'conditions' and config ? 'operator'
-        then automation.fold_document(config, '{operator,conditions}')
-      when config ? 'conditions' then config
-      when config ? 'condition' then automation.fold_key(config, 'conditions', '{condition}')
-      when config ? 'field'
-        then automation.fold_document(config, '{field,operator,value,logic,case_sensitive}')
-      when config ?| '{all,any,not}' then automation.fold_document(config, '{all,any,not}')
-      else config
-    end
-  $$;
+begin
+  return case
+    when config ? 'branches' then config
+    when config ? 'conditions' and config ? 'operator'
+      then automation.fold_document(config, '{operator,conditions}')
+    when config ? 'conditions' then config
+    when config ? 'condition' then automation.fold_key(config, 'conditions', '{condition}')
+    when config ? 'field'
+      then automation.fold_document(config, '{field,operator,value,logic,case_sensitive}')
+    when config ?| '{all,any,not}' then automation.fold_document(config, '{all,any,not}')
+    else config
+  end;
+end;
+$$;
 
 create or replace function automation.fold_document(config jsonb, keys text[]) returns jsonb
   language sql immutable parallel safe
@@ -128,17 +142,19 @@ create or replace function automation.fold_key(config jsonb, key text, other_nam
   $$;
 
 create or replace function automation.fold_fields(config jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when config ? 'fields' then config
-      when config ? 'updates' then
-        config - 'updates' || jsonb_build_object('fields', config -> 'updates')
-      when config = '{}' then config
-      else jsonb_build_object('fields', config)
-    end
-  $$;
+begin
+  return case
+    when config ? 'fields' then config
+    when config ? 'updates' then
+      config - 'updates' || jsonb_build_object('fields', config -> 'updates')
+    when config = '{}' then config
+    else jsonb_build_object('fields', config)
+  end;
+end;
+$$;
 
 create or replace function automation.fold_wait(config jsonb) returns jsonb
   language sql immutable parallel safe
@@ -161,9 +177,11 @@ create or replace function automation.fold_wait(config jsonb) returns jsonb
 -- What the schema and its grammars say, and then whether what it names is there.
 create or replace function automation.check_step_config(step_type text, config jsonb, path text)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select automation.check_schema(t.config_schema, config, path)
       || automation.check_step_entity(config, path)
       || case when step_type in ('update_contact', 'update_project', 'update_field')
@@ -174,22 +192,25 @@ create or replace function automation.check_step_config(step_type text, config j
       || case when step_type = 'wait' and config ? 'event'
         then automation.check_event(config -> 'event', path || '.event') else '[]' end
     from automation.step_types as t
-    where t.name = step_type
-  $$;
+    where t.name = step_type);
+end;
+$$;
 
 comment on function automation.check_step_config(text, jsonb, text) is
   'What is wrong with a folded step_config, apart from its templates.';
 
 create or replace function automation.check_step_entity(config jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when jsonb_typeof(config -> 'entity') = 'string' and config ->> 'entity' not like '%{{%'
-        then automation.check_entity(config ->> 'entity', path || '.entity')
-      else '[]'
-    end
-  $$;
+begin
+  return case
+    when jsonb_typeof(config -> 'entity') = 'string' and config ->> 'entity' not like '%{{%'
+      then automation.check_entity(config ->> 'entity', path || '.entity')
+    else '[]'
+  end;
+end;
+$$;
 
 -- What is wrong with an event that has the shape of one; its schema says whether it has.
 create or replace function automation.check_event(event jsonb, path text) returns jsonb
@@ -206,30 +227,49 @@ create or replace function automation.check_event(event jsonb, path text) return
 
 -- A conditional's questions in the order they are asked, each with its branch: [{name, conditions}].
 create or replace function automation.compile_cases(
-  config jsonb, known jsonb, out cases jsonb, out roots text[])
-  language sql stable
+  config jsonb, known jsonb, out cases jsonb, out roots text[], out problems jsonb)
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    with asked as (
-      select 'then' as name, config -> 'conditions' as conditions, 1 as place
-      where config ? 'conditions'
-      union all
-      select b.value ->> 'name', b.value -> 'conditions', b.place
-      from jsonb_array_elements(
-        case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end)
-        with ordinality as b (value, place)
-    ), compiled as (
-      select a.name, a.place, c.compiled
-      from asked as a
-      cross join lateral automation.place_conditions(a.conditions, 'conditions', known) as c
-    )
-    select
-      coalesce(
-        (select jsonb_agg(jsonb_build_object('name', c.name, 'conditions', c.compiled) order by c.place)
-         from compiled as c), '[]'),
-      array(
-        select r from compiled as c, unnest(automation.condition_roots(c.compiled)) as r)
-  $$;
+declare
+  asked jsonb;
+  compiled record;
+begin
+  cases := '[]';
+  roots := '{}';
+  problems := '[]';
+  for asked in
+    select jsonb_build_object('name', 'then', 'conditions', config -> 'conditions') where config ? 'conditions'
+    union all
+    select b from jsonb_array_elements(
+      case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end) as b
+  loop
+    compiled := automation.place_conditions(asked -> 'conditions', 'conditions', known);
+    cases := cases || jsonb_build_object('name', asked -> 'name', 'conditions', compiled.compiled);
+    roots := roots || automation.condition_roots(compiled.compiled);
+    problems := problems || compiled.problems;
+  end loop;
+end;
+$$;
+
+-- Conditions that compiled without a word need not be compiled once more to be checked.
+create or replace function automation.without_cases(config jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if config ? 'conditions' then
+    return config || '{"conditions": []}';
+  elsif jsonb_typeof(config -> 'branches') <> 'array' then
+    return config;
+  end if;
+  return config || jsonb_build_object('branches', (
+    select coalesce(jsonb_agg(
+      case when b.value ? 'conditions' and jsonb_typeof(b.value) = 'object'
+        then b.value || '{"conditions": []}' else b.value end order by b.place), '[]')
+    from jsonb_array_elements(config -> 'branches') with ordinality as b (value, place)));
+end;
+$$;
 
 -- Only a number, a date or a list can be added to or taken from, only a text or a list appended to.
 create or replace function automation.check_field_operator(config jsonb, path text) returns jsonb
@@ -255,9 +295,11 @@ create or replace function automation.check_field_operator(config jsonb, path te
 -- The fields that update steps write are checked against the live table.
 create or replace function automation.check_step_fields(step_type text, config jsonb, path text)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_agg(automation.problem(
         path || w.at, 'unknown_field', format('%s has no field "%s" to write', w.entity, w.field),
         'Writable: ' || array_to_string(e.writable_columns, ', '))), '[]')
@@ -274,5 +316,6 @@ create or replace function automation.check_step_fields(step_type text, config j
     ) as w
     join automation.entities as e on e.name = w.entity
     where not (w.field = any (e.writable_columns)
-      or split_part(w.field, '.', 1) = 'custom_fields' and 'custom_fields' = any (e.writable_columns))
-  $$;
+      or split_part(w.field, '.', 1) = 'custom_fields' and 'custom_fields' = any (e.writable_columns)));
+end;
+$$;

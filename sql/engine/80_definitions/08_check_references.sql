@@ -11,14 +11,17 @@ comment on type automation.read_reference is
   'A field that is read: the compiled reference, with the path of its keys in p, or in b for a bare name; '
   'where; and by which step (null: by the workflow itself).';
 
-create or replace function automation.slot_path(step jsonb, slot jsonb) returns text
-  language sql immutable parallel safe
+-- Where the configuration of a step of a type has a slot.
+create or replace function automation.slot_path(step_path text, step_type text, slot jsonb) returns text
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.step_path(step) || '.step_config'
-      || coalesce('.' || nullif(automation.written_path(
-        step ->> 'type', array_to_string((slot ->> 'at')::text[], '.')), ''), '')
-  $$;
+begin
+  return step_path || '.step_config'
+    || coalesce('.' || nullif(automation.written_path(
+      step_type, array_to_string((slot ->> 'at')::text[], '.')), ''), '');
+end;
+$$;
 
 create or replace function automation.read_references(documents jsonb, plan jsonb)
   returns setof automation.read_reference
@@ -36,24 +39,30 @@ create or replace function automation.read_references(documents jsonb, plan json
       from jsonb_array_elements(documents) as d, jsonb_array_elements(d -> 'compiled' -> 'code') as t (test)
       where t.test ? 'r'
       union all
-      select r.reference, automation.slot_path(s.value, slot.value), s.key
-      from jsonb_each(plan -> 'steps') as s,
-        jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
-        jsonb_path_query(
-          jsonb_build_array(slot.value -> 'w', slot.value -> 's'),
-          'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
+      select r.reference, slot.at, slot.step
+      from (
+        select s.key as step, automation.slot_path(automation.step_path(s.value), s.value ->> 'type', f.value) as at,
+          f.value as tokens
+        from jsonb_each(plan -> 'steps') as s, jsonb_array_elements(s.value -> 'config' -> 'slots') as f
+        offset 0
+      ) as slot
+      cross join lateral jsonb_path_query(
+        jsonb_build_array(slot.tokens -> 'w', slot.tokens -> 's'),
+        'strict $.** ? (exists (@.p) || exists (@.b))') as r (reference)
       -- What an #each calls its items is no field.
       where not r.reference ? 'loop'
     ) as f
   $$;
 
 create or replace function automation.reference_name(reference jsonb) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(reference ->> 'name', reference ->> 'field',
-      array_to_string(coalesce(reference ->> 'p', reference ->> 'b')::text[], '.'))
-  $$;
+begin
+  return coalesce(reference ->> 'name', reference ->> 'field',
+    array_to_string(coalesce(reference ->> 'p', reference ->> 'b')::text[], '.'));
+end;
+$$;
 
 -- Whose value a reference is: the record, and the keys in it. record null: nobody's that is known
 -- here; a bare name that no record has keeps its keys.
@@ -132,7 +141,8 @@ declare
 begin
   if resolved.record is null then
     return case when reference ? 'b'
-      then automation.unknown_bare_name(resolved.keys, at, scope, severity) end;
+      then automation.unknown_bare_name(resolved.keys, at, scope, severity)
+      else automation.unknown_in_snapshot(reference, at, scope) end;
   elsif jsonb_typeof(columns) is distinct from 'object' or cardinality(resolved.keys) = 0 then
     return null;
   elsif kind is null then
@@ -150,6 +160,38 @@ begin
   return null;
 end;
 $$;
+
+-- What snapshots of this kind hold, beside the records: {{trigger.<name>}}.
+create or replace function automation.names_in_snapshot(scope jsonb) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select '{entity,user_id,record,custom}'::text[]
+      || array(select r || '_id' from jsonb_array_elements_text(scope -> 'records') as r)
+      || array(select r from jsonb_array_elements_text(scope -> 'records') as r)
+      || case when scope ->> 'kind' in ('updated', 'changed', 'becomes') then '{old,changed}'::text[] else '{}' end
+      || case when scope ->> 'kind' = 'time' then '{timer,scheduled_at}'::text[] else '{}' end
+      || case when scope -> 'records' ? 'email' then '{email_event}'::text[] else '{}' end
+      || array(
+        select n.name from automation.snapshot_names() as n
+        where (n.records is null or scope -> 'records' ?| n.records)
+          and scope -> 'records' <> '[]'
+          and (not n.is_change or scope ->> 'kind' in ('updated', 'changed', 'becomes')))
+  $$;
+
+-- A program that starts runs may send more than events have: a doubt, and no error.
+create or replace function automation.unknown_in_snapshot(reference jsonb, at text, scope jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      at, 'unknown_variable', format('%s: no event of this type has "%s"', automation.reference_name(reference),
+        p.path[2]),
+      automation.suggestion(p.path[2], automation.names_in_snapshot(scope), 'Under trigger: '), 'warning')
+    from (select (reference ->> 'p')::text[] as path) as p
+    where p.path[1] = 'trigger' and not (scope ->> 'lenient')::boolean
+      and not p.path[2] = any (automation.names_in_snapshot(scope))
+  $$;
 
 -- A name that is no column of anything: a root that does not exist, a record without its field, or
 -- a field that is misspelt.

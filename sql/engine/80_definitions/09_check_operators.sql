@@ -119,7 +119,7 @@ create or replace function automation.asked_tests(documents jsonb, plan jsonb)
     from jsonb_each(plan -> 'steps') as s,
       jsonb_array_elements(s.value -> 'config' -> 'slots') as slot,
       jsonb_path_query(slot.value, '$.s[*].if.test') as t (test),
-      lateral (select automation.slot_path(s.value, slot.value) as at) as a
+      lateral (select automation.slot_path(automation.step_path(s.value), s.value ->> 'type', slot.value) as at) as a
   $$;
 
 create or replace function automation.check_operators(documents jsonb, plan jsonb, scope jsonb)
@@ -130,6 +130,8 @@ create or replace function automation.check_operators(documents jsonb, plan json
     with asked as materialized (
       select t.test - '{at,t,f}'::text[] as test, t.at_operator, t.at_value
       from automation.asked_tests(documents, plan) as t
+      -- Those compare whatever there is.
+      where t.test ->> 'k' <> 'legacy'
     ), wrong as materialized (
       -- The same is asked in many places: what is wrong with it is found once.
       select d.test, p.of_operator, p.problem
@@ -230,8 +232,7 @@ create or replace function automation.check_typed_values(plan jsonb, scope jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(jsonb_agg(p.problem || jsonb_build_object('path', automation.slot_path(s.value, slot))
-      order by automation.slot_path(s.value, slot)), '[]')
+    select coalesce(jsonb_agg(p.problem || jsonb_build_object('path', w.at) order by w.at), '[]')
     from jsonb_each(plan -> 'steps') as s
     join automation.step_types as t on t.name = s.value ->> 'type'
     cross join lateral jsonb_array_elements(s.value -> 'config' -> 'slots') as slot
@@ -240,6 +241,8 @@ create or replace function automation.check_typed_values(plan jsonb, scope jsonb
     cross join lateral automation.typed_value_problem(
       a.wanted, scope -> 'columns' -> r.record ->> r.keys[1], automation.reference_name(slot -> 'w'), '')
       as p (problem)
+    cross join lateral (
+      select automation.slot_path(automation.step_path(s.value), s.value ->> 'type', slot) as at) as w
     where slot ? 'w' and slot -> 'w' ?| '{p,b}' and not slot -> 'w' ?| '{f,loop}'
       and cardinality(r.keys) = 1 and p.problem is not null
   $$;

@@ -10,9 +10,11 @@
 -- record is the one that fired.
 create or replace function automation.tested_value(test jsonb, scope jsonb, at_start boolean)
   returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case
       when test ? 'b' and scope -> 'columns' -> e.name ? p.path[1]
         or at_start and test ? 'p' and p.path[1] = e.name
@@ -25,8 +27,9 @@ create or replace function automation.tested_value(test jsonb, scope jsonb, at_s
       else p.path::text
     end
     from (select coalesce(test ->> 'p', test ->> 'b')::text[] as path) as p,
-      (select scope ->> 'entity' as name) as e
-  $$;
+      (select scope ->> 'entity' as name) as e);
+end;
+$$;
 
 -- null: nothing can be concluded from it. What a field was or became is about the record that fired.
 create or replace function automation.literal_of(
@@ -48,7 +51,7 @@ create or replace function automation.literal_of(
         else automation.tested_value(test, scope, at_start)
       end)
     from (select negated <> (test ? 'n') as neg) as n
-    where not test ? 'r'
+    where not test ? 'r' and test ->> 'k' <> 'legacy'
       and not (test ->> 'k' in ('changed_to', 'changed_from', 'was') and n.neg)
   $$;
 
@@ -254,9 +257,16 @@ create or replace function automation.needs_value(literal jsonb) returns boolean
 -- The parts of a condition that must all be true: groups of the same sense taken apart, in order.
 create or replace function automation.conjuncts(tree jsonb, negated boolean)
   returns table (node jsonb, is_negated boolean)
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  -- Most documents are one condition, or a list of some.
+  if jsonb_typeof(tree) = 'boolean' or tree ? 'test' then
+    return query values (tree, negated);
+    return;
+  end if;
+  return query
     with recursive part (node, negated, place) as (
       select tree, conjuncts.negated, '{}'::bigint[]
       union all
@@ -273,8 +283,9 @@ create or replace function automation.conjuncts(tree jsonb, negated boolean)
     )
     select p.node, p.negated from part as p
     where not (p.node ? 'not' or p.node ? case when p.negated then 'any' else 'all' end)
-    order by p.place
-  $$;
+    order by p.place;
+end;
+$$;
 
 create or replace function automation.literal_text(literal jsonb) returns text
   language sql immutable parallel safe

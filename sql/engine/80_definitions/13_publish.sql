@@ -241,7 +241,7 @@ create or replace function automation.start_listening(
   as $$
     insert into automation.active_triggers (
       tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
-      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay)
+      field, from_values, to_values, conditions, quick, quick_folds, reentry, first_step, first_lane, first_delay, mode)
     select version.tenant_id, automation.listened_entity(version, listener), version.trigger_type,
       version.workflow_id, version.version, listener.match, listener.match_any, listener.match_column,
       listener.match_value, listener.field, listener.from_values, listener.to_values,
@@ -249,7 +249,8 @@ create or replace function automation.start_listening(
       case when not first.lifecycle ? 'key' then first.lifecycle -> 'reentry' end,
       first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
-      make_interval(secs => (first.step ->> 'delay_seconds')::double precision)
+      make_interval(secs => (first.step ->> 'delay_seconds')::double precision),
+      automation.mode_of(version.tenant_id, version.workflow_id)
     from (
       select p.plan -> 'lifecycle' as lifecycle, p.plan -> 'steps' -> (p.plan ->> 'first') as step
       from automation.readable_plan(version.plan) as p (plan)
@@ -348,6 +349,8 @@ begin
   end if;
   if new.is_active <> (tg_op = 'UPDATE' and old.is_active) then
     perform automation.check_publisher(new.tenant_id, 'switching a workflow on or off');
+  elsif tg_op = 'UPDATE' and new.mode <> old.mode then
+    perform automation.check_publisher(new.tenant_id, 'switching a workflow between live and shadow');
   end if;
   return new;
 end;
@@ -368,6 +371,7 @@ begin
     perform automation.publish(new.tenant_id, new.id, 'activation');
   elsif new.is_active then
     perform automation.resume(new);
+    perform automation.release_held(new.tenant_id, '{workflow_paused}', new.id);
   else
     perform automation.stop_listening(new.tenant_id, new.id);
     perform automation.stop_waiting(new.tenant_id, new.id);
@@ -383,6 +387,43 @@ create trigger workflows_follow_switch
   when (old.is_active <> new.is_active
     and old.published_version is not distinct from new.published_version)
   execute function automation.follow_switch();
+
+create or replace function automation.follow_mode() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.apply_mode(new.tenant_id, array[new.id]);
+  return null;
+end;
+$$;
+
+create trigger workflows_follow_mode
+  after update of mode on ridgeline.workflows
+  for each row when (old.mode <> new.mode)
+  execute function automation.follow_mode();
+
+create or replace function automation.follow_engine() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.apply_mode(new.tenant_id, array(
+    select w.id from ridgeline.workflows as w where w.tenant_id = new.tenant_id));
+  return null;
+end;
+$$;
+
+create trigger tenant_settings_follow_engine
+  after update of unified_engine on ridgeline.tenant_settings
+  for each row when (old.unified_engine <> new.unified_engine)
+  execute function automation.follow_engine();
+create trigger tenant_settings_begin_with_engine
+  after insert on ridgeline.tenant_settings
+  for each row when (new.unified_engine <> 'on')
+  execute function automation.follow_engine();
 
 create or replace function automation.publish_with_first_steps() returns trigger
   language plpgsql

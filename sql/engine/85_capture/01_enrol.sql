@@ -54,7 +54,7 @@ begin
       m.workflow_id, m.version, m.event, m.first_step, m.first_lane, m.first_delay,
       case when m.verdict <> 'true' then m.verdict end, m.role, m.listener,
       case when m.role <> 'enrol' then automation.counterparty(
-        match_write.entity, match_write.tenant_id, record) end, false
+        match_write.entity, match_write.tenant_id, record) end, false, m.mode
       )::automation.enrolment)
     into matched
   from (
@@ -69,6 +69,7 @@ begin
     where t.tenant_id = match_write.tenant_id
       and t.entity = match_write.entity
       and t.event = any (events)
+      and (t.role <> 'enrol' or t.mode is not null)
       and automation.matches(record, t.match, t.match_any)
       -- What is inserted has changed from nothing.
       and (t.field is null or t.field = any (changed) or not data ? 'old')
@@ -99,12 +100,13 @@ create or replace function automation.match_failed(
   as $$
     select array_agg(row(
       t.workflow_id, t.version, t.event, t.first_step, t.first_lane, t.first_delay,
-      automation.engine_error('capture_failed', state, message), t.role, t.listener, null, false)::automation.enrolment)
+      automation.engine_error('capture_failed', state, message), t.role, t.listener, null, false,
+      t.mode)::automation.enrolment)
     from automation.active_triggers as t
     where t.tenant_id = match_failed.tenant_id
       and t.entity = match_failed.entity
       and t.event = any (events)
-      and t.role = 'enrol'
+      and t.role = 'enrol' and t.mode is not null
   $$;
 
 comment on function automation.match_failed(text, uuid, text[], text, text) is

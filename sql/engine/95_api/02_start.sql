@@ -112,20 +112,25 @@ create or replace function automation.start_version(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
+  mode constant ridgeline.execution_mode := automation.mode_of(version.tenant_id, version.workflow_id);
   execution_id uuid;
   started ridgeline.workflow_executions;
 begin
   perform automation.check_starter(version, data);
+  if mode is null then
+    raise exception 'workflow_id: the engine is off for this tenant' using errcode = 'PT409',
+      hint = 'unified_engine in ridgeline.tenant_settings says so; ridgeline.set_engine() switches it to shadow or on.';
+  end if;
   if not automation.conditions_met(version, data) then
     insert into ridgeline.workflow_executions (
       tenant_id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-      contact_id, error, finished_at)
+      contact_id, error, finished_at, mode)
     values (
       version.tenant_id, version.workflow_id, version.version, 'skipped', trigger_type, data,
       data ->> 'entity', data ->> ((data ->> 'entity') || '_id'),
       automation.as_key(data ->> 'contact_id'),
       automation.unmet_conditions(version, data),
-      automation.now())
+      automation.now(), mode)
     returning * into started;
     return started;
   end if;
@@ -197,7 +202,7 @@ begin
     join ridgeline.workflow_versions as v
       on v.tenant_id = t.tenant_id and v.workflow_id = t.workflow_id and v.version = t.version
     where t.tenant_id = tenant
-      and t.event = trigger_workflows.trigger_type and t.role = 'enrol'
+      and t.event = trigger_workflows.trigger_type and t.role = 'enrol' and t.mode is not null
       and automation.matches(fired, t.match, t.match_any)
       and (t.to_values is null or t.to_values @> (fired -> t.field))
     order by v.workflow_id

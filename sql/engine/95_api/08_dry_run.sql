@@ -132,6 +132,7 @@ declare
     automation.compile_tested(written, written.published_version);
   workflow constant ridgeline.workflows := tested.workflow;
   lifecycle constant jsonb := (tested.compiled).plan -> 'lifecycle';
+  mode constant ridgeline.execution_mode := automation.mode_of(written.tenant_id, written.id);
   data jsonb;
   fired_id text;
   trigger_checks jsonb;
@@ -152,22 +153,24 @@ begin
   end if;
   recent := automation.count_enrolments(
     workflow.tenant_id, workflow.id, fired_id,
-    automation.now() - automation.setting('enrollment_window')::interval, 10001);
+    automation.now() - automation.setting('enrollment_window')::interval, 10001, coalesce(mode, 'live'));
   if lifecycle ? 'reentry' then
     earlier := automation.last_entry(
       workflow.tenant_id, workflow.id,
-      automation.entry_key(automation.imagine_execution(workflow, data), lifecycle), fired_id);
+      automation.entry_key_in(mode, automation.entry_key(automation.imagine_execution(workflow, data), lifecycle)),
+      fired_id);
   end if;
   return jsonb_build_object(
     'would_enroll',
-      workflow.is_active and workflow.published_version is not null
+      workflow.is_active and workflow.published_version is not null and mode is not null
       and automation.is_listening(written)
       and not trigger_checks @> '[{"passed": false}]'
       and coalesce((conditions ->> 'verdict')::boolean, true)
       and recent < automation.setting('max_enrollments')::integer
       and automation.may_enter(lifecycle -> 'reentry', earlier),
     'workflow', jsonb_build_object(
-      'is_active', workflow.is_active, 'published_version', workflow.published_version,
+      'is_active', workflow.is_active, 'mode', coalesce(mode::text, 'off'),
+      'published_version', workflow.published_version,
       'has_unpublished_changes', automation.has_changes(written),
       'trigger_type', workflow.trigger_type),
     'trigger', trigger_checks,
@@ -344,12 +347,14 @@ create or replace function automation.imagine_step(
   as $$
 declare
   prepared automation.prepared_step;
+  gated automation.send_verdict;
   result jsonb;
 begin
   begin
     prepared := automation.prepare_step(execution, step, at);
     if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') is distinct from 'database' then
-      prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+      gated := automation.foresee(execution, step, prepared, at);
+      prepared := gated.prepared;
     end if;
     if prepared.verdict = 'run' then
       result := automation.imagine_result(execution, step, prepared.input, at, events);
@@ -367,7 +372,8 @@ begin
         step -> 'conditions', automation.execution_context(execution, step -> 'roots'), zone, at)
       end)
     || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
-    || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end;
+    || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
+    || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end;
 end;
 $$;
 

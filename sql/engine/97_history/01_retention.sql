@@ -119,7 +119,7 @@ begin
   with x as materialized (
     select e.* from ridgeline.workflow_executions as e
     where e.tenant_id = settle_entries.tenant_id and e.id = any (execution_ids) and e.id <> all (vain)
-      and e.record_id is not null and e.started_at is not null
+      and e.record_id is not null and e.started_at is not null and e.mode <> 'shadow'
   )
   insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
   select distinct on (x.workflow_id, x.entity, x.record_id)

@@ -41,8 +41,8 @@ grant delete,
 -- published_version is the engine's to set.
 grant delete,
   insert (tenant_id, id, name, description, status, trigger_type, trigger_config, conditions,
-    is_active, metadata),
-  update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata)
+    is_active, metadata, mode),
+  update (name, description, status, trigger_type, trigger_config, conditions, is_active, metadata, mode)
   on ridgeline.workflows to authenticated;
 
 grant insert, update (name, timezone, country, text_countries, text_strangers, phone, email, website, address, settings)

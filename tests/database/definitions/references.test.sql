@@ -2,7 +2,7 @@
 -- The office hears of it when it publishes, with the name it probably meant.
 begin;
 \ir ../foundation/story.psql
-select plan(71);
+select plan(73);
 
 select pg_temp.tenant() as apex \gset
 insert into ridgeline.senders (tenant_id, channel, address, registration) values (:'apex', 'sms', '+15125550199', 'registered');
@@ -58,7 +58,9 @@ from (values
   ('contact_created', '{{first_name}} {{email}} {{tenant.name}} {{user.full_name}} {{user.id}}', null),
   ('contact_created', '{{contact.tags | first}} {{tags}} {{contact.tags[0]}}', null),
   ('contact_created', '{{contact.custom_fields.roof.pitch}} {{custom_fields["Roof type"]}}', null),
-  ('contact_created', '{{custom.anything.at.all}} {{trigger.campaign}} {{now}} {{today | formatDate}}', null),
+  ('contact_created', '{{custom.anything.at.all}} {{now}} {{today | formatDate}}', null),
+  ('contact_created', '{{trigger.campaign}}', 'warning unknown_variable'),
+  ('manual', '{{trigger.campaign}}', null),
   ('contact_created', '{{tenant.settings.review_link}}', null),
   ('contact_updated', '{{trigger.old.stage}} {{trigger.changed}}', null),
   ('project_won', '{{project.value}} {{contact.first_name}} {{value}}', null),

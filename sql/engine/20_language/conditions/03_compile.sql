@@ -169,6 +169,44 @@ create or replace function automation.prepare_condition_value(
     end
   $$;
 
+create or replace function automation.legacy_operators() returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select '{equals,not_equals,contains,not_contains,greater_than,less_than,greater_than_or_equal,'
+      'less_than_or_equal,is_empty,is_not_empty,in,not_in}'::text[]
+  $$;
+
+-- "mode": "legacy": compares as the engines did that this one replaces, whose operators take any value, or none.
+create or replace function automation.compile_legacy_condition(
+  condition jsonb, keys text[], at text, out test jsonb, out roots text[], out problems jsonb)
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  problems := '[]';
+  roots := '{}';
+  if condition -> 'mode' <> '"legacy"' then
+    problems := automation.condition_problem(at || '.mode', 'error', 'invalid_value',
+      'mode is "legacy" or left out', null);
+  elsif not coalesce(condition ->> 'operator' = any (automation.legacy_operators()), false) then
+    problems := automation.condition_problem(at || '.operator', 'error', 'unknown_operator',
+      format('there is no legacy operator %s', left(condition ->> 'operator', 60)),
+      'Legacy operators: ' || array_to_string(automation.legacy_operators(), ', ') || '.');
+  elsif jsonb_typeof(condition -> 'value') = 'array'
+    and jsonb_array_length(condition -> 'value') > 1000 then
+    problems := automation.condition_problem(at || '.value', 'error', 'invalid_value',
+      'a list has at most 1000 items', null);
+  else
+    roots := automation.condition_field_roots(keys);
+    test := jsonb_build_object(
+        'o', condition ->> 'operator', 'k', 'legacy', 'field', btrim(condition ->> 'field'), 'at', at)
+      || automation.condition_reference(keys)
+      || case when condition ? 'value' then jsonb_build_object('v', condition -> 'value') else '{}' end;
+  end if;
+end;
+$$;
+
 -- One condition: a test, its roots and its problems.
 create or replace function automation.compile_condition(
   condition jsonb, at text, out test jsonb, out roots text[], out problems jsonb
@@ -196,6 +234,11 @@ begin
     problems := problems || automation.condition_problem(at || '.field', 'error', 'invalid_field',
       case when field is null then 'a condition needs a field' else 'this is not a field' end,
       'Name a field such as contact.stage or contact.custom_fields["Roof type"].');
+  end if;
+  if condition ? 'mode' and keys is not null then
+    select c.test, c.roots, c.problems into test, roots, problems
+    from automation.compile_legacy_condition(condition, keys, at) as c;
+    return;
   end if;
   select o.* into operator from automation.condition_operator(name) as o
   where jsonb_typeof(condition -> 'operator') = 'string';
@@ -290,9 +333,40 @@ begin
       when keys is null then '{}'
       when cardinality(keys) > 1 and automation.is_root(keys[1]) then array[keys[1]]
       else array['trigger', 'contact', 'project', 'job']
-    end || automation.tag_root(keys);
+    end || automation.tag_root(keys) || automation.snapshot_root(keys);
 end;
 $$;
+
+-- What the snapshots of the engines before this one called things, and which record, if any, has to be there for
+-- one to have a value. is_change: only after a change.
+create or replace function automation.snapshot_names()
+  returns table (name text, records text[], is_change boolean)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select n.name, n.records::text[], n.is_change
+    from (values
+      ('project_name', '{project}', false), ('estimated_value', '{project}', false),
+      ('approved_value', '{project}', false), ('previous_stage', null, true), ('new_stage', null, false),
+      ('old_status', null, true), ('new_status', null, false), ('changes', null, true), ('changed_by', null, false),
+      ('changed_at', null, false), ('job_number', '{job}', false), ('completion_date', '{job}', false),
+      ('completed_by', '{job}', false), ('opened_at', '{email}', false), ('clicked_at', '{email}', false),
+      ('link', '{email}', false), ('from', '{message,call}', false), ('to', '{message,call}', false),
+      ('body', '{message}', false), ('call_sid', '{call}', false), ('duration', '{call}', false)
+    ) as n (name, records, is_change)
+  $$;
+
+-- Added to trigger.* for those who ask for one of them, and nobody else: see automation.add_snapshot_names().
+create or replace function automation.snapshot_root(keys text[]) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when keys[1] = 'trigger' and exists (
+        select from automation.snapshot_names() as n where n.name = keys[2]) then '{trigger.names}'
+      else '{}'
+    end::text[]
+  $$;
 
 -- contact.tags is not a column: see automation.contact_tags().
 create or replace function automation.tag_root(keys text[]) returns text[]
@@ -511,16 +585,19 @@ end;
 $$;
 
 create or replace function automation.with_jumps(code jsonb, jumps int[]) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_agg(c.test || case
         when c.test ? 'n'
           then jsonb_build_object('t', jumps[2 * c.place], 'f', jumps[2 * c.place - 1])
         else jsonb_build_object('t', jumps[2 * c.place - 1], 'f', jumps[2 * c.place]) end
       order by c.place), '[]')
-    from jsonb_array_elements(code) with ordinality as c (test, place)
-  $$;
+    from jsonb_array_elements(code) with ordinality as c (test, place));
+end;
+$$;
 
 -- How many conditions a document has and how deep its groups are, counted before anything is compiled; no
 -- deeper than the limit and one more.
@@ -579,15 +656,18 @@ $$;
 -- Without a date in it, and without another field to compare with, a document has no use for a zone: whoever
 -- evaluates it need not read the tenant's.
 create or replace function automation.is_timeless(code jsonb) returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select not exists (
-      select from jsonb_array_elements(code) as c (test)
-      where c.test ->> 'k' in ('before', 'after', 'last', 'next') or c.test ? 'r' or exists (
+begin
+  return not exists (
+    select from jsonb_array_elements(code) as c (test)
+    where c.test ->> 'k' <> 'legacy' and (
+      c.test ->> 'k' in ('before', 'after', 'last', 'next') or c.test ? 'r' or exists (
         select from jsonb_array_elements(automation.as_list(c.test -> 'v')) as v
-        where jsonb_typeof(v) in ('array', 'object') or automation.is_date(v #>> '{}')))
-  $$;
+        where jsonb_typeof(v) in ('array', 'object') or automation.is_date(v #>> '{}'))));
+end;
+$$;
 
 create or replace function automation.compile_conditions(
   conditions jsonb, path text default 'conditions', out compiled jsonb, out problems jsonb
@@ -686,11 +766,13 @@ end;
 $$;
 
 create or replace function automation.condition_roots(compiled jsonb) returns text[]
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(array_agg(r), '{}') from jsonb_array_elements_text(compiled -> 'roots') as r
-  $$;
+begin
+  return array(select r from jsonb_array_elements_text(compiled -> 'roots') as r);
+end;
+$$;
 
 comment on function automation.condition_roots(jsonb) is
   'The parts of the context (contact, project, ...) that evaluating may read.';

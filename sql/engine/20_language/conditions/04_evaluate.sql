@@ -238,6 +238,38 @@ create or replace function automation.means_false(value jsonb) returns boolean
     else false
   end;
 
+-- What is no list has nothing in it, the text "a,b" neither.
+create or replace function automation.legacy_lists(list jsonb, value jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from jsonb_array_elements(case jsonb_typeof(list) when 'array' then list else '[]' end) as e (item)
+      where automation.javascript_equal(legacy_lists.value, e.item))
+  $$;
+
+-- The operators of the engines that this one replaces, exactly (docs/legacy.md): by JavaScript's rules, with case,
+-- and null is 0 where numbers are compared. expected: null where the condition had no value.
+create or replace function automation.legacy_holds(operator text, value jsonb, expected jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(case operator
+      when 'equals' then automation.javascript_equal(value, expected)
+      when 'not_equals' then not automation.javascript_equal(value, expected)
+      when 'contains' then strpos(automation.javascript_text(value), automation.javascript_text(expected)) > 0
+      when 'not_contains' then strpos(automation.javascript_text(value), automation.javascript_text(expected)) = 0
+      when 'greater_than' then automation.javascript_number(value) > automation.javascript_number(expected)
+      when 'less_than' then automation.javascript_number(value) < automation.javascript_number(expected)
+      when 'greater_than_or_equal' then automation.javascript_number(value) >= automation.javascript_number(expected)
+      when 'less_than_or_equal' then automation.javascript_number(value) <= automation.javascript_number(expected)
+      when 'is_empty' then value is null or value in ('null', '""', '[]')
+      when 'is_not_empty' then value not in ('null', '""', '[]')
+      when 'in' then automation.legacy_lists(expected, value)
+      when 'not_in' then not automation.legacy_lists(expected, value)
+    end, false)
+  $$;
+
 -- One test, before its negation. Null is never 0 or '': a missing value satisfies only `empty`,
 -- and `equals` null.
 create or replace function automation.test_holds(
@@ -259,6 +291,8 @@ begin
   elsif kind = 'text_in' then
     return coalesce(
       test -> 'x' ? automation.fold(value #>> '{}') and jsonb_typeof(value) = 'string', false);
+  elsif kind = 'legacy' then
+    return automation.legacy_holds(test ->> 'o', value, test -> 'v');
   elsif kind = 'empty' then
     return automation.is_blank(value);
   elsif kind in ('changed', 'changed_from', 'changed_to', 'was') then

@@ -51,17 +51,19 @@ create or replace function automation.last_of_path(path text) returns text
   as $$ select substring(path from '[^.]*$') $$;
 
 create or replace function automation.fits_type(type jsonb, value jsonb) returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select type is null or type #>> '{}' = jsonb_typeof(value) or exists (
-      select from jsonb_array_elements_text(automation.as_list(type)) as t (name)
-      where case
-        when t.name = 'integer' and jsonb_typeof(value) = 'number'
-        then value::numeric = trunc(value::numeric)
-        else t.name = jsonb_typeof(value)
-      end)
-  $$;
+begin
+  return type is null or type #>> '{}' = jsonb_typeof(value) or exists (
+    select from jsonb_array_elements_text(automation.as_list(type)) as t (name)
+    where case
+      when t.name = 'integer' and jsonb_typeof(value) = 'number'
+      then value::numeric = trunc(value::numeric)
+      else t.name = jsonb_typeof(value)
+    end);
+end;
+$$;
 
 -- ["POST", "PUT", "PATCH"] -> POST, PUT or PATCH
 create or replace function automation.choice_words(choices jsonb) returns text
@@ -117,9 +119,11 @@ $$;
 
 -- Which bound a value breaks; null: none.
 create or replace function automation.bounds_words(schema jsonb, value jsonb, type text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case
       when size < least and least = 1 and unit is not null then 'must not be empty'
       when size < least then concat_ws(' ', 'must', verb, 'at least', least, unit)
@@ -139,8 +143,9 @@ create or replace function automation.bounds_words(schema jsonb, value jsonb, ty
         ('object', 'minProperties', 'maxProperties', 'fields'), ('number', 'minimum', 'maximum', null)
       ) as names (of, least, most, unit)
       where names.of = type
-    ) as bounds
-  $$;
+    ) as bounds);
+end;
+$$;
 
 -- anyOf and oneOf. When none fits, what is said is what the one of the same type says.
 create or replace function automation.check_choice(schema jsonb, value jsonb, path text) returns jsonb
@@ -285,9 +290,11 @@ end;
 $$;
 
 create or replace function automation.check_items(schema jsonb, value jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     with item as (
       select i.value, i.place, format('%s[%s]', path, i.place - 1) as at
       from jsonb_array_elements(value) with ordinality as i (value, place)
@@ -304,26 +311,33 @@ create or replace function automation.check_items(schema jsonb, value jsonb, pat
       where exists (
         select from item as earlier
         where earlier.place < item.place and earlier.value -> u.key = item.value -> u.key)
-    ) as found (problem)
-  $$;
+    ) as found (problem));
+end;
+$$;
 
 -- What a grammar checks. The templates of a configuration are parsed together, where it is compiled.
 create or replace function automation.check_format(format text, value jsonb, path text) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when format = 'conditions' then (
-        select c.problems from automation.compile_conditions(value, path) as c)
-      when format = 'header' then automation.check_header(value, path)
-      when format = 'html' then automation.check_html(value #>> '{}', path)
-      when automation.format_holds(format, value) then '[]'
-      else (
-        select jsonb_build_array(automation.problem(path, 'invalid_value',
-          pg_catalog.format('%s must be %s', automation.last_of_path(path), w.words), w.hint))
-        from automation.format_words(format) as w)
-    end
-  $$;
+begin
+  if format = 'template' then
+    return '[]'::jsonb;
+  elsif format = 'conditions' then
+    return (automation.compile_conditions(value, path)).problems;
+  elsif format = 'header' then
+    return automation.check_header(value, path);
+  elsif format = 'html' then
+    return automation.check_html(value #>> '{}', path);
+  elsif automation.format_holds(format, value) then
+    return '[]'::jsonb;
+  end if;
+  return (
+    select jsonb_build_array(automation.problem(path, 'invalid_value',
+      pg_catalog.format('%s must be %s', automation.last_of_path(path), w.words), w.hint))
+    from automation.format_words(format) as w);
+end;
+$$;
 
 -- What is written into a workflow is read by everybody who may read it, and stands in its history.
 create or replace function automation.check_header(value jsonb, path text) returns jsonb
@@ -344,21 +358,23 @@ create or replace function automation.check_header(value jsonb, path text) retur
   $$;
 
 create or replace function automation.format_holds(format text, value jsonb) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(case format
-      when 'amount' then value #>> '{}' ~ '^[0-9]{1,7}([.][0-9]{1,6})?$' or value #>> '{}' like '%{{%'
-      when 'moment' then automation.is_date(value #>> '{}') or value #>> '{}' like '%{{%'
-      when 'id' then automation.as_uuid(value #>> '{}') is not null or value #>> '{}' like '%{{%'
-      when 'length-of-time' then automation.duration_in(value) is not null
-      when 'signed-length-of-time' then automation.signed_duration(value) is not null
-      when 'time-of-day' then value #>> '{}' ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
-      when 'zone' then value #>> '{}' in ('tenant', 'contact')
-        or automation.known_zone(value #>> '{}') is not null
-      else true
-    end, false)
-  $$;
+begin
+  return coalesce(case format
+    when 'amount' then value #>> '{}' ~ '^[0-9]{1,7}([.][0-9]{1,6})?$' or value #>> '{}' like '%{{%'
+    when 'moment' then automation.is_date(value #>> '{}') or value #>> '{}' like '%{{%'
+    when 'id' then automation.as_uuid(value #>> '{}') is not null or value #>> '{}' like '%{{%'
+    when 'length-of-time' then automation.duration_in(value) is not null
+    when 'signed-length-of-time' then automation.signed_duration(value) is not null
+    when 'time-of-day' then value #>> '{}' ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'
+    when 'zone' then value #>> '{}' in ('tenant', 'contact')
+      or automation.known_zone(value #>> '{}') is not null
+    else true
+  end, false);
+end;
+$$;
 
 comment on function automation.format_holds(text, jsonb) is
   'Whether a value is what a format of the published schemas asks for. docs/steps.md lists them.';

@@ -132,25 +132,30 @@ end;
 $$;
 
 create or replace function automation.check_html(html text, path text) returns jsonb
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when h.place is null then '[]'::jsonb
-      when h.place = 'unquoted' then jsonb_build_array(automation.problem(path, 'invalid_value',
-        format('%s must be HTML whose attributes with variables are in quotes', automation.last_of_path(path)),
-        'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another '
-        'attribute.'))
-      else jsonb_build_array(automation.problem(path, 'unsafe_place',
-        format('%s: the variable at character %s stands in %s', automation.last_of_path(path), h.at, case h.place
-          when 'script' then '<script> and would be run as a program'
-          when 'program' then h.name || ' and would be run as a program'
-          when 'page' then 'srcdoc and would be read as a page of its own'
-          else format('a %s that a browser runs as a program', h.name) end),
-        'Put it into the text, or into an attribute such as href, title or alt, in quotes.'))
-    end
-    from automation.html_hazard(html) as h
-  $$;
+declare
+  hazard constant record := automation.html_hazard(html);
+begin
+  if hazard.place is null then
+    return '[]'::jsonb;
+  elsif hazard.place = 'unquoted' then
+    return jsonb_build_array(automation.problem(path, 'invalid_value',
+      format('%s must be HTML whose attributes with variables are in quotes', automation.last_of_path(path)),
+      'For example <a href="{{contact.website}}">: without quotes a blank in the value begins another '
+      'attribute.'));
+  end if;
+  return jsonb_build_array(automation.problem(path, 'unsafe_place',
+    format('%s: the variable at character %s stands in %s', automation.last_of_path(path), hazard.at,
+      case hazard.place
+        when 'script' then '<script> and would be run as a program'
+        when 'program' then hazard.name || ' and would be run as a program'
+        when 'page' then 'srcdoc and would be read as a page of its own'
+        else format('a %s that a browser runs as a program', hazard.name) end),
+    'Put it into the text, or into an attribute such as href, title or alt, in quotes.'));
+end;
+$$;
 
 comment on function automation.check_html(text, text) is
   'Variables of an HTML template that stand where a value is more than a text: in a script, an on... attribute, '

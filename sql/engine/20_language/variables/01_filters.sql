@@ -20,19 +20,21 @@
 create or replace function automation.filter_arguments(
   name text, out least_count int, out most_count int
 )
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select filters.least_count, filters.most_count
-    from (values
-      ('default', 1, 1), ('formatDate', 0, 2), ('formatCurrency', 0, 2), ('formatPhone', 0, 1),
-      ('formatNumber', 0, 2), ('upper', 0, 0), ('lower', 0, 0), ('capitalize', 0, 0),
-      ('truncate', 1, 2), ('trim', 0, 0), ('replace', 2, 2), ('join', 0, 1), ('first', 0, 0),
-      ('last', 0, 0), ('plus', 1, 1), ('minus', 1, 1), ('times', 1, 1), ('url_encode', 0, 0),
-      ('nl2br', 0, 0)
-    ) as filters (name, least_count, most_count)
-    where filters.name = filter_arguments.name
-  $$;
+begin
+  select filters.least_count, filters.most_count into least_count, most_count
+  from (values
+    ('default', 1, 1), ('formatDate', 0, 2), ('formatCurrency', 0, 2), ('formatPhone', 0, 1),
+    ('formatNumber', 0, 2), ('upper', 0, 0), ('lower', 0, 0), ('capitalize', 0, 0),
+    ('truncate', 1, 2), ('trim', 0, 0), ('replace', 2, 2), ('join', 0, 1), ('first', 0, 0),
+    ('last', 0, 0), ('plus', 1, 1), ('minus', 1, 1), ('times', 1, 1), ('url_encode', 0, 0),
+    ('nl2br', 0, 0)
+  ) as filters (name, least_count, most_count)
+  where filters.name = filter_arguments.name;
+end;
+$$;
 
 comment on function automation.filter_arguments(text) is
   'How many arguments a filter takes; nulls when there is no filter of that name.';

@@ -22,7 +22,7 @@ begin
   wanted := schema;
   needed := true;
   foreach key in array at loop
-    exit when automation.as_list(wanted -> 'type') ? 'array';
+    exit when wanted -> 'type' ? 'array';
     needed := coalesce(wanted -> 'required' ? key, false);
     wanted := coalesce(wanted -> 'properties' -> key, wanted -> 'additionalProperties');
     if jsonb_typeof(wanted) is distinct from 'object' then
@@ -54,10 +54,11 @@ begin
       where compiled -> 'base' ? (r.name #>> '{}'));
   end if;
   for slot in select s from jsonb_array_elements(compiled -> 'slots') as s loop
+    -- Addresses have been taken apart, and are put together from what their parts give (60_steps).
+    continue when schema ->> 'title' = 'send_email'
+      and ((slot ->> 'at')::text[])[1] = any (automation.address_keys());
     found := automation.schema_at(schema, (slot ->> 'at')::text[]);
     continue when found.wanted is null or not found.wanted ? 'type'
-      -- Addresses have been taken apart, and are put together from what their parts give (60_steps).
-      or schema ->> 'title' = 'send_email' and found.place[1] = any (automation.address_keys())
       or not (slot ? 'w' or found.wanted ?| '{minLength,maxLength,pattern,enum}'
         or found.wanted ->> 'format' is not distinct from 'amount');
     fits := fits || jsonb_build_array(jsonb_build_object(
