@@ -148,7 +148,7 @@ begin
     ended := 'failed';
     why := done.error || jsonb_build_object('step', done.step ->> 'key');
   elsif done.result ? 'stop' then
-    ended := done.result ->> 'outcome';
+    ended := (done.result ->> 'outcome')::ridgeline.automation_status;
     if ended = 'cancelled' then
       why := jsonb_build_object(
         'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),

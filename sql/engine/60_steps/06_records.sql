@@ -42,7 +42,7 @@ create or replace function automation.perform_set(step_type text, works automati
   as $$
 declare
   work automation.work;
-  results jsonb[] := '{}';
+  results jsonb[] := '{}'::jsonb[];
 begin
   if step_type = 'create_task' then
     return automation.create_tasks(works, zones);
@@ -168,7 +168,7 @@ create or replace function automation.create_tasks(works automation.work[], zone
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  rows jsonb[] := '{}';
+  rows jsonb[] := '{}'::jsonb[];
   ids text[];
 begin
   perform automation.check_target('task', 'create_task');
@@ -177,7 +177,7 @@ begin
       (works[i]).execution, (works[i]).known, ((works[i]).prepared).input, zones[i]);
   end loop;
   if cardinality(rows) > 1 and not automation.takes_sets('task') then
-    ids := '{}';
+    ids := '{}'::text[];
     for i in 1 .. cardinality(rows) loop
       ids := ids || automation.write_tasks(rows[i:i]);
     end loop;

@@ -19,9 +19,11 @@ comment on table ridgeline.sending_pauses is
 
 -- Why the runs of a workflow have to wait; null: they need not. is_send: may the tenant send at all?
 create or replace function automation.pause_of(tenant_id uuid, workflow_id uuid, is_send boolean) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select h.held
     from (
       select 1 as place, jsonb_build_object('code', 'sending_paused', 'why', p.reason) as held
@@ -38,8 +40,9 @@ create or replace function automation.pause_of(tenant_id uuid, workflow_id uuid,
       where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null
     ) as h
     order by h.place
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.is_held(
   execution ridgeline.workflow_executions, is_send boolean default false)

@@ -151,10 +151,10 @@ declare
   paused constant integer[] := automation.paused_plans(locked);
   work automation.work;
   execution ridgeline.workflow_executions;
-  ended ridgeline.scheduled_steps[] := '{}';
-  held ridgeline.scheduled_steps[] := '{}';
+  ended ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  held ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
 begin
-  works := '{}';
+  works := '{}'::automation.work[];
   foreach work in array locked loop
     execution := work.execution;
     if execution.finished_at is not null then

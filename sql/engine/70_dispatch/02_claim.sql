@@ -116,7 +116,7 @@ declare
 begin
   select t.works, t.plans into works, plans from automation.take_work(dues) as t;
   if cardinality(works) = 0 then
-    return row('{}', false);
+    return row('{}'::automation.claimed_step[], false);
   end if;
   return automation.claim_works(works, plans, worker, lease);
 end;
@@ -156,7 +156,7 @@ begin
   end;
   if caught = 'cut off' then
     perform automation.note_cut_offs(dues);
-    return row('{}', true);
+    return row('{}'::automation.claimed_step[], true);
   elsif middle > 0 then
     report := automation.claim_works(works[:middle], plans, worker, lease);
     if not report.cut_off then
@@ -169,7 +169,7 @@ begin
   else
     perform automation.fail_works(works, plans, why);
   end if;
-  return row('{}', false);
+  return row('{}'::automation.claimed_step[], false);
 end;
 $$;
 
@@ -184,11 +184,11 @@ declare
   work automation.work;
   prepared automation.prepared_step;
   question automation.send_question;
-  questions automation.send_question[] := '{}';
-  places integer[] := '{}';
+  questions automation.send_question[] := '{}'::automation.send_question[];
+  places integer[] := '{}'::integer[];
   verdict automation.send_verdict;
-  held automation.send_verdict[] := '{}';
-  answered text[] := '{}';
+  held automation.send_verdict[] := '{}'::automation.send_verdict[];
+  answered text[] := '{}'::text[];
   ledgers constant ridgeline.workflow_step_executions[] := automation.lock_ledgers(works);
 begin
   for i in 1 .. cardinality(works) loop
@@ -244,7 +244,7 @@ create or replace function automation.unsent(work automation.work, prepared auto
 begin
   work.prepared := prepared;
   work.outcome := 'close';
-  work.status := case prepared.verdict when 'skip' then 'skipped' else 'failed' end;
+  work.status := case prepared.verdict when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
   work.error := prepared.reason;
   return work;
 end;
@@ -308,7 +308,7 @@ create or replace function automation.close_unsent(works automation.work[], plan
   as $$
 declare
   work automation.work;
-  closed automation.work[] := '{}';
+  closed automation.work[] := '{}'::automation.work[];
 begin
   foreach work in array works loop
     if work.outcome = 'stopped' then
@@ -343,7 +343,7 @@ declare
   claimed automation.claimed_step[];
 begin
   if cardinality(works) = 0 then
-    return '{}';
+    return '{}'::automation.claimed_step[];
   end if;
   insert into ridgeline.workflow_step_executions as s (
     tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient, started_at, seq)

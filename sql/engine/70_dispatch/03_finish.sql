@@ -155,14 +155,14 @@ declare
   works automation.work[] := automation.lock_leased(results);
   plans automation.running_plan[];
   numbers integer[];
-  reports automation.report[] := '{}';
+  reports automation.report[] := '{}'::automation.report[];
   taken boolean[];
   work automation.work;
   report automation.report;
-  closed automation.work[] := '{}';
-  closed_reports automation.report[] := '{}';
-  again automation.work[] := '{}';
-  again_reports automation.report[] := '{}';
+  closed automation.work[] := '{}'::automation.work[];
+  closed_reports automation.report[] := '{}'::automation.report[];
+  again automation.work[] := '{}'::automation.work[];
+  again_reports automation.report[] := '{}'::automation.report[];
 begin
   if cardinality(works) = 0 then
     return works;
@@ -198,7 +198,7 @@ begin
       when report.outcome = 'succeeded' then 'completed'
       when report.outcome = 'failed' then 'failed'
       when (work.execution).finished_at is not null then 'cancelled'
-      else 'waiting' end;
+      else 'waiting' end::ridgeline.automation_status;
     work.outcome := work.status;
     if work.status = 'waiting' then
       again := again || work;

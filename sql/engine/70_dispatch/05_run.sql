@@ -50,7 +50,7 @@ declare
   report automation.batch_report := row(0, false);
   going automation.work[];
   plans automation.running_plan[];
-  ended automation.work[] := '{}';
+  ended automation.work[] := '{}'::automation.work[];
   work automation.work;
   execution ridgeline.workflow_executions;
   is_over boolean;
@@ -96,10 +96,10 @@ declare
   due ridgeline.scheduled_steps;
   transition automation.transition;
   at constant timestamptz := automation.now();
-  transitions automation.transition[] := '{}';
-  leaving ridgeline.scheduled_steps[] := '{}';
-  busy ridgeline.scheduled_steps[] := '{}';
-  cut_off ridgeline.scheduled_steps[] := '{}';
+  transitions automation.transition[] := '{}'::automation.transition[];
+  leaving ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  busy ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  cut_off ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
 begin
   foreach work in array works loop
     due := work.due;
@@ -237,7 +237,8 @@ begin
     if (work.obstacle).status is null then
       prepared := automation.prepare_step(work.execution, work.step, at, (plans[work.plan]).options, work.known);
       work.prepared := prepared;
-      work.status := case prepared.verdict when 'run' then null when 'skip' then 'skipped' else 'failed' end;
+      work.status := case prepared.verdict
+        when 'run' then null when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
       work.error := prepared.reason;
     end if;
     works[i] := work;
@@ -289,7 +290,7 @@ create or replace function automation.conclude_works(
   as $$
 declare
   work automation.work;
-  recorded automation.work[] := '{}';
+  recorded automation.work[] := '{}'::automation.work[];
 begin
   for i in 1 .. cardinality(works) loop
     work := works[i];
