@@ -123,15 +123,18 @@ $$;
 create or replace function automation.render_options(
   tenant_id uuid, at timestamptz default automation.now())
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'country', t.country,
+      'country', t.country, 'text_countries', t.country || t.text_countries,
       'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
-    from automation.read_tenants(array[render_options.tenant_id]) as t
-  $$;
+    from automation.read_tenants(array[render_options.tenant_id]) as t);
+end;
+$$;
 
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
   returns jsonb

@@ -70,12 +70,14 @@ end;
 $$;
 
 create or replace function automation.is_member(tenant_id uuid, user_id text) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select exists (select from automation.read_members(
-      array[is_member.tenant_id], array[automation.as_uuid(is_member.user_id)]))
-  $$;
+begin
+  return exists (select from automation.read_members(
+    array[is_member.tenant_id], array[automation.as_uuid(is_member.user_id)]));
+end;
+$$;
 
 create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
   language sql stable

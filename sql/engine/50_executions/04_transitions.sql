@@ -82,20 +82,26 @@ create or replace function automation.plan_of(execution ridgeline.workflow_execu
 create or replace function automation.plan_step(
   execution ridgeline.workflow_executions, step_key text)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.plan_of(execution) -> 'steps' -> plan_step.step_key $$;
+  as $$
+begin
+  return automation.plan_of(execution) -> 'steps' -> plan_step.step_key;
+end;
+$$;
 
 -- Where a step leads: to what its result chose, or else to what comes after it.
 create or replace function automation.next_key(step jsonb, result jsonb) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when step -> 'branches' ? (result ->> 'branch') then step -> 'branches' ->> (result ->> 'branch')
-      else step ->> 'next'
-    end
-  $$;
+begin
+  return case
+    when step -> 'branches' ? (result ->> 'branch') then step -> 'branches' ->> (result ->> 'branch')
+    else step ->> 'next'
+  end;
+end;
+$$;
 
 -- When the step after this one is due: its own delay, after whatever this one waited for.
 create or replace function automation.next_run_at(next_step jsonb, result jsonb)

@@ -134,6 +134,7 @@ begin
     select k.plan
     from (
       select distinct w.plan, (w.execution).tenant_id, (w.execution).workflow_id, (w.due).lane from unnest(works) as w
+      offset 0
     ) as k
     where automation.pause_of(k.tenant_id, k.workflow_id, k.lane <> 'database') is not null);
 end;

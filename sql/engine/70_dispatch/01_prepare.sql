@@ -49,7 +49,7 @@ begin
     end if;
   end if;
   if step ->> 'lane' <> 'database' then
-    prepared := automation.address(speaking, step ->> 'type', prepared);
+    prepared := automation.address(speaking, step ->> 'type', prepared, options, known);
   elsif step ->> 'type' in ('add_tag', 'remove_tag') then
     prepared := automation.skip_untaggable(execution, prepared);
   end if;

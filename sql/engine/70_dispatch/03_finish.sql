@@ -19,6 +19,7 @@ create or replace function automation.finish_steps(results jsonb)
 declare
   reported jsonb;
   finished automation.work[];
+  more boolean;
 begin
   if jsonb_typeof(results) is distinct from 'array' then
     raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
@@ -27,9 +28,9 @@ begin
     perform automation.check_report(reported);
   end loop;
   finished := automation.finish_works(results);
+  more := coalesce(automation.next_due_at() <= automation.now(), false);
   return query
-    select (r.value ->> 'step_id')::uuid, f.outcome is not null, f.outcome,
-      coalesce(automation.next_due_at() <= automation.now(), false)
+    select (r.value ->> 'step_id')::uuid, f.outcome is not null, f.outcome, more
     from jsonb_array_elements(results) with ordinality as r (value, place)
     left join unnest(finished) as f on f.plan = r.place
     order by r.place;
