@@ -122,16 +122,14 @@ create or replace function automation.ending_reason(signal automation.signals) r
 
 -- A run whose record belongs to another contact now is about that one.
 create or replace function automation.follow_contact(
-  execution ridgeline.workflow_executions, known automation.known_records default null)
+  execution ridgeline.workflow_executions, contact text)
   returns ridgeline.workflow_executions
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  contact constant text := automation.contact_key(execution, known);
 begin
   if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
-    update ridgeline.workflow_executions as e set contact_id = contact
+    update ridgeline.workflow_executions as e set contact_id = follow_contact.contact
     where e.tenant_id = execution.tenant_id and e.id = execution.id;
     execution.contact_id := contact;
   end if;
@@ -169,8 +167,8 @@ begin
           known.contact := records[i];
         end if;
       else
-        execution := automation.follow_contact(execution, known);
-        known.contact_id := execution.contact_id;
+        known.contact_id := automation.contact_key(execution, known);
+        execution := automation.follow_contact(execution, known.contact_id);
       end if;
       work.execution := execution;
       work.known := known;
@@ -425,7 +423,7 @@ begin
     where e.tenant_id = signal.tenant_id and e.id = open_run
     for no key update nowait;
     if execution.entity <> 'contact' then
-      execution := automation.follow_contact(execution);
+      execution := automation.follow_contact(execution, automation.contact_key(execution));
     end if;
     if automation.is_finished(execution) or not automation.concerns(signal, execution) then
       continue;
