@@ -243,6 +243,12 @@ create or replace function automation.end_portion(portion_id uuid) returns void
   set search_path = pg_catalog, pg_temp
   as $$ delete from automation.portions as p where p.id = portion_id $$;
 
+-- What work costs is not known yet.
+create or replace function automation.first_size() returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select 1 $$;
+
 -- How many to work on at once, so that the next time takes about half a portion's time: known from what the last ones
 -- took. It grows fourfold at most, since a statement cannot be ended early.
 create or replace function automation.next_size(size integer, took interval) returns integer
@@ -337,8 +343,7 @@ declare
   report automation.batch_report;
   is_trial boolean := false;
   place integer;
-  -- What steps cost is not known yet.
-  size integer := 4;
+  size integer := automation.first_size();
   began timestamptz;
 begin
   ran := 0;

@@ -12,25 +12,37 @@ create or replace function automation.run_database_steps(max_steps integer defau
   as $$
 declare
   dues ridgeline.scheduled_steps[];
-  suspect ridgeline.scheduled_steps[];
   report automation.batch_report;
+  ran integer := 0;
+  place integer := 1;
+  size integer := automation.first_size();
+  began timestamptz;
 begin
   perform automation.run_signals();
   if automation.time_is_up() then
     return 0;
   end if;
   dues := array(select d from automation.lock_due('database', max_steps) as d);
-  report := automation.run_batch(dues);
+  -- As portions, though nothing is committed between them: what one of them loses the others keep.
+  while place <= cardinality(dues) loop
+    began := clock_timestamp();
+    report := automation.run_batch(dues[place:place + size - 1]);
+    ran := ran + report.ran;
+    exit when report.cut_off;
+    place := place + size;
+    size := automation.next_size(size, clock_timestamp() - began);
+  end loop;
   -- What cut others off is tried when there is nothing else.
   if cardinality(dues) = 0 then
-    suspect := array(select d from automation.lock_suspect('database') as d);
-    report := automation.run_batch(suspect);
+    dues := array(select d from automation.lock_suspect('database') as d);
+    report := automation.run_batch(dues);
+    ran := report.ran;
     if not report.cut_off then
-      perform automation.clear_suspects(suspect);
+      perform automation.clear_suspects(dues);
     end if;
   end if;
   perform automation.clear_cause();
-  return report.ran;
+  return ran;
 end;
 $$;
 
