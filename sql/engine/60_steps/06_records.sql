@@ -34,6 +34,18 @@ $$;
 comment on function automation.perform(ridgeline.workflow_executions, jsonb, jsonb) is
   'Carries out one database step and returns its result. Raises, naming the field, when it cannot.';
 
+-- Does a step change a record that a user may be editing? Such a step is committed by itself: should a trigger on that
+-- table take long, it holds no other record meanwhile. What is only added holds nobody up.
+create or replace function automation.holds_record(step_type text) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return step_type in ('update_contact', 'update_project', 'update_field', 'change_stage', 'assign_user')
+    or step_type in ('add_tag', 'remove_tag') and automation.has_own_tags();
+end;
+$$;
+
 -- The same for the steps of one type of a batch: as a set where the type has an action for sets.
 create or replace function automation.perform_set(step_type text, works automation.work[], zones text[])
   returns jsonb[]

@@ -13,11 +13,13 @@
 
 create type automation.batch_report as (
   ran integer,
-  cut_off boolean
+  cut_off boolean,
+  alone uuid[]
 );
 
 comment on type automation.batch_report is
-  'How many steps ran; cut_off: the statement was cancelled meanwhile, and whoever asked for it stops working.';
+  'How many steps ran; cut_off: the statement was cancelled meanwhile, and whoever asked for it stops working; alone: '
+  'steps that were left for transactions of their own.';
 
 -- The runs of due steps, locked. Those that somebody holds right now are left out.
 create or replace function automation.lock_runs(dues ridgeline.scheduled_steps[]) returns automation.work[]

@@ -158,6 +158,7 @@ declare
   numbers integer[];
   reports automation.report[] := '{}'::automation.report[];
   taken boolean[];
+  given_up boolean;
   work automation.work;
   report automation.report;
   closed automation.work[] := '{}'::automation.work[];
@@ -191,13 +192,13 @@ begin
       perform automation.suppress_recipient(work.due, work.step ->> 'type',
         case report.suppress when 'landline' then 'landline' else 'provider' end, report.error);
     end if;
-    if automation.is_given_up(work, report) then
+    given_up := automation.is_given_up(work, report);
+    if given_up then
       report.error := automation.exhausted_reason(work.due, report);
-      report.outcome := 'failed';
     end if;
     work.status := case
       when report.outcome = 'succeeded' then 'completed'
-      when report.outcome = 'failed' then 'failed'
+      when report.outcome = 'failed' or given_up then 'failed'
       when (work.execution).finished_at is not null then 'cancelled'
       else 'waiting' end::ridgeline.automation_status;
     work.outcome := work.status;

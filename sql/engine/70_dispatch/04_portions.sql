@@ -323,7 +323,7 @@ begin
   portion.tenant_ids := portion.tenant_ids[:upto];
   portion.step_ids := portion.step_ids[:upto];
   dues := array(select d from automation.lock_portion(portion) as d);
-  report := automation.run_batch(dues);
+  report := automation.run_batch(dues, true);
   if not report.cut_off and exists (select from automation.suspects) then
     perform automation.clear_suspects(dues);
   end if;
@@ -343,6 +343,8 @@ declare
   report automation.batch_report;
   is_trial boolean := false;
   place integer;
+  id uuid;
+  alone uuid[];
   size integer := automation.first_size();
   began timestamptz;
 begin
@@ -358,14 +360,23 @@ begin
     commit;
     if portion.id is not null then
       place := 1;
+      alone := '{}'::pg_catalog.uuid[];
       while place <= pg_catalog.cardinality(portion.step_ids) loop
         began := pg_catalog.clock_timestamp();
         report := automation.run_portion(portion.id, place, place + size - 1);
         commit;
         ran := ran + report.ran;
+        alone := pg_catalog.array_cat(alone, report.alone);
         exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
         place := place + size;
         size := automation.next_size(size, pg_catalog.clock_timestamp() - began);
+      end loop;
+      foreach id in array alone loop
+        exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
+        place := pg_catalog.array_position(portion.step_ids, id);
+        report := automation.run_portion(portion.id, place, place);
+        commit;
+        ran := ran + report.ran;
       end loop;
       perform automation.end_portion(portion.id);
       commit;

@@ -51,15 +51,16 @@ comment on function automation.run_database_steps(integer) is
   'holds what they wrote to until it ends: work_database_steps() commits in portions. Returns how many ran.';
 
 -- From due steps to the first one of each run that has to wait or to leave Postgres, or whose turn comes when the
--- portion has had its time: the first step of all, then the second of those that go on, and so forth. cut_off: the
--- statement was cancelled meanwhile.
-create or replace function automation.run_batch(dues ridgeline.scheduled_steps[]) returns automation.batch_report
+-- portion has had its time: the first step of all, then the second of those that go on, and so forth. apart: what
+-- changes records of users is left for transactions of its own, where there is more than one.
+create or replace function automation.run_batch(dues ridgeline.scheduled_steps[], apart boolean default false)
+  returns automation.batch_report
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   began constant timestamptz := clock_timestamp();
-  report automation.batch_report := row(0, false);
+  report automation.batch_report := row(0, false, '{}'::uuid[]);
   going automation.work[];
   plans automation.running_plan[];
   ended automation.work[] := '{}'::automation.work[];
@@ -68,6 +69,11 @@ declare
   is_over boolean;
 begin
   select t.works, t.plans into going, plans from automation.take_work(dues) as t;
+  apart := apart and cardinality(dues) > 1;
+  if apart then
+    report.alone := array(select (g.due).id from unnest(going) as g where automation.holds_record(g.step ->> 'type'));
+    going := array(select g from unnest(going) as g where (g.due).id <> all (report.alone));
+  end if;
   while cardinality(going) > 0 loop
     going := automation.run_wave(going, plans);
     is_over := automation.is_over(began) or exists (select from unnest(going) as g where g.outcome = 'cut off');
@@ -84,7 +90,7 @@ begin
         work := row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null,
           null, null, 'go on', work.ran, null, null);
       end if;
-      if is_over or work.outcome <> 'go on' then
+      if is_over or work.outcome <> 'go on' or apart and automation.holds_record(work.step ->> 'type') then
         ended := ended || work;
         going[i] := null;
       else
