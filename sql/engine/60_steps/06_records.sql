@@ -8,20 +8,7 @@ create or replace function automation.perform(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  result constant jsonb := case step ->> 'type'
-    when 'update_contact' then automation.update_fields(execution, 'contact', input -> 'fields')
-    when 'update_project' then automation.update_fields(execution, 'project', input -> 'fields')
-    when 'update_field' then automation.update_one_field(execution, input)
-    when 'change_stage' then automation.change_stage(execution, input)
-    when 'assign_user' then automation.assign_user(execution, step ->> 'key', input)
-    when 'add_tag' then automation.add_tag(execution, input ->> 'tag')
-    when 'remove_tag' then automation.remove_tag(execution, input ->> 'tag')
-    when 'create_project' then automation.create_project(execution, input)
-    when 'wait' then automation.wait(execution, step ->> 'key', input)
-    when 'conditional' then automation.choose(execution, step)
-    when 'split' then automation.split(execution, step ->> 'key', input)
-    when 'stop' then automation.stop(input)
-  end;
+  result constant jsonb := automation.step_perform(step ->> 'type', execution, step, input);
 begin
   if result is null then
     raise exception 'step_type: "%" is not a step that runs in the database', step ->> 'type'
@@ -34,21 +21,8 @@ $$;
 comment on function automation.perform(ridgeline.workflow_executions, jsonb, jsonb) is
   'Carries out one database step and returns its result. Raises, naming the field, when it cannot.';
 
--- Does a step change a record that a user may be editing? Such a step is committed by itself: should a trigger on that
--- table take long, it holds no other record meanwhile. What is only added holds nobody up.
-create or replace function automation.holds_record(step_type text) returns boolean
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return step_type in ('update_contact', 'update_project', 'update_field', 'change_stage', 'assign_user')
-    or step_type in ('add_tag', 'remove_tag') and automation.has_own_tags();
-end;
-$$;
-
--- The same for the steps of one type of a batch: as a set where the type has an action for sets.
-create or replace function automation.perform_set(step_type text, works automation.work[], zones text[])
-  returns jsonb[]
+-- One after the other, each under its own cause.
+create or replace function automation.perform_each(works automation.work[]) returns jsonb[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -56,9 +30,6 @@ declare
   work automation.work;
   results jsonb[] := '{}'::jsonb[];
 begin
-  if step_type = 'create_task' then
-    return automation.create_tasks(works, zones);
-  end if;
   foreach work in array works loop
     perform automation.cause_of(work.execution);
     results := results || automation.perform(work.execution, work.step, (work.prepared).input);
@@ -66,9 +37,6 @@ begin
   return results;
 end;
 $$;
-
-comment on function automation.perform_set(text, automation.work[], text[]) is
-  'Carries out steps of one type and returns their results in the same order. Raises when one of them cannot.';
 
 -- The id of the record a step is about; every action goes through here, so the error is the same.
 create or replace function automation.target_id(
