@@ -30,7 +30,8 @@ export async function readHistory(sql: TransactionSql, query: Query): Promise<un
       record_id => ${query.record_id ?? null},
       trigger_type => ${query.trigger_type ?? null},
       since => ${query.since ?? null},
-      until => ${query.until ?? null}) as h
+      until => ${query.until ?? null}
+      ${query.mode === undefined ? sql`` : sql`, mode => ${query.mode}`}) as h
     order by h.id desc`;
   const page = rows.slice(0, query.limit).map(({ execution }) => execution);
   return {

@@ -274,6 +274,20 @@ export const operations: readonly Operation[] = [
   }),
   define({
     method: "POST",
+    path: "/mode",
+    id: "mode",
+    summary: "Switch a workflow between live and shadow. Going live cancels its shadow runs.",
+    input: schemas.setMode,
+    output: schemas.modeSet,
+    kind: "act",
+    run: async (sql, { workflow_id, mode }) =>
+      onlyResult(
+        await sql<{ result: unknown }[]>`
+          select ridgeline.set_workflow_mode(${workflow_id}, ${mode}) as result`,
+      ),
+  }),
+  define({
+    method: "POST",
     path: "/move",
     id: "move",
     summary: "Move runs in flight to another version, where their next step is there too.",

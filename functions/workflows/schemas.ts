@@ -18,6 +18,10 @@ export const status = z.enum([
   "skipped",
 ]);
 
+export const mode = z.enum(["live", "shadow", "test", "imported"]).meta({
+  description: "shadow: it did everything but have an effect. imported: history of another system.",
+});
+
 const triggerData = object.default({}).meta({
   description: "The records it is about, {contact_id?, project_id?, job_id?, ...}, and any other " +
     "values that templates and conditions read as trigger.*.",
@@ -95,6 +99,21 @@ export const ofWorkflow = z.strictObject({ workflow_id: id, tenant_id: tenantId 
   id: "OfWorkflow",
 });
 
+export const setMode = z.strictObject({
+  workflow_id: id,
+  tenant_id: tenantId,
+  mode: z.enum(["live", "shadow"]),
+}).meta({ id: "SetMode" });
+
+export const modeSet = z.object({
+  workflow_id: id,
+  mode: z.enum(["live", "shadow"]),
+  in_force: z.enum(["live", "shadow", "off"]).meta({
+    description: "What runs begin in: the engine of the tenant may be a shadow, or off.",
+  }),
+  cancelled_shadows: z.int(),
+}).meta({ id: "ModeSet" });
+
 export const enroll = z.strictObject({
   workflow_id: id,
   record_ids: z.array(z.union([z.string().min(1).max(200), z.int()])).min(1).max(25_000).optional()
@@ -134,6 +153,7 @@ export const historyQuery = z.strictObject({
   record_id: z.string().min(1).max(200).optional(),
   status: status.optional(),
   trigger_type: z.string().min(1).max(63).optional(),
+  mode: mode.optional(),
   since: givenMoment.optional().meta({ description: "Created then or later." }),
   until: givenMoment.optional().meta({ description: "Created before then." }),
   tenant_id: id.optional(),
@@ -158,6 +178,8 @@ export const execution = z.object({
   created_at: moment,
   started_at: moment.nullable(),
   finished_at: moment.nullable(),
+  /** A database of the release before does not say. */
+  mode: mode.default("live"),
 }).meta({ id: "Execution" });
 
 export const executed = z.object({ execution_ids: z.array(id), executions: z.array(execution) })

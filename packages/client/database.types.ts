@@ -1098,6 +1098,7 @@ export type Database = {
           attempt_token: string | null;
           execution_id: string;
           expires_at: string | null;
+          held: Json | null;
           id: string;
           lane: Database["ridgeline"]["Enums"]["automation_lane"];
           lease_expires_at: string | null;
@@ -1113,6 +1114,7 @@ export type Database = {
           attempt_token?: string | null;
           execution_id: string;
           expires_at?: string | null;
+          held?: Json | null;
           id?: string;
           lane: Database["ridgeline"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
@@ -1128,6 +1130,7 @@ export type Database = {
           attempt_token?: string | null;
           execution_id?: string;
           expires_at?: string | null;
+          held?: Json | null;
           id?: string;
           lane?: Database["ridgeline"]["Enums"]["automation_lane"];
           lease_expires_at?: string | null;
@@ -1202,6 +1205,27 @@ export type Database = {
           tenant_id?: string;
           updated_at?: string;
           verified_at?: string | null;
+        };
+        Relationships: [];
+      };
+      sending_pauses: {
+        Row: {
+          paused_at: string;
+          paused_by: string | null;
+          reason: string;
+          tenant_id: string;
+        };
+        Insert: {
+          paused_at?: string;
+          paused_by?: string | null;
+          reason: string;
+          tenant_id: string;
+        };
+        Update: {
+          paused_at?: string;
+          paused_by?: string | null;
+          reason?: string;
+          tenant_id?: string;
         };
         Relationships: [];
       };
@@ -1800,6 +1824,7 @@ export type Database = {
           execution_status: Database["ridgeline"]["Enums"]["automation_status"] | null;
           finished_at: string | null;
           message: string | null;
+          mode: Database["ridgeline"]["Enums"]["execution_mode"] | null;
           step_key: string | null;
           tenant_id: string | null;
           trigger_type: string | null;
@@ -1810,6 +1835,9 @@ export type Database = {
       };
       automation_queue: {
         Row: {
+          held_by: string | null;
+          held_since: string | null;
+          held_why: string | null;
           lane: Database["ridgeline"]["Enums"]["automation_lane"] | null;
           most_attempts: number | null;
           oldest_run_at: string | null;
@@ -1828,6 +1856,7 @@ export type Database = {
           finished_at: string | null;
           is_failure: boolean | null;
           message: string | null;
+          mode: Database["ridgeline"]["Enums"]["execution_mode"] | null;
           recipient: string | null;
           step_key: string | null;
           step_type: string | null;
@@ -1859,6 +1888,7 @@ export type Database = {
           entered: number | null;
           exited: number | null;
           failed: number | null;
+          mode: Database["ridgeline"]["Enums"]["execution_mode"] | null;
           opened: number | null;
           replied: number | null;
           sent: number | null;
@@ -2001,6 +2031,7 @@ export type Database = {
           trigger_type?: string;
           since?: string;
           until?: string;
+          mode?: string;
         };
         Returns: {
           id: string;
@@ -2021,6 +2052,7 @@ export type Database = {
           error: Json;
           trigger_data: Json;
           steps: Json;
+          mode: string;
         }[];
       };
       has_unpublished_changes: {
@@ -2047,6 +2079,13 @@ export type Database = {
           tenant_id?: string;
         };
         Returns: Json;
+      };
+      pause_sending: {
+        Args: {
+          reason: string;
+          tenant_id?: string;
+        };
+        Returns: undefined;
       };
       publish_workflow: {
         Args: {
@@ -2079,6 +2118,12 @@ export type Database = {
       release_workflow: {
         Args: {
           workflow_id: string;
+        };
+        Returns: number;
+      };
+      resume_sending: {
+        Args: {
+          tenant_id?: string;
         };
         Returns: number;
       };
@@ -2124,6 +2169,14 @@ export type Database = {
           tenant_id?: string;
         };
         Returns: undefined;
+      };
+      set_workflow_mode: {
+        Args: {
+          workflow_id: string;
+          mode: string;
+          tenant_id?: string;
+        };
+        Returns: Json;
       };
       suppress_address: {
         Args: {

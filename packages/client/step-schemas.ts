@@ -485,11 +485,26 @@ export const stepTypes = [
             "format": "template"
           }
         },
+        "purpose": {
+          "enum": [
+            "marketing",
+            "transactional",
+            "internal"
+          ],
+          "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."
+        },
         "subject": {
           "type": "string",
           "format": "template",
           "minLength": 1,
           "description": "The subject."
+        },
+        "over_cap": {
+          "enum": [
+            "hold",
+            "skip"
+          ],
+          "description": "What becomes of marketing that is one too many for a person. Default: hold."
         },
         "reply_to": {
           "type": [
@@ -503,6 +518,20 @@ export const stepTypes = [
           "format": "template",
           "minLength": 1,
           "description": "Where answers go."
+        },
+        "expires_at": {
+          "type": "string",
+          "format": "moment",
+          "minLength": 1,
+          "description": "Not sent after then."
+        },
+        "expires_after": {
+          "type": [
+            "string",
+            "object"
+          ],
+          "format": "length-of-time",
+          "description": "Not sent when it was held for longer. Default: three days for marketing."
         }
       }
     }
@@ -542,6 +571,31 @@ export const stepTypes = [
           "minLength": 1,
           "description": "One of your senders' numbers. Default: your default sender."
         },
+        "urgent": {
+          "type": "boolean",
+          "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."
+        },
+        "purpose": {
+          "enum": [
+            "marketing",
+            "transactional",
+            "internal"
+          ],
+          "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."
+        },
+        "over_cap": {
+          "enum": [
+            "hold",
+            "skip"
+          ],
+          "description": "What becomes of marketing that is one too many for a person. Default: hold."
+        },
+        "expires_at": {
+          "type": "string",
+          "format": "moment",
+          "minLength": 1,
+          "description": "Not sent after then."
+        },
         "media_urls": {
           "type": [
             "array",
@@ -553,6 +607,14 @@ export const stepTypes = [
           },
           "format": "template",
           "description": "Pictures to send along: URLs, or a template that gives a list of them."
+        },
+        "expires_after": {
+          "type": [
+            "string",
+            "object"
+          ],
+          "format": "length-of-time",
+          "description": "Not sent when it was held for longer. Default: three days for marketing."
         },
         "messaging_service_sid": {
           "type": "string",

@@ -10141,7 +10141,16 @@ from (values
         "description": "One of your senders that picks the number itself."},
       "media_urls": {"type": ["array", "string"], "format": "template",
         "items": {"type": "string", "format": "template"},
-        "description": "Pictures to send along: URLs, or a template that gives a list of them."}
+        "description": "Pictures to send along: URLs, or a template that gives a list of them."},
+      "purpose": {"enum": ["marketing", "transactional", "internal"],
+        "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."},
+      "expires_after": {"type": ["string", "object"], "format": "length-of-time",
+        "description": "Not sent when it was held for longer. Default: three days for marketing."},
+      "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."},
+      "over_cap": {"enum": ["hold", "skip"],
+        "description": "What becomes of marketing that is one too many for a person. Default: hold."},
+      "urgent": {"type": "boolean",
+        "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}
     },
     "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"}]
   }$schema$),
@@ -10166,7 +10175,14 @@ from (values
       "bcc": {"type": ["string", "array"], "format": "template", "minLength": 1,
         "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
       "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
-        "description": "Further headers, by name; not those that say who it is from or goes to."}
+        "description": "Further headers, by name; not those that say who it is from or goes to."},
+      "purpose": {"enum": ["marketing", "transactional", "internal"],
+        "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."},
+      "expires_after": {"type": ["string", "object"], "format": "length-of-time",
+        "description": "Not sent when it was held for longer. Default: three days for marketing."},
+      "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."},
+      "over_cap": {"enum": ["hold", "skip"],
+        "description": "What becomes of marketing that is one too many for a person. Default: hold."}
     },
     "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
   }$schema$),
@@ -10922,6 +10938,7 @@ create table ridgeline.scheduled_steps (
   lease_expires_at timestamptz,
   reconcile_since timestamptz,
   expires_at timestamptz,
+  held jsonb,
   constraint scheduled_steps_pkey primary key (tenant_id, id),
   constraint scheduled_steps_execution_fk foreign key (tenant_id, execution_id)
     references ridgeline.workflow_executions (tenant_id, id) on delete cascade,
@@ -10948,7 +10965,10 @@ comment on column ridgeline.scheduled_steps.reconcile_since is
   'An attempt since then may have been accepted by the provider: look it up before sending again.';
 
 comment on column ridgeline.scheduled_steps.expires_at is
-  'It was planned before this date (a reminder) and is not sent after it.';
+  'It is not sent after this date: it was planned before it (a reminder), or it says so itself.';
+comment on column ridgeline.scheduled_steps.held is
+  '{code, why, until?, zones?, since}: why it waits though its turn had come (since). run_at is when it is asked '
+  'again; infinity: when somebody lets it go on. Without code it was let go and has not gone yet.';
 
 -- The claim asks twice, and each question has an index that matches its filter and its order:
 -- which tenants have due work (oldest first), and what is due for one tenant.
@@ -16256,56 +16276,6 @@ begin
 end;
 $$;
 
-create or replace function automation.is_held(execution ridgeline.workflow_executions) returns boolean
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  hold ridgeline.workflow_holds;
-  reason jsonb;
-begin
-  -- A shadow sets nothing off that would have to be stopped.
-  if execution.mode = 'shadow' then
-    return false;
-  end if;
-  select h.* into hold from ridgeline.workflow_holds as h
-  where h.tenant_id = execution.tenant_id and h.workflow_id = execution.workflow_id;
-  if hold.held_at is not null and hold.released_at is null then
-    return true;
-  elsif not execution.fused or execution.started_at is not null then
-    return false;
-  end if;
-  reason := automation.blown_fuse(execution, hold.released_at);
-  if reason is null then
-    return false;
-  end if;
-  insert into ridgeline.workflow_holds (tenant_id, workflow_id, reason, held_at)
-  values (execution.tenant_id, execution.workflow_id, reason, automation.now())
-  on conflict on constraint workflow_holds_pkey do update
-    set reason = excluded.reason, held_at = excluded.held_at, released_at = null, released_by = null;
-  perform automation.tell_office(
-    execution.tenant_id, 'workflow_held', execution.workflow_id::text, interval '0', null,
-    format('Workflow "%s" was stopped', (
-      select w.name from ridgeline.workflows as w
-      where w.tenant_id = execution.tenant_id and w.id = execution.workflow_id)),
-    reason ->> 'message');
-  return true;
-end;
-$$;
-
-comment on function automation.is_held(ridgeline.workflow_executions) is
-  'Does a run have to wait because its workflow is held? Asked before each of its steps; the first run too many '
-  'blows the fuse.';
-
--- Out of the way of what is due, until it is let go.
-create or replace function automation.hold_step(due ridgeline.scheduled_steps) returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    update ridgeline.scheduled_steps as s set run_at = 'infinity'
-    where s.tenant_id = due.tenant_id and s.id = due.id
-  $$;
-
 -- What the office is told once, however often it happens: as a task.
 create table automation.notices (
   tenant_id uuid not null,
@@ -16578,49 +16548,6 @@ begin
 end;
 $$;
 
--- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start
--- of the statement that claims. Fails closed: what no rule is written for is not sent.
-create or replace function automation.ask_consent(
-  execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step)
-  returns automation.prepared_step
-  language plpgsql volatile
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  channel constant text := coalesce(automation.channel_of(step_type), '');
-  allowed automation.prepared_step;
-  reason text;
-begin
-  if channel = 'sms' then
-    reason := automation.suppression_of(execution.tenant_id, 'sms', prepared.input ->> 'to');
-    if reason is null then
-      return prepared;
-    elsif reason = 'landline' then
-      return automation.skip_unaddressed(
-        prepared, 'not_textable', 'to: the number is a landline, no text reaches it', prepared.input ->> 'to');
-    end if;
-  elsif channel = 'email' then
-    allowed := automation.ask_email_consent(execution.tenant_id, prepared);
-    if allowed.input -> 'to' <> '[]' then
-      return allowed;
-    end if;
-  -- A program, not a person.
-  elsif channel = 'webhook' then
-    return prepared;
-  else
-    return automation.skip_unaddressed(prepared, 'no_consent_rule', format(
-      'step_type: whether "%s" may be sent to somebody is not known', left(step_type, 60)));
-  end if;
-  return automation.skip_unaddressed(
-    prepared, 'suppressed', 'the recipient has opted out of this channel');
-end;
-$$;
-
-comment on function automation.ask_consent(
-  ridgeline.workflow_executions, text, automation.prepared_step) is
-  'Turns a send to somebody who opted out into a skip; of several recipients of an email, drops '
-  'those who did.';
-
 -- That somebody opted out weighs more than that they cannot be reached: the latter passes.
 create or replace function automation.suppress(
   tenant_id uuid, channel text, address text, reason text, detail jsonb default null)
@@ -16651,7 +16578,595 @@ create or replace function automation.suppress_recipient(
     where s.tenant_id = due.tenant_id and s.id = due.id and s.recipient is not null
   $$;
 
--- sql/engine/65_gate/09_shadow.sql
+-- sql/engine/65_gate/03_questions.sql
+
+-- WHAT THE GATE IS ASKED
+--
+-- Every send passes one gate in the transaction that claims it, on every attempt (20_gate). Questions come in as a
+-- set and verdicts go out as a set: each question is asked of the whole batch once.
+
+create type automation.send_question as (
+  place integer,
+  due ridgeline.scheduled_steps,
+  execution ridgeline.workflow_executions,
+  step jsonb,
+  prepared automation.prepared_step,
+  begun_at timestamptz
+);
+
+comment on type automation.send_question is
+  'May this go out now? prepared: rendered and addressed, verdict run. begun_at: its first attempt, if there was one.';
+
+create type automation.send_verdict as (
+  place integer,
+  tenant_id uuid,
+  step_id uuid,
+  execution_id uuid,
+  verdict text,
+  prepared automation.prepared_step,
+  held jsonb,
+  until timestamptz,
+  expires_at timestamptz
+);
+
+comment on type automation.send_verdict is
+  'verdict: send (as prepared, from which somebody may have been left out), skip (prepared says why) or hold: until '
+  'then (infinity: until it is let go), for a reason (held: {code, why, until, zones?, since}). expires_at: when it '
+  'is of no use any more.';
+
+-- A question with what the gate needs to know of it, worked out once.
+create type automation.ticket as (
+  place integer,
+  tenant_id uuid,
+  step_id uuid,
+  execution_id uuid,
+  workflow_id uuid,
+  contact_id text,
+  channel text,
+  purpose text,
+  urgent boolean,
+  over_cap text,
+  recipients text[],
+  sender_id uuid,
+  expires_at timestamptz,
+  held jsonb
+);
+
+-- Is everything that says whom a message goes to written out, or of a member or the office?
+create or replace function automation.goes_to_the_office(recipients jsonb) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(recipients #>> '{}' ~ '\S'
+      and recipients #>> '{}' !~ '\{\{\{?\s*(?!user\.|tenant\.)[^\s]'
+      and recipients #>> '{}' !~ '\|[^}]*\m(?!user\.|tenant\.)[a-z_]+\.[a-z_]', false)
+  $$;
+
+-- What a step is told of when it may go, and its provider is not.
+create or replace function automation.sending_keys(step_type text) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when step_type in ('send_sms', 'send_email')
+      then '{purpose,expires_after,over_cap,urgent}' else '{}' end::text[]
+  $$;
+
+-- What a step says of itself as a message, apart from its words. Unsaid is marketing, but what goes to the office
+-- itself, to a member or to an address that is written out, needs nobody's consent.
+create or replace function automation.sending_of(step_type text, config jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select nullif(jsonb_strip_nulls(jsonb_build_object(
+      'purpose', coalesce(config ->> 'purpose', case
+        when automation.goes_to_the_office(config -> 'to') then 'internal' end),
+      'expires_after', automation.duration_in(config -> 'expires_after'),
+      'over_cap', config ->> 'over_cap',
+      'urgent', config -> 'urgent')), '{}')
+    where step_type in ('send_sms', 'send_email')
+  $$;
+
+comment on function automation.sending_of(text, jsonb) is
+  '{purpose?, expires_after?, over_cap?, urgent?} of a step that writes to somebody; null: all of it as usual.';
+
+-- sql/engine/65_gate/04_holds.sql
+
+-- HOLDING
+--
+-- What may not go out now stays where it is: without a lease, without an attempt that counts, without a rendered
+-- text. Its row in the queue says why and until when. What time mends comes back by itself; what it does not mend
+-- (somebody paused it, a fuse) lies at infinity until it is let go, as a set, spread so that it does not arrive as
+-- one.
+
+create table ridgeline.sending_pauses (
+  tenant_id uuid not null constraint sending_pauses_pkey primary key,
+  reason text not null
+    constraint sending_pauses_reason_length check (length(reason) between 1 and 1000),
+  paused_at timestamptz not null default automation.now(),
+  paused_by uuid
+);
+
+comment on table ridgeline.sending_pauses is
+  'Tenants that send nothing until ridgeline.resume_sending(): texts, emails and webhooks wait, and what is done in '
+  'the database goes on.';
+
+-- Why the runs of a workflow have to wait; null: they need not. is_send: may the tenant send at all?
+create or replace function automation.pause_of(tenant_id uuid, workflow_id uuid, is_send boolean) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select h.held
+    from (
+      select 1 as place, jsonb_build_object('code', 'sending_paused', 'why', p.reason) as held
+      from ridgeline.sending_pauses as p
+      where pause_of.is_send and p.tenant_id = pause_of.tenant_id
+      union all
+      select 2, jsonb_build_object('code', 'workflow_paused', 'why', format('the workflow is %s', w.status))
+      from ridgeline.workflows as w
+      where w.tenant_id = pause_of.tenant_id and w.id = pause_of.workflow_id and not w.is_active
+        and w.published_version is not null
+      union all
+      select 3, jsonb_build_object('code', 'workflow_held', 'why', h.reason ->> 'message')
+      from ridgeline.workflow_holds as h
+      where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null
+    ) as h
+    order by h.place
+    limit 1
+  $$;
+
+create or replace function automation.is_held(
+  execution ridgeline.workflow_executions, is_send boolean default false)
+  returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  hold ridgeline.workflow_holds;
+  reason jsonb;
+begin
+  -- A shadow sets nothing off that would have to be stopped, and sends nothing.
+  if execution.mode = 'shadow' then
+    return false;
+  elsif automation.pause_of(execution.tenant_id, execution.workflow_id, is_send) is not null then
+    return true;
+  elsif not execution.fused or execution.started_at is not null then
+    return false;
+  end if;
+  select h.* into hold from ridgeline.workflow_holds as h
+  where h.tenant_id = execution.tenant_id and h.workflow_id = execution.workflow_id;
+  reason := automation.blown_fuse(execution, hold.released_at);
+  if reason is null then
+    return false;
+  end if;
+  insert into ridgeline.workflow_holds (tenant_id, workflow_id, reason, held_at)
+  values (execution.tenant_id, execution.workflow_id, reason, automation.now())
+  on conflict on constraint workflow_holds_pkey do update
+    set reason = excluded.reason, held_at = excluded.held_at, released_at = null, released_by = null;
+  perform automation.tell_office(
+    execution.tenant_id, 'workflow_held', execution.workflow_id::text, interval '0', null,
+    format('Workflow "%s" was stopped', (
+      select w.name from ridgeline.workflows as w
+      where w.tenant_id = execution.tenant_id and w.id = execution.workflow_id)),
+    reason ->> 'message');
+  return true;
+end;
+$$;
+
+comment on function automation.is_held(ridgeline.workflow_executions, boolean) is
+  'Does a run have to wait because its workflow, or with is_send all its tenant sends, is held or paused? Asked before '
+  'each of its steps; the first run too many blows the fuse.';
+
+-- Out of the way of what is due, until it is let go.
+create or replace function automation.hold_step(due ridgeline.scheduled_steps) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update ridgeline.scheduled_steps as s
+    set run_at = 'infinity', held = coalesce(
+        automation.pause_of(e.tenant_id, e.workflow_id, due.lane <> 'database'),
+        '{"code": "workflow_held"}') || jsonb_build_object(
+          'since', coalesce(s.held -> 'since', to_jsonb(automation.now())))
+    from ridgeline.workflow_executions as e
+    where s.tenant_id = due.tenant_id and s.id = due.id
+      and e.tenant_id = s.tenant_id and e.id = s.execution_id
+  $$;
+
+-- A text that may have been accepted is kept to be looked for; any other is written anew when it goes.
+create or replace function automation.hold_sends(verdicts automation.send_verdict[]) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    update ridgeline.scheduled_steps as s
+    set run_at = v.until, expires_at = coalesce(s.expires_at, v.expires_at),
+      held = v.held || jsonb_build_object('until', nullif(v.until, 'infinity'),
+        'since', coalesce(s.held -> 'since', to_jsonb(automation.now())))
+    from unnest(verdicts) as v
+    where v.verdict = 'hold' and s.tenant_id = v.tenant_id and s.id = v.step_id;
+
+    update ridgeline.workflow_step_executions as l
+    set status = 'waiting', input = case when s.reconcile_since is null then null else l.input end,
+      render_again = s.reconcile_since is null and (l.render_again or l.input is not null)
+    from unnest(verdicts) as v
+    join ridgeline.scheduled_steps as s on s.tenant_id = v.tenant_id and s.id = v.step_id
+    where v.verdict = 'hold' and l.tenant_id = v.tenant_id and l.id = v.step_id;
+
+    update ridgeline.workflow_executions as e
+    set status = 'waiting'
+    from unnest(verdicts) as v
+    where v.verdict = 'hold' and e.tenant_id = v.tenant_id and e.id = v.execution_id and e.status <> 'waiting'
+      and e.finished_at is null
+  $$;
+
+comment on function automation.hold_sends(automation.send_verdict[]) is
+  'Puts off what the gate holds: until its time or without a date, with the reason, and without an attempt.';
+
+-- A second apart at first and never longer than half an hour in all: what waited does not arrive as one.
+create or replace function automation.release_spread(place bigint, number bigint) returns interval
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select (place - 1) * least(interval '1 second', interval '30 minutes' / greatest(number, 1)) $$;
+
+create or replace function automation.release_held(tenant_id uuid, codes text[], workflow_id uuid default null)
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  released integer;
+begin
+  with waiting as (
+    select s.id, s.lane from ridgeline.scheduled_steps as s
+    where s.tenant_id = release_held.tenant_id and s.run_at = 'infinity' and s.lease_expires_at is null
+      and coalesce(s.held ->> 'code', 'workflow_held') = any (codes)
+      and (release_held.workflow_id is null or exists (
+        select from ridgeline.workflow_executions as e
+        where e.tenant_id = s.tenant_id and e.id = s.execution_id and e.workflow_id = release_held.workflow_id))
+    order by s.id
+    for update skip locked
+  ), placed as (
+    select w.id, case when w.lane = 'database' then interval '0' else automation.release_spread(
+      row_number() over (partition by w.lane = 'database' order by w.id),
+      count(*) over (partition by w.lane = 'database')) end as after
+    from waiting as w
+  )
+  update ridgeline.scheduled_steps as s
+  set run_at = automation.now() + p.after, held = jsonb_build_object('since', s.held -> 'since')
+  from placed as p
+  where s.tenant_id = release_held.tenant_id and s.id = p.id;
+  get diagnostics released = row_count;
+  perform automation.ring_once();
+  return released;
+end;
+$$;
+
+comment on function automation.release_held(uuid, text[], uuid) is
+  'Lets go on what waited without a date for one of these reasons, a second apart; what is in the database at once. '
+  'Every question is asked of it again.';
+
+-- What waited for one reason may have to wait for another: it is asked.
+create or replace function automation.pause_sending(tenant_id uuid, reason text) returns void
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_publisher(tenant_id, 'pausing what is sent');
+  if coalesce(btrim(reason), '') = '' then
+    raise exception 'reason: why nothing is sent is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Whoever finds messages waiting reads it.';
+  end if;
+  insert into ridgeline.sending_pauses as p (tenant_id, reason, paused_by)
+  values (pause_sending.tenant_id, left(btrim(pause_sending.reason), 1000), automation.current_user_id())
+  on conflict on constraint sending_pauses_pkey do update set reason = excluded.reason;
+end;
+$$;
+
+create or replace function automation.resume_sending(tenant_id uuid) returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_publisher(tenant_id, 'letting what is sent go on');
+  delete from ridgeline.sending_pauses as p where p.tenant_id = resume_sending.tenant_id;
+  return automation.release_held(tenant_id, '{sending_paused}');
+end;
+$$;
+
+create or replace function ridgeline.pause_sending(reason text, tenant_id uuid default null) returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.pause_sending(automation.own_tenant(tenant_id), reason) $$;
+
+comment on function ridgeline.pause_sending(text, uuid) is
+  'Sends nothing more, by text, email or webhook, until resume_sending(): what is due waits, and says why. What a '
+  'dispatcher holds already is let finish. Whoever may publish.';
+
+create or replace function ridgeline.resume_sending(tenant_id uuid default null) returns integer
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.resume_sending(automation.own_tenant(tenant_id)) $$;
+
+comment on function ridgeline.resume_sending(uuid) is
+  'Ends pause_sending(): what waited goes on, spread over up to half an hour, and says how many that were. What has '
+  'expired meanwhile is not sent.';
+
+-- sql/engine/65_gate/05_tickets.sql
+
+-- How long a message is of use where its step does not say: a reminder until what it reminds of, marketing for three
+-- days from when it was planned. What was held must not come out of nowhere a week later.
+create or replace function automation.use_until(
+  due ridgeline.scheduled_steps, sending jsonb, begun_at timestamptz, written timestamptz)
+  returns timestamptz
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(least(due.expires_at, written),
+      least(due.run_at, case when due.attempt > 0 then begun_at end, (due.held ->> 'since')::timestamptz)
+        + coalesce((sending ->> 'expires_after')::interval, case coalesce(sending ->> 'purpose', 'marketing')
+          when 'marketing' then interval '3 days' end))
+  $$;
+
+-- Every address that would get it, as suppressions have it.
+create or replace function automation.make_tickets(questions automation.send_question[])
+  returns setof automation.ticket
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    select q.place, (q.due).tenant_id, (q.due).id, (q.due).execution_id, (q.execution).workflow_id,
+      (q.execution).contact_id, (q.due).lane::text,
+      case when (q.due).lane in ('sms', 'email') then coalesce(s.sending ->> 'purpose', 'marketing') end,
+      coalesce((s.sending ->> 'urgent')::boolean, false), coalesce(s.sending ->> 'over_cap', 'hold'),
+      case (q.due).lane
+        when 'sms' then array[(q.prepared).input ->> 'to']
+        when 'email' then array(
+          select automation.normalize_email(automation.bare_address(m.mailbox))
+          from unnest('{to,cc,bcc}'::text[]) as k (key)
+          cross join lateral jsonb_array_elements_text(
+            automation.as_list((q.prepared).input -> k.key)) as m (mailbox))
+      end,
+      automation.as_uuid((q.prepared).input #>> '{sender,id}'),
+      automation.use_until(q.due, s.sending, q.begun_at, case
+        when automation.is_date((q.prepared).input ->> 'expires_at') then automation.instant_in(
+          (q.prepared).input ->> 'expires_at', automation.tenant_zone((q.due).tenant_id)) end),
+      (q.due).held
+    from unnest(questions) as q
+    cross join lateral (select q.step -> 'sending' as sending) as s
+    order by q.place
+  $$;
+
+create or replace function automation.date_text(tenant_id uuid, at timestamptz) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select to_char(at at time zone coalesce(automation.tenant_zone(date_text.tenant_id), 'UTC'), 'YYYY-MM-DD HH24:MI')
+  $$;
+
+create or replace function automation.still_open(tickets automation.ticket[], decided integer[])
+  returns automation.ticket[]
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$ select array(select t from unnest(tickets) as t where t.place <> all (decided) order by t.place) $$;
+
+-- What would come too late is not sent any more.
+create or replace function automation.refuse_expired(tickets automation.ticket[], now timestamptz)
+  returns table (place integer, at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.place, t.expires_at from unnest(tickets) as t where t.expires_at <= now
+  $$;
+
+-- Somebody has to let it go on: of each tenant and workflow it is asked once.
+create or replace function automation.hold_paused(tickets automation.ticket[])
+  returns table (place integer, held jsonb, expires_at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.place, p.held, t.expires_at
+    from (
+      select a.tenant_id, a.workflow_id, automation.pause_of(a.tenant_id, a.workflow_id, true) as held
+      from (select distinct d.tenant_id, d.workflow_id from unnest(tickets) as d) as a
+      offset 0
+    ) as p
+    join unnest(tickets) as t on t.tenant_id = p.tenant_id and t.workflow_id = p.workflow_id
+    where p.held is not null
+  $$;
+
+-- Who must not be written to, of all addresses at once: why. An address of somebody who was erased is known by its
+-- digest alone, which costs a calculation, so only tenants that have any are asked.
+create or replace function automation.revoked_of(tickets automation.ticket[])
+  returns table (place integer, address text, reason text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    with asked as materialized (
+      select t.place, t.tenant_id, t.channel, a.address
+      from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
+      where t.channel in ('sms', 'email') and a.address is not null
+    ), stopped as (
+      select a.place, a.address, s.reason
+      from asked as a
+      join ridgeline.suppressions as s
+        on s.tenant_id = a.tenant_id and s.channel = a.channel and s.address = a.address
+    )
+    select s.place, s.address, s.reason from stopped as s
+    union all
+    select a.place, a.address, e.reason
+    from asked as a
+    cross join lateral (
+      select automation.erasure_of(a.tenant_id, a.channel, a.address) as reason
+      where exists (
+        select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
+    ) as e
+    where e.reason is not null and not exists (
+      select from stopped as s where s.place = a.place and s.address = a.address)
+  $$;
+
+-- Runs that go on because somebody called or wrote, whose texts the brake of a conversation counts.
+create or replace function automation.answering(questions automation.send_question[]) returns setof integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select q.place from unnest(questions) as q
+    where (q.due).lane = 'sms' and ((q.execution).fused or exists (
+      select from automation.run_events as e
+      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id))
+  $$;
+
+-- sql/engine/65_gate/20_gate.sql
+
+-- THE GATE
+--
+-- One gate before every send, asked in the transaction that claims it, on every attempt, failing closed: what no
+-- rule is written for is not sent. Its questions in their order: expired, paused, sender, reachable, revoked,
+-- consent, quiet hours, cap, rate. Sender and reachable are asked while a message is addressed (60_steps), as they
+-- are of its words too. What one question holds or refuses, those after it are not asked of. Nothing in it waits
+-- for a lock.
+
+create or replace function automation.verdict_on(
+  question automation.send_question, verdict text, prepared automation.prepared_step,
+  held jsonb default null, until timestamptz default null, expires_at timestamptz default null)
+  returns automation.send_verdict
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
+      verdict, prepared, held, until, expires_at)::automation.send_verdict
+  $$;
+
+-- Whoever may still be written to of those whom a message would go to; where nobody is left it is skipped.
+create or replace function automation.leave_out_revoked(question automation.send_question, reason text)
+  returns automation.prepared_step
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  allowed automation.prepared_step;
+begin
+  if (question.due).lane = 'email' then
+    allowed := automation.ask_email_consent((question.due).tenant_id, question.prepared);
+    if allowed.input -> 'to' <> '[]' then
+      return allowed;
+    end if;
+  elsif reason = 'landline' then
+    return automation.skip_unaddressed(question.prepared, 'not_textable',
+      'to: the number is a landline, no text reaches it', (question.prepared).input ->> 'to');
+  end if;
+  return automation.skip_unaddressed(
+    question.prepared, 'suppressed', 'the recipient has opted out of this channel');
+end;
+$$;
+
+-- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start of the statement
+-- that claims. Each question is one statement for the whole batch.
+create or replace function automation.gate(
+  questions automation.send_question[], now timestamptz default automation.now(), is_trial boolean default false)
+  returns setof automation.send_verdict
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tickets automation.ticket[] := array(select t from automation.make_tickets(questions) as t);
+  decided integer[] := '{}'::integer[];
+  found record;
+  question automation.send_question;
+begin
+  for question in
+    select q.* from unnest(questions) as q
+    where coalesce(automation.channel_of(q.step ->> 'type'), '') not in ('sms', 'email', 'webhook')
+  loop
+    decided := decided || question.place;
+    return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(question.prepared,
+      'no_consent_rule', format('step_type: whether "%s" may be sent to somebody is not known',
+        left(question.step ->> 'type', 60))));
+  end loop;
+  for question in
+    select q.* from unnest(questions) as q
+    where btrim((q.prepared).input ->> 'expires_at') <> '' and q.place <> all (decided)
+      and automation.is_date((q.prepared).input ->> 'expires_at') is not true
+  loop
+    decided := decided || question.place;
+    return next automation.verdict_on(question, 'skip', automation.fail_unaddressed(question.prepared,
+      'invalid_date', format('expires_at: "%s" is not a time', left((question.prepared).input ->> 'expires_at', 60))));
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  for found in select e.* from automation.refuse_expired(tickets, now) as e loop
+    decided := decided || found.place;
+    question := questions[found.place];
+    return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(
+      question.prepared, 'expired', format('it was of use until %s, and is not sent after it',
+        automation.date_text((question.due).tenant_id, found.at))));
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  for found in select p.* from automation.hold_paused(tickets) as p where not is_trial loop
+    decided := decided || found.place;
+    return next automation.verdict_on(questions[found.place], 'hold', null, found.held, 'infinity',
+      found.expires_at);
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  for found in select r.place, min(r.reason) as reason from automation.revoked_of(tickets) as r group by 1 loop
+    questions[found.place].prepared := automation.leave_out_revoked(questions[found.place], found.reason);
+    if (questions[found.place].prepared).verdict <> 'run' then
+      decided := decided || found.place;
+      return next automation.verdict_on(
+        questions[found.place], 'skip', questions[found.place].prepared);
+    end if;
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  for found in
+    select a.place from automation.answering(questions) as a (place)
+    where not is_trial and a.place <> all (decided)
+  loop
+    question := questions[found.place];
+    questions[found.place].prepared := automation.brake_conversation(
+      question.execution, (question.due).id, question.prepared);
+    if (questions[found.place].prepared).verdict <> 'run' then
+      decided := decided || found.place;
+      return next automation.verdict_on(
+        questions[found.place], 'skip', questions[found.place].prepared);
+    end if;
+  end loop;
+  return query
+    select v.* from unnest(questions) as q
+    cross join lateral automation.verdict_on(q, 'send', q.prepared) as v
+    where q.place <> all (decided);
+end;
+$$;
+
+comment on function automation.gate(automation.send_question[], timestamptz, boolean) is
+  'May these go out now? place is the place in the array; one verdict for each. Given in the transaction that claims: '
+  'a hold is put off by hold_sends(), a skip is closed. is_trial: a dry run asks, at a time of its own: what is paused '
+  'or counted is not asked then, and nothing is written.';
+
+-- One message of a dry run.
+create or replace function automation.foresee(
+  execution ridgeline.workflow_executions, step jsonb, prepared automation.prepared_step, at timestamptz)
+  returns automation.send_verdict
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  due ridgeline.scheduled_steps;
+  verdict automation.send_verdict;
+begin
+  due.tenant_id := execution.tenant_id;
+  due.id := automation.new_id();
+  due.execution_id := execution.id;
+  due.step_key := step ->> 'key';
+  due.lane := (step ->> 'lane')::ridgeline.automation_lane;
+  due.run_at := at;
+  due.attempt := 0;
+  select g.* into verdict from automation.gate(array[
+    row(1, due, execution, step, prepared, null)::automation.send_question], at, true) as g;
+  verdict.prepared := coalesce(verdict.prepared, prepared);
+  return verdict;
+end;
+$$;
+
+-- sql/engine/65_gate/21_shadow.sql
 
 -- SHADOWS
 --
@@ -16790,15 +17305,20 @@ create or replace function automation.skip_in_shadow(
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  gated automation.send_verdict;
 begin
   if prepared.verdict = 'run' and step ->> 'lane' <> 'database' then
-    prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+    gated := automation.foresee(execution, step, prepared, automation.now());
+    prepared := gated.prepared;
   end if;
   if prepared.verdict = 'run' and automation.has_effect(step ->> 'type') then
     prepared.verdict := 'skip';
     prepared.reason := jsonb_build_object(
       'code', 'shadow', 'message', 'a shadow has no effect; "would" says what was left out',
-      'would', automation.would_do(execution, step, prepared));
+      'would', automation.would_do(execution, step, prepared)
+        || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until)
+          else '{}' end);
   end if;
   return prepared;
 end;
@@ -18771,7 +19291,7 @@ create or replace function automation.unschedule(due ridgeline.scheduled_steps) 
 
 -- sql/engine/70_dispatch/02_claim.sql
 
--- Claiming: a dispatcher takes due steps of a channel under a lease. Consent is checked here, in the
+-- Claiming: a dispatcher takes due steps of a channel under a lease. The gate is asked here, in the
 -- transaction that claims: once a STOP has committed, nothing unclaimed goes out.
 
 create type automation.claimed_step as (
@@ -18914,7 +19434,7 @@ begin
   if automation.is_finished(execution) then
     perform automation.unschedule(due);
     return null;
-  elsif automation.is_held(execution) then
+  elsif automation.is_held(execution, true) then
     perform automation.hold_step(due);
     return null;
   end if;
@@ -18935,7 +19455,7 @@ end;
 $$;
 
 -- The ledger row of an outbound step. Rendered on the first attempt, and anew after one that was certainly
--- refused; what may have been accepted is sent again as it was. Consent is asked for on every attempt.
+-- refused; what may have been accepted is sent again as it was. Every attempt passes the gate.
 create or replace function automation.open_ledger(
   due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb)
   returns ridgeline.workflow_step_executions
@@ -18945,6 +19465,7 @@ create or replace function automation.open_ledger(
 declare
   ledger ridgeline.workflow_step_executions;
   prepared automation.prepared_step;
+  verdict automation.send_verdict;
 begin
   select s.* into ledger from ridgeline.workflow_step_executions as s
   where s.tenant_id = due.tenant_id and s.id = due.id
@@ -18959,10 +19480,14 @@ begin
     prepared := automation.prepare_step(execution, step);
   end if;
   if prepared.verdict = 'run' then
-    prepared := automation.ask_consent(execution, step ->> 'type', prepared);
-  end if;
-  if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') = 'sms' then
-    prepared := automation.brake_conversation(execution, due.id, prepared);
+    select g.* into verdict from automation.gate(array[
+      row(1, due, execution, step, prepared, ledger.started_at)::automation.send_question]) as g;
+    if verdict.verdict = 'hold' then
+      perform automation.hold_sends(array[verdict]);
+      ledger.status := 'waiting';
+      return ledger;
+    end if;
+    prepared := verdict.prepared;
   end if;
   if prepared.verdict <> 'run' then
     return automation.close_unsent(due, execution, step, prepared);
@@ -18981,13 +19506,6 @@ begin
   return ledger;
 end;
 $$;
-
-create or replace function automation.date_text(tenant_id uuid, at timestamptz) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select to_char(at at time zone coalesce(automation.tenant_zone(date_text.tenant_id), 'UTC'), 'YYYY-MM-DD HH24:MI')
-  $$;
 
 create or replace function automation.close_unsent(
   due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb,
@@ -19021,7 +19539,7 @@ declare
 begin
   update ridgeline.scheduled_steps as s
   set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
-    leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease
+    leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease, held = null
   where s.tenant_id = due.tenant_id and s.id = due.id
   returning s.tenant_id, s.id, s.attempt_token, s.attempt, ledger.step_type, ledger.input,
     s.id || case when ledger.rendition > 0 then '-' || ledger.rendition else '' end,
@@ -20866,6 +21384,7 @@ create or replace function automation.compile_step(
 declare
   known automation.step_types;
   config jsonb := automation.fold_step_config(step.step_type, step.step_config);
+  sending constant jsonb := automation.sending_of(step.step_type, config);
   addressed record;
   template record;
   condition record;
@@ -20873,7 +21392,8 @@ declare
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
   select a.* into addressed from automation.compile_recipients(
-    step.step_type, config, path || '.step_config', shared -> 'addresses') as a;
+    step.step_type, config - automation.sending_keys(step.step_type), path || '.step_config',
+    shared -> 'addresses') as a;
   select t.* into template from automation.compile_template(
     case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config',
     shared -> 'texts') as t;
@@ -20903,6 +21423,7 @@ begin
       || asked.roots),
     'continue_on_error', step.continue_on_error)
     || case step.step_type when 'conditional' then jsonb_build_object('cases', asked.cases) else '{}' end
+    || case when sending is null then '{}' else jsonb_build_object('sending', sending) end
     || automation.compile_retry(step.retry);
   problems := template.problems || addressed.problems || condition.problems
     || automation.check_step_config(step.step_type, config, path || '.step_config')
@@ -22897,6 +23418,8 @@ create or replace function automation.check_needs(
       ) as n (problem)
       union all
       select automation.sender_problem(workflow, plan)
+      union all
+      select automation.purpose_problem(plan)
     ) as p
     where p.problem is not null
   $$;
@@ -23073,6 +23596,22 @@ create or replace function automation.sender_problem(workflow ridgeline.workflow
         select from ridgeline.senders as n
         where n.tenant_id = workflow.tenant_id and n.channel = 'sms' and n.is_active
           and n.verified_at is not null and n.registration in ('registered', 'exempt'))
+    order by automation.step_path(s.value)
+    limit 1
+  $$;
+
+-- Told once a workflow: what nobody said the purpose of is taken for the kind that needs most care.
+create or replace function automation.purpose_problem(plan jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(s.value) || '.step_config.purpose', 'purpose_unsaid',
+      format('%s does not say its purpose, and counts as marketing: it waits for hours when marketing is allowed and '
+        'is not sent after three days', automation.step_path(s.value)),
+      'Write "purpose": "transactional" where it serves what somebody asked for, or "marketing".', 'warning')
+    from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'type' in ('send_sms', 'send_email') and s.value #>> '{sending,purpose}' is null
     order by automation.step_path(s.value)
     limit 1
   $$;
@@ -23637,6 +24176,7 @@ begin
     perform automation.publish(new.tenant_id, new.id, 'activation');
   elsif new.is_active then
     perform automation.resume(new);
+    perform automation.release_held(new.tenant_id, '{workflow_paused}', new.id);
   else
     perform automation.stop_listening(new.tenant_id, new.id);
     perform automation.stop_waiting(new.tenant_id, new.id);
@@ -28085,7 +28625,7 @@ create or replace function ridgeline.retry_execution(execution_id uuid, tenant_i
 comment on function ridgeline.retry_execution(uuid, uuid) is
   'Runs a failed execution again from the step that failed, with fresh attempts.';
 
--- A workflow that was held goes on: what waits is due now, and is counted afresh.
+-- A workflow that was held goes on, and is counted afresh.
 create or replace function automation.release_workflow(workflow_id uuid) returns integer
   language plpgsql
   security definer
@@ -28099,13 +28639,7 @@ begin
   update ridgeline.workflow_holds as h
   set released_at = automation.now(), released_by = automation.current_user_id()
   where h.tenant_id = workflow.tenant_id and h.workflow_id = workflow.id and h.released_at is null;
-  update ridgeline.scheduled_steps as s
-  set run_at = automation.now()
-  from ridgeline.workflow_executions as e
-  where s.tenant_id = workflow.tenant_id and s.run_at = 'infinity' and s.lease_expires_at is null
-    and e.tenant_id = s.tenant_id and e.id = s.execution_id and e.workflow_id = workflow.id;
-  get diagnostics released = row_count;
-  perform automation.ring_once();
+  released := automation.release_held(workflow.tenant_id, '{workflow_held}', workflow.id);
   return released;
 end;
 $$;
@@ -28319,7 +28853,7 @@ comment on function ridgeline.move_executions(uuid, integer, uuid[], uuid) is
 
 -- What can be asked for is checked, so that a misspelt word is an error and no empty page. Who belongs to no
 -- tenant sees nothing, and is told nothing.
-create or replace function automation.check_history_filter(status text, trigger_type text) returns void
+create or replace function automation.check_history_filter(status text, trigger_type text, mode text) returns void
   language plpgsql stable
   security definer
   set search_path = pg_catalog, pg_temp
@@ -28331,6 +28865,10 @@ begin
     raise exception 'status: there is no status "%"', left(status, 60)
       using errcode = 'invalid_parameter_value',
         hint = 'Known: ' || array_to_string(enum_range(null::ridgeline.automation_status), ', ');
+  elsif mode is not null and not mode = any (enum_range(null::ridgeline.execution_mode)::text[]) then
+    raise exception 'mode: there is no mode "%"', left(mode, 60)
+      using errcode = 'invalid_parameter_value',
+        hint = 'Known: ' || array_to_string(enum_range(null::ridgeline.execution_mode), ', ');
   elsif trigger_type is not null and not exists (
     select from automation.trigger_types as t where t.name = check_history_filter.trigger_type) then
     raise exception 'trigger_type: there is no trigger "%"', left(trigger_type, 60)
@@ -28345,12 +28883,12 @@ $$;
 -- further than a page; planned for what was asked, since most of the filters are left out.
 create or replace function automation.execution_history(
   of_workflow uuid, of_contact text, of_id uuid, of_status text, before uuid, max_rows integer, of_tenant uuid,
-  of_record text, of_trigger text, since timestamptz, until timestamptz)
+  of_record text, of_trigger text, since timestamptz, until timestamptz, of_mode text)
   returns table (
     id uuid, tenant_id uuid, workflow_id uuid, workflow_name text, version integer, status text,
     trigger_type text, entity text, record_id text, contact_id text, current_step text,
     created_at timestamptz, started_at timestamptz, finished_at timestamptz, next_run_at timestamptz,
-    error jsonb, trigger_data jsonb, steps jsonb)
+    error jsonb, trigger_data jsonb, steps jsonb, mode text)
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set plan_cache_mode = force_custom_plan
@@ -28359,7 +28897,7 @@ create or replace function automation.execution_history(
 declare
   page constant integer := least(greatest(coalesce(max_rows, 50), 1), 500);
 begin
-  perform automation.check_history_filter(of_status, of_trigger);
+  perform automation.check_history_filter(of_status, of_trigger, of_mode);
   return query
     select e.id, e.tenant_id, e.workflow_id, w.name, e.version, e.status::text, e.trigger_type, e.entity,
       e.record_id, e.contact_id, e.current_step, e.created_at, e.started_at, e.finished_at,
@@ -28369,7 +28907,8 @@ begin
       (select coalesce(jsonb_agg(to_jsonb(s) - '{tenant_id,execution_id}'::text[]
                 order by s.started_at, s.id), '[]')
        from ridgeline.workflow_step_executions as s
-       where s.tenant_id = e.tenant_id and s.execution_id = e.id)
+       where s.tenant_id = e.tenant_id and s.execution_id = e.id),
+      e.mode::text
     from (
       select x.*
       from automation.visible_tenants(of_tenant) as t (id)
@@ -28383,6 +28922,7 @@ begin
             or h.entity <> 'contact' and h.contact_id = of_contact)
           and (of_status is null or h.status = of_status::ridgeline.automation_status)
           and (of_trigger is null or h.trigger_type = of_trigger)
+          and (of_mode is null or h.mode = of_mode::ridgeline.execution_mode)
           and (since is null or h.created_at >= since)
           and (until is null or h.created_at < until)
           and (before is null or h.id < before)
@@ -28408,22 +28948,24 @@ create or replace function ridgeline.get_execution_history(
   record_id text default null,
   trigger_type text default null,
   since timestamptz default null,
-  until timestamptz default null)
+  until timestamptz default null,
+  mode text default null)
   returns table (
     id uuid, tenant_id uuid, workflow_id uuid, workflow_name text, version integer, status text,
     trigger_type text, entity text, record_id text, contact_id text, current_step text,
     created_at timestamptz, started_at timestamptz, finished_at timestamptz, next_run_at timestamptz,
-    error jsonb, trigger_data jsonb, steps jsonb)
+    error jsonb, trigger_data jsonb, steps jsonb, mode text)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select h.* from automation.execution_history($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) as h
+    select h.* from automation.execution_history($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) as h
   $$;
 
 comment on function ridgeline.get_execution_history(
-  uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz) is
+  uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz, text) is
   'Executions that the caller may see, newest first, each with its steps: rendered input, attempts, '
-  'result, error and times. All parameters narrow; since and until are about created_at; max_rows: 1 to '
+  'result, error and times. All parameters narrow; since and until are about created_at; mode: live, shadow, '
+  'test or imported; max_rows: 1 to '
   '500, 50 when left out; page on with before = the id of the last row.';
 
 -- sql/engine/95_api/07_http.sql
@@ -28925,12 +29467,14 @@ create or replace function automation.imagine_step(
   as $$
 declare
   prepared automation.prepared_step;
+  gated automation.send_verdict;
   result jsonb;
 begin
   begin
     prepared := automation.prepare_step(execution, step, at);
     if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') is distinct from 'database' then
-      prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+      gated := automation.foresee(execution, step, prepared, at);
+      prepared := gated.prepared;
     end if;
     if prepared.verdict = 'run' then
       result := automation.imagine_result(execution, step, prepared.input, at, events);
@@ -28948,7 +29492,8 @@ begin
         step -> 'conditions', automation.execution_context(execution, step -> 'roots'), zone, at)
       end)
     || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
-    || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end;
+    || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
+    || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end;
 end;
 $$;
 
@@ -29520,6 +30065,48 @@ comment on function ridgeline.retry_executions(jsonb, integer, uuid) is
   '{workflow_id, version, code (of error), since, until (of finished_at), limit}, each optional. Answers {retried, '
   'refused: [{execution_id, message}]}; call it again until retried is 0.';
 
+-- sql/engine/95_api/12_mode.sql
+
+-- Live or shadow: see docs/shadow.md.
+
+create or replace function automation.set_workflow_mode(workflow_id uuid, mode text) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  workflow constant ridgeline.workflows := automation.find_workflow(workflow_id);
+  open_shadows integer;
+  in_force ridgeline.execution_mode;
+begin
+  perform automation.check_publisher(workflow.tenant_id, 'switching a workflow between live and shadow');
+  if mode is null or mode not in ('live', 'shadow') then
+    raise exception 'mode: a workflow is live or shadow, not "%"', left(coalesce(mode, 'null'), 60)
+      using errcode = 'invalid_parameter_value', hint = 'Send "live" or "shadow".';
+  end if;
+  select count(*) into open_shadows from ridgeline.workflow_executions as e
+  where e.tenant_id = workflow.tenant_id and e.workflow_id = workflow.id and e.mode = 'shadow'
+    and e.finished_at is null;
+  update ridgeline.workflows as w set mode = set_workflow_mode.mode::ridgeline.execution_mode
+  where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+  in_force := automation.mode_of(workflow.tenant_id, workflow.id);
+  return jsonb_build_object(
+    'workflow_id', workflow.id, 'mode', mode, 'in_force', coalesce(in_force::text, 'off'),
+    'cancelled_shadows', case in_force when 'live' then open_shadows else 0 end);
+end;
+$$;
+
+create or replace function ridgeline.set_workflow_mode(workflow_id uuid, mode text, tenant_id uuid default null)
+  returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.set_workflow_mode(workflow_id, mode) from automation.in_tenant(tenant_id) $$;
+
+comment on function ridgeline.set_workflow_mode(uuid, text, uuid) is
+  'Switches a workflow between live and shadow, active or not: {workflow_id, mode, in_force, cancelled_shadows}. '
+  'Runs keep the mode that they began in; switching to live cancels the shadow runs that are open. in_force: what '
+  'runs begin in, shadow or off where the engine of the tenant says so.';
+
 -- sql/engine/97_history/01_retention.sql
 
 -- 97 HISTORY
@@ -29894,6 +30481,7 @@ create table automation.statistic_changes (
   at timestamptz not null,
   outcome text not null,
   amount smallint not null default 1,
+  mode ridgeline.execution_mode not null default 'live',
   constraint statistic_changes_pkey primary key (tenant_id, id)
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
 
@@ -29921,7 +30509,8 @@ create table automation.statistics (
   opened bigint not null default 0,
   clicked bigint not null default 0,
   replied bigint not null default 0,
-  constraint statistics_pkey primary key (tenant_id, workflow_id, version, step_key, day)
+  mode ridgeline.execution_mode not null default 'live',
+  constraint statistics_pkey primary key (tenant_id, workflow_id, version, step_key, day, mode)
 );
 
 comment on table automation.statistics is
@@ -29950,17 +30539,20 @@ create or replace function automation.count_run() returns trigger
 begin
   if tg_op = 'UPDATE' then
     if old.version <> new.version then
-      perform automation.move_statistics(old.tenant_id, old.id, old.workflow_id, old.version, new.version);
+      perform automation.move_statistics(
+        old.tenant_id, old.id, old.workflow_id, old.version, new.version, old.mode);
     end if;
     if old.finished_at is not null then
       insert into automation.statistic_changes (
-        tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
-      values (old.tenant_id, old.workflow_id, old.version, '', old.created_at, old.finished_at, old.status, -1);
+        tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
+      values (old.tenant_id, old.workflow_id, old.version, '', old.created_at, old.finished_at, old.status, -1,
+        old.mode);
     end if;
   end if;
   if new.finished_at is not null then
-    insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, entered_at, at, outcome)
-    values (new.tenant_id, new.workflow_id, new.version, '', new.created_at, new.finished_at, new.status);
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
+    values (new.tenant_id, new.workflow_id, new.version, '', new.created_at, new.finished_at, new.status, new.mode);
   end if;
   return null;
 end;
@@ -29985,16 +30577,17 @@ create or replace function automation.count_step() returns trigger
 begin
   if tg_op = 'UPDATE' and old.finished_at is not null then
     insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
     select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
-      automation.step_outcome(old.status, old.step_type), -1
+      automation.step_outcome(old.status, old.step_type), -1, e.mode
     from ridgeline.workflow_executions as e
     where e.tenant_id = old.tenant_id and e.id = old.execution_id;
   end if;
   if new.finished_at is not null then
-    insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, entered_at, at, outcome)
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
     select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
-      automation.step_outcome(new.status, new.step_type)
+      automation.step_outcome(new.status, new.step_type), e.mode
     from ridgeline.workflow_executions as e
     where e.tenant_id = new.tenant_id and e.id = new.execution_id;
   end if;
@@ -30008,8 +30601,8 @@ create or replace function automation.count_news() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, at, outcome, amount)
-  select e.tenant_id, e.workflow_id, e.version, new.step_key, c.at, n.outcome, c.amount
+  insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, at, outcome, amount, mode)
+  select e.tenant_id, e.workflow_id, e.version, new.step_key, c.at, n.outcome, c.amount, e.mode
   from ridgeline.workflow_executions as e
   cross join (values
     ('delivered', old.delivered_at, new.delivered_at), ('opened', old.opened_at, new.opened_at),
@@ -30024,14 +30617,16 @@ $$;
 
 -- A run that moves to another version takes its steps along.
 create or replace function automation.move_statistics(
-  tenant_id uuid, execution_id uuid, workflow_id uuid, from_version integer, to_version integer)
+  tenant_id uuid, execution_id uuid, workflow_id uuid, from_version integer, to_version integer,
+  mode ridgeline.execution_mode)
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
-    select s.tenant_id, move_statistics.workflow_id, v.version, s.step_key, f.entered_at, f.at, f.outcome, v.amount
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
+    select s.tenant_id, move_statistics.workflow_id, v.version, s.step_key, f.entered_at, f.at, f.outcome, v.amount,
+      move_statistics.mode
     from ridgeline.workflow_step_executions as s
     cross join lateral (values
       (s.started_at, s.finished_at, automation.step_outcome(s.status, s.step_type)),
@@ -30157,7 +30752,7 @@ begin
     from (select distinct c.tenant_id from taken as c) as d
   ), added as (
     insert into automation.statistics as t (tenant_id, workflow_id, version, step_key, day,
-      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied)
+      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied, mode)
     select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
       coalesce(sum(c.amount) filter (where f.fact = 'entered'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'completed'), 0),
@@ -30168,11 +30763,11 @@ begin
       coalesce(sum(c.amount) filter (where f.fact = 'delivered'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'opened'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'clicked'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0)
+      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0), c.mode
     from taken as c
     join zones as z on z.tenant_id = c.tenant_id
     cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
-    group by 1, 2, 3, 4, 5
+    group by 1, 2, 3, 4, 5, c.mode
     on conflict on constraint statistics_pkey do update set
       entered = t.entered + excluded.entered, completed = t.completed + excluded.completed,
       exited = t.exited + excluded.exited, failed = t.failed + excluded.failed,
@@ -30203,7 +30798,7 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
     sum(s.entered)::bigint as entered, sum(s.completed)::bigint as completed, sum(s.exited)::bigint as exited,
     sum(s.failed)::bigint as failed, sum(s.skipped)::bigint as skipped, sum(s.sent)::bigint as sent,
     sum(s.delivered)::bigint as delivered, sum(s.opened)::bigint as opened, sum(s.clicked)::bigint as clicked,
-    sum(s.replied)::bigint as replied, sum(s.waiting)::bigint as waiting
+    sum(s.replied)::bigint as replied, sum(s.waiting)::bigint as waiting, s.mode
   from (
     select t.*, 0 as waiting from automation.statistics as t
     union all
@@ -30212,14 +30807,15 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
       case f.fact when 'exited' then c.amount else 0 end, case f.fact when 'failed' then c.amount else 0 end,
       case f.fact when 'skipped' then c.amount else 0 end, case f.fact when 'sent' then c.amount else 0 end,
       case f.fact when 'delivered' then c.amount else 0 end, case f.fact when 'opened' then c.amount else 0 end,
-      case f.fact when 'clicked' then c.amount else 0 end, case f.fact when 'replied' then c.amount else 0 end, 0
+      case f.fact when 'clicked' then c.amount else 0 end, case f.fact when 'replied' then c.amount else 0 end,
+      c.mode, 0
     from automation.statistic_changes as c
     join automation.visible_zones() as z on z.tenant_id = c.tenant_id
     cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
     union all
     -- What has not ended: the run, the step that it waits for, and that step where it has begun.
     select e.tenant_id, e.workflow_id, e.version, c.step_key, (c.at at time zone z.zone)::date,
-      c.entered, 0, 0, 0, 0, 0, 0, 0, 0, 0, c.waiting
+      c.entered, 0, 0, 0, 0, 0, 0, 0, 0, 0, e.mode, c.waiting
     from ridgeline.scheduled_steps as q
     join ridgeline.workflow_executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
     join automation.visible_zones() as z on z.tenant_id = q.tenant_id
@@ -30233,10 +30829,11 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
       union all
       select q.step_key, s.started_at, 1, 0 where s.id is not null) as c (step_key, at, entered, waiting)
   ) as s
-  group by s.tenant_id, s.workflow_id, s.version, s.step_key, s.day;
+  group by s.tenant_id, s.workflow_id, s.version, s.step_key, s.day, s.mode;
 
 comment on view ridgeline.workflow_statistics is
-  'What came of a workflow, by version, step and day (of the tenant''s zone); step_key empty: of its runs. entered '
+  'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history '
+  'of another system, stand apart from what is live. step_key empty: of its runs. entered '
   'counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and '
   'emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step '
   'that they are at, by the day the run entered. Outlives the runs.';
@@ -30623,11 +31220,11 @@ create or replace function automation.walked_tables() returns setof regclass
     select t.relation from automation.tenant_tables() as t
     where t.relation::text <> all ('{
       ridgeline.workflows,ridgeline.workflow_steps,ridgeline.workflow_versions,ridgeline.workflow_schedules,
-      ridgeline.workflow_holds,ridgeline.forms,ridgeline.senders,ridgeline.email_addresses,
-      ridgeline.tenant_settings,ridgeline.changes,ridgeline.erasures,automation.erasures_under_way,
-      automation.erased_addresses,
-      automation.active_triggers,automation.timer_listeners,automation.activations,automation.statistics,
-      automation.statistic_changes,automation.retention_places,automation.rotations}'::text[])
+      ridgeline.workflow_holds,ridgeline.sending_pauses,ridgeline.forms,ridgeline.senders,
+      ridgeline.email_addresses,ridgeline.tenant_settings,ridgeline.changes,ridgeline.erasures,
+      automation.erasures_under_way,automation.erased_addresses,automation.active_triggers,
+      automation.timer_listeners,automation.activations,automation.statistics,automation.statistic_changes,
+      automation.retention_places,automation.rotations}'::text[])
     order by t.relation::text = 'ridgeline.workflow_executions' desc, t.relation::text collate "C"
   $$;
 
@@ -31582,9 +32179,9 @@ grant execute on function
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb, text), automation.validate_workflow(uuid),
   automation.move_executions(uuid, integer, uuid[]),
-  automation.has_unpublished_changes(ridgeline.workflows), automation.check_history_filter(text, text),
+  automation.has_unpublished_changes(ridgeline.workflows), automation.check_history_filter(text, text, text),
   automation.execution_history(
-    uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz),
+    uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz, text),
   automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb),
   automation.release_submission(uuid, jsonb),
   automation.save_workflow(uuid, jsonb, text), automation.get_definition(uuid, integer),
@@ -31939,6 +32536,17 @@ revoke all on function ridgeline.release_workflow(uuid) from public, anon;
 grant execute on function ridgeline.release_workflow(uuid), automation.release_workflow(uuid)
   to authenticated, service_role;
 
+alter table ridgeline.sending_pauses enable row level security;
+create policy sending_pauses_members_read on ridgeline.sending_pauses for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on ridgeline.sending_pauses from anon, authenticated, service_role;
+grant select on ridgeline.sending_pauses to authenticated, service_role;
+revoke all on function ridgeline.pause_sending(text, uuid), ridgeline.resume_sending(uuid) from public, anon;
+grant execute on function
+  automation.pause_sending(uuid, text), automation.resume_sending(uuid),
+  ridgeline.pause_sending(text, uuid), ridgeline.resume_sending(uuid)
+  to authenticated, service_role;
+
 -- sql/engine/99_ops/25_portions.sql
 
 -- What is being worked on: the engine's own; the service role may look.
@@ -31987,6 +32595,13 @@ grant execute on function
   automation.suppress_address(uuid, text, text), ridgeline.suppress_address(text, text, uuid)
   to authenticated, service_role;
 
+-- sql/engine/99_ops/27_shadow.sql
+
+-- Shadows: who may switch a workflow. automation.set_workflow_mode() asks who calls.
+revoke all on function ridgeline.set_workflow_mode(uuid, text, uuid) from public, anon;
+grant execute on function automation.set_workflow_mode(uuid, text), ridgeline.set_workflow_mode(uuid, text, uuid)
+  to authenticated, service_role;
+
 -- sql/engine/99_ops/30_operator.sql
 
 -- VIEWS
@@ -31997,6 +32612,7 @@ grant execute on function
 create view ridgeline.automation_queue with (security_invoker = true) as
   select s.tenant_id, s.lane,
     case
+      when s.lease_expires_at is null and s.held ? 'code' and s.run_at > automation.now() then 'held'
       when s.lease_expires_at is null and s.run_at > automation.now() then 'delayed'
       when s.lease_expires_at is null then 'due'
       when s.lease_expires_at > clock_timestamp() then 'claimed'
@@ -32004,19 +32620,24 @@ create view ridgeline.automation_queue with (security_invoker = true) as
     end as state,
     count(*) as steps,
     min(s.run_at) as oldest_run_at,
-    max(s.attempt) as most_attempts
+    max(s.attempt) as most_attempts,
+    case when s.lease_expires_at is null and s.run_at > automation.now() then s.held ->> 'code' end as held_by,
+    min((s.held ->> 'since')::timestamptz) as held_since,
+    min(s.held ->> 'why') as held_why
   from ridgeline.scheduled_steps as s
-  group by 1, 2, 3;
+  group by 1, 2, 3, 7;
 
 comment on view ridgeline.automation_queue is
-  'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped).';
+  'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped), or held though its turn had '
+  'come: held_by says by what, held_why in words, held_since since when the first waits; oldest_run_at until when '
+  '(infinity: until it is let go).';
 
 -- A skip whose code nobody has explained counts as a failure rather than as nothing.
 create view ridgeline.automation_skipped_sends with (security_invoker = true) as
   select s.tenant_id, s.execution_id, e.workflow_id, w.name as workflow_name, e.version, e.contact_id,
     e.trigger_type, s.step_key, s.step_type, coalesce(s.recipient, s.error ->> 'given') as recipient,
     s.error ->> 'code' as code, s.error ->> 'message' as message,
-    coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at
+    coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at, e.mode
   from ridgeline.workflow_step_executions as s
   join automation.step_types as t on t.name = s.step_type and t.lane <> 'database'
   join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
@@ -32026,7 +32647,8 @@ create view ridgeline.automation_skipped_sends with (security_invoker = true) as
 
 comment on view ridgeline.automation_skipped_sends is
   'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what '
-  'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out).';
+  'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out). '
+  'mode: shadow, where a shadow came to that.';
 
 -- Switched on, and hears nothing: its table is detached, gone, made anew without the triggers, or has lost what
 -- the workflow asks for. Of the caller's own tenants.
@@ -32087,7 +32709,7 @@ comment on function automation.deaf_workflows() is
 create view ridgeline.automation_failures with (security_invoker = true) as
   select e.tenant_id, e.id as execution_id, w.name as workflow_name, e.version, e.contact_id,
     e.trigger_type, f.error ->> 'step' as step_key, f.error ->> 'code' as code,
-    f.error ->> 'message' as message, f.error, f.finished_at, e.status as execution_status
+    f.error ->> 'message' as message, f.error, f.finished_at, e.status as execution_status, e.mode
   from (
     select e.tenant_id, e.id, e.error, e.finished_at
     from ridgeline.workflow_executions as e
@@ -32112,13 +32734,13 @@ create view ridgeline.automation_failures with (security_invoker = true) as
   join ridgeline.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
   union all
   select h.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, h.reason ->> 'code',
-    h.reason ->> 'message', h.reason, h.held_at, null
+    h.reason ->> 'message', h.reason, h.held_at, null, null
   from ridgeline.workflow_holds as h
   join ridgeline.workflows as w on w.tenant_id = h.tenant_id and w.id = h.workflow_id
   where h.released_at is null
   union all
   select w.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, d.code, d.message,
-    jsonb_build_object('code', d.code, 'message', d.message), d.since, null
+    jsonb_build_object('code', d.code, 'message', d.message), d.since, null, null
   from automation.deaf_workflows() as d
   join ridgeline.workflows as w on w.tenant_id = d.tenant_id and w.id = d.workflow_id;
 
@@ -32126,7 +32748,8 @@ comment on view ridgeline.automation_failures is
   'What failed, and why: executions (ridgeline.retry_execution() runs one again from where it failed), steps '
   'that their execution went on without, sends that found nobody to go to, tags that found no contact. '
   'execution_status: failed for the first. A workflow that is held (ridgeline.workflow_holds), or that '
-  'is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution.';
+  'is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution. '
+  'mode: shadow, where it is a shadow''s: nobody missed anything.';
 
 -- The platform opens what is made in public to every role of the API: each view is closed first.
 revoke all on ridgeline.automation_queue, ridgeline.automation_skipped_sends, ridgeline.automation_failures

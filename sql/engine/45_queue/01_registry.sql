@@ -79,7 +79,16 @@ from (values
         "description": "One of your senders that picks the number itself."},
       "media_urls": {"type": ["array", "string"], "format": "template",
         "items": {"type": "string", "format": "template"},
-        "description": "Pictures to send along: URLs, or a template that gives a list of them."}
+        "description": "Pictures to send along: URLs, or a template that gives a list of them."},
+      "purpose": {"enum": ["marketing", "transactional", "internal"],
+        "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."},
+      "expires_after": {"type": ["string", "object"], "format": "length-of-time",
+        "description": "Not sent when it was held for longer. Default: three days for marketing."},
+      "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."},
+      "over_cap": {"enum": ["hold", "skip"],
+        "description": "What becomes of marketing that is one too many for a person. Default: hold."},
+      "urgent": {"type": "boolean",
+        "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}
     },
     "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"}]
   }$schema$),
@@ -104,7 +113,14 @@ from (values
       "bcc": {"type": ["string", "array"], "format": "template", "minLength": 1,
         "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
       "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
-        "description": "Further headers, by name; not those that say who it is from or goes to."}
+        "description": "Further headers, by name; not those that say who it is from or goes to."},
+      "purpose": {"enum": ["marketing", "transactional", "internal"],
+        "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."},
+      "expires_after": {"type": ["string", "object"], "format": "length-of-time",
+        "description": "Not sent when it was held for longer. Default: three days for marketing."},
+      "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."},
+      "over_cap": {"enum": ["hold", "skip"],
+        "description": "What becomes of marketing that is one too many for a person. Default: hold."}
     },
     "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
   }$schema$),

@@ -28,6 +28,7 @@ create table ridgeline.scheduled_steps (
   lease_expires_at timestamptz,
   reconcile_since timestamptz,
   expires_at timestamptz,
+  held jsonb,
   constraint scheduled_steps_pkey primary key (tenant_id, id),
   constraint scheduled_steps_execution_fk foreign key (tenant_id, execution_id)
     references ridgeline.workflow_executions (tenant_id, id) on delete cascade,
@@ -54,7 +55,10 @@ comment on column ridgeline.scheduled_steps.reconcile_since is
   'An attempt since then may have been accepted by the provider: look it up before sending again.';
 
 comment on column ridgeline.scheduled_steps.expires_at is
-  'It was planned before this date (a reminder) and is not sent after it.';
+  'It is not sent after this date: it was planned before it (a reminder), or it says so itself.';
+comment on column ridgeline.scheduled_steps.held is
+  '{code, why, until?, zones?, since}: why it waits though its turn had come (since). run_at is when it is asked '
+  'again; infinity: when somebody lets it go on. Without code it was let go and has not gone yet.';
 
 -- The claim asks twice, and each question has an index that matches its filter and its order:
 -- which tenants have due work (oldest first), and what is due for one tenant.

@@ -67,56 +67,6 @@ begin
 end;
 $$;
 
-create or replace function automation.is_held(execution ridgeline.workflow_executions) returns boolean
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  hold ridgeline.workflow_holds;
-  reason jsonb;
-begin
-  -- A shadow sets nothing off that would have to be stopped.
-  if execution.mode = 'shadow' then
-    return false;
-  end if;
-  select h.* into hold from ridgeline.workflow_holds as h
-  where h.tenant_id = execution.tenant_id and h.workflow_id = execution.workflow_id;
-  if hold.held_at is not null and hold.released_at is null then
-    return true;
-  elsif not execution.fused or execution.started_at is not null then
-    return false;
-  end if;
-  reason := automation.blown_fuse(execution, hold.released_at);
-  if reason is null then
-    return false;
-  end if;
-  insert into ridgeline.workflow_holds (tenant_id, workflow_id, reason, held_at)
-  values (execution.tenant_id, execution.workflow_id, reason, automation.now())
-  on conflict on constraint workflow_holds_pkey do update
-    set reason = excluded.reason, held_at = excluded.held_at, released_at = null, released_by = null;
-  perform automation.tell_office(
-    execution.tenant_id, 'workflow_held', execution.workflow_id::text, interval '0', null,
-    format('Workflow "%s" was stopped', (
-      select w.name from ridgeline.workflows as w
-      where w.tenant_id = execution.tenant_id and w.id = execution.workflow_id)),
-    reason ->> 'message');
-  return true;
-end;
-$$;
-
-comment on function automation.is_held(ridgeline.workflow_executions) is
-  'Does a run have to wait because its workflow is held? Asked before each of its steps; the first run too many '
-  'blows the fuse.';
-
--- Out of the way of what is due, until it is let go.
-create or replace function automation.hold_step(due ridgeline.scheduled_steps) returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    update ridgeline.scheduled_steps as s set run_at = 'infinity'
-    where s.tenant_id = due.tenant_id and s.id = due.id
-  $$;
-
 -- What the office is told once, however often it happens: as a task.
 create table automation.notices (
   tenant_id uuid not null,

@@ -129,49 +129,6 @@ begin
 end;
 $$;
 
--- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start
--- of the statement that claims. Fails closed: what no rule is written for is not sent.
-create or replace function automation.ask_consent(
-  execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step)
-  returns automation.prepared_step
-  language plpgsql volatile
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  channel constant text := coalesce(automation.channel_of(step_type), '');
-  allowed automation.prepared_step;
-  reason text;
-begin
-  if channel = 'sms' then
-    reason := automation.suppression_of(execution.tenant_id, 'sms', prepared.input ->> 'to');
-    if reason is null then
-      return prepared;
-    elsif reason = 'landline' then
-      return automation.skip_unaddressed(
-        prepared, 'not_textable', 'to: the number is a landline, no text reaches it', prepared.input ->> 'to');
-    end if;
-  elsif channel = 'email' then
-    allowed := automation.ask_email_consent(execution.tenant_id, prepared);
-    if allowed.input -> 'to' <> '[]' then
-      return allowed;
-    end if;
-  -- A program, not a person.
-  elsif channel = 'webhook' then
-    return prepared;
-  else
-    return automation.skip_unaddressed(prepared, 'no_consent_rule', format(
-      'step_type: whether "%s" may be sent to somebody is not known', left(step_type, 60)));
-  end if;
-  return automation.skip_unaddressed(
-    prepared, 'suppressed', 'the recipient has opted out of this channel');
-end;
-$$;
-
-comment on function automation.ask_consent(
-  ridgeline.workflow_executions, text, automation.prepared_step) is
-  'Turns a send to somebody who opted out into a skip; of several recipients of an email, drops '
-  'those who did.';
-
 -- That somebody opted out weighs more than that they cannot be reached: the latter passes.
 create or replace function automation.suppress(
   tenant_id uuid, channel text, address text, reason text, detail jsonb default null)

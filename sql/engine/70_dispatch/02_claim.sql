@@ -1,4 +1,4 @@
--- Claiming: a dispatcher takes due steps of a channel under a lease. Consent is checked here, in the
+-- Claiming: a dispatcher takes due steps of a channel under a lease. The gate is asked here, in the
 -- transaction that claims: once a STOP has committed, nothing unclaimed goes out.
 
 create type automation.claimed_step as (
@@ -141,7 +141,7 @@ begin
   if automation.is_finished(execution) then
     perform automation.unschedule(due);
     return null;
-  elsif automation.is_held(execution) then
+  elsif automation.is_held(execution, true) then
     perform automation.hold_step(due);
     return null;
   end if;
@@ -162,7 +162,7 @@ end;
 $$;
 
 -- The ledger row of an outbound step. Rendered on the first attempt, and anew after one that was certainly
--- refused; what may have been accepted is sent again as it was. Consent is asked for on every attempt.
+-- refused; what may have been accepted is sent again as it was. Every attempt passes the gate.
 create or replace function automation.open_ledger(
   due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb)
   returns ridgeline.workflow_step_executions
@@ -172,6 +172,7 @@ create or replace function automation.open_ledger(
 declare
   ledger ridgeline.workflow_step_executions;
   prepared automation.prepared_step;
+  verdict automation.send_verdict;
 begin
   select s.* into ledger from ridgeline.workflow_step_executions as s
   where s.tenant_id = due.tenant_id and s.id = due.id
@@ -186,10 +187,14 @@ begin
     prepared := automation.prepare_step(execution, step);
   end if;
   if prepared.verdict = 'run' then
-    prepared := automation.ask_consent(execution, step ->> 'type', prepared);
-  end if;
-  if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') = 'sms' then
-    prepared := automation.brake_conversation(execution, due.id, prepared);
+    select g.* into verdict from automation.gate(array[
+      row(1, due, execution, step, prepared, ledger.started_at)::automation.send_question]) as g;
+    if verdict.verdict = 'hold' then
+      perform automation.hold_sends(array[verdict]);
+      ledger.status := 'waiting';
+      return ledger;
+    end if;
+    prepared := verdict.prepared;
   end if;
   if prepared.verdict <> 'run' then
     return automation.close_unsent(due, execution, step, prepared);
@@ -208,13 +213,6 @@ begin
   return ledger;
 end;
 $$;
-
-create or replace function automation.date_text(tenant_id uuid, at timestamptz) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select to_char(at at time zone coalesce(automation.tenant_zone(date_text.tenant_id), 'UTC'), 'YYYY-MM-DD HH24:MI')
-  $$;
 
 create or replace function automation.close_unsent(
   due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb,
@@ -248,7 +246,7 @@ declare
 begin
   update ridgeline.scheduled_steps as s
   set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
-    leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease
+    leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease, held = null
   where s.tenant_id = due.tenant_id and s.id = due.id
   returning s.tenant_id, s.id, s.attempt_token, s.attempt, ledger.step_type, ledger.input,
     s.id || case when ledger.rendition > 0 then '-' || ledger.rendition else '' end,

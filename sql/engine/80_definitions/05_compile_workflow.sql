@@ -26,6 +26,7 @@ create or replace function automation.compile_step(
 declare
   known automation.step_types;
   config jsonb := automation.fold_step_config(step.step_type, step.step_config);
+  sending constant jsonb := automation.sending_of(step.step_type, config);
   addressed record;
   template record;
   condition record;
@@ -33,7 +34,8 @@ declare
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
   select a.* into addressed from automation.compile_recipients(
-    step.step_type, config, path || '.step_config', shared -> 'addresses') as a;
+    step.step_type, config - automation.sending_keys(step.step_type), path || '.step_config',
+    shared -> 'addresses') as a;
   select t.* into template from automation.compile_template(
     case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config',
     shared -> 'texts') as t;
@@ -63,6 +65,7 @@ begin
       || asked.roots),
     'continue_on_error', step.continue_on_error)
     || case step.step_type when 'conditional' then jsonb_build_object('cases', asked.cases) else '{}' end
+    || case when sending is null then '{}' else jsonb_build_object('sending', sending) end
     || automation.compile_retry(step.retry);
   problems := template.problems || addressed.problems || condition.problems
     || automation.check_step_config(step.step_type, config, path || '.step_config')

@@ -210,6 +210,8 @@ create or replace function automation.check_needs(
       ) as n (problem)
       union all
       select automation.sender_problem(workflow, plan)
+      union all
+      select automation.purpose_problem(plan)
     ) as p
     where p.problem is not null
   $$;
@@ -386,6 +388,22 @@ create or replace function automation.sender_problem(workflow ridgeline.workflow
         select from ridgeline.senders as n
         where n.tenant_id = workflow.tenant_id and n.channel = 'sms' and n.is_active
           and n.verified_at is not null and n.registration in ('registered', 'exempt'))
+    order by automation.step_path(s.value)
+    limit 1
+  $$;
+
+-- Told once a workflow: what nobody said the purpose of is taken for the kind that needs most care.
+create or replace function automation.purpose_problem(plan jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(s.value) || '.step_config.purpose', 'purpose_unsaid',
+      format('%s does not say its purpose, and counts as marketing: it waits for hours when marketing is allowed and '
+        'is not sent after three days', automation.step_path(s.value)),
+      'Write "purpose": "transactional" where it serves what somebody asked for, or "marketing".', 'warning')
+    from jsonb_each(plan -> 'steps') as s
+    where s.value ->> 'type' in ('send_sms', 'send_email') and s.value #>> '{sending,purpose}' is null
     order by automation.step_path(s.value)
     limit 1
   $$;

@@ -371,6 +371,7 @@ begin
     perform automation.publish(new.tenant_id, new.id, 'activation');
   elsif new.is_active then
     perform automation.resume(new);
+    perform automation.release_held(new.tenant_id, '{workflow_paused}', new.id);
   else
     perform automation.stop_listening(new.tenant_id, new.id);
     perform automation.stop_waiting(new.tenant_id, new.id);

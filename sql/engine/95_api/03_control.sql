@@ -109,7 +109,7 @@ create or replace function ridgeline.retry_execution(execution_id uuid, tenant_i
 comment on function ridgeline.retry_execution(uuid, uuid) is
   'Runs a failed execution again from the step that failed, with fresh attempts.';
 
--- A workflow that was held goes on: what waits is due now, and is counted afresh.
+-- A workflow that was held goes on, and is counted afresh.
 create or replace function automation.release_workflow(workflow_id uuid) returns integer
   language plpgsql
   security definer
@@ -123,13 +123,7 @@ begin
   update ridgeline.workflow_holds as h
   set released_at = automation.now(), released_by = automation.current_user_id()
   where h.tenant_id = workflow.tenant_id and h.workflow_id = workflow.id and h.released_at is null;
-  update ridgeline.scheduled_steps as s
-  set run_at = automation.now()
-  from ridgeline.workflow_executions as e
-  where s.tenant_id = workflow.tenant_id and s.run_at = 'infinity' and s.lease_expires_at is null
-    and e.tenant_id = s.tenant_id and e.id = s.execution_id and e.workflow_id = workflow.id;
-  get diagnostics released = row_count;
-  perform automation.ring_once();
+  released := automation.release_held(workflow.tenant_id, '{workflow_held}', workflow.id);
   return released;
 end;
 $$;

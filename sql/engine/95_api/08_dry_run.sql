@@ -347,12 +347,14 @@ create or replace function automation.imagine_step(
   as $$
 declare
   prepared automation.prepared_step;
+  gated automation.send_verdict;
   result jsonb;
 begin
   begin
     prepared := automation.prepare_step(execution, step, at);
     if prepared.verdict = 'run' and automation.channel_of(step ->> 'type') is distinct from 'database' then
-      prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+      gated := automation.foresee(execution, step, prepared, at);
+      prepared := gated.prepared;
     end if;
     if prepared.verdict = 'run' then
       result := automation.imagine_result(execution, step, prepared.input, at, events);
@@ -370,7 +372,8 @@ begin
         step -> 'conditions', automation.execution_context(execution, step -> 'roots'), zone, at)
       end)
     || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
-    || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end;
+    || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
+    || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end;
 end;
 $$;
 

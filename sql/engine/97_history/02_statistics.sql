@@ -17,6 +17,7 @@ create table automation.statistic_changes (
   at timestamptz not null,
   outcome text not null,
   amount smallint not null default 1,
+  mode ridgeline.execution_mode not null default 'live',
   constraint statistic_changes_pkey primary key (tenant_id, id)
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_cost_delay = 0);
 
@@ -44,7 +45,8 @@ create table automation.statistics (
   opened bigint not null default 0,
   clicked bigint not null default 0,
   replied bigint not null default 0,
-  constraint statistics_pkey primary key (tenant_id, workflow_id, version, step_key, day)
+  mode ridgeline.execution_mode not null default 'live',
+  constraint statistics_pkey primary key (tenant_id, workflow_id, version, step_key, day, mode)
 );
 
 comment on table automation.statistics is
@@ -73,17 +75,20 @@ create or replace function automation.count_run() returns trigger
 begin
   if tg_op = 'UPDATE' then
     if old.version <> new.version then
-      perform automation.move_statistics(old.tenant_id, old.id, old.workflow_id, old.version, new.version);
+      perform automation.move_statistics(
+        old.tenant_id, old.id, old.workflow_id, old.version, new.version, old.mode);
     end if;
     if old.finished_at is not null then
       insert into automation.statistic_changes (
-        tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
-      values (old.tenant_id, old.workflow_id, old.version, '', old.created_at, old.finished_at, old.status, -1);
+        tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
+      values (old.tenant_id, old.workflow_id, old.version, '', old.created_at, old.finished_at, old.status, -1,
+        old.mode);
     end if;
   end if;
   if new.finished_at is not null then
-    insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, entered_at, at, outcome)
-    values (new.tenant_id, new.workflow_id, new.version, '', new.created_at, new.finished_at, new.status);
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
+    values (new.tenant_id, new.workflow_id, new.version, '', new.created_at, new.finished_at, new.status, new.mode);
   end if;
   return null;
 end;
@@ -108,16 +113,17 @@ create or replace function automation.count_step() returns trigger
 begin
   if tg_op = 'UPDATE' and old.finished_at is not null then
     insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
     select e.tenant_id, e.workflow_id, e.version, old.step_key, old.started_at, old.finished_at,
-      automation.step_outcome(old.status, old.step_type), -1
+      automation.step_outcome(old.status, old.step_type), -1, e.mode
     from ridgeline.workflow_executions as e
     where e.tenant_id = old.tenant_id and e.id = old.execution_id;
   end if;
   if new.finished_at is not null then
-    insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, entered_at, at, outcome)
+    insert into automation.statistic_changes (
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, mode)
     select e.tenant_id, e.workflow_id, e.version, new.step_key, new.started_at, new.finished_at,
-      automation.step_outcome(new.status, new.step_type)
+      automation.step_outcome(new.status, new.step_type), e.mode
     from ridgeline.workflow_executions as e
     where e.tenant_id = new.tenant_id and e.id = new.execution_id;
   end if;
@@ -131,8 +137,8 @@ create or replace function automation.count_news() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, at, outcome, amount)
-  select e.tenant_id, e.workflow_id, e.version, new.step_key, c.at, n.outcome, c.amount
+  insert into automation.statistic_changes (tenant_id, workflow_id, version, step_key, at, outcome, amount, mode)
+  select e.tenant_id, e.workflow_id, e.version, new.step_key, c.at, n.outcome, c.amount, e.mode
   from ridgeline.workflow_executions as e
   cross join (values
     ('delivered', old.delivered_at, new.delivered_at), ('opened', old.opened_at, new.opened_at),
@@ -147,14 +153,16 @@ $$;
 
 -- A run that moves to another version takes its steps along.
 create or replace function automation.move_statistics(
-  tenant_id uuid, execution_id uuid, workflow_id uuid, from_version integer, to_version integer)
+  tenant_id uuid, execution_id uuid, workflow_id uuid, from_version integer, to_version integer,
+  mode ridgeline.execution_mode)
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
     insert into automation.statistic_changes (
-      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount)
-    select s.tenant_id, move_statistics.workflow_id, v.version, s.step_key, f.entered_at, f.at, f.outcome, v.amount
+      tenant_id, workflow_id, version, step_key, entered_at, at, outcome, amount, mode)
+    select s.tenant_id, move_statistics.workflow_id, v.version, s.step_key, f.entered_at, f.at, f.outcome, v.amount,
+      move_statistics.mode
     from ridgeline.workflow_step_executions as s
     cross join lateral (values
       (s.started_at, s.finished_at, automation.step_outcome(s.status, s.step_type)),
@@ -280,7 +288,7 @@ begin
     from (select distinct c.tenant_id from taken as c) as d
   ), added as (
     insert into automation.statistics as t (tenant_id, workflow_id, version, step_key, day,
-      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied)
+      entered, completed, exited, failed, skipped, sent, delivered, opened, clicked, replied, mode)
     select c.tenant_id, c.workflow_id, c.version, c.step_key, (f.at at time zone z.zone)::date,
       coalesce(sum(c.amount) filter (where f.fact = 'entered'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'completed'), 0),
@@ -291,11 +299,11 @@ begin
       coalesce(sum(c.amount) filter (where f.fact = 'delivered'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'opened'), 0),
       coalesce(sum(c.amount) filter (where f.fact = 'clicked'), 0),
-      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0)
+      coalesce(sum(c.amount) filter (where f.fact = 'replied'), 0), c.mode
     from taken as c
     join zones as z on z.tenant_id = c.tenant_id
     cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
-    group by 1, 2, 3, 4, 5
+    group by 1, 2, 3, 4, 5, c.mode
     on conflict on constraint statistics_pkey do update set
       entered = t.entered + excluded.entered, completed = t.completed + excluded.completed,
       exited = t.exited + excluded.exited, failed = t.failed + excluded.failed,
@@ -326,7 +334,7 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
     sum(s.entered)::bigint as entered, sum(s.completed)::bigint as completed, sum(s.exited)::bigint as exited,
     sum(s.failed)::bigint as failed, sum(s.skipped)::bigint as skipped, sum(s.sent)::bigint as sent,
     sum(s.delivered)::bigint as delivered, sum(s.opened)::bigint as opened, sum(s.clicked)::bigint as clicked,
-    sum(s.replied)::bigint as replied, sum(s.waiting)::bigint as waiting
+    sum(s.replied)::bigint as replied, sum(s.waiting)::bigint as waiting, s.mode
   from (
     select t.*, 0 as waiting from automation.statistics as t
     union all
@@ -335,14 +343,15 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
       case f.fact when 'exited' then c.amount else 0 end, case f.fact when 'failed' then c.amount else 0 end,
       case f.fact when 'skipped' then c.amount else 0 end, case f.fact when 'sent' then c.amount else 0 end,
       case f.fact when 'delivered' then c.amount else 0 end, case f.fact when 'opened' then c.amount else 0 end,
-      case f.fact when 'clicked' then c.amount else 0 end, case f.fact when 'replied' then c.amount else 0 end, 0
+      case f.fact when 'clicked' then c.amount else 0 end, case f.fact when 'replied' then c.amount else 0 end,
+      c.mode, 0
     from automation.statistic_changes as c
     join automation.visible_zones() as z on z.tenant_id = c.tenant_id
     cross join lateral automation.statistic_facts(c.entered_at, c.at, c.outcome) as f
     union all
     -- What has not ended: the run, the step that it waits for, and that step where it has begun.
     select e.tenant_id, e.workflow_id, e.version, c.step_key, (c.at at time zone z.zone)::date,
-      c.entered, 0, 0, 0, 0, 0, 0, 0, 0, 0, c.waiting
+      c.entered, 0, 0, 0, 0, 0, 0, 0, 0, 0, e.mode, c.waiting
     from ridgeline.scheduled_steps as q
     join ridgeline.workflow_executions as e on e.tenant_id = q.tenant_id and e.id = q.execution_id
     join automation.visible_zones() as z on z.tenant_id = q.tenant_id
@@ -356,10 +365,11 @@ create view ridgeline.workflow_statistics with (security_invoker = true) as
       union all
       select q.step_key, s.started_at, 1, 0 where s.id is not null) as c (step_key, at, entered, waiting)
   ) as s
-  group by s.tenant_id, s.workflow_id, s.version, s.step_key, s.day;
+  group by s.tenant_id, s.workflow_id, s.version, s.step_key, s.day, s.mode;
 
 comment on view ridgeline.workflow_statistics is
-  'What came of a workflow, by version, step and day (of the tenant''s zone); step_key empty: of its runs. entered '
+  'What came of a workflow, by version, step, day (of the tenant''s zone) and mode: what shadows came to, and history '
+  'of another system, stand apart from what is live. step_key empty: of its runs. entered '
   'counts on the day it began, completed, exited (cancelled), failed and skipped on the day it ended, sent (texts and '
   'emails), delivered, opened, clicked and replied on theirs. waiting is now: runs that have not ended and the step '
   'that they are at, by the day the run entered. Outlives the runs.';

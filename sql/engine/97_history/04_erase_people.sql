@@ -240,11 +240,11 @@ create or replace function automation.walked_tables() returns setof regclass
     select t.relation from automation.tenant_tables() as t
     where t.relation::text <> all ('{
       ridgeline.workflows,ridgeline.workflow_steps,ridgeline.workflow_versions,ridgeline.workflow_schedules,
-      ridgeline.workflow_holds,ridgeline.forms,ridgeline.senders,ridgeline.email_addresses,
-      ridgeline.tenant_settings,ridgeline.changes,ridgeline.erasures,automation.erasures_under_way,
-      automation.erased_addresses,
-      automation.active_triggers,automation.timer_listeners,automation.activations,automation.statistics,
-      automation.statistic_changes,automation.retention_places,automation.rotations}'::text[])
+      ridgeline.workflow_holds,ridgeline.sending_pauses,ridgeline.forms,ridgeline.senders,
+      ridgeline.email_addresses,ridgeline.tenant_settings,ridgeline.changes,ridgeline.erasures,
+      automation.erasures_under_way,automation.erased_addresses,automation.active_triggers,
+      automation.timer_listeners,automation.activations,automation.statistics,automation.statistic_changes,
+      automation.retention_places,automation.rotations}'::text[])
     order by t.relation::text = 'ridgeline.workflow_executions' desc, t.relation::text collate "C"
   $$;
 

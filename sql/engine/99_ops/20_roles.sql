@@ -49,9 +49,9 @@ grant execute on function
   automation.cancel_execution(uuid), automation.retry_execution(uuid),
   automation.publish_workflow(uuid, jsonb, text), automation.validate_workflow(uuid),
   automation.move_executions(uuid, integer, uuid[]),
-  automation.has_unpublished_changes(ridgeline.workflows), automation.check_history_filter(text, text),
+  automation.has_unpublished_changes(ridgeline.workflows), automation.check_history_filter(text, text, text),
   automation.execution_history(
-    uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz),
+    uuid, text, uuid, text, uuid, integer, uuid, text, text, timestamptz, timestamptz, text),
   automation.test_workflow(uuid, jsonb, jsonb), automation.explain_enrollment(uuid, jsonb),
   automation.release_submission(uuid, jsonb),
   automation.save_workflow(uuid, jsonb, text), automation.get_definition(uuid, integer),

@@ -35,3 +35,14 @@ grant select on ridgeline.changes to authenticated, service_role;
 revoke all on function ridgeline.release_workflow(uuid) from public, anon;
 grant execute on function ridgeline.release_workflow(uuid), automation.release_workflow(uuid)
   to authenticated, service_role;
+
+alter table ridgeline.sending_pauses enable row level security;
+create policy sending_pauses_members_read on ridgeline.sending_pauses for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on ridgeline.sending_pauses from anon, authenticated, service_role;
+grant select on ridgeline.sending_pauses to authenticated, service_role;
+revoke all on function ridgeline.pause_sending(text, uuid), ridgeline.resume_sending(uuid) from public, anon;
+grant execute on function
+  automation.pause_sending(uuid, text), automation.resume_sending(uuid),
+  ridgeline.pause_sending(text, uuid), ridgeline.resume_sending(uuid)
+  to authenticated, service_role;

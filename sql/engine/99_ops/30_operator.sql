@@ -6,6 +6,7 @@
 create view ridgeline.automation_queue with (security_invoker = true) as
   select s.tenant_id, s.lane,
     case
+      when s.lease_expires_at is null and s.held ? 'code' and s.run_at > automation.now() then 'held'
       when s.lease_expires_at is null and s.run_at > automation.now() then 'delayed'
       when s.lease_expires_at is null then 'due'
       when s.lease_expires_at > clock_timestamp() then 'claimed'
@@ -13,19 +14,24 @@ create view ridgeline.automation_queue with (security_invoker = true) as
     end as state,
     count(*) as steps,
     min(s.run_at) as oldest_run_at,
-    max(s.attempt) as most_attempts
+    max(s.attempt) as most_attempts,
+    case when s.lease_expires_at is null and s.run_at > automation.now() then s.held ->> 'code' end as held_by,
+    min((s.held ->> 'since')::timestamptz) as held_since,
+    min(s.held ->> 'why') as held_why
   from ridgeline.scheduled_steps as s
-  group by 1, 2, 3;
+  group by 1, 2, 3, 7;
 
 comment on view ridgeline.automation_queue is
-  'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped).';
+  'What is ahead, by tenant and lane: delayed, due, claimed, expired (its worker stopped), or held though its turn had '
+  'come: held_by says by what, held_why in words, held_since since when the first waits; oldest_run_at until when '
+  '(infinity: until it is let go).';
 
 -- A skip whose code nobody has explained counts as a failure rather than as nothing.
 create view ridgeline.automation_skipped_sends with (security_invoker = true) as
   select s.tenant_id, s.execution_id, e.workflow_id, w.name as workflow_name, e.version, e.contact_id,
     e.trigger_type, s.step_key, s.step_type, coalesce(s.recipient, s.error ->> 'given') as recipient,
     s.error ->> 'code' as code, s.error ->> 'message' as message,
-    coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at
+    coalesce(c.counts_as, 'failure') = 'failure' as is_failure, s.error, s.finished_at, e.mode
   from ridgeline.workflow_step_executions as s
   join automation.step_types as t on t.name = s.step_type and t.lane <> 'database'
   join ridgeline.workflow_executions as e on e.tenant_id = s.tenant_id and e.id = s.execution_id
@@ -35,7 +41,8 @@ create view ridgeline.automation_skipped_sends with (security_invoker = true) as
 
 comment on view ridgeline.automation_skipped_sends is
   'Messages that did not go out though the run went on, and why. recipient: who was to get it, or what '
-  'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out).';
+  'stood where the recipient should. is_failure: nobody could be written to (as opposed to: they had opted out). '
+  'mode: shadow, where a shadow came to that.';
 
 -- Switched on, and hears nothing: its table is detached, gone, made anew without the triggers, or has lost what
 -- the workflow asks for. Of the caller's own tenants.
@@ -96,7 +103,7 @@ comment on function automation.deaf_workflows() is
 create view ridgeline.automation_failures with (security_invoker = true) as
   select e.tenant_id, e.id as execution_id, w.name as workflow_name, e.version, e.contact_id,
     e.trigger_type, f.error ->> 'step' as step_key, f.error ->> 'code' as code,
-    f.error ->> 'message' as message, f.error, f.finished_at, e.status as execution_status
+    f.error ->> 'message' as message, f.error, f.finished_at, e.status as execution_status, e.mode
   from (
     select e.tenant_id, e.id, e.error, e.finished_at
     from ridgeline.workflow_executions as e
@@ -121,13 +128,13 @@ create view ridgeline.automation_failures with (security_invoker = true) as
   join ridgeline.workflows as w on w.tenant_id = e.tenant_id and w.id = e.workflow_id
   union all
   select h.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, h.reason ->> 'code',
-    h.reason ->> 'message', h.reason, h.held_at, null
+    h.reason ->> 'message', h.reason, h.held_at, null, null
   from ridgeline.workflow_holds as h
   join ridgeline.workflows as w on w.tenant_id = h.tenant_id and w.id = h.workflow_id
   where h.released_at is null
   union all
   select w.tenant_id, null, w.name, w.published_version, null, w.trigger_type, null, d.code, d.message,
-    jsonb_build_object('code', d.code, 'message', d.message), d.since, null
+    jsonb_build_object('code', d.code, 'message', d.message), d.since, null, null
   from automation.deaf_workflows() as d
   join ridgeline.workflows as w on w.tenant_id = d.tenant_id and w.id = d.workflow_id;
 
@@ -135,7 +142,8 @@ comment on view ridgeline.automation_failures is
   'What failed, and why: executions (ridgeline.retry_execution() runs one again from where it failed), steps '
   'that their execution went on without, sends that found nobody to go to, tags that found no contact. '
   'execution_status: failed for the first. A workflow that is held (ridgeline.workflow_holds), or that '
-  'is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution.';
+  'is on and hears nothing because its table is detached or has lost its triggers, is a row without an execution. '
+  'mode: shadow, where it is a shadow''s: nobody missed anything.';
 
 -- The platform opens what is made in public to every role of the API: each view is closed first.
 revoke all on ridgeline.automation_queue, ridgeline.automation_skipped_sends, ridgeline.automation_failures

@@ -1,7 +1,7 @@
 -- Waiting: for a length, a date, a time of day, office hours - in somebody's zone - or for something to happen.
 begin;
 \ir ../foundation/story.psql
-select plan(69);
+select plan(70);
 
 insert into public.tenants (id, name, timezone) values ('00000000-0000-0000-0000-00000000000a', 'Apex Roofing', 'America/Chicago');
 \set apex '00000000-0000-0000-0000-00000000000a'
@@ -188,13 +188,16 @@ select is(pg_temp.settled(:'run'), 'won waiting -> waiting', 'the customer''s ot
 update public.projects set pipeline_stage = 'won' where name = 'Roof';
 select is(pg_temp.settled(:'run'), 'won, then -> completed', 'this one');
 
--- The office switches the workflow off: who waits still hears the reply.
+-- The office switches the workflow off: who waits still hears the reply, and goes on when it is on again.
 select pg_temp.asks(:'asking', :'maria') as run \gset
 select pg_temp.settled(:'run');
 update ridgeline.workflows set is_active = false where id = :'asking';
 select automation.advance_clock('1 minute');
 select pg_temp.says(:'maria', 'Still here');
-select is(pg_temp.settled(:'run'), 'first, reply, answer, last -> completed', 'a run in flight goes on in a paused workflow');
+select is(pg_temp.settled(:'run'), 'first, reply waiting -> waiting', 'a run in flight goes no further in a paused workflow');
+update ridgeline.workflows set is_active = true where id = :'asking';
+select is(pg_temp.settled(:'run'), 'first, reply, answer, last -> completed', 'what it heard meanwhile counts');
+update ridgeline.workflows set is_active = false where id = :'asking';
 select ok(automation.forget_listeners() > 0, 'when no such run is left');
 select is((select count(*) from automation.active_triggers where workflow_id = :'asking'), 0::bigint, 'nobody listens any more');
 

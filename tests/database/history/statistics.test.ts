@@ -112,7 +112,7 @@ async function told({ sql, tenant }: Pick<Office, "sql" | "tenant">) {
     select s.version, s.step_key, s.day::text, f.key as fact, f.value::int as n
     from ridgeline.workflow_statistics as s
     cross join lateral jsonb_each_text(to_jsonb(s)
-      - array['tenant_id', 'workflow_id', 'version', 'step_key', 'day']) as f
+      - array['tenant_id', 'workflow_id', 'version', 'step_key', 'day', 'mode']) as f
     where s.tenant_id = ${tenant} and f.value <> '0' order by 1, 2, 3, 4`;
 }
 

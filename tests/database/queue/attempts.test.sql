@@ -5,7 +5,7 @@ select plan(71);
 
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
 select pg_temp.workflow(:'apex', 'contact_created', '{}',
-  '[{"key": "text", "type": "send_sms", "config": {"body": "Hi {{contact.first_name}}"}},
+  '[{"key": "text", "type": "send_sms", "config": {"body": "Hi {{contact.first_name}}", "purpose": "transactional"}},
     {"key": "call", "type": "create_task", "config": {"title": "Call"}}]') as flow \gset
 create temp table claims (n integer generated always as identity, c automation.claimed_step);
 create function pg_temp.claim() returns automation.claimed_step

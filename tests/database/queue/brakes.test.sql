@@ -55,7 +55,7 @@ select is((select count(*) from public.tasks where title = 'Workflow "project_cr
 select cmp_ok((select count(*) from ridgeline.scheduled_steps), '>', 0::bigint, 'the others wait');
 select is(pg_temp.settle(), 0, 'whatever the tick does');
 select is((select array_agg(distinct status::text) from ridgeline.workflow_executions where workflow_id = :'rabbits' and started_at is null and status <> 'failed'), '{pending}', 'as they are');
-update ridgeline.workflows set is_active = false where id = :'rabbits';
+delete from automation.active_triggers where workflow_id = :'rabbits';
 select cmp_ok(ridgeline.release_workflow(:'rabbits'), '>', 0, 'a person lets them go on');
 select pg_temp.settle();
 select is((select count(*) from ridgeline.scheduled_steps), 0::bigint, 'and none is lost');

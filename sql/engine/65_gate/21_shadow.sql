@@ -135,15 +135,20 @@ create or replace function automation.skip_in_shadow(
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  gated automation.send_verdict;
 begin
   if prepared.verdict = 'run' and step ->> 'lane' <> 'database' then
-    prepared := automation.ask_consent(execution, step ->> 'type', prepared);
+    gated := automation.foresee(execution, step, prepared, automation.now());
+    prepared := gated.prepared;
   end if;
   if prepared.verdict = 'run' and automation.has_effect(step ->> 'type') then
     prepared.verdict := 'skip';
     prepared.reason := jsonb_build_object(
       'code', 'shadow', 'message', 'a shadow has no effect; "would" says what was left out',
-      'would', automation.would_do(execution, step, prepared));
+      'would', automation.would_do(execution, step, prepared)
+        || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until)
+          else '{}' end);
   end if;
   return prepared;
 end;

@@ -1,0 +1,122 @@
+-- How long a message is of use where its step does not say: a reminder until what it reminds of, marketing for three
+-- days from when it was planned. What was held must not come out of nowhere a week later.
+create or replace function automation.use_until(
+  due ridgeline.scheduled_steps, sending jsonb, begun_at timestamptz, written timestamptz)
+  returns timestamptz
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(least(due.expires_at, written),
+      least(due.run_at, case when due.attempt > 0 then begun_at end, (due.held ->> 'since')::timestamptz)
+        + coalesce((sending ->> 'expires_after')::interval, case coalesce(sending ->> 'purpose', 'marketing')
+          when 'marketing' then interval '3 days' end))
+  $$;
+
+-- Every address that would get it, as suppressions have it.
+create or replace function automation.make_tickets(questions automation.send_question[])
+  returns setof automation.ticket
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    select q.place, (q.due).tenant_id, (q.due).id, (q.due).execution_id, (q.execution).workflow_id,
+      (q.execution).contact_id, (q.due).lane::text,
+      case when (q.due).lane in ('sms', 'email') then coalesce(s.sending ->> 'purpose', 'marketing') end,
+      coalesce((s.sending ->> 'urgent')::boolean, false), coalesce(s.sending ->> 'over_cap', 'hold'),
+      case (q.due).lane
+        when 'sms' then array[(q.prepared).input ->> 'to']
+        when 'email' then array(
+          select automation.normalize_email(automation.bare_address(m.mailbox))
+          from unnest('{to,cc,bcc}'::text[]) as k (key)
+          cross join lateral jsonb_array_elements_text(
+            automation.as_list((q.prepared).input -> k.key)) as m (mailbox))
+      end,
+      automation.as_uuid((q.prepared).input #>> '{sender,id}'),
+      automation.use_until(q.due, s.sending, q.begun_at, case
+        when automation.is_date((q.prepared).input ->> 'expires_at') then automation.instant_in(
+          (q.prepared).input ->> 'expires_at', automation.tenant_zone((q.due).tenant_id)) end),
+      (q.due).held
+    from unnest(questions) as q
+    cross join lateral (select q.step -> 'sending' as sending) as s
+    order by q.place
+  $$;
+
+create or replace function automation.date_text(tenant_id uuid, at timestamptz) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select to_char(at at time zone coalesce(automation.tenant_zone(date_text.tenant_id), 'UTC'), 'YYYY-MM-DD HH24:MI')
+  $$;
+
+create or replace function automation.still_open(tickets automation.ticket[], decided integer[])
+  returns automation.ticket[]
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$ select array(select t from unnest(tickets) as t where t.place <> all (decided) order by t.place) $$;
+
+-- What would come too late is not sent any more.
+create or replace function automation.refuse_expired(tickets automation.ticket[], now timestamptz)
+  returns table (place integer, at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.place, t.expires_at from unnest(tickets) as t where t.expires_at <= now
+  $$;
+
+-- Somebody has to let it go on: of each tenant and workflow it is asked once.
+create or replace function automation.hold_paused(tickets automation.ticket[])
+  returns table (place integer, held jsonb, expires_at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.place, p.held, t.expires_at
+    from (
+      select a.tenant_id, a.workflow_id, automation.pause_of(a.tenant_id, a.workflow_id, true) as held
+      from (select distinct d.tenant_id, d.workflow_id from unnest(tickets) as d) as a
+      offset 0
+    ) as p
+    join unnest(tickets) as t on t.tenant_id = p.tenant_id and t.workflow_id = p.workflow_id
+    where p.held is not null
+  $$;
+
+-- Who must not be written to, of all addresses at once: why. An address of somebody who was erased is known by its
+-- digest alone, which costs a calculation, so only tenants that have any are asked.
+create or replace function automation.revoked_of(tickets automation.ticket[])
+  returns table (place integer, address text, reason text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    with asked as materialized (
+      select t.place, t.tenant_id, t.channel, a.address
+      from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
+      where t.channel in ('sms', 'email') and a.address is not null
+    ), stopped as (
+      select a.place, a.address, s.reason
+      from asked as a
+      join ridgeline.suppressions as s
+        on s.tenant_id = a.tenant_id and s.channel = a.channel and s.address = a.address
+    )
+    select s.place, s.address, s.reason from stopped as s
+    union all
+    select a.place, a.address, e.reason
+    from asked as a
+    cross join lateral (
+      select automation.erasure_of(a.tenant_id, a.channel, a.address) as reason
+      where exists (
+        select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
+    ) as e
+    where e.reason is not null and not exists (
+      select from stopped as s where s.place = a.place and s.address = a.address)
+  $$;
+
+-- Runs that go on because somebody called or wrote, whose texts the brake of a conversation counts.
+create or replace function automation.answering(questions automation.send_question[]) returns setof integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select q.place from unnest(questions) as q
+    where (q.due).lane = 'sms' and ((q.execution).fused or exists (
+      select from automation.run_events as e
+      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id))
+  $$;

@@ -1,0 +1,147 @@
+-- THE GATE
+--
+-- One gate before every send, asked in the transaction that claims it, on every attempt, failing closed: what no
+-- rule is written for is not sent. Its questions in their order: expired, paused, sender, reachable, revoked,
+-- consent, quiet hours, cap, rate. Sender and reachable are asked while a message is addressed (60_steps), as they
+-- are of its words too. What one question holds or refuses, those after it are not asked of. Nothing in it waits
+-- for a lock.
+
+create or replace function automation.verdict_on(
+  question automation.send_question, verdict text, prepared automation.prepared_step,
+  held jsonb default null, until timestamptz default null, expires_at timestamptz default null)
+  returns automation.send_verdict
+  language sql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
+      verdict, prepared, held, until, expires_at)::automation.send_verdict
+  $$;
+
+-- Whoever may still be written to of those whom a message would go to; where nobody is left it is skipped.
+create or replace function automation.leave_out_revoked(question automation.send_question, reason text)
+  returns automation.prepared_step
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  allowed automation.prepared_step;
+begin
+  if (question.due).lane = 'email' then
+    allowed := automation.ask_email_consent((question.due).tenant_id, question.prepared);
+    if allowed.input -> 'to' <> '[]' then
+      return allowed;
+    end if;
+  elsif reason = 'landline' then
+    return automation.skip_unaddressed(question.prepared, 'not_textable',
+      'to: the number is a landline, no text reaches it', (question.prepared).input ->> 'to');
+  end if;
+  return automation.skip_unaddressed(
+    question.prepared, 'suppressed', 'the recipient has opted out of this channel');
+end;
+$$;
+
+-- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start of the statement
+-- that claims. Each question is one statement for the whole batch.
+create or replace function automation.gate(
+  questions automation.send_question[], now timestamptz default automation.now(), is_trial boolean default false)
+  returns setof automation.send_verdict
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tickets automation.ticket[] := array(select t from automation.make_tickets(questions) as t);
+  decided integer[] := '{}'::integer[];
+  found record;
+  question automation.send_question;
+begin
+  for question in
+    select q.* from unnest(questions) as q
+    where coalesce(automation.channel_of(q.step ->> 'type'), '') not in ('sms', 'email', 'webhook')
+  loop
+    decided := decided || question.place;
+    return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(question.prepared,
+      'no_consent_rule', format('step_type: whether "%s" may be sent to somebody is not known',
+        left(question.step ->> 'type', 60))));
+  end loop;
+  for question in
+    select q.* from unnest(questions) as q
+    where btrim((q.prepared).input ->> 'expires_at') <> '' and q.place <> all (decided)
+      and automation.is_date((q.prepared).input ->> 'expires_at') is not true
+  loop
+    decided := decided || question.place;
+    return next automation.verdict_on(question, 'skip', automation.fail_unaddressed(question.prepared,
+      'invalid_date', format('expires_at: "%s" is not a time', left((question.prepared).input ->> 'expires_at', 60))));
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  for found in select e.* from automation.refuse_expired(tickets, now) as e loop
+    decided := decided || found.place;
+    question := questions[found.place];
+    return next automation.verdict_on(question, 'skip', automation.skip_unaddressed(
+      question.prepared, 'expired', format('it was of use until %s, and is not sent after it',
+        automation.date_text((question.due).tenant_id, found.at))));
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  for found in select p.* from automation.hold_paused(tickets) as p where not is_trial loop
+    decided := decided || found.place;
+    return next automation.verdict_on(questions[found.place], 'hold', null, found.held, 'infinity',
+      found.expires_at);
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  for found in select r.place, min(r.reason) as reason from automation.revoked_of(tickets) as r group by 1 loop
+    questions[found.place].prepared := automation.leave_out_revoked(questions[found.place], found.reason);
+    if (questions[found.place].prepared).verdict <> 'run' then
+      decided := decided || found.place;
+      return next automation.verdict_on(
+        questions[found.place], 'skip', questions[found.place].prepared);
+    end if;
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  for found in
+    select a.place from automation.answering(questions) as a (place)
+    where not is_trial and a.place <> all (decided)
+  loop
+    question := questions[found.place];
+    questions[found.place].prepared := automation.brake_conversation(
+      question.execution, (question.due).id, question.prepared);
+    if (questions[found.place].prepared).verdict <> 'run' then
+      decided := decided || found.place;
+      return next automation.verdict_on(
+        questions[found.place], 'skip', questions[found.place].prepared);
+    end if;
+  end loop;
+  return query
+    select v.* from unnest(questions) as q
+    cross join lateral automation.verdict_on(q, 'send', q.prepared) as v
+    where q.place <> all (decided);
+end;
+$$;
+
+comment on function automation.gate(automation.send_question[], timestamptz, boolean) is
+  'May these go out now? place is the place in the array; one verdict for each. Given in the transaction that claims: '
+  'a hold is put off by hold_sends(), a skip is closed. is_trial: a dry run asks, at a time of its own: what is paused '
+  'or counted is not asked then, and nothing is written.';
+
+-- One message of a dry run.
+create or replace function automation.foresee(
+  execution ridgeline.workflow_executions, step jsonb, prepared automation.prepared_step, at timestamptz)
+  returns automation.send_verdict
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  due ridgeline.scheduled_steps;
+  verdict automation.send_verdict;
+begin
+  due.tenant_id := execution.tenant_id;
+  due.id := automation.new_id();
+  due.execution_id := execution.id;
+  due.step_key := step ->> 'key';
+  due.lane := (step ->> 'lane')::ridgeline.automation_lane;
+  due.run_at := at;
+  due.attempt := 0;
+  select g.* into verdict from automation.gate(array[
+    row(1, due, execution, step, prepared, null)::automation.send_question], at, true) as g;
+  verdict.prepared := coalesce(verdict.prepared, prepared);
+  return verdict;
+end;
+$$;
