@@ -73,6 +73,8 @@ export interface Choices {
   neverRan: "pause" | "activate";
   /** Filters and limits that were stored and never looked at. */
   storedFilters: "apply" | "ignore";
+  /** What messages are for, which the old engines never asked; unsaid counts as marketing. */
+  purpose: "unsaid" | "transactional" | "marketing";
   /** A wait whose configuration and row name different lengths. */
   wait: "longer" | "row" | "config";
 }
@@ -83,6 +85,7 @@ export const safeChoices: Choices = {
   delays: "before",
   neverRan: "pause",
   storedFilters: "apply",
+  purpose: "unsaid",
   wait: "longer",
 };
 
