@@ -28,7 +28,8 @@ begin
     where p.pronamespace = 'automation'::regnamespace and p.prokind = 'f'
       and (p.proacl is null or exists (
         select from aclexplode(p.proacl) as a where a.grantee = 0))
-      and p.proname ~ '^(capture|read|has|write|link|linked|unlink)_'
+      and p.proname ~ ('^(capture|read|has|write|link|linked|unlink'
+        '|step|fold|check|compile|branches|place|needs|writes|address|imagine|perform)_')
   loop
     execute format('revoke all on function %s from public, anon, authenticated', open);
     execute format('grant execute on function %s to service_role', open);

@@ -40,3 +40,29 @@ create or replace function automation.keyword_of(body text) returns text
 comment on function automation.keyword_of(text) is
   'A message as keywords compare: small letters and digits, without accents, punctuation, emoji, blanks at '
   'the ends and the signature of a telephone.';
+
+-- What people misspell.
+
+-- A name without case and separators, and that with each of its letters left out: two names of which some
+-- are the same are one slip of the finger apart.
+create or replace function automation.slips(name text) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array(
+      select overlay(n.plain placing '' from i for 1) from generate_series(1, length(n.plain)) as i
+      where length(n.plain) between 4 and 40
+      union select n.plain)
+    from (select lower(translate(name, '_- ', '') collate "C") as plain) as n
+  $$;
+
+-- Which key was meant by one that is no key; null: none that could be told.
+create or replace function automation.meant_key(name text, keys text[]) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select p.key from unnest(keys) as p (key)
+    where automation.slips(p.key) && automation.slips(name)
+    order by p.key collate "C"
+    limit 1
+  $$;

@@ -85,6 +85,17 @@ create or replace function automation.value_kind(type oid) returns text
 comment on function automation.value_kind(oid) is
   'text, enum, number, date, boolean, uuid, list, json (anything may be inside) or other.';
 
+create or replace function automation.kind_name(kind text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case kind
+      when 'number' then 'a number' when 'date' then 'a date' when 'boolean' then 'true or false'
+      when 'uuid' then 'an id' when 'list' then 'a list' when 'enum' then 'one of a few texts'
+      when 'json' then 'JSON' else 'a text'
+    end
+  $$;
+
 -- Can values of this type be compared as they are? json, points and whatever holds them inside (a
 -- domain, an array, a row) cannot; those are compared as text.
 create or replace function automation.has_equality(type oid) returns boolean

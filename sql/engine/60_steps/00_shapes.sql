@@ -30,17 +30,31 @@ create or replace function automation.header_problem(name text, path text) retur
     end
   $$;
 
--- to.0.address -> to: what a step is told, of what it was compiled into.
-create or replace function automation.written_path(step_type text, at text) returns text
+-- Where a step stands in what people edit.
+create or replace function automation.step_path(step jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce(step ->> 'at', format('steps["%s"]', step ->> 'key')) $$;
+
+create or replace function automation.records_hint(scope jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when scope -> 'records' <> '[]' then format('It brings: %s.', (
+        select string_agg(distinct r, ', ') from jsonb_array_elements_text(scope -> 'records') as r))
+      else 'A scheduled workflow runs for records when trigger_config has '
+        'for_each: {"entity": "contact"}.'
+    end
+  $$;
+
+-- A builder that keeps the type of a step in its configuration too means the step by it.
+create or replace function automation.without_own_type(step_type text, config jsonb) returns jsonb
   language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return case
-    when step_type = 'send_email' and at ~ '\d\.(name|address)$'
-      then regexp_replace(at, '^(to|cc|bcc|reply_to|from)\.\d+\.(name|address)$', '\1')
-    else at
-  end;
+  return case when config -> 'type' = to_jsonb(step_type) then config - 'type' else config end;
 end;
 $$;
 
@@ -62,4 +76,31 @@ create or replace function automation.branch_names(config jsonb) returns text[]
       case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end)
       with ordinality as b (value, place)
     where b.value ->> 'name' is not null
+  $$;
+
+-- Other spellings of a configuration, folded into one. What a form leaves empty was not given.
+create or replace function automation.without_blanks(config jsonb, but text[] default '{}') returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return (
+    select coalesce(jsonb_object_agg(k.key, k.value), '{}')
+    from jsonb_each(config) as k
+    where k.value not in ('null', '""') or k.key = any (but));
+end;
+$$;
+
+create or replace function automation.fold_key(config jsonb, key text, other_names text[])
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when config ? key then config
+      else coalesce(
+        (select config - n || jsonb_build_object(key, config -> n)
+         from unnest(other_names) as n where config ? n limit 1),
+        config)
+    end
   $$;

@@ -6,14 +6,7 @@ create or replace function automation.address(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  case step_type
-    when 'send_sms' then
-      prepared := automation.address_sms(execution, prepared);
-    when 'send_email' then
-      prepared := automation.address_email(execution, prepared);
-    when 'webhook' then
-      prepared.input := automation.address_webhook(execution, prepared.input);
-  end case;
+  prepared := automation.step_address(step_type, execution, prepared);
   if prepared.verdict = 'run' then
     prepared := automation.choose_sender(execution.tenant_id, step_type, prepared);
   end if;
@@ -165,32 +158,6 @@ begin
   return prepared;
 end;
 $$;
-
--- A line break in a value would end the header: it is a blank, as in an email's. Secrets are named by objects.
-create or replace function automation.header_lines(headers jsonb) returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(jsonb_object_agg(h.key, case jsonb_typeof(h.value)
-      when 'string' then to_jsonb(automation.one_line(h.value #>> '{}')) else h.value end), '{}')
-    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
-  $$;
-
-create or replace function automation.address_webhook(
-  execution ridgeline.workflow_executions, input jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select input || jsonb_build_object('method', m.method, 'headers', automation.header_lines(input -> 'headers'))
-      || case
-        when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
-        else jsonb_build_object('body', jsonb_build_object(
-          'type', execution.trigger_type, 'timestamp', automation.now(),
-          'execution_id', execution.id, 'data', execution.trigger_data))
-      end
-    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m
-  $$;
 
 -- The CRM shows what was sent. The message is out already: a CRM row that cannot be written must
 -- not lose the result, so the ledger says what happened instead.

@@ -239,6 +239,6 @@ create or replace function automation.written_paths(warnings jsonb) returns json
   set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_agg(w.value || jsonb_build_object(
-      'path', automation.written_path('send_email', w.value ->> 'path')) order by w.place)
+      'path', automation.place_send_email(w.value ->> 'path')) order by w.place)
     from jsonb_array_elements(warnings) with ordinality as w (value, place)
   $$;

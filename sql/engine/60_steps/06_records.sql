@@ -22,6 +22,7 @@ declare
     when 'conditional' then automation.choose(execution, step)
     when 'split' then automation.split(execution, step ->> 'key', input)
     when 'stop' then automation.stop(input)
+    else automation.step_perform(step ->> 'type', execution, step, input)
   end;
 begin
   if result is null then

@@ -62,27 +62,33 @@ create or replace function automation.goes_to_the_office(recipients jsonb) retur
 
 -- What a step is told of when it may go, and its provider is not.
 create or replace function automation.sending_keys(step_type text) returns text[]
-  language sql immutable parallel safe
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when step_type in ('send_sms', 'send_email')
-      then '{purpose,expires_after,over_cap,urgent}' else '{}' end::text[]
-  $$;
+begin
+  return case when automation.channel_of(step_type) in ('sms', 'email')
+    then '{purpose,expires_after,over_cap,urgent}' else '{}' end::text[];
+end;
+$$;
 
 -- What a step says of itself as a message, apart from its words. Unsaid is marketing, but what goes to the office
 -- itself, to a member or to an address that is written out, needs nobody's consent.
 create or replace function automation.sending_of(step_type text, config jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select nullif(jsonb_strip_nulls(jsonb_build_object(
-      'purpose', coalesce(config ->> 'purpose', case
-        when automation.goes_to_the_office(config -> 'to') then 'internal' end),
-      'expires_after', automation.duration_in(config -> 'expires_after'),
-      'over_cap', config ->> 'over_cap',
-      'urgent', config -> 'urgent')), '{}')
-    where step_type in ('send_sms', 'send_email')
-  $$;
+begin
+  if not coalesce(automation.channel_of(step_type) in ('sms', 'email'), false) then
+    return null;
+  end if;
+  return nullif(jsonb_strip_nulls(jsonb_build_object(
+    'purpose', coalesce(config ->> 'purpose', case
+      when automation.goes_to_the_office(config -> 'to') then 'internal' end),
+    'expires_after', automation.duration_in(config -> 'expires_after'),
+    'over_cap', config ->> 'over_cap',
+    'urgent', config -> 'urgent')), '{}');
+end;
+$$;
 
 comment on function automation.sending_of(text, jsonb) is
   '{purpose?, expires_after?, over_cap?, urgent?} of a step that writes to somebody; null: all of it as usual.';

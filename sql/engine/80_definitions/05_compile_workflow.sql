@@ -1,20 +1,6 @@
 -- Authoring rows -> a plan. Everything that can be decided before a customer is involved is
 -- decided here: order, branches, names, defaults, templates, conditions.
 
--- The ways on from a step that branches; none from any other.
-create or replace function automation.step_branches(step_type text, config jsonb) returns text[]
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when step_type = 'conditional' and config ? 'branches' then automation.branch_names(config) || 'else'::text
-      when step_type = 'conditional' then '{then,else}'
-      when step_type = 'split' then automation.branch_names(config)
-      when step_type = 'wait' and config ? 'event' then '{event,timeout}'
-      else '{}'
-    end
-  $$;
-
 -- shared: what other steps hold too, parsed and compiled already ({texts, documents, addresses}).
 create or replace function automation.compile_step(
   step ridgeline.workflow_steps, key text, path text,
@@ -25,30 +11,17 @@ create or replace function automation.compile_step(
   as $$
 declare
   known automation.step_types;
-  config jsonb := automation.fold_step_config(step.step_type, step.step_config);
-  sending constant jsonb := automation.sending_of(step.step_type, config);
-  addressed record;
+  written constant jsonb := automation.fold_step_config(step.step_type, step.step_config);
+  config constant automation.compiled_config := automation.step_compile(
+    step.step_type, written, path || '.step_config', shared);
+  sending constant jsonb := automation.sending_of(step.step_type, written);
   template record;
   condition record;
-  asked record;
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
-  select a.* into addressed from automation.compile_recipients(
-    step.step_type, config - automation.sending_keys(step.step_type), path || '.step_config',
-    shared -> 'addresses') as a;
-  select t.* into template from automation.compile_template(
-    case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config',
-    shared -> 'texts') as t;
-  select c.* into condition
-  from automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents') as c;
-  if step.step_type = 'conditional' then
-    asked := automation.compile_cases(config, shared -> 'documents');
-    if asked.problems = '[]' then
-      config := automation.without_cases(config);
-    end if;
-  else
-    select null::jsonb as cases, '{}'::text[] as roots into asked;
-  end if;
+  template := automation.compile_template(
+    config.template - automation.sending_keys(step.step_type), path || '.step_config', shared -> 'texts');
+  condition := automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents');
   compiled := jsonb_build_object(
     'key', key,
     'at', path,
@@ -58,17 +31,16 @@ begin
     'delay_seconds', step.delay_minutes * 60,
     'config', template.compiled || jsonb_build_object(
       'fits', case template.compiled -> 'slots' when '[]' then '[]'
-        else automation.compile_fits(known.config_schema, template.compiled) end),
+        else automation.compile_fits(known.config_schema, template.compiled, known.lane in ('sms', 'email')) end),
     'conditions', condition.compiled,
     'roots', to_jsonb(
       automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
-      || asked.roots),
+      || config.roots),
     'continue_on_error', step.continue_on_error)
-    || case step.step_type when 'conditional' then jsonb_build_object('cases', asked.cases) else '{}' end
-    || case when sending is null then '{}' else jsonb_build_object('sending', sending) end
+    || config.more || case when sending is null then '{}' else jsonb_build_object('sending', sending) end
     || automation.compile_retry(step.retry);
-  problems := template.problems || addressed.problems || condition.problems
-    || automation.check_step_config(step.step_type, config, path || '.step_config')
+  problems := template.problems || config.problems || condition.problems
+    || automation.check_step_config(step.step_type, config.checked, path || '.step_config')
     || case step.retry when '{}' then '[]' else automation.check_retry(step.retry, path || '.retry') end;
   return next;
 end;
@@ -116,14 +88,17 @@ create or replace function automation.step_key(
   $$;
 
 create or replace function automation.branches_of(step ridgeline.workflow_steps) returns text[]
-  language sql immutable parallel safe
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when step.step_type in ('conditional', 'split', 'wait')
-      then automation.step_branches(
-        step.step_type, automation.fold_step_config(step.step_type, step.step_config))
-      else '{}' end
-  $$;
+begin
+  if exists (select from automation.step_types as t where t.name = step.step_type and t.branches is not null) then
+    return automation.step_branches(
+      step.step_type, automation.fold_step_config(step.step_type, step.step_config));
+  end if;
+  return '{}'::text[];
+end;
+$$;
 
 create or replace function automation.is_too_deep(place integer[]) returns boolean
   language sql immutable parallel safe
@@ -248,7 +223,7 @@ create or replace function automation.shared_addresses(placed automation.placed_
       select k.key, k.value as list
       from unnest(placed) as p
       cross join lateral jsonb_each((p.step).step_config) as k
-      where (p.step).step_type = 'send_email' and k.key = any (automation.address_keys())
+      where k.key = any (automation.address_keys())
       group by 1, 2
       having count(*) > 1
     ) as l
@@ -285,7 +260,6 @@ create or replace function automation.shared_documents(placed automation.placed_
         select (p.step).conditions
         union all
         select q.value from jsonb_path_query((p.step).step_config, '$.conditions') as q (value)
-        where (p.step).step_type = 'conditional'
       ) as d (document)
       where d.document not in ('[]', 'null', '{}')
       group by 1

@@ -157,12 +157,6 @@ create or replace function automation.condition_documents(
     where jsonb_typeof(d.compiled) = 'object'
   $$;
 
--- Where a step stands in what people edit.
-create or replace function automation.step_path(step jsonb) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select coalesce(step ->> 'at', format('steps["%s"]', step ->> 'key')) $$;
-
 -- The names that look most like a word: by the letters and the pairs of letters that they share,
 -- without case and underscores, so that firstName finds first_name and tpye finds type.
 create or replace function automation.nearest(word text, names text[]) returns text[]

@@ -18,7 +18,7 @@ create or replace function automation.slot_path(step_path text, step_type text, 
   as $$
 begin
   return step_path || '.step_config'
-    || coalesce('.' || nullif(automation.written_path(
+    || coalesce('.' || nullif(automation.step_place(
       step_type, array_to_string((slot ->> 'at')::text[], '.')), ''), '');
 end;
 $$;
@@ -249,18 +249,6 @@ create or replace function automation.absent_reference(reference jsonb, at text,
     end
     from automation.resolve_reference(reference, scope) as r
     cross join (select (reference ->> 'p')::text[] as path) as p
-  $$;
-
-create or replace function automation.records_hint(scope jsonb) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when scope -> 'records' <> '[]' then format('It brings: %s.', (
-        select string_agg(distinct r, ', ') from jsonb_array_elements_text(scope -> 'records') as r))
-      else 'A scheduled workflow runs for records when trigger_config has '
-        'for_each: {"entity": "contact"}.'
-    end
   $$;
 
 -- {{steps.<key>.*}}: the step has to have run by then.

@@ -2,17 +2,6 @@
 -- docs/conditions.md decides: what never holds there for a type is an error here, its negation
 -- (which always holds) and what may hold for some texts are warnings.
 
-create or replace function automation.kind_name(kind text) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case kind
-      when 'number' then 'a number' when 'date' then 'a date' when 'boolean' then 'true or false'
-      when 'uuid' then 'an id' when 'list' then 'a list' when 'enum' then 'one of a few texts'
-      when 'json' then 'JSON' else 'a text'
-    end
-  $$;
-
 create or replace function automation.operator_family(name text) returns text
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp

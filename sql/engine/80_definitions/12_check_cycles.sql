@@ -67,7 +67,7 @@ create or replace function automation.started_by(
     select distinct on (l.workflow_id) l.workflow_id, w.name, automation.step_path(s.value), v.plan,
       l.entity
     from jsonb_each(started_by.plan -> 'steps') as s
-    cross join lateral automation.step_writes(s.value, fired) as write
+    cross join lateral unnest(automation.step_writes(s.value ->> 'type', s.value, fired)) as write
     join lateral (
       select t.* from automation.active_triggers as t
       where t.tenant_id = workflow.tenant_id and t.entity = write.entity and t.role = 'enrol'
@@ -102,7 +102,7 @@ create or replace function automation.closing_step(
   as $$
     select automation.step_path(s.value)
     from jsonb_each(plan -> 'steps') as s
-    cross join lateral automation.step_writes(s.value, fired) as write
+    cross join lateral unnest(automation.step_writes(s.value ->> 'type', s.value, fired)) as write
     where automation.could_start(write.entity, write.is_insert, write.fields, workflow.trigger_type,
       listener, conditions, scope)
     order by 1

@@ -137,8 +137,10 @@ begin
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
     and v.version = workflow.published_version;
   listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
+  -- What was published while an unknown key was no more than a warning is switched on again.
   perform automation.raise_problems(
-    listener.problems, format('workflow "%s" cannot be switched on', workflow.name));
+    jsonb_path_query_array(listener.problems, '$[*] ? (@.code != "unknown_key")'),
+    format('workflow "%s" cannot be switched on', workflow.name));
   perform automation.check_author(workflow.tenant_id, automation.entities_of(listener, version.plan));
   perform automation.listen(version, listener);
   perform automation.check_listeners(version);

@@ -24,7 +24,8 @@ create or replace function automation.entities_of(listener automation.compiled_t
       select split_part(r #>> '{}', '.', 1) from jsonb_path_query(plan, 'strict $.**.roots[*]') as r
       union
       select w.entity
-      from jsonb_each(plan -> 'steps') as s, automation.step_writes(s.value, listener.entity) as w
+      from jsonb_each(plan -> 'steps') as s,
+        unnest(automation.step_writes(s.value ->> 'type', s.value, listener.entity)) as w
     )
     select automation.with_related(array_agg(s.name)) from seen as s where s.name is not null
   $$;

@@ -32,6 +32,7 @@ begin
       perform automation.watch_timeline();
     end if;
   end loop;
+  perform automation.generate_steps();
   perform automation.close_functions();
 end;
 $$;

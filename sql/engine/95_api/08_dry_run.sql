@@ -211,142 +211,19 @@ create or replace function automation.imagine_execution(
       'depth', 0, 'created_at', automation.now(), 'started_at', automation.now()))
   $$;
 
--- Sets fields of a record that the dry run brought along; "custom_fields.x" one key of a column.
-create or replace function automation.imagine_fields(data jsonb, entity text, fields jsonb) returns jsonb
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  field record;
-  record jsonb := coalesce(nullif(data -> entity, 'null'), '{}');
-begin
-  -- Whose field, or which, may be what a record says: the run fails at what is none, and changes nothing.
-  if entity is null or fields ? '' then
-    return data;
-  end if;
-  fields := coalesce(
-    (select automation.fit_fields(e, fields) from automation.entities as e where e.name = entity), fields);
-  for field in select f.key, f.value, string_to_array(f.key, '.') as at from jsonb_each(fields) as f loop
-    record := case cardinality(field.at)
-      when 1 then record || jsonb_build_object(field.key, field.value)
-      else record || jsonb_build_object(field.at[1],
-        coalesce(nullif(record -> field.at[1], 'null'), '{}')
-          || jsonb_build_object(array_to_string(field.at[2:], '.'), field.value))
-    end;
-  end loop;
-  return data || jsonb_build_object(entity, record);
-end;
-$$;
+create type automation.imagined_step as (shown jsonb, data jsonb);
 
--- What a field would become: what a step sets, adds, takes away or appends.
-create or replace function automation.imagine_field(
-  execution ridgeline.workflow_executions, entity text, field text, input jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case coalesce(input ->> 'operator', 'set')
-      when 'set' then jsonb_build_object(field, input -> 'value')
-      else automation.combine_fields(
-        execution.trigger_data -> entity, jsonb_build_object(field, input -> 'value'), input ->> 'operator',
-        automation.tenant_zone(execution.tenant_id))
-    end
-  $$;
-
--- What a database step would change, so that later conditions see it.
-create or replace function automation.imagine_effect(
-  execution ridgeline.workflow_executions, step_type text, input jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case step_type
-      when 'update_contact' then automation.imagine_fields(d.data, 'contact', input -> 'fields')
-      when 'update_project' then automation.imagine_fields(d.data, 'project', input -> 'fields')
-      when 'update_field' then (
-        select automation.imagine_fields(
-          d.data, f.entity, automation.imagine_field(execution, f.entity, f.field, input))
-        from automation.written_field(input) as f)
-      when 'change_stage' then automation.imagine_fields(
-        d.data, automation.stage_entity(execution, input),
-        jsonb_build_object(
-          coalesce(automation.stage_column(automation.stage_entity(execution, input)), ''), input -> 'stage'))
-      when 'assign_user' then automation.imagine_fields(
-        d.data, automation.assigned_entity(execution, input),
-        jsonb_build_object(
-          coalesce(automation.mapped_column(automation.assigned_entity(execution, input), 'assigned_to'), ''),
-          coalesce(input -> 'user_id', input #> '{user_ids,0}')))
-      when 'add_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
-        'tags', automation.without_tag(coalesce(d.tags, '[]'), input ->> 'tag')
-          || to_jsonb(btrim(input ->> 'tag'))))
-      when 'remove_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
-        'tags', automation.without_tag(coalesce(d.tags, '[]'), input ->> 'tag')))
-      else d.data
-    end
-    from (
-      select execution.trigger_data as data,
-        automation.read_root(execution, 'contact.tags') as tags
-    ) as d
-  $$;
-
--- events: {<step key>: "event" or what comes}; a step that waits for an event that is not in it times out.
-create or replace function automation.imagine_wait(
-  execution ridgeline.workflow_executions, step_key text, input jsonb, at timestamptz, events jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when not input ? 'event' then automation.wait_for_time(execution, input, at)
-      when events ? step_key then jsonb_build_object(
-        'branch', 'event', 'result', 'event', 'event', jsonb_build_object(
-          'type', coalesce(input #> '{event,type}', input -> 'event'), 'at', at,
-          'record', case jsonb_typeof(events -> step_key) when 'object' then events -> step_key else '{}' end))
-      else jsonb_build_object(
-        'branch', 'timeout', 'result', 'timeout', 'wait_until', automation.add_length(
-          at, automation.duration_in(input -> 'timeout'), automation.wait_zone(execution, input)))
-    end
-  $$;
-
-create or replace function automation.imagine_split(
-  execution ridgeline.workflow_executions, step_key text, input jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select jsonb_build_object('branch', coalesce(
-      (select s.branch from automation.split_assignments as s
-       where s.tenant_id = execution.tenant_id and s.workflow_id = execution.workflow_id
-         and s.step_key = imagine_split.step_key and s.subject = automation.split_subject(execution)
-         and automation.branch_names(input) @> array[s.branch]),
-      automation.draw_branch(input -> 'branches', automation.split_seed(execution, step_key))))
-  $$;
-
-create or replace function automation.imagine_result(
-  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case step ->> 'type'
-      when 'wait' then automation.imagine_wait(execution, step ->> 'key', input, at, events)
-      when 'conditional' then automation.choose(execution, step, at)
-      when 'split' then automation.imagine_split(execution, step ->> 'key', input)
-      when 'stop' then automation.stop(input)
-      when 'webhook' then '{"http_status": 200, "headers": {}, "body": {}}'
-      else '{}'
-    end
-  $$;
-
--- One step, as of a time: {key, type, at, verdict, reason, input, warnings, conditions, result}.
+-- One step, as of a time. shown: {key, type, at, verdict, reason, input, warnings, conditions, result}; data: the
+-- records as it would leave them.
 create or replace function automation.imagine_step(
   execution ridgeline.workflow_executions, step jsonb, zone text, at timestamptz, events jsonb)
-  returns jsonb
+  returns automation.imagined_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   prepared automation.prepared_step;
+  imagined automation.imagined;
   gated automation.send_verdict;
   result jsonb;
 begin
@@ -357,13 +234,14 @@ begin
       prepared := gated.prepared;
     end if;
     if prepared.verdict = 'run' then
-      result := automation.imagine_result(execution, step, prepared.input, at, events);
+      imagined := automation.step_imagine(step ->> 'type', execution, step, prepared.input, at, events);
+      result := imagined.result;
     end if;
   exception when others then
     prepared.verdict := 'fail';
     prepared.reason := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
-  return jsonb_build_object(
+  return row(jsonb_build_object(
     'key', step -> 'key', 'type', step -> 'type', 'at', at,
     'verdict', prepared.verdict, 'reason', prepared.reason, 'input', prepared.input,
     'warnings', prepared.warnings,
@@ -373,7 +251,8 @@ begin
       end)
     || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
     || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
-    || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end;
+    || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end,
+    coalesce(imagined.data, execution.trigger_data))::automation.imagined_step;
 end;
 $$;
 
@@ -401,6 +280,7 @@ create or replace function automation.imagine_path(
   as $$
 declare
   step jsonb := plan -> 'steps' -> (plan ->> 'first');
+  imagined automation.imagined_step;
   taken jsonb;
   path jsonb := '[]'::jsonb;
   ended jsonb;
@@ -409,12 +289,10 @@ begin
     at := at + make_interval(secs => (step ->> 'delay_seconds')::double precision);
     ended := automation.imagine_exit(execution, plan -> 'lifecycle', zone, at);
     exit when ended is not null;
-    taken := automation.imagine_step(execution, step, zone, at, events);
+    imagined := automation.imagine_step(execution, step, zone, at, events);
+    taken := imagined.shown;
     path := path || taken;
-    if taken ->> 'verdict' = 'run' then
-      execution.trigger_data := automation.imagine_effect(execution, step ->> 'type', taken -> 'input');
-    end if;
-    execution.trigger_data := execution.trigger_data || jsonb_build_object(
+    execution.trigger_data := imagined.data || jsonb_build_object(
       'steps', coalesce(execution.trigger_data -> 'steps', '{}') || jsonb_build_object(
         step ->> 'key', coalesce(taken -> 'result', '{}') || jsonb_build_object(
           'status', case taken ->> 'verdict'

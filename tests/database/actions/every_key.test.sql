@@ -15,7 +15,10 @@ where id = :'maria';
 -- Every setting of every step that a template may stand in, with every type.
 create temporary table tried as
 select row_number() over () as number, t.name as step_type, p.key, v.key as kind, v.value,
-  (t.config_schema #> '{examples,0}') || jsonb_build_object(p.key, format('{{contact.custom_fields.%s}}', v.key)) as config,
+  -- A project of one key is made once: each tries one of its own.
+  (t.config_schema #> '{examples,0}')
+    || case t.name when 'create_project' then jsonb_build_object('key', concat_ws(' ', p.key, v.key)) else '{}' end
+    || jsonb_build_object(p.key, format('{{contact.custom_fields.%s}}', v.key)) as config,
   p.value as schema, gen_random_uuid() as workflow_id
 from automation.step_types as t
 cross join lateral jsonb_each(t.config_schema -> 'properties') as p
@@ -46,13 +49,10 @@ left join ridgeline.workflow_step_executions as s on s.execution_id = e.id and s
 
 select is(string_agg(concat_ws(' ', c.step_type, c.key, c.kind), ', '), null, 'what a step gets is in the dry run what it is in the run')
 from compared as c where c.input is distinct from c.said -> 'input';
--- What a table refuses of what is written to it only the run can know.
 select is(string_agg(concat_ws(' ', c.step_type, c.key, c.kind, c.said ->> 'verdict', c.status), ', '), null, 'and so is whether it is done')
 from compared as c
 where c.said ->> 'verdict' is distinct from case
-    when c.status::text in ('completed', 'running') then 'run' when c.status::text = 'skipped' then 'skip' when c.status::text = 'failed' then 'fail' end
-  and not (c.said ->> 'verdict' = 'run' and c.status::text = 'failed' and c.error ->> 'message' <> ''
-    and c.step_type in ('assign_user', 'change_stage', 'create_task', 'update_field'));
+    when c.status::text in ('completed', 'running') then 'run' when c.status::text = 'skipped' then 'skip' when c.status::text = 'failed' then 'fail' end;
 select is(string_agg(concat_ws(' ', c.step_type, c.key, c.kind, c.input -> c.key), ', '), null, 'a text is a text, with every digit')
 from compared as c
 where c.said ->> 'verdict' = 'run' and c.schema ->> 'type' = 'string' and c.input ? c.key

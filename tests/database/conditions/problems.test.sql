@@ -1,5 +1,5 @@
 begin;
-select plan(35);
+select plan(40);
 
 -- Each kind of bad document is refused with the path of what is wrong.
 create function pg_temp.first_problem(document text) returns text
@@ -51,12 +51,22 @@ from (values
     'error unknown_operator $.all[0].any[0].operator'),
   ('{"not": {"not": 1}}', 'error invalid_condition $.not.not'),
   ('{"field": "a", "operator": "between", "value": [5, 1]}', 'warning impossible_condition $.value'),
-  ('{"field": "a", "operator": "is_empty", "vale": 1}', 'warning unknown_key $.vale')
+  ('{"field": "a", "operator": "is_empty", "vale": 1}', 'error unknown_key $.vale'),
+  ('{"field": "a", "operator": "equals", "vale": 1}', 'error unknown_key $.vale'),
+  ('{"field": "a", "operator": "is_empty", "logic_gate": "OR"}', 'error unknown_key $.logic_gate')
 ) as documents (document, problem);
 
 select ok(not automation.evaluate_conditions(c.compiled, '{}'),
   'what does not compile lets nothing through')
 from automation.compile_conditions('{"field": "a", "operator": "nope"}') as c;
+
+-- A key that nobody reads: what was meant is told, and what was published while it was a warning runs on as it did.
+select is((automation.compile_conditions('{"field": "a", "operator": "equals", "value": "A", "caseSensitive": true}')).problems
+  #>> '{0,hint}', 'Did you mean case_sensitive?', 'a setting in camel case');
+select is((automation.compile_conditions('{"field": "a", "operator": "is_empty", "logic_gate": "OR"}')).problems
+  #>> '{0,hint}', 'It knows: field, operator, value, logic, case_sensitive, mode, id, label.', 'what no name is like');
+select ok(automation.evaluate_conditions(c.compiled, '{"contact": {"stage": "lead"}}'), 'the condition itself is asked all the same')
+from automation.compile_conditions('[{"field": "contact.stage", "operator": "equals", "value": "lead", "weight": 3}]') as c;
 
 select * from finish();
 rollback;

@@ -2,7 +2,7 @@
 -- the workflow off over the holidays and on again.
 begin;
 \ir ../foundation/story.psql
-select plan(22);
+select plan(25);
 
 select pg_temp.tenant() as apex \gset
 create function pg_temp.titles(contact uuid) returns text
@@ -99,6 +99,24 @@ set local role authenticated;
 select is((select count(*) from ridgeline.workflows as w where ridgeline.has_unpublished_changes(w)), 1::bigint, 'a member can ask for the column');
 select is((select count(*) from ridgeline.workflows as w), 5::bigint, 'of every workflow');
 reset role;
+select set_config('request.jwt.claims', '', true) \g /dev/null
+
+-- Published while a key that nobody knows was a warning: it runs on, is switched off and on, and is told when it is
+-- published again.
+select pg_temp.draft(:'apex', 'scheduled', '{"cron": "0 9 * * *", "for_each": {"entity": "contact",
+  "conditions": [{"field": "contact.type", "operator": "equals", "value": "lead"}]}}',
+  '[{"type": "create_task", "config": {"title": "Morning"}}]') as older \gset
+update ridgeline.workflows set is_active = true where id = :'older';
+alter table ridgeline.workflow_versions disable trigger workflow_versions_immutable;
+update ridgeline.workflow_versions
+set trigger_config = jsonb_set(trigger_config, '{for_each,conditions,0,weight}', '3') where workflow_id = :'older';
+alter table ridgeline.workflow_versions enable trigger workflow_versions_immutable;
+update ridgeline.workflows
+set trigger_config = jsonb_set(trigger_config, '{for_each,conditions,0,weight}', '3'), is_active = false where id = :'older';
+select lives_ok(format('update ridgeline.workflows set is_active = true where id = %L', :'older'), 'it is switched on again');
+select is((select w.is_active from ridgeline.workflows as w where w.id = :'older'), true, 'and runs');
+select alike(pg_temp.error_of(format('select ridgeline.publish_workflow(%L)', :'older')),
+  '22023 %for_each.conditions[0].weight: a condition does not know "weight" | It knows: %', 'until it is published anew');
 
 select * from finish();
 rollback;

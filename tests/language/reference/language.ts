@@ -275,11 +275,14 @@ function valueIsWrong(operator: Operator, value: unknown): boolean {
 }
 
 /** One condition: a field, an operator and, for most operators, a value. */
-export const Condition = z.looseObject({
+export const Condition = z.strictObject({
   field: FieldPath,
   operator: Operator,
   value: z.unknown().optional(),
   case_sensitive: z.boolean().optional(),
+  logic: z.unknown().optional(),
+  id: z.unknown().optional(),
+  label: z.unknown().optional(),
 }).superRefine((condition, context) => {
   if (valueIsWrong(condition.operator, condition.value)) {
     context.addIssue({

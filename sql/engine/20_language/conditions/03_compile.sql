@@ -169,6 +169,27 @@ create or replace function automation.prepare_condition_value(
     end
   $$;
 
+-- A key that nobody reads is a condition that asks something else than was meant: "logic_gate": "OR" would join
+-- with "and", "caseSensitive" compare without case.
+create or replace function automation.unknown_condition_keys(condition jsonb, at text) returns jsonb
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  known constant text[] := '{field,operator,value,logic,case_sensitive,mode,id,label}'::text[];
+begin
+  if condition - known = '{}' then
+    return '[]'::jsonb;
+  end if;
+  return (
+    select jsonb_agg(automation.condition_problem(
+        at || '.' || k.key, 'error', 'unknown_key', format('a condition does not know "%s"', left(k.key, 60)),
+        coalesce('Did you mean ' || automation.meant_key(k.key, known) || '?',
+          'It knows: ' || array_to_string(known, ', ') || '.')) -> 0 order by k.key)
+    from jsonb_object_keys(condition - known) as k (key));
+end;
+$$;
+
 create or replace function automation.legacy_operators() returns text[]
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -223,7 +244,7 @@ declare
   other text[];
   wrong text;
   pattern record;
-  unknown text;
+  unknown constant jsonb := automation.unknown_condition_keys(condition, at);
 begin
   problems := '[]';
   roots := '{}';
@@ -238,6 +259,7 @@ begin
   if condition ? 'mode' and keys is not null then
     select c.test, c.roots, c.problems into test, roots, problems
     from automation.compile_legacy_condition(condition, keys, at) as c;
+    problems := unknown || problems;
     return;
   end if;
   select o.* into operator from automation.condition_operator(name) as o
@@ -277,16 +299,10 @@ begin
       'invalid_value', 'case_sensitive is true or false', null);
   end if;
   if problems <> '[]' then
+    problems := unknown || problems;
     return;
   end if;
-  for unknown in
-    select k from jsonb_object_keys(condition) as k
-    where k not in ('field', 'operator', 'value', 'logic', 'case_sensitive', 'id', 'label')
-  loop
-    problems := problems || automation.condition_problem(at || '.' || unknown, 'warning',
-      'unknown_key', format('%s has no meaning here', left(unknown, 60)), 'It is ignored.');
-  end loop;
-  problems := problems || automation.condition_warnings(operator.kind, value, at);
+  problems := unknown || automation.condition_warnings(operator.kind, value, at);
   roots := automation.condition_field_roots(keys) || automation.condition_field_roots(other);
   test := jsonb_strip_nulls(jsonb_build_object(
       'o', name, 'k', operator.kind, 'field', btrim(field), 'at', at,
@@ -687,7 +703,10 @@ begin
   node := automation.compile_node(
     case when problems = '[]' then conditions end, coalesce(path, 'conditions'), 0, 0);
   problems := problems || node.problems;
-  if exists (select from jsonb_array_elements(problems) as p where p ->> 'severity' = 'error') then
+  -- A key that is not known stops nothing but publishing: what was published while it was a warning runs on.
+  if exists (
+    select from jsonb_array_elements(problems) as p
+    where p ->> 'severity' = 'error' and p ->> 'code' <> 'unknown_key') then
     -- Whoever evaluates this all the same lets nothing through.
     compiled := '{"roots": [], "start": -2, "code": [], "tree": false}';
   elsif node.tree <> 'true' then

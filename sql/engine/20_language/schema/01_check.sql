@@ -191,30 +191,6 @@ begin
 end;
 $$;
 
--- A name without case and separators, and that with each of its letters left out: two names of which some
--- are the same are one slip of the finger apart.
-create or replace function automation.slips(name text) returns text[]
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select array(
-      select overlay(n.plain placing '' from i for 1) from generate_series(1, length(n.plain)) as i
-      where length(n.plain) between 4 and 40
-      union select n.plain)
-    from (select lower(translate(name, '_- ', '') collate "C") as plain) as n
-  $$;
-
--- Which key was meant by one that is no key; null: none that could be told.
-create or replace function automation.meant_key(name text, properties jsonb) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select p.key from jsonb_object_keys(properties) as p (key)
-    where automation.slips(p.key) && automation.slips(name)
-    order by p.key collate "C"
-    limit 1
-  $$;
-
 -- Which keys an object has: a key that is missing, and a key that nobody reads, are both mistakes the office
 -- should see before a customer does. One that is nearly another is a setting that would be ignored: an error.
 create or replace function automation.check_keys(schema jsonb, value jsonb, path text) returns jsonb
@@ -240,7 +216,7 @@ begin
   end if;
   for key in select * from jsonb_object_keys(value) loop
     continue when schema -> 'properties' ? key;
-    meant := automation.meant_key(key, schema -> 'properties');
+    meant := automation.meant_key(key, array(select jsonb_object_keys(schema -> 'properties')));
     problems := problems || automation.problem(
       path || '.' || key, 'unknown_key', format('%s does not know "%s"', subject, key), coalesce(
         'Did you mean ' || meant || '?',

@@ -35,14 +35,13 @@ end;
 $$;
 
 -- A text with templates in it is a text: only what else is asked of it has to be looked at. Of several keys
--- of which one is needed, the only one that is there is.
-create or replace function automation.compile_fits(schema jsonb, compiled jsonb) returns jsonb
+-- of which one is needed, the only one that is there is. is_message: whether there is something to send is said where
+-- it is addressed.
+create or replace function automation.compile_fits(schema jsonb, compiled jsonb, is_message boolean) returns jsonb
   language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  -- Whether there is something to send is said where it is addressed.
-  is_message constant boolean := schema ->> 'title' in ('send_sms', 'send_email');
   sole text[];
   slot jsonb;
   found record;
@@ -55,8 +54,8 @@ begin
   end if;
   for slot in select s from jsonb_array_elements(compiled -> 'slots') as s loop
     -- Addresses have been taken apart, and are put together from what their parts give (60_steps).
-    continue when schema ->> 'title' = 'send_email'
-      and ((slot ->> 'at')::text[])[1] = any (automation.address_keys());
+    continue when is_message and ((slot ->> 'at')::text[])[1] = any (automation.address_keys())
+      and jsonb_typeof(compiled #> array['base', ((slot ->> 'at')::text[])[1]]) = 'array';
     found := automation.schema_at(schema, (slot ->> 'at')::text[]);
     continue when found.wanted is null or not found.wanted ? 'type'
       or not (slot ? 'w' or found.wanted ?| '{minLength,maxLength,pattern,enum}'

@@ -221,33 +221,6 @@ $$;
 comment on function automation.compile_address_key(text, jsonb, text, jsonb) is
   'One of the address keys as [{name, address}], each a template; null when it names nobody.';
 
--- What the transport or the signature sets, as the dispatcher's webhook sender has it.
-create or replace function automation.webhook_header_problem(name text, path text) returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$' then automation.problem(
-        path, 'invalid_header', format('"%s" is not the name of a header', left(name, 60)),
-        'Letters, digits and -, such as X-Campaign.')
-      when name ~* ('^(host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect'
-        '|proxy-.*|webhook-.*|ridgeline-.*)$') then automation.problem(
-        path, 'invalid_header', format('the header %s is set by the sender', left(name, 60)),
-        'Leave it out; what the receiver is to know goes in another header, or in the body.')
-    end
-  $$;
-
-create or replace function automation.check_webhook_headers(headers jsonb, path text) returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(jsonb_agg(p.problem order by h.name), '[]')
-    from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
-    cross join lateral (
-      select automation.webhook_header_problem(h.name, path || '.' || h.name) as problem) as p
-    where p.problem is not null
-  $$;
-
 create or replace function automation.check_headers(headers jsonb, path text) returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -287,21 +260,3 @@ $$;
 
 comment on function automation.compile_addresses(jsonb, text, jsonb) is
   'The configuration of an email with its address lists taken apart, and what is wrong with them.';
-
-create or replace function automation.compile_recipients(
-  step_type text, config jsonb, path text, known jsonb, out compiled jsonb, out problems jsonb)
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  read record;
-begin
-  compiled := config;
-  problems := '[]';
-  if step_type = 'send_email' then
-    read := automation.compile_addresses(config, path, known);
-    compiled := read.compiled;
-    problems := read.problems;
-  end if;
-end;
-$$;

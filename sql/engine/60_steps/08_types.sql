@@ -1,0 +1,138 @@
+-- TYPES OF STEPS
+--
+-- A type of step is one file in a folder of this chapter: a function for each question that the engine asks of it,
+-- named after the question and the type (automation.fold_add_tag), and its row in the registry. A type that has
+-- nothing to say to a question leaves that function out. From the registry and these names
+-- automation.generate_steps() makes what the engine calls, automation.step_fold(step_type, ...) and its siblings,
+-- each of which refuses a type that is not in the registry.
+
+create type automation.compiled_config as (template jsonb, checked jsonb, more jsonb, roots text[], problems jsonb);
+
+comment on type automation.compiled_config is
+  'What of a step_config is compiled as a template, and what is checked by its schema; what the plan holds besides, '
+  'and the parts of the context that this reads; and what is wrong.';
+
+create type automation.step_write as (entity text, is_insert boolean, fields jsonb);
+
+comment on type automation.step_write is
+  'What a step writes to: the entity, whether it makes a new record, and the fields with what they are set to, '
+  '[value], or [] when that is known only when the step runs.';
+
+create type automation.imagined as (data jsonb, result jsonb);
+
+comment on type automation.imagined is 'The records of a run as a step would leave them, and the result it would have.';
+
+-- What is asked of a type of step, and what is said where a type says nothing.
+create or replace function automation.step_questions()
+  returns table (name text, arguments text, passed text, result text, otherwise text, volatility text)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    values
+      -- Other spellings of its configuration -> the one that its schema describes.
+      ('fold', 'config jsonb', 'config', 'jsonb', 'automation.without_blanks(config)', 'immutable'),
+      -- What is wrong with a folded configuration besides what its schema says.
+      ('check', 'config jsonb, path text', 'config, path', 'jsonb', $or$'[]'::jsonb$or$, 'stable'),
+      -- How it is compiled. shared: what other steps hold too (automation.compile_step).
+      ('compile', 'config jsonb, path text, shared jsonb', 'config, path, shared', 'automation.compiled_config',
+        $or$row(config, config, '{}', '{}', '[]')::automation.compiled_config$or$, 'stable'),
+      -- The ways on from it, in the order of its configuration.
+      ('branches', 'config jsonb', 'config', 'text[]', $or$'{}'::text[]$or$, 'immutable'),
+      -- Where in the written configuration a place of the compiled one is.
+      ('place', 'at text', 'at', 'text', 'at', 'immutable'),
+      -- What it lacks to do what it says: a list of problems. scope: as automation.check_scope() tells it.
+      ('needs', 'workflow ridgeline.workflows, step jsonb, scope jsonb', 'workflow, step, scope', 'jsonb',
+        $or$'[]'::jsonb$or$, 'stable'),
+      -- What it writes. fired: the entity whose record starts the run.
+      ('writes', 'step jsonb, fired text', 'step, fired', 'automation.step_write[]',
+        $or$'{}'::automation.step_write[]$or$, 'stable'),
+      -- To whom it goes, of a type that a channel carries.
+      ('address', 'execution ridgeline.workflow_executions, prepared automation.prepared_step',
+        'execution, prepared', 'automation.prepared_step',
+        $or$automation.fail_unaddressed(prepared, 'no_recipient', 'step_type: nothing says to whom it goes')$or$,
+        'stable'),
+      -- What it would do: raises what the step would raise.
+      ('imagine',
+        'execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb',
+        'execution, step, input, at, events', 'automation.imagined',
+        $or$row(execution.trigger_data, '{}')::automation.imagined$or$, 'stable'),
+      -- What it does, of a type that runs in the database: its result.
+      ('perform', 'execution ridgeline.workflow_executions, step jsonb, input jsonb', 'execution, step, input', 'jsonb',
+        'null::jsonb', 'volatile')
+  $$;
+
+create or replace function automation.step_dispatcher(
+  name text, arguments text, passed text, result text, otherwise text, volatility text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.step_%1$s(step_type text, %2$s) returns %3$s
+  language plpgsql %4$s
+  set search_path = pg_catalog, pg_temp
+  as $step$
+begin
+  case step_type
+%5$s
+  else
+    raise exception 'step_type: there is no step "%%"', left(step_type, 60) using errcode = 'invalid_parameter_value';
+  end case;
+end;
+$step$
+$template$,
+      step_dispatcher.name, arguments, result, volatility, string_agg(
+        format('  when %L then return %s;', t.name, case
+          when exists (
+            select from pg_catalog.pg_proc as p
+            where p.pronamespace = 'automation'::regnamespace
+              and p.proname = concat_ws('_', step_dispatcher.name, t.name))
+            then format('automation.%I(%s)', concat_ws('_', step_dispatcher.name, t.name), passed)
+          else otherwise end), E'\n' order by t.name))
+    from automation.step_types as t
+  $$;
+
+create or replace function automation.generate_steps() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  asked record;
+begin
+  for asked in select q.* from automation.step_questions() as q loop
+    execute automation.step_dispatcher(
+      asked.name, asked.arguments, asked.passed, asked.result, asked.otherwise, asked.volatility);
+  end loop;
+  perform automation.close_functions();
+end;
+$$;
+
+comment on function automation.generate_steps() is
+  'Makes automation.step_<question>(step_type, ...) from the registry and from the functions that are named '
+  '<question>_<type>. automation.register_step() calls it; call it after a function of a type was added or dropped.';
+
+create or replace function automation.register_step(
+  name text, lane ridgeline.automation_lane, branches text[], description text, config_schema jsonb,
+  ends_run boolean default false)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into automation.step_types (name, lane, branches, description, config_schema, ends_run)
+  values (
+    register_step.name, register_step.lane, register_step.branches, register_step.description,
+    jsonb_build_object(
+      '$schema', 'https://json-schema.org/draft/2020-12/schema', 'title', register_step.name, 'type', 'object')
+    || register_step.config_schema, register_step.ends_run)
+  on conflict on constraint step_types_pkey do update set
+    (lane, branches, description, config_schema, ends_run) = row (
+      excluded.lane, excluded.branches, excluded.description, excluded.config_schema, excluded.ends_run);
+  perform automation.generate_steps();
+end;
+$$;
+
+comment on function automation.register_step(
+  text, ridgeline.automation_lane, text[], text, jsonb, boolean) is
+  'Adds a type of step, or changes it. lane: database, or the channel that carries it; branches: null: none, {}: '
+  'its configuration names them; config_schema: JSON Schema of step_config; ends_run: no step comes after it.';

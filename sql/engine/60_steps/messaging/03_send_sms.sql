@@ -1,0 +1,127 @@
+-- A text message.
+
+create or replace function automation.fold_send_sms(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  config := automation.without_blanks(config);
+  return case when config ? 'message' and not config ? 'body'
+      then config - 'message' || jsonb_build_object('body', config -> 'message')
+      else config - 'message' end
+    || case when jsonb_typeof(config -> 'media_urls') = 'string'
+      and not starts_with(btrim(config ->> 'media_urls'), '{{')
+      then jsonb_build_object('media_urls', jsonb_build_array(config -> 'media_urls')) else '{}' end;
+end;
+$$;
+
+-- A number that is written out goes to the same telephone in every run: what would be skipped then is told now.
+-- Whose number the record that fires will have is not known yet, hence no more than a warning.
+create or replace function automation.written_number_problem(workflow ridgeline.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when (p.phone).number is null then automation.problem(
+        g.at, 'invalid_phone', format('to: "%s" is not a phone number', left(g.written, 40)),
+        'Write it with its country code, such as "+15125550142", or a field: "{{contact.phone}}".')
+      when f.forbidden is not null then automation.problem(
+        g.at, 'country_not_allowed', f.forbidden || '; every such text will be skipped',
+        'Add the country to tenants.text_countries, or name another number.', 'warning')
+      when not t.text_strangers
+        and not exists (select from automation.contacts_by_phone(workflow.tenant_id, (p.phone).number))
+        and not automation.is_office_number(workflow.tenant_id, (p.phone).number, c.country)
+        then automation.problem(
+          g.at, 'stranger_not_allowed', format(
+            'to: %s is no contact''s and not the office''s; texts to it will be skipped', (p.phone).number),
+          'Add the contact, write the number into the phone of the tenant or of a member if it is the office''s, or '
+          'allow it with text_strangers of the tenant.', 'warning')
+    end
+    from (
+      select automation.step_path(step) || '.step_config.to' as at,
+        btrim(step #>> '{config,base,to}') as written
+    ) as g
+    cross join lateral (select automation.country_of(workflow.tenant_id) as country) as c
+    cross join lateral (select automation.read_phone(g.written, c.country) as phone) as p
+    cross join lateral (select automation.forbidden_destination(workflow.tenant_id, p.phone) as forbidden) as f
+    left join automation.read_tenants(array[workflow.tenant_id]) as t on true
+    where g.written <> '' and g.written not like '%{{%'
+  $$;
+
+create or replace function automation.written_sender_problem(workflow ridgeline.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(step) || '.step_config.from', 'invalid_phone', format(
+        'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(g.written, 40)),
+      'Write one of your senders'' numbers, such as "+15125550142", or leave it out.')
+    from (select automation.visible_text(step #>> '{config,base,from}') as written) as g
+    where g.written <> '' and g.written not like '%{{%'
+      and automation.sms_sender(g.written, automation.country_of(workflow.tenant_id)) is null
+  $$;
+
+create or replace function automation.needs_send_sms(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_recipient(step, scope, 'phone', 'phone number') || (
+    select coalesce(jsonb_agg(p), '[]') from (values
+      (automation.written_number_problem(workflow, step)), (automation.written_sender_problem(workflow, step)),
+      (automation.foreign_sender_problem(workflow, step))) as f (p)
+    where f.p is not null);
+end;
+$$;
+
+create or replace function automation.writes_send_sms(step jsonb, fired text)
+  returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.writes_target('ridgeline.messages', '{"direction": ["outbound"], "status": ["sent"]}');
+end;
+$$;
+
+create or replace function automation.address_send_sms(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.address_sms(execution, prepared);
+end;
+$$;
+
+select automation.register_step('send_sms', 'sms', null,
+  'Sends a text message through Twilio.', $schema${
+  "required": ["body"],
+  "properties": {
+    "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."},
+    "to": {"type": "string", "format": "template",
+      "description": "A phone number. Default: the contact's."},
+    "from": {"type": "string", "format": "template", "minLength": 1,
+      "description": "One of your senders' numbers. Default: your default sender."},
+    "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1,
+      "description": "One of your senders that picks the number itself."},
+    "media_urls": {"type": ["array", "string"], "format": "template",
+      "items": {"type": "string", "format": "template"},
+      "description": "Pictures to send along: URLs, or a template that gives a list of them."},
+    "purpose": {"enum": ["marketing", "transactional", "internal"],
+      "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."},
+    "expires_after": {"type": ["string", "object"], "format": "length-of-time",
+      "description": "Not sent when it was held for longer. Default: three days for marketing."},
+    "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."},
+    "over_cap": {"enum": ["hold", "skip"],
+      "description": "What becomes of marketing that is one too many for a person. Default: hold."},
+    "urgent": {"type": "boolean",
+      "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}
+  },
+  "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"}]
+}$schema$);

@@ -1,0 +1,112 @@
+-- An email.
+
+-- A body with a tag in it is HTML; any other keeps its line breaks as plain text.
+create or replace function automation.body_kind(body jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when body #>> '{}' ~* '<(?:[a-z][a-z0-9]*[[:space:]/>]|/[a-z]|!--|!doctype)' then 'html' else 'text' end
+  $$;
+
+create or replace function automation.fold_send_email(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  config := automation.without_blanks(config);
+  return case when config ? 'body' and not config ?| '{html,text}'
+    then config - 'body' || jsonb_build_object(automation.body_kind(config -> 'body'), config -> 'body')
+    else config end;
+end;
+$$;
+
+create or replace function automation.compile_send_email(config jsonb, path text, shared jsonb)
+  returns automation.compiled_config
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  read constant record := automation.compile_addresses(config, path, shared -> 'addresses');
+begin
+  return row(read.compiled, config, '{}', '{}', read.problems)::automation.compiled_config;
+end;
+$$;
+
+-- to.0.address -> to: what a step is told, of what it was compiled into.
+create or replace function automation.place_send_email(at text)
+  returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case when at ~ '\d\.(name|address)$'
+    then regexp_replace(at, '^(to|cc|bcc|reply_to|from)\.\d+\.(name|address)$', '\1') else at end;
+end;
+$$;
+
+create or replace function automation.needs_send_email(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_recipient(step, scope, 'email', 'address')
+    || coalesce(automation.as_list(automation.foreign_sender_problem(workflow, step)), '[]');
+end;
+$$;
+
+create or replace function automation.writes_send_email(step jsonb, fired text)
+  returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.writes_target('ridgeline.emails', '{"direction": ["outbound"], "status": ["sent"]}');
+end;
+$$;
+
+create or replace function automation.address_send_email(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.address_email(execution, prepared);
+end;
+$$;
+
+select automation.register_step('send_email', 'email', null,
+  'Sends an email through Resend.', $schema${
+  "required": ["subject"],
+  "anyOf": [{"required": ["html"]}, {"required": ["text"]}],
+  "properties": {
+    "subject": {"type": "string", "format": "template", "minLength": 1, "description": "The subject."},
+    "html": {"type": "string", "format": "html", "minLength": 1,
+      "description": "The message as HTML; what templates insert is escaped."},
+    "text": {"type": "string", "format": "template", "minLength": 1,
+      "description": "The message as plain text; without html it goes out as that alone."},
+    "to": {"type": ["string", "array"], "format": "template",
+      "items": {"type": "string", "format": "template"},
+      "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."},
+    "from": {"type": "string", "format": "template", "minLength": 1,
+      "description": "One of your addresses, or any in a domain of yours. Default: your default sender."},
+    "reply_to": {"type": ["string", "array"], "format": "template", "minLength": 1,
+      "items": {"type": "string", "format": "template"}, "description": "Where answers go."},
+    "cc": {"type": ["string", "array"], "format": "template", "minLength": 1,
+      "items": {"type": "string", "format": "template"}, "description": "Copies."},
+    "bcc": {"type": ["string", "array"], "format": "template", "minLength": 1,
+      "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
+    "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
+      "description": "Further headers, by name; not those that say who it is from or goes to."},
+    "purpose": {"enum": ["marketing", "transactional", "internal"],
+      "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."},
+    "expires_after": {"type": ["string", "object"], "format": "length-of-time",
+      "description": "Not sent when it was held for longer. Default: three days for marketing."},
+    "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."},
+    "over_cap": {"enum": ["hold", "skip"],
+      "description": "What becomes of marketing that is one too many for a person. Default: hold."}
+  },
+  "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
+}$schema$);

@@ -1,0 +1,43 @@
+-- Fields of the contact, of the project, or one of any record.
+
+create or replace function automation.fold_fields(config jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case
+    when config ? 'fields' then config
+    when config ? 'updates' then
+      config - 'updates' || jsonb_build_object('fields', config -> 'updates')
+    when config = '{}' then config
+    else jsonb_build_object('fields', config)
+  end;
+end;
+$$;
+
+-- The fields that a step writes are checked against the live table.
+create or replace function automation.check_fields(entity text, fields text[], path text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return (
+    select coalesce(jsonb_agg(automation.problem(
+        path || f.name, 'unknown_field', format('%s has no field "%s" to write', e.name, f.name),
+        'Writable: ' || array_to_string(e.writable_columns, ', ')) order by f.name), '[]')
+    from unnest(fields) as f (name)
+    join automation.entities as e on e.name = check_fields.entity
+    where not (f.name = any (e.writable_columns)
+      or split_part(f.name, '.', 1) = 'custom_fields' and 'custom_fields' = any (e.writable_columns)));
+end;
+$$;
+
+create or replace function automation.names_in(fields jsonb) returns text[]
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(select jsonb_object_keys(case jsonb_typeof(fields) when 'object' then fields else '{}' end));
+end;
+$$;

@@ -1,0 +1,63 @@
+-- A task for the office.
+
+create or replace function automation.fold_create_task(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  config := automation.without_blanks(config);
+  return case when config ? 'due_date_days'
+    then config - 'due_date_days' || jsonb_build_object('due_in_days', config -> 'due_date_days')
+    else config end;
+end;
+$$;
+
+create or replace function automation.writes_create_task(step jsonb, fired text)
+  returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.writes_target(
+    (select t.relation from automation.targets as t where t.name = 'task'),
+    automation.target_fields('task', '{"status": ["open"]}'));
+end;
+$$;
+
+create or replace function automation.imagine_create_task(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+  perform automation.rehearse_target(execution, 'task', 'create_task', jsonb_build_object(
+    'tenant', execution.tenant_id, 'contact', automation.contact_key(execution),
+    'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
+    'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
+    'priority', coalesce(input ->> 'priority', 'normal'), 'due', automation.as_time(execution, input, 'due_at'),
+    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id));
+  return row(execution.trigger_data, '{}')::automation.imagined;
+end;
+$$;
+
+select automation.register_step('create_task', 'database', null,
+  'Creates a task for the office.', $schema${
+  "required": ["title"],
+  "properties": {
+    "title": {"type": "string", "format": "template", "minLength": 1, "description": "What is to do."},
+    "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."},
+    "priority": {"type": "string", "format": "template", "minLength": 1, "description": "Default: normal."},
+    "assigned_to": {"type": "string", "format": "id", "minLength": 1,
+      "description": "The user who is to do it."},
+    "due_at": {"type": "string", "format": "moment", "minLength": 1,
+      "description": "When it is due; a time without a zone is the tenant's."},
+    "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
+    "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
+    "due_in_minutes": {"type": ["number", "string"], "format": "amount",
+      "description": "Or how much later."}
+  },
+  "examples": [{"title": "Call {{contact.first_name}}", "due_in_minutes": 5}]
+}$schema$);

@@ -1,0 +1,65 @@
+-- Fields of the project.
+
+create or replace function automation.fold_update_project(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.fold_fields(config);
+end;
+$$;
+
+create or replace function automation.check_update_project(config jsonb, path text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.check_fields(
+    'project', automation.names_in(config -> 'fields'), path || '.fields.');
+end;
+$$;
+
+create or replace function automation.needs_update_project(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_record(step, scope, 'project');
+end;
+$$;
+
+create or replace function automation.writes_update_project(step jsonb, fired text)
+  returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array[row('project', false,
+    automation.written_fields(step #> '{config,base,fields}'))::automation.step_write];
+end;
+$$;
+
+create or replace function automation.imagine_update_project(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.imagine_write(execution, 'project', input -> 'fields');
+end;
+$$;
+
+select automation.register_step('update_project', 'database', null,
+  'Sets fields of the project.', $schema${
+  "required": ["fields"],
+  "properties": {
+    "fields": {"type": "object", "minProperties": 1, "additionalProperties": true, "format": "template",
+      "errorMessage": "fields must be an object of at least one field",
+      "description": "Values by column; custom_fields.roof_type sets one custom field."}
+  },
+  "examples": [{"fields": {"status": "on_hold"}}]
+}$schema$);

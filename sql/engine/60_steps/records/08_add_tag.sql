@@ -1,0 +1,49 @@
+-- A tag of the contact, put on.
+
+create or replace function automation.fold_add_tag(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  config := automation.without_blanks(config);
+  return automation.fold_key(config, 'tag', '{tag_name,name}');
+end;
+$$;
+
+create or replace function automation.needs_add_tag(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_record(step, scope, 'contact');
+end;
+$$;
+
+create or replace function automation.imagine_add_tag(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tags jsonb := coalesce(nullif(automation.read_root(execution, 'contact.tags'), 'null'), '[]');
+begin
+  tags := automation.without_tag(tags, input ->> 'tag') || to_jsonb(btrim(input ->> 'tag'));
+  if automation.has_own_tags() then
+    perform automation.rehearse_fields(execution, 'contact', jsonb_build_object('tags', tags));
+  end if;
+  return row(automation.imagine_fields(execution.trigger_data, 'contact', jsonb_build_object('tags', tags)),
+    '{}')::automation.imagined;
+end;
+$$;
+
+select automation.register_step('add_tag', 'database', null,
+  'Tags the contact; a tag that is new is made.', $schema${
+  "required": ["tag"],
+  "properties": {
+    "tag": {"type": ["string", "number"], "minLength": 1, "format": "template", "description": "Its name."}
+  },
+  "examples": [{"tag": "spring-campaign"}]
+}$schema$);

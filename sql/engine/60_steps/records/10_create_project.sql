@@ -1,0 +1,69 @@
+-- A project of the contact, once for a key.
+
+create or replace function automation.fold_create_project(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  config := automation.without_blanks(config);
+  return automation.fold_key(config, 'project_type', '{type}');
+end;
+$$;
+
+create or replace function automation.writes_create_project(step jsonb, fired text)
+  returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.writes_target(
+    (select t.relation from automation.targets as t where t.name = 'project'),
+    automation.target_fields('project', '{"status": ["open"], "stage": ["new"]}'::jsonb || (
+      select coalesce(jsonb_object_agg(case f.key when 'project_type' then 'type'
+        when 'pipeline_stage' then 'stage' else f.key end, automation.written_value(f.value)), '{}')
+      from jsonb_each(step #> '{config,base}') as f where f.key <> 'key')));
+end;
+$$;
+
+create or replace function automation.imagine_create_project(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact constant text := automation.existing_contact(execution);
+begin
+  -- One that was made under this key is not made again.
+  if not exists (
+    select from automation.created_projects as c
+    where c.tenant_id = execution.tenant_id and c.contact_id = coalesce(contact, '')
+      and c.key = sha256(convert_to(coalesce(nullif(input ->> 'key', ''), input ->> 'name'), 'UTF8'))) then
+    perform automation.rehearse_target(execution, 'project', 'create_project', jsonb_build_object(
+      'tenant', execution.tenant_id, 'contact', contact, 'name', input ->> 'name',
+      'type', input ->> 'project_type', 'status', coalesce(input ->> 'status', 'open'),
+      'stage', coalesce(input ->> 'pipeline_stage', 'new'), 'value', automation.as_number(input, 'value'),
+      'description', input ->> 'description'));
+  end if;
+  return row(execution.trigger_data, '{}')::automation.imagined;
+end;
+$$;
+
+select automation.register_step('create_project', 'database', null,
+  'Creates a project for the contact, once for a key.', $schema${
+  "required": ["name"],
+  "properties": {
+    "name": {"type": "string", "format": "template", "minLength": 1, "description": "Its name."},
+    "key": {"type": ["string", "number"], "format": "template", "minLength": 1,
+      "description": "Which project it is: a contact never gets a second one of this key. Default: the name."},
+    "project_type": {"type": "string", "format": "template", "minLength": 1,
+      "description": "Of any kind you keep."},
+    "status": {"type": "string", "format": "template", "minLength": 1, "description": "Default: open."},
+    "pipeline_stage": {"type": "string", "format": "template", "minLength": 1,
+      "description": "Default: new."},
+    "value": {"type": ["number", "string"], "format": "template", "description": "In the tenant's currency."},
+    "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}
+  },
+  "examples": [{"name": "Roof of {{contact.last_name}}", "key": "roof"}]
+}$schema$);

@@ -1,0 +1,110 @@
+-- A step of a kind that Ridgeline does not have, added as CONTRIBUTING.md says: one place, a function for each
+-- question and the row in the registry. It is then checked, published, tried and run like any other.
+begin;
+\ir ../foundation/story.psql
+select plan(17);
+
+select pg_temp.tenant() as apex \gset
+select pg_temp.contact(:'apex', 'Maria') as maria \gset
+
+-- It is nobody's yet.
+select throws_ok($$select automation.step_fold('rate_lead', '{}')$$, '22023', 'step_type: there is no step "rate_lead"',
+  'a type that is not in the registry is refused, not taken for one that does nothing');
+select is(count(*), 0::bigint, 'by every question')
+from automation.step_questions() as q
+where coalesce(pg_temp.error_of(format('select automation.step_%s(''rate_lead'', %s)', q.name, (
+    select string_agg('null', ', ') from regexp_split_to_table(q.passed, ',')))), '') not like '%there is no step "rate_lead"%';
+select is(automation.channel_of('rate_lead'), null, 'nor has it a channel');
+
+-- The place.
+create function automation.fold_rate_lead(config jsonb) returns jsonb
+  language plpgsql immutable
+  as $$ begin return automation.fold_key(automation.without_blanks(config), 'stars', '{rating}'); end; $$;
+create function automation.check_rate_lead(config jsonb, path text) returns jsonb
+  language plpgsql stable
+  as $$
+begin
+  return case when config -> 'stars' = '6' then jsonb_build_array(
+    automation.problem(path || '.stars', 'out_of_range', 'stars: nobody has six')) else '[]' end;
+end;
+$$;
+create function automation.needs_rate_lead(workflow ridgeline.workflows, step jsonb, scope jsonb) returns jsonb
+  language plpgsql stable
+  as $$ begin return automation.needs_record(step, scope, 'contact'); end; $$;
+create function automation.writes_rate_lead(step jsonb, fired text) returns automation.step_write[]
+  language plpgsql stable
+  as $$ begin return array[row('contact', false, '{"lead_score": []}')::automation.step_write]; end; $$;
+create function automation.imagine_rate_lead(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  as $$
+begin
+  return automation.imagine_write(execution, 'contact', jsonb_build_object('lead_score', 20 * (input ->> 'stars')::numeric));
+end;
+$$;
+create function automation.perform_rate_lead(execution ridgeline.workflow_executions, step jsonb, input jsonb) returns jsonb
+  language plpgsql
+  as $$
+begin
+  return automation.update_fields(execution, 'contact', jsonb_build_object('lead_score', 20 * (input ->> 'stars')::numeric));
+end;
+$$;
+select automation.register_step('rate_lead', 'database', null, 'Rates the contact.', '{
+  "required": ["stars"],
+  "properties": {"stars": {"type": ["number", "string"], "format": "amount", "description": "How many."}},
+  "examples": [{"stars": 5}]}') \g /dev/null
+
+-- It is published like any other: its own spelling, its schema, its checks, what it needs.
+create function pg_temp.refusal(config text, trigger_type text default 'contact_created', given text default '{}') returns text
+  language sql
+  as $$
+    select regexp_replace(pg_temp.error_of(format('select pg_temp.workflow(%L, %L, %L, %L)',
+      (select t.id from public.tenants as t limit 1), trigger_type, given, format('[{"type": "rate_lead", "config": %s}]', config))),
+      '^22023 workflow ".*" cannot be published: steps\[0\]\.step_config', '')
+  $$;
+select is(pg_temp.refusal('{}'), '.stars: rate_lead needs stars | detail lists every problem with its path', 'what its schema asks for');
+select is(pg_temp.refusal('{"stars": "many"}'), '.stars: stars must be a number of at least 0 | For example 3, 1.5 or "{{ contact.custom_fields.days }}".', 'in the type it says');
+select is(pg_temp.refusal('{"stars": 6}'), '.stars: stars: nobody has six | detail lists every problem with its path', 'what it checks itself');
+select alike(pg_temp.refusal('{"stars": 5, "star": 5}'), '.star: rate_lead does not know "star" | Did you mean stars?%', 'a slip of the finger');
+select alike(pg_temp.refusal('{"stars": 5}', 'scheduled', '{"cron": "0 9 * * *"}'),
+  ': rate_lead has no contact to work on: this trigger brings none%', 'and a record to work on');
+
+select pg_temp.workflow(:'apex', 'contact_created', '{}', '[
+  {"key": "rate", "type": "rate_lead", "config": {"rating": "{{contact.custom_fields.stars}}"}},
+  {"key": "high", "type": "add_tag", "config": {"tag": "hot"},
+   "conditions": [{"field": "contact.lead_score", "operator": "greater_than", "value": 50}]}]') as flow \gset
+select is((select v.plan #>> '{steps,rate,config,base,stars}' from ridgeline.workflow_versions as v where v.workflow_id = :'flow'),
+  '{{contact.custom_fields.stars}}', 'published in the spelling of its schema');
+select is((select s.lane from ridgeline.workflow_schemas as s where s.name = 'rate_lead'), 'database', 'programs find its schema');
+
+-- It is tried: what comes after sees what it would have done, and what its table refuses is told.
+update public.contacts set custom_fields = '{"stars": 4}' where id = :'maria';
+select ridgeline.test_workflow(:'flow', jsonb_build_object('contact_id', :'maria')) as tried \gset
+select is(:'tried'::jsonb #>> '{path,0,verdict}', 'run', 'the dry run says what it would do');
+select is(:'tried'::jsonb #>> '{path,1,verdict}', 'run', 'and the step after it sees that');
+select is(ridgeline.test_workflow(:'flow', '{"contact": {"custom_fields": {"stars": "999999999"}}}') #>> '{path,0,verdict}',
+  'fail', 'what the column cannot hold is refused');
+
+-- It runs.
+insert into public.contacts (tenant_id, id, first_name, custom_fields)
+values (:'apex', '00000000-0000-4000-8000-0000000000c9', 'Otto', '{"stars": 3}');
+select pg_temp.settle() \g /dev/null
+select is((select c.lead_score from public.contacts as c where c.first_name = 'Otto'), 60, 'and does it');
+select is((select string_agg(t.name, ', ') from public.contact_tags as l join public.tags as t on t.id = l.tag_id
+  where l.contact_id = '00000000-0000-4000-8000-0000000000c9'), 'hot', 'and the run goes on');
+
+-- What it does is taken out again: a run that comes there fails, and says why. The type itself stays while there is
+-- a step of it.
+select throws_ok($$delete from automation.step_types where name = 'rate_lead'$$, '23503', null, 'a type that is used is not dropped');
+drop function automation.perform_rate_lead(ridgeline.workflow_executions, jsonb, jsonb);
+select automation.generate_steps() \g /dev/null
+insert into public.contacts (tenant_id, id, first_name, custom_fields)
+values (:'apex', '00000000-0000-4000-8000-0000000000ca', 'Zoe', '{"stars": 3}');
+select pg_temp.settle() \g /dev/null
+select is((select concat_ws(' ', e.status, e.error ->> 'message') from ridgeline.workflow_executions as e
+    where e.record_id = '00000000-0000-4000-8000-0000000000ca'),
+  'failed step_type: "rate_lead" is not a step that runs in the database', 'a run whose step does nothing fails');
+
+select * from finish();
+rollback;
