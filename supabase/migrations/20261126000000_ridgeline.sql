@@ -35,7 +35,8 @@ begin
     where p.pronamespace = 'automation'::regnamespace and p.prokind = 'f'
       and (p.proacl is null or exists (
         select from aclexplode(p.proacl) as a where a.grantee = 0))
-      and p.proname ~ '^(capture|read|has|write|link|linked|unlink)_'
+      and p.proname ~ ('^(capture|read|has|write|link|linked|unlink'
+        '|step|fold|check|compile|branches|place|needs|writes|address|imagine|perform)_')
   loop
     execute format('revoke all on function %s from public, anon, authenticated', open);
     execute format('grant execute on function %s to service_role', open);
@@ -709,6 +710,32 @@ create or replace function automation.keyword_of(body text) returns text
 comment on function automation.keyword_of(text) is
   'A message as keywords compare: small letters and digits, without accents, punctuation, emoji, blanks at '
   'the ends and the signature of a telephone.';
+
+-- What people misspell.
+
+-- A name without case and separators, and that with each of its letters left out: two names of which some
+-- are the same are one slip of the finger apart.
+create or replace function automation.slips(name text) returns text[]
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array(
+      select overlay(n.plain placing '' from i for 1) from generate_series(1, length(n.plain)) as i
+      where length(n.plain) between 4 and 40
+      union select n.plain)
+    from (select lower(translate(name, '_- ', '') collate "C") as plain) as n
+  $$;
+
+-- Which key was meant by one that is no key; null: none that could be told.
+create or replace function automation.meant_key(name text, keys text[]) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select p.key from unnest(keys) as p (key)
+    where automation.slips(p.key) && automation.slips(name)
+    order by p.key collate "C"
+    limit 1
+  $$;
 
 -- sql/engine/10_values/02_values.sql
 
@@ -3979,6 +4006,17 @@ create or replace function automation.value_kind(type oid) returns text
 comment on function automation.value_kind(oid) is
   'text, enum, number, date, boolean, uuid, list, json (anything may be inside) or other.';
 
+create or replace function automation.kind_name(kind text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case kind
+      when 'number' then 'a number' when 'date' then 'a date' when 'boolean' then 'true or false'
+      when 'uuid' then 'an id' when 'list' then 'a list' when 'enum' then 'one of a few texts'
+      when 'json' then 'JSON' else 'a text'
+    end
+  $$;
+
 -- Can values of this type be compared as they are? json, points and whatever holds them inside (a
 -- domain, an array, a row) cannot; those are compared as text.
 create or replace function automation.has_equality(type oid) returns boolean
@@ -5452,6 +5490,174 @@ create or replace function automation.contact_order(contacts automation.entities
     cross join lateral automation.mapped_columns(contacts, o.name) as m
   $$;
 
+-- sql/engine/15_entities/09_judge.sql
+
+-- Would a table take a row? Judged from its catalog, with nothing written: the types of its columns with their
+-- lengths, labels and domains, not null, CHECKs and foreign keys. What a trigger of the table's own would do,
+-- and what is unique, only the write itself can tell.
+
+create or replace function automation.misfit_of(relation regclass, column_name text, value jsonb) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  execute format('select (jsonb_populate_record(null::%s, $1)).%I', relation, column_name)
+    using jsonb_build_object(column_name, value);
+  return null;
+exception when data_exception or integrity_constraint_violation then
+  return sqlerrm;
+end;
+$$;
+
+comment on function automation.misfit_of(regclass, text, jsonb) is
+  'Why a column cannot hold a value, by its type: in the words of the database; null: it can.';
+
+-- Of a constraint that is told by an expression over some columns: does the row hold it?
+create or replace function automation.holds_check(relation regclass, expression text, record jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  holds boolean;
+begin
+  execute format('select (%s) is not false from jsonb_populate_record(null::%s, $1)', expression, relation)
+    into holds using record;
+  return holds;
+exception when others then
+  -- An expression that cannot be asked of a part of a row says nothing about it.
+  return true;
+end;
+$$;
+
+create or replace function automation.holds_reference(bound pg_constraint, record jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  there boolean;
+begin
+  execute (
+    select format('select exists (select from %s as there, jsonb_populate_record(null::%s, $1) as here where %s)',
+      bound.confrelid::regclass, bound.conrelid::regclass, string_agg(
+        format('there.%I operator(%I.%s) here.%I', f.attname, n.nspname, o.oprname, h.attname), ' and '))
+    from unnest(bound.conkey, bound.confkey, bound.conpfeqop) as k (own, other, operator)
+    join pg_catalog.pg_attribute as h on h.attrelid = bound.conrelid and h.attnum = k.own
+    join pg_catalog.pg_attribute as f on f.attrelid = bound.confrelid and f.attnum = k.other
+    join pg_catalog.pg_operator as o on o.oid = k.operator
+    join pg_catalog.pg_namespace as n on n.oid = o.oprnamespace)
+    into there using record;
+  return there;
+exception when insufficient_privilege then
+  return true;
+end;
+$$;
+
+-- record: the row as it would be, under the table's own names. written: the columns that are set. A constraint is
+-- asked when it is about one of them, and all that it is about is in the record.
+create or replace function automation.judge_row(relation regclass, record jsonb, written text[]) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  known constant text[] := array(select jsonb_object_keys(record));
+  bound record;
+  said text;
+begin
+  for bound in
+    select a.attname as name, a.attnotnull as needed from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and a.attname = any (written)
+    order by a.attnum
+  loop
+    if bound.needed and coalesce(record -> bound.name, 'null') = 'null' then
+      return format('%s: it must have a value', bound.name);
+    end if;
+    said := automation.misfit_of(relation, bound.name, record -> bound.name);
+    if said is not null then
+      return format('%s: %s', bound.name, said);
+    end if;
+  end loop;
+  for bound in
+    select c as constr, c.conname as name, c.contype as kind, pg_catalog.pg_get_expr(c.conbin, c.conrelid) as told,
+      k.columns
+    from pg_catalog.pg_constraint as c
+    cross join lateral (
+      select array_agg(a.attname::text order by u.place) as columns
+      from unnest(c.conkey) with ordinality as u (number, place)
+      join pg_catalog.pg_attribute as a on a.attrelid = c.conrelid and a.attnum = u.number
+    ) as k
+    -- Postgres 18 knows constraints that nobody enforces.
+    where c.conrelid = relation and c.contype in ('c', 'f') and to_jsonb(c) ->> 'conenforced' is distinct from 'false'
+      and k.columns && written and k.columns <@ known
+    order by c.contype, c.conname
+  loop
+    if bound.kind = 'c' and not automation.holds_check(
+      relation, bound.told, (select jsonb_object_agg(n, record -> n) from unnest(bound.columns) as n)) then
+      return format('%s: "%s" is refused by the check %s', bound.columns[1],
+        left(record ->> bound.columns[1], 60), bound.name);
+    elsif bound.kind = 'f' and not exists (
+        select from unnest(bound.columns) as n where coalesce(record -> n, 'null') = 'null')
+      and not automation.holds_reference(bound.constr,
+        (select jsonb_object_agg(n, record -> n) from unnest(bound.columns) as n)) then
+      return format('%s: there is no %s "%s" (%s)', bound.columns[cardinality(bound.columns)],
+        (bound.constr).confrelid::regclass, left(record ->> bound.columns[cardinality(bound.columns)], 60), bound.name);
+    end if;
+  end loop;
+  return null;
+end;
+$$;
+
+comment on function automation.judge_row(regclass, jsonb, text[]) is
+  'Why a table would refuse a row with these columns written: "column: reason"; null: nothing that its catalog tells.';
+
+-- A new row of a target as its columns would get it, in the types that they have; what the table sets by itself is
+-- left out.
+create or replace function automation.target_row(target text, given jsonb, zone text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  made jsonb;
+begin
+  execute (
+    select format('select jsonb_build_object(%s) from (select $1 as given) as g', string_agg(w.pair, ', '))
+    from automation.targets as t
+    cross join lateral (
+      select format('%L, %s', c.value, automation.target_value(
+        c.key, automation.column_type(to_regclass(t.relation), c.value), t.words)) as pair
+      from jsonb_each_text(t.columns) as c
+      union all
+      select format('%L, %L::%s', d.key, d.value, automation.column_type(to_regclass(t.relation), d.key))
+      from jsonb_each_text(t.defaults) as d
+    ) as w
+    where t.name = target)
+    into made using given || jsonb_build_object('zone', zone);
+  return made;
+end;
+$$;
+
+-- Why a target would refuse a new row; null: nothing that is known. A column that nobody sets may be set by a
+-- trigger.
+create or replace function automation.judge_target(target text, given jsonb, zone text) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  relation constant regclass := (select to_regclass(t.relation) from automation.targets as t where t.name = target);
+  record constant jsonb := automation.target_row(target, given, zone);
+  unset constant text[] := array(
+    select a.attname from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and not a.atthasdef and a.attidentity = ''
+      and a.attgenerated = '' and not exists (
+        select from pg_catalog.pg_trigger as g
+        where g.tgrelid = relation and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 7 = 7));
+begin
+  return automation.judge_row(
+    relation,
+    (select coalesce(jsonb_object_agg(n, null), '{}') from unnest(unset) as n) || jsonb_strip_nulls(record),
+    unset || array(select jsonb_object_keys(jsonb_strip_nulls(record))));
+end;
+$$;
+
 -- sql/engine/20_language/conditions/01_paths.sql
 
 -- CONDITIONS
@@ -5919,6 +6125,27 @@ create or replace function automation.prepare_condition_value(
     end
   $$;
 
+-- A key that nobody reads is a condition that asks something else than was meant: "logic_gate": "OR" would join
+-- with "and", "caseSensitive" compare without case.
+create or replace function automation.unknown_condition_keys(condition jsonb, at text) returns jsonb
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  known constant text[] := '{field,operator,value,logic,case_sensitive,mode,id,label}'::text[];
+begin
+  if condition - known = '{}' then
+    return '[]'::jsonb;
+  end if;
+  return (
+    select jsonb_agg(automation.condition_problem(
+        at || '.' || k.key, 'error', 'unknown_key', format('a condition does not know "%s"', left(k.key, 60)),
+        coalesce('Did you mean ' || automation.meant_key(k.key, known) || '?',
+          'It knows: ' || array_to_string(known, ', ') || '.')) -> 0 order by k.key)
+    from jsonb_object_keys(condition - known) as k (key));
+end;
+$$;
+
 create or replace function automation.legacy_operators() returns text[]
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
@@ -5973,7 +6200,7 @@ declare
   other text[];
   wrong text;
   pattern record;
-  unknown text;
+  unknown constant jsonb := automation.unknown_condition_keys(condition, at);
 begin
   problems := '[]';
   roots := '{}';
@@ -5988,6 +6215,7 @@ begin
   if condition ? 'mode' and keys is not null then
     select c.test, c.roots, c.problems into test, roots, problems
     from automation.compile_legacy_condition(condition, keys, at) as c;
+    problems := unknown || problems;
     return;
   end if;
   select o.* into operator from automation.condition_operator(name) as o
@@ -6027,16 +6255,10 @@ begin
       'invalid_value', 'case_sensitive is true or false', null);
   end if;
   if problems <> '[]' then
+    problems := unknown || problems;
     return;
   end if;
-  for unknown in
-    select k from jsonb_object_keys(condition) as k
-    where k not in ('field', 'operator', 'value', 'logic', 'case_sensitive', 'id', 'label')
-  loop
-    problems := problems || automation.condition_problem(at || '.' || unknown, 'warning',
-      'unknown_key', format('%s has no meaning here', left(unknown, 60)), 'It is ignored.');
-  end loop;
-  problems := problems || automation.condition_warnings(operator.kind, value, at);
+  problems := unknown || automation.condition_warnings(operator.kind, value, at);
   roots := automation.condition_field_roots(keys) || automation.condition_field_roots(other);
   test := jsonb_strip_nulls(jsonb_build_object(
       'o', name, 'k', operator.kind, 'field', btrim(field), 'at', at,
@@ -6437,7 +6659,10 @@ begin
   node := automation.compile_node(
     case when problems = '[]' then conditions end, coalesce(path, 'conditions'), 0, 0);
   problems := problems || node.problems;
-  if exists (select from jsonb_array_elements(problems) as p where p ->> 'severity' = 'error') then
+  -- A key that is not known stops nothing but publishing: what was published while it was a warning runs on.
+  if exists (
+    select from jsonb_array_elements(problems) as p
+    where p ->> 'severity' = 'error' and p ->> 'code' <> 'unknown_key') then
     -- Whoever evaluates this all the same lets nothing through.
     compiled := '{"roots": [], "start": -2, "code": [], "tree": false}';
   elsif node.tree <> 'true' then
@@ -7368,30 +7593,6 @@ begin
 end;
 $$;
 
--- A name without case and separators, and that with each of its letters left out: two names of which some
--- are the same are one slip of the finger apart.
-create or replace function automation.slips(name text) returns text[]
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select array(
-      select overlay(n.plain placing '' from i for 1) from generate_series(1, length(n.plain)) as i
-      where length(n.plain) between 4 and 40
-      union select n.plain)
-    from (select lower(translate(name, '_- ', '') collate "C") as plain) as n
-  $$;
-
--- Which key was meant by one that is no key; null: none that could be told.
-create or replace function automation.meant_key(name text, properties jsonb) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select p.key from jsonb_object_keys(properties) as p (key)
-    where automation.slips(p.key) && automation.slips(name)
-    order by p.key collate "C"
-    limit 1
-  $$;
-
 -- Which keys an object has: a key that is missing, and a key that nobody reads, are both mistakes the office
 -- should see before a customer does. One that is nearly another is a setting that would be ignored: an error.
 create or replace function automation.check_keys(schema jsonb, value jsonb, path text) returns jsonb
@@ -7417,7 +7618,7 @@ begin
   end if;
   for key in select * from jsonb_object_keys(value) loop
     continue when schema -> 'properties' ? key;
-    meant := automation.meant_key(key, schema -> 'properties');
+    meant := automation.meant_key(key, array(select jsonb_object_keys(schema -> 'properties')));
     problems := problems || automation.problem(
       path || '.' || key, 'unknown_key', format('%s does not know "%s"', subject, key), coalesce(
         'Did you mean ' || meant || '?',
@@ -9163,14 +9364,13 @@ end;
 $$;
 
 -- A text with templates in it is a text: only what else is asked of it has to be looked at. Of several keys
--- of which one is needed, the only one that is there is.
-create or replace function automation.compile_fits(schema jsonb, compiled jsonb) returns jsonb
+-- of which one is needed, the only one that is there is. is_message: whether there is something to send is said where
+-- it is addressed.
+create or replace function automation.compile_fits(schema jsonb, compiled jsonb, is_message boolean) returns jsonb
   language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  -- Whether there is something to send is said where it is addressed.
-  is_message constant boolean := schema ->> 'title' in ('send_sms', 'send_email');
   sole text[];
   slot jsonb;
   found record;
@@ -9183,8 +9383,8 @@ begin
   end if;
   for slot in select s from jsonb_array_elements(compiled -> 'slots') as s loop
     -- Addresses have been taken apart, and are put together from what their parts give (60_steps).
-    continue when schema ->> 'title' = 'send_email'
-      and ((slot ->> 'at')::text[])[1] = any (automation.address_keys());
+    continue when is_message and ((slot ->> 'at')::text[])[1] = any (automation.address_keys())
+      and jsonb_typeof(compiled #> array['base', ((slot ->> 'at')::text[])[1]]) = 'array';
     found := automation.schema_at(schema, (slot ->> 'at')::text[]);
     continue when found.wanted is null or not found.wanted ? 'type'
       or not (slot ? 'w' or found.wanted ?| '{minLength,maxLength,pattern,enum}'
@@ -10110,12 +10310,14 @@ create table automation.step_types (
   branches text[],
   description text not null,
   config_schema jsonb not null
-    constraint step_types_schema_is_object check (jsonb_typeof(config_schema) = 'object')
+    constraint step_types_schema_is_object check (jsonb_typeof(config_schema) = 'object'),
+  ends_run boolean not null default false
 );
 
 comment on table automation.step_types is 'Every step a workflow can take.';
 comment on column automation.step_types.branches is
   'The branches that steps can be put on; empty: step_config names them; null: there are none.';
+comment on column automation.step_types.ends_run is 'No step comes after this one.';
 comment on column automation.step_types.config_schema is
   'JSON Schema (draft 2020-12) of step_config in its canonical spelling. automation.check_schema() '
   'reads it when a workflow is published; packages/client and docs/steps.md come from it.';
@@ -10123,308 +10325,7 @@ comment on column automation.step_types.config_schema is
 -- A schema says what a reader needs to know, and its formats name the grammars that cannot be said
 -- in JSON Schema (automation.format_holds). Two keywords are borrowed from ajv's: errorMessage
 -- replaces what would be said of a value, uniqueItemProperties keeps names apart.
-insert into automation.step_types (name, lane, branches, description, config_schema)
-select s.name, s.lane::ridgeline.automation_lane, s.branches::text[], s.description,
-  jsonb_build_object(
-    '$schema', 'https://json-schema.org/draft/2020-12/schema', 'title', s.name, 'type', 'object')
-  || s.config_schema::jsonb
-from (values
-  ('send_sms', 'sms', null, 'Sends a text message through Twilio.', $schema${
-    "required": ["body"],
-    "properties": {
-      "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."},
-      "to": {"type": "string", "format": "template",
-        "description": "A phone number. Default: the contact's."},
-      "from": {"type": "string", "format": "template", "minLength": 1,
-        "description": "One of your senders' numbers. Default: your default sender."},
-      "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1,
-        "description": "One of your senders that picks the number itself."},
-      "media_urls": {"type": ["array", "string"], "format": "template",
-        "items": {"type": "string", "format": "template"},
-        "description": "Pictures to send along: URLs, or a template that gives a list of them."},
-      "purpose": {"enum": ["marketing", "transactional", "internal"],
-        "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."},
-      "expires_after": {"type": ["string", "object"], "format": "length-of-time",
-        "description": "Not sent when it was held for longer. Default: three days for marketing."},
-      "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."},
-      "over_cap": {"enum": ["hold", "skip"],
-        "description": "What becomes of marketing that is one too many for a person. Default: hold."},
-      "urgent": {"type": "boolean",
-        "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}
-    },
-    "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"}]
-  }$schema$),
-  ('send_email', 'email', null, 'Sends an email through Resend.', $schema${
-    "required": ["subject"],
-    "anyOf": [{"required": ["html"]}, {"required": ["text"]}],
-    "properties": {
-      "subject": {"type": "string", "format": "template", "minLength": 1, "description": "The subject."},
-      "html": {"type": "string", "format": "html", "minLength": 1,
-        "description": "The message as HTML; what templates insert is escaped."},
-      "text": {"type": "string", "format": "template", "minLength": 1,
-        "description": "The message as plain text; without html it goes out as that alone."},
-      "to": {"type": ["string", "array"], "format": "template",
-        "items": {"type": "string", "format": "template"},
-        "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."},
-      "from": {"type": "string", "format": "template", "minLength": 1,
-        "description": "One of your addresses, or any in a domain of yours. Default: your default sender."},
-      "reply_to": {"type": ["string", "array"], "format": "template", "minLength": 1,
-        "items": {"type": "string", "format": "template"}, "description": "Where answers go."},
-      "cc": {"type": ["string", "array"], "format": "template", "minLength": 1,
-        "items": {"type": "string", "format": "template"}, "description": "Copies."},
-      "bcc": {"type": ["string", "array"], "format": "template", "minLength": 1,
-        "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
-      "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
-        "description": "Further headers, by name; not those that say who it is from or goes to."},
-      "purpose": {"enum": ["marketing", "transactional", "internal"],
-        "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."},
-      "expires_after": {"type": ["string", "object"], "format": "length-of-time",
-        "description": "Not sent when it was held for longer. Default: three days for marketing."},
-      "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."},
-      "over_cap": {"enum": ["hold", "skip"],
-        "description": "What becomes of marketing that is one too many for a person. Default: hold."}
-    },
-    "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
-  }$schema$),
-  ('webhook', 'webhook', null, 'Calls a URL, signed the Standard Webhooks way.', $schema${
-    "required": ["url"],
-    "properties": {
-      "url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{",
-        "errorMessage": "url must start with https:// or http://", "description": "Whom to call.",
-        "examples": ["https://example.com/hooks/won"]},
-      "method": {"enum": ["POST", "PUT", "PATCH", "GET", "DELETE"], "description": "Default: POST."},
-      "headers": {"type": "object",
-        "additionalProperties": {"type": ["string", "object"], "format": "header", "title": "a header",
-          "required": ["secret"],
-          "properties": {
-            "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$",
-              "errorMessage": "secret must be the name of a secret", "description": "Its name in your secrets."},
-            "prefix": {"type": "string", "pattern": "^[^{}\\r\\n]{0,100}$", "description": "Such as \"Bearer \"."}
-          }},
-        "description": "Further headers, by name: a text, or a secret by its name."},
-      "body": {"format": "template",
-        "description": "What to send. Default: the event and its records; with GET and DELETE nothing."},
-      "secret_name": {"type": "string", "format": "template", "minLength": 1,
-        "description": "Signs with this secret of yours. Default: your signing secret."}
-    },
-    "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}},
-      {"url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}", "method": "GET",
-        "headers": {"Authorization": {"secret": "crm_api_key", "prefix": "Bearer "}}}]
-  }$schema$),
-  ('create_task', 'database', null, 'Creates a task for the office.', $schema${
-    "required": ["title"],
-    "properties": {
-      "title": {"type": "string", "format": "template", "minLength": 1, "description": "What is to do."},
-      "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."},
-      "priority": {"type": "string", "format": "template", "minLength": 1, "description": "Default: normal."},
-      "assigned_to": {"type": "string", "format": "id", "minLength": 1,
-        "description": "The user who is to do it."},
-      "due_at": {"type": "string", "format": "moment", "minLength": 1,
-        "description": "When it is due; a time without a zone is the tenant's."},
-      "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
-      "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
-      "due_in_minutes": {"type": ["number", "string"], "format": "amount",
-        "description": "Or how much later."}
-    },
-    "examples": [{"title": "Call {{contact.first_name}}", "due_in_minutes": 5}]
-  }$schema$),
-  ('update_contact', 'database', null, 'Sets fields of the contact.', $schema${
-    "required": ["fields"],
-    "properties": {
-      "fields": {"type": "object", "minProperties": 1, "additionalProperties": true, "format": "template",
-        "errorMessage": "fields must be an object of at least one field",
-        "description": "Values by column; custom_fields.roof_type sets one custom field."}
-    },
-    "examples": [{"fields": {"stage": "contacted", "custom_fields.reached_on": "{{today}}"}}]
-  }$schema$),
-  ('update_project', 'database', null, 'Sets fields of the project.', $schema${
-    "required": ["fields"],
-    "properties": {
-      "fields": {"type": "object", "minProperties": 1, "additionalProperties": true, "format": "template",
-        "errorMessage": "fields must be an object of at least one field",
-        "description": "Values by column; custom_fields.roof_type sets one custom field."}
-    },
-    "examples": [{"fields": {"status": "on_hold"}}]
-  }$schema$),
-  ('update_field', 'database', null, 'Sets one field of the contact, project or job.', $schema${
-    "required": ["field", "value"],
-    "properties": {
-      "field": {"type": "string", "minLength": 1, "format": "template",
-        "description": "A column, such as lead_score, project.value or custom_fields.roof_type."},
-      "value": {"format": "template", "description": "What to set it to, to add, to take away or to append."},
-      "operator": {"enum": ["set", "add", "subtract", "append"],
-        "description": "add and subtract take a number, a length of time or an item of a list. Default: set."},
-      "entity": {"type": "string", "format": "template",
-        "description": "Whose field. Default: contact, or as field begins."}
-    },
-    "examples": [{"field": "lead_score", "value": "{{ contact.lead_score | plus: 10 }}"}]
-  }$schema$),
-  ('change_stage', 'database', null, 'Moves the contact, project or job to another stage.', $schema${
-    "required": ["stage"],
-    "properties": {
-      "stage": {"type": ["string", "number"], "minLength": 1, "format": "template",
-        "description": "Where to."},
-      "entity": {"type": "string", "format": "template",
-        "description": "contact, project or job. Default: what the run is about."}
-    },
-    "examples": [{"stage": "estimate_sent", "entity": "project"}]
-  }$schema$),
-  ('assign_user', 'database', null, 'Makes a user responsible for the contact, project or job.', $schema${
-    "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}],
-    "properties": {
-      "user_id": {"type": "string", "format": "id", "description": "Who."},
-      "user_ids": {"type": "array", "minItems": 1, "maxItems": 100, "items": {"type": "string", "format": "id"},
-        "description": "Several, who take turns."},
-      "entity": {"type": "string", "format": "template", "description": "Of what. Default: contact."}
-    },
-    "examples": [
-      {"user_id": "{{project.assigned_to}}"},
-      {"user_ids": ["7f1c2f0e-6a43-4b6c-9d7e-2f0d0c8a5b11", "0b6e3d52-91c4-4c0b-8f2e-5d3a7c1e9f20"]}
-    ]
-  }$schema$),
-  ('add_tag', 'database', null, 'Tags the contact; a tag that is new is made.', $schema${
-    "required": ["tag"],
-    "properties": {
-      "tag": {"type": ["string", "number"], "minLength": 1, "format": "template", "description": "Its name."}
-    },
-    "examples": [{"tag": "spring-campaign"}]
-  }$schema$),
-  ('remove_tag', 'database', null, 'Takes a tag off the contact.', $schema${
-    "required": ["tag"],
-    "properties": {
-      "tag": {"type": ["string", "number"], "minLength": 1, "format": "template", "description": "Its name."}
-    },
-    "examples": [{"tag": "no-show"}]
-  }$schema$),
-  ('create_project', 'database', null, 'Creates a project for the contact, once for a key.', $schema${
-    "required": ["name"],
-    "properties": {
-      "name": {"type": "string", "format": "template", "minLength": 1, "description": "Its name."},
-      "key": {"type": ["string", "number"], "format": "template", "minLength": 1,
-        "description": "Which project it is: a contact never gets a second one of this key. Default: the name."},
-      "project_type": {"type": "string", "format": "template", "minLength": 1,
-        "description": "Of any kind you keep."},
-      "status": {"type": "string", "format": "template", "minLength": 1, "description": "Default: open."},
-      "pipeline_stage": {"type": "string", "format": "template", "minLength": 1,
-        "description": "Default: new."},
-      "value": {"type": ["number", "string"], "format": "template", "description": "In the tenant's currency."},
-      "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}
-    },
-    "examples": [{"name": "Roof of {{contact.last_name}}", "key": "roof"}]
-  }$schema$),
-  ('wait', 'database', '{event,timeout}',
-   'Waits: for a length of time, until a date, until a time of day, or for an event.', $schema${
-    "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]},
-      {"required": ["weeks"]}, {"required": ["duration"]}, {"required": ["until"]}, {"required": ["at"]},
-      {"required": ["window"]}, {"required": ["event"]}],
-    "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event",
-    "dependentRequired": {"offset": ["until"], "if_missing": ["until"], "if_past": ["until"],
-      "event": ["timeout"], "timeout": ["event"]},
-    "dependentSchemas": {
-      "until": {"properties": {"minutes": false, "hours": false, "days": false, "weeks": false,
-        "duration": false}},
-      "event": {"properties": {"minutes": false, "hours": false, "days": false, "weeks": false,
-        "duration": false, "until": false, "offset": false, "if_missing": false, "if_past": false,
-        "at": false, "window": false, "zone": false}}
-    },
-    "properties": {
-      "minutes": {"type": ["number", "string"], "format": "amount", "description": "How long."},
-      "hours": {"type": ["number", "string"], "format": "amount", "description": "How long."},
-      "days": {"type": ["number", "string"], "format": "amount", "description": "How long."},
-      "weeks": {"type": ["number", "string"], "format": "amount", "description": "How long."},
-      "duration": {"type": ["string", "object"], "format": "length-of-time", "description": "How long."},
-      "until": {"type": "string", "format": "moment",
-        "description": "Until then; a date without a time is midnight."},
-      "offset": {"type": ["string", "object"], "format": "signed-length-of-time",
-        "description": "So long after until, or with a minus sign before it."},
-      "if_missing": {"enum": ["fail", "continue", "stop"],
-        "description": "What happens when until has no value. Default: fail."},
-      "if_past": {"enum": ["continue", "stop", "fail"],
-        "description": "What happens when the time is over already. Default: continue."},
-      "at": {"type": "string", "format": "time-of-day",
-        "description": "With days or a date, at this time of that day; otherwise the next time it is this late."},
-      "window": {"type": "object", "title": "window", "minProperties": 1,
-        "description": "And then until it is between these times, on one of these days.",
-        "properties": {
-          "from": {"type": "string", "format": "time-of-day", "description": "The earliest. Default: midnight."},
-          "to": {"type": "string", "format": "time-of-day", "description": "The latest. Default: midnight."},
-          "days": {"type": "array", "minItems": 1, "maxItems": 7,
-            "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]},
-            "description": "Default: any day."}
-        }},
-      "zone": {"type": "string", "format": "zone",
-        "description": "Whose clock at and window go by. Default: tenant."},
-      "event": {"type": ["string", "object"], "title": "event", "required": ["type"],
-        "description": "Until this happens to the contact or record; then the branch event is taken.",
-        "properties": {
-          "type": {"type": "string", "description": "A trigger type that a write fires."},
-          "config": {"type": "object", "additionalProperties": true,
-            "description": "As in trigger_config."}
-        }},
-      "timeout": {"type": ["string", "object"], "format": "length-of-time",
-        "description": "How long to wait for the event; then the branch timeout is taken."}
-    },
-    "examples": [
-      {"days": 3},
-      {"until": "{{job.scheduled_at}}", "offset": "-24 hours", "if_missing": "stop", "if_past": "stop"},
-      {"days": 1, "at": "10:00", "zone": "contact"},
-      {"window": {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "17:00"}},
-      {"event": "sms_received", "timeout": "2 hours"},
-      {"event": {"type": "stage_changed", "config": {"to": "won"}}, "timeout": {"days": 14}}
-    ]
-  }$schema$),
-  ('conditional', 'database', '{then,else}',
-   'Takes a branch: then or else, or the first of several whose conditions hold.', $schema${
-    "oneOf": [{"required": ["conditions"]}, {"required": ["branches"]}],
-    "properties": {
-      "conditions": {"format": "conditions",
-        "description": "When they hold the branch then is taken, otherwise else."},
-      "branches": {"type": "array", "minItems": 1, "maxItems": 20, "uniqueItemProperties": ["name"],
-        "description": "The first whose conditions hold is taken, and else when none do.",
-        "items": {"type": "object", "title": "a branch", "required": ["name", "conditions"],
-          "properties": {
-            "name": {"type": "string", "pattern": "^(?!else$)[A-Za-z][A-Za-z0-9_]{0,40}$",
-              "errorMessage": "name must be a letter and at most 40 letters, digits or _, and not else",
-              "description": "What steps on this branch have in branch."},
-            "conditions": {"format": "conditions", "description": "When it is taken."}
-          }}}
-    },
-    "examples": [
-      {"conditions": [{"field": "project.value", "operator": "greater_than", "value": 10000}]},
-      {"branches": [
-        {"name": "hot", "conditions": {"field": "contact.lead_score", "operator": "greater_or_equal", "value": 80}},
-        {"name": "warm", "conditions": {"field": "contact.lead_score", "operator": "greater_or_equal", "value": 40}}
-      ]}
-    ]
-  }$schema$),
-  ('split', 'database', '{}',
-   'Takes a branch by chance, in proportion to weights; a contact always takes the same one.', $schema${
-    "required": ["branches"],
-    "properties": {
-      "branches": {"type": "array", "minItems": 2, "maxItems": 10, "uniqueItemProperties": ["name"],
-        "description": "What it chooses from.",
-        "items": {"type": "object", "title": "a branch", "required": ["name", "weight"],
-          "properties": {
-            "name": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,40}$",
-              "errorMessage": "name must be a letter and at most 40 letters, digits or _",
-              "description": "What steps on this branch have in branch."},
-            "weight": {"type": "number", "exclusiveMinimum": 0, "maximum": 1000000,
-              "description": "Its share, as compared with the others'."}
-          }}}
-    },
-    "examples": [{"branches": [{"name": "short_text", "weight": 50}, {"name": "long_text", "weight": 50}]}]
-  }$schema$),
-  ('stop', 'database', null, 'Ends the run.', $schema${
-    "properties": {
-      "reason": {"type": "string", "format": "template", "minLength": 1, "description": "Why, for the history."},
-      "outcome": {"enum": ["completed", "cancelled"], "description": "Default: completed."}
-    },
-    "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}]
-  }$schema$)
-) as s (name, lane, branches, description, config_schema)
-on conflict on constraint step_types_pkey do update set
-  (lane, branches, description, config_schema) = row (
-    excluded.lane, excluded.branches, excluded.description, excluded.config_schema);
+-- The rows are written where the steps are: 60_steps, a file for each type.
 
 create table automation.setting_schemas (
   name text constraint setting_schemas_pkey primary key,
@@ -14301,17 +14202,31 @@ create or replace function automation.header_problem(name text, path text) retur
     end
   $$;
 
--- to.0.address -> to: what a step is told, of what it was compiled into.
-create or replace function automation.written_path(step_type text, at text) returns text
+-- Where a step stands in what people edit.
+create or replace function automation.step_path(step jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce(step ->> 'at', format('steps["%s"]', step ->> 'key')) $$;
+
+create or replace function automation.records_hint(scope jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when scope -> 'records' <> '[]' then format('It brings: %s.', (
+        select string_agg(distinct r, ', ') from jsonb_array_elements_text(scope -> 'records') as r))
+      else 'A scheduled workflow runs for records when trigger_config has '
+        'for_each: {"entity": "contact"}.'
+    end
+  $$;
+
+-- A builder that keeps the type of a step in its configuration too means the step by it.
+create or replace function automation.without_own_type(step_type text, config jsonb) returns jsonb
   language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return case
-    when step_type = 'send_email' and at ~ '\d\.(name|address)$'
-      then regexp_replace(at, '^(to|cc|bcc|reply_to|from)\.\d+\.(name|address)$', '\1')
-    else at
-  end;
+  return case when config -> 'type' = to_jsonb(step_type) then config - 'type' else config end;
 end;
 $$;
 
@@ -14333,6 +14248,33 @@ create or replace function automation.branch_names(config jsonb) returns text[]
       case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end)
       with ordinality as b (value, place)
     where b.value ->> 'name' is not null
+  $$;
+
+-- Other spellings of a configuration, folded into one. What a form leaves empty was not given.
+create or replace function automation.without_blanks(config jsonb, but text[] default '{}') returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return (
+    select coalesce(jsonb_object_agg(k.key, k.value), '{}')
+    from jsonb_each(config) as k
+    where k.value not in ('null', '""') or k.key = any (but));
+end;
+$$;
+
+create or replace function automation.fold_key(config jsonb, key text, other_names text[])
+  returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when config ? key then config
+      else coalesce(
+        (select config - n || jsonb_build_object(key, config -> n)
+         from unnest(other_names) as n where config ? n limit 1),
+        config)
+    end
   $$;
 
 -- sql/engine/60_steps/01_senders.sql
@@ -14639,14 +14581,7 @@ create or replace function automation.address(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  case step_type
-    when 'send_sms' then
-      prepared := automation.address_sms(execution, prepared);
-    when 'send_email' then
-      prepared := automation.address_email(execution, prepared);
-    when 'webhook' then
-      prepared.input := automation.address_webhook(execution, prepared.input);
-  end case;
+  prepared := automation.step_address(step_type, execution, prepared);
   if prepared.verdict = 'run' then
     prepared := automation.choose_sender(execution.tenant_id, step_type, prepared);
   end if;
@@ -14798,32 +14733,6 @@ begin
   return prepared;
 end;
 $$;
-
--- A line break in a value would end the header: it is a blank, as in an email's. Secrets are named by objects.
-create or replace function automation.header_lines(headers jsonb) returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(jsonb_object_agg(h.key, case jsonb_typeof(h.value)
-      when 'string' then to_jsonb(automation.one_line(h.value #>> '{}')) else h.value end), '{}')
-    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
-  $$;
-
-create or replace function automation.address_webhook(
-  execution ridgeline.workflow_executions, input jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select input || jsonb_build_object('method', m.method, 'headers', automation.header_lines(input -> 'headers'))
-      || case
-        when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
-        else jsonb_build_object('body', jsonb_build_object(
-          'type', execution.trigger_type, 'timestamp', automation.now(),
-          'execution_id', execution.id, 'data', execution.trigger_data))
-      end
-    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m
-  $$;
 
 -- The CRM shows what was sent. The message is out already: a CRM row that cannot be written must
 -- not lose the result, so the ledger says what happened instead.
@@ -15122,7 +15031,7 @@ create or replace function automation.written_paths(warnings jsonb) returns json
   set search_path = pg_catalog, pg_temp
   as $$
     select jsonb_agg(w.value || jsonb_build_object(
-      'path', automation.written_path('send_email', w.value ->> 'path')) order by w.place)
+      'path', automation.place_send_email(w.value ->> 'path')) order by w.place)
     from jsonb_array_elements(warnings) with ordinality as w (value, place)
   $$;
 
@@ -15255,6 +15164,7 @@ declare
     when 'conditional' then automation.choose(execution, step)
     when 'split' then automation.split(execution, step ->> 'key', input)
     when 'stop' then automation.stop(input)
+    else automation.step_perform(step ->> 'type', execution, step, input)
   end;
 begin
   if result is null then
@@ -16205,6 +16115,2125 @@ create or replace function automation.wait(
     end
   $$;
 
+-- sql/engine/60_steps/08_types.sql
+
+-- TYPES OF STEPS
+--
+-- A type of step is one file in a folder of this chapter: a function for each question that the engine asks of it,
+-- named after the question and the type (automation.fold_add_tag), and its row in the registry. A type that has
+-- nothing to say to a question leaves that function out. From the registry and these names
+-- automation.generate_steps() makes what the engine calls, automation.step_fold(step_type, ...) and its siblings,
+-- each of which refuses a type that is not in the registry.
+
+create type automation.compiled_config as (template jsonb, checked jsonb, more jsonb, roots text[], problems jsonb);
+
+comment on type automation.compiled_config is
+  'What of a step_config is compiled as a template, and what is checked by its schema; what the plan holds besides, '
+  'and the parts of the context that this reads; and what is wrong.';
+
+create type automation.step_write as (entity text, is_insert boolean, fields jsonb);
+
+comment on type automation.step_write is
+  'What a step writes to: the entity, whether it makes a new record, and the fields with what they are set to, '
+  '[value], or [] when that is known only when the step runs.';
+
+create type automation.imagined as (data jsonb, result jsonb);
+
+comment on type automation.imagined is 'The records of a run as a step would leave them, and the result it would have.';
+
+-- What is asked of a type of step, and what is said where a type says nothing.
+create or replace function automation.step_questions()
+  returns table (name text, arguments text, passed text, result text, otherwise text, volatility text)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    values
+      -- Other spellings of its configuration -> the one that its schema describes.
+      ('fold', 'config jsonb', 'config', 'jsonb', 'automation.without_blanks(config)', 'immutable'),
+      -- What is wrong with a folded configuration besides what its schema says.
+      ('check', 'config jsonb, path text', 'config, path', 'jsonb', $or$'[]'::jsonb$or$, 'stable'),
+      -- How it is compiled. shared: what other steps hold too (automation.compile_step).
+      ('compile', 'config jsonb, path text, shared jsonb', 'config, path, shared', 'automation.compiled_config',
+        $or$row(config, config, '{}', '{}', '[]')::automation.compiled_config$or$, 'stable'),
+      -- The ways on from it, in the order of its configuration.
+      ('branches', 'config jsonb', 'config', 'text[]', $or$'{}'::text[]$or$, 'immutable'),
+      -- Where in the written configuration a place of the compiled one is.
+      ('place', 'at text', 'at', 'text', 'at', 'immutable'),
+      -- What it lacks to do what it says: a list of problems. scope: as automation.check_scope() tells it.
+      ('needs', 'workflow ridgeline.workflows, step jsonb, scope jsonb', 'workflow, step, scope', 'jsonb',
+        $or$'[]'::jsonb$or$, 'stable'),
+      -- What it writes. fired: the entity whose record starts the run.
+      ('writes', 'step jsonb, fired text', 'step, fired', 'automation.step_write[]',
+        $or$'{}'::automation.step_write[]$or$, 'stable'),
+      -- To whom it goes, of a type that a channel carries.
+      ('address', 'execution ridgeline.workflow_executions, prepared automation.prepared_step',
+        'execution, prepared', 'automation.prepared_step',
+        $or$automation.fail_unaddressed(prepared, 'no_recipient', 'step_type: nothing says to whom it goes')$or$,
+        'stable'),
+      -- What it would do: raises what the step would raise.
+      ('imagine',
+        'execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb',
+        'execution, step, input, at, events', 'automation.imagined',
+        $or$row(execution.trigger_data, '{}')::automation.imagined$or$, 'stable'),
+      -- What it does, of a type that runs in the database: its result.
+      ('perform', 'execution ridgeline.workflow_executions, step jsonb, input jsonb', 'execution, step, input', 'jsonb',
+        'null::jsonb', 'volatile')
+  $$;
+
+create or replace function automation.step_dispatcher(
+  name text, arguments text, passed text, result text, otherwise text, volatility text)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select format($template$
+create or replace function automation.step_%1$s(step_type text, %2$s) returns %3$s
+  language plpgsql %4$s
+  set search_path = pg_catalog, pg_temp
+  as $step$
+begin
+  case step_type
+%5$s
+  else
+    raise exception 'step_type: there is no step "%%"', left(step_type, 60) using errcode = 'invalid_parameter_value';
+  end case;
+end;
+$step$
+$template$,
+      step_dispatcher.name, arguments, result, volatility, string_agg(
+        format('  when %L then return %s;', t.name, case
+          when exists (
+            select from pg_catalog.pg_proc as p
+            where p.pronamespace = 'automation'::regnamespace
+              and p.proname = concat_ws('_', step_dispatcher.name, t.name))
+            then format('automation.%I(%s)', concat_ws('_', step_dispatcher.name, t.name), passed)
+          else otherwise end), E'\n' order by t.name))
+    from automation.step_types as t
+  $$;
+
+create or replace function automation.generate_steps() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  asked record;
+begin
+  for asked in select q.* from automation.step_questions() as q loop
+    execute automation.step_dispatcher(
+      asked.name, asked.arguments, asked.passed, asked.result, asked.otherwise, asked.volatility);
+  end loop;
+  perform automation.close_functions();
+end;
+$$;
+
+comment on function automation.generate_steps() is
+  'Makes automation.step_<question>(step_type, ...) from the registry and from the functions that are named '
+  '<question>_<type>. automation.register_step() calls it; call it after a function of a type was added or dropped.';
+
+create or replace function automation.register_step(
+  name text, lane ridgeline.automation_lane, branches text[], description text, config_schema jsonb,
+  ends_run boolean default false)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  insert into automation.step_types (name, lane, branches, description, config_schema, ends_run)
+  values (
+    register_step.name, register_step.lane, register_step.branches, register_step.description,
+    jsonb_build_object(
+      '$schema', 'https://json-schema.org/draft/2020-12/schema', 'title', register_step.name, 'type', 'object')
+    || register_step.config_schema, register_step.ends_run)
+  on conflict on constraint step_types_pkey do update set
+    (lane, branches, description, config_schema, ends_run) = row (
+      excluded.lane, excluded.branches, excluded.description, excluded.config_schema, excluded.ends_run);
+  perform automation.generate_steps();
+end;
+$$;
+
+comment on function automation.register_step(
+  text, ridgeline.automation_lane, text[], text, jsonb, boolean) is
+  'Adds a type of step, or changes it. lane: database, or the channel that carries it; branches: null: none, {}: '
+  'its configuration names them; config_schema: JSON Schema of step_config; ends_run: no step comes after it.';
+
+-- sql/engine/60_steps/09_needs.sql
+
+-- What steps need, and what they write, as their types say it (08_types).
+
+-- A step that works on a record needs one.
+create or replace function automation.needs_record(step jsonb, scope jsonb, entity text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if entity like '%{{%' or (scope ->> 'lenient')::boolean or scope -> 'records' ? entity
+    or not exists (select from automation.entities as e where e.name = entity) then
+    return '[]'::jsonb;
+  end if;
+  return jsonb_build_array(automation.problem(
+    automation.step_path(step) || '.step_config', 'no_record',
+    format('%s has no %s to work on: this trigger brings none', step ->> 'type', entity),
+    automation.records_hint(scope)));
+end;
+$$;
+
+-- A step that changes one column needs a record that has it.
+create or replace function automation.needs_column(step jsonb, scope jsonb, write automation.step_write) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  missing constant jsonb := automation.needs_record(step, scope, write.entity);
+begin
+  if missing <> '[]' or write.entity like '%{{%' then
+    return missing;
+  end if;
+  return (
+    select coalesce(jsonb_agg(automation.problem(
+      automation.step_path(step) || '.step_config.entity', 'unknown_field',
+      format('%s has no field "%s" to write', e.name, f),
+      format('Use update_field with one of: %s', array_to_string(e.writable_columns, ', ')))), '[]')
+    from automation.entities as e, jsonb_object_keys(write.fields) as f
+    where e.name = write.entity and not f = any (e.writable_columns));
+end;
+$$;
+
+-- Whom a message goes to that does not say it: the contact, by the mapped name (phone, email).
+create or replace function automation.needs_recipient(step jsonb, scope jsonb, name text, noun text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  at constant text := automation.step_path(step) || '.step_config.to';
+begin
+  if not automation.is_blank(step #> '{config,base,to}')
+    or automation.mapped_column(scope ->> 'entity', name) is not null then
+    return '[]'::jsonb;
+  elsif automation.mapped_column('contact', name) is null then
+    return jsonb_build_array(automation.problem(
+      at, 'no_recipient',
+      format('%s has nobody to go to: contacts have no field "%s"', step ->> 'type', name),
+      format('Write the field that holds the %s into "to", such as "{{contact.mobile}}".', noun),
+      case when (scope ->> 'lenient')::boolean then 'warning' else 'error' end));
+  elsif not (scope ->> 'lenient')::boolean and not scope -> 'records' ? 'contact' then
+    return jsonb_build_array(automation.problem(
+      at, 'no_recipient', format('%s has nobody to go to: this trigger brings no contact', step ->> 'type'),
+      'Write who it goes to into "to". ' || automation.records_hint(scope)));
+  end if;
+  return '[]'::jsonb;
+end;
+$$;
+
+create or replace function automation.written_value(value jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when value is null or jsonb_typeof(value) in ('object', 'array')
+        or value #>> '{}' like '%{{%' then '[]'
+      else jsonb_build_array(value)
+    end
+  $$;
+
+-- {field: [value]}, as automation.step_write has them.
+create or replace function automation.written_fields(fields jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return (
+    select coalesce(jsonb_object_agg(split_part(f.key, '.', 1), case
+      when f.key like '%.%' then '[]' else automation.written_value(f.value) end), '{}')
+    from jsonb_each(case jsonb_typeof(fields) when 'object' then fields else '{}' end) as f);
+end;
+$$;
+
+-- A step that makes a row of a target, in the table that is attached as an entity too: its writing starts others.
+create or replace function automation.writes_target(relation text, fields jsonb) returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(
+    select row(e.name, true, fields)::automation.step_write from automation.entities as e
+    where e.relation = writes_target.relation);
+end;
+$$;
+
+-- sql/engine/60_steps/10_rehearse.sql
+
+-- What a step that writes would do, with nothing written: it raises what the step would raise, as far as that can be
+-- known beforehand (15_entities/09_judge).
+
+-- A record as the run has it, under the names of its table: the row, with what earlier steps would have changed.
+create or replace function automation.present_record(
+  execution ridgeline.workflow_executions, attached automation.entities)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  id constant text := execution.trigger_data ->> (attached.name || '_id');
+  brought constant jsonb := execution.trigger_data -> attached.name;
+  stored jsonb;
+begin
+  if id is not null then
+    execute format('select to_jsonb(r) from %s as r where %s = $1 and r.%I = $2::%s', attached.relation,
+      automation.tenant_expression('r', attached.tenant_column, attached.sole), attached.id_column, attached.id_type)
+      into stored using execution.tenant_id, id;
+  end if;
+  if stored is null and jsonb_typeof(brought) is distinct from 'object' then
+    raise exception '%: the execution has no % to work on', attached.name, attached.name
+      using errcode = 'no_data_found';
+  end if;
+  return coalesce(stored, '{}') || coalesce((
+    select jsonb_object_agg(b.key, b.value)
+    from jsonb_each(case jsonb_typeof(brought) when 'object' then brought else '{}' end) as b
+    join automation.relation_columns(to_regclass(attached.relation)) as c on c.name = b.key), '{}');
+exception when data_exception then
+  return '{}'::jsonb;
+end;
+$$;
+
+-- "custom_fields.x" sets one key of a column.
+create or replace function automation.with_fields(record jsonb, fields jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  field record;
+begin
+  for field in select f.key, f.value, split_part(f.key, '.', 1) as name from jsonb_each(fields) as f loop
+    record := record || jsonb_build_object(field.name, case
+      when field.key = field.name then field.value
+      else coalesce(nullif(record -> field.name, 'null'), '{}')
+        || jsonb_build_object(substr(field.key, length(field.name) + 2), field.value) end);
+  end loop;
+  return record;
+end;
+$$;
+
+create or replace function automation.refuse_misfit(said text) returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if said is not null then
+    raise exception '%', said using errcode = 'check_violation';
+  end if;
+end;
+$$;
+
+-- Fields of an attached record as update_fields() would write them: {field: value}, under the names that were given.
+create or replace function automation.rehearse_fields(
+  execution ridgeline.workflow_executions, entity text, fields jsonb, operator text default 'set')
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  attached automation.entities;
+  present jsonb;
+  combined jsonb := fields;
+  own jsonb;
+begin
+  select e.* into attached from automation.entities as e where e.name = entity;
+  if not found then
+    raise exception 'entity: there is no entity "%"', left(entity, 60) using errcode = 'invalid_parameter_value';
+  end if;
+  present := automation.present_record(execution, attached);
+  perform automation.check_writable(attached, fields);
+  if operator <> 'set' then
+    combined := automation.combine_fields(
+      present || coalesce(execution.trigger_data -> entity, '{}'), fields, operator,
+      automation.tenant_zone(execution.tenant_id));
+  end if;
+  own := automation.fit_fields(attached, automation.own_names(attached, combined));
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to',
+    own ->> coalesce(attached.mapped ->> 'assigned_to', 'assigned_to'));
+  perform automation.refuse_misfit('fields.' || automation.judge_row(
+    to_regclass(attached.relation), automation.with_fields(present, own),
+    array(select distinct split_part(k, '.', 1) from jsonb_object_keys(own) as k)));
+  return combined;
+end;
+$$;
+
+comment on function automation.rehearse_fields(ridgeline.workflow_executions, text, jsonb, text) is
+  'What a step would write into a record of the run. Raises, naming the field, what its table would refuse.';
+
+create or replace function automation.rehearse_target(
+  execution ridgeline.workflow_executions, target text, step_type text, given jsonb)
+  returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_target(target, step_type);
+  perform automation.refuse_misfit(
+    automation.judge_target(target, given, automation.tenant_zone(execution.tenant_id)));
+end;
+$$;
+
+-- Sets fields of a record that the dry run brought along; "custom_fields.x" one key of a column.
+create or replace function automation.imagine_fields(data jsonb, entity text, fields jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  field record;
+  record jsonb := coalesce(nullif(data -> entity, 'null'), '{}');
+begin
+  -- Whose field, or which, may be what a record says: the run fails at what is none, and changes nothing.
+  if entity is null or fields ? '' then
+    return data;
+  end if;
+  fields := coalesce(
+    (select automation.fit_fields(e, fields) from automation.entities as e where e.name = entity), fields);
+  for field in select f.key, f.value, string_to_array(f.key, '.') as at from jsonb_each(fields) as f loop
+    record := case cardinality(field.at)
+      when 1 then record || jsonb_build_object(field.key, field.value)
+      else record || jsonb_build_object(field.at[1],
+        coalesce(nullif(record -> field.at[1], 'null'), '{}')
+          || jsonb_build_object(array_to_string(field.at[2:], '.'), field.value))
+    end;
+  end loop;
+  return data || jsonb_build_object(entity, record);
+end;
+$$;
+
+create or replace function automation.imagine_write(
+  execution ridgeline.workflow_executions, entity text, fields jsonb, operator text default 'set')
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return row(
+    automation.imagine_fields(execution.trigger_data, entity,
+      automation.rehearse_fields(execution, entity, fields, operator)),
+    '{}')::automation.imagined;
+end;
+$$;
+
+-- sql/engine/60_steps/flow/01_wait.sql
+
+-- Waiting: for a length of time, until a date, until a time of day, for an event.
+
+create or replace function automation.fold_wait(config jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  config := automation.without_blanks(config);
+  return case
+    when config ? 'duration_minutes' then jsonb_build_object('minutes', config -> 'duration_minutes')
+    when config ? 'delay_minutes' then jsonb_build_object('minutes', config -> 'delay_minutes')
+    when config ? 'duration_hours' then jsonb_build_object('hours', config -> 'duration_hours')
+    when config ? 'delay_hours' then jsonb_build_object('hours', config -> 'delay_hours')
+    when config ? 'duration_days' then jsonb_build_object('days', config -> 'duration_days')
+    when config ? 'duration' and config ->> 'unit' in ('minutes', 'hours', 'days', 'weeks') then
+      jsonb_build_object(config ->> 'unit', config -> 'duration')
+    when jsonb_typeof(config -> 'duration') = 'number' then
+      jsonb_build_object('minutes', config -> 'duration')
+    else config
+  end;
+end;
+$$;
+
+create or replace function automation.branches_wait(config jsonb)
+  returns text[]
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case when config ? 'event' then '{event,timeout}'::text[] else '{}' end;
+end;
+$$;
+
+-- A date that comes from a record may not be there.
+create or replace function automation.date_policy_problem(step jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(step) || '.step_config.until', 'no_date_policy',
+      'the date may be missing when the step runs, and the step then fails',
+      'Say what happens then with if_missing, or give the date a default: '
+      '"{{job.scheduled_at | default: today}}".', 'warning')
+    from (select step -> 'config' -> 'base' as config) as c
+    where not c.config ? 'if_missing'
+      and (jsonb_typeof(c.config -> 'until') = 'object'
+        or c.config ->> 'until' like '%{{%' and not exists (
+          select from jsonb_array_elements(step -> 'config' -> 'slots') as slot
+          where (slot ->> 'at')::text[] = '{until}'
+            and jsonb_path_exists(slot, 'strict $.**.f[*] ? (@.n == "default")', '{}', true)))
+  $$;
+
+create or replace function automation.needs_wait(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return coalesce(automation.as_list(automation.date_policy_problem(step)), '[]');
+end;
+$$;
+
+-- events: {<step key>: "event" or what comes}; a step that waits for an event that is not in it times out.
+create or replace function automation.imagine_wait(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  brought constant jsonb := events -> (step ->> 'key');
+begin
+  return row(execution.trigger_data, case
+    when not input ? 'event' then automation.wait_for_time(execution, input, at)
+    when brought is not null then jsonb_build_object(
+      'branch', 'event', 'result', 'event', 'event', jsonb_build_object(
+        'type', coalesce(input #> '{event,type}', input -> 'event'), 'at', at,
+        'record', case jsonb_typeof(brought) when 'object' then brought else '{}' end))
+    else jsonb_build_object(
+      'branch', 'timeout', 'result', 'timeout', 'wait_until', automation.add_length(
+        at, automation.duration_in(input -> 'timeout'), automation.wait_zone(execution, input)))
+    end)::automation.imagined;
+end;
+$$;
+
+select automation.register_step('wait', 'database', '{event,timeout}',
+  'Waits: for a length of time, until a date, until a time of day, or for an event.', $schema${
+  "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]},
+    {"required": ["weeks"]}, {"required": ["duration"]}, {"required": ["until"]}, {"required": ["at"]},
+    {"required": ["window"]}, {"required": ["event"]}],
+  "errorMessage": "wait needs minutes, hours, days or until, or one of weeks, duration, at, window and event",
+  "dependentRequired": {"offset": ["until"], "if_missing": ["until"], "if_past": ["until"],
+    "event": ["timeout"], "timeout": ["event"]},
+  "dependentSchemas": {
+    "until": {"properties": {"minutes": false, "hours": false, "days": false, "weeks": false,
+      "duration": false}},
+    "event": {"properties": {"minutes": false, "hours": false, "days": false, "weeks": false,
+      "duration": false, "until": false, "offset": false, "if_missing": false, "if_past": false,
+      "at": false, "window": false, "zone": false}}
+  },
+  "properties": {
+    "minutes": {"type": ["number", "string"], "format": "amount", "description": "How long."},
+    "hours": {"type": ["number", "string"], "format": "amount", "description": "How long."},
+    "days": {"type": ["number", "string"], "format": "amount", "description": "How long."},
+    "weeks": {"type": ["number", "string"], "format": "amount", "description": "How long."},
+    "duration": {"type": ["string", "object"], "format": "length-of-time", "description": "How long."},
+    "until": {"type": "string", "format": "moment",
+      "description": "Until then; a date without a time is midnight."},
+    "offset": {"type": ["string", "object"], "format": "signed-length-of-time",
+      "description": "So long after until, or with a minus sign before it."},
+    "if_missing": {"enum": ["fail", "continue", "stop"],
+      "description": "What happens when until has no value. Default: fail."},
+    "if_past": {"enum": ["continue", "stop", "fail"],
+      "description": "What happens when the time is over already. Default: continue."},
+    "at": {"type": "string", "format": "time-of-day",
+      "description": "With days or a date, at this time of that day; otherwise the next time it is this late."},
+    "window": {"type": "object", "title": "window", "minProperties": 1,
+      "description": "And then until it is between these times, on one of these days.",
+      "properties": {
+        "from": {"type": "string", "format": "time-of-day", "description": "The earliest. Default: midnight."},
+        "to": {"type": "string", "format": "time-of-day", "description": "The latest. Default: midnight."},
+        "days": {"type": "array", "minItems": 1, "maxItems": 7,
+          "items": {"enum": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]},
+          "description": "Default: any day."}
+      }},
+    "zone": {"type": "string", "format": "zone",
+      "description": "Whose clock at and window go by. Default: tenant."},
+    "event": {"type": ["string", "object"], "title": "event", "required": ["type"],
+      "description": "Until this happens to the contact or record; then the branch event is taken.",
+      "properties": {
+        "type": {"type": "string", "description": "A trigger type that a write fires."},
+        "config": {"type": "object", "additionalProperties": true,
+          "description": "As in trigger_config."}
+      }},
+    "timeout": {"type": ["string", "object"], "format": "length-of-time",
+      "description": "How long to wait for the event; then the branch timeout is taken."}
+  },
+  "examples": [
+    {"days": 3},
+    {"until": "{{job.scheduled_at}}", "offset": "-24 hours", "if_missing": "stop", "if_past": "stop"},
+    {"days": 1, "at": "10:00", "zone": "contact"},
+    {"window": {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "17:00"}},
+    {"event": "sms_received", "timeout": "2 hours"},
+    {"event": {"type": "stage_changed", "config": {"to": "won"}}, "timeout": {"days": 14}}
+  ]
+}$schema$);
+
+-- sql/engine/60_steps/flow/02_conditional.sql
+
+-- A branch by conditions.
+
+-- {condition}, or one condition or group that is written into the configuration itself.
+create or replace function automation.fold_conditional(config jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  -- The value of a condition may be empty.
+  config := automation.without_blanks(config, '{value}');
+  return case
+    when config ? 'branches' then config
+    when config ? 'conditions' and config ? 'operator'
+      then automation.fold_document(config, '{operator,conditions}')
+    when config ? 'conditions' then config
+    when config ? 'condition' then automation.fold_key(config, 'conditions', '{condition}')
+    when config ? 'field'
+      then automation.fold_document(config, '{field,operator,value,logic,case_sensitive}')
+    when config ?| '{all,any,not}' then automation.fold_document(config, '{all,any,not}')
+    else config
+  end;
+end;
+$$;
+
+create or replace function automation.fold_document(config jsonb, keys text[]) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select config - keys || jsonb_build_object('conditions', (
+      select jsonb_object_agg(k.key, k.value) from jsonb_each(config) as k where k.key = any (keys)))
+  $$;
+
+-- A conditional's questions in the order they are asked, each with its branch: [{name, conditions}].
+create or replace function automation.compile_cases(
+  config jsonb, known jsonb, out cases jsonb, out roots text[], out problems jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  asked jsonb;
+  compiled record;
+begin
+  cases := '[]';
+  roots := '{}';
+  problems := '[]';
+  for asked in
+    select jsonb_build_object('name', 'then', 'conditions', config -> 'conditions') where config ? 'conditions'
+    union all
+    select b from jsonb_array_elements(
+      case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end) as b
+  loop
+    compiled := automation.place_conditions(asked -> 'conditions', 'conditions', known);
+    cases := cases || jsonb_build_object('name', asked -> 'name', 'conditions', compiled.compiled);
+    roots := roots || automation.condition_roots(compiled.compiled);
+    problems := problems || compiled.problems;
+  end loop;
+end;
+$$;
+
+-- Conditions that compiled without a word need not be compiled once more to be checked.
+create or replace function automation.without_cases(config jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if config ? 'conditions' then
+    return config || '{"conditions": []}';
+  elsif jsonb_typeof(config -> 'branches') <> 'array' then
+    return config;
+  end if;
+  return config || jsonb_build_object('branches', (
+    select coalesce(jsonb_agg(
+      case when b.value ? 'conditions' and jsonb_typeof(b.value) = 'object'
+        then b.value || '{"conditions": []}' else b.value end order by b.place), '[]')
+    from jsonb_array_elements(config -> 'branches') with ordinality as b (value, place)));
+end;
+$$;
+
+-- What is wrong with its conditions is told by their format.
+create or replace function automation.compile_conditional(config jsonb, path text, shared jsonb)
+  returns automation.compiled_config
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  asked constant record := automation.compile_cases(config, shared -> 'documents');
+begin
+  return row('{}',
+    case when asked.problems = '[]' then automation.without_cases(config) else config end,
+    jsonb_build_object('cases', asked.cases), asked.roots, '[]')::automation.compiled_config;
+end;
+$$;
+
+create or replace function automation.branches_conditional(config jsonb)
+  returns text[]
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case when config ? 'branches' then automation.branch_names(config) || 'else'::text
+    else '{then,else}' end;
+end;
+$$;
+
+create or replace function automation.imagine_conditional(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return row(execution.trigger_data, automation.choose(execution, step, at))::automation.imagined;
+end;
+$$;
+
+select automation.register_step('conditional', 'database', '{then,else}',
+  'Takes a branch: then or else, or the first of several whose conditions hold.', $schema${
+  "oneOf": [{"required": ["conditions"]}, {"required": ["branches"]}],
+  "properties": {
+    "conditions": {"format": "conditions",
+      "description": "When they hold the branch then is taken, otherwise else."},
+    "branches": {"type": "array", "minItems": 1, "maxItems": 20, "uniqueItemProperties": ["name"],
+      "description": "The first whose conditions hold is taken, and else when none do.",
+      "items": {"type": "object", "title": "a branch", "required": ["name", "conditions"],
+        "properties": {
+          "name": {"type": "string", "pattern": "^(?!else$)[A-Za-z][A-Za-z0-9_]{0,40}$",
+            "errorMessage": "name must be a letter and at most 40 letters, digits or _, and not else",
+            "description": "What steps on this branch have in branch."},
+          "conditions": {"format": "conditions", "description": "When it is taken."}
+        }}}
+  },
+  "examples": [
+    {"conditions": [{"field": "project.value", "operator": "greater_than", "value": 10000}]},
+    {"branches": [
+      {"name": "hot", "conditions": {"field": "contact.lead_score", "operator": "greater_or_equal", "value": 80}},
+      {"name": "warm", "conditions": {"field": "contact.lead_score", "operator": "greater_or_equal", "value": 40}}
+    ]}
+  ]
+}$schema$);
+
+-- sql/engine/60_steps/flow/03_split.sql
+
+-- A branch by chance.
+
+create or replace function automation.branches_split(config jsonb)
+  returns text[]
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.branch_names(config);
+end;
+$$;
+
+create or replace function automation.imagine_split(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return row(execution.trigger_data, jsonb_build_object('branch', coalesce(
+    (select s.branch from automation.split_assignments as s
+     where s.tenant_id = execution.tenant_id and s.workflow_id = execution.workflow_id
+       and s.step_key = step ->> 'key' and s.subject = automation.split_subject(execution)
+       and automation.branch_names(input) @> array[s.branch]),
+    automation.draw_branch(input -> 'branches', automation.split_seed(execution, step ->> 'key'))))
+    )::automation.imagined;
+end;
+$$;
+
+select automation.register_step('split', 'database', '{}',
+  'Takes a branch by chance, in proportion to weights; a contact always takes the same one.', $schema${
+  "required": ["branches"],
+  "properties": {
+    "branches": {"type": "array", "minItems": 2, "maxItems": 10, "uniqueItemProperties": ["name"],
+      "description": "What it chooses from.",
+      "items": {"type": "object", "title": "a branch", "required": ["name", "weight"],
+        "properties": {
+          "name": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,40}$",
+            "errorMessage": "name must be a letter and at most 40 letters, digits or _",
+            "description": "What steps on this branch have in branch."},
+          "weight": {"type": "number", "exclusiveMinimum": 0, "maximum": 1000000,
+            "description": "Its share, as compared with the others'."}
+        }}}
+  },
+  "examples": [{"branches": [{"name": "short_text", "weight": 50}, {"name": "long_text", "weight": 50}]}]
+}$schema$);
+
+-- sql/engine/60_steps/flow/04_stop.sql
+
+-- The end of a run.
+
+create or replace function automation.imagine_stop(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return row(execution.trigger_data, automation.stop(input))::automation.imagined;
+end;
+$$;
+
+select automation.register_step('stop', 'database', null,
+  'Ends the run.', $schema${
+  "properties": {
+    "reason": {"type": "string", "format": "template", "minLength": 1, "description": "Why, for the history."},
+    "outcome": {"enum": ["completed", "cancelled"], "description": "Default: completed."}
+  },
+  "examples": [{"reason": "Not in our service area", "outcome": "cancelled"}]
+}$schema$, ends_run => true);
+
+-- sql/engine/60_steps/messaging/01_addresses.sql
+
+-- to, cc, bcc, reply_to and from of an email -> [{name, address}]: the list that the author wrote, taken apart
+-- before any value is known. Each part is a template of its own, so that what a record contains fills one
+-- place, a display name or an address, and can never become another recipient (chapter 60 puts the
+-- parts together again). RFC 5322 without its comments and groups; a semicolon separates as a comma does.
+
+-- The next piece of an address list. kind: a mark (, ; < > "), escape, open and close (of a block), text
+-- (which other tags are too), or null for a tag that does not end.
+create or replace function automation.address_piece(source text, here int, out kind text, out piece text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  rest constant text := substr(source, here, 400);
+begin
+  if starts_with(rest, '{{') then
+    piece := automation.tag_at(source, here);
+    kind := case when piece ~ '^\{\{\s*#' then 'open' when piece ~ '^\{\{\s*/' then 'close'
+      when piece is not null then 'text' end;
+  elsif starts_with(rest, '\{{') then
+    piece := '\{{';
+    kind := 'text';
+  elsif rest ~ '^\\.' then
+    piece := left(rest, 2);
+    kind := 'escape';
+  elsif left(rest, 1) in (',', ';', '<', '>', '"') then
+    piece := left(rest, 1);
+    kind := piece;
+  else
+    piece := coalesce(substring(rest from '^[^\\{",;<>]+'), left(rest, 1));
+    kind := 'text';
+  end if;
+end;
+$$;
+
+-- A mailbox as far as it has been read. name: what stood before the <; address: what stood in < >; rest: what
+-- is being read; is_open: inside of < >; has_quotes: some of it was in quotes.
+create type automation.read_mailbox as (name text, address text, rest text, is_open boolean, has_quotes boolean);
+
+create or replace function automation.mailbox_problem(read automation.read_mailbox) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when read.is_open then 'this < has no > after it'
+      when read.name is null and read.has_quotes then 'a name in quotes needs an address in < > after it'
+      when read.name is null then null
+      when btrim(read.rest, E' \t\r\n') <> '' then 'a comma is needed after >'
+      when btrim(read.address, E' \t\r\n') = '' then 'there is no address between < and >'
+    end
+  $$;
+
+-- {name, address}; null for what stands between two commas with nothing in it.
+create or replace function automation.mailbox_of(read automation.read_mailbox) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+      'name', nullif(btrim(read.name, E' \t\r\n'), ''), 'address', a.address))
+    from (select btrim(coalesce(read.address, read.rest), E' \t\r\n') as address) as a
+    where a.address <> ''
+  $$;
+
+-- mailboxes is null when a template in it is broken, which compiling the template will say.
+create or replace function automation.parse_addresses(source text, out mailboxes jsonb, out problem text)
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  nothing constant automation.read_mailbox := row(null, null, '', false, false);
+  read automation.read_mailbox := nothing;
+  here int := 1;
+  depth int := 0;
+  in_quotes boolean := false;
+  next record;
+begin
+  mailboxes := '[]';
+  while here <= length(source) and problem is null loop
+    next := automation.address_piece(source, here);
+    if next.kind is null then
+      mailboxes := null;
+      return;
+    end if;
+    here := here + length(next.piece);
+    depth := depth + case next.kind when 'open' then 1 when 'close' then -1 else 0 end;
+    if in_quotes and next.kind = '"' then
+      in_quotes := false;
+    elsif in_quotes or next.kind in ('text', 'escape', 'open', 'close') then
+      read.rest := read.rest || case next.kind when 'escape' then substr(next.piece, 2) else next.piece end;
+    elsif depth > 0 then
+      problem := format('a block must stand within one name or one address; it cannot hold a %s', next.kind);
+    elsif next.kind = '"' then
+      in_quotes := true;
+      read.has_quotes := true;
+    elsif next.kind = '<' and read.name is null then
+      read.name := read.rest;
+      read.rest := '';
+      read.is_open := true;
+    elsif next.kind = '>' and read.is_open then
+      read.address := read.rest;
+      read.rest := '';
+      read.is_open := false;
+    elsif next.kind in ('<', '>') then
+      problem := format('this %s is not expected here', next.kind);
+    else
+      problem := automation.mailbox_problem(read);
+      mailboxes := mailboxes || automation.as_list(coalesce(automation.mailbox_of(read), '[]'));
+      read := nothing;
+    end if;
+  end loop;
+  problem := coalesce(
+    problem, case when in_quotes then 'these quotes are not closed' end, automation.mailbox_problem(read));
+  mailboxes := mailboxes || automation.as_list(coalesce(automation.mailbox_of(read), '[]'));
+end;
+$$;
+
+comment on function automation.parse_addresses(text) is
+  'An address list, templates in it being opaque, as [{name, address}], or what is wrong with it.';
+
+-- What can be known of an address before it is filled in: all of it, or what stands around its variables.
+create or replace function automation.address_problem(address text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when address not like '%{{%' then
+        case when automation.normalize_email(address) is null
+          then format('"%s" is not an email address', left(address, 80)) end
+      when not address ~ '\{\{\s*[#/]' and p.literals ~ '[\s()\[\]\\,;:"]' then
+        format('"%s" cannot become one email address', left(address, 80))
+    end
+    from (
+      select string_agg(t.token #>> '{}', '') filter (where jsonb_typeof(t.token) = 'string') as literals
+      from jsonb_array_elements((automation.parse_template(address)).tokens) as t (token)
+    ) as p
+  $$;
+
+-- Where the texts of a key stand: it is one, or a list of them. None when it is anything else, which the
+-- schema says.
+create or replace function automation.address_texts(value jsonb, path text)
+  returns table (place bigint, source text, at text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select t.place, t.value #>> '{}',
+      path || case when jsonb_typeof(address_texts.value) = 'array' then format('[%s]', t.place - 1) else '' end
+    from jsonb_array_elements(automation.as_list(address_texts.value)) with ordinality as t (value, place)
+    where not jsonb_path_exists(automation.as_list(address_texts.value), '$[*] ? (@.type() != "string")')
+  $$;
+
+create or replace function automation.address_problems(at text, mailboxes jsonb, problem text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(
+      at, 'invalid_address', format('%s: %s', automation.last_of_path(at), f.found),
+      'For example "{{contact.first_name}} <{{contact.email}}>, office@example.com". A name with a comma goes '
+      'in quotes; a variable is one address, or a list of them where it stands alone.')), '[]')
+    from (
+      select address_problems.problem as found
+      union all
+      select automation.address_problem(m.mailbox ->> 'address')
+      from jsonb_array_elements(mailboxes) as m (mailbox)
+      where address_problems.problem is null
+    ) as f
+    where f.found is not null
+  $$;
+
+-- A list that names too many, or nobody where somebody is needed.
+create or replace function automation.address_count_problem(key text, found bigint, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when found > most.count then automation.problem(
+        path, 'out_of_range', format('%s must have at most %s', key, most.words))
+      when found = 0 and key = 'to' then automation.problem(
+        path, 'out_of_range', 'to must not be empty', 'Leave it out to write to the contact.')
+    end
+    from (
+      select case key when 'from' then 1 else 50 end as count,
+        case key when 'from' then 'one address' else '50 addresses' end as words
+    ) as most
+  $$;
+
+-- known: lists that other steps hold too, as automation.shared_addresses() gives them.
+create or replace function automation.compile_address_key(
+  key text, value jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  written record;
+  parsed record;
+  shared constant jsonb := known -> (key || value::text);
+begin
+  if shared is not null then
+    compiled := nullif(shared -> 'compiled', 'null');
+    problems := automation.place_problems(shared -> 'problems', path);
+    return;
+  end if;
+  problems := '[]';
+  for written in select t.* from automation.address_texts(value, path) as t order by t.place loop
+    parsed := automation.parse_addresses(written.source);
+    if parsed.mailboxes is null or (automation.parse_template(written.source)).problem is not null then
+      compiled := value;
+      return;
+    end if;
+    problems := problems || automation.address_problems(written.at, parsed.mailboxes, parsed.problem);
+    compiled := coalesce(compiled, '[]') || parsed.mailboxes;
+  end loop;
+  if compiled is null and value <> '[]' or automation.has_error(problems) then
+    compiled := value;
+    return;
+  end if;
+  problems := problems || coalesce(automation.as_list(automation.address_count_problem(
+    key, coalesce(jsonb_array_length(compiled), 0), path)), '[]');
+  compiled := nullif(compiled, '[]');
+end;
+$$;
+
+comment on function automation.compile_address_key(text, jsonb, text, jsonb) is
+  'One of the address keys as [{name, address}], each a template; null when it names nobody.';
+
+create or replace function automation.check_headers(headers jsonb, path text) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return (
+    select coalesce(jsonb_agg(p.problem order by h.name), '[]')
+    from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
+    cross join lateral (select automation.header_problem(h.name, path || '.' || h.name) as problem) as p
+    where p.problem is not null);
+end;
+$$;
+
+create or replace function automation.compile_addresses(
+  config jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  key text;
+  part record;
+begin
+  compiled := config;
+  problems := automation.check_headers(config -> 'headers', path || '.headers');
+  foreach key in array automation.address_keys() loop
+    if config ? key and not automation.is_blank(to_jsonb(config ->> key)) then
+      part := automation.compile_address_key(key, config -> key, format('%s.%s', path, key), known);
+      compiled := compiled - key
+        || case when part.compiled is null then '{}' else jsonb_build_object(key, part.compiled) end;
+      problems := problems || part.problems;
+    else
+      compiled := compiled - key;
+    end if;
+  end loop;
+end;
+$$;
+
+comment on function automation.compile_addresses(jsonb, text, jsonb) is
+  'The configuration of an email with its address lists taken apart, and what is wrong with them.';
+
+-- sql/engine/60_steps/messaging/02_senders.sql
+
+-- A sender that is written out.
+
+-- What is written out is known to be nobody's of the tenant; what a variable gives is looked at when it
+-- is sent.
+create or replace function automation.foreign_sender_problem(workflow ridgeline.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(step) || '.step_config.' || g.field, 'sender_not_yours',
+      format('%s: "%s" is not a sender of yours', g.field, left(g.named, 80)),
+      'Name one of your active senders, or leave it out.')
+    from (
+      -- A mailbox is kept in parts, {name?, address}.
+      select f as field, btrim(coalesce(b.given #>> '{0,address}', b.given #>> '{}')) as named,
+        b.given #> '{1}' is not null as several
+      from unnest('{from,messaging_service_sid}'::text[]) as f
+      cross join lateral (select step -> 'config' -> 'base' -> f as given) as b
+    ) as g
+    where g.named <> '' and g.named not like '%{{%'
+      -- What is no number or address, or more than one, is told elsewhere.
+      and (g.field <> 'from' or step ->> 'type' <> 'send_sms'
+        or automation.written_sender_problem(workflow, step) is null)
+      and (step ->> 'type' = 'send_sms' or automation.normalize_email(g.named) is not null and g.several is not true)
+      and not exists (
+        select from automation.named_sender(
+          workflow.tenant_id, case step ->> 'type' when 'send_sms' then 'sms' else 'email' end, g.named) as s
+        where s.id is not null)
+    order by g.field
+    limit 1
+  $$;
+
+-- sql/engine/60_steps/messaging/03_send_sms.sql
+
+-- A text message.
+
+create or replace function automation.fold_send_sms(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  config := automation.without_blanks(config);
+  return case when config ? 'message' and not config ? 'body'
+      then config - 'message' || jsonb_build_object('body', config -> 'message')
+      else config - 'message' end
+    || case when jsonb_typeof(config -> 'media_urls') = 'string'
+      and not starts_with(btrim(config ->> 'media_urls'), '{{')
+      then jsonb_build_object('media_urls', jsonb_build_array(config -> 'media_urls')) else '{}' end;
+end;
+$$;
+
+-- A number that is written out goes to the same telephone in every run: what would be skipped then is told now.
+-- Whose number the record that fires will have is not known yet, hence no more than a warning.
+create or replace function automation.written_number_problem(workflow ridgeline.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when (p.phone).number is null then automation.problem(
+        g.at, 'invalid_phone', format('to: "%s" is not a phone number', left(g.written, 40)),
+        'Write it with its country code, such as "+15125550142", or a field: "{{contact.phone}}".')
+      when f.forbidden is not null then automation.problem(
+        g.at, 'country_not_allowed', f.forbidden || '; every such text will be skipped',
+        'Add the country to tenants.text_countries, or name another number.', 'warning')
+      when not t.text_strangers
+        and not exists (select from automation.contacts_by_phone(workflow.tenant_id, (p.phone).number))
+        and not automation.is_office_number(workflow.tenant_id, (p.phone).number, c.country)
+        then automation.problem(
+          g.at, 'stranger_not_allowed', format(
+            'to: %s is no contact''s and not the office''s; texts to it will be skipped', (p.phone).number),
+          'Add the contact, write the number into the phone of the tenant or of a member if it is the office''s, or '
+          'allow it with text_strangers of the tenant.', 'warning')
+    end
+    from (
+      select automation.step_path(step) || '.step_config.to' as at,
+        btrim(step #>> '{config,base,to}') as written
+    ) as g
+    cross join lateral (select automation.country_of(workflow.tenant_id) as country) as c
+    cross join lateral (select automation.read_phone(g.written, c.country) as phone) as p
+    cross join lateral (select automation.forbidden_destination(workflow.tenant_id, p.phone) as forbidden) as f
+    left join automation.read_tenants(array[workflow.tenant_id]) as t on true
+    where g.written <> '' and g.written not like '%{{%'
+  $$;
+
+create or replace function automation.written_sender_problem(workflow ridgeline.workflows, step jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.problem(
+      automation.step_path(step) || '.step_config.from', 'invalid_phone', format(
+        'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(g.written, 40)),
+      'Write one of your senders'' numbers, such as "+15125550142", or leave it out.')
+    from (select automation.visible_text(step #>> '{config,base,from}') as written) as g
+    where g.written <> '' and g.written not like '%{{%'
+      and automation.sms_sender(g.written, automation.country_of(workflow.tenant_id)) is null
+  $$;
+
+create or replace function automation.needs_send_sms(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_recipient(step, scope, 'phone', 'phone number') || (
+    select coalesce(jsonb_agg(p), '[]') from (values
+      (automation.written_number_problem(workflow, step)), (automation.written_sender_problem(workflow, step)),
+      (automation.foreign_sender_problem(workflow, step))) as f (p)
+    where f.p is not null);
+end;
+$$;
+
+create or replace function automation.writes_send_sms(step jsonb, fired text)
+  returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.writes_target('ridgeline.messages', '{"direction": ["outbound"], "status": ["sent"]}');
+end;
+$$;
+
+create or replace function automation.address_send_sms(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.address_sms(execution, prepared);
+end;
+$$;
+
+select automation.register_step('send_sms', 'sms', null,
+  'Sends a text message through Twilio.', $schema${
+  "required": ["body"],
+  "properties": {
+    "body": {"type": "string", "format": "template", "minLength": 1, "description": "The text."},
+    "to": {"type": "string", "format": "template",
+      "description": "A phone number. Default: the contact's."},
+    "from": {"type": "string", "format": "template", "minLength": 1,
+      "description": "One of your senders' numbers. Default: your default sender."},
+    "messaging_service_sid": {"type": "string", "format": "template", "minLength": 1,
+      "description": "One of your senders that picks the number itself."},
+    "media_urls": {"type": ["array", "string"], "format": "template",
+      "items": {"type": "string", "format": "template"},
+      "description": "Pictures to send along: URLs, or a template that gives a list of them."},
+    "purpose": {"enum": ["marketing", "transactional", "internal"],
+      "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."},
+    "expires_after": {"type": ["string", "object"], "format": "length-of-time",
+      "description": "Not sent when it was held for longer. Default: three days for marketing."},
+    "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."},
+    "over_cap": {"enum": ["hold", "skip"],
+      "description": "What becomes of marketing that is one too many for a person. Default: hold."},
+    "urgent": {"type": "boolean",
+      "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}
+  },
+  "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"}]
+}$schema$);
+
+-- sql/engine/60_steps/messaging/04_send_email.sql
+
+-- An email.
+
+-- A body with a tag in it is HTML; any other keeps its line breaks as plain text.
+create or replace function automation.body_kind(body jsonb) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when body #>> '{}' ~* '<(?:[a-z][a-z0-9]*[[:space:]/>]|/[a-z]|!--|!doctype)' then 'html' else 'text' end
+  $$;
+
+create or replace function automation.fold_send_email(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  config := automation.without_blanks(config);
+  return case when config ? 'body' and not config ?| '{html,text}'
+    then config - 'body' || jsonb_build_object(automation.body_kind(config -> 'body'), config -> 'body')
+    else config end;
+end;
+$$;
+
+create or replace function automation.compile_send_email(config jsonb, path text, shared jsonb)
+  returns automation.compiled_config
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  read constant record := automation.compile_addresses(config, path, shared -> 'addresses');
+begin
+  return row(read.compiled, config, '{}', '{}', read.problems)::automation.compiled_config;
+end;
+$$;
+
+-- to.0.address -> to: what a step is told, of what it was compiled into.
+create or replace function automation.place_send_email(at text)
+  returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case when at ~ '\d\.(name|address)$'
+    then regexp_replace(at, '^(to|cc|bcc|reply_to|from)\.\d+\.(name|address)$', '\1') else at end;
+end;
+$$;
+
+create or replace function automation.needs_send_email(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_recipient(step, scope, 'email', 'address')
+    || coalesce(automation.as_list(automation.foreign_sender_problem(workflow, step)), '[]');
+end;
+$$;
+
+create or replace function automation.writes_send_email(step jsonb, fired text)
+  returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.writes_target('ridgeline.emails', '{"direction": ["outbound"], "status": ["sent"]}');
+end;
+$$;
+
+create or replace function automation.address_send_email(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.address_email(execution, prepared);
+end;
+$$;
+
+select automation.register_step('send_email', 'email', null,
+  'Sends an email through Resend.', $schema${
+  "required": ["subject"],
+  "anyOf": [{"required": ["html"]}, {"required": ["text"]}],
+  "properties": {
+    "subject": {"type": "string", "format": "template", "minLength": 1, "description": "The subject."},
+    "html": {"type": "string", "format": "html", "minLength": 1,
+      "description": "The message as HTML; what templates insert is escaped."},
+    "text": {"type": "string", "format": "template", "minLength": 1,
+      "description": "The message as plain text; without html it goes out as that alone."},
+    "to": {"type": ["string", "array"], "format": "template",
+      "items": {"type": "string", "format": "template"},
+      "description": "Addresses, in a list or between commas; a variable is one. Default: the contact's."},
+    "from": {"type": "string", "format": "template", "minLength": 1,
+      "description": "One of your addresses, or any in a domain of yours. Default: your default sender."},
+    "reply_to": {"type": ["string", "array"], "format": "template", "minLength": 1,
+      "items": {"type": "string", "format": "template"}, "description": "Where answers go."},
+    "cc": {"type": ["string", "array"], "format": "template", "minLength": 1,
+      "items": {"type": "string", "format": "template"}, "description": "Copies."},
+    "bcc": {"type": ["string", "array"], "format": "template", "minLength": 1,
+      "items": {"type": "string", "format": "template"}, "description": "Blind copies."},
+    "headers": {"type": "object", "additionalProperties": {"type": "string", "format": "template"},
+      "description": "Further headers, by name; not those that say who it is from or goes to."},
+    "purpose": {"enum": ["marketing", "transactional", "internal"],
+      "description": "What it is: see docs/trust.md. Default: marketing, or internal where to is written out."},
+    "expires_after": {"type": ["string", "object"], "format": "length-of-time",
+      "description": "Not sent when it was held for longer. Default: three days for marketing."},
+    "expires_at": {"type": "string", "format": "moment", "minLength": 1, "description": "Not sent after then."},
+    "over_cap": {"enum": ["hold", "skip"],
+      "description": "What becomes of marketing that is one too many for a person. Default: hold."}
+  },
+  "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
+}$schema$);
+
+-- sql/engine/60_steps/records/01_fields.sql
+
+-- Fields of the contact, of the project, or one of any record.
+
+create or replace function automation.fold_fields(config jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return case
+    when config ? 'fields' then config
+    when config ? 'updates' then
+      config - 'updates' || jsonb_build_object('fields', config -> 'updates')
+    when config = '{}' then config
+    else jsonb_build_object('fields', config)
+  end;
+end;
+$$;
+
+-- The fields that a step writes are checked against the live table.
+create or replace function automation.check_fields(entity text, fields text[], path text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return (
+    select coalesce(jsonb_agg(automation.problem(
+        path || f.name, 'unknown_field', format('%s has no field "%s" to write', e.name, f.name),
+        'Writable: ' || array_to_string(e.writable_columns, ', ')) order by f.name), '[]')
+    from unnest(fields) as f (name)
+    join automation.entities as e on e.name = check_fields.entity
+    where not (f.name = any (e.writable_columns)
+      or split_part(f.name, '.', 1) = 'custom_fields' and 'custom_fields' = any (e.writable_columns)));
+end;
+$$;
+
+create or replace function automation.names_in(fields jsonb) returns text[]
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(select jsonb_object_keys(case jsonb_typeof(fields) when 'object' then fields else '{}' end));
+end;
+$$;
+
+-- sql/engine/60_steps/records/02_create_task.sql
+
+-- A task for the office.
+
+create or replace function automation.fold_create_task(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  config := automation.without_blanks(config);
+  return case when config ? 'due_date_days'
+    then config - 'due_date_days' || jsonb_build_object('due_in_days', config -> 'due_date_days')
+    else config end;
+end;
+$$;
+
+create or replace function automation.writes_create_task(step jsonb, fired text)
+  returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.writes_target(
+    (select t.relation from automation.targets as t where t.name = 'task'),
+    automation.target_fields('task', '{"status": ["open"]}'));
+end;
+$$;
+
+create or replace function automation.imagine_create_task(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
+  perform automation.rehearse_target(execution, 'task', 'create_task', jsonb_build_object(
+    'tenant', execution.tenant_id, 'contact', automation.contact_key(execution),
+    'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
+    'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
+    'priority', coalesce(input ->> 'priority', 'normal'), 'due', automation.as_time(execution, input, 'due_at'),
+    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id));
+  return row(execution.trigger_data, '{}')::automation.imagined;
+end;
+$$;
+
+select automation.register_step('create_task', 'database', null,
+  'Creates a task for the office.', $schema${
+  "required": ["title"],
+  "properties": {
+    "title": {"type": "string", "format": "template", "minLength": 1, "description": "What is to do."},
+    "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."},
+    "priority": {"type": "string", "format": "template", "minLength": 1, "description": "Default: normal."},
+    "assigned_to": {"type": "string", "format": "id", "minLength": 1,
+      "description": "The user who is to do it."},
+    "due_at": {"type": "string", "format": "moment", "minLength": 1,
+      "description": "When it is due; a time without a zone is the tenant's."},
+    "due_in_days": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
+    "due_in_hours": {"type": ["number", "string"], "format": "amount", "description": "Or how much later."},
+    "due_in_minutes": {"type": ["number", "string"], "format": "amount",
+      "description": "Or how much later."}
+  },
+  "examples": [{"title": "Call {{contact.first_name}}", "due_in_minutes": 5}]
+}$schema$);
+
+-- sql/engine/60_steps/records/03_update_contact.sql
+
+-- Fields of the contact.
+
+create or replace function automation.fold_update_contact(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.fold_fields(config);
+end;
+$$;
+
+create or replace function automation.check_update_contact(config jsonb, path text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.check_fields(
+    'contact', automation.names_in(config -> 'fields'), path || '.fields.');
+end;
+$$;
+
+create or replace function automation.needs_update_contact(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_record(step, scope, 'contact');
+end;
+$$;
+
+create or replace function automation.writes_update_contact(step jsonb, fired text)
+  returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array[row('contact', false,
+    automation.written_fields(step #> '{config,base,fields}'))::automation.step_write];
+end;
+$$;
+
+create or replace function automation.imagine_update_contact(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.imagine_write(execution, 'contact', input -> 'fields');
+end;
+$$;
+
+select automation.register_step('update_contact', 'database', null,
+  'Sets fields of the contact.', $schema${
+  "required": ["fields"],
+  "properties": {
+    "fields": {"type": "object", "minProperties": 1, "additionalProperties": true, "format": "template",
+      "errorMessage": "fields must be an object of at least one field",
+      "description": "Values by column; custom_fields.roof_type sets one custom field."}
+  },
+  "examples": [{"fields": {"stage": "contacted", "custom_fields.reached_on": "{{today}}"}}]
+}$schema$);
+
+-- sql/engine/60_steps/records/04_update_project.sql
+
+-- Fields of the project.
+
+create or replace function automation.fold_update_project(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.fold_fields(config);
+end;
+$$;
+
+create or replace function automation.check_update_project(config jsonb, path text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.check_fields(
+    'project', automation.names_in(config -> 'fields'), path || '.fields.');
+end;
+$$;
+
+create or replace function automation.needs_update_project(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_record(step, scope, 'project');
+end;
+$$;
+
+create or replace function automation.writes_update_project(step jsonb, fired text)
+  returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array[row('project', false,
+    automation.written_fields(step #> '{config,base,fields}'))::automation.step_write];
+end;
+$$;
+
+create or replace function automation.imagine_update_project(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.imagine_write(execution, 'project', input -> 'fields');
+end;
+$$;
+
+select automation.register_step('update_project', 'database', null,
+  'Sets fields of the project.', $schema${
+  "required": ["fields"],
+  "properties": {
+    "fields": {"type": "object", "minProperties": 1, "additionalProperties": true, "format": "template",
+      "errorMessage": "fields must be an object of at least one field",
+      "description": "Values by column; custom_fields.roof_type sets one custom field."}
+  },
+  "examples": [{"fields": {"status": "on_hold"}}]
+}$schema$);
+
+-- sql/engine/60_steps/records/05_update_field.sql
+
+-- One field of any record: set, added to, taken from, appended to.
+
+create or replace function automation.fold_update_field(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  config := automation.without_blanks(config);
+  return case when config ? 'table'
+    then config - 'table' || jsonb_build_object('entity', regexp_replace(config ->> 'table', 's$', ''))
+    else config end;
+end;
+$$;
+
+-- Only a number, a date or a list can be added to or taken from, only a text or a list appended to.
+create or replace function automation.check_field_operator(config jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(automation.problem(path || '.operator', 'operator_type_mismatch',
+      format('%s cannot be used on %s: it is %s', config ->> 'operator', f.field, automation.kind_name(k.kind)),
+      'Use set, or a field of another type.')), '[]')
+    from automation.written_field(config) as f
+    cross join lateral (
+      select automation.value_kind(a.atttypid) as kind
+      from automation.entities as e
+      join pg_catalog.pg_attribute as a on a.attrelid = to_regclass(e.relation) and not a.attisdropped
+        and a.attname = coalesce(automation.aliases(e) ->> f.field, f.field)
+      where e.name = f.entity
+    ) as k
+    where config ->> 'operator' in ('add', 'subtract', 'append')
+      and not k.kind = any (case config ->> 'operator'
+        when 'append' then '{text,list,json,other}'::text[] else '{number,date,list,json,other}' end)
+  $$;
+
+create or replace function automation.check_update_field(config jsonb, path text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  written constant record := automation.written_field(config);
+begin
+  return (
+      select coalesce(jsonb_agg(p || jsonb_build_object('path', path || '.field')), '[]')
+      from jsonb_array_elements(automation.check_fields(written.entity, array[written.field], '')) as p)
+    || automation.check_field_operator(config, path);
+end;
+$$;
+
+create or replace function automation.writes_update_field(step jsonb, fired text)
+  returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  config constant jsonb := step #> '{config,base}';
+  written constant record := automation.written_field(config);
+begin
+  if written.field is null then
+    return '{}'::automation.step_write[];
+  end if;
+  return array[row(written.entity, false, jsonb_build_object(split_part(written.field, '.', 1), case
+    when written.field like '%.%' or coalesce(config ->> 'operator', 'set') <> 'set' then '[]'
+    else automation.written_value(config -> 'value') end))::automation.step_write];
+end;
+$$;
+
+create or replace function automation.needs_update_field(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_record(step, scope, (automation.written_field(step #> '{config,base}')).entity);
+end;
+$$;
+
+create or replace function automation.imagine_update_field(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  written constant record := automation.written_field(input);
+begin
+  return automation.imagine_write(execution, written.entity,
+    jsonb_build_object(written.field, input -> 'value'), coalesce(input ->> 'operator', 'set'));
+end;
+$$;
+
+select automation.register_step('update_field', 'database', null,
+  'Sets one field of the contact, project or job.', $schema${
+  "required": ["field", "value"],
+  "properties": {
+    "field": {"type": "string", "minLength": 1, "format": "template",
+      "description": "A column, such as lead_score, project.value or custom_fields.roof_type."},
+    "value": {"format": "template", "description": "What to set it to, to add, to take away or to append."},
+    "operator": {"enum": ["set", "add", "subtract", "append"],
+      "description": "add and subtract take a number, a length of time or an item of a list. Default: set."},
+    "entity": {"type": "string", "format": "template",
+      "description": "Whose field. Default: contact, or as field begins."}
+  },
+  "examples": [{"field": "lead_score", "value": "{{ contact.lead_score | plus: 10 }}"}]
+}$schema$);
+
+-- sql/engine/60_steps/records/06_change_stage.sql
+
+-- The stage of a record.
+
+create or replace function automation.writes_change_stage(step jsonb, fired text)
+  returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  config constant jsonb := step #> '{config,base}';
+  entity constant text := coalesce(config ->> 'entity',
+    case when automation.stage_column(fired) is not null then fired else 'contact' end);
+begin
+  return array[row(entity, false, jsonb_build_object(
+    coalesce(automation.stage_column(entity), 'stage'), automation.written_value(config -> 'stage'))
+    )::automation.step_write];
+end;
+$$;
+
+create or replace function automation.needs_change_stage(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_column(step, scope, (automation.writes_change_stage(step, scope ->> 'entity'))[1]);
+end;
+$$;
+
+create or replace function automation.imagine_change_stage(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  entity constant text := automation.stage_entity(execution, input);
+  stage_column constant text := automation.stage_column(entity);
+begin
+  if stage_column is null then
+    raise exception 'entity: "%" has neither a stage nor a status', left(entity, 60)
+      using errcode = 'undefined_column', hint = 'automation.attach() maps them: {"stage": "<column>"}.';
+  end if;
+  return automation.imagine_write(execution, entity, jsonb_build_object(stage_column, input -> 'stage'));
+end;
+$$;
+
+select automation.register_step('change_stage', 'database', null,
+  'Moves the contact, project or job to another stage.', $schema${
+  "required": ["stage"],
+  "properties": {
+    "stage": {"type": ["string", "number"], "minLength": 1, "format": "template",
+      "description": "Where to."},
+    "entity": {"type": "string", "format": "template",
+      "description": "contact, project or job. Default: what the run is about."}
+  },
+  "examples": [{"stage": "estimate_sent", "entity": "project"}]
+}$schema$);
+
+-- sql/engine/60_steps/records/07_assign_user.sql
+
+-- Who is responsible for a record.
+
+-- Whom assign_user makes responsible when it does not say for what: see automation.assigned_entity().
+create or replace function automation.assignable(fired text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when automation.mapped_column(fired, 'assigned_to') is not null and not exists (
+        select from automation.entities as e
+        where e.name = assignable.fired and (e.name = 'contact' or e.related ?| '{contact,project}'))
+      then fired else 'contact' end
+  $$;
+
+create or replace function automation.writes_assign_user(step jsonb, fired text)
+  returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  config constant jsonb := step #> '{config,base}';
+  entity constant text := coalesce(config ->> 'entity', automation.assignable(fired));
+begin
+  return array[row(entity, false, jsonb_build_object(
+    coalesce(automation.mapped_column(entity, 'assigned_to'), 'assigned_to'),
+    automation.written_value(config -> 'user_id')))::automation.step_write];
+end;
+$$;
+
+create or replace function automation.needs_assign_user(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_column(step, scope, (automation.writes_assign_user(step, scope ->> 'entity'))[1]);
+end;
+$$;
+
+create or replace function automation.imagine_assign_user(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  entity constant text := automation.assigned_entity(execution, input);
+  user_column constant text := automation.mapped_column(entity, 'assigned_to');
+  -- Of several, the first that is there: whose turn it is is known when the step runs.
+  user_id constant uuid := (
+    select m.user_id
+    from jsonb_array_elements_text(coalesce(input -> 'user_ids', jsonb_build_array(input -> 'user_id')))
+      with ordinality as u (id, place)
+    join automation.read_members(array[execution.tenant_id], null) as m on m.user_id = automation.as_uuid(u.id)
+    order by u.place limit 1);
+begin
+  if user_column is null then
+    raise exception 'entity: "%" has no assigned_to', left(entity, 60)
+      using errcode = 'undefined_column', hint = 'automation.attach() maps it: {"assigned_to": "<column>"}.';
+  elsif user_id is null and input ? 'user_ids' then
+    raise exception 'user_ids: none of them is a member of the tenant' using errcode = 'invalid_parameter_value';
+  elsif user_id is null then
+    raise exception 'user_id: "%" is not a member of the tenant', left(input ->> 'user_id', 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  return automation.imagine_write(execution, entity, jsonb_build_object(user_column, user_id));
+end;
+$$;
+
+select automation.register_step('assign_user', 'database', null,
+  'Makes a user responsible for the contact, project or job.', $schema${
+  "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}],
+  "properties": {
+    "user_id": {"type": "string", "format": "id", "description": "Who."},
+    "user_ids": {"type": "array", "minItems": 1, "maxItems": 100, "items": {"type": "string", "format": "id"},
+      "description": "Several, who take turns."},
+    "entity": {"type": "string", "format": "template", "description": "Of what. Default: contact."}
+  },
+  "examples": [
+    {"user_id": "{{project.assigned_to}}"},
+    {"user_ids": ["7f1c2f0e-6a43-4b6c-9d7e-2f0d0c8a5b11", "0b6e3d52-91c4-4c0b-8f2e-5d3a7c1e9f20"]}
+  ]
+}$schema$);
+
+-- sql/engine/60_steps/records/08_add_tag.sql
+
+-- A tag of the contact, put on.
+
+create or replace function automation.fold_add_tag(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  config := automation.without_blanks(config);
+  return automation.fold_key(config, 'tag', '{tag_name,name}');
+end;
+$$;
+
+create or replace function automation.needs_add_tag(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_record(step, scope, 'contact');
+end;
+$$;
+
+create or replace function automation.imagine_add_tag(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tags jsonb := coalesce(nullif(automation.read_root(execution, 'contact.tags'), 'null'), '[]');
+begin
+  tags := automation.without_tag(tags, input ->> 'tag') || to_jsonb(btrim(input ->> 'tag'));
+  if automation.has_own_tags() then
+    perform automation.rehearse_fields(execution, 'contact', jsonb_build_object('tags', tags));
+  end if;
+  return row(automation.imagine_fields(execution.trigger_data, 'contact', jsonb_build_object('tags', tags)),
+    '{}')::automation.imagined;
+end;
+$$;
+
+select automation.register_step('add_tag', 'database', null,
+  'Tags the contact; a tag that is new is made.', $schema${
+  "required": ["tag"],
+  "properties": {
+    "tag": {"type": ["string", "number"], "minLength": 1, "format": "template", "description": "Its name."}
+  },
+  "examples": [{"tag": "spring-campaign"}]
+}$schema$);
+
+-- sql/engine/60_steps/records/09_remove_tag.sql
+
+-- A tag of the contact, taken off.
+
+create or replace function automation.fold_remove_tag(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  config := automation.without_blanks(config);
+  return automation.fold_key(config, 'tag', '{tag_name,name}');
+end;
+$$;
+
+create or replace function automation.needs_remove_tag(workflow ridgeline.workflows, step jsonb, scope jsonb)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.needs_record(step, scope, 'contact');
+end;
+$$;
+
+create or replace function automation.imagine_remove_tag(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tags jsonb := coalesce(nullif(automation.read_root(execution, 'contact.tags'), 'null'), '[]');
+begin
+  tags := automation.without_tag(tags, input ->> 'tag');
+  if automation.has_own_tags() then
+    perform automation.rehearse_fields(execution, 'contact', jsonb_build_object('tags', tags));
+  end if;
+  return row(automation.imagine_fields(execution.trigger_data, 'contact', jsonb_build_object('tags', tags)),
+    '{}')::automation.imagined;
+end;
+$$;
+
+select automation.register_step('remove_tag', 'database', null,
+  'Takes a tag off the contact.', $schema${
+  "required": ["tag"],
+  "properties": {
+    "tag": {"type": ["string", "number"], "minLength": 1, "format": "template", "description": "Its name."}
+  },
+  "examples": [{"tag": "no-show"}]
+}$schema$);
+
+-- sql/engine/60_steps/records/10_create_project.sql
+
+-- A project of the contact, once for a key.
+
+create or replace function automation.fold_create_project(config jsonb)
+  returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  config := automation.without_blanks(config);
+  return automation.fold_key(config, 'project_type', '{type}');
+end;
+$$;
+
+create or replace function automation.writes_create_project(step jsonb, fired text)
+  returns automation.step_write[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.writes_target(
+    (select t.relation from automation.targets as t where t.name = 'project'),
+    automation.target_fields('project', '{"status": ["open"], "stage": ["new"]}'::jsonb || (
+      select coalesce(jsonb_object_agg(case f.key when 'project_type' then 'type'
+        when 'pipeline_stage' then 'stage' else f.key end, automation.written_value(f.value)), '{}')
+      from jsonb_each(step #> '{config,base}') as f where f.key <> 'key')));
+end;
+$$;
+
+create or replace function automation.imagine_create_project(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contact constant text := automation.existing_contact(execution);
+begin
+  -- One that was made under this key is not made again.
+  if not exists (
+    select from automation.created_projects as c
+    where c.tenant_id = execution.tenant_id and c.contact_id = coalesce(contact, '')
+      and c.key = sha256(convert_to(coalesce(nullif(input ->> 'key', ''), input ->> 'name'), 'UTF8'))) then
+    perform automation.rehearse_target(execution, 'project', 'create_project', jsonb_build_object(
+      'tenant', execution.tenant_id, 'contact', contact, 'name', input ->> 'name',
+      'type', input ->> 'project_type', 'status', coalesce(input ->> 'status', 'open'),
+      'stage', coalesce(input ->> 'pipeline_stage', 'new'), 'value', automation.as_number(input, 'value'),
+      'description', input ->> 'description'));
+  end if;
+  return row(execution.trigger_data, '{}')::automation.imagined;
+end;
+$$;
+
+select automation.register_step('create_project', 'database', null,
+  'Creates a project for the contact, once for a key.', $schema${
+  "required": ["name"],
+  "properties": {
+    "name": {"type": "string", "format": "template", "minLength": 1, "description": "Its name."},
+    "key": {"type": ["string", "number"], "format": "template", "minLength": 1,
+      "description": "Which project it is: a contact never gets a second one of this key. Default: the name."},
+    "project_type": {"type": "string", "format": "template", "minLength": 1,
+      "description": "Of any kind you keep."},
+    "status": {"type": "string", "format": "template", "minLength": 1, "description": "Default: open."},
+    "pipeline_stage": {"type": "string", "format": "template", "minLength": 1,
+      "description": "Default: new."},
+    "value": {"type": ["number", "string"], "format": "template", "description": "In the tenant's currency."},
+    "description": {"type": "string", "format": "template", "minLength": 1, "description": "More about it."}
+  },
+  "examples": [{"name": "Roof of {{contact.last_name}}", "key": "roof"}]
+}$schema$);
+
+-- sql/engine/60_steps/webhook/01_webhook.sql
+
+-- A call to a URL.
+
+create or replace function automation.fold_webhook(config jsonb) returns jsonb
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  -- Its body may be empty.
+  config := automation.without_blanks(config, '{body,payload}');
+  return automation.fold_key(config, 'body', '{payload}')
+    || case when jsonb_typeof(config -> 'method') = 'string'
+      then jsonb_build_object('method', upper(config ->> 'method' collate "C")) else '{}' end;
+end;
+$$;
+
+-- What the transport or the signature sets, as the dispatcher's webhook sender has it.
+create or replace function automation.webhook_header_problem(name text, path text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$' then automation.problem(
+        path, 'invalid_header', format('"%s" is not the name of a header', left(name, 60)),
+        'Letters, digits and -, such as X-Campaign.')
+      when name ~* ('^(host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect'
+        '|proxy-.*|webhook-.*|ridgeline-.*)$') then automation.problem(
+        path, 'invalid_header', format('the header %s is set by the sender', left(name, 60)),
+        'Leave it out; what the receiver is to know goes in another header, or in the body.')
+    end
+  $$;
+
+create or replace function automation.check_webhook_headers(headers jsonb, path text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(p.problem order by h.name), '[]')
+    from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
+    cross join lateral (
+      select automation.webhook_header_problem(h.name, path || '.' || h.name) as problem) as p
+    where p.problem is not null
+  $$;
+
+create or replace function automation.check_webhook(config jsonb, path text)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.check_webhook_headers(config -> 'headers', path || '.headers');
+end;
+$$;
+
+-- A line break in a value would end the header: it is a blank, as in an email's. Secrets are named by objects.
+create or replace function automation.header_lines(headers jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_object_agg(h.key, case jsonb_typeof(h.value)
+      when 'string' then to_jsonb(automation.one_line(h.value #>> '{}')) else h.value end), '{}')
+    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
+  $$;
+
+create or replace function automation.webhook_input(
+  execution ridgeline.workflow_executions, input jsonb)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select input || jsonb_build_object('method', m.method, 'headers', automation.header_lines(input -> 'headers'))
+      || case
+        when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
+        else jsonb_build_object('body', jsonb_build_object(
+          'type', execution.trigger_type, 'timestamp', automation.now(),
+          'execution_id', execution.id, 'data', execution.trigger_data))
+      end
+    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m
+  $$;
+
+create or replace function automation.address_webhook(
+  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  prepared.input := automation.webhook_input(execution, prepared.input);
+  return prepared;
+end;
+$$;
+
+create or replace function automation.imagine_webhook(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
+  returns automation.imagined
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return row(execution.trigger_data, '{"http_status": 200, "headers": {}, "body": {}}')::automation.imagined;
+end;
+$$;
+
+select automation.register_step('webhook', 'webhook', null,
+  'Calls a URL, signed the Standard Webhooks way.', $schema${
+  "required": ["url"],
+  "properties": {
+    "url": {"type": "string", "format": "template", "pattern": "^[hH][tT][tT][pP][sS]?://|^\\{\\{",
+      "errorMessage": "url must start with https:// or http://", "description": "Whom to call.",
+      "examples": ["https://example.com/hooks/won"]},
+    "method": {"enum": ["POST", "PUT", "PATCH", "GET", "DELETE"], "description": "Default: POST."},
+    "headers": {"type": "object",
+      "additionalProperties": {"type": ["string", "object"], "format": "header", "title": "a header",
+        "required": ["secret"],
+        "properties": {
+          "secret": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,100}$",
+            "errorMessage": "secret must be the name of a secret", "description": "Its name in your secrets."},
+          "prefix": {"type": "string", "pattern": "^[^{}\\r\\n]{0,100}$", "description": "Such as \"Bearer \"."}
+        }},
+      "description": "Further headers, by name: a text, or a secret by its name."},
+    "body": {"format": "template",
+      "description": "What to send. Default: the event and its records; with GET and DELETE nothing."},
+    "secret_name": {"type": "string", "format": "template", "minLength": 1,
+      "description": "Signs with this secret of yours. Default: your signing secret."}
+  },
+  "examples": [{"url": "https://example.com/hooks/won", "body": {"id": "{{contact.id}}"}},
+    {"url": "https://api.example.com/jobs?email={{ contact.email | url_encode }}", "method": "GET",
+      "headers": {"Authorization": {"secret": "crm_api_key", "prefix": "Bearer "}}}]
+}$schema$);
+
 -- sql/engine/65_gate/01_brakes.sql
 
 -- 65 GATE
@@ -16644,27 +18673,33 @@ create or replace function automation.goes_to_the_office(recipients jsonb) retur
 
 -- What a step is told of when it may go, and its provider is not.
 create or replace function automation.sending_keys(step_type text) returns text[]
-  language sql immutable parallel safe
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when step_type in ('send_sms', 'send_email')
-      then '{purpose,expires_after,over_cap,urgent}' else '{}' end::text[]
-  $$;
+begin
+  return case when automation.channel_of(step_type) in ('sms', 'email')
+    then '{purpose,expires_after,over_cap,urgent}' else '{}' end::text[];
+end;
+$$;
 
 -- What a step says of itself as a message, apart from its words. Unsaid is marketing, but what goes to the office
 -- itself, to a member or to an address that is written out, needs nobody's consent.
 create or replace function automation.sending_of(step_type text, config jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select nullif(jsonb_strip_nulls(jsonb_build_object(
-      'purpose', coalesce(config ->> 'purpose', case
-        when automation.goes_to_the_office(config -> 'to') then 'internal' end),
-      'expires_after', automation.duration_in(config -> 'expires_after'),
-      'over_cap', config ->> 'over_cap',
-      'urgent', config -> 'urgent')), '{}')
-    where step_type in ('send_sms', 'send_email')
-  $$;
+begin
+  if not coalesce(automation.channel_of(step_type) in ('sms', 'email'), false) then
+    return null;
+  end if;
+  return nullif(jsonb_strip_nulls(jsonb_build_object(
+    'purpose', coalesce(config ->> 'purpose', case
+      when automation.goes_to_the_office(config -> 'to') then 'internal' end),
+    'expires_after', automation.duration_in(config -> 'expires_after'),
+    'over_cap', config ->> 'over_cap',
+    'urgent', config -> 'urgent')), '{}');
+end;
+$$;
 
 comment on function automation.sending_of(text, jsonb) is
   '{purpose?, expires_after?, over_cap?, urgent?} of a step that writes to somebody; null: all of it as usual.';
@@ -20720,493 +22755,23 @@ create or replace function automation.matches(record jsonb, match jsonb, match_a
 comment on function automation.matches_any(jsonb, jsonb) is
   'Does each field of match_any hold one of its values in the record?';
 
--- sql/engine/80_definitions/03_compile_addresses.sql
-
--- to, cc, bcc, reply_to and from of an email -> [{name, address}]: the list that the author wrote, taken apart
--- before any value is known. Each part is a template of its own, so that what a record contains fills one
--- place, a display name or an address, and can never become another recipient (chapter 60 puts the
--- parts together again). RFC 5322 without its comments and groups; a semicolon separates as a comma does.
-
--- The next piece of an address list. kind: a mark (, ; < > "), escape, open and close (of a block), text
--- (which other tags are too), or null for a tag that does not end.
-create or replace function automation.address_piece(source text, here int, out kind text, out piece text)
-  language plpgsql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  rest constant text := substr(source, here, 400);
-begin
-  if starts_with(rest, '{{') then
-    piece := automation.tag_at(source, here);
-    kind := case when piece ~ '^\{\{\s*#' then 'open' when piece ~ '^\{\{\s*/' then 'close'
-      when piece is not null then 'text' end;
-  elsif starts_with(rest, '\{{') then
-    piece := '\{{';
-    kind := 'text';
-  elsif rest ~ '^\\.' then
-    piece := left(rest, 2);
-    kind := 'escape';
-  elsif left(rest, 1) in (',', ';', '<', '>', '"') then
-    piece := left(rest, 1);
-    kind := piece;
-  else
-    piece := coalesce(substring(rest from '^[^\\{",;<>]+'), left(rest, 1));
-    kind := 'text';
-  end if;
-end;
-$$;
-
--- A mailbox as far as it has been read. name: what stood before the <; address: what stood in < >; rest: what
--- is being read; is_open: inside of < >; has_quotes: some of it was in quotes.
-create type automation.read_mailbox as (name text, address text, rest text, is_open boolean, has_quotes boolean);
-
-create or replace function automation.mailbox_problem(read automation.read_mailbox) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when read.is_open then 'this < has no > after it'
-      when read.name is null and read.has_quotes then 'a name in quotes needs an address in < > after it'
-      when read.name is null then null
-      when btrim(read.rest, E' \t\r\n') <> '' then 'a comma is needed after >'
-      when btrim(read.address, E' \t\r\n') = '' then 'there is no address between < and >'
-    end
-  $$;
-
--- {name, address}; null for what stands between two commas with nothing in it.
-create or replace function automation.mailbox_of(read automation.read_mailbox) returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select jsonb_strip_nulls(jsonb_build_object(
-      'name', nullif(btrim(read.name, E' \t\r\n'), ''), 'address', a.address))
-    from (select btrim(coalesce(read.address, read.rest), E' \t\r\n') as address) as a
-    where a.address <> ''
-  $$;
-
--- mailboxes is null when a template in it is broken, which compiling the template will say.
-create or replace function automation.parse_addresses(source text, out mailboxes jsonb, out problem text)
-  language plpgsql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  nothing constant automation.read_mailbox := row(null, null, '', false, false);
-  read automation.read_mailbox := nothing;
-  here int := 1;
-  depth int := 0;
-  in_quotes boolean := false;
-  next record;
-begin
-  mailboxes := '[]';
-  while here <= length(source) and problem is null loop
-    next := automation.address_piece(source, here);
-    if next.kind is null then
-      mailboxes := null;
-      return;
-    end if;
-    here := here + length(next.piece);
-    depth := depth + case next.kind when 'open' then 1 when 'close' then -1 else 0 end;
-    if in_quotes and next.kind = '"' then
-      in_quotes := false;
-    elsif in_quotes or next.kind in ('text', 'escape', 'open', 'close') then
-      read.rest := read.rest || case next.kind when 'escape' then substr(next.piece, 2) else next.piece end;
-    elsif depth > 0 then
-      problem := format('a block must stand within one name or one address; it cannot hold a %s', next.kind);
-    elsif next.kind = '"' then
-      in_quotes := true;
-      read.has_quotes := true;
-    elsif next.kind = '<' and read.name is null then
-      read.name := read.rest;
-      read.rest := '';
-      read.is_open := true;
-    elsif next.kind = '>' and read.is_open then
-      read.address := read.rest;
-      read.rest := '';
-      read.is_open := false;
-    elsif next.kind in ('<', '>') then
-      problem := format('this %s is not expected here', next.kind);
-    else
-      problem := automation.mailbox_problem(read);
-      mailboxes := mailboxes || automation.as_list(coalesce(automation.mailbox_of(read), '[]'));
-      read := nothing;
-    end if;
-  end loop;
-  problem := coalesce(
-    problem, case when in_quotes then 'these quotes are not closed' end, automation.mailbox_problem(read));
-  mailboxes := mailboxes || automation.as_list(coalesce(automation.mailbox_of(read), '[]'));
-end;
-$$;
-
-comment on function automation.parse_addresses(text) is
-  'An address list, templates in it being opaque, as [{name, address}], or what is wrong with it.';
-
--- What can be known of an address before it is filled in: all of it, or what stands around its variables.
-create or replace function automation.address_problem(address text) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when address not like '%{{%' then
-        case when automation.normalize_email(address) is null
-          then format('"%s" is not an email address', left(address, 80)) end
-      when not address ~ '\{\{\s*[#/]' and p.literals ~ '[\s()\[\]\\,;:"]' then
-        format('"%s" cannot become one email address', left(address, 80))
-    end
-    from (
-      select string_agg(t.token #>> '{}', '') filter (where jsonb_typeof(t.token) = 'string') as literals
-      from jsonb_array_elements((automation.parse_template(address)).tokens) as t (token)
-    ) as p
-  $$;
-
--- Where the texts of a key stand: it is one, or a list of them. None when it is anything else, which the
--- schema says.
-create or replace function automation.address_texts(value jsonb, path text)
-  returns table (place bigint, source text, at text)
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select t.place, t.value #>> '{}',
-      path || case when jsonb_typeof(address_texts.value) = 'array' then format('[%s]', t.place - 1) else '' end
-    from jsonb_array_elements(automation.as_list(address_texts.value)) with ordinality as t (value, place)
-    where not jsonb_path_exists(automation.as_list(address_texts.value), '$[*] ? (@.type() != "string")')
-  $$;
-
-create or replace function automation.address_problems(at text, mailboxes jsonb, problem text) returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(jsonb_agg(automation.problem(
-      at, 'invalid_address', format('%s: %s', automation.last_of_path(at), f.found),
-      'For example "{{contact.first_name}} <{{contact.email}}>, office@example.com". A name with a comma goes '
-      'in quotes; a variable is one address, or a list of them where it stands alone.')), '[]')
-    from (
-      select address_problems.problem as found
-      union all
-      select automation.address_problem(m.mailbox ->> 'address')
-      from jsonb_array_elements(mailboxes) as m (mailbox)
-      where address_problems.problem is null
-    ) as f
-    where f.found is not null
-  $$;
-
--- A list that names too many, or nobody where somebody is needed.
-create or replace function automation.address_count_problem(key text, found bigint, path text) returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when found > most.count then automation.problem(
-        path, 'out_of_range', format('%s must have at most %s', key, most.words))
-      when found = 0 and key = 'to' then automation.problem(
-        path, 'out_of_range', 'to must not be empty', 'Leave it out to write to the contact.')
-    end
-    from (
-      select case key when 'from' then 1 else 50 end as count,
-        case key when 'from' then 'one address' else '50 addresses' end as words
-    ) as most
-  $$;
-
--- known: lists that other steps hold too, as automation.shared_addresses() gives them.
-create or replace function automation.compile_address_key(
-  key text, value jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  written record;
-  parsed record;
-  shared constant jsonb := known -> (key || value::text);
-begin
-  if shared is not null then
-    compiled := nullif(shared -> 'compiled', 'null');
-    problems := automation.place_problems(shared -> 'problems', path);
-    return;
-  end if;
-  problems := '[]';
-  for written in select t.* from automation.address_texts(value, path) as t order by t.place loop
-    parsed := automation.parse_addresses(written.source);
-    if parsed.mailboxes is null or (automation.parse_template(written.source)).problem is not null then
-      compiled := value;
-      return;
-    end if;
-    problems := problems || automation.address_problems(written.at, parsed.mailboxes, parsed.problem);
-    compiled := coalesce(compiled, '[]') || parsed.mailboxes;
-  end loop;
-  if compiled is null and value <> '[]' or automation.has_error(problems) then
-    compiled := value;
-    return;
-  end if;
-  problems := problems || coalesce(automation.as_list(automation.address_count_problem(
-    key, coalesce(jsonb_array_length(compiled), 0), path)), '[]');
-  compiled := nullif(compiled, '[]');
-end;
-$$;
-
-comment on function automation.compile_address_key(text, jsonb, text, jsonb) is
-  'One of the address keys as [{name, address}], each a template; null when it names nobody.';
-
--- What the transport or the signature sets, as the dispatcher's webhook sender has it.
-create or replace function automation.webhook_header_problem(name text, path text) returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$' then automation.problem(
-        path, 'invalid_header', format('"%s" is not the name of a header', left(name, 60)),
-        'Letters, digits and -, such as X-Campaign.')
-      when name ~* ('^(host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect'
-        '|proxy-.*|webhook-.*|ridgeline-.*)$') then automation.problem(
-        path, 'invalid_header', format('the header %s is set by the sender', left(name, 60)),
-        'Leave it out; what the receiver is to know goes in another header, or in the body.')
-    end
-  $$;
-
-create or replace function automation.check_webhook_headers(headers jsonb, path text) returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(jsonb_agg(p.problem order by h.name), '[]')
-    from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
-    cross join lateral (
-      select automation.webhook_header_problem(h.name, path || '.' || h.name) as problem) as p
-    where p.problem is not null
-  $$;
-
-create or replace function automation.check_headers(headers jsonb, path text) returns jsonb
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return (
-    select coalesce(jsonb_agg(p.problem order by h.name), '[]')
-    from jsonb_object_keys(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h (name)
-    cross join lateral (select automation.header_problem(h.name, path || '.' || h.name) as problem) as p
-    where p.problem is not null);
-end;
-$$;
-
-create or replace function automation.compile_addresses(
-  config jsonb, path text, known jsonb default '{}', out compiled jsonb, out problems jsonb)
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  key text;
-  part record;
-begin
-  compiled := config;
-  problems := automation.check_headers(config -> 'headers', path || '.headers');
-  foreach key in array automation.address_keys() loop
-    if config ? key and not automation.is_blank(to_jsonb(config ->> key)) then
-      part := automation.compile_address_key(key, config -> key, format('%s.%s', path, key), known);
-      compiled := compiled - key
-        || case when part.compiled is null then '{}' else jsonb_build_object(key, part.compiled) end;
-      problems := problems || part.problems;
-    else
-      compiled := compiled - key;
-    end if;
-  end loop;
-end;
-$$;
-
-comment on function automation.compile_addresses(jsonb, text, jsonb) is
-  'The configuration of an email with its address lists taken apart, and what is wrong with them.';
-
-create or replace function automation.compile_recipients(
-  step_type text, config jsonb, path text, known jsonb, out compiled jsonb, out problems jsonb)
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  read record;
-begin
-  compiled := config;
-  problems := '[]';
-  if step_type = 'send_email' then
-    read := automation.compile_addresses(config, path, known);
-    compiled := read.compiled;
-    problems := read.problems;
-  end if;
-end;
-$$;
-
 -- sql/engine/80_definitions/04_compile_steps.sql
 
 -- step_config -> the configuration a step runs with: other spellings folded into one, and that
 -- checked against the step's schema, the grammars it names, and the names in the database.
 
--- A builder that keeps the type of a step in its configuration too means the step by it.
-create or replace function automation.without_own_type(step_type text, config jsonb) returns jsonb
-  language plpgsql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return case when config -> 'type' = to_jsonb(step_type) then config - 'type' else config end;
-end;
-$$;
-
--- What a form leaves empty was not given; but the fields of a record, a webhook's body and the value
--- of a condition may be empty.
 create or replace function automation.fold_step_config(step_type text, config jsonb)
   returns jsonb
   language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return (
-    select case step_type
-      when 'update_contact' then automation.fold_fields(c.config)
-      when 'update_project' then automation.fold_fields(c.config)
-      when 'webhook' then automation.fold_webhook(automation.without_blanks(c.config, '{body,payload}'))
-      when 'conditional' then automation.fold_conditional(automation.without_blanks(c.config, '{value}'))
-      when 'wait' then automation.fold_wait(automation.without_blanks(c.config))
-      else automation.fold_names(step_type, automation.without_blanks(c.config))
-    end
-    from (select automation.without_own_type(step_type, fold_step_config.config) as config) as c);
+  return automation.step_fold(step_type, automation.without_own_type(step_type, config));
 end;
 $$;
 
 comment on function automation.fold_step_config(text, jsonb) is
   'A step_config in the one spelling that its schema describes; the older engines had others.';
-
-create or replace function automation.without_blanks(config jsonb, but text[] default '{}') returns jsonb
-  language plpgsql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return (
-    select coalesce(jsonb_object_agg(k.key, k.value), '{}')
-    from jsonb_each(config) as k
-    where k.value not in ('null', '""') or k.key = any (but));
-end;
-$$;
-
-create or replace function automation.fold_names(step_type text, config jsonb) returns jsonb
-  language plpgsql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return case step_type
-    when 'send_sms' then
-      case when config ? 'message' and not config ? 'body'
-        then config - 'message' || jsonb_build_object('body', config -> 'message')
-        else config - 'message' end
-        || case when jsonb_typeof(config -> 'media_urls') = 'string'
-          and not starts_with(btrim(config ->> 'media_urls'), '{{')
-          then jsonb_build_object('media_urls', jsonb_build_array(config -> 'media_urls')) else '{}' end
-    when 'send_email' then
-      case when config ? 'body' and not config ?| '{html,text}'
-        then config - 'body'
-          || jsonb_build_object(automation.body_kind(config -> 'body'), config -> 'body')
-        else config end
-    when 'create_task' then
-      case when config ? 'due_date_days'
-        then config - 'due_date_days' || jsonb_build_object('due_in_days', config -> 'due_date_days')
-        else config end
-    when 'update_field' then
-      case when config ? 'table'
-        then config - 'table'
-          || jsonb_build_object('entity', regexp_replace(config ->> 'table', 's$', ''))
-        else config end
-    when 'create_project' then automation.fold_key(config, 'project_type', '{type}')
-    when 'add_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
-    when 'remove_tag' then automation.fold_key(config, 'tag', '{tag_name,name}')
-    else config
-  end;
-end;
-$$;
-
--- A body with a tag in it is HTML; any other keeps its line breaks as plain text.
-create or replace function automation.body_kind(body jsonb) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case when body #>> '{}' ~* '<(?:[a-z][a-z0-9]*[[:space:]/>]|/[a-z]|!--|!doctype)' then 'html' else 'text' end
-  $$;
-
-create or replace function automation.fold_webhook(config jsonb) returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select automation.fold_key(config, 'body', '{payload}')
-      || case when jsonb_typeof(config -> 'method') = 'string'
-        then jsonb_build_object('method', upper(config ->> 'method' collate "C")) else '{}' end
-  $$;
-
--- {condition}, or one condition or group that is written into the configuration itself.
-create or replace function automation.fold_conditional(config jsonb) returns jsonb
-  language plpgsql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return case
-    when config ? 'branches' then config
-    when config ? 'conditions' and config ? 'operator'
-      then automation.fold_document(config, '{operator,conditions}')
-    when config ? 'conditions' then config
-    when config ? 'condition' then automation.fold_key(config, 'conditions', '{condition}')
-    when config ? 'field'
-      then automation.fold_document(config, '{field,operator,value,logic,case_sensitive}')
-    when config ?| '{all,any,not}' then automation.fold_document(config, '{all,any,not}')
-    else config
-  end;
-end;
-$$;
-
-create or replace function automation.fold_document(config jsonb, keys text[]) returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select config - keys || jsonb_build_object('conditions', (
-      select jsonb_object_agg(k.key, k.value) from jsonb_each(config) as k where k.key = any (keys)))
-  $$;
-
-create or replace function automation.fold_key(config jsonb, key text, other_names text[])
-  returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when config ? key then config
-      else coalesce(
-        (select config - n || jsonb_build_object(key, config -> n)
-         from unnest(other_names) as n where config ? n limit 1),
-        config)
-    end
-  $$;
-
-create or replace function automation.fold_fields(config jsonb) returns jsonb
-  language plpgsql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return case
-    when config ? 'fields' then config
-    when config ? 'updates' then
-      config - 'updates' || jsonb_build_object('fields', config -> 'updates')
-    when config = '{}' then config
-    else jsonb_build_object('fields', config)
-  end;
-end;
-$$;
-
-create or replace function automation.fold_wait(config jsonb) returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when config ? 'duration_minutes' then jsonb_build_object('minutes', config -> 'duration_minutes')
-      when config ? 'delay_minutes' then jsonb_build_object('minutes', config -> 'delay_minutes')
-      when config ? 'duration_hours' then jsonb_build_object('hours', config -> 'duration_hours')
-      when config ? 'delay_hours' then jsonb_build_object('hours', config -> 'delay_hours')
-      when config ? 'duration_days' then jsonb_build_object('days', config -> 'duration_days')
-      when config ? 'duration' and config ->> 'unit' in ('minutes', 'hours', 'days', 'weeks') then
-        jsonb_build_object(config ->> 'unit', config -> 'duration')
-      when jsonb_typeof(config -> 'duration') = 'number' then
-        jsonb_build_object('minutes', config -> 'duration')
-      else config
-    end
-  $$;
 
 -- What the schema and its grammars say, and then whether what it names is there.
 create or replace function automation.check_step_config(step_type text, config jsonb, path text)
@@ -21218,13 +22783,9 @@ begin
   return (
     select automation.check_schema(t.config_schema, config, path)
       || automation.check_step_entity(config, path)
-      || case when step_type in ('update_contact', 'update_project', 'update_field')
-        then automation.check_step_fields(step_type, config, path) else '[]' end
-      || case when step_type = 'update_field' then automation.check_field_operator(config, path) else '[]' end
-      || case when step_type = 'webhook'
-        then automation.check_webhook_headers(config -> 'headers', path || '.headers') else '[]' end
-      || case when step_type = 'wait' and config ? 'event'
+      || case when config ? 'event' and t.config_schema -> 'properties' ? 'event'
         then automation.check_event(config -> 'event', path || '.event') else '[]' end
+      || automation.step_check(step_type, config, path)
     from automation.step_types as t
     where t.name = step_type);
 end;
@@ -21259,119 +22820,10 @@ create or replace function automation.check_event(event jsonb, path text) return
     end
   $$;
 
--- A conditional's questions in the order they are asked, each with its branch: [{name, conditions}].
-create or replace function automation.compile_cases(
-  config jsonb, known jsonb, out cases jsonb, out roots text[], out problems jsonb)
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  asked jsonb;
-  compiled record;
-begin
-  cases := '[]';
-  roots := '{}';
-  problems := '[]';
-  for asked in
-    select jsonb_build_object('name', 'then', 'conditions', config -> 'conditions') where config ? 'conditions'
-    union all
-    select b from jsonb_array_elements(
-      case jsonb_typeof(config -> 'branches') when 'array' then config -> 'branches' else '[]' end) as b
-  loop
-    compiled := automation.place_conditions(asked -> 'conditions', 'conditions', known);
-    cases := cases || jsonb_build_object('name', asked -> 'name', 'conditions', compiled.compiled);
-    roots := roots || automation.condition_roots(compiled.compiled);
-    problems := problems || compiled.problems;
-  end loop;
-end;
-$$;
-
--- Conditions that compiled without a word need not be compiled once more to be checked.
-create or replace function automation.without_cases(config jsonb) returns jsonb
-  language plpgsql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  if config ? 'conditions' then
-    return config || '{"conditions": []}';
-  elsif jsonb_typeof(config -> 'branches') <> 'array' then
-    return config;
-  end if;
-  return config || jsonb_build_object('branches', (
-    select coalesce(jsonb_agg(
-      case when b.value ? 'conditions' and jsonb_typeof(b.value) = 'object'
-        then b.value || '{"conditions": []}' else b.value end order by b.place), '[]')
-    from jsonb_array_elements(config -> 'branches') with ordinality as b (value, place)));
-end;
-$$;
-
--- Only a number, a date or a list can be added to or taken from, only a text or a list appended to.
-create or replace function automation.check_field_operator(config jsonb, path text) returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(jsonb_agg(automation.problem(path || '.operator', 'operator_type_mismatch',
-      format('%s cannot be used on %s: it is %s', config ->> 'operator', f.field, automation.kind_name(k.kind)),
-      'Use set, or a field of another type.')), '[]')
-    from automation.written_field(config) as f
-    cross join lateral (
-      select automation.value_kind(a.atttypid) as kind
-      from automation.entities as e
-      join pg_catalog.pg_attribute as a on a.attrelid = to_regclass(e.relation) and not a.attisdropped
-        and a.attname = coalesce(automation.aliases(e) ->> f.field, f.field)
-      where e.name = f.entity
-    ) as k
-    where config ->> 'operator' in ('add', 'subtract', 'append')
-      and not k.kind = any (case config ->> 'operator'
-        when 'append' then '{text,list,json,other}'::text[] else '{number,date,list,json,other}' end)
-  $$;
-
--- The fields that update steps write are checked against the live table.
-create or replace function automation.check_step_fields(step_type text, config jsonb, path text)
-  returns jsonb
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return (
-    select coalesce(jsonb_agg(automation.problem(
-        path || w.at, 'unknown_field', format('%s has no field "%s" to write', w.entity, w.field),
-        'Writable: ' || array_to_string(e.writable_columns, ', '))), '[]')
-    from (
-      select case step_type when 'update_contact' then 'contact' else 'project' end as entity,
-        f.key as field, '.fields.' || f.key as at
-      from jsonb_each(
-        case when jsonb_typeof(config -> 'fields') = 'object' then config -> 'fields' else '{}' end)
-        as f
-      where step_type in ('update_contact', 'update_project')
-      union all
-      select f.entity, f.field, '.field' from automation.written_field(config) as f
-      where step_type = 'update_field'
-    ) as w
-    join automation.entities as e on e.name = w.entity
-    where not (w.field = any (e.writable_columns)
-      or split_part(w.field, '.', 1) = 'custom_fields' and 'custom_fields' = any (e.writable_columns)));
-end;
-$$;
-
 -- sql/engine/80_definitions/05_compile_workflow.sql
 
 -- Authoring rows -> a plan. Everything that can be decided before a customer is involved is
 -- decided here: order, branches, names, defaults, templates, conditions.
-
--- The ways on from a step that branches; none from any other.
-create or replace function automation.step_branches(step_type text, config jsonb) returns text[]
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when step_type = 'conditional' and config ? 'branches' then automation.branch_names(config) || 'else'::text
-      when step_type = 'conditional' then '{then,else}'
-      when step_type = 'split' then automation.branch_names(config)
-      when step_type = 'wait' and config ? 'event' then '{event,timeout}'
-      else '{}'
-    end
-  $$;
 
 -- shared: what other steps hold too, parsed and compiled already ({texts, documents, addresses}).
 create or replace function automation.compile_step(
@@ -21383,30 +22835,17 @@ create or replace function automation.compile_step(
   as $$
 declare
   known automation.step_types;
-  config jsonb := automation.fold_step_config(step.step_type, step.step_config);
-  sending constant jsonb := automation.sending_of(step.step_type, config);
-  addressed record;
+  written constant jsonb := automation.fold_step_config(step.step_type, step.step_config);
+  config constant automation.compiled_config := automation.step_compile(
+    step.step_type, written, path || '.step_config', shared);
+  sending constant jsonb := automation.sending_of(step.step_type, written);
   template record;
   condition record;
-  asked record;
 begin
   select t.* into known from automation.step_types as t where t.name = step.step_type;
-  select a.* into addressed from automation.compile_recipients(
-    step.step_type, config - automation.sending_keys(step.step_type), path || '.step_config',
-    shared -> 'addresses') as a;
-  select t.* into template from automation.compile_template(
-    case step.step_type when 'conditional' then '{}' else addressed.compiled end, path || '.step_config',
-    shared -> 'texts') as t;
-  select c.* into condition
-  from automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents') as c;
-  if step.step_type = 'conditional' then
-    asked := automation.compile_cases(config, shared -> 'documents');
-    if asked.problems = '[]' then
-      config := automation.without_cases(config);
-    end if;
-  else
-    select null::jsonb as cases, '{}'::text[] as roots into asked;
-  end if;
+  template := automation.compile_template(
+    config.template - automation.sending_keys(step.step_type), path || '.step_config', shared -> 'texts');
+  condition := automation.place_conditions(step.conditions, path || '.conditions', shared -> 'documents');
   compiled := jsonb_build_object(
     'key', key,
     'at', path,
@@ -21416,17 +22855,16 @@ begin
     'delay_seconds', step.delay_minutes * 60,
     'config', template.compiled || jsonb_build_object(
       'fits', case template.compiled -> 'slots' when '[]' then '[]'
-        else automation.compile_fits(known.config_schema, template.compiled) end),
+        else automation.compile_fits(known.config_schema, template.compiled, known.lane in ('sms', 'email')) end),
     'conditions', condition.compiled,
     'roots', to_jsonb(
       automation.template_roots(template.compiled) || automation.condition_roots(condition.compiled)
-      || asked.roots),
+      || config.roots),
     'continue_on_error', step.continue_on_error)
-    || case step.step_type when 'conditional' then jsonb_build_object('cases', asked.cases) else '{}' end
-    || case when sending is null then '{}' else jsonb_build_object('sending', sending) end
+    || config.more || case when sending is null then '{}' else jsonb_build_object('sending', sending) end
     || automation.compile_retry(step.retry);
-  problems := template.problems || addressed.problems || condition.problems
-    || automation.check_step_config(step.step_type, config, path || '.step_config')
+  problems := template.problems || config.problems || condition.problems
+    || automation.check_step_config(step.step_type, config.checked, path || '.step_config')
     || case step.retry when '{}' then '[]' else automation.check_retry(step.retry, path || '.retry') end;
   return next;
 end;
@@ -21474,14 +22912,17 @@ create or replace function automation.step_key(
   $$;
 
 create or replace function automation.branches_of(step ridgeline.workflow_steps) returns text[]
-  language sql immutable parallel safe
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when step.step_type in ('conditional', 'split', 'wait')
-      then automation.step_branches(
-        step.step_type, automation.fold_step_config(step.step_type, step.step_config))
-      else '{}' end
-  $$;
+begin
+  if exists (select from automation.step_types as t where t.name = step.step_type and t.branches is not null) then
+    return automation.step_branches(
+      step.step_type, automation.fold_step_config(step.step_type, step.step_config));
+  end if;
+  return '{}'::text[];
+end;
+$$;
 
 create or replace function automation.is_too_deep(place integer[]) returns boolean
   language sql immutable parallel safe
@@ -21606,7 +23047,7 @@ create or replace function automation.shared_addresses(placed automation.placed_
       select k.key, k.value as list
       from unnest(placed) as p
       cross join lateral jsonb_each((p.step).step_config) as k
-      where (p.step).step_type = 'send_email' and k.key = any (automation.address_keys())
+      where k.key = any (automation.address_keys())
       group by 1, 2
       having count(*) > 1
     ) as l
@@ -21643,7 +23084,6 @@ create or replace function automation.shared_documents(placed automation.placed_
         select (p.step).conditions
         union all
         select q.value from jsonb_path_query((p.step).step_config, '$.conditions') as q (value)
-        where (p.step).step_type = 'conditional'
       ) as d (document)
       where d.document not in ('[]', 'null', '{}')
       group by 1
@@ -22073,12 +23513,6 @@ create or replace function automation.condition_documents(
     where jsonb_typeof(d.compiled) = 'object'
   $$;
 
--- Where a step stands in what people edit.
-create or replace function automation.step_path(step jsonb) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select coalesce(step ->> 'at', format('steps["%s"]', step ->> 'key')) $$;
-
 -- The names that look most like a word: by the letters and the pairs of letters that they share,
 -- without case and underscores, so that firstName finds first_name and tpye finds type.
 create or replace function automation.nearest(word text, names text[]) returns text[]
@@ -22148,7 +23582,7 @@ create or replace function automation.slot_path(step_path text, step_type text, 
   as $$
 begin
   return step_path || '.step_config'
-    || coalesce('.' || nullif(automation.written_path(
+    || coalesce('.' || nullif(automation.step_place(
       step_type, array_to_string((slot ->> 'at')::text[], '.')), ''), '');
 end;
 $$;
@@ -22381,18 +23815,6 @@ create or replace function automation.absent_reference(reference jsonb, at text,
     cross join (select (reference ->> 'p')::text[] as path) as p
   $$;
 
-create or replace function automation.records_hint(scope jsonb) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when scope -> 'records' <> '[]' then format('It brings: %s.', (
-        select string_agg(distinct r, ', ') from jsonb_array_elements_text(scope -> 'records') as r))
-      else 'A scheduled workflow runs for records when trigger_config has '
-        'for_each: {"entity": "contact"}.'
-    end
-  $$;
-
 -- {{steps.<key>.*}}: the step has to have run by then.
 create or replace function automation.check_step_references(
   workflow ridgeline.workflows, read automation.read_reference[], plan jsonb)
@@ -22472,17 +23894,6 @@ create or replace function automation.step_order_problem(
 -- Operators and values against the type of the column they are about. The table of
 -- docs/conditions.md decides: what never holds there for a type is an error here, its negation
 -- (which always holds) and what may hold for some texts are warnings.
-
-create or replace function automation.kind_name(kind text) returns text
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case kind
-      when 'number' then 'a number' when 'date' then 'a date' when 'boolean' then 'true or false'
-      when 'uuid' then 'an id' when 'list' then 'a list' when 'enum' then 'one of a few texts'
-      when 'json' then 'JSON' else 'a text'
-    end
-  $$;
 
 create or replace function automation.operator_family(name text) returns text
   language sql immutable parallel safe
@@ -23242,7 +24653,8 @@ create or replace function automation.step_exits(step jsonb, verdicts jsonb) ret
     select step ->> 'next' from own as o
     where step ->> 'next' is not null
       and (o.runs <> 'always'
-        or step ->> 'type' <> 'stop' and not coalesce(step -> 'branches' <> '{}', false)
+        or not coalesce(step -> 'branches' <> '{}', false) and not exists (
+          select from automation.step_types as t where t.name = step ->> 'type' and t.ends_run)
         or step ? 'cases' and not step -> 'branches' ? 'else'
           and not exists (select from cases as c where c.verdict = 'always'))
   $$;
@@ -23297,11 +24709,11 @@ create or replace function automation.check_flow(plan jsonb, verdicts jsonb) ret
       from jsonb_each(plan -> 'steps') as s, automation.step_exits(s.value, null) as e
       where exists (select from lost)
     ), nearest as (
-      select distinct on (w.target) w.target, case w.type
-          when 'stop' then format('%s ends the run before it', w.at)
+      select distinct on (w.target) w.target, case
+          when t.ends_run then format('%s ends the run before it', w.at)
           else format('the conditions of %s never lead here', w.at) end as why
-      from ways as w
-      order by w.target, w.type <> 'stop', w.at
+      from ways as w join automation.step_types as t on t.name = w.type
+      order by w.target, not t.ends_run, w.at
     )
     select coalesce(jsonb_agg(automation.problem(
         automation.step_path(l.step), 'unreachable',
@@ -23314,90 +24726,6 @@ create or replace function automation.check_flow(plan jsonb, verdicts jsonb) ret
       select w.target from ways as w where w.origin in (select o.key from lost as o))
   $$;
 
--- Whom assign_user makes responsible when it does not say for what: see automation.assigned_entity().
-create or replace function automation.assignable(fired text) returns text
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when automation.mapped_column(fired, 'assigned_to') is not null and not exists (
-        select from automation.entities as e
-        where e.name = assignable.fired and (e.name = 'contact' or e.related ?| '{contact,project}'))
-      then fired else 'contact' end
-  $$;
-
--- What a step writes to: the entity, whether it makes a new record, and the fields with what they
--- are set to, [value], or [] when that is known only when the step runs.
-create or replace function automation.step_writes(step jsonb, fired text)
-  returns table (entity text, is_insert boolean, fields jsonb)
-  language sql stable
-  -- No search_path of its own, so that Postgres writes it into the query that asks.
-  as $$
-    with given as (
-      select step ->> 'type' as type, step -> 'config' -> 'base' as config
-    ), target as (
-      select g.type, g.config,
-        regexp_replace(g.config ->> 'field', '^(contact|project|job)\.', '') as field, case g.type
-          when 'update_contact' then 'contact'
-          when 'update_project' then 'project'
-          when 'update_field' then coalesce(g.config ->> 'entity',
-            substring(g.config ->> 'field' from '^(contact|project|job)\.'), 'contact')
-          when 'change_stage' then coalesce(g.config ->> 'entity',
-            case when automation.stage_column(fired) is not null then fired else 'contact' end)
-          when 'assign_user' then coalesce(g.config ->> 'entity', automation.assignable(fired))
-        end as entity
-      from given as g
-    )
-    select t.entity, false, case t.type
-        when 'update_field' then jsonb_build_object(split_part(t.field, '.', 1), case
-          when t.field like '%.%' or coalesce(t.config ->> 'operator', 'set') <> 'set' then '[]'
-          else automation.written_value(t.config -> 'value') end)
-        when 'change_stage' then jsonb_build_object(
-          coalesce(automation.stage_column(t.entity), 'stage'),
-          automation.written_value(t.config -> 'stage'))
-        when 'assign_user' then jsonb_build_object(
-          coalesce(automation.mapped_column(t.entity, 'assigned_to'), 'assigned_to'),
-          automation.written_value(t.config -> 'user_id'))
-        else (
-          select coalesce(jsonb_object_agg(split_part(f.key, '.', 1), case
-            when f.key like '%.%' then '[]' else automation.written_value(f.value) end), '{}')
-          from jsonb_each(case jsonb_typeof(t.config -> 'fields')
-            when 'object' then t.config -> 'fields' else '{}' end) as f)
-      end
-    from target as t
-    where t.entity is not null and (t.type <> 'update_field' or t.field is not null)
-    union all
-    select e.name, true, i.fields
-    from (
-      select case g.type
-          when 'create_project' then (select t.relation from automation.targets as t where t.name = 'project')
-          when 'create_task' then (select t.relation from automation.targets as t where t.name = 'task')
-          when 'send_sms' then 'ridgeline.messages' when 'send_email' then 'ridgeline.emails' end as relation,
-        case g.type
-          when 'create_project' then automation.target_fields('project',
-            '{"status": ["open"], "stage": ["new"]}'::jsonb || (
-              select coalesce(jsonb_object_agg(case f.key when 'project_type' then 'type'
-                when 'pipeline_stage' then 'stage' else f.key end, automation.written_value(f.value)), '{}')
-              from jsonb_each(g.config) as f where f.key <> 'key'))
-          when 'create_task' then automation.target_fields('task', '{"status": ["open"]}')
-          else '{"direction": ["outbound"], "status": ["sent"]}'
-        end as fields
-      from given as g
-    ) as i
-    join automation.entities as e on e.relation = i.relation
-  $$;
-
-create or replace function automation.written_value(value jsonb) returns jsonb
-  language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when value is null or jsonb_typeof(value) in ('object', 'array')
-        or value #>> '{}' like '%{{%' then '[]'
-      else jsonb_build_array(value)
-    end
-  $$;
-
 create or replace function automation.check_needs(
   workflow ridgeline.workflows, plan jsonb, scope jsonb)
   returns jsonb
@@ -23408,175 +24736,14 @@ create or replace function automation.check_needs(
     from (
       select n.problem
       from jsonb_each(plan -> 'steps') as s
-      cross join lateral (
-        select automation.record_problem(s.value, scope)
-        union all select automation.recipient_problem(s.value, scope)
-        union all select automation.written_number_problem(workflow, s.value)
-        union all select automation.written_sender_problem(workflow, s.value)
-        union all select automation.foreign_sender_problem(workflow, s.value)
-        union all select automation.date_policy_problem(s.value)
-      ) as n (problem)
+      cross join lateral jsonb_array_elements(
+        automation.step_needs(s.value ->> 'type', workflow, s.value, scope)) as n (problem)
       union all
       select automation.sender_problem(workflow, plan)
       union all
       select automation.purpose_problem(plan)
     ) as p
     where p.problem is not null
-  $$;
-
--- A step that changes a record needs one, with the column it changes.
-create or replace function automation.record_problem(step jsonb, scope jsonb) returns jsonb
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-begin
-  return (
-    select case
-      when not (scope ->> 'lenient')::boolean and not scope -> 'records' ? t.entity
-        then automation.problem(
-          automation.step_path(step) || '.step_config', 'no_record',
-          format('%s has no %s to work on: this trigger brings none', step ->> 'type', t.entity),
-          automation.records_hint(scope))
-      when step ->> 'type' in ('change_stage', 'assign_user') then (
-        select automation.problem(
-          automation.step_path(step) || '.step_config.entity', 'unknown_field',
-          format('%s has no field "%s" to write', e.name, f),
-          format('Use update_field with one of: %s', array_to_string(e.writable_columns, ', ')))
-        from automation.entities as e, jsonb_object_keys(t.fields) as f
-        where e.name = t.entity and not f = any (e.writable_columns)
-        limit 1)
-    end
-    from (
-      select w.entity, w.fields from automation.step_writes(step, scope ->> 'entity') as w
-      where not w.is_insert
-      union all
-      select 'contact', '{}' where step ->> 'type' in ('add_tag', 'remove_tag')
-    ) as t
-    where t.entity not like '%{{%'
-      and exists (select from automation.entities as e where e.name = t.entity)
-    limit 1);
-end;
-$$;
-
-create or replace function automation.recipient_problem(step jsonb, scope jsonb) returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when automation.mapped_column(scope ->> 'entity', c.name) is not null then null
-      when automation.mapped_column('contact', c.name) is null then automation.problem(
-        automation.step_path(step) || '.step_config.to', 'no_recipient',
-        format('%s has nobody to go to: contacts have no field "%s"', step ->> 'type', c.name),
-        format('Write the field that holds the %s into "to", such as "{{contact.mobile}}".', c.noun),
-        case when (scope ->> 'lenient')::boolean then 'warning' else 'error' end)
-      when not (scope ->> 'lenient')::boolean and not scope -> 'records' ? 'contact'
-        then automation.problem(
-          automation.step_path(step) || '.step_config.to', 'no_recipient',
-          format('%s has nobody to go to: this trigger brings no contact', step ->> 'type'),
-          'Write who it goes to into "to". ' || automation.records_hint(scope))
-    end
-    from (values ('send_sms', 'phone', 'phone number'), ('send_email', 'email', 'address'))
-      as c (type, name, noun)
-    where c.type = step ->> 'type'
-      and automation.is_blank(step -> 'config' -> 'base' -> 'to')
-  $$;
-
--- A date that comes from a record may not be there.
-create or replace function automation.date_policy_problem(step jsonb) returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select automation.problem(
-      automation.step_path(step) || '.step_config.until', 'no_date_policy',
-      'the date may be missing when the step runs, and the step then fails',
-      'Say what happens then with if_missing, or give the date a default: '
-      '"{{job.scheduled_at | default: today}}".', 'warning')
-    from (select step -> 'config' -> 'base' as config) as c
-    where step ->> 'type' = 'wait' and not c.config ? 'if_missing'
-      and (jsonb_typeof(c.config -> 'until') = 'object'
-        or c.config ->> 'until' like '%{{%' and not exists (
-          select from jsonb_array_elements(step -> 'config' -> 'slots') as slot
-          where (slot ->> 'at')::text[] = '{until}'
-            and jsonb_path_exists(slot, 'strict $.**.f[*] ? (@.n == "default")', '{}', true)))
-  $$;
-
--- A number that is written out goes to the same telephone in every run: what would be skipped then is told now.
--- Whose number the record that fires will have is not known yet, hence no more than a warning.
-create or replace function automation.written_number_problem(workflow ridgeline.workflows, step jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when (p.phone).number is null then automation.problem(
-        g.at, 'invalid_phone', format('to: "%s" is not a phone number', left(g.written, 40)),
-        'Write it with its country code, such as "+15125550142", or a field: "{{contact.phone}}".')
-      when f.forbidden is not null then automation.problem(
-        g.at, 'country_not_allowed', f.forbidden || '; every such text will be skipped',
-        'Add the country to tenants.text_countries, or name another number.', 'warning')
-      when not t.text_strangers
-        and not exists (select from automation.contacts_by_phone(workflow.tenant_id, (p.phone).number))
-        and not automation.is_office_number(workflow.tenant_id, (p.phone).number, c.country)
-        then automation.problem(
-          g.at, 'stranger_not_allowed', format(
-            'to: %s is no contact''s and not the office''s; texts to it will be skipped', (p.phone).number),
-          'Add the contact, write the number into the phone of the tenant or of a member if it is the office''s, or '
-          'allow it with text_strangers of the tenant.', 'warning')
-    end
-    from (
-      select automation.step_path(step) || '.step_config.to' as at,
-        btrim(step #>> '{config,base,to}') as written
-    ) as g
-    cross join lateral (select automation.country_of(workflow.tenant_id) as country) as c
-    cross join lateral (select automation.read_phone(g.written, c.country) as phone) as p
-    cross join lateral (select automation.forbidden_destination(workflow.tenant_id, p.phone) as forbidden) as f
-    left join automation.read_tenants(array[workflow.tenant_id]) as t on true
-    where step ->> 'type' = 'send_sms' and g.written <> '' and g.written not like '%{{%'
-  $$;
-
-create or replace function automation.written_sender_problem(workflow ridgeline.workflows, step jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select automation.problem(
-      automation.step_path(step) || '.step_config.from', 'invalid_phone', format(
-        'from: "%s" is neither a phone number nor a name of up to 11 letters and digits', left(g.written, 40)),
-      'Write one of your senders'' numbers, such as "+15125550142", or leave it out.')
-    from (select automation.visible_text(step #>> '{config,base,from}') as written) as g
-    where step ->> 'type' = 'send_sms' and g.written <> '' and g.written not like '%{{%'
-      and automation.sms_sender(g.written, automation.country_of(workflow.tenant_id)) is null
-  $$;
-
--- What is written out is known to be nobody's of the tenant; what a variable gives is looked at when it
--- is sent.
-create or replace function automation.foreign_sender_problem(workflow ridgeline.workflows, step jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select automation.problem(
-      automation.step_path(step) || '.step_config.' || g.field, 'sender_not_yours',
-      format('%s: "%s" is not a sender of yours', g.field, left(g.named, 80)),
-      'Name one of your active senders, or leave it out.')
-    from (
-      -- A mailbox is kept in parts, {name?, address}.
-      select f as field, btrim(coalesce(b.given #>> '{0,address}', b.given #>> '{}')) as named,
-        b.given #> '{1}' is not null as several
-      from unnest('{from,messaging_service_sid}'::text[]) as f
-      cross join lateral (select step -> 'config' -> 'base' -> f as given) as b
-    ) as g
-    where step ->> 'type' in ('send_sms', 'send_email') and g.named <> '' and g.named not like '%{{%'
-      -- What is no number or address, or more than one, is told elsewhere.
-      and (g.field <> 'from' or step ->> 'type' <> 'send_sms'
-        or automation.written_sender_problem(workflow, step) is null)
-      and (step ->> 'type' = 'send_sms' or automation.normalize_email(g.named) is not null and g.several is not true)
-      and not exists (
-        select from automation.named_sender(
-          workflow.tenant_id, case step ->> 'type' when 'send_sms' then 'sms' else 'email' end, g.named) as s
-        where s.id is not null)
-    order by g.field
-    limit 1
   $$;
 
 -- US carriers block text messages from numbers that are not registered (10DLC).
@@ -23591,7 +24758,7 @@ create or replace function automation.sender_problem(workflow ridgeline.workflow
       'Register for 10DLC, and have the number or the messaging service added to senders.',
       'warning')
     from jsonb_each(plan -> 'steps') as s
-    where s.value ->> 'type' = 'send_sms'
+    where s.value ->> 'lane' = 'sms'
       and not exists (
         select from ridgeline.senders as n
         where n.tenant_id = workflow.tenant_id and n.channel = 'sms' and n.is_active
@@ -23611,7 +24778,7 @@ create or replace function automation.purpose_problem(plan jsonb) returns jsonb
         'is not sent after three days', automation.step_path(s.value)),
       'Write "purpose": "transactional" where it serves what somebody asked for, or "marketing".', 'warning')
     from jsonb_each(plan -> 'steps') as s
-    where s.value ->> 'type' in ('send_sms', 'send_email') and s.value #>> '{sending,purpose}' is null
+    where s.value ->> 'lane' in ('sms', 'email') and s.value #>> '{sending,purpose}' is null
     order by automation.step_path(s.value)
     limit 1
   $$;
@@ -23687,7 +24854,7 @@ create or replace function automation.started_by(
     select distinct on (l.workflow_id) l.workflow_id, w.name, automation.step_path(s.value), v.plan,
       l.entity
     from jsonb_each(started_by.plan -> 'steps') as s
-    cross join lateral automation.step_writes(s.value, fired) as write
+    cross join lateral unnest(automation.step_writes(s.value ->> 'type', s.value, fired)) as write
     join lateral (
       select t.* from automation.active_triggers as t
       where t.tenant_id = workflow.tenant_id and t.entity = write.entity and t.role = 'enrol'
@@ -23722,7 +24889,7 @@ create or replace function automation.closing_step(
   as $$
     select automation.step_path(s.value)
     from jsonb_each(plan -> 'steps') as s
-    cross join lateral automation.step_writes(s.value, fired) as write
+    cross join lateral unnest(automation.step_writes(s.value ->> 'type', s.value, fired)) as write
     where automation.could_start(write.entity, write.is_insert, write.fields, workflow.trigger_type,
       listener, conditions, scope)
     order by 1
@@ -23942,8 +25109,10 @@ begin
   where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
     and v.version = workflow.published_version;
   listener := automation.compile_trigger(version.trigger_type, version.trigger_config);
+  -- What was published while an unknown key was no more than a warning is switched on again.
   perform automation.raise_problems(
-    listener.problems, format('workflow "%s" cannot be switched on', workflow.name));
+    jsonb_path_query_array(listener.problems, '$[*] ? (@.code != "unknown_key")'),
+    format('workflow "%s" cannot be switched on', workflow.name));
   perform automation.check_author(workflow.tenant_id, automation.entities_of(listener, version.plan));
   perform automation.listen(version, listener);
   perform automation.check_listeners(version);
@@ -24366,7 +25535,8 @@ create or replace function automation.entities_of(listener automation.compiled_t
       select split_part(r #>> '{}', '.', 1) from jsonb_path_query(plan, 'strict $.**.roots[*]') as r
       union
       select w.entity
-      from jsonb_each(plan -> 'steps') as s, automation.step_writes(s.value, listener.entity) as w
+      from jsonb_each(plan -> 'steps') as s,
+        unnest(automation.step_writes(s.value ->> 'type', s.value, listener.entity)) as w
     )
     select automation.with_related(array_agg(s.name)) from seen as s where s.name is not null
   $$;
@@ -26106,6 +27276,7 @@ begin
       perform automation.watch_timeline();
     end if;
   end loop;
+  perform automation.generate_steps();
   perform automation.close_functions();
 end;
 $$;
@@ -29333,142 +30504,19 @@ create or replace function automation.imagine_execution(
       'depth', 0, 'created_at', automation.now(), 'started_at', automation.now()))
   $$;
 
--- Sets fields of a record that the dry run brought along; "custom_fields.x" one key of a column.
-create or replace function automation.imagine_fields(data jsonb, entity text, fields jsonb) returns jsonb
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  field record;
-  record jsonb := coalesce(nullif(data -> entity, 'null'), '{}');
-begin
-  -- Whose field, or which, may be what a record says: the run fails at what is none, and changes nothing.
-  if entity is null or fields ? '' then
-    return data;
-  end if;
-  fields := coalesce(
-    (select automation.fit_fields(e, fields) from automation.entities as e where e.name = entity), fields);
-  for field in select f.key, f.value, string_to_array(f.key, '.') as at from jsonb_each(fields) as f loop
-    record := case cardinality(field.at)
-      when 1 then record || jsonb_build_object(field.key, field.value)
-      else record || jsonb_build_object(field.at[1],
-        coalesce(nullif(record -> field.at[1], 'null'), '{}')
-          || jsonb_build_object(array_to_string(field.at[2:], '.'), field.value))
-    end;
-  end loop;
-  return data || jsonb_build_object(entity, record);
-end;
-$$;
+create type automation.imagined_step as (shown jsonb, data jsonb);
 
--- What a field would become: what a step sets, adds, takes away or appends.
-create or replace function automation.imagine_field(
-  execution ridgeline.workflow_executions, entity text, field text, input jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case coalesce(input ->> 'operator', 'set')
-      when 'set' then jsonb_build_object(field, input -> 'value')
-      else automation.combine_fields(
-        execution.trigger_data -> entity, jsonb_build_object(field, input -> 'value'), input ->> 'operator',
-        automation.tenant_zone(execution.tenant_id))
-    end
-  $$;
-
--- What a database step would change, so that later conditions see it.
-create or replace function automation.imagine_effect(
-  execution ridgeline.workflow_executions, step_type text, input jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case step_type
-      when 'update_contact' then automation.imagine_fields(d.data, 'contact', input -> 'fields')
-      when 'update_project' then automation.imagine_fields(d.data, 'project', input -> 'fields')
-      when 'update_field' then (
-        select automation.imagine_fields(
-          d.data, f.entity, automation.imagine_field(execution, f.entity, f.field, input))
-        from automation.written_field(input) as f)
-      when 'change_stage' then automation.imagine_fields(
-        d.data, automation.stage_entity(execution, input),
-        jsonb_build_object(
-          coalesce(automation.stage_column(automation.stage_entity(execution, input)), ''), input -> 'stage'))
-      when 'assign_user' then automation.imagine_fields(
-        d.data, automation.assigned_entity(execution, input),
-        jsonb_build_object(
-          coalesce(automation.mapped_column(automation.assigned_entity(execution, input), 'assigned_to'), ''),
-          coalesce(input -> 'user_id', input #> '{user_ids,0}')))
-      when 'add_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
-        'tags', automation.without_tag(coalesce(d.tags, '[]'), input ->> 'tag')
-          || to_jsonb(btrim(input ->> 'tag'))))
-      when 'remove_tag' then automation.imagine_fields(d.data, 'contact', jsonb_build_object(
-        'tags', automation.without_tag(coalesce(d.tags, '[]'), input ->> 'tag')))
-      else d.data
-    end
-    from (
-      select execution.trigger_data as data,
-        automation.read_root(execution, 'contact.tags') as tags
-    ) as d
-  $$;
-
--- events: {<step key>: "event" or what comes}; a step that waits for an event that is not in it times out.
-create or replace function automation.imagine_wait(
-  execution ridgeline.workflow_executions, step_key text, input jsonb, at timestamptz, events jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case
-      when not input ? 'event' then automation.wait_for_time(execution, input, at)
-      when events ? step_key then jsonb_build_object(
-        'branch', 'event', 'result', 'event', 'event', jsonb_build_object(
-          'type', coalesce(input #> '{event,type}', input -> 'event'), 'at', at,
-          'record', case jsonb_typeof(events -> step_key) when 'object' then events -> step_key else '{}' end))
-      else jsonb_build_object(
-        'branch', 'timeout', 'result', 'timeout', 'wait_until', automation.add_length(
-          at, automation.duration_in(input -> 'timeout'), automation.wait_zone(execution, input)))
-    end
-  $$;
-
-create or replace function automation.imagine_split(
-  execution ridgeline.workflow_executions, step_key text, input jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select jsonb_build_object('branch', coalesce(
-      (select s.branch from automation.split_assignments as s
-       where s.tenant_id = execution.tenant_id and s.workflow_id = execution.workflow_id
-         and s.step_key = imagine_split.step_key and s.subject = automation.split_subject(execution)
-         and automation.branch_names(input) @> array[s.branch]),
-      automation.draw_branch(input -> 'branches', automation.split_seed(execution, step_key))))
-  $$;
-
-create or replace function automation.imagine_result(
-  execution ridgeline.workflow_executions, step jsonb, input jsonb, at timestamptz, events jsonb)
-  returns jsonb
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case step ->> 'type'
-      when 'wait' then automation.imagine_wait(execution, step ->> 'key', input, at, events)
-      when 'conditional' then automation.choose(execution, step, at)
-      when 'split' then automation.imagine_split(execution, step ->> 'key', input)
-      when 'stop' then automation.stop(input)
-      when 'webhook' then '{"http_status": 200, "headers": {}, "body": {}}'
-      else '{}'
-    end
-  $$;
-
--- One step, as of a time: {key, type, at, verdict, reason, input, warnings, conditions, result}.
+-- One step, as of a time. shown: {key, type, at, verdict, reason, input, warnings, conditions, result}; data: the
+-- records as it would leave them.
 create or replace function automation.imagine_step(
   execution ridgeline.workflow_executions, step jsonb, zone text, at timestamptz, events jsonb)
-  returns jsonb
+  returns automation.imagined_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   prepared automation.prepared_step;
+  imagined automation.imagined;
   gated automation.send_verdict;
   result jsonb;
 begin
@@ -29479,13 +30527,14 @@ begin
       prepared := gated.prepared;
     end if;
     if prepared.verdict = 'run' then
-      result := automation.imagine_result(execution, step, prepared.input, at, events);
+      imagined := automation.step_imagine(step ->> 'type', execution, step, prepared.input, at, events);
+      result := imagined.result;
     end if;
   exception when others then
     prepared.verdict := 'fail';
     prepared.reason := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
-  return jsonb_build_object(
+  return row(jsonb_build_object(
     'key', step -> 'key', 'type', step -> 'type', 'at', at,
     'verdict', prepared.verdict, 'reason', prepared.reason, 'input', prepared.input,
     'warnings', prepared.warnings,
@@ -29495,7 +30544,8 @@ begin
       end)
     || case when result <> '{}' then jsonb_build_object('result', result) else '{}' end
     || case when result ? 'wait_until' then jsonb_build_object('until', result -> 'wait_until') else '{}' end
-    || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end;
+    || case when gated.verdict = 'hold' then jsonb_build_object('held', gated.held, 'until', gated.until) else '{}' end,
+    coalesce(imagined.data, execution.trigger_data))::automation.imagined_step;
 end;
 $$;
 
@@ -29523,6 +30573,7 @@ create or replace function automation.imagine_path(
   as $$
 declare
   step jsonb := plan -> 'steps' -> (plan ->> 'first');
+  imagined automation.imagined_step;
   taken jsonb;
   path jsonb := '[]'::jsonb;
   ended jsonb;
@@ -29531,12 +30582,10 @@ begin
     at := at + make_interval(secs => (step ->> 'delay_seconds')::double precision);
     ended := automation.imagine_exit(execution, plan -> 'lifecycle', zone, at);
     exit when ended is not null;
-    taken := automation.imagine_step(execution, step, zone, at, events);
+    imagined := automation.imagine_step(execution, step, zone, at, events);
+    taken := imagined.shown;
     path := path || taken;
-    if taken ->> 'verdict' = 'run' then
-      execution.trigger_data := automation.imagine_effect(execution, step ->> 'type', taken -> 'input');
-    end if;
-    execution.trigger_data := execution.trigger_data || jsonb_build_object(
+    execution.trigger_data := imagined.data || jsonb_build_object(
       'steps', coalesce(execution.trigger_data -> 'steps', '{}') || jsonb_build_object(
         step ->> 'key', coalesce(taken -> 'result', '{}') || jsonb_build_object(
           'status', case taken ->> 'verdict'
@@ -31750,7 +32799,7 @@ declare
   known automation.legacy_imports;
   workflow ridgeline.workflows;
   saved jsonb;
-  problems jsonb := '[]';
+  problems jsonb := '[]'::jsonb;
   is_on boolean;
 begin
   if automation.tenant_state(tenant_id) <> 'here' then
@@ -31915,7 +32964,7 @@ declare
 begin
   if automation.legacy_table(case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end)
     is null then
-    return '{"last": null, "seen": 0, "imported": 0, "foreign": 0}';
+    return '{"last": null, "seen": 0, "imported": 0, "foreign": 0}'::jsonb;
   end if;
   with page as materialized (
     select r.* from automation.legacy_runs(source, after, most) as r
@@ -32044,7 +33093,7 @@ declare
 begin
   if automation.legacy_table(
     case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end) is null then
-    return '{"last": null, "seen": 0, "imported": 0}';
+    return '{"last": null, "seen": 0, "imported": 0}'::jsonb;
   end if;
   with page as materialized (
     select p.* from automation.legacy_steps(source, after, most) as p
@@ -32081,9 +33130,11 @@ comment on function automation.import_steps(text, text, integer, uuid[]) is
 -- it goes on here, and only where the pending step was still pending; the link keeps it from being taken twice. Lock
 -- order: the old rows, then ours.
 
+create type automation.legacy_open_run as (run jsonb, step jsonb);
+
 -- The open runs of a tenant, with the step each stands at: a pending one, or else the newest.
 create or replace function automation.legacy_open_runs(source text, tenant_id uuid, after text, most integer)
-  returns table (run jsonb, step jsonb)
+  returns setof automation.legacy_open_run
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set jit = off
@@ -32119,22 +33170,36 @@ begin
 end;
 $$;
 
--- The data of a run as our steps read it: what was sent, the record that it is about as it is now, and, after a change
--- of stage, what it was before.
+-- The data of a run as our steps read it: what was sent, the records that it is about as they are now, and, after a
+-- change of stage, what it was before. A record that is gone is merely missing.
 create or replace function automation.taken_data(tenant_id uuid, trigger_type text, data jsonb) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select jsonb_build_object('entity', s.entity, 'contact_id', s.contact_id, 'user_id', data -> 'changed_by')
-      || case when s.record_id is null then '{}' else jsonb_build_object(s.entity || '_id', s.record_id)
-        || coalesce(jsonb_build_object(s.entity,
-          automation.read_record(s.entity, tenant_id, s.record_id)), '{}') end
-      || case when data ? 'previous_stage' then jsonb_build_object('old', jsonb_build_object(
-          coalesce((select e.mapped ->> 'stage' from automation.entities as e where e.name = s.entity), 'stage'),
-          data -> 'previous_stage')) else '{}' end
-      || data
-    from automation.legacy_subject(trigger_type, data) as s
-  $$;
+declare
+  complete jsonb := data;
+  fired constant text := (automation.legacy_subject(trigger_type, data)).entity;
+  entity text;
+  id text;
+  live jsonb;
+begin
+  foreach entity in array '{job,project,contact}'::text[] loop
+    id := coalesce(complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
+      complete #>> array['job', entity || '_id'], complete #>> array['project', entity || '_id']);
+    live := case when id is not null then automation.read_record(entity, tenant_id, id) end;
+    if live is not null then
+      complete := complete || jsonb_build_object(entity || '_id', id, entity, live || case
+        when jsonb_typeof(data -> entity) = 'object' then data -> entity else '{}' end);
+    end if;
+  end loop;
+  return jsonb_build_object('entity', coalesce(fired, 'contact'),
+      'user_id', coalesce(data -> 'user_id', data -> 'changed_by', data -> 'completed_by'))
+    || case when data ? 'previous_stage' then jsonb_build_object('old', jsonb_build_object(
+        coalesce((select e.mapped ->> 'stage' from automation.entities as e where e.name = fired), 'stage'),
+        data -> 'previous_stage')) else '{}' end
+    || complete;
+end;
+$$;
 
 -- Why a run cannot be taken over; null: it can. A step that is running is let finish there, for an hour.
 create or replace function automation.why_left(
@@ -32230,7 +33295,7 @@ declare
   created constant timestamptz := coalesce(automation.legacy_moment(run ->> 'created_at'),
     automation.legacy_moment(run ->> 'enrolled_at'), automation.now());
   started constant timestamptz := coalesce(automation.legacy_moment(run ->> 'started_at'), created);
-  data constant jsonb := case when jsonb_typeof(run -> 'trigger_data') = 'object' then run -> 'trigger_data'
+  data jsonb := case when jsonb_typeof(run -> 'trigger_data') = 'object' then run -> 'trigger_data'
     else jsonb_build_object('entity', 'contact', 'contact_id', run -> 'contact_id') end;
   is_due constant boolean := coalesce(step ->> 'status' = 'pending', false);
   next jsonb;
@@ -32249,8 +33314,7 @@ begin
     automation.legacy_run_id(created, take_over_run.source, run ->> 'id'),
     case when is_due then 'in_flight' else 'history' end,
     case when is_due then jsonb_build_object(
-      'status', run -> 'status', 'message', coalesce(run -> 'error_message', run -> 'exit_reason'),
-      'step_row', step -> 'id', 'step', step -> 'step_id', 'step_message', step -> 'error_message') end)
+      'status', run -> 'status', 'step_row', step -> 'id', 'step', step -> 'step_id') end)
   on conflict on constraint legacy_links_pkey do nothing
   returning * into link;
   if link.execution_id is null then
@@ -32261,6 +33325,9 @@ begin
     where l.tenant_id = link.tenant_id and l.source = link.source and l.legacy_id = link.legacy_id;
     return 'one of its steps is running there';
   end if;
+  if is_due then
+    data := automation.taken_data(link.tenant_id, workflow.trigger_type, data);
+  end if;
   select s.* into subject from automation.legacy_subject(workflow.trigger_type, data) as s;
   insert into ridgeline.workflow_executions (
     tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id,
@@ -32269,9 +33336,7 @@ begin
     link.tenant_id, link.execution_id, link.workflow_id, case when is_due then version else import.history_version end,
     case when is_due then 'waiting' when step ->> 'status' = 'running' then 'failed' else 'cancelled'
       end::ridgeline.automation_status,
-    workflow.trigger_type,
-    case when is_due then automation.taken_data(link.tenant_id, workflow.trigger_type, data) else data end,
-    subject.entity, subject.record_id, subject.contact_id, next ->> 'key',
+    workflow.trigger_type, data, subject.entity, subject.record_id, subject.contact_id, next ->> 'key',
     case
       when is_due then null
       when step ->> 'status' = 'running' then jsonb_build_object('code', 'legacy_unclear', 'may_have_been_sent', true,
@@ -32308,7 +33373,7 @@ declare
   open record;
   import automation.legacy_imports;
   published ridgeline.workflow_versions;
-  outcomes jsonb := '{}';
+  outcomes jsonb := '{}'::jsonb;
   outcome text;
   last text;
   seen integer := 0;
@@ -32365,16 +33430,16 @@ begin
     return false;
   end if;
   execute format(
-    'update %s as s set status = ''pending'', error_message = $2 where s.id::text = $1 and s.status = ''skipped''',
+    'update %s as s set status = ''pending'', error_message = null where s.id::text = $1 and s.status = ''skipped''',
     automation.legacy_table(
       case link.source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end))
-    using link.handed ->> 'step_row', link.handed ->> 'step_message';
+    using link.handed ->> 'step_row';
   execute case link.source
-    when 'campaigns' then 'update public.campaign_enrollments as e set status = $2, exit_reason = $3 '
+    when 'campaigns' then 'update public.campaign_enrollments as e set status = $2, exit_reason = null '
       'where e.id::text = $1'
-    else 'update public.workflow_executions as e set status = $2, error_message = $3, completed_at = null '
+    else 'update public.workflow_executions as e set status = $2, error_message = null, completed_at = null '
       'where e.id::text = $1' end
-    using link.legacy_id, link.handed ->> 'status', link.handed ->> 'message';
+    using link.legacy_id, link.handed ->> 'status';
   delete from ridgeline.workflow_executions as e where e.tenant_id = link.tenant_id and e.id = link.execution_id;
   delete from automation.legacy_links as l
   where l.tenant_id = link.tenant_id and l.source = link.source and l.legacy_id = link.legacy_id;
