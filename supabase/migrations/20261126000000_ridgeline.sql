@@ -10518,7 +10518,7 @@ create table ridgeline.workflow_versions (
   warnings jsonb not null default '[]'
     constraint workflow_versions_warnings_is_list check (jsonb_typeof(warnings) = 'array'),
   published_via text not null
-    constraint workflow_versions_via_known check (published_via in ('publish', 'activation', 'steps')),
+    constraint workflow_versions_via_known check (published_via in ('publish', 'activation', 'steps', 'import')),
   published_at timestamptz not null default automation.now(),
   source jsonb,
   author uuid,
@@ -29734,6 +29734,8 @@ begin
   if execution.id is null then
     -- Pruned or erased while we waited: not found, in the same words.
     return automation.find_execution(execution_id);
+  elsif execution.mode = 'imported' then
+    raise exception 'execution_id: this run is history of another system' using errcode = 'PT409';
   elsif execution.status <> 'failed' then
     raise exception 'execution_id: only a failed execution can be retried; this one is %',
       execution.status
@@ -32649,6 +32651,907 @@ create or replace function ridgeline.erasures_of(
 comment on function ridgeline.erasures_of(text, text, text, uuid) is
   'Was this person erased? With the same contact, phone and email as then. Owners and admins.';
 
+-- sql/engine/98_legacy/01_imports.sql
+
+-- 98 LEGACY
+--
+-- What came from the engines that this one replaces (docs/legacy.md). Their tables stand in schema public, under names
+-- that ours have too; they are read, and written only where a run is taken over or given back.
+--
+-- Definitions are translated outside (scripts/legacy) and written here; history and runs in flight are moved by sets.
+
+create table automation.legacy_imports (
+  tenant_id uuid not null,
+  source text not null
+    constraint legacy_imports_source_known check (source in ('server', 'client', 'campaigns', 'automations')),
+  legacy_id text not null,
+  part integer not null default 0,
+  workflow_id uuid not null,
+  digest text not null,
+  revision text not null,
+  history_version integer,
+  was_active boolean not null,
+  step_keys jsonb not null default '{}',
+  secrets text[] not null default '{}',
+  notes jsonb not null default '[]',
+  imported_at timestamptz not null default automation.now(),
+  constraint legacy_imports_pkey primary key (tenant_id, source, legacy_id, part),
+  constraint legacy_imports_workflow_fk foreign key (tenant_id, workflow_id)
+    references ridgeline.workflows (tenant_id, id) on delete cascade
+);
+
+create index legacy_imports_by_workflow on automation.legacy_imports (workflow_id, tenant_id);
+
+comment on table automation.legacy_imports is
+  'Which workflow came from which old definition. part: which of several that were made of one (a campaign with '
+  'several triggers). digest: of what was imported last; revision: of the workflow after it. was_active: it ran there. '
+  'step_keys: {old step: our step_key}, the first where several were made of one.';
+
+create table automation.legacy_links (
+  tenant_id uuid not null,
+  source text not null,
+  legacy_id text not null,
+  workflow_id uuid not null,
+  execution_id uuid not null,
+  kind text not null
+    constraint legacy_links_kind_known check (kind in ('history', 'in_flight')),
+  handed jsonb,
+  linked_at timestamptz not null default automation.now(),
+  constraint legacy_links_pkey primary key (tenant_id, source, legacy_id)
+);
+
+create index legacy_links_by_workflow on automation.legacy_links (workflow_id, tenant_id);
+-- Their steps name the run, and no tenant.
+create index legacy_links_by_run on automation.legacy_links (legacy_id, source, tenant_id);
+
+comment on table automation.legacy_links is
+  'Which execution came from which old run, once. It outlives the execution: what retention took away is not brought '
+  'again. handed: of a run in flight, what its old rows said before it was taken over.';
+
+-- A table of the old engines, if it is there.
+create or replace function automation.legacy_table(name text) returns regclass
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select to_regclass(format('public.%I', name)) $$;
+
+-- The same id whenever it is asked for, and in the order of time as all others (00_foundation/02_ids).
+create or replace function automation.legacy_run_id(at timestamptz, source text, legacy_id text) returns uuid
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select (lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0')
+      || '7' || substr(m.digest, 1, 3) || '8' || substr(m.digest, 4, 15))::uuid
+    from (select md5(source || '/' || legacy_id) as digest) as m
+  $$;
+
+-- What stood in a text column of a stranger's table is no moment until it can be read as one.
+create or replace function automation.legacy_moment(value text) returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+([+-][0-9:]+|Z)?)?$'
+      then automation.instant_in(value, 'UTC') end
+  $$;
+
+-- The version that history hangs from: the steps that there were, and nothing that could run.
+create or replace function automation.add_history_version(workflow ridgeline.workflows, steps jsonb) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  added integer;
+begin
+  insert into ridgeline.workflow_versions (
+    tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, published_via, source, note)
+  select workflow.tenant_id, workflow.id, coalesce(max(v.version), 0) + 1, workflow.trigger_type,
+    workflow.trigger_config, null, jsonb_build_object(
+      'format', automation.plan_format(), 'first', null, 'steps', coalesce((
+        select jsonb_object_agg(k.value #>> '{}', '{}'::jsonb) from jsonb_each(steps) as k), '{}')),
+    'import', automation.workflow_source(workflow), 'What ran in the engine before this one. Nothing starts with it.'
+  from ridgeline.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
+  returning version into added;
+  return added;
+end;
+$$;
+
+-- The id that it had, where that is a UUID that nobody else has: programs that know it go on using it.
+create or replace function automation.imported_id(source text, legacy_id text, part integer) returns uuid
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when part = 0 and automation.as_uuid(legacy_id) is not null and not exists (
+        select from ridgeline.workflows as w where w.id = automation.as_uuid(legacy_id))
+        then automation.as_uuid(legacy_id)
+      else gen_random_uuid()
+    end
+  $$;
+
+-- Published, and switched off again unless it is to run. What is wrong with it stays with the draft.
+create or replace function automation.publish_import(tenant_id uuid, workflow_id uuid, is_on boolean) returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found constant jsonb := ridgeline.validate_workflow(workflow_id, tenant_id);
+begin
+  if not (found -> 'valid')::boolean then
+    return found -> 'problems';
+  end if;
+  perform ridgeline.publish_workflow(workflow_id, tenant_id => tenant_id, note => 'Imported');
+  if not is_on then
+    update ridgeline.workflows as w set is_active = false
+    where w.tenant_id = publish_import.tenant_id and w.id = publish_import.workflow_id;
+  end if;
+  return found -> 'problems';
+end;
+$$;
+
+-- facts: {digest, was_active, is_draft, is_deleted, step_keys, secrets, notes}; options: {activate, overwrite}.
+create or replace function automation.import_definition(
+  tenant_id uuid, source text, legacy_id text, part integer, definition jsonb, facts jsonb, options jsonb default '{}')
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  known automation.legacy_imports;
+  workflow ridgeline.workflows;
+  saved jsonb;
+  problems jsonb := '[]'::jsonb;
+  is_on boolean;
+begin
+  if automation.tenant_state(tenant_id) <> 'here' then
+    raise exception 'tenant_id: % is no tenant here', tenant_id
+      using errcode = 'PT404', hint = 'Say where the tenants are: automation.attach_tenants().';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, source, legacy_id, part), 98));
+  select i.* into known from automation.legacy_imports as i
+  where (i.tenant_id, i.source, i.legacy_id, i.part)
+    = (import_definition.tenant_id, import_definition.source, import_definition.legacy_id, import_definition.part);
+  select w.* into workflow from ridgeline.workflows as w
+  where w.tenant_id = known.tenant_id and w.id = known.workflow_id;
+  is_on := coalesce((options ->> 'activate')::boolean, false) and (facts ->> 'was_active')::boolean;
+  if known.digest = facts ->> 'digest' then
+    if is_on and not workflow.is_active and workflow.published_version is not null then
+      update ridgeline.workflows as w set is_active = true
+      where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+      return jsonb_build_object('outcome', 'activated', 'workflow_id', workflow.id);
+    end if;
+    return jsonb_build_object('outcome', 'unchanged', 'workflow_id', known.workflow_id);
+  elsif known.revision <> automation.revision_of(workflow)
+    and not coalesce((options ->> 'overwrite')::boolean, false) then
+    return jsonb_build_object('outcome', 'edited', 'workflow_id', known.workflow_id);
+  end if;
+  saved := ridgeline.save_workflow(definition || jsonb_build_object('id',
+      coalesce(known.workflow_id, automation.imported_id(source, legacy_id, part))),
+    case when known.workflow_id is not null then automation.revision_of(workflow) end, tenant_id);
+  select w.* into workflow from ridgeline.workflows as w
+  where w.tenant_id = import_definition.tenant_id and w.id = (saved ->> 'workflow_id')::uuid;
+  insert into automation.legacy_imports as i (
+    tenant_id, source, legacy_id, part, workflow_id, digest, revision, history_version, was_active, step_keys,
+    secrets, notes)
+  values (
+    tenant_id, source, legacy_id, part, workflow.id, facts ->> 'digest', automation.revision_of(workflow),
+    case when known.workflow_id is null and source in ('server', 'campaigns') and part = 0
+      then automation.add_history_version(workflow, facts -> 'step_keys') end,
+    (facts ->> 'was_active')::boolean, coalesce(facts -> 'step_keys', '{}'),
+    array(select jsonb_array_elements_text(facts -> 'secrets')), coalesce(facts -> 'notes', '[]'))
+  on conflict on constraint legacy_imports_pkey do update set
+    digest = excluded.digest, revision = excluded.revision, was_active = excluded.was_active,
+    step_keys = i.step_keys || excluded.step_keys, secrets = array(
+      select distinct s from unnest(i.secrets || excluded.secrets) as s),
+    notes = excluded.notes, imported_at = excluded.imported_at;
+  if not (facts ->> 'is_draft')::boolean and not (facts ->> 'is_deleted')::boolean then
+    problems := automation.publish_import(tenant_id, workflow.id, is_on or workflow.is_active);
+  elsif (facts ->> 'is_deleted')::boolean then
+    update ridgeline.workflows as w set status = 'archived'
+    where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+  end if;
+  return jsonb_build_object(
+    'outcome', case when known.workflow_id is null then 'created' else 'updated' end,
+    'workflow_id', workflow.id, 'problems', problems);
+end;
+$$;
+
+comment on function automation.import_definition(uuid, text, text, integer, jsonb, jsonb, jsonb) is
+  'Writes a translated definition, once: {outcome: created, updated, unchanged, activated or edited, workflow_id, '
+  'problems}. What was edited here since is left alone unless options say overwrite. It is published where it can be, '
+  'and switched on only if it was on and options say activate.';
+
+-- sql/engine/98_legacy/02_history.sql
+
+-- History of the old engines, read-only under a version of its own. Both passes walk a table of theirs along its
+-- primary key, a page at a time, so that a million rows take no more memory than a page; what is there already stays.
+
+create or replace function automation.legacy_status(status text) returns ridgeline.automation_status
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case status
+      when 'completed' then 'completed' when 'failed' then 'failed' when 'skipped' then 'skipped'
+      else 'cancelled' end::ridgeline.automation_status
+  $$;
+
+create or replace function automation.legacy_error(status text, message text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when status = 'completed' or status = 'skipped' and message is null then null
+      else jsonb_build_object(
+          'code', 'legacy', 'message', coalesce(left(message, 4000), 'The old engine has no reason.'))
+        || case when status in ('failed', 'skipped', 'cancelled') then '{}'
+          else jsonb_build_object('status', status) end
+    end
+  $$;
+
+-- {entity, record_id, contact_id} of a run, from what its route had sent.
+create or replace function automation.legacy_subject(trigger_type text, data jsonb)
+  returns table (entity text, record_id text, contact_id text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when r.id is not null then r.entity end, r.id,
+      coalesce(data ->> 'contact_id', data #>> '{contact,id}', data #>> '{project,contact_id}')
+    from (
+      select coalesce(
+          nullif((select t.entity from automation.trigger_types as t where t.name = trigger_type), ''),
+          case when data ? 'job_id' then 'job' when data ? 'project_id' then 'project' else 'contact' end) as entity
+    ) as e
+    cross join lateral (
+      select e.entity, coalesce(data ->> (e.entity || '_id'), data #>> array[e.entity, 'id']) as id
+    ) as r
+  $$;
+
+-- A page of a table of theirs as JSON, so that a column that a version of it lacks is merely missing.
+create or replace function automation.legacy_page(relation regclass, after text, most integer) returns setof jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  type constant text := (
+    select format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.attname = 'id' and not a.attisdropped);
+begin
+  return query execute format(
+    'select to_jsonb(t) from (select * from %1$s as r where $1 is null or r.id > $1::%2$s order by r.id limit $2) as t',
+    relation, type) using after, most;
+end;
+$$;
+
+-- Runs of the server's engine and enrolments in campaigns, under one set of names. finished: null while it is open.
+create or replace function automation.legacy_runs(source text, after text, most integer)
+  returns table (
+    legacy_id text, definition text, tenant_id uuid, data jsonb, status text, message text, created_at timestamptz,
+    started_at timestamptz, finished_at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select r ->> 'id', coalesce(r ->> 'workflow_id', r ->> 'campaign_id'), automation.as_uuid(r ->> 'tenant_id'),
+      case when jsonb_typeof(r -> 'trigger_data') = 'object' then r -> 'trigger_data'
+        else jsonb_strip_nulls(jsonb_build_object('entity', 'contact', 'contact_id', r -> 'contact_id')) end,
+      case r ->> 'status' when 'exited' then 'cancelled' else r ->> 'status' end,
+      coalesce(r ->> 'error_message', r ->> 'exit_reason'),
+      c.at, coalesce(automation.legacy_moment(r ->> 'started_at'), c.at),
+      greatest(c.at, coalesce(
+        automation.legacy_moment(r ->> 'completed_at'), automation.legacy_moment(r ->> 'exited_at'),
+        automation.legacy_moment(r ->> 'last_step_executed_at'), automation.legacy_moment(r ->> 'updated_at'), c.at))
+    from automation.legacy_page(automation.legacy_table(
+      case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end), after, most) as r
+    cross join lateral (
+      select coalesce(automation.legacy_moment(r ->> 'created_at'), automation.legacy_moment(r ->> 'enrolled_at'),
+        automation.legacy_moment(r ->> 'started_at'), automation.now()) as at
+    ) as c
+  $$;
+
+create or replace function automation.is_open_there(status text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce(status, 'pending') in ('pending', 'running', 'active', 'paused') $$;
+
+-- {last, seen, imported, foreign}: last is where the next page begins; null: there is none.
+create or replace function automation.import_runs(
+  source text, after text default null, most integer default 5000, tenants uuid[] default null)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  answer jsonb;
+begin
+  if automation.legacy_table(case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end)
+    is null then
+    return '{"last": null, "seen": 0, "imported": 0, "foreign": 0}'::jsonb;
+  end if;
+  with page as materialized (
+    select r.* from automation.legacy_runs(source, after, most) as r
+  ), ended as materialized (
+    select p.*, i.workflow_id, i.history_version, w.trigger_type, s.entity, s.record_id, s.contact_id,
+      automation.legacy_run_id(p.created_at, import_runs.source, p.legacy_id) as execution_id
+    from page as p
+    join automation.legacy_imports as i
+      on i.tenant_id = p.tenant_id and i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
+    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+    cross join lateral automation.legacy_subject(w.trigger_type, p.data) as s
+    where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
+  ), linked as (
+    insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
+    select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
+    on conflict on constraint legacy_links_pkey do nothing
+    returning tenant_id, execution_id
+  ), written as (
+    insert into ridgeline.workflow_executions (
+      tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id, error,
+      created_at, started_at, finished_at, mode)
+    select e.tenant_id, e.execution_id, e.workflow_id, e.history_version, automation.legacy_status(e.status),
+      e.trigger_type, e.data, e.entity, e.record_id, e.contact_id, automation.legacy_error(e.status, e.message),
+      e.created_at, e.started_at, e.finished_at, 'imported'
+    from ended as e join linked as l on l.tenant_id = e.tenant_id and l.execution_id = e.execution_id
+    on conflict on constraint workflow_executions_pkey do nothing
+    returning 1
+  ), entered as (
+    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+    select distinct on (e.tenant_id, e.workflow_id, e.contact_id)
+      e.tenant_id, e.workflow_id, 'key ' || lower(e.contact_id), e.execution_id, e.created_at
+    from ended as e
+    where import_runs.source = 'campaigns' and e.contact_id is not null
+    order by e.tenant_id, e.workflow_id, e.contact_id, e.created_at desc
+    on conflict on constraint entries_pkey do nothing
+  )
+  select jsonb_build_object(
+    'seen', (select count(*) from page), 'imported', (select count(*) from written),
+    'last', case when (select count(*) from page) = most then (select p.legacy_id from page as p offset most - 1) end,
+    'foreign', (
+      select count(*) from page as p join automation.legacy_imports as i
+        on i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
+      where p.tenant_id is distinct from i.tenant_id))
+    into answer;
+  return answer;
+end;
+$$;
+
+comment on function automation.import_runs(text, text, integer, uuid[]) is
+  'A page of the ended runs of an old engine (source: server or campaigns), as history. Those of definitions that were '
+  'not imported stay; so do those whose tenant is not that of their definition (foreign).';
+
+-- A step of theirs as one of ours; its key is the one that the definition has, where that still has it.
+create or replace function automation.legacy_steps(source text, after text, most integer)
+  returns table (
+    legacy_id text, run text, step text, status text, result jsonb, message text, started_at timestamptz,
+    finished_at timestamptz, opened_at timestamptz, clicked_at timestamptz, replied_at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select r ->> 'id', coalesce(r ->> 'execution_id', r ->> 'enrollment_id'), r ->> 'step_id', r ->> 'status',
+      case jsonb_typeof(r -> 'result_data') when 'object' then r -> 'result_data' when 'null' then null
+        else jsonb_build_object('value', r -> 'result_data') end,
+      r ->> 'error_message', c.at, greatest(c.at, coalesce(automation.legacy_moment(r ->> 'completed_at'), c.at)),
+      automation.legacy_moment(r ->> 'opened_at'), automation.legacy_moment(r ->> 'clicked_at'),
+      automation.legacy_moment(r ->> 'replied_at')
+    from automation.legacy_page(automation.legacy_table(
+      case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end), after, most)
+      as r
+    cross join lateral (
+      select coalesce(automation.legacy_moment(r ->> 'started_at'), automation.legacy_moment(r ->> 'created_at'),
+        automation.legacy_moment(r ->> 'scheduled_at'), automation.now()) as at
+    ) as c
+  $$;
+
+create type automation.imported_step as (
+  tenant_id uuid,
+  id uuid,
+  execution_id uuid,
+  step_key text,
+  step_type text,
+  status ridgeline.automation_status,
+  result jsonb,
+  error jsonb,
+  started_at timestamptz,
+  finished_at timestamptz,
+  provider_id text,
+  opened_at timestamptz,
+  clicked_at timestamptz,
+  replied_at timestamptz
+);
+
+-- again: a step that ran twice there, or a provider's id that somebody has already.
+create or replace function automation.write_steps(steps automation.imported_step[], again boolean) returns bigint
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with written as (
+      insert into ridgeline.workflow_step_executions (
+        tenant_id, id, execution_id, step_key, step_type, status, result_data, error, started_at, finished_at,
+        provider_id, recipient, opened_at, clicked_at, replied_at)
+      select s.tenant_id, s.id, s.execution_id,
+        s.step_key || case when again then '_' || right(s.id::text, 6) else '' end, s.step_type, s.status, s.result,
+        s.error, s.started_at, s.finished_at, case when not again then s.provider_id end,
+        left(s.result ->> 'to', 320), s.opened_at, s.clicked_at, s.replied_at
+      from unnest(steps) as s
+      where not again or not exists (
+        select from ridgeline.workflow_step_executions as x where x.tenant_id = s.tenant_id and x.id = s.id)
+      on conflict do nothing
+      returning 1
+    )
+    select count(*) from written
+  $$;
+
+create or replace function automation.import_steps(
+  source text, after text default null, most integer default 5000, tenants uuid[] default null)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  steps automation.imported_step[];
+  seen bigint;
+  last text;
+begin
+  if automation.legacy_table(
+    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end) is null then
+    return '{"last": null, "seen": 0, "imported": 0}'::jsonb;
+  end if;
+  with page as materialized (
+    select p.* from automation.legacy_steps(source, after, most) as p
+  )
+  select (select count(*) from page), (select p.legacy_id from page as p offset most - 1),
+    array_agg(row(
+      l.tenant_id, automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id), l.execution_id,
+      coalesce(i.step_keys ->> p.step, 'gone_' || left(md5(p.step), 8)), coalesce(s.step_type, 'wait'),
+      automation.legacy_status(p.status), p.result, automation.legacy_error(p.status, p.message), p.started_at,
+      p.finished_at, coalesce(p.result ->> 'sms_sid', p.result ->> 'email_id', p.result ->> 'message_sid'),
+      p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
+    filter (where l.execution_id is not null and e.id is not null and not automation.is_open_there(p.status)
+      and p.legacy_id is distinct from l.handed ->> 'step_row')
+    into seen, last, steps
+  from page as p
+  left join automation.legacy_links as l
+    on l.source = import_steps.source and l.legacy_id = p.run and (tenants is null or l.tenant_id = any (tenants))
+  left join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+  left join automation.legacy_imports as i
+    on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
+  left join ridgeline.workflow_steps as s
+    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step;
+  return jsonb_build_object('last', last, 'seen', seen, 'imported',
+    automation.write_steps(steps, false) + automation.write_steps(steps, true));
+end;
+$$;
+
+comment on function automation.import_steps(text, text, integer, uuid[]) is
+  'A page of the ended steps of runs that were imported or taken over.';
+
+-- sql/engine/98_legacy/03_take_over.sql
+
+-- Runs in flight: from the step that they stood at, once. A run is taken in one transaction: its old rows say that
+-- it goes on here, and only where the pending step was still pending; the link keeps it from being taken twice. Lock
+-- order: the old rows, then ours.
+
+create type automation.legacy_open_run as (run jsonb, step jsonb);
+
+-- The open runs of a tenant, with the step each stands at: a pending one, or else the newest.
+create or replace function automation.legacy_open_runs(source text, tenant_id uuid, after text, most integer)
+  returns setof automation.legacy_open_run
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  runs constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
+  steps constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
+begin
+  if runs is null or steps is null then
+    return;
+  end if;
+  return query execute format($query$
+    select to_jsonb(r), s.step
+    from (
+      select e.* from %1$s as e
+      where e.tenant_id::text = $1::text and automation.is_open_there(e.status::text)
+        and ($2 is null or e.id::text > $2)
+        and not exists (
+          select from automation.legacy_links as l
+          where l.tenant_id = $1 and l.source = $3 and l.legacy_id = e.id::text)
+      order by e.id::text limit $4
+    ) as r
+    left join lateral (
+      select to_jsonb(x) as step from %2$s as x
+      where x.%3$I::text = r.id::text
+      order by x.status = 'pending' desc, x.created_at desc, x.id desc limit 1
+    ) as s on true
+    order by r.id::text $query$,
+    runs, steps, case source when 'campaigns' then 'enrollment_id' else 'execution_id' end)
+    using tenant_id, after, source, most;
+end;
+$$;
+
+-- The data of a run as our steps read it: what was sent, the records that it is about as they are now, and, after a
+-- change of stage, what it was before. A record that is gone is merely missing.
+create or replace function automation.taken_data(tenant_id uuid, trigger_type text, data jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  complete jsonb := data;
+  fired constant text := (automation.legacy_subject(trigger_type, data)).entity;
+  entity text;
+  id text;
+  live jsonb;
+begin
+  foreach entity in array '{job,project,contact}'::text[] loop
+    id := coalesce(complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
+      complete #>> array['job', entity || '_id'], complete #>> array['project', entity || '_id']);
+    live := case when id is not null then automation.read_record(entity, tenant_id, id) end;
+    if live is not null then
+      complete := complete || jsonb_build_object(entity || '_id', id, entity, live || case
+        when jsonb_typeof(data -> entity) = 'object' then data -> entity else '{}' end);
+    end if;
+  end loop;
+  return jsonb_build_object('entity', coalesce(fired, 'contact'),
+      'user_id', coalesce(data -> 'user_id', data -> 'changed_by', data -> 'completed_by'))
+    || case when data ? 'previous_stage' then jsonb_build_object('old', jsonb_build_object(
+        coalesce((select e.mapped ->> 'stage' from automation.entities as e where e.name = fired), 'stage'),
+        data -> 'previous_stage')) else '{}' end
+    || complete;
+end;
+$$;
+
+-- Why a run cannot be taken over; null: it can. A step that is running is let finish there, for an hour.
+create or replace function automation.why_left(
+  import automation.legacy_imports, run jsonb, step jsonb, plan jsonb)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when import.workflow_id is null then 'its definition was not imported'
+      when run ->> 'status' = 'paused' then 'it is paused: resume or end it there'
+      when step ->> 'status' = 'running'
+        and automation.legacy_moment(step ->> 'started_at') > automation.now() - interval '1 hour'
+        then 'one of its steps is running there'
+      when step ->> 'status' <> 'pending' or step is null then null
+      when plan is null then 'its workflow is a draft: publish it'
+      when not plan -> 'steps' ? coalesce(import.step_keys ->> (step ->> 'step_id'), '')
+        then 'the step that it stands at is not in the published version'
+    end
+  $$;
+
+-- The old rows say that the run goes on here. Null: somebody was quicker.
+create or replace function automation.hand_over(source text, run jsonb, step jsonb) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  handed text;
+begin
+  execute format(
+    'update %s as s set status = ''skipped'', error_message = ''Goes on in Ridgeline'' '
+    'where s.id::text = $1 and s.status = ''pending'' returning s.id::text',
+    automation.legacy_table(
+      case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end))
+    into handed using step ->> 'id';
+  if handed is not null then
+    execute case source
+      when 'campaigns' then 'update public.campaign_enrollments as e set status = ''exited'', exit_reason = ''error'' '
+        'where e.id::text = $1'
+      else 'update public.workflow_executions as e set status = ''cancelled'', completed_at = now(), '
+        'error_message = ''Goes on in Ridgeline'' where e.id::text = $1' end
+      using run ->> 'id';
+  end if;
+  return handed;
+end;
+$$;
+
+-- What the run has done so far: its steps find it under {{steps.*}}, and nobody does it again.
+create or replace function automation.bring_steps(
+  source text, link automation.legacy_links, import automation.legacy_imports)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  steps automation.imported_step[];
+begin
+  execute format($query$
+    select array_agg(row(
+      $1, automation.legacy_run_id(c.at, $2 || ' step', x.step ->> 'id'), $3,
+      coalesce($4 ->> (x.step ->> 'step_id'), 'gone_' || left(md5(x.step ->> 'step_id'), 8)),
+      coalesce(s.step_type, 'wait'), automation.legacy_status(x.step ->> 'status'),
+      case jsonb_typeof(x.step -> 'result_data') when 'object' then x.step -> 'result_data' end,
+      automation.legacy_error(x.step ->> 'status', x.step ->> 'error_message'), c.at,
+      greatest(c.at, coalesce(automation.legacy_moment(x.step ->> 'completed_at'), c.at)),
+      coalesce(x.step #>> '{result_data,sms_sid}', x.step #>> '{result_data,email_id}'), null, null, null
+      )::automation.imported_step)
+    from (select to_jsonb(t) as step from %1$s as t where t.%2$I::text = $5) as x
+    cross join lateral (select coalesce(automation.legacy_moment(x.step ->> 'started_at'),
+      automation.legacy_moment(x.step ->> 'created_at'), automation.now()) as at) as c
+    left join ridgeline.workflow_steps as s
+      on s.tenant_id = $1 and s.workflow_id = $6 and s.step_key = $4 ->> (x.step ->> 'step_id')
+    where not automation.is_open_there(x.step ->> 'status') and x.step ->> 'id' is distinct from $7 $query$,
+    automation.legacy_table(
+      case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end),
+    case source when 'campaigns' then 'enrollment_id' else 'execution_id' end)
+    into steps
+    using link.tenant_id, source, link.execution_id, import.step_keys, link.legacy_id, link.workflow_id,
+      link.handed ->> 'step_row';
+  perform automation.write_steps(steps, false) + automation.write_steps(steps, true);
+end;
+$$;
+
+-- One run: taken, ended (nothing would ever have picked it up), or left, and why.
+create or replace function automation.take_over_run(
+  source text, import automation.legacy_imports, run jsonb, step jsonb, plan jsonb, version integer)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  reason constant text := automation.why_left(import, run, step, plan);
+  created constant timestamptz := coalesce(automation.legacy_moment(run ->> 'created_at'),
+    automation.legacy_moment(run ->> 'enrolled_at'), automation.now());
+  started constant timestamptz := coalesce(automation.legacy_moment(run ->> 'started_at'), created);
+  data jsonb := case when jsonb_typeof(run -> 'trigger_data') = 'object' then run -> 'trigger_data'
+    else jsonb_build_object('entity', 'contact', 'contact_id', run -> 'contact_id') end;
+  is_due constant boolean := coalesce(step ->> 'status' = 'pending', false);
+  next jsonb;
+  link automation.legacy_links;
+  subject record;
+  workflow ridgeline.workflows;
+begin
+  if reason is not null then
+    return reason;
+  end if;
+  select w.* into workflow from ridgeline.workflows as w
+  where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
+  next := plan -> 'steps' -> (import.step_keys ->> (step ->> 'step_id'));
+  insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind, handed)
+  values (import.tenant_id, take_over_run.source, run ->> 'id', import.workflow_id,
+    automation.legacy_run_id(created, take_over_run.source, run ->> 'id'),
+    case when is_due then 'in_flight' else 'history' end,
+    case when is_due then jsonb_build_object(
+      'status', run -> 'status', 'step_row', step -> 'id', 'step', step -> 'step_id') end)
+  on conflict on constraint legacy_links_pkey do nothing
+  returning * into link;
+  if link.execution_id is null then
+    return 'taken already';
+  elsif is_due and automation.hand_over(source, run, step) is null then
+    -- Its step has begun there meanwhile.
+    delete from automation.legacy_links as l
+    where l.tenant_id = link.tenant_id and l.source = link.source and l.legacy_id = link.legacy_id;
+    return 'one of its steps is running there';
+  end if;
+  if is_due then
+    data := automation.taken_data(link.tenant_id, workflow.trigger_type, data);
+  end if;
+  select s.* into subject from automation.legacy_subject(workflow.trigger_type, data) as s;
+  insert into ridgeline.workflow_executions (
+    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id,
+    current_step, error, created_at, started_at, finished_at, mode)
+  values (
+    link.tenant_id, link.execution_id, link.workflow_id, case when is_due then version else import.history_version end,
+    case when is_due then 'waiting' when step ->> 'status' = 'running' then 'failed' else 'cancelled'
+      end::ridgeline.automation_status,
+    workflow.trigger_type, data, subject.entity, subject.record_id, subject.contact_id, next ->> 'key',
+    case
+      when is_due then null
+      when step ->> 'status' = 'running' then jsonb_build_object('code', 'legacy_unclear', 'may_have_been_sent', true,
+        'message', 'The old engine stopped in the middle of a step: look whether it was carried out.')
+      else jsonb_build_object('code', 'legacy_stranded',
+        'message', 'Nothing was scheduled for it in the old engine, and nothing would have been.') end,
+    created, started, case when not is_due then automation.now() end,
+    case when is_due then 'live' else 'imported' end::ridgeline.execution_mode)
+  on conflict on constraint workflow_executions_pkey do nothing;
+  perform automation.bring_steps(source, link, import);
+  if not is_due then
+    return 'ended';
+  end if;
+  insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+  values (link.tenant_id, link.execution_id, next ->> 'key', (next ->> 'lane')::ridgeline.automation_lane,
+    coalesce(automation.legacy_moment(step ->> 'scheduled_at'), automation.now()));
+  if source = 'campaigns' and subject.contact_id is not null then
+    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+    values (link.tenant_id, link.workflow_id, 'key ' || lower(subject.contact_id), link.execution_id, created)
+    on conflict on constraint entries_pkey do nothing;
+  end if;
+  return 'taken';
+end;
+$$;
+
+create or replace function automation.take_over_runs(
+  tenant_id uuid, source text default 'server', after text default null, most integer default 200)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  open record;
+  import automation.legacy_imports;
+  published ridgeline.workflow_versions;
+  outcomes jsonb := '{}'::jsonb;
+  outcome text;
+  last text;
+  seen integer := 0;
+begin
+  if (select s.unified_engine from ridgeline.tenant_settings as s where s.tenant_id = take_over_runs.tenant_id) <> 'on'
+  then
+    raise exception 'tenant_id: the old engine is still at work for this tenant'
+      using errcode = 'PT409', hint = 'ridgeline.set_engine() switches this one on.';
+  end if;
+  for open in
+    select r.* from automation.legacy_open_runs(source, take_over_runs.tenant_id, after, most) as r
+  loop
+    select i.* into import from automation.legacy_imports as i
+    where i.tenant_id = take_over_runs.tenant_id and i.source = take_over_runs.source and i.part = 0
+      and i.legacy_id = coalesce(open.run ->> 'workflow_id', open.run ->> 'campaign_id');
+    select v.* into published from ridgeline.workflows as w
+    join ridgeline.workflow_versions as v
+      on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+    where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
+    outcome := automation.take_over_run(
+      source, import, open.run, open.step, automation.readable_plan(published.plan), published.version);
+    outcomes := outcomes || jsonb_build_object(outcome, coalesce((outcomes ->> outcome)::integer, 0) + 1);
+    last := open.run ->> 'id';
+    seen := seen + 1;
+  end loop;
+  if outcomes ? 'taken' then
+    perform automation.ring_once();
+  end if;
+  return jsonb_build_object('last', case when seen = most then last end, 'outcomes', outcomes);
+end;
+$$;
+
+comment on function automation.take_over_runs(uuid, text, text, integer) is
+  'Lets the open runs of an old engine (server or campaigns) go on here, from the step that they stood at, each once: '
+  'a page of them. {last: where the next page begins, outcomes: {taken, ended, <reason why it was left>: how many}}. '
+  'Their old rows then say so: the step is skipped, the run cancelled.';
+
+-- Back to where it came from, if it has not gone on here: the same step is still waiting, unclaimed.
+create or replace function automation.give_back_run(link automation.legacy_links) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  waiting ridgeline.scheduled_steps;
+begin
+  delete from ridgeline.scheduled_steps as s
+  using ridgeline.workflow_executions as e, automation.legacy_imports as i
+  where s.tenant_id = link.tenant_id and s.execution_id = link.execution_id and s.lease_expires_at is null
+    and s.attempt = 0 and e.tenant_id = s.tenant_id and e.id = s.execution_id and e.finished_at is null
+    and i.tenant_id = link.tenant_id and i.workflow_id = link.workflow_id
+    and s.step_key = i.step_keys ->> (link.handed ->> 'step')
+  returning s.* into waiting;
+  if waiting.id is null then
+    return false;
+  end if;
+  execute format(
+    'update %s as s set status = ''pending'', error_message = null where s.id::text = $1 and s.status = ''skipped''',
+    automation.legacy_table(
+      case link.source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end))
+    using link.handed ->> 'step_row';
+  execute case link.source
+    when 'campaigns' then 'update public.campaign_enrollments as e set status = $2, exit_reason = null '
+      'where e.id::text = $1'
+    else 'update public.workflow_executions as e set status = $2, error_message = null, completed_at = null '
+      'where e.id::text = $1' end
+    using link.legacy_id, link.handed ->> 'status';
+  delete from ridgeline.workflow_executions as e where e.tenant_id = link.tenant_id and e.id = link.execution_id;
+  delete from automation.legacy_links as l
+  where l.tenant_id = link.tenant_id and l.source = link.source and l.legacy_id = link.legacy_id;
+  return true;
+end;
+$$;
+
+-- sql/engine/98_legacy/04_undo.sql
+
+-- Back again: what an import made goes, as long as nothing has run of it since.
+
+-- Why it stays; null: it can go.
+create or replace function automation.why_kept(import automation.legacy_imports) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when exists (
+        select from ridgeline.workflow_executions as e
+        where e.workflow_id = import.workflow_id and e.tenant_id = import.tenant_id and e.mode <> 'imported'
+          and not exists (
+            select from automation.legacy_links as l
+            where l.tenant_id = e.tenant_id and l.workflow_id = e.workflow_id and l.execution_id = e.id))
+        then 'it has run here since'
+      when import.revision <> automation.revision_of(w) then 'it was edited here since'
+    end
+    from ridgeline.workflows as w
+    where w.tenant_id = import.tenant_id and w.id = import.workflow_id
+  $$;
+
+-- A page of the history of a workflow; how many went.
+create or replace function automation.undo_history(tenant_id uuid, workflow_id uuid, most integer default 5000)
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  gone integer;
+begin
+  with page as (
+    select l.source, l.legacy_id, l.execution_id from automation.legacy_links as l
+    where l.tenant_id = undo_history.tenant_id and l.workflow_id = undo_history.workflow_id and l.kind = 'history'
+    limit most
+  ), unlinked as (
+    delete from automation.legacy_links as l using page as p
+    where l.tenant_id = undo_history.tenant_id and l.source = p.source and l.legacy_id = p.legacy_id
+  )
+  delete from ridgeline.workflow_executions as e using page as p
+  where e.tenant_id = undo_history.tenant_id and e.id = p.execution_id and e.mode = 'imported';
+  get diagnostics gone = row_count;
+  return gone;
+end;
+$$;
+
+create or replace function automation.undo_import(tenant_id uuid, source text, legacy_id text, part integer)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  import automation.legacy_imports;
+  link automation.legacy_links;
+  given_back integer := 0;
+  kept integer := 0;
+  reason text;
+  secret text;
+begin
+  select i.* into import from automation.legacy_imports as i
+  where (i.tenant_id, i.source, i.legacy_id, i.part)
+    = (undo_import.tenant_id, undo_import.source, undo_import.legacy_id, undo_import.part)
+  for update;
+  if not found then
+    return jsonb_build_object('undone', false, 'reason', 'it was not imported');
+  end if;
+  reason := automation.why_kept(import);
+  if reason is not null then
+    return jsonb_build_object('undone', false, 'reason', reason, 'given_back', 0, 'workflow_id', import.workflow_id);
+  end if;
+  for link in
+    select l.* from automation.legacy_links as l
+    where l.tenant_id = import.tenant_id and l.workflow_id = import.workflow_id and l.kind = 'in_flight'
+  loop
+    if automation.give_back_run(link) then
+      given_back := given_back + 1;
+    else
+      kept := kept + 1;
+    end if;
+  end loop;
+  if kept > 0 then
+    return jsonb_build_object('undone', false, 'given_back', given_back, 'workflow_id', import.workflow_id,
+      'reason', format('%s of the runs that were taken over have gone on here', kept));
+  end if;
+  -- Its history went before, a page at a time; whatever is left goes along.
+  delete from automation.legacy_links as l
+  where l.tenant_id = import.tenant_id and l.workflow_id = import.workflow_id;
+  foreach secret in array import.secrets loop
+    continue when exists (
+      select from automation.legacy_imports as i
+      where i.tenant_id = import.tenant_id and secret = any (i.secrets) and i.workflow_id <> import.workflow_id);
+    perform automation.delete_secret(import.tenant_id, secret);
+  end loop;
+  update ridgeline.workflows as w set published_version = null, is_active = false
+  where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
+  delete from ridgeline.workflows as w where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
+  return jsonb_build_object('undone', true, 'given_back', given_back);
+end;
+$$;
+
+comment on function automation.undo_import(uuid, text, text, integer) is
+  'Takes out what an import made: {undone, reason, given_back}. Runs that were taken over and stand where they stood '
+  'go back to the old engine. What has run here since, or was edited, stays as it is.';
+
 -- sql/engine/99_ops/01_tick.sql
 
 -- 99 OPS
@@ -33650,6 +34553,12 @@ grant execute on function
 revoke all on function ridgeline.set_workflow_mode(uuid, text, uuid) from public, anon;
 grant execute on function automation.set_workflow_mode(uuid, text), ridgeline.set_workflow_mode(uuid, text, uuid)
   to authenticated, service_role;
+
+-- sql/engine/99_ops/28_legacy.sql
+
+-- What came from older engines is the owner's and the service role's to look at.
+alter table automation.legacy_imports enable row level security;
+alter table automation.legacy_links enable row level security;
 
 -- sql/engine/99_ops/30_operator.sql
 
