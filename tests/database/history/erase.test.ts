@@ -282,6 +282,7 @@ const nobodys = `
   ridgeline.messages.direction ridgeline.messages.error_code ridgeline.messages.media_urls
   ridgeline.messages.opt_out_type ridgeline.messages.provider ridgeline.messages.provider_id
   ridgeline.messages.status ridgeline.scheduled_steps.leased_by ridgeline.scheduled_steps.step_key
+  ridgeline.scheduled_steps.held
   ridgeline.suppressions.channel ridgeline.suppressions.reason ridgeline.workflow_executions.contact_id
   ridgeline.workflow_executions.current_step ridgeline.workflow_executions.entity
   ridgeline.workflow_executions.error ridgeline.workflow_executions.record_id
