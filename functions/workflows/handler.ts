@@ -20,7 +20,7 @@ import {
 } from "../_shared/runtime/json.ts";
 import type { Log } from "../_shared/runtime/log.ts";
 import { openApiDocument } from "../_shared/http/openapi.ts";
-import { invalidRequest, Problem, problemDocument, problemOf } from "../_shared/http/problem.ts";
+import { invalidRequest, Problem, problemOf, problemResponse } from "../_shared/http/problem.ts";
 import { withTimeout } from "../_shared/runtime/timeout.ts";
 import { type Operation, operations } from "./operations.ts";
 import * as schemas from "./schemas.ts";
@@ -217,13 +217,9 @@ export function createHandler(
   }
 
   function refuse(error: unknown, path: string, id: string): Response {
-    const problem = problemOf(error, log, id);
+    const problem = problemOf(error, { name: "workflows", request: id, log, tellsDatabase: true });
     const legacy = path.startsWith("/api/") ? { error: problem.message } : {};
-    const body = { ...problemDocument(problem, `urn:uuid:${id}`), ...legacy };
-    return new Response(JSON.stringify(body), {
-      status: problem.status,
-      headers: { "content-type": "application/problem+json", ...problem.headers },
-    });
+    return problemResponse(problem, id, legacy);
   }
 
   return async (request) => {
