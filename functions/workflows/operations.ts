@@ -8,7 +8,7 @@ import { readHistory } from "./history.ts";
 import * as schemas from "./schemas.ts";
 
 export interface Operation {
-  method: "GET" | "POST" | "PUT";
+  method: "GET" | "POST";
   /** Below /functions/v1/workflows. */
   path: string;
   id: string;
@@ -20,8 +20,6 @@ export interface Operation {
   /** The tenant that the request names. */
   tenantOf: (input: unknown) => string | undefined;
   run: (sql: TransactionSql, input: unknown, caller: Caller) => Promise<JSONValue>;
-  /** One of the old engines' routes: errors also carry `error`, and any media type is read. */
-  legacy?: true;
 }
 
 interface Definition<Input extends z.ZodType, Output extends z.ZodType>
@@ -129,26 +127,6 @@ async function readEnrollment(
       fix: "it does not exist, or it belongs to a tenant you are not a member of",
     }],
   });
-}
-
-async function legacyExecute(
-  sql: TransactionSql,
-  workflowId: string,
-  data: Record<string, unknown>,
-) {
-  const execution = await start(sql, workflowId, data);
-  return {
-    success: true,
-    execution_id: execution.id,
-    execution: {
-      id: execution.id,
-      workflow_id: execution.workflow_id,
-      status: execution.status,
-      started_at: execution.started_at ?? execution.created_at,
-      completed_at: execution.finished_at,
-      error: execution.error?.message ?? null,
-    },
-  };
 }
 
 function requireTenant(caller: Caller, input: z.infer<typeof schemas.historyQuery>): void {
@@ -327,43 +305,5 @@ export const operations: readonly Operation[] = [
       requireTenant(caller, query);
       return await readHistory(sql, { ...query, tenant_id: caller.tenantId });
     },
-  }),
-  define({
-    method: "POST",
-    path: "/api/workflows/trigger",
-    id: "legacyTrigger",
-    summary: "Of the old server engine. Use /execute.",
-    legacy: true,
-    input: schemas.legacyTrigger,
-    output: schemas.legacyTriggered,
-    kind: "act",
-    run: async (sql, input) => ({
-      success: true,
-      execution_ids: z.array(schemas.execution).parse(await trigger(sql, input))
-        .map(({ id }) => id),
-    }),
-  }),
-  define({
-    method: "POST",
-    path: "/api/automations/execute",
-    id: "legacyExecute",
-    summary: "Of the old client engine. Use /execute.",
-    legacy: true,
-    input: schemas.legacyExecute,
-    output: schemas.legacyExecuted,
-    kind: "act",
-    run: (sql, { workflow_id, trigger_data }) => legacyExecute(sql, workflow_id, trigger_data),
-  }),
-  define({
-    method: "PUT",
-    path: "/api/automations/execute",
-    id: "legacyManual",
-    summary: "Of the old client engine: a manual trigger. Use /execute.",
-    legacy: true,
-    input: schemas.legacyManual,
-    output: schemas.legacyExecuted,
-    kind: "act",
-    run: (sql, { workflow_id, manual_data, trigger_data }) =>
-      legacyExecute(sql, workflow_id, manual_data ?? trigger_data ?? {}),
   }),
 ];

@@ -266,37 +266,3 @@ export const problem = z.object({
   instance: z.string().meta({ description: "The request, as the log names it." }),
   errors: z.array(z.object({ field: z.string(), message: z.string(), fix: z.string() })).optional(),
 }).meta({ id: "Problem" });
-
-// The two routes of the old engines take what their clients send: members they do not know are
-// passed over, as they were.
-export const legacyTrigger = z.object({
-  trigger_type: z.string().min(1).max(63),
-  trigger_data: triggerData,
-}).meta({ id: "LegacyTrigger" });
-
-export const legacyExecute = z.object({ workflow_id: id, trigger_data: triggerData })
-  .meta({ id: "LegacyExecute" });
-
-export const legacyManual = z.object({
-  workflow_id: id,
-  manual_data: object.optional(),
-  trigger_data: object.optional(),
-}).meta({ id: "LegacyManual" });
-
-export const legacyTriggered = z.object({
-  success: z.literal(true),
-  execution_ids: z.array(id),
-}).meta({ id: "LegacyTriggered" });
-
-export const legacyExecuted = z.object({
-  success: z.literal(true),
-  execution_id: id,
-  execution: z.object({
-    id,
-    workflow_id: id,
-    status,
-    started_at: moment.nullable(),
-    completed_at: moment.nullable(),
-    error: z.string().nullable(),
-  }),
-}).meta({ id: "LegacyExecuted" });

@@ -2,14 +2,13 @@
 import { z } from "zod";
 
 export interface Described {
-  method: "GET" | "POST" | "PUT";
+  method: "GET" | "POST";
   path: string;
   id: string;
   summary: string;
   input: z.ZodType;
   output: z.ZodType;
   kind: "look" | "act";
-  legacy?: true;
 }
 
 type Schema = Record<string, unknown>;
@@ -59,7 +58,6 @@ export function openApiDocument(options: DocumentOptions): Record<string, unknow
     (paths[operation.path] ??= {})[operation.method.toLowerCase()] = {
       operationId: operation.id,
       summary: operation.summary,
-      ...(operation.legacy ? { deprecated: true } : {}),
       security: [{ user: [] }, { secretKey: [] }],
       ...request(components, operation),
       responses: {

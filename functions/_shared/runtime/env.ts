@@ -103,6 +103,16 @@ export function readRingKey(env: Environment = process.env): string | undefined 
   return ringKey;
 }
 
+/** How the routes of the old application answer: as since February 2026 (`data`), or as before (`bare`). */
+export function readLegacyEnvelope(env: Environment = process.env): "data" | "bare" {
+  return parse(
+    "LEGACY_API_ENVELOPE",
+    read(env, "LEGACY_API_ENVELOPE") ?? "data",
+    z.enum(["data", "bare"]),
+    'set it to data ({"success": true, "data": ...}) or bare (the data alone), or leave it unset for data',
+  );
+}
+
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);

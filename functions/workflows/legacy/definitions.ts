@@ -1,0 +1,534 @@
+// Definitions in both shapes of the old application: a row with its steps, and a document of the browser's engine.
+import { createHash } from "node:crypto";
+import type { JSONValue, TransactionSql } from "postgres";
+import { z } from "zod";
+import { type Answered, asked, invalid, notFound } from "./envelope.ts";
+import * as schemas from "./schemas.ts";
+import { serverTrigger, translateClient, type Translated, translateServer } from "./translate.ts";
+
+type Json = Record<string, unknown>;
+
+/** What a request works with: the caller's own transaction, and the tenant it means. */
+export interface Room {
+  sql: TransactionSql;
+  tenantId: string;
+}
+
+const row = z.object({
+  id: z.string(),
+  tenant_id: z.string(),
+  name: z.string(),
+  description: z.string().nullable(),
+  status: schemas.status,
+  trigger_type: z.string(),
+  trigger_config: z.record(z.string(), z.unknown()),
+  conditions: z.unknown(),
+  is_active: z.boolean(),
+  metadata: z.record(z.string(), z.unknown()),
+  created_at: z.string(),
+  updated_at: z.string(),
+});
+type Row = z.infer<typeof row>;
+
+const step = z.object({
+  id: z.string(),
+  workflow_id: z.string(),
+  step_order: z.number(),
+  step_key: z.string().nullable(),
+  step_type: z.string(),
+  step_config: z.record(z.string(), z.unknown()),
+  delay_minutes: z.coerce.number(),
+  enabled: z.boolean(),
+  created_at: z.string(),
+  updated_at: z.string(),
+});
+type Step = z.infer<typeof step>;
+
+/** What an old screen sent, as long as nobody has changed what was made of it. */
+const posted = z.object({
+  shape: z.enum(["server", "client"]),
+  digest: z.string(),
+  document: z.record(z.string(), z.unknown()),
+  step_keys: z.record(z.string(), z.string()),
+});
+export type Posted = z.infer<typeof posted>;
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)).map((
+      [key, one],
+    ) => [key, sorted(one)]),
+  );
+}
+
+/** Of what runs: a new name leaves it as it is. */
+function digestOf(workflow: Row, steps: readonly Step[]): string {
+  const runs = [
+    workflow.trigger_type,
+    workflow.trigger_config,
+    workflow.conditions,
+    steps.map(({ step_type, step_config, delay_minutes, enabled }) => [
+      step_type,
+      step_config,
+      delay_minutes,
+      enabled,
+    ]),
+  ];
+  return createHash("sha256").update(JSON.stringify(sorted(runs))).digest("hex");
+}
+
+export function postedOf(workflow: Row, steps: readonly Step[]): Posted | undefined {
+  const parsed = posted.safeParse((workflow.metadata.legacy as Json | undefined)?.posted);
+  return parsed.success && parsed.data.digest === digestOf(workflow, steps)
+    ? parsed.data
+    : undefined;
+}
+
+/** Those of the main line: the old shapes have no branches. */
+async function stepsOf({ sql, tenantId }: Room, ids: readonly string[]): Promise<Step[]> {
+  if (ids.length === 0) return [];
+  const rows = await sql<{ step: unknown }[]>`
+    select to_jsonb(s) as step from ridgeline.workflow_steps as s
+    where s.tenant_id = ${tenantId} and s.parent_step_id is null
+      and s.workflow_id in ${sql(ids)}
+    order by s.step_order, s.id`;
+  return z.array(step).parse(rows.map((one) => one.step));
+}
+
+export async function find(room: Room, id: string): Promise<{ workflow: Row; steps: Step[] }> {
+  const { sql, tenantId } = room;
+  const parsed = schemas.id.safeParse(id);
+  const rows = parsed.success
+    ? await sql<{ workflow: unknown }[]>`
+      select to_jsonb(w) as workflow from ridgeline.workflows as w
+      where w.tenant_id = ${tenantId} and w.id = ${parsed.data} and w.status <> 'archived'`
+    : [];
+  if (!rows[0]) throw notFound("Workflow");
+  return { workflow: row.parse(rows[0].workflow), steps: await stepsOf(room, [id]) };
+}
+
+// THE SERVER'S SHAPE
+
+function serverSteps(workflow: Row, steps: readonly Step[]): JSONValue {
+  const kept = postedOf(workflow, steps);
+  const document = kept?.shape === "server"
+    ? schemas.serverCreate.safeParse(kept.document).data
+    : undefined;
+  const written = document?.steps?.toSorted((a, b) => a.step_order - b.step_order);
+  return steps.map((one, place) => ({
+    id: one.id,
+    workflow_id: one.workflow_id,
+    step_order: written?.[place]?.step_order ?? one.step_order,
+    step_type: one.step_type,
+    step_config: (written?.[place]?.step_config ?? one.step_config) as JSONValue,
+    delay_minutes: written?.[place]?.delay_minutes ?? one.delay_minutes,
+    created_at: one.created_at,
+    updated_at: one.updated_at,
+  }));
+}
+
+function serverShape(workflow: Row, steps?: readonly Step[]): { [key: string]: JSONValue } {
+  const legacy = (workflow.metadata.legacy ?? {}) as Json;
+  const config = (legacy.posted as Json | undefined)?.trigger_config;
+  const isPosted = JSON.stringify(sorted(serverTrigger((config ?? {}) as Json))) ===
+    JSON.stringify(sorted(workflow.trigger_config));
+  return {
+    id: workflow.id,
+    tenant_id: workflow.tenant_id,
+    name: workflow.name,
+    description: workflow.description,
+    trigger_type: workflow.trigger_type,
+    trigger_config: (config && isPosted ? config : workflow.trigger_config) as JSONValue,
+    is_active: workflow.is_active,
+    created_by: typeof legacy.created_by === "string" ? legacy.created_by : null,
+    created_at: workflow.created_at,
+    updated_at: workflow.updated_at,
+    is_deleted: false,
+    ...(steps ? { workflow_steps: serverSteps(workflow, steps) } : {}),
+  };
+}
+
+export async function listServer({ sql, tenantId }: Room, query: unknown): Promise<Answered> {
+  const { trigger_type, is_active, page, limit } = asked(schemas.serverList, query);
+  const rows = await sql<{ workflow: unknown; total: string }[]>`
+    select to_jsonb(w) as workflow, count(*) over () as total
+    from ridgeline.workflows as w
+    where w.tenant_id = ${tenantId} and w.status <> 'archived'
+      and ${trigger_type === undefined ? sql`true` : sql`w.trigger_type = ${trigger_type}`}
+      and ${is_active === undefined ? sql`true` : sql`w.is_active = ${is_active}`}
+    order by w.created_at desc, w.id desc
+    limit ${limit} offset ${(page - 1) * limit}`;
+  const total = Number(rows[0]?.total ?? 0);
+  return {
+    data: {
+      workflows: rows.map((one) => serverShape(row.parse(one.workflow))),
+      total,
+      page,
+      limit,
+    },
+    pagination: { page, limit, total },
+  };
+}
+
+export async function getServer(room: Room, id: string): Promise<Answered> {
+  const { workflow, steps } = await find(room, id);
+  return { data: { workflow: serverShape(workflow, steps) } };
+}
+
+interface Saved {
+  id: string;
+  name: string;
+  description: string | null;
+  metadata: Json;
+  baseRevision?: string | undefined;
+}
+
+/** As a draft; the document it was made of goes along where it is not too long for a row. */
+async function save(
+  room: Room,
+  saved: Saved,
+  translated: Translated,
+  shape: Posted["shape"],
+  document: Json,
+) {
+  const { sql, tenantId } = room;
+  const { step_keys, ...definition } = translated;
+  const written = JSON.stringify(document).length <= 200_000;
+  const write = async (legacy: Json, revision: string | null) => {
+    await sql`
+      select ridgeline.save_workflow(
+        ${
+      sql.json({
+        ...definition,
+        id: saved.id,
+        name: saved.name,
+        description: saved.description,
+        metadata: { ...saved.metadata, legacy },
+      } as unknown as JSONValue)
+    }, ${revision}, ${tenantId})`;
+  };
+  const before = (saved.metadata.legacy ?? {}) as Json;
+  await write(before, saved.baseRevision ?? null);
+  const { workflow, steps } = await find(room, saved.id);
+  if (!written) return;
+  // Beside what it became, so that it is shown only as long as that is what runs.
+  await sql`
+    update ridgeline.workflows
+    set metadata = ${
+    sql.json({
+      ...saved.metadata,
+      legacy: {
+        ...before,
+        posted: {
+          shape,
+          digest: digestOf(workflow, steps),
+          document,
+          step_keys,
+          trigger_config: shape === "server" ? document.trigger_config : undefined,
+        },
+      },
+    } as unknown as JSONValue)
+  }
+    where tenant_id = ${tenantId} and id = ${saved.id}`;
+}
+
+/** Another has written it between our look and our save: their transaction is over, ours is told. */
+async function revisionOf({ sql, tenantId }: Room, id: string): Promise<string> {
+  const [found] = await sql<{ revision: string }[]>`
+    select ridgeline.get_definition(${id}, null, ${tenantId}) ->> 'revision' as revision`;
+  return z.string().parse(found?.revision);
+}
+
+async function setStatus({ sql, tenantId }: Room, id: string, status: string): Promise<void> {
+  await sql`
+    update ridgeline.workflows set status = ${status}, is_active = ${status === "active"}
+    where tenant_id = ${tenantId} and id = ${id}`;
+}
+
+export async function createServer(room: Room, body: unknown): Promise<Answered> {
+  const document = asked(schemas.serverCreate, body);
+  const id = crypto.randomUUID();
+  const translated = translateServer(document);
+  await save(
+    room,
+    { id, name: document.name, description: document.description ?? null, metadata: {} },
+    translated,
+    "server",
+    document,
+  );
+  // One without steps is switched on when it has some, as a client that adds them later expects.
+  if (document.is_active && translated.steps.length > 0) await setStatus(room, id, "active");
+  const { workflow } = await find(room, id);
+  return { status: 201, data: { workflow: serverShape(workflow) } };
+}
+
+export async function patchServer(room: Room, id: string, body: unknown): Promise<Answered> {
+  const { sql, tenantId } = room;
+  const { workflow } = await find(room, id);
+  const patch = asked(schemas.serverPatch, body);
+  const config = patch.trigger_config === undefined
+    ? workflow.trigger_config
+    : serverTrigger(patch.trigger_config);
+  const legacy = (workflow.metadata.legacy ?? {}) as Json;
+  const metadata = patch.trigger_config === undefined ? workflow.metadata : {
+    ...workflow.metadata,
+    legacy: {
+      ...legacy,
+      posted: { ...(legacy.posted as Json | undefined), trigger_config: patch.trigger_config },
+    },
+  };
+  const changed = await sql`
+    update ridgeline.workflows
+    set name = ${patch.name ?? workflow.name},
+      description = ${patch.description === undefined ? workflow.description : patch.description},
+      trigger_config = ${sql.json(config as JSONValue)},
+      metadata = ${sql.json(metadata as JSONValue)}
+    where tenant_id = ${tenantId} and id = ${id}
+    returning id`;
+  if (changed.length === 0) throw invalid("You may not edit this workflow");
+  await takeEffect(room, workflow, {
+    isOn: patch.is_active ?? workflow.is_active,
+    isChanged: patch.trigger_config !== undefined,
+  });
+  return { data: { workflow: serverShape((await find(room, id)).workflow) } };
+}
+
+/** The old engines read their definitions live, so an edit that is saved is what runs from now on. */
+async function takeEffect(
+  room: Room,
+  before: Row,
+  { isOn, isChanged, off = "paused" }: { isOn: boolean; isChanged: boolean; off?: string },
+): Promise<void> {
+  const { sql, tenantId } = room;
+  if (isOn && isChanged) {
+    await sql`select ridgeline.publish_workflow(${before.id}, null, ${tenantId})`;
+  } else if (isOn !== before.is_active) {
+    await setStatus(room, before.id, isOn ? "active" : off);
+  } else if (!isOn && off !== before.status && off !== "paused") {
+    await setStatus(room, before.id, off);
+  }
+}
+
+/** Softly, as ever: what it did stays on record. */
+export async function remove(room: Room, id: string): Promise<Answered> {
+  await find(room, id);
+  const { sql, tenantId } = room;
+  const gone = await sql`
+    update ridgeline.workflows set status = 'archived', is_active = false
+    where tenant_id = ${tenantId} and id = ${id}
+    returning id`;
+  if (gone.length === 0) throw invalid("You may not delete this workflow");
+  return { data: null };
+}
+
+// THE BROWSER'S SHAPE
+
+const round = (hours: number) => Math.round(hours * 1000) / 1000;
+
+/** Of a workflow that no old screen has written: hours from the start, waits among them. */
+function actionsOf(steps: readonly Step[]): JSONValue {
+  let at = 0;
+  return steps.map((one, order) => {
+    at += one.delay_minutes / 60;
+    return {
+      id: one.id,
+      type: one.step_type,
+      config: { type: one.step_type, ...one.step_config } as JSONValue,
+      delay: round(at),
+      enabled: one.enabled,
+      order,
+    };
+  });
+}
+
+function conditionsOf(conditions: unknown): JSONValue {
+  const parsed = z.array(z.looseObject({ field: z.string(), operator: z.string() }))
+    .safeParse(conditions);
+  // A tree has no place in a list of gates.
+  if (!parsed.success) return [];
+  return parsed.data.map((one, place) => ({
+    id: `condition_${place + 1}`,
+    field: one.field,
+    operator: one.operator,
+    value: (one.value ?? null) as JSONValue,
+    logic_gate: parsed.data[place + 1]?.logic === "or" ? "OR" : "AND",
+  }));
+}
+
+interface Counts {
+  executions: number;
+  last: string | null;
+}
+
+async function countsOf({ sql, tenantId }: Room, ids: readonly string[]) {
+  if (ids.length === 0) return new Map<string, Counts>();
+  const rows = await sql<{ id: string; executions: string; last: Date | null }[]>`
+    select e.workflow_id as id, count(*) as executions, max(e.created_at) as last
+    from ridgeline.workflow_executions as e
+    where e.tenant_id = ${tenantId} and e.workflow_id in ${sql(ids)} and e.mode <> 'shadow'
+    group by e.workflow_id`;
+  return new Map(rows.map(({ id, executions, last }) => [
+    id,
+    { executions: Number(executions), last: last === null ? null : new Date(last).toISOString() },
+  ]));
+}
+
+function clientShape(workflow: Row, steps: readonly Step[], counts?: Counts): JSONValue {
+  const kept = postedOf(workflow, steps);
+  const document = kept?.shape === "client" ? kept.document : undefined;
+  return {
+    id: workflow.id,
+    tenant_id: workflow.tenant_id,
+    name: workflow.name,
+    description: workflow.description,
+    status: workflow.status,
+    trigger: (document?.trigger ?? {
+      id: `trigger_${workflow.id}`,
+      type: workflow.trigger_type,
+      config: { type: workflow.trigger_type, ...workflow.trigger_config },
+      enabled: true,
+    }) as JSONValue,
+    actions: (document?.actions ?? actionsOf(steps)) as JSONValue,
+    conditions: (document?.conditions ?? conditionsOf(workflow.conditions)) as JSONValue,
+    created_at: workflow.created_at,
+    updated_at: workflow.updated_at,
+    created_by: ((workflow.metadata.legacy as Json | undefined)?.created_by ?? null) as JSONValue,
+    is_template: false,
+    execution_count: counts?.executions ?? 0,
+    last_executed_at: counts?.last ?? null,
+  };
+}
+
+export async function listClient(room: Room, query: unknown): Promise<Answered> {
+  const { sql, tenantId } = room;
+  const { status, trigger_type, is_template, search, page, limit } = asked(
+    schemas.clientList,
+    query,
+  );
+  const rows = await sql<{ workflow: unknown; total: string }[]>`
+    select to_jsonb(w) as workflow, count(*) over () as total
+    from ridgeline.workflows as w
+    where w.tenant_id = ${tenantId}
+      and ${status?.length ? sql`w.status in ${sql(status)}` : sql`w.status <> 'archived'`}
+      and ${trigger_type?.length ? sql`w.trigger_type in ${sql(trigger_type)}` : sql`true`}
+      and ${is_template === "true" ? sql`false` : sql`true`}
+      and ${
+    search
+      ? sql`strpos(lower(w.name || ' ' || coalesce(w.description, '')), lower(${search})) > 0`
+      : sql`true`
+  }
+    order by w.created_at desc, w.id desc
+    limit ${limit} offset ${(page - 1) * limit}`;
+  const workflows = rows.map((one) => row.parse(one.workflow));
+  const ids = workflows.map(({ id }) => id);
+  const [steps, counts] = [await stepsOf(room, ids), await countsOf(room, ids)];
+  const total = Number(rows[0]?.total ?? 0);
+  return {
+    data: {
+      workflows: workflows.map((one) =>
+        clientShape(
+          one,
+          steps.filter(({ workflow_id }) => workflow_id === one.id),
+          counts.get(one.id),
+        )
+      ),
+      total,
+      page,
+      limit,
+      has_more: page * limit < total,
+    },
+    pagination: { page, limit, total },
+  };
+}
+
+async function answerClient(room: Room, id: string, status = 200): Promise<Answered> {
+  const { workflow, steps } = await find(room, id);
+  const counts = await countsOf(room, [id]);
+  return { status, data: { workflow: clientShape(workflow, steps, counts.get(id)) } };
+}
+
+export const getClient = (room: Room, id: string) => answerClient(room, id);
+
+const isOn = ({ status, trigger }: schemas.ClientDocument) =>
+  status === "active" && trigger.enabled !== false;
+
+export async function createClient(room: Room, body: unknown): Promise<Answered> {
+  const document = asked(schemas.clientDocument, body);
+  const id = crypto.randomUUID();
+  await save(
+    room,
+    { id, name: document.name, description: document.description ?? null, metadata: {} },
+    translateClient(document),
+    "client",
+    document,
+  );
+  const wanted = isOn(document)
+    ? "active"
+    : document.status === "active"
+    ? "paused"
+    : document.status;
+  if (wanted !== "draft" && wanted !== "archived") await setStatus(room, id, wanted);
+  return await answerClient(room, id, 201);
+}
+
+export async function patchClient(room: Room, id: string, body: unknown): Promise<Answered> {
+  const { workflow, steps } = await find(room, id);
+  const patch = asked(schemas.clientPatch, body);
+  const isChanged = patch.trigger !== undefined || patch.actions !== undefined ||
+    patch.conditions !== undefined;
+  const document = asked(schemas.clientDocument, {
+    ...(clientShape(workflow, steps) as Json),
+    ...Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined)),
+  });
+  if (isChanged) {
+    if (steps.length > 0 && await hasBranches(room, id)) {
+      throw invalid(
+        "This workflow has branches, which these screens cannot show: edit it where it was made",
+      );
+    }
+    await save(
+      room,
+      {
+        id,
+        name: document.name,
+        description: document.description ?? null,
+        metadata: workflow.metadata,
+        baseRevision: await revisionOf(room, id),
+      },
+      translateClient(document),
+      "client",
+      document,
+    );
+  } else if (patch.name !== undefined || patch.description !== undefined) {
+    const { sql, tenantId } = room;
+    const changed = await sql`
+      update ridgeline.workflows
+      set name = ${document.name}, description = ${document.description ?? null}
+      where tenant_id = ${tenantId} and id = ${id}
+      returning id`;
+    if (changed.length === 0) throw invalid("You may not edit this workflow");
+  }
+  if (patch.status === "archived") {
+    await setStatus(room, id, "archived");
+    return {
+      data: {
+        workflow: { ...(clientShape(workflow, steps) as Json), status: "archived" } as JSONValue,
+      },
+    };
+  }
+  await takeEffect(room, workflow, {
+    isOn: isOn(document),
+    isChanged,
+    off: document.status === "draft" ? "draft" : "paused",
+  });
+  return await answerClient(room, id);
+}
+
+async function hasBranches({ sql, tenantId }: Room, id: string): Promise<boolean> {
+  const found = await sql`
+    select from ridgeline.workflow_steps
+    where tenant_id = ${tenantId} and workflow_id = ${id} and parent_step_id is not null limit 1`;
+  return found.length > 0;
+}
