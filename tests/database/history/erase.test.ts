@@ -227,6 +227,13 @@ async function story(): Promise<Office> {
       '{"message": "512.555.0199"}', now())`;
   await sql`select automation.suppress(${tenant}, 'sms', '+15125550199', 'opt_out', '{"said": "+15125550199"}')`;
   await sql`
+    select automation.record_consent(${tenant}, 'sms', ${maria.phone}, 'revoked', 'all', 'message',
+      '{"said": "Mariquita here, no more purple shingles", "wording": "Yes, text me"}', (
+        select c.id::text from public.contacts as c where c.email = ${maria.email} limit 1))`;
+  await sql`
+    insert into automation.doubtful_stops (tenant_id, address, message_id, asked_at)
+    values (${tenant}, '+15125550199', gen_random_uuid(), automation.now())`;
+  await sql`
     insert into automation.notices (tenant_id, kind, subject, at)
     values (${tenant}, 'conversation_brake', '+15125550199', now())`;
   await sql`
@@ -282,7 +289,10 @@ const nobodys = `
   ridgeline.messages.direction ridgeline.messages.error_code ridgeline.messages.media_urls
   ridgeline.messages.opt_out_type ridgeline.messages.provider ridgeline.messages.provider_id
   ridgeline.messages.status ridgeline.scheduled_steps.leased_by ridgeline.scheduled_steps.step_key
-  ridgeline.scheduled_steps.held
+  automation.revoked_people.channel automation.revoked_people.contact_id
+  ridgeline.consents.channel ridgeline.consents.contact_id
+  ridgeline.consents.method ridgeline.consents.purpose ridgeline.consents.status
+  ridgeline.scheduled_steps.held ridgeline.suppressions.purpose
   ridgeline.suppressions.channel ridgeline.suppressions.reason ridgeline.workflow_executions.contact_id
   ridgeline.workflow_executions.current_step ridgeline.workflow_executions.entity
   ridgeline.workflow_executions.error ridgeline.workflow_executions.record_id
