@@ -187,9 +187,14 @@ create trigger settings_check
   for each row execute function automation.check_setting();
 
 create or replace function automation.setting(name text) returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select s.value from automation.settings as s where s.name = setting.name $$;
+  as $$
+begin
+  return (
+    select s.value from automation.settings as s where s.name = setting.name);
+end;
+$$;
 
 comment on function automation.setting(text) is
   'The value of an engine setting, as text; null when there is no such setting.';
@@ -666,6 +671,71 @@ create or replace function automation.plan_format() returns integer
 
 comment on function automation.plan_format() is 'The format of the plans that this release compiles.';
 
+-- sql/engine/00_foundation/12_cause.sql
+
+-- What led to a write: carried in settings of the transaction, from an automation's effect to what it fires.
+
+create or replace function automation.causation_depth() returns integer
+  language sql stable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select case
+      when pg_catalog.current_setting('automation.depth', true) operator(pg_catalog.~) '^\d{1,4}$'
+      then pg_catalog.current_setting('automation.depth', true)::pg_catalog.int4
+      else 0
+    end
+  $$;
+
+comment on function automation.causation_depth() is
+  'How many automations led to the current write: 0 for a person''s or a program''s own.';
+
+-- The first run of the chain that led to the current write.
+create or replace function automation.causation_root() returns uuid
+  language sql stable parallel safe
+  -- No search_path: this is inlined.
+  as $$ select automation.as_uuid(pg_catalog.current_setting('automation.root', true)) $$;
+
+create or replace function automation.has_cause() returns boolean
+  language sql stable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select coalesce(pg_catalog.current_setting('automation.depth', true), '') operator(pg_catalog.<>) ''
+      or coalesce(pg_catalog.current_setting('automation.root', true), '') operator(pg_catalog.<>) ''
+  $$;
+
+create or replace function automation.set_cause(depth integer, root uuid, fused boolean) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform set_config('automation.depth', depth::text, true), set_config('automation.root', root::text, true),
+    set_config('automation.fused', fused::text, true);
+end;
+$$;
+
+comment on function automation.set_cause(integer, uuid, boolean) is
+  'From here on the writes of this transaction are effects of a chain of automations.';
+
+create or replace function automation.clear_cause() returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select set_config('automation.depth', '', true), set_config('automation.root', '', true),
+      set_config('automation.fused', '', true)
+  $$;
+
+-- For a row of many: its cause, and the row itself.
+create or replace function automation.with_cause(given jsonb) returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.set_cause(
+    (given #>> '{cause,depth}')::integer, (given #>> '{cause,root}')::uuid, (given #>> '{cause,fused}')::boolean);
+  return given - 'cause';
+end;
+$$;
+
 -- sql/engine/10_values/01_words.sql
 
 -- 10 VALUES
@@ -1044,33 +1114,37 @@ comment on function automation.duration_in(jsonb) is
 -- Marks of direction, variants, joiners, byte order marks, soft hyphens, tags, fillers and controls are
 -- copied along with a number or an address and are never part of it; any kind of blank is a blank.
 create or replace function automation.visible_text(given text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select btrim(case
-      when given !~ '[^ -~]' then given
-      else regexp_replace(
-        regexp_replace(given,
-          '[\t-\r\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]', ' ', 'g'),
-        '[\u0001-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F'
-        '\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF0-\uFFFC\U000E0000-\U000E0FFF]',
-        '', 'g')
-    end)
-  $$;
+begin
+  return btrim(case
+    when given !~ '[^ -~]' then given
+    else regexp_replace(
+      regexp_replace(given,
+        '[\t-\r\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]', ' ', 'g'),
+      '[\u0001-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F'
+      '\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF0-\uFFFC\U000E0000-\U000E0FFF]',
+      '', 'g')
+  end);
+end;
+$$;
 
 comment on function automation.visible_text(text) is
   'Without what cannot be seen; every kind of blank and line break is a blank, none at the ends.';
 
 -- What a Japanese keyboard writes for ASCII.
 create or replace function automation.half_width(given text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when given !~ '[\uFF01-\uFF5E]' then given else translate(given,
-      '！＂＃＄％＆＇（）＊＋，－．／０１２３４５６７８９：；＜＝＞？＠ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ［＼］＾＿｀'
-      'ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ｛｜｝～',
-      '!"#$%&''()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghijklmnopqrstuvwxyz{|}~') end
-  $$;
+begin
+  return case when given !~ '[\uFF01-\uFF5E]' then given else translate(given,
+    '！＂＃＄％＆＇（）＊＋，－．／０１２３４５６７８９：；＜＝＞？＠ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ［＼］＾＿｀'
+    'ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ｛｜｝～',
+    '!"#$%&''()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghijklmnopqrstuvwxyz{|}~') end;
+end;
+$$;
 
 -- A label of a domain as the name system has it (RFC 3492): bücher is xn--bcher-kva. Providers report
 -- addresses in this form, so this is how they compare.
@@ -1189,12 +1263,15 @@ create or replace function automation.email_key(given text) returns text
 
 -- The address of a mailbox that mailbox() wrote, or of a bare one.
 create or replace function automation.bare_address(mailbox text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(automation.normalize_email(a.address), lower(btrim(a.address)))
-    from (select coalesce(substring(mailbox from '<([^<>]*)>\s*$'), mailbox) as address) as a
-  $$;
+    from (select coalesce(substring(mailbox from '<([^<>]*)>\s*$'), mailbox) as address) as a);
+end;
+$$;
 
 create or replace function automation.address_keys() returns text[]
   language sql immutable parallel safe
@@ -2846,23 +2923,25 @@ create or replace function automation.phone_plan_by_code(digits text) returns au
 
 -- What providers put for a caller who withholds the number: words, spelt on the keys of a telephone.
 create or replace function automation.is_withheld(given text) returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(regexp_replace(given, '\D', '', 'g') in (
-      '266696687', -- anonymous
-      '7378742833', -- restricted
-      '2562533', -- blocked
-      '8656696', -- unknown
-      '86282452253', -- unavailable
-      '7748483', -- private
-      '7748483686237', -- private number
-      '94844353', -- withheld
-      '6622553743', -- no caller id
-      '688632732', -- out of area
-      '662639'), -- nobody
-      false)
-  $$;
+begin
+  return coalesce(regexp_replace(given, '\D', '', 'g') in (
+    '266696687', -- anonymous
+    '7378742833', -- restricted
+    '2562533', -- blocked
+    '8656696', -- unknown
+    '86282452253', -- unavailable
+    '7748483', -- private
+    '7748483686237', -- private number
+    '94844353', -- withheld
+    '6622553743', -- no caller id
+    '688632732', -- out of area
+    '662639'), -- nobody
+    false);
+end;
+$$;
 
 create type automation.phone_number as (number text, country text, is_premium boolean);
 
@@ -2958,9 +3037,13 @@ comment on function automation.read_phone(text, text) is
   'The number in a text, read in a country when it has no country code; null when it is none.';
 
 create or replace function automation.normalize_phone(given text, country text default 'US') returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select (automation.read_phone(given, country)).number $$;
+  as $$
+begin
+  return (automation.read_phone(given, country)).number;
+end;
+$$;
 
 comment on function automation.normalize_phone(text, text) is
   'E.164, as in +15125550100, by which everything compares. A number without a country code is read in the '
@@ -2969,24 +3052,28 @@ comment on function automation.normalize_phone(text, text) is
 -- What providers say in E.164 is who it is, whatever a numbering plan thinks of it: a stop from a number that
 -- is newer than the plan is a stop.
 create or replace function automation.normal_number(given text, country text default 'US') returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      automation.normalize_phone(given, country),
-      (select d.digits from automation.phone_digits(given) as d (digits)
-       where d.digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(d.digits)))
-  $$;
+begin
+  return coalesce(
+    automation.normalize_phone(given, country),
+    (select d.digits from automation.phone_digits(given) as d (digits)
+     where d.digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(d.digits)));
+end;
+$$;
 
 comment on function automation.normal_number(text, text) is
   'normalize_phone(), or else what is written in E.164 though no numbering plan has it.';
 
 create or replace function automation.normalize_line(given text, country text default 'US') returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(automation.normal_number(given, country), substring(given from '^\s*(\d{4,6})\s*$'))
-  $$;
+begin
+  return coalesce(automation.normal_number(given, country), substring(given from '^\s*(\d{4,6})\s*$'));
+end;
+$$;
 
 comment on function automation.normalize_line(text, text) is
   'E.164, or the digits of a short code; null when it is neither.';
@@ -4173,16 +4260,19 @@ create or replace function automation.own_names(attached automation.entities, fi
 
 -- The first of several mapped columns that an entity has; null when it has none of them.
 create or replace function automation.mapped_column(entity text, variadic names text[]) returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select e.mapped ->> n.name
     from automation.entities as e
     cross join unnest(names) with ordinality as n (name, place)
     where e.name = mapped_column.entity and e.mapped ? n.name
     order by n.place
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.stage_column(entity text) returns text
   language sql stable
@@ -5138,6 +5228,28 @@ begin
   returning written.%5$I::text into made;
   return made;
 end;
+$writer$;
+
+create or replace function automation.write_%1$ss(rows jsonb[]) returns text[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $writer$
+declare
+  made text[];
+begin
+  with written as (
+    insert into %2$s as written (%3$s)
+    select %4$s
+    from unnest(rows) as u (row)
+    -- One at a time, each written before the next: the row's own cause is set while its triggers run.
+    cross join lateral automation.with_cause(u.row) as g (given)
+    returning written.%5$I::text as id
+  )
+  select array_agg(w.id) into made from written as w;
+  return made;
+end;
 $writer$
 $template$,
       target.name, target.relation, string_agg(quote_ident(w.name), ', ' order by w.name),
@@ -5151,6 +5263,24 @@ $template$,
       from jsonb_each_text(target.defaults) as d
     ) as w
   $$;
+
+comment on function automation.target_function(automation.targets) is
+  'automation.write_<target>() writes one row, automation.write_<target>s() several, each with its zone and its cause '
+  'as keys; it returns their ids in the order given, and fewer where a trigger of the table left one out.';
+
+-- What a trigger that runs after the insert writes would all have the cause of the last row: those are written one at
+-- a time.
+create or replace function automation.takes_sets(target text) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return not exists (
+    select from automation.targets as t
+    join pg_catalog.pg_trigger as g on g.tgrelid = to_regclass(t.relation)
+    where t.name = target and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 2 = 0 and g.tgtype & 4 <> 0);
+end;
+$$;
 
 create or replace function automation.check_target(target text, step_type text) returns void
   language plpgsql stable
@@ -5215,6 +5345,29 @@ exception
   when undefined_table or undefined_column or undefined_function or invalid_schema_name then
     return automation.read_anew(%1$L, tenant_id, id);
 end;
+$reader$;
+
+create or replace function automation.read_each_%1$s(tenant_ids uuid[], ids text[]) returns jsonb[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  as $reader$
+begin
+  return array(
+    select (
+      select %6$s from %2$s as r
+      where %3$s = k.tenant_id and r.%4$I = k.id::%5$s and not (%7$s))
+    from unnest(tenant_ids, ids) with ordinality as k (tenant_id, id, place)
+    order by k.place);
+exception
+  when data_exception or undefined_table or undefined_column or undefined_function or invalid_schema_name then
+    return array(
+      select automation.read_%1$s(k.tenant_id, k.id)
+      from unnest(tenant_ids, ids) with ordinality as k (tenant_id, id, place)
+      order by k.place);
+end;
 $reader$
 $template$,
       attached.name, attached.relation,
@@ -5224,7 +5377,8 @@ $template$,
   $$;
 
 comment on function automation.reader_function(automation.entities) is
-  'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly.';
+  'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With '
+  'read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
 -- Found by what they call: the table may have been renamed since.
 create or replace function automation.capture_triggers(entity text)
@@ -5345,10 +5499,24 @@ begin
 %s
   return null;
 end;
+$reader$;
+
+create or replace function automation.read_records(entity text, tenant_ids uuid[], ids text[])
+  returns jsonb[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+%s
+  return array_fill(null::jsonb, array[cardinality(ids)]);
+end;
 $reader$
 $template$,
       string_agg(format(
         E'\n  if entity = %1$L then return automation.read_%1$s(tenant_id, id); end if;', e.name), ''
+        order by e.name),
+      string_agg(format(
+        E'\n  if entity = %1$L then return automation.read_each_%1$s(tenant_ids, ids); end if;', e.name), ''
         order by e.name))
     from automation.entities as e
   $$;
@@ -9252,14 +9420,20 @@ $$;
 
 -- What became too large or too dear, as a reason; null when nothing did.
 create or replace function automation.size_problem(warnings jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  if warnings is null or warnings = '[]' then
+    return null;
+  end if;
+  return (
     select jsonb_build_object('code', w -> 'code', 'message', concat_ws(': ', w ->> 'path', w ->> 'message'))
     from jsonb_array_elements(warnings) as w
     where w ->> 'code' in ('too_large', 'too_expensive')
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.render(
   compiled jsonb, context jsonb, options jsonb default '{}', out rendered jsonb, out warnings jsonb
@@ -9666,16 +9840,18 @@ create trigger senders_touch
 -- environment, for all by the setting environment_serves.
 create or replace function automation.environment_serves(tenant_id uuid, channel text default null)
   returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.setting('environment_serves') = 'every_tenant'
-      or not exists (select from automation.read_tenants(null) as t where t.id <> environment_serves.tenant_id)
-      or exists (
-        select from ridgeline.senders as s
-        where s.tenant_id = environment_serves.tenant_id and s.kind = 'environment' and s.is_active
-          and s.channel = environment_serves.channel)
-  $$;
+begin
+  return automation.setting('environment_serves') = 'every_tenant'
+    or exists (
+      select from ridgeline.senders as s
+      where s.tenant_id = environment_serves.tenant_id and s.kind = 'environment' and s.is_active
+        and s.channel = environment_serves.channel)
+    or not exists (select from automation.read_tenants(null) as t where t.id <> environment_serves.tenant_id);
+end;
+$$;
 
 -- sql/engine/40_people/02_conversations.sql
 
@@ -9835,12 +10011,14 @@ $$;
 
 -- Whose number it says that it is; a withheld one stays what the provider put for it.
 create or replace function automation.line_of(given text, country text default 'US') returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when automation.is_withheld(given) then given
-      else coalesce(automation.normalize_line(given, country), given) end
-  $$;
+begin
+  return case when automation.is_withheld(given) then given
+    else coalesce(automation.normalize_line(given, country), given) end;
+end;
+$$;
 
 -- Whoever writes them: everything that looks for the messages of a number finds them. What is no number
 -- ("anonymous", a withheld caller) stays as it came.
@@ -10399,9 +10577,14 @@ create type automation.compiled_trigger as (
 
 -- The channel of a type of step: the registry says it, and nothing else does.
 create or replace function automation.channel_of(step_type text) returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select t.lane::text from automation.step_types as t where t.name = step_type $$;
+  as $$
+begin
+  return (
+    select t.lane::text from automation.step_types as t where t.name = step_type);
+end;
+$$;
 
 -- sql/engine/45_queue/02_workflows.sql
 
@@ -10518,7 +10701,7 @@ create table ridgeline.workflow_versions (
   warnings jsonb not null default '[]'
     constraint workflow_versions_warnings_is_list check (jsonb_typeof(warnings) = 'array'),
   published_via text not null
-    constraint workflow_versions_via_known check (published_via in ('publish', 'activation', 'steps')),
+    constraint workflow_versions_via_known check (published_via in ('publish', 'activation', 'steps', 'import')),
   published_at timestamptz not null default automation.now(),
   source jsonb,
   author uuid,
@@ -12499,6 +12682,58 @@ create type automation.prepared_step as (
 comment on type automation.prepared_step is
   'verdict: run, skip or fail; reason: {code, message} for the last two.';
 
+create type automation.known_records as (
+  record jsonb,
+  contact_id text,
+  contact jsonb
+);
+
+comment on type automation.known_records is
+  'What was read for a run just now, together with that of others: the record it is about, which contact it has, and '
+  'that one''s record.';
+
+create type automation.running_plan as (
+  tenant_id uuid,
+  workflow_id uuid,
+  version integer,
+  steps jsonb,
+  lifecycle jsonb,
+  options jsonb
+);
+
+comment on type automation.running_plan is
+  'A version that runs of a batch are pinned to, read once for all of them; options: how its tenant writes.';
+
+create type automation.obstacle as (
+  status ridgeline.automation_status,
+  reason jsonb
+);
+
+comment on type automation.obstacle is 'What keeps a run from going on; nulls: nothing.';
+
+create type automation.work as (
+  due ridgeline.scheduled_steps,
+  execution ridgeline.workflow_executions,
+  plan integer,
+  known automation.known_records,
+  obstacle automation.obstacle,
+  step jsonb,
+  step_id uuid,
+  prepared automation.prepared_step,
+  status ridgeline.automation_status,
+  result jsonb,
+  error jsonb,
+  next_step jsonb,
+  outcome text,
+  ran integer,
+  seq bigint,
+  began timestamptz
+);
+
+comment on type automation.work is
+  'One due step on its way through a batch: the queue''s row and the run, both locked; plan: the place of its version '
+  'among the batch''s plans; step_id: the row of the ledger; outcome: what came of it, see run_wave().';
+
 -- An error in one workflow's conditions is that workflow's own failed execution and leaves the
 -- others alone.
 -- What one statement has cost so far in conditions, which is what its writer waits for: so many documents
@@ -12538,15 +12773,18 @@ $$;
 create or replace function automation.render_options(
   tenant_id uuid, at timestamptz default automation.now())
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'country', t.country,
+      'country', t.country, 'text_countries', t.country || t.text_countries,
       'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
-    from automation.read_tenants(array[render_options.tenant_id]) as t
-  $$;
+    from automation.read_tenants(array[render_options.tenant_id]) as t);
+end;
+$$;
 
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
   returns jsonb
@@ -12584,12 +12822,25 @@ comment on function automation.try_conditions(jsonb, uuid, jsonb) is
   'true or false, or the error object of conditions that could not be evaluated.';
 
 create or replace function automation.cause_of(execution ridgeline.workflow_executions) returns void
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.set_cause(
-      execution.depth + 1, coalesce(execution.root_id, execution.id), execution.fused)
-  $$;
+begin
+  perform automation.set_cause(
+    execution.depth + 1, coalesce(execution.root_id, execution.id), execution.fused);
+end;
+$$;
+
+-- The same for a row of many: see with_cause().
+create or replace function automation.cause_in(execution ridgeline.workflow_executions) returns jsonb
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return jsonb_build_object('cause', jsonb_build_object('depth', execution.depth + 1,
+    'root', coalesce(execution.root_id, execution.id), 'fused', execution.fused));
+end;
+$$;
 
 -- sql/engine/50_executions/01_cause.sql
 
@@ -12597,53 +12848,6 @@ create or replace function automation.cause_of(execution ridgeline.workflow_exec
 -- chain may be so deep and have so many effects. Whatever the cause, one record may enter one workflow only so
 -- often within a window. What strangers set off, and what comes round to itself, blows the fuse of its workflow
 -- when it becomes too much (65_gate/01_brakes).
-
-create or replace function automation.causation_depth() returns integer
-  language sql stable parallel safe
-  -- No search_path: this is inlined.
-  as $$
-    select case
-      when pg_catalog.current_setting('automation.depth', true) operator(pg_catalog.~) '^\d{1,4}$'
-      then pg_catalog.current_setting('automation.depth', true)::pg_catalog.int4
-      else 0
-    end
-  $$;
-
-comment on function automation.causation_depth() is
-  'How many automations led to the current write: 0 for a person''s or a program''s own.';
-
--- The first run of the chain that led to the current write.
-create or replace function automation.causation_root() returns uuid
-  language sql stable parallel safe
-  -- No search_path: this is inlined.
-  as $$ select automation.as_uuid(pg_catalog.current_setting('automation.root', true)) $$;
-
-create or replace function automation.has_cause() returns boolean
-  language sql stable parallel safe
-  -- No search_path: this is inlined.
-  as $$
-    select coalesce(pg_catalog.current_setting('automation.depth', true), '') operator(pg_catalog.<>) ''
-      or coalesce(pg_catalog.current_setting('automation.root', true), '') operator(pg_catalog.<>) ''
-  $$;
-
-create or replace function automation.set_cause(depth integer, root uuid, fused boolean) returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select set_config('automation.depth', depth::text, true), set_config('automation.root', root::text, true),
-      set_config('automation.fused', fused::text, true)
-  $$;
-
-comment on function automation.set_cause(integer, uuid, boolean) is
-  'From here on the writes of this transaction are effects of a chain of automations.';
-
-create or replace function automation.clear_cause() returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select set_config('automation.depth', '', true), set_config('automation.root', '', true),
-      set_config('automation.fused', '', true)
-  $$;
 
 create or replace function automation.count_enrolments(
   tenant_id uuid, workflow_id uuid, record_id text, since timestamptz, at_most integer,
@@ -12968,12 +13172,14 @@ end;
 $$;
 
 create or replace function automation.is_member(tenant_id uuid, user_id text) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select exists (select from automation.read_members(
-      array[is_member.tenant_id], array[automation.as_uuid(is_member.user_id)]))
-  $$;
+begin
+  return exists (select from automation.read_members(
+    array[is_member.tenant_id], array[automation.as_uuid(is_member.user_id)]));
+end;
+$$;
 
 create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
   language sql stable
@@ -12991,7 +13197,9 @@ comment on function automation.read_user(uuid, jsonb) is
 
 -- Which contact a run is about: the one that its record belongs to now. One that was given by hand, and not
 -- read from the record, stays.
-create or replace function automation.contact_key(execution ridgeline.workflow_executions) returns text
+create or replace function automation.contact_key(
+  execution ridgeline.workflow_executions, known automation.known_records default null)
+  returns text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -13001,14 +13209,18 @@ declare
   attached automation.entities;
   live jsonb;
 begin
+  if execution.entity is null or execution.entity = 'contact' or execution.version = 0
+    or execution.record_id is null then
+    return given;
+  end if;
   select e.* into attached from automation.entities as e
-  where e.name = execution.entity and e.related ? 'contact' and execution.version > 0
-    and execution.record_id is not null;
+  where e.name = execution.entity and e.related ? 'contact';
   if not found or given is distinct from coalesce(
     snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}') then
     return given;
   end if;
-  live := automation.read_record(attached.name, execution.tenant_id, execution.record_id);
+  live := coalesce(
+    known.record, automation.read_record(attached.name, execution.tenant_id, execution.record_id));
   if live is null then
     return given;
   end if;
@@ -13017,7 +13229,7 @@ begin
 end;
 $$;
 
-comment on function automation.contact_key(ridgeline.workflow_executions) is
+comment on function automation.contact_key(ridgeline.workflow_executions, automation.known_records) is
   'The id of the contact that a run is about, now; null when its record belongs to none.';
 
 -- Whether the table of contacts has a list of tags: an attached CRM may, under whatever name.
@@ -13125,7 +13337,8 @@ begin
 end;
 $$;
 
-create or replace function automation.read_root(execution ridgeline.workflow_executions, root text)
+create or replace function automation.read_root(
+  execution ridgeline.workflow_executions, root text, known automation.known_records default null)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -13136,10 +13349,10 @@ begin
     when 'tenant' then
       (select t.record from automation.read_tenants(array[execution.tenant_id]) as t)
     when 'user' then automation.read_user(execution.tenant_id, jsonb_build_object(
-      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact'),
+      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
       'user_id', execution.trigger_data -> 'user_id')
       || case when execution.entity is null then '{}' else jsonb_build_object(
-        execution.entity, automation.read_root(execution, execution.entity)) end)
+        execution.entity, automation.read_root(execution, execution.entity, known)) end)
     when 'custom' then coalesce(
       execution.trigger_data -> 'custom',
       execution.trigger_data #> array[execution.entity, 'custom_fields'])
@@ -13148,22 +13361,26 @@ begin
     when 'contact.tags' then coalesce(
       case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
       automation.tags_as_if(execution, automation.contact_tags(
-        execution.tenant_id, automation.contact_key(execution))))
+        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))))
     when 'contact' then case
-      when execution.trigger_data ? 'contact_id' and execution.version > 0 then automation.as_if(
-        execution, 'contact', automation.read_record(
-          'contact', execution.tenant_id, automation.contact_key(execution)))
-      else execution.trigger_data -> 'contact' end
-    else case when execution.trigger_data ? (root || '_id') and execution.version > 0
-      then automation.as_if(execution, root, automation.read_record(
+      when not execution.trigger_data ? 'contact_id' or execution.version = 0 then execution.trigger_data -> 'contact'
+      when known.contact_id is not null then automation.as_if(execution, 'contact', known.contact)
+      else automation.as_if(execution, 'contact', automation.read_record(
+        'contact', execution.tenant_id, automation.contact_key(execution, known))) end
+    else case
+      when not execution.trigger_data ? (root || '_id') or execution.version = 0 then execution.trigger_data -> root
+      when root = execution.entity and known.record is not null
+        and execution.trigger_data ->> (root || '_id') = execution.record_id
+        then automation.as_if(execution, root, known.record)
+      else automation.as_if(execution, root, automation.read_record(
         root, execution.tenant_id, execution.trigger_data ->> (root || '_id')))
-      else execution.trigger_data -> root end
+    end
   end;
 end;
 $$;
 
 create or replace function automation.execution_context(
-  execution ridgeline.workflow_executions, roots jsonb)
+  execution ridgeline.workflow_executions, roots jsonb, known automation.known_records default null)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -13172,18 +13389,23 @@ declare
   root text;
   context jsonb := '{}'::jsonb;
 begin
-  for root in select distinct r from jsonb_array_elements_text(roots) as r order by r loop
-    context := case root
-      when 'contact.tags' then automation.add_tags(context, automation.read_root(execution, root))
-      when 'trigger.names' then automation.add_snapshot_names(context, execution.trigger_data)
-      else context || jsonb_build_object(root, automation.read_root(execution, root))
-    end;
+  for i in 0 .. coalesce(jsonb_array_length(roots), 0) - 1 loop
+    root := roots ->> i;
+    continue when root in ('contact.tags', 'trigger.names') or context ? root;
+    context := context || jsonb_build_object(root, automation.read_root(execution, root, known));
   end loop;
+  if roots ? 'contact.tags' then
+    context := automation.add_tags(context, automation.read_root(execution, 'contact.tags', known));
+  end if;
+  if roots ? 'trigger.names' then
+    context := automation.add_snapshot_names(context, execution.trigger_data);
+  end if;
   return context;
 end;
 $$;
 
-comment on function automation.execution_context(ridgeline.workflow_executions, jsonb) is
+comment on function automation.execution_context(
+  ridgeline.workflow_executions, jsonb, automation.known_records) is
   'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up '
   'ones without.';
 
@@ -13273,20 +13495,26 @@ create or replace function automation.plan_of(execution ridgeline.workflow_execu
 create or replace function automation.plan_step(
   execution ridgeline.workflow_executions, step_key text)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.plan_of(execution) -> 'steps' -> plan_step.step_key $$;
+  as $$
+begin
+  return automation.plan_of(execution) -> 'steps' -> plan_step.step_key;
+end;
+$$;
 
 -- Where a step leads: to what its result chose, or else to what comes after it.
 create or replace function automation.next_key(step jsonb, result jsonb) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when step -> 'branches' ? (result ->> 'branch') then step -> 'branches' ->> (result ->> 'branch')
-      else step ->> 'next'
-    end
-  $$;
+begin
+  return case
+    when step -> 'branches' ? (result ->> 'branch') then step -> 'branches' ->> (result ->> 'branch')
+    else step ->> 'next'
+  end;
+end;
+$$;
 
 -- When the step after this one is due: its own delay, after whatever this one waited for.
 create or replace function automation.next_run_at(next_step jsonb, result jsonb)
@@ -13298,48 +13526,117 @@ create or replace function automation.next_run_at(next_step jsonb, result jsonb)
       + make_interval(secs => (next_step ->> 'delay_seconds')::double precision)
   $$;
 
--- After a step has ended: the next one, or the end.
-create or replace function automation.advance(
-  execution ridgeline.workflow_executions, step jsonb, outcome ridgeline.automation_status,
-  result jsonb, error jsonb)
-  returns void
-  language plpgsql
+-- After steps have ended: the next one of each run, or its end.
+
+create type automation.transition as (
+  tenant_id uuid,
+  execution_id uuid,
+  queue_id uuid,
+  ended ridgeline.automation_status,
+  error jsonb,
+  step_key text,
+  lane ridgeline.automation_lane,
+  run_at timestamptz,
+  expires_at timestamptz
+);
+
+comment on type automation.transition is 'Where a run goes: it has ended, or its next step is due at run_at.';
+
+create or replace function automation.transition_to(
+  execution ridgeline.workflow_executions, step jsonb, run_at timestamptz, expires_at timestamptz)
+  returns automation.transition
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  next_step jsonb;
 begin
-  if automation.is_finished(execution) then
-    return;
-  elsif outcome = 'failed' and not coalesce((step ->> 'continue_on_error')::boolean, false) then
-    perform automation.end_execution(
-      execution, 'failed', error || jsonb_build_object('step', step ->> 'key'));
-    return;
-  end if;
-  if result ? 'stop' then
-    perform automation.end_execution(
-      execution, (result ->> 'outcome')::ridgeline.automation_status, case result ->> 'outcome'
-        when 'cancelled' then jsonb_build_object(
-          'code', 'stopped', 'message', coalesce(result ->> 'reason', 'a stop step ended the run'),
-          'step', step -> 'key') end);
-    return;
-  end if;
-  execution.expires_at := coalesce((result ->> 'expires_at')::timestamptz, execution.expires_at);
-  next_step := automation.plan_step(execution, automation.next_key(step, result));
-  if next_step is null then
-    perform automation.end_execution(execution, 'completed');
-  else
-    perform automation.schedule_step(
-      execution, next_step, automation.next_run_at(next_step, result));
-  end if;
+  return row(execution.tenant_id, execution.id, automation.new_id(), null, null, step ->> 'key', step ->> 'lane',
+    run_at, expires_at)::automation.transition;
 end;
 $$;
 
-comment on function automation.advance(
-  ridgeline.workflow_executions, jsonb, ridgeline.automation_status, jsonb, jsonb) is
-  'Moves an execution on after a step: a failure ends it unless the step says continue_on_error; '
-  'otherwise the next step on the branch that the result chose is scheduled, or the execution '
-  'completes, as it does at a stop.';
+create or replace function automation.transition_after(done automation.work) returns automation.transition
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution constant ridgeline.workflow_executions := done.execution;
+  ended ridgeline.automation_status;
+  why jsonb;
+begin
+  if done.status = 'failed' and not coalesce((done.step ->> 'continue_on_error')::boolean, false) then
+    ended := 'failed';
+    why := done.error || jsonb_build_object('step', done.step ->> 'key');
+  elsif done.result ? 'stop' then
+    ended := (done.result ->> 'outcome')::ridgeline.automation_status;
+    if ended = 'cancelled' then
+      why := jsonb_build_object(
+        'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),
+        'step', done.step -> 'key');
+    end if;
+  elsif done.next_step is null then
+    ended := 'completed';
+  else
+    return automation.transition_to(execution, done.next_step,
+      automation.next_run_at(done.next_step, done.result),
+      coalesce((done.result ->> 'expires_at')::timestamptz, execution.expires_at));
+  end if;
+  return row(execution.tenant_id, execution.id, null, ended, why, null, null, null, null)::automation.transition;
+end;
+$$;
+
+comment on function automation.transition_after(automation.work) is
+  'A failure ends the run unless the step says continue_on_error; otherwise the next step on the branch that the '
+  'result chose is scheduled, or the run completes, as it does at a stop.';
+
+create or replace function automation.go_on(transitions automation.transition[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+begin
+  insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at, expires_at)
+  select t.tenant_id, t.queue_id, t.execution_id, t.step_key, t.lane, t.run_at,
+    case when t.run_at < t.expires_at then t.expires_at end
+  from unnest(transitions) as t
+  where t.ended is null;
+  update ridgeline.workflow_executions as e
+  set status = coalesce(
+      t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
+    current_step = t.step_key, started_at = coalesce(e.started_at, at),
+    error = case when t.ended is null then e.error else t.error end,
+    expires_at = case when t.ended is null then t.expires_at else e.expires_at end,
+    finished_at = case when t.ended is not null then at end
+  from (
+    select u.*, q.ctid as place
+    from unnest(transitions) as u
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_executions as x
+      where x.tenant_id = u.tenant_id and x.id between u.execution_id and u.execution_id order by x.id limit 1) as q
+  ) as t
+  where e.ctid = t.place;
+end;
+$$;
+
+create or replace function automation.advance(done automation.work[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.go_on(array(
+    select automation.transition_after(d) from unnest(done) as d
+    where (d.execution).finished_at is null));
+end;
+$$;
+
+comment on function automation.advance(automation.work[]) is
+  'Moves runs on after a step of theirs, as transition_after() says; those that have ended meanwhile stay so.';
 
 -- Everything that has not been claimed is stopped. Lock order: queue rows first, as in a claim; a
 -- claim that is under way is waited for and then left alone. Once the execution is locked no queue row
@@ -13721,16 +14018,15 @@ create or replace function automation.ending_reason(signal automation.signals) r
   $$;
 
 -- A run whose record belongs to another contact now is about that one.
-create or replace function automation.follow_contact(execution ridgeline.workflow_executions)
+create or replace function automation.follow_contact(
+  execution ridgeline.workflow_executions, contact text)
   returns ridgeline.workflow_executions
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  contact constant text := automation.contact_key(execution);
 begin
   if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
-    update ridgeline.workflow_executions as e set contact_id = contact
+    update ridgeline.workflow_executions as e set contact_id = follow_contact.contact
     where e.tenant_id = execution.tenant_id and e.id = execution.id;
     execution.contact_id := contact;
   end if;
@@ -13738,67 +14034,134 @@ begin
 end;
 $$;
 
--- Records leave without a DELETE too (TRUNCATE, another id, a partition that is detached, a table that is
--- written as a replica, a column that says so): who is gone is asked of the tables themselves.
-create or replace function automation.gone_entity(execution ridgeline.workflow_executions) returns text
-  language sql stable
+-- Reads what runs are about, all of them at once: their records, which contact each has now, and that one's record.
+create or replace function automation.read_known(works automation.work[]) returns automation.work[]
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    select r.entity
-    from (values (execution.entity, execution.record_id), ('contact', execution.contact_id))
-      as r (entity, id)
-    where r.id is not null and not automation.has_record(r.entity, execution.tenant_id, r.id)
-    limit 1
-  $$;
+declare
+  kind text;
+  records jsonb[];
+  work automation.work;
+  known automation.known_records;
+  execution ridgeline.workflow_executions;
+  tenants constant uuid[] := array(select (w.execution).tenant_id from unnest(works) as w);
+  contacts text[];
+begin
+  for kind in select distinct (w.execution).entity from unnest(works) as w where (w.execution).record_id is not null
+  loop
+    records := automation.read_records(kind, tenants, array(
+      select case when (w.execution).entity = kind then (w.execution).record_id end
+      from unnest(works) as w));
+    for i in 1 .. cardinality(works) loop
+      work := works[i];
+      execution := work.execution;
+      continue when execution.entity is distinct from kind;
+      known := row(records[i], null, null);
+      if kind = 'contact' then
+        if execution.record_id = execution.trigger_data ->> 'contact_id' then
+          known.contact_id := execution.record_id;
+          known.contact := records[i];
+        end if;
+      else
+        known.contact_id := automation.contact_key(execution, known);
+        execution := automation.follow_contact(execution, known.contact_id);
+      end if;
+      work.execution := execution;
+      work.known := known;
+      works[i] := work;
+    end loop;
+  end loop;
+  contacts := array(
+    select case when (w.execution).entity <> 'contact' then (w.known).contact_id end from unnest(works) as w);
+  if array_remove(contacts, null) <> '{}' then
+    records := automation.read_records('contact', tenants, contacts);
+    for i in 1 .. cardinality(works) loop
+      continue when contacts[i] is null;
+      work := works[i];
+      known := work.known;
+      known.contact := records[i];
+      work.known := known;
+      works[i] := work;
+    end loop;
+  end if;
+  return works;
+end;
+$$;
 
-create type automation.obstacle as (
-  status ridgeline.automation_status,
-  reason jsonb
-);
+-- The events that end runs of a batch and have not been acted on: one for each run that there is one for, by its place.
+create or replace function automation.unread_endings(works automation.work[]) returns automation.signals[]
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+begin
+  if not exists (select from automation.signals) then
+    return null;
+  end if;
+  return array(
+    select (
+      select s from automation.unread_signals(w.execution) as s where s.role in ('exit', 'deleted') limit 1)
+    from unnest(works) as w);
+end;
+$$;
 
-comment on type automation.obstacle is 'What keeps a run from going on; nulls: nothing.';
+-- Records leave without a DELETE too (TRUNCATE, another id, a partition that is detached, a table that is
+-- written as a replica, a column that says so): who is gone is asked of the tables themselves.
+create or replace function automation.gone_entity(work automation.work) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution constant ridgeline.workflow_executions := work.execution;
+  known constant automation.known_records := work.known;
+begin
+  if execution.record_id is not null and known.record is null
+    and not automation.has_record(execution.entity, execution.tenant_id, execution.record_id) then
+    return execution.entity;
+  elsif execution.contact_id is not null and (known.contact is null or known.contact_id <> execution.contact_id)
+    and not automation.has_record('contact', execution.tenant_id, execution.contact_id) then
+    return 'contact';
+  end if;
+  return null;
+end;
+$$;
 
--- Asked with the execution locked, before each of its steps: volatile, so that it sees what has
--- committed up to now.
 create or replace function automation.find_obstacle(
-  execution ridgeline.workflow_executions, lifecycle jsonb)
+  work automation.work, plan automation.running_plan, ending automation.signals, tenant_state text)
   returns automation.obstacle
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  signal automation.signals;
+  execution constant ridgeline.workflow_executions := work.execution;
+  lifecycle constant jsonb := plan.lifecycle;
+  known constant automation.known_records := work.known;
   refusal jsonb;
   gone text;
 begin
   if lifecycle ? 'unreadable' then
     return row('failed', automation.engine_error(
       'plan_too_new', null, lifecycle ->> 'unreadable'))::automation.obstacle;
-  end if;
-  if automation.tenant_state(execution.tenant_id) in ('deleted', 'gone') then
+  elsif tenant_state in ('deleted', 'gone') then
     return row('cancelled', jsonb_build_object(
       'code', 'tenant_deleted', 'message', 'the tenant was deleted in the CRM'))::automation.obstacle;
+  elsif ending.id is not null then
+    return row('cancelled', automation.ending_reason(ending))::automation.obstacle;
   end if;
-  if execution.entity <> 'contact' then
-    execution := automation.follow_contact(execution);
-  end if;
-  select s.* into signal from automation.unread_signals(execution) as s
-  where s.role in ('exit', 'deleted') limit 1;
-  if found then
-    return row('cancelled', automation.ending_reason(signal))::automation.obstacle;
-  end if;
-  gone := automation.gone_entity(execution);
+  gone := automation.gone_entity(work);
   if gone is not null then
     return row('cancelled', automation.deleted_reason(gone))::automation.obstacle;
   elsif lifecycle is null then
     return null;
   elsif lifecycle ? 'exit' and automation.evaluate_conditions(
-    lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'),
+    lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}', known),
     automation.tenant_zone(execution.tenant_id)) then
     return row('cancelled', jsonb_build_object(
       'code', 'exit_conditions', 'message', 'the exit conditions of the workflow were met',
       'conditions', automation.explain_conditions(
-        lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'),
+        lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}', known),
         automation.tenant_zone(execution.tenant_id))))::automation.obstacle;
   elsif execution.started_at is null and lifecycle ? 'reentry' then
     refusal := automation.refuse_entry(execution, lifecycle);
@@ -13807,6 +14170,34 @@ begin
     end if;
   end if;
   return null;
+end;
+$$;
+
+-- Asked with the runs locked, before each of their steps: volatile, so that it sees what has committed up to now.
+create or replace function automation.find_obstacles(
+  works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  endings automation.signals[];
+  tenant uuid;
+  state text;
+begin
+  works := automation.read_known(works);
+  endings := automation.unread_endings(works);
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    if tenant is distinct from (work.execution).tenant_id then
+      tenant := (work.execution).tenant_id;
+      state := automation.tenant_state(tenant);
+    end if;
+    work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[i], state);
+    works[i] := work;
+  end loop;
+  return works;
 end;
 $$;
 
@@ -13929,7 +14320,7 @@ begin
     where e.tenant_id = signal.tenant_id and e.id = open_run
     for no key update nowait;
     if execution.entity <> 'contact' then
-      execution := automation.follow_contact(execution);
+      execution := automation.follow_contact(execution, automation.contact_key(execution));
     end if;
     if automation.is_finished(execution) or not automation.concerns(signal, execution) then
       continue;
@@ -14295,10 +14686,12 @@ create or replace function automation.mailbox_address(given text) returns text
 
 create or replace function automation.named_sender(tenant_id uuid, channel text, named text)
   returns ridgeline.senders
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select s.*
+begin
+  return (
+    select s
     from ridgeline.senders as s
     where s.tenant_id = named_sender.tenant_id and s.channel = named_sender.channel and s.is_active
       and s.verified_at is not null
@@ -14310,50 +14703,58 @@ create or replace function automation.named_sender(tenant_id uuid, channel text,
         when 'address' then automation.mailbox_address(named)
         when 'domain' then split_part(automation.mailbox_address(named), '@', 2) end
     order by s.kind
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 comment on function automation.named_sender(uuid, text, text) is
   'The tenant''s own sender that a step names, if it is verified and active.';
 
 create or replace function automation.default_sender(tenant_id uuid, channel text)
   returns ridgeline.senders
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select s.*
+begin
+  return (
+    select s
     from ridgeline.senders as s
     where s.tenant_id = default_sender.tenant_id and s.channel = default_sender.channel and s.is_active
       and s.verified_at is not null and s.kind in ('number', 'name', 'service', 'address')
     order by s.is_default desc, s.created_at, s.id
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.sender_mailbox(sender ridgeline.senders, named text) returns text
-  language sql immutable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      nullif(btrim(named), ''),
-      case when sender.display_name <> ''
-        then format('%s <%s>', sender.display_name, sender.address) else sender.address end)
-  $$;
+begin
+  return coalesce(
+    nullif(btrim(named), ''),
+    case when sender.display_name <> ''
+      then format('%s <%s>', sender.display_name, sender.address) else sender.address end);
+end;
+$$;
 
 -- What the claim carries: who sends it, and under which name the provider's key is kept.
 create or replace function automation.sender_payload(sender ridgeline.senders, named text) returns jsonb
-  language sql immutable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select jsonb_build_object('sender', jsonb_strip_nulls(jsonb_build_object(
-        'id', sender.id, 'provider', sender.provider, 'kind', sender.kind, 'address', sender.address,
-        'credentials', sender.credentials)))
-      || case sender.kind
-        when 'service' then jsonb_build_object('messaging_service_sid', sender.address)
-        when 'address' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
-        when 'domain' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
-        else jsonb_build_object('from', sender.address)
-      end
-  $$;
+begin
+  return jsonb_build_object('sender', jsonb_strip_nulls(jsonb_build_object(
+      'id', sender.id, 'provider', sender.provider, 'kind', sender.kind, 'address', sender.address,
+      'credentials', sender.credentials)))
+    || case sender.kind
+      when 'service' then jsonb_build_object('messaging_service_sid', sender.address)
+      when 'address' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
+      when 'domain' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
+      else jsonb_build_object('from', sender.address)
+    end;
+end;
+$$;
 
 create or replace function automation.refuse_sender(
   prepared automation.prepared_step, code text, message text)
@@ -14575,13 +14976,15 @@ comment on function automation.speaking_execution(ridgeline.workflow_executions,
 
 -- Completes the rendered configuration of an outbound step into what the dispatcher sends.
 create or replace function automation.address(
-  execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step,
+  options jsonb default null, known automation.known_records default null)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  prepared := automation.step_address(step_type, execution, prepared);
+  prepared := automation.step_address(
+    step_type, execution, prepared, coalesce(options, automation.render_options(execution.tenant_id)), known);
   if prepared.verdict = 'run' then
     prepared := automation.choose_sender(execution.tenant_id, step_type, prepared);
   end if;
@@ -14592,40 +14995,52 @@ $$;
 -- What a record of the execution has under a mapped name, live: in the first of its columns that is filled. Null
 -- for nothing and for a blank.
 create or replace function automation.mapped_value(
-  execution ridgeline.workflow_executions, entity text, name text)
+  execution ridgeline.workflow_executions, entity text, name text,
+  known automation.known_records default null)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select v.value
-    from automation.entities as e
-    cross join lateral (select automation.read_root(execution, e.name) as record) as r
-    cross join lateral (
-      select r.record -> m.column_name as value, m.place from automation.mapped_columns(e, mapped_value.name) as m
-      union all
-      select r.record -> mapped_value.name, 1000
-    ) as v
-    where e.name = mapped_value.entity and e.mapped ? mapped_value.name
-      and btrim(v.value #>> '{}') <> ''
-    order by v.place
-    limit 1
-  $$;
+declare
+  attached automation.entities;
+  record jsonb;
+  columns jsonb;
+begin
+  select e.* into attached from automation.entities as e
+  where e.name = mapped_value.entity and e.mapped ? mapped_value.name;
+  if not found then
+    return null;
+  end if;
+  record := automation.read_root(execution, entity, known);
+  columns := case when attached.several ? name then attached.several -> name
+    else jsonb_build_array(attached.mapped -> name) end || to_jsonb(name);
+  for i in 0 .. jsonb_array_length(columns) - 1 loop
+    if btrim(record ->> (columns ->> i)) <> '' then
+      return record -> (columns ->> i);
+    end if;
+  end loop;
+  return null;
+end;
+$$;
 
 -- The configured recipient, else the phone or email of the record that fired, where it has one, else
 -- its contact's.
 create or replace function automation.recipient_of(
-  execution ridgeline.workflow_executions, input jsonb, name text)
+  execution ridgeline.workflow_executions, input jsonb, name text,
+  known automation.known_records default null)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when input ? 'to' then input -> 'to'
-      else coalesce(
-        automation.mapped_value(execution, execution.entity, recipient_of.name),
-        automation.mapped_value(execution, 'contact', recipient_of.name))
-    end
-  $$;
+begin
+  return case
+    when input ? 'to' then input -> 'to'
+    else coalesce(
+      automation.mapped_value(execution, execution.entity, recipient_of.name, known),
+      automation.mapped_value(execution, 'contact', recipient_of.name, known))
+  end;
+end;
+$$;
 
 -- given: what stands where the recipient should, for whoever has to mend it.
 create or replace function automation.skip_unaddressed(
@@ -14645,32 +15060,50 @@ $$;
 -- The country itself, and the one whose numbers it shares: Guernsey's are British. America's and Russia's
 -- numbering plans are of countries with nothing else in common.
 create or replace function automation.counts_as_countries(country text) returns text[]
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select array_agg(distinct c.country)
     from automation.phone_plans as p
     join automation.phone_plans as c
       on c.country = p.country or c.calling_code = p.calling_code and c.rank = 0 and c.calling_code not in ('1', '7')
-    where p.country = counts_as_countries.country
-  $$;
+    where p.country = counts_as_countries.country);
+end;
+$$;
 
--- A form on a web site is filled by anybody: it must not make the office text a satellite telephone.
-create or replace function automation.forbidden_destination(tenant_id uuid, phone automation.phone_number)
+-- A form on a web site is filled by anybody: it must not make the office text a satellite telephone. allowed: the
+-- countries that the tenant's texts may go to, its own among them.
+create or replace function automation.forbidden_destination(phone automation.phone_number, allowed text[])
   returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when phone.is_premium then format('to: %s is a premium-rate number', phone.number)
-      when phone.country ~ '^\d' then format('to: +%s is no country (satellite or international)', phone.country)
-      else format(
-        'to: texts to %s are not allowed; text_countries of the tenant lists where they may go', phone.country)
-    end
-    from automation.read_tenants(array[forbidden_destination.tenant_id]) as t
-    where (phone.is_premium
-        or not automation.counts_as_countries(phone.country) && (t.country || t.text_countries))
-  $$;
+begin
+  if phone.number is null or allowed is null or not phone.is_premium
+    and (phone.country = any (allowed) or automation.counts_as_countries(phone.country) && allowed) then
+    return null;
+  end if;
+  return case
+    when phone.is_premium then format('to: %s is a premium-rate number', phone.number)
+    when phone.country ~ '^\d' then format('to: +%s is no country (satellite or international)', phone.country)
+    else format('to: texts to %s are not allowed; text_countries of the tenant lists where they may go', phone.country)
+  end;
+end;
+$$;
+
+create or replace function automation.forbidden_destination(tenant_id uuid, phone automation.phone_number)
+  returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.forbidden_destination(phone, (
+    select t.country || t.text_countries
+    from automation.read_tenants(array[forbidden_destination.tenant_id]) as t));
+end;
+$$;
 
 create or replace function automation.fail_unaddressed(
   prepared automation.prepared_step, code text, message text)
@@ -14688,28 +15121,33 @@ $$;
 -- A number, a short code or a name that carriers show: nothing else is from anybody, whatever record it was
 -- read from.
 create or replace function automation.sms_sender(given text, country text) returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      case when given !~* '^whatsapp:' then automation.normalize_phone(given, country) end,
-      substring(given from '^[0-9]{3,8}$'),
-      substring(given from '^(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}$'))
-  $$;
+begin
+  return coalesce(
+    case when given !~* '^whatsapp:' then automation.normalize_phone(given, country) end,
+    substring(given from '^[0-9]{3,8}$'),
+    substring(given from '^(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}$'));
+end;
+$$;
 
 create or replace function automation.address_sms(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
+  known automation.known_records)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone') #>> '{}');
-  country constant text := automation.country_of(execution.tenant_id);
+  given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone', known) #>> '{}');
+  country constant text := options ->> 'country';
   phone constant automation.phone_number := automation.read_phone(given, country);
   named constant text := automation.visible_text(prepared.input ->> 'from');
   sender constant text := automation.sms_sender(named, country);
-  forbidden constant text := automation.forbidden_destination(execution.tenant_id, phone);
+  forbidden constant text := automation.forbidden_destination(
+    phone, case when options ? 'text_countries'
+      then array(select jsonb_array_elements_text(options -> 'text_countries')) end);
 begin
   if coalesce(given, '') = '' then
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
@@ -14734,17 +15172,47 @@ begin
 end;
 $$;
 
--- The CRM shows what was sent. The message is out already: a CRM row that cannot be written must
--- not lose the result, so the ledger says what happened instead.
+-- The CRM shows what was sent. The messages are out already: a CRM row that cannot be written must not lose a result,
+-- so the ledger says what happened instead.
 create or replace function automation.record_sent(
+  works automation.work[], ledgers ridgeline.workflow_step_executions[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  ledger ridgeline.workflow_step_executions;
+  execution ridgeline.workflow_executions;
+  middle constant integer := cardinality(ledgers) / 2;
+begin
+  foreach ledger in array ledgers loop
+    continue when ledger.status <> 'completed' or ledger.step_type not in ('send_sms', 'send_email');
+    select (w.execution).* into execution from unnest(works) as w
+    where (w.due).id = ledger.id and (w.due).tenant_id = ledger.tenant_id;
+    -- A workflow that listens to messages must not be started by its own for ever.
+    perform automation.cause_of(execution);
+    perform automation.record_message(execution, ledger);
+  end loop;
+  perform automation.clear_cause();
+exception when others then
+  if middle > 0 then
+    perform automation.record_sent(works, ledgers[:middle]);
+    perform automation.record_sent(works, ledgers[middle + 1:]);
+  else
+    update ridgeline.workflow_step_executions as s
+    set warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
+    where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
+  end if;
+end;
+$$;
+
+create or replace function automation.record_message(
   execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  -- A workflow that listens to messages must not be started by its own for ever.
-  perform automation.cause_of(execution);
   case ledger.step_type
     when 'send_sms' then
       insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
@@ -14764,26 +15232,22 @@ begin
         ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
         coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
         ledger.provider_id, execution.id);
-    else null;
   end case;
-  perform automation.clear_cause();
-exception when others then
-  update ridgeline.workflow_step_executions as s
-  set warnings = coalesce(s.warnings, '[]') || automation.engine_error(
-    'not_in_crm', sqlstate, sqlerrm)
-  where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
 end;
 $$;
 
 create or replace function automation.existing_contact(execution ridgeline.workflow_executions)
   returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select c.id
     from automation.contact_key(execution) as c (id)
-    where automation.read_record('contact', execution.tenant_id, c.id) is not null
-  $$;
+    where automation.read_record('contact', execution.tenant_id, c.id) is not null);
+end;
+$$;
 
 comment on function automation.existing_contact(ridgeline.workflow_executions) is
   'The contact of an execution while there is one.';
@@ -14969,13 +15433,14 @@ create or replace function automation.recipients_of(mailboxes jsonb) returns tex
   $$;
 
 create or replace function automation.address_email(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step,
+  known automation.known_records default null)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email');
+  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email', known);
   sender record;
   key text;
 begin
@@ -15150,22 +15615,7 @@ create or replace function automation.perform(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  result constant jsonb := case step ->> 'type'
-    when 'create_task' then automation.create_task(execution, input)
-    when 'update_contact' then automation.update_fields(execution, 'contact', input -> 'fields')
-    when 'update_project' then automation.update_fields(execution, 'project', input -> 'fields')
-    when 'update_field' then automation.update_one_field(execution, input)
-    when 'change_stage' then automation.change_stage(execution, input)
-    when 'assign_user' then automation.assign_user(execution, step ->> 'key', input)
-    when 'add_tag' then automation.add_tag(execution, input ->> 'tag')
-    when 'remove_tag' then automation.remove_tag(execution, input ->> 'tag')
-    when 'create_project' then automation.create_project(execution, input)
-    when 'wait' then automation.wait(execution, step ->> 'key', input)
-    when 'conditional' then automation.choose(execution, step)
-    when 'split' then automation.split(execution, step ->> 'key', input)
-    when 'stop' then automation.stop(input)
-    else automation.step_perform(step ->> 'type', execution, step, input)
-  end;
+  result constant jsonb := automation.step_perform(step ->> 'type', execution, step, input);
 begin
   if result is null then
     raise exception 'step_type: "%" is not a step that runs in the database', step ->> 'type'
@@ -15177,6 +15627,23 @@ $$;
 
 comment on function automation.perform(ridgeline.workflow_executions, jsonb, jsonb) is
   'Carries out one database step and returns its result. Raises, naming the field, when it cannot.';
+
+-- One after the other, each under its own cause.
+create or replace function automation.perform_each(works automation.work[]) returns jsonb[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  results jsonb[] := '{}'::jsonb[];
+begin
+  foreach work in array works loop
+    perform automation.cause_of(work.execution);
+    results := results || automation.perform(work.execution, work.step, (work.prepared).input);
+  end loop;
+  return results;
+end;
+$$;
 
 -- The id of the record a step is about; every action goes through here, so the error is the same.
 create or replace function automation.target_id(
@@ -15202,7 +15669,7 @@ create or replace function automation.as_number(input jsonb, key text) returns n
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if input ->> key is null or input ->> key = '' then
+  if not input ? key or coalesce(input ->> key, '') = '' then
     return null;
   elsif automation.number_in(input ->> key) is null then
     raise exception '%: "%" is not a number', key, left(input ->> key, 60)
@@ -15258,34 +15725,63 @@ begin
 end;
 $$;
 
-create or replace function automation.create_task(
-  execution ridgeline.workflow_executions, input jsonb)
+-- A task as write_task() takes it, with the zone in which its day is meant and what caused it.
+create or replace function automation.task_row(
+  execution ridgeline.workflow_executions, known automation.known_records, input jsonb, zone text)
   returns jsonb
-  language plpgsql
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  task_id text;
-  due constant timestamptz := coalesce(
+  due constant timestamptz := case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then coalesce(
     automation.as_time(execution, input, 'due_at'),
     automation.now()
       + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
       + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
-      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute');
+      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute') end;
 begin
   perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
-  perform automation.check_target('task', 'create_task');
-  task_id := automation.write_task(jsonb_build_object(
-      'tenant', execution.tenant_id, 'contact', automation.contact_key(execution),
-      'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
-      'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
-      'priority', coalesce(input ->> 'priority', 'normal'),
-      'due', case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then due end,
-      'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id),
-    automation.tenant_zone(execution.tenant_id));
-  return jsonb_build_object('task_id', task_id);
+  return automation.cause_in(execution) || jsonb_build_object(
+    'tenant', execution.tenant_id, 'contact', automation.contact_key(execution, known),
+    'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
+    'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
+    'priority', coalesce(input ->> 'priority', 'normal'), 'due', due,
+    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id, 'zone', zone);
 end;
 $$;
+
+create or replace function automation.create_tasks(works automation.work[], zones text[]) returns jsonb[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  rows jsonb[] := '{}'::jsonb[];
+  ids text[];
+begin
+  perform automation.check_target('task', 'create_task');
+  for i in 1 .. cardinality(works) loop
+    rows := rows || automation.task_row(
+      (works[i]).execution, (works[i]).known, ((works[i]).prepared).input, zones[i]);
+  end loop;
+  if cardinality(rows) > 1 and not automation.takes_sets('task') then
+    ids := '{}'::text[];
+    for i in 1 .. cardinality(rows) loop
+      ids := ids || automation.write_tasks(rows[i:i]);
+    end loop;
+  else
+    ids := automation.write_tasks(rows);
+  end if;
+  -- A trigger of the table's own kept one out: which one is found when they are written alone.
+  if cardinality(rows) > 1 and cardinality(ids) is distinct from cardinality(rows) then
+    raise exception 'create_task: % of % tasks were written', coalesce(cardinality(ids), 0), cardinality(rows);
+  end if;
+  return array(
+    select jsonb_build_object('task_id', ids[i]) from generate_subscripts(rows, 1) as i order by i);
+end;
+$$;
+
+comment on function automation.create_tasks(automation.work[], text[]) is
+  'Writes one task for each run, in one statement, and returns their results in the same order. zones: of the tenants.';
 
 -- Writes fields of one attached record, in one statement that names only those columns. Locks the
 -- row without waiting: a user who is editing it right now is not kept waiting by us, nor we by them.
@@ -16165,9 +16661,11 @@ create or replace function automation.step_questions()
       -- What it writes. fired: the entity whose record starts the run.
       ('writes', 'step jsonb, fired text', 'step, fired', 'automation.step_write[]',
         $or$'{}'::automation.step_write[]$or$, 'stable'),
-      -- To whom it goes, of a type that a channel carries.
-      ('address', 'execution ridgeline.workflow_executions, prepared automation.prepared_step',
-        'execution, prepared', 'automation.prepared_step',
+      -- To whom it goes, of a type that a channel carries. options: render_options() of the tenant; known: what was
+      -- read of the run already.
+      ('address', 'execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, '
+          'known automation.known_records',
+        'execution, prepared, options, known', 'automation.prepared_step',
         $or$automation.fail_unaddressed(prepared, 'no_recipient', 'step_type: nothing says to whom it goes')$or$,
         'stable'),
       -- What it would do: raises what the step would raise.
@@ -16177,7 +16675,13 @@ create or replace function automation.step_questions()
         $or$row(execution.trigger_data, '{}')::automation.imagined$or$, 'stable'),
       -- What it does, of a type that runs in the database: its result.
       ('perform', 'execution ridgeline.workflow_executions, step jsonb, input jsonb', 'execution, step, input', 'jsonb',
-        'null::jsonb', 'volatile')
+        'null::jsonb', 'volatile'),
+      -- The same for several runs at once, results in their order; zones: of their tenants.
+      ('perform_all', 'works automation.work[], zones text[]', 'works, zones', 'jsonb[]',
+        'automation.perform_each(works)', 'volatile'),
+      -- Does it change a record that a user may be editing? It is committed by itself then: should a trigger on that
+      -- table take long, it holds no other record meanwhile. What is only added holds nobody up.
+      ('holds', 'step jsonb', 'step', 'boolean', 'false', 'stable')
   $$;
 
 create or replace function automation.step_dispatcher(
@@ -16602,6 +17106,17 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_wait(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.wait(execution, step ->> 'key', input);
+end;
+$$;
+
 select automation.register_step('wait', 'database', '{event,timeout}',
   'Waits: for a length of time, until a date, until a time of day, or for an event.', $schema${
   "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]},
@@ -16781,6 +17296,17 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_conditional(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.choose(execution, step);
+end;
+$$;
+
 select automation.register_step('conditional', 'database', '{then,else}',
   'Takes a branch: then or else, or the first of several whose conditions hold.', $schema${
   "oneOf": [{"required": ["conditions"]}, {"required": ["branches"]}],
@@ -16837,6 +17363,17 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_split(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.split(execution, step ->> 'key', input);
+end;
+$$;
+
 select automation.register_step('split', 'database', '{}',
   'Takes a branch by chance, in proportion to weights; a contact always takes the same one.', $schema${
   "required": ["branches"],
@@ -16867,6 +17404,17 @@ create or replace function automation.imagine_stop(
   as $$
 begin
   return row(execution.trigger_data, automation.stop(input))::automation.imagined;
+end;
+$$;
+
+create or replace function automation.perform_stop(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.stop(input);
 end;
 $$;
 
@@ -17272,13 +17820,14 @@ end;
 $$;
 
 create or replace function automation.address_send_sms(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
+  known automation.known_records)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.address_sms(execution, prepared);
+  return automation.address_sms(execution, prepared, options, known);
 end;
 $$;
 
@@ -17380,13 +17929,14 @@ end;
 $$;
 
 create or replace function automation.address_send_email(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
+  known automation.known_records)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.address_email(execution, prepared);
+  return automation.address_email(execution, prepared, known);
 end;
 $$;
 
@@ -17517,6 +18067,28 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_create_task(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_target('task', 'create_task');
+  return jsonb_build_object('task_id', (automation.write_tasks(array[automation.task_row(
+    execution, null, input, automation.tenant_zone(execution.tenant_id))]))[1]);
+end;
+$$;
+
+create or replace function automation.perform_all_create_task(works automation.work[], zones text[]) returns jsonb[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.create_tasks(works, zones);
+end;
+$$;
+
 select automation.register_step('create_task', 'database', null,
   'Creates a task for the office.', $schema${
   "required": ["title"],
@@ -17593,6 +18165,26 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_update_contact(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.update_fields(execution, 'contact', input -> 'fields');
+end;
+$$;
+
+create or replace function automation.holds_update_contact(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
+end;
+$$;
+
 select automation.register_step('update_contact', 'database', null,
   'Sets fields of the contact.', $schema${
   "required": ["fields"],
@@ -17658,6 +18250,26 @@ create or replace function automation.imagine_update_project(
   as $$
 begin
   return automation.imagine_write(execution, 'project', input -> 'fields');
+end;
+$$;
+
+create or replace function automation.perform_update_project(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.update_fields(execution, 'project', input -> 'fields');
+end;
+$$;
+
+create or replace function automation.holds_update_project(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
 end;
 $$;
 
@@ -17767,6 +18379,26 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_update_field(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.update_one_field(execution, input);
+end;
+$$;
+
+create or replace function automation.holds_update_field(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
+end;
+$$;
+
 select automation.register_step('update_field', 'database', null,
   'Sets one field of the contact, project or job.', $schema${
   "required": ["field", "value"],
@@ -17827,6 +18459,26 @@ begin
       using errcode = 'undefined_column', hint = 'automation.attach() maps them: {"stage": "<column>"}.';
   end if;
   return automation.imagine_write(execution, entity, jsonb_build_object(stage_column, input -> 'stage'));
+end;
+$$;
+
+create or replace function automation.perform_change_stage(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.change_stage(execution, input);
+end;
+$$;
+
+create or replace function automation.holds_change_stage(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
 end;
 $$;
 
@@ -17913,6 +18565,26 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_assign_user(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.assign_user(execution, step ->> 'key', input);
+end;
+$$;
+
+create or replace function automation.holds_assign_user(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
+end;
+$$;
+
 select automation.register_step('assign_user', 'database', null,
   'Makes a user responsible for the contact, project or job.', $schema${
   "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}],
@@ -17971,6 +18643,26 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_add_tag(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.add_tag(execution, input ->> 'tag');
+end;
+$$;
+
+create or replace function automation.holds_add_tag(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.has_own_tags();
+end;
+$$;
+
 select automation.register_step('add_tag', 'database', null,
   'Tags the contact; a tag that is new is made.', $schema${
   "required": ["tag"],
@@ -18020,6 +18712,26 @@ begin
   end if;
   return row(automation.imagine_fields(execution.trigger_data, 'contact', jsonb_build_object('tags', tags)),
     '{}')::automation.imagined;
+end;
+$$;
+
+create or replace function automation.perform_remove_tag(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.remove_tag(execution, input ->> 'tag');
+end;
+$$;
+
+create or replace function automation.holds_remove_tag(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.has_own_tags();
 end;
 $$;
 
@@ -18083,6 +18795,17 @@ begin
       'description', input ->> 'description'));
   end if;
   return row(execution.trigger_data, '{}')::automation.imagined;
+end;
+$$;
+
+create or replace function automation.perform_create_project(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.create_project(execution, input);
 end;
 $$;
 
@@ -18185,7 +18908,8 @@ create or replace function automation.webhook_input(
   $$;
 
 create or replace function automation.address_webhook(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
+  known automation.known_records)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -18727,9 +19451,11 @@ comment on table ridgeline.sending_pauses is
 
 -- Why the runs of a workflow have to wait; null: they need not. is_send: may the tenant send at all?
 create or replace function automation.pause_of(tenant_id uuid, workflow_id uuid, is_send boolean) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select h.held
     from (
       select 1 as place, jsonb_build_object('code', 'sending_paused', 'why', p.reason) as held
@@ -18746,8 +19472,9 @@ create or replace function automation.pause_of(tenant_id uuid, workflow_id uuid,
       where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null
     ) as h
     order by h.place
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.is_held(
   execution ridgeline.workflow_executions, is_send boolean default false)
@@ -18792,19 +19519,28 @@ comment on function automation.is_held(ridgeline.workflow_executions, boolean) i
   'each of its steps; the first run too many blows the fuse.';
 
 -- Out of the way of what is due, until it is let go.
-create or replace function automation.hold_step(due ridgeline.scheduled_steps) returns void
-  language sql
+create or replace function automation.hold_steps(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set jit = off
   as $$
-    update ridgeline.scheduled_steps as s
-    set run_at = 'infinity', held = coalesce(
-        automation.pause_of(e.tenant_id, e.workflow_id, due.lane <> 'database'),
-        '{"code": "workflow_held"}') || jsonb_build_object(
-          'since', coalesce(s.held -> 'since', to_jsonb(automation.now())))
-    from ridgeline.workflow_executions as e
-    where s.tenant_id = due.tenant_id and s.id = due.id
-      and e.tenant_id = s.tenant_id and e.id = s.execution_id
-  $$;
+begin
+  update ridgeline.scheduled_steps as s
+  set run_at = 'infinity', held = coalesce(
+      automation.pause_of(k.tenant_id, k.workflow_id, s.lane <> 'database'),
+      '{"code": "workflow_held"}') || jsonb_build_object(
+        'since', coalesce(s.held -> 'since', to_jsonb(automation.now())))
+  from (
+    select d.tenant_id, d.id, e.workflow_id
+    from unnest(dues) as d
+    join ridgeline.workflow_executions as e on e.tenant_id = d.tenant_id and e.id = d.execution_id
+  ) as k
+  where s.tenant_id = k.tenant_id and s.id = k.id;
+end;
+$$;
 
 -- A text that may have been accepted is kept to be looked for; any other is written anew when it goes.
 create or replace function automation.hold_sends(verdicts automation.send_verdict[]) returns void
@@ -21175,27 +21911,289 @@ comment on function automation.run_signals(integer) is
   'Ends the runs that an event or a deletion ends, and wakes those that waited for it. Returns how many '
   'signals were read. Called before database steps are run.';
 
--- sql/engine/70_dispatch/01_prepare.sql
+-- sql/engine/70_dispatch/00_work.sql
 
 -- 70 DISPATCH
 --
--- Claim, run, finish, reap.
+-- Claim, run, finish, reap. All of them work on a set of due steps at a time, and a set of one is no exception:
+-- the rows are locked, plans and records read, conditions asked and texts rendered for all of them, and what
+-- came of it is written in one statement a table. What a set cannot do as a whole is halved until whatever
+-- breaks it stands alone.
+--
+-- Plans. Rows are found by their whole primary key, from arrays of any length. A session keeps the plan that it made
+-- when a table was empty, and to one that believes so all ways of reading look alike: it would take another index that
+-- has the tenant in it, or read the table for each element. So the array leads (lateral), the id is a range of one in
+-- an order that only the primary key has, rows are changed where they were found (ctid: they are locked), and what
+-- is left of the other ways is ruled out.
+
+create type automation.batch_report as (
+  ran integer,
+  cut_off boolean,
+  alone uuid[]
+);
+
+comment on type automation.batch_report is
+  'How many steps ran; cut_off: the statement was cancelled meanwhile, and whoever asked for it stops working; alone: '
+  'steps that were left for transactions of their own.';
+
+-- The runs of due steps, locked. Those that somebody holds right now are left out.
+create or replace function automation.lock_runs(dues ridgeline.scheduled_steps[]) returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select row(d, e.execution,
+      dense_rank() over (
+        order by (e.execution).tenant_id, (e.execution).workflow_id, (e.execution).version),
+      null, null, null, d.id, null, null, null, null, null, null, 0, null, null)::automation.work
+    from unnest(dues) as d
+    cross join lateral (
+      select x as execution from ridgeline.workflow_executions as x
+      where x.tenant_id = d.tenant_id and x.id between d.execution_id and d.execution_id
+      order by x.id
+      limit 1
+      for no key update skip locked
+    ) as e);
+end;
+$$;
+
+-- The versions that runs of a batch are pinned to, each read once, in the order that lock_runs() numbers them in.
+create or replace function automation.read_plans(works automation.work[], at timestamptz)
+  returns automation.running_plan[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
+      automation.render_options(k.tenant_id, at))::automation.running_plan
+    from (
+      select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
+    ) as k
+    cross join lateral (
+      select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
+      where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
+    ) as p
+    order by k.tenant_id, k.workflow_id, k.version);
+end;
+$$;
+
+create or replace function automation.unschedule(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  delete from ridgeline.scheduled_steps as s
+  using (
+    select q.ctid as place
+    from unnest(dues) as d
+    cross join lateral (
+      select x.ctid from ridgeline.scheduled_steps as x
+      where x.tenant_id = d.tenant_id and x.id between d.id and d.id order by x.id limit 1) as q
+  ) as k
+  where s.ctid = k.place;
+end;
+$$;
+
+create or replace function automation.yield_steps(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  update ridgeline.scheduled_steps as s
+  set run_at = automation.now() + interval '1 second'
+  from (
+    select q.ctid as place
+    from unnest(dues) as d
+    cross join lateral (
+      select x.ctid from ridgeline.scheduled_steps as x
+      where x.tenant_id = d.tenant_id and x.id between d.id and d.id order by x.id limit 1) as q
+  ) as k
+  where s.ctid = k.place;
+end;
+$$;
+
+comment on function automation.yield_steps(ridgeline.scheduled_steps[]) is
+  'Tries steps again in a second: somebody holds what they need.';
+
+-- Those of workflows, or of tenants, that are paused or held. A batch is of one lane.
+create or replace function automation.paused_plans(works automation.work[]) returns integer[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(
+    select k.plan
+    from (
+      select distinct w.plan, (w.execution).tenant_id, (w.execution).workflow_id, (w.due).lane from unnest(works) as w
+      offset 0
+    ) as k
+    where automation.pause_of(k.tenant_id, k.workflow_id, k.lane <> 'database') is not null);
+end;
+$$;
+
+-- Locks the runs of due steps and reads their plans. Steps of runs that have ended leave the queue, those of a
+-- workflow that is held wait there, and those whose run somebody holds come again in a second.
+create or replace function automation.take_work(
+  dues ridgeline.scheduled_steps[], out works automation.work[], out plans automation.running_plan[])
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  locked constant automation.work[] := automation.lock_runs(dues);
+  paused constant integer[] := automation.paused_plans(locked);
+  work automation.work;
+  execution ridgeline.workflow_executions;
+  ended ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  held ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+begin
+  works := '{}'::automation.work[];
+  foreach work in array locked loop
+    execution := work.execution;
+    if execution.finished_at is not null then
+      ended := ended || work.due;
+    elsif execution.mode <> 'shadow' and work.plan = any (paused)
+      or execution.fused and execution.started_at is null
+        and automation.is_held(execution, (work.due).lane <> 'database') then
+      held := held || work.due;
+    else
+      works := works || work;
+    end if;
+  end loop;
+  if cardinality(ended) > 0 then
+    perform automation.unschedule(ended);
+  end if;
+  if cardinality(held) > 0 then
+    perform automation.hold_steps(held);
+  end if;
+  if cardinality(locked) < cardinality(dues) then
+    perform automation.yield_steps(array(
+      select d from unnest(dues) as d
+      where not exists (select from unnest(locked) as l where (l.due).id = d.id and (l.due).tenant_id = d.tenant_id)));
+  end if;
+  plans := automation.read_plans(locked, automation.now());
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.step := coalesce((plans[work.plan]).steps -> (work.due).step_key,
+      jsonb_build_object('key', (work.due).step_key, 'type', 'unknown'));
+    works[i] := work;
+  end loop;
+end;
+$$;
+
+-- The ledger of steps that ended without being leased. A failed one is overwritten when the step is run again; one
+-- that completed never is.
+create or replace function automation.record_ends(works automation.work[], duration_ms integer default null)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  at constant timestamptz := automation.now();
+begin
+  insert into ridgeline.workflow_step_executions as s (
+    tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
+    warnings, recipient, started_at, finished_at, duration_ms, seq)
+  select (w.due).tenant_id, w.step_id, (w.due).execution_id, w.step ->> 'key', w.step ->> 'type', w.status,
+    (w.prepared).input, w.result, w.error, (w.prepared).warnings, (w.prepared).recipient, at, at,
+    record_ends.duration_ms, w.seq
+  from unnest(works) as w
+  on conflict on constraint workflow_step_executions_once do update
+    set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
+      error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
+      finished_at = excluded.finished_at, duration_ms = excluded.duration_ms
+    where s.status not in ('completed', 'skipped', 'cancelled');
+end;
+$$;
+
+comment on function automation.record_ends(automation.work[], integer) is
+  'Writes the ledger rows of steps that ended. duration_ms: real milliseconds that each of them took.';
+
+-- Ends steps that could not be worked on, for a reason.
+create or replace function automation.fail_works(works automation.work[], plans automation.running_plan[], why jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.status := 'failed';
+    work.error := why;
+    work.prepared := null;
+    work.seq := nextval('automation.write_order');
+    work.next_step := (plans[work.plan]).steps -> (work.step ->> 'next');
+    works[i] := work;
+  end loop;
+  perform automation.unschedule(array(select (w.due) from unnest(works) as w));
+  perform automation.record_ends(works);
+  perform automation.advance(works);
+end;
+$$;
+
+create or replace function automation.fail_step(due ridgeline.scheduled_steps, error jsonb) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  works automation.work[];
+  plans automation.running_plan[];
+begin
+  -- Whoever holds the run is waited for: this is the end of a step, and must not be missed.
+  perform automation.lock_execution(due.tenant_id, due.execution_id);
+  select t.works, t.plans into works, plans from automation.take_work(array[due]) as t;
+  perform automation.fail_works(works, plans, error);
+end;
+$$;
+
+comment on function automation.fail_step(ridgeline.scheduled_steps, jsonb) is
+  'Ends a step that could not be worked on, for a reason.';
+
+-- sql/engine/70_dispatch/01_prepare.sql
 
 -- What both lanes do before a step runs: decide whether it runs at all, and render it.
 
 create or replace function automation.prepare_step(
-  execution ridgeline.workflow_executions, step jsonb, at timestamptz default automation.now())
+  execution ridgeline.workflow_executions, step jsonb, at timestamptz default automation.now(),
+  options jsonb default null, known automation.known_records default null)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   prepared automation.prepared_step;
-  options constant jsonb := automation.render_options(execution.tenant_id, at)
-    || jsonb_build_object('on_missing', step -> 'on_missing');
   speaking constant ridgeline.workflow_executions := automation.speaking_execution(execution, step);
-  context jsonb := automation.execution_context(execution, step -> 'roots');
+  context jsonb := automation.execution_context(execution, step -> 'roots', known);
 begin
+  options := coalesce(options, automation.render_options(execution.tenant_id, at))
+    || jsonb_build_object('on_missing', step -> 'on_missing');
   prepared.verdict := 'run';
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
     step -> 'conditions', context, options ->> 'zone', at) then
@@ -21204,7 +22202,7 @@ begin
       automation.explain_conditions(step -> 'conditions', context, options ->> 'zone', at));
     return prepared;
   end if;
-  if speaking.trigger_data is distinct from execution.trigger_data then
+  if execution.trigger_data ? 'form_submission' and speaking.trigger_data <> execution.trigger_data then
     context := automation.execution_context(speaking, step -> 'roots');
   end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
@@ -21231,7 +22229,7 @@ begin
     end if;
   end if;
   if step ->> 'lane' <> 'database' then
-    prepared := automation.address(speaking, step ->> 'type', prepared);
+    prepared := automation.address(speaking, step ->> 'type', prepared, options, known);
   elsif step ->> 'type' in ('add_tag', 'remove_tag') then
     prepared := automation.skip_untaggable(execution, prepared);
   end if;
@@ -21244,9 +22242,15 @@ $$;
 
 -- What a channel or a field takes no more of. A message is not cut: half a message is not what was meant.
 create or replace function automation.oversize(step_type text, input jsonb) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  -- The smallest of the limits, in bytes of all there is: nothing in it can be too large.
+  if octet_length(input::text) <= 900 then
+    return null;
+  end if;
+  return (
     select jsonb_build_object('code', 'too_large', 'message', format('%s: has %s %s; at most %s are possible',
       s.path, s.size, l.unit, l.most))
     from (
@@ -21266,11 +22270,14 @@ create or replace function automation.oversize(step_type text, input jsonb) retu
     ) as s
     join automation.limits() as l on l.name = s.name
     where s.size > l.most
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
-comment on function automation.prepare_step(ridgeline.workflow_executions, jsonb, timestamptz) is
-  'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing.';
+comment on function automation.prepare_step(
+  ridgeline.workflow_executions, jsonb, timestamptz, jsonb, automation.known_records) is
+  'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing. options: '
+  'render_options() of the tenant, where they are read already; known: what was read of the run already.';
 
 create or replace function automation.missing_reason(warnings jsonb) returns jsonb
   language sql immutable parallel safe
@@ -21283,45 +22290,6 @@ create or replace function automation.missing_reason(warnings jsonb) returns jso
         || '; the workflow asks for failure then')
     from jsonb_array_elements(warnings) as w
     where w ->> 'code' = 'missing_variable'
-  $$;
-
--- A step that did not run leaves its reason in the ledger like one that did.
-create or replace function automation.record_step_end(
-  execution ridgeline.workflow_executions, step jsonb, step_id uuid,
-  status ridgeline.automation_status, prepared automation.prepared_step, result jsonb, error jsonb,
-  started_at timestamptz, duration_ms integer default null,
-  seq bigint default nextval('automation.write_order'))
-  returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    insert into ridgeline.workflow_step_executions as s (
-      tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
-      warnings, recipient, started_at, finished_at, duration_ms, seq)
-    values (
-      execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type',
-      record_step_end.status, prepared.input, result, record_step_end.error, prepared.warnings,
-      prepared.recipient, record_step_end.started_at, automation.now(),
-      record_step_end.duration_ms, record_step_end.seq)
-    on conflict on constraint workflow_step_executions_once do update
-      set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
-        error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
-        finished_at = excluded.finished_at, duration_ms = excluded.duration_ms
-      where s.status not in ('completed', 'skipped', 'cancelled')
-  $$;
-
-comment on function automation.record_step_end(
-  ridgeline.workflow_executions, jsonb, uuid, ridgeline.automation_status, automation.prepared_step, jsonb, jsonb,
-  timestamptz, integer, bigint) is
-  'Writes the ledger row of a step that ended without being leased. A failed one is overwritten '
-  'when the step is run again; one that completed never is.';
-
-create or replace function automation.unschedule(due ridgeline.scheduled_steps) returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    delete from ridgeline.scheduled_steps as s
-    where s.tenant_id = due.tenant_id and s.id = due.id
   $$;
 
 -- sql/engine/70_dispatch/02_claim.sql
@@ -21354,6 +22322,23 @@ begin
 end;
 $$;
 
+-- Two workflows may send the same words to the same person: what another step sent is not ours.
+create or replace function automation.known_provider_ids(tenant_id uuid, step_id uuid, recipient text)
+  returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(s.provider_id), '{}')
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = known_provider_ids.tenant_id and s.recipient = known_provider_ids.recipient
+      and s.id <> step_id and s.provider_id is not null
+  $$;
+
+create type automation.claim_report as (
+  claimed automation.claimed_step[],
+  cut_off boolean
+);
+
 create or replace function automation.claim_steps(
   worker text, max_steps integer, lease interval default '60 seconds')
   returns setof automation.claimed_step
@@ -21363,9 +22348,8 @@ create or replace function automation.claim_steps(
   as $$
 declare
   channel ridgeline.automation_lane;
-  due ridgeline.scheduled_steps;
-  attempt record;
-  claimed automation.claimed_step;
+  dues ridgeline.scheduled_steps[];
+  report automation.claim_report;
   found_any boolean := false;
   taken integer := 0;
   closed integer;
@@ -21381,35 +22365,32 @@ begin
   loop
     closed := 0;
     foreach channel in array automation.channels() loop
-      for due in select * from automation.lock_due(channel, case rounds
-        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end) loop
-        found_any := true;
-        attempt := automation.claim_or_close(due, worker, lease);
-        claimed := attempt.claimed;
-        if claimed.step_id is null then
-          closed := closed + 1;
-        else
-          taken := taken + 1;
-          return next claimed;
-        end if;
-        if attempt.cut_off then
-          return;
-        end if;
-      end loop;
+      dues := array(select d from automation.lock_due(channel, case rounds
+        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end) as d);
+      continue when cardinality(dues) = 0;
+      found_any := true;
+      report := automation.claim_batch(dues, worker, lease);
+      taken := taken + cardinality(report.claimed);
+      closed := closed + cardinality(dues) - cardinality(report.claimed);
+      return query select * from unnest(report.claimed);
+      if report.cut_off then
+        return;
+      end if;
     end loop;
     rounds := rounds + 1;
     exit when taken = max_steps or rounds = 10 or rounds > 1 and closed = 0;
   end loop;
   -- What cut others off is tried when there is nothing else.
   if not found_any then
-    for due in select s.* from unnest(automation.channels()) as c, automation.lock_suspect(c) as s loop
-      attempt := automation.claim_or_close(due, worker, lease);
-      claimed := attempt.claimed;
-      if claimed.step_id is not null then
-        return next claimed;
+    foreach channel in array automation.channels() loop
+      dues := array(select d from automation.lock_suspect(channel) as d);
+      continue when cardinality(dues) = 0;
+      report := automation.claim_batch(dues, worker, lease);
+      return query select * from unnest(report.claimed);
+      exit when report.cut_off;
+      if cardinality(report.claimed) = 0 then
+        perform automation.clear_suspects(dues);
       end if;
-      exit when attempt.cut_off;
-      perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
     end loop;
   end if;
 end;
@@ -21420,211 +22401,308 @@ comment on function automation.claim_steps(text, integer, interval) is
   'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps. Fewer than '
   'asked for: nothing more is due that nobody holds.';
 
-create type automation.claim_attempt as (
-  claimed automation.claimed_step,
-  cut_off boolean
-);
-
--- One due step: claimed, or closed unsent. One that is broken must not keep the others from being claimed.
-create or replace function automation.claim_or_close(
-  due ridgeline.scheduled_steps, worker text, lease interval)
-  returns automation.claim_attempt
+create or replace function automation.claim_batch(dues ridgeline.scheduled_steps[], worker text, lease interval)
+  returns automation.claim_report
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  attempt automation.claim_attempt;
+  works automation.work[];
+  plans automation.running_plan[];
 begin
-  attempt.cut_off := false;
+  select t.works, t.plans into works, plans from automation.take_work(dues) as t;
+  if cardinality(works) = 0 then
+    return row('{}'::automation.claimed_step[], false);
+  end if;
+  return automation.claim_works(works, plans, worker, lease);
+end;
+$$;
+
+-- Claimed, or closed unsent: as a whole, or, where that fails, as halves. One that is broken must not keep the others
+-- from being claimed.
+create or replace function automation.claim_works(
+  works automation.work[], plans automation.running_plan[], worker text, lease interval)
+  returns automation.claim_report
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  dues constant ridgeline.scheduled_steps[] := array(select (w.due) from unnest(works) as w);
+  middle constant integer := cardinality(works) / 2;
+  tried automation.work[];
+  caught text;
+  why jsonb;
+  report automation.claim_report;
+  rest automation.claim_report;
+begin
   begin
-    attempt.claimed := automation.claim_step(due, worker, lease);
-    return attempt;
+    tried := automation.find_obstacles(works, plans);
+    tried := automation.prepare_sends(tried, plans);
+    perform automation.close_unsent(tried, plans);
+    return row(automation.lease_steps(
+      array(select t from unnest(tried) as t where t.outcome = 'send'), worker, lease), false);
   exception
     when lock_not_available then
-      perform automation.yield_step(due);
+      caught := 'busy';
     when query_canceled then
-      attempt.cut_off := true;
-      perform automation.note_cut_off(due);
+      caught := 'cut off';
     when others then
-      perform automation.fail_step(due, automation.engine_error('step_failed', sqlstate, sqlerrm));
+      caught := 'failed';
+      why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
-  attempt.claimed := null;
-  return attempt;
+  if caught = 'cut off' then
+    perform automation.note_cut_offs(dues);
+    return row('{}'::automation.claimed_step[], true);
+  elsif middle > 0 then
+    report := automation.claim_works(works[:middle], plans, worker, lease);
+    if not report.cut_off then
+      rest := automation.claim_works(works[middle + 1:], plans, worker, lease);
+      report := row(report.claimed || rest.claimed, rest.cut_off);
+    end if;
+    return report;
+  elsif caught = 'busy' then
+    perform automation.yield_steps(dues);
+  else
+    perform automation.fail_works(works, plans, why);
+  end if;
+  return row('{}'::automation.claimed_step[], false);
 end;
 $$;
 
-create or replace function automation.claim_step(
-  due ridgeline.scheduled_steps, worker text, lease interval)
-  returns automation.claimed_step
+-- Renders what is going to be sent and asks the gate, of all of them at once: outcome is send, close (unsent), hold,
+-- stopped or later. Answers to one number are counted by what has been claimed: two of them are not claimed together.
+create or replace function automation.prepare_sends(works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  execution ridgeline.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
-  plan jsonb;
-  step jsonb;
-  obstacle automation.obstacle;
-  ledger ridgeline.workflow_step_executions;
-begin
-  if automation.is_finished(execution) then
-    perform automation.unschedule(due);
-    return null;
-  elsif automation.is_held(execution, true) then
-    perform automation.hold_step(due);
-    return null;
-  end if;
-  plan := automation.plan_of(execution);
-  obstacle := automation.find_obstacle(execution, plan -> 'lifecycle');
-  if obstacle.status is not null then
-    perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
-    return null;
-  end if;
-  step := plan -> 'steps' -> due.step_key;
-  ledger := automation.open_ledger(due, execution, step);
-  if ledger.status <> 'running' then
-    return null;
-  end if;
-  perform automation.mark_running(execution, due.step_key);
-  return automation.lease_step(due, ledger, worker, lease);
-end;
-$$;
-
--- The ledger row of an outbound step. Rendered on the first attempt, and anew after one that was certainly
--- refused; what may have been accepted is sent again as it was. Every attempt passes the gate.
-create or replace function automation.open_ledger(
-  due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb)
-  returns ridgeline.workflow_step_executions
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  ledger ridgeline.workflow_step_executions;
+  work automation.work;
   prepared automation.prepared_step;
+  question automation.send_question;
+  questions automation.send_question[] := '{}'::automation.send_question[];
+  places integer[] := '{}'::integer[];
   verdict automation.send_verdict;
+  held automation.send_verdict[] := '{}'::automation.send_verdict[];
+  answered text[] := '{}'::text[];
+  ledgers constant ridgeline.workflow_step_executions[] := automation.lock_ledgers(works);
 begin
-  select s.* into ledger from ridgeline.workflow_step_executions as s
-  where s.tenant_id = due.tenant_id and s.id = due.id
-  for update;
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.seq := nextval('automation.write_order');
+    if (work.obstacle).status is not null then
+      work.outcome := 'stopped';
+    else
+      prepared := automation.prepare_send(work, ledgers[i], (plans[work.plan]).options);
+      work.prepared := prepared;
+      if prepared.verdict = 'run' then
+        places := places || i;
+        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
+        questions := questions || question;
+      else
+        work := automation.unsent(work, prepared);
+      end if;
+    end if;
+    works[i] := work;
+  end loop;
+  for verdict in select g.* from automation.gate(questions) as g loop
+    work := works[places[verdict.place]];
+    prepared := verdict.prepared;
+    if verdict.verdict = 'hold' then
+      work.outcome := 'hold';
+      held := held || verdict;
+    elsif prepared.verdict <> 'run' then
+      work := automation.unsent(work, prepared);
+    else
+      work.prepared := prepared;
+      work.outcome := 'send';
+      if work.step ->> 'lane' = 'sms' and automation.answers_somebody(work.execution) then
+        if prepared.recipient = any (answered) then
+          work.outcome := 'later';
+        end if;
+        answered := answered || prepared.recipient;
+      end if;
+    end if;
+    works[places[verdict.place]] := work;
+  end loop;
+  if cardinality(held) > 0 then
+    perform automation.hold_sends(held);
+  end if;
+  return works;
+end;
+$$;
+
+create or replace function automation.unsent(work automation.work, prepared automation.prepared_step)
+  returns automation.work
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  work.prepared := prepared;
+  work.outcome := 'close';
+  work.status := case prepared.verdict when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
+  work.error := prepared.reason;
+  return work;
+end;
+$$;
+
+-- Those of steps that were begun before, in the order of the works.
+create or replace function automation.lock_ledgers(works automation.work[])
+  returns ridgeline.workflow_step_executions[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select l.ledger
+    from unnest(works) as w
+    left join lateral (
+      select s as ledger from ridgeline.workflow_step_executions as s
+      where s.tenant_id = (w.due).tenant_id and s.id between (w.due).id and (w.due).id
+      order by s.id
+      limit 1
+      for update
+    ) as l on true);
+end;
+$$;
+
+-- Rendered on the first attempt, and anew after one that was certainly refused; what may have been accepted is sent
+-- again as it was.
+create or replace function automation.prepare_send(
+  work automation.work, ledger ridgeline.workflow_step_executions, options jsonb)
+  returns automation.prepared_step
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  due constant ridgeline.scheduled_steps := work.due;
+  execution constant ridgeline.workflow_executions := work.execution;
+  prepared automation.prepared_step;
+begin
   if due.expires_at <= automation.now() then
-    prepared := automation.skip_unaddressed(prepared, 'expired', format(
+    return automation.skip_unaddressed(prepared, 'expired', format(
       'it was planned before %s, and is not sent after it', automation.date_text(due.tenant_id, due.expires_at)));
   elsif ledger.input is not null and not ledger.render_again then
-    prepared := automation.recheck_recipient(execution, step, automation.recheck_sender(
-      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
-  else
-    prepared := automation.prepare_step(execution, step);
+    return automation.recheck_recipient(execution, work.step, automation.recheck_sender(
+      due.tenant_id, work.step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
   end if;
-  if prepared.verdict = 'run' then
-    select g.* into verdict from automation.gate(array[
-      row(1, due, execution, step, prepared, ledger.started_at)::automation.send_question]) as g;
-    if verdict.verdict = 'hold' then
-      perform automation.hold_sends(array[verdict]);
-      ledger.status := 'waiting';
-      return ledger;
+  return automation.prepare_step(execution, work.step, automation.now(), options, work.known);
+end;
+$$;
+
+-- Runs that end before the step, and steps that are not sent.
+create or replace function automation.close_unsent(works automation.work[], plans automation.running_plan[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  closed automation.work[] := '{}'::automation.work[];
+begin
+  foreach work in array works loop
+    if work.outcome = 'stopped' then
+      perform automation.stop_execution(work.execution, (work.obstacle).status, (work.obstacle).reason);
+    elsif work.outcome = 'close' then
+      work.next_step := (plans[work.plan]).steps -> (work.step ->> 'next');
+      closed := closed || work;
     end if;
-    prepared := verdict.prepared;
+  end loop;
+  if cardinality(closed) > 0 then
+    perform automation.unschedule(array(select (c.due) from unnest(closed) as c));
+    perform automation.record_ends(closed);
+    perform automation.advance(closed);
   end if;
-  if prepared.verdict <> 'run' then
-    return automation.close_unsent(due, execution, step, prepared);
+end;
+$$;
+
+-- Opens the ledger, and the leases.
+create or replace function automation.lease_steps(works automation.work[], worker text, lease interval)
+  returns automation.claimed_step[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+  claimed automation.claimed_step[];
+begin
+  if cardinality(works) = 0 then
+    return '{}'::automation.claimed_step[];
   end if;
   insert into ridgeline.workflow_step_executions as s (
-    tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient,
-    started_at)
-  values (
-    due.tenant_id, due.id, due.execution_id, due.step_key, step ->> 'type', 'running',
-    prepared.input, prepared.warnings, prepared.recipient, automation.now())
+    tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient, started_at, seq)
+  select (w.due).tenant_id, (w.due).id, (w.due).execution_id, (w.due).step_key, w.step ->> 'type', 'running',
+    (w.prepared).input, (w.prepared).warnings, (w.prepared).recipient, at, w.seq
+  from unnest(works) as w
   on conflict on constraint workflow_step_executions_pkey do update
     set status = 'running', input = excluded.input, warnings = excluded.warnings,
       recipient = excluded.recipient, error = null, finished_at = null,
-      rendition = s.rendition + s.render_again::integer, render_again = false
-  returning * into ledger;
-  return ledger;
-end;
-$$;
-
-create or replace function automation.close_unsent(
-  due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb,
-  prepared automation.prepared_step)
-  returns ridgeline.workflow_step_executions
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  status constant ridgeline.automation_status :=
-    case prepared.verdict when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
-  ledger ridgeline.workflow_step_executions;
-begin
-  perform automation.unschedule(due);
-  perform automation.record_step_end(
-    execution, step, due.id, status, prepared, null, prepared.reason, automation.now());
-  perform automation.advance(execution, step, status, null, prepared.reason);
-  ledger.status := status;
-  return ledger;
-end;
-$$;
-
-create or replace function automation.lease_step(
-  due ridgeline.scheduled_steps, ledger ridgeline.workflow_step_executions, worker text, lease interval)
-  returns automation.claimed_step
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  claimed automation.claimed_step;
-begin
-  update ridgeline.scheduled_steps as s
-  set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
-    leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease, held = null
-  where s.tenant_id = due.tenant_id and s.id = due.id
-  returning s.tenant_id, s.id, s.attempt_token, s.attempt, ledger.step_type, ledger.input,
-    s.id || case when ledger.rendition > 0 then '-' || ledger.rendition else '' end,
-    s.lease_expires_at, s.reconcile_since
-    into claimed.tenant_id, claimed.step_id, claimed.attempt_token, claimed.attempt,
-    claimed.step_type, claimed.payload, claimed.idempotency_key, claimed.lease_expires_at,
-    claimed.reconcile_since;
-  if claimed.reconcile_since is not null then
-    claimed.known_provider_ids := automation.known_provider_ids(ledger, claimed.reconcile_since);
-  end if;
+      rendition = s.rendition + s.render_again::integer, render_again = false;
+  update ridgeline.workflow_executions as e
+  set status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
+  from (
+    select u.due, q.ctid as place
+    from unnest(works) as u
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_executions as x
+      where x.tenant_id = (u.due).tenant_id and x.id between (u.due).execution_id and (u.due).execution_id
+      order by x.id limit 1) as q
+  ) as w
+  where e.ctid = w.place
+    and (e.status <> 'running' or e.current_step is distinct from (w.due).step_key);
+  with leased as (
+    update ridgeline.scheduled_steps as s
+    set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
+      leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease, held = null
+    from (
+      select u.step, u.prepared, q.ctid as place
+      from unnest(works) as u
+      cross join lateral (
+        select x.ctid from ridgeline.scheduled_steps as x
+        where x.tenant_id = (u.due).tenant_id and x.id between (u.due).id and (u.due).id order by x.id limit 1) as q
+    ) as w
+    where s.ctid = w.place
+    returning s.tenant_id, s.id, s.attempt_token, s.attempt, s.lease_expires_at, s.reconcile_since,
+      w.step ->> 'type' as step_type, (w.prepared).input as input, (w.prepared).recipient as recipient
+  )
+  select array_agg(row(l.tenant_id, l.id, l.attempt_token, l.attempt, l.step_type, l.input,
+    l.id || case when s.rendition > 0 then '-' || s.rendition else '' end, l.lease_expires_at, l.reconcile_since,
+    case when l.reconcile_since is not null
+      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end)::automation.claimed_step)
+    into claimed
+  from leased as l
+  cross join lateral (
+    select x.rendition from ridgeline.workflow_step_executions as x
+    where x.tenant_id = l.tenant_id and x.id between l.id and l.id order by x.id limit 1) as s;
   return claimed;
 end;
 $$;
 
--- Two workflows may send the same words to the same person: what another step sent is not ours.
-create or replace function automation.known_provider_ids(
-  ledger ridgeline.workflow_step_executions, since timestamptz)
-  returns text[]
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(array_agg(s.provider_id), '{}')
-    from ridgeline.workflow_step_executions as s
-    where s.tenant_id = ledger.tenant_id and s.recipient = ledger.recipient
-      and s.id <> ledger.id and s.provider_id is not null
-  $$;
-
-create or replace function automation.fail_step(due ridgeline.scheduled_steps, error jsonb) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  execution ridgeline.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
-  step constant jsonb := coalesce(
-    automation.plan_step(execution, due.step_key),
-    jsonb_build_object('key', due.step_key, 'type', 'unknown'));
-begin
-  perform automation.unschedule(due);
-  perform automation.record_step_end(
-    execution, step, due.id, 'failed', null, null, error, automation.now());
-  perform automation.advance(execution, step, 'failed', null, error);
-end;
-$$;
-
-comment on function automation.fail_step(ridgeline.scheduled_steps, jsonb) is
-  'Ends a step that could not be worked on, for a reason.';
-
 -- sql/engine/70_dispatch/03_finish.sql
 
 -- Reporting: what came of a claimed step. The token of the attempt is the fence.
+
+create type automation.report as (
+  outcome text,
+  result jsonb,
+  error jsonb,
+  retry_after_seconds numeric,
+  suppress text
+);
+
+comment on type automation.report is 'What came of an attempt: succeeded, failed, retry or ambiguous.';
 
 create or replace function automation.finish_steps(results jsonb)
   returns table (step_id uuid, accepted boolean, status text, due_now boolean)
@@ -21633,23 +22711,23 @@ create or replace function automation.finish_steps(results jsonb)
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  report jsonb;
-  ids uuid[];
-  statuses text[];
+  reported jsonb;
+  finished automation.work[];
+  more boolean;
 begin
   if jsonb_typeof(results) is distinct from 'array' then
     raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
   end if;
-  for report in select r.value from jsonb_array_elements(results) as r loop
-    perform automation.check_report(report);
-    ids := ids || (report ->> 'step_id')::uuid;
-    statuses := statuses || automation.finish_step(report);
+  for reported in select r.value from jsonb_array_elements(results) as r loop
+    perform automation.check_report(reported);
   end loop;
+  finished := automation.finish_works(results);
+  more := coalesce(automation.next_due_at() <= automation.now(), false);
   return query
-    select f.id, f.status is not null, f.status,
-      coalesce(automation.next_due_at() <= automation.now(), false)
-    from unnest(ids, statuses) with ordinality as f (id, status, place)
-    order by f.place;
+    select (r.value ->> 'step_id')::uuid, f.outcome is not null, f.outcome, more
+    from jsonb_array_elements(results) with ordinality as r (value, place)
+    left join unnest(finished) as f on f.plan = r.place
+    order by r.place;
 end;
 $$;
 
@@ -21683,135 +22761,285 @@ begin
 end;
 $$;
 
-create or replace function automation.finish_step(report jsonb) returns text
+-- The leased steps that results speak of, under their tokens, with their runs: locked in the one order there is. plan:
+-- the place of the result.
+create or replace function automation.lock_leased(results jsonb) returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+declare
+  works automation.work[];
+begin
+  works := array(
+    select row(q.due, null, r.place, null, null, null, null, null, null, null, null, null, null, 0, null,
+      null)::automation.work
+    from (
+      select (e.value ->> 'tenant_id')::uuid as tenant_id, (e.value ->> 'step_id')::uuid as id,
+        (e.value ->> 'attempt_token')::uuid as token, e.place
+      from jsonb_array_elements(results) with ordinality as e (value, place)
+      order by 1, 2
+    ) as r
+    -- The token is looked at afterwards: with it, a plan made on an empty table takes another index.
+    cross join lateral (
+      select s as due from ridgeline.scheduled_steps as s
+      where s.tenant_id = r.tenant_id and s.id between r.id and r.id
+      order by s.id
+      limit 1
+      for update
+    ) as q
+    where (q.due).attempt_token = r.token);
+  -- A result that is there twice counts once.
+  works := array(
+    select row(w.due, e.execution, w.plan, null, null, null, (w.due).id, null, null, null, null, null, null, 0, null,
+      null)::automation.work
+    from (
+      select distinct on ((u.due).tenant_id, (u.due).execution_id, (u.due).id) u.due, u.plan from unnest(works) as u
+      order by (u.due).tenant_id, (u.due).execution_id, (u.due).id, u.plan
+    ) as w
+    cross join lateral (
+      select x as execution from ridgeline.workflow_executions as x
+      where x.tenant_id = (w.due).tenant_id and x.id between (w.due).execution_id and (w.due).execution_id
+      order by x.id
+      limit 1
+      for no key update
+    ) as e);
+  return works;
+end;
+$$;
+
+-- Two workers that look the same words up at the same time may find the same message. The second one's step has not
+-- been sent then.
+create or replace function automation.taken_ids(works automation.work[], reports automation.report[])
+  returns boolean[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select p.id is not null and (
+      row_number() over (partition by (p.due).tenant_id, p.id order by p.place) > 1
+      or exists (
+        select from ridgeline.workflow_step_executions as s
+        where s.tenant_id = (p.due).tenant_id and s.provider_id = p.id and s.id <> (p.due).id))
+    from (
+      select (works[i]).due, (reports[i]).result ->> 'provider_id' as id, i as place
+      from generate_subscripts(works, 1) as i
+    ) as p
+    order by p.place);
+end;
+$$;
+
+-- outcome of what is returned: the status in which a step was left.
+create or replace function automation.finish_works(results jsonb) returns automation.work[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  due ridgeline.scheduled_steps;
-  execution ridgeline.workflow_executions;
-  step jsonb;
+  works automation.work[] := automation.lock_leased(results);
+  plans automation.running_plan[];
+  numbers integer[];
+  reports automation.report[] := '{}'::automation.report[];
+  taken boolean[];
+  given_up boolean;
+  work automation.work;
+  report automation.report;
+  closed automation.work[] := '{}'::automation.work[];
+  closed_reports automation.report[] := '{}'::automation.report[];
+  again automation.work[] := '{}'::automation.work[];
+  again_reports automation.report[] := '{}'::automation.report[];
 begin
-  select s.* into due
-  from ridgeline.scheduled_steps as s
-  where s.tenant_id = (report ->> 'tenant_id')::uuid
-    and s.id = (report ->> 'step_id')::uuid
-    and s.attempt_token = (report ->> 'attempt_token')::uuid
-  for update;
-  if not found then
-    return null;
+  if cardinality(works) = 0 then
+    return works;
   end if;
-  execution := automation.lock_execution(due.tenant_id, due.execution_id);
-  step := automation.plan_step(execution, due.step_key);
-  if automation.is_taken(due, report #>> '{result,provider_id}') then
-    report := report || '{"outcome": "ambiguous", "error": {"code": "provider_id_taken",
-      "message": "this message belongs to another step"}}';
+  plans := automation.read_plans(works, automation.now());
+  numbers := array(
+    select dense_rank() over (
+      order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version)
+    from unnest(works) as w);
+  foreach work in array works loop
+    reports := reports || automation.report_in(results -> (work.plan - 1));
+  end loop;
+  taken := automation.taken_ids(works, reports);
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    report := reports[i];
+    work.step := (plans[numbers[i]]).steps -> (work.due).step_key;
+    work.next_step := (plans[numbers[i]]).steps -> (work.step ->> 'next');
+    if taken[i] then
+      report.outcome := 'ambiguous';
+      report.error := '{"code": "provider_id_taken", "message": "this message belongs to another step"}';
+      report.result := report.result - 'provider_id';
+    end if;
+    if report.suppress in ('true', 'landline') then
+      perform automation.suppress_recipient(work.due, work.step ->> 'type',
+        case report.suppress when 'landline' then 'landline' else 'provider' end, report.error);
+    end if;
+    given_up := automation.is_given_up(work, report);
+    if given_up then
+      report.error := automation.exhausted_reason(work.due, report);
+    end if;
+    work.status := case
+      when report.outcome = 'succeeded' then 'completed'
+      when report.outcome = 'failed' or given_up then 'failed'
+      when (work.execution).finished_at is not null then 'cancelled'
+      else 'waiting' end::ridgeline.automation_status;
+    work.outcome := work.status;
+    if work.status = 'waiting' then
+      again := again || work;
+      again_reports := again_reports || report;
+    else
+      work.result := report.result;
+      work.error := coalesce(nullif(report.error, 'null'), case work.status when 'failed'
+        then '{"code": "failed", "message": "no reason was given"}'::jsonb end);
+      closed := closed || work;
+      closed_reports := closed_reports || report;
+    end if;
+    works[i] := work;
+  end loop;
+  if cardinality(closed) > 0 then
+    perform automation.close_steps(closed, closed_reports);
   end if;
-  if report ->> 'suppress' in ('true', 'landline') then
-    perform automation.suppress_recipient(due, step ->> 'type',
-      case report ->> 'suppress' when 'landline' then 'landline' else 'provider' end, report -> 'error');
+  if cardinality(again) > 0 then
+    perform automation.try_again(again, again_reports);
   end if;
-  return case
-    when report ->> 'outcome' = 'succeeded' then
-      automation.close_step(due, execution, step, 'completed', report)
-    when report ->> 'outcome' = 'failed' then
-      automation.close_step(due, execution, step, 'failed', report)
-    when automation.is_finished(execution) then
-      automation.close_step(due, execution, step, 'cancelled', report)
-    else automation.try_again(due, execution, step, report)
-  end;
+  return works;
 end;
 $$;
 
--- Two workers that look the same words up at the same time may find the same message. The second
--- one's step has not been sent then.
-create or replace function automation.is_taken(due ridgeline.scheduled_steps, provider_id text)
-  returns boolean
-  language sql stable
+create or replace function automation.report_in(reported jsonb) returns automation.report
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select exists (
-      select from ridgeline.workflow_step_executions as s
-      where s.tenant_id = due.tenant_id and s.provider_id = is_taken.provider_id
-        and s.id <> due.id)
-  $$;
+begin
+  return row(reported ->> 'outcome', reported -> 'result', reported -> 'error',
+    (reported ->> 'retry_after_seconds')::numeric, reported ->> 'suppress')::automation.report;
+end;
+$$;
 
-create or replace function automation.attempt_entry(due ridgeline.scheduled_steps, report jsonb)
+-- Has a step that would be tried again had all its attempts?
+create or replace function automation.is_given_up(work automation.work, report automation.report) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return report.outcome in ('retry', 'ambiguous') and (work.execution).finished_at is null
+    and (work.due).attempt >= coalesce(
+      (work.step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer);
+end;
+$$;
+
+create or replace function automation.exhausted_reason(due ridgeline.scheduled_steps, report automation.report)
   returns jsonb
-  language sql stable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select jsonb_strip_nulls(jsonb_build_object(
-      'attempt', due.attempt, 'at', automation.now(), 'outcome', report -> 'outcome',
-      'error', report -> 'error', 'worker', due.leased_by))
-  $$;
-
-create or replace function automation.close_step(
-  due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb,
-  status ridgeline.automation_status, report jsonb)
-  returns text
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  ledger ridgeline.workflow_step_executions;
-  why constant jsonb := coalesce(
-    nullif(report -> 'error', 'null'),
-    case status when 'failed' then '{"code": "failed", "message": "no reason was given"}'::jsonb end);
 begin
-  update ridgeline.workflow_step_executions as s
-  set status = close_step.status, result_data = report -> 'result', error = why,
-    attempts = s.attempts || automation.attempt_entry(due, report),
-    provider_id = coalesce(report #>> '{result,provider_id}', s.provider_id),
-    finished_at = automation.now(),
-    duration_ms = extract(epoch from clock_timestamp() - due.leased_at) * 1000
-  where s.tenant_id = due.tenant_id and s.id = due.id
-  returning * into ledger;
-  perform automation.unschedule(due);
-  if status = 'completed' then
-    perform automation.record_sent(execution, ledger);
-  end if;
-  perform automation.advance(execution, step, status, ledger.result_data, why);
-  return status;
+  return jsonb_build_object(
+    'code', 'attempts_exhausted',
+    'message', format('gave up after %s attempts', due.attempt),
+    'may_have_been_sent', report.outcome = 'ambiguous' or due.reconcile_since is not null,
+    'last_error', report.error);
 end;
 $$;
 
--- After an attempt that did not get through: another one later, or the end of the step.
-create or replace function automation.try_again(
-  due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb, report jsonb)
-  returns text
+create or replace function automation.attempt_entry(
+  due ridgeline.scheduled_steps, outcome text, error jsonb, at timestamptz)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return jsonb_strip_nulls(jsonb_build_object(
+    'attempt', due.attempt, 'at', at, 'outcome', outcome, 'error', error, 'worker', due.leased_by));
+end;
+$$;
+
+create or replace function automation.close_steps(works automation.work[], reports automation.report[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+  entries jsonb[] := array(
+    select automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at)
+    from generate_subscripts(works, 1) as i);
+  ledgers ridgeline.workflow_step_executions[];
+begin
+  with closed as (
+    update ridgeline.workflow_step_executions as s
+    set status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
+      provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
+      duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
+    from (
+      select (works[i]).due, (works[i]).status, (works[i]).result, (works[i]).error, entries[i] as entry,
+        q.ctid as place
+      from generate_subscripts(works, 1) as i
+      cross join lateral (
+        select x.ctid from ridgeline.workflow_step_executions as x
+        where x.tenant_id = ((works[i]).due).tenant_id and x.id between ((works[i]).due).id and ((works[i]).due).id
+        order by x.id limit 1) as q
+    ) as w
+    where s.ctid = w.place
+    returning s as ledger
+  )
+  select array_agg(c.ledger) into ledgers from closed as c;
+  perform automation.unschedule(array(select (w.due) from unnest(works) as w));
+  perform automation.record_sent(works, ledgers);
+  perform automation.advance(works);
+end;
+$$;
+
+-- After attempts that did not get through: another one later.
+create or replace function automation.try_again(works automation.work[], reports automation.report[])
+  returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  is_ambiguous constant boolean := report ->> 'outcome' = 'ambiguous';
-  wait constant interval := automation.backoff(
-    due.attempt, (report ->> 'retry_after_seconds')::numeric, is_ambiguous, step -> 'retry');
+  work automation.work;
+  report automation.report;
+  due ridgeline.scheduled_steps;
+  at constant timestamptz := automation.now();
 begin
-  if due.attempt >= coalesce(
-    (step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer) then
-    return automation.close_step(
-      due, execution, step, 'failed', report || jsonb_build_object('error', jsonb_build_object(
-        'code', 'attempts_exhausted',
-        'message', format('gave up after %s attempts', due.attempt),
-        'may_have_been_sent', is_ambiguous or due.reconcile_since is not null,
-        'last_error', report -> 'error')));
-  end if;
-  update ridgeline.scheduled_steps as s
-  set run_at = automation.now() + wait, attempt_token = null, leased_by = null, leased_at = null,
-    lease_expires_at = null,
-    reconcile_since = case when is_ambiguous
-      then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
-  where s.tenant_id = due.tenant_id and s.id = due.id;
-  update ridgeline.workflow_step_executions as s
-  set status = 'waiting', error = report -> 'error',
-    render_again = automation.may_render_again(step, report ->> 'outcome', due.reconcile_since),
-    attempts = s.attempts || automation.attempt_entry(due, report)
-  where s.tenant_id = due.tenant_id and s.id = due.id;
-  update ridgeline.workflow_executions as e
-  set status = 'waiting'
-  where e.tenant_id = execution.tenant_id and e.id = execution.id;
-  return 'waiting';
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    report := reports[i];
+    due := work.due;
+    update ridgeline.scheduled_steps as s
+    set run_at = at + automation.backoff(
+        due.attempt, report.retry_after_seconds, report.outcome = 'ambiguous', work.step -> 'retry'),
+      attempt_token = null, leased_by = null, leased_at = null, lease_expires_at = null,
+      reconcile_since = case when report.outcome = 'ambiguous'
+        then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
+    where s.tenant_id = due.tenant_id and s.id = due.id;
+    update ridgeline.workflow_step_executions as s
+    set status = 'waiting', error = report.error,
+      render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),
+      attempts = s.attempts || automation.attempt_entry(due, report.outcome, report.error, at)
+    where s.tenant_id = due.tenant_id and s.id = due.id;
+    update ridgeline.workflow_executions as e
+    set status = 'waiting'
+    where e.tenant_id = due.tenant_id and e.id = due.execution_id;
+  end loop;
 end;
 $$;
 
@@ -21892,25 +23120,21 @@ create or replace function automation.reap_expired_leases(max_steps integer defa
   set enable_bitmapscan = off
   as $$
 declare
-  due ridgeline.scheduled_steps;
-  reaped integer := 0;
+  lost jsonb;
 begin
-  for due in
-    select s.* from ridgeline.scheduled_steps as s
+  select jsonb_agg(jsonb_build_object(
+      'tenant_id', e.tenant_id, 'step_id', e.id, 'attempt_token', e.attempt_token, 'outcome', 'ambiguous',
+      'error', jsonb_build_object(
+        'code', 'lease_expired', 'message', 'the worker stopped before it reported an outcome')))
+    into lost
+  from (
+    select s.tenant_id, s.id, s.attempt_token from ridgeline.scheduled_steps as s
     where s.lease_expires_at < clock_timestamp()
     order by s.lease_expires_at
     limit max_steps
     for update skip locked
-  loop
-    perform automation.finish_step(jsonb_build_object(
-      'tenant_id', due.tenant_id, 'step_id', due.id, 'attempt_token', due.attempt_token,
-      'outcome', 'ambiguous',
-      'error', jsonb_build_object(
-        'code', 'lease_expired',
-        'message', 'the worker stopped before it reported an outcome')));
-    reaped := reaped + 1;
-  end loop;
-  return reaped;
+  ) as e;
+  return coalesce(cardinality(automation.finish_works(lost)), 0);
 end;
 $$;
 
@@ -21960,6 +23184,33 @@ begin
     perform automation.fail_step(due, automation.cut_off_error(tried));
     perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
   end if;
+end;
+$$;
+
+-- Several at once were cut off: each is tried alone, next.
+create or replace function automation.note_cut_offs(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if cardinality(dues) = 1 then
+    perform automation.note_cut_off(dues[1]);
+  elsif cardinality(dues) > 1 then
+    insert into automation.suspects (tenant_id, kind, key)
+    select d.tenant_id, d.lane::text, d.id::text from unnest(dues) as d
+    on conflict on constraint suspects_pkey do nothing;
+  end if;
+end;
+$$;
+
+create or replace function automation.clear_suspects(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.suspects as s
+  using unnest(dues) as d
+  where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text;
 end;
 $$;
 
@@ -22055,7 +23306,7 @@ $$;
 
 comment on function automation.begin_portion(ridgeline.automation_lane, integer, uuid[]) is
   'Writes down which due steps of a lane are going to be worked on, fairly between tenants but for some. '
-  'Call it in a transaction of its own, then claim_portion() or run_portion_step().';
+  'Call it in a transaction of its own, then claim_portion() or run_portion().';
 
 -- The same for several channels at once: {"sms": {"most": 10, "but": [tenants]}, ...}.
 create or replace function automation.begin_portions(wanted jsonb) returns setof automation.portions
@@ -22137,6 +23388,22 @@ create or replace function automation.end_portion(portion_id uuid) returns void
   set search_path = pg_catalog, pg_temp
   as $$ delete from automation.portions as p where p.id = portion_id $$;
 
+-- What work costs is not known yet.
+create or replace function automation.first_size() returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select 1 $$;
+
+-- How many to work on at once, so that the next time takes about half a portion's time: known from what the last ones
+-- took. It grows fourfold at most, since a statement cannot be ended early.
+create or replace function automation.next_size(size integer, took interval) returns integer
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select greatest(1, least(4 * size, 200,
+      size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer
+  $$;
+
 create or replace function automation.claim_portion(
   portion_id uuid, worker text, lease interval default '60 seconds')
   returns setof automation.claimed_step
@@ -22146,22 +23413,29 @@ create or replace function automation.claim_portion(
   as $$
 declare
   began constant timestamptz := clock_timestamp();
+  set_began timestamptz;
   portion automation.portions;
-  due ridgeline.scheduled_steps;
-  attempt record;
-  claimed automation.claimed_step;
+  dues ridgeline.scheduled_steps[];
+  one_set ridgeline.scheduled_steps[];
+  report automation.claim_report;
+  size integer := 10;
+  place integer := 1;
 begin
   perform automation.check_lease(lease);
   select p.* into portion from automation.portions as p where p.id = portion_id for update;
-  for due in select * from automation.lock_portion(portion) loop
-    attempt := automation.claim_or_close(due, worker, lease);
-    claimed := attempt.claimed;
-    if claimed.step_id is not null then
-      return next claimed;
+  dues := array(select d from automation.lock_portion(portion) as d);
+  while place <= cardinality(dues) loop
+    set_began := clock_timestamp();
+    one_set := dues[place:place + size - 1];
+    report := automation.claim_batch(one_set, worker, lease);
+    return query select * from unnest(report.claimed);
+    exit when report.cut_off;
+    if cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
+      perform automation.clear_suspects(dues);
     end if;
-    exit when attempt.cut_off;
-    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
     exit when automation.is_over(began);
+    place := place + size;
+    size := automation.next_size(size, clock_timestamp() - set_began);
   end loop;
   perform automation.end_portion(portion_id);
 end;
@@ -22171,11 +23445,11 @@ comment on function automation.claim_portion(uuid, text, interval) is
   'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time '
   'is left for the next portion.';
 
--- One step of a portion, with the database steps after it that are due at once. Its commit does not wait
--- for the disk: should the server lose it, effect and ledger are lost together, and the step is run again
--- as if it had never been tried.
-create or replace function automation.run_portion_step(
-  portion_id uuid, place integer, out ran integer, out cut_off boolean)
+-- Some steps of a portion, with the database steps after them that are due at once. Its commit does not wait
+-- for the disk: should the server lose it, effect and ledger are lost together, and the steps are run again
+-- as if they had never been tried.
+create or replace function automation.run_portion(portion_id uuid, place integer, upto integer)
+  returns automation.batch_report
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -22183,28 +23457,23 @@ create or replace function automation.run_portion_step(
   as $$
 declare
   portion automation.portions;
-  due ridgeline.scheduled_steps;
-  done record;
+  dues ridgeline.scheduled_steps[];
+  report automation.batch_report;
 begin
-  ran := 0;
-  cut_off := false;
   perform set_config('synchronous_commit', 'off', true);
   update automation.portions as p
-  set place = run_portion_step.place, started_at = clock_timestamp()
+  set place = run_portion.place, started_at = clock_timestamp()
   where p.id = portion_id
   returning * into portion;
-  select d.* into due from automation.lock_portion(portion) as d
-  where d.id = portion.step_ids[portion.place];
-  if not found then
-    return;
-  end if;
-  done := automation.run_due_step(due);
-  ran := done.ran;
-  cut_off := done.cut_off;
-  if not cut_off then
-    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+  portion.tenant_ids := portion.tenant_ids[:upto];
+  portion.step_ids := portion.step_ids[:upto];
+  dues := array(select d from automation.lock_portion(portion) as d);
+  report := automation.run_batch(dues, true);
+  if not report.cut_off and exists (select from automation.suspects) then
+    perform automation.clear_suspects(dues);
   end if;
   perform automation.clear_cause();
+  return report;
 end;
 $$;
 
@@ -22216,8 +23485,13 @@ create or replace procedure automation.work_database_steps(
 declare
   until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
   portion automation.portions;
-  step record;
+  report automation.batch_report;
   is_trial boolean := false;
+  place integer;
+  id uuid;
+  alone uuid[];
+  size integer := automation.first_size();
+  began timestamptz;
 begin
   ran := 0;
   call automation.work_on('signal', ran, until);
@@ -22227,18 +23501,31 @@ begin
   end if;
   loop
     portion := case when is_trial then automation.begin_trial('database')
-      else automation.begin_portion('database', 50) end;
+      else automation.begin_portion('database', 200) end;
     commit;
     if portion.id is not null then
-      for place in 1 .. pg_catalog.cardinality(portion.step_ids) loop
-        step := automation.run_portion_step(portion.id, place);
+      place := 1;
+      alone := '{}'::pg_catalog.uuid[];
+      while place <= pg_catalog.cardinality(portion.step_ids) loop
+        began := pg_catalog.clock_timestamp();
+        report := automation.run_portion(portion.id, place, place + size - 1);
         commit;
-        ran := ran + step.ran;
-        exit when step.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
+        ran := ran + report.ran;
+        alone := pg_catalog.array_cat(alone, report.alone);
+        exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
+        place := place + size;
+        size := automation.next_size(size, pg_catalog.clock_timestamp() - began);
+      end loop;
+      foreach id in array alone loop
+        exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
+        place := pg_catalog.array_position(portion.step_ids, id);
+        report := automation.run_portion(portion.id, place, place);
+        commit;
+        ran := ran + report.ran;
       end loop;
       perform automation.end_portion(portion.id);
       commit;
-      exit when step.cut_off;
+      exit when report.cut_off;
     end if;
     exit when is_trial and (portion.id is null or pg_catalog.clock_timestamp() >= until);
     -- Those that are tried alone come last: nobody waits behind them.
@@ -22249,7 +23536,7 @@ end;
 $$;
 
 comment on procedure automation.work_database_steps(integer, integer, interval) is
-  'run_database_steps() with a commit after every step, for so long at most (half of statement_timeout). '
+  'run_database_steps() with a commit after every few steps, for so long at most (half of statement_timeout). '
   'A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
 
 -- sql/engine/70_dispatch/05_run.sql
@@ -22267,26 +23554,35 @@ create or replace function automation.run_database_steps(max_steps integer defau
   set lock_timeout = '100ms'
   as $$
 declare
-  due ridgeline.scheduled_steps;
-  done record;
-  found_any boolean := false;
+  dues ridgeline.scheduled_steps[];
+  report automation.batch_report;
   ran integer := 0;
+  place integer := 1;
+  size integer := automation.first_size();
+  began timestamptz;
 begin
   perform automation.run_signals();
   if automation.time_is_up() then
     return 0;
   end if;
-  for due in select * from automation.lock_due('database', max_steps) loop
-    found_any := true;
-    done := automation.run_due_step(due);
-    ran := ran + done.ran;
-    exit when done.cut_off;
+  dues := array(select d from automation.lock_due('database', max_steps) as d);
+  -- As portions, though nothing is committed between them: what one of them loses the others keep.
+  while place <= cardinality(dues) loop
+    began := clock_timestamp();
+    report := automation.run_batch(dues[place:place + size - 1]);
+    ran := ran + report.ran;
+    exit when report.cut_off;
+    place := place + size;
+    size := automation.next_size(size, clock_timestamp() - began);
   end loop;
   -- What cut others off is tried when there is nothing else.
-  if not found_any then
-    for due in select * from automation.lock_suspect('database') loop
-      ran := automation.try_suspect(due);
-    end loop;
+  if cardinality(dues) = 0 then
+    dues := array(select d from automation.lock_suspect('database') as d);
+    report := automation.run_batch(dues);
+    ran := report.ran;
+    if not report.cut_off then
+      perform automation.clear_suspects(dues);
+    end if;
   end if;
   perform automation.clear_cause();
   return ran;
@@ -22295,155 +23591,304 @@ $$;
 
 comment on function automation.run_database_steps(integer) is
   'Runs due database steps, those of up to max_steps executions, each exactly once, in one transaction, which '
-  'holds what they wrote to until it ends: work_database_steps() commits after each. Returns how many ran.';
+  'holds what they wrote to until it ends: work_database_steps() commits in portions. Returns how many ran.';
 
-create or replace function automation.try_suspect(due ridgeline.scheduled_steps) returns integer
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  done constant record := automation.run_due_step(due);
-begin
-  if not done.cut_off then
-    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
-  end if;
-  return done.ran;
-end;
-$$;
-
--- From a due step to the first one that has to wait or to leave Postgres, or whose turn comes when the
--- portion has had its time. cut_off: the statement was cancelled during the last one.
-create or replace function automation.run_due_step(
-  due ridgeline.scheduled_steps, out ran integer, out cut_off boolean)
+-- From due steps to the first one of each run that has to wait or to leave Postgres, or whose turn comes when the
+-- portion has had its time: the first step of all, then the second of those that go on, and so forth. apart: what
+-- changes records of users is left for transactions of its own, where there is more than one.
+create or replace function automation.run_batch(dues ridgeline.scheduled_steps[], apart boolean default false)
+  returns automation.batch_report
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   began constant timestamptz := clock_timestamp();
-  execution ridgeline.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
-  plan jsonb;
-  steps jsonb;
-  step jsonb;
-  step_id uuid := due.id;
-  run record;
+  report automation.batch_report := row(0, false, '{}'::uuid[]);
+  going automation.work[];
+  plans automation.running_plan[];
+  ended automation.work[] := '{}'::automation.work[];
+  work automation.work;
+  execution ridgeline.workflow_executions;
+  is_over boolean;
 begin
-  ran := 0;
-  cut_off := false;
-  if automation.is_finished(execution) then
-    perform automation.unschedule(due);
-    return;
-  elsif automation.is_held(execution) then
-    perform automation.hold_step(due);
-    return;
+  select t.works, t.plans into going, plans from automation.take_work(dues) as t;
+  apart := apart and cardinality(dues) > 1;
+  if apart then
+    report.alone := array(select (g.due).id from unnest(going) as g where automation.holds_record(g.step));
+    going := array(select g from unnest(going) as g where (g.due).id <> all (report.alone));
   end if;
-  perform automation.cause_of(execution);
-  plan := automation.plan_of(execution);
-  steps := plan -> 'steps';
-  step := coalesce(steps -> due.step_key, jsonb_build_object('key', due.step_key, 'type', 'unknown'));
-  loop
-    run := automation.run_database_step(execution, step, plan, step_id);
-    exit when run.outcome in ('busy', 'cut off');
-    ran := ran + 1;
-    exit when run.outcome <> 'go on';
-    step := steps -> run.next_key;
-    step_id := automation.new_id();
-    execution.started_at := coalesce(execution.started_at, automation.now());
-    exit when automation.is_over(began);
+  while cardinality(going) > 0 loop
+    going := automation.run_wave(going, plans);
+    is_over := automation.is_over(began) or exists (select from unnest(going) as g where g.outcome = 'cut off');
+    for i in 1 .. cardinality(going) loop
+      work := going[i];
+      if work.outcome not in ('busy', 'cut off', 'untried') then
+        report.ran := report.ran + 1;
+        work.ran := work.ran + 1;
+      end if;
+      report.cut_off := report.cut_off or work.outcome = 'cut off';
+      if work.outcome = 'go on' then
+        execution := work.execution;
+        execution.started_at := coalesce(execution.started_at, automation.now());
+        work := row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null,
+          null, null, 'go on', work.ran, null, null);
+      end if;
+      if is_over or work.outcome <> 'go on' or apart and automation.holds_record(work.step) then
+        ended := ended || work;
+        going[i] := null;
+      else
+        going[i] := work;
+      end if;
+    end loop;
+    going := array(select g from unnest(going) as g where g.outcome is not null);
   end loop;
-  cut_off := run.outcome = 'cut off';
-  if ran = 0 then
-    if not cut_off then
-      perform automation.yield_step(due);
-    end if;
-  else
-    perform automation.unschedule(due);
-    if run.outcome <> 'done' then
-      due.step_key := step ->> 'key';
-      due.id := automation.schedule_step(execution, step, automation.now()
-        + case run.outcome when 'busy' then interval '1 second' else interval '0' end);
-    end if;
-  end if;
-  if cut_off then
-    perform automation.note_cut_off(due);
-  end if;
+  perform automation.leave_batch(ended);
+  return report;
 end;
 $$;
 
-create or replace function automation.yield_step(due ridgeline.scheduled_steps) returns void
-  language sql
+-- One of a type that nobody knows holds nothing: it fails when it is run.
+create or replace function automation.holds_record(step jsonb) returns boolean
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    update ridgeline.scheduled_steps as s
-    set run_at = automation.now() + interval '1 second'
-    where s.tenant_id = due.tenant_id and s.id = due.id
-  $$;
+begin
+  if automation.channel_of(step ->> 'type') is null then
+    return false;
+  end if;
+  return automation.step_holds(step ->> 'type', step);
+end;
+$$;
 
--- One step. 'go on': the next one is a database step and due now; 'busy': something it needs is locked by
--- somebody else, nothing happened; 'cut off': the statement was cancelled during it, nothing happened;
--- 'done': the execution was advanced, put off or ended.
-create or replace function automation.run_database_step(
-  execution ridgeline.workflow_executions, step jsonb, plan jsonb, step_id uuid,
-  out outcome text, out next_key text)
+-- What becomes of the queue's rows of a batch, each by its outcome.
+create or replace function automation.leave_batch(works automation.work[]) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  obstacle automation.obstacle;
-  prepared automation.prepared_step;
-  started constant timestamptz := clock_timestamp();
-  began constant bigint := nextval('automation.write_order');
-  status ridgeline.automation_status;
-  result jsonb;
-  error jsonb;
+  work automation.work;
+  due ridgeline.scheduled_steps;
+  transition automation.transition;
+  at constant timestamptz := automation.now();
+  transitions automation.transition[] := '{}'::automation.transition[];
+  leaving ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  busy ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  cut_off ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+begin
+  foreach work in array works loop
+    due := work.due;
+    if work.outcome = 'done' then
+      transitions := transitions || automation.transition_after(work);
+    elsif work.ran > 0 and work.outcome in ('go on', 'busy', 'cut off', 'untried') then
+      transition := automation.transition_to(work.execution, work.step,
+        at + case work.outcome when 'busy' then interval '1 second' else interval '0' end,
+        (work.execution).expires_at);
+      transitions := transitions || transition;
+      due.id := transition.queue_id;
+      due.step_key := work.step ->> 'key';
+    elsif work.outcome = 'busy' then
+      busy := busy || due;
+    end if;
+    if work.outcome in ('done', 'put off') or work.ran > 0 then
+      leaving := leaving || work.due;
+    end if;
+    if work.outcome = 'cut off' then
+      cut_off := cut_off || due;
+    end if;
+  end loop;
+  perform automation.unschedule(leaving);
+  perform automation.go_on(transitions);
+  if cardinality(busy) > 0 then
+    perform automation.yield_steps(busy);
+  end if;
+  perform automation.note_cut_offs(cut_off);
+end;
+$$;
+
+-- One step of each run. What it says in outcome:
+--   go on     the next step is a database step and due now
+--   done      the step has ended, and with it its turn
+--   put off   it stays open and comes back
+--   stopped   the run has ended before it
+--   busy      something it needs is locked by somebody else, nothing happened
+--   cut off   the statement was cancelled during it, nothing happened; untried: and those after it
+create or replace function automation.run_wave(works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  tried automation.work[] := works;
+  caught text;
+  why jsonb;
+  middle constant integer := cardinality(works) / 2;
 begin
   begin
-    obstacle := automation.find_obstacle(execution, plan -> 'lifecycle');
-    if obstacle.status is null then
-      prepared := automation.prepare_step(execution, step);
-      case prepared.verdict
-        when 'run' then
-          result := automation.perform(execution, step, prepared.input);
-          status := 'completed';
-        when 'skip' then
-          status := 'skipped';
-          error := prepared.reason;
-        else
-          status := 'failed';
-          error := prepared.reason;
-      end case;
-    end if;
+    tried := automation.find_obstacles(tried, plans);
+    tried := automation.prepare_works(tried, plans);
+    tried := automation.perform_works(tried, plans);
+    return automation.conclude_works(tried, plans, began);
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
-      outcome := 'busy';
-      return;
+      caught := 'busy';
     when query_canceled then
-      outcome := 'cut off';
-      return;
+      caught := 'cut off';
     when foreign_key_violation then
-      status := 'failed';
-      error := automation.engine_error(
+      caught := 'failed';
+      why := automation.engine_error(
         'record_deleted', sqlstate, 'the record that the step is about was deleted');
     when others then
-      status := 'failed';
-      error := automation.engine_error('step_failed', sqlstate, sqlerrm);
+      caught := 'failed';
+      why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
-  outcome := 'done';
-  if obstacle.status is not null then
-    perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
-    return;
-  elsif result ? 'waiting' or status = 'failed' and automation.may_try_again(execution, step) then
-    perform automation.put_off(execution, step, step_id, prepared, result, error, began);
-    return;
+  if caught = 'cut off' or caught = 'busy' and middle = 0 then
+    return automation.with_outcome(works, caught);
+  elsif middle = 0 then
+    return automation.conclude_works(automation.with_failure(tried, why), plans, began);
   end if;
-  perform automation.record_step_end(
-    execution, step, step_id, status, prepared, result, error, automation.now(),
-    (extract(epoch from clock_timestamp() - started) * 1000)::integer, began);
-  next_key := automation.next_key(step, result);
-  if automation.goes_on(status, result, plan -> 'steps' -> next_key) then
-    outcome := 'go on';
-  else
-    perform automation.advance(execution, step, status, result, error);
+  tried := automation.run_wave(works[:middle], plans);
+  if exists (select from unnest(tried) as t where t.outcome = 'cut off') then
+    return tried || automation.with_outcome(works[middle + 1:], 'untried');
   end if;
+  return tried || automation.run_wave(works[middle + 1:], plans);
+end;
+$$;
+
+comment on function automation.run_wave(automation.work[], automation.running_plan[]) is
+  'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step '
+  'that fails.';
+
+create or replace function automation.with_outcome(works automation.work[], outcome text) returns automation.work[]
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.outcome := with_outcome.outcome;
+    works[i] := work;
+  end loop;
+  return works;
+end;
+$$;
+
+create or replace function automation.with_failure(works automation.work[], why jsonb) returns automation.work[]
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.obstacle := null;
+    work.status := 'failed';
+    work.result := null;
+    work.error := why;
+    work.seq := coalesce(work.seq, nextval('automation.write_order'));
+    works[i] := work;
+  end loop;
+  return works;
+end;
+$$;
+
+create or replace function automation.prepare_works(works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  prepared automation.prepared_step;
+  at constant timestamptz := automation.now();
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.seq := nextval('automation.write_order');
+    if (work.obstacle).status is null then
+      prepared := automation.prepare_step(work.execution, work.step, at, (plans[work.plan]).options, work.known);
+      work.prepared := prepared;
+      work.status := case prepared.verdict
+        when 'run' then null when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
+      work.error := prepared.reason;
+    end if;
+    works[i] := work;
+  end loop;
+  return works;
+end;
+$$;
+
+-- What the steps of a batch do, those of one type together where the type can do it for a set.
+create or replace function automation.perform_works(works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  type text;
+  places integer[];
+  results jsonb[];
+begin
+  for type, places in
+    select w.step ->> 'type', array_agg(w.place::integer order by w.place)
+    from unnest(works) with ordinality as w (
+      due, execution, plan, known, obstacle, step, step_id, prepared, status, result, error, next_step, outcome, ran,
+      seq, began, place)
+    where (w.obstacle).status is null and w.status is null
+    group by 1
+    order by 1
+  loop
+    results := automation.step_perform_all(type, array(select works[p] from unnest(places) as p),
+      array(select (plans[(works[p]).plan]).options ->> 'zone' from unnest(places) as p));
+    for n in 1 .. cardinality(places) loop
+      work := works[places[n]];
+      work.result := results[n];
+      work.status := 'completed';
+      works[places[n]] := work;
+    end loop;
+  end loop;
+  return works;
+end;
+$$;
+
+-- What came of each: where its run goes, and its row of the ledger.
+create or replace function automation.conclude_works(
+  works automation.work[], plans automation.running_plan[], began timestamptz)
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  recorded automation.work[] := '{}'::automation.work[];
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    if (work.obstacle).status is not null then
+      perform automation.stop_execution(work.execution, (work.obstacle).status, (work.obstacle).reason);
+      work.outcome := 'stopped';
+    elsif work.result ? 'waiting' or work.status = 'failed' and automation.may_try_again(work.execution, work.step) then
+      perform automation.put_off(
+        work.execution, work.step, work.step_id, work.prepared, work.result, work.error, work.seq);
+      work.outcome := 'put off';
+    else
+      work.next_step := (plans[work.plan]).steps -> automation.next_key(work.step, work.result);
+      work.outcome := case
+        when automation.goes_on(work.status, work.result, work.next_step) then 'go on' else 'done' end;
+      recorded := recorded || work;
+    end if;
+    works[i] := work;
+  end loop;
+  if cardinality(recorded) > 0 then
+    -- They were worked on together: what each took is its share.
+    perform automation.record_ends(recorded, ceil(
+      extract(epoch from clock_timestamp() - began) * 1000 / cardinality(works))::integer);
+  end if;
+  return works;
 end;
 $$;
 
@@ -26239,6 +27684,7 @@ begin
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
+  execute format('drop function if exists automation.read_each_%s(uuid[], text[])', attached.name);
   execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
   delete from automation.entities as e where e.name = attached.name;
   execute automation.read_record_function();
@@ -27235,6 +28681,7 @@ begin
     perform automation.unwatch_timeline();
   end if;
   execute format('drop function if exists automation.write_%s(jsonb, text)', target);
+  execute format('drop function if exists automation.write_%ss(jsonb[])', target);
 end;
 $$;
 
@@ -29734,6 +31181,8 @@ begin
   if execution.id is null then
     -- Pruned or erased while we waited: not found, in the same words.
     return automation.find_execution(execution_id);
+  elsif execution.mode = 'imported' then
+    raise exception 'execution_id: this run is history of another system' using errcode = 'PT409';
   elsif execution.status <> 'failed' then
     raise exception 'execution_id: only a failed execution can be retried; this one is %',
       execution.status
@@ -32649,6 +34098,907 @@ create or replace function ridgeline.erasures_of(
 comment on function ridgeline.erasures_of(text, text, text, uuid) is
   'Was this person erased? With the same contact, phone and email as then. Owners and admins.';
 
+-- sql/engine/98_legacy/01_imports.sql
+
+-- 98 LEGACY
+--
+-- What came from the engines that this one replaces (docs/legacy.md). Their tables stand in schema public, under names
+-- that ours have too; they are read, and written only where a run is taken over or given back.
+--
+-- Definitions are translated outside (scripts/legacy) and written here; history and runs in flight are moved by sets.
+
+create table automation.legacy_imports (
+  tenant_id uuid not null,
+  source text not null
+    constraint legacy_imports_source_known check (source in ('server', 'client', 'campaigns', 'automations')),
+  legacy_id text not null,
+  part integer not null default 0,
+  workflow_id uuid not null,
+  digest text not null,
+  revision text not null,
+  history_version integer,
+  was_active boolean not null,
+  step_keys jsonb not null default '{}',
+  secrets text[] not null default '{}',
+  notes jsonb not null default '[]',
+  imported_at timestamptz not null default automation.now(),
+  constraint legacy_imports_pkey primary key (tenant_id, source, legacy_id, part),
+  constraint legacy_imports_workflow_fk foreign key (tenant_id, workflow_id)
+    references ridgeline.workflows (tenant_id, id) on delete cascade
+);
+
+create index legacy_imports_by_workflow on automation.legacy_imports (workflow_id, tenant_id);
+
+comment on table automation.legacy_imports is
+  'Which workflow came from which old definition. part: which of several that were made of one (a campaign with '
+  'several triggers). digest: of what was imported last; revision: of the workflow after it. was_active: it ran there. '
+  'step_keys: {old step: our step_key}, the first where several were made of one.';
+
+create table automation.legacy_links (
+  tenant_id uuid not null,
+  source text not null,
+  legacy_id text not null,
+  workflow_id uuid not null,
+  execution_id uuid not null,
+  kind text not null
+    constraint legacy_links_kind_known check (kind in ('history', 'in_flight')),
+  handed jsonb,
+  linked_at timestamptz not null default automation.now(),
+  constraint legacy_links_pkey primary key (tenant_id, source, legacy_id)
+);
+
+create index legacy_links_by_workflow on automation.legacy_links (workflow_id, tenant_id);
+-- Their steps name the run, and no tenant.
+create index legacy_links_by_run on automation.legacy_links (legacy_id, source, tenant_id);
+
+comment on table automation.legacy_links is
+  'Which execution came from which old run, once. It outlives the execution: what retention took away is not brought '
+  'again. handed: of a run in flight, what its old rows said before it was taken over.';
+
+-- A table of the old engines, if it is there.
+create or replace function automation.legacy_table(name text) returns regclass
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$ select to_regclass(format('public.%I', name)) $$;
+
+-- The same id whenever it is asked for, and in the order of time as all others (00_foundation/02_ids).
+create or replace function automation.legacy_run_id(at timestamptz, source text, legacy_id text) returns uuid
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select (lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0')
+      || '7' || substr(m.digest, 1, 3) || '8' || substr(m.digest, 4, 15))::uuid
+    from (select md5(source || '/' || legacy_id) as digest) as m
+  $$;
+
+-- What stood in a text column of a stranger's table is no moment until it can be read as one.
+create or replace function automation.legacy_moment(value text) returns timestamptz
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+([+-][0-9:]+|Z)?)?$'
+      then automation.instant_in(value, 'UTC') end
+  $$;
+
+-- The version that history hangs from: the steps that there were, and nothing that could run.
+create or replace function automation.add_history_version(workflow ridgeline.workflows, steps jsonb) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  added integer;
+begin
+  insert into ridgeline.workflow_versions (
+    tenant_id, workflow_id, version, trigger_type, trigger_config, conditions, plan, published_via, source, note)
+  select workflow.tenant_id, workflow.id, coalesce(max(v.version), 0) + 1, workflow.trigger_type,
+    workflow.trigger_config, null, jsonb_build_object(
+      'format', automation.plan_format(), 'first', null, 'steps', coalesce((
+        select jsonb_object_agg(k.value #>> '{}', '{}'::jsonb) from jsonb_each(steps) as k), '{}')),
+    'import', automation.workflow_source(workflow), 'What ran in the engine before this one. Nothing starts with it.'
+  from ridgeline.workflow_versions as v
+  where v.tenant_id = workflow.tenant_id and v.workflow_id = workflow.id
+  returning version into added;
+  return added;
+end;
+$$;
+
+-- The id that it had, where that is a UUID that nobody else has: programs that know it go on using it.
+create or replace function automation.imported_id(source text, legacy_id text, part integer) returns uuid
+  language sql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when part = 0 and automation.as_uuid(legacy_id) is not null and not exists (
+        select from ridgeline.workflows as w where w.id = automation.as_uuid(legacy_id))
+        then automation.as_uuid(legacy_id)
+      else gen_random_uuid()
+    end
+  $$;
+
+-- Published, and switched off again unless it is to run. What is wrong with it stays with the draft.
+create or replace function automation.publish_import(tenant_id uuid, workflow_id uuid, is_on boolean) returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  found constant jsonb := ridgeline.validate_workflow(workflow_id, tenant_id);
+begin
+  if not (found -> 'valid')::boolean then
+    return found -> 'problems';
+  end if;
+  perform ridgeline.publish_workflow(workflow_id, tenant_id => tenant_id, note => 'Imported');
+  if not is_on then
+    update ridgeline.workflows as w set is_active = false
+    where w.tenant_id = publish_import.tenant_id and w.id = publish_import.workflow_id;
+  end if;
+  return found -> 'problems';
+end;
+$$;
+
+-- facts: {digest, was_active, is_draft, is_deleted, step_keys, secrets, notes}; options: {activate, overwrite}.
+create or replace function automation.import_definition(
+  tenant_id uuid, source text, legacy_id text, part integer, definition jsonb, facts jsonb, options jsonb default '{}')
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  known automation.legacy_imports;
+  workflow ridgeline.workflows;
+  saved jsonb;
+  problems jsonb := '[]'::jsonb;
+  is_on boolean;
+begin
+  if automation.tenant_state(tenant_id) <> 'here' then
+    raise exception 'tenant_id: % is no tenant here', tenant_id
+      using errcode = 'PT404', hint = 'Say where the tenants are: automation.attach_tenants().';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant_id, source, legacy_id, part), 98));
+  select i.* into known from automation.legacy_imports as i
+  where (i.tenant_id, i.source, i.legacy_id, i.part)
+    = (import_definition.tenant_id, import_definition.source, import_definition.legacy_id, import_definition.part);
+  select w.* into workflow from ridgeline.workflows as w
+  where w.tenant_id = known.tenant_id and w.id = known.workflow_id;
+  is_on := coalesce((options ->> 'activate')::boolean, false) and (facts ->> 'was_active')::boolean;
+  if known.digest = facts ->> 'digest' then
+    if is_on and not workflow.is_active and workflow.published_version is not null then
+      update ridgeline.workflows as w set is_active = true
+      where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+      return jsonb_build_object('outcome', 'activated', 'workflow_id', workflow.id);
+    end if;
+    return jsonb_build_object('outcome', 'unchanged', 'workflow_id', known.workflow_id);
+  elsif known.revision <> automation.revision_of(workflow)
+    and not coalesce((options ->> 'overwrite')::boolean, false) then
+    return jsonb_build_object('outcome', 'edited', 'workflow_id', known.workflow_id);
+  end if;
+  saved := ridgeline.save_workflow(definition || jsonb_build_object('id',
+      coalesce(known.workflow_id, automation.imported_id(source, legacy_id, part))),
+    case when known.workflow_id is not null then automation.revision_of(workflow) end, tenant_id);
+  select w.* into workflow from ridgeline.workflows as w
+  where w.tenant_id = import_definition.tenant_id and w.id = (saved ->> 'workflow_id')::uuid;
+  insert into automation.legacy_imports as i (
+    tenant_id, source, legacy_id, part, workflow_id, digest, revision, history_version, was_active, step_keys,
+    secrets, notes)
+  values (
+    tenant_id, source, legacy_id, part, workflow.id, facts ->> 'digest', automation.revision_of(workflow),
+    case when known.workflow_id is null and source in ('server', 'campaigns') and part = 0
+      then automation.add_history_version(workflow, facts -> 'step_keys') end,
+    (facts ->> 'was_active')::boolean, coalesce(facts -> 'step_keys', '{}'),
+    array(select jsonb_array_elements_text(facts -> 'secrets')), coalesce(facts -> 'notes', '[]'))
+  on conflict on constraint legacy_imports_pkey do update set
+    digest = excluded.digest, revision = excluded.revision, was_active = excluded.was_active,
+    step_keys = i.step_keys || excluded.step_keys, secrets = array(
+      select distinct s from unnest(i.secrets || excluded.secrets) as s),
+    notes = excluded.notes, imported_at = excluded.imported_at;
+  if not (facts ->> 'is_draft')::boolean and not (facts ->> 'is_deleted')::boolean then
+    problems := automation.publish_import(tenant_id, workflow.id, is_on or workflow.is_active);
+  elsif (facts ->> 'is_deleted')::boolean then
+    update ridgeline.workflows as w set status = 'archived'
+    where w.tenant_id = workflow.tenant_id and w.id = workflow.id;
+  end if;
+  return jsonb_build_object(
+    'outcome', case when known.workflow_id is null then 'created' else 'updated' end,
+    'workflow_id', workflow.id, 'problems', problems);
+end;
+$$;
+
+comment on function automation.import_definition(uuid, text, text, integer, jsonb, jsonb, jsonb) is
+  'Writes a translated definition, once: {outcome: created, updated, unchanged, activated or edited, workflow_id, '
+  'problems}. What was edited here since is left alone unless options say overwrite. It is published where it can be, '
+  'and switched on only if it was on and options say activate.';
+
+-- sql/engine/98_legacy/02_history.sql
+
+-- History of the old engines, read-only under a version of its own. Both passes walk a table of theirs along its
+-- primary key, a page at a time, so that a million rows take no more memory than a page; what is there already stays.
+
+create or replace function automation.legacy_status(status text) returns ridgeline.automation_status
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case status
+      when 'completed' then 'completed' when 'failed' then 'failed' when 'skipped' then 'skipped'
+      else 'cancelled' end::ridgeline.automation_status
+  $$;
+
+create or replace function automation.legacy_error(status text, message text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when status = 'completed' or status = 'skipped' and message is null then null
+      else jsonb_build_object(
+          'code', 'legacy', 'message', coalesce(left(message, 4000), 'The old engine has no reason.'))
+        || case when status in ('failed', 'skipped', 'cancelled') then '{}'
+          else jsonb_build_object('status', status) end
+    end
+  $$;
+
+-- {entity, record_id, contact_id} of a run, from what its route had sent.
+create or replace function automation.legacy_subject(trigger_type text, data jsonb)
+  returns table (entity text, record_id text, contact_id text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when r.id is not null then r.entity end, r.id,
+      coalesce(data ->> 'contact_id', data #>> '{contact,id}', data #>> '{project,contact_id}')
+    from (
+      select coalesce(
+          nullif((select t.entity from automation.trigger_types as t where t.name = trigger_type), ''),
+          case when data ? 'job_id' then 'job' when data ? 'project_id' then 'project' else 'contact' end) as entity
+    ) as e
+    cross join lateral (
+      select e.entity, coalesce(data ->> (e.entity || '_id'), data #>> array[e.entity, 'id']) as id
+    ) as r
+  $$;
+
+-- A page of a table of theirs as JSON, so that a column that a version of it lacks is merely missing.
+create or replace function automation.legacy_page(relation regclass, after text, most integer) returns setof jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  type constant text := (
+    select format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.attname = 'id' and not a.attisdropped);
+begin
+  return query execute format(
+    'select to_jsonb(t) from (select * from %1$s as r where $1 is null or r.id > $1::%2$s order by r.id limit $2) as t',
+    relation, type) using after, most;
+end;
+$$;
+
+-- Runs of the server's engine and enrolments in campaigns, under one set of names. finished: null while it is open.
+create or replace function automation.legacy_runs(source text, after text, most integer)
+  returns table (
+    legacy_id text, definition text, tenant_id uuid, data jsonb, status text, message text, created_at timestamptz,
+    started_at timestamptz, finished_at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select r ->> 'id', coalesce(r ->> 'workflow_id', r ->> 'campaign_id'), automation.as_uuid(r ->> 'tenant_id'),
+      case when jsonb_typeof(r -> 'trigger_data') = 'object' then r -> 'trigger_data'
+        else jsonb_strip_nulls(jsonb_build_object('entity', 'contact', 'contact_id', r -> 'contact_id')) end,
+      case r ->> 'status' when 'exited' then 'cancelled' else r ->> 'status' end,
+      coalesce(r ->> 'error_message', r ->> 'exit_reason'),
+      c.at, coalesce(automation.legacy_moment(r ->> 'started_at'), c.at),
+      greatest(c.at, coalesce(
+        automation.legacy_moment(r ->> 'completed_at'), automation.legacy_moment(r ->> 'exited_at'),
+        automation.legacy_moment(r ->> 'last_step_executed_at'), automation.legacy_moment(r ->> 'updated_at'), c.at))
+    from automation.legacy_page(automation.legacy_table(
+      case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end), after, most) as r
+    cross join lateral (
+      select coalesce(automation.legacy_moment(r ->> 'created_at'), automation.legacy_moment(r ->> 'enrolled_at'),
+        automation.legacy_moment(r ->> 'started_at'), automation.now()) as at
+    ) as c
+  $$;
+
+create or replace function automation.is_open_there(status text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce(status, 'pending') in ('pending', 'running', 'active', 'paused') $$;
+
+-- {last, seen, imported, foreign}: last is where the next page begins; null: there is none.
+create or replace function automation.import_runs(
+  source text, after text default null, most integer default 5000, tenants uuid[] default null)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  answer jsonb;
+begin
+  if automation.legacy_table(case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end)
+    is null then
+    return '{"last": null, "seen": 0, "imported": 0, "foreign": 0}'::jsonb;
+  end if;
+  with page as materialized (
+    select r.* from automation.legacy_runs(source, after, most) as r
+  ), ended as materialized (
+    select p.*, i.workflow_id, i.history_version, w.trigger_type, s.entity, s.record_id, s.contact_id,
+      automation.legacy_run_id(p.created_at, import_runs.source, p.legacy_id) as execution_id
+    from page as p
+    join automation.legacy_imports as i
+      on i.tenant_id = p.tenant_id and i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
+    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+    cross join lateral automation.legacy_subject(w.trigger_type, p.data) as s
+    where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
+  ), linked as (
+    insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
+    select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
+    on conflict on constraint legacy_links_pkey do nothing
+    returning tenant_id, execution_id
+  ), written as (
+    insert into ridgeline.workflow_executions (
+      tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id, error,
+      created_at, started_at, finished_at, mode)
+    select e.tenant_id, e.execution_id, e.workflow_id, e.history_version, automation.legacy_status(e.status),
+      e.trigger_type, e.data, e.entity, e.record_id, e.contact_id, automation.legacy_error(e.status, e.message),
+      e.created_at, e.started_at, e.finished_at, 'imported'
+    from ended as e join linked as l on l.tenant_id = e.tenant_id and l.execution_id = e.execution_id
+    on conflict on constraint workflow_executions_pkey do nothing
+    returning 1
+  ), entered as (
+    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+    select distinct on (e.tenant_id, e.workflow_id, e.contact_id)
+      e.tenant_id, e.workflow_id, 'key ' || lower(e.contact_id), e.execution_id, e.created_at
+    from ended as e
+    where import_runs.source = 'campaigns' and e.contact_id is not null
+    order by e.tenant_id, e.workflow_id, e.contact_id, e.created_at desc
+    on conflict on constraint entries_pkey do nothing
+  )
+  select jsonb_build_object(
+    'seen', (select count(*) from page), 'imported', (select count(*) from written),
+    'last', case when (select count(*) from page) = most then (select p.legacy_id from page as p offset most - 1) end,
+    'foreign', (
+      select count(*) from page as p join automation.legacy_imports as i
+        on i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
+      where p.tenant_id is distinct from i.tenant_id))
+    into answer;
+  return answer;
+end;
+$$;
+
+comment on function automation.import_runs(text, text, integer, uuid[]) is
+  'A page of the ended runs of an old engine (source: server or campaigns), as history. Those of definitions that were '
+  'not imported stay; so do those whose tenant is not that of their definition (foreign).';
+
+-- A step of theirs as one of ours; its key is the one that the definition has, where that still has it.
+create or replace function automation.legacy_steps(source text, after text, most integer)
+  returns table (
+    legacy_id text, run text, step text, status text, result jsonb, message text, started_at timestamptz,
+    finished_at timestamptz, opened_at timestamptz, clicked_at timestamptz, replied_at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select r ->> 'id', coalesce(r ->> 'execution_id', r ->> 'enrollment_id'), r ->> 'step_id', r ->> 'status',
+      case jsonb_typeof(r -> 'result_data') when 'object' then r -> 'result_data' when 'null' then null
+        else jsonb_build_object('value', r -> 'result_data') end,
+      r ->> 'error_message', c.at, greatest(c.at, coalesce(automation.legacy_moment(r ->> 'completed_at'), c.at)),
+      automation.legacy_moment(r ->> 'opened_at'), automation.legacy_moment(r ->> 'clicked_at'),
+      automation.legacy_moment(r ->> 'replied_at')
+    from automation.legacy_page(automation.legacy_table(
+      case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end), after, most)
+      as r
+    cross join lateral (
+      select coalesce(automation.legacy_moment(r ->> 'started_at'), automation.legacy_moment(r ->> 'created_at'),
+        automation.legacy_moment(r ->> 'scheduled_at'), automation.now()) as at
+    ) as c
+  $$;
+
+create type automation.imported_step as (
+  tenant_id uuid,
+  id uuid,
+  execution_id uuid,
+  step_key text,
+  step_type text,
+  status ridgeline.automation_status,
+  result jsonb,
+  error jsonb,
+  started_at timestamptz,
+  finished_at timestamptz,
+  provider_id text,
+  opened_at timestamptz,
+  clicked_at timestamptz,
+  replied_at timestamptz
+);
+
+-- again: a step that ran twice there, or a provider's id that somebody has already.
+create or replace function automation.write_steps(steps automation.imported_step[], again boolean) returns bigint
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with written as (
+      insert into ridgeline.workflow_step_executions (
+        tenant_id, id, execution_id, step_key, step_type, status, result_data, error, started_at, finished_at,
+        provider_id, recipient, opened_at, clicked_at, replied_at)
+      select s.tenant_id, s.id, s.execution_id,
+        s.step_key || case when again then '_' || right(s.id::text, 6) else '' end, s.step_type, s.status, s.result,
+        s.error, s.started_at, s.finished_at, case when not again then s.provider_id end,
+        left(s.result ->> 'to', 320), s.opened_at, s.clicked_at, s.replied_at
+      from unnest(steps) as s
+      where not again or not exists (
+        select from ridgeline.workflow_step_executions as x where x.tenant_id = s.tenant_id and x.id = s.id)
+      on conflict do nothing
+      returning 1
+    )
+    select count(*) from written
+  $$;
+
+create or replace function automation.import_steps(
+  source text, after text default null, most integer default 5000, tenants uuid[] default null)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  steps automation.imported_step[];
+  seen bigint;
+  last text;
+begin
+  if automation.legacy_table(
+    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end) is null then
+    return '{"last": null, "seen": 0, "imported": 0}'::jsonb;
+  end if;
+  with page as materialized (
+    select p.* from automation.legacy_steps(source, after, most) as p
+  )
+  select (select count(*) from page), (select p.legacy_id from page as p offset most - 1),
+    array_agg(row(
+      l.tenant_id, automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id), l.execution_id,
+      coalesce(i.step_keys ->> p.step, 'gone_' || left(md5(p.step), 8)), coalesce(s.step_type, 'wait'),
+      automation.legacy_status(p.status), p.result, automation.legacy_error(p.status, p.message), p.started_at,
+      p.finished_at, coalesce(p.result ->> 'sms_sid', p.result ->> 'email_id', p.result ->> 'message_sid'),
+      p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
+    filter (where l.execution_id is not null and e.id is not null and not automation.is_open_there(p.status)
+      and p.legacy_id is distinct from l.handed ->> 'step_row')
+    into seen, last, steps
+  from page as p
+  left join automation.legacy_links as l
+    on l.source = import_steps.source and l.legacy_id = p.run and (tenants is null or l.tenant_id = any (tenants))
+  left join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+  left join automation.legacy_imports as i
+    on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
+  left join ridgeline.workflow_steps as s
+    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step;
+  return jsonb_build_object('last', last, 'seen', seen, 'imported',
+    automation.write_steps(steps, false) + automation.write_steps(steps, true));
+end;
+$$;
+
+comment on function automation.import_steps(text, text, integer, uuid[]) is
+  'A page of the ended steps of runs that were imported or taken over.';
+
+-- sql/engine/98_legacy/03_take_over.sql
+
+-- Runs in flight: from the step that they stood at, once. A run is taken in one transaction: its old rows say that
+-- it goes on here, and only where the pending step was still pending; the link keeps it from being taken twice. Lock
+-- order: the old rows, then ours.
+
+create type automation.legacy_open_run as (run jsonb, step jsonb);
+
+-- The open runs of a tenant, with the step each stands at: a pending one, or else the newest.
+create or replace function automation.legacy_open_runs(source text, tenant_id uuid, after text, most integer)
+  returns setof automation.legacy_open_run
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  runs constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
+  steps constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
+begin
+  if runs is null or steps is null then
+    return;
+  end if;
+  return query execute format($query$
+    select to_jsonb(r), s.step
+    from (
+      select e.* from %1$s as e
+      where e.tenant_id::text = $1::text and automation.is_open_there(e.status::text)
+        and ($2 is null or e.id::text > $2)
+        and not exists (
+          select from automation.legacy_links as l
+          where l.tenant_id = $1 and l.source = $3 and l.legacy_id = e.id::text)
+      order by e.id::text limit $4
+    ) as r
+    left join lateral (
+      select to_jsonb(x) as step from %2$s as x
+      where x.%3$I::text = r.id::text
+      order by x.status = 'pending' desc, x.created_at desc, x.id desc limit 1
+    ) as s on true
+    order by r.id::text $query$,
+    runs, steps, case source when 'campaigns' then 'enrollment_id' else 'execution_id' end)
+    using tenant_id, after, source, most;
+end;
+$$;
+
+-- The data of a run as our steps read it: what was sent, the records that it is about as they are now, and, after a
+-- change of stage, what it was before. A record that is gone is merely missing.
+create or replace function automation.taken_data(tenant_id uuid, trigger_type text, data jsonb) returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  complete jsonb := data;
+  fired constant text := (automation.legacy_subject(trigger_type, data)).entity;
+  entity text;
+  id text;
+  live jsonb;
+begin
+  foreach entity in array '{job,project,contact}'::text[] loop
+    id := coalesce(complete ->> (entity || '_id'), complete #>> array[entity, 'id'],
+      complete #>> array['job', entity || '_id'], complete #>> array['project', entity || '_id']);
+    live := case when id is not null then automation.read_record(entity, tenant_id, id) end;
+    if live is not null then
+      complete := complete || jsonb_build_object(entity || '_id', id, entity, live || case
+        when jsonb_typeof(data -> entity) = 'object' then data -> entity else '{}' end);
+    end if;
+  end loop;
+  return jsonb_build_object('entity', coalesce(fired, 'contact'),
+      'user_id', coalesce(data -> 'user_id', data -> 'changed_by', data -> 'completed_by'))
+    || case when data ? 'previous_stage' then jsonb_build_object('old', jsonb_build_object(
+        coalesce((select e.mapped ->> 'stage' from automation.entities as e where e.name = fired), 'stage'),
+        data -> 'previous_stage')) else '{}' end
+    || complete;
+end;
+$$;
+
+-- Why a run cannot be taken over; null: it can. A step that is running is let finish there, for an hour.
+create or replace function automation.why_left(
+  import automation.legacy_imports, run jsonb, step jsonb, plan jsonb)
+  returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when import.workflow_id is null then 'its definition was not imported'
+      when run ->> 'status' = 'paused' then 'it is paused: resume or end it there'
+      when step ->> 'status' = 'running'
+        and automation.legacy_moment(step ->> 'started_at') > automation.now() - interval '1 hour'
+        then 'one of its steps is running there'
+      when step ->> 'status' <> 'pending' or step is null then null
+      when plan is null then 'its workflow is a draft: publish it'
+      when not plan -> 'steps' ? coalesce(import.step_keys ->> (step ->> 'step_id'), '')
+        then 'the step that it stands at is not in the published version'
+    end
+  $$;
+
+-- The old rows say that the run goes on here. Null: somebody was quicker.
+create or replace function automation.hand_over(source text, run jsonb, step jsonb) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  handed text;
+begin
+  execute format(
+    'update %s as s set status = ''skipped'', error_message = ''Goes on in Ridgeline'' '
+    'where s.id::text = $1 and s.status = ''pending'' returning s.id::text',
+    automation.legacy_table(
+      case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end))
+    into handed using step ->> 'id';
+  if handed is not null then
+    execute case source
+      when 'campaigns' then 'update public.campaign_enrollments as e set status = ''exited'', exit_reason = ''error'' '
+        'where e.id::text = $1'
+      else 'update public.workflow_executions as e set status = ''cancelled'', completed_at = now(), '
+        'error_message = ''Goes on in Ridgeline'' where e.id::text = $1' end
+      using run ->> 'id';
+  end if;
+  return handed;
+end;
+$$;
+
+-- What the run has done so far: its steps find it under {{steps.*}}, and nobody does it again.
+create or replace function automation.bring_steps(
+  source text, link automation.legacy_links, import automation.legacy_imports)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  steps automation.imported_step[];
+begin
+  execute format($query$
+    select array_agg(row(
+      $1, automation.legacy_run_id(c.at, $2 || ' step', x.step ->> 'id'), $3,
+      coalesce($4 ->> (x.step ->> 'step_id'), 'gone_' || left(md5(x.step ->> 'step_id'), 8)),
+      coalesce(s.step_type, 'wait'), automation.legacy_status(x.step ->> 'status'),
+      case jsonb_typeof(x.step -> 'result_data') when 'object' then x.step -> 'result_data' end,
+      automation.legacy_error(x.step ->> 'status', x.step ->> 'error_message'), c.at,
+      greatest(c.at, coalesce(automation.legacy_moment(x.step ->> 'completed_at'), c.at)),
+      coalesce(x.step #>> '{result_data,sms_sid}', x.step #>> '{result_data,email_id}'), null, null, null
+      )::automation.imported_step)
+    from (select to_jsonb(t) as step from %1$s as t where t.%2$I::text = $5) as x
+    cross join lateral (select coalesce(automation.legacy_moment(x.step ->> 'started_at'),
+      automation.legacy_moment(x.step ->> 'created_at'), automation.now()) as at) as c
+    left join ridgeline.workflow_steps as s
+      on s.tenant_id = $1 and s.workflow_id = $6 and s.step_key = $4 ->> (x.step ->> 'step_id')
+    where not automation.is_open_there(x.step ->> 'status') and x.step ->> 'id' is distinct from $7 $query$,
+    automation.legacy_table(
+      case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end),
+    case source when 'campaigns' then 'enrollment_id' else 'execution_id' end)
+    into steps
+    using link.tenant_id, source, link.execution_id, import.step_keys, link.legacy_id, link.workflow_id,
+      link.handed ->> 'step_row';
+  perform automation.write_steps(steps, false) + automation.write_steps(steps, true);
+end;
+$$;
+
+-- One run: taken, ended (nothing would ever have picked it up), or left, and why.
+create or replace function automation.take_over_run(
+  source text, import automation.legacy_imports, run jsonb, step jsonb, plan jsonb, version integer)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  reason constant text := automation.why_left(import, run, step, plan);
+  created constant timestamptz := coalesce(automation.legacy_moment(run ->> 'created_at'),
+    automation.legacy_moment(run ->> 'enrolled_at'), automation.now());
+  started constant timestamptz := coalesce(automation.legacy_moment(run ->> 'started_at'), created);
+  data jsonb := case when jsonb_typeof(run -> 'trigger_data') = 'object' then run -> 'trigger_data'
+    else jsonb_build_object('entity', 'contact', 'contact_id', run -> 'contact_id') end;
+  is_due constant boolean := coalesce(step ->> 'status' = 'pending', false);
+  next jsonb;
+  link automation.legacy_links;
+  subject record;
+  workflow ridgeline.workflows;
+begin
+  if reason is not null then
+    return reason;
+  end if;
+  select w.* into workflow from ridgeline.workflows as w
+  where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
+  next := plan -> 'steps' -> (import.step_keys ->> (step ->> 'step_id'));
+  insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind, handed)
+  values (import.tenant_id, take_over_run.source, run ->> 'id', import.workflow_id,
+    automation.legacy_run_id(created, take_over_run.source, run ->> 'id'),
+    case when is_due then 'in_flight' else 'history' end,
+    case when is_due then jsonb_build_object(
+      'status', run -> 'status', 'step_row', step -> 'id', 'step', step -> 'step_id') end)
+  on conflict on constraint legacy_links_pkey do nothing
+  returning * into link;
+  if link.execution_id is null then
+    return 'taken already';
+  elsif is_due and automation.hand_over(source, run, step) is null then
+    -- Its step has begun there meanwhile.
+    delete from automation.legacy_links as l
+    where l.tenant_id = link.tenant_id and l.source = link.source and l.legacy_id = link.legacy_id;
+    return 'one of its steps is running there';
+  end if;
+  if is_due then
+    data := automation.taken_data(link.tenant_id, workflow.trigger_type, data);
+  end if;
+  select s.* into subject from automation.legacy_subject(workflow.trigger_type, data) as s;
+  insert into ridgeline.workflow_executions (
+    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id,
+    current_step, error, created_at, started_at, finished_at, mode)
+  values (
+    link.tenant_id, link.execution_id, link.workflow_id, case when is_due then version else import.history_version end,
+    case when is_due then 'waiting' when step ->> 'status' = 'running' then 'failed' else 'cancelled'
+      end::ridgeline.automation_status,
+    workflow.trigger_type, data, subject.entity, subject.record_id, subject.contact_id, next ->> 'key',
+    case
+      when is_due then null
+      when step ->> 'status' = 'running' then jsonb_build_object('code', 'legacy_unclear', 'may_have_been_sent', true,
+        'message', 'The old engine stopped in the middle of a step: look whether it was carried out.')
+      else jsonb_build_object('code', 'legacy_stranded',
+        'message', 'Nothing was scheduled for it in the old engine, and nothing would have been.') end,
+    created, started, case when not is_due then automation.now() end,
+    case when is_due then 'live' else 'imported' end::ridgeline.execution_mode)
+  on conflict on constraint workflow_executions_pkey do nothing;
+  perform automation.bring_steps(source, link, import);
+  if not is_due then
+    return 'ended';
+  end if;
+  insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at)
+  values (link.tenant_id, link.execution_id, next ->> 'key', (next ->> 'lane')::ridgeline.automation_lane,
+    coalesce(automation.legacy_moment(step ->> 'scheduled_at'), automation.now()));
+  if source = 'campaigns' and subject.contact_id is not null then
+    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+    values (link.tenant_id, link.workflow_id, 'key ' || lower(subject.contact_id), link.execution_id, created)
+    on conflict on constraint entries_pkey do nothing;
+  end if;
+  return 'taken';
+end;
+$$;
+
+create or replace function automation.take_over_runs(
+  tenant_id uuid, source text default 'server', after text default null, most integer default 200)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  open record;
+  import automation.legacy_imports;
+  published ridgeline.workflow_versions;
+  outcomes jsonb := '{}'::jsonb;
+  outcome text;
+  last text;
+  seen integer := 0;
+begin
+  if (select s.unified_engine from ridgeline.tenant_settings as s where s.tenant_id = take_over_runs.tenant_id) <> 'on'
+  then
+    raise exception 'tenant_id: the old engine is still at work for this tenant'
+      using errcode = 'PT409', hint = 'ridgeline.set_engine() switches this one on.';
+  end if;
+  for open in
+    select r.* from automation.legacy_open_runs(source, take_over_runs.tenant_id, after, most) as r
+  loop
+    select i.* into import from automation.legacy_imports as i
+    where i.tenant_id = take_over_runs.tenant_id and i.source = take_over_runs.source and i.part = 0
+      and i.legacy_id = coalesce(open.run ->> 'workflow_id', open.run ->> 'campaign_id');
+    select v.* into published from ridgeline.workflows as w
+    join ridgeline.workflow_versions as v
+      on v.tenant_id = w.tenant_id and v.workflow_id = w.id and v.version = w.published_version
+    where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
+    outcome := automation.take_over_run(
+      source, import, open.run, open.step, automation.readable_plan(published.plan), published.version);
+    outcomes := outcomes || jsonb_build_object(outcome, coalesce((outcomes ->> outcome)::integer, 0) + 1);
+    last := open.run ->> 'id';
+    seen := seen + 1;
+  end loop;
+  if outcomes ? 'taken' then
+    perform automation.ring_once();
+  end if;
+  return jsonb_build_object('last', case when seen = most then last end, 'outcomes', outcomes);
+end;
+$$;
+
+comment on function automation.take_over_runs(uuid, text, text, integer) is
+  'Lets the open runs of an old engine (server or campaigns) go on here, from the step that they stood at, each once: '
+  'a page of them. {last: where the next page begins, outcomes: {taken, ended, <reason why it was left>: how many}}. '
+  'Their old rows then say so: the step is skipped, the run cancelled.';
+
+-- Back to where it came from, if it has not gone on here: the same step is still waiting, unclaimed.
+create or replace function automation.give_back_run(link automation.legacy_links) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  waiting ridgeline.scheduled_steps;
+begin
+  delete from ridgeline.scheduled_steps as s
+  using ridgeline.workflow_executions as e, automation.legacy_imports as i
+  where s.tenant_id = link.tenant_id and s.execution_id = link.execution_id and s.lease_expires_at is null
+    and s.attempt = 0 and e.tenant_id = s.tenant_id and e.id = s.execution_id and e.finished_at is null
+    and i.tenant_id = link.tenant_id and i.workflow_id = link.workflow_id
+    and s.step_key = i.step_keys ->> (link.handed ->> 'step')
+  returning s.* into waiting;
+  if waiting.id is null then
+    return false;
+  end if;
+  execute format(
+    'update %s as s set status = ''pending'', error_message = null where s.id::text = $1 and s.status = ''skipped''',
+    automation.legacy_table(
+      case link.source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end))
+    using link.handed ->> 'step_row';
+  execute case link.source
+    when 'campaigns' then 'update public.campaign_enrollments as e set status = $2, exit_reason = null '
+      'where e.id::text = $1'
+    else 'update public.workflow_executions as e set status = $2, error_message = null, completed_at = null '
+      'where e.id::text = $1' end
+    using link.legacy_id, link.handed ->> 'status';
+  delete from ridgeline.workflow_executions as e where e.tenant_id = link.tenant_id and e.id = link.execution_id;
+  delete from automation.legacy_links as l
+  where l.tenant_id = link.tenant_id and l.source = link.source and l.legacy_id = link.legacy_id;
+  return true;
+end;
+$$;
+
+-- sql/engine/98_legacy/04_undo.sql
+
+-- Back again: what an import made goes, as long as nothing has run of it since.
+
+-- Why it stays; null: it can go.
+create or replace function automation.why_kept(import automation.legacy_imports) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when exists (
+        select from ridgeline.workflow_executions as e
+        where e.workflow_id = import.workflow_id and e.tenant_id = import.tenant_id and e.mode <> 'imported'
+          and not exists (
+            select from automation.legacy_links as l
+            where l.tenant_id = e.tenant_id and l.workflow_id = e.workflow_id and l.execution_id = e.id))
+        then 'it has run here since'
+      when import.revision <> automation.revision_of(w) then 'it was edited here since'
+    end
+    from ridgeline.workflows as w
+    where w.tenant_id = import.tenant_id and w.id = import.workflow_id
+  $$;
+
+-- A page of the history of a workflow; how many went.
+create or replace function automation.undo_history(tenant_id uuid, workflow_id uuid, most integer default 5000)
+  returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  gone integer;
+begin
+  with page as (
+    select l.source, l.legacy_id, l.execution_id from automation.legacy_links as l
+    where l.tenant_id = undo_history.tenant_id and l.workflow_id = undo_history.workflow_id and l.kind = 'history'
+    limit most
+  ), unlinked as (
+    delete from automation.legacy_links as l using page as p
+    where l.tenant_id = undo_history.tenant_id and l.source = p.source and l.legacy_id = p.legacy_id
+  )
+  delete from ridgeline.workflow_executions as e using page as p
+  where e.tenant_id = undo_history.tenant_id and e.id = p.execution_id and e.mode = 'imported';
+  get diagnostics gone = row_count;
+  return gone;
+end;
+$$;
+
+create or replace function automation.undo_import(tenant_id uuid, source text, legacy_id text, part integer)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  import automation.legacy_imports;
+  link automation.legacy_links;
+  given_back integer := 0;
+  kept integer := 0;
+  reason text;
+  secret text;
+begin
+  select i.* into import from automation.legacy_imports as i
+  where (i.tenant_id, i.source, i.legacy_id, i.part)
+    = (undo_import.tenant_id, undo_import.source, undo_import.legacy_id, undo_import.part)
+  for update;
+  if not found then
+    return jsonb_build_object('undone', false, 'reason', 'it was not imported');
+  end if;
+  reason := automation.why_kept(import);
+  if reason is not null then
+    return jsonb_build_object('undone', false, 'reason', reason, 'given_back', 0, 'workflow_id', import.workflow_id);
+  end if;
+  for link in
+    select l.* from automation.legacy_links as l
+    where l.tenant_id = import.tenant_id and l.workflow_id = import.workflow_id and l.kind = 'in_flight'
+  loop
+    if automation.give_back_run(link) then
+      given_back := given_back + 1;
+    else
+      kept := kept + 1;
+    end if;
+  end loop;
+  if kept > 0 then
+    return jsonb_build_object('undone', false, 'given_back', given_back, 'workflow_id', import.workflow_id,
+      'reason', format('%s of the runs that were taken over have gone on here', kept));
+  end if;
+  -- Its history went before, a page at a time; whatever is left goes along.
+  delete from automation.legacy_links as l
+  where l.tenant_id = import.tenant_id and l.workflow_id = import.workflow_id;
+  foreach secret in array import.secrets loop
+    continue when exists (
+      select from automation.legacy_imports as i
+      where i.tenant_id = import.tenant_id and secret = any (i.secrets) and i.workflow_id <> import.workflow_id);
+    perform automation.delete_secret(import.tenant_id, secret);
+  end loop;
+  update ridgeline.workflows as w set published_version = null, is_active = false
+  where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
+  delete from ridgeline.workflows as w where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
+  return jsonb_build_object('undone', true, 'given_back', given_back);
+end;
+$$;
+
+comment on function automation.undo_import(uuid, text, text, integer) is
+  'Takes out what an import made: {undone, reason, given_back}. Runs that were taken over and stand where they stood '
+  'go back to the old engine. What has run here since, or was edited, stays as it is.';
+
 -- sql/engine/99_ops/01_tick.sql
 
 -- 99 OPS
@@ -33650,6 +36000,12 @@ grant execute on function
 revoke all on function ridgeline.set_workflow_mode(uuid, text, uuid) from public, anon;
 grant execute on function automation.set_workflow_mode(uuid, text), ridgeline.set_workflow_mode(uuid, text, uuid)
   to authenticated, service_role;
+
+-- sql/engine/99_ops/28_legacy.sql
+
+-- What came from older engines is the owner's and the service role's to look at.
+alter table automation.legacy_imports enable row level security;
+alter table automation.legacy_links enable row level security;
 
 -- sql/engine/99_ops/30_operator.sql
 

@@ -252,8 +252,93 @@ create table public.campaigns (
   id uuid primary key default gen_random_uuid(),
   tenant_id uuid not null references public.tenants (id) on delete cascade,
   name varchar(255) not null,
+  description text,
+  campaign_type text default 'drip',
   status text not null default 'draft' check (status in ('draft', 'active', 'paused', 'archived')),
+  goal_type text,
+  goal_target integer check (goal_target > 0),
+  allow_re_enrollment boolean default false,
+  re_enrollment_delay_days integer,
+  respect_business_hours boolean default true,
+  business_hours jsonb,
+  enrollment_type text default 'automatic' check (enrollment_type in ('automatic', 'manual')),
+  max_enrollments integer,
+  total_enrolled integer default 0,
+  total_completed integer default 0,
+  total_revenue numeric default 0,
+  created_by uuid,
+  created_at timestamptz default now(),
+  updated_at timestamptz default now(),
   is_deleted boolean default false
+);
+
+create table public.campaign_triggers (
+  id uuid primary key default gen_random_uuid(),
+  campaign_id uuid not null references public.campaigns (id) on delete cascade,
+  trigger_type text not null check (trigger_type in ('stage_change', 'time_based', 'event', 'manual')),
+  trigger_config jsonb not null,
+  enrollment_conditions jsonb,
+  exclusion_conditions jsonb,
+  priority integer default 0,
+  is_active boolean default true,
+  created_at timestamptz default now()
+);
+
+create table public.campaign_steps (
+  id uuid primary key default gen_random_uuid(),
+  campaign_id uuid not null references public.campaigns (id) on delete cascade,
+  parent_step_id uuid,
+  step_order integer not null,
+  step_type text not null check (step_type in ('send_email', 'send_sms', 'create_task', 'wait', 'update_field',
+    'manage_tags', 'notify', 'webhook', 'conditional', 'exit_campaign')),
+  step_config jsonb not null,
+  delay_value integer default 0 check (delay_value >= 0),
+  delay_unit text default 'days' check (delay_unit in ('hours', 'days', 'weeks')),
+  conditions jsonb,
+  true_path_step_id uuid,
+  false_path_step_id uuid,
+  total_executed integer default 0,
+  total_succeeded integer default 0,
+  total_failed integer default 0,
+  is_deleted boolean default false,
+  created_at timestamptz default now(),
+  updated_at timestamptz default now()
+);
+
+create table public.campaign_enrollments (
+  id uuid primary key default gen_random_uuid(),
+  campaign_id uuid not null references public.campaigns (id) on delete cascade,
+  tenant_id uuid not null references public.tenants (id) on delete cascade,
+  contact_id uuid not null references public.contacts (id),
+  enrollment_source text default 'automatic_trigger',
+  enrolled_by uuid,
+  enrolled_at timestamptz default now(),
+  status text default 'active' check (status in ('active', 'completed', 'exited', 'paused', 'failed')),
+  current_step_id uuid,
+  current_step_order integer,
+  exit_reason text,
+  exited_at timestamptz,
+  steps_completed integer default 0,
+  last_step_executed_at timestamptz,
+  next_step_scheduled_at timestamptz,
+  completed_at timestamptz,
+  unique (campaign_id, contact_id)
+);
+
+create table public.campaign_step_executions (
+  id uuid primary key default gen_random_uuid(),
+  enrollment_id uuid not null references public.campaign_enrollments (id) on delete cascade,
+  step_id uuid not null references public.campaign_steps (id) on delete cascade,
+  status text default 'pending',
+  scheduled_at timestamptz,
+  started_at timestamptz,
+  completed_at timestamptz,
+  result_data jsonb,
+  error_message text,
+  opened_at timestamptz,
+  clicked_at timestamptz,
+  replied_at timestamptz,
+  created_at timestamptz default now()
 );
 
 create table public.automations (
@@ -261,8 +346,14 @@ create table public.automations (
   tenant_id uuid,
   name text,
   trigger_type text,
+  trigger_config jsonb,
   actions jsonb,
-  run_count integer default 0
+  conditions jsonb,
+  is_active boolean,
+  run_count integer default 0,
+  error_count integer default 0,
+  last_run_at timestamptz,
+  created_by uuid
 );
 
 -- Functions and triggers of its own.

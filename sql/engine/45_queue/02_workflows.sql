@@ -111,7 +111,7 @@ create table ridgeline.workflow_versions (
   warnings jsonb not null default '[]'
     constraint workflow_versions_warnings_is_list check (jsonb_typeof(warnings) = 'array'),
   published_via text not null
-    constraint workflow_versions_via_known check (published_via in ('publish', 'activation', 'steps')),
+    constraint workflow_versions_via_known check (published_via in ('publish', 'activation', 'steps', 'import')),
   published_at timestamptz not null default automation.now(),
   source jsonb,
   author uuid,

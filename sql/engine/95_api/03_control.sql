@@ -47,6 +47,8 @@ begin
   if execution.id is null then
     -- Pruned or erased while we waited: not found, in the same words.
     return automation.find_execution(execution_id);
+  elsif execution.mode = 'imported' then
+    raise exception 'execution_id: this run is history of another system' using errcode = 'PT409';
   elsif execution.status <> 'failed' then
     raise exception 'execution_id: only a failed execution can be retried; this one is %',
       execution.status

@@ -89,13 +89,14 @@ end;
 $$;
 
 create or replace function automation.address_send_sms(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
+  known automation.known_records)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.address_sms(execution, prepared);
+  return automation.address_sms(execution, prepared, options, known);
 end;
 $$;
 

@@ -1,0 +1,365 @@
+// The import itself: reads, translates, and, unless it is a dry run, writes through the public functions, one
+// definition a transaction. Killed halfway and run again it goes on where it stood.
+import { createHash } from "node:crypto";
+import type { JSONValue, Sql, TransactionSql } from "postgres";
+import type { Choices, Source, Step, Target, Translation } from "./definition.ts";
+import { readSources, translate, type Unreadable } from "./read.ts";
+import {
+  type Entry,
+  type History,
+  needsPerson,
+  type Problem,
+  type Report,
+  type Taken,
+} from "./report.ts";
+
+export interface Order {
+  from: string[];
+  tenants: string[] | null;
+  choices: Choices;
+  apply: boolean;
+  activate: boolean;
+  overwrite: boolean;
+  history: boolean;
+  /** Of which tenant the documents of a file are that name none. */
+  say?: (line: string) => void;
+}
+
+const asJson = (sql: Sql | TransactionSql, value: unknown) => sql.json(value as JSONValue);
+
+async function readTarget(sql: Sql, choices: Choices): Promise<Target> {
+  const [row] = await sql<{ columns: Record<string, Record<string, string>> }[]>`
+    select automation.known_columns() as columns`;
+  return { choices, columns: row?.columns ?? {} };
+}
+
+async function membersOf(sql: Sql, tenantId: string): Promise<Target["members"]> {
+  const rows = await sql<{ user_id: string; email: string | null }[]>`
+    select m.user_id::text, m.email from automation.read_members(array[${tenantId}::uuid], null::uuid[]) as m`;
+  return Object.fromEntries(rows.map(({ user_id, email }) => [user_id, { email }]));
+}
+
+const stepWords = (steps: Step[]): string[] =>
+  steps.map((step) => {
+    const delay = step.delay_minutes > 0 ? `after ${step.delay_minutes} min ` : "";
+    const below = Object.entries(step.branches ?? {}).map(([name, inner]) =>
+      ` ${name}: [${stepWords(inner).join(", ")}]`
+    );
+    return `${delay}${step.step_type}${step.enabled ? "" : " (off)"}${below.join("")}`;
+  });
+
+const inOrder = (value: unknown): unknown =>
+  Array.isArray(value)
+    ? value.map(inOrder)
+    : typeof value === "object" && value !== null
+    ? Object.fromEntries(
+      Object.entries(value).toSorted(([a], [b]) => a < b ? -1 : 1).map((
+        [key, item],
+      ) => [key, inOrder(item)]),
+    )
+    : value;
+
+/** What a definition is recognised by: all that would be written of it, secrets by their names. */
+const digestOf = ({ definition, wasActive, isDraft, isDeleted, stepKeys }: Translation): string =>
+  createHash("sha256").update(
+    JSON.stringify(inOrder({ definition, wasActive, isDraft, isDeleted, stepKeys })),
+  ).digest("hex");
+
+const isUnreadable = (one: Translation | Unreadable): one is Unreadable => "problem" in one;
+
+function unreadable(one: Unreadable, apply: boolean): Entry {
+  return {
+    source: one.source,
+    legacyId: one.legacyId,
+    part: 0,
+    tenantId: null,
+    name: one.name || one.legacyId,
+    outcome: apply ? "refused" : "would_be_refused",
+    workflowId: null,
+    becomes: "",
+    isOn: false,
+    isDraft: true,
+    secrets: [],
+    notes: [{ kind: "impossible", key: "", becomes: `this is no definition: ${one.problem}` }],
+    problems: [],
+  };
+}
+
+function entryOf(one: Translation): Entry {
+  const { definition } = one;
+  return {
+    source: one.source,
+    legacyId: one.legacyId,
+    part: one.part,
+    tenantId: one.tenantId,
+    name: definition.name,
+    outcome: "",
+    workflowId: null,
+    becomes: `${definition.trigger_type} ${JSON.stringify(definition.trigger_config)} > ${
+      stepWords(definition.steps).join(" > ")
+    }`,
+    isOn: one.wasActive,
+    isDraft: one.isDraft,
+    secrets: one.secrets.map(({ name }) => name),
+    notes: one.notes,
+    problems: [],
+  };
+}
+
+interface Written {
+  outcome: string;
+  workflow_id: string;
+  problems?: Problem[];
+}
+
+async function write(sql: Sql, one: Translation, order: Order): Promise<Written> {
+  const facts = {
+    digest: digestOf(one),
+    was_active: one.wasActive,
+    is_draft: one.isDraft,
+    is_deleted: one.isDeleted,
+    step_keys: one.stepKeys,
+    secrets: one.secrets.map(({ name }) => name),
+    notes: one.notes,
+  };
+  return await sql.begin(async (tx) => {
+    for (const { name, value } of one.secrets) {
+      await tx`select ridgeline.set_secret(${name}, ${value}, ${one.tenantId}::uuid)`;
+    }
+    const [row] = await tx<{ written: Written }[]>`
+      select automation.import_definition(${one.tenantId}::uuid, ${one.source}, ${one.legacyId}, ${one.part},
+        ${asJson(tx, one.definition)}, ${asJson(tx, facts)},
+        ${asJson(tx, { activate: order.activate, overwrite: order.overwrite })}) as written`;
+    return row!.written;
+  });
+}
+
+/** What would be written, and what publishing would say to it; nothing stays. */
+async function look(sql: Sql, one: Translation): Promise<Written> {
+  const [row] = await sql<{ digest: string | null; found: { problems: Problem[] } }[]>`
+    select i.digest, ridgeline.validate_definition(${
+    asJson(sql, one.definition)
+  }, ${one.tenantId}::uuid) as found
+    from (select) as always
+    left join automation.legacy_imports as i on i.tenant_id = ${one.tenantId}::uuid and i.source = ${one.source}
+      and i.legacy_id = ${one.legacyId} and i.part = ${one.part}`;
+  const outcome = !row?.digest
+    ? "would_be_created"
+    : row.digest === digestOf(one)
+    ? "would_be_unchanged"
+    : "would_be_updated";
+  return { outcome, workflow_id: "", problems: row?.found.problems ?? [] };
+}
+
+async function handle(sql: Sql, one: Translation, order: Order): Promise<Entry> {
+  const entry = entryOf(one);
+  try {
+    if (!one.tenantId) throw new Error("it names no tenant: say which with --tenant");
+    const written = order.apply ? await write(sql, one, order) : await look(sql, one);
+    entry.outcome = written.outcome;
+    entry.workflowId = written.workflow_id || null;
+    entry.problems = written.problems ?? [];
+    if (written.outcome === "edited") {
+      entry.notes.push({
+        kind: "person",
+        key: "",
+        becomes:
+          "it was edited here since it was imported, and there as well: nothing was written (--overwrite takes theirs)",
+      });
+    }
+  } catch (error) {
+    const { message, detail, hint } = error as { message: string; detail?: string; hint?: string };
+    entry.outcome = order.apply ? "refused" : "would_be_refused";
+    entry.problems = [{
+      path: "",
+      severity: "error",
+      code: "refused",
+      message: [message, detail].filter(Boolean).join(": ").slice(0, 2000),
+      hint: hint ?? null,
+    }];
+  }
+  return entry;
+}
+
+type Page = { last: string | null; seen: number; imported: number; foreign?: number };
+
+async function bringHistory(sql: Sql, source: string, order: Order): Promise<History> {
+  const found: History = { source, runs: 0, steps: 0, foreign: 0 };
+  const walk = async (
+    page: (after: string | null) => Promise<Page>,
+    note: (page: Page) => void,
+  ) => {
+    for (let after: string | null = null, first = true; first || after !== null; first = false) {
+      const one: Page = await page(after);
+      note(one);
+      after = one.last;
+    }
+  };
+  await walk(async (after) => {
+    const [row] = await sql<
+      { page: Page }[]
+    >`select automation.import_runs(${source}, ${after}, 5000, ${order.tenants}::uuid[]) as page`;
+    return row!.page;
+  }, (page) => {
+    found.runs += page.imported;
+    found.foreign += page.foreign ?? 0;
+    if (page.imported > 0) order.say?.(`${found.runs} runs`);
+  });
+  await walk(async (after) => {
+    const [row] = await sql<
+      { page: Page }[]
+    >`select automation.import_steps(${source}, ${after}, 5000, ${order.tenants}::uuid[]) as page`;
+    return row!.page;
+  }, (page) => {
+    found.steps += page.imported;
+    if (page.imported > 0) order.say?.(`${found.steps} steps`);
+  });
+  return found;
+}
+
+async function takeOver(sql: Sql, tenantId: string, source: string): Promise<Taken> {
+  const taken: Taken = { tenantId, source, outcomes: {} };
+  for (let after: string | null = null, first = true; first || after !== null; first = false) {
+    const rows: { page: { last: string | null; outcomes: Record<string, number> } }[] = await sql`
+      select automation.take_over_runs(${tenantId}::uuid, ${source}, ${after}, 200) as page`;
+    const { page } = rows[0]!;
+    for (const [outcome, count] of Object.entries(page.outcomes)) {
+      taken.outcomes[outcome] = (taken.outcomes[outcome] ?? 0) + count;
+    }
+    after = page.last;
+  }
+  return taken;
+}
+
+const stored = (source: Source): boolean => source === "server" || source === "campaigns";
+
+/** Deleted there: it is brought only where it has history to carry. */
+async function isWorthIt(sql: Sql, one: Translation, order: Order): Promise<boolean> {
+  if (!one.isDeleted) return true;
+  if (!order.history || !stored(one.source)) return false;
+  const rows = one.source === "server"
+    ? await sql`select 1 from public.workflow_executions as e where e.workflow_id::text = ${one.legacyId} limit 1`
+    : await sql`select 1 from public.campaign_enrollments as e where e.campaign_id::text = ${one.legacyId} limit 1`;
+  return rows.length > 0;
+}
+
+export async function importLegacy(sql: Sql, order: Order): Promise<Report> {
+  const target = await readTarget(sql, order.choices);
+  const report: Report = {
+    mode: order.apply ? "apply" : "dry-run",
+    choices: { ...order.choices, activate: String(order.activate), history: String(order.history) },
+    entries: [],
+    history: [],
+    taken: [],
+    undone: [],
+    needsPerson: false,
+  };
+  const found = await readSources(sql, order.from, order.tenants);
+  const only = order.tenants?.length === 1 ? order.tenants[0]! : null;
+  const members = new Map<string, Target["members"]>();
+  const tenants = new Set<string>();
+  for (const source of found) {
+    for (const row of source.rows) {
+      const tenantId = (row as { tenant_id?: string } | null)?.tenant_id ?? only;
+      const given = source.source === "client" && only && typeof row === "object"
+        ? { ...row, tenant_id: only }
+        : row;
+      if (tenantId && /^[0-9a-f-]{36}$/i.test(tenantId) && !members.has(tenantId)) {
+        members.set(tenantId, await membersOf(sql, tenantId));
+      }
+      const known = {
+        ...target,
+        ...(tenantId && members.has(tenantId) ? { members: members.get(tenantId)! } : {}),
+      };
+      for (const one of translate({ source: source.source, rows: [given] }, known)) {
+        if (isUnreadable(one)) report.entries.push(unreadable(one, order.apply));
+        else if (await isWorthIt(sql, one, order)) {
+          report.entries.push(await handle(sql, one, order));
+          if (one.tenantId) tenants.add(one.tenantId);
+        } else {
+          report.entries.push({
+            ...entryOf(one),
+            outcome: "left_out",
+            notes: [...one.notes, {
+              kind: "kept",
+              key: "is_deleted",
+              becomes: "deleted there, and it never ran: it stays there",
+            }],
+          });
+        }
+      }
+    }
+  }
+  if (order.apply && order.history) {
+    for (const { source } of found) {
+      if (stored(source)) report.history.push(await bringHistory(sql, source, order));
+    }
+  }
+  if (order.apply && order.activate) {
+    for (const { source } of found) {
+      for (const tenant of stored(source) ? tenants : []) {
+        const one = await takeOver(sql, tenant, source);
+        if (Object.keys(one.outcomes).length > 0) report.taken.push(one);
+      }
+    }
+  }
+  report.needsPerson = report.entries.some(needsPerson);
+  return report;
+}
+
+export async function undoLegacy(
+  sql: Sql,
+  from: string[],
+  tenants: string[] | null,
+): Promise<Report> {
+  const sources = from.map((one) =>
+    ["server", "campaigns", "automations"].includes(one) ? one : "client"
+  );
+  const rows = await sql<
+    {
+      tenant_id: string;
+      source: string;
+      legacy_id: string;
+      part: number;
+      workflow_id: string;
+      name: string;
+    }[]
+  >`
+    select i.tenant_id, i.source, i.legacy_id, i.part, i.workflow_id, w.name
+    from automation.legacy_imports as i join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+    where (${tenants}::uuid[] is null or i.tenant_id = any (${tenants}::uuid[]))
+      and (${sources.length === 0} or i.source = any (${sources}::text[]))
+    order by i.tenant_id, i.source, i.legacy_id, i.part`;
+  const report: Report = {
+    mode: "undo",
+    choices: {},
+    entries: [],
+    history: [],
+    taken: [],
+    undone: [],
+    needsPerson: false,
+  };
+  for (const row of rows) {
+    const [asked] = await sql<{ kept: string | null }[]>`
+      select automation.why_kept(i) as kept from automation.legacy_imports as i
+      where i.tenant_id = ${row.tenant_id} and i.source = ${row.source} and i.legacy_id = ${row.legacy_id} and i.part = ${row.part}`;
+    for (let gone = 1; asked?.kept === null && gone > 0;) {
+      const [page] = await sql<
+        { gone: number }[]
+      >`select automation.undo_history(${row.tenant_id}, ${row.workflow_id}) as gone`;
+      gone = page?.gone ?? 0;
+    }
+    const [done] = await sql<
+      { undone: { undone: boolean; reason?: string; given_back?: number } }[]
+    >`
+      select automation.undo_import(${row.tenant_id}, ${row.source}, ${row.legacy_id}, ${row.part}) as undone`;
+    report.undone.push({
+      legacyId: row.legacy_id,
+      source: row.source,
+      name: row.name,
+      ...done!.undone,
+    });
+  }
+  report.needsPerson = report.undone.some(({ undone }) => !undone);
+  return report;
+}

@@ -1,0 +1,261 @@
+-- History of the old engines, read-only under a version of its own. Both passes walk a table of theirs along its
+-- primary key, a page at a time, so that a million rows take no more memory than a page; what is there already stays.
+
+create or replace function automation.legacy_status(status text) returns ridgeline.automation_status
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case status
+      when 'completed' then 'completed' when 'failed' then 'failed' when 'skipped' then 'skipped'
+      else 'cancelled' end::ridgeline.automation_status
+  $$;
+
+create or replace function automation.legacy_error(status text, message text) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when status = 'completed' or status = 'skipped' and message is null then null
+      else jsonb_build_object(
+          'code', 'legacy', 'message', coalesce(left(message, 4000), 'The old engine has no reason.'))
+        || case when status in ('failed', 'skipped', 'cancelled') then '{}'
+          else jsonb_build_object('status', status) end
+    end
+  $$;
+
+-- {entity, record_id, contact_id} of a run, from what its route had sent.
+create or replace function automation.legacy_subject(trigger_type text, data jsonb)
+  returns table (entity text, record_id text, contact_id text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when r.id is not null then r.entity end, r.id,
+      coalesce(data ->> 'contact_id', data #>> '{contact,id}', data #>> '{project,contact_id}')
+    from (
+      select coalesce(
+          nullif((select t.entity from automation.trigger_types as t where t.name = trigger_type), ''),
+          case when data ? 'job_id' then 'job' when data ? 'project_id' then 'project' else 'contact' end) as entity
+    ) as e
+    cross join lateral (
+      select e.entity, coalesce(data ->> (e.entity || '_id'), data #>> array[e.entity, 'id']) as id
+    ) as r
+  $$;
+
+-- A page of a table of theirs as JSON, so that a column that a version of it lacks is merely missing.
+create or replace function automation.legacy_page(relation regclass, after text, most integer) returns setof jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  type constant text := (
+    select format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and a.attname = 'id' and not a.attisdropped);
+begin
+  return query execute format(
+    'select to_jsonb(t) from (select * from %1$s as r where $1 is null or r.id > $1::%2$s order by r.id limit $2) as t',
+    relation, type) using after, most;
+end;
+$$;
+
+-- Runs of the server's engine and enrolments in campaigns, under one set of names. finished: null while it is open.
+create or replace function automation.legacy_runs(source text, after text, most integer)
+  returns table (
+    legacy_id text, definition text, tenant_id uuid, data jsonb, status text, message text, created_at timestamptz,
+    started_at timestamptz, finished_at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select r ->> 'id', coalesce(r ->> 'workflow_id', r ->> 'campaign_id'), automation.as_uuid(r ->> 'tenant_id'),
+      case when jsonb_typeof(r -> 'trigger_data') = 'object' then r -> 'trigger_data'
+        else jsonb_strip_nulls(jsonb_build_object('entity', 'contact', 'contact_id', r -> 'contact_id')) end,
+      case r ->> 'status' when 'exited' then 'cancelled' else r ->> 'status' end,
+      coalesce(r ->> 'error_message', r ->> 'exit_reason'),
+      c.at, coalesce(automation.legacy_moment(r ->> 'started_at'), c.at),
+      greatest(c.at, coalesce(
+        automation.legacy_moment(r ->> 'completed_at'), automation.legacy_moment(r ->> 'exited_at'),
+        automation.legacy_moment(r ->> 'last_step_executed_at'), automation.legacy_moment(r ->> 'updated_at'), c.at))
+    from automation.legacy_page(automation.legacy_table(
+      case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end), after, most) as r
+    cross join lateral (
+      select coalesce(automation.legacy_moment(r ->> 'created_at'), automation.legacy_moment(r ->> 'enrolled_at'),
+        automation.legacy_moment(r ->> 'started_at'), automation.now()) as at
+    ) as c
+  $$;
+
+create or replace function automation.is_open_there(status text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select coalesce(status, 'pending') in ('pending', 'running', 'active', 'paused') $$;
+
+-- {last, seen, imported, foreign}: last is where the next page begins; null: there is none.
+create or replace function automation.import_runs(
+  source text, after text default null, most integer default 5000, tenants uuid[] default null)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  answer jsonb;
+begin
+  if automation.legacy_table(case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end)
+    is null then
+    return '{"last": null, "seen": 0, "imported": 0, "foreign": 0}'::jsonb;
+  end if;
+  with page as materialized (
+    select r.* from automation.legacy_runs(source, after, most) as r
+  ), ended as materialized (
+    select p.*, i.workflow_id, i.history_version, w.trigger_type, s.entity, s.record_id, s.contact_id,
+      automation.legacy_run_id(p.created_at, import_runs.source, p.legacy_id) as execution_id
+    from page as p
+    join automation.legacy_imports as i
+      on i.tenant_id = p.tenant_id and i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
+    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+    cross join lateral automation.legacy_subject(w.trigger_type, p.data) as s
+    where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
+  ), linked as (
+    insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
+    select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
+    on conflict on constraint legacy_links_pkey do nothing
+    returning tenant_id, execution_id
+  ), written as (
+    insert into ridgeline.workflow_executions (
+      tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id, error,
+      created_at, started_at, finished_at, mode)
+    select e.tenant_id, e.execution_id, e.workflow_id, e.history_version, automation.legacy_status(e.status),
+      e.trigger_type, e.data, e.entity, e.record_id, e.contact_id, automation.legacy_error(e.status, e.message),
+      e.created_at, e.started_at, e.finished_at, 'imported'
+    from ended as e join linked as l on l.tenant_id = e.tenant_id and l.execution_id = e.execution_id
+    on conflict on constraint workflow_executions_pkey do nothing
+    returning 1
+  ), entered as (
+    insert into automation.entries (tenant_id, workflow_id, key, execution_id, entered_at)
+    select distinct on (e.tenant_id, e.workflow_id, e.contact_id)
+      e.tenant_id, e.workflow_id, 'key ' || lower(e.contact_id), e.execution_id, e.created_at
+    from ended as e
+    where import_runs.source = 'campaigns' and e.contact_id is not null
+    order by e.tenant_id, e.workflow_id, e.contact_id, e.created_at desc
+    on conflict on constraint entries_pkey do nothing
+  )
+  select jsonb_build_object(
+    'seen', (select count(*) from page), 'imported', (select count(*) from written),
+    'last', case when (select count(*) from page) = most then (select p.legacy_id from page as p offset most - 1) end,
+    'foreign', (
+      select count(*) from page as p join automation.legacy_imports as i
+        on i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
+      where p.tenant_id is distinct from i.tenant_id))
+    into answer;
+  return answer;
+end;
+$$;
+
+comment on function automation.import_runs(text, text, integer, uuid[]) is
+  'A page of the ended runs of an old engine (source: server or campaigns), as history. Those of definitions that were '
+  'not imported stay; so do those whose tenant is not that of their definition (foreign).';
+
+-- A step of theirs as one of ours; its key is the one that the definition has, where that still has it.
+create or replace function automation.legacy_steps(source text, after text, most integer)
+  returns table (
+    legacy_id text, run text, step text, status text, result jsonb, message text, started_at timestamptz,
+    finished_at timestamptz, opened_at timestamptz, clicked_at timestamptz, replied_at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select r ->> 'id', coalesce(r ->> 'execution_id', r ->> 'enrollment_id'), r ->> 'step_id', r ->> 'status',
+      case jsonb_typeof(r -> 'result_data') when 'object' then r -> 'result_data' when 'null' then null
+        else jsonb_build_object('value', r -> 'result_data') end,
+      r ->> 'error_message', c.at, greatest(c.at, coalesce(automation.legacy_moment(r ->> 'completed_at'), c.at)),
+      automation.legacy_moment(r ->> 'opened_at'), automation.legacy_moment(r ->> 'clicked_at'),
+      automation.legacy_moment(r ->> 'replied_at')
+    from automation.legacy_page(automation.legacy_table(
+      case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end), after, most)
+      as r
+    cross join lateral (
+      select coalesce(automation.legacy_moment(r ->> 'started_at'), automation.legacy_moment(r ->> 'created_at'),
+        automation.legacy_moment(r ->> 'scheduled_at'), automation.now()) as at
+    ) as c
+  $$;
+
+create type automation.imported_step as (
+  tenant_id uuid,
+  id uuid,
+  execution_id uuid,
+  step_key text,
+  step_type text,
+  status ridgeline.automation_status,
+  result jsonb,
+  error jsonb,
+  started_at timestamptz,
+  finished_at timestamptz,
+  provider_id text,
+  opened_at timestamptz,
+  clicked_at timestamptz,
+  replied_at timestamptz
+);
+
+-- again: a step that ran twice there, or a provider's id that somebody has already.
+create or replace function automation.write_steps(steps automation.imported_step[], again boolean) returns bigint
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with written as (
+      insert into ridgeline.workflow_step_executions (
+        tenant_id, id, execution_id, step_key, step_type, status, result_data, error, started_at, finished_at,
+        provider_id, recipient, opened_at, clicked_at, replied_at)
+      select s.tenant_id, s.id, s.execution_id,
+        s.step_key || case when again then '_' || right(s.id::text, 6) else '' end, s.step_type, s.status, s.result,
+        s.error, s.started_at, s.finished_at, case when not again then s.provider_id end,
+        left(s.result ->> 'to', 320), s.opened_at, s.clicked_at, s.replied_at
+      from unnest(steps) as s
+      where not again or not exists (
+        select from ridgeline.workflow_step_executions as x where x.tenant_id = s.tenant_id and x.id = s.id)
+      on conflict do nothing
+      returning 1
+    )
+    select count(*) from written
+  $$;
+
+create or replace function automation.import_steps(
+  source text, after text default null, most integer default 5000, tenants uuid[] default null)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  steps automation.imported_step[];
+  seen bigint;
+  last text;
+begin
+  if automation.legacy_table(
+    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end) is null then
+    return '{"last": null, "seen": 0, "imported": 0}'::jsonb;
+  end if;
+  with page as materialized (
+    select p.* from automation.legacy_steps(source, after, most) as p
+  )
+  select (select count(*) from page), (select p.legacy_id from page as p offset most - 1),
+    array_agg(row(
+      l.tenant_id, automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id), l.execution_id,
+      coalesce(i.step_keys ->> p.step, 'gone_' || left(md5(p.step), 8)), coalesce(s.step_type, 'wait'),
+      automation.legacy_status(p.status), p.result, automation.legacy_error(p.status, p.message), p.started_at,
+      p.finished_at, coalesce(p.result ->> 'sms_sid', p.result ->> 'email_id', p.result ->> 'message_sid'),
+      p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
+    filter (where l.execution_id is not null and e.id is not null and not automation.is_open_there(p.status)
+      and p.legacy_id is distinct from l.handed ->> 'step_row')
+    into seen, last, steps
+  from page as p
+  left join automation.legacy_links as l
+    on l.source = import_steps.source and l.legacy_id = p.run and (tenants is null or l.tenant_id = any (tenants))
+  left join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+  left join automation.legacy_imports as i
+    on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
+  left join ridgeline.workflow_steps as s
+    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step;
+  return jsonb_build_object('last', last, 'seen', seen, 'imported',
+    automation.write_steps(steps, false) + automation.write_steps(steps, true));
+end;
+$$;
+
+comment on function automation.import_steps(text, text, integer, uuid[]) is
+  'A page of the ended steps of runs that were imported or taken over.';
