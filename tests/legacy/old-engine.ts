@@ -62,13 +62,17 @@ export class OldEngine {
       where tenant_id = ${this.tenantId} and trigger_type = ${type} and is_active and not is_deleted`;
     const started: string[] = [];
     for (const { id, trigger_config } of found) {
-      const matches = Object.entries(trigger_config ?? {}).every(([key, value]) => data[key] === value);
+      const matches = Object.entries(trigger_config ?? {}).every(([key, value]) =>
+        data[key] === value
+      );
       if (!matches) continue;
       const at = await this.now();
       const [run] = await this.sql<{ id: string }[]>`
         insert into public.workflow_executions (
           workflow_id, tenant_id, trigger_data, status, started_at, created_at, updated_at)
-        values (${id}, ${this.tenantId}, ${this.sql.json(data as JSONValue)}, 'running', ${at}, ${at}, ${at})
+        values (${id}, ${this.tenantId}, ${
+        this.sql.json(data as JSONValue)
+      }, 'running', ${at}, ${at}, ${at})
         returning id`;
       started.push(run!.id);
       const [first] = await this.steps(id);
@@ -105,7 +109,9 @@ export class OldEngine {
     let done = 0;
     for (;;) {
       const at = await this.now();
-      const due = await this.sql<(OldStep & { row: string; run: string; workflow_id: string; name: string; data: Data })[]>`
+      const due = await this.sql<
+        (OldStep & { row: string; run: string; workflow_id: string; name: string; data: Data })[]
+      >`
         update public.workflow_step_executions as x set status = 'running', started_at = ${at}
         from public.workflow_executions as e, public.workflow_steps as s, public.workflows as w
         where x.execution_id = e.id and s.id = x.step_id and w.id = e.workflow_id
@@ -126,7 +132,11 @@ export class OldEngine {
     const { sql } = this;
     let result: Data;
     try {
-      result = await this.execute(step.step_type, rendered(step.step_config, step.data) as Data, step.name);
+      result = await this.execute(
+        step.step_type,
+        rendered(step.step_config, step.data) as Data,
+        step.name,
+      );
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       await sql`
@@ -156,7 +166,13 @@ export class OldEngine {
         if (!config.to || !config.body) throw new Error("Missing required fields: to, body");
         const text = this.bend({ to: String(config.to), body: String(config.body), workflow, at });
         this.texts.push(text);
-        return { success: true, sms_sid: `OLDSM${++ids}`, to: text.to, status: "queued", body: text.body };
+        return {
+          success: true,
+          sms_sid: `OLDSM${++ids}`,
+          to: text.to,
+          status: "queued",
+          body: text.body,
+        };
       }
       case "send_email": {
         if (!/^[^@\s]+@[^@\s]+\.[^@\s]+$/.test(String(config.to))) {
@@ -169,7 +185,9 @@ export class OldEngine {
       case "create_task": {
         const [task] = await this.sql<{ id: string }[]>`
           insert into public.tasks (tenant_id, title, task_type, priority, created_at)
-          values (${String(config.tenant_id)}, ${String(config.title)}, 'follow_up', 'medium', ${at})
+          values (${String(config.tenant_id)}, ${
+          String(config.title)
+        }, 'follow_up', 'medium', ${at})
           returning id`;
         return { success: true, task_id: task!.id };
       }
@@ -251,7 +269,13 @@ export class OldCampaigns {
     for (;;) {
       const at = await this.now();
       const due = await this.sql<
-        (CampaignStep & { row: string; enrolment: string; campaign_id: string; name: string; phone: string })[]
+        (CampaignStep & {
+          row: string;
+          enrolment: string;
+          campaign_id: string;
+          name: string;
+          phone: string;
+        })[]
       >`
         update public.campaign_step_executions as x set status = 'running', started_at = ${at}
         from public.campaign_enrollments as e, public.campaign_steps as s, public.campaigns as c, public.contacts as p
@@ -268,7 +292,9 @@ export class OldCampaigns {
         }
         await this.sql`
           update public.campaign_step_executions
-          set status = 'completed', completed_at = ${at}, result_data = ${this.sql.json(result)} where id = ${step.row}`;
+          set status = 'completed', completed_at = ${at}, result_data = ${
+          this.sql.json(result)
+        } where id = ${step.row}`;
         const next = (await this.steps(step.campaign_id)).find(({ step_order }) =>
           step_order > step.step_order
         );

@@ -1,7 +1,17 @@
 // The comparison job, kind by kind: an old engine that writes its own tables, and the shadows beside it.
 import type { JSONValue, Sql } from "postgres";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createHost, type Host, LAKESIDE, LENA, MANUEL, OLIVIA, send, speakAs, SUMMIT } from "../support/host.ts";
+import {
+  createHost,
+  type Host,
+  LAKESIDE,
+  LENA,
+  MANUEL,
+  OLIVIA,
+  send,
+  speakAs,
+  SUMMIT,
+} from "../support/host.ts";
 import { OldEngine, oldRender } from "./old-engine.ts";
 
 let host: Host & { sql: Sql };
@@ -32,14 +42,18 @@ async function adopt(
     steps: here.map(([type, config, delay], place) => ({
       step_key: `s${place + 1}`,
       step_type: type,
-      step_config: type === "create_task" ? { title: config.title } : type === "update_contact"
+      step_config: type === "create_task"
+        ? { title: config.title }
+        : type === "update_contact"
         ? { fields: config.updates }
         : config,
       delay_minutes: delay ?? 0,
     })),
   };
   const [saved] = await sql<{ id: string }[]>`
-    select ridgeline.save_workflow(${sql.json(definition as JSONValue)}, null, ${tenant}) ->> 'workflow_id' as id`;
+    select ridgeline.save_workflow(${
+    sql.json(definition as JSONValue)
+  }, null, ${tenant}) ->> 'workflow_id' as id`;
   await sql`
     insert into automation.legacy_imports (
       tenant_id, source, legacy_id, workflow_id, digest, revision, was_active, step_keys)
@@ -63,12 +77,20 @@ const later = (interval: string) => sql`select automation.advance_clock(${interv
 
 let phones = 1_000;
 /** As POST /api/contacts: the write, and then the call. */
-async function lead(old: OldEngine | undefined, first_name: string, tenant = SUMMIT): Promise<string> {
+async function lead(
+  old: OldEngine | undefined,
+  first_name: string,
+  tenant = SUMMIT,
+): Promise<string> {
   const [contact] = await sql<{ contact: { id: string } }[]>`
     insert into public.contacts as c (tenant_id, first_name, last_name, phone, email)
     values (${tenant}, ${first_name}, 'Lopez', ${`+1512555${++phones}`}, ${`${first_name}@example.com`})
     returning to_jsonb(c) as contact`;
-  await old?.trigger("contact_created", { contact_id: contact!.contact.id, contact: contact!.contact, user_id: OLIVIA });
+  await old?.trigger("contact_created", {
+    contact_id: contact!.contact.id,
+    contact: contact!.contact,
+    user_id: OLIVIA,
+  });
   return contact!.contact.id;
 }
 
@@ -113,11 +135,24 @@ afterAll(() => host?.drop());
 
 describe("the old rendering", () => {
   it.each([
-    "plain", "{{trigger.name}}", "{{ trigger.name }}!", "{{trigger.none}} {{trigger.nil}} {{trigger.n}} {{trigger.yes}}",
-    "{{trigger.list}} {{trigger.object}} {{trigger.list.1}} {{trigger.object.a}}", "{{{{trigger.name}}}}", "{{}} {{ }} {{trigger}}",
-    "{{contact.name}} {{trigger.name}}{{trigger.name}}", "{{trigger.name",
+    "plain",
+    "{{trigger.name}}",
+    "{{ trigger.name }}!",
+    "{{trigger.none}} {{trigger.nil}} {{trigger.n}} {{trigger.yes}}",
+    "{{trigger.list}} {{trigger.object}} {{trigger.list.1}} {{trigger.object.a}}",
+    "{{{{trigger.name}}}}",
+    "{{}} {{ }} {{trigger}}",
+    "{{contact.name}} {{trigger.name}}{{trigger.name}}",
+    "{{trigger.name",
   ])("%s", async (template) => {
-    const data = { name: "Ann {{trigger.n}}", nil: null, n: 1.5, yes: true, list: [1, "b", null], object: { a: "x" } };
+    const data = {
+      name: "Ann {{trigger.n}}",
+      nil: null,
+      n: 1.5,
+      yes: true,
+      list: [1, "b", null],
+      object: { a: "x" },
+    };
     const [row] = await sql<{ text: string }[]>`
       select automation.legacy_render(${template}, ${sql.json({ trigger: data })}) as text`;
     expect(row!.text).toBe(oldRender(template, data));
@@ -134,11 +169,22 @@ describe("comparing", () => {
     const old = new OldEngine(sql, SUMMIT);
     for (const name of ["Ann", "Bob", "Zoë"]) await lead(old, name);
     expect(await work()).toBe(0);
-    expect(await compare()).toMatchObject({ runs: 3, identical: 0, open: 3, text: "3 runs, 0 identical, 0 differ; 3 not over yet" });
+    expect(await compare()).toMatchObject({
+      runs: 3,
+      identical: 0,
+      open: 3,
+      text: "3 runs, 0 identical, 0 differ; 3 not over yet",
+    });
     await later("61 minutes");
     await old.cron();
     expect(await work()).toBe(0);
-    expect(await compare()).toMatchObject({ runs: 3, identical: 3, differ: 0, open: 0, text: "3 runs, 3 identical, 0 differ" });
+    expect(await compare()).toMatchObject({
+      runs: 3,
+      identical: 3,
+      differ: 0,
+      open: 0,
+      text: "3 runs, 3 identical, 0 differ",
+    });
     expect(await found(id)).toEqual([]);
     expect(old.texts.map(({ body }) => body)).toEqual(["Hi Ann", "Hi Bob", "Hi Zoë"]);
     await switchOffAll();
@@ -146,20 +192,42 @@ describe("comparing", () => {
 
   it.each<[string, Given[], Given[], object[]]>([
     ["other text", [hello], [sms("Hello {{trigger.contact.first_name}}")], [
-      { kind: "text", step_key: "s1", old: { texts: { body: "Hi Ann" } }, shadow: { texts: { body: "Hello Ann" } } },
+      {
+        kind: "text",
+        step_key: "s1",
+        old: { texts: { body: "Hi Ann" } },
+        shadow: { texts: { body: "Hello Ann" } },
+      },
     ]],
-    ["another recipient", [hello], [["send_sms", { to: "+15125550177", body: "Hi {{trigger.contact.first_name}}" }]], [
+    ["another recipient", [hello], [["send_sms", {
+      to: "+15125550177",
+      body: "Hi {{trigger.contact.first_name}}",
+    }]], [
       { kind: "recipient", step_key: "s1", shadow: { recipients: ["+15125550177"] } },
     ]],
-    ["another time", [hello, [...sms("Later"), ] as Given].map((one, place) => place === 1 ? [one[0], one[1], 120] : one) as Given[],
-      [hello, ["send_sms", { to: "{{trigger.contact.phone}}", body: "Later" }, 30]], [
-      { kind: "time", step_key: "s2" },
-    ]],
+    [
+      "another time",
+      [hello, [...sms("Later")] as Given].map((one, place) =>
+        place === 1 ? [one[0], one[1], 120] : one
+      ) as Given[],
+      [hello, ["send_sms", { to: "{{trigger.contact.phone}}", body: "Later" }, 30]],
+      [
+        { kind: "time", step_key: "s2" },
+      ],
+    ],
     ["a step that the old engine has not", [hello], [hello, sms("And more")], [
       { kind: "extra", step_key: "s2", old: null, shadow: { done: true } },
     ]],
-    ["a step that the shadow would not do", [hello], [["send_sms", { to: "{{custom.nobody}}", body: "x" }]], [
-      { kind: "missing", step_key: "s1", old: { done: true }, shadow: { done: false, note: { code: "no_recipient" } } },
+    ["a step that the shadow would not do", [hello], [["send_sms", {
+      to: "{{custom.nobody}}",
+      body: "x",
+    }]], [
+      {
+        kind: "missing",
+        step_key: "s1",
+        old: { done: true },
+        shadow: { done: false, note: { code: "no_recipient" } },
+      },
     ]],
   ])("%s", async (name, theirs, ours, expected) => {
     // Strangers are a refusal of its own.
@@ -176,19 +244,24 @@ describe("comparing", () => {
     }
     await compare();
     expect(await found(id)).toMatchObject(expected);
-    const [by] = await sql`select kind, discrepancies::int, runs::int from ridgeline.legacy_discrepancies_by_kind where workflow_id = ${id}`;
+    const [by] =
+      await sql`select kind, discrepancies::int, runs::int from ridgeline.legacy_discrepancies_by_kind where workflow_id = ${id}`;
     expect(by).toEqual({ kind: (expected[0] as { kind: string }).kind, discrepancies: 1, runs: 1 });
     await switchOffAll();
   });
 
   it("another order, said once", async () => {
     const { id, steps, old: legacy } = await adopt("Order", "contact_created", [
-      sms("First"), ["send_sms", { to: "{{trigger.contact.phone}}", body: "Second" }, 10],
+      sms("First"),
+      ["send_sms", { to: "{{trigger.contact.phone}}", body: "Second" }, 10],
     ], [
-      sms("Second"), ["send_sms", { to: "{{trigger.contact.phone}}", body: "First" }, 10],
+      sms("Second"),
+      ["send_sms", { to: "{{trigger.contact.phone}}", body: "First" }, 10],
     ]);
     await sql`
-      update automation.legacy_imports set step_keys = ${sql.json({ [steps[0]!]: "s2", [steps[1]!]: "s1" })}
+      update automation.legacy_imports set step_keys = ${
+      sql.json({ [steps[0]!]: "s2", [steps[1]!]: "s1" })
+    }
       where legacy_id = ${legacy}`;
     const old = new OldEngine(sql, SUMMIT);
     await lead(old, "Ann");
@@ -197,7 +270,12 @@ describe("comparing", () => {
     await old.cron();
     await work();
     await compare("1 hour");
-    expect(await found(id)).toMatchObject([{ kind: "order", step_key: null, old: ["s2", "s1"], shadow: ["s1", "s2"] }]);
+    expect(await found(id)).toMatchObject([{
+      kind: "order",
+      step_key: null,
+      old: ["s2", "s1"],
+      shadow: ["s1", "s2"],
+    }]);
     await switchOffAll();
   });
 
@@ -207,11 +285,17 @@ describe("comparing", () => {
     // Written by SQL: the application was not asked, so the old engine never knew.
     await lead(undefined, "Imported");
     // Called without a write: the old engine took the caller's word.
-    await old.trigger("contact_created", { contact_id: crypto.randomUUID(), contact: { phone: "+15125550190", first_name: "Nobody" } });
+    await old.trigger("contact_created", {
+      contact_id: crypto.randomUUID(),
+      contact: { phone: "+15125550190", first_name: "Nobody" },
+    });
     await work();
     await later("1 hour");
     await compare();
-    expect((await found(id)).map(({ kind, step_key }) => [kind, step_key]).sort()).toEqual([["extra", null], ["missing", null]]);
+    expect((await found(id)).map(({ kind, step_key }) => [kind, step_key]).sort()).toEqual([[
+      "extra",
+      null,
+    ], ["missing", null]]);
     await switchOffAll();
   });
 
@@ -229,18 +313,27 @@ describe("comparing", () => {
     await work();
     await compare();
     expect(await found(id)).toMatchObject([{ kind: "text" }, { kind: "text" }]);
-    const pairs = await sql`select distinct execution_id from automation.legacy_pairs where workflow_id = ${id}`;
+    const pairs =
+      await sql`select distinct execution_id from automation.legacy_pairs where workflow_id = ${id}`;
     expect(pairs).toHaveLength(2);
     // The same report, however often it is asked for.
     const [first, second] = [await compare(), await compare()];
-    expect(second).toEqual({ ...first, until: (second as { until?: string }).until, since: (second as { since?: string }).since });
+    expect(second).toEqual({
+      ...first,
+      until: (second as { until?: string }).until,
+      since: (second as { since?: string }).since,
+    });
     expect(await found(id)).toHaveLength(2);
     await switchOffAll();
   });
 
   it("says so in a sentence, worst first", async () => {
     const { text, workflows, runs, identical, differ } = await compare();
-    expect(text).toMatch(new RegExp(`^${runs} runs, ${identical} identical, ${differ} differ: \\d+ missing, \\d+ extra, \\d+ with other text`));
+    expect(text).toMatch(
+      new RegExp(
+        `^${runs} runs, ${identical} identical, ${differ} differ: \\d+ missing, \\d+ extra, \\d+ with other text`,
+      ),
+    );
     expect(workflows[0]!.differ).toBeGreaterThanOrEqual(workflows.at(-1)!.differ);
     expect(workflows.reduce((sum, one) => sum + one.runs, 0)).toBe(runs);
   });
@@ -248,11 +341,14 @@ describe("comparing", () => {
   it("keeps offices apart", async () => {
     expect(await compare("5 minutes", LAKESIDE)).toMatchObject({ runs: 0 });
     await sql.begin(async (as) => {
-      await as`select set_config('request.jwt.claims', ${JSON.stringify({ sub: LENA, role: "authenticated" })}, true), set_config('role', 'authenticated', true)`;
+      await as`select set_config('request.jwt.claims', ${
+        JSON.stringify({ sub: LENA, role: "authenticated" })
+      }, true), set_config('role', 'authenticated', true)`;
       expect(await as`select 1 from ridgeline.legacy_discrepancies`).toHaveLength(0);
       expect(await as`select 1 from ridgeline.legacy_discrepancies_by_kind`).toHaveLength(0);
       await as.savepoint(async (inner) => {
-        await expect(inner`select ridgeline.compare_engines(tenant_id => ${SUMMIT})`).rejects.toThrow();
+        await expect(inner`select ridgeline.compare_engines(tenant_id => ${SUMMIT})`).rejects
+          .toThrow();
         throw new Error("undone");
       }).catch(() => {});
       await as.savepoint(async (inner) => {
@@ -261,12 +357,18 @@ describe("comparing", () => {
       }).catch(() => {});
     });
     await sql.begin(async (as) => {
-      await as`select set_config('request.jwt.claims', ${JSON.stringify({ sub: MANUEL, role: "authenticated" })}, true), set_config('role', 'authenticated', true)`;
+      await as`select set_config('request.jwt.claims', ${
+        JSON.stringify({ sub: MANUEL, role: "authenticated" })
+      }, true), set_config('role', 'authenticated', true)`;
       expect((await as`select kind from ridgeline.legacy_discrepancies`).length).toBeGreaterThan(5);
     });
   });
 
-  it.each([["engine", "loud", "engine: off, shadow or on"], ["engine", null, "engine: off, shadow or on"]])(
+  it.each([["engine", "loud", "engine: off, shadow or on"], [
+    "engine",
+    null,
+    "engine: off, shadow or on",
+  ]])(
     "refuses %s %s",
     async (_what, value, message) => {
       await expect(sql`select ridgeline.set_engine(${value}, ${SUMMIT})`).rejects.toThrow(message);

@@ -1,8 +1,8 @@
 -- SIDE BY SIDE
 --
--- What the old engine did, beside what a shadow of the same workflow would have done. Its runs are paired with shadows by
--- workflow, record and time, their steps by the step that each of ours came from; what differs is written down, a row a
--- difference. The old tables are read and never written here, and their engine goes on.
+-- What the old engine did, beside what a shadow of the same workflow would have done. Its runs are paired with shadows
+-- by workflow, record and time, their steps by the step that each of ours came from; what differs is written down, a
+-- row a difference. The old tables are read and never written here, and their engine goes on.
 
 create table automation.legacy_pairs (
   tenant_id uuid not null,
@@ -12,6 +12,7 @@ create table automation.legacy_pairs (
   legacy_id text,
   execution_id uuid,
   record_id text,
+  contact_id text,
   began_at timestamptz not null,
   verdict text not null
     constraint legacy_pairs_verdict_known check (verdict in ('identical', 'differs', 'missing', 'extra', 'open')),
@@ -27,8 +28,8 @@ create index legacy_pairs_by_time on automation.legacy_pairs (began_at, tenant_i
 create index legacy_pairs_by_execution on automation.legacy_pairs (execution_id, tenant_id);
 
 comment on table automation.legacy_pairs is
-  'A run of the old engine and the shadow beside it. missing: there is no shadow; extra: no old run; open: one of them has '
-  'not ended, and will be looked at again.';
+  'A run of the old engine and the shadow beside it. missing: there is no shadow; extra: no old run; open: one of them '
+  'has not ended, and will be looked at again.';
 
 create table ridgeline.legacy_discrepancies (
   tenant_id uuid not null,
@@ -41,6 +42,7 @@ create table ridgeline.legacy_discrepancies (
   step_key text,
   step_type text,
   record_id text,
+  contact_id text,
   legacy_id text,
   execution_id uuid,
   old jsonb,
@@ -54,13 +56,13 @@ create table ridgeline.legacy_discrepancies (
 create index legacy_discrepancies_by_pair on ridgeline.legacy_discrepancies (pair_id, tenant_id);
 
 comment on table ridgeline.legacy_discrepancies is
-  'What the shadow of a workflow would have done otherwise than the old engine did. missing: the old engine did it, the '
-  'shadow would not have; extra: the other way round (step_key null: a whole run); text, recipient, time: the same step '
-  'with another; order: the same steps in another order.';
+  'What the shadow of a workflow would have done otherwise than the old engine did. missing: the old engine did it, '
+  'the shadow would not have; extra: the other way round (step_key null: a whole run); text, recipient, time: the same '
+  'step with another; order: the same steps in another order.';
 
 create view ridgeline.legacy_discrepancies_by_kind with (security_invoker = true) as
-  select d.tenant_id, d.kind, d.workflow_id, w.name as workflow_name, d.step_key, d.step_type, count(*) as discrepancies,
-    count(distinct d.pair_id) as runs, min(d.at) as first_at, max(d.at) as last_at,
+  select d.tenant_id, d.kind, d.workflow_id, w.name as workflow_name, d.step_key, d.step_type,
+    count(*) as discrepancies, count(distinct d.pair_id) as runs, min(d.at) as first_at, max(d.at) as last_at,
     (array_agg(jsonb_build_object('old', d.old, 'shadow', d.shadow) order by d.at desc))[1] as latest
   from ridgeline.legacy_discrepancies as d
   join ridgeline.workflows as w on w.tenant_id = d.tenant_id and w.id = d.workflow_id
@@ -68,6 +70,23 @@ create view ridgeline.legacy_discrepancies_by_kind with (security_invoker = true
 
 comment on view ridgeline.legacy_discrepancies_by_kind is
   'Discrepancies by kind, workflow and step: how many, in how many runs, since and until when, and the latest of them.';
+
+-- What differed goes with the shadow that it is about: pruned, or erased with its person.
+create or replace function automation.forget_pair() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.legacy_pairs as p where p.execution_id = old.id and p.tenant_id = old.tenant_id;
+  return null;
+end;
+$$;
+
+create trigger workflow_executions_forget_pair
+  after delete on ridgeline.workflow_executions
+  for each row when (old.mode = 'shadow')
+  execute function automation.forget_pair();
 
 -- WHAT EITHER DID
 
@@ -120,7 +139,8 @@ create or replace function automation.compared_addresses(tenant_id uuid, step_ty
     select nullif(array_agg(distinct a.address order by a.address), '{}')
     from jsonb_array_elements_text(case jsonb_typeof(given)
       when 'array' then given when 'string' then jsonb_build_array(given) else '[]' end) as g (one)
-    cross join lateral regexp_split_to_table(g.one, case step_type when 'send_email' then '\s*,\s*' else '$.^' end) as p (part)
+    cross join lateral regexp_split_to_table(
+      g.one, case step_type when 'send_email' then '\s*,\s*' else '$.^' end) as p (part)
     cross join lateral (
       select coalesce(automation.normal_address(
         tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end, p.part), btrim(p.part)) as address) as a
@@ -218,7 +238,8 @@ create or replace function automation.shadow_effects(tenant_id uuid, execution_i
         s.tenant_id, s.step_type, coalesce(s.input -> 'to', to_jsonb(s.recipient))) end,
       automation.new_texts(s.step_type, s.input, s.error),
       s.error ->> 'code' = 'shadow' or s.status = 'completed',
-      jsonb_strip_nulls(jsonb_build_object('status', s.status, 'code', s.error -> 'code', 'message', s.error -> 'message'))
+      jsonb_strip_nulls(jsonb_build_object(
+        'status', s.status, 'code', s.error -> 'code', 'message', s.error -> 'message'))
     from ridgeline.workflow_step_executions as s
     where s.tenant_id = shadow_effects.tenant_id and s.execution_id = shadow_effects.execution_id
       and automation.has_effect(s.step_type) and s.finished_at is not null
@@ -293,9 +314,10 @@ begin
   where e.tenant_id = pair.tenant_id and e.id = pair.execution_id;
   is_over := execution.finished_at is not null and not automation.is_open_there(run ->> 'status');
   insert into ridgeline.legacy_discrepancies (
-    tenant_id, pair_id, kind, workflow_id, step_key, step_type, record_id, legacy_id, execution_id, old, shadow, at)
-  select pair.tenant_id, pair.id, d.kind, pair.workflow_id, d.step_key, d.step_type, pair.record_id, pair.legacy_id,
-    pair.execution_id, d.was, d.would, coalesce(d.at, pair.began_at)
+    tenant_id, pair_id, kind, workflow_id, step_key, step_type, record_id, contact_id, legacy_id, execution_id, old,
+    shadow, at)
+  select pair.tenant_id, pair.id, d.kind, pair.workflow_id, d.step_key, d.step_type, pair.record_id, pair.contact_id,
+    pair.legacy_id, pair.execution_id, d.was, d.would, coalesce(d.at, pair.began_at)
   from automation.differences(
     array(select e from automation.old_effects(import, run) as e),
     array(select e from automation.shadow_effects(pair.tenant_id, pair.execution_id) as e), tolerance, is_over) as d;
@@ -325,10 +347,15 @@ create or replace function automation.shadow_beside(
     limit 1
   $$;
 
--- The old runs of a time, those of definitions that were imported.
+create type automation.old_run as (
+  run jsonb,
+  began_at timestamptz
+);
+
+-- The old runs of a time.
 create or replace function automation.old_runs(
   tenant_id uuid, source text, since timestamptz, until timestamptz)
-  returns table (run jsonb, began_at timestamptz)
+  returns setof automation.old_run
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -387,15 +414,15 @@ begin
       tenant_id, parts, case source when 'campaigns' then subject.contact_id else subject.record_id end,
       subject.contact_id, old.began_at, greatest(tolerance, interval '10 minutes'));
     insert into automation.legacy_pairs (
-      tenant_id, source, workflow_id, legacy_id, execution_id, record_id, began_at, verdict)
+      tenant_id, source, workflow_id, legacy_id, execution_id, record_id, contact_id, began_at, verdict)
     values (tenant_id, source, coalesce(shadow.workflow_id, import.workflow_id), old.run ->> 'id', shadow.id,
-      coalesce(subject.record_id, subject.contact_id), old.began_at,
+      coalesce(subject.record_id, subject.contact_id), coalesce(subject.contact_id, shadow.contact_id), old.began_at,
       case when shadow.id is null then 'missing' else 'open' end)
     returning * into pair;
     if shadow.id is null then
       insert into ridgeline.legacy_discrepancies (
-        tenant_id, pair_id, kind, workflow_id, record_id, legacy_id, old, at)
-      values (tenant_id, pair.id, 'missing', pair.workflow_id, pair.record_id, pair.legacy_id,
+        tenant_id, pair_id, kind, workflow_id, record_id, contact_id, legacy_id, old, at)
+      values (tenant_id, pair.id, 'missing', pair.workflow_id, pair.record_id, pair.contact_id, pair.legacy_id,
         jsonb_build_object('status', old.run -> 'status', 'error', old.run -> 'error_message'), pair.began_at);
     else
       update automation.legacy_pairs as p set verdict = automation.compare_pair(pair, import, old.run, tolerance)
@@ -405,7 +432,7 @@ begin
 end;
 $$;
 
--- Shadows that no old run stands beside. One whose conditions were not met did nothing, as the old one that never began.
+-- Shadows that no old run stands beside. One whose conditions were not met did nothing, as one that never began.
 create or replace function automation.note_extra_runs(
   tenant_id uuid, since timestamptz, until timestamptz)
   returns void
@@ -419,8 +446,9 @@ create or replace function automation.note_extra_runs(
       returning p.execution_id
     ), alone as (
       insert into automation.legacy_pairs (
-        tenant_id, source, workflow_id, execution_id, record_id, began_at, verdict)
-      select e.tenant_id, i.source, e.workflow_id, e.id, e.record_id, e.created_at, 'extra'
+        tenant_id, source, workflow_id, execution_id, record_id, contact_id, began_at, verdict)
+      select e.tenant_id, i.source, e.workflow_id, e.id, e.record_id, coalesce(
+        e.contact_id, case when e.entity = 'contact' then e.record_id end), e.created_at, 'extra'
       from automation.legacy_imports as i
       join ridgeline.workflow_executions as e on e.workflow_id = i.workflow_id and e.tenant_id = i.tenant_id
       where i.tenant_id = note_extra_runs.tenant_id and e.mode = 'shadow'
@@ -433,8 +461,8 @@ create or replace function automation.note_extra_runs(
       returning *
     )
     insert into ridgeline.legacy_discrepancies (
-      tenant_id, pair_id, kind, workflow_id, record_id, execution_id, shadow, at)
-    select a.tenant_id, a.id, 'extra', a.workflow_id, a.record_id, a.execution_id,
+      tenant_id, pair_id, kind, workflow_id, record_id, contact_id, execution_id, shadow, at)
+    select a.tenant_id, a.id, 'extra', a.workflow_id, a.record_id, a.contact_id, a.execution_id,
       jsonb_build_object('status', e.status, 'error', e.error), a.began_at
     from alone as a
     join ridgeline.workflow_executions as e on e.tenant_id = a.tenant_id and e.id = a.execution_id
@@ -524,6 +552,6 @@ create or replace function ridgeline.compare_engines(
 
 comment on function ridgeline.compare_engines(timestamptz, timestamptz, interval, uuid) is
   'Pairs the runs that the old engine began in a time with the shadows beside them, writes down what differs '
-  '(ridgeline.legacy_discrepancies) and answers {runs, identical, differ, open, kinds, workflows, text: "142 runs, 139 '
-  'identical, 3 differ: ..."}. tolerance: how far apart in time the same step may be. Called again it looks at what was '
-  'not over yet, and at what differed.';
+  '(ridgeline.legacy_discrepancies) and answers {runs, identical, differ, open, kinds, workflows, text: "142 runs, '
+  '139 identical, 3 differ: ..."}. tolerance: how far apart in time the same step may be. Called again it '
+  'looks at what was not over yet, and at what differed.';

@@ -1,8 +1,8 @@
 -- SWITCHING
 --
--- Which engine is at work for a tenant: unified_engine in ridgeline.tenant_settings, off, shadow or on. The two never do
--- the same thing: what begins while it is off or shadow is the old engine's, what begins while it is on is ours, and the
--- runs in flight go over, or back, from the step that they stand at.
+-- Which engine is at work for a tenant: unified_engine in ridgeline.tenant_settings, off, shadow or on. The two never
+-- do the same thing: what begins while it is off or shadow is the old engine's, what begins while it is on is ours, and
+-- the runs in flight go over, or back, from the step that they stand at.
 
 create table automation.engine_switches (
   tenant_id uuid not null,
@@ -16,7 +16,8 @@ create table automation.engine_switches (
   constraint engine_switches_pkey primary key (tenant_id, id)
 );
 
-comment on table automation.engine_switches is 'When which engine began to work for a tenant, who said so, and what came of it.';
+comment on table automation.engine_switches is
+  'When which engine began to work for a tenant, who said so, and what came of it.';
 
 create or replace function automation.engine_of(tenant_id uuid) returns text
   language sql stable
@@ -37,9 +38,11 @@ create or replace function automation.calls_to_stop(tenant_id uuid) returns json
       join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
       where i.tenant_id = calls_to_stop.tenant_id and i.source = 'server' and w.is_active
     )
-    select coalesce(jsonb_agg(jsonb_build_object('call', c.call, 'where', c.place, 'why', c.why) order by c.rank), '[]')
+    select coalesce(jsonb_agg(jsonb_build_object('call', c.call, 'where', c.place, 'why', c.why)
+        order by c.rank, c.call), '[]')
     from (
-      select 1 as rank, format('triggerWorkflows(''%s'')', t.name) as call, t.place, 'the write itself starts it here' as why
+      select 1 as rank, format('triggerWorkflows(''%s'')', t.name) as call, t.place,
+        'the write itself starts it here' as why
       from (values
         ('contact_created', 'POST /api/contacts'),
         ('pipeline_stage_changed', 'PATCH /api/projects/:id'),
@@ -130,7 +133,7 @@ create or replace function automation.take_over_all(tenant_id uuid, source text,
 declare
   page jsonb;
   after text;
-  outcomes jsonb := '{}';
+  outcomes jsonb := '{}'::jsonb;
   seen integer := 0;
 begin
   loop
@@ -260,11 +263,12 @@ create or replace function ridgeline.set_engine(engine text, tenant_id uuid defa
   as $$ select automation.set_engine(tenant_id, engine) $$;
 
 comment on function ridgeline.set_engine(text, uuid) is
-  'Says what this engine does for a tenant beside the one that it replaces: off, shadow or on. on: runs begin live, shadows '
-  'end, and the runs in flight of the old engine go on here, each once, from the step they stood at (taken_over; where '
-  'more is true, or a run was left because a step of it was running there, call it again). stop_calling lists the calls that '
-  'the application must stop making for this tenant. off and shadow: nothing begins live any more; runs that were taken over '
-  'and stand where they stood go back (given_back), the others end here (going_on_here).';
+  'Says what this engine does for a tenant beside the one that it replaces: off, shadow or on. on: runs begin live, '
+  'shadows end, and the runs in flight of the old engine go on here, each once, from the step they stood at '
+  '(taken_over; where more is true, or a run was left because a step of it was running there, call it again). '
+  'stop_calling lists the calls that the application must stop making for this tenant. off and shadow: nothing begins '
+  'live any more; runs that were taken over and stand where they stood go back (given_back), the others end here '
+  '(going_on_here).';
 
 create or replace function automation.engine_report(tenant_id uuid) returns jsonb
   language plpgsql
@@ -296,6 +300,6 @@ create or replace function ridgeline.engine_report(tenant_id uuid default null) 
   as $$ select automation.engine_report(tenant_id) $$;
 
 comment on function ridgeline.engine_report(uuid) is
-  'Which engine works for a tenant: {engine, since, stop_calling, begun_there_since, switches}. begun_there_since: how many '
-  'runs of imported workflows the old engine has begun since this one is on; more than 0 means that something still calls it, '
-  'and customers may hear twice.';
+  'Which engine works for a tenant: {engine, since, stop_calling, begun_there_since, switches}. begun_there_since: how '
+  'many runs of imported workflows the old engine has begun since this one is on; more than 0 means that something '
+  'still calls it, and customers may hear twice.';
