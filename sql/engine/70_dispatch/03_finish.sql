@@ -354,12 +354,14 @@ $$;
 create or replace function automation.may_render_again(
   step jsonb, outcome text, reconcile_since timestamptz)
   returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select outcome = 'retry' and reconcile_since is null
-      and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false)
-  $$;
+begin
+  return outcome = 'retry' and reconcile_since is null
+    and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false);
+end;
+$$;
 
 create or replace function automation.backoff(
   attempt integer, retry_after_seconds numeric, is_ambiguous boolean, retry jsonb default null)
