@@ -171,9 +171,14 @@ begin
   end if;
   plans := automation.read_plans(works, automation.now());
   numbers := array(
-    select dense_rank() over (
-      order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version)
-    from unnest(works) as w);
+    select n.number
+    from (
+      select dense_rank() over (
+          order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version) as number, w.place
+      from unnest(works) with ordinality as w (due, execution, plan, known, obstacle, step, step_id, prepared, status,
+        result, error, next_step, outcome, ran, seq, began, place)
+    ) as n
+    order by n.place);
   foreach work in array works loop
     reports := reports || automation.report_in(results -> (work.plan - 1));
   end loop;
