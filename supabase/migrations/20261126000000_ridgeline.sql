@@ -11471,14 +11471,17 @@ create index active_triggers_by_version
 
 -- In which mode a run of a workflow begins. The tenant's engine comes first: off is nobody's mode, and null.
 create or replace function automation.mode_of(tenant_id uuid, workflow_id uuid) returns ridgeline.execution_mode
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case s.unified_engine when 'off' then null when 'shadow' then 'shadow' else w.mode end
     from ridgeline.workflows as w
     left join ridgeline.tenant_settings as s on s.tenant_id = w.tenant_id
-    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id
-  $$;
+    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id);
+end;
+$$;
 
 -- sql/engine/45_queue/03_executions.sql
 
@@ -12210,30 +12213,38 @@ create index signals_by_record on automation.signals (record_id, tenant_id);
 
 -- Within a statement that is timed, half its time.
 create or replace function automation.allowed_time(asked interval) returns interval
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2)
-  $$;
+begin
+  return least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2);
+end;
+$$;
 
 create or replace function automation.is_late(since timestamptz) returns boolean
-  language sql volatile
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
-  as $$ select clock_timestamp() > since + automation.allowed_time(interval '2 seconds') $$;
+  as $$
+begin
+  return clock_timestamp() > since + automation.allowed_time(interval '2 seconds');
+end;
+$$;
 
 comment on function automation.is_late(timestamptz) is
   'Has work that began then, and that nobody waits for, had its time?';
 
 -- A cancelled statement that was caught goes on without a limit.
 create or replace function automation.time_is_up() returns boolean
-  language sql volatile
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
-        + nullif(current_setting('statement_timeout')::interval, interval '0'),
-      false)
-  $$;
+begin
+  return coalesce(
+    clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
+      + nullif(current_setting('statement_timeout')::interval, interval '0'),
+    false);
+end;
+$$;
 
 comment on function automation.time_is_up() is
   'Has the statement had its statement_timeout? Whoever has caught that ends now.';
@@ -13695,6 +13706,88 @@ comment on function automation.enrol_write(uuid, text, text, jsonb, automation.e
   'Writes down what was admitted: executions, failed ones that explain why they could not start, and signals. '
   'Returns the last execution. is_log: what strangers write counts against the fuse.';
 
+-- What time, a list or a person enrols, many at once.
+
+create type automation.entry as (
+  tenant_id uuid,
+  id uuid,
+  entity text,
+  record_id text,
+  data jsonb,
+  enrolment automation.enrolment,
+  seq bigint,
+  depth integer,
+  root_id uuid,
+  expires_at timestamptz
+);
+
+comment on type automation.entry is
+  'An execution that is about to be written; expires_at: what it was planned before, so that it says nothing after it.';
+
+-- Null: it may not enter (a loop that is on record already, or the engine is off for the tenant).
+create or replace function automation.entry_of(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
+  expires_at timestamptz default null)
+  returns automation.entry
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  admitted automation.enrolment[];
+begin
+  if enrolment.mode is null then
+    return null;
+  elsif data ? 'old' or automation.has_cause() then
+    admitted := automation.admit_all(tenant_id, record_id, array[enrolment]);
+    if coalesce(cardinality(admitted), 0) = 0 then
+      return null;
+    end if;
+    enrolment := admitted[1];
+  end if;
+  enrolment.fused := enrolment.mode <> 'shadow' and (
+    enrolment.fused is true or current_setting('automation.fused', true) is not distinct from 'true');
+  return row(tenant_id, automation.new_id(), entity, record_id, data, enrolment, nextval('automation.write_order'),
+    automation.causation_depth(), automation.causation_root(), expires_at)::automation.entry;
+end;
+$$;
+
+create or replace function automation.enter(entries automation.entry[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+begin
+  insert into ridgeline.workflow_executions (
+    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+    contact_id, depth, root_id, fused, current_step, error, finished_at, expires_at, seq, mode)
+  select e.tenant_id, e.id, (e.enrolment).workflow_id, (e.enrolment).version,
+    case
+      when (e.enrolment).failure is not null then 'failed'
+      when (e.enrolment).first_delay > interval '0' then 'waiting'
+      else 'pending'
+    end::ridgeline.automation_status,
+    (e.enrolment).trigger_type, e.data, e.entity, e.record_id, automation.as_key(e.data ->> 'contact_id'), e.depth,
+    e.root_id, (e.enrolment).fused, (e.enrolment).first_step, (e.enrolment).failure,
+    case when (e.enrolment).failure is not null then at end, e.expires_at, e.seq, (e.enrolment).mode
+  from unnest(entries) as e
+  where e.id is not null;
+  insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at, expires_at)
+  select e.tenant_id, e.id, (e.enrolment).first_step, (e.enrolment).first_lane, at + (e.enrolment).first_delay,
+    case when at + (e.enrolment).first_delay < e.expires_at then e.expires_at end
+  from unnest(entries) as e
+  where e.id is not null and (e.enrolment).failure is null;
+  if found and current_setting('automation.rung', true) is distinct from 'yes' then
+    perform automation.ring_once();
+  end if;
+end;
+$$;
+
+comment on function automation.enter(automation.entry[]) is
+  'Writes down executions and their first steps, failed ones that explain why they could not start among them.';
+
 create or replace function automation.enrol(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
   returns uuid
@@ -13702,17 +13795,12 @@ create or replace function automation.enrol(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  admitted automation.enrolment[] := array[enrolment];
+  entry constant automation.entry := automation.entry_of(tenant_id, entity, record_id, data, enrolment);
 begin
-  if enrolment.mode is null then
-    return null;
-  elsif data ? 'old' or automation.has_cause() then
-    admitted := automation.admit_all(tenant_id, record_id, admitted);
+  if entry.id is not null then
+    perform automation.enter(array[entry]);
   end if;
-  if cardinality(admitted) = 1 then
-    return automation.enrol_write(tenant_id, entity, record_id, data, admitted, false);
-  end if;
-  return null;
+  return entry.id;
 end;
 $$;
 
@@ -13723,9 +13811,11 @@ comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolme
 create or replace function automation.enrolment_of(
   version ridgeline.workflow_versions, trigger_type text)
   returns automation.enrolment
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select row(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
@@ -13734,8 +13824,9 @@ create or replace function automation.enrolment_of(
       automation.mode_of(version.tenant_id, version.workflow_id))::automation.enrolment
     from (
       select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
-    ) as first
-  $$;
+    ) as first);
+end;
+$$;
 
 -- sql/engine/50_executions/03_context.sql
 
@@ -13873,15 +13964,17 @@ comment on function automation.contact_key(ridgeline.workflow_executions, automa
 
 -- Whether the table of contacts has a list of tags: an attached CRM may, under whatever name.
 create or replace function automation.has_own_tags() returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select exists (
-      select from automation.entities as e
-      join pg_catalog.pg_attribute as a
-        on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
-      where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list')
-  $$;
+begin
+  return exists (
+    select from automation.entities as e
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
+    where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list');
+end;
+$$;
 
 -- The tags of a contact are rows of their own, or a list in its table; they are read only where somebody
 -- asks for contact.tags.
@@ -21474,16 +21567,18 @@ create or replace function automation.contact_zone(entity text, tenant_id uuid, 
 
 create or replace function automation.timer_zone(listener automation.timer_listeners, record jsonb)
   returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      case listener.zone
-        when 'contact' then automation.contact_zone(listener.entity, listener.tenant_id, record)
-        else listener.zone
-      end,
-      automation.tenant_zone(listener.tenant_id), 'UTC')
-  $$;
+begin
+  return coalesce(
+    case listener.zone
+      when 'contact' then automation.contact_zone(listener.entity, listener.tenant_id, record)
+      else listener.zone
+    end,
+    automation.tenant_zone(listener.tenant_id), 'UTC');
+end;
+$$;
 
 -- Could an update have changed the zone that a timer goes by? A contact that moves is seen here; the
 -- timers of its appointments find out when they are due.
@@ -21563,9 +21658,13 @@ end;
 $$;
 
 create or replace function automation.field_text(record jsonb, field text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select record #>> string_to_array(field, '.') $$;
+  as $$
+begin
+  return record #>> string_to_array(field, '.');
+end;
+$$;
 
 -- Sets, moves or drops the timer of one record for one workflow.
 create or replace function automation.set_timer(
@@ -21740,32 +21839,13 @@ create or replace function automation.lock_timers(tenant_ids uuid[], keys text[]
     order by k.place
   $$;
 
--- What a timer before a date starts is a reminder: its messages do not go out after that date.
-create or replace function automation.expire_run(
-  version ridgeline.workflow_versions, record_id text, at timestamptz)
-  returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    with started as (
-      update ridgeline.workflow_executions as e set expires_at = at
-      where e.tenant_id = version.tenant_id and e.id = (
-        select x.id from ridgeline.workflow_executions as x
-        where x.tenant_id = version.tenant_id and x.record_id = expire_run.record_id
-          and x.workflow_id = version.workflow_id
-          -- One that was started before is another reminder's, with a date of its own.
-          and x.created_at = automation.now()
-        order by x.created_at desc, x.seq desc limit 1)
-      returning e.tenant_id, e.id
-    )
-    update ridgeline.scheduled_steps as s set expires_at = at
-    from started as e
-    where s.tenant_id = e.tenant_id and s.execution_id = e.id and s.run_at < at
-  $$;
+-- Of a timer that was due: did it fire (1 or 0), and what is to be written down.
+create type automation.fired_timer as (fired integer, entry automation.entry);
 
 -- The record is read as it is now. A date that moved without the trigger seeing it (another zone of
 -- the tenant) moves the timer; a reminder before a date says nothing once the date has passed.
-create or replace function automation.fire_timer(waiting ridgeline.workflow_timers) returns integer
+-- What it starts before a date is a reminder: its messages do not go out after that date.
+create or replace function automation.fire_timer(waiting ridgeline.workflow_timers) returns automation.fired_timer
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -21791,7 +21871,7 @@ begin
     update ridgeline.workflow_timers as t set due_at = due
     where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
       and t.record_id = waiting.record_id;
-    return 0;
+    return row(0, null::automation.entry);
   end if;
   delete from ridgeline.workflow_timers as t
   where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
@@ -21800,20 +21880,18 @@ begin
     or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
     or (listener."offset" < interval '0' or listener.business_days < 0)
       and automation.instant_in(value, zone) <= at then
-    return 0;
+    return row(0, null::automation.entry);
   end if;
   select v.* into version from ridgeline.workflow_versions as v
   where v.tenant_id = listener.tenant_id and v.workflow_id = listener.workflow_id
     and v.version = listener.version;
   perform set_config('automation.depth', case when waiting.depth > 0 then '1' else '' end, true);
-  perform automation.enrol_if_met(version, 'time_elapsed', automation.snapshot(
-    listener.entity, waiting.tenant_id, record,
-    jsonb_build_object('timer', jsonb_build_object(
-      'field', listener.field, 'value', value, 'due_at', due))));
-  if listener."offset" < interval '0' or listener.business_days < 0 then
-    perform automation.expire_run(version, waiting.record_id, automation.instant_in(value, zone));
-  end if;
-  return 1;
+  return row(1, automation.entry_if_met(version, automation.enrolment_of(version, 'time_elapsed'), automation.snapshot(
+      listener.entity, waiting.tenant_id, record,
+      jsonb_build_object('timer', jsonb_build_object(
+        'field', listener.field, 'value', value, 'due_at', due))),
+    case when listener."offset" < interval '0' or listener.business_days < 0
+      then automation.instant_in(value, zone) end));
 end;
 $$;
 
@@ -21859,11 +21937,14 @@ create or replace function automation.fire_one_by_one(timers ridgeline.workflow_
 declare
   began constant timestamptz := clock_timestamp();
   waiting ridgeline.workflow_timers;
+  one automation.fired_timer;
   fired integer := 0;
 begin
   foreach waiting in array timers loop
     begin
-      fired := fired + automation.fire_timer(waiting);
+      one := automation.fire_timer(waiting);
+      perform automation.enter(array[one.entry]);
+      fired := fired + one.fired;
     exception
       when query_canceled then
         perform automation.cut_off_timer(waiting);
@@ -21890,13 +21971,20 @@ declare
   timers constant ridgeline.workflow_timers[] := array(
     select t from automation.lock_timers(tenant_ids, keys) as t);
   waiting ridgeline.workflow_timers;
+  one automation.fired_timer;
+  entries automation.entry[] := '{}'::automation.entry[];
   fired integer := 0;
 begin
   begin
     foreach waiting in array timers loop
-      fired := fired + automation.fire_timer(waiting);
+      one := automation.fire_timer(waiting);
+      fired := fired + one.fired;
+      if (one.entry).id is not null then
+        entries := entries || one.entry;
+      end if;
       exit when automation.is_late(began);
     end loop;
+    perform automation.enter(entries);
   exception
     when query_canceled then
       -- The others are due still; the time of the statement is used up.
@@ -22012,37 +22100,42 @@ begin
 end;
 $$;
 
--- enrolled, skipped or failed.
+-- What becomes of a record: enrolled, skipped or failed; and the execution that is to be written down.
+create type automation.taken_record as (became text, entry automation.entry);
+
 create or replace function automation.take_record(
-  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions,
+  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment,
   listener automation.timer_listeners, record_id text, record jsonb)
-  returns text
+  returns automation.taken_record
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   data jsonb;
   due timestamptz;
+  entry automation.entry;
 begin
   if record is null then
-    return 'skipped';
+    return row('skipped'::text, null::automation.entry);
   elsif job.kind = 'timers' then
     due := automation.timer_due(
       listener, automation.field_text(record, listener.field),
       automation.timer_zone(listener, record));
     if due > automation.now() then
       perform automation.set_timer(listener, record_id, due, due);
-      return 'enrolled';
+      return row('enrolled'::text, null::automation.entry);
     end if;
-    return 'skipped';
+    return row('skipped'::text, null::automation.entry);
   end if;
   data := automation.snapshot(job.entity, job.tenant_id, record, job.data);
   if job.conditions is not null and not automation.evaluate_conditions(
     job.conditions, automation.trigger_context(job.tenant_id, data),
     automation.tenant_zone(job.tenant_id)) then
-    return 'skipped';
+    return row('skipped'::text, null::automation.entry);
   end if;
-  return automation.enrol_if_met(version, job.kind, data);
+  entry := automation.entry_if_met(version, enrolment, data);
+  return row(case when entry.id is null then 'skipped' when (entry.enrolment).failure is null then 'enrolled'
+    else 'failed' end::text, entry);
 end;
 $$;
 
@@ -22074,14 +22167,18 @@ create or replace function automation.finish_bulk(
 
 -- A record that breaks is a failed run that says why.
 create or replace function automation.try_record(
-  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions,
+  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment,
   listener automation.timer_listeners, record_id text, record jsonb)
-  returns text
+  returns automation.taken_record
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  taken automation.taken_record;
 begin
-  return automation.take_record(job, version, listener, record_id, record);
+  taken := automation.take_record(job, version, enrolment, listener, record_id, record);
+  perform automation.enter(array[taken.entry]);
+  return taken;
 exception when others then
   begin
     perform automation.enrol(job.tenant_id, job.entity, record_id,
@@ -22093,7 +22190,7 @@ exception when others then
   exception when others then
     raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
   end;
-  return 'failed';
+  return row('failed'::text, null::automation.entry);
 end;
 $$;
 
@@ -22107,8 +22204,10 @@ create or replace function automation.run_batch(
 declare
   version ridgeline.workflow_versions;
   listener automation.timer_listeners;
+  enrolment automation.enrolment;
   next record;
-  became text;
+  became automation.taken_record;
+  entries automation.entry[] := '{}'::automation.entry[];
   is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
@@ -22126,12 +22225,19 @@ begin
       'code', 'not_active', 'message', automation.bulk_obstacle(job, version, listener)));
     return 0;
   end if;
+  enrolment := automation.enrolment_of(version, job.kind);
   for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
     is_cut := clock_timestamp() > until;
     exit when taken >= allowed or is_cut;
-    became := case when one_by_one then automation.try_record(job, version, listener, next.id, next.record)
-      else automation.take_record(job, version, listener, next.id, next.record) end;
-    case became
+    if one_by_one then
+      became := automation.try_record(job, version, enrolment, listener, next.id, next.record);
+    else
+      became := automation.take_record(job, version, enrolment, listener, next.id, next.record);
+      if (became.entry).id is not null then
+        entries := entries || became.entry;
+      end if;
+    end if;
+    case became.became
       when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
       when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
       else job.skipped := job.skipped + 1;
@@ -22139,6 +22245,7 @@ begin
     job.scanned := job.scanned + 1;
     job.last_record_id := next.id;
   end loop;
+  perform automation.enter(entries);
   update ridgeline.bulk_enrollments as b
   set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
     last_record_id = job.last_record_id,
@@ -22606,9 +22713,11 @@ comment on function automation.stop_waiting(uuid, uuid) is
 create or replace function automation.snapshot(
   entity text, tenant_id uuid, record jsonb, more jsonb default '{}')
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case
       when e.related = '{}' then d.data
       else automation.add_related(d.data, snapshot.tenant_id, record, e.related)
@@ -22619,33 +22728,48 @@ create or replace function automation.snapshot(
         'entity', e.name, e.name, record, e.name || '_id', record -> e.id_column,
         'user_id', automation.current_user_id()) as data
     ) as d
-    where e.name = snapshot.entity
-  $$;
+    where e.name = snapshot.entity);
+end;
+$$;
 
--- enrolled, failed (with an execution that says why) or skipped (its conditions were not met).
-create or replace function automation.enrol_if_met(
-  version ridgeline.workflow_versions, trigger_type text, data jsonb)
-  returns text
+-- Null: its conditions were not met, or it may not enter. One whose conditions cannot be told is a failed one.
+create or replace function automation.entry_if_met(
+  version ridgeline.workflow_versions, enrolment automation.enrolment, data jsonb,
+  expires_at timestamptz default null)
+  returns automation.entry
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  enrolment automation.enrolment := automation.enrolment_of(version, trigger_type);
   verdict constant jsonb := case
     when version.conditions is null then 'true'
     else automation.try_conditions(version.conditions, version.tenant_id, data)
   end;
 begin
-  if verdict = 'false' or enrolment.mode is null then
-    return 'skipped';
+  if verdict = 'false' then
+    return null;
   elsif verdict <> 'true' then
     enrolment.failure := verdict;
   end if;
-  perform automation.enrol(
-    version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data, enrolment);
-  return case when enrolment.failure is null then 'enrolled' else 'failed' end;
+  return automation.entry_of(version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data,
+    enrolment, expires_at);
 end;
 $$;
+
+create or replace function automation.enrol_if_met(
+  version ridgeline.workflow_versions, trigger_type text, data jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.enter(array[
+    automation.entry_if_met(version, automation.enrolment_of(version, trigger_type), data)]);
+end;
+$$;
+
+comment on function automation.enrol_if_met(ridgeline.workflow_versions, text, jsonb) is
+  'Starts an execution of a version for one occurrence, if its conditions are met.';
 
 -- sql/engine/68_time/06_work.sql
 
@@ -24097,12 +24221,14 @@ $$;
 create or replace function automation.may_render_again(
   step jsonb, outcome text, reconcile_since timestamptz)
   returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select outcome = 'retry' and reconcile_since is null
-      and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false)
-  $$;
+begin
+  return outcome = 'retry' and reconcile_since is null
+    and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false);
+end;
+$$;
 
 create or replace function automation.backoff(
   attempt integer, retry_after_seconds numeric, is_ambiguous boolean, retry jsonb default null)
@@ -24210,14 +24336,22 @@ comment on function automation.reap_expired_leases(integer) is
 
 -- How long a portion may work before it commits. A user who wants a row that it holds waits no longer.
 create or replace function automation.portion_length() returns interval
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.at_most('portion_ms') * interval '1 millisecond' $$;
+  as $$
+begin
+  return automation.at_most('portion_ms') * interval '1 millisecond';
+end;
+$$;
 
 create or replace function automation.is_over(since timestamptz) returns boolean
-  language sql volatile
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
-  as $$ select clock_timestamp() > since + automation.portion_length() $$;
+  as $$
+begin
+  return clock_timestamp() > since + automation.portion_length();
+end;
+$$;
 
 comment on function automation.is_over(timestamptz) is 'Has a portion that began then had its time?';
 
@@ -24437,21 +24571,37 @@ create or replace function automation.end_portion(portion_id uuid) returns void
   set search_path = pg_catalog, pg_temp
   as $$ delete from automation.portions as p where p.id = portion_id $$;
 
--- What work costs is not known yet.
+-- One, while it is not known what work costs; a session begins with a quarter of what it last went up to.
 create or replace function automation.first_size() returns integer
-  language sql immutable parallel safe
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select 1 $$;
+  as $$
+begin
+  return greatest(1, coalesce(
+    substring(current_setting('automation.portion_size', true) from '^\d{1,3}$'), '1')::integer / 4);
+end;
+$$;
+
+create or replace function automation.keep_size(size integer) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform set_config('automation.portion_size', size::text, false);
+end;
+$$;
 
 -- How many to work on at once, so that the next time takes about half a portion's time: known from what the last ones
 -- took. It grows fourfold at most, since a statement cannot be ended early.
 create or replace function automation.next_size(size integer, took interval) returns integer
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select greatest(1, least(4 * size, 200,
-      size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer
-  $$;
+begin
+  return greatest(1, least(4 * size, 200,
+    size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer;
+end;
+$$;
 
 create or replace function automation.claim_portion(
   portion_id uuid, worker text, lease interval default '60 seconds')
@@ -24565,6 +24715,7 @@ begin
         place := place + size;
         size := automation.next_size(size, pg_catalog.clock_timestamp() - began);
       end loop;
+      perform automation.keep_size(case when report.cut_off then 1 else size end);
       foreach id in array alone loop
         exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
         place := pg_catalog.array_position(portion.step_ids, id);
@@ -24944,14 +25095,16 @@ $$;
 create or replace function automation.goes_on(
   status ridgeline.automation_status, result jsonb, next_step jsonb)
   returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
-      and next_step ->> 'lane' = 'database' and (next_step ->> 'delay_seconds')::numeric = 0,
-      false)
-  $$;
+begin
+  return coalesce(
+    status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
+    and next_step ->> 'lane' = 'database' and (next_step ->> 'delay_seconds')::numeric = 0,
+    false);
+end;
+$$;
 
 comment on function automation.goes_on(ridgeline.automation_status, jsonb, jsonb) is
   'May the next step run at once, in the same transaction?';
