@@ -1029,6 +1029,7 @@ export type Database = {
       legacy_discrepancies: {
         Row: {
           at: string;
+          contact_id: string | null;
           execution_id: string | null;
           id: string;
           kind: string;
@@ -1044,6 +1045,7 @@ export type Database = {
         };
         Insert: {
           at: string;
+          contact_id?: string | null;
           execution_id?: string | null;
           id?: string;
           kind: string;
@@ -1059,6 +1061,7 @@ export type Database = {
         };
         Update: {
           at?: string;
+          contact_id?: string | null;
           execution_id?: string | null;
           id?: string;
           kind?: string;

@@ -232,7 +232,9 @@ async function story(): Promise<Office> {
     values (${tenant}, 'server', ${manual}, 'x', now(), 'differs') returning id`;
   await sql`
     insert into ridgeline.legacy_discrepancies (tenant_id, pair_id, kind, workflow_id, contact_id, old, shadow, at)
-    values (${tenant}, ${pair!.id as string}, 'text', ${manual}, ${contact!.id}, '{"texts": {"body": "Hi Mariquita"}}',
+    values (${tenant}, ${pair!.id as string}, 'text', ${manual}, ${
+    contact!.id
+  }, '{"texts": {"body": "Hi Mariquita"}}',
       '{"recipients": ["mariquita.q@example.com"]}', now())`;
   await sql`
     insert into automation.notices (tenant_id, kind, subject, at)
@@ -261,7 +263,7 @@ async function erased(tenant: string): Promise<Record<string, number>> {
 
 /** The engine's own and the office's own words: not walked. */
 const notWalked =
-  /^(automation\.(activations|active_triggers|engine_switches|entities|heartbeats|legacy_imports|legacy_links|legacy_pairs|membership|phone_plans|pruned|retention_places|rotations|setting_schemas|settings|skip_codes|statistics|statistic_changes|step_types|suspects|targets|tenancy|tick_parts|tick_portions|time_zones|timer_listeners|trigger_types)|ridgeline\.(changes|email_addresses|forms|senders|sending_pauses|tenant_settings|workflow_holds|workflow_schedules|workflow_steps|workflow_versions|workflows))\./;
+  /^(automation\.(activations|active_triggers|area_codes|engine_switches|entities|heartbeats|legacy_imports|legacy_links|legacy_pairs|membership|open_hours|phone_plans|pruned|regions|retention_places|rotations|setting_schemas|settings|skip_codes|statistics|statistic_changes|step_types|suspects|targets|tenancy|tick_parts|tick_portions|time_zones|timer_listeners|trigger_types)|ridgeline\.(changes|email_addresses|forms|senders|sending_pauses|tenant_settings|workflow_holds|workflow_schedules|workflow_steps|workflow_versions|workflows))\./;
 
 /** Of the tables that hold people: words of the engine, ids, and digests that nobody can guess. */
 const nobodys = `
@@ -289,9 +291,11 @@ const nobodys = `
   ridgeline.held_submissions.reason ridgeline.messages.channel ridgeline.messages.contact_id
   ridgeline.messages.direction ridgeline.messages.error_code ridgeline.messages.media_urls
   ridgeline.messages.opt_out_type ridgeline.messages.provider ridgeline.messages.provider_id
-  ridgeline.legacy_discrepancies.contact_id ridgeline.legacy_discrepancies.kind ridgeline.legacy_discrepancies.legacy_id
-  ridgeline.legacy_discrepancies.record_id ridgeline.legacy_discrepancies.step_key
-  ridgeline.legacy_discrepancies.step_type ridgeline.messages.status ridgeline.scheduled_steps.leased_by ridgeline.scheduled_steps.step_key
+  ridgeline.legacy_discrepancies.contact_id ridgeline.legacy_discrepancies.kind
+  ridgeline.legacy_discrepancies.legacy_id ridgeline.legacy_discrepancies.record_id
+  ridgeline.legacy_discrepancies.step_key ridgeline.legacy_discrepancies.step_type
+  ridgeline.messages.status ridgeline.scheduled_steps.leased_by ridgeline.scheduled_steps.step_key
+  ridgeline.scheduled_steps.held
   ridgeline.suppressions.channel ridgeline.suppressions.reason ridgeline.workflow_executions.contact_id
   ridgeline.workflow_executions.current_step ridgeline.workflow_executions.entity
   ridgeline.workflow_executions.error ridgeline.workflow_executions.record_id
