@@ -355,7 +355,7 @@ create or replace function automation.expire_run(
   set search_path = pg_catalog, pg_temp
   as $$
     with started as (
-      update ridgeline.workflow_executions as e set expires_at = at
+      update ridgeline.workflow_executions as e set changed_at = automation.now(), expires_at = at
       where e.tenant_id = version.tenant_id and e.id = (
         select x.id from ridgeline.workflow_executions as x
         where x.tenant_id = version.tenant_id and x.record_id = expire_run.record_id
