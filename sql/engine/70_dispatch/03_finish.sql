@@ -171,9 +171,14 @@ begin
   end if;
   plans := automation.read_plans(works, automation.now());
   numbers := array(
-    select dense_rank() over (
-      order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version)
-    from unnest(works) as w);
+    select n.number
+    from (
+      select dense_rank() over (
+          order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version) as number, w.place
+      from unnest(works) with ordinality as w (due, execution, plan, known, obstacle, step, step_id, prepared, status,
+        result, error, next_step, outcome, ran, seq, began, place)
+    ) as n
+    order by n.place);
   foreach work in array works loop
     reports := reports || automation.report_in(results -> (work.plan - 1));
   end loop;
@@ -355,12 +360,14 @@ $$;
 create or replace function automation.may_render_again(
   step jsonb, outcome text, reconcile_since timestamptz)
   returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select outcome = 'retry' and reconcile_since is null
-      and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false)
-  $$;
+begin
+  return outcome = 'retry' and reconcile_since is null
+    and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false);
+end;
+$$;
 
 create or replace function automation.backoff(
   attempt integer, retry_after_seconds numeric, is_ambiguous boolean, retry jsonb default null)

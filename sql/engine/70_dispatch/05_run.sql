@@ -352,14 +352,16 @@ $$;
 create or replace function automation.goes_on(
   status ridgeline.automation_status, result jsonb, next_step jsonb)
   returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
-      and next_step ->> 'lane' = 'database' and (next_step ->> 'delay_seconds')::numeric = 0,
-      false)
-  $$;
+begin
+  return coalesce(
+    status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
+    and next_step ->> 'lane' = 'database' and (next_step ->> 'delay_seconds')::numeric = 0,
+    false);
+end;
+$$;
 
 comment on function automation.goes_on(ridgeline.automation_status, jsonb, jsonb) is
   'May the next step run at once, in the same transaction?';
