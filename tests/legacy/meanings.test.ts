@@ -240,6 +240,20 @@ describe("steps of the server's engine", () => {
       },
     });
   });
+  it("webhook: every value in a body was a text", () => {
+    const made = server([{
+      step_type: "webhook",
+      step_config: {
+        url: "https://x.example",
+        body: { n: "{{trigger.approved_value}}", t: "a {{trigger.new_stage}}", k: 5 },
+      },
+    }]);
+    expect(made.definition.steps[0]!.step_config.body).toEqual({
+      n: "{{trigger.approved_value}}{{#if trigger.approved_value}}{{/if}}",
+      t: "a {{trigger.new_stage}}",
+      k: 5,
+    });
+  });
   it("what the run failed at ends it here too, for a person to mend", () => {
     const made = server([sms("a"), { step_type: "send_fax", step_config: { x: 1 } }]);
     expect([made.definition.steps[1]!.step_type, made.isDraft, said(made, "impossible")]).toEqual([
