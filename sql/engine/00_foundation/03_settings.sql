@@ -107,9 +107,14 @@ create trigger settings_check
   for each row execute function automation.check_setting();
 
 create or replace function automation.setting(name text) returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select s.value from automation.settings as s where s.name = setting.name $$;
+  as $$
+begin
+  return (
+    select s.value from automation.settings as s where s.name = setting.name);
+end;
+$$;
 
 comment on function automation.setting(text) is
   'The value of an engine setting, as text; null when there is no such setting.';

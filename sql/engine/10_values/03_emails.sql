@@ -3,33 +3,37 @@
 -- Marks of direction, variants, joiners, byte order marks, soft hyphens, tags, fillers and controls are
 -- copied along with a number or an address and are never part of it; any kind of blank is a blank.
 create or replace function automation.visible_text(given text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select btrim(case
-      when given !~ '[^ -~]' then given
-      else regexp_replace(
-        regexp_replace(given,
-          '[\t-\r\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]', ' ', 'g'),
-        '[\u0001-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F'
-        '\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF0-\uFFFC\U000E0000-\U000E0FFF]',
-        '', 'g')
-    end)
-  $$;
+begin
+  return btrim(case
+    when given !~ '[^ -~]' then given
+    else regexp_replace(
+      regexp_replace(given,
+        '[\t-\r\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]', ' ', 'g'),
+      '[\u0001-\u001F\u007F-\u009F\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F'
+      '\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0\uFFF0-\uFFFC\U000E0000-\U000E0FFF]',
+      '', 'g')
+  end);
+end;
+$$;
 
 comment on function automation.visible_text(text) is
   'Without what cannot be seen; every kind of blank and line break is a blank, none at the ends.';
 
 -- What a Japanese keyboard writes for ASCII.
 create or replace function automation.half_width(given text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when given !~ '[\uFF01-\uFF5E]' then given else translate(given,
-      '！＂＃＄％＆＇（）＊＋，－．／０１２３４５６７８９：；＜＝＞？＠ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ［＼］＾＿｀'
-      'ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ｛｜｝～',
-      '!"#$%&''()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghijklmnopqrstuvwxyz{|}~') end
-  $$;
+begin
+  return case when given !~ '[\uFF01-\uFF5E]' then given else translate(given,
+    '！＂＃＄％＆＇（）＊＋，－．／０１２３４５６７８９：；＜＝＞？＠ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ［＼］＾＿｀'
+    'ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ｛｜｝～',
+    '!"#$%&''()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefghijklmnopqrstuvwxyz{|}~') end;
+end;
+$$;
 
 -- A label of a domain as the name system has it (RFC 3492): bücher is xn--bcher-kva. Providers report
 -- addresses in this form, so this is how they compare.
@@ -148,12 +152,15 @@ create or replace function automation.email_key(given text) returns text
 
 -- The address of a mailbox that mailbox() wrote, or of a bare one.
 create or replace function automation.bare_address(mailbox text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(automation.normalize_email(a.address), lower(btrim(a.address)))
-    from (select coalesce(substring(mailbox from '<([^<>]*)>\s*$'), mailbox) as address) as a
-  $$;
+    from (select coalesce(substring(mailbox from '<([^<>]*)>\s*$'), mailbox) as address) as a);
+end;
+$$;
 
 create or replace function automation.address_keys() returns text[]
   language sql immutable parallel safe

@@ -126,23 +126,25 @@ create or replace function automation.phone_plan_by_code(digits text) returns au
 
 -- What providers put for a caller who withholds the number: words, spelt on the keys of a telephone.
 create or replace function automation.is_withheld(given text) returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(regexp_replace(given, '\D', '', 'g') in (
-      '266696687', -- anonymous
-      '7378742833', -- restricted
-      '2562533', -- blocked
-      '8656696', -- unknown
-      '86282452253', -- unavailable
-      '7748483', -- private
-      '7748483686237', -- private number
-      '94844353', -- withheld
-      '6622553743', -- no caller id
-      '688632732', -- out of area
-      '662639'), -- nobody
-      false)
-  $$;
+begin
+  return coalesce(regexp_replace(given, '\D', '', 'g') in (
+    '266696687', -- anonymous
+    '7378742833', -- restricted
+    '2562533', -- blocked
+    '8656696', -- unknown
+    '86282452253', -- unavailable
+    '7748483', -- private
+    '7748483686237', -- private number
+    '94844353', -- withheld
+    '6622553743', -- no caller id
+    '688632732', -- out of area
+    '662639'), -- nobody
+    false);
+end;
+$$;
 
 create type automation.phone_number as (number text, country text, is_premium boolean);
 
@@ -238,9 +240,13 @@ comment on function automation.read_phone(text, text) is
   'The number in a text, read in a country when it has no country code; null when it is none.';
 
 create or replace function automation.normalize_phone(given text, country text default 'US') returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select (automation.read_phone(given, country)).number $$;
+  as $$
+begin
+  return (automation.read_phone(given, country)).number;
+end;
+$$;
 
 comment on function automation.normalize_phone(text, text) is
   'E.164, as in +15125550100, by which everything compares. A number without a country code is read in the '
@@ -249,24 +255,28 @@ comment on function automation.normalize_phone(text, text) is
 -- What providers say in E.164 is who it is, whatever a numbering plan thinks of it: a stop from a number that
 -- is newer than the plan is a stop.
 create or replace function automation.normal_number(given text, country text default 'US') returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      automation.normalize_phone(given, country),
-      (select d.digits from automation.phone_digits(given) as d (digits)
-       where d.digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(d.digits)))
-  $$;
+begin
+  return coalesce(
+    automation.normalize_phone(given, country),
+    (select d.digits from automation.phone_digits(given) as d (digits)
+     where d.digits ~ '^\+[1-9][0-9]{6,14}$' and not automation.is_withheld(d.digits)));
+end;
+$$;
 
 comment on function automation.normal_number(text, text) is
   'normalize_phone(), or else what is written in E.164 though no numbering plan has it.';
 
 create or replace function automation.normalize_line(given text, country text default 'US') returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(automation.normal_number(given, country), substring(given from '^\s*(\d{4,6})\s*$'))
-  $$;
+begin
+  return coalesce(automation.normal_number(given, country), substring(given from '^\s*(\d{4,6})\s*$'));
+end;
+$$;
 
 comment on function automation.normalize_line(text, text) is
   'E.164, or the digits of a short code; null when it is neither.';

@@ -252,16 +252,19 @@ create or replace function automation.own_names(attached automation.entities, fi
 
 -- The first of several mapped columns that an entity has; null when it has none of them.
 create or replace function automation.mapped_column(entity text, variadic names text[]) returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select e.mapped ->> n.name
     from automation.entities as e
     cross join unnest(names) with ordinality as n (name, place)
     where e.name = mapped_column.entity and e.mapped ? n.name
     order by n.place
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.stage_column(entity text) returns text
   language sql stable

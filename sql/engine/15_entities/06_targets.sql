@@ -88,6 +88,28 @@ begin
   returning written.%5$I::text into made;
   return made;
 end;
+$writer$;
+
+create or replace function automation.write_%1$ss(rows jsonb[]) returns text[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $writer$
+declare
+  made text[];
+begin
+  with written as (
+    insert into %2$s as written (%3$s)
+    select %4$s
+    from unnest(rows) as u (row)
+    -- One at a time, each written before the next: the row's own cause is set while its triggers run.
+    cross join lateral automation.with_cause(u.row) as g (given)
+    returning written.%5$I::text as id
+  )
+  select array_agg(w.id) into made from written as w;
+  return made;
+end;
 $writer$
 $template$,
       target.name, target.relation, string_agg(quote_ident(w.name), ', ' order by w.name),
@@ -101,6 +123,24 @@ $template$,
       from jsonb_each_text(target.defaults) as d
     ) as w
   $$;
+
+comment on function automation.target_function(automation.targets) is
+  'automation.write_<target>() writes one row, automation.write_<target>s() several, each with its zone and its cause '
+  'as keys; it returns their ids in the order given, and fewer where a trigger of the table left one out.';
+
+-- What a trigger that runs after the insert writes would all have the cause of the last row: those are written one at
+-- a time.
+create or replace function automation.takes_sets(target text) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return not exists (
+    select from automation.targets as t
+    join pg_catalog.pg_trigger as g on g.tgrelid = to_regclass(t.relation)
+    where t.name = target and not g.tgisinternal and g.tgenabled <> 'D' and g.tgtype & 2 = 0 and g.tgtype & 4 <> 0);
+end;
+$$;
 
 create or replace function automation.check_target(target text, step_type text) returns void
   language plpgsql stable

@@ -17,6 +17,29 @@ exception
   when undefined_table or undefined_column or undefined_function or invalid_schema_name then
     return automation.read_anew(%1$L, tenant_id, id);
 end;
+$reader$;
+
+create or replace function automation.read_each_%1$s(tenant_ids uuid[], ids text[]) returns jsonb[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set plan_cache_mode = force_generic_plan
+  as $reader$
+begin
+  return array(
+    select (
+      select %6$s from %2$s as r
+      where %3$s = k.tenant_id and r.%4$I = k.id::%5$s and not (%7$s))
+    from unnest(tenant_ids, ids) with ordinality as k (tenant_id, id, place)
+    order by k.place);
+exception
+  when data_exception or undefined_table or undefined_column or undefined_function or invalid_schema_name then
+    return array(
+      select automation.read_%1$s(k.tenant_id, k.id)
+      from unnest(tenant_ids, ids) with ordinality as k (tenant_id, id, place)
+      order by k.place);
+end;
 $reader$
 $template$,
       attached.name, attached.relation,
@@ -26,7 +49,8 @@ $template$,
   $$;
 
 comment on function automation.reader_function(automation.entities) is
-  'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly.';
+  'An id that cannot be one of the table''s reads as no record, and so does a record that was deleted softly. With '
+  'read_each_<entity>(), the same for many: their records in the order of the ids, null for none.';
 
 -- Found by what they call: the table may have been renamed since.
 create or replace function automation.capture_triggers(entity text)
@@ -147,10 +171,24 @@ begin
 %s
   return null;
 end;
+$reader$;
+
+create or replace function automation.read_records(entity text, tenant_ids uuid[], ids text[])
+  returns jsonb[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $reader$
+begin
+%s
+  return array_fill(null::jsonb, array[cardinality(ids)]);
+end;
 $reader$
 $template$,
       string_agg(format(
         E'\n  if entity = %1$L then return automation.read_%1$s(tenant_id, id); end if;', e.name), ''
+        order by e.name),
+      string_agg(format(
+        E'\n  if entity = %1$L then return automation.read_each_%1$s(tenant_ids, ids); end if;', e.name), ''
         order by e.name))
     from automation.entities as e
   $$;

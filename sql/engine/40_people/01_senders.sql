@@ -99,13 +99,15 @@ create trigger senders_touch
 -- environment, for all by the setting environment_serves.
 create or replace function automation.environment_serves(tenant_id uuid, channel text default null)
   returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.setting('environment_serves') = 'every_tenant'
-      or not exists (select from automation.read_tenants(null) as t where t.id <> environment_serves.tenant_id)
-      or exists (
-        select from ridgeline.senders as s
-        where s.tenant_id = environment_serves.tenant_id and s.kind = 'environment' and s.is_active
-          and s.channel = environment_serves.channel)
-  $$;
+begin
+  return automation.setting('environment_serves') = 'every_tenant'
+    or exists (
+      select from ridgeline.senders as s
+      where s.tenant_id = environment_serves.tenant_id and s.kind = 'environment' and s.is_active
+        and s.channel = environment_serves.channel)
+    or not exists (select from automation.read_tenants(null) as t where t.id <> environment_serves.tenant_id);
+end;
+$$;

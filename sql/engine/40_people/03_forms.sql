@@ -3,12 +3,14 @@
 
 -- Whose number it says that it is; a withheld one stays what the provider put for it.
 create or replace function automation.line_of(given text, country text default 'US') returns text
-  language sql stable parallel safe
+  language plpgsql stable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when automation.is_withheld(given) then given
-      else coalesce(automation.normalize_line(given, country), given) end
-  $$;
+begin
+  return case when automation.is_withheld(given) then given
+    else coalesce(automation.normalize_line(given, country), given) end;
+end;
+$$;
 
 -- Whoever writes them: everything that looks for the messages of a number finds them. What is no number
 -- ("anonymous", a withheld caller) stays as it came.

@@ -137,6 +137,11 @@ create type automation.compiled_trigger as (
 
 -- The channel of a type of step: the registry says it, and nothing else does.
 create or replace function automation.channel_of(step_type text) returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select t.lane::text from automation.step_types as t where t.name = step_type $$;
+  as $$
+begin
+  return (
+    select t.lane::text from automation.step_types as t where t.name = step_type);
+end;
+$$;

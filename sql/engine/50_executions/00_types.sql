@@ -32,6 +32,58 @@ create type automation.prepared_step as (
 comment on type automation.prepared_step is
   'verdict: run, skip or fail; reason: {code, message} for the last two.';
 
+create type automation.known_records as (
+  record jsonb,
+  contact_id text,
+  contact jsonb
+);
+
+comment on type automation.known_records is
+  'What was read for a run just now, together with that of others: the record it is about, which contact it has, and '
+  'that one''s record.';
+
+create type automation.running_plan as (
+  tenant_id uuid,
+  workflow_id uuid,
+  version integer,
+  steps jsonb,
+  lifecycle jsonb,
+  options jsonb
+);
+
+comment on type automation.running_plan is
+  'A version that runs of a batch are pinned to, read once for all of them; options: how its tenant writes.';
+
+create type automation.obstacle as (
+  status ridgeline.automation_status,
+  reason jsonb
+);
+
+comment on type automation.obstacle is 'What keeps a run from going on; nulls: nothing.';
+
+create type automation.work as (
+  due ridgeline.scheduled_steps,
+  execution ridgeline.workflow_executions,
+  plan integer,
+  known automation.known_records,
+  obstacle automation.obstacle,
+  step jsonb,
+  step_id uuid,
+  prepared automation.prepared_step,
+  status ridgeline.automation_status,
+  result jsonb,
+  error jsonb,
+  next_step jsonb,
+  outcome text,
+  ran integer,
+  seq bigint,
+  began timestamptz
+);
+
+comment on type automation.work is
+  'One due step on its way through a batch: the queue''s row and the run, both locked; plan: the place of its version '
+  'among the batch''s plans; step_id: the row of the ledger; outcome: what came of it, see run_wave().';
+
 -- An error in one workflow's conditions is that workflow's own failed execution and leaves the
 -- others alone.
 -- What one statement has cost so far in conditions, which is what its writer waits for: so many documents
@@ -71,15 +123,18 @@ $$;
 create or replace function automation.render_options(
   tenant_id uuid, at timestamptz default automation.now())
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select jsonb_strip_nulls(jsonb_build_object(
       'zone', t.timezone, 'locale', t.settings -> 'locale', 'currency', t.settings -> 'currency',
-      'country', t.country,
+      'country', t.country, 'text_countries', t.country || t.text_countries,
       'now', at, 'html_paths', '["html"]'::jsonb, 'typed', true))
-    from automation.read_tenants(array[render_options.tenant_id]) as t
-  $$;
+    from automation.read_tenants(array[render_options.tenant_id]) as t);
+end;
+$$;
 
 create or replace function automation.try_conditions(conditions jsonb, tenant_id uuid, data jsonb)
   returns jsonb
@@ -117,9 +172,22 @@ comment on function automation.try_conditions(jsonb, uuid, jsonb) is
   'true or false, or the error object of conditions that could not be evaluated.';
 
 create or replace function automation.cause_of(execution ridgeline.workflow_executions) returns void
-  language sql
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    select automation.set_cause(
-      execution.depth + 1, coalesce(execution.root_id, execution.id), execution.fused)
-  $$;
+begin
+  perform automation.set_cause(
+    execution.depth + 1, coalesce(execution.root_id, execution.id), execution.fused);
+end;
+$$;
+
+-- The same for a row of many: see with_cause().
+create or replace function automation.cause_in(execution ridgeline.workflow_executions) returns jsonb
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return jsonb_build_object('cause', jsonb_build_object('depth', execution.depth + 1,
+    'root', coalesce(execution.root_id, execution.id), 'fused', execution.fused));
+end;
+$$;

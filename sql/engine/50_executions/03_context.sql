@@ -70,12 +70,14 @@ end;
 $$;
 
 create or replace function automation.is_member(tenant_id uuid, user_id text) returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select exists (select from automation.read_members(
-      array[is_member.tenant_id], array[automation.as_uuid(is_member.user_id)]))
-  $$;
+begin
+  return exists (select from automation.read_members(
+    array[is_member.tenant_id], array[automation.as_uuid(is_member.user_id)]));
+end;
+$$;
 
 create or replace function automation.read_user(tenant_id uuid, data jsonb) returns jsonb
   language sql stable
@@ -93,7 +95,9 @@ comment on function automation.read_user(uuid, jsonb) is
 
 -- Which contact a run is about: the one that its record belongs to now. One that was given by hand, and not
 -- read from the record, stays.
-create or replace function automation.contact_key(execution ridgeline.workflow_executions) returns text
+create or replace function automation.contact_key(
+  execution ridgeline.workflow_executions, known automation.known_records default null)
+  returns text
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
@@ -103,14 +107,18 @@ declare
   attached automation.entities;
   live jsonb;
 begin
+  if execution.entity is null or execution.entity = 'contact' or execution.version = 0
+    or execution.record_id is null then
+    return given;
+  end if;
   select e.* into attached from automation.entities as e
-  where e.name = execution.entity and e.related ? 'contact' and execution.version > 0
-    and execution.record_id is not null;
+  where e.name = execution.entity and e.related ? 'contact';
   if not found or given is distinct from coalesce(
     snapshot ->> (attached.related ->> 'contact'), execution.trigger_data #>> '{project,contact_id}') then
     return given;
   end if;
-  live := automation.read_record(attached.name, execution.tenant_id, execution.record_id);
+  live := coalesce(
+    known.record, automation.read_record(attached.name, execution.tenant_id, execution.record_id));
   if live is null then
     return given;
   end if;
@@ -119,20 +127,22 @@ begin
 end;
 $$;
 
-comment on function automation.contact_key(ridgeline.workflow_executions) is
+comment on function automation.contact_key(ridgeline.workflow_executions, automation.known_records) is
   'The id of the contact that a run is about, now; null when its record belongs to none.';
 
 -- Whether the table of contacts has a list of tags: an attached CRM may, under whatever name.
 create or replace function automation.has_own_tags() returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select exists (
-      select from automation.entities as e
-      join pg_catalog.pg_attribute as a
-        on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
-      where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list')
-  $$;
+begin
+  return exists (
+    select from automation.entities as e
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
+    where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list');
+end;
+$$;
 
 -- The tags of a contact are rows of their own, or a list in its table; they are read only where somebody
 -- asks for contact.tags.
@@ -227,7 +237,8 @@ begin
 end;
 $$;
 
-create or replace function automation.read_root(execution ridgeline.workflow_executions, root text)
+create or replace function automation.read_root(
+  execution ridgeline.workflow_executions, root text, known automation.known_records default null)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -238,10 +249,10 @@ begin
     when 'tenant' then
       (select t.record from automation.read_tenants(array[execution.tenant_id]) as t)
     when 'user' then automation.read_user(execution.tenant_id, jsonb_build_object(
-      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact'),
+      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
       'user_id', execution.trigger_data -> 'user_id')
       || case when execution.entity is null then '{}' else jsonb_build_object(
-        execution.entity, automation.read_root(execution, execution.entity)) end)
+        execution.entity, automation.read_root(execution, execution.entity, known)) end)
     when 'custom' then coalesce(
       execution.trigger_data -> 'custom',
       execution.trigger_data #> array[execution.entity, 'custom_fields'])
@@ -250,22 +261,26 @@ begin
     when 'contact.tags' then coalesce(
       case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
       automation.tags_as_if(execution, automation.contact_tags(
-        execution.tenant_id, automation.contact_key(execution))))
+        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))))
     when 'contact' then case
-      when execution.trigger_data ? 'contact_id' and execution.version > 0 then automation.as_if(
-        execution, 'contact', automation.read_record(
-          'contact', execution.tenant_id, automation.contact_key(execution)))
-      else execution.trigger_data -> 'contact' end
-    else case when execution.trigger_data ? (root || '_id') and execution.version > 0
-      then automation.as_if(execution, root, automation.read_record(
+      when not execution.trigger_data ? 'contact_id' or execution.version = 0 then execution.trigger_data -> 'contact'
+      when known.contact_id is not null then automation.as_if(execution, 'contact', known.contact)
+      else automation.as_if(execution, 'contact', automation.read_record(
+        'contact', execution.tenant_id, automation.contact_key(execution, known))) end
+    else case
+      when not execution.trigger_data ? (root || '_id') or execution.version = 0 then execution.trigger_data -> root
+      when root = execution.entity and known.record is not null
+        and execution.trigger_data ->> (root || '_id') = execution.record_id
+        then automation.as_if(execution, root, known.record)
+      else automation.as_if(execution, root, automation.read_record(
         root, execution.tenant_id, execution.trigger_data ->> (root || '_id')))
-      else execution.trigger_data -> root end
+    end
   end;
 end;
 $$;
 
 create or replace function automation.execution_context(
-  execution ridgeline.workflow_executions, roots jsonb)
+  execution ridgeline.workflow_executions, roots jsonb, known automation.known_records default null)
   returns jsonb
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
@@ -274,17 +289,22 @@ declare
   root text;
   context jsonb := '{}'::jsonb;
 begin
-  for root in select distinct r from jsonb_array_elements_text(roots) as r order by r loop
-    context := case root
-      when 'contact.tags' then automation.add_tags(context, automation.read_root(execution, root))
-      when 'trigger.names' then automation.add_snapshot_names(context, execution.trigger_data)
-      else context || jsonb_build_object(root, automation.read_root(execution, root))
-    end;
+  for i in 0 .. coalesce(jsonb_array_length(roots), 0) - 1 loop
+    root := roots ->> i;
+    continue when root in ('contact.tags', 'trigger.names') or context ? root;
+    context := context || jsonb_build_object(root, automation.read_root(execution, root, known));
   end loop;
+  if roots ? 'contact.tags' then
+    context := automation.add_tags(context, automation.read_root(execution, 'contact.tags', known));
+  end if;
+  if roots ? 'trigger.names' then
+    context := automation.add_snapshot_names(context, execution.trigger_data);
+  end if;
   return context;
 end;
 $$;
 
-comment on function automation.execution_context(ridgeline.workflow_executions, jsonb) is
+comment on function automation.execution_context(
+  ridgeline.workflow_executions, jsonb, automation.known_records) is
   'The roots that a step asks for. A record with an id is read live; a manual run may bring made-up '
   'ones without.';

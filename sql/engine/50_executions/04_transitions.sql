@@ -82,20 +82,26 @@ create or replace function automation.plan_of(execution ridgeline.workflow_execu
 create or replace function automation.plan_step(
   execution ridgeline.workflow_executions, step_key text)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.plan_of(execution) -> 'steps' -> plan_step.step_key $$;
+  as $$
+begin
+  return automation.plan_of(execution) -> 'steps' -> plan_step.step_key;
+end;
+$$;
 
 -- Where a step leads: to what its result chose, or else to what comes after it.
 create or replace function automation.next_key(step jsonb, result jsonb) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when step -> 'branches' ? (result ->> 'branch') then step -> 'branches' ->> (result ->> 'branch')
-      else step ->> 'next'
-    end
-  $$;
+begin
+  return case
+    when step -> 'branches' ? (result ->> 'branch') then step -> 'branches' ->> (result ->> 'branch')
+    else step ->> 'next'
+  end;
+end;
+$$;
 
 -- When the step after this one is due: its own delay, after whatever this one waited for.
 create or replace function automation.next_run_at(next_step jsonb, result jsonb)
@@ -107,48 +113,117 @@ create or replace function automation.next_run_at(next_step jsonb, result jsonb)
       + make_interval(secs => (next_step ->> 'delay_seconds')::double precision)
   $$;
 
--- After a step has ended: the next one, or the end.
-create or replace function automation.advance(
-  execution ridgeline.workflow_executions, step jsonb, outcome ridgeline.automation_status,
-  result jsonb, error jsonb)
-  returns void
-  language plpgsql
+-- After steps have ended: the next one of each run, or its end.
+
+create type automation.transition as (
+  tenant_id uuid,
+  execution_id uuid,
+  queue_id uuid,
+  ended ridgeline.automation_status,
+  error jsonb,
+  step_key text,
+  lane ridgeline.automation_lane,
+  run_at timestamptz,
+  expires_at timestamptz
+);
+
+comment on type automation.transition is 'Where a run goes: it has ended, or its next step is due at run_at.';
+
+create or replace function automation.transition_to(
+  execution ridgeline.workflow_executions, step jsonb, run_at timestamptz, expires_at timestamptz)
+  returns automation.transition
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  next_step jsonb;
 begin
-  if automation.is_finished(execution) then
-    return;
-  elsif outcome = 'failed' and not coalesce((step ->> 'continue_on_error')::boolean, false) then
-    perform automation.end_execution(
-      execution, 'failed', error || jsonb_build_object('step', step ->> 'key'));
-    return;
-  end if;
-  if result ? 'stop' then
-    perform automation.end_execution(
-      execution, (result ->> 'outcome')::ridgeline.automation_status, case result ->> 'outcome'
-        when 'cancelled' then jsonb_build_object(
-          'code', 'stopped', 'message', coalesce(result ->> 'reason', 'a stop step ended the run'),
-          'step', step -> 'key') end);
-    return;
-  end if;
-  execution.expires_at := coalesce((result ->> 'expires_at')::timestamptz, execution.expires_at);
-  next_step := automation.plan_step(execution, automation.next_key(step, result));
-  if next_step is null then
-    perform automation.end_execution(execution, 'completed');
-  else
-    perform automation.schedule_step(
-      execution, next_step, automation.next_run_at(next_step, result));
-  end if;
+  return row(execution.tenant_id, execution.id, automation.new_id(), null, null, step ->> 'key', step ->> 'lane',
+    run_at, expires_at)::automation.transition;
 end;
 $$;
 
-comment on function automation.advance(
-  ridgeline.workflow_executions, jsonb, ridgeline.automation_status, jsonb, jsonb) is
-  'Moves an execution on after a step: a failure ends it unless the step says continue_on_error; '
-  'otherwise the next step on the branch that the result chose is scheduled, or the execution '
-  'completes, as it does at a stop.';
+create or replace function automation.transition_after(done automation.work) returns automation.transition
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution constant ridgeline.workflow_executions := done.execution;
+  ended ridgeline.automation_status;
+  why jsonb;
+begin
+  if done.status = 'failed' and not coalesce((done.step ->> 'continue_on_error')::boolean, false) then
+    ended := 'failed';
+    why := done.error || jsonb_build_object('step', done.step ->> 'key');
+  elsif done.result ? 'stop' then
+    ended := (done.result ->> 'outcome')::ridgeline.automation_status;
+    if ended = 'cancelled' then
+      why := jsonb_build_object(
+        'code', 'stopped', 'message', coalesce(done.result ->> 'reason', 'a stop step ended the run'),
+        'step', done.step -> 'key');
+    end if;
+  elsif done.next_step is null then
+    ended := 'completed';
+  else
+    return automation.transition_to(execution, done.next_step,
+      automation.next_run_at(done.next_step, done.result),
+      coalesce((done.result ->> 'expires_at')::timestamptz, execution.expires_at));
+  end if;
+  return row(execution.tenant_id, execution.id, null, ended, why, null, null, null, null)::automation.transition;
+end;
+$$;
+
+comment on function automation.transition_after(automation.work) is
+  'A failure ends the run unless the step says continue_on_error; otherwise the next step on the branch that the '
+  'result chose is scheduled, or the run completes, as it does at a stop.';
+
+create or replace function automation.go_on(transitions automation.transition[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+begin
+  insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at, expires_at)
+  select t.tenant_id, t.queue_id, t.execution_id, t.step_key, t.lane, t.run_at,
+    case when t.run_at < t.expires_at then t.expires_at end
+  from unnest(transitions) as t
+  where t.ended is null;
+  update ridgeline.workflow_executions as e
+  set status = coalesce(
+      t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
+    current_step = t.step_key, started_at = coalesce(e.started_at, at),
+    error = case when t.ended is null then e.error else t.error end,
+    expires_at = case when t.ended is null then t.expires_at else e.expires_at end,
+    finished_at = case when t.ended is not null then at end
+  from (
+    select u.*, q.ctid as place
+    from unnest(transitions) as u
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_executions as x
+      where x.tenant_id = u.tenant_id and x.id between u.execution_id and u.execution_id order by x.id limit 1) as q
+  ) as t
+  where e.ctid = t.place;
+end;
+$$;
+
+create or replace function automation.advance(done automation.work[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.go_on(array(
+    select automation.transition_after(d) from unnest(done) as d
+    where (d.execution).finished_at is null));
+end;
+$$;
+
+comment on function automation.advance(automation.work[]) is
+  'Moves runs on after a step of theirs, as transition_after() says; those that have ended meanwhile stay so.';
 
 -- Everything that has not been claimed is stopped. Lock order: queue rows first, as in a claim; a
 -- claim that is under way is waited for and then left alone. Once the execution is locked no queue row

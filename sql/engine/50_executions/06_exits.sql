@@ -121,16 +121,15 @@ create or replace function automation.ending_reason(signal automation.signals) r
   $$;
 
 -- A run whose record belongs to another contact now is about that one.
-create or replace function automation.follow_contact(execution ridgeline.workflow_executions)
+create or replace function automation.follow_contact(
+  execution ridgeline.workflow_executions, contact text)
   returns ridgeline.workflow_executions
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-declare
-  contact constant text := automation.contact_key(execution);
 begin
   if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
-    update ridgeline.workflow_executions as e set contact_id = contact
+    update ridgeline.workflow_executions as e set contact_id = follow_contact.contact
     where e.tenant_id = execution.tenant_id and e.id = execution.id;
     execution.contact_id := contact;
   end if;
@@ -138,67 +137,134 @@ begin
 end;
 $$;
 
--- Records leave without a DELETE too (TRUNCATE, another id, a partition that is detached, a table that is
--- written as a replica, a column that says so): who is gone is asked of the tables themselves.
-create or replace function automation.gone_entity(execution ridgeline.workflow_executions) returns text
-  language sql stable
+-- Reads what runs are about, all of them at once: their records, which contact each has now, and that one's record.
+create or replace function automation.read_known(works automation.work[]) returns automation.work[]
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
-    select r.entity
-    from (values (execution.entity, execution.record_id), ('contact', execution.contact_id))
-      as r (entity, id)
-    where r.id is not null and not automation.has_record(r.entity, execution.tenant_id, r.id)
-    limit 1
-  $$;
+declare
+  kind text;
+  records jsonb[];
+  work automation.work;
+  known automation.known_records;
+  execution ridgeline.workflow_executions;
+  tenants constant uuid[] := array(select (w.execution).tenant_id from unnest(works) as w);
+  contacts text[];
+begin
+  for kind in select distinct (w.execution).entity from unnest(works) as w where (w.execution).record_id is not null
+  loop
+    records := automation.read_records(kind, tenants, array(
+      select case when (w.execution).entity = kind then (w.execution).record_id end
+      from unnest(works) as w));
+    for i in 1 .. cardinality(works) loop
+      work := works[i];
+      execution := work.execution;
+      continue when execution.entity is distinct from kind;
+      known := row(records[i], null, null);
+      if kind = 'contact' then
+        if execution.record_id = execution.trigger_data ->> 'contact_id' then
+          known.contact_id := execution.record_id;
+          known.contact := records[i];
+        end if;
+      else
+        known.contact_id := automation.contact_key(execution, known);
+        execution := automation.follow_contact(execution, known.contact_id);
+      end if;
+      work.execution := execution;
+      work.known := known;
+      works[i] := work;
+    end loop;
+  end loop;
+  contacts := array(
+    select case when (w.execution).entity <> 'contact' then (w.known).contact_id end from unnest(works) as w);
+  if array_remove(contacts, null) <> '{}' then
+    records := automation.read_records('contact', tenants, contacts);
+    for i in 1 .. cardinality(works) loop
+      continue when contacts[i] is null;
+      work := works[i];
+      known := work.known;
+      known.contact := records[i];
+      work.known := known;
+      works[i] := work;
+    end loop;
+  end if;
+  return works;
+end;
+$$;
 
-create type automation.obstacle as (
-  status ridgeline.automation_status,
-  reason jsonb
-);
+-- The events that end runs of a batch and have not been acted on: one for each run that there is one for, by its place.
+create or replace function automation.unread_endings(works automation.work[]) returns automation.signals[]
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+begin
+  if not exists (select from automation.signals) then
+    return null;
+  end if;
+  return array(
+    select (
+      select s from automation.unread_signals(w.execution) as s where s.role in ('exit', 'deleted') limit 1)
+    from unnest(works) as w);
+end;
+$$;
 
-comment on type automation.obstacle is 'What keeps a run from going on; nulls: nothing.';
+-- Records leave without a DELETE too (TRUNCATE, another id, a partition that is detached, a table that is
+-- written as a replica, a column that says so): who is gone is asked of the tables themselves.
+create or replace function automation.gone_entity(work automation.work) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution constant ridgeline.workflow_executions := work.execution;
+  known constant automation.known_records := work.known;
+begin
+  if execution.record_id is not null and known.record is null
+    and not automation.has_record(execution.entity, execution.tenant_id, execution.record_id) then
+    return execution.entity;
+  elsif execution.contact_id is not null and (known.contact is null or known.contact_id <> execution.contact_id)
+    and not automation.has_record('contact', execution.tenant_id, execution.contact_id) then
+    return 'contact';
+  end if;
+  return null;
+end;
+$$;
 
--- Asked with the execution locked, before each of its steps: volatile, so that it sees what has
--- committed up to now.
 create or replace function automation.find_obstacle(
-  execution ridgeline.workflow_executions, lifecycle jsonb)
+  work automation.work, plan automation.running_plan, ending automation.signals, tenant_state text)
   returns automation.obstacle
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  signal automation.signals;
+  execution constant ridgeline.workflow_executions := work.execution;
+  lifecycle constant jsonb := plan.lifecycle;
+  known constant automation.known_records := work.known;
   refusal jsonb;
   gone text;
 begin
   if lifecycle ? 'unreadable' then
     return row('failed', automation.engine_error(
       'plan_too_new', null, lifecycle ->> 'unreadable'))::automation.obstacle;
-  end if;
-  if automation.tenant_state(execution.tenant_id) in ('deleted', 'gone') then
+  elsif tenant_state in ('deleted', 'gone') then
     return row('cancelled', jsonb_build_object(
       'code', 'tenant_deleted', 'message', 'the tenant was deleted in the CRM'))::automation.obstacle;
+  elsif ending.id is not null then
+    return row('cancelled', automation.ending_reason(ending))::automation.obstacle;
   end if;
-  if execution.entity <> 'contact' then
-    execution := automation.follow_contact(execution);
-  end if;
-  select s.* into signal from automation.unread_signals(execution) as s
-  where s.role in ('exit', 'deleted') limit 1;
-  if found then
-    return row('cancelled', automation.ending_reason(signal))::automation.obstacle;
-  end if;
-  gone := automation.gone_entity(execution);
+  gone := automation.gone_entity(work);
   if gone is not null then
     return row('cancelled', automation.deleted_reason(gone))::automation.obstacle;
   elsif lifecycle is null then
     return null;
   elsif lifecycle ? 'exit' and automation.evaluate_conditions(
-    lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'),
+    lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}', known),
     automation.tenant_zone(execution.tenant_id)) then
     return row('cancelled', jsonb_build_object(
       'code', 'exit_conditions', 'message', 'the exit conditions of the workflow were met',
       'conditions', automation.explain_conditions(
-        lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}'),
+        lifecycle -> 'exit', automation.execution_context(execution, lifecycle #> '{exit,roots}', known),
         automation.tenant_zone(execution.tenant_id))))::automation.obstacle;
   elsif execution.started_at is null and lifecycle ? 'reentry' then
     refusal := automation.refuse_entry(execution, lifecycle);
@@ -207,6 +273,34 @@ begin
     end if;
   end if;
   return null;
+end;
+$$;
+
+-- Asked with the runs locked, before each of their steps: volatile, so that it sees what has committed up to now.
+create or replace function automation.find_obstacles(
+  works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  endings automation.signals[];
+  tenant uuid;
+  state text;
+begin
+  works := automation.read_known(works);
+  endings := automation.unread_endings(works);
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    if tenant is distinct from (work.execution).tenant_id then
+      tenant := (work.execution).tenant_id;
+      state := automation.tenant_state(tenant);
+    end if;
+    work.obstacle := automation.find_obstacle(work, plans[work.plan], endings[i], state);
+    works[i] := work;
+  end loop;
+  return works;
 end;
 $$;
 
@@ -329,7 +423,7 @@ begin
     where e.tenant_id = signal.tenant_id and e.id = open_run
     for no key update nowait;
     if execution.entity <> 'contact' then
-      execution := automation.follow_contact(execution);
+      execution := automation.follow_contact(execution, automation.contact_key(execution));
     end if;
     if automation.is_finished(execution) or not automation.concerns(signal, execution) then
       continue;

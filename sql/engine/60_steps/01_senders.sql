@@ -14,10 +14,12 @@ create or replace function automation.mailbox_address(given text) returns text
 
 create or replace function automation.named_sender(tenant_id uuid, channel text, named text)
   returns ridgeline.senders
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select s.*
+begin
+  return (
+    select s
     from ridgeline.senders as s
     where s.tenant_id = named_sender.tenant_id and s.channel = named_sender.channel and s.is_active
       and s.verified_at is not null
@@ -29,50 +31,58 @@ create or replace function automation.named_sender(tenant_id uuid, channel text,
         when 'address' then automation.mailbox_address(named)
         when 'domain' then split_part(automation.mailbox_address(named), '@', 2) end
     order by s.kind
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 comment on function automation.named_sender(uuid, text, text) is
   'The tenant''s own sender that a step names, if it is verified and active.';
 
 create or replace function automation.default_sender(tenant_id uuid, channel text)
   returns ridgeline.senders
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select s.*
+begin
+  return (
+    select s
     from ridgeline.senders as s
     where s.tenant_id = default_sender.tenant_id and s.channel = default_sender.channel and s.is_active
       and s.verified_at is not null and s.kind in ('number', 'name', 'service', 'address')
     order by s.is_default desc, s.created_at, s.id
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.sender_mailbox(sender ridgeline.senders, named text) returns text
-  language sql immutable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      nullif(btrim(named), ''),
-      case when sender.display_name <> ''
-        then format('%s <%s>', sender.display_name, sender.address) else sender.address end)
-  $$;
+begin
+  return coalesce(
+    nullif(btrim(named), ''),
+    case when sender.display_name <> ''
+      then format('%s <%s>', sender.display_name, sender.address) else sender.address end);
+end;
+$$;
 
 -- What the claim carries: who sends it, and under which name the provider's key is kept.
 create or replace function automation.sender_payload(sender ridgeline.senders, named text) returns jsonb
-  language sql immutable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select jsonb_build_object('sender', jsonb_strip_nulls(jsonb_build_object(
-        'id', sender.id, 'provider', sender.provider, 'kind', sender.kind, 'address', sender.address,
-        'credentials', sender.credentials)))
-      || case sender.kind
-        when 'service' then jsonb_build_object('messaging_service_sid', sender.address)
-        when 'address' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
-        when 'domain' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
-        else jsonb_build_object('from', sender.address)
-      end
-  $$;
+begin
+  return jsonb_build_object('sender', jsonb_strip_nulls(jsonb_build_object(
+      'id', sender.id, 'provider', sender.provider, 'kind', sender.kind, 'address', sender.address,
+      'credentials', sender.credentials)))
+    || case sender.kind
+      when 'service' then jsonb_build_object('messaging_service_sid', sender.address)
+      when 'address' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
+      when 'domain' then jsonb_build_object('from', automation.sender_mailbox(sender, named))
+      else jsonb_build_object('from', sender.address)
+    end;
+end;
+$$;
 
 create or replace function automation.refuse_sender(
   prepared automation.prepared_step, code text, message text)

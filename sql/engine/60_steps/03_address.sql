@@ -1,12 +1,14 @@
 -- Completes the rendered configuration of an outbound step into what the dispatcher sends.
 create or replace function automation.address(
-  execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, step_type text, prepared automation.prepared_step,
+  options jsonb default null, known automation.known_records default null)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  prepared := automation.step_address(step_type, execution, prepared);
+  prepared := automation.step_address(
+    step_type, execution, prepared, coalesce(options, automation.render_options(execution.tenant_id)), known);
   if prepared.verdict = 'run' then
     prepared := automation.choose_sender(execution.tenant_id, step_type, prepared);
   end if;
@@ -17,40 +19,52 @@ $$;
 -- What a record of the execution has under a mapped name, live: in the first of its columns that is filled. Null
 -- for nothing and for a blank.
 create or replace function automation.mapped_value(
-  execution ridgeline.workflow_executions, entity text, name text)
+  execution ridgeline.workflow_executions, entity text, name text,
+  known automation.known_records default null)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select v.value
-    from automation.entities as e
-    cross join lateral (select automation.read_root(execution, e.name) as record) as r
-    cross join lateral (
-      select r.record -> m.column_name as value, m.place from automation.mapped_columns(e, mapped_value.name) as m
-      union all
-      select r.record -> mapped_value.name, 1000
-    ) as v
-    where e.name = mapped_value.entity and e.mapped ? mapped_value.name
-      and btrim(v.value #>> '{}') <> ''
-    order by v.place
-    limit 1
-  $$;
+declare
+  attached automation.entities;
+  record jsonb;
+  columns jsonb;
+begin
+  select e.* into attached from automation.entities as e
+  where e.name = mapped_value.entity and e.mapped ? mapped_value.name;
+  if not found then
+    return null;
+  end if;
+  record := automation.read_root(execution, entity, known);
+  columns := case when attached.several ? name then attached.several -> name
+    else jsonb_build_array(attached.mapped -> name) end || to_jsonb(name);
+  for i in 0 .. jsonb_array_length(columns) - 1 loop
+    if btrim(record ->> (columns ->> i)) <> '' then
+      return record -> (columns ->> i);
+    end if;
+  end loop;
+  return null;
+end;
+$$;
 
 -- The configured recipient, else the phone or email of the record that fired, where it has one, else
 -- its contact's.
 create or replace function automation.recipient_of(
-  execution ridgeline.workflow_executions, input jsonb, name text)
+  execution ridgeline.workflow_executions, input jsonb, name text,
+  known automation.known_records default null)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when input ? 'to' then input -> 'to'
-      else coalesce(
-        automation.mapped_value(execution, execution.entity, recipient_of.name),
-        automation.mapped_value(execution, 'contact', recipient_of.name))
-    end
-  $$;
+begin
+  return case
+    when input ? 'to' then input -> 'to'
+    else coalesce(
+      automation.mapped_value(execution, execution.entity, recipient_of.name, known),
+      automation.mapped_value(execution, 'contact', recipient_of.name, known))
+  end;
+end;
+$$;
 
 -- given: what stands where the recipient should, for whoever has to mend it.
 create or replace function automation.skip_unaddressed(
@@ -70,32 +84,50 @@ $$;
 -- The country itself, and the one whose numbers it shares: Guernsey's are British. America's and Russia's
 -- numbering plans are of countries with nothing else in common.
 create or replace function automation.counts_as_countries(country text) returns text[]
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select array_agg(distinct c.country)
     from automation.phone_plans as p
     join automation.phone_plans as c
       on c.country = p.country or c.calling_code = p.calling_code and c.rank = 0 and c.calling_code not in ('1', '7')
-    where p.country = counts_as_countries.country
-  $$;
+    where p.country = counts_as_countries.country);
+end;
+$$;
 
--- A form on a web site is filled by anybody: it must not make the office text a satellite telephone.
-create or replace function automation.forbidden_destination(tenant_id uuid, phone automation.phone_number)
+-- A form on a web site is filled by anybody: it must not make the office text a satellite telephone. allowed: the
+-- countries that the tenant's texts may go to, its own among them.
+create or replace function automation.forbidden_destination(phone automation.phone_number, allowed text[])
   returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when phone.is_premium then format('to: %s is a premium-rate number', phone.number)
-      when phone.country ~ '^\d' then format('to: +%s is no country (satellite or international)', phone.country)
-      else format(
-        'to: texts to %s are not allowed; text_countries of the tenant lists where they may go', phone.country)
-    end
-    from automation.read_tenants(array[forbidden_destination.tenant_id]) as t
-    where (phone.is_premium
-        or not automation.counts_as_countries(phone.country) && (t.country || t.text_countries))
-  $$;
+begin
+  if phone.number is null or allowed is null or not phone.is_premium
+    and (phone.country = any (allowed) or automation.counts_as_countries(phone.country) && allowed) then
+    return null;
+  end if;
+  return case
+    when phone.is_premium then format('to: %s is a premium-rate number', phone.number)
+    when phone.country ~ '^\d' then format('to: +%s is no country (satellite or international)', phone.country)
+    else format('to: texts to %s are not allowed; text_countries of the tenant lists where they may go', phone.country)
+  end;
+end;
+$$;
+
+create or replace function automation.forbidden_destination(tenant_id uuid, phone automation.phone_number)
+  returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.forbidden_destination(phone, (
+    select t.country || t.text_countries
+    from automation.read_tenants(array[forbidden_destination.tenant_id]) as t));
+end;
+$$;
 
 create or replace function automation.fail_unaddressed(
   prepared automation.prepared_step, code text, message text)
@@ -113,28 +145,33 @@ $$;
 -- A number, a short code or a name that carriers show: nothing else is from anybody, whatever record it was
 -- read from.
 create or replace function automation.sms_sender(given text, country text) returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      case when given !~* '^whatsapp:' then automation.normalize_phone(given, country) end,
-      substring(given from '^[0-9]{3,8}$'),
-      substring(given from '^(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}$'))
-  $$;
+begin
+  return coalesce(
+    case when given !~* '^whatsapp:' then automation.normalize_phone(given, country) end,
+    substring(given from '^[0-9]{3,8}$'),
+    substring(given from '^(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11}$'));
+end;
+$$;
 
 create or replace function automation.address_sms(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
+  known automation.known_records)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone') #>> '{}');
-  country constant text := automation.country_of(execution.tenant_id);
+  given constant text := btrim(automation.recipient_of(execution, prepared.input, 'phone', known) #>> '{}');
+  country constant text := options ->> 'country';
   phone constant automation.phone_number := automation.read_phone(given, country);
   named constant text := automation.visible_text(prepared.input ->> 'from');
   sender constant text := automation.sms_sender(named, country);
-  forbidden constant text := automation.forbidden_destination(execution.tenant_id, phone);
+  forbidden constant text := automation.forbidden_destination(
+    phone, case when options ? 'text_countries'
+      then array(select jsonb_array_elements_text(options -> 'text_countries')) end);
 begin
   if coalesce(given, '') = '' then
     return automation.skip_unaddressed(prepared, 'no_recipient', 'to: there is no phone number');
@@ -159,17 +196,47 @@ begin
 end;
 $$;
 
--- The CRM shows what was sent. The message is out already: a CRM row that cannot be written must
--- not lose the result, so the ledger says what happened instead.
+-- The CRM shows what was sent. The messages are out already: a CRM row that cannot be written must not lose a result,
+-- so the ledger says what happened instead.
 create or replace function automation.record_sent(
+  works automation.work[], ledgers ridgeline.workflow_step_executions[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  ledger ridgeline.workflow_step_executions;
+  execution ridgeline.workflow_executions;
+  middle constant integer := cardinality(ledgers) / 2;
+begin
+  foreach ledger in array ledgers loop
+    continue when ledger.status <> 'completed' or ledger.step_type not in ('send_sms', 'send_email');
+    select (w.execution).* into execution from unnest(works) as w
+    where (w.due).id = ledger.id and (w.due).tenant_id = ledger.tenant_id;
+    -- A workflow that listens to messages must not be started by its own for ever.
+    perform automation.cause_of(execution);
+    perform automation.record_message(execution, ledger);
+  end loop;
+  perform automation.clear_cause();
+exception when others then
+  if middle > 0 then
+    perform automation.record_sent(works, ledgers[:middle]);
+    perform automation.record_sent(works, ledgers[middle + 1:]);
+  else
+    update ridgeline.workflow_step_executions as s
+    set warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
+    where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
+  end if;
+end;
+$$;
+
+create or replace function automation.record_message(
   execution ridgeline.workflow_executions, ledger ridgeline.workflow_step_executions)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  -- A workflow that listens to messages must not be started by its own for ever.
-  perform automation.cause_of(execution);
   case ledger.step_type
     when 'send_sms' then
       insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body,
@@ -189,26 +256,22 @@ begin
         ledger.input ->> 'subject', ledger.input ->> 'html', ledger.input ->> 'text', 'sent',
         coalesce(ledger.input #>> '{sender,provider}', automation.setting('email_provider')),
         ledger.provider_id, execution.id);
-    else null;
   end case;
-  perform automation.clear_cause();
-exception when others then
-  update ridgeline.workflow_step_executions as s
-  set warnings = coalesce(s.warnings, '[]') || automation.engine_error(
-    'not_in_crm', sqlstate, sqlerrm)
-  where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
 end;
 $$;
 
 create or replace function automation.existing_contact(execution ridgeline.workflow_executions)
   returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select c.id
     from automation.contact_key(execution) as c (id)
-    where automation.read_record('contact', execution.tenant_id, c.id) is not null
-  $$;
+    where automation.read_record('contact', execution.tenant_id, c.id) is not null);
+end;
+$$;
 
 comment on function automation.existing_contact(ridgeline.workflow_executions) is
   'The contact of an execution while there is one.';

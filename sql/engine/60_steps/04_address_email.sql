@@ -177,13 +177,14 @@ create or replace function automation.recipients_of(mailboxes jsonb) returns tex
   $$;
 
 create or replace function automation.address_email(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step,
+  known automation.known_records default null)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email');
+  given constant jsonb := automation.recipient_of(execution, prepared.input, 'email', known);
   sender record;
   key text;
 begin

@@ -8,22 +8,7 @@ create or replace function automation.perform(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  result constant jsonb := case step ->> 'type'
-    when 'create_task' then automation.create_task(execution, input)
-    when 'update_contact' then automation.update_fields(execution, 'contact', input -> 'fields')
-    when 'update_project' then automation.update_fields(execution, 'project', input -> 'fields')
-    when 'update_field' then automation.update_one_field(execution, input)
-    when 'change_stage' then automation.change_stage(execution, input)
-    when 'assign_user' then automation.assign_user(execution, step ->> 'key', input)
-    when 'add_tag' then automation.add_tag(execution, input ->> 'tag')
-    when 'remove_tag' then automation.remove_tag(execution, input ->> 'tag')
-    when 'create_project' then automation.create_project(execution, input)
-    when 'wait' then automation.wait(execution, step ->> 'key', input)
-    when 'conditional' then automation.choose(execution, step)
-    when 'split' then automation.split(execution, step ->> 'key', input)
-    when 'stop' then automation.stop(input)
-    else automation.step_perform(step ->> 'type', execution, step, input)
-  end;
+  result constant jsonb := automation.step_perform(step ->> 'type', execution, step, input);
 begin
   if result is null then
     raise exception 'step_type: "%" is not a step that runs in the database', step ->> 'type'
@@ -35,6 +20,23 @@ $$;
 
 comment on function automation.perform(ridgeline.workflow_executions, jsonb, jsonb) is
   'Carries out one database step and returns its result. Raises, naming the field, when it cannot.';
+
+-- One after the other, each under its own cause.
+create or replace function automation.perform_each(works automation.work[]) returns jsonb[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  results jsonb[] := '{}'::jsonb[];
+begin
+  foreach work in array works loop
+    perform automation.cause_of(work.execution);
+    results := results || automation.perform(work.execution, work.step, (work.prepared).input);
+  end loop;
+  return results;
+end;
+$$;
 
 -- The id of the record a step is about; every action goes through here, so the error is the same.
 create or replace function automation.target_id(
@@ -60,7 +62,7 @@ create or replace function automation.as_number(input jsonb, key text) returns n
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if input ->> key is null or input ->> key = '' then
+  if not input ? key or coalesce(input ->> key, '') = '' then
     return null;
   elsif automation.number_in(input ->> key) is null then
     raise exception '%: "%" is not a number', key, left(input ->> key, 60)
@@ -116,34 +118,63 @@ begin
 end;
 $$;
 
-create or replace function automation.create_task(
-  execution ridgeline.workflow_executions, input jsonb)
+-- A task as write_task() takes it, with the zone in which its day is meant and what caused it.
+create or replace function automation.task_row(
+  execution ridgeline.workflow_executions, known automation.known_records, input jsonb, zone text)
   returns jsonb
-  language plpgsql
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  task_id text;
-  due constant timestamptz := coalesce(
+  due constant timestamptz := case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then coalesce(
     automation.as_time(execution, input, 'due_at'),
     automation.now()
       + coalesce(automation.as_number(input, 'due_in_days'), 0) * interval '1 day'
       + coalesce(automation.as_number(input, 'due_in_hours'), 0) * interval '1 hour'
-      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute');
+      + coalesce(automation.as_number(input, 'due_in_minutes'), 0) * interval '1 minute') end;
 begin
   perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
-  perform automation.check_target('task', 'create_task');
-  task_id := automation.write_task(jsonb_build_object(
-      'tenant', execution.tenant_id, 'contact', automation.contact_key(execution),
-      'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
-      'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
-      'priority', coalesce(input ->> 'priority', 'normal'),
-      'due', case when input ?| '{due_at,due_in_days,due_in_hours,due_in_minutes}' then due end,
-      'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id),
-    automation.tenant_zone(execution.tenant_id));
-  return jsonb_build_object('task_id', task_id);
+  return automation.cause_in(execution) || jsonb_build_object(
+    'tenant', execution.tenant_id, 'contact', automation.contact_key(execution, known),
+    'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
+    'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
+    'priority', coalesce(input ->> 'priority', 'normal'), 'due', due,
+    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id, 'zone', zone);
 end;
 $$;
+
+create or replace function automation.create_tasks(works automation.work[], zones text[]) returns jsonb[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  rows jsonb[] := '{}'::jsonb[];
+  ids text[];
+begin
+  perform automation.check_target('task', 'create_task');
+  for i in 1 .. cardinality(works) loop
+    rows := rows || automation.task_row(
+      (works[i]).execution, (works[i]).known, ((works[i]).prepared).input, zones[i]);
+  end loop;
+  if cardinality(rows) > 1 and not automation.takes_sets('task') then
+    ids := '{}'::text[];
+    for i in 1 .. cardinality(rows) loop
+      ids := ids || automation.write_tasks(rows[i:i]);
+    end loop;
+  else
+    ids := automation.write_tasks(rows);
+  end if;
+  -- A trigger of the table's own kept one out: which one is found when they are written alone.
+  if cardinality(rows) > 1 and cardinality(ids) is distinct from cardinality(rows) then
+    raise exception 'create_task: % of % tasks were written', coalesce(cardinality(ids), 0), cardinality(rows);
+  end if;
+  return array(
+    select jsonb_build_object('task_id', ids[i]) from generate_subscripts(rows, 1) as i order by i);
+end;
+$$;
+
+comment on function automation.create_tasks(automation.work[], text[]) is
+  'Writes one task for each run, in one statement, and returns their results in the same order. zones: of the tenants.';
 
 -- Writes fields of one attached record, in one statement that names only those columns. Locks the
 -- row without waiting: a user who is editing it right now is not kept waiting by us, nor we by them.

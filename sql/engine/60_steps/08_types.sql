@@ -46,9 +46,11 @@ create or replace function automation.step_questions()
       -- What it writes. fired: the entity whose record starts the run.
       ('writes', 'step jsonb, fired text', 'step, fired', 'automation.step_write[]',
         $or$'{}'::automation.step_write[]$or$, 'stable'),
-      -- To whom it goes, of a type that a channel carries.
-      ('address', 'execution ridgeline.workflow_executions, prepared automation.prepared_step',
-        'execution, prepared', 'automation.prepared_step',
+      -- To whom it goes, of a type that a channel carries. options: render_options() of the tenant; known: what was
+      -- read of the run already.
+      ('address', 'execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb, '
+          'known automation.known_records',
+        'execution, prepared, options, known', 'automation.prepared_step',
         $or$automation.fail_unaddressed(prepared, 'no_recipient', 'step_type: nothing says to whom it goes')$or$,
         'stable'),
       -- What it would do: raises what the step would raise.
@@ -58,7 +60,13 @@ create or replace function automation.step_questions()
         $or$row(execution.trigger_data, '{}')::automation.imagined$or$, 'stable'),
       -- What it does, of a type that runs in the database: its result.
       ('perform', 'execution ridgeline.workflow_executions, step jsonb, input jsonb', 'execution, step, input', 'jsonb',
-        'null::jsonb', 'volatile')
+        'null::jsonb', 'volatile'),
+      -- The same for several runs at once, results in their order; zones: of their tenants.
+      ('perform_all', 'works automation.work[], zones text[]', 'works, zones', 'jsonb[]',
+        'automation.perform_each(works)', 'volatile'),
+      -- Does it change a record that a user may be editing? It is committed by itself then: should a trigger on that
+      -- table take long, it holds no other record meanwhile. What is only added holds nobody up.
+      ('holds', 'step jsonb', 'step', 'boolean', 'false', 'stable')
   $$;
 
 create or replace function automation.step_dispatcher(

@@ -19,9 +19,11 @@ comment on table ridgeline.sending_pauses is
 
 -- Why the runs of a workflow have to wait; null: they need not. is_send: may the tenant send at all?
 create or replace function automation.pause_of(tenant_id uuid, workflow_id uuid, is_send boolean) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select h.held
     from (
       select 1 as place, jsonb_build_object('code', 'sending_paused', 'why', p.reason) as held
@@ -38,8 +40,9 @@ create or replace function automation.pause_of(tenant_id uuid, workflow_id uuid,
       where h.tenant_id = pause_of.tenant_id and h.workflow_id = pause_of.workflow_id and h.released_at is null
     ) as h
     order by h.place
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.is_held(
   execution ridgeline.workflow_executions, is_send boolean default false)
@@ -84,19 +87,28 @@ comment on function automation.is_held(ridgeline.workflow_executions, boolean) i
   'each of its steps; the first run too many blows the fuse.';
 
 -- Out of the way of what is due, until it is let go.
-create or replace function automation.hold_step(due ridgeline.scheduled_steps) returns void
-  language sql
+create or replace function automation.hold_steps(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
   set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set jit = off
   as $$
-    update ridgeline.scheduled_steps as s
-    set run_at = 'infinity', held = coalesce(
-        automation.pause_of(e.tenant_id, e.workflow_id, due.lane <> 'database'),
-        '{"code": "workflow_held"}') || jsonb_build_object(
-          'since', coalesce(s.held -> 'since', to_jsonb(automation.now())))
-    from ridgeline.workflow_executions as e
-    where s.tenant_id = due.tenant_id and s.id = due.id
-      and e.tenant_id = s.tenant_id and e.id = s.execution_id
-  $$;
+begin
+  update ridgeline.scheduled_steps as s
+  set run_at = 'infinity', held = coalesce(
+      automation.pause_of(k.tenant_id, k.workflow_id, s.lane <> 'database'),
+      '{"code": "workflow_held"}') || jsonb_build_object(
+        'since', coalesce(s.held -> 'since', to_jsonb(automation.now())))
+  from (
+    select d.tenant_id, d.id, e.workflow_id
+    from unnest(dues) as d
+    join ridgeline.workflow_executions as e on e.tenant_id = d.tenant_id and e.id = d.execution_id
+  ) as k
+  where s.tenant_id = k.tenant_id and s.id = k.id;
+end;
+$$;
 
 -- A text that may have been accepted is kept to be looked for; any other is written anew when it goes.
 create or replace function automation.hold_sends(verdicts automation.send_verdict[]) returns void

@@ -40,6 +40,35 @@ begin
 end;
 $$;
 
+-- What a provider queues by itself must not arrive after closing time or when it is of no use: it is told how many
+-- seconds it has, where they are less than it would take anyway.
+create or replace function automation.limit_validity(
+  prepared automation.prepared_step, until timestamptz, now timestamptz)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  prepared.input := prepared.input - 'validity_seconds';
+  if until < now + interval '10 hours' then
+    prepared.input := prepared.input || jsonb_build_object(
+      'validity_seconds', greatest(1, floor(extract(epoch from until - now))::integer));
+  end if;
+  return prepared;
+end;
+$$;
+
+create or replace function automation.quiet_reason(opens_at timestamptz, zones text[]) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when opens_at is null then jsonb_build_object(
+        'code', 'no_open_hour', 'why', 'there is no hour in two weeks at which it may go out', 'zones', to_jsonb(zones))
+      else jsonb_build_object('code', 'quiet_hours', 'zones', to_jsonb(zones), 'why', format(
+        'it is quiet where it goes (%s) until %s there', array_to_string(zones, ', '),
+        to_char(opens_at at time zone zones[1], 'HH24:MI'))) end
+  $$;
+
 -- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start of the statement
 -- that claims. Each question is one statement for the whole batch.
 create or replace function automation.gate(
@@ -72,7 +101,9 @@ begin
     return next automation.verdict_on(question, 'skip', automation.fail_unaddressed(question.prepared,
       'invalid_date', format('expires_at: "%s" is not a time', left((question.prepared).input ->> 'expires_at', 60))));
   end loop;
-  tickets := automation.still_open(tickets, decided);
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
   for found in select e.* from automation.refuse_expired(tickets, now) as e loop
     decided := decided || found.place;
     question := questions[found.place];
@@ -80,13 +111,17 @@ begin
       question.prepared, 'expired', format('it was of use until %s, and is not sent after it',
         automation.date_text((question.due).tenant_id, found.at))));
   end loop;
-  tickets := automation.still_open(tickets, decided);
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
   for found in select p.* from automation.hold_paused(tickets) as p where not is_trial loop
     decided := decided || found.place;
     return next automation.verdict_on(questions[found.place], 'hold', null, found.held, 'infinity',
       found.expires_at);
   end loop;
-  tickets := automation.still_open(tickets, decided);
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
   for found in select r.place, min(r.reason) as reason from automation.revoked_of(tickets) as r group by 1 loop
     questions[found.place].prepared := automation.leave_out_revoked(questions[found.place], found.reason);
     if (questions[found.place].prepared).verdict <> 'run' then
@@ -95,7 +130,25 @@ begin
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
   end loop;
-  tickets := automation.still_open(tickets, decided);
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select h.* from automation.ask_hours(tickets, now) as h loop
+    if found.opens_at = now then
+      questions[found.place].prepared := automation.limit_validity(
+        questions[found.place].prepared, least(found.closes_at, found.expires_at), now);
+    elsif found.opens_at >= found.expires_at then
+      decided := decided || found.place;
+      return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+        questions[found.place].prepared, 'expired', format('it may not go out before %s and is of use until %s',
+          automation.date_text((questions[found.place].due).tenant_id, found.opens_at),
+          automation.date_text((questions[found.place].due).tenant_id, found.expires_at))));
+    else
+      decided := decided || found.place;
+      return next automation.verdict_on(questions[found.place], 'hold', null, automation.quiet_reason(
+        found.opens_at, found.zones), coalesce(found.opens_at, 'infinity'), found.expires_at);
+    end if;
+  end loop;
   for found in
     select a.place from automation.answering(questions) as a (place)
     where not is_trial and a.place <> all (decided)

@@ -1,22 +1,19 @@
--- 70 DISPATCH
---
--- Claim, run, finish, reap.
-
 -- What both lanes do before a step runs: decide whether it runs at all, and render it.
 
 create or replace function automation.prepare_step(
-  execution ridgeline.workflow_executions, step jsonb, at timestamptz default automation.now())
+  execution ridgeline.workflow_executions, step jsonb, at timestamptz default automation.now(),
+  options jsonb default null, known automation.known_records default null)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   prepared automation.prepared_step;
-  options constant jsonb := automation.render_options(execution.tenant_id, at)
-    || jsonb_build_object('on_missing', step -> 'on_missing');
   speaking constant ridgeline.workflow_executions := automation.speaking_execution(execution, step);
-  context jsonb := automation.execution_context(execution, step -> 'roots');
+  context jsonb := automation.execution_context(execution, step -> 'roots', known);
 begin
+  options := coalesce(options, automation.render_options(execution.tenant_id, at))
+    || jsonb_build_object('on_missing', step -> 'on_missing');
   prepared.verdict := 'run';
   if jsonb_typeof(step -> 'conditions') = 'object' and not automation.evaluate_conditions(
     step -> 'conditions', context, options ->> 'zone', at) then
@@ -25,7 +22,7 @@ begin
       automation.explain_conditions(step -> 'conditions', context, options ->> 'zone', at));
     return prepared;
   end if;
-  if speaking.trigger_data is distinct from execution.trigger_data then
+  if execution.trigger_data ? 'form_submission' and speaking.trigger_data <> execution.trigger_data then
     context := automation.execution_context(speaking, step -> 'roots');
   end if;
   select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
@@ -52,7 +49,7 @@ begin
     end if;
   end if;
   if step ->> 'lane' <> 'database' then
-    prepared := automation.address(speaking, step ->> 'type', prepared);
+    prepared := automation.address(speaking, step ->> 'type', prepared, options, known);
   elsif step ->> 'type' in ('add_tag', 'remove_tag') then
     prepared := automation.skip_untaggable(execution, prepared);
   end if;
@@ -65,9 +62,15 @@ $$;
 
 -- What a channel or a field takes no more of. A message is not cut: half a message is not what was meant.
 create or replace function automation.oversize(step_type text, input jsonb) returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  -- The smallest of the limits, in bytes of all there is: nothing in it can be too large.
+  if octet_length(input::text) <= 900 then
+    return null;
+  end if;
+  return (
     select jsonb_build_object('code', 'too_large', 'message', format('%s: has %s %s; at most %s are possible',
       s.path, s.size, l.unit, l.most))
     from (
@@ -87,11 +90,14 @@ create or replace function automation.oversize(step_type text, input jsonb) retu
     ) as s
     join automation.limits() as l on l.name = s.name
     where s.size > l.most
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
-comment on function automation.prepare_step(ridgeline.workflow_executions, jsonb, timestamptz) is
-  'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing.';
+comment on function automation.prepare_step(
+  ridgeline.workflow_executions, jsonb, timestamptz, jsonb, automation.known_records) is
+  'Evaluates the conditions of a step and renders its configuration, as of a time. Writes nothing. options: '
+  'render_options() of the tenant, where they are read already; known: what was read of the run already.';
 
 create or replace function automation.missing_reason(warnings jsonb) returns jsonb
   language sql immutable parallel safe
@@ -104,43 +110,4 @@ create or replace function automation.missing_reason(warnings jsonb) returns jso
         || '; the workflow asks for failure then')
     from jsonb_array_elements(warnings) as w
     where w ->> 'code' = 'missing_variable'
-  $$;
-
--- A step that did not run leaves its reason in the ledger like one that did.
-create or replace function automation.record_step_end(
-  execution ridgeline.workflow_executions, step jsonb, step_id uuid,
-  status ridgeline.automation_status, prepared automation.prepared_step, result jsonb, error jsonb,
-  started_at timestamptz, duration_ms integer default null,
-  seq bigint default nextval('automation.write_order'))
-  returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    insert into ridgeline.workflow_step_executions as s (
-      tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
-      warnings, recipient, started_at, finished_at, duration_ms, seq)
-    values (
-      execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type',
-      record_step_end.status, prepared.input, result, record_step_end.error, prepared.warnings,
-      prepared.recipient, record_step_end.started_at, automation.now(),
-      record_step_end.duration_ms, record_step_end.seq)
-    on conflict on constraint workflow_step_executions_once do update
-      set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
-        error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
-        finished_at = excluded.finished_at, duration_ms = excluded.duration_ms
-      where s.status not in ('completed', 'skipped', 'cancelled')
-  $$;
-
-comment on function automation.record_step_end(
-  ridgeline.workflow_executions, jsonb, uuid, ridgeline.automation_status, automation.prepared_step, jsonb, jsonb,
-  timestamptz, integer, bigint) is
-  'Writes the ledger row of a step that ended without being leased. A failed one is overwritten '
-  'when the step is run again; one that completed never is.';
-
-create or replace function automation.unschedule(due ridgeline.scheduled_steps) returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    delete from ridgeline.scheduled_steps as s
-    where s.tenant_id = due.tenant_id and s.id = due.id
   $$;

@@ -26,6 +26,23 @@ begin
 end;
 $$;
 
+-- Two workflows may send the same words to the same person: what another step sent is not ours.
+create or replace function automation.known_provider_ids(tenant_id uuid, step_id uuid, recipient text)
+  returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(array_agg(s.provider_id), '{}')
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = known_provider_ids.tenant_id and s.recipient = known_provider_ids.recipient
+      and s.id <> step_id and s.provider_id is not null
+  $$;
+
+create type automation.claim_report as (
+  claimed automation.claimed_step[],
+  cut_off boolean
+);
+
 create or replace function automation.claim_steps(
   worker text, max_steps integer, lease interval default '60 seconds')
   returns setof automation.claimed_step
@@ -35,9 +52,8 @@ create or replace function automation.claim_steps(
   as $$
 declare
   channel ridgeline.automation_lane;
-  due ridgeline.scheduled_steps;
-  attempt record;
-  claimed automation.claimed_step;
+  dues ridgeline.scheduled_steps[];
+  report automation.claim_report;
   found_any boolean := false;
   taken integer := 0;
   closed integer;
@@ -53,35 +69,32 @@ begin
   loop
     closed := 0;
     foreach channel in array automation.channels() loop
-      for due in select * from automation.lock_due(channel, case rounds
-        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end) loop
-        found_any := true;
-        attempt := automation.claim_or_close(due, worker, lease);
-        claimed := attempt.claimed;
-        if claimed.step_id is null then
-          closed := closed + 1;
-        else
-          taken := taken + 1;
-          return next claimed;
-        end if;
-        if attempt.cut_off then
-          return;
-        end if;
-      end loop;
+      dues := array(select d from automation.lock_due(channel, case rounds
+        when 0 then least(greatest(max_steps / 3, 1), max_steps - taken) else max_steps - taken end) as d);
+      continue when cardinality(dues) = 0;
+      found_any := true;
+      report := automation.claim_batch(dues, worker, lease);
+      taken := taken + cardinality(report.claimed);
+      closed := closed + cardinality(dues) - cardinality(report.claimed);
+      return query select * from unnest(report.claimed);
+      if report.cut_off then
+        return;
+      end if;
     end loop;
     rounds := rounds + 1;
     exit when taken = max_steps or rounds = 10 or rounds > 1 and closed = 0;
   end loop;
   -- What cut others off is tried when there is nothing else.
   if not found_any then
-    for due in select s.* from unnest(automation.channels()) as c, automation.lock_suspect(c) as s loop
-      attempt := automation.claim_or_close(due, worker, lease);
-      claimed := attempt.claimed;
-      if claimed.step_id is not null then
-        return next claimed;
+    foreach channel in array automation.channels() loop
+      dues := array(select d from automation.lock_suspect(channel) as d);
+      continue when cardinality(dues) = 0;
+      report := automation.claim_batch(dues, worker, lease);
+      return query select * from unnest(report.claimed);
+      exit when report.cut_off;
+      if cardinality(report.claimed) = 0 then
+        perform automation.clear_suspects(dues);
       end if;
-      exit when attempt.cut_off;
-      perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
     end loop;
   end if;
 end;
@@ -92,204 +105,291 @@ comment on function automation.claim_steps(text, integer, interval) is
   'go. lease (1 second to 1 hour): how long the caller has to report with finish_steps. Fewer than '
   'asked for: nothing more is due that nobody holds.';
 
-create type automation.claim_attempt as (
-  claimed automation.claimed_step,
-  cut_off boolean
-);
-
--- One due step: claimed, or closed unsent. One that is broken must not keep the others from being claimed.
-create or replace function automation.claim_or_close(
-  due ridgeline.scheduled_steps, worker text, lease interval)
-  returns automation.claim_attempt
+create or replace function automation.claim_batch(dues ridgeline.scheduled_steps[], worker text, lease interval)
+  returns automation.claim_report
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  attempt automation.claim_attempt;
+  works automation.work[];
+  plans automation.running_plan[];
 begin
-  attempt.cut_off := false;
+  select t.works, t.plans into works, plans from automation.take_work(dues) as t;
+  if cardinality(works) = 0 then
+    return row('{}'::automation.claimed_step[], false);
+  end if;
+  return automation.claim_works(works, plans, worker, lease);
+end;
+$$;
+
+-- Claimed, or closed unsent: as a whole, or, where that fails, as halves. One that is broken must not keep the others
+-- from being claimed.
+create or replace function automation.claim_works(
+  works automation.work[], plans automation.running_plan[], worker text, lease interval)
+  returns automation.claim_report
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  dues constant ridgeline.scheduled_steps[] := array(select (w.due) from unnest(works) as w);
+  middle constant integer := cardinality(works) / 2;
+  tried automation.work[];
+  caught text;
+  why jsonb;
+  report automation.claim_report;
+  rest automation.claim_report;
+begin
   begin
-    attempt.claimed := automation.claim_step(due, worker, lease);
-    return attempt;
+    tried := automation.find_obstacles(works, plans);
+    tried := automation.prepare_sends(tried, plans);
+    perform automation.close_unsent(tried, plans);
+    return row(automation.lease_steps(
+      array(select t from unnest(tried) as t where t.outcome = 'send'), worker, lease), false);
   exception
     when lock_not_available then
-      perform automation.yield_step(due);
+      caught := 'busy';
     when query_canceled then
-      attempt.cut_off := true;
-      perform automation.note_cut_off(due);
+      caught := 'cut off';
     when others then
-      perform automation.fail_step(due, automation.engine_error('step_failed', sqlstate, sqlerrm));
+      caught := 'failed';
+      why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
-  attempt.claimed := null;
-  return attempt;
+  if caught = 'cut off' then
+    perform automation.note_cut_offs(dues);
+    return row('{}'::automation.claimed_step[], true);
+  elsif middle > 0 then
+    report := automation.claim_works(works[:middle], plans, worker, lease);
+    if not report.cut_off then
+      rest := automation.claim_works(works[middle + 1:], plans, worker, lease);
+      report := row(report.claimed || rest.claimed, rest.cut_off);
+    end if;
+    return report;
+  elsif caught = 'busy' then
+    perform automation.yield_steps(dues);
+  else
+    perform automation.fail_works(works, plans, why);
+  end if;
+  return row('{}'::automation.claimed_step[], false);
 end;
 $$;
 
-create or replace function automation.claim_step(
-  due ridgeline.scheduled_steps, worker text, lease interval)
-  returns automation.claimed_step
+-- Renders what is going to be sent and asks the gate, of all of them at once: outcome is send, close (unsent), hold,
+-- stopped or later. Answers to one number are counted by what has been claimed: two of them are not claimed together.
+create or replace function automation.prepare_sends(works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  execution ridgeline.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
-  plan jsonb;
-  step jsonb;
-  obstacle automation.obstacle;
-  ledger ridgeline.workflow_step_executions;
-begin
-  if automation.is_finished(execution) then
-    perform automation.unschedule(due);
-    return null;
-  elsif automation.is_held(execution, true) then
-    perform automation.hold_step(due);
-    return null;
-  end if;
-  plan := automation.plan_of(execution);
-  obstacle := automation.find_obstacle(execution, plan -> 'lifecycle');
-  if obstacle.status is not null then
-    perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
-    return null;
-  end if;
-  step := plan -> 'steps' -> due.step_key;
-  ledger := automation.open_ledger(due, execution, step);
-  if ledger.status <> 'running' then
-    return null;
-  end if;
-  perform automation.mark_running(execution, due.step_key);
-  return automation.lease_step(due, ledger, worker, lease);
-end;
-$$;
-
--- The ledger row of an outbound step. Rendered on the first attempt, and anew after one that was certainly
--- refused; what may have been accepted is sent again as it was. Every attempt passes the gate.
-create or replace function automation.open_ledger(
-  due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb)
-  returns ridgeline.workflow_step_executions
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  ledger ridgeline.workflow_step_executions;
+  work automation.work;
   prepared automation.prepared_step;
+  question automation.send_question;
+  questions automation.send_question[] := '{}'::automation.send_question[];
+  places integer[] := '{}'::integer[];
   verdict automation.send_verdict;
+  held automation.send_verdict[] := '{}'::automation.send_verdict[];
+  answered text[] := '{}'::text[];
+  ledgers constant ridgeline.workflow_step_executions[] := automation.lock_ledgers(works);
 begin
-  select s.* into ledger from ridgeline.workflow_step_executions as s
-  where s.tenant_id = due.tenant_id and s.id = due.id
-  for update;
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.seq := nextval('automation.write_order');
+    if (work.obstacle).status is not null then
+      work.outcome := 'stopped';
+    else
+      prepared := automation.prepare_send(work, ledgers[i], (plans[work.plan]).options);
+      work.prepared := prepared;
+      if prepared.verdict = 'run' then
+        places := places || i;
+        question := row(cardinality(places), work.due, work.execution, work.step, prepared, ledgers[i].started_at);
+        questions := questions || question;
+      else
+        work := automation.unsent(work, prepared);
+      end if;
+    end if;
+    works[i] := work;
+  end loop;
+  for verdict in select g.* from automation.gate(questions) as g loop
+    work := works[places[verdict.place]];
+    prepared := verdict.prepared;
+    if verdict.verdict = 'hold' then
+      work.outcome := 'hold';
+      held := held || verdict;
+    elsif prepared.verdict <> 'run' then
+      work := automation.unsent(work, prepared);
+    else
+      work.prepared := prepared;
+      work.outcome := 'send';
+      if work.step ->> 'lane' = 'sms' and automation.answers_somebody(work.execution) then
+        if prepared.recipient = any (answered) then
+          work.outcome := 'later';
+        end if;
+        answered := answered || prepared.recipient;
+      end if;
+    end if;
+    works[places[verdict.place]] := work;
+  end loop;
+  if cardinality(held) > 0 then
+    perform automation.hold_sends(held);
+  end if;
+  return works;
+end;
+$$;
+
+create or replace function automation.unsent(work automation.work, prepared automation.prepared_step)
+  returns automation.work
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  work.prepared := prepared;
+  work.outcome := 'close';
+  work.status := case prepared.verdict when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
+  work.error := prepared.reason;
+  return work;
+end;
+$$;
+
+-- Those of steps that were begun before, in the order of the works.
+create or replace function automation.lock_ledgers(works automation.work[])
+  returns ridgeline.workflow_step_executions[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select l.ledger
+    from unnest(works) as w
+    left join lateral (
+      select s as ledger from ridgeline.workflow_step_executions as s
+      where s.tenant_id = (w.due).tenant_id and s.id between (w.due).id and (w.due).id
+      order by s.id
+      limit 1
+      for update
+    ) as l on true);
+end;
+$$;
+
+-- Rendered on the first attempt, and anew after one that was certainly refused; what may have been accepted is sent
+-- again as it was.
+create or replace function automation.prepare_send(
+  work automation.work, ledger ridgeline.workflow_step_executions, options jsonb)
+  returns automation.prepared_step
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  due constant ridgeline.scheduled_steps := work.due;
+  execution constant ridgeline.workflow_executions := work.execution;
+  prepared automation.prepared_step;
+begin
   if due.expires_at <= automation.now() then
-    prepared := automation.skip_unaddressed(prepared, 'expired', format(
+    return automation.skip_unaddressed(prepared, 'expired', format(
       'it was planned before %s, and is not sent after it', automation.date_text(due.tenant_id, due.expires_at)));
   elsif ledger.input is not null and not ledger.render_again then
-    prepared := automation.recheck_recipient(execution, step, automation.recheck_sender(
-      due.tenant_id, step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
-  else
-    prepared := automation.prepare_step(execution, step);
+    return automation.recheck_recipient(execution, work.step, automation.recheck_sender(
+      due.tenant_id, work.step ->> 'type', row('run', ledger.input, null, ledger.warnings, ledger.recipient)));
   end if;
-  if prepared.verdict = 'run' then
-    select g.* into verdict from automation.gate(array[
-      row(1, due, execution, step, prepared, ledger.started_at)::automation.send_question]) as g;
-    if verdict.verdict = 'hold' then
-      perform automation.hold_sends(array[verdict]);
-      ledger.status := 'waiting';
-      return ledger;
+  return automation.prepare_step(execution, work.step, automation.now(), options, work.known);
+end;
+$$;
+
+-- Runs that end before the step, and steps that are not sent.
+create or replace function automation.close_unsent(works automation.work[], plans automation.running_plan[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  closed automation.work[] := '{}'::automation.work[];
+begin
+  foreach work in array works loop
+    if work.outcome = 'stopped' then
+      perform automation.stop_execution(work.execution, (work.obstacle).status, (work.obstacle).reason);
+    elsif work.outcome = 'close' then
+      work.next_step := (plans[work.plan]).steps -> (work.step ->> 'next');
+      closed := closed || work;
     end if;
-    prepared := verdict.prepared;
+  end loop;
+  if cardinality(closed) > 0 then
+    perform automation.unschedule(array(select (c.due) from unnest(closed) as c));
+    perform automation.record_ends(closed);
+    perform automation.advance(closed);
   end if;
-  if prepared.verdict <> 'run' then
-    return automation.close_unsent(due, execution, step, prepared);
+end;
+$$;
+
+-- Opens the ledger, and the leases.
+create or replace function automation.lease_steps(works automation.work[], worker text, lease interval)
+  returns automation.claimed_step[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+  claimed automation.claimed_step[];
+begin
+  if cardinality(works) = 0 then
+    return '{}'::automation.claimed_step[];
   end if;
   insert into ridgeline.workflow_step_executions as s (
-    tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient,
-    started_at)
-  values (
-    due.tenant_id, due.id, due.execution_id, due.step_key, step ->> 'type', 'running',
-    prepared.input, prepared.warnings, prepared.recipient, automation.now())
+    tenant_id, id, execution_id, step_key, step_type, status, input, warnings, recipient, started_at, seq)
+  select (w.due).tenant_id, (w.due).id, (w.due).execution_id, (w.due).step_key, w.step ->> 'type', 'running',
+    (w.prepared).input, (w.prepared).warnings, (w.prepared).recipient, at, w.seq
+  from unnest(works) as w
   on conflict on constraint workflow_step_executions_pkey do update
     set status = 'running', input = excluded.input, warnings = excluded.warnings,
       recipient = excluded.recipient, error = null, finished_at = null,
-      rendition = s.rendition + s.render_again::integer, render_again = false
-  returning * into ledger;
-  return ledger;
-end;
-$$;
-
-create or replace function automation.close_unsent(
-  due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb,
-  prepared automation.prepared_step)
-  returns ridgeline.workflow_step_executions
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  status constant ridgeline.automation_status :=
-    case prepared.verdict when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
-  ledger ridgeline.workflow_step_executions;
-begin
-  perform automation.unschedule(due);
-  perform automation.record_step_end(
-    execution, step, due.id, status, prepared, null, prepared.reason, automation.now());
-  perform automation.advance(execution, step, status, null, prepared.reason);
-  ledger.status := status;
-  return ledger;
-end;
-$$;
-
-create or replace function automation.lease_step(
-  due ridgeline.scheduled_steps, ledger ridgeline.workflow_step_executions, worker text, lease interval)
-  returns automation.claimed_step
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  claimed automation.claimed_step;
-begin
-  update ridgeline.scheduled_steps as s
-  set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
-    leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease, held = null
-  where s.tenant_id = due.tenant_id and s.id = due.id
-  returning s.tenant_id, s.id, s.attempt_token, s.attempt, ledger.step_type, ledger.input,
-    s.id || case when ledger.rendition > 0 then '-' || ledger.rendition else '' end,
-    s.lease_expires_at, s.reconcile_since
-    into claimed.tenant_id, claimed.step_id, claimed.attempt_token, claimed.attempt,
-    claimed.step_type, claimed.payload, claimed.idempotency_key, claimed.lease_expires_at,
-    claimed.reconcile_since;
-  if claimed.reconcile_since is not null then
-    claimed.known_provider_ids := automation.known_provider_ids(ledger, claimed.reconcile_since);
-  end if;
+      rendition = s.rendition + s.render_again::integer, render_again = false;
+  update ridgeline.workflow_executions as e
+  set status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
+  from (
+    select u.due, q.ctid as place
+    from unnest(works) as u
+    cross join lateral (
+      select x.ctid from ridgeline.workflow_executions as x
+      where x.tenant_id = (u.due).tenant_id and x.id between (u.due).execution_id and (u.due).execution_id
+      order by x.id limit 1) as q
+  ) as w
+  where e.ctid = w.place
+    and (e.status <> 'running' or e.current_step is distinct from (w.due).step_key);
+  with leased as (
+    update ridgeline.scheduled_steps as s
+    set attempt = s.attempt + 1, attempt_token = gen_random_uuid(), leased_by = left(worker, 200),
+      leased_at = clock_timestamp(), lease_expires_at = clock_timestamp() + lease, held = null
+    from (
+      select u.step, u.prepared, q.ctid as place
+      from unnest(works) as u
+      cross join lateral (
+        select x.ctid from ridgeline.scheduled_steps as x
+        where x.tenant_id = (u.due).tenant_id and x.id between (u.due).id and (u.due).id order by x.id limit 1) as q
+    ) as w
+    where s.ctid = w.place
+    returning s.tenant_id, s.id, s.attempt_token, s.attempt, s.lease_expires_at, s.reconcile_since,
+      w.step ->> 'type' as step_type, (w.prepared).input as input, (w.prepared).recipient as recipient
+  )
+  select array_agg(row(l.tenant_id, l.id, l.attempt_token, l.attempt, l.step_type, l.input,
+    l.id || case when s.rendition > 0 then '-' || s.rendition else '' end, l.lease_expires_at, l.reconcile_since,
+    case when l.reconcile_since is not null
+      then automation.known_provider_ids(l.tenant_id, l.id, l.recipient) end)::automation.claimed_step)
+    into claimed
+  from leased as l
+  cross join lateral (
+    select x.rendition from ridgeline.workflow_step_executions as x
+    where x.tenant_id = l.tenant_id and x.id between l.id and l.id order by x.id limit 1) as s;
   return claimed;
 end;
 $$;
-
--- Two workflows may send the same words to the same person: what another step sent is not ours.
-create or replace function automation.known_provider_ids(
-  ledger ridgeline.workflow_step_executions, since timestamptz)
-  returns text[]
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(array_agg(s.provider_id), '{}')
-    from ridgeline.workflow_step_executions as s
-    where s.tenant_id = ledger.tenant_id and s.recipient = ledger.recipient
-      and s.id <> ledger.id and s.provider_id is not null
-  $$;
-
-create or replace function automation.fail_step(due ridgeline.scheduled_steps, error jsonb) returns void
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  execution ridgeline.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
-  step constant jsonb := coalesce(
-    automation.plan_step(execution, due.step_key),
-    jsonb_build_object('key', due.step_key, 'type', 'unknown'));
-begin
-  perform automation.unschedule(due);
-  perform automation.record_step_end(
-    execution, step, due.id, 'failed', null, null, error, automation.now());
-  perform automation.advance(execution, step, 'failed', null, error);
-end;
-$$;
-
-comment on function automation.fail_step(ridgeline.scheduled_steps, jsonb) is
-  'Ends a step that could not be worked on, for a reason.';

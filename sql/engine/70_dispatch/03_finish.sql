@@ -1,5 +1,15 @@
 -- Reporting: what came of a claimed step. The token of the attempt is the fence.
 
+create type automation.report as (
+  outcome text,
+  result jsonb,
+  error jsonb,
+  retry_after_seconds numeric,
+  suppress text
+);
+
+comment on type automation.report is 'What came of an attempt: succeeded, failed, retry or ambiguous.';
+
 create or replace function automation.finish_steps(results jsonb)
   returns table (step_id uuid, accepted boolean, status text, due_now boolean)
   language plpgsql
@@ -7,23 +17,23 @@ create or replace function automation.finish_steps(results jsonb)
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  report jsonb;
-  ids uuid[];
-  statuses text[];
+  reported jsonb;
+  finished automation.work[];
+  more boolean;
 begin
   if jsonb_typeof(results) is distinct from 'array' then
     raise exception 'results: a JSON array is needed' using errcode = 'invalid_parameter_value';
   end if;
-  for report in select r.value from jsonb_array_elements(results) as r loop
-    perform automation.check_report(report);
-    ids := ids || (report ->> 'step_id')::uuid;
-    statuses := statuses || automation.finish_step(report);
+  for reported in select r.value from jsonb_array_elements(results) as r loop
+    perform automation.check_report(reported);
   end loop;
+  finished := automation.finish_works(results);
+  more := coalesce(automation.next_due_at() <= automation.now(), false);
   return query
-    select f.id, f.status is not null, f.status,
-      coalesce(automation.next_due_at() <= automation.now(), false)
-    from unnest(ids, statuses) with ordinality as f (id, status, place)
-    order by f.place;
+    select (r.value ->> 'step_id')::uuid, f.outcome is not null, f.outcome, more
+    from jsonb_array_elements(results) with ordinality as r (value, place)
+    left join unnest(finished) as f on f.plan = r.place
+    order by r.place;
 end;
 $$;
 
@@ -57,135 +67,290 @@ begin
 end;
 $$;
 
-create or replace function automation.finish_step(report jsonb) returns text
+-- The leased steps that results speak of, under their tokens, with their runs: locked in the one order there is. plan:
+-- the place of the result.
+create or replace function automation.lock_leased(results jsonb) returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+declare
+  works automation.work[];
+begin
+  works := array(
+    select row(q.due, null, r.place, null, null, null, null, null, null, null, null, null, null, 0, null,
+      null)::automation.work
+    from (
+      select (e.value ->> 'tenant_id')::uuid as tenant_id, (e.value ->> 'step_id')::uuid as id,
+        (e.value ->> 'attempt_token')::uuid as token, e.place
+      from jsonb_array_elements(results) with ordinality as e (value, place)
+      order by 1, 2
+    ) as r
+    -- The token is looked at afterwards: with it, a plan made on an empty table takes another index.
+    cross join lateral (
+      select s as due from ridgeline.scheduled_steps as s
+      where s.tenant_id = r.tenant_id and s.id between r.id and r.id
+      order by s.id
+      limit 1
+      for update
+    ) as q
+    where (q.due).attempt_token = r.token);
+  -- A result that is there twice counts once.
+  works := array(
+    select row(w.due, e.execution, w.plan, null, null, null, (w.due).id, null, null, null, null, null, null, 0, null,
+      null)::automation.work
+    from (
+      select distinct on ((u.due).tenant_id, (u.due).execution_id, (u.due).id) u.due, u.plan from unnest(works) as u
+      order by (u.due).tenant_id, (u.due).execution_id, (u.due).id, u.plan
+    ) as w
+    cross join lateral (
+      select x as execution from ridgeline.workflow_executions as x
+      where x.tenant_id = (w.due).tenant_id and x.id between (w.due).execution_id and (w.due).execution_id
+      order by x.id
+      limit 1
+      for no key update
+    ) as e);
+  return works;
+end;
+$$;
+
+-- Two workers that look the same words up at the same time may find the same message. The second one's step has not
+-- been sent then.
+create or replace function automation.taken_ids(works automation.work[], reports automation.report[])
+  returns boolean[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select p.id is not null and (
+      row_number() over (partition by (p.due).tenant_id, p.id order by p.place) > 1
+      or exists (
+        select from ridgeline.workflow_step_executions as s
+        where s.tenant_id = (p.due).tenant_id and s.provider_id = p.id and s.id <> (p.due).id))
+    from (
+      select (works[i]).due, (reports[i]).result ->> 'provider_id' as id, i as place
+      from generate_subscripts(works, 1) as i
+    ) as p
+    order by p.place);
+end;
+$$;
+
+-- outcome of what is returned: the status in which a step was left.
+create or replace function automation.finish_works(results jsonb) returns automation.work[]
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  due ridgeline.scheduled_steps;
-  execution ridgeline.workflow_executions;
-  step jsonb;
+  works automation.work[] := automation.lock_leased(results);
+  plans automation.running_plan[];
+  numbers integer[];
+  reports automation.report[] := '{}'::automation.report[];
+  taken boolean[];
+  given_up boolean;
+  work automation.work;
+  report automation.report;
+  closed automation.work[] := '{}'::automation.work[];
+  closed_reports automation.report[] := '{}'::automation.report[];
+  again automation.work[] := '{}'::automation.work[];
+  again_reports automation.report[] := '{}'::automation.report[];
 begin
-  select s.* into due
-  from ridgeline.scheduled_steps as s
-  where s.tenant_id = (report ->> 'tenant_id')::uuid
-    and s.id = (report ->> 'step_id')::uuid
-    and s.attempt_token = (report ->> 'attempt_token')::uuid
-  for update;
-  if not found then
-    return null;
+  if cardinality(works) = 0 then
+    return works;
   end if;
-  execution := automation.lock_execution(due.tenant_id, due.execution_id);
-  step := automation.plan_step(execution, due.step_key);
-  if automation.is_taken(due, report #>> '{result,provider_id}') then
-    report := report || '{"outcome": "ambiguous", "error": {"code": "provider_id_taken",
-      "message": "this message belongs to another step"}}';
+  plans := automation.read_plans(works, automation.now());
+  numbers := array(
+    select n.number
+    from (
+      select dense_rank() over (
+          order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version) as number, w.place
+      from unnest(works) with ordinality as w (due, execution, plan, known, obstacle, step, step_id, prepared, status,
+        result, error, next_step, outcome, ran, seq, began, place)
+    ) as n
+    order by n.place);
+  foreach work in array works loop
+    reports := reports || automation.report_in(results -> (work.plan - 1));
+  end loop;
+  taken := automation.taken_ids(works, reports);
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    report := reports[i];
+    work.step := (plans[numbers[i]]).steps -> (work.due).step_key;
+    work.next_step := (plans[numbers[i]]).steps -> (work.step ->> 'next');
+    if taken[i] then
+      report.outcome := 'ambiguous';
+      report.error := '{"code": "provider_id_taken", "message": "this message belongs to another step"}';
+      report.result := report.result - 'provider_id';
+    end if;
+    if report.suppress in ('true', 'landline') then
+      perform automation.suppress_recipient(work.due, work.step ->> 'type',
+        case report.suppress when 'landline' then 'landline' else 'provider' end, report.error);
+    end if;
+    given_up := automation.is_given_up(work, report);
+    if given_up then
+      report.error := automation.exhausted_reason(work.due, report);
+    end if;
+    work.status := case
+      when report.outcome = 'succeeded' then 'completed'
+      when report.outcome = 'failed' or given_up then 'failed'
+      when (work.execution).finished_at is not null then 'cancelled'
+      else 'waiting' end::ridgeline.automation_status;
+    work.outcome := work.status;
+    if work.status = 'waiting' then
+      again := again || work;
+      again_reports := again_reports || report;
+    else
+      work.result := report.result;
+      work.error := coalesce(nullif(report.error, 'null'), case work.status when 'failed'
+        then '{"code": "failed", "message": "no reason was given"}'::jsonb end);
+      closed := closed || work;
+      closed_reports := closed_reports || report;
+    end if;
+    works[i] := work;
+  end loop;
+  if cardinality(closed) > 0 then
+    perform automation.close_steps(closed, closed_reports);
   end if;
-  if report ->> 'suppress' in ('true', 'landline') then
-    perform automation.suppress_recipient(due, step ->> 'type',
-      case report ->> 'suppress' when 'landline' then 'landline' else 'provider' end, report -> 'error');
+  if cardinality(again) > 0 then
+    perform automation.try_again(again, again_reports);
   end if;
-  return case
-    when report ->> 'outcome' = 'succeeded' then
-      automation.close_step(due, execution, step, 'completed', report)
-    when report ->> 'outcome' = 'failed' then
-      automation.close_step(due, execution, step, 'failed', report)
-    when automation.is_finished(execution) then
-      automation.close_step(due, execution, step, 'cancelled', report)
-    else automation.try_again(due, execution, step, report)
-  end;
+  return works;
 end;
 $$;
 
--- Two workers that look the same words up at the same time may find the same message. The second
--- one's step has not been sent then.
-create or replace function automation.is_taken(due ridgeline.scheduled_steps, provider_id text)
-  returns boolean
-  language sql stable
+create or replace function automation.report_in(reported jsonb) returns automation.report
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select exists (
-      select from ridgeline.workflow_step_executions as s
-      where s.tenant_id = due.tenant_id and s.provider_id = is_taken.provider_id
-        and s.id <> due.id)
-  $$;
+begin
+  return row(reported ->> 'outcome', reported -> 'result', reported -> 'error',
+    (reported ->> 'retry_after_seconds')::numeric, reported ->> 'suppress')::automation.report;
+end;
+$$;
 
-create or replace function automation.attempt_entry(due ridgeline.scheduled_steps, report jsonb)
+-- Has a step that would be tried again had all its attempts?
+create or replace function automation.is_given_up(work automation.work, report automation.report) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return report.outcome in ('retry', 'ambiguous') and (work.execution).finished_at is null
+    and (work.due).attempt >= coalesce(
+      (work.step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer);
+end;
+$$;
+
+create or replace function automation.exhausted_reason(due ridgeline.scheduled_steps, report automation.report)
   returns jsonb
-  language sql stable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select jsonb_strip_nulls(jsonb_build_object(
-      'attempt', due.attempt, 'at', automation.now(), 'outcome', report -> 'outcome',
-      'error', report -> 'error', 'worker', due.leased_by))
-  $$;
-
-create or replace function automation.close_step(
-  due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb,
-  status ridgeline.automation_status, report jsonb)
-  returns text
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  ledger ridgeline.workflow_step_executions;
-  why constant jsonb := coalesce(
-    nullif(report -> 'error', 'null'),
-    case status when 'failed' then '{"code": "failed", "message": "no reason was given"}'::jsonb end);
 begin
-  update ridgeline.workflow_step_executions as s
-  set status = close_step.status, result_data = report -> 'result', error = why,
-    attempts = s.attempts || automation.attempt_entry(due, report),
-    provider_id = coalesce(report #>> '{result,provider_id}', s.provider_id),
-    finished_at = automation.now(),
-    duration_ms = extract(epoch from clock_timestamp() - due.leased_at) * 1000
-  where s.tenant_id = due.tenant_id and s.id = due.id
-  returning * into ledger;
-  perform automation.unschedule(due);
-  if status = 'completed' then
-    perform automation.record_sent(execution, ledger);
-  end if;
-  perform automation.advance(execution, step, status, ledger.result_data, why);
-  return status;
+  return jsonb_build_object(
+    'code', 'attempts_exhausted',
+    'message', format('gave up after %s attempts', due.attempt),
+    'may_have_been_sent', report.outcome = 'ambiguous' or due.reconcile_since is not null,
+    'last_error', report.error);
 end;
 $$;
 
--- After an attempt that did not get through: another one later, or the end of the step.
-create or replace function automation.try_again(
-  due ridgeline.scheduled_steps, execution ridgeline.workflow_executions, step jsonb, report jsonb)
-  returns text
+create or replace function automation.attempt_entry(
+  due ridgeline.scheduled_steps, outcome text, error jsonb, at timestamptz)
+  returns jsonb
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return jsonb_strip_nulls(jsonb_build_object(
+    'attempt', due.attempt, 'at', at, 'outcome', outcome, 'error', error, 'worker', due.leased_by));
+end;
+$$;
+
+create or replace function automation.close_steps(works automation.work[], reports automation.report[])
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+  entries jsonb[] := array(
+    select automation.attempt_entry((works[i]).due, (reports[i]).outcome, (reports[i]).error, at)
+    from generate_subscripts(works, 1) as i);
+  ledgers ridgeline.workflow_step_executions[];
+begin
+  with closed as (
+    update ridgeline.workflow_step_executions as s
+    set status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
+      provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
+      duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
+    from (
+      select (works[i]).due, (works[i]).status, (works[i]).result, (works[i]).error, entries[i] as entry,
+        q.ctid as place
+      from generate_subscripts(works, 1) as i
+      cross join lateral (
+        select x.ctid from ridgeline.workflow_step_executions as x
+        where x.tenant_id = ((works[i]).due).tenant_id and x.id between ((works[i]).due).id and ((works[i]).due).id
+        order by x.id limit 1) as q
+    ) as w
+    where s.ctid = w.place
+    returning s as ledger
+  )
+  select array_agg(c.ledger) into ledgers from closed as c;
+  perform automation.unschedule(array(select (w.due) from unnest(works) as w));
+  perform automation.record_sent(works, ledgers);
+  perform automation.advance(works);
+end;
+$$;
+
+-- After attempts that did not get through: another one later.
+create or replace function automation.try_again(works automation.work[], reports automation.report[])
+  returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  is_ambiguous constant boolean := report ->> 'outcome' = 'ambiguous';
-  wait constant interval := automation.backoff(
-    due.attempt, (report ->> 'retry_after_seconds')::numeric, is_ambiguous, step -> 'retry');
+  work automation.work;
+  report automation.report;
+  due ridgeline.scheduled_steps;
+  at constant timestamptz := automation.now();
 begin
-  if due.attempt >= coalesce(
-    (step #>> '{retry,max_attempts}')::integer, automation.setting('max_attempts')::integer) then
-    return automation.close_step(
-      due, execution, step, 'failed', report || jsonb_build_object('error', jsonb_build_object(
-        'code', 'attempts_exhausted',
-        'message', format('gave up after %s attempts', due.attempt),
-        'may_have_been_sent', is_ambiguous or due.reconcile_since is not null,
-        'last_error', report -> 'error')));
-  end if;
-  update ridgeline.scheduled_steps as s
-  set run_at = automation.now() + wait, attempt_token = null, leased_by = null, leased_at = null,
-    lease_expires_at = null,
-    reconcile_since = case when is_ambiguous
-      then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
-  where s.tenant_id = due.tenant_id and s.id = due.id;
-  update ridgeline.workflow_step_executions as s
-  set status = 'waiting', error = report -> 'error',
-    render_again = automation.may_render_again(step, report ->> 'outcome', due.reconcile_since),
-    attempts = s.attempts || automation.attempt_entry(due, report)
-  where s.tenant_id = due.tenant_id and s.id = due.id;
-  update ridgeline.workflow_executions as e
-  set status = 'waiting'
-  where e.tenant_id = execution.tenant_id and e.id = execution.id;
-  return 'waiting';
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    report := reports[i];
+    due := work.due;
+    update ridgeline.scheduled_steps as s
+    set run_at = at + automation.backoff(
+        due.attempt, report.retry_after_seconds, report.outcome = 'ambiguous', work.step -> 'retry'),
+      attempt_token = null, leased_by = null, leased_at = null, lease_expires_at = null,
+      reconcile_since = case when report.outcome = 'ambiguous'
+        then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
+    where s.tenant_id = due.tenant_id and s.id = due.id;
+    update ridgeline.workflow_step_executions as s
+    set status = 'waiting', error = report.error,
+      render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),
+      attempts = s.attempts || automation.attempt_entry(due, report.outcome, report.error, at)
+    where s.tenant_id = due.tenant_id and s.id = due.id;
+    update ridgeline.workflow_executions as e
+    set status = 'waiting'
+    where e.tenant_id = due.tenant_id and e.id = due.execution_id;
+  end loop;
 end;
 $$;
 
@@ -194,12 +359,14 @@ $$;
 create or replace function automation.may_render_again(
   step jsonb, outcome text, reconcile_since timestamptz)
   returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select outcome = 'retry' and reconcile_since is null
-      and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false)
-  $$;
+begin
+  return outcome = 'retry' and reconcile_since is null
+    and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false);
+end;
+$$;
 
 create or replace function automation.backoff(
   attempt integer, retry_after_seconds numeric, is_ambiguous boolean, retry jsonb default null)
@@ -266,25 +433,21 @@ create or replace function automation.reap_expired_leases(max_steps integer defa
   set enable_bitmapscan = off
   as $$
 declare
-  due ridgeline.scheduled_steps;
-  reaped integer := 0;
+  lost jsonb;
 begin
-  for due in
-    select s.* from ridgeline.scheduled_steps as s
+  select jsonb_agg(jsonb_build_object(
+      'tenant_id', e.tenant_id, 'step_id', e.id, 'attempt_token', e.attempt_token, 'outcome', 'ambiguous',
+      'error', jsonb_build_object(
+        'code', 'lease_expired', 'message', 'the worker stopped before it reported an outcome')))
+    into lost
+  from (
+    select s.tenant_id, s.id, s.attempt_token from ridgeline.scheduled_steps as s
     where s.lease_expires_at < clock_timestamp()
     order by s.lease_expires_at
     limit max_steps
     for update skip locked
-  loop
-    perform automation.finish_step(jsonb_build_object(
-      'tenant_id', due.tenant_id, 'step_id', due.id, 'attempt_token', due.attempt_token,
-      'outcome', 'ambiguous',
-      'error', jsonb_build_object(
-        'code', 'lease_expired',
-        'message', 'the worker stopped before it reported an outcome')));
-    reaped := reaped + 1;
-  end loop;
-  return reaped;
+  ) as e;
+  return coalesce(cardinality(automation.finish_works(lost)), 0);
 end;
 $$;
 

@@ -16,14 +16,22 @@
 
 -- How long a portion may work before it commits. A user who wants a row that it holds waits no longer.
 create or replace function automation.portion_length() returns interval
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.at_most('portion_ms') * interval '1 millisecond' $$;
+  as $$
+begin
+  return automation.at_most('portion_ms') * interval '1 millisecond';
+end;
+$$;
 
 create or replace function automation.is_over(since timestamptz) returns boolean
-  language sql volatile
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
-  as $$ select clock_timestamp() > since + automation.portion_length() $$;
+  as $$
+begin
+  return clock_timestamp() > since + automation.portion_length();
+end;
+$$;
 
 comment on function automation.is_over(timestamptz) is 'Has a portion that began then had its time?';
 
@@ -39,6 +47,33 @@ begin
     perform automation.fail_step(due, automation.cut_off_error(tried));
     perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
   end if;
+end;
+$$;
+
+-- Several at once were cut off: each is tried alone, next.
+create or replace function automation.note_cut_offs(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if cardinality(dues) = 1 then
+    perform automation.note_cut_off(dues[1]);
+  elsif cardinality(dues) > 1 then
+    insert into automation.suspects (tenant_id, kind, key)
+    select d.tenant_id, d.lane::text, d.id::text from unnest(dues) as d
+    on conflict on constraint suspects_pkey do nothing;
+  end if;
+end;
+$$;
+
+create or replace function automation.clear_suspects(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.suspects as s
+  using unnest(dues) as d
+  where s.tenant_id = d.tenant_id and s.kind = d.lane::text and s.key = d.id::text;
 end;
 $$;
 
@@ -134,7 +169,7 @@ $$;
 
 comment on function automation.begin_portion(ridgeline.automation_lane, integer, uuid[]) is
   'Writes down which due steps of a lane are going to be worked on, fairly between tenants but for some. '
-  'Call it in a transaction of its own, then claim_portion() or run_portion_step().';
+  'Call it in a transaction of its own, then claim_portion() or run_portion().';
 
 -- The same for several channels at once: {"sms": {"most": 10, "but": [tenants]}, ...}.
 create or replace function automation.begin_portions(wanted jsonb) returns setof automation.portions
@@ -216,6 +251,38 @@ create or replace function automation.end_portion(portion_id uuid) returns void
   set search_path = pg_catalog, pg_temp
   as $$ delete from automation.portions as p where p.id = portion_id $$;
 
+-- One, while it is not known what work costs; a session begins with a quarter of what it last went up to.
+create or replace function automation.first_size() returns integer
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return greatest(1, coalesce(
+    substring(current_setting('automation.portion_size', true) from '^\d{1,3}$'), '1')::integer / 4);
+end;
+$$;
+
+create or replace function automation.keep_size(size integer) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform set_config('automation.portion_size', size::text, false);
+end;
+$$;
+
+-- How many to work on at once, so that the next time takes about half a portion's time: known from what the last ones
+-- took. It grows fourfold at most, since a statement cannot be ended early.
+create or replace function automation.next_size(size integer, took interval) returns integer
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return greatest(1, least(4 * size, 200,
+    size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer;
+end;
+$$;
+
 create or replace function automation.claim_portion(
   portion_id uuid, worker text, lease interval default '60 seconds')
   returns setof automation.claimed_step
@@ -225,22 +292,29 @@ create or replace function automation.claim_portion(
   as $$
 declare
   began constant timestamptz := clock_timestamp();
+  set_began timestamptz;
   portion automation.portions;
-  due ridgeline.scheduled_steps;
-  attempt record;
-  claimed automation.claimed_step;
+  dues ridgeline.scheduled_steps[];
+  one_set ridgeline.scheduled_steps[];
+  report automation.claim_report;
+  size integer := 10;
+  place integer := 1;
 begin
   perform automation.check_lease(lease);
   select p.* into portion from automation.portions as p where p.id = portion_id for update;
-  for due in select * from automation.lock_portion(portion) loop
-    attempt := automation.claim_or_close(due, worker, lease);
-    claimed := attempt.claimed;
-    if claimed.step_id is not null then
-      return next claimed;
+  dues := array(select d from automation.lock_portion(portion) as d);
+  while place <= cardinality(dues) loop
+    set_began := clock_timestamp();
+    one_set := dues[place:place + size - 1];
+    report := automation.claim_batch(one_set, worker, lease);
+    return query select * from unnest(report.claimed);
+    exit when report.cut_off;
+    if cardinality(report.claimed) = 0 and cardinality(dues) = 1 then
+      perform automation.clear_suspects(dues);
     end if;
-    exit when attempt.cut_off;
-    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
     exit when automation.is_over(began);
+    place := place + size;
+    size := automation.next_size(size, clock_timestamp() - set_began);
   end loop;
   perform automation.end_portion(portion_id);
 end;
@@ -250,11 +324,11 @@ comment on function automation.claim_portion(uuid, text, interval) is
   'claim_steps() for what begin_portion() or begin_trial() wrote down; what it does not get to in its time '
   'is left for the next portion.';
 
--- One step of a portion, with the database steps after it that are due at once. Its commit does not wait
--- for the disk: should the server lose it, effect and ledger are lost together, and the step is run again
--- as if it had never been tried.
-create or replace function automation.run_portion_step(
-  portion_id uuid, place integer, out ran integer, out cut_off boolean)
+-- Some steps of a portion, with the database steps after them that are due at once. Its commit does not wait
+-- for the disk: should the server lose it, effect and ledger are lost together, and the steps are run again
+-- as if they had never been tried.
+create or replace function automation.run_portion(portion_id uuid, place integer, upto integer)
+  returns automation.batch_report
   language plpgsql
   security definer
   set search_path = pg_catalog, pg_temp
@@ -262,28 +336,23 @@ create or replace function automation.run_portion_step(
   as $$
 declare
   portion automation.portions;
-  due ridgeline.scheduled_steps;
-  done record;
+  dues ridgeline.scheduled_steps[];
+  report automation.batch_report;
 begin
-  ran := 0;
-  cut_off := false;
   perform set_config('synchronous_commit', 'off', true);
   update automation.portions as p
-  set place = run_portion_step.place, started_at = clock_timestamp()
+  set place = run_portion.place, started_at = clock_timestamp()
   where p.id = portion_id
   returning * into portion;
-  select d.* into due from automation.lock_portion(portion) as d
-  where d.id = portion.step_ids[portion.place];
-  if not found then
-    return;
-  end if;
-  done := automation.run_due_step(due);
-  ran := done.ran;
-  cut_off := done.cut_off;
-  if not cut_off then
-    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
+  portion.tenant_ids := portion.tenant_ids[:upto];
+  portion.step_ids := portion.step_ids[:upto];
+  dues := array(select d from automation.lock_portion(portion) as d);
+  report := automation.run_batch(dues, true);
+  if not report.cut_off and exists (select from automation.suspects) then
+    perform automation.clear_suspects(dues);
   end if;
   perform automation.clear_cause();
+  return report;
 end;
 $$;
 
@@ -295,8 +364,13 @@ create or replace procedure automation.work_database_steps(
 declare
   until constant timestamptz := pg_catalog.clock_timestamp() + automation.allowed_time(duration);
   portion automation.portions;
-  step record;
+  report automation.batch_report;
   is_trial boolean := false;
+  place integer;
+  id uuid;
+  alone uuid[];
+  size integer := automation.first_size();
+  began timestamptz;
 begin
   ran := 0;
   call automation.work_on('signal', ran, until);
@@ -306,18 +380,32 @@ begin
   end if;
   loop
     portion := case when is_trial then automation.begin_trial('database')
-      else automation.begin_portion('database', 50) end;
+      else automation.begin_portion('database', 200) end;
     commit;
     if portion.id is not null then
-      for place in 1 .. pg_catalog.cardinality(portion.step_ids) loop
-        step := automation.run_portion_step(portion.id, place);
+      place := 1;
+      alone := '{}'::pg_catalog.uuid[];
+      while place <= pg_catalog.cardinality(portion.step_ids) loop
+        began := pg_catalog.clock_timestamp();
+        report := automation.run_portion(portion.id, place, place + size - 1);
         commit;
-        ran := ran + step.ran;
-        exit when step.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
+        ran := ran + report.ran;
+        alone := pg_catalog.array_cat(alone, report.alone);
+        exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
+        place := place + size;
+        size := automation.next_size(size, pg_catalog.clock_timestamp() - began);
+      end loop;
+      perform automation.keep_size(case when report.cut_off then 1 else size end);
+      foreach id in array alone loop
+        exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
+        place := pg_catalog.array_position(portion.step_ids, id);
+        report := automation.run_portion(portion.id, place, place);
+        commit;
+        ran := ran + report.ran;
       end loop;
       perform automation.end_portion(portion.id);
       commit;
-      exit when step.cut_off;
+      exit when report.cut_off;
     end if;
     exit when is_trial and (portion.id is null or pg_catalog.clock_timestamp() >= until);
     -- Those that are tried alone come last: nobody waits behind them.
@@ -328,5 +416,5 @@ end;
 $$;
 
 comment on procedure automation.work_database_steps(integer, integer, interval) is
-  'run_database_steps() with a commit after every step, for so long at most (half of statement_timeout). '
+  'run_database_steps() with a commit after every few steps, for so long at most (half of statement_timeout). '
   'A step during which a transaction was cut off is tried alone, after the others. ran: how many steps.';

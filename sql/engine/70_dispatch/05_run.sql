@@ -11,26 +11,35 @@ create or replace function automation.run_database_steps(max_steps integer defau
   set lock_timeout = '100ms'
   as $$
 declare
-  due ridgeline.scheduled_steps;
-  done record;
-  found_any boolean := false;
+  dues ridgeline.scheduled_steps[];
+  report automation.batch_report;
   ran integer := 0;
+  place integer := 1;
+  size integer := automation.first_size();
+  began timestamptz;
 begin
   perform automation.run_signals();
   if automation.time_is_up() then
     return 0;
   end if;
-  for due in select * from automation.lock_due('database', max_steps) loop
-    found_any := true;
-    done := automation.run_due_step(due);
-    ran := ran + done.ran;
-    exit when done.cut_off;
+  dues := array(select d from automation.lock_due('database', max_steps) as d);
+  -- As portions, though nothing is committed between them: what one of them loses the others keep.
+  while place <= cardinality(dues) loop
+    began := clock_timestamp();
+    report := automation.run_batch(dues[place:place + size - 1]);
+    ran := ran + report.ran;
+    exit when report.cut_off;
+    place := place + size;
+    size := automation.next_size(size, clock_timestamp() - began);
   end loop;
   -- What cut others off is tried when there is nothing else.
-  if not found_any then
-    for due in select * from automation.lock_suspect('database') loop
-      ran := automation.try_suspect(due);
-    end loop;
+  if cardinality(dues) = 0 then
+    dues := array(select d from automation.lock_suspect('database') as d);
+    report := automation.run_batch(dues);
+    ran := report.ran;
+    if not report.cut_off then
+      perform automation.clear_suspects(dues);
+    end if;
   end if;
   perform automation.clear_cause();
   return ran;
@@ -39,169 +48,320 @@ $$;
 
 comment on function automation.run_database_steps(integer) is
   'Runs due database steps, those of up to max_steps executions, each exactly once, in one transaction, which '
-  'holds what they wrote to until it ends: work_database_steps() commits after each. Returns how many ran.';
+  'holds what they wrote to until it ends: work_database_steps() commits in portions. Returns how many ran.';
 
-create or replace function automation.try_suspect(due ridgeline.scheduled_steps) returns integer
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $$
-declare
-  done constant record := automation.run_due_step(due);
-begin
-  if not done.cut_off then
-    perform automation.clear_suspect(due.tenant_id, due.lane::text, due.id::text);
-  end if;
-  return done.ran;
-end;
-$$;
-
--- From a due step to the first one that has to wait or to leave Postgres, or whose turn comes when the
--- portion has had its time. cut_off: the statement was cancelled during the last one.
-create or replace function automation.run_due_step(
-  due ridgeline.scheduled_steps, out ran integer, out cut_off boolean)
+-- From due steps to the first one of each run that has to wait or to leave Postgres, or whose turn comes when the
+-- portion has had its time: the first step of all, then the second of those that go on, and so forth. apart: what
+-- changes records of users is left for transactions of its own, where there is more than one.
+create or replace function automation.run_batch(dues ridgeline.scheduled_steps[], apart boolean default false)
+  returns automation.batch_report
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   began constant timestamptz := clock_timestamp();
-  execution ridgeline.workflow_executions := automation.lock_execution(due.tenant_id, due.execution_id);
-  plan jsonb;
-  steps jsonb;
-  step jsonb;
-  step_id uuid := due.id;
-  run record;
+  report automation.batch_report := row(0, false, '{}'::uuid[]);
+  going automation.work[];
+  plans automation.running_plan[];
+  ended automation.work[] := '{}'::automation.work[];
+  work automation.work;
+  execution ridgeline.workflow_executions;
+  is_over boolean;
 begin
-  ran := 0;
-  cut_off := false;
-  if automation.is_finished(execution) then
-    perform automation.unschedule(due);
-    return;
-  elsif automation.is_held(execution) then
-    perform automation.hold_step(due);
-    return;
+  select t.works, t.plans into going, plans from automation.take_work(dues) as t;
+  apart := apart and cardinality(dues) > 1;
+  if apart then
+    report.alone := array(select (g.due).id from unnest(going) as g where automation.holds_record(g.step));
+    going := array(select g from unnest(going) as g where (g.due).id <> all (report.alone));
   end if;
-  perform automation.cause_of(execution);
-  plan := automation.plan_of(execution);
-  steps := plan -> 'steps';
-  step := coalesce(steps -> due.step_key, jsonb_build_object('key', due.step_key, 'type', 'unknown'));
-  loop
-    run := automation.run_database_step(execution, step, plan, step_id);
-    exit when run.outcome in ('busy', 'cut off');
-    ran := ran + 1;
-    exit when run.outcome <> 'go on';
-    step := steps -> run.next_key;
-    step_id := automation.new_id();
-    execution.started_at := coalesce(execution.started_at, automation.now());
-    exit when automation.is_over(began);
+  while cardinality(going) > 0 loop
+    going := automation.run_wave(going, plans);
+    is_over := automation.is_over(began) or exists (select from unnest(going) as g where g.outcome = 'cut off');
+    for i in 1 .. cardinality(going) loop
+      work := going[i];
+      if work.outcome not in ('busy', 'cut off', 'untried') then
+        report.ran := report.ran + 1;
+        work.ran := work.ran + 1;
+      end if;
+      report.cut_off := report.cut_off or work.outcome = 'cut off';
+      if work.outcome = 'go on' then
+        execution := work.execution;
+        execution.started_at := coalesce(execution.started_at, automation.now());
+        work := row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null,
+          null, null, 'go on', work.ran, null, null);
+      end if;
+      if is_over or work.outcome <> 'go on' or apart and automation.holds_record(work.step) then
+        ended := ended || work;
+        going[i] := null;
+      else
+        going[i] := work;
+      end if;
+    end loop;
+    going := array(select g from unnest(going) as g where g.outcome is not null);
   end loop;
-  cut_off := run.outcome = 'cut off';
-  if ran = 0 then
-    if not cut_off then
-      perform automation.yield_step(due);
-    end if;
-  else
-    perform automation.unschedule(due);
-    if run.outcome <> 'done' then
-      due.step_key := step ->> 'key';
-      due.id := automation.schedule_step(execution, step, automation.now()
-        + case run.outcome when 'busy' then interval '1 second' else interval '0' end);
-    end if;
-  end if;
-  if cut_off then
-    perform automation.note_cut_off(due);
-  end if;
+  perform automation.leave_batch(ended);
+  return report;
 end;
 $$;
 
-create or replace function automation.yield_step(due ridgeline.scheduled_steps) returns void
-  language sql
+-- One of a type that nobody knows holds nothing: it fails when it is run.
+create or replace function automation.holds_record(step jsonb) returns boolean
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    update ridgeline.scheduled_steps as s
-    set run_at = automation.now() + interval '1 second'
-    where s.tenant_id = due.tenant_id and s.id = due.id
-  $$;
+begin
+  if automation.channel_of(step ->> 'type') is null then
+    return false;
+  end if;
+  return automation.step_holds(step ->> 'type', step);
+end;
+$$;
 
--- One step. 'go on': the next one is a database step and due now; 'busy': something it needs is locked by
--- somebody else, nothing happened; 'cut off': the statement was cancelled during it, nothing happened;
--- 'done': the execution was advanced, put off or ended.
-create or replace function automation.run_database_step(
-  execution ridgeline.workflow_executions, step jsonb, plan jsonb, step_id uuid,
-  out outcome text, out next_key text)
+-- What becomes of the queue's rows of a batch, each by its outcome.
+create or replace function automation.leave_batch(works automation.work[]) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  obstacle automation.obstacle;
-  prepared automation.prepared_step;
-  started constant timestamptz := clock_timestamp();
-  began constant bigint := nextval('automation.write_order');
-  status ridgeline.automation_status;
-  result jsonb;
-  error jsonb;
+  work automation.work;
+  due ridgeline.scheduled_steps;
+  transition automation.transition;
+  at constant timestamptz := automation.now();
+  transitions automation.transition[] := '{}'::automation.transition[];
+  leaving ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  busy ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  cut_off ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+begin
+  foreach work in array works loop
+    due := work.due;
+    if work.outcome = 'done' then
+      transitions := transitions || automation.transition_after(work);
+    elsif work.ran > 0 and work.outcome in ('go on', 'busy', 'cut off', 'untried') then
+      transition := automation.transition_to(work.execution, work.step,
+        at + case work.outcome when 'busy' then interval '1 second' else interval '0' end,
+        (work.execution).expires_at);
+      transitions := transitions || transition;
+      due.id := transition.queue_id;
+      due.step_key := work.step ->> 'key';
+    elsif work.outcome = 'busy' then
+      busy := busy || due;
+    end if;
+    if work.outcome in ('done', 'put off') or work.ran > 0 then
+      leaving := leaving || work.due;
+    end if;
+    if work.outcome = 'cut off' then
+      cut_off := cut_off || due;
+    end if;
+  end loop;
+  perform automation.unschedule(leaving);
+  perform automation.go_on(transitions);
+  if cardinality(busy) > 0 then
+    perform automation.yield_steps(busy);
+  end if;
+  perform automation.note_cut_offs(cut_off);
+end;
+$$;
+
+-- One step of each run. What it says in outcome:
+--   go on     the next step is a database step and due now
+--   done      the step has ended, and with it its turn
+--   put off   it stays open and comes back
+--   stopped   the run has ended before it
+--   busy      something it needs is locked by somebody else, nothing happened
+--   cut off   the statement was cancelled during it, nothing happened; untried: and those after it
+create or replace function automation.run_wave(works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  began constant timestamptz := clock_timestamp();
+  tried automation.work[] := works;
+  caught text;
+  why jsonb;
+  middle constant integer := cardinality(works) / 2;
 begin
   begin
-    obstacle := automation.find_obstacle(execution, plan -> 'lifecycle');
-    if obstacle.status is null then
-      prepared := automation.prepare_step(execution, step);
-      case prepared.verdict
-        when 'run' then
-          result := automation.perform(execution, step, prepared.input);
-          status := 'completed';
-        when 'skip' then
-          status := 'skipped';
-          error := prepared.reason;
-        else
-          status := 'failed';
-          error := prepared.reason;
-      end case;
-    end if;
+    tried := automation.find_obstacles(tried, plans);
+    tried := automation.prepare_works(tried, plans);
+    tried := automation.perform_works(tried, plans);
+    return automation.conclude_works(tried, plans, began);
   exception
     when lock_not_available or deadlock_detected or serialization_failure then
-      outcome := 'busy';
-      return;
+      caught := 'busy';
     when query_canceled then
-      outcome := 'cut off';
-      return;
+      caught := 'cut off';
     when foreign_key_violation then
-      status := 'failed';
-      error := automation.engine_error(
+      caught := 'failed';
+      why := automation.engine_error(
         'record_deleted', sqlstate, 'the record that the step is about was deleted');
     when others then
-      status := 'failed';
-      error := automation.engine_error('step_failed', sqlstate, sqlerrm);
+      caught := 'failed';
+      why := automation.engine_error('step_failed', sqlstate, sqlerrm);
   end;
-  outcome := 'done';
-  if obstacle.status is not null then
-    perform automation.stop_execution(execution, obstacle.status, obstacle.reason);
-    return;
-  elsif result ? 'waiting' or status = 'failed' and automation.may_try_again(execution, step) then
-    perform automation.put_off(execution, step, step_id, prepared, result, error, began);
-    return;
+  if caught = 'cut off' or caught = 'busy' and middle = 0 then
+    return automation.with_outcome(works, caught);
+  elsif middle = 0 then
+    return automation.conclude_works(automation.with_failure(tried, why), plans, began);
   end if;
-  perform automation.record_step_end(
-    execution, step, step_id, status, prepared, result, error, automation.now(),
-    (extract(epoch from clock_timestamp() - started) * 1000)::integer, began);
-  next_key := automation.next_key(step, result);
-  if automation.goes_on(status, result, plan -> 'steps' -> next_key) then
-    outcome := 'go on';
-  else
-    perform automation.advance(execution, step, status, result, error);
+  tried := automation.run_wave(works[:middle], plans);
+  if exists (select from unnest(tried) as t where t.outcome = 'cut off') then
+    return tried || automation.with_outcome(works[middle + 1:], 'untried');
   end if;
+  return tried || automation.run_wave(works[middle + 1:], plans);
+end;
+$$;
+
+comment on function automation.run_wave(automation.work[], automation.running_plan[]) is
+  'Runs one step of each of several locked runs as a whole, or, where that fails, as halves, down to the one step '
+  'that fails.';
+
+create or replace function automation.with_outcome(works automation.work[], outcome text) returns automation.work[]
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.outcome := with_outcome.outcome;
+    works[i] := work;
+  end loop;
+  return works;
+end;
+$$;
+
+create or replace function automation.with_failure(works automation.work[], why jsonb) returns automation.work[]
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.obstacle := null;
+    work.status := 'failed';
+    work.result := null;
+    work.error := why;
+    work.seq := coalesce(work.seq, nextval('automation.write_order'));
+    works[i] := work;
+  end loop;
+  return works;
+end;
+$$;
+
+create or replace function automation.prepare_works(works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  prepared automation.prepared_step;
+  at constant timestamptz := automation.now();
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.seq := nextval('automation.write_order');
+    if (work.obstacle).status is null then
+      prepared := automation.prepare_step(work.execution, work.step, at, (plans[work.plan]).options, work.known);
+      work.prepared := prepared;
+      work.status := case prepared.verdict
+        when 'run' then null when 'skip' then 'skipped' else 'failed' end::ridgeline.automation_status;
+      work.error := prepared.reason;
+    end if;
+    works[i] := work;
+  end loop;
+  return works;
+end;
+$$;
+
+-- What the steps of a batch do, those of one type together where the type can do it for a set.
+create or replace function automation.perform_works(works automation.work[], plans automation.running_plan[])
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  type text;
+  places integer[];
+  results jsonb[];
+begin
+  for type, places in
+    select w.step ->> 'type', array_agg(w.place::integer order by w.place)
+    from unnest(works) with ordinality as w (
+      due, execution, plan, known, obstacle, step, step_id, prepared, status, result, error, next_step, outcome, ran,
+      seq, began, place)
+    where (w.obstacle).status is null and w.status is null
+    group by 1
+    order by 1
+  loop
+    results := automation.step_perform_all(type, array(select works[p] from unnest(places) as p),
+      array(select (plans[(works[p]).plan]).options ->> 'zone' from unnest(places) as p));
+    for n in 1 .. cardinality(places) loop
+      work := works[places[n]];
+      work.result := results[n];
+      work.status := 'completed';
+      works[places[n]] := work;
+    end loop;
+  end loop;
+  return works;
+end;
+$$;
+
+-- What came of each: where its run goes, and its row of the ledger.
+create or replace function automation.conclude_works(
+  works automation.work[], plans automation.running_plan[], began timestamptz)
+  returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+  recorded automation.work[] := '{}'::automation.work[];
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    if (work.obstacle).status is not null then
+      perform automation.stop_execution(work.execution, (work.obstacle).status, (work.obstacle).reason);
+      work.outcome := 'stopped';
+    elsif work.result ? 'waiting' or work.status = 'failed' and automation.may_try_again(work.execution, work.step) then
+      perform automation.put_off(
+        work.execution, work.step, work.step_id, work.prepared, work.result, work.error, work.seq);
+      work.outcome := 'put off';
+    else
+      work.next_step := (plans[work.plan]).steps -> automation.next_key(work.step, work.result);
+      work.outcome := case
+        when automation.goes_on(work.status, work.result, work.next_step) then 'go on' else 'done' end;
+      recorded := recorded || work;
+    end if;
+    works[i] := work;
+  end loop;
+  if cardinality(recorded) > 0 then
+    -- They were worked on together: what each took is its share.
+    perform automation.record_ends(recorded, ceil(
+      extract(epoch from clock_timestamp() - began) * 1000 / cardinality(works))::integer);
+  end if;
+  return works;
 end;
 $$;
 
 create or replace function automation.goes_on(
   status ridgeline.automation_status, result jsonb, next_step jsonb)
   returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
-      and next_step ->> 'lane' = 'database' and (next_step ->> 'delay_seconds')::numeric = 0,
-      false)
-  $$;
+begin
+  return coalesce(
+    status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
+    and next_step ->> 'lane' = 'database' and (next_step ->> 'delay_seconds')::numeric = 0,
+    false);
+end;
+$$;
 
 comment on function automation.goes_on(ridgeline.automation_status, jsonb, jsonb) is
   'May the next step run at once, in the same transaction?';

@@ -72,6 +72,7 @@ begin
     perform automation.unwatch_timeline();
   end if;
   execute format('drop function if exists automation.write_%s(jsonb, text)', target);
+  execute format('drop function if exists automation.write_%ss(jsonb[])', target);
 end;
 $$;
 

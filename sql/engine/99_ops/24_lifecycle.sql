@@ -46,3 +46,9 @@ grant execute on function
   automation.pause_sending(uuid, text), automation.resume_sending(uuid),
   ridgeline.pause_sending(text, uuid), ridgeline.resume_sending(uuid)
   to authenticated, service_role;
+
+-- Where numbers are and which hours are open: facts that whoever looks after the installation keeps up to date.
+alter table automation.area_codes enable row level security;
+alter table automation.regions enable row level security;
+alter table automation.open_hours enable row level security;
+grant select on automation.area_codes, automation.regions, automation.open_hours to service_role;

@@ -366,14 +366,20 @@ $$;
 
 -- What became too large or too dear, as a reason; null when nothing did.
 create or replace function automation.size_problem(warnings jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  if warnings is null or warnings = '[]' then
+    return null;
+  end if;
+  return (
     select jsonb_build_object('code', w -> 'code', 'message', concat_ws(': ', w ->> 'path', w ->> 'message'))
     from jsonb_array_elements(warnings) as w
     where w ->> 'code' in ('too_large', 'too_expensive')
-    limit 1
-  $$;
+    limit 1);
+end;
+$$;
 
 create or replace function automation.render(
   compiled jsonb, context jsonb, options jsonb default '{}', out rendered jsonb, out warnings jsonb

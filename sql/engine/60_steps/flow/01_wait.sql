@@ -83,6 +83,17 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_wait(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.wait(execution, step ->> 'key', input);
+end;
+$$;
+
 select automation.register_step('wait', 'database', '{event,timeout}',
   'Waits: for a length of time, until a date, until a time of day, or for an event.', $schema${
   "anyOf": [{"required": ["minutes"]}, {"required": ["hours"]}, {"required": ["days"]},

@@ -113,6 +113,17 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_conditional(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.choose(execution, step);
+end;
+$$;
+
 select automation.register_step('conditional', 'database', '{then,else}',
   'Takes a branch: then or else, or the first of several whose conditions hold.', $schema${
   "oneOf": [{"required": ["conditions"]}, {"required": ["branches"]}],

@@ -27,6 +27,17 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_split(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.split(execution, step ->> 'key', input);
+end;
+$$;
+
 select automation.register_step('split', 'database', '{}',
   'Takes a branch by chance, in proportion to weights; a contact always takes the same one.', $schema${
   "required": ["branches"],

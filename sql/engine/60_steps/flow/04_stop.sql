@@ -11,6 +11,17 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_stop(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.stop(input);
+end;
+$$;
+
 select automation.register_step('stop', 'database', null,
   'Ends the run.', $schema${
   "properties": {

@@ -89,13 +89,14 @@ end;
 $$;
 
 create or replace function automation.address_send_sms(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
+  known automation.known_records)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.address_sms(execution, prepared);
+  return automation.address_sms(execution, prepared, options, known);
 end;
 $$;
 
@@ -123,5 +124,6 @@ select automation.register_step('send_sms', 'sms', null,
     "urgent": {"type": "boolean",
       "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}
   },
-  "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"}]
+  "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!",
+      "purpose": "transactional"}]
 }$schema$);

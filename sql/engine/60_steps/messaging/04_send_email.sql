@@ -67,13 +67,14 @@ end;
 $$;
 
 create or replace function automation.address_send_email(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
+  known automation.known_records)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  return automation.address_email(execution, prepared);
+  return automation.address_email(execution, prepared, known);
 end;
 $$;
 
@@ -108,5 +109,6 @@ select automation.register_step('send_email', 'email', null,
     "over_cap": {"enum": ["hold", "skip"],
       "description": "What becomes of marketing that is one too many for a person. Default: hold."}
   },
-  "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
+  "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>",
+      "purpose": "transactional"}]
 }$schema$);

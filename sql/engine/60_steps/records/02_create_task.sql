@@ -43,6 +43,28 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_create_task(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_target('task', 'create_task');
+  return jsonb_build_object('task_id', (automation.write_tasks(array[automation.task_row(
+    execution, null, input, automation.tenant_zone(execution.tenant_id))]))[1]);
+end;
+$$;
+
+create or replace function automation.perform_all_create_task(works automation.work[], zones text[]) returns jsonb[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.create_tasks(works, zones);
+end;
+$$;
+
 select automation.register_step('create_task', 'database', null,
   'Creates a task for the office.', $schema${
   "required": ["title"],

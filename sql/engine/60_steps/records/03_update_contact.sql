@@ -53,6 +53,26 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_update_contact(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.update_fields(execution, 'contact', input -> 'fields');
+end;
+$$;
+
+create or replace function automation.holds_update_contact(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
+end;
+$$;
+
 select automation.register_step('update_contact', 'database', null,
   'Sets fields of the contact.', $schema${
   "required": ["fields"],

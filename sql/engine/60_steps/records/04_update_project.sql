@@ -53,6 +53,26 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_update_project(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.update_fields(execution, 'project', input -> 'fields');
+end;
+$$;
+
+create or replace function automation.holds_update_project(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
+end;
+$$;
+
 select automation.register_step('update_project', 'database', null,
   'Sets fields of the project.', $schema${
   "required": ["fields"],

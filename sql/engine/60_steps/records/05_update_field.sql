@@ -91,6 +91,26 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_update_field(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.update_one_field(execution, input);
+end;
+$$;
+
+create or replace function automation.holds_update_field(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
+end;
+$$;
+
 select automation.register_step('update_field', 'database', null,
   'Sets one field of the contact, project or job.', $schema${
   "required": ["field", "value"],

@@ -44,6 +44,26 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_change_stage(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.change_stage(execution, input);
+end;
+$$;
+
+create or replace function automation.holds_change_stage(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
+end;
+$$;
+
 select automation.register_step('change_stage', 'database', null,
   'Moves the contact, project or job to another stage.', $schema${
   "required": ["stage"],

@@ -67,6 +67,26 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_assign_user(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.assign_user(execution, step ->> 'key', input);
+end;
+$$;
+
+create or replace function automation.holds_assign_user(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return true;
+end;
+$$;
+
 select automation.register_step('assign_user', 'database', null,
   'Makes a user responsible for the contact, project or job.', $schema${
   "oneOf": [{"required": ["user_id"]}, {"required": ["user_ids"]}],

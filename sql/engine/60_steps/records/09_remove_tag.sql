@@ -39,6 +39,26 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_remove_tag(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.remove_tag(execution, input ->> 'tag');
+end;
+$$;
+
+create or replace function automation.holds_remove_tag(step jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.has_own_tags();
+end;
+$$;
+
 select automation.register_step('remove_tag', 'database', null,
   'Takes a tag off the contact.', $schema${
   "required": ["tag"],

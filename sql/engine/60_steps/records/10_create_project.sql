@@ -50,6 +50,17 @@ begin
 end;
 $$;
 
+create or replace function automation.perform_create_project(
+  execution ridgeline.workflow_executions, step jsonb, input jsonb)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return automation.create_project(execution, input);
+end;
+$$;
+
 select automation.register_step('create_project', 'database', null,
   'Creates a project for the contact, once for a key.', $schema${
   "required": ["name"],

@@ -77,7 +77,8 @@ create or replace function automation.webhook_input(
   $$;
 
 create or replace function automation.address_webhook(
-  execution ridgeline.workflow_executions, prepared automation.prepared_step)
+  execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
+  known automation.known_records)
   returns automation.prepared_step
   language plpgsql stable
   set search_path = pg_catalog, pg_temp

@@ -1,0 +1,262 @@
+-- 70 DISPATCH
+--
+-- Claim, run, finish, reap. All of them work on a set of due steps at a time, and a set of one is no exception:
+-- the rows are locked, plans and records read, conditions asked and texts rendered for all of them, and what
+-- came of it is written in one statement a table. What a set cannot do as a whole is halved until whatever
+-- breaks it stands alone.
+--
+-- Plans. Rows are found by their whole primary key, from arrays of any length. A session keeps the plan that it made
+-- when a table was empty, and to one that believes so all ways of reading look alike: it would take another index that
+-- has the tenant in it, or read the table for each element. So the array leads (lateral), the id is a range of one in
+-- an order that only the primary key has, rows are changed where they were found (ctid: they are locked), and what
+-- is left of the other ways is ruled out.
+
+create type automation.batch_report as (
+  ran integer,
+  cut_off boolean,
+  alone uuid[]
+);
+
+comment on type automation.batch_report is
+  'How many steps ran; cut_off: the statement was cancelled meanwhile, and whoever asked for it stops working; alone: '
+  'steps that were left for transactions of their own.';
+
+-- The runs of due steps, locked. Those that somebody holds right now are left out.
+create or replace function automation.lock_runs(dues ridgeline.scheduled_steps[]) returns automation.work[]
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select row(d, e.execution,
+      dense_rank() over (
+        order by (e.execution).tenant_id, (e.execution).workflow_id, (e.execution).version),
+      null, null, null, d.id, null, null, null, null, null, null, 0, null, null)::automation.work
+    from unnest(dues) as d
+    cross join lateral (
+      select x as execution from ridgeline.workflow_executions as x
+      where x.tenant_id = d.tenant_id and x.id between d.execution_id and d.execution_id
+      order by x.id
+      limit 1
+      for no key update skip locked
+    ) as e);
+end;
+$$;
+
+-- The versions that runs of a batch are pinned to, each read once, in the order that lock_runs() numbers them in.
+create or replace function automation.read_plans(works automation.work[], at timestamptz)
+  returns automation.running_plan[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  return array(
+    select row(k.tenant_id, k.workflow_id, k.version, p.plan -> 'steps', p.plan -> 'lifecycle',
+      automation.render_options(k.tenant_id, at))::automation.running_plan
+    from (
+      select distinct (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version from unnest(works) as w
+    ) as k
+    cross join lateral (
+      select automation.readable_plan(v.plan) as plan from ridgeline.workflow_versions as v
+      where v.tenant_id = k.tenant_id and v.workflow_id = k.workflow_id and v.version = k.version
+    ) as p
+    order by k.tenant_id, k.workflow_id, k.version);
+end;
+$$;
+
+create or replace function automation.unschedule(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  delete from ridgeline.scheduled_steps as s
+  using (
+    select q.ctid as place
+    from unnest(dues) as d
+    cross join lateral (
+      select x.ctid from ridgeline.scheduled_steps as x
+      where x.tenant_id = d.tenant_id and x.id between d.id and d.id order by x.id limit 1) as q
+  ) as k
+  where s.ctid = k.place;
+end;
+$$;
+
+create or replace function automation.yield_steps(dues ridgeline.scheduled_steps[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_seqscan = off
+  set enable_sort = off
+  set jit = off
+  as $$
+begin
+  update ridgeline.scheduled_steps as s
+  set run_at = automation.now() + interval '1 second'
+  from (
+    select q.ctid as place
+    from unnest(dues) as d
+    cross join lateral (
+      select x.ctid from ridgeline.scheduled_steps as x
+      where x.tenant_id = d.tenant_id and x.id between d.id and d.id order by x.id limit 1) as q
+  ) as k
+  where s.ctid = k.place;
+end;
+$$;
+
+comment on function automation.yield_steps(ridgeline.scheduled_steps[]) is
+  'Tries steps again in a second: somebody holds what they need.';
+
+-- Those of workflows, or of tenants, that are paused or held. A batch is of one lane.
+create or replace function automation.paused_plans(works automation.work[]) returns integer[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  return array(
+    select k.plan
+    from (
+      select distinct w.plan, (w.execution).tenant_id, (w.execution).workflow_id, (w.due).lane from unnest(works) as w
+      offset 0
+    ) as k
+    where automation.pause_of(k.tenant_id, k.workflow_id, k.lane <> 'database') is not null);
+end;
+$$;
+
+-- Locks the runs of due steps and reads their plans. Steps of runs that have ended leave the queue, those of a
+-- workflow that is held wait there, and those whose run somebody holds come again in a second.
+create or replace function automation.take_work(
+  dues ridgeline.scheduled_steps[], out works automation.work[], out plans automation.running_plan[])
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  locked constant automation.work[] := automation.lock_runs(dues);
+  paused constant integer[] := automation.paused_plans(locked);
+  work automation.work;
+  execution ridgeline.workflow_executions;
+  ended ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+  held ridgeline.scheduled_steps[] := '{}'::ridgeline.scheduled_steps[];
+begin
+  works := '{}'::automation.work[];
+  foreach work in array locked loop
+    execution := work.execution;
+    if execution.finished_at is not null then
+      ended := ended || work.due;
+    elsif execution.mode <> 'shadow' and work.plan = any (paused)
+      or execution.fused and execution.started_at is null
+        and automation.is_held(execution, (work.due).lane <> 'database') then
+      held := held || work.due;
+    else
+      works := works || work;
+    end if;
+  end loop;
+  if cardinality(ended) > 0 then
+    perform automation.unschedule(ended);
+  end if;
+  if cardinality(held) > 0 then
+    perform automation.hold_steps(held);
+  end if;
+  if cardinality(locked) < cardinality(dues) then
+    perform automation.yield_steps(array(
+      select d from unnest(dues) as d
+      where not exists (select from unnest(locked) as l where (l.due).id = d.id and (l.due).tenant_id = d.tenant_id)));
+  end if;
+  plans := automation.read_plans(locked, automation.now());
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.step := coalesce((plans[work.plan]).steps -> (work.due).step_key,
+      jsonb_build_object('key', (work.due).step_key, 'type', 'unknown'));
+    works[i] := work;
+  end loop;
+end;
+$$;
+
+-- The ledger of steps that ended without being leased. A failed one is overwritten when the step is run again; one
+-- that completed never is.
+create or replace function automation.record_ends(works automation.work[], duration_ms integer default null)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  at constant timestamptz := automation.now();
+begin
+  insert into ridgeline.workflow_step_executions as s (
+    tenant_id, id, execution_id, step_key, step_type, status, input, result_data, error,
+    warnings, recipient, started_at, finished_at, duration_ms, seq)
+  select (w.due).tenant_id, w.step_id, (w.due).execution_id, w.step ->> 'key', w.step ->> 'type', w.status,
+    (w.prepared).input, w.result, w.error, (w.prepared).warnings, (w.prepared).recipient, at, at,
+    record_ends.duration_ms, w.seq
+  from unnest(works) as w
+  on conflict on constraint workflow_step_executions_once do update
+    set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
+      error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
+      finished_at = excluded.finished_at, duration_ms = excluded.duration_ms
+    where s.status not in ('completed', 'skipped', 'cancelled');
+end;
+$$;
+
+comment on function automation.record_ends(automation.work[], integer) is
+  'Writes the ledger rows of steps that ended. duration_ms: real milliseconds that each of them took.';
+
+-- Ends steps that could not be worked on, for a reason.
+create or replace function automation.fail_works(works automation.work[], plans automation.running_plan[], why jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  work automation.work;
+begin
+  for i in 1 .. cardinality(works) loop
+    work := works[i];
+    work.status := 'failed';
+    work.error := why;
+    work.prepared := null;
+    work.seq := nextval('automation.write_order');
+    work.next_step := (plans[work.plan]).steps -> (work.step ->> 'next');
+    works[i] := work;
+  end loop;
+  perform automation.unschedule(array(select (w.due) from unnest(works) as w));
+  perform automation.record_ends(works);
+  perform automation.advance(works);
+end;
+$$;
+
+create or replace function automation.fail_step(due ridgeline.scheduled_steps, error jsonb) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  works automation.work[];
+  plans automation.running_plan[];
+begin
+  -- Whoever holds the run is waited for: this is the end of a step, and must not be missed.
+  perform automation.lock_execution(due.tenant_id, due.execution_id);
+  select t.works, t.plans into works, plans from automation.take_work(array[due]) as t;
+  perform automation.fail_works(works, plans, error);
+end;
+$$;
+
+comment on function automation.fail_step(ridgeline.scheduled_steps, jsonb) is
+  'Ends a step that could not be worked on, for a reason.';
