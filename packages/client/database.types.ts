@@ -1363,6 +1363,7 @@ export type Database = {
       };
       workflow_executions: {
         Row: {
+          changed_at: string;
           contact_id: string | null;
           created_at: string;
           current_step: string | null;
@@ -1388,6 +1389,7 @@ export type Database = {
           written_by: string;
         };
         Insert: {
+          changed_at?: string;
           contact_id?: string | null;
           created_at?: string;
           current_step?: string | null;
@@ -1413,6 +1415,7 @@ export type Database = {
           written_by?: string;
         };
         Update: {
+          changed_at?: string;
           contact_id?: string | null;
           created_at?: string;
           current_step?: string | null;
@@ -1544,6 +1547,7 @@ export type Database = {
       workflow_step_executions: {
         Row: {
           attempts: Json;
+          changed_at: string;
           clicked_at: string | null;
           delivered_at: string | null;
           duration_ms: number | null;
@@ -1571,6 +1575,7 @@ export type Database = {
         };
         Insert: {
           attempts?: Json;
+          changed_at?: string;
           clicked_at?: string | null;
           delivered_at?: string | null;
           duration_ms?: number | null;
@@ -1598,6 +1603,7 @@ export type Database = {
         };
         Update: {
           attempts?: Json;
+          changed_at?: string;
           clicked_at?: string | null;
           delivered_at?: string | null;
           duration_ms?: number | null;
