@@ -4820,13 +4820,14 @@ create or replace function automation.mapped_names() returns text[]
   set search_path = pg_catalog, pg_temp
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
-      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags']
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags', 'sms_consent', 'email_consent',
+      'sms_opt_out', 'email_opt_out']
   $$;
 
 comment on function automation.mapped_names() is
   'The keys that columns of automation.attach() may map to a column; one that is left out means the '
   'column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a '
-  'record counts as gone.';
+  'record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
 
 -- Of a contact that has several numbers the first that is filled is written to; whoever calls is found by any.
 create or replace function automation.several_columns(columns jsonb) returns jsonb
@@ -11471,14 +11472,17 @@ create index active_triggers_by_version
 
 -- In which mode a run of a workflow begins. The tenant's engine comes first: off is nobody's mode, and null.
 create or replace function automation.mode_of(tenant_id uuid, workflow_id uuid) returns ridgeline.execution_mode
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case s.unified_engine when 'off' then null when 'shadow' then 'shadow' else w.mode end
     from ridgeline.workflows as w
     left join ridgeline.tenant_settings as s on s.tenant_id = w.tenant_id
-    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id
-  $$;
+    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id);
+end;
+$$;
 
 -- sql/engine/45_queue/03_executions.sql
 
@@ -11523,6 +11527,7 @@ create table ridgeline.workflow_executions (
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
   mode ridgeline.execution_mode not null default 'live',
+  changed_at timestamptz not null default automation.now(),
   constraint workflow_executions_pkey primary key (tenant_id, id),
   constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
     references ridgeline.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
@@ -11552,6 +11557,9 @@ comment on column ridgeline.workflow_executions.fused is
   'the chain has been at this workflow before.';
 comment on column ridgeline.workflow_executions.mode is
   'Whether it is one that counts: live, or a shadow, a test, or history of another system.';
+comment on column ridgeline.workflow_executions.changed_at is
+  'When it was last written, for a screen that asks again: ask a little before the newest it has, since a write is '
+  'seen when it commits. Without an index, for the sake of the writes: ask for a page, or by workflow or record.';
 comment on column ridgeline.workflow_executions.seq is
   'Its place in the order of writes: an event with a higher number came after it.';
 comment on column ridgeline.workflow_executions.seen is
@@ -11595,6 +11603,7 @@ create table ridgeline.workflow_step_executions (
   seq bigint not null default nextval('automation.write_order'),
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
+  changed_at timestamptz not null default automation.now(),
   constraint workflow_step_executions_pkey primary key (tenant_id, id),
   constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
     references ridgeline.workflow_executions (tenant_id, id) on delete cascade,
@@ -11618,6 +11627,8 @@ comment on column ridgeline.workflow_step_executions.provider_id is
 comment on column ridgeline.workflow_step_executions.delivered_at is
   'Of a message: when it was first known to have arrived. opened_at and clicked_at are of people, as in emails; '
   'replied_at: the first answer to it within thirty days, a stop apart.';
+comment on column ridgeline.workflow_step_executions.changed_at is
+  'When it was last written; see workflow_executions.';
 comment on column ridgeline.workflow_step_executions.seq is
   'Where the step began in the order of writes; a wait that comes next hears what came after that.';
 comment on column ridgeline.workflow_step_executions.duration_ms is
@@ -12210,30 +12221,38 @@ create index signals_by_record on automation.signals (record_id, tenant_id);
 
 -- Within a statement that is timed, half its time.
 create or replace function automation.allowed_time(asked interval) returns interval
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2)
-  $$;
+begin
+  return least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2);
+end;
+$$;
 
 create or replace function automation.is_late(since timestamptz) returns boolean
-  language sql volatile
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
-  as $$ select clock_timestamp() > since + automation.allowed_time(interval '2 seconds') $$;
+  as $$
+begin
+  return clock_timestamp() > since + automation.allowed_time(interval '2 seconds');
+end;
+$$;
 
 comment on function automation.is_late(timestamptz) is
   'Has work that began then, and that nobody waits for, had its time?';
 
 -- A cancelled statement that was caught goes on without a limit.
 create or replace function automation.time_is_up() returns boolean
-  language sql volatile
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
-        + nullif(current_setting('statement_timeout')::interval, interval '0'),
-      false)
-  $$;
+begin
+  return coalesce(
+    clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
+      + nullif(current_setting('statement_timeout')::interval, interval '0'),
+    false);
+end;
+$$;
 
 comment on function automation.time_is_up() is
   'Has the statement had its statement_timeout? Whoever has caught that ends now.';
@@ -13695,6 +13714,88 @@ comment on function automation.enrol_write(uuid, text, text, jsonb, automation.e
   'Writes down what was admitted: executions, failed ones that explain why they could not start, and signals. '
   'Returns the last execution. is_log: what strangers write counts against the fuse.';
 
+-- What time, a list or a person enrols, many at once.
+
+create type automation.entry as (
+  tenant_id uuid,
+  id uuid,
+  entity text,
+  record_id text,
+  data jsonb,
+  enrolment automation.enrolment,
+  seq bigint,
+  depth integer,
+  root_id uuid,
+  expires_at timestamptz
+);
+
+comment on type automation.entry is
+  'An execution that is about to be written; expires_at: what it was planned before, so that it says nothing after it.';
+
+-- Null: it may not enter (a loop that is on record already, or the engine is off for the tenant).
+create or replace function automation.entry_of(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
+  expires_at timestamptz default null)
+  returns automation.entry
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  admitted automation.enrolment[];
+begin
+  if enrolment.mode is null then
+    return null;
+  elsif data ? 'old' or automation.has_cause() then
+    admitted := automation.admit_all(tenant_id, record_id, array[enrolment]);
+    if coalesce(cardinality(admitted), 0) = 0 then
+      return null;
+    end if;
+    enrolment := admitted[1];
+  end if;
+  enrolment.fused := enrolment.mode <> 'shadow' and (
+    enrolment.fused is true or current_setting('automation.fused', true) is not distinct from 'true');
+  return row(tenant_id, automation.new_id(), entity, record_id, data, enrolment, nextval('automation.write_order'),
+    automation.causation_depth(), automation.causation_root(), expires_at)::automation.entry;
+end;
+$$;
+
+create or replace function automation.enter(entries automation.entry[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+begin
+  insert into ridgeline.workflow_executions (
+    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+    contact_id, depth, root_id, fused, current_step, error, finished_at, expires_at, seq, mode)
+  select e.tenant_id, e.id, (e.enrolment).workflow_id, (e.enrolment).version,
+    case
+      when (e.enrolment).failure is not null then 'failed'
+      when (e.enrolment).first_delay > interval '0' then 'waiting'
+      else 'pending'
+    end::ridgeline.automation_status,
+    (e.enrolment).trigger_type, e.data, e.entity, e.record_id, automation.as_key(e.data ->> 'contact_id'), e.depth,
+    e.root_id, (e.enrolment).fused, (e.enrolment).first_step, (e.enrolment).failure,
+    case when (e.enrolment).failure is not null then at end, e.expires_at, e.seq, (e.enrolment).mode
+  from unnest(entries) as e
+  where e.id is not null;
+  insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at, expires_at)
+  select e.tenant_id, e.id, (e.enrolment).first_step, (e.enrolment).first_lane, at + (e.enrolment).first_delay,
+    case when at + (e.enrolment).first_delay < e.expires_at then e.expires_at end
+  from unnest(entries) as e
+  where e.id is not null and (e.enrolment).failure is null;
+  if found and current_setting('automation.rung', true) is distinct from 'yes' then
+    perform automation.ring_once();
+  end if;
+end;
+$$;
+
+comment on function automation.enter(automation.entry[]) is
+  'Writes down executions and their first steps, failed ones that explain why they could not start among them.';
+
 create or replace function automation.enrol(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
   returns uuid
@@ -13702,17 +13803,12 @@ create or replace function automation.enrol(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  admitted automation.enrolment[] := array[enrolment];
+  entry constant automation.entry := automation.entry_of(tenant_id, entity, record_id, data, enrolment);
 begin
-  if enrolment.mode is null then
-    return null;
-  elsif data ? 'old' or automation.has_cause() then
-    admitted := automation.admit_all(tenant_id, record_id, admitted);
+  if entry.id is not null then
+    perform automation.enter(array[entry]);
   end if;
-  if cardinality(admitted) = 1 then
-    return automation.enrol_write(tenant_id, entity, record_id, data, admitted, false);
-  end if;
-  return null;
+  return entry.id;
 end;
 $$;
 
@@ -13723,9 +13819,11 @@ comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolme
 create or replace function automation.enrolment_of(
   version ridgeline.workflow_versions, trigger_type text)
   returns automation.enrolment
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select row(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
@@ -13734,8 +13832,9 @@ create or replace function automation.enrolment_of(
       automation.mode_of(version.tenant_id, version.workflow_id))::automation.enrolment
     from (
       select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
-    ) as first
-  $$;
+    ) as first);
+end;
+$$;
 
 -- sql/engine/50_executions/03_context.sql
 
@@ -13873,15 +13972,17 @@ comment on function automation.contact_key(ridgeline.workflow_executions, automa
 
 -- Whether the table of contacts has a list of tags: an attached CRM may, under whatever name.
 create or replace function automation.has_own_tags() returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select exists (
-      select from automation.entities as e
-      join pg_catalog.pg_attribute as a
-        on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
-      where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list')
-  $$;
+begin
+  return exists (
+    select from automation.entities as e
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
+    where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list');
+end;
+$$;
 
 -- The tags of a contact are rows of their own, or a list in its table; they are read only where somebody
 -- asks for contact.tags.
@@ -14077,7 +14178,7 @@ create or replace function automation.end_execution(
   set search_path = pg_catalog, pg_temp
   as $$
     update ridgeline.workflow_executions as e
-    set status = end_execution.status, error = end_execution.error, current_step = null,
+    set changed_at = automation.now(), status = end_execution.status, error = end_execution.error, current_step = null,
       started_at = coalesce(e.started_at, automation.now()), finished_at = automation.now()
     where e.tenant_id = execution.tenant_id and e.id = execution.id
   $$;
@@ -14089,7 +14190,7 @@ create or replace function automation.mark_running(
   set search_path = pg_catalog, pg_temp
   as $$
     update ridgeline.workflow_executions as e
-    set status = 'running', current_step = mark_running.step_key,
+    set changed_at = automation.now(), status = 'running', current_step = mark_running.step_key,
       started_at = coalesce(e.started_at, automation.now())
     where e.tenant_id = execution.tenant_id and e.id = execution.id
       and (e.status <> 'running' or e.current_step is distinct from mark_running.step_key)
@@ -14110,7 +14211,7 @@ begin
     case when run_at < execution.expires_at then execution.expires_at end)
   returning id into scheduled_id;
   update ridgeline.workflow_executions as e
-  set status = case
+  set changed_at = automation.now(), status = case
       when run_at > automation.now() then 'waiting' else 'running'
     end::ridgeline.automation_status,
     current_step = step ->> 'key', expires_at = execution.expires_at,
@@ -14246,7 +14347,7 @@ begin
   from unnest(transitions) as t
   where t.ended is null;
   update ridgeline.workflow_executions as e
-  set status = coalesce(
+  set changed_at = automation.now(), status = coalesce(
       t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
     current_step = t.step_key, started_at = coalesce(e.started_at, at),
     error = case when t.ended is null then e.error else t.error end,
@@ -14381,10 +14482,10 @@ begin
   delete from ridgeline.scheduled_steps as s
   where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs);
   update ridgeline.workflow_step_executions as s
-  set status = 'cancelled', finished_at = automation.now()
+  set changed_at = automation.now(), status = 'cancelled', finished_at = automation.now()
   where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs) and s.finished_at is null;
   update ridgeline.workflow_executions as e
-  set status = 'cancelled', error = reason, current_step = null,
+  set changed_at = automation.now(), status = 'cancelled', error = reason, current_step = null,
     started_at = coalesce(e.started_at, automation.now()), finished_at = automation.now()
   where e.tenant_id = end_shadows.tenant_id and e.id = any (open_runs) and e.finished_at is null;
   delete from automation.entries as n
@@ -14665,7 +14766,7 @@ create or replace function automation.follow_contact(
   as $$
 begin
   if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
-    update ridgeline.workflow_executions as e set contact_id = follow_contact.contact
+    update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = follow_contact.contact
     where e.tenant_id = execution.tenant_id and e.id = execution.id;
     execution.contact_id := contact;
   end if;
@@ -14857,7 +14958,7 @@ begin
         and q.lease_expires_at is null
       for update skip locked);
   update ridgeline.workflow_step_executions as s
-  set status = 'cancelled', finished_at = automation.now()
+  set changed_at = automation.now(), status = 'cancelled', finished_at = automation.now()
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
     and s.status in ('pending', 'waiting');
   perform automation.end_execution(execution, status, reason);
@@ -15159,6 +15260,7 @@ insert into automation.skip_codes (code, counts_as, description) values
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
+  ('no_consent', 'refusal', 'The contact''s own record in the CRM says that they want no marketing.'),
   ('conditions_not_met', 'choice', 'The conditions of the step did not hold.'),
   ('shadow', 'choice', 'A shadow would have done it; {would} says what.')
 on conflict on constraint skip_codes_pkey do update set
@@ -15839,7 +15941,8 @@ exception when others then
     perform automation.record_sent(works, ledgers[middle + 1:]);
   else
     update ridgeline.workflow_step_executions as s
-    set warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
+    set changed_at = automation.now(),
+      warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
     where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
   end if;
 end;
@@ -18697,13 +18800,8 @@ create or replace function automation.imagine_create_task(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
-  perform automation.rehearse_target(execution, 'task', 'create_task', jsonb_build_object(
-    'tenant', execution.tenant_id, 'contact', automation.contact_key(execution),
-    'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
-    'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
-    'priority', coalesce(input ->> 'priority', 'normal'), 'due', automation.as_time(execution, input, 'due_at'),
-    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id));
+  perform automation.rehearse_target(execution, 'task', 'create_task', automation.task_row(
+    execution, null, input, automation.tenant_zone(execution.tenant_id)));
   return row(execution.trigger_data, '{}')::automation.imagined;
 end;
 $$;
@@ -20196,14 +20294,15 @@ create or replace function automation.hold_sends(verdicts automation.send_verdic
     where v.verdict = 'hold' and s.tenant_id = v.tenant_id and s.id = v.step_id;
 
     update ridgeline.workflow_step_executions as l
-    set status = 'waiting', input = case when s.reconcile_since is null then null else l.input end,
+    set changed_at = automation.now(),
+      status = 'waiting', input = case when s.reconcile_since is null then null else l.input end,
       render_again = s.reconcile_since is null and (l.render_again or l.input is not null)
     from unnest(verdicts) as v
     join ridgeline.scheduled_steps as s on s.tenant_id = v.tenant_id and s.id = v.step_id
     where v.verdict = 'hold' and l.tenant_id = v.tenant_id and l.id = v.step_id;
 
     update ridgeline.workflow_executions as e
-    set status = 'waiting'
+    set changed_at = automation.now(), status = 'waiting'
     from unnest(verdicts) as v
     where v.verdict = 'hold' and e.tenant_id = v.tenant_id and e.id = v.execution_id and e.status <> 'waiting'
       and e.finished_at is null
@@ -20778,6 +20877,139 @@ $$;
 comment on function automation.ask_hours(automation.ticket[], timestamptz) is
   'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
 
+-- sql/engine/65_gate/10_mapped_consent.sql
+
+-- What the CRM itself knows of consent, in columns of its contacts that attach() maps: sms_opt_out and email_opt_out
+-- stop a channel like a suppression, sms_consent and email_consent that say no stop its marketing. Read live, of every
+-- contact that has the address: what was ticked a moment ago counts. What says nothing leaves the other rules alone.
+
+-- true, false and their words, or since when; null: it says nothing.
+create or replace function automation.word_of_consent(value jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  word constant text := replace(automation.plain_words(value #>> '{}'), ' ', '_');
+begin
+  return case
+    when value is null or automation.is_blank(value) then null
+    when automation.means_true(value) or automation.is_date(value #>> '{}')
+      or word in ('opted_in', 'opt_in', 'subscribed', 'granted', 'given', 'consented', 'allowed') then true
+    when automation.means_false(value)
+      or word in ('opted_out', 'opt_out', 'unsubscribed', 'revoked', 'withdrawn', 'denied', 'refused', 'none', 'stop')
+      then false
+  end;
+end;
+$$;
+
+create or replace function automation.mapped_field(record jsonb, name text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(record -> (e.mapped ->> mapped_field.name), record -> mapped_field.name)
+    from automation.entities as e where e.name = 'contact' and e.mapped ? mapped_field.name
+  $$;
+
+create or replace function automation.consent_in_record(record jsonb, channel text) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  stopped constant jsonb := automation.mapped_field(record, channel || '_opt_out');
+  agreed constant boolean := automation.word_of_consent(automation.mapped_field(record, channel || '_consent'));
+begin
+  return case
+    -- What an office wrote there without saying no is taken for the stop that it stands under.
+    when coalesce(automation.word_of_consent(stopped), not automation.is_blank(stopped), false) then 'revoked'
+    when not agreed then 'no'
+    when agreed then 'yes'
+  end;
+end;
+$$;
+
+comment on function automation.consent_in_record(jsonb, text) is
+  'What the record of a contact says of a channel (sms, email): revoked (nothing may be sent), no (no marketing), yes; '
+  'null: nothing.';
+
+create or replace function automation.maps_consent(channel text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from automation.entities as e
+      where e.name = 'contact' and e.mapped ?| array[channel || '_opt_out', channel || '_consent'])
+  $$;
+
+-- Of all contacts that have an address, in its normal form, the one that forbids most.
+create or replace function automation.mapped_consent(tenant_id uuid, channel text, address text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.says
+    from automation.contacts_at(mapped_consent.tenant_id, address) as c (id)
+    cross join lateral (
+      select automation.consent_in_record(
+        automation.read_record('contact', mapped_consent.tenant_id, c.id), channel) as says) as s
+    where s.says is not null
+    order by array_position('{revoked,no,yes}'::text[], s.says)
+    limit 1
+  $$;
+
+comment on function automation.mapped_consent(uuid, text, text) is
+  'What the contacts of the CRM that have this address say of a channel: revoked, no, yes; null: nothing.';
+
+-- Whom the CRM forbids to write to.
+create or replace function automation.refused_in_records(tickets automation.ticket[])
+  returns table (place integer, address text, says text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    select t.place, a.address, m.says
+    from unnest(tickets) as t
+    cross join lateral unnest(t.recipients) as a (address)
+    cross join lateral (select automation.mapped_consent(t.tenant_id, t.channel, a.address) as says) as m
+    where t.channel in ('sms', 'email') and a.address is not null and automation.maps_consent(t.channel)
+      and (m.says = 'revoked' or m.says = 'no' and t.purpose = 'marketing')
+  $$;
+
+-- The message without those who do not want it; where nobody is left it is skipped.
+create or replace function automation.leave_out_refused(
+  question automation.send_question, addresses text[], says text)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  prepared automation.prepared_step := question.prepared;
+  key text;
+begin
+  if (question.due).lane = 'email' then
+    foreach key in array '{to,cc,bcc}'::text[] loop
+      continue when not prepared.input ? key;
+      prepared := automation.add_warnings(prepared, (
+        select coalesce(jsonb_agg(jsonb_build_object('path', key, 'code', 'no_consent', 'given', m.mailbox,
+          'message', format('%s: the record of %s says no, and they were left out', key, m.mailbox))), '[]')
+        from jsonb_array_elements_text(prepared.input -> key) as m (mailbox)
+        where automation.normalize_email(automation.bare_address(m.mailbox)) = any (addresses)));
+      prepared.input := prepared.input || jsonb_build_object(key, (
+        select coalesce(jsonb_agg(m.mailbox order by m.place), '[]')
+        from jsonb_array_elements_text(prepared.input -> key) with ordinality as m (mailbox, place)
+        where automation.normalize_email(automation.bare_address(m.mailbox)) = any (addresses) is not true));
+    end loop;
+    prepared.recipient := automation.recipients_of(prepared.input -> 'to');
+    if prepared.input -> 'to' <> '[]' then
+      return prepared;
+    end if;
+  end if;
+  return case says
+    when 'revoked' then automation.skip_unaddressed(
+      question.prepared, 'suppressed', 'the contact''s record says that they opted out of this channel')
+    else automation.skip_unaddressed(
+      question.prepared, 'no_consent', 'the contact''s record says that they want no marketing on this channel') end;
+end;
+$$;
+
 -- sql/engine/65_gate/20_gate.sql
 
 -- THE GATE
@@ -20931,6 +21163,19 @@ begin
         found.opens_at, found.zones), coalesce(found.opens_at, 'infinity'), found.expires_at);
     end if;
   end loop;
+  for found in
+    select r.place, array_agg(r.address) as addresses, max(r.says) as says
+    from automation.refused_in_records(tickets) as r group by 1
+  loop
+    questions[found.place].prepared := automation.leave_out_refused(
+      questions[found.place], found.addresses, found.says);
+    if (questions[found.place].prepared).verdict <> 'run' then
+      decided := decided || found.place;
+      return next automation.verdict_on(
+        questions[found.place], 'skip', questions[found.place].prepared);
+    end if;
+  end loop;
+  tickets := automation.still_open(tickets, decided);
   for found in
     select a.place from automation.answering(questions) as a (place)
     where not is_trial and a.place <> all (decided)
@@ -21474,16 +21719,18 @@ create or replace function automation.contact_zone(entity text, tenant_id uuid, 
 
 create or replace function automation.timer_zone(listener automation.timer_listeners, record jsonb)
   returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      case listener.zone
-        when 'contact' then automation.contact_zone(listener.entity, listener.tenant_id, record)
-        else listener.zone
-      end,
-      automation.tenant_zone(listener.tenant_id), 'UTC')
-  $$;
+begin
+  return coalesce(
+    case listener.zone
+      when 'contact' then automation.contact_zone(listener.entity, listener.tenant_id, record)
+      else listener.zone
+    end,
+    automation.tenant_zone(listener.tenant_id), 'UTC');
+end;
+$$;
 
 -- Could an update have changed the zone that a timer goes by? A contact that moves is seen here; the
 -- timers of its appointments find out when they are due.
@@ -21563,9 +21810,13 @@ end;
 $$;
 
 create or replace function automation.field_text(record jsonb, field text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select record #>> string_to_array(field, '.') $$;
+  as $$
+begin
+  return record #>> string_to_array(field, '.');
+end;
+$$;
 
 -- Sets, moves or drops the timer of one record for one workflow.
 create or replace function automation.set_timer(
@@ -21740,32 +21991,13 @@ create or replace function automation.lock_timers(tenant_ids uuid[], keys text[]
     order by k.place
   $$;
 
--- What a timer before a date starts is a reminder: its messages do not go out after that date.
-create or replace function automation.expire_run(
-  version ridgeline.workflow_versions, record_id text, at timestamptz)
-  returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    with started as (
-      update ridgeline.workflow_executions as e set expires_at = at
-      where e.tenant_id = version.tenant_id and e.id = (
-        select x.id from ridgeline.workflow_executions as x
-        where x.tenant_id = version.tenant_id and x.record_id = expire_run.record_id
-          and x.workflow_id = version.workflow_id
-          -- One that was started before is another reminder's, with a date of its own.
-          and x.created_at = automation.now()
-        order by x.created_at desc, x.seq desc limit 1)
-      returning e.tenant_id, e.id
-    )
-    update ridgeline.scheduled_steps as s set expires_at = at
-    from started as e
-    where s.tenant_id = e.tenant_id and s.execution_id = e.id and s.run_at < at
-  $$;
+-- Of a timer that was due: did it fire (1 or 0), and what is to be written down.
+create type automation.fired_timer as (fired integer, entry automation.entry);
 
 -- The record is read as it is now. A date that moved without the trigger seeing it (another zone of
 -- the tenant) moves the timer; a reminder before a date says nothing once the date has passed.
-create or replace function automation.fire_timer(waiting ridgeline.workflow_timers) returns integer
+-- What it starts before a date is a reminder: its messages do not go out after that date.
+create or replace function automation.fire_timer(waiting ridgeline.workflow_timers) returns automation.fired_timer
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -21791,7 +22023,7 @@ begin
     update ridgeline.workflow_timers as t set due_at = due
     where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
       and t.record_id = waiting.record_id;
-    return 0;
+    return row(0, null::automation.entry);
   end if;
   delete from ridgeline.workflow_timers as t
   where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
@@ -21800,20 +22032,18 @@ begin
     or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
     or (listener."offset" < interval '0' or listener.business_days < 0)
       and automation.instant_in(value, zone) <= at then
-    return 0;
+    return row(0, null::automation.entry);
   end if;
   select v.* into version from ridgeline.workflow_versions as v
   where v.tenant_id = listener.tenant_id and v.workflow_id = listener.workflow_id
     and v.version = listener.version;
   perform set_config('automation.depth', case when waiting.depth > 0 then '1' else '' end, true);
-  perform automation.enrol_if_met(version, 'time_elapsed', automation.snapshot(
-    listener.entity, waiting.tenant_id, record,
-    jsonb_build_object('timer', jsonb_build_object(
-      'field', listener.field, 'value', value, 'due_at', due))));
-  if listener."offset" < interval '0' or listener.business_days < 0 then
-    perform automation.expire_run(version, waiting.record_id, automation.instant_in(value, zone));
-  end if;
-  return 1;
+  return row(1, automation.entry_if_met(version, automation.enrolment_of(version, 'time_elapsed'), automation.snapshot(
+      listener.entity, waiting.tenant_id, record,
+      jsonb_build_object('timer', jsonb_build_object(
+        'field', listener.field, 'value', value, 'due_at', due))),
+    case when listener."offset" < interval '0' or listener.business_days < 0
+      then automation.instant_in(value, zone) end));
 end;
 $$;
 
@@ -21859,11 +22089,14 @@ create or replace function automation.fire_one_by_one(timers ridgeline.workflow_
 declare
   began constant timestamptz := clock_timestamp();
   waiting ridgeline.workflow_timers;
+  one automation.fired_timer;
   fired integer := 0;
 begin
   foreach waiting in array timers loop
     begin
-      fired := fired + automation.fire_timer(waiting);
+      one := automation.fire_timer(waiting);
+      perform automation.enter(array[one.entry]);
+      fired := fired + one.fired;
     exception
       when query_canceled then
         perform automation.cut_off_timer(waiting);
@@ -21890,13 +22123,20 @@ declare
   timers constant ridgeline.workflow_timers[] := array(
     select t from automation.lock_timers(tenant_ids, keys) as t);
   waiting ridgeline.workflow_timers;
+  one automation.fired_timer;
+  entries automation.entry[] := '{}'::automation.entry[];
   fired integer := 0;
 begin
   begin
     foreach waiting in array timers loop
-      fired := fired + automation.fire_timer(waiting);
+      one := automation.fire_timer(waiting);
+      fired := fired + one.fired;
+      if (one.entry).id is not null then
+        entries := entries || one.entry;
+      end if;
       exit when automation.is_late(began);
     end loop;
+    perform automation.enter(entries);
   exception
     when query_canceled then
       -- The others are due still; the time of the statement is used up.
@@ -22012,37 +22252,42 @@ begin
 end;
 $$;
 
--- enrolled, skipped or failed.
+-- What becomes of a record: enrolled, skipped or failed; and the execution that is to be written down.
+create type automation.taken_record as (became text, entry automation.entry);
+
 create or replace function automation.take_record(
-  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions,
+  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment,
   listener automation.timer_listeners, record_id text, record jsonb)
-  returns text
+  returns automation.taken_record
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   data jsonb;
   due timestamptz;
+  entry automation.entry;
 begin
   if record is null then
-    return 'skipped';
+    return row('skipped'::text, null::automation.entry);
   elsif job.kind = 'timers' then
     due := automation.timer_due(
       listener, automation.field_text(record, listener.field),
       automation.timer_zone(listener, record));
     if due > automation.now() then
       perform automation.set_timer(listener, record_id, due, due);
-      return 'enrolled';
+      return row('enrolled'::text, null::automation.entry);
     end if;
-    return 'skipped';
+    return row('skipped'::text, null::automation.entry);
   end if;
   data := automation.snapshot(job.entity, job.tenant_id, record, job.data);
   if job.conditions is not null and not automation.evaluate_conditions(
     job.conditions, automation.trigger_context(job.tenant_id, data),
     automation.tenant_zone(job.tenant_id)) then
-    return 'skipped';
+    return row('skipped'::text, null::automation.entry);
   end if;
-  return automation.enrol_if_met(version, job.kind, data);
+  entry := automation.entry_if_met(version, enrolment, data);
+  return row(case when entry.id is null then 'skipped' when (entry.enrolment).failure is null then 'enrolled'
+    else 'failed' end::text, entry);
 end;
 $$;
 
@@ -22074,14 +22319,18 @@ create or replace function automation.finish_bulk(
 
 -- A record that breaks is a failed run that says why.
 create or replace function automation.try_record(
-  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions,
+  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment,
   listener automation.timer_listeners, record_id text, record jsonb)
-  returns text
+  returns automation.taken_record
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  taken automation.taken_record;
 begin
-  return automation.take_record(job, version, listener, record_id, record);
+  taken := automation.take_record(job, version, enrolment, listener, record_id, record);
+  perform automation.enter(array[taken.entry]);
+  return taken;
 exception when others then
   begin
     perform automation.enrol(job.tenant_id, job.entity, record_id,
@@ -22093,7 +22342,7 @@ exception when others then
   exception when others then
     raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
   end;
-  return 'failed';
+  return row('failed'::text, null::automation.entry);
 end;
 $$;
 
@@ -22107,8 +22356,10 @@ create or replace function automation.run_batch(
 declare
   version ridgeline.workflow_versions;
   listener automation.timer_listeners;
+  enrolment automation.enrolment;
   next record;
-  became text;
+  became automation.taken_record;
+  entries automation.entry[] := '{}'::automation.entry[];
   is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
@@ -22126,12 +22377,19 @@ begin
       'code', 'not_active', 'message', automation.bulk_obstacle(job, version, listener)));
     return 0;
   end if;
+  enrolment := automation.enrolment_of(version, job.kind);
   for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
     is_cut := clock_timestamp() > until;
     exit when taken >= allowed or is_cut;
-    became := case when one_by_one then automation.try_record(job, version, listener, next.id, next.record)
-      else automation.take_record(job, version, listener, next.id, next.record) end;
-    case became
+    if one_by_one then
+      became := automation.try_record(job, version, enrolment, listener, next.id, next.record);
+    else
+      became := automation.take_record(job, version, enrolment, listener, next.id, next.record);
+      if (became.entry).id is not null then
+        entries := entries || became.entry;
+      end if;
+    end if;
+    case became.became
       when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
       when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
       else job.skipped := job.skipped + 1;
@@ -22139,6 +22397,7 @@ begin
     job.scanned := job.scanned + 1;
     job.last_record_id := next.id;
   end loop;
+  perform automation.enter(entries);
   update ridgeline.bulk_enrollments as b
   set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
     last_record_id = job.last_record_id,
@@ -22606,9 +22865,11 @@ comment on function automation.stop_waiting(uuid, uuid) is
 create or replace function automation.snapshot(
   entity text, tenant_id uuid, record jsonb, more jsonb default '{}')
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case
       when e.related = '{}' then d.data
       else automation.add_related(d.data, snapshot.tenant_id, record, e.related)
@@ -22619,33 +22880,48 @@ create or replace function automation.snapshot(
         'entity', e.name, e.name, record, e.name || '_id', record -> e.id_column,
         'user_id', automation.current_user_id()) as data
     ) as d
-    where e.name = snapshot.entity
-  $$;
+    where e.name = snapshot.entity);
+end;
+$$;
 
--- enrolled, failed (with an execution that says why) or skipped (its conditions were not met).
-create or replace function automation.enrol_if_met(
-  version ridgeline.workflow_versions, trigger_type text, data jsonb)
-  returns text
+-- Null: its conditions were not met, or it may not enter. One whose conditions cannot be told is a failed one.
+create or replace function automation.entry_if_met(
+  version ridgeline.workflow_versions, enrolment automation.enrolment, data jsonb,
+  expires_at timestamptz default null)
+  returns automation.entry
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  enrolment automation.enrolment := automation.enrolment_of(version, trigger_type);
   verdict constant jsonb := case
     when version.conditions is null then 'true'
     else automation.try_conditions(version.conditions, version.tenant_id, data)
   end;
 begin
-  if verdict = 'false' or enrolment.mode is null then
-    return 'skipped';
+  if verdict = 'false' then
+    return null;
   elsif verdict <> 'true' then
     enrolment.failure := verdict;
   end if;
-  perform automation.enrol(
-    version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data, enrolment);
-  return case when enrolment.failure is null then 'enrolled' else 'failed' end;
+  return automation.entry_of(version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data,
+    enrolment, expires_at);
 end;
 $$;
+
+create or replace function automation.enrol_if_met(
+  version ridgeline.workflow_versions, trigger_type text, data jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.enter(array[
+    automation.entry_if_met(version, automation.enrolment_of(version, trigger_type), data)]);
+end;
+$$;
+
+comment on function automation.enrol_if_met(ridgeline.workflow_versions, text, jsonb) is
+  'Starts an execution of a version for one occurrence, if its conditions are met.';
 
 -- sql/engine/68_time/06_work.sql
 
@@ -23168,7 +23444,8 @@ begin
     record_ends.duration_ms, w.seq
   from unnest(works) as w
   on conflict on constraint workflow_step_executions_once do update
-    set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
+    set changed_at = automation.now(),
+      status = excluded.status, input = excluded.input, result_data = excluded.result_data,
       error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
       finished_at = excluded.finished_at, duration_ms = excluded.duration_ms
     where s.status not in ('completed', 'skipped', 'cancelled');
@@ -23695,7 +23972,8 @@ begin
       recipient = excluded.recipient, error = null, finished_at = null,
       rendition = s.rendition + s.render_again::integer, render_again = false;
   update ridgeline.workflow_executions as e
-  set status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
+  set changed_at = automation.now(),
+    status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
   from (
     select u.due, q.ctid as place
     from unnest(works) as u
@@ -24035,7 +24313,8 @@ declare
 begin
   with closed as (
     update ridgeline.workflow_step_executions as s
-    set status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
+    set changed_at = automation.now(),
+      status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
       provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
       duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
     from (
@@ -24081,12 +24360,12 @@ begin
         then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
     where s.tenant_id = due.tenant_id and s.id = due.id;
     update ridgeline.workflow_step_executions as s
-    set status = 'waiting', error = report.error,
+    set changed_at = automation.now(), status = 'waiting', error = report.error,
       render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),
       attempts = s.attempts || automation.attempt_entry(due, report.outcome, report.error, at)
     where s.tenant_id = due.tenant_id and s.id = due.id;
     update ridgeline.workflow_executions as e
-    set status = 'waiting'
+    set changed_at = automation.now(), status = 'waiting'
     where e.tenant_id = due.tenant_id and e.id = due.execution_id;
   end loop;
 end;
@@ -24097,12 +24376,14 @@ $$;
 create or replace function automation.may_render_again(
   step jsonb, outcome text, reconcile_since timestamptz)
   returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select outcome = 'retry' and reconcile_since is null
-      and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false)
-  $$;
+begin
+  return outcome = 'retry' and reconcile_since is null
+    and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false);
+end;
+$$;
 
 create or replace function automation.backoff(
   attempt integer, retry_after_seconds numeric, is_ambiguous boolean, retry jsonb default null)
@@ -24144,7 +24425,7 @@ begin
   where s.tenant_id = r.tenant_id and s.id = r.step_id and s.attempt_token = r.attempt_token;
   get diagnostics released = row_count;
   update ridgeline.workflow_step_executions as s
-  set status = 'pending', render_again = automation.may_render_again(
+  set changed_at = automation.now(), status = 'pending', render_again = automation.may_render_again(
     jsonb_build_object('type', s.step_type), 'retry', q.reconcile_since)
   from jsonb_to_recordset(steps) as r (tenant_id uuid, step_id uuid)
   join ridgeline.scheduled_steps as q on q.tenant_id = r.tenant_id and q.id = r.step_id
@@ -24210,14 +24491,22 @@ comment on function automation.reap_expired_leases(integer) is
 
 -- How long a portion may work before it commits. A user who wants a row that it holds waits no longer.
 create or replace function automation.portion_length() returns interval
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.at_most('portion_ms') * interval '1 millisecond' $$;
+  as $$
+begin
+  return automation.at_most('portion_ms') * interval '1 millisecond';
+end;
+$$;
 
 create or replace function automation.is_over(since timestamptz) returns boolean
-  language sql volatile
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
-  as $$ select clock_timestamp() > since + automation.portion_length() $$;
+  as $$
+begin
+  return clock_timestamp() > since + automation.portion_length();
+end;
+$$;
 
 comment on function automation.is_over(timestamptz) is 'Has a portion that began then had its time?';
 
@@ -24437,21 +24726,37 @@ create or replace function automation.end_portion(portion_id uuid) returns void
   set search_path = pg_catalog, pg_temp
   as $$ delete from automation.portions as p where p.id = portion_id $$;
 
--- What work costs is not known yet.
+-- One, while it is not known what work costs; a session begins with a quarter of what it last went up to.
 create or replace function automation.first_size() returns integer
-  language sql immutable parallel safe
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select 1 $$;
+  as $$
+begin
+  return greatest(1, coalesce(
+    substring(current_setting('automation.portion_size', true) from '^\d{1,3}$'), '1')::integer / 4);
+end;
+$$;
+
+create or replace function automation.keep_size(size integer) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform set_config('automation.portion_size', size::text, false);
+end;
+$$;
 
 -- How many to work on at once, so that the next time takes about half a portion's time: known from what the last ones
 -- took. It grows fourfold at most, since a statement cannot be ended early.
 create or replace function automation.next_size(size integer, took interval) returns integer
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select greatest(1, least(4 * size, 200,
-      size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer
-  $$;
+begin
+  return greatest(1, least(4 * size, 200,
+    size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer;
+end;
+$$;
 
 create or replace function automation.claim_portion(
   portion_id uuid, worker text, lease interval default '60 seconds')
@@ -24565,6 +24870,7 @@ begin
         place := place + size;
         size := automation.next_size(size, pg_catalog.clock_timestamp() - began);
       end loop;
+      perform automation.keep_size(case when report.cut_off then 1 else size end);
       foreach id in array alone loop
         exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
         place := pg_catalog.array_position(portion.step_ids, id);
@@ -24944,14 +25250,16 @@ $$;
 create or replace function automation.goes_on(
   status ridgeline.automation_status, result jsonb, next_step jsonb)
   returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
-      and next_step ->> 'lane' = 'database' and (next_step ->> 'delay_seconds')::numeric = 0,
-      false)
-  $$;
+begin
+  return coalesce(
+    status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
+    and next_step ->> 'lane' = 'database' and (next_step ->> 'delay_seconds')::numeric = 0,
+    false);
+end;
+$$;
 
 comment on function automation.goes_on(ridgeline.automation_status, jsonb, jsonb) is
   'May the next step run at once, in the same transaction?';
@@ -24991,7 +25299,7 @@ begin
     execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type', 'waiting',
     prepared.input, result, error, prepared.warnings, attempt, automation.now(), put_off.seq)
   on conflict on constraint workflow_step_executions_once do update
-    set status = 'waiting', input = excluded.input, result_data = excluded.result_data,
+    set changed_at = automation.now(), status = 'waiting', input = excluded.input, result_data = excluded.result_data,
       error = excluded.error, warnings = excluded.warnings, attempts = s.attempts || attempt,
       finished_at = null
   returning jsonb_array_length(s.attempts) into tried;
@@ -30415,7 +30723,8 @@ begin
   where s.provider_id = record_delivery_of_step.provider_id
     and s.tenant_id = record_delivery_of_step.tenant_id;
   update ridgeline.workflow_step_executions as s
-  set result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
+  set changed_at = automation.now(),
+    result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
     || jsonb_build_object('delivery', jsonb_strip_nulls(jsonb_build_object(
       'status', record_delivery_of_step.status, 'at', at,
       'error_code', record_delivery_of_step.error_code))),
@@ -32203,7 +32512,7 @@ begin
   where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
     and v.version = execution.version;
   update ridgeline.workflow_executions as e
-  set trigger_data = data, contact_id = automation.as_key(data ->> 'contact_id')
+  set changed_at = automation.now(), trigger_data = data, contact_id = automation.as_key(data ->> 'contact_id')
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   if automation.conditions_met(version, data) then
     return true;
@@ -32255,7 +32564,8 @@ begin
   end if;
   update ridgeline.workflow_executions as e
   -- While it had done nothing another may have entered: it is asked once more.
-  set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
+  set changed_at = automation.now(),
+    status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
     started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   insert into ridgeline.scheduled_steps (
@@ -32267,7 +32577,7 @@ begin
       -- The provider's clock is the real one, as that of leases is.
       failed.started_at - (automation.now() - transaction_timestamp()) end);
   update ridgeline.workflow_step_executions as s
-  set status = 'pending', finished_at = null, error = null,
+  set changed_at = automation.now(), status = 'pending', finished_at = null, error = null,
     render_again = not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false)
   where s.tenant_id = failed.tenant_id and s.id = failed.id;
   perform automation.ring_once();
@@ -32453,7 +32763,7 @@ begin
   elsif here ->> 'type' is distinct from there ->> 'type' then
     return format('step "%s" is a %s there', due.step_key, there ->> 'type');
   end if;
-  update ridgeline.workflow_executions as e set version = target.version
+  update ridgeline.workflow_executions as e set changed_at = automation.now(), version = target.version
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   return null;
 end;
@@ -33884,7 +34194,7 @@ begin
     where s.tenant_id = prune_inputs.tenant_id and s.id = any (ids) and s.finished_at < before
       and not (s.status = 'failed' and coalesce((s.error ->> 'may_have_been_sent')::boolean, false))
     for no key update skip locked);
-  update ridgeline.workflow_step_executions as s set input = null
+  update ridgeline.workflow_step_executions as s set changed_at = automation.now(), input = null
   where s.tenant_id = prune_inputs.tenant_id and s.id = any (ids);
   get diagnostics pruned = row_count;
 end;
@@ -34216,7 +34526,8 @@ create or replace function automation.note_engagement() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  update ridgeline.workflow_step_executions as s set opened_at = new.opened_at, clicked_at = new.clicked_at
+  update ridgeline.workflow_step_executions as s
+  set changed_at = automation.now(), opened_at = new.opened_at, clicked_at = new.clicked_at
   where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_email';
   return null;
 end;
@@ -34253,7 +34564,7 @@ begin
   order by s.started_at desc
   limit 1
   for no key update skip locked;
-  update ridgeline.workflow_step_executions as s set replied_at = automation.now()
+  update ridgeline.workflow_step_executions as s set changed_at = automation.now(), replied_at = automation.now()
   where s.tenant_id = new.tenant_id and s.id = answered and s.replied_at is null;
   return null;
 end;
@@ -34941,7 +35252,7 @@ begin
   if record ->> 'status' = 'running' then
     return false;
   end if;
-  update ridgeline.workflow_step_executions as t set input = null
+  update ridgeline.workflow_step_executions as t set changed_at = automation.now(), input = null
   where t.ctid = any (array(
     select r.ctid from ridgeline.workflow_step_executions as r
     where r.tenant_id = work.tenant_id and r.id = (record ->> 'id')::uuid and r.status in ('waiting', 'pending')
@@ -35355,6 +35666,34 @@ comment on function automation.import_definition(uuid, text, text, integer, json
   'Writes a translated definition, once: {outcome: created, updated, unchanged, activated or edited, workflow_id, '
   'problems}. What was edited here since is left alone unless options say overwrite. It is published where it can be, '
   'and switched on only if it was on and options say activate.';
+
+-- Switches on what ran there and could be published: how many.
+create or replace function automation.activate_imports(tenant_id uuid) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  import record;
+  switched integer := 0;
+begin
+  for import in
+    select w.id from automation.legacy_imports as i
+    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+    where i.tenant_id = activate_imports.tenant_id and i.was_active and not w.is_active
+      and w.published_version is not null and w.status <> 'archived'
+    order by w.id
+  loop
+    update ridgeline.workflows as w set is_active = true
+    where w.tenant_id = activate_imports.tenant_id and w.id = import.id;
+    switched := switched + 1;
+  end loop;
+  return switched;
+end;
+$$;
+
+comment on function automation.activate_imports(uuid) is
+  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how many. '
+  'Runs in flight are another matter: automation.take_over_runs().';
 
 -- sql/engine/98_legacy/02_history.sql
 
@@ -36047,6 +36386,874 @@ $$;
 comment on function automation.undo_import(uuid, text, text, integer) is
   'Takes out what an import made: {undone, reason, given_back}. Runs that were taken over and stand where they stood '
   'go back to the old engine. What has run here since, or was edited, stays as it is.';
+
+-- sql/engine/98_legacy/20_compare.sql
+
+-- SIDE BY SIDE
+--
+-- What the old engine did, beside what a shadow of the same workflow would have done. Its runs are paired with shadows
+-- by workflow, record and time, their steps by the step that each of ours came from; what differs is written down, a
+-- row a difference. The old tables are read and never written here, and their engine goes on.
+
+create table automation.legacy_pairs (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  source text not null,
+  workflow_id uuid not null,
+  legacy_id text,
+  execution_id uuid,
+  record_id text,
+  contact_id text,
+  began_at timestamptz not null,
+  verdict text not null
+    constraint legacy_pairs_verdict_known check (verdict in ('identical', 'differs', 'missing', 'extra', 'open')),
+  compared_at timestamptz not null default automation.now(),
+  constraint legacy_pairs_pkey primary key (tenant_id, id),
+  constraint legacy_pairs_old_once unique (tenant_id, source, legacy_id),
+  constraint legacy_pairs_workflow_fk foreign key (tenant_id, workflow_id)
+    references ridgeline.workflows (tenant_id, id) on delete cascade,
+  constraint legacy_pairs_has_a_side check (legacy_id is not null or execution_id is not null)
+);
+
+create index legacy_pairs_by_time on automation.legacy_pairs (began_at, tenant_id);
+create index legacy_pairs_by_execution on automation.legacy_pairs (execution_id, tenant_id);
+
+comment on table automation.legacy_pairs is
+  'A run of the old engine and the shadow beside it. missing: there is no shadow; extra: no old run; open: one of them '
+  'has not ended, and will be looked at again.';
+
+create table ridgeline.legacy_discrepancies (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  pair_id uuid not null,
+  kind text not null
+    constraint legacy_discrepancies_kind_known
+    check (kind in ('missing', 'extra', 'text', 'recipient', 'time', 'order')),
+  workflow_id uuid not null,
+  step_key text,
+  step_type text,
+  record_id text,
+  contact_id text,
+  legacy_id text,
+  execution_id uuid,
+  old jsonb,
+  shadow jsonb,
+  at timestamptz not null,
+  constraint legacy_discrepancies_pkey primary key (tenant_id, id),
+  constraint legacy_discrepancies_pair_fk foreign key (tenant_id, pair_id)
+    references automation.legacy_pairs (tenant_id, id) on delete cascade
+);
+
+create index legacy_discrepancies_by_pair on ridgeline.legacy_discrepancies (pair_id, tenant_id);
+
+comment on table ridgeline.legacy_discrepancies is
+  'What the shadow of a workflow would have done otherwise than the old engine did. missing: the old engine did it, '
+  'the shadow would not have; extra: the other way round (step_key null: a whole run); text, recipient, time: the same '
+  'step with another; order: the same steps in another order.';
+
+create view ridgeline.legacy_discrepancies_by_kind with (security_invoker = true) as
+  select d.tenant_id, d.kind, d.workflow_id, w.name as workflow_name, d.step_key, d.step_type,
+    count(*) as discrepancies, count(distinct d.pair_id) as runs, min(d.at) as first_at, max(d.at) as last_at,
+    (array_agg(jsonb_build_object('old', d.old, 'shadow', d.shadow) order by d.at desc))[1] as latest
+  from ridgeline.legacy_discrepancies as d
+  join ridgeline.workflows as w on w.tenant_id = d.tenant_id and w.id = d.workflow_id
+  group by 1, 2, 3, 4, 5, 6;
+
+comment on view ridgeline.legacy_discrepancies_by_kind is
+  'Discrepancies by kind, workflow and step: how many, in how many runs, since and until when, and the latest of them.';
+
+-- What differed goes with the shadow that it is about: pruned, or erased with its person.
+create or replace function automation.forget_pair() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.legacy_pairs as p where p.execution_id = old.id and p.tenant_id = old.tenant_id;
+  return null;
+end;
+$$;
+
+create trigger workflow_executions_forget_pair
+  after delete on ridgeline.workflow_executions
+  for each row when (old.mode = 'shadow')
+  execute function automation.forget_pair();
+
+-- WHAT EITHER DID
+
+-- As the old engines put values into texts: what is not there leaves the braces, null is "null".
+create or replace function automation.legacy_render(template text, data jsonb) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  part text[];
+  rendered text := '';
+  last integer := 1;
+  at integer;
+begin
+  if template is null or strpos(template, '{{') = 0 then
+    return template;
+  end if;
+  for part in select m from regexp_matches(template, '(\{\{([^}]+)\}\})', 'g') as m loop
+    at := last + strpos(substr(template, last), part[1]) - 1;
+    rendered := rendered || substr(template, last, at - last) || case
+      when btrim(part[2]) = '' or data #> string_to_array(btrim(part[2]), '.') is null then part[1]
+      else automation.javascript_text(data #> string_to_array(btrim(part[2]), '.')) end;
+    last := at + length(part[1]);
+  end loop;
+  return rendered || substr(template, last);
+end;
+$$;
+
+comment on function automation.legacy_render(text, jsonb) is
+  'A text of the old engines with its variables replaced as they did; data: {trigger: ...}.';
+
+create type automation.effect as (
+  step_key text,
+  step_type text,
+  at timestamptz,
+  recipients text[],
+  texts jsonb,
+  done boolean,
+  note jsonb
+);
+
+comment on type automation.effect is
+  'What a step did, or would have: when, to whom, in which words. done: false, it did not; note says why.';
+
+-- Addresses as everything compares them, in order.
+create or replace function automation.compared_addresses(tenant_id uuid, step_type text, given jsonb) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select nullif(array_agg(distinct a.address order by a.address), '{}')
+    from jsonb_array_elements_text(case jsonb_typeof(given)
+      when 'array' then given when 'string' then jsonb_build_array(given) else '[]' end) as g (one)
+    cross join lateral regexp_split_to_table(
+      g.one, case step_type when 'send_email' then '\s*,\s*' else '$.^' end) as p (part)
+    cross join lateral (
+      select coalesce(automation.normal_address(
+        tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end, p.part), btrim(p.part)) as address) as a
+    where btrim(p.part) <> ''
+  $$;
+
+-- What the old engine put into a step: as its result says, or as its configuration reads with the data of the run.
+create or replace function automation.old_texts(step_type text, config jsonb, result jsonb, data jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_strip_nulls(case
+      when step_type = 'send_sms' then jsonb_build_object('body', coalesce(result ->> 'body', automation.legacy_render(
+        coalesce(config ->> 'body', config ->> 'message'), data)))
+      when step_type = 'send_email' then jsonb_build_object(
+        'subject', coalesce(result ->> 'subject', automation.legacy_render(config ->> 'subject', data)),
+        'body', coalesce(result ->> 'body', automation.legacy_render(
+          coalesce(config ->> 'html', config ->> 'text', config ->> 'body'), data)))
+      when step_type = 'create_task' then jsonb_build_object(
+        'title', coalesce(result ->> 'title', automation.legacy_render(config ->> 'title', data)))
+      when step_type in ('update_contact', 'update_project') then (
+        select jsonb_object_agg(u.key, case jsonb_typeof(u.value)
+          when 'string' then automation.legacy_render(u.value #>> '{}', data) else u.value #>> '{}' end)
+        from jsonb_each(case jsonb_typeof(config -> 'updates') when 'object' then config -> 'updates' else '{}' end)
+          as u)
+      when step_type = 'webhook' then jsonb_build_object(
+        'url', automation.legacy_render(config ->> 'url', data))
+      else '{}'
+    end)
+  $$;
+
+create or replace function automation.new_texts(step_type text, input jsonb, error jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_strip_nulls(case
+      when step_type = 'send_sms' then jsonb_build_object('body', input -> 'body')
+      when step_type = 'send_email' then jsonb_build_object(
+        'subject', input -> 'subject', 'body', coalesce(input -> 'html', input -> 'text'))
+      when step_type = 'create_task' then jsonb_build_object('title', input -> 'title')
+      when step_type in ('update_contact', 'update_project') then (
+        select jsonb_object_agg(f.key, f.value #>> '{}') from jsonb_each(error #> '{would,fields}') as f)
+      when step_type = 'webhook' then jsonb_build_object('url', input -> 'url')
+      else '{}'
+    end)
+  $$;
+
+-- The steps of an old run that reach outside of it, by the key that each has here.
+create or replace function automation.old_effects(import automation.legacy_imports, run jsonb)
+  returns setof automation.effect
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  is_campaign constant boolean := import.source = 'campaigns';
+  steps constant regclass := automation.legacy_table(
+    case when is_campaign then 'campaign_step_executions' else 'workflow_step_executions' end);
+  definitions constant regclass := automation.legacy_table(
+    case when is_campaign then 'campaign_steps' else 'workflow_steps' end);
+begin
+  return query execute format($query$
+    select import.step_key, s.definition ->> 'step_type',
+      coalesce(automation.legacy_moment(s.row ->> 'completed_at'), automation.legacy_moment(s.row ->> 'started_at')),
+      case when s.definition ->> 'step_type' in ('send_sms', 'send_email') then automation.compared_addresses(
+        $1, s.definition ->> 'step_type', coalesce(s.row #> '{result_data,to}', to_jsonb(automation.legacy_render(
+          s.definition #>> '{step_config,to}', d.data)))) end,
+      automation.old_texts(s.definition ->> 'step_type', s.definition -> 'step_config', s.row -> 'result_data', d.data),
+      s.row ->> 'status' = 'completed',
+      jsonb_strip_nulls(jsonb_build_object('status', s.row -> 'status', 'error', s.row -> 'error_message'))
+    from (
+      select to_jsonb(x) as row, to_jsonb(y) as definition
+      from %1$s as x
+      join %2$s as y on y.id = x.step_id
+      where x.%3$I::text = $2 ->> 'id'
+    ) as s
+    cross join lateral (select $3 ->> (s.row ->> 'step_id') as step_key) as import
+    cross join lateral (
+      select case when $4 then coalesce(s.definition #> '{step_config,personalization}', '{}')
+        else jsonb_build_object('trigger', $2 -> 'trigger_data') end as data) as d
+    where automation.has_effect(s.definition ->> 'step_type')
+      and s.row ->> 'status' in ('completed', 'failed', 'skipped')
+    order by 3, s.row ->> 'id' $query$,
+    steps, definitions, case when is_campaign then 'enrollment_id' else 'execution_id' end)
+    using import.tenant_id, run, import.step_keys, is_campaign;
+end;
+$$;
+
+create or replace function automation.shadow_effects(tenant_id uuid, execution_id uuid) returns setof automation.effect
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.step_key, s.step_type, s.finished_at,
+      case when s.step_type in ('send_sms', 'send_email') then automation.compared_addresses(
+        s.tenant_id, s.step_type, coalesce(s.input -> 'to', to_jsonb(s.recipient))) end,
+      automation.new_texts(s.step_type, s.input, s.error),
+      s.error ->> 'code' = 'shadow' or s.status = 'completed',
+      jsonb_strip_nulls(jsonb_build_object(
+        'status', s.status, 'code', s.error -> 'code', 'message', s.error -> 'message'))
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = shadow_effects.tenant_id and s.execution_id = shadow_effects.execution_id
+      and automation.has_effect(s.step_type) and s.finished_at is not null
+    order by s.finished_at, s.seq
+  $$;
+
+-- COMPARING
+
+-- How the effects of two runs differ. is_over: a step that is not there will not come any more.
+create or replace function automation.differences(
+  old automation.effect[], shadow automation.effect[], tolerance interval, is_over boolean)
+  returns table (kind text, step_key text, step_type text, was jsonb, would jsonb, at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with paired as (
+      select o.step_key is not null and o.done as old_did, s.step_key is not null and s.done as shadow_did,
+        coalesce(o.step_key, s.step_key) as step_key, coalesce(s.step_type, o.step_type) as step_type,
+        o, s, coalesce(o.at, s.at) as at, o.place as old_place, s.place as new_place
+      from unnest(old) with ordinality as o (
+        step_key, step_type, at, recipients, texts, done, note, place)
+      full join unnest(shadow) with ordinality as s (
+        step_key, step_type, at, recipients, texts, done, note, place) on s.step_key = o.step_key
+    )
+    select f.kind, p.step_key, p.step_type, case when (p.o).step_key is not null then
+        to_jsonb(p.o) - '{step_key,step_type,place}'::text[] end,
+      case when (p.s).step_key is not null then to_jsonb(p.s) - '{step_key,step_type,place}'::text[] end, p.at
+    from paired as p
+    cross join lateral (
+      select 'missing' as kind where p.old_did and not p.shadow_did and (is_over or (p.s).step_key is not null)
+      union all
+      select 'extra' where p.shadow_did and not p.old_did and (is_over or (p.o).step_key is not null)
+      union all
+      select 'recipient' where p.old_did and p.shadow_did
+        and (p.o).recipients is not null and (p.o).recipients is distinct from (p.s).recipients
+      union all
+      select 'text' where p.old_did and p.shadow_did and exists (
+        select from jsonb_each_text((p.o).texts) as t
+        where (p.s).texts ? t.key and (p.s).texts ->> t.key is distinct from t.value)
+      union all
+      select 'time' where p.old_did and p.shadow_did
+        and greatest((p.o).at, (p.s).at) - least((p.o).at, (p.s).at) > tolerance
+    ) as f
+    union all
+    -- Said once for a run, and only of what differs by more than moments.
+    select 'order', null, null, to_jsonb(w.old_order), to_jsonb(w.new_order), w.at
+    from (
+      select array_agg(p.step_key order by p.old_place) as old_order,
+        array_agg(p.step_key order by p.new_place) as new_order, min(p.at) as at
+      from paired as p
+      where p.old_did and p.shadow_did
+    ) as w
+    where w.old_order is distinct from w.new_order
+      and exists (
+        select from paired as a join paired as b on a.old_place < b.old_place and a.new_place > b.new_place
+        where a.old_did and a.shadow_did and b.old_did and b.shadow_did
+          and ((b.o).at - (a.o).at > interval '1 second' or (a.s).at - (b.s).at > interval '1 second'))
+  $$;
+
+create or replace function automation.compare_pair(
+  pair automation.legacy_pairs, import automation.legacy_imports, run jsonb, tolerance interval)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution ridgeline.workflow_executions;
+  is_over boolean;
+  found integer;
+begin
+  select e.* into execution from ridgeline.workflow_executions as e
+  where e.tenant_id = pair.tenant_id and e.id = pair.execution_id;
+  is_over := execution.finished_at is not null and not automation.is_open_there(run ->> 'status');
+  insert into ridgeline.legacy_discrepancies (
+    tenant_id, pair_id, kind, workflow_id, step_key, step_type, record_id, contact_id, legacy_id, execution_id, old,
+    shadow, at)
+  select pair.tenant_id, pair.id, d.kind, pair.workflow_id, d.step_key, d.step_type, pair.record_id, pair.contact_id,
+    pair.legacy_id, pair.execution_id, d.was, d.would, coalesce(d.at, pair.began_at)
+  from automation.differences(
+    array(select e from automation.old_effects(import, run) as e),
+    array(select e from automation.shadow_effects(pair.tenant_id, pair.execution_id) as e), tolerance, is_over) as d;
+  get diagnostics found = row_count;
+  return case when found > 0 then 'differs' when is_over then 'identical' else 'open' end;
+end;
+$$;
+
+-- The shadow that stands beside an old run: of the same workflow and record, the nearest in time that nobody has.
+create or replace function automation.shadow_beside(
+  tenant_id uuid, workflow_ids uuid[], record_id text, contact_id text, at timestamptz, within interval)
+  returns ridgeline.workflow_executions
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select e from ridgeline.workflow_executions as e
+    where e.tenant_id = shadow_beside.tenant_id and e.workflow_id = any (workflow_ids) and e.mode = 'shadow'
+      and e.created_at between at - within and at + within
+      and (e.record_id = shadow_beside.record_id
+        or shadow_beside.record_id is null and e.contact_id is not distinct from shadow_beside.contact_id
+        or e.entity <> 'contact' and e.contact_id = shadow_beside.contact_id and shadow_beside.record_id
+          = shadow_beside.contact_id)
+      and not exists (
+        select from automation.legacy_pairs as p
+        where p.tenant_id = e.tenant_id and p.execution_id = e.id)
+    order by abs(extract(epoch from e.created_at - at)), e.id
+    limit 1
+  $$;
+
+create type automation.old_run as (
+  run jsonb,
+  began_at timestamptz
+);
+
+-- The old runs of a time.
+create or replace function automation.old_runs(
+  tenant_id uuid, source text, since timestamptz, until timestamptz)
+  returns setof automation.old_run
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  runs constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
+begin
+  if runs is null then
+    return;
+  end if;
+  return query execute format(
+    'select to_jsonb(r), r.%2$I::timestamptz from %1$s as r '
+    'where r.tenant_id::text = $1::text and r.%2$I >= $2 and r.%2$I < $3 order by r.%2$I, r.id',
+    runs, case source when 'campaigns' then 'enrolled_at' else 'created_at' end)
+    using tenant_id, since, until;
+end;
+$$;
+
+create or replace function automation.compare_source(
+  tenant_id uuid, source text, since timestamptz, until timestamptz, tolerance interval)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  old record;
+  import automation.legacy_imports;
+  parts uuid[];
+  shadow ridgeline.workflow_executions;
+  subject record;
+  pair automation.legacy_pairs;
+begin
+  for old in select o.* from automation.old_runs(tenant_id, source, since, until) as o loop
+    select i.* into import from automation.legacy_imports as i
+    where i.tenant_id = compare_source.tenant_id and i.source = compare_source.source and i.part = 0
+      and i.legacy_id = coalesce(old.run ->> 'workflow_id', old.run ->> 'campaign_id');
+    continue when import.workflow_id is null;
+    parts := array(
+      select i.workflow_id from automation.legacy_imports as i
+      where i.tenant_id = import.tenant_id and i.source = import.source and i.legacy_id = import.legacy_id);
+    -- What was the same stays; the rest is looked at anew, as it may have gone on or been mended.
+    continue when exists (
+      select from automation.legacy_pairs as p
+      where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
+        and p.legacy_id = old.run ->> 'id' and p.verdict = 'identical');
+    delete from automation.legacy_pairs as p
+    where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
+      and p.legacy_id = old.run ->> 'id';
+    select s.* into subject from ridgeline.workflows as w
+    cross join lateral automation.legacy_subject(w.trigger_type, case source
+      when 'campaigns' then jsonb_build_object('contact_id', old.run -> 'contact_id')
+      else coalesce(old.run -> 'trigger_data', '{}') end) as s
+    where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
+    shadow := automation.shadow_beside(
+      tenant_id, parts, case source when 'campaigns' then subject.contact_id else subject.record_id end,
+      subject.contact_id, old.began_at, greatest(tolerance, interval '10 minutes'));
+    insert into automation.legacy_pairs (
+      tenant_id, source, workflow_id, legacy_id, execution_id, record_id, contact_id, began_at, verdict)
+    values (tenant_id, source, coalesce(shadow.workflow_id, import.workflow_id), old.run ->> 'id', shadow.id,
+      coalesce(subject.record_id, subject.contact_id), coalesce(subject.contact_id, shadow.contact_id), old.began_at,
+      case when shadow.id is null then 'missing' else 'open' end)
+    returning * into pair;
+    if shadow.id is null then
+      insert into ridgeline.legacy_discrepancies (
+        tenant_id, pair_id, kind, workflow_id, record_id, contact_id, legacy_id, old, at)
+      values (tenant_id, pair.id, 'missing', pair.workflow_id, pair.record_id, pair.contact_id, pair.legacy_id,
+        jsonb_build_object('status', old.run -> 'status', 'error', old.run -> 'error_message'), pair.began_at);
+    else
+      update automation.legacy_pairs as p set verdict = automation.compare_pair(pair, import, old.run, tolerance)
+      where p.tenant_id = pair.tenant_id and p.id = pair.id;
+    end if;
+  end loop;
+end;
+$$;
+
+-- Shadows that no old run stands beside. One whose conditions were not met did nothing, as one that never began.
+create or replace function automation.note_extra_runs(
+  tenant_id uuid, since timestamptz, until timestamptz)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with gone as (
+      delete from automation.legacy_pairs as p
+      where p.tenant_id = note_extra_runs.tenant_id and p.verdict = 'extra'
+        and p.began_at >= since and p.began_at < until
+      returning p.execution_id
+    ), alone as (
+      insert into automation.legacy_pairs (
+        tenant_id, source, workflow_id, execution_id, record_id, contact_id, began_at, verdict)
+      select e.tenant_id, i.source, e.workflow_id, e.id, e.record_id, coalesce(
+        e.contact_id, case when e.entity = 'contact' then e.record_id end), e.created_at, 'extra'
+      from automation.legacy_imports as i
+      join ridgeline.workflow_executions as e on e.workflow_id = i.workflow_id and e.tenant_id = i.tenant_id
+      where i.tenant_id = note_extra_runs.tenant_id and e.mode = 'shadow'
+        and e.created_at >= since and e.created_at < until and e.status not in ('skipped')
+        and (e.error ->> 'code') is distinct from 'switched_on'
+        and not exists (
+          select from automation.legacy_pairs as p
+          where p.tenant_id = e.tenant_id and p.execution_id = e.id
+            and p.execution_id not in (select g.execution_id from gone as g))
+      returning *
+    )
+    insert into ridgeline.legacy_discrepancies (
+      tenant_id, pair_id, kind, workflow_id, record_id, contact_id, execution_id, shadow, at)
+    select a.tenant_id, a.id, 'extra', a.workflow_id, a.record_id, a.contact_id, a.execution_id,
+      jsonb_build_object('status', e.status, 'error', e.error), a.began_at
+    from alone as a
+    join ridgeline.workflow_executions as e on e.tenant_id = a.tenant_id and e.id = a.execution_id
+  $$;
+
+-- THE REPORT
+
+create or replace function automation.comparison_report(tenant_id uuid, since timestamptz, until timestamptz)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    with pair as materialized (
+      select p.* from automation.legacy_pairs as p
+      where p.tenant_id = comparison_report.tenant_id and p.began_at >= since and p.began_at < until
+    ), kind as (
+      select d.kind, count(*) as found, count(distinct d.pair_id) as runs
+      from ridgeline.legacy_discrepancies as d
+      join pair as p on p.tenant_id = d.tenant_id and p.id = d.pair_id
+      group by d.kind
+    ), total as (
+      select count(*) as runs, count(*) filter (where p.verdict = 'identical') as identical,
+        count(*) filter (where p.verdict = 'open') as open,
+        count(*) filter (where p.verdict in ('differs', 'missing', 'extra')) as differ
+      from pair as p
+    )
+    select jsonb_build_object(
+      'since', since, 'until', until, 'runs', t.runs, 'identical', t.identical, 'differ', t.differ, 'open', t.open,
+      'kinds', (select coalesce(jsonb_object_agg(k.kind, k.found), '{}') from kind as k),
+      'workflows', (
+        select coalesce(jsonb_agg(jsonb_build_object(
+          'workflow_id', v.workflow_id, 'name', v.name, 'runs', v.runs, 'identical', v.identical, 'differ', v.differ)
+          order by v.differ desc, v.name), '[]')
+        from (
+          select p.workflow_id, w.name, count(*) as runs, count(*) filter (where p.verdict = 'identical') as identical,
+            count(*) filter (where p.verdict in ('differs', 'missing', 'extra')) as differ
+          from pair as p
+          join ridgeline.workflows as w on w.tenant_id = p.tenant_id and w.id = p.workflow_id
+          group by p.workflow_id, w.name
+        ) as v),
+      'text', format('%s run%s, %s identical, %s differ%s%s%s', t.runs, case when t.runs = 1 then '' else 's' end,
+        t.identical, t.differ, case when t.differ = 1 then 's' else '' end,
+        coalesce(': ' || (
+          select string_agg(format('%s %s', k.found, case k.kind
+            when 'text' then 'with other text' when 'recipient' then 'to another recipient'
+            when 'time' then 'at another time' when 'order' then 'in another order' else k.kind end), ', '
+            order by array_position('{missing,extra,text,recipient,time,order}'::text[], k.kind))
+          from kind as k), ''),
+        case when t.open > 0 then format('; %s not over yet', t.open) else '' end))
+    from total as t
+  $$;
+
+create or replace function automation.compare_engines(
+  tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
+  returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant constant uuid := automation.own_tenant(tenant_id);
+  source text;
+begin
+  perform automation.check_publisher(tenant, 'comparing the engines');
+  if tolerance is null or tolerance < interval '0' or tolerance > interval '7 days' then
+    raise exception 'tolerance: from 0 to 7 days' using errcode = 'invalid_parameter_value';
+  elsif since is null or until is null or since >= until then
+    raise exception 'since: a time before until is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'compare'), 98));
+  foreach source in array array['server', 'campaigns'] loop
+    perform automation.compare_source(tenant, source, since, until, tolerance);
+  end loop;
+  perform automation.note_extra_runs(tenant, since, until);
+  return automation.comparison_report(tenant, since, until);
+end;
+$$;
+
+create or replace function ridgeline.compare_engines(
+  since timestamptz default automation.now() - interval '7 days', until timestamptz default automation.now(),
+  tolerance interval default '5 minutes', tenant_id uuid default null)
+  returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.compare_engines(tenant_id, since, until, tolerance) $$;
+
+comment on function ridgeline.compare_engines(timestamptz, timestamptz, interval, uuid) is
+  'Pairs the runs that the old engine began in a time with the shadows beside them, writes down what differs '
+  '(ridgeline.legacy_discrepancies) and answers {runs, identical, differ, open, kinds, workflows, text: "142 runs, '
+  '139 identical, 3 differ: ..."}. tolerance: how far apart in time the same step may be. Called again it '
+  'looks at what was not over yet, and at what differed.';
+
+-- sql/engine/98_legacy/21_engine.sql
+
+-- SWITCHING
+--
+-- Which engine is at work for a tenant: unified_engine in ridgeline.tenant_settings, off, shadow or on. The two never
+-- do the same thing: what begins while it is off or shadow is the old engine's, what begins while it is on is ours, and
+-- the runs in flight go over, or back, from the step that they stand at.
+
+create table automation.engine_switches (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  engine text not null,
+  was text not null,
+  at timestamptz not null default automation.now(),
+  written_at timestamptz not null default clock_timestamp(),
+  by_user uuid,
+  report jsonb not null default '{}',
+  constraint engine_switches_pkey primary key (tenant_id, id)
+);
+
+comment on table automation.engine_switches is
+  'When which engine began to work for a tenant, who said so, and what came of it.';
+
+create or replace function automation.engine_of(tenant_id uuid) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      (select s.unified_engine from ridgeline.tenant_settings as s where s.tenant_id = engine_of.tenant_id), 'on')
+  $$;
+
+-- The calls of the application that start runs of the old engine, and what each is for. What is not listened to by an
+-- imported workflow is not asked for; the two crons are, always.
+create or replace function automation.calls_to_stop(tenant_id uuid) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with heard as (
+      select distinct w.trigger_type from automation.legacy_imports as i
+      join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+      where i.tenant_id = calls_to_stop.tenant_id and i.source = 'server' and w.is_active
+    )
+    select coalesce(jsonb_agg(jsonb_build_object('call', c.call, 'where', c.place, 'why', c.why)
+        order by c.rank, c.call), '[]')
+    from (
+      select 1 as rank, format('triggerWorkflows(''%s'')', t.name) as call, t.place,
+        'the write itself starts it here' as why
+      from (values
+        ('contact_created', 'POST /api/contacts'),
+        ('pipeline_stage_changed', 'PATCH /api/projects/:id'),
+        ('project_won', 'PATCH /api/projects/:id'),
+        ('job_completed', 'PATCH /api/jobs/:id'),
+        ('email_opened', 'the Resend webhook'),
+        ('email_clicked', 'the Resend webhook')) as t (name, place)
+      where t.name in (select h.trigger_type from heard as h)
+      union all
+      select 2, format('POST /api/workflows/trigger {trigger_type: "%s"}', h.trigger_type), 'whoever sends it',
+        'send it to ridgeline.trigger_workflows(), or by the routes of docs/http-api.md'
+      from heard as h
+      where h.trigger_type not in (
+        'contact_created', 'pipeline_stage_changed', 'project_won', 'job_completed', 'email_opened', 'email_clicked')
+      union all
+      select 3, 'handleStageChange()', 'PATCH /api/projects/:id', 'campaigns start and end by the write itself'
+      where exists (
+        select from automation.legacy_imports as i
+        where i.tenant_id = calls_to_stop.tenant_id and i.source = 'campaigns')
+      union all
+      select 4, '/api/cron/process-workflows', 'vercel.json', 'its pending steps have gone over'
+      union all
+      select 5, '/api/cron/process-campaigns', 'vercel.json', 'its pending steps have gone over'
+      where exists (
+        select from automation.legacy_imports as i
+        where i.tenant_id = calls_to_stop.tenant_id and i.source = 'campaigns')
+    ) as c
+  $$;
+
+-- Runs that the old engine has begun since this one is on: somebody still calls it.
+create or replace function automation.begun_there_since(tenant_id uuid, since timestamptz) returns integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select count(*)::integer
+    from unnest('{server,campaigns}'::text[]) as s (source)
+    cross join lateral automation.old_runs(begun_there_since.tenant_id, s.source, since, 'infinity') as r
+    join automation.legacy_imports as i on i.tenant_id = begun_there_since.tenant_id and i.source = s.source
+      and i.legacy_id = coalesce(r.run ->> 'workflow_id', r.run ->> 'campaign_id') and i.part = 0
+  $$;
+
+-- The application was called once too often: what it began there although this engine was on, and began here as well,
+-- is ended there. What nobody has begun here (a trigger that only a call fires) is taken over like any other.
+create or replace function automation.stop_duplicates(tenant_id uuid, source text, since timestamptz) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  open record;
+  after text;
+  stopped integer := 0;
+  seen integer;
+begin
+  loop
+    seen := 0;
+    for open in select r.* from automation.legacy_open_runs(source, tenant_id, after, 200) as r loop
+      seen := seen + 1;
+      after := open.run ->> 'id';
+      if coalesce(automation.legacy_moment(open.run ->> 'created_at'),
+          automation.legacy_moment(open.run ->> 'enrolled_at')) >= since
+        and exists (
+          select from automation.legacy_imports as i
+          join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+          cross join lateral automation.legacy_subject(w.trigger_type, coalesce(
+            nullif(open.run -> 'trigger_data', 'null'),
+            jsonb_build_object('contact_id', open.run -> 'contact_id'))) as s
+          join ridgeline.workflow_executions as e on e.tenant_id = i.tenant_id and e.workflow_id = i.workflow_id
+            and e.mode = 'live' and e.created_at >= since - interval '10 minutes'
+            and (e.record_id = s.record_id or i.source = 'campaigns' and e.contact_id = s.contact_id)
+          where i.tenant_id = stop_duplicates.tenant_id and i.source = stop_duplicates.source
+            and i.legacy_id = coalesce(open.run ->> 'workflow_id', open.run ->> 'campaign_id'))
+        and automation.hand_over(source, open.run, open.step) is not null then
+        stopped := stopped + 1;
+      end if;
+    end loop;
+    exit when seen < 200;
+  end loop;
+  return stopped;
+end;
+$$;
+
+-- The runs in flight of one old engine, page by page, no further than so many.
+create or replace function automation.take_over_all(tenant_id uuid, source text, at_most integer) returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  page jsonb;
+  after text;
+  outcomes jsonb := '{}'::jsonb;
+  seen integer := 0;
+begin
+  loop
+    page := automation.take_over_runs(tenant_id, source, after, 200);
+    select jsonb_object_agg(k.key, coalesce((outcomes ->> k.key)::integer, 0)
+        + coalesce((page #>> array['outcomes', k.key])::integer, 0)) into outcomes
+    from (
+      select jsonb_object_keys(outcomes) as key union select jsonb_object_keys(page -> 'outcomes')) as k;
+    outcomes := coalesce(outcomes, '{}');
+    after := page ->> 'last';
+    seen := seen + 200;
+    exit when after is null or seen >= at_most;
+  end loop;
+  return jsonb_build_object('outcomes', outcomes, 'more', after is not null);
+end;
+$$;
+
+create or replace function automation.give_back_all(tenant_id uuid) returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  link automation.legacy_links;
+  given_back integer := 0;
+  going_on integer := 0;
+begin
+  for link in
+    select l.* from automation.legacy_links as l
+    join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+    where l.tenant_id = give_back_all.tenant_id and l.kind = 'in_flight' and e.finished_at is null
+    order by l.legacy_id
+  loop
+    if automation.give_back_run(link) then
+      given_back := given_back + 1;
+    else
+      going_on := going_on + 1;
+    end if;
+  end loop;
+  return jsonb_build_object('given_back', given_back, 'going_on_here', going_on + (
+    select count(*) from ridgeline.workflows as w
+    join ridgeline.workflow_executions as e on e.workflow_id = w.id and e.tenant_id = w.tenant_id
+    where w.tenant_id = give_back_all.tenant_id and e.mode = 'live' and e.finished_at is null
+      and not exists (
+        select from automation.legacy_links as l where l.tenant_id = e.tenant_id and l.execution_id = e.id)));
+end;
+$$;
+
+-- Shadows of the last minutes beside which the old engine has begun nothing yet. Their event was written while it was
+-- still at work, so it is theirs; should the application have stopped calling by then, nobody has it.
+create or replace function automation.unclaimed_shadows(tenant_id uuid, since timestamptz) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'workflow_id', e.workflow_id, 'entity', e.entity, 'record_id', e.record_id, 'at', e.created_at)
+      order by e.created_at), '[]')
+    from automation.legacy_imports as i
+    join ridgeline.workflow_executions as e on e.workflow_id = i.workflow_id and e.tenant_id = i.tenant_id
+    where i.tenant_id = unclaimed_shadows.tenant_id and i.source = 'server' and e.mode = 'shadow'
+      and e.created_at >= since and e.status <> 'skipped'
+      and not exists (
+        select from automation.old_runs(i.tenant_id, i.source, since - interval '10 minutes', 'infinity') as r
+        where r.run ->> 'workflow_id' = i.legacy_id
+          and exists (
+            select from automation.legacy_subject(e.trigger_type, r.run -> 'trigger_data') as s
+            where s.record_id = e.record_id))
+  $$;
+
+create or replace function automation.set_engine(tenant_id uuid, engine text) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant constant uuid := automation.own_tenant(tenant_id);
+  before text;
+  report jsonb;
+  shadows integer;
+  source text;
+  on_since timestamptz;
+begin
+  if not automation.is_service() and not coalesce(tenant = any (automation.admin_tenants()), false) then
+    raise exception 'role: which engine works is for owners and admins' using errcode = 'insufficient_privilege';
+  elsif engine is null or engine not in ('off', 'shadow', 'on') then
+    raise exception 'engine: off, shadow or on, not "%"', left(coalesce(engine, 'null'), 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'engine'), 98));
+  before := automation.engine_of(tenant);
+  select x.at into on_since from automation.engine_switches as x
+  where x.tenant_id = tenant and x.engine = 'on' and x.was <> 'on' order by x.id desc limit 1;
+  report := jsonb_build_object('tenant_id', tenant, 'engine', engine, 'was', before);
+  if engine = 'on' and before = 'shadow' then
+    report := report || jsonb_build_object(
+      'unclaimed', automation.unclaimed_shadows(tenant, automation.now() - interval '5 minutes'));
+  end if;
+  select count(*) into shadows from ridgeline.workflows as w
+  join ridgeline.workflow_executions as e on e.workflow_id = w.id and e.tenant_id = w.tenant_id
+  where w.tenant_id = tenant and w.mode = 'live' and e.mode = 'shadow' and e.finished_at is null;
+  insert into ridgeline.tenant_settings as s (tenant_id, unified_engine) values (tenant, engine)
+  on conflict on constraint tenant_settings_pkey do update set unified_engine = excluded.unified_engine
+    where s.unified_engine <> excluded.unified_engine;
+  if engine = 'on' then
+    report := report || jsonb_build_object(
+      'cancelled_shadows', shadows, 'stop_calling', automation.calls_to_stop(tenant));
+    foreach source in array array['server', 'campaigns'] loop
+      if before = 'on' and on_since is not null then
+        report := jsonb_set(report, array['duplicates_stopped'], to_jsonb(
+          coalesce((report -> 'duplicates_stopped')::integer, 0)
+          + automation.stop_duplicates(tenant, source, on_since)));
+      end if;
+      report := jsonb_set(report, array['taken_over'], coalesce(report -> 'taken_over', '{}')
+        || jsonb_build_object(source, automation.take_over_all(tenant, source, 2000)));
+    end loop;
+  else
+    report := report || automation.give_back_all(tenant);
+  end if;
+  insert into automation.engine_switches (tenant_id, engine, was, by_user, report)
+  values (tenant, engine, before, automation.current_user_id(), report);
+  return report;
+end;
+$$;
+
+create or replace function ridgeline.set_engine(engine text, tenant_id uuid default null) returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.set_engine(tenant_id, engine) $$;
+
+comment on function ridgeline.set_engine(text, uuid) is
+  'Says what this engine does for a tenant beside the one that it replaces: off, shadow or on. on: runs begin live, '
+  'shadows end, and the runs in flight of the old engine go on here, each once, from the step they stood at '
+  '(taken_over; where more is true, or a run was left because a step of it was running there, call it again). '
+  'stop_calling lists the calls that the application must stop making for this tenant. off and shadow: nothing begins '
+  'live any more; runs that were taken over and stand where they stood go back (given_back), the others end here '
+  '(going_on_here).';
+
+create or replace function automation.engine_report(tenant_id uuid) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant constant uuid := automation.own_tenant(tenant_id);
+  last automation.engine_switches;
+begin
+  select s.* into last from automation.engine_switches as s
+  where s.tenant_id = tenant order by s.id desc limit 1;
+  return jsonb_build_object(
+    'engine', automation.engine_of(tenant), 'since', last.at,
+    'stop_calling', automation.calls_to_stop(tenant),
+    'begun_there_since', case when automation.engine_of(tenant) = 'on' and last.at is not null
+      then automation.begun_there_since(tenant, last.at) end,
+    'switches', (
+      select coalesce(jsonb_agg(jsonb_build_object('engine', s.engine, 'was', s.was, 'at', s.at, 'by', s.by_user)
+        order by s.id desc), '[]')
+      from (
+        select x.* from automation.engine_switches as x where x.tenant_id = tenant order by x.id desc limit 20) as s));
+end;
+$$;
+
+create or replace function ridgeline.engine_report(tenant_id uuid default null) returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.engine_report(tenant_id) $$;
+
+comment on function ridgeline.engine_report(uuid) is
+  'Which engine works for a tenant: {engine, since, stop_calling, begun_there_since, switches}. begun_there_since: how '
+  'many runs of imported workflows the old engine has begun since this one is on; more than 0 means that something '
+  'still calls it, and customers may hear twice.';
 
 -- sql/engine/99_ops/01_tick.sql
 
@@ -37064,6 +38271,26 @@ grant execute on function automation.set_workflow_mode(uuid, text), ridgeline.se
 -- What came from older engines is the owner's and the service role's to look at.
 alter table automation.legacy_imports enable row level security;
 alter table automation.legacy_links enable row level security;
+
+-- sql/engine/99_ops/29_side_by_side.sql
+
+-- Side by side: pairs are the engine's own; what differs is read by members, compared and switched by those who may.
+alter table automation.legacy_pairs enable row level security;
+alter table automation.engine_switches enable row level security;
+alter table ridgeline.legacy_discrepancies enable row level security;
+create policy legacy_discrepancies_members_read on ridgeline.legacy_discrepancies for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on ridgeline.legacy_discrepancies, ridgeline.legacy_discrepancies_by_kind
+  from anon, authenticated, service_role;
+grant select on ridgeline.legacy_discrepancies, ridgeline.legacy_discrepancies_by_kind to authenticated, service_role;
+revoke all on function ridgeline.compare_engines(timestamptz, timestamptz, interval, uuid),
+  ridgeline.set_engine(text, uuid), ridgeline.engine_report(uuid) from public, anon;
+grant execute on function
+  automation.compare_engines(uuid, timestamptz, timestamptz, interval),
+  automation.set_engine(uuid, text), automation.engine_report(uuid),
+  ridgeline.compare_engines(timestamptz, timestamptz, interval, uuid), ridgeline.set_engine(text, uuid),
+  ridgeline.engine_report(uuid)
+  to authenticated, service_role;
 
 -- sql/engine/99_ops/30_operator.sql
 

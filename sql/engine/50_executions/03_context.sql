@@ -132,15 +132,17 @@ comment on function automation.contact_key(ridgeline.workflow_executions, automa
 
 -- Whether the table of contacts has a list of tags: an attached CRM may, under whatever name.
 create or replace function automation.has_own_tags() returns boolean
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select exists (
-      select from automation.entities as e
-      join pg_catalog.pg_attribute as a
-        on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
-      where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list')
-  $$;
+begin
+  return exists (
+    select from automation.entities as e
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = to_regclass(e.relation) and a.attname = e.mapped ->> 'tags' and not a.attisdropped
+    where e.name = 'contact' and automation.value_kind(a.atttypid) = 'list');
+end;
+$$;
 
 -- The tags of a contact are rows of their own, or a list in its table; they are read only where somebody
 -- asks for contact.tags.

@@ -352,14 +352,16 @@ $$;
 create or replace function automation.goes_on(
   status ridgeline.automation_status, result jsonb, next_step jsonb)
   returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
-      and next_step ->> 'lane' = 'database' and (next_step ->> 'delay_seconds')::numeric = 0,
-      false)
-  $$;
+begin
+  return coalesce(
+    status <> 'failed' and not coalesce(result ?| '{wait_until,stop}', false)
+    and next_step ->> 'lane' = 'database' and (next_step ->> 'delay_seconds')::numeric = 0,
+    false);
+end;
+$$;
 
 comment on function automation.goes_on(ridgeline.automation_status, jsonb, jsonb) is
   'May the next step run at once, in the same transaction?';
@@ -399,7 +401,7 @@ begin
     execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type', 'waiting',
     prepared.input, result, error, prepared.warnings, attempt, automation.now(), put_off.seq)
   on conflict on constraint workflow_step_executions_once do update
-    set status = 'waiting', input = excluded.input, result_data = excluded.result_data,
+    set changed_at = automation.now(), status = 'waiting', input = excluded.input, result_data = excluded.result_data,
       error = excluded.error, warnings = excluded.warnings, attempts = s.attempts || attempt,
       finished_at = null
   returning jsonb_array_length(s.attempts) into tried;
