@@ -10791,6 +10791,11 @@ create table ridgeline.forms (
     constraint forms_max_per_address_in_range check (max_per_address_per_hour between 1 and 1000),
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
+  consent jsonb
+    constraint forms_consent_shape check (
+      jsonb_typeof(consent) = 'object' and jsonb_typeof(consent -> 'field') = 'string'
+      and btrim(consent ->> 'wording') <> '' and octet_length(consent::text) <= 16384
+      and jsonb_typeof(coalesce(consent -> 'channels', '[]')) = 'array'),
   constraint forms_pkey primary key (tenant_id, id),
   constraint forms_public_key_unique unique (public_key)
 );
@@ -10806,6 +10811,10 @@ comment on column ridgeline.forms.field_map is
 comment on column ridgeline.forms.honeypot is
   'A field that people do not see, under a name that browsers fill with nothing. A post that fills it is '
   'answered like any other and held for a month.';
+comment on column ridgeline.forms.consent is
+  '{field, wording, channels?, double_opt_in?}: ticking that field agrees to marketing by these channels (sms, email; '
+  'default both), in these words, which are kept with every consent as they were shown. double_opt_in: it is pending '
+  'until the number answers START or YES.';
 comment on column ridgeline.forms.redirect_url is
   'Where a browser without JavaScript goes after the post.';
 comment on column ridgeline.forms.duplicate_window is
@@ -15259,6 +15268,7 @@ insert into automation.skip_codes (code, counts_as, description) values
   ('stranger_not_allowed', 'failure',
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
+  ('no_consent', 'refusal', 'Marketing to somebody who has not agreed to it, of a tenant that asks for consent.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
   ('no_consent', 'refusal', 'The contact''s own record in the CRM says that they want no marketing.'),
   ('conditions_not_met', 'choice', 'The conditions of the step did not hold.'),
@@ -19925,6 +19935,8 @@ create table ridgeline.suppressions (
     check (reason in ('opt_out', 'provider', 'bounce', 'complaint', 'manual', 'landline')),
   detail jsonb,
   created_at timestamptz not null default automation.now(),
+  purpose text not null default 'all'
+    constraint suppressions_purpose_known check (purpose in ('marketing', 'all')),
   constraint suppressions_pkey primary key (tenant_id, id),
   constraint suppressions_address_unique unique (tenant_id, channel, address)
 );
@@ -19932,6 +19944,8 @@ create table ridgeline.suppressions (
 comment on table ridgeline.suppressions is
   'Addresses that get nothing more from this tenant. sms: E.164; email: as normalize_email(). Any notation is '
   'taken and stored this way; what is no number or address is refused, for it would stop nothing.';
+comment on column ridgeline.suppressions.purpose is
+  'marketing: only that is not sent to it; receipts and reminders are.';
 comment on column ridgeline.suppressions.reason is
   'landline: no text reaches it, until one comes from it. The others: nobody may write to it.';
 
@@ -19996,9 +20010,9 @@ create or replace function automation.is_suppressed(tenant_id uuid, channel text
 
 -- Of the addresses under a key of an email, those that are not suppressed, and a warning for each that is.
 create or replace function automation.drop_suppressed(
-  tenant_id uuid, prepared automation.prepared_step, key text)
+  prepared automation.prepared_step, key text, stopped text[])
   returns automation.prepared_step
-  language plpgsql volatile
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -20011,8 +20025,8 @@ begin
       order by m.place) filter (where m.stopped), '[]')
     into allowed, dropped
   from (
-    select l.mailbox, l.place, a.address, automation.is_suppressed(
-      drop_suppressed.tenant_id, 'email', a.address) as stopped
+    select l.mailbox, l.place, a.address,
+      coalesce(automation.normalize_email(a.address) = any (drop_suppressed.stopped), true) as stopped
     from jsonb_array_elements_text(prepared.input -> key) with ordinality as l (mailbox, place)
     cross join lateral (select automation.bare_address(l.mailbox) as address) as a
   ) as m;
@@ -20021,10 +20035,9 @@ begin
 end;
 $$;
 
-create or replace function automation.ask_email_consent(
-  tenant_id uuid, prepared automation.prepared_step)
+create or replace function automation.leave_out_of_email(prepared automation.prepared_step, stopped text[])
   returns automation.prepared_step
-  language plpgsql volatile
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -20032,7 +20045,7 @@ declare
 begin
   foreach key in array '{to,cc,bcc}'::text[] loop
     if prepared.input ? key then
-      prepared := automation.drop_suppressed(tenant_id, prepared, key);
+      prepared := automation.drop_suppressed(prepared, key, stopped);
     end if;
   end loop;
   prepared.recipient := automation.recipients_of(prepared.input -> 'to');
@@ -20042,20 +20055,22 @@ $$;
 
 -- That somebody opted out weighs more than that they cannot be reached: the latter passes.
 create or replace function automation.suppress(
-  tenant_id uuid, channel text, address text, reason text, detail jsonb default null)
+  tenant_id uuid, channel text, address text, reason text, detail jsonb default null, purpose text default 'all')
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    insert into ridgeline.suppressions as s (tenant_id, channel, address, reason, detail)
-    values (tenant_id, channel, address, reason, detail)
+    insert into ridgeline.suppressions as s (tenant_id, channel, address, reason, detail, purpose)
+    values (tenant_id, channel, address, reason, detail, suppress.purpose)
     on conflict on constraint suppressions_address_unique do update
-      set reason = excluded.reason, detail = excluded.detail
+      set reason = excluded.reason, detail = excluded.detail, purpose = excluded.purpose
       where s.reason = 'landline' and excluded.reason <> 'landline'
+        or s.purpose = 'marketing' and excluded.purpose = 'all'
   $$;
 
-comment on function automation.suppress(uuid, text, text, text, jsonb) is
-  'Stops a channel for an address; a second call changes nothing. Raises when it is no address.';
+comment on function automation.suppress(uuid, text, text, text, jsonb, text) is
+  'Stops a channel for an address, for marketing or for all; a second call changes nothing. Raises when it is no '
+  'address.';
 
 create or replace function automation.suppress_recipient(
   due ridgeline.scheduled_steps, step_type text, reason text, detail jsonb)
@@ -20495,42 +20510,6 @@ begin
 end;
 $$;
 
--- Who must not be written to, of all addresses at once: why. An address of somebody who was erased is known by its
--- digest alone, which costs a calculation, so only tenants that have any are asked.
-create or replace function automation.revoked_of(tickets automation.ticket[])
-  returns table (place integer, address text, reason text)
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_generic_plan
-  set jit = off
-  as $$
-#variable_conflict use_column
-begin
-  return query
-    with asked as materialized (
-      select t.place, t.tenant_id, t.channel, a.address
-      from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
-      where t.channel in ('sms', 'email') and a.address is not null
-    ), stopped as (
-      select a.place, a.address, s.reason
-      from asked as a
-      join ridgeline.suppressions as s
-        on s.tenant_id = a.tenant_id and s.channel = a.channel and s.address = a.address
-    )
-    select s.place, s.address, s.reason from stopped as s
-    union all
-    select a.place, a.address, e.reason
-    from asked as a
-    cross join lateral (
-      select automation.erasure_of(a.tenant_id, a.channel, a.address) as reason
-      where exists (
-        select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
-    ) as e
-    where e.reason is not null and not exists (
-      select from stopped as s where s.place = a.place and s.address = a.address);
-end;
-$$;
-
 -- Runs that go on because somebody called or wrote, whose texts the brake of a conversation counts.
 create or replace function automation.answering(questions automation.send_question[]) returns setof integer
   language plpgsql stable
@@ -20877,6 +20856,464 @@ $$;
 comment on function automation.ask_hours(automation.ticket[], timestamptz) is
   'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
 
+-- sql/engine/65_gate/07_consents.sql
+
+-- CONSENT
+--
+-- What somebody agreed to, and what they took back: a ledger to which rows are only added. Evidence outlives the
+-- contact it was of. ridgeline.suppressions is its hot projection, read in every claim.
+
+create table ridgeline.consents (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  channel text not null
+    constraint consents_channel_known check (channel in ('sms', 'email')),
+  address text not null constraint consents_address_not_blank check (btrim(address) <> ''),
+  contact_id text,
+  purpose text not null default 'all'
+    constraint consents_purpose_known check (purpose in ('marketing', 'all')),
+  status text not null
+    constraint consents_status_known check (status in ('granted', 'pending', 'revoked')),
+  method text not null
+    constraint consents_method_known check (method in (
+      'form', 'keyword', 'message', 'verbal', 'written', 'import', 'provider', 'complaint', 'unsubscribe', 'silence',
+      'lifted')),
+  evidence jsonb not null default '{}'
+    constraint consents_evidence_is_object check (jsonb_typeof(evidence) = 'object')
+    constraint consents_evidence_at_most_64_kb check (octet_length(evidence::text) <= 65536),
+  recorded_by uuid,
+  created_at timestamptz not null default automation.now(),
+  seq bigint not null default nextval('automation.write_order'),
+  constraint consents_pkey primary key (tenant_id, id)
+);
+
+comment on table ridgeline.consents is
+  'Who agreed to be written to, who took it back, how, when and on what evidence (the wording that was shown, the '
+  'message, the note of whoever was told). Rows are added and never changed; the last of an address counts.';
+comment on column ridgeline.consents.status is
+  'pending: asked for and not confirmed yet (double opt-in), which is no consent.';
+comment on column ridgeline.consents.recorded_by is 'The member who recorded it; null: it came in by itself.';
+
+create index consents_by_address on ridgeline.consents (address, tenant_id, channel, seq);
+
+-- A person who said stop is left alone at every number, those they get later included: whose texts their contact gets.
+create table automation.revoked_people (
+  tenant_id uuid not null,
+  contact_id text not null,
+  channel text not null,
+  address text not null,
+  constraint revoked_people_pkey primary key (tenant_id, contact_id, channel, address)
+);
+
+comment on table automation.revoked_people is
+  'Contacts whose person revoked, and from which address: nothing goes to them at any other either.';
+
+create index revoked_people_by_address on automation.revoked_people (address, tenant_id, channel);
+
+create or replace function automation.projected_reason(method text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when method in ('provider', 'complaint') then method
+      when method in ('verbal', 'written', 'import') then 'manual'
+      else 'opt_out' end
+  $$;
+
+create or replace function automation.is_role_address(address text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select split_part(address, '@', 1) ~ ('^(info|office|admin|contact|hello|sales|support|service|accounts?|billing|'
+      'mail|post|team|home|family|reception|enquir(y|ies)|inquir(y|ies)|no-?reply)$')
+  $$;
+
+-- The contacts that are the one person at an address: its own rows, and those that share the email or a number with
+-- them. None when it is a family's or an office's: then nobody can tell who it was.
+create or replace function automation.person_at(
+  tenant_id uuid, address text, out contact_ids text[], out is_shared boolean)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  first_name constant text := automation.mapped_column('contact', 'first_name');
+  email constant text := automation.mapped_column('contact', 'email');
+  names text[];
+  mailboxes text[];
+begin
+  contact_ids := array(select distinct c from automation.contacts_at(person_at.tenant_id, address) as c);
+  select array_agg(distinct n.name) filter (where n.name <> ''),
+      array_agg(distinct n.mailbox) filter (where not automation.is_role_address(n.mailbox))
+    into names, mailboxes
+  from (
+    select lower(btrim(coalesce(r.record ->> first_name, ''))) as name,
+      automation.normalize_email(r.record ->> email) as mailbox
+    from unnest(contact_ids) as c (id)
+    cross join lateral automation.read_record('contact', person_at.tenant_id, c.id) as r (record)
+  ) as n;
+  is_shared := cardinality(names) > 1 or address like '%@%' and automation.is_role_address(address);
+  if is_shared then
+    contact_ids := '{}';
+    return;
+  end if;
+  contact_ids := array(
+    select distinct c.id
+    from (
+      select unnest(contact_ids) as id
+      union
+      select o.id
+      from unnest(mailboxes) as m (mailbox)
+      cross join lateral automation.contacts_at(person_at.tenant_id, m.mailbox) as o (id)
+      cross join lateral automation.read_record('contact', person_at.tenant_id, o.id) as r (record)
+      where lower(btrim(coalesce(r.record ->> first_name, ''))) = any (names || ''::text)
+    ) as c);
+end;
+$$;
+
+comment on function automation.person_at(uuid, text) is
+  'Which contacts are the person at an address. is_shared: several people are, or an office.';
+
+-- Writes down what was agreed to or taken back, and makes it count.
+create or replace function automation.record_consent(
+  tenant_id uuid, channel text, address text, status text, purpose text, method text,
+  evidence jsonb default '{}', contact_id text default null, detail jsonb default null)
+  returns ridgeline.consents
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  normal constant text := automation.normal_address(record_consent.tenant_id, channel, address);
+  said ridgeline.consents;
+  person record;
+begin
+  if normal is null then
+    raise exception 'address: "%" is not %', left(address, 80),
+      case channel when 'sms' then 'a phone number' else 'an email address' end
+      using errcode = 'invalid_parameter_value';
+  end if;
+  insert into ridgeline.consents (
+    tenant_id, channel, address, contact_id, purpose, status, method, evidence, recorded_by)
+  values (record_consent.tenant_id, record_consent.channel, normal, record_consent.contact_id, record_consent.purpose,
+    record_consent.status, record_consent.method, coalesce(record_consent.evidence, '{}'), automation.current_user_id())
+  returning * into said;
+  if status = 'revoked' then
+    perform automation.suppress(said.tenant_id, said.channel, normal, automation.projected_reason(method),
+      coalesce(detail, '{}') || jsonb_build_object('consent_id', said.id), said.purpose);
+    if said.channel = 'sms' and said.purpose = 'all' then
+      person := automation.person_at(said.tenant_id, normal);
+      insert into automation.revoked_people (tenant_id, contact_id, channel, address)
+      select said.tenant_id, c, said.channel, normal from unnest(person.contact_ids) as c
+      on conflict on constraint revoked_people_pkey do nothing;
+      if person.is_shared then
+        perform automation.tell_office(said.tenant_id, 'shared_stop', normal, interval '1 day', null,
+          format('Who said stop at %s?', normal),
+          'Several people have this number. It gets nothing more; if whoever it was has other numbers, record the '
+          'revocation for those as well.');
+      end if;
+    end if;
+  elsif status = 'granted' then
+    delete from ridgeline.suppressions as s
+    where s.tenant_id = said.tenant_id and s.channel = said.channel and s.address = normal
+      and (method = 'lifted' or s.reason in ('opt_out', 'provider'))
+      and (said.purpose = 'all' or s.purpose = 'marketing');
+    delete from automation.revoked_people as p
+    where p.tenant_id = said.tenant_id and p.channel = said.channel and p.address = normal and said.purpose = 'all';
+  end if;
+  return said;
+end;
+$$;
+
+comment on function automation.record_consent(uuid, text, text, text, text, text, jsonb, text, jsonb) is
+  'Adds a row to ridgeline.consents and projects it: a revocation suppresses, for the person at every number; a grant '
+  'lifts what was revoked, and no bounce or complaint. Raises when it is no address.';
+
+-- For somebody who said so to a member, on the telephone or at the door: whoever works there writes it down.
+create or replace function automation.record_revocation(
+  tenant_id uuid, channel text, address text, note text, purpose text)
+  returns ridgeline.consents
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and automation.role_in(tenant_id) is null then
+    raise exception 'tenant_id: only members record what they were told' using errcode = 'insufficient_privilege';
+  elsif coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(purpose, '') not in ('marketing', 'all') then
+    raise exception 'purpose: marketing or all is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(note), '') = '' then
+    raise exception 'note: how and when it was said is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as "on the phone, 3 June".';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'revoked', purpose, 'verbal',
+    jsonb_build_object('note', left(note, 2000)));
+end;
+$$;
+
+-- A suppression is lifted by somebody who says why, and both stay on record.
+create or replace function automation.lift_revocation(tenant_id uuid, channel text, address text, reason text)
+  returns ridgeline.consents
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and coalesce(automation.role_in(tenant_id), 'viewer') not in ('owner', 'admin') then
+    raise exception 'tenant_id: only owners and admins lift a revocation' using errcode = 'insufficient_privilege';
+  elsif coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(reason), '') = '' then
+    raise exception 'reason: why they may be written to again is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as "asked for it in writing, 3 June".';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'granted', 'all', 'lifted',
+    jsonb_build_object('reason', left(reason, 2000)));
+end;
+$$;
+
+-- What somebody agreed to elsewhere: on paper, in another system.
+create or replace function automation.grant_consent(
+  tenant_id uuid, channel text, address text, wording text, purpose text, method text)
+  returns ridgeline.consents
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_editor(tenant_id, 'recording consent');
+  if coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(purpose, '') not in ('marketing', 'all') then
+    raise exception 'purpose: marketing or all is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(method, '') not in ('written', 'verbal', 'import') then
+    raise exception 'method: written, verbal or import is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(wording), '') = '' then
+    raise exception 'wording: what they agreed to, in its words, is needed' using errcode = 'invalid_parameter_value';
+  elsif automation.suppression_of(
+    tenant_id, channel, automation.normal_address(tenant_id, channel, address)) is not null then
+    raise exception 'address: they have said stop, and that counts until they say otherwise'
+      using errcode = 'PT409', hint = 'An owner or an admin lifts it with ridgeline.lift_revocation(), and says why.';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'granted', purpose, method,
+    jsonb_build_object('wording', left(wording, 8000)));
+end;
+$$;
+
+create or replace function ridgeline.record_revocation(
+  channel text, address text, note text, purpose text default 'all', tenant_id uuid default null)
+  returns ridgeline.consents
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.record_revocation(automation.own_tenant(tenant_id), channel, address, note, purpose)
+  $$;
+
+comment on function ridgeline.record_revocation(text, text, text, text, uuid) is
+  'Somebody told a member to stop: sends nothing more to this number (sms) or address (email), or no marketing. note: '
+  'how and when it was said. Any member; the row of ridgeline.consents says who.';
+
+create or replace function ridgeline.lift_revocation(
+  channel text, address text, reason text, tenant_id uuid default null)
+  returns ridgeline.consents
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.lift_revocation(automation.own_tenant(tenant_id), channel, address, reason) $$;
+
+comment on function ridgeline.lift_revocation(text, text, text, uuid) is
+  'Lets this number or address be written to again, whatever stopped it, for a reason that is kept with who gave it. '
+  'Owners and admins.';
+
+create or replace function ridgeline.grant_consent(
+  channel text, address text, wording text, purpose text default 'marketing', method text default 'written',
+  tenant_id uuid default null)
+  returns ridgeline.consents
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.grant_consent(automation.own_tenant(tenant_id), channel, address, wording, purpose, method)
+  $$;
+
+comment on function ridgeline.grant_consent(text, text, text, text, text, uuid) is
+  'Records consent that was given elsewhere (written, verbal, import), with the words that were agreed to. Editors. '
+  'Refused for an address that has said stop.';
+
+-- WORDS THAT MAY MEAN STOP
+--
+-- A person decides. Until they have, marketing to that number waits; who has heard nothing for a day counts it as a
+-- stop.
+
+create table automation.doubtful_stops (
+  tenant_id uuid not null,
+  address text not null,
+  message_id uuid not null,
+  asked_at timestamptz not null,
+  constraint doubtful_stops_pkey primary key (tenant_id, address)
+);
+
+comment on table automation.doubtful_stops is 'Numbers that may have said stop, until somebody says whether they did.';
+
+-- Those that nobody answered for a day are a stop.
+create or replace function automation.settle_doubt(tenant_id uuid, address text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  doubt automation.doubtful_stops;
+begin
+  delete from automation.doubtful_stops as d
+  where d.tenant_id = settle_doubt.tenant_id and d.address = settle_doubt.address
+    and d.asked_at <= automation.now() - interval '1 day'
+  returning * into doubt;
+  if found then
+    perform automation.record_consent(doubt.tenant_id, 'sms', doubt.address, 'revoked', 'all', 'silence',
+      jsonb_build_object('message_id', doubt.message_id), null, jsonb_build_object('message_id', doubt.message_id));
+  end if;
+end;
+$$;
+
+create or replace function automation.answer_doubt(tenant_id uuid, phone text, is_stop boolean)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  doubt automation.doubtful_stops;
+  released integer;
+begin
+  perform automation.check_editor(tenant_id, 'saying what somebody meant');
+  if is_stop is null then
+    raise exception 'is_stop: true or false is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  delete from automation.doubtful_stops as d
+  where d.tenant_id = answer_doubt.tenant_id
+    and d.address = automation.normal_address(answer_doubt.tenant_id, 'sms', phone)
+  returning * into doubt;
+  if not found then
+    raise exception 'phone: nobody is asked about this number' using errcode = 'PT404';
+  end if;
+  if is_stop then
+    perform automation.record_consent(doubt.tenant_id, 'sms', doubt.address, 'revoked', 'all', 'message',
+      jsonb_build_object('message_id', doubt.message_id), null, jsonb_build_object('message_id', doubt.message_id));
+  end if;
+  update ridgeline.scheduled_steps as s
+  set run_at = automation.now(), held = jsonb_build_object('since', s.held -> 'since')
+  where s.tenant_id = doubt.tenant_id and s.lane = 'sms' and s.lease_expires_at is null
+    and s.run_at > automation.now() and s.held ->> 'code' = 'doubtful_stop' and s.held ->> 'address' = doubt.address;
+  get diagnostics released = row_count;
+  perform automation.ring_once();
+  return released;
+end;
+$$;
+
+create or replace function ridgeline.answer_doubt(phone text, is_stop boolean, tenant_id uuid default null)
+  returns integer
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.answer_doubt(automation.own_tenant(tenant_id), phone, is_stop) $$;
+
+comment on function ridgeline.answer_doubt(text, boolean, uuid) is
+  'Says whether a text that may have meant stop did. Marketing that waited for it goes on, or is not sent. Editors. '
+  'Returns how many texts had waited.';
+
+-- WHAT THE GATE ASKS
+
+-- Who must not be written to, of all addresses at once: why. A person who said stop is left alone at every number of
+-- theirs. An address of somebody who was erased is known by its digest alone, which costs a calculation, so only
+-- tenants that have any are asked.
+create or replace function automation.revoked_of(tickets automation.ticket[])
+  returns table (place integer, address text, reason text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  return query
+    with asked as materialized (
+      select t.place, t.tenant_id, t.channel, t.purpose, a.address
+      from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
+      where t.channel in ('sms', 'email') and a.address is not null
+    ), stopped as materialized (
+      select a.place, a.address, s.reason
+      from asked as a
+      join ridgeline.suppressions as s
+        on s.tenant_id = a.tenant_id and s.channel = a.channel and s.address = a.address
+      where s.purpose = 'all' or a.purpose = 'marketing'
+    )
+    select s.place, s.address, s.reason from stopped as s
+    union all
+    select t.place, t.recipients[1], 'opt_out'
+    from unnest(tickets) as t
+    where t.channel = 'sms' and t.purpose <> 'internal'
+      and exists (
+        select from automation.revoked_people as p
+        where p.tenant_id = t.tenant_id and p.contact_id = t.contact_id and p.channel = t.channel)
+      and not exists (select from stopped as s where s.place = t.place)
+    union all
+    select a.place, a.address, e.reason
+    from asked as a
+    cross join lateral (
+      select automation.erasure_of(a.tenant_id, a.channel, a.address) as reason
+      where exists (
+        select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
+    ) as e
+    where e.reason is not null and not exists (
+      select from stopped as s where s.place = a.place and s.address = a.address);
+end;
+$$;
+
+create or replace function automation.hold_doubtful(tickets automation.ticket[])
+  returns table (place integer, tenant_id uuid, address text, until timestamptz, expires_at timestamptz)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  return query
+    select t.place, d.tenant_id, d.address, d.asked_at + interval '1 day', t.expires_at
+    from unnest(tickets) as t
+    join automation.doubtful_stops as d on d.tenant_id = t.tenant_id and d.address = t.recipients[1]
+    where t.channel = 'sms' and t.purpose = 'marketing';
+end;
+$$;
+
+-- Marketing of a tenant that asks for consent goes to whoever gave it last.
+create or replace function automation.unconsented(tickets automation.ticket[])
+  returns table (place integer, address text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  return query
+    with strict as materialized (
+      select r.id
+      from automation.read_tenants(array(select distinct t.tenant_id from unnest(tickets) as t
+        where t.purpose = 'marketing')) as r
+      where coalesce(r.settings ->> 'consent', 'recorded_optout_only') <> 'recorded_optout_only'
+    )
+    select distinct on (t.place) t.place, a.address
+    from unnest(tickets) as t
+    join strict as s on s.id = t.tenant_id
+    cross join lateral unnest(t.recipients) as a (address)
+    left join lateral (
+      select c.status from ridgeline.consents as c
+      where c.address = a.address and c.tenant_id = t.tenant_id and c.channel = t.channel
+      order by c.seq desc
+      limit 1
+    ) as c on true
+    where t.purpose = 'marketing' and c.status is distinct from 'granted'
+    order by t.place;
+end;
+$$;
+
 -- sql/engine/65_gate/10_mapped_consent.sql
 
 -- What the CRM itself knows of consent, in columns of its contacts that attach() maps: sms_opt_out and email_opt_out
@@ -21032,7 +21469,8 @@ create or replace function automation.verdict_on(
   $$;
 
 -- Whoever may still be written to of those whom a message would go to; where nobody is left it is skipped.
-create or replace function automation.leave_out_revoked(question automation.send_question, reason text)
+create or replace function automation.leave_out_revoked(
+  question automation.send_question, reason text, addresses text[])
   returns automation.prepared_step
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -21041,7 +21479,7 @@ declare
   allowed automation.prepared_step;
 begin
   if (question.due).lane = 'email' then
-    allowed := automation.ask_email_consent((question.due).tenant_id, question.prepared);
+    allowed := automation.leave_out_of_email(question.prepared, addresses);
     if allowed.input -> 'to' <> '[]' then
       return allowed;
     end if;
@@ -21136,13 +21574,39 @@ begin
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select r.place, min(r.reason) as reason from automation.revoked_of(tickets) as r group by 1 loop
-    questions[found.place].prepared := automation.leave_out_revoked(questions[found.place], found.reason);
+  for found in select d.* from automation.hold_doubtful(tickets) as d loop
+    if found.until > now then
+      decided := decided || found.place;
+      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+        'code', 'doubtful_stop', 'address', found.address,
+        'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
+        found.until, found.expires_at);
+    elsif not is_trial then
+      perform automation.settle_doubt(found.tenant_id, found.address);
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in
+    select r.place, min(r.reason) as reason, array_agg(r.address) as addresses
+    from automation.revoked_of(tickets) as r group by 1
+  loop
+    questions[found.place].prepared := automation.leave_out_revoked(
+      questions[found.place], found.reason, found.addresses);
     if (questions[found.place].prepared).verdict <> 'run' then
       decided := decided || found.place;
       return next automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select u.* from automation.unconsented(tickets) as u where u.place <> all (decided) loop
+    decided := decided || found.place;
+    return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+      questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
@@ -30257,6 +30721,26 @@ create or replace function automation.is_stop_request(body text) returns boolean
 comment on function automation.is_stop_request(text) is
   'Does a message ask to be sent nothing more? Null and false: no, or not beyond doubt.';
 
+-- What is not beyond doubt, and not plainly something else: a person decides (65_gate/07_consents).
+create or replace function automation.is_doubtful_stop(body text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select w.words ~ ('\m(stop|stopping|unsubscribe|unsub|opt ?out|remove|harass(ing|ment)?|spam(ming)?|no more|'
+        'leave me|not interested|do not|dont|quit|revoke|baja|alto|basta)\M')
+      and (w.words ~ '\m(unsubscribe|unsub|opt ?out|harass(ing|ment)?|spam(ming)?|leave me|revoke)\M'
+        or w.words ~ ('\m(text|texts|texting|message|messages|messaging|contact|contacting|call|calling|send|sending|'
+            'me|us|these|this|list)\M')
+          and w.words !~ '\m(stop|stopping) (by|in|over|at|off|past|and)\M'
+        or w.words ~ '^(no more|not interested|stop|quit)\M' and length(w.words) < 40
+          and w.words !~ '\m(stop|stopping) (by|in|over|at|off|past|and)\M')
+      and coalesce(not automation.is_stop_request(body), true)
+    from (select automation.plain_words(automation.spoken_text(body)) as words) as w
+  $$;
+
+comment on function automation.is_doubtful_stop(text) is
+  'May a message ask to be sent nothing more, though it is not beyond doubt?';
+
 -- Opting in again takes one of the two words that mean nothing else; a "yes" may answer anything.
 create or replace function automation.is_start_request(body text) returns boolean
   language sql immutable parallel safe
@@ -30267,6 +30751,52 @@ create or replace function automation.is_help_request(body text) returns boolean
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$ select automation.keyword_of(body) in ('help', 'info', 'ayuda') $$;
+
+-- Was it asked to confirm its consent (double opt-in), and has not answered yet? Then a yes is one.
+create or replace function automation.is_pending(tenant_id uuid, phone text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+      select c.status = 'pending' from ridgeline.consents as c
+      where c.address = phone and c.tenant_id = is_pending.tenant_id and c.channel = 'sms'
+      order by c.seq desc
+      limit 1), false)
+  $$;
+
+-- What Twilio answers by itself, to the letter.
+create or replace function automation.is_provider_keyword(body text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(upper(btrim(body)) = any ('{STOP,STOPALL,UNSUBSCRIBE,CANCEL,END,QUIT,REVOKE,OPTOUT,HELP,INFO,START,'
+      'YES,UNSTOP}'::text[]), false)
+  $$;
+
+-- Whoever answers STOP to a number that several tenants send from means all whose last text to them came from it.
+create or replace function automation.stop_at_others(tenant_id uuid, sender text, number text, body text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  other uuid;
+begin
+  for other in
+    select l.tenant_id
+    from (
+      select distinct on (s.tenant_id) s.tenant_id, coalesce(s.result_data ->> 'from', s.input ->> 'from') as number
+      from ridgeline.workflow_step_executions as s
+      where s.recipient = stop_at_others.sender and s.step_type = 'send_sms' and s.status = 'completed'
+        and s.tenant_id is distinct from stop_at_others.tenant_id
+      order by s.tenant_id, s.started_at desc
+    ) as l
+    where l.number = stop_at_others.number
+  loop
+    perform automation.record_consent(other, 'sms', sender, 'revoked', 'all', 'message',
+      jsonb_build_object('said', left(body, 500), 'to', number));
+  end loop;
+end;
+$$;
 
 -- Where Twilio says what the message was (Advanced Opt-Out, in any language), that counts. What it
 -- took for nothing special may still be a stop in other words. Both are believed of what the provider
@@ -30290,10 +30820,11 @@ begin
   if new.opt_out_type = 'HELP' then
     return null;
   elsif new.opt_out_type = 'START'
-    or (new.opt_out_type is null and automation.is_start_request(new.body)) then
-    delete from ridgeline.suppressions as s
-    where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender
-      and s.reason in ('opt_out', 'provider');
+    or (new.opt_out_type is null and (automation.is_start_request(new.body)
+      or automation.keyword_of(new.body) in ('yes', 'y', 'si') and automation.is_pending(new.tenant_id, sender))) then
+    delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
+    perform automation.record_consent(new.tenant_id, 'sms', sender, 'granted', 'all', 'keyword',
+      jsonb_build_object('message_id', new.id, 'said', left(new.body, 500)), new.contact_id);
     -- Somebody who was erased, and wants to be written to again.
     if automation.erasure_of(new.tenant_id, 'sms', sender) in ('opt_out', 'provider', 'erased') then
       delete from automation.erased_addresses as a
@@ -30301,8 +30832,20 @@ begin
         and a.digest = automation.erased_digest(new.tenant_id, 'sms', sender);
     end if;
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
-    perform automation.suppress(
-      new.tenant_id, 'sms', sender, 'opt_out', jsonb_build_object('message_id', new.id));
+    delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
+    perform automation.record_consent(new.tenant_id, 'sms', sender, 'revoked', 'all',
+      case when automation.is_provider_keyword(new.body) then 'keyword' else 'message' end,
+      jsonb_build_object('message_id', new.id, 'said', left(new.body, 500)), new.contact_id,
+      jsonb_build_object('message_id', new.id));
+    perform automation.stop_at_others(new.tenant_id, sender, new.to_number, new.body);
+  elsif automation.is_doubtful_stop(new.body)
+    and automation.suppression_of(new.tenant_id, 'sms', sender) is null then
+    insert into automation.doubtful_stops (tenant_id, address, message_id, asked_at)
+    values (new.tenant_id, sender, new.id, automation.now())
+    on conflict on constraint doubtful_stops_pkey do nothing;
+    perform automation.tell_office(new.tenant_id, 'doubtful_stop', sender, interval '1 day', new.contact_id,
+      format('Did %s ask for no more texts?', sender), format('They wrote: "%s". Marketing to this number waits. '
+        'answer_doubt() says what they meant; nobody''s answer within a day counts as a stop.', left(new.body, 300)));
   end if;
   return null;
 end;
@@ -30549,6 +31092,12 @@ declare
   opt_out constant text := upper(event ->> 'opt_out_type');
 begin
   if owner is null or not automation.may_tell(event, owner) then
+    -- Nobody's own number, but somebody may have sent from it.
+    if owner is null and not event ? 'tenant_id'
+      and (opt_out = 'STOP' or automation.is_stop_request(event ->> 'body'))
+      and automation.normal_number(sender) is not null then
+      perform automation.stop_at_others(null, sender, automation.normalize_line(event ->> 'to'), event ->> 'body');
+    end if;
     return 'unknown_number';
   end if;
   perform automation.lock_inbound('twilio ' || (event ->> 'message_sid'));
@@ -32088,6 +32637,38 @@ create or replace function automation.is_robot(form ridgeline.forms, fields json
   set search_path = pg_catalog, pg_temp
   as $$ select coalesce(not automation.is_declined('ok', fields -> form.honeypot), false) $$;
 
+-- A box that was ticked is consent, in the words that stood beside it. Somebody who said stop may change their mind
+-- here for email; a text to a number that anybody may type in waits for the number itself to say so.
+create or replace function automation.consent_of_form(
+  form ridgeline.forms, content jsonb, given jsonb, submission_id uuid, contact_id text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  channel text;
+  address text;
+begin
+  if form.consent is null or automation.is_declined('ok', content -> (form.consent ->> 'field')) is not false then
+    return;
+  end if;
+  foreach channel in array '{sms,email}'::text[] loop
+    address := automation.normal_address(
+      form.tenant_id, channel, given ->> case channel when 'sms' then 'phone' else 'email' end);
+    continue when address is null
+      or form.consent ? 'channels' and not form.consent -> 'channels' ? channel
+      or automation.suppression_of(form.tenant_id, channel, address) is not null;
+    perform automation.record_consent(form.tenant_id, channel, address,
+      case when form.consent -> 'double_opt_in' = 'true' then 'pending' else 'granted' end, 'marketing', 'form',
+      jsonb_build_object('form', form.name, 'form_id', form.id, 'submission_id', submission_id,
+        'wording', form.consent -> 'wording', 'field', form.consent -> 'field',
+        'value', content -> (form.consent ->> 'field')), contact_id);
+  end loop;
+exception when others then
+  raise warning 'automation: the consent of a form could not be recorded: %', sqlerrm;
+end;
+$$;
+
 create or replace function automation.accept_submission(form ridgeline.forms, content jsonb) returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -32105,6 +32686,7 @@ begin
     tenant_id, id, form, contact_id, data, email, phone, understood, is_trusted, is_contact_new)
   values (form.tenant_id, submission_id, form.name, linked.contact, content, given ->> 'email',
     given ->> 'phone', given, form.trusted, linked.is_new);
+  perform automation.consent_of_form(form, content, given, submission_id, linked.contact);
   return submission_id;
 end;
 $$;
@@ -32239,6 +32821,74 @@ create or replace function ridgeline.release_submission(held_id uuid, data jsonb
 comment on function ridgeline.release_submission(uuid, jsonb) is
   'Makes a submission of a held one, which fires workflows like any other; data: its fields, put right. '
   'Once: a second call answers the same submission.';
+
+-- sql/engine/90_inbound/07_replies.sql
+
+-- What is said back at once to STOP and HELP, in the answer to the provider's own call. Where the provider has
+-- answered by itself, to its exact keywords or because it said what the message was, nothing is.
+
+create or replace function automation.reply_text(tenant_id uuid, kind text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select left(coalesce(
+      nullif(btrim(t.settings #>> array['replies', kind]), ''),
+      case kind
+        when 'stop' then format('%s: You get no more texts from us. Reply START to get them again.', t.name)
+        when 'help' then concat_ws(' ', t.name || ':', 'texts about your request.', 'Call ' || t.phone || '.',
+          'Reply STOP to get no more.') end), 320)
+    from automation.read_tenants(array[reply_text.tenant_id]) as t
+  $$;
+
+comment on function automation.reply_text(uuid, text) is
+  'What is said back to STOP (stop) and HELP (help): settings of the tenant {"replies": {"help": "..."}}, or else '
+  'words without marketing.';
+
+create or replace function automation.reply_to_sms(event jsonb) returns text
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  message ridgeline.messages;
+  kind text;
+  reply text;
+begin
+  select m.* into message from ridgeline.messages as m
+  where m.provider_id = event ->> 'message_sid' and m.tenant_id = automation.tenant_of_number(event ->> 'to')
+    and m.provider = 'twilio' and m.direction = 'inbound';
+  if not found or message.opt_out_type is not null or message.channel <> 'sms'
+    or automation.is_provider_keyword(message.body) then
+    return null;
+  elsif automation.is_stop_request(message.body) then
+    -- One confirmation: not again for who has said it before and not taken it back.
+    kind := case when (
+      select count(*) from ridgeline.consents as c
+      where c.address = message.from_number and c.tenant_id = message.tenant_id and c.channel = 'sms'
+        and c.status = 'revoked' and c.seq > coalesce((
+          select max(g.seq) from ridgeline.consents as g
+          where g.address = c.address and g.tenant_id = c.tenant_id and g.channel = 'sms' and g.status = 'granted'), 0)
+      ) = 1 then 'stop' end;
+  elsif automation.is_help_request(message.body) then
+    insert into automation.notices as n (tenant_id, kind, subject, at)
+    values (message.tenant_id, 'help', message.from_number, automation.now())
+    on conflict on constraint notices_pkey do update set at = excluded.at
+      where n.at + interval '1 hour' <= excluded.at;
+    kind := case when found then 'help' end;
+  end if;
+  reply := case when kind is not null then automation.reply_text(message.tenant_id, kind) end;
+  if reply is not null then
+    insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body, status, provider)
+    values (message.tenant_id, message.contact_id, 'outbound', message.to_number, message.from_number, reply, 'sent',
+      message.provider);
+  end if;
+  return reply;
+end;
+$$;
+
+comment on function automation.reply_to_sms(jsonb) is
+  'What to say back at once to a text that receive_sms() has stored: a confirmation of a stop, once; help, once an '
+  'hour; null: nothing. It is on record as sent.';
 
 -- sql/engine/95_api/02_start.sql
 
@@ -33559,7 +34209,7 @@ begin
     raise exception 'address: a phone number or an email address is needed'
       using errcode = 'invalid_parameter_value';
   end if;
-  perform automation.suppress(tenant_id, channel, address, 'manual',
+  perform automation.record_consent(tenant_id, channel, address, 'revoked', 'all', 'verbal', '{}', null,
     jsonb_strip_nulls(jsonb_build_object('user_id', automation.current_user_id())));
 end;
 $$;
@@ -35150,7 +35800,7 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       when record ? 'contact_id' then true
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
-        'ridgeline.suppressions', 'automation.signals')
+        'ridgeline.suppressions', 'automation.signals', 'automation.doubtful_stops')
     end
   $$;
 
@@ -35261,6 +35911,25 @@ begin
 end;
 $$;
 
+-- Evidence of what was agreed to or taken back outlives the person, without their words: the address becomes its
+-- digest.
+create or replace function automation.blank_consent(record jsonb) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  update ridgeline.consents as c
+  set address = 'erased', contact_id = null, evidence = jsonb_strip_nulls(jsonb_build_object(
+    'digest', encode(automation.erased_digest(c.tenant_id, c.channel, c.address), 'hex'),
+    'wording', c.evidence -> 'wording', 'form_id', c.evidence -> 'form_id'))
+  where c.ctid = any (array(
+    select r.ctid from ridgeline.consents as r
+    where r.tenant_id = (record ->> 'tenant_id')::uuid and r.id = (record ->> 'id')::uuid
+    for update skip locked));
+  return found;
+end;
+$$;
+
 create or replace function automation.erase_found(
   work automation.erasures_under_way, relation regclass, record jsonb) returns boolean
   language plpgsql
@@ -35271,6 +35940,8 @@ declare
 begin
   if is_own and relation = 'ridgeline.workflow_executions'::regclass then
     return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
+  elsif is_own and relation = 'ridgeline.consents'::regclass then
+    return automation.blank_consent(record);
   elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
     return automation.delete_row(relation, record);
   elsif relation = 'ridgeline.workflow_step_executions'::regclass and record ->> 'finished_at' is null then
@@ -38023,8 +38694,10 @@ grant select on all tables in schema ridgeline to service_role;
 
 grant insert, update, delete on
   ridgeline.tenant_settings, ridgeline.messages, ridgeline.emails, ridgeline.calls,
-  ridgeline.form_submissions, ridgeline.workflows, ridgeline.workflow_steps, ridgeline.suppressions
+  ridgeline.form_submissions, ridgeline.workflows, ridgeline.workflow_steps
   to service_role;
+-- Lifted by ridgeline.lift_revocation() alone, which keeps who did it and why.
+grant insert on ridgeline.suppressions to service_role;
 
 grant select on
   ridgeline.tenant_settings, ridgeline.messages, ridgeline.emails, ridgeline.calls,
@@ -38080,10 +38753,10 @@ grant update (label, display_name, is_default, is_active) on ridgeline.senders t
 grant delete,
   insert (tenant_id, id, name, is_active, allowed_origins, required_fields, field_map, honeypot,
     redirect_url, max_per_hour, max_per_source_per_hour, duplicate_window, trusted, max_fired_per_hour,
-    max_per_address_per_hour),
+    max_per_address_per_hour, consent),
   update (name, is_active, allowed_origins, required_fields, field_map, honeypot, redirect_url,
     max_per_hour, max_per_source_per_hour, duplicate_window, trusted, max_fired_per_hour,
-    max_per_address_per_hour)
+    max_per_address_per_hour, consent)
   on ridgeline.forms to authenticated;
 
 -- What ridgeline.workflow_schemas and ridgeline.automation_skipped_sends read.
@@ -38210,6 +38883,26 @@ alter table automation.area_codes enable row level security;
 alter table automation.regions enable row level security;
 alter table automation.open_hours enable row level security;
 grant select on automation.area_codes, automation.regions, automation.open_hours to service_role;
+
+-- Evidence is added, by functions that know who adds it, and never changed or deleted.
+alter table ridgeline.consents enable row level security;
+alter table automation.revoked_people enable row level security;
+alter table automation.doubtful_stops enable row level security;
+create policy consents_members_read on ridgeline.consents for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on ridgeline.consents from anon, authenticated, service_role;
+grant select on ridgeline.consents to authenticated, service_role;
+grant select on automation.revoked_people, automation.doubtful_stops to service_role;
+revoke all on function
+  ridgeline.record_revocation(text, text, text, text, uuid), ridgeline.lift_revocation(text, text, text, uuid),
+  ridgeline.grant_consent(text, text, text, text, text, uuid), ridgeline.answer_doubt(text, boolean, uuid)
+  from public, anon;
+grant execute on function
+  automation.record_revocation(uuid, text, text, text, text), automation.lift_revocation(uuid, text, text, text),
+  automation.grant_consent(uuid, text, text, text, text, text), automation.answer_doubt(uuid, text, boolean),
+  ridgeline.record_revocation(text, text, text, text, uuid), ridgeline.lift_revocation(text, text, text, uuid),
+  ridgeline.grant_consent(text, text, text, text, text, uuid), ridgeline.answer_doubt(text, boolean, uuid)
+  to authenticated, service_role;
 
 -- sql/engine/99_ops/25_portions.sql
 

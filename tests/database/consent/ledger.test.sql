@@ -110,9 +110,12 @@ select is((select count(*) from ridgeline.suppressions where tenant_id = :'blue'
 select pg_temp.contact(:'blue', 'Flo', '+15125550402') as flo \gset
 select (ridgeline.execute_workflow(:'blue_visit', jsonb_build_object('contact_id', :'flo'))).id as run \gset
 select pg_temp.sent_from('+15125550999');
+select pg_temp.contact(:'apex', 'Flo', '+15125550402') as apex_flo \gset
+select (ridgeline.execute_workflow(:'visit', jsonb_build_object('contact_id', :'apex_flo'))).id as run \gset
+select pg_temp.sent_from('+15125550900');
 select is(pg_temp.text_from('+15125550402', 'STOP', '+15125550999'), 'unknown_number', 'a number that belongs to no tenant, but that one has sent from');
 select is((select count(*) from ridgeline.suppressions where tenant_id = :'blue' and address = '+15125550402'), 1::bigint, 'is a stop for that one');
-select is((select count(*) from ridgeline.suppressions where tenant_id = :'apex' and address = '+15125550402'), 0::bigint, 'and for no other');
+select is((select count(*) from ridgeline.suppressions where tenant_id = :'apex' and address = '+15125550402'), 0::bigint, 'and for no other, though it has written to her from its own');
 
 -- DOUBTFUL: a person decides; marketing waits a day.
 select pg_temp.contact(:'apex', 'Gus', '+15125550501') as gus \gset
