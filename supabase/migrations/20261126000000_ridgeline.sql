@@ -15268,9 +15268,9 @@ insert into automation.skip_codes (code, counts_as, description) values
   ('stranger_not_allowed', 'failure',
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
-  ('no_consent', 'refusal', 'Marketing to somebody who has not agreed to it, of a tenant that asks for consent.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
-  ('no_consent', 'refusal', 'The contact''s own record in the CRM says that they want no marketing.'),
+  ('no_consent', 'refusal',
+   'Marketing to somebody who has not agreed to it: the tenant asks for that, or their record in the CRM says no.'),
   ('conditions_not_met', 'choice', 'The conditions of the step did not hold.'),
   ('shadow', 'choice', 'A shadow would have done it; {would} says what.')
 on conflict on constraint skip_codes_pkey do update set
@@ -21398,17 +21398,28 @@ comment on function automation.mapped_consent(uuid, text, text) is
 -- Whom the CRM forbids to write to.
 create or replace function automation.refused_in_records(tickets automation.ticket[])
   returns table (place integer, address text, says text)
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   set jit = off
   as $$
+#variable_conflict use_column
+declare
+  -- Most CRMs have no such column, and no contact is read for it.
+  channels constant text[] := array(
+    select c from unnest('{sms,email}'::text[]) as c where automation.maps_consent(c));
+begin
+  if channels = '{}' then
+    return;
+  end if;
+  return query
     select t.place, a.address, m.says
     from unnest(tickets) as t
     cross join lateral unnest(t.recipients) as a (address)
     cross join lateral (select automation.mapped_consent(t.tenant_id, t.channel, a.address) as says) as m
-    where t.channel in ('sms', 'email') and a.address is not null and automation.maps_consent(t.channel)
-      and (m.says = 'revoked' or m.says = 'no' and t.purpose = 'marketing')
-  $$;
+    where t.channel = any (channels) and a.address is not null
+      and (m.says = 'revoked' or m.says = 'no' and t.purpose = 'marketing');
+end;
+$$;
 
 -- The message without those who do not want it; where nobody is left it is skipped.
 create or replace function automation.leave_out_refused(
@@ -21603,6 +21614,18 @@ begin
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
+  for found in
+    select r.place, array_agg(r.address) as addresses, max(r.says) as says
+    from automation.refused_in_records(tickets) as r group by 1
+  loop
+    questions[found.place].prepared := automation.leave_out_refused(
+      questions[found.place], found.addresses, found.says);
+    if (questions[found.place].prepared).verdict <> 'run' then
+      decided := decided || found.place;
+      return next automation.verdict_on(
+        questions[found.place], 'skip', questions[found.place].prepared);
+    end if;
+  end loop;
   for found in select u.* from automation.unconsented(tickets) as u where u.place <> all (decided) loop
     decided := decided || found.place;
     return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
@@ -21627,19 +21650,6 @@ begin
         found.opens_at, found.zones), coalesce(found.opens_at, 'infinity'), found.expires_at);
     end if;
   end loop;
-  for found in
-    select r.place, array_agg(r.address) as addresses, max(r.says) as says
-    from automation.refused_in_records(tickets) as r group by 1
-  loop
-    questions[found.place].prepared := automation.leave_out_refused(
-      questions[found.place], found.addresses, found.says);
-    if (questions[found.place].prepared).verdict <> 'run' then
-      decided := decided || found.place;
-      return next automation.verdict_on(
-        questions[found.place], 'skip', questions[found.place].prepared);
-    end if;
-  end loop;
-  tickets := automation.still_open(tickets, decided);
   for found in
     select a.place from automation.answering(questions) as a (place)
     where not is_trial and a.place <> all (decided)
@@ -36363,8 +36373,8 @@ end;
 $$;
 
 comment on function automation.activate_imports(uuid) is
-  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how many. '
-  'Runs in flight are another matter: automation.take_over_runs().';
+  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how '
+  'many. Runs in flight are another matter: automation.take_over_runs().';
 
 -- sql/engine/98_legacy/02_history.sql
 
