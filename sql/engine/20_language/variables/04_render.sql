@@ -172,14 +172,13 @@ create or replace function automation.token_text(value jsonb, token jsonb, html 
   language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  written text := coalesce(automation.text_of(value), '');
 begin
-  return (
-    select case when html and token ? 'br' then regexp_replace(t.text, '\r\n|\r|\n', '<br>', 'g') else t.text end
-    from (
-      select coalesce(case
-        when html and not token ? 'raw' then automation.escape_html(automation.text_of(value))
-        else automation.text_of(value) end, '') as text
-    ) as t);
+  if html and not token ? 'raw' then
+    written := automation.escape_html(written);
+  end if;
+  return case when html and token ? 'br' then regexp_replace(written, '\r\n|\r|\n', '<br>', 'g') else written end;
 end;
 $$;
 

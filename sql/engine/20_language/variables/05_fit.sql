@@ -204,7 +204,8 @@ declare
   part record;
 begin
   fitted := input;
-  for fit in select f from jsonb_array_elements(fits) as f loop
+  for i in 0 .. jsonb_array_length(fits) - 1 loop
+    fit := fits -> i;
     at := (fit ->> 'at')::text[];
     name := array_to_string(at, '.');
     part := automation.fit_value(fit -> 'as', fitted #> at, name);
