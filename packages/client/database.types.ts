@@ -1312,6 +1312,7 @@ export type Database = {
       };
       workflow_executions: {
         Row: {
+          changed_at: string;
           contact_id: string | null;
           created_at: string;
           current_step: string | null;
@@ -1337,6 +1338,7 @@ export type Database = {
           written_by: string;
         };
         Insert: {
+          changed_at?: string;
           contact_id?: string | null;
           created_at?: string;
           current_step?: string | null;
@@ -1362,6 +1364,7 @@ export type Database = {
           written_by?: string;
         };
         Update: {
+          changed_at?: string;
           contact_id?: string | null;
           created_at?: string;
           current_step?: string | null;
@@ -1493,6 +1496,7 @@ export type Database = {
       workflow_step_executions: {
         Row: {
           attempts: Json;
+          changed_at: string;
           clicked_at: string | null;
           delivered_at: string | null;
           duration_ms: number | null;
@@ -1520,6 +1524,7 @@ export type Database = {
         };
         Insert: {
           attempts?: Json;
+          changed_at?: string;
           clicked_at?: string | null;
           delivered_at?: string | null;
           duration_ms?: number | null;
@@ -1547,6 +1552,7 @@ export type Database = {
         };
         Update: {
           attempts?: Json;
+          changed_at?: string;
           clicked_at?: string | null;
           delivered_at?: string | null;
           duration_ms?: number | null;

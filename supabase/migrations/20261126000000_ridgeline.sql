@@ -4820,13 +4820,14 @@ create or replace function automation.mapped_names() returns text[]
   set search_path = pg_catalog, pg_temp
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
-      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags']
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags', 'sms_consent', 'email_consent',
+      'sms_opt_out', 'email_opt_out']
   $$;
 
 comment on function automation.mapped_names() is
   'The keys that columns of automation.attach() may map to a column; one that is left out means the '
   'column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a '
-  'record counts as gone.';
+  'record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
 
 -- Of a contact that has several numbers the first that is filled is written to; whoever calls is found by any.
 create or replace function automation.several_columns(columns jsonb) returns jsonb
@@ -11526,6 +11527,7 @@ create table ridgeline.workflow_executions (
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
   mode ridgeline.execution_mode not null default 'live',
+  changed_at timestamptz not null default automation.now(),
   constraint workflow_executions_pkey primary key (tenant_id, id),
   constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
     references ridgeline.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
@@ -11555,6 +11557,9 @@ comment on column ridgeline.workflow_executions.fused is
   'the chain has been at this workflow before.';
 comment on column ridgeline.workflow_executions.mode is
   'Whether it is one that counts: live, or a shadow, a test, or history of another system.';
+comment on column ridgeline.workflow_executions.changed_at is
+  'When it was last written, for a screen that asks again: ask a little before the newest it has, since a write is '
+  'seen when it commits. Without an index, for the sake of the writes: ask for a page, or by workflow or record.';
 comment on column ridgeline.workflow_executions.seq is
   'Its place in the order of writes: an event with a higher number came after it.';
 comment on column ridgeline.workflow_executions.seen is
@@ -11598,6 +11603,7 @@ create table ridgeline.workflow_step_executions (
   seq bigint not null default nextval('automation.write_order'),
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
+  changed_at timestamptz not null default automation.now(),
   constraint workflow_step_executions_pkey primary key (tenant_id, id),
   constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
     references ridgeline.workflow_executions (tenant_id, id) on delete cascade,
@@ -11621,6 +11627,8 @@ comment on column ridgeline.workflow_step_executions.provider_id is
 comment on column ridgeline.workflow_step_executions.delivered_at is
   'Of a message: when it was first known to have arrived. opened_at and clicked_at are of people, as in emails; '
   'replied_at: the first answer to it within thirty days, a stop apart.';
+comment on column ridgeline.workflow_step_executions.changed_at is
+  'When it was last written; see workflow_executions.';
 comment on column ridgeline.workflow_step_executions.seq is
   'Where the step began in the order of writes; a wait that comes next hears what came after that.';
 comment on column ridgeline.workflow_step_executions.duration_ms is
@@ -14170,7 +14178,7 @@ create or replace function automation.end_execution(
   set search_path = pg_catalog, pg_temp
   as $$
     update ridgeline.workflow_executions as e
-    set status = end_execution.status, error = end_execution.error, current_step = null,
+    set changed_at = automation.now(), status = end_execution.status, error = end_execution.error, current_step = null,
       started_at = coalesce(e.started_at, automation.now()), finished_at = automation.now()
     where e.tenant_id = execution.tenant_id and e.id = execution.id
   $$;
@@ -14182,7 +14190,7 @@ create or replace function automation.mark_running(
   set search_path = pg_catalog, pg_temp
   as $$
     update ridgeline.workflow_executions as e
-    set status = 'running', current_step = mark_running.step_key,
+    set changed_at = automation.now(), status = 'running', current_step = mark_running.step_key,
       started_at = coalesce(e.started_at, automation.now())
     where e.tenant_id = execution.tenant_id and e.id = execution.id
       and (e.status <> 'running' or e.current_step is distinct from mark_running.step_key)
@@ -14203,7 +14211,7 @@ begin
     case when run_at < execution.expires_at then execution.expires_at end)
   returning id into scheduled_id;
   update ridgeline.workflow_executions as e
-  set status = case
+  set changed_at = automation.now(), status = case
       when run_at > automation.now() then 'waiting' else 'running'
     end::ridgeline.automation_status,
     current_step = step ->> 'key', expires_at = execution.expires_at,
@@ -14339,7 +14347,7 @@ begin
   from unnest(transitions) as t
   where t.ended is null;
   update ridgeline.workflow_executions as e
-  set status = coalesce(
+  set changed_at = automation.now(), status = coalesce(
       t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
     current_step = t.step_key, started_at = coalesce(e.started_at, at),
     error = case when t.ended is null then e.error else t.error end,
@@ -14474,10 +14482,10 @@ begin
   delete from ridgeline.scheduled_steps as s
   where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs);
   update ridgeline.workflow_step_executions as s
-  set status = 'cancelled', finished_at = automation.now()
+  set changed_at = automation.now(), status = 'cancelled', finished_at = automation.now()
   where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs) and s.finished_at is null;
   update ridgeline.workflow_executions as e
-  set status = 'cancelled', error = reason, current_step = null,
+  set changed_at = automation.now(), status = 'cancelled', error = reason, current_step = null,
     started_at = coalesce(e.started_at, automation.now()), finished_at = automation.now()
   where e.tenant_id = end_shadows.tenant_id and e.id = any (open_runs) and e.finished_at is null;
   delete from automation.entries as n
@@ -14758,7 +14766,7 @@ create or replace function automation.follow_contact(
   as $$
 begin
   if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
-    update ridgeline.workflow_executions as e set contact_id = follow_contact.contact
+    update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = follow_contact.contact
     where e.tenant_id = execution.tenant_id and e.id = execution.id;
     execution.contact_id := contact;
   end if;
@@ -14950,7 +14958,7 @@ begin
         and q.lease_expires_at is null
       for update skip locked);
   update ridgeline.workflow_step_executions as s
-  set status = 'cancelled', finished_at = automation.now()
+  set changed_at = automation.now(), status = 'cancelled', finished_at = automation.now()
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
     and s.status in ('pending', 'waiting');
   perform automation.end_execution(execution, status, reason);
@@ -15252,6 +15260,7 @@ insert into automation.skip_codes (code, counts_as, description) values
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
+  ('no_consent', 'refusal', 'The contact''s own record in the CRM says that they want no marketing.'),
   ('conditions_not_met', 'choice', 'The conditions of the step did not hold.'),
   ('shadow', 'choice', 'A shadow would have done it; {would} says what.')
 on conflict on constraint skip_codes_pkey do update set
@@ -15932,7 +15941,8 @@ exception when others then
     perform automation.record_sent(works, ledgers[middle + 1:]);
   else
     update ridgeline.workflow_step_executions as s
-    set warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
+    set changed_at = automation.now(),
+      warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
     where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
   end if;
 end;
@@ -18790,13 +18800,8 @@ create or replace function automation.imagine_create_task(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
-  perform automation.rehearse_target(execution, 'task', 'create_task', jsonb_build_object(
-    'tenant', execution.tenant_id, 'contact', automation.contact_key(execution),
-    'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
-    'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
-    'priority', coalesce(input ->> 'priority', 'normal'), 'due', automation.as_time(execution, input, 'due_at'),
-    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id));
+  perform automation.rehearse_target(execution, 'task', 'create_task', automation.task_row(
+    execution, null, input, automation.tenant_zone(execution.tenant_id)));
   return row(execution.trigger_data, '{}')::automation.imagined;
 end;
 $$;
@@ -20289,14 +20294,15 @@ create or replace function automation.hold_sends(verdicts automation.send_verdic
     where v.verdict = 'hold' and s.tenant_id = v.tenant_id and s.id = v.step_id;
 
     update ridgeline.workflow_step_executions as l
-    set status = 'waiting', input = case when s.reconcile_since is null then null else l.input end,
+    set changed_at = automation.now(),
+      status = 'waiting', input = case when s.reconcile_since is null then null else l.input end,
       render_again = s.reconcile_since is null and (l.render_again or l.input is not null)
     from unnest(verdicts) as v
     join ridgeline.scheduled_steps as s on s.tenant_id = v.tenant_id and s.id = v.step_id
     where v.verdict = 'hold' and l.tenant_id = v.tenant_id and l.id = v.step_id;
 
     update ridgeline.workflow_executions as e
-    set status = 'waiting'
+    set changed_at = automation.now(), status = 'waiting'
     from unnest(verdicts) as v
     where v.verdict = 'hold' and e.tenant_id = v.tenant_id and e.id = v.execution_id and e.status <> 'waiting'
       and e.finished_at is null
@@ -20871,6 +20877,139 @@ $$;
 comment on function automation.ask_hours(automation.ticket[], timestamptz) is
   'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
 
+-- sql/engine/65_gate/10_mapped_consent.sql
+
+-- What the CRM itself knows of consent, in columns of its contacts that attach() maps: sms_opt_out and email_opt_out
+-- stop a channel like a suppression, sms_consent and email_consent that say no stop its marketing. Read live, of every
+-- contact that has the address: what was ticked a moment ago counts. What says nothing leaves the other rules alone.
+
+-- true, false and their words, or since when; null: it says nothing.
+create or replace function automation.word_of_consent(value jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  word constant text := replace(automation.plain_words(value #>> '{}'), ' ', '_');
+begin
+  return case
+    when value is null or automation.is_blank(value) then null
+    when automation.means_true(value) or automation.is_date(value #>> '{}')
+      or word in ('opted_in', 'opt_in', 'subscribed', 'granted', 'given', 'consented', 'allowed') then true
+    when automation.means_false(value)
+      or word in ('opted_out', 'opt_out', 'unsubscribed', 'revoked', 'withdrawn', 'denied', 'refused', 'none', 'stop')
+      then false
+  end;
+end;
+$$;
+
+create or replace function automation.mapped_field(record jsonb, name text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(record -> (e.mapped ->> mapped_field.name), record -> mapped_field.name)
+    from automation.entities as e where e.name = 'contact' and e.mapped ? mapped_field.name
+  $$;
+
+create or replace function automation.consent_in_record(record jsonb, channel text) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  stopped constant jsonb := automation.mapped_field(record, channel || '_opt_out');
+  agreed constant boolean := automation.word_of_consent(automation.mapped_field(record, channel || '_consent'));
+begin
+  return case
+    -- What an office wrote there without saying no is taken for the stop that it stands under.
+    when coalesce(automation.word_of_consent(stopped), not automation.is_blank(stopped), false) then 'revoked'
+    when not agreed then 'no'
+    when agreed then 'yes'
+  end;
+end;
+$$;
+
+comment on function automation.consent_in_record(jsonb, text) is
+  'What the record of a contact says of a channel (sms, email): revoked (nothing may be sent), no (no marketing), yes; '
+  'null: nothing.';
+
+create or replace function automation.maps_consent(channel text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from automation.entities as e
+      where e.name = 'contact' and e.mapped ?| array[channel || '_opt_out', channel || '_consent'])
+  $$;
+
+-- Of all contacts that have an address, in its normal form, the one that forbids most.
+create or replace function automation.mapped_consent(tenant_id uuid, channel text, address text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.says
+    from automation.contacts_at(mapped_consent.tenant_id, address) as c (id)
+    cross join lateral (
+      select automation.consent_in_record(
+        automation.read_record('contact', mapped_consent.tenant_id, c.id), channel) as says) as s
+    where s.says is not null
+    order by array_position('{revoked,no,yes}'::text[], s.says)
+    limit 1
+  $$;
+
+comment on function automation.mapped_consent(uuid, text, text) is
+  'What the contacts of the CRM that have this address say of a channel: revoked, no, yes; null: nothing.';
+
+-- Whom the CRM forbids to write to.
+create or replace function automation.refused_in_records(tickets automation.ticket[])
+  returns table (place integer, address text, says text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    select t.place, a.address, m.says
+    from unnest(tickets) as t
+    cross join lateral unnest(t.recipients) as a (address)
+    cross join lateral (select automation.mapped_consent(t.tenant_id, t.channel, a.address) as says) as m
+    where t.channel in ('sms', 'email') and a.address is not null and automation.maps_consent(t.channel)
+      and (m.says = 'revoked' or m.says = 'no' and t.purpose = 'marketing')
+  $$;
+
+-- The message without those who do not want it; where nobody is left it is skipped.
+create or replace function automation.leave_out_refused(
+  question automation.send_question, addresses text[], says text)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  prepared automation.prepared_step := question.prepared;
+  key text;
+begin
+  if (question.due).lane = 'email' then
+    foreach key in array '{to,cc,bcc}'::text[] loop
+      continue when not prepared.input ? key;
+      prepared := automation.add_warnings(prepared, (
+        select coalesce(jsonb_agg(jsonb_build_object('path', key, 'code', 'no_consent', 'given', m.mailbox,
+          'message', format('%s: the record of %s says no, and they were left out', key, m.mailbox))), '[]')
+        from jsonb_array_elements_text(prepared.input -> key) as m (mailbox)
+        where automation.normalize_email(automation.bare_address(m.mailbox)) = any (addresses)));
+      prepared.input := prepared.input || jsonb_build_object(key, (
+        select coalesce(jsonb_agg(m.mailbox order by m.place), '[]')
+        from jsonb_array_elements_text(prepared.input -> key) with ordinality as m (mailbox, place)
+        where automation.normalize_email(automation.bare_address(m.mailbox)) = any (addresses) is not true));
+    end loop;
+    prepared.recipient := automation.recipients_of(prepared.input -> 'to');
+    if prepared.input -> 'to' <> '[]' then
+      return prepared;
+    end if;
+  end if;
+  return case says
+    when 'revoked' then automation.skip_unaddressed(
+      question.prepared, 'suppressed', 'the contact''s record says that they opted out of this channel')
+    else automation.skip_unaddressed(
+      question.prepared, 'no_consent', 'the contact''s record says that they want no marketing on this channel') end;
+end;
+$$;
+
 -- sql/engine/65_gate/20_gate.sql
 
 -- THE GATE
@@ -21024,6 +21163,19 @@ begin
         found.opens_at, found.zones), coalesce(found.opens_at, 'infinity'), found.expires_at);
     end if;
   end loop;
+  for found in
+    select r.place, array_agg(r.address) as addresses, max(r.says) as says
+    from automation.refused_in_records(tickets) as r group by 1
+  loop
+    questions[found.place].prepared := automation.leave_out_refused(
+      questions[found.place], found.addresses, found.says);
+    if (questions[found.place].prepared).verdict <> 'run' then
+      decided := decided || found.place;
+      return next automation.verdict_on(
+        questions[found.place], 'skip', questions[found.place].prepared);
+    end if;
+  end loop;
+  tickets := automation.still_open(tickets, decided);
   for found in
     select a.place from automation.answering(questions) as a (place)
     where not is_trial and a.place <> all (decided)
@@ -23292,7 +23444,8 @@ begin
     record_ends.duration_ms, w.seq
   from unnest(works) as w
   on conflict on constraint workflow_step_executions_once do update
-    set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
+    set changed_at = automation.now(),
+      status = excluded.status, input = excluded.input, result_data = excluded.result_data,
       error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
       finished_at = excluded.finished_at, duration_ms = excluded.duration_ms
     where s.status not in ('completed', 'skipped', 'cancelled');
@@ -23819,7 +23972,8 @@ begin
       recipient = excluded.recipient, error = null, finished_at = null,
       rendition = s.rendition + s.render_again::integer, render_again = false;
   update ridgeline.workflow_executions as e
-  set status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
+  set changed_at = automation.now(),
+    status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
   from (
     select u.due, q.ctid as place
     from unnest(works) as u
@@ -24159,7 +24313,8 @@ declare
 begin
   with closed as (
     update ridgeline.workflow_step_executions as s
-    set status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
+    set changed_at = automation.now(),
+      status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
       provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
       duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
     from (
@@ -24205,12 +24360,12 @@ begin
         then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
     where s.tenant_id = due.tenant_id and s.id = due.id;
     update ridgeline.workflow_step_executions as s
-    set status = 'waiting', error = report.error,
+    set changed_at = automation.now(), status = 'waiting', error = report.error,
       render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),
       attempts = s.attempts || automation.attempt_entry(due, report.outcome, report.error, at)
     where s.tenant_id = due.tenant_id and s.id = due.id;
     update ridgeline.workflow_executions as e
-    set status = 'waiting'
+    set changed_at = automation.now(), status = 'waiting'
     where e.tenant_id = due.tenant_id and e.id = due.execution_id;
   end loop;
 end;
@@ -24270,7 +24425,7 @@ begin
   where s.tenant_id = r.tenant_id and s.id = r.step_id and s.attempt_token = r.attempt_token;
   get diagnostics released = row_count;
   update ridgeline.workflow_step_executions as s
-  set status = 'pending', render_again = automation.may_render_again(
+  set changed_at = automation.now(), status = 'pending', render_again = automation.may_render_again(
     jsonb_build_object('type', s.step_type), 'retry', q.reconcile_since)
   from jsonb_to_recordset(steps) as r (tenant_id uuid, step_id uuid)
   join ridgeline.scheduled_steps as q on q.tenant_id = r.tenant_id and q.id = r.step_id
@@ -25144,7 +25299,7 @@ begin
     execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type', 'waiting',
     prepared.input, result, error, prepared.warnings, attempt, automation.now(), put_off.seq)
   on conflict on constraint workflow_step_executions_once do update
-    set status = 'waiting', input = excluded.input, result_data = excluded.result_data,
+    set changed_at = automation.now(), status = 'waiting', input = excluded.input, result_data = excluded.result_data,
       error = excluded.error, warnings = excluded.warnings, attempts = s.attempts || attempt,
       finished_at = null
   returning jsonb_array_length(s.attempts) into tried;
@@ -30568,7 +30723,8 @@ begin
   where s.provider_id = record_delivery_of_step.provider_id
     and s.tenant_id = record_delivery_of_step.tenant_id;
   update ridgeline.workflow_step_executions as s
-  set result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
+  set changed_at = automation.now(),
+    result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
     || jsonb_build_object('delivery', jsonb_strip_nulls(jsonb_build_object(
       'status', record_delivery_of_step.status, 'at', at,
       'error_code', record_delivery_of_step.error_code))),
@@ -32356,7 +32512,7 @@ begin
   where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
     and v.version = execution.version;
   update ridgeline.workflow_executions as e
-  set trigger_data = data, contact_id = automation.as_key(data ->> 'contact_id')
+  set changed_at = automation.now(), trigger_data = data, contact_id = automation.as_key(data ->> 'contact_id')
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   if automation.conditions_met(version, data) then
     return true;
@@ -32408,7 +32564,8 @@ begin
   end if;
   update ridgeline.workflow_executions as e
   -- While it had done nothing another may have entered: it is asked once more.
-  set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
+  set changed_at = automation.now(),
+    status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
     started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   insert into ridgeline.scheduled_steps (
@@ -32420,7 +32577,7 @@ begin
       -- The provider's clock is the real one, as that of leases is.
       failed.started_at - (automation.now() - transaction_timestamp()) end);
   update ridgeline.workflow_step_executions as s
-  set status = 'pending', finished_at = null, error = null,
+  set changed_at = automation.now(), status = 'pending', finished_at = null, error = null,
     render_again = not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false)
   where s.tenant_id = failed.tenant_id and s.id = failed.id;
   perform automation.ring_once();
@@ -32606,7 +32763,7 @@ begin
   elsif here ->> 'type' is distinct from there ->> 'type' then
     return format('step "%s" is a %s there', due.step_key, there ->> 'type');
   end if;
-  update ridgeline.workflow_executions as e set version = target.version
+  update ridgeline.workflow_executions as e set changed_at = automation.now(), version = target.version
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   return null;
 end;
@@ -34037,7 +34194,7 @@ begin
     where s.tenant_id = prune_inputs.tenant_id and s.id = any (ids) and s.finished_at < before
       and not (s.status = 'failed' and coalesce((s.error ->> 'may_have_been_sent')::boolean, false))
     for no key update skip locked);
-  update ridgeline.workflow_step_executions as s set input = null
+  update ridgeline.workflow_step_executions as s set changed_at = automation.now(), input = null
   where s.tenant_id = prune_inputs.tenant_id and s.id = any (ids);
   get diagnostics pruned = row_count;
 end;
@@ -34369,7 +34526,8 @@ create or replace function automation.note_engagement() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  update ridgeline.workflow_step_executions as s set opened_at = new.opened_at, clicked_at = new.clicked_at
+  update ridgeline.workflow_step_executions as s
+  set changed_at = automation.now(), opened_at = new.opened_at, clicked_at = new.clicked_at
   where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_email';
   return null;
 end;
@@ -34406,7 +34564,7 @@ begin
   order by s.started_at desc
   limit 1
   for no key update skip locked;
-  update ridgeline.workflow_step_executions as s set replied_at = automation.now()
+  update ridgeline.workflow_step_executions as s set changed_at = automation.now(), replied_at = automation.now()
   where s.tenant_id = new.tenant_id and s.id = answered and s.replied_at is null;
   return null;
 end;
@@ -35094,7 +35252,7 @@ begin
   if record ->> 'status' = 'running' then
     return false;
   end if;
-  update ridgeline.workflow_step_executions as t set input = null
+  update ridgeline.workflow_step_executions as t set changed_at = automation.now(), input = null
   where t.ctid = any (array(
     select r.ctid from ridgeline.workflow_step_executions as r
     where r.tenant_id = work.tenant_id and r.id = (record ->> 'id')::uuid and r.status in ('waiting', 'pending')
@@ -35508,6 +35666,34 @@ comment on function automation.import_definition(uuid, text, text, integer, json
   'Writes a translated definition, once: {outcome: created, updated, unchanged, activated or edited, workflow_id, '
   'problems}. What was edited here since is left alone unless options say overwrite. It is published where it can be, '
   'and switched on only if it was on and options say activate.';
+
+-- Switches on what ran there and could be published: how many.
+create or replace function automation.activate_imports(tenant_id uuid) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  import record;
+  switched integer := 0;
+begin
+  for import in
+    select w.id from automation.legacy_imports as i
+    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+    where i.tenant_id = activate_imports.tenant_id and i.was_active and not w.is_active
+      and w.published_version is not null and w.status <> 'archived'
+    order by w.id
+  loop
+    update ridgeline.workflows as w set is_active = true
+    where w.tenant_id = activate_imports.tenant_id and w.id = import.id;
+    switched := switched + 1;
+  end loop;
+  return switched;
+end;
+$$;
+
+comment on function automation.activate_imports(uuid) is
+  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how many. '
+  'Runs in flight are another matter: automation.take_over_runs().';
 
 -- sql/engine/98_legacy/02_history.sql
 

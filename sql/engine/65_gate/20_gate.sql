@@ -152,6 +152,19 @@ begin
     end if;
   end loop;
   for found in
+    select r.place, array_agg(r.address) as addresses, max(r.says) as says
+    from automation.refused_in_records(tickets) as r group by 1
+  loop
+    questions[found.place].prepared := automation.leave_out_refused(
+      questions[found.place], found.addresses, found.says);
+    if (questions[found.place].prepared).verdict <> 'run' then
+      decided := decided || found.place;
+      return next automation.verdict_on(
+        questions[found.place], 'skip', questions[found.place].prepared);
+    end if;
+  end loop;
+  tickets := automation.still_open(tickets, decided);
+  for found in
     select a.place from automation.answering(questions) as a (place)
     where not is_trial and a.place <> all (decided)
   loop

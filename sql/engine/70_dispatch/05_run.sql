@@ -424,7 +424,7 @@ begin
     execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type', 'waiting',
     prepared.input, result, error, prepared.warnings, attempt, automation.now(), put_off.seq)
   on conflict on constraint workflow_step_executions_once do update
-    set status = 'waiting', input = excluded.input, result_data = excluded.result_data,
+    set changed_at = automation.now(), status = 'waiting', input = excluded.input, result_data = excluded.result_data,
       error = excluded.error, warnings = excluded.warnings, attempts = s.attempts || attempt,
       finished_at = null
   returning jsonb_array_length(s.attempts) into tried;

@@ -414,7 +414,7 @@ begin
   if record ->> 'status' = 'running' then
     return false;
   end if;
-  update ridgeline.workflow_step_executions as t set input = null
+  update ridgeline.workflow_step_executions as t set changed_at = automation.now(), input = null
   where t.ctid = any (array(
     select r.ctid from ridgeline.workflow_step_executions as r
     where r.tenant_id = work.tenant_id and r.id = (record ->> 'id')::uuid and r.status in ('waiting', 'pending')
