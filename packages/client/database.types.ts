@@ -1026,6 +1026,57 @@ export type Database = {
           },
         ];
       };
+      legacy_discrepancies: {
+        Row: {
+          at: string;
+          contact_id: string | null;
+          execution_id: string | null;
+          id: string;
+          kind: string;
+          legacy_id: string | null;
+          old: Json | null;
+          pair_id: string;
+          record_id: string | null;
+          shadow: Json | null;
+          step_key: string | null;
+          step_type: string | null;
+          tenant_id: string;
+          workflow_id: string;
+        };
+        Insert: {
+          at: string;
+          contact_id?: string | null;
+          execution_id?: string | null;
+          id?: string;
+          kind: string;
+          legacy_id?: string | null;
+          old?: Json | null;
+          pair_id: string;
+          record_id?: string | null;
+          shadow?: Json | null;
+          step_key?: string | null;
+          step_type?: string | null;
+          tenant_id: string;
+          workflow_id: string;
+        };
+        Update: {
+          at?: string;
+          contact_id?: string | null;
+          execution_id?: string | null;
+          id?: string;
+          kind?: string;
+          legacy_id?: string | null;
+          old?: Json | null;
+          pair_id?: string;
+          record_id?: string | null;
+          shadow?: Json | null;
+          step_key?: string | null;
+          step_type?: string | null;
+          tenant_id?: string;
+          workflow_id?: string;
+        };
+        Relationships: [];
+      };
       messages: {
         Row: {
           body: string | null;
@@ -1874,6 +1925,22 @@ export type Database = {
         };
         Relationships: [];
       };
+      legacy_discrepancies_by_kind: {
+        Row: {
+          discrepancies: number | null;
+          first_at: string | null;
+          kind: string | null;
+          last_at: string | null;
+          latest: Json | null;
+          runs: number | null;
+          step_key: string | null;
+          step_type: string | null;
+          tenant_id: string | null;
+          workflow_id: string | null;
+          workflow_name: string | null;
+        };
+        Relationships: [];
+      };
       workflow_schemas: {
         Row: {
           branches: string[] | null;
@@ -1935,12 +2002,27 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      compare_engines: {
+        Args: {
+          since?: string;
+          until?: string;
+          tolerance?: string;
+          tenant_id?: string;
+        };
+        Returns: Json;
+      };
       delete_secret: {
         Args: {
           name: string;
           tenant_id?: string;
         };
         Returns: boolean;
+      };
+      engine_report: {
+        Args: {
+          tenant_id?: string;
+        };
+        Returns: Json;
       };
       engine_status: {
         Args: never;
@@ -2164,6 +2246,13 @@ export type Database = {
         Args: {
           definition: Json;
           base_revision?: string;
+          tenant_id?: string;
+        };
+        Returns: Json;
+      };
+      set_engine: {
+        Args: {
+          engine: string;
           tenant_id?: string;
         };
         Returns: Json;
