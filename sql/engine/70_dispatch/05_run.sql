@@ -111,8 +111,8 @@ declare
   execution ridgeline.workflow_executions := work.execution;
 begin
   execution.started_at := coalesce(execution.started_at, automation.now());
-  return row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null, null, null,
-    'go on', work.ran, null, null)::automation.work;
+  return row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null, null,
+    null, 'go on', work.ran, null, null)::automation.work;
 end;
 $$;
 
