@@ -25032,8 +25032,8 @@ declare
   execution ridgeline.workflow_executions := work.execution;
 begin
   execution.started_at := coalesce(execution.started_at, automation.now());
-  return row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null, null, null,
-    'go on', work.ran, null, null)::automation.work;
+  return row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null, null,
+    null, 'go on', work.ran, null, null)::automation.work;
 end;
 $$;
 
@@ -35738,8 +35738,8 @@ end;
 $$;
 
 comment on function automation.activate_imports(uuid) is
-  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how many. '
-  'Runs in flight are another matter: automation.take_over_runs().';
+  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how '
+  'many. Runs in flight are another matter: automation.take_over_runs().';
 
 -- sql/engine/98_legacy/02_history.sql
 
