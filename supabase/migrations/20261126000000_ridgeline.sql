@@ -1229,9 +1229,11 @@ create or replace function automation.ascii_domain(domain text) returns text
 -- One bare address. What could hold a second one or end a header (comma, semicolon, quotes, brackets, a
 -- blank) is in none; neither are quoted local parts, which the providers refuse.
 create or replace function automation.normalize_email(given text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select split_part(a.address, '@', 1) || '@' || automation.ascii_domain(split_part(a.address, '@', 2))
     from (
       -- In the normal form NFC, which is what normalize() makes.
@@ -1244,8 +1246,9 @@ create or replace function automation.normalize_email(given text) returns text
         '^[^\s@<>()\[\]\\,;:".]+(\.[^\s@<>()\[\]\\,;:".]+)*@'
         '([^\u0001-,/:-@\[-`{-\u007F\s.-]([^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-])?\.)+'
         '[^\u0001-@\[-`{-\u007F\s][^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-]$')
-      and octet_length(split_part(a.address, '@', 1)) <= 64 and octet_length(a.address) <= 254
-  $$;
+      and octet_length(split_part(a.address, '@', 1)) <= 64 and octet_length(a.address) <= 254);
+end;
+$$;
 
 comment on function automation.normalize_email(text) is
   'One email address as everything compares it: lower case, without blanks, line breaks and invisible '
@@ -9863,16 +9866,18 @@ create or replace function automation.is_script_url(address text) returns boolea
 
 -- What a token becomes in a text.
 create or replace function automation.token_text(value jsonb, token jsonb, html boolean) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when html and token ? 'br' then regexp_replace(t.text, '\r\n|\r|\n', '<br>', 'g') else t.text end
-    from (
-      select coalesce(case
-        when html and not token ? 'raw' then automation.escape_html(automation.text_of(value))
-        else automation.text_of(value) end, '') as text
-    ) as t
-  $$;
+declare
+  written text := coalesce(automation.text_of(value), '');
+begin
+  if html and not token ? 'raw' then
+    written := automation.escape_html(written);
+  end if;
+  return case when html and token ? 'br' then regexp_replace(written, '\r\n|\r|\n', '<br>', 'g') else written end;
+end;
+$$;
 
 -- A variable in a link never becomes a script: the address is looked at as a whole, whatever parts it
 -- was put together from.
@@ -10321,17 +10326,19 @@ $$;
 -- What the schema asks of a text besides being one. Dates and ids are told by the step that reads them, in
 -- whose zone and of whom.
 create or replace function automation.fit_problem(schema jsonb, value jsonb, name text) returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
-      else (
-        select format('%s: %s', name, p ->> 'message')
-        from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
-        where p ->> 'severity' = 'error' limit 1)
-    end
-  $$;
+begin
+  return case
+    when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
+    else (
+      select format('%s: %s', name, p ->> 'message')
+      from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
+      where p ->> 'severity' = 'error' limit 1)
+  end;
+end;
+$$;
 
 -- An input that was rendered, as the step takes it; reason: {code, message} when it cannot be.
 create or replace function automation.fit_input(fits jsonb, input jsonb, out fitted jsonb, out reason jsonb)
@@ -10345,7 +10352,8 @@ declare
   part record;
 begin
   fitted := input;
-  for fit in select f from jsonb_array_elements(fits) as f loop
+  for i in 0 .. jsonb_array_length(fits) - 1 loop
+    fit := fits -> i;
     at := (fit ->> 'at')::text[];
     name := array_to_string(at, '.');
     part := automation.fit_value(fit -> 'as', fitted #> at, name);
@@ -14092,39 +14100,43 @@ create or replace function automation.read_root(
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  data constant jsonb := execution.trigger_data;
 begin
-  return case root
-    when 'trigger' then automation.trigger_root(execution.trigger_data)
-    when 'tenant' then
-      (select t.record from automation.read_tenants(array[execution.tenant_id]) as t)
-    when 'user' then automation.read_user(execution.tenant_id, jsonb_build_object(
-      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
-      'user_id', execution.trigger_data -> 'user_id')
-      || case when execution.entity is null then '{}' else jsonb_build_object(
-        execution.entity, automation.read_root(execution, execution.entity, known)) end)
-    when 'custom' then coalesce(
-      execution.trigger_data -> 'custom',
-      execution.trigger_data #> array[execution.entity, 'custom_fields'])
-    when 'steps' then coalesce(execution.trigger_data -> 'steps', '{}')
-      || automation.step_results(execution.tenant_id, execution.id)
-    when 'contact.tags' then coalesce(
-      case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
+  if root = 'trigger' then
+    return automation.trigger_root(data);
+  elsif root = 'contact' then
+    if not data ? 'contact_id' or execution.version = 0 then
+      return data -> 'contact';
+    elsif known.contact_id is not null then
+      return automation.as_if(execution, 'contact', known.contact);
+    end if;
+    return automation.as_if(execution, 'contact', automation.read_record(
+      'contact', execution.tenant_id, automation.contact_key(execution, known)));
+  elsif root = 'contact.tags' then
+    return coalesce(
+      case when execution.version = 0 then data #> '{contact,tags}' end,
       automation.tags_as_if(execution, automation.contact_tags(
-        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))))
-    when 'contact' then case
-      when not execution.trigger_data ? 'contact_id' or execution.version = 0 then execution.trigger_data -> 'contact'
-      when known.contact_id is not null then automation.as_if(execution, 'contact', known.contact)
-      else automation.as_if(execution, 'contact', automation.read_record(
-        'contact', execution.tenant_id, automation.contact_key(execution, known))) end
-    else case
-      when not execution.trigger_data ? (root || '_id') or execution.version = 0 then execution.trigger_data -> root
-      when root = execution.entity and known.record is not null
-        and execution.trigger_data ->> (root || '_id') = execution.record_id
-        then automation.as_if(execution, root, known.record)
-      else automation.as_if(execution, root, automation.read_record(
-        root, execution.tenant_id, execution.trigger_data ->> (root || '_id')))
-    end
-  end;
+        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))));
+  elsif root = 'tenant' then
+    return (select t.record from automation.read_tenants(array[execution.tenant_id]) as t);
+  elsif root = 'user' then
+    return automation.read_user(execution.tenant_id, jsonb_build_object(
+      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
+      'user_id', data -> 'user_id')
+      || case when execution.entity is null then '{}' else jsonb_build_object(
+        execution.entity, automation.read_root(execution, execution.entity, known)) end);
+  elsif root = 'custom' then
+    return coalesce(data -> 'custom', data #> array[execution.entity, 'custom_fields']);
+  elsif root = 'steps' then
+    return coalesce(data -> 'steps', '{}') || automation.step_results(execution.tenant_id, execution.id);
+  elsif not data ? (root || '_id') or execution.version = 0 then
+    return data -> root;
+  elsif root = execution.entity and known.record is not null and data ->> (root || '_id') = execution.record_id then
+    return automation.as_if(execution, root, known.record);
+  end if;
+  return automation.as_if(execution, root, automation.read_record(
+    root, execution.tenant_id, data ->> (root || '_id')));
 end;
 $$;
 
@@ -19632,20 +19644,25 @@ $$;
 
 -- A line break in a value would end the header: it is a blank, as in an email's. Secrets are named by objects.
 create or replace function automation.header_lines(headers jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_object_agg(h.key, case jsonb_typeof(h.value)
       when 'string' then to_jsonb(automation.one_line(h.value #>> '{}')) else h.value end), '{}')
-    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
-  $$;
+    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h);
+end;
+$$;
 
 create or replace function automation.webhook_input(
   execution ridgeline.workflow_executions, input jsonb)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select input || jsonb_build_object('method', m.method, 'headers', automation.header_lines(input -> 'headers'))
       || case
         when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
@@ -19653,8 +19670,9 @@ create or replace function automation.webhook_input(
           'type', execution.trigger_type, 'timestamp', automation.now(),
           'execution_id', execution.id, 'data', execution.trigger_data))
       end
-    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m
-  $$;
+    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m);
+end;
+$$;
 
 create or replace function automation.address_webhook(
   execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
@@ -21472,12 +21490,14 @@ create or replace function automation.verdict_on(
   question automation.send_question, verdict text, prepared automation.prepared_step,
   held jsonb default null, until timestamptz default null, expires_at timestamptz default null)
   returns automation.send_verdict
-  language sql immutable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
-      verdict, prepared, held, until, expires_at)::automation.send_verdict
-  $$;
+begin
+  return row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
+    verdict, prepared, held, until, expires_at)::automation.send_verdict;
+end;
+$$;
 
 -- Whoever may still be written to of those whom a message would go to; where nobody is left it is skipped.
 create or replace function automation.leave_out_revoked(
@@ -23984,6 +24004,7 @@ create or replace function automation.prepare_step(
   as $$
 declare
   prepared automation.prepared_step;
+  made record;
   speaking constant ridgeline.workflow_executions := automation.speaking_execution(execution, step);
   context jsonb := automation.execution_context(execution, step -> 'roots', known);
 begin
@@ -24000,8 +24021,9 @@ begin
   if execution.trigger_data ? 'form_submission' and speaking.trigger_data <> execution.trigger_data then
     context := automation.execution_context(speaking, step -> 'roots');
   end if;
-  select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
-  from automation.render(step -> 'config', context, options) as r;
+  made := automation.render(step -> 'config', context, options);
+  prepared.input := made.rendered;
+  prepared.warnings := nullif(made.warnings, '[]');
   prepared.reason := automation.size_problem(prepared.warnings);
   if prepared.reason is null and prepared.input is not null then
     prepared.reason := automation.oversize(step ->> 'type', prepared.input);
@@ -24016,8 +24038,9 @@ begin
     return prepared;
   end if;
   if step #> '{config,fits}' <> '[]' then
-    select f.fitted, f.reason into prepared.input, prepared.reason
-    from automation.fit_input(step #> '{config,fits}', prepared.input) as f;
+    made := automation.fit_input(step #> '{config,fits}', prepared.input);
+    prepared.input := made.fitted;
+    prepared.reason := made.reason;
     if prepared.reason is not null then
       prepared.verdict := 'fail';
       return prepared;
@@ -25437,7 +25460,7 @@ declare
   plans automation.running_plan[];
   ended automation.work[] := '{}'::automation.work[];
   work automation.work;
-  execution ridgeline.workflow_executions;
+  done automation.work[];
   is_over boolean;
 begin
   select t.works, t.plans into going, plans from automation.take_work(dues) as t;
@@ -25447,32 +25470,44 @@ begin
     going := array(select g from unnest(going) as g where (g.due).id <> all (report.alone));
   end if;
   while cardinality(going) > 0 loop
-    going := automation.run_wave(going, plans);
-    is_over := automation.is_over(began) or exists (select from unnest(going) as g where g.outcome = 'cut off');
-    for i in 1 .. cardinality(going) loop
-      work := going[i];
+    done := automation.run_wave(going, plans);
+    going := '{}'::automation.work[];
+    is_over := automation.is_over(began);
+    foreach work in array done loop
+      is_over := is_over or work.outcome = 'cut off';
+    end loop;
+    foreach work in array done loop
       if work.outcome not in ('busy', 'cut off', 'untried') then
         report.ran := report.ran + 1;
         work.ran := work.ran + 1;
       end if;
       report.cut_off := report.cut_off or work.outcome = 'cut off';
       if work.outcome = 'go on' then
-        execution := work.execution;
-        execution.started_at := coalesce(execution.started_at, automation.now());
-        work := row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null,
-          null, null, 'go on', work.ran, null, null);
+        work := automation.next_of(work);
       end if;
       if is_over or work.outcome <> 'go on' or apart and automation.holds_record(work.step) then
         ended := ended || work;
-        going[i] := null;
       else
-        going[i] := work;
+        going := going || work;
       end if;
     end loop;
-    going := array(select g from unnest(going) as g where g.outcome is not null);
   end loop;
   perform automation.leave_batch(ended);
   return report;
+end;
+$$;
+
+-- A run before its next step.
+create or replace function automation.next_of(work automation.work) returns automation.work
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution ridgeline.workflow_executions := work.execution;
+begin
+  execution.started_at := coalesce(execution.started_at, automation.now());
+  return row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null, null,
+    null, 'go on', work.ran, null, null)::automation.work;
 end;
 $$;
 
@@ -25650,7 +25685,7 @@ begin
 end;
 $$;
 
--- What the steps of a batch do, those of one type together where the type can do it for a set.
+-- What the steps of a batch do, those of one type together.
 create or replace function automation.perform_works(works automation.work[], plans automation.running_plan[])
   returns automation.work[]
   language plpgsql
@@ -25658,21 +25693,32 @@ create or replace function automation.perform_works(works automation.work[], pla
   as $$
 declare
   work automation.work;
+  types text[] := '{}'::text[];
   type text;
   places integer[];
+  alike automation.work[];
+  zones text[];
   results jsonb[];
 begin
-  for type, places in
-    select w.step ->> 'type', array_agg(w.place::integer order by w.place)
-    from unnest(works) with ordinality as w (
-      due, execution, plan, known, obstacle, step, step_id, prepared, status, result, error, next_step, outcome, ran,
-      seq, began, place)
-    where (w.obstacle).status is null and w.status is null
-    group by 1
-    order by 1
-  loop
-    results := automation.step_perform_all(type, array(select works[p] from unnest(places) as p),
-      array(select (plans[(works[p]).plan]).options ->> 'zone' from unnest(places) as p));
+  foreach work in array works loop
+    type := work.step ->> 'type';
+    if (work.obstacle).status is null and work.status is null and (type = any (types)) is not true then
+      types := types || type;
+    end if;
+  end loop;
+  foreach type in array types loop
+    places := '{}'::integer[];
+    alike := '{}'::automation.work[];
+    zones := '{}'::text[];
+    for i in 1 .. cardinality(works) loop
+      work := works[i];
+      if (work.obstacle).status is null and work.status is null and work.step ->> 'type' = type then
+        places := places || i;
+        alike := alike || work;
+        zones := zones || ((plans[work.plan]).options ->> 'zone');
+      end if;
+    end loop;
+    results := automation.step_perform_all(type, alike, zones);
     for n in 1 .. cardinality(places) loop
       work := works[places[n]];
       work.result := results[n];
