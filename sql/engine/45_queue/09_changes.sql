@@ -115,9 +115,10 @@ create table automation.heartbeats (
   at timestamptz not null default '-infinity'
 );
 
-comment on table automation.heartbeats is 'When the engine was last seen alive (real time): tick.';
+comment on table automation.heartbeats is
+  'When the engine was last seen alive (real time): tick; when it last looked whom to tell: notices.';
 
-insert into automation.heartbeats (name) values ('tick')
+insert into automation.heartbeats (name) values ('tick'), ('notices')
 on conflict on constraint heartbeats_pkey do nothing;
 
 create or replace function automation.beat(name text) returns void

@@ -230,5 +230,5 @@ end;
 $$;
 
 comment on function automation.activate_imports(uuid) is
-  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how many. '
-  'Runs in flight are another matter: automation.take_over_runs().';
+  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how '
+  'many. Runs in flight are another matter: automation.take_over_runs().';
