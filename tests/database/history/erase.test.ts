@@ -269,7 +269,8 @@ const nobodys = `
   automation.run_events.event automation.run_events.step_key automation.signals.contact_id
   automation.signals.entity automation.signals.event automation.signals.listener automation.signals.record_id
   automation.signals.role automation.split_assignments.branch automation.split_assignments.step_key
-  automation.split_assignments.subject ridgeline.bulk_enrollments.conditions ridgeline.bulk_enrollments.entity
+  automation.split_assignments.subject ridgeline.stage_changes.entity ridgeline.stage_changes.record_id
+  ridgeline.stage_changes.stage ridgeline.stage_changes.was ridgeline.bulk_enrollments.conditions ridgeline.bulk_enrollments.entity
   ridgeline.bulk_enrollments.kind ridgeline.bulk_enrollments.last_record_id
   ridgeline.bulk_enrollments.record_ids ridgeline.bulk_enrollments.status ridgeline.calls.contact_id
   ridgeline.calls.direction ridgeline.calls.provider ridgeline.calls.provider_id ridgeline.calls.status
