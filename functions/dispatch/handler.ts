@@ -2,12 +2,9 @@ import { z } from "zod";
 import { hasKey, requireSecretKey } from "../_shared/http/auth.ts";
 import { type Dispatcher, DispatchError } from "../_shared/engine/dispatcher.ts";
 import { LONGEST_BUDGET_MS } from "../_shared/runtime/env.ts";
-import {
-  ConfigurationError,
-  messageOf,
-  RequestError,
-  VersionError,
-} from "../_shared/runtime/errors.ts";
+import { messageOf, RequestError, VersionError } from "../_shared/runtime/errors.ts";
+import { decodeText, readBody as readBytes, requireMethod } from "../_shared/http/inbound.ts";
+import { invalidRequest, Problem, problemOf, problemResponse } from "../_shared/http/problem.ts";
 import { logToConsole } from "../_shared/runtime/log.ts";
 import type { Shutdown } from "../_shared/runtime/shutdown.ts";
 
@@ -30,10 +27,7 @@ const emptyBody = z.strictObject({});
 const MAX_BODY_BYTES = 10_000;
 
 async function readBody<T>(request: Request, schema: z.ZodType<T>): Promise<T> {
-  const text = await request.text();
-  if (text.length > MAX_BODY_BYTES) {
-    throw new RequestError(413, "too_large", "the body is too long");
-  }
+  const text = decodeText(await readBytes(request, MAX_BODY_BYTES));
   let json: unknown = {};
   try {
     if (text.trim() !== "") json = JSON.parse(text);
@@ -42,27 +36,25 @@ async function readBody<T>(request: Request, schema: z.ZodType<T>): Promise<T> {
   }
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
-  const issues = parsed.error.issues.map(({ path, message }) =>
-    `${path.join(".") || "body"}: ${message}`
-  );
-  throw new RequestError(400, "invalid_request", issues.join("; "));
+  throw invalidRequest(parsed.error);
 }
 
-function problem(status: number, code: string, message: string, more: object = {}): Response {
-  return Response.json({ error: { code, message }, ...more }, { status });
+/** A run that broke off says what it had done by then. */
+function problemOfRun(error: unknown, request: string): Problem {
+  if (!(error instanceof DispatchError) || error.cause instanceof VersionError) {
+    const cause = error instanceof DispatchError ? error.cause : error;
+    return problemOf(cause, { name: "dispatch", request, log: logToConsole });
+  }
+  logToConsole("error", "dispatch_unavailable", { request, message: messageOf(error.cause) });
+  return new Problem(503, "unavailable", error.message, {
+    headers: { "retry-after": "5" },
+    extra: { summary: error.summary },
+  });
 }
 
-function answer(error: unknown): Response {
-  if (error instanceof RequestError) return problem(error.status, error.code, error.message);
-  if (error instanceof ConfigurationError) return problem(500, "not_configured", error.message);
-  if (error instanceof DispatchError && error.cause instanceof VersionError) {
-    return problem(503, "incompatible_version", error.cause.message);
-  }
-  if (error instanceof DispatchError) {
-    return problem(503, "database_unavailable", error.message, { summary: error.summary });
-  }
-  logToConsole("error", "dispatch_crashed", { message: messageOf(error) });
-  return problem(500, "internal_error", "the dispatch failed; its log says why");
+function refuse(error: unknown): Response {
+  const request = crypto.randomUUID();
+  return problemResponse(problemOfRun(error, request), request);
 }
 
 /**
@@ -91,16 +83,14 @@ export function createHandler(dependencies: Dependencies): (request: Request) =>
 
   return async (request) => {
     try {
-      if (request.method !== "POST") {
-        throw new RequestError(405, "method_not_allowed", "use POST");
-      }
+      requireMethod(request, "POST");
       const key = ringKey?.();
       if (key !== undefined && hasKey(request, [key])) return await ring(request);
       requireSecretKey(request, secretKeys());
       const { budget_ms } = await readBody(request, body);
       return Response.json(await start(budget_ms ?? budgetMs()));
     } catch (error) {
-      return answer(error);
+      return refuse(error);
     }
   };
 }

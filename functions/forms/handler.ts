@@ -1,13 +1,7 @@
 import { messageOf, RequestError } from "../_shared/runtime/errors.ts";
 import { decode, formBodyOf, urlEncodedFields } from "../_shared/http/form-body.ts";
-import {
-  BodyTooLarge,
-  mediaType,
-  problem,
-  problemOf,
-  readBody,
-  storableText,
-} from "../_shared/http/inbound.ts";
+import { BodyTooLarge, mediaType, readBody, storableText } from "../_shared/http/inbound.ts";
+import { Problem, problemOf, problemResponse } from "../_shared/http/problem.ts";
 import {
   FieldErrors,
   type Fields,
@@ -100,9 +94,9 @@ function wordsOf(error: unknown): string {
   return error.errors.map(({ field, message }) => `${field} ${message}`).join("; ");
 }
 
-function unknownForm(): Response {
-  return problem(404, "unknown_form", "there is no form with this key");
-}
+const unknownForm = () => new Problem(404, "unknown_form", "there is no form with this key");
+const foreignPage = () =>
+  new Problem(403, "origin_not_allowed", "this page may not post to this form");
 
 function answer(outcome: Outcome, request: Request): Response {
   switch (outcome.outcome) {
@@ -115,17 +109,17 @@ function answer(outcome: Outcome, request: Request): Response {
       return Response.json({ received: true }, { status: 202 });
     }
     case "invalid":
-      return problem(422, "invalid_fields", "some fields cannot be taken", {
+      throw new Problem(422, "invalid_fields", "some fields cannot be taken", {
         errors: outcome.errors,
       });
     case "rate_limited":
-      return problem(429, "rate_limited", "too many posts within the hour; try again later", {
+      throw new Problem(429, "rate_limited", "too many posts within the hour; try again later", {
         headers: { "retry-after": String(outcome.retry_after_seconds) },
       });
     case "unknown_form":
-      return unknownForm();
+      throw unknownForm();
     case "origin_not_allowed":
-      return problem(403, "origin_not_allowed", "this page may not post to this form");
+      throw foreignPage();
   }
 }
 
@@ -139,12 +133,7 @@ function withCors(response: Response, origin: string | null): Response {
 }
 
 async function preflight(forms: Forms, key: string, origin: string | null): Promise<Response> {
-  if (origin === null || !(await forms.accepts(key, origin))) {
-    return withCors(
-      problem(403, "origin_not_allowed", "this page may not post to this form"),
-      null,
-    );
-  }
+  if (origin === null || !(await forms.accepts(key, origin))) throw foreignPage();
   const response = new Response(null, {
     status: 204,
     headers: {
@@ -184,7 +173,7 @@ export function createHandler(
       const outcome = await forms().keep({ ...sender, fields, raw, problem: wordsOf(error) });
       log("warn", "form_post_kept", { form: sender.publicKey, outcome });
     } catch (failure) {
-      problemOf(failure, log, "forms");
+      problemOf(failure, { name: "forms", request: crypto.randomUUID(), log });
     }
   }
 
@@ -192,19 +181,20 @@ export function createHandler(
     const origin = request.headers.get("origin");
     try {
       const key = KEY.exec(new URL(request.url).pathname)?.[1];
-      if (key === undefined) return withCors(unknownForm(), null);
+      if (key === undefined) throw unknownForm();
       if (request.method === "OPTIONS") return await preflight(forms(), key, origin);
       if (request.method !== "POST" && request.method !== "GET") {
         throw new RequestError(405, "method_not_allowed", "use POST");
       }
-      const response = await post(request, key, peer);
-      return withCors(response, response.status === 403 ? null : origin);
+      return withCors(await post(request, key, peer), origin);
     } catch (error) {
-      // Such an answer holds nothing of the tenant's; a page may read what it did wrong.
-      const response = error instanceof FieldErrors
-        ? problem(422, "invalid_fields", error.message, { errors: error.errors })
-        : problemOf(error, log, "forms");
-      return withCors(response, origin);
+      const id = crypto.randomUUID();
+      const problem = error instanceof FieldErrors
+        ? new Problem(422, "invalid_fields", error.message, { errors: error.errors })
+        : problemOf(error, { name: "forms", request: id, log });
+      // A page may read what it did wrong, unless it is none that may post here.
+      const mayRead = problem.code !== "origin_not_allowed" && problem.code !== "unknown_form";
+      return withCors(problemResponse(problem, id), mayRead ? origin : null);
     }
   };
 }

@@ -1,5 +1,6 @@
 import { ConfigurationError, RequestError } from "../_shared/runtime/errors.ts";
-import { decodeText, problemOf, readBody, requireMethod } from "../_shared/http/inbound.ts";
+import { decodeText, readBody, requireMethod } from "../_shared/http/inbound.ts";
+import { problemOf, problemResponse } from "../_shared/http/problem.ts";
 import {
   type EmailEvent,
   emailEventOf,
@@ -62,7 +63,8 @@ export function createHandler(dependencies: Dependencies): (request: Request) =>
       log("info", "resend_event", { id, type: event?.type, result });
       return Response.json({ result });
     } catch (error) {
-      return problemOf(error, log, "resend_webhook");
+      const id = crypto.randomUUID();
+      return problemResponse(problemOf(error, { name: "resend_webhook", request: id, log }), id);
     }
   };
 }

@@ -5,7 +5,7 @@ import type { Database } from "../_shared/runtime/database.ts";
 import { jsonResponse, LosslessNumber, plainNumber } from "../_shared/runtime/json.ts";
 import type { Log } from "../_shared/runtime/log.ts";
 import { openApiDocument } from "../_shared/http/openapi.ts";
-import { invalidRequest, Problem, problemDocument, problemOf } from "../_shared/http/problem.ts";
+import { invalidRequest, Problem, problemOf, problemResponse } from "../_shared/http/problem.ts";
 import { withTimeout } from "../_shared/runtime/timeout.ts";
 import { type Operation, operations } from "./operations.ts";
 import { createLegacy } from "./legacy/handler.ts";
@@ -145,11 +145,8 @@ export function createHandler(
   }
 
   function refuse(error: unknown, id: string): Response {
-    const problem = problemOf(error, log, id);
-    return new Response(JSON.stringify(problemDocument(problem, `urn:uuid:${id}`)), {
-      status: problem.status,
-      headers: { "content-type": "application/problem+json", ...problem.headers },
-    });
+    const problem = problemOf(error, { name: "workflows", request: id, log, tellsDatabase: true });
+    return problemResponse(problem, id);
   }
 
   return async (request) => {

@@ -148,7 +148,8 @@ export const ofEnrollment = z.strictObject({ enrollment_id: id, tenant_id: tenan
 /** Query parameters are text. */
 export const historyQuery = z.strictObject({
   workflow_id: id.optional(),
-  contact_id: id.optional(),
+  /** Ids of the CRM are text: it may count its contacts. */
+  contact_id: z.string().min(1).max(200).optional(),
   execution_id: id.optional(),
   record_id: z.string().min(1).max(200).optional(),
   status: status.optional(),
@@ -172,7 +173,7 @@ export const execution = z.object({
   trigger_type: z.string(),
   entity: z.string().nullable(),
   record_id: z.string().nullable(),
-  contact_id: id.nullable(),
+  contact_id: z.string().nullable(),
   current_step: z.string().nullable(),
   error: failure.nullable(),
   created_at: moment,

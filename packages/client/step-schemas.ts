@@ -414,6 +414,7 @@ export const stepTypes = [
       "examples": [
         {
           "html": "<p>Hi {{contact.first_name}}, here it is.</p>",
+          "purpose": "transactional",
           "subject": "Your estimate"
         }
       ],
@@ -547,7 +548,8 @@ export const stepTypes = [
       "$schema": "https://json-schema.org/draft/2020-12/schema",
       "examples": [
         {
-          "body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"
+          "body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!",
+          "purpose": "transactional"
         }
       ],
       "required": [

@@ -33,6 +33,7 @@ const examples: Record<"newLead" | "projectWon" | "byHand", Workflow> = {
         step_config: {
           to: "{{trigger.contact.phone}}",
           body: "Thanks for your interest, {{trigger.contact.first_name}}!",
+          purpose: "transactional",
         },
       },
       {
@@ -51,6 +52,7 @@ const examples: Record<"newLead" | "projectWon" | "byHand", Workflow> = {
         to: "{{trigger.contact.email}}",
         subject: "Congratulations! Your project is approved",
         html: "<p>We're excited to work with you...</p>",
+        purpose: "transactional",
       },
     }],
   },
@@ -60,7 +62,11 @@ const examples: Record<"newLead" | "projectWon" | "byHand", Workflow> = {
     conditions: [{ field: "contact.stage", operator: "equals", value: "lead" }],
     steps: [{
       step_type: "send_sms",
-      step_config: { to: "{{contact.phone}}", message: "Test message" },
+      step_config: {
+        to: "{{contact.phone}}",
+        message: "Test message",
+        purpose: "transactional",
+      },
     }],
   },
 };
@@ -163,6 +169,12 @@ async function demo(stack: Stack): Promise<void> {
   const now = async () => (await owner<[{ now: Date }]>`select automation.now() as now`)[0].now;
 
   try {
+    // The middle of a working day: at night texts would wait for the morning.
+    await owner`
+      select automation.set_clock(d.noon) from (
+        select date_trunc('day', now()) + make_interval(days => n, hours => 19) as noon
+        from generate_series(1, 3) as n) as d
+      where extract(isodow from d.noon) < 6 order by d.noon limit 1`;
     const tenant = got(
       await service.from("tenants").insert({ name: "Apex Roofing", timezone: "America/Denver" })
         .select("id").single(),

@@ -8,6 +8,7 @@ const usage = `Usage: scripts/stack [options]
   --port N              where to serve (54321)
   --database-url URL    use this Postgres instead of an embedded one (or set DATABASE_URL)
   --ephemeral           keep nothing: the database goes when the stack stops
+  --any-hour            let texts go out at night too, where it is a matter of trying things
   --reset               throw the embedded database of this port away first
   --stack-file FILE     where to write the addresses and keys (.stack.json)`;
 
@@ -23,6 +24,7 @@ function readArguments() {
         port: { type: "string", default: "54321" },
         "database-url": { type: "string", default: process.env.DATABASE_URL },
         ephemeral: { type: "boolean", default: false },
+        "any-hour": { type: "boolean", default: false },
         reset: { type: "boolean", default: false },
         "stack-file": { type: "string" },
         help: { type: "boolean", short: "h", default: false },
@@ -59,6 +61,7 @@ try {
     port,
     databaseUrl: given["database-url"],
     ephemeral: given.ephemeral,
+    anyHour: given["any-hour"],
     reset: given.reset,
     stackFile: path.resolve(process.env.RIDGELINE_CWD ?? ".", given["stack-file"] ?? fallback()),
     log: (line) => console.log(line),

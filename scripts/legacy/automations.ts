@@ -18,6 +18,11 @@ export const AutomationRow = z.looseObject({
   is_active: z.boolean().nullish(),
 });
 
+/** A place in the document, as a column of the table. */
+const columns = (key: string): string =>
+  key.replace(/^trigger\.config/, "trigger_config").replace(/^trigger\.type/, "trigger_type")
+    .replace(/^(?:trigger\.enabled|status)$/, "is_active");
+
 export function translateAutomation(given: unknown, target: Target): Translation {
   const { trigger_type, trigger_config, actions, is_active, ...row } = AutomationRow.parse(given);
   const notes = new Notes();
@@ -42,6 +47,9 @@ export function translateAutomation(given: unknown, target: Target): Translation
   return {
     ...made,
     wasActive: made.wasActive && target.choices.neverRan === "activate",
-    notes: [...made.notes, ...notes.all],
+    notes: [
+      ...made.notes.map((note) => ({ ...note, key: columns(note.key) })),
+      ...notes.all,
+    ],
   };
 }

@@ -5,7 +5,7 @@ import { type Made, newStep, nextKey, type Secret, type Step, type Target } from
 import { isAbsent, isObject, Keys } from "./keys.ts";
 import { headersOf } from "./secrets.ts";
 import { translateHeaders } from "./server-steps.ts";
-import { bodyKind, noteGaps, translateText, translateValue } from "./templates.ts";
+import { asTexts, bodyKind, noteGaps, translateText, translateValue } from "./templates.ts";
 import { campaignVariables } from "./variables.ts";
 
 export interface CampaignContext extends ActionContext {
@@ -208,7 +208,7 @@ const webhook: Reader = (keys, context) => {
           ) => [name, `{{contact.${name}}}`]),
         ),
       ]])
-      : translateValue(payload, keys.at("payload"), context.resolve, keys.notes),
+      : asTexts(translateValue(payload, keys.at("payload"), context.resolve, keys.notes)),
   };
   if (isAbsent(payload)) {
     keys.notes.difference(

@@ -180,7 +180,9 @@ export function campaignTrigger(
   }
   filters(keys, trigger, choices);
   Object.assign(trigger.left, config.rest());
-  if (keys.peek("is_active") === false) trigger.neverRan = "the trigger was switched off";
+  if (keys.move("is_active", "whether the workflow is switched on") === false) {
+    trigger.neverRan = "the trigger was switched off";
+  }
   for (const key of ["is_active", "id", "campaign_id", "created_at", "updated_at"]) keys.take(key);
   keys.drop("priority", "stored and never looked at; kept in metadata.legacy");
   Object.assign(trigger.left, keys.rest());

@@ -72,6 +72,12 @@ function delayOfStep(
   notes: Notes,
 ): number {
   const row = delayOf(step.delay_value, step.delay_unit);
+  if (row === 0 && step.delay_value !== undefined) {
+    notes.translated(`${path}.delay_value`, step.delay_value, "no delay");
+  }
+  if (!isAbsent(step.delay_unit)) {
+    notes.translated(`${path}.delay_unit`, step.delay_unit, "minutes");
+  }
   if (row > 0) {
     notes.translated(
       `${path}.delay_value`,
@@ -180,6 +186,7 @@ function stepsOf(campaign: Campaign, target: Target, notes: Notes): Steps {
     ) {
       outer.take(key);
     }
+    if (step.is_deleted === false) notes.translated(`${path}.is_deleted`, false, "it is brought");
     counters.forEach((key) => outer.drop(key, "a counter; kept in metadata.legacy"));
     if (step.is_deleted) {
       outer.rest();

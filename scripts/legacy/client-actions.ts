@@ -4,7 +4,7 @@ import { isAbsent, type Json, Keys } from "./keys.ts";
 import { dueDate } from "./lengths.ts";
 import { authHeader, headersOf } from "./secrets.ts";
 import { ownRecord, type StepContext, translateHeaders } from "./server-steps.ts";
-import { bodyKind, noteGaps, translateText, translateValue } from "./templates.ts";
+import { asTexts, bodyKind, noteGaps, translateText, translateValue } from "./templates.ts";
 
 export interface ActionContext extends StepContext {
   taken: Set<string>;
@@ -211,7 +211,9 @@ const webhook: Reader = (keys, context) => {
       "without a payload nothing is sent",
       "the same; left out it would be the event",
     );
-  } else config.body = translateValue(payload, keys.at("payload"), context.resolve, keys.notes);
+  } else {config.body = asTexts(
+      translateValue(payload, keys.at("payload"), context.resolve, keys.notes),
+    );}
   return made([newStep(context.key, "webhook", config)], keys, lacks(keys, { url }), secrets);
 };
 

@@ -75,7 +75,9 @@ function timed(actions: ClientAction[], notes: Notes): Timed[] {
     if (action.order !== undefined) {
       notes.translated(`${path}.order`, action.order, "its place, after the time it is due");
     }
-    if (action.enabled === false) notes.translated(`${path}.enabled`, false, "enabled: false");
+    if (action.enabled !== undefined) {
+      notes.translated(`${path}.enabled`, action.enabled, `enabled: ${action.enabled !== false}`);
+    }
     if (action.delay) {
       notes.translated(`${path}.delay`, action.delay, `${delay} minutes from the start of the run`);
     }
@@ -189,8 +191,12 @@ export function translateClient(
   const status = workflow.status ?? "draft";
   notes.translated("status", status, status);
   notes.translated("name", workflow.name, "name");
-  if (workflow.trigger.enabled === false) {
-    notes.translated("trigger.enabled", false, "switched off");
+  if (workflow.trigger.enabled !== undefined) {
+    notes.translated(
+      "trigger.enabled",
+      workflow.trigger.enabled,
+      workflow.trigger.enabled === false ? "switched off" : "as status says",
+    );
   }
   const isOn = status === "active" && workflow.trigger.enabled !== false;
   if (isOn && trigger.neverRan) neverRan(notes, trigger.neverRan, target);

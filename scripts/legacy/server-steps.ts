@@ -5,6 +5,7 @@ import { newStep } from "./definition.ts";
 import { isAbsent, isObject, type Json, Keys } from "./keys.ts";
 import { headersOf } from "./secrets.ts";
 import {
+  asTexts,
   noteGaps,
   onlyVariable,
   type Resolve,
@@ -195,7 +196,7 @@ const webhook: Reader = (keys, context) => {
       "the same; left out it would be the event",
     );
   } else if (!isAbsent(body)) {
-    config.body = translateValue(body, keys.at("body"), context.resolve, keys.notes);
+    config.body = asTexts(translateValue(body, keys.at("body"), context.resolve, keys.notes));
     if (method === "GET") {
       keys.notes.person(
         keys.at("body"),

@@ -64,7 +64,9 @@ function rowDelay(row: ServerStep, path: string, notes: Notes): number {
     notes.difference(`${path}.delay_minutes`, "a negative delay is none", "none");
     return 0;
   }
-  if (delay > 0) notes.translated(`${path}.delay_minutes`, delay, "delay_minutes");
+  if (row.delay_minutes !== undefined) {
+    notes.translated(`${path}.delay_minutes`, row.delay_minutes, `${delay} minutes`);
+  }
   return delay;
 }
 

@@ -79,6 +79,16 @@ export function translateValue(value: Json, key: string, resolve: Resolve, notes
   return value;
 }
 
+/** The same for what goes out as JSON: there every value became a text, and one that is all of a text would stay a number. */
+export function asTexts(value: Json): Json {
+  if (Array.isArray(value)) return value.map(asTexts);
+  if (isObject(value)) {
+    return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, asTexts(item)]));
+  }
+  const variable = onlyVariable(value);
+  return variable === undefined ? value : `${value as string}{{#if ${variable}}}{{/if}}`;
+}
+
 /** The variables of a text that is nothing but one. */
 export function onlyVariable(value: unknown): string | undefined {
   return typeof value === "string"

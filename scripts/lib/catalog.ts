@@ -188,6 +188,9 @@ const registries: Record<string, { key: string; keeps?: string[]; where?: string
   "automation.skip_codes": { key: "code" },
   "automation.tick_parts": { key: "part", keeps: ["begun_at", "ended_at"] },
   "automation.phone_plans": { key: "country" },
+  "automation.area_codes": { key: "prefix" },
+  "automation.regions": { key: "region" },
+  "automation.open_hours": { key: "name" },
 };
 
 async function rowsOf(sql: Sql, table: string): Promise<CatalogObject[]> {

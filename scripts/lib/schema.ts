@@ -241,13 +241,19 @@ export async function uninstall(
   });
 }
 
-/** Lets automation.set_clock and its siblings move the time in this database. */
-export async function enableTestClock(sql: Sql): Promise<void> {
-  await sql.unsafe(
-    `do $$ begin
-       execute format('alter database %I set automation.test_clock = %L', current_database(), 'on');
-     end $$`,
-  );
+/**
+ * Lets automation.set_clock and its siblings move the time in this database. `anyHour`: and texts go out at
+ * night as well, which only a database with a test clock allows.
+ */
+export async function enableTestClock(sql: Sql, { anyHour = false } = {}): Promise<void> {
+  const settings = { test_clock: "on", ...(anyHour ? { quiet_hours: "off" } : {}) };
+  for (const [name, value] of Object.entries(settings)) {
+    await sql.unsafe(
+      `do $$ begin
+         execute format('alter database %I set automation.${name} = %L', current_database(), '${value}');
+       end $$`,
+    );
+  }
 }
 
 /** The environment's sender and signing secret serve all tenants: for development and tests. */

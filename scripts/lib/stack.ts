@@ -35,6 +35,8 @@ export interface StackOptions {
   databaseUrl?: string;
   /** Keep nothing: a temporary data directory, removed at the end. */
   ephemeral?: boolean;
+  /** Texts go out at any hour: quiet hours are off in the embedded database. */
+  anyHour?: boolean;
   /** Throw the embedded database of this port away first. */
   reset?: boolean;
   /** Where to say how the stack can be reached; null for nowhere. */
@@ -229,7 +231,7 @@ export class Stack implements StackFile {
         );
       }
       if (databaseUrl) return;
-      await enableTestClock(sql);
+      await enableTestClock(sql, { anyHour: this.#options.anyHour ?? false });
       await sql`update automation.settings set value = 'notify' where name = 'doorbell'`;
       await serveEveryTenant(sql);
     });

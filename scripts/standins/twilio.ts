@@ -37,6 +37,7 @@ const messagesOfCode: Record<number, string> = {
   20404: "The requested resource was not found",
   20429: "Too Many Requests",
   20500: "An internal server error has occurred",
+  20001: "Invalid ValidityPeriod: 1 to 36000 seconds",
   21211: "Invalid 'To' Phone Number",
   21212: "Invalid From Number",
   21266: "'To' and 'From' number cannot be the same",
@@ -92,6 +93,8 @@ function refusalOf(form: URLSearchParams): Answer | null {
   const media = form.getAll("MediaUrl");
   const callback = form.get("StatusCallback");
   const number = E164.safeParse(to);
+  const validity = Number(form.get("ValidityPeriod") ?? 1);
+  if (!Number.isInteger(validity) || validity < 1 || validity > 36_000) return refusal(400, 20001);
   if (!to) return refusal(400, 21604);
   if (!body && media.length === 0) return refusal(400, 21602);
   if (!from && !service) return refusal(400, 21603);

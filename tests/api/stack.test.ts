@@ -478,6 +478,22 @@ describe("history", () => {
     expect(seen).toEqual(seen.toSorted().toReversed());
   });
 
+  it("is what SQL answers: one function, whoever asks, and ids of the CRM as text", async () => {
+    const { body } = await asApex<History>("GET", "/history?limit=5");
+    const asked = got(
+      await apex.client.schema("ridgeline").rpc("get_execution_history", { max_rows: 5 }),
+    ) as { id: string }[];
+    expect(asked.length).toBe(5);
+    expect(body.executions.map(({ id }) => id)).toEqual(asked.map(({ id }) => id));
+    expect(Object.keys(body.executions[0] ?? {}).toSorted()).toEqual(
+      Object.keys(asked[0] ?? {}).toSorted(),
+    );
+    expect(await asApex("GET", "/history?contact_id=4711")).toMatchObject({
+      status: 200,
+      body: { executions: [] },
+    });
+  });
+
   it("narrows by contact, status, trigger and execution, with the steps", async () => {
     const contact = await apex.lead({ first_name: "Otto" });
     const { body: { execution_ids: [id] } } = await asApex<Executed>("POST", "/execute", {

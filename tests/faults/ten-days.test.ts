@@ -37,7 +37,7 @@ async function startStack(
   const { DATABASE_URL: _database, ...environment } = process.env;
   const child = spawn(
     path.join(root, "scripts/stack"),
-    ["--port", String(port), "--stack-file", file],
+    ["--port", String(port), "--stack-file", file, "--any-hour"],
     {
       env: {
         ...environment,

@@ -60,7 +60,7 @@ describe("without a secret key nothing is touched", () => {
     const { call, queue } = setUp();
     const response = await call({ headers });
     expect(response.status).toBe(401);
-    expect(await response.json()).toMatchObject({ error: { code: "unauthorized" } });
+    expect(await response.json()).toMatchObject({ code: "unauthorized" });
     expect(queue.calls.claim).toBe(0);
   });
 });
@@ -68,18 +68,16 @@ describe("without a secret key nothing is touched", () => {
 test.each([
   [{ method: "GET" }, 405, /POST/],
   [{ body: "{" }, 400, /not JSON/],
-  [{ body: "[]" }, 400, /body/],
-  [{ body: '{"budget_ms":"soon"}' }, 400, /budget_ms/],
-  [{ body: '{"budget_ms":-1}' }, 400, /budget_ms/],
-  [{ body: '{"budget":1}' }, 400, /budget/],
-  [{ body: `{"a":"${"x".repeat(20_000)}"}` }, 413, /long/],
+  [{ body: "[]" }, 422, /body/],
+  [{ body: '{"budget_ms":"soon"}' }, 422, /budget_ms/],
+  [{ body: '{"budget_ms":-1}' }, 422, /budget_ms/],
+  [{ body: '{"budget":1}' }, 422, /budget/],
+  [{ body: `{"a":"${"x".repeat(20_000)}"}` }, 413, /exceeds/],
 ])("%o is answered %i", async (init, status, message) => {
   const { call, queue } = setUp();
   const response = await call(init);
   expect(response.status).toBe(status);
-  expect(await response.json()).toMatchObject({
-    error: { message: expect.stringMatching(message) },
-  });
+  expect(await response.json()).toMatchObject({ detail: expect.stringMatching(message) });
   expect(queue.calls.claim).toBe(0);
 });
 
@@ -91,8 +89,9 @@ test("a missing variable is named in the answer", async () => {
   });
   const response = await call();
   expect(response.status).toBe(500);
-  expect(await response.json()).toEqual({
-    error: { code: "not_configured", message: "DATABASE_URL: set it" },
+  expect(await response.json()).toMatchObject({
+    code: "not_configured",
+    detail: "DATABASE_URL: set it",
   });
 });
 
@@ -103,7 +102,7 @@ test("a lost database is 503 with what was done until then", async () => {
   const response = await call();
   expect(response.status).toBe(503);
   expect(await response.json()).toMatchObject({
-    error: { code: "database_unavailable" },
+    code: "unavailable",
     summary: { claimed: 0 },
   });
 });
@@ -189,8 +188,8 @@ describe("a ring", () => {
   });
 
   test.each([
-    ['{"budget_ms":100}', 400],
-    ["[]", 400],
+    ['{"budget_ms":100}', 422],
+    ["[]", 422],
     [`{"a":"${"x".repeat(20_000)}"}`, 413],
   ])("can only ring: %s is answered %i", async (body, status) => {
     const { call, queue } = setUpRing();

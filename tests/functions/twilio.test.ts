@@ -67,6 +67,14 @@ test("Twilio is asked to report delivery where somebody listens", async () => {
     .toEqual([null, statusCallback]);
 });
 
+test("Twilio is told how long a text may wait in its queue, where that is short", async () => {
+  const payload = { to: TO, body: "Tonight only", from: FROM };
+  await deliver(aStep({ payload: { ...payload, validity_seconds: 3_600 } }), sender());
+  await deliver(aStep({ payload }), sender());
+  expect(twilio.requests().map(({ body }) => new URLSearchParams(body).get("ValidityPeriod")))
+    .toEqual(["3600", null]);
+});
+
 test("without a sender the text waits for the operator", async () => {
   const { from: _from, ...bare } = settings;
   const outcome = await deliver(aStep(), createTwilioSender({ settings: () => bare }));

@@ -81,7 +81,11 @@ describe("a multipart form", () => {
     );
     expect(response.status).toBe(422);
     expect((await response.json()).errors).toEqual([
-      { field: "photo", message: "is a file; only text is taken" },
+      {
+        field: "photo",
+        message: "is a file; only text is taken",
+        fix: "leave the file out",
+      },
     ]);
     expect(await heldOf(database().sql, form)).toMatchObject([{
       problem: "photo is a file; only text is taken",

@@ -196,12 +196,13 @@ describe("a workflow that is edited while a run waits", () => {
     await office.quiet();
     expect(office.texts(after)).toEqual(["Hi Maria", "We have a new offer"]);
     expect(office.texts(before)).toEqual(["Hi Maria"]);
-    // Switched off altogether: what has started still ends as it began.
-    await office.client.schema("ridgeline").from("workflows").update({ is_active: false }).eq(
-      "id",
-      workflow_id,
-    );
+    // Switched off, what has started waits; switched on again, it ends as it began.
+    const workflows = office.client.schema("ridgeline").from("workflows");
+    await workflows.update({ is_active: false }).eq("id", workflow_id);
     await office.later("25 hours");
+    expect(office.texts(before)).toEqual(["Hi Maria"]);
+    await workflows.update({ is_active: true }).eq("id", workflow_id);
+    await office.later("1 hour");
     expect(office.texts(before)).toEqual(["Hi Maria", "Any questions?"]);
     const { data: tasks } = await office.client.from("tasks").select("title");
     expect(tasks).toEqual([{ title: "Call Maria" }]);

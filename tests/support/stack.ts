@@ -46,6 +46,7 @@ export async function startTestStack(
       port: 0,
       ephemeral: true,
       stackFile: null,
+      anyHour: true,
       log: (line) => log.push(line),
       ...(databaseUrl ? { databaseUrl } : {}),
       ...options,

@@ -69,9 +69,9 @@ it("more than one apart, both functions refuse and say which side to upgrade", (
       `the database has Ridgeline ${API_VERSION + 2}.2.0 (API version ${API_VERSION + 2}), ` +
       `these functions speak API version ${API_VERSION}: deploy the functions of that release ` +
       "(supabase functions deploy)";
-    expect(dispatched).toEqual({
+    expect(dispatched).toMatchObject({
       status: 503,
-      body: { error: { code: "incompatible_version", message } },
+      body: { code: "incompatible_version", detail: message },
     });
     expect(triggered).toMatchObject({
       status: 503,

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { RequestError } from "../runtime/errors.ts";
 import { type FormBody, type Pair, PostedFile } from "./form-body.ts";
-import { callFunction, type Database, type FieldError, storableText } from "./inbound.ts";
+import { callFunction, type Database, storableText } from "./inbound.ts";
+import type { ProblemDetail } from "./problem.ts";
 
 const MAX_FIELDS = 100;
 const MAX_LEAVES = 1_000;
@@ -14,16 +15,26 @@ export type Fields = string;
 
 /** Some fields cannot be taken; `fields` are those that can, and what stands for the others. */
 export class FieldErrors extends Error {
-  constructor(readonly errors: FieldError[], readonly fields: Fields) {
+  constructor(readonly errors: ProblemDetail[], readonly fields: Fields) {
     super("some fields cannot be taken");
   }
 }
 
-const tooLong = `is longer than ${MAX_VALUE} characters`;
+type Wrong = Omit<ProblemDetail, "field">;
+
+const tooLong: Wrong = {
+  message: `is longer than ${MAX_VALUE} characters`,
+  fix: `send at most ${MAX_VALUE} characters`,
+};
+const aFile: Wrong = { message: "is a file; only text is taken", fix: "leave the file out" };
+const noName: Wrong = {
+  message: "is no name for a field",
+  fix: `name it, with at most ${MAX_NAME} characters`,
+};
 const isNested = (text: string) => /^\s*\{/.test(text);
 
-function problemOf(value: string | PostedFile): string | undefined {
-  if (value instanceof PostedFile) return "is a file; only text is taken";
+function problemOf(value: string | PostedFile): Wrong | undefined {
+  if (value instanceof PostedFile) return aFile;
   return value.length > MAX_VALUE && !isNested(value) ? tooLong : undefined;
 }
 
@@ -38,13 +49,13 @@ const isName = (name: string) => name.trim() !== "" && name.length <= MAX_NAME;
 /** A field that comes more than once (checkboxes) is a list. */
 function fieldsOfPairs(pairs: readonly Pair[]): Fields {
   const gathered = new Map<string, string[]>();
-  const errors: FieldError[] = [];
+  const errors: ProblemDetail[] = [];
   for (const [given, value] of pairs) {
     const name = storableText(given).trim();
     // A stray & or a nameless button says nothing.
     if (name === "" && value === "") continue;
-    const message = isName(name) ? problemOf(value) : "is no name for a field";
-    if (message !== undefined) errors.push({ field: name.slice(0, MAX_NAME), message });
+    const wrong = isName(name) ? problemOf(value) : noName;
+    if (wrong !== undefined) errors.push({ field: name.slice(0, MAX_NAME) || '""', ...wrong });
     const content = storableText(remnantOf(value));
     gathered.set(name, [...(gathered.get(name) ?? []), content]);
   }
@@ -101,14 +112,14 @@ function fieldsOfJson(given: string): Fields {
 }
 
 /** All that is wrong, by field; null: it holds too much, or too deep. */
-function errorsOf(json: object): FieldError[] | null {
-  const errors: FieldError[] = [];
+function errorsOf(json: object): ProblemDetail[] | null {
+  const errors: ProblemDetail[] = [];
   const left: { field: string; value: unknown; depth: number }[] = [];
   const open = (value: object, prefix: string, depth: number) => {
     for (const [name, one] of Object.entries(value)) {
       const field = prefix === "" ? name : `${prefix}.${name}`;
       if (!isName(name)) {
-        errors.push({ field: field.slice(0, MAX_NAME), message: "is no name for a field" });
+        errors.push({ field: field.slice(0, MAX_NAME) || '""', ...noName });
       }
       left.push({ field, value: one, depth });
     }
@@ -120,7 +131,7 @@ function errorsOf(json: object): FieldError[] | null {
     if (seen > MAX_LEAVES || depth > MAX_DEPTH) return null;
     if (typeof value === "object" && value !== null) open(value, field, depth + 1);
     else if (typeof value === "string" && value.length > MAX_VALUE && !isNested(value)) {
-      errors.push({ field: field.slice(0, 200), message: tooLong });
+      errors.push({ field: field.slice(0, 200), ...tooLong });
     }
   }
   return errors;
@@ -134,7 +145,12 @@ const outcome = z.discriminatedUnion("outcome", [
   z.object({ outcome: z.literal("accepted"), redirect_url: z.string().nullable() }),
   z.object({
     outcome: z.literal("invalid"),
-    errors: z.array(z.object({ field: z.string(), message: z.string() })),
+    // What a form's rules find says by itself what is wanted.
+    errors: z.array(z.object({
+      field: z.string(),
+      message: z.string(),
+      fix: z.string().default("correct the field and send the form again"),
+    })),
   }),
   z.object({ outcome: z.literal("rate_limited"), retry_after_seconds: z.number() }),
   z.object({ outcome: z.literal("unknown_form") }),

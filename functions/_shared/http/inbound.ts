@@ -1,14 +1,7 @@
 import { z } from "zod";
 import type { JSONValue } from "postgres";
-import { type Database, isTransient } from "../runtime/database.ts";
-import {
-  codeOf,
-  ConfigurationError,
-  ContractError,
-  messageOf,
-  RequestError,
-} from "../runtime/errors.ts";
-import type { Log } from "../runtime/log.ts";
+import type { Database } from "../runtime/database.ts";
+import { ContractError, RequestError } from "../runtime/errors.ts";
 import { withTimeout } from "../runtime/timeout.ts";
 
 /** Holds what was read of the body till it was too much. */
@@ -64,50 +57,6 @@ export function requireMethod(request: Request, method: string): void {
   if (request.method !== method) {
     throw new RequestError(405, "method_not_allowed", `use ${method}`);
   }
-}
-
-const PROBLEM_JSON = "application/problem+json";
-
-export interface FieldError {
-  field: string;
-  message: string;
-}
-
-/** RFC 9457. `code` is ours, for programs; `errors` names fields. */
-export function problem(
-  status: number,
-  code: string,
-  detail: string,
-  more: { errors?: FieldError[]; headers?: Record<string, string> } = {},
-): Response {
-  const body = {
-    type: "about:blank",
-    title: code.replaceAll("_", " "),
-    status,
-    code,
-    detail,
-    ...(more.errors ? { errors: more.errors } : {}),
-  };
-  return new Response(JSON.stringify(body), {
-    status,
-    headers: { "content-type": PROBLEM_JSON, "cache-control": "no-store", ...more.headers },
-  });
-}
-
-/** What an exception answers; only a caller's own mistakes are told in words. */
-export function problemOf(error: unknown, log: Log, name: string): Response {
-  if (error instanceof RequestError) return problem(error.status, error.code, error.message);
-  if (error instanceof ConfigurationError) {
-    log("error", `${name}_not_configured`, { variable: error.variable, message: error.message });
-    return problem(500, "not_configured", error.message);
-  }
-  const transient = isTransient(error);
-  log("error", `${name}_failed`, { message: messageOf(error), code: codeOf(error) });
-  return transient
-    ? problem(503, "database_unavailable", "try again in a moment", {
-      headers: { "retry-after": "5" },
-    })
-    : problem(500, "internal_error", "the log says why");
 }
 
 const ANSWER_WITHIN_MS = 10_000;

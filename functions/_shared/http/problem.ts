@@ -1,3 +1,4 @@
+// The one shape of every answer that is not the one asked for, of every function (RFC 9457).
 import type { z } from "zod";
 import { isTransient } from "../runtime/database.ts";
 import {
@@ -19,23 +20,27 @@ export interface ProblemDetail {
 interface More {
   errors?: readonly ProblemDetail[];
   headers?: Readonly<Record<string, string>>;
+  /** Members of the answer besides those of every problem. */
+  extra?: Readonly<Record<string, unknown>>;
 }
 
-/** An answer other than the one asked for (RFC 9457). Everything in it is shown to the caller. */
+/** An answer other than the one asked for. Everything in it is shown to the caller. */
 export class Problem extends Error {
   override readonly name = "Problem";
   readonly errors: readonly ProblemDetail[];
   readonly headers: Readonly<Record<string, string>>;
+  readonly extra: Readonly<Record<string, unknown>>;
 
   constructor(
     readonly status: number,
     readonly code: string,
     detail: string,
-    { errors = [], headers = {} }: More = {},
+    { errors = [], headers = {}, extra = {} }: More = {},
   ) {
     super(detail);
     this.errors = errors;
     this.headers = headers;
+    this.extra = extra;
   }
 }
 
@@ -49,6 +54,7 @@ const TITLES: Readonly<Record<number, string>> = {
   413: "Content Too Large",
   415: "Unsupported Media Type",
   422: "Unprocessable Content",
+  429: "Too Many Requests",
   500: "Internal Server Error",
   501: "Not Implemented",
   503: "Service Unavailable",
@@ -64,7 +70,23 @@ export function problemDocument(problem: Problem, instance: string) {
     detail: problem.message,
     instance,
     ...(problem.errors.length > 0 ? { errors: problem.errors } : {}),
+    ...problem.extra,
   };
+}
+
+/** The answer itself. `request` names it in the log. */
+export function problemResponse(problem: Problem, request: string, more: object = {}): Response {
+  return new Response(
+    JSON.stringify({ ...problemDocument(problem, `urn:uuid:${request}`), ...more }),
+    {
+      status: problem.status,
+      headers: {
+        "content-type": "application/problem+json",
+        "cache-control": "no-store",
+        ...problem.headers,
+      },
+    },
+  );
 }
 
 type Issue = z.core.$ZodIssue;
@@ -184,27 +206,40 @@ export function problemOfDatabase(error: unknown): Problem | undefined {
   });
 }
 
-/** What any exception answers. */
-export function problemOf(error: unknown, log: Log, request: string): Problem {
+export interface Failing {
+  /** Of the function, with which the events in its log begin. */
+  name: string;
+  /** The id of the request. */
+  request: string;
+  log: Log;
+  /** The caller speaks to the database: what it refuses is told, in its own words. */
+  tellsDatabase?: boolean;
+}
+
+/** What any exception answers; only a caller's own mistakes are told in words. */
+export function problemOf(
+  error: unknown,
+  { name, request, log, tellsDatabase = false }: Failing,
+): Problem {
   if (error instanceof Problem) return error;
   if (error instanceof RequestError) return new Problem(error.status, error.code, error.message);
   if (error instanceof ConfigurationError) {
-    log("error", "workflows_not_configured", { request, variable: error.variable });
-    return new Problem(500, "not_configured", `${error.variable} is missing or malformed`);
+    log("error", `${name}_not_configured`, { request, variable: error.variable });
+    return new Problem(500, "not_configured", error.message);
   }
   if (error instanceof VersionError) {
-    log("error", "workflows_incompatible", { request, message: error.message });
+    log("error", `${name}_incompatible`, { request, message: error.message });
     return new Problem(503, "incompatible_version", error.message);
   }
   if (isTransient(error)) {
-    log("warn", "workflows_unavailable", { request, code: codeOf(error) });
+    log("warn", `${name}_unavailable`, { request, code: codeOf(error) });
     return new Problem(503, "unavailable", "try again in a moment", {
       headers: { "retry-after": "5" },
     });
   }
-  const known = problemOfDatabase(error);
+  const known = tellsDatabase ? problemOfDatabase(error) : undefined;
   if (known && known.status !== 501) return known;
-  log("error", "workflows_failed", {
+  log("error", `${name}_failed`, {
     request,
     code: codeOf(error),
     message: messageOf(error).slice(0, 500),

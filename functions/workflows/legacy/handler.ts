@@ -75,7 +75,7 @@ export function createLegacy(dependencies: LegacyDependencies) {
 
   function told(error: unknown, request: string): OldError | Problem {
     if (error instanceof OldError) return error;
-    return problemOf(error, log, request);
+    return problemOf(error, { name: "workflows", request, log, tellsDatabase: true });
   }
 
   return async (request: Request, path: string, id: string): Promise<Response> => {

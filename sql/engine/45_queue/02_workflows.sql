@@ -242,11 +242,14 @@ create index active_triggers_by_version
 
 -- In which mode a run of a workflow begins. The tenant's engine comes first: off is nobody's mode, and null.
 create or replace function automation.mode_of(tenant_id uuid, workflow_id uuid) returns ridgeline.execution_mode
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case s.unified_engine when 'off' then null when 'shadow' then 'shadow' else w.mode end
     from ridgeline.workflows as w
     left join ridgeline.tenant_settings as s on s.tenant_id = w.tenant_id
-    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id
-  $$;
+    where w.tenant_id = mode_of.tenant_id and w.id = mode_of.workflow_id);
+end;
+$$;

@@ -1,29 +1,37 @@
 -- Within a statement that is timed, half its time.
 create or replace function automation.allowed_time(asked interval) returns interval
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2)
-  $$;
+begin
+  return least(asked, nullif(current_setting('statement_timeout')::interval, interval '0') / 2);
+end;
+$$;
 
 create or replace function automation.is_late(since timestamptz) returns boolean
-  language sql volatile
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
-  as $$ select clock_timestamp() > since + automation.allowed_time(interval '2 seconds') $$;
+  as $$
+begin
+  return clock_timestamp() > since + automation.allowed_time(interval '2 seconds');
+end;
+$$;
 
 comment on function automation.is_late(timestamptz) is
   'Has work that began then, and that nobody waits for, had its time?';
 
 -- A cancelled statement that was caught goes on without a limit.
 create or replace function automation.time_is_up() returns boolean
-  language sql volatile
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
-        + nullif(current_setting('statement_timeout')::interval, interval '0'),
-      false)
-  $$;
+begin
+  return coalesce(
+    clock_timestamp() >= statement_timestamp() - interval '20 milliseconds'
+      + nullif(current_setting('statement_timeout')::interval, interval '0'),
+    false);
+end;
+$$;
 
 comment on function automation.time_is_up() is
   'Has the statement had its statement_timeout? Whoever has caught that ends now.';

@@ -84,6 +84,88 @@ comment on function automation.enrol_write(uuid, text, text, jsonb, automation.e
   'Writes down what was admitted: executions, failed ones that explain why they could not start, and signals. '
   'Returns the last execution. is_log: what strangers write counts against the fuse.';
 
+-- What time, a list or a person enrols, many at once.
+
+create type automation.entry as (
+  tenant_id uuid,
+  id uuid,
+  entity text,
+  record_id text,
+  data jsonb,
+  enrolment automation.enrolment,
+  seq bigint,
+  depth integer,
+  root_id uuid,
+  expires_at timestamptz
+);
+
+comment on type automation.entry is
+  'An execution that is about to be written; expires_at: what it was planned before, so that it says nothing after it.';
+
+-- Null: it may not enter (a loop that is on record already, or the engine is off for the tenant).
+create or replace function automation.entry_of(
+  tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment,
+  expires_at timestamptz default null)
+  returns automation.entry
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  admitted automation.enrolment[];
+begin
+  if enrolment.mode is null then
+    return null;
+  elsif data ? 'old' or automation.has_cause() then
+    admitted := automation.admit_all(tenant_id, record_id, array[enrolment]);
+    if coalesce(cardinality(admitted), 0) = 0 then
+      return null;
+    end if;
+    enrolment := admitted[1];
+  end if;
+  enrolment.fused := enrolment.mode <> 'shadow' and (
+    enrolment.fused is true or current_setting('automation.fused', true) is not distinct from 'true');
+  return row(tenant_id, automation.new_id(), entity, record_id, data, enrolment, nextval('automation.write_order'),
+    automation.causation_depth(), automation.causation_root(), expires_at)::automation.entry;
+end;
+$$;
+
+create or replace function automation.enter(entries automation.entry[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+declare
+  at constant timestamptz := automation.now();
+begin
+  insert into ridgeline.workflow_executions (
+    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+    contact_id, depth, root_id, fused, current_step, error, finished_at, expires_at, seq, mode)
+  select e.tenant_id, e.id, (e.enrolment).workflow_id, (e.enrolment).version,
+    case
+      when (e.enrolment).failure is not null then 'failed'
+      when (e.enrolment).first_delay > interval '0' then 'waiting'
+      else 'pending'
+    end::ridgeline.automation_status,
+    (e.enrolment).trigger_type, e.data, e.entity, e.record_id, automation.as_key(e.data ->> 'contact_id'), e.depth,
+    e.root_id, (e.enrolment).fused, (e.enrolment).first_step, (e.enrolment).failure,
+    case when (e.enrolment).failure is not null then at end, e.expires_at, e.seq, (e.enrolment).mode
+  from unnest(entries) as e
+  where e.id is not null;
+  insert into ridgeline.scheduled_steps (tenant_id, execution_id, step_key, lane, run_at, expires_at)
+  select e.tenant_id, e.id, (e.enrolment).first_step, (e.enrolment).first_lane, at + (e.enrolment).first_delay,
+    case when at + (e.enrolment).first_delay < e.expires_at then e.expires_at end
+  from unnest(entries) as e
+  where e.id is not null and (e.enrolment).failure is null;
+  if found and current_setting('automation.rung', true) is distinct from 'yes' then
+    perform automation.ring_once();
+  end if;
+end;
+$$;
+
+comment on function automation.enter(automation.entry[]) is
+  'Writes down executions and their first steps, failed ones that explain why they could not start among them.';
+
 create or replace function automation.enrol(
   tenant_id uuid, entity text, record_id text, data jsonb, enrolment automation.enrolment)
   returns uuid
@@ -91,17 +173,12 @@ create or replace function automation.enrol(
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  admitted automation.enrolment[] := array[enrolment];
+  entry constant automation.entry := automation.entry_of(tenant_id, entity, record_id, data, enrolment);
 begin
-  if enrolment.mode is null then
-    return null;
-  elsif data ? 'old' or automation.has_cause() then
-    admitted := automation.admit_all(tenant_id, record_id, admitted);
+  if entry.id is not null then
+    perform automation.enter(array[entry]);
   end if;
-  if cardinality(admitted) = 1 then
-    return automation.enrol_write(tenant_id, entity, record_id, data, admitted, false);
-  end if;
-  return null;
+  return entry.id;
 end;
 $$;
 
@@ -112,9 +189,11 @@ comment on function automation.enrol(uuid, text, text, jsonb, automation.enrolme
 create or replace function automation.enrolment_of(
   version ridgeline.workflow_versions, trigger_type text)
   returns automation.enrolment
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select row(
       version.workflow_id, version.version, trigger_type, first.step ->> 'key',
       (first.step ->> 'lane')::ridgeline.automation_lane,
@@ -123,5 +202,6 @@ create or replace function automation.enrolment_of(
       automation.mode_of(version.tenant_id, version.workflow_id))::automation.enrolment
     from (
       select automation.readable_plan(version.plan) -> 'steps' -> (version.plan ->> 'first') as step
-    ) as first
-  $$;
+    ) as first);
+end;
+$$;

@@ -55,9 +55,9 @@ create or replace function automation.goes_to_the_office(recipients jsonb) retur
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(recipients #>> '{}' ~ '\S'
-      and recipients #>> '{}' !~ '\{\{\{?\s*(?!user\.|tenant\.)[^\s]'
-      and recipients #>> '{}' !~ '\|[^}]*\m(?!user\.|tenant\.)[a-z_]+\.[a-z_]', false)
+    select coalesce(w.written ~ '\S' and w.written !~ '\{\{\s*(?!user\.|tenant\.)\S'
+      and w.written !~ '\|[^}]*\m(?!user\.|tenant\.)[a-z_]+\.[a-z_]', false)
+    from (select replace(recipients #>> '{}', '{{{', '{{') as written) as w
   $$;
 
 -- What a step is told of when it may go, and its provider is not.

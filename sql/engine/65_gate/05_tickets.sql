@@ -1,24 +1,16 @@
--- How long a message is of use where its step does not say: a reminder until what it reminds of, marketing for three
--- days from when it was planned. What was held must not come out of nowhere a week later.
-create or replace function automation.use_until(
-  due ridgeline.scheduled_steps, sending jsonb, begun_at timestamptz, written timestamptz)
-  returns timestamptz
-  language sql immutable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select coalesce(least(due.expires_at, written),
-      least(due.run_at, case when due.attempt > 0 then begun_at end, (due.held ->> 'since')::timestamptz)
-        + coalesce((sending ->> 'expires_after')::interval, case coalesce(sending ->> 'purpose', 'marketing')
-          when 'marketing' then interval '3 days' end))
-  $$;
-
--- Every address that would get it, as suppressions have it.
+-- Every address that would get it, as suppressions have it. How long a message is of use where its step does not say:
+-- a reminder until what it reminds of, marketing for three days from when its turn had come. What was held must not
+-- come out of nowhere a week later.
 create or replace function automation.make_tickets(questions automation.send_question[])
   returns setof automation.ticket
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
   set jit = off
   as $$
+#variable_conflict use_column
+begin
+  return query
     select q.place, (q.due).tenant_id, (q.due).id, (q.due).execution_id, (q.execution).workflow_id,
       (q.execution).contact_id, (q.due).lane::text,
       case when (q.due).lane in ('sms', 'email') then coalesce(s.sending ->> 'purpose', 'marketing') end,
@@ -32,14 +24,20 @@ create or replace function automation.make_tickets(questions automation.send_que
             automation.as_list((q.prepared).input -> k.key)) as m (mailbox))
       end,
       automation.as_uuid((q.prepared).input #>> '{sender,id}'),
-      automation.use_until(q.due, s.sending, q.begun_at, case
-        when automation.is_date((q.prepared).input ->> 'expires_at') then automation.instant_in(
-          (q.prepared).input ->> 'expires_at', automation.tenant_zone((q.due).tenant_id)) end),
+      coalesce(
+        least((q.due).expires_at, case when automation.is_date((q.prepared).input ->> 'expires_at') then
+          automation.instant_in((q.prepared).input ->> 'expires_at', automation.tenant_zone((q.due).tenant_id)) end),
+        least((q.due).run_at, case when (q.due).attempt > 0 then q.begun_at end,
+            ((q.due).held ->> 'since')::timestamptz)
+          + coalesce((s.sending ->> 'expires_after')::interval, case
+            when (q.due).lane <> 'webhook' and coalesce(s.sending ->> 'purpose', 'marketing') = 'marketing'
+            then interval '3 days' end)),
       (q.due).held
     from unnest(questions) as q
     cross join lateral (select q.step -> 'sending' as sending) as s
-    order by q.place
-  $$;
+    order by q.place;
+end;
+$$;
 
 create or replace function automation.date_text(tenant_id uuid, at timestamptz) returns text
   language sql stable
@@ -57,18 +55,29 @@ create or replace function automation.still_open(tickets automation.ticket[], de
 -- What would come too late is not sent any more.
 create or replace function automation.refuse_expired(tickets automation.ticket[], now timestamptz)
   returns table (place integer, at timestamptz)
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
   as $$
-    select t.place, t.expires_at from unnest(tickets) as t where t.expires_at <= now
-  $$;
+#variable_conflict use_column
+begin
+  return query
+    select t.place, t.expires_at from unnest(tickets) as t where t.expires_at <= now;
+end;
+$$;
 
 -- Somebody has to let it go on: of each tenant and workflow it is asked once.
 create or replace function automation.hold_paused(tickets automation.ticket[])
   returns table (place integer, held jsonb, expires_at timestamptz)
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
   as $$
+#variable_conflict use_column
+begin
+  return query
     select t.place, p.held, t.expires_at
     from (
       select a.tenant_id, a.workflow_id, automation.pause_of(a.tenant_id, a.workflow_id, true) as held
@@ -76,47 +85,23 @@ create or replace function automation.hold_paused(tickets automation.ticket[])
       offset 0
     ) as p
     join unnest(tickets) as t on t.tenant_id = p.tenant_id and t.workflow_id = p.workflow_id
-    where p.held is not null
-  $$;
-
--- Who must not be written to, of all addresses at once: why. An address of somebody who was erased is known by its
--- digest alone, which costs a calculation, so only tenants that have any are asked.
-create or replace function automation.revoked_of(tickets automation.ticket[])
-  returns table (place integer, address text, reason text)
-  language sql stable
-  set search_path = pg_catalog, pg_temp
-  set jit = off
-  as $$
-    with asked as materialized (
-      select t.place, t.tenant_id, t.channel, a.address
-      from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
-      where t.channel in ('sms', 'email') and a.address is not null
-    ), stopped as (
-      select a.place, a.address, s.reason
-      from asked as a
-      join ridgeline.suppressions as s
-        on s.tenant_id = a.tenant_id and s.channel = a.channel and s.address = a.address
-    )
-    select s.place, s.address, s.reason from stopped as s
-    union all
-    select a.place, a.address, e.reason
-    from asked as a
-    cross join lateral (
-      select automation.erasure_of(a.tenant_id, a.channel, a.address) as reason
-      where exists (
-        select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
-    ) as e
-    where e.reason is not null and not exists (
-      select from stopped as s where s.place = a.place and s.address = a.address)
-  $$;
+    where p.held is not null;
+end;
+$$;
 
 -- Runs that go on because somebody called or wrote, whose texts the brake of a conversation counts.
 create or replace function automation.answering(questions automation.send_question[]) returns setof integer
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
   as $$
+#variable_conflict use_column
+begin
+  return query
     select q.place from unnest(questions) as q
     where (q.due).lane = 'sms' and ((q.execution).fused or exists (
       select from automation.run_events as e
-      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id))
-  $$;
+      where e.tenant_id = (q.due).tenant_id and e.execution_id = (q.due).execution_id));
+end;
+$$;

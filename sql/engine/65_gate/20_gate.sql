@@ -10,15 +10,18 @@ create or replace function automation.verdict_on(
   question automation.send_question, verdict text, prepared automation.prepared_step,
   held jsonb default null, until timestamptz default null, expires_at timestamptz default null)
   returns automation.send_verdict
-  language sql immutable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
-      verdict, prepared, held, until, expires_at)::automation.send_verdict
-  $$;
+begin
+  return row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
+    verdict, prepared, held, until, expires_at)::automation.send_verdict;
+end;
+$$;
 
 -- Whoever may still be written to of those whom a message would go to; where nobody is left it is skipped.
-create or replace function automation.leave_out_revoked(question automation.send_question, reason text)
+create or replace function automation.leave_out_revoked(
+  question automation.send_question, reason text, addresses text[])
   returns automation.prepared_step
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -27,7 +30,7 @@ declare
   allowed automation.prepared_step;
 begin
   if (question.due).lane = 'email' then
-    allowed := automation.ask_email_consent((question.due).tenant_id, question.prepared);
+    allowed := automation.leave_out_of_email(question.prepared, addresses);
     if allowed.input -> 'to' <> '[]' then
       return allowed;
     end if;
@@ -39,6 +42,35 @@ begin
     question.prepared, 'suppressed', 'the recipient has opted out of this channel');
 end;
 $$;
+
+-- What a provider queues by itself must not arrive after closing time or when it is of no use: it is told how many
+-- seconds it has, where they are less than it would take anyway.
+create or replace function automation.limit_validity(
+  prepared automation.prepared_step, until timestamptz, now timestamptz)
+  returns automation.prepared_step
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  prepared.input := prepared.input - 'validity_seconds';
+  if until < now + interval '10 hours' then
+    prepared.input := prepared.input || jsonb_build_object(
+      'validity_seconds', greatest(1, floor(extract(epoch from until - now))::integer));
+  end if;
+  return prepared;
+end;
+$$;
+
+create or replace function automation.quiet_reason(opens_at timestamptz, zones text[]) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case when opens_at is null then jsonb_build_object(
+        'code', 'no_open_hour', 'why', 'there is no hour in two weeks at which it may go out', 'zones', to_jsonb(zones))
+      else jsonb_build_object('code', 'quiet_hours', 'zones', to_jsonb(zones), 'why', format(
+        'it is quiet where it goes (%s) until %s there', array_to_string(zones, ', '),
+        to_char(opens_at at time zone zones[1], 'HH24:MI'))) end
+  $$;
 
 -- Volatile on purpose: a volatile function sees what has committed up to now, not up to the start of the statement
 -- that claims. Each question is one statement for the whole batch.
@@ -72,7 +104,9 @@ begin
     return next automation.verdict_on(question, 'skip', automation.fail_unaddressed(question.prepared,
       'invalid_date', format('expires_at: "%s" is not a time', left((question.prepared).input ->> 'expires_at', 60))));
   end loop;
-  tickets := automation.still_open(tickets, decided);
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
   for found in select e.* from automation.refuse_expired(tickets, now) as e loop
     decided := decided || found.place;
     question := questions[found.place];
@@ -80,22 +114,82 @@ begin
       question.prepared, 'expired', format('it was of use until %s, and is not sent after it',
         automation.date_text((question.due).tenant_id, found.at))));
   end loop;
-  tickets := automation.still_open(tickets, decided);
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
   for found in select p.* from automation.hold_paused(tickets) as p where not is_trial loop
     decided := decided || found.place;
     return next automation.verdict_on(questions[found.place], 'hold', null, found.held, 'infinity',
       found.expires_at);
   end loop;
-  tickets := automation.still_open(tickets, decided);
-  for found in select r.place, min(r.reason) as reason from automation.revoked_of(tickets) as r group by 1 loop
-    questions[found.place].prepared := automation.leave_out_revoked(questions[found.place], found.reason);
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select d.* from automation.hold_doubtful(tickets) as d loop
+    if found.until > now then
+      decided := decided || found.place;
+      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+        'code', 'doubtful_stop', 'address', found.address,
+        'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
+        found.until, found.expires_at);
+    elsif not is_trial then
+      perform automation.settle_doubt(found.tenant_id, found.address);
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in
+    select r.place, min(r.reason) as reason, array_agg(r.address) as addresses
+    from automation.revoked_of(tickets) as r group by 1
+  loop
+    questions[found.place].prepared := automation.leave_out_revoked(
+      questions[found.place], found.reason, found.addresses);
     if (questions[found.place].prepared).verdict <> 'run' then
       decided := decided || found.place;
       return next automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
   end loop;
-  tickets := automation.still_open(tickets, decided);
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in
+    select r.place, array_agg(r.address) as addresses, max(r.says) as says
+    from automation.refused_in_records(tickets) as r group by 1
+  loop
+    questions[found.place].prepared := automation.leave_out_refused(
+      questions[found.place], found.addresses, found.says);
+    if (questions[found.place].prepared).verdict <> 'run' then
+      decided := decided || found.place;
+      return next automation.verdict_on(
+        questions[found.place], 'skip', questions[found.place].prepared);
+    end if;
+  end loop;
+  for found in select u.* from automation.unconsented(tickets) as u where u.place <> all (decided) loop
+    decided := decided || found.place;
+    return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+      questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in select h.* from automation.ask_hours(tickets, now) as h loop
+    if found.opens_at = now then
+      questions[found.place].prepared := automation.limit_validity(
+        questions[found.place].prepared, least(found.closes_at, found.expires_at), now);
+    elsif found.opens_at >= found.expires_at then
+      decided := decided || found.place;
+      return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+        questions[found.place].prepared, 'expired', format('it may not go out before %s and is of use until %s',
+          automation.date_text((questions[found.place].due).tenant_id, found.opens_at),
+          automation.date_text((questions[found.place].due).tenant_id, found.expires_at))));
+    else
+      decided := decided || found.place;
+      return next automation.verdict_on(questions[found.place], 'hold', null, automation.quiet_reason(
+        found.opens_at, found.zones), coalesce(found.opens_at, 'infinity'), found.expires_at);
+    end if;
+  end loop;
   for found in
     select a.place from automation.answering(questions) as a (place)
     where not is_trial and a.place <> all (decided)

@@ -81,16 +81,18 @@ create or replace function automation.contact_zone(entity text, tenant_id uuid, 
 
 create or replace function automation.timer_zone(listener automation.timer_listeners, record jsonb)
   returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select coalesce(
-      case listener.zone
-        when 'contact' then automation.contact_zone(listener.entity, listener.tenant_id, record)
-        else listener.zone
-      end,
-      automation.tenant_zone(listener.tenant_id), 'UTC')
-  $$;
+begin
+  return coalesce(
+    case listener.zone
+      when 'contact' then automation.contact_zone(listener.entity, listener.tenant_id, record)
+      else listener.zone
+    end,
+    automation.tenant_zone(listener.tenant_id), 'UTC');
+end;
+$$;
 
 -- Could an update have changed the zone that a timer goes by? A contact that moves is seen here; the
 -- timers of its appointments find out when they are due.
@@ -170,9 +172,13 @@ end;
 $$;
 
 create or replace function automation.field_text(record jsonb, field text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select record #>> string_to_array(field, '.') $$;
+  as $$
+begin
+  return record #>> string_to_array(field, '.');
+end;
+$$;
 
 -- Sets, moves or drops the timer of one record for one workflow.
 create or replace function automation.set_timer(
@@ -347,32 +353,13 @@ create or replace function automation.lock_timers(tenant_ids uuid[], keys text[]
     order by k.place
   $$;
 
--- What a timer before a date starts is a reminder: its messages do not go out after that date.
-create or replace function automation.expire_run(
-  version ridgeline.workflow_versions, record_id text, at timestamptz)
-  returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    with started as (
-      update ridgeline.workflow_executions as e set expires_at = at
-      where e.tenant_id = version.tenant_id and e.id = (
-        select x.id from ridgeline.workflow_executions as x
-        where x.tenant_id = version.tenant_id and x.record_id = expire_run.record_id
-          and x.workflow_id = version.workflow_id
-          -- One that was started before is another reminder's, with a date of its own.
-          and x.created_at = automation.now()
-        order by x.created_at desc, x.seq desc limit 1)
-      returning e.tenant_id, e.id
-    )
-    update ridgeline.scheduled_steps as s set expires_at = at
-    from started as e
-    where s.tenant_id = e.tenant_id and s.execution_id = e.id and s.run_at < at
-  $$;
+-- Of a timer that was due: did it fire (1 or 0), and what is to be written down.
+create type automation.fired_timer as (fired integer, entry automation.entry);
 
 -- The record is read as it is now. A date that moved without the trigger seeing it (another zone of
 -- the tenant) moves the timer; a reminder before a date says nothing once the date has passed.
-create or replace function automation.fire_timer(waiting ridgeline.workflow_timers) returns integer
+-- What it starts before a date is a reminder: its messages do not go out after that date.
+create or replace function automation.fire_timer(waiting ridgeline.workflow_timers) returns automation.fired_timer
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -398,7 +385,7 @@ begin
     update ridgeline.workflow_timers as t set due_at = due
     where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
       and t.record_id = waiting.record_id;
-    return 0;
+    return row(0, null::automation.entry);
   end if;
   delete from ridgeline.workflow_timers as t
   where t.tenant_id = waiting.tenant_id and t.workflow_id = waiting.workflow_id
@@ -407,20 +394,18 @@ begin
     or listener.missed = 'skip' and due < at - automation.setting('time_grace')::interval
     or (listener."offset" < interval '0' or listener.business_days < 0)
       and automation.instant_in(value, zone) <= at then
-    return 0;
+    return row(0, null::automation.entry);
   end if;
   select v.* into version from ridgeline.workflow_versions as v
   where v.tenant_id = listener.tenant_id and v.workflow_id = listener.workflow_id
     and v.version = listener.version;
   perform set_config('automation.depth', case when waiting.depth > 0 then '1' else '' end, true);
-  perform automation.enrol_if_met(version, 'time_elapsed', automation.snapshot(
-    listener.entity, waiting.tenant_id, record,
-    jsonb_build_object('timer', jsonb_build_object(
-      'field', listener.field, 'value', value, 'due_at', due))));
-  if listener."offset" < interval '0' or listener.business_days < 0 then
-    perform automation.expire_run(version, waiting.record_id, automation.instant_in(value, zone));
-  end if;
-  return 1;
+  return row(1, automation.entry_if_met(version, automation.enrolment_of(version, 'time_elapsed'), automation.snapshot(
+      listener.entity, waiting.tenant_id, record,
+      jsonb_build_object('timer', jsonb_build_object(
+        'field', listener.field, 'value', value, 'due_at', due))),
+    case when listener."offset" < interval '0' or listener.business_days < 0
+      then automation.instant_in(value, zone) end));
 end;
 $$;
 
@@ -466,11 +451,14 @@ create or replace function automation.fire_one_by_one(timers ridgeline.workflow_
 declare
   began constant timestamptz := clock_timestamp();
   waiting ridgeline.workflow_timers;
+  one automation.fired_timer;
   fired integer := 0;
 begin
   foreach waiting in array timers loop
     begin
-      fired := fired + automation.fire_timer(waiting);
+      one := automation.fire_timer(waiting);
+      perform automation.enter(array[one.entry]);
+      fired := fired + one.fired;
     exception
       when query_canceled then
         perform automation.cut_off_timer(waiting);
@@ -497,13 +485,20 @@ declare
   timers constant ridgeline.workflow_timers[] := array(
     select t from automation.lock_timers(tenant_ids, keys) as t);
   waiting ridgeline.workflow_timers;
+  one automation.fired_timer;
+  entries automation.entry[] := '{}'::automation.entry[];
   fired integer := 0;
 begin
   begin
     foreach waiting in array timers loop
-      fired := fired + automation.fire_timer(waiting);
+      one := automation.fire_timer(waiting);
+      fired := fired + one.fired;
+      if (one.entry).id is not null then
+        entries := entries || one.entry;
+      end if;
       exit when automation.is_late(began);
     end loop;
+    perform automation.enter(entries);
   exception
     when query_canceled then
       -- The others are due still; the time of the statement is used up.

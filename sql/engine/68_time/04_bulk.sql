@@ -89,37 +89,42 @@ begin
 end;
 $$;
 
--- enrolled, skipped or failed.
+-- What becomes of a record: enrolled, skipped or failed; and the execution that is to be written down.
+create type automation.taken_record as (became text, entry automation.entry);
+
 create or replace function automation.take_record(
-  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions,
+  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment,
   listener automation.timer_listeners, record_id text, record jsonb)
-  returns text
+  returns automation.taken_record
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
   data jsonb;
   due timestamptz;
+  entry automation.entry;
 begin
   if record is null then
-    return 'skipped';
+    return row('skipped'::text, null::automation.entry);
   elsif job.kind = 'timers' then
     due := automation.timer_due(
       listener, automation.field_text(record, listener.field),
       automation.timer_zone(listener, record));
     if due > automation.now() then
       perform automation.set_timer(listener, record_id, due, due);
-      return 'enrolled';
+      return row('enrolled'::text, null::automation.entry);
     end if;
-    return 'skipped';
+    return row('skipped'::text, null::automation.entry);
   end if;
   data := automation.snapshot(job.entity, job.tenant_id, record, job.data);
   if job.conditions is not null and not automation.evaluate_conditions(
     job.conditions, automation.trigger_context(job.tenant_id, data),
     automation.tenant_zone(job.tenant_id)) then
-    return 'skipped';
+    return row('skipped'::text, null::automation.entry);
   end if;
-  return automation.enrol_if_met(version, job.kind, data);
+  entry := automation.entry_if_met(version, enrolment, data);
+  return row(case when entry.id is null then 'skipped' when (entry.enrolment).failure is null then 'enrolled'
+    else 'failed' end::text, entry);
 end;
 $$;
 
@@ -151,14 +156,18 @@ create or replace function automation.finish_bulk(
 
 -- A record that breaks is a failed run that says why.
 create or replace function automation.try_record(
-  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions,
+  job ridgeline.bulk_enrollments, version ridgeline.workflow_versions, enrolment automation.enrolment,
   listener automation.timer_listeners, record_id text, record jsonb)
-  returns text
+  returns automation.taken_record
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  taken automation.taken_record;
 begin
-  return automation.take_record(job, version, listener, record_id, record);
+  taken := automation.take_record(job, version, enrolment, listener, record_id, record);
+  perform automation.enter(array[taken.entry]);
+  return taken;
 exception when others then
   begin
     perform automation.enrol(job.tenant_id, job.entity, record_id,
@@ -170,7 +179,7 @@ exception when others then
   exception when others then
     raise warning 'record % of enrollment %: %', record_id, job.id, sqlerrm;
   end;
-  return 'failed';
+  return row('failed'::text, null::automation.entry);
 end;
 $$;
 
@@ -184,8 +193,10 @@ create or replace function automation.run_batch(
 declare
   version ridgeline.workflow_versions;
   listener automation.timer_listeners;
+  enrolment automation.enrolment;
   next record;
-  became text;
+  became automation.taken_record;
+  entries automation.entry[] := '{}'::automation.entry[];
   is_cut boolean := false;
   allowed constant integer := coalesce(ceil(job.per_minute / 12.0)::integer, at_most);
   before constant integer := job.scanned;
@@ -203,12 +214,19 @@ begin
       'code', 'not_active', 'message', automation.bulk_obstacle(job, version, listener)));
     return 0;
   end if;
+  enrolment := automation.enrolment_of(version, job.kind);
   for next in select r.id, r.record from automation.bulk_records(job, at_most) as r loop
     is_cut := clock_timestamp() > until;
     exit when taken >= allowed or is_cut;
-    became := case when one_by_one then automation.try_record(job, version, listener, next.id, next.record)
-      else automation.take_record(job, version, listener, next.id, next.record) end;
-    case became
+    if one_by_one then
+      became := automation.try_record(job, version, enrolment, listener, next.id, next.record);
+    else
+      became := automation.take_record(job, version, enrolment, listener, next.id, next.record);
+      if (became.entry).id is not null then
+        entries := entries || became.entry;
+      end if;
+    end if;
+    case became.became
       when 'enrolled' then job.enrolled := job.enrolled + 1; taken := taken + 1;
       when 'failed' then job.failed := job.failed + 1; taken := taken + 1;
       else job.skipped := job.skipped + 1;
@@ -216,6 +234,7 @@ begin
     job.scanned := job.scanned + 1;
     job.last_record_id := next.id;
   end loop;
+  perform automation.enter(entries);
   update ridgeline.bulk_enrollments as b
   set scanned = job.scanned, enrolled = job.enrolled, skipped = job.skipped, failed = job.failed,
     last_record_id = job.last_record_id,

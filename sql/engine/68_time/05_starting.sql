@@ -237,9 +237,11 @@ comment on function automation.stop_waiting(uuid, uuid) is
 create or replace function automation.snapshot(
   entity text, tenant_id uuid, record jsonb, more jsonb default '{}')
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select case
       when e.related = '{}' then d.data
       else automation.add_related(d.data, snapshot.tenant_id, record, e.related)
@@ -250,30 +252,45 @@ create or replace function automation.snapshot(
         'entity', e.name, e.name, record, e.name || '_id', record -> e.id_column,
         'user_id', automation.current_user_id()) as data
     ) as d
-    where e.name = snapshot.entity
-  $$;
+    where e.name = snapshot.entity);
+end;
+$$;
 
--- enrolled, failed (with an execution that says why) or skipped (its conditions were not met).
-create or replace function automation.enrol_if_met(
-  version ridgeline.workflow_versions, trigger_type text, data jsonb)
-  returns text
+-- Null: its conditions were not met, or it may not enter. One whose conditions cannot be told is a failed one.
+create or replace function automation.entry_if_met(
+  version ridgeline.workflow_versions, enrolment automation.enrolment, data jsonb,
+  expires_at timestamptz default null)
+  returns automation.entry
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  enrolment automation.enrolment := automation.enrolment_of(version, trigger_type);
   verdict constant jsonb := case
     when version.conditions is null then 'true'
     else automation.try_conditions(version.conditions, version.tenant_id, data)
   end;
 begin
-  if verdict = 'false' or enrolment.mode is null then
-    return 'skipped';
+  if verdict = 'false' then
+    return null;
   elsif verdict <> 'true' then
     enrolment.failure := verdict;
   end if;
-  perform automation.enrol(
-    version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data, enrolment);
-  return case when enrolment.failure is null then 'enrolled' else 'failed' end;
+  return automation.entry_of(version.tenant_id, data ->> 'entity', data ->> ((data ->> 'entity') || '_id'), data,
+    enrolment, expires_at);
 end;
 $$;
+
+create or replace function automation.enrol_if_met(
+  version ridgeline.workflow_versions, trigger_type text, data jsonb)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.enter(array[
+    automation.entry_if_met(version, automation.enrolment_of(version, trigger_type), data)]);
+end;
+$$;
+
+comment on function automation.enrol_if_met(ridgeline.workflow_versions, text, jsonb) is
+  'Starts an execution of a version for one occurrence, if its conditions are met.';

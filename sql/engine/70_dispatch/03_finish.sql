@@ -171,9 +171,14 @@ begin
   end if;
   plans := automation.read_plans(works, automation.now());
   numbers := array(
-    select dense_rank() over (
-      order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version)
-    from unnest(works) as w);
+    select n.number
+    from (
+      select dense_rank() over (
+          order by (w.execution).tenant_id, (w.execution).workflow_id, (w.execution).version) as number, w.place
+      from unnest(works) with ordinality as w (due, execution, plan, known, obstacle, step, step_id, prepared, status,
+        result, error, next_step, outcome, ran, seq, began, place)
+    ) as n
+    order by n.place);
   foreach work in array works loop
     reports := reports || automation.report_in(results -> (work.plan - 1));
   end loop;
@@ -292,7 +297,8 @@ declare
 begin
   with closed as (
     update ridgeline.workflow_step_executions as s
-    set status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
+    set changed_at = automation.now(),
+      status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
       provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
       duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
     from (
@@ -338,12 +344,12 @@ begin
         then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
     where s.tenant_id = due.tenant_id and s.id = due.id;
     update ridgeline.workflow_step_executions as s
-    set status = 'waiting', error = report.error,
+    set changed_at = automation.now(), status = 'waiting', error = report.error,
       render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),
       attempts = s.attempts || automation.attempt_entry(due, report.outcome, report.error, at)
     where s.tenant_id = due.tenant_id and s.id = due.id;
     update ridgeline.workflow_executions as e
-    set status = 'waiting'
+    set changed_at = automation.now(), status = 'waiting'
     where e.tenant_id = due.tenant_id and e.id = due.execution_id;
   end loop;
 end;
@@ -354,12 +360,14 @@ $$;
 create or replace function automation.may_render_again(
   step jsonb, outcome text, reconcile_since timestamptz)
   returns boolean
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select outcome = 'retry' and reconcile_since is null
-      and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false)
-  $$;
+begin
+  return outcome = 'retry' and reconcile_since is null
+    and coalesce(automation.channel_of(step ->> 'type') in ('sms', 'email'), false);
+end;
+$$;
 
 create or replace function automation.backoff(
   attempt integer, retry_after_seconds numeric, is_ambiguous boolean, retry jsonb default null)
@@ -401,7 +409,7 @@ begin
   where s.tenant_id = r.tenant_id and s.id = r.step_id and s.attempt_token = r.attempt_token;
   get diagnostics released = row_count;
   update ridgeline.workflow_step_executions as s
-  set status = 'pending', render_again = automation.may_render_again(
+  set changed_at = automation.now(), status = 'pending', render_again = automation.may_render_again(
     jsonb_build_object('type', s.step_type), 'retry', q.reconcile_since)
   from jsonb_to_recordset(steps) as r (tenant_id uuid, step_id uuid)
   join ridgeline.scheduled_steps as q on q.tenant_id = r.tenant_id and q.id = r.step_id

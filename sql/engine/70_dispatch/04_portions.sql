@@ -16,14 +16,22 @@
 
 -- How long a portion may work before it commits. A user who wants a row that it holds waits no longer.
 create or replace function automation.portion_length() returns interval
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select automation.at_most('portion_ms') * interval '1 millisecond' $$;
+  as $$
+begin
+  return automation.at_most('portion_ms') * interval '1 millisecond';
+end;
+$$;
 
 create or replace function automation.is_over(since timestamptz) returns boolean
-  language sql volatile
+  language plpgsql volatile
   set search_path = pg_catalog, pg_temp
-  as $$ select clock_timestamp() > since + automation.portion_length() $$;
+  as $$
+begin
+  return clock_timestamp() > since + automation.portion_length();
+end;
+$$;
 
 comment on function automation.is_over(timestamptz) is 'Has a portion that began then had its time?';
 
@@ -243,21 +251,37 @@ create or replace function automation.end_portion(portion_id uuid) returns void
   set search_path = pg_catalog, pg_temp
   as $$ delete from automation.portions as p where p.id = portion_id $$;
 
--- What work costs is not known yet.
+-- One, while it is not known what work costs; a session begins with a quarter of what it last went up to.
 create or replace function automation.first_size() returns integer
-  language sql immutable parallel safe
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
-  as $$ select 1 $$;
+  as $$
+begin
+  return greatest(1, coalesce(
+    substring(current_setting('automation.portion_size', true) from '^\d{1,3}$'), '1')::integer / 4);
+end;
+$$;
+
+create or replace function automation.keep_size(size integer) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform set_config('automation.portion_size', size::text, false);
+end;
+$$;
 
 -- How many to work on at once, so that the next time takes about half a portion's time: known from what the last ones
 -- took. It grows fourfold at most, since a statement cannot be ended early.
 create or replace function automation.next_size(size integer, took interval) returns integer
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select greatest(1, least(4 * size, 200,
-      size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer
-  $$;
+begin
+  return greatest(1, least(4 * size, 200,
+    size * automation.at_most('portion_ms') / 2 / greatest(1, extract(epoch from took) * 1000)))::integer;
+end;
+$$;
 
 create type automation.portion_report as (
   claimed automation.claimed_step[],
@@ -388,6 +412,7 @@ begin
         place := place + size;
         size := automation.next_size(size, pg_catalog.clock_timestamp() - began);
       end loop;
+      perform automation.keep_size(case when report.cut_off then 1 else size end);
       foreach id in array alone loop
         exit when report.cut_off or ran >= max_steps or pg_catalog.clock_timestamp() >= until;
         place := pg_catalog.array_position(portion.step_ids, id);

@@ -204,3 +204,31 @@ comment on function automation.import_definition(uuid, text, text, integer, json
   'Writes a translated definition, once: {outcome: created, updated, unchanged, activated or edited, workflow_id, '
   'problems}. What was edited here since is left alone unless options say overwrite. It is published where it can be, '
   'and switched on only if it was on and options say activate.';
+
+-- Switches on what ran there and could be published: how many.
+create or replace function automation.activate_imports(tenant_id uuid) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  import record;
+  switched integer := 0;
+begin
+  for import in
+    select w.id from automation.legacy_imports as i
+    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+    where i.tenant_id = activate_imports.tenant_id and i.was_active and not w.is_active
+      and w.published_version is not null and w.status <> 'archived'
+    order by w.id
+  loop
+    update ridgeline.workflows as w set is_active = true
+    where w.tenant_id = activate_imports.tenant_id and w.id = import.id;
+    switched := switched + 1;
+  end loop;
+  return switched;
+end;
+$$;
+
+comment on function automation.activate_imports(uuid) is
+  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how '
+  'many. Runs in flight are another matter: automation.take_over_runs().';

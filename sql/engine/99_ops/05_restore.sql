@@ -14,7 +14,10 @@ create or replace function automation.registries()
       ('automation.setting_schemas', 'name', '{}'),
       ('automation.skip_codes', 'code', '{}'),
       ('automation.tick_parts', 'part', '{begun_at,ended_at}'),
-      ('automation.phone_plans', 'country', '{}')
+      ('automation.phone_plans', 'country', '{}'),
+      ('automation.area_codes', 'prefix', '{}'),
+      ('automation.regions', 'region', '{}'),
+      ('automation.open_hours', 'name', '{}')
   $$;
 
 create or replace function automation.begin_restore() returns void

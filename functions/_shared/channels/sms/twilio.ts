@@ -42,6 +42,8 @@ const smsPayload = z.object({
   from: z.string().min(1).nullish(),
   messaging_service_sid: z.string().min(1).nullish(),
   media_urls: z.array(z.url()).nullish(),
+  /** How long it is of use, or may go out at all: Twilio queues up to ten hours by itself. */
+  validity_seconds: z.int().min(1).max(36_000).nullish(),
 }).refine((sms) => sms.body !== "" || sms.media_urls?.length, {
   path: ["body"],
   message: "must not be empty without media_urls",
@@ -233,6 +235,7 @@ export function createTwilioSender(options: TwilioOptions = {}): Sender {
         ...origin,
         ...(sms.body ? { body: sms.body } : {}),
         ...(sms.media_urls?.length ? { mediaUrl: sms.media_urls } : {}),
+        ...(sms.validity_seconds ? { validityPeriod: sms.validity_seconds } : {}),
         ...(statusCallback ? { statusCallback } : {}),
       });
       return outcomeOfMessage(message, transport.answer?.status ?? 201);

@@ -124,5 +124,6 @@ select automation.register_step('send_sms', 'sms', null,
     "urgent": {"type": "boolean",
       "description": "A code somebody waits for: no quiet hours, within ten minutes of something they did."}
   },
-  "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!"}]
+  "examples": [{"body": "Hi {{ contact.first_name | default: \"there\" }}, thanks for your call!",
+      "purpose": "transactional"}]
 }$schema$);

@@ -109,5 +109,6 @@ select automation.register_step('send_email', 'email', null,
     "over_cap": {"enum": ["hold", "skip"],
       "description": "What becomes of marketing that is one too many for a person. Default: hold."}
   },
-  "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>"}]
+  "examples": [{"subject": "Your estimate", "html": "<p>Hi {{contact.first_name}}, here it is.</p>",
+      "purpose": "transactional"}]
 }$schema$);
