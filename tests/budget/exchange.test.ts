@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { createDispatcher } from "../../functions/_shared/engine/dispatcher.ts";
 import { createQueue, type Queue, type Wanted } from "../../functions/_shared/engine/queue.ts";
 import { useSessions } from "../database/executions/support.ts";
+import { waitFor } from "../support/standins.ts";
 import { recordingLog, sendersOf, sent } from "../functions/fakes.ts";
 
 const sessions = useSessions();
@@ -80,9 +81,13 @@ describe("an exchange", () => {
       select ${tenantId}, 'sms', phone, 'opt_out' from contacts`;
     await lead(tenantId, "Maria");
     await lead(tenantId, "Zoe");
-    const one = await queue.exchange("w", [], { sms: { most: 1, but: [] } }, 60);
+    // An exchange has a second: on a busy machine all of it may go to those that are closed.
+    const one = await waitFor("Maria", async () => {
+      const answer = await queue.exchange("w", [], { sms: { most: 1, but: [] } }, 60);
+      expect(answer.dry).toEqual([]);
+      return answer.claimed.length > 0 && answer;
+    });
     expect(one.claimed).toMatchObject([{ payload: { body: "Hi Maria" } }]);
-    expect(one.dry).toEqual([]);
     const rest = await queue.exchange("w", [], { sms: { most: 5, but: [] } }, 60);
     expect(rest.claimed).toMatchObject([{ payload: { body: "Hi Zoe" } }]);
     expect(rest.dry).toEqual(["sms"]);
