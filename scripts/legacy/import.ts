@@ -219,6 +219,17 @@ async function bringHistory(sql: Sql, source: string, order: Order): Promise<His
 
 async function takeOver(sql: Sql, tenantId: string, source: string): Promise<Taken> {
   const taken: Taken = { tenantId, source, outcomes: {} };
+  const [setting] = await sql<{ engine: string }[]>`
+    select s.unified_engine as engine from ridgeline.tenant_settings as s where s.tenant_id = ${tenantId}`;
+  if (setting && setting.engine !== "on") {
+    const [open] = await sql<{ n: number }[]>`
+      select count(*)::int as n from automation.legacy_open_runs(${source}, ${tenantId}::uuid, null, 100000)`;
+    // They are taken over when ridgeline.set_engine() switches this engine on.
+    if (open && open.n > 0) {
+      taken.outcomes["left: the old engine is still at work for this tenant"] = open.n;
+    }
+    return taken;
+  }
   for (let after: string | null = null, first = true; first || after !== null; first = false) {
     const rows: { page: { last: string | null; outcomes: Record<string, number> } }[] = await sql`
       select automation.take_over_runs(${tenantId}::uuid, ${source}, ${after}, 200) as page`;
