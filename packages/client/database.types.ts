@@ -692,6 +692,51 @@ export type Database = {
         };
         Relationships: [];
       };
+      consents: {
+        Row: {
+          address: string;
+          channel: string;
+          contact_id: string | null;
+          created_at: string;
+          evidence: Json;
+          id: string;
+          method: string;
+          purpose: string;
+          recorded_by: string | null;
+          seq: number;
+          status: string;
+          tenant_id: string;
+        };
+        Insert: {
+          address: string;
+          channel: string;
+          contact_id?: string | null;
+          created_at?: string;
+          evidence?: Json;
+          id?: string;
+          method: string;
+          purpose?: string;
+          recorded_by?: string | null;
+          seq?: number;
+          status: string;
+          tenant_id: string;
+        };
+        Update: {
+          address?: string;
+          channel?: string;
+          contact_id?: string | null;
+          created_at?: string;
+          evidence?: Json;
+          id?: string;
+          method?: string;
+          purpose?: string;
+          recorded_by?: string | null;
+          seq?: number;
+          status?: string;
+          tenant_id?: string;
+        };
+        Relationships: [];
+      };
       email_addresses: {
         Row: {
           address: string;
@@ -916,6 +961,7 @@ export type Database = {
       forms: {
         Row: {
           allowed_origins: string[];
+          consent: Json | null;
           created_at: string;
           duplicate_window: string;
           field_map: Json;
@@ -936,6 +982,7 @@ export type Database = {
         };
         Insert: {
           allowed_origins?: string[];
+          consent?: Json | null;
           created_at?: string;
           duplicate_window?: string;
           field_map?: Json;
@@ -956,6 +1003,7 @@ export type Database = {
         };
         Update: {
           allowed_origins?: string[];
+          consent?: Json | null;
           created_at?: string;
           duplicate_window?: string;
           field_map?: Json;
@@ -1025,6 +1073,57 @@ export type Database = {
             referencedColumns: ["tenant_id", "id"];
           },
         ];
+      };
+      legacy_discrepancies: {
+        Row: {
+          at: string;
+          contact_id: string | null;
+          execution_id: string | null;
+          id: string;
+          kind: string;
+          legacy_id: string | null;
+          old: Json | null;
+          pair_id: string;
+          record_id: string | null;
+          shadow: Json | null;
+          step_key: string | null;
+          step_type: string | null;
+          tenant_id: string;
+          workflow_id: string;
+        };
+        Insert: {
+          at: string;
+          contact_id?: string | null;
+          execution_id?: string | null;
+          id?: string;
+          kind: string;
+          legacy_id?: string | null;
+          old?: Json | null;
+          pair_id: string;
+          record_id?: string | null;
+          shadow?: Json | null;
+          step_key?: string | null;
+          step_type?: string | null;
+          tenant_id: string;
+          workflow_id: string;
+        };
+        Update: {
+          at?: string;
+          contact_id?: string | null;
+          execution_id?: string | null;
+          id?: string;
+          kind?: string;
+          legacy_id?: string | null;
+          old?: Json | null;
+          pair_id?: string;
+          record_id?: string | null;
+          shadow?: Json | null;
+          step_key?: string | null;
+          step_type?: string | null;
+          tenant_id?: string;
+          workflow_id?: string;
+        };
+        Relationships: [];
       };
       messages: {
         Row: {
@@ -1236,6 +1335,7 @@ export type Database = {
           created_at: string;
           detail: Json | null;
           id: string;
+          purpose: string;
           reason: string;
           tenant_id: string;
         };
@@ -1245,6 +1345,7 @@ export type Database = {
           created_at?: string;
           detail?: Json | null;
           id?: string;
+          purpose?: string;
           reason: string;
           tenant_id: string;
         };
@@ -1254,6 +1355,7 @@ export type Database = {
           created_at?: string;
           detail?: Json | null;
           id?: string;
+          purpose?: string;
           reason?: string;
           tenant_id?: string;
         };
@@ -1312,6 +1414,7 @@ export type Database = {
       };
       workflow_executions: {
         Row: {
+          changed_at: string;
           contact_id: string | null;
           created_at: string;
           current_step: string | null;
@@ -1337,6 +1440,7 @@ export type Database = {
           written_by: string;
         };
         Insert: {
+          changed_at?: string;
           contact_id?: string | null;
           created_at?: string;
           current_step?: string | null;
@@ -1362,6 +1466,7 @@ export type Database = {
           written_by?: string;
         };
         Update: {
+          changed_at?: string;
           contact_id?: string | null;
           created_at?: string;
           current_step?: string | null;
@@ -1493,6 +1598,7 @@ export type Database = {
       workflow_step_executions: {
         Row: {
           attempts: Json;
+          changed_at: string;
           clicked_at: string | null;
           delivered_at: string | null;
           duration_ms: number | null;
@@ -1520,6 +1626,7 @@ export type Database = {
         };
         Insert: {
           attempts?: Json;
+          changed_at?: string;
           clicked_at?: string | null;
           delivered_at?: string | null;
           duration_ms?: number | null;
@@ -1547,6 +1654,7 @@ export type Database = {
         };
         Update: {
           attempts?: Json;
+          changed_at?: string;
           clicked_at?: string | null;
           delivered_at?: string | null;
           duration_ms?: number | null;
@@ -1868,6 +1976,22 @@ export type Database = {
         };
         Relationships: [];
       };
+      legacy_discrepancies_by_kind: {
+        Row: {
+          discrepancies: number | null;
+          first_at: string | null;
+          kind: string | null;
+          last_at: string | null;
+          latest: Json | null;
+          runs: number | null;
+          step_key: string | null;
+          step_type: string | null;
+          tenant_id: string | null;
+          workflow_id: string | null;
+          workflow_name: string | null;
+        };
+        Relationships: [];
+      };
       workflow_schemas: {
         Row: {
           branches: string[] | null;
@@ -1903,6 +2027,14 @@ export type Database = {
       };
     };
     Functions: {
+      answer_doubt: {
+        Args: {
+          phone: string;
+          is_stop: boolean;
+          tenant_id?: string;
+        };
+        Returns: number;
+      };
       cancel_bulk_enrollment: {
         Args: {
           id: string;
@@ -1929,12 +2061,27 @@ export type Database = {
           isSetofReturn: false;
         };
       };
+      compare_engines: {
+        Args: {
+          since?: string;
+          until?: string;
+          tolerance?: string;
+          tenant_id?: string;
+        };
+        Returns: Json;
+      };
       delete_secret: {
         Args: {
           name: string;
           tenant_id?: string;
         };
         Returns: boolean;
+      };
+      engine_report: {
+        Args: {
+          tenant_id?: string;
+        };
+        Returns: Json;
       };
       engine_status: {
         Args: never;
@@ -2055,11 +2202,43 @@ export type Database = {
           mode: string;
         }[];
       };
+      grant_consent: {
+        Args: {
+          channel: string;
+          address: string;
+          wording: string;
+          purpose?: string;
+          method?: string;
+          tenant_id?: string;
+        };
+        Returns: Database["ridgeline"]["Tables"]["consents"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "consents";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
       has_unpublished_changes: {
         Args: {
           workflow: string;
         };
         Returns: boolean;
+      };
+      lift_revocation: {
+        Args: {
+          channel: string;
+          address: string;
+          reason: string;
+          tenant_id?: string;
+        };
+        Returns: Database["ridgeline"]["Tables"]["consents"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "consents";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
       };
       list_secrets: {
         Args: {
@@ -2098,6 +2277,22 @@ export type Database = {
         SetofOptions: {
           from: "*";
           to: "workflow_versions";
+          isOneToOne: true;
+          isSetofReturn: false;
+        };
+      };
+      record_revocation: {
+        Args: {
+          channel: string;
+          address: string;
+          note: string;
+          purpose?: string;
+          tenant_id?: string;
+        };
+        Returns: Database["ridgeline"]["Tables"]["consents"]["Row"];
+        SetofOptions: {
+          from: "*";
+          to: "consents";
           isOneToOne: true;
           isSetofReturn: false;
         };
@@ -2158,6 +2353,13 @@ export type Database = {
         Args: {
           definition: Json;
           base_revision?: string;
+          tenant_id?: string;
+        };
+        Returns: Json;
+      };
+      set_engine: {
+        Args: {
+          engine: string;
           tenant_id?: string;
         };
         Returns: Json;

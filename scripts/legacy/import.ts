@@ -219,14 +219,13 @@ async function bringHistory(sql: Sql, source: string, order: Order): Promise<His
 
 async function takeOver(sql: Sql, tenantId: string, source: string): Promise<Taken> {
   const taken: Taken = { tenantId, source, outcomes: {} };
-  const [setting] = await sql<{ engine: string }[]>`
-    select s.unified_engine as engine from ridgeline.tenant_settings as s where s.tenant_id = ${tenantId}`;
-  if (setting && setting.engine !== "on") {
-    const [open] = await sql<{ n: number }[]>`
-      select count(*)::int as n from automation.legacy_open_runs(${source}, ${tenantId}::uuid, null, 100000)`;
-    // They are taken over when ridgeline.set_engine() switches this engine on.
-    if (open && open.n > 0) {
-      taken.outcomes["left: the old engine is still at work for this tenant"] = open.n;
+  // While the old engine is at work its runs stay where they are: ridgeline.set_engine() takes them over.
+  const [engine] = await sql<{ is_on: boolean; open: number }[]>`
+    select automation.engine_of(${tenantId}::uuid) = 'on' as is_on, (
+      select count(*)::int from automation.legacy_open_runs(${source}, ${tenantId}::uuid, null, 100000)) as open`;
+  if (!engine?.is_on) {
+    if (engine?.open) {
+      taken.outcomes["left: the old engine is still at work for this tenant"] = engine.open;
     }
     return taken;
   }

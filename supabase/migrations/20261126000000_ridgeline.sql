@@ -1229,9 +1229,11 @@ create or replace function automation.ascii_domain(domain text) returns text
 -- One bare address. What could hold a second one or end a header (comma, semicolon, quotes, brackets, a
 -- blank) is in none; neither are quoted local parts, which the providers refuse.
 create or replace function automation.normalize_email(given text) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select split_part(a.address, '@', 1) || '@' || automation.ascii_domain(split_part(a.address, '@', 2))
     from (
       -- In the normal form NFC, which is what normalize() makes.
@@ -1244,8 +1246,9 @@ create or replace function automation.normalize_email(given text) returns text
         '^[^\s@<>()\[\]\\,;:".]+(\.[^\s@<>()\[\]\\,;:".]+)*@'
         '([^\u0001-,/:-@\[-`{-\u007F\s.-]([^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-])?\.)+'
         '[^\u0001-@\[-`{-\u007F\s][^\u0001-,/:-@\[-`{-\u007F\s.]*[^\u0001-,/:-@\[-`{-\u007F\s.-]$')
-      and octet_length(split_part(a.address, '@', 1)) <= 64 and octet_length(a.address) <= 254
-  $$;
+      and octet_length(split_part(a.address, '@', 1)) <= 64 and octet_length(a.address) <= 254);
+end;
+$$;
 
 comment on function automation.normalize_email(text) is
   'One email address as everything compares it: lower case, without blanks, line breaks and invisible '
@@ -4820,13 +4823,14 @@ create or replace function automation.mapped_names() returns text[]
   set search_path = pg_catalog, pg_temp
   as $$
     select array['phone', 'email', 'first_name', 'last_name', 'stage', 'status', 'assigned_to',
-      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags']
+      'timezone', 'last_contacted_at', 'created_at', 'updated_at', 'deleted', 'tags', 'sms_consent', 'email_consent',
+      'sms_opt_out', 'email_opt_out']
   $$;
 
 comment on function automation.mapped_names() is
   'The keys that columns of automation.attach() may map to a column; one that is left out means the '
   'column of that name, null means that there is none. deleted: a boolean, or when it was deleted; such a '
-  'record counts as gone.';
+  'record counts as gone. sms_consent and its like: a boolean, a word, or since when (65_gate/10_mapped_consent).';
 
 -- Of a contact that has several numbers the first that is filled is written to; whoever calls is found by any.
 create or replace function automation.several_columns(columns jsonb) returns jsonb
@@ -9862,16 +9866,18 @@ create or replace function automation.is_script_url(address text) returns boolea
 
 -- What a token becomes in a text.
 create or replace function automation.token_text(value jsonb, token jsonb, html boolean) returns text
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when html and token ? 'br' then regexp_replace(t.text, '\r\n|\r|\n', '<br>', 'g') else t.text end
-    from (
-      select coalesce(case
-        when html and not token ? 'raw' then automation.escape_html(automation.text_of(value))
-        else automation.text_of(value) end, '') as text
-    ) as t
-  $$;
+declare
+  written text := coalesce(automation.text_of(value), '');
+begin
+  if html and not token ? 'raw' then
+    written := automation.escape_html(written);
+  end if;
+  return case when html and token ? 'br' then regexp_replace(written, '\r\n|\r|\n', '<br>', 'g') else written end;
+end;
+$$;
 
 -- A variable in a link never becomes a script: the address is looked at as a whole, whatever parts it
 -- was put together from.
@@ -10320,17 +10326,19 @@ $$;
 -- What the schema asks of a text besides being one. Dates and ids are told by the step that reads them, in
 -- whose zone and of whom.
 create or replace function automation.fit_problem(schema jsonb, value jsonb, name text) returns text
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case
-      when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
-      else (
-        select format('%s: %s', name, p ->> 'message')
-        from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
-        where p ->> 'severity' = 'error' limit 1)
-    end
-  $$;
+begin
+  return case
+    when jsonb_typeof(value) <> 'string' or not schema ?| '{pattern,enum,maxLength}' then null
+    else (
+      select format('%s: %s', name, p ->> 'message')
+      from jsonb_array_elements(automation.check_schema(schema - 'format', value, name)) as p
+      where p ->> 'severity' = 'error' limit 1)
+  end;
+end;
+$$;
 
 -- An input that was rendered, as the step takes it; reason: {code, message} when it cannot be.
 create or replace function automation.fit_input(fits jsonb, input jsonb, out fitted jsonb, out reason jsonb)
@@ -10344,7 +10352,8 @@ declare
   part record;
 begin
   fitted := input;
-  for fit in select f from jsonb_array_elements(fits) as f loop
+  for i in 0 .. jsonb_array_length(fits) - 1 loop
+    fit := fits -> i;
     at := (fit ->> 'at')::text[];
     name := array_to_string(at, '.');
     part := automation.fit_value(fit -> 'as', fitted #> at, name);
@@ -10790,6 +10799,11 @@ create table ridgeline.forms (
     constraint forms_max_per_address_in_range check (max_per_address_per_hour between 1 and 1000),
   created_at timestamptz not null default automation.now(),
   updated_at timestamptz not null default automation.now(),
+  consent jsonb
+    constraint forms_consent_shape check (
+      jsonb_typeof(consent) = 'object' and jsonb_typeof(consent -> 'field') = 'string'
+      and btrim(consent ->> 'wording') <> '' and octet_length(consent::text) <= 16384
+      and jsonb_typeof(coalesce(consent -> 'channels', '[]')) = 'array'),
   constraint forms_pkey primary key (tenant_id, id),
   constraint forms_public_key_unique unique (public_key)
 );
@@ -10805,6 +10819,10 @@ comment on column ridgeline.forms.field_map is
 comment on column ridgeline.forms.honeypot is
   'A field that people do not see, under a name that browsers fill with nothing. A post that fills it is '
   'answered like any other and held for a month.';
+comment on column ridgeline.forms.consent is
+  '{field, wording, channels?, double_opt_in?}: ticking that field agrees to marketing by these channels (sms, email; '
+  'default both), in these words, which are kept with every consent as they were shown. double_opt_in: it is pending '
+  'until the number answers START or YES.';
 comment on column ridgeline.forms.redirect_url is
   'Where a browser without JavaScript goes after the post.';
 comment on column ridgeline.forms.duplicate_window is
@@ -11526,6 +11544,7 @@ create table ridgeline.workflow_executions (
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
   mode ridgeline.execution_mode not null default 'live',
+  changed_at timestamptz not null default automation.now(),
   constraint workflow_executions_pkey primary key (tenant_id, id),
   constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
     references ridgeline.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
@@ -11555,6 +11574,9 @@ comment on column ridgeline.workflow_executions.fused is
   'the chain has been at this workflow before.';
 comment on column ridgeline.workflow_executions.mode is
   'Whether it is one that counts: live, or a shadow, a test, or history of another system.';
+comment on column ridgeline.workflow_executions.changed_at is
+  'When it was last written, for a screen that asks again: ask a little before the newest it has, since a write is '
+  'seen when it commits. Without an index, for the sake of the writes: ask for a page, or by workflow or record.';
 comment on column ridgeline.workflow_executions.seq is
   'Its place in the order of writes: an event with a higher number came after it.';
 comment on column ridgeline.workflow_executions.seen is
@@ -11598,6 +11620,7 @@ create table ridgeline.workflow_step_executions (
   seq bigint not null default nextval('automation.write_order'),
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
+  changed_at timestamptz not null default automation.now(),
   constraint workflow_step_executions_pkey primary key (tenant_id, id),
   constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
     references ridgeline.workflow_executions (tenant_id, id) on delete cascade,
@@ -11621,6 +11644,8 @@ comment on column ridgeline.workflow_step_executions.provider_id is
 comment on column ridgeline.workflow_step_executions.delivered_at is
   'Of a message: when it was first known to have arrived. opened_at and clicked_at are of people, as in emails; '
   'replied_at: the first answer to it within thirty days, a stop apart.';
+comment on column ridgeline.workflow_step_executions.changed_at is
+  'When it was last written; see workflow_executions.';
 comment on column ridgeline.workflow_step_executions.seq is
   'Where the step began in the order of writes; a wait that comes next hears what came after that.';
 comment on column ridgeline.workflow_step_executions.duration_ms is
@@ -14075,39 +14100,43 @@ create or replace function automation.read_root(
   language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+declare
+  data constant jsonb := execution.trigger_data;
 begin
-  return case root
-    when 'trigger' then automation.trigger_root(execution.trigger_data)
-    when 'tenant' then
-      (select t.record from automation.read_tenants(array[execution.tenant_id]) as t)
-    when 'user' then automation.read_user(execution.tenant_id, jsonb_build_object(
-      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
-      'user_id', execution.trigger_data -> 'user_id')
-      || case when execution.entity is null then '{}' else jsonb_build_object(
-        execution.entity, automation.read_root(execution, execution.entity, known)) end)
-    when 'custom' then coalesce(
-      execution.trigger_data -> 'custom',
-      execution.trigger_data #> array[execution.entity, 'custom_fields'])
-    when 'steps' then coalesce(execution.trigger_data -> 'steps', '{}')
-      || automation.step_results(execution.tenant_id, execution.id)
-    when 'contact.tags' then coalesce(
-      case when execution.version = 0 then execution.trigger_data #> '{contact,tags}' end,
+  if root = 'trigger' then
+    return automation.trigger_root(data);
+  elsif root = 'contact' then
+    if not data ? 'contact_id' or execution.version = 0 then
+      return data -> 'contact';
+    elsif known.contact_id is not null then
+      return automation.as_if(execution, 'contact', known.contact);
+    end if;
+    return automation.as_if(execution, 'contact', automation.read_record(
+      'contact', execution.tenant_id, automation.contact_key(execution, known)));
+  elsif root = 'contact.tags' then
+    return coalesce(
+      case when execution.version = 0 then data #> '{contact,tags}' end,
       automation.tags_as_if(execution, automation.contact_tags(
-        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))))
-    when 'contact' then case
-      when not execution.trigger_data ? 'contact_id' or execution.version = 0 then execution.trigger_data -> 'contact'
-      when known.contact_id is not null then automation.as_if(execution, 'contact', known.contact)
-      else automation.as_if(execution, 'contact', automation.read_record(
-        'contact', execution.tenant_id, automation.contact_key(execution, known))) end
-    else case
-      when not execution.trigger_data ? (root || '_id') or execution.version = 0 then execution.trigger_data -> root
-      when root = execution.entity and known.record is not null
-        and execution.trigger_data ->> (root || '_id') = execution.record_id
-        then automation.as_if(execution, root, known.record)
-      else automation.as_if(execution, root, automation.read_record(
-        root, execution.tenant_id, execution.trigger_data ->> (root || '_id')))
-    end
-  end;
+        execution.tenant_id, coalesce(known.contact_id, automation.contact_key(execution, known)))));
+  elsif root = 'tenant' then
+    return (select t.record from automation.read_tenants(array[execution.tenant_id]) as t);
+  elsif root = 'user' then
+    return automation.read_user(execution.tenant_id, jsonb_build_object(
+      'entity', execution.entity, 'contact', automation.read_root(execution, 'contact', known),
+      'user_id', data -> 'user_id')
+      || case when execution.entity is null then '{}' else jsonb_build_object(
+        execution.entity, automation.read_root(execution, execution.entity, known)) end);
+  elsif root = 'custom' then
+    return coalesce(data -> 'custom', data #> array[execution.entity, 'custom_fields']);
+  elsif root = 'steps' then
+    return coalesce(data -> 'steps', '{}') || automation.step_results(execution.tenant_id, execution.id);
+  elsif not data ? (root || '_id') or execution.version = 0 then
+    return data -> root;
+  elsif root = execution.entity and known.record is not null and data ->> (root || '_id') = execution.record_id then
+    return automation.as_if(execution, root, known.record);
+  end if;
+  return automation.as_if(execution, root, automation.read_record(
+    root, execution.tenant_id, data ->> (root || '_id')));
 end;
 $$;
 
@@ -14170,7 +14199,7 @@ create or replace function automation.end_execution(
   set search_path = pg_catalog, pg_temp
   as $$
     update ridgeline.workflow_executions as e
-    set status = end_execution.status, error = end_execution.error, current_step = null,
+    set changed_at = automation.now(), status = end_execution.status, error = end_execution.error, current_step = null,
       started_at = coalesce(e.started_at, automation.now()), finished_at = automation.now()
     where e.tenant_id = execution.tenant_id and e.id = execution.id
   $$;
@@ -14182,7 +14211,7 @@ create or replace function automation.mark_running(
   set search_path = pg_catalog, pg_temp
   as $$
     update ridgeline.workflow_executions as e
-    set status = 'running', current_step = mark_running.step_key,
+    set changed_at = automation.now(), status = 'running', current_step = mark_running.step_key,
       started_at = coalesce(e.started_at, automation.now())
     where e.tenant_id = execution.tenant_id and e.id = execution.id
       and (e.status <> 'running' or e.current_step is distinct from mark_running.step_key)
@@ -14203,7 +14232,7 @@ begin
     case when run_at < execution.expires_at then execution.expires_at end)
   returning id into scheduled_id;
   update ridgeline.workflow_executions as e
-  set status = case
+  set changed_at = automation.now(), status = case
       when run_at > automation.now() then 'waiting' else 'running'
     end::ridgeline.automation_status,
     current_step = step ->> 'key', expires_at = execution.expires_at,
@@ -14339,7 +14368,7 @@ begin
   from unnest(transitions) as t
   where t.ended is null;
   update ridgeline.workflow_executions as e
-  set status = coalesce(
+  set changed_at = automation.now(), status = coalesce(
       t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
     current_step = t.step_key, started_at = coalesce(e.started_at, at),
     error = case when t.ended is null then e.error else t.error end,
@@ -14474,10 +14503,10 @@ begin
   delete from ridgeline.scheduled_steps as s
   where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs);
   update ridgeline.workflow_step_executions as s
-  set status = 'cancelled', finished_at = automation.now()
+  set changed_at = automation.now(), status = 'cancelled', finished_at = automation.now()
   where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs) and s.finished_at is null;
   update ridgeline.workflow_executions as e
-  set status = 'cancelled', error = reason, current_step = null,
+  set changed_at = automation.now(), status = 'cancelled', error = reason, current_step = null,
     started_at = coalesce(e.started_at, automation.now()), finished_at = automation.now()
   where e.tenant_id = end_shadows.tenant_id and e.id = any (open_runs) and e.finished_at is null;
   delete from automation.entries as n
@@ -14758,7 +14787,7 @@ create or replace function automation.follow_contact(
   as $$
 begin
   if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
-    update ridgeline.workflow_executions as e set contact_id = follow_contact.contact
+    update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = follow_contact.contact
     where e.tenant_id = execution.tenant_id and e.id = execution.id;
     execution.contact_id := contact;
   end if;
@@ -14950,7 +14979,7 @@ begin
         and q.lease_expires_at is null
       for update skip locked);
   update ridgeline.workflow_step_executions as s
-  set status = 'cancelled', finished_at = automation.now()
+  set changed_at = automation.now(), status = 'cancelled', finished_at = automation.now()
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
     and s.status in ('pending', 'waiting');
   perform automation.end_execution(execution, status, reason);
@@ -15252,6 +15281,8 @@ insert into automation.skip_codes (code, counts_as, description) values
    'The number is nobody''s whom the office knows, and the tenant does not text strangers.'),
   ('not_textable', 'failure', 'The number is a landline: the provider says that no text reaches it.'),
   ('suppressed', 'refusal', 'The recipient has opted out, or the provider says that nothing reaches them.'),
+  ('no_consent', 'refusal',
+   'Marketing to somebody who has not agreed to it: the tenant asks for that, or their record in the CRM says no.'),
   ('conditions_not_met', 'choice', 'The conditions of the step did not hold.'),
   ('shadow', 'choice', 'A shadow would have done it; {would} says what.')
 on conflict on constraint skip_codes_pkey do update set
@@ -15932,7 +15963,8 @@ exception when others then
     perform automation.record_sent(works, ledgers[middle + 1:]);
   else
     update ridgeline.workflow_step_executions as s
-    set warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
+    set changed_at = automation.now(),
+      warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
     where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
   end if;
 end;
@@ -18790,13 +18822,8 @@ create or replace function automation.imagine_create_task(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
-  perform automation.rehearse_target(execution, 'task', 'create_task', jsonb_build_object(
-    'tenant', execution.tenant_id, 'contact', automation.contact_key(execution),
-    'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
-    'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
-    'priority', coalesce(input ->> 'priority', 'normal'), 'due', automation.as_time(execution, input, 'due_at'),
-    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id));
+  perform automation.rehearse_target(execution, 'task', 'create_task', automation.task_row(
+    execution, null, input, automation.tenant_zone(execution.tenant_id)));
   return row(execution.trigger_data, '{}')::automation.imagined;
 end;
 $$;
@@ -19617,20 +19644,25 @@ $$;
 
 -- A line break in a value would end the header: it is a blank, as in an email's. Secrets are named by objects.
 create or replace function automation.header_lines(headers jsonb) returns jsonb
-  language sql immutable parallel safe
+  language plpgsql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select coalesce(jsonb_object_agg(h.key, case jsonb_typeof(h.value)
       when 'string' then to_jsonb(automation.one_line(h.value #>> '{}')) else h.value end), '{}')
-    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h
-  $$;
+    from jsonb_each(case jsonb_typeof(headers) when 'object' then headers else '{}' end) as h);
+end;
+$$;
 
 create or replace function automation.webhook_input(
   execution ridgeline.workflow_executions, input jsonb)
   returns jsonb
-  language sql stable
+  language plpgsql stable
   set search_path = pg_catalog, pg_temp
   as $$
+begin
+  return (
     select input || jsonb_build_object('method', m.method, 'headers', automation.header_lines(input -> 'headers'))
       || case
         when input ? 'body' or m.method in ('GET', 'DELETE') then '{}'
@@ -19638,8 +19670,9 @@ create or replace function automation.webhook_input(
           'type', execution.trigger_type, 'timestamp', automation.now(),
           'execution_id', execution.id, 'data', execution.trigger_data))
       end
-    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m
-  $$;
+    from (select upper(coalesce(input ->> 'method', 'POST')) as method) as m);
+end;
+$$;
 
 create or replace function automation.address_webhook(
   execution ridgeline.workflow_executions, prepared automation.prepared_step, options jsonb,
@@ -19920,6 +19953,8 @@ create table ridgeline.suppressions (
     check (reason in ('opt_out', 'provider', 'bounce', 'complaint', 'manual', 'landline')),
   detail jsonb,
   created_at timestamptz not null default automation.now(),
+  purpose text not null default 'all'
+    constraint suppressions_purpose_known check (purpose in ('marketing', 'all')),
   constraint suppressions_pkey primary key (tenant_id, id),
   constraint suppressions_address_unique unique (tenant_id, channel, address)
 );
@@ -19927,6 +19962,8 @@ create table ridgeline.suppressions (
 comment on table ridgeline.suppressions is
   'Addresses that get nothing more from this tenant. sms: E.164; email: as normalize_email(). Any notation is '
   'taken and stored this way; what is no number or address is refused, for it would stop nothing.';
+comment on column ridgeline.suppressions.purpose is
+  'marketing: only that is not sent to it; receipts and reminders are.';
 comment on column ridgeline.suppressions.reason is
   'landline: no text reaches it, until one comes from it. The others: nobody may write to it.';
 
@@ -19991,9 +20028,9 @@ create or replace function automation.is_suppressed(tenant_id uuid, channel text
 
 -- Of the addresses under a key of an email, those that are not suppressed, and a warning for each that is.
 create or replace function automation.drop_suppressed(
-  tenant_id uuid, prepared automation.prepared_step, key text)
+  prepared automation.prepared_step, key text, stopped text[])
   returns automation.prepared_step
-  language plpgsql volatile
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -20006,8 +20043,8 @@ begin
       order by m.place) filter (where m.stopped), '[]')
     into allowed, dropped
   from (
-    select l.mailbox, l.place, a.address, automation.is_suppressed(
-      drop_suppressed.tenant_id, 'email', a.address) as stopped
+    select l.mailbox, l.place, a.address,
+      coalesce(automation.normalize_email(a.address) = any (drop_suppressed.stopped), true) as stopped
     from jsonb_array_elements_text(prepared.input -> key) with ordinality as l (mailbox, place)
     cross join lateral (select automation.bare_address(l.mailbox) as address) as a
   ) as m;
@@ -20016,10 +20053,9 @@ begin
 end;
 $$;
 
-create or replace function automation.ask_email_consent(
-  tenant_id uuid, prepared automation.prepared_step)
+create or replace function automation.leave_out_of_email(prepared automation.prepared_step, stopped text[])
   returns automation.prepared_step
-  language plpgsql volatile
+  language plpgsql
   set search_path = pg_catalog, pg_temp
   as $$
 declare
@@ -20027,7 +20063,7 @@ declare
 begin
   foreach key in array '{to,cc,bcc}'::text[] loop
     if prepared.input ? key then
-      prepared := automation.drop_suppressed(tenant_id, prepared, key);
+      prepared := automation.drop_suppressed(prepared, key, stopped);
     end if;
   end loop;
   prepared.recipient := automation.recipients_of(prepared.input -> 'to');
@@ -20037,20 +20073,22 @@ $$;
 
 -- That somebody opted out weighs more than that they cannot be reached: the latter passes.
 create or replace function automation.suppress(
-  tenant_id uuid, channel text, address text, reason text, detail jsonb default null)
+  tenant_id uuid, channel text, address text, reason text, detail jsonb default null, purpose text default 'all')
   returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
-    insert into ridgeline.suppressions as s (tenant_id, channel, address, reason, detail)
-    values (tenant_id, channel, address, reason, detail)
+    insert into ridgeline.suppressions as s (tenant_id, channel, address, reason, detail, purpose)
+    values (tenant_id, channel, address, reason, detail, suppress.purpose)
     on conflict on constraint suppressions_address_unique do update
-      set reason = excluded.reason, detail = excluded.detail
+      set reason = excluded.reason, detail = excluded.detail, purpose = excluded.purpose
       where s.reason = 'landline' and excluded.reason <> 'landline'
+        or s.purpose = 'marketing' and excluded.purpose = 'all'
   $$;
 
-comment on function automation.suppress(uuid, text, text, text, jsonb) is
-  'Stops a channel for an address; a second call changes nothing. Raises when it is no address.';
+comment on function automation.suppress(uuid, text, text, text, jsonb, text) is
+  'Stops a channel for an address, for marketing or for all; a second call changes nothing. Raises when it is no '
+  'address.';
 
 create or replace function automation.suppress_recipient(
   due ridgeline.scheduled_steps, step_type text, reason text, detail jsonb)
@@ -20289,14 +20327,15 @@ create or replace function automation.hold_sends(verdicts automation.send_verdic
     where v.verdict = 'hold' and s.tenant_id = v.tenant_id and s.id = v.step_id;
 
     update ridgeline.workflow_step_executions as l
-    set status = 'waiting', input = case when s.reconcile_since is null then null else l.input end,
+    set changed_at = automation.now(),
+      status = 'waiting', input = case when s.reconcile_since is null then null else l.input end,
       render_again = s.reconcile_since is null and (l.render_again or l.input is not null)
     from unnest(verdicts) as v
     join ridgeline.scheduled_steps as s on s.tenant_id = v.tenant_id and s.id = v.step_id
     where v.verdict = 'hold' and l.tenant_id = v.tenant_id and l.id = v.step_id;
 
     update ridgeline.workflow_executions as e
-    set status = 'waiting'
+    set changed_at = automation.now(), status = 'waiting'
     from unnest(verdicts) as v
     where v.verdict = 'hold' and e.tenant_id = v.tenant_id and e.id = v.execution_id and e.status <> 'waiting'
       and e.finished_at is null
@@ -20486,42 +20525,6 @@ begin
     ) as p
     join unnest(tickets) as t on t.tenant_id = p.tenant_id and t.workflow_id = p.workflow_id
     where p.held is not null;
-end;
-$$;
-
--- Who must not be written to, of all addresses at once: why. An address of somebody who was erased is known by its
--- digest alone, which costs a calculation, so only tenants that have any are asked.
-create or replace function automation.revoked_of(tickets automation.ticket[])
-  returns table (place integer, address text, reason text)
-  language plpgsql stable
-  set search_path = pg_catalog, pg_temp
-  set plan_cache_mode = force_generic_plan
-  set jit = off
-  as $$
-#variable_conflict use_column
-begin
-  return query
-    with asked as materialized (
-      select t.place, t.tenant_id, t.channel, a.address
-      from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
-      where t.channel in ('sms', 'email') and a.address is not null
-    ), stopped as (
-      select a.place, a.address, s.reason
-      from asked as a
-      join ridgeline.suppressions as s
-        on s.tenant_id = a.tenant_id and s.channel = a.channel and s.address = a.address
-    )
-    select s.place, s.address, s.reason from stopped as s
-    union all
-    select a.place, a.address, e.reason
-    from asked as a
-    cross join lateral (
-      select automation.erasure_of(a.tenant_id, a.channel, a.address) as reason
-      where exists (
-        select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
-    ) as e
-    where e.reason is not null and not exists (
-      select from stopped as s where s.place = a.place and s.address = a.address);
 end;
 $$;
 
@@ -20871,6 +20874,608 @@ $$;
 comment on function automation.ask_hours(automation.ticket[], timestamptz) is
   'When texts may go out where their people are: opens_at (now: at once; null: never in two weeks) and when that ends.';
 
+-- sql/engine/65_gate/07_consents.sql
+
+-- CONSENT
+--
+-- What somebody agreed to, and what they took back: a ledger to which rows are only added. Evidence outlives the
+-- contact it was of. ridgeline.suppressions is its hot projection, read in every claim.
+
+create table ridgeline.consents (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  channel text not null
+    constraint consents_channel_known check (channel in ('sms', 'email')),
+  address text not null constraint consents_address_not_blank check (btrim(address) <> ''),
+  contact_id text,
+  purpose text not null default 'all'
+    constraint consents_purpose_known check (purpose in ('marketing', 'all')),
+  status text not null
+    constraint consents_status_known check (status in ('granted', 'pending', 'revoked')),
+  method text not null
+    constraint consents_method_known check (method in (
+      'form', 'keyword', 'message', 'verbal', 'written', 'import', 'provider', 'complaint', 'unsubscribe', 'silence',
+      'lifted')),
+  evidence jsonb not null default '{}'
+    constraint consents_evidence_is_object check (jsonb_typeof(evidence) = 'object')
+    constraint consents_evidence_at_most_64_kb check (octet_length(evidence::text) <= 65536),
+  recorded_by uuid,
+  created_at timestamptz not null default automation.now(),
+  seq bigint not null default nextval('automation.write_order'),
+  constraint consents_pkey primary key (tenant_id, id)
+);
+
+comment on table ridgeline.consents is
+  'Who agreed to be written to, who took it back, how, when and on what evidence (the wording that was shown, the '
+  'message, the note of whoever was told). Rows are added and never changed; the last of an address counts.';
+comment on column ridgeline.consents.status is
+  'pending: asked for and not confirmed yet (double opt-in), which is no consent.';
+comment on column ridgeline.consents.recorded_by is 'The member who recorded it; null: it came in by itself.';
+
+create index consents_by_address on ridgeline.consents (address, tenant_id, channel, seq);
+
+-- A person who said stop is left alone at every number, those they get later included: whose texts their contact gets.
+create table automation.revoked_people (
+  tenant_id uuid not null,
+  contact_id text not null,
+  channel text not null,
+  address text not null,
+  constraint revoked_people_pkey primary key (tenant_id, contact_id, channel, address)
+);
+
+comment on table automation.revoked_people is
+  'Contacts whose person revoked, and from which address: nothing goes to them at any other either.';
+
+create index revoked_people_by_address on automation.revoked_people (address, tenant_id, channel);
+
+create or replace function automation.projected_reason(method text) returns text
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select case
+      when method in ('provider', 'complaint') then method
+      when method in ('verbal', 'written', 'import') then 'manual'
+      else 'opt_out' end
+  $$;
+
+create or replace function automation.is_role_address(address text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select split_part(address, '@', 1) ~ ('^(info|office|admin|contact|hello|sales|support|service|accounts?|billing|'
+      'mail|post|team|home|family|reception|enquir(y|ies)|inquir(y|ies)|no-?reply)$')
+  $$;
+
+-- The contacts that are the one person at an address: its own rows, and those that share the email or a number with
+-- them. None when it is a family's or an office's: then nobody can tell who it was.
+create or replace function automation.person_at(
+  tenant_id uuid, address text, out contact_ids text[], out is_shared boolean)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  first_name constant text := automation.mapped_column('contact', 'first_name');
+  email constant text := automation.mapped_column('contact', 'email');
+  names text[];
+  mailboxes text[];
+begin
+  contact_ids := array(select distinct c from automation.contacts_at(person_at.tenant_id, address) as c);
+  select array_agg(distinct n.name) filter (where n.name <> ''),
+      array_agg(distinct n.mailbox) filter (where not automation.is_role_address(n.mailbox))
+    into names, mailboxes
+  from (
+    select lower(btrim(coalesce(r.record ->> first_name, ''))) as name,
+      automation.normalize_email(r.record ->> email) as mailbox
+    from unnest(contact_ids) as c (id)
+    cross join lateral automation.read_record('contact', person_at.tenant_id, c.id) as r (record)
+  ) as n;
+  is_shared := cardinality(names) > 1 or address like '%@%' and automation.is_role_address(address);
+  if is_shared then
+    contact_ids := '{}';
+    return;
+  end if;
+  contact_ids := array(
+    select distinct c.id
+    from (
+      select unnest(contact_ids) as id
+      union
+      select o.id
+      from unnest(mailboxes) as m (mailbox)
+      cross join lateral automation.contacts_at(person_at.tenant_id, m.mailbox) as o (id)
+      cross join lateral automation.read_record('contact', person_at.tenant_id, o.id) as r (record)
+      where lower(btrim(coalesce(r.record ->> first_name, ''))) = any (names || ''::text)
+    ) as c);
+end;
+$$;
+
+comment on function automation.person_at(uuid, text) is
+  'Which contacts are the person at an address. is_shared: several people are, or an office.';
+
+-- Writes down what was agreed to or taken back, and makes it count.
+create or replace function automation.record_consent(
+  tenant_id uuid, channel text, address text, status text, purpose text, method text,
+  evidence jsonb default '{}', contact_id text default null, detail jsonb default null)
+  returns ridgeline.consents
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  normal constant text := automation.normal_address(record_consent.tenant_id, channel, address);
+  said ridgeline.consents;
+  person record;
+begin
+  if normal is null then
+    raise exception 'address: "%" is not %', left(address, 80),
+      case channel when 'sms' then 'a phone number' else 'an email address' end
+      using errcode = 'invalid_parameter_value';
+  end if;
+  insert into ridgeline.consents (
+    tenant_id, channel, address, contact_id, purpose, status, method, evidence, recorded_by)
+  values (record_consent.tenant_id, record_consent.channel, normal, record_consent.contact_id, record_consent.purpose,
+    record_consent.status, record_consent.method, coalesce(record_consent.evidence, '{}'), automation.current_user_id())
+  returning * into said;
+  if status = 'revoked' then
+    perform automation.suppress(said.tenant_id, said.channel, normal, automation.projected_reason(method),
+      coalesce(detail, '{}') || jsonb_build_object('consent_id', said.id), said.purpose);
+    if said.channel = 'sms' and said.purpose = 'all' then
+      person := automation.person_at(said.tenant_id, normal);
+      insert into automation.revoked_people (tenant_id, contact_id, channel, address)
+      select said.tenant_id, c, said.channel, normal from unnest(person.contact_ids) as c
+      on conflict on constraint revoked_people_pkey do nothing;
+      if person.is_shared then
+        perform automation.tell_office(said.tenant_id, 'shared_stop', normal, interval '1 day', null,
+          format('Who said stop at %s?', normal),
+          'Several people have this number. It gets nothing more; if whoever it was has other numbers, record the '
+          'revocation for those as well.');
+      end if;
+    end if;
+  elsif status = 'granted' then
+    delete from ridgeline.suppressions as s
+    where s.tenant_id = said.tenant_id and s.channel = said.channel and s.address = normal
+      and (method = 'lifted' or s.reason in ('opt_out', 'provider'))
+      and (said.purpose = 'all' or s.purpose = 'marketing');
+    delete from automation.revoked_people as p
+    where p.tenant_id = said.tenant_id and p.channel = said.channel and p.address = normal and said.purpose = 'all';
+  end if;
+  return said;
+end;
+$$;
+
+comment on function automation.record_consent(uuid, text, text, text, text, text, jsonb, text, jsonb) is
+  'Adds a row to ridgeline.consents and projects it: a revocation suppresses, for the person at every number; a grant '
+  'lifts what was revoked, and no bounce or complaint. Raises when it is no address.';
+
+-- For somebody who said so to a member, on the telephone or at the door: whoever works there writes it down.
+create or replace function automation.record_revocation(
+  tenant_id uuid, channel text, address text, note text, purpose text)
+  returns ridgeline.consents
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and automation.role_in(tenant_id) is null then
+    raise exception 'tenant_id: only members record what they were told' using errcode = 'insufficient_privilege';
+  elsif coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(purpose, '') not in ('marketing', 'all') then
+    raise exception 'purpose: marketing or all is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(note), '') = '' then
+    raise exception 'note: how and when it was said is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as "on the phone, 3 June".';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'revoked', purpose, 'verbal',
+    jsonb_build_object('note', left(note, 2000)));
+end;
+$$;
+
+-- A suppression is lifted by somebody who says why, and both stay on record.
+create or replace function automation.lift_revocation(tenant_id uuid, channel text, address text, reason text)
+  returns ridgeline.consents
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  if not automation.is_service() and coalesce(automation.role_in(tenant_id), 'viewer') not in ('owner', 'admin') then
+    raise exception 'tenant_id: only owners and admins lift a revocation' using errcode = 'insufficient_privilege';
+  elsif coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(reason), '') = '' then
+    raise exception 'reason: why they may be written to again is needed' using errcode = 'invalid_parameter_value',
+      hint = 'Such as "asked for it in writing, 3 June".';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'granted', 'all', 'lifted',
+    jsonb_build_object('reason', left(reason, 2000)));
+end;
+$$;
+
+-- What somebody agreed to elsewhere: on paper, in another system.
+create or replace function automation.grant_consent(
+  tenant_id uuid, channel text, address text, wording text, purpose text, method text)
+  returns ridgeline.consents
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform automation.check_editor(tenant_id, 'recording consent');
+  if coalesce(channel, '') not in ('sms', 'email') then
+    raise exception 'channel: sms or email is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(purpose, '') not in ('marketing', 'all') then
+    raise exception 'purpose: marketing or all is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(method, '') not in ('written', 'verbal', 'import') then
+    raise exception 'method: written, verbal or import is needed' using errcode = 'invalid_parameter_value';
+  elsif coalesce(btrim(wording), '') = '' then
+    raise exception 'wording: what they agreed to, in its words, is needed' using errcode = 'invalid_parameter_value';
+  elsif automation.suppression_of(
+    tenant_id, channel, automation.normal_address(tenant_id, channel, address)) is not null then
+    raise exception 'address: they have said stop, and that counts until they say otherwise'
+      using errcode = 'PT409', hint = 'An owner or an admin lifts it with ridgeline.lift_revocation(), and says why.';
+  end if;
+  return automation.record_consent(tenant_id, channel, address, 'granted', purpose, method,
+    jsonb_build_object('wording', left(wording, 8000)));
+end;
+$$;
+
+create or replace function ridgeline.record_revocation(
+  channel text, address text, note text, purpose text default 'all', tenant_id uuid default null)
+  returns ridgeline.consents
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.record_revocation(automation.own_tenant(tenant_id), channel, address, note, purpose)
+  $$;
+
+comment on function ridgeline.record_revocation(text, text, text, text, uuid) is
+  'Somebody told a member to stop: sends nothing more to this number (sms) or address (email), or no marketing. note: '
+  'how and when it was said. Any member; the row of ridgeline.consents says who.';
+
+create or replace function ridgeline.lift_revocation(
+  channel text, address text, reason text, tenant_id uuid default null)
+  returns ridgeline.consents
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.lift_revocation(automation.own_tenant(tenant_id), channel, address, reason) $$;
+
+comment on function ridgeline.lift_revocation(text, text, text, uuid) is
+  'Lets this number or address be written to again, whatever stopped it, for a reason that is kept with who gave it. '
+  'Owners and admins.';
+
+create or replace function ridgeline.grant_consent(
+  channel text, address text, wording text, purpose text default 'marketing', method text default 'written',
+  tenant_id uuid default null)
+  returns ridgeline.consents
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select automation.grant_consent(automation.own_tenant(tenant_id), channel, address, wording, purpose, method)
+  $$;
+
+comment on function ridgeline.grant_consent(text, text, text, text, text, uuid) is
+  'Records consent that was given elsewhere (written, verbal, import), with the words that were agreed to. Editors. '
+  'Refused for an address that has said stop.';
+
+-- WORDS THAT MAY MEAN STOP
+--
+-- A person decides. Until they have, marketing to that number waits; who has heard nothing for a day counts it as a
+-- stop.
+
+create table automation.doubtful_stops (
+  tenant_id uuid not null,
+  address text not null,
+  message_id uuid not null,
+  asked_at timestamptz not null,
+  constraint doubtful_stops_pkey primary key (tenant_id, address)
+);
+
+comment on table automation.doubtful_stops is 'Numbers that may have said stop, until somebody says whether they did.';
+
+-- Those that nobody answered for a day are a stop.
+create or replace function automation.settle_doubt(tenant_id uuid, address text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  doubt automation.doubtful_stops;
+begin
+  delete from automation.doubtful_stops as d
+  where d.tenant_id = settle_doubt.tenant_id and d.address = settle_doubt.address
+    and d.asked_at <= automation.now() - interval '1 day'
+  returning * into doubt;
+  if found then
+    perform automation.record_consent(doubt.tenant_id, 'sms', doubt.address, 'revoked', 'all', 'silence',
+      jsonb_build_object('message_id', doubt.message_id), null, jsonb_build_object('message_id', doubt.message_id));
+  end if;
+end;
+$$;
+
+create or replace function automation.answer_doubt(tenant_id uuid, phone text, is_stop boolean)
+  returns integer
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  doubt automation.doubtful_stops;
+  released integer;
+begin
+  perform automation.check_editor(tenant_id, 'saying what somebody meant');
+  if is_stop is null then
+    raise exception 'is_stop: true or false is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  delete from automation.doubtful_stops as d
+  where d.tenant_id = answer_doubt.tenant_id
+    and d.address = automation.normal_address(answer_doubt.tenant_id, 'sms', phone)
+  returning * into doubt;
+  if not found then
+    raise exception 'phone: nobody is asked about this number' using errcode = 'PT404';
+  end if;
+  if is_stop then
+    perform automation.record_consent(doubt.tenant_id, 'sms', doubt.address, 'revoked', 'all', 'message',
+      jsonb_build_object('message_id', doubt.message_id), null, jsonb_build_object('message_id', doubt.message_id));
+  end if;
+  update ridgeline.scheduled_steps as s
+  set run_at = automation.now(), held = jsonb_build_object('since', s.held -> 'since')
+  where s.tenant_id = doubt.tenant_id and s.lane = 'sms' and s.lease_expires_at is null
+    and s.run_at > automation.now() and s.held ->> 'code' = 'doubtful_stop' and s.held ->> 'address' = doubt.address;
+  get diagnostics released = row_count;
+  perform automation.ring_once();
+  return released;
+end;
+$$;
+
+create or replace function ridgeline.answer_doubt(phone text, is_stop boolean, tenant_id uuid default null)
+  returns integer
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.answer_doubt(automation.own_tenant(tenant_id), phone, is_stop) $$;
+
+comment on function ridgeline.answer_doubt(text, boolean, uuid) is
+  'Says whether a text that may have meant stop did. Marketing that waited for it goes on, or is not sent. Editors. '
+  'Returns how many texts had waited.';
+
+-- WHAT THE GATE ASKS
+
+-- Who must not be written to, of all addresses at once: why. A person who said stop is left alone at every number of
+-- theirs. An address of somebody who was erased is known by its digest alone, which costs a calculation, so only
+-- tenants that have any are asked.
+create or replace function automation.revoked_of(tickets automation.ticket[])
+  returns table (place integer, address text, reason text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  return query
+    with asked as materialized (
+      select t.place, t.tenant_id, t.channel, t.purpose, a.address
+      from unnest(tickets) as t cross join lateral unnest(t.recipients) as a (address)
+      where t.channel in ('sms', 'email') and a.address is not null
+    ), stopped as materialized (
+      select a.place, a.address, s.reason
+      from asked as a
+      join ridgeline.suppressions as s
+        on s.tenant_id = a.tenant_id and s.channel = a.channel and s.address = a.address
+      where s.purpose = 'all' or a.purpose = 'marketing'
+    )
+    select s.place, s.address, s.reason from stopped as s
+    union all
+    select t.place, t.recipients[1], 'opt_out'
+    from unnest(tickets) as t
+    where t.channel = 'sms' and t.purpose <> 'internal'
+      and exists (
+        select from automation.revoked_people as p
+        where p.tenant_id = t.tenant_id and p.contact_id = t.contact_id and p.channel = t.channel)
+      and not exists (select from stopped as s where s.place = t.place)
+    union all
+    select a.place, a.address, e.reason
+    from asked as a
+    cross join lateral (
+      select automation.erasure_of(a.tenant_id, a.channel, a.address) as reason
+      where exists (
+        select from automation.erased_addresses as x where x.tenant_id = a.tenant_id and x.channel = a.channel)
+    ) as e
+    where e.reason is not null and not exists (
+      select from stopped as s where s.place = a.place and s.address = a.address);
+end;
+$$;
+
+create or replace function automation.hold_doubtful(tickets automation.ticket[])
+  returns table (place integer, tenant_id uuid, address text, until timestamptz, expires_at timestamptz)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  return query
+    select t.place, d.tenant_id, d.address, d.asked_at + interval '1 day', t.expires_at
+    from unnest(tickets) as t
+    join automation.doubtful_stops as d on d.tenant_id = t.tenant_id and d.address = t.recipients[1]
+    where t.channel = 'sms' and t.purpose = 'marketing';
+end;
+$$;
+
+-- Marketing of a tenant that asks for consent goes to whoever gave it last.
+create or replace function automation.unconsented(tickets automation.ticket[])
+  returns table (place integer, address text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set jit = off
+  as $$
+#variable_conflict use_column
+begin
+  return query
+    with strict as materialized (
+      select r.id
+      from automation.read_tenants(array(select distinct t.tenant_id from unnest(tickets) as t
+        where t.purpose = 'marketing')) as r
+      where coalesce(r.settings ->> 'consent', 'recorded_optout_only') <> 'recorded_optout_only'
+    )
+    select distinct on (t.place) t.place, a.address
+    from unnest(tickets) as t
+    join strict as s on s.id = t.tenant_id
+    cross join lateral unnest(t.recipients) as a (address)
+    left join lateral (
+      select c.status from ridgeline.consents as c
+      where c.address = a.address and c.tenant_id = t.tenant_id and c.channel = t.channel
+      order by c.seq desc
+      limit 1
+    ) as c on true
+    where t.purpose = 'marketing' and c.status is distinct from 'granted'
+    order by t.place;
+end;
+$$;
+
+-- sql/engine/65_gate/10_mapped_consent.sql
+
+-- What the CRM itself knows of consent, in columns of its contacts that attach() maps: sms_opt_out and email_opt_out
+-- stop a channel like a suppression, sms_consent and email_consent that say no stop its marketing. Read live, of every
+-- contact that has the address: what was ticked a moment ago counts. What says nothing leaves the other rules alone.
+
+-- true, false and their words, or since when; null: it says nothing.
+create or replace function automation.word_of_consent(value jsonb) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  word constant text := replace(automation.plain_words(value #>> '{}'), ' ', '_');
+begin
+  return case
+    when value is null or automation.is_blank(value) then null
+    when automation.means_true(value) or automation.is_date(value #>> '{}')
+      or word in ('opted_in', 'opt_in', 'subscribed', 'granted', 'given', 'consented', 'allowed') then true
+    when automation.means_false(value)
+      or word in ('opted_out', 'opt_out', 'unsubscribed', 'revoked', 'withdrawn', 'denied', 'refused', 'none', 'stop')
+      then false
+  end;
+end;
+$$;
+
+create or replace function automation.mapped_field(record jsonb, name text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(record -> (e.mapped ->> mapped_field.name), record -> mapped_field.name)
+    from automation.entities as e where e.name = 'contact' and e.mapped ? mapped_field.name
+  $$;
+
+create or replace function automation.consent_in_record(record jsonb, channel text) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  stopped constant jsonb := automation.mapped_field(record, channel || '_opt_out');
+  agreed constant boolean := automation.word_of_consent(automation.mapped_field(record, channel || '_consent'));
+begin
+  return case
+    -- What an office wrote there without saying no is taken for the stop that it stands under.
+    when coalesce(automation.word_of_consent(stopped), not automation.is_blank(stopped), false) then 'revoked'
+    when not agreed then 'no'
+    when agreed then 'yes'
+  end;
+end;
+$$;
+
+comment on function automation.consent_in_record(jsonb, text) is
+  'What the record of a contact says of a channel (sms, email): revoked (nothing may be sent), no (no marketing), yes; '
+  'null: nothing.';
+
+create or replace function automation.maps_consent(channel text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select exists (
+      select from automation.entities as e
+      where e.name = 'contact' and e.mapped ?| array[channel || '_opt_out', channel || '_consent'])
+  $$;
+
+-- Of all contacts that have an address, in its normal form, the one that forbids most.
+create or replace function automation.mapped_consent(tenant_id uuid, channel text, address text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.says
+    from automation.contacts_at(mapped_consent.tenant_id, address) as c (id)
+    cross join lateral (
+      select automation.consent_in_record(
+        automation.read_record('contact', mapped_consent.tenant_id, c.id), channel) as says) as s
+    where s.says is not null
+    order by array_position('{revoked,no,yes}'::text[], s.says)
+    limit 1
+  $$;
+
+comment on function automation.mapped_consent(uuid, text, text) is
+  'What the contacts of the CRM that have this address say of a channel: revoked, no, yes; null: nothing.';
+
+-- Whom the CRM forbids to write to.
+create or replace function automation.refused_in_records(tickets automation.ticket[])
+  returns table (place integer, address text, says text)
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+#variable_conflict use_column
+declare
+  -- Most CRMs have no such column, and no contact is read for it.
+  channels constant text[] := array(
+    select c from unnest('{sms,email}'::text[]) as c where automation.maps_consent(c));
+begin
+  if channels = '{}' then
+    return;
+  end if;
+  return query
+    select t.place, a.address, m.says
+    from unnest(tickets) as t
+    cross join lateral unnest(t.recipients) as a (address)
+    cross join lateral (select automation.mapped_consent(t.tenant_id, t.channel, a.address) as says) as m
+    where t.channel = any (channels) and a.address is not null
+      and (m.says = 'revoked' or m.says = 'no' and t.purpose = 'marketing');
+end;
+$$;
+
+-- The message without those who do not want it; where nobody is left it is skipped.
+create or replace function automation.leave_out_refused(
+  question automation.send_question, addresses text[], says text)
+  returns automation.prepared_step
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  prepared automation.prepared_step := question.prepared;
+  key text;
+begin
+  if (question.due).lane = 'email' then
+    foreach key in array '{to,cc,bcc}'::text[] loop
+      continue when not prepared.input ? key;
+      prepared := automation.add_warnings(prepared, (
+        select coalesce(jsonb_agg(jsonb_build_object('path', key, 'code', 'no_consent', 'given', m.mailbox,
+          'message', format('%s: the record of %s says no, and they were left out', key, m.mailbox))), '[]')
+        from jsonb_array_elements_text(prepared.input -> key) as m (mailbox)
+        where automation.normalize_email(automation.bare_address(m.mailbox)) = any (addresses)));
+      prepared.input := prepared.input || jsonb_build_object(key, (
+        select coalesce(jsonb_agg(m.mailbox order by m.place), '[]')
+        from jsonb_array_elements_text(prepared.input -> key) with ordinality as m (mailbox, place)
+        where automation.normalize_email(automation.bare_address(m.mailbox)) = any (addresses) is not true));
+    end loop;
+    prepared.recipient := automation.recipients_of(prepared.input -> 'to');
+    if prepared.input -> 'to' <> '[]' then
+      return prepared;
+    end if;
+  end if;
+  return case says
+    when 'revoked' then automation.skip_unaddressed(
+      question.prepared, 'suppressed', 'the contact''s record says that they opted out of this channel')
+    else automation.skip_unaddressed(
+      question.prepared, 'no_consent', 'the contact''s record says that they want no marketing on this channel') end;
+end;
+$$;
+
 -- sql/engine/65_gate/20_gate.sql
 
 -- THE GATE
@@ -20885,15 +21490,18 @@ create or replace function automation.verdict_on(
   question automation.send_question, verdict text, prepared automation.prepared_step,
   held jsonb default null, until timestamptz default null, expires_at timestamptz default null)
   returns automation.send_verdict
-  language sql immutable
+  language plpgsql immutable
   set search_path = pg_catalog, pg_temp
   as $$
-    select row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
-      verdict, prepared, held, until, expires_at)::automation.send_verdict
-  $$;
+begin
+  return row(question.place, (question.due).tenant_id, (question.due).id, (question.due).execution_id,
+    verdict, prepared, held, until, expires_at)::automation.send_verdict;
+end;
+$$;
 
 -- Whoever may still be written to of those whom a message would go to; where nobody is left it is skipped.
-create or replace function automation.leave_out_revoked(question automation.send_question, reason text)
+create or replace function automation.leave_out_revoked(
+  question automation.send_question, reason text, addresses text[])
   returns automation.prepared_step
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -20902,7 +21510,7 @@ declare
   allowed automation.prepared_step;
 begin
   if (question.due).lane = 'email' then
-    allowed := automation.ask_email_consent((question.due).tenant_id, question.prepared);
+    allowed := automation.leave_out_of_email(question.prepared, addresses);
     if allowed.input -> 'to' <> '[]' then
       return allowed;
     end if;
@@ -20997,13 +21605,51 @@ begin
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
   end if;
-  for found in select r.place, min(r.reason) as reason from automation.revoked_of(tickets) as r group by 1 loop
-    questions[found.place].prepared := automation.leave_out_revoked(questions[found.place], found.reason);
+  for found in select d.* from automation.hold_doubtful(tickets) as d loop
+    if found.until > now then
+      decided := decided || found.place;
+      return next automation.verdict_on(questions[found.place], 'hold', null, jsonb_build_object(
+        'code', 'doubtful_stop', 'address', found.address,
+        'why', 'something that came from this number may mean stop; answer_doubt() says whether it did'),
+        found.until, found.expires_at);
+    elsif not is_trial then
+      perform automation.settle_doubt(found.tenant_id, found.address);
+    end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in
+    select r.place, min(r.reason) as reason, array_agg(r.address) as addresses
+    from automation.revoked_of(tickets) as r group by 1
+  loop
+    questions[found.place].prepared := automation.leave_out_revoked(
+      questions[found.place], found.reason, found.addresses);
     if (questions[found.place].prepared).verdict <> 'run' then
       decided := decided || found.place;
       return next automation.verdict_on(
         questions[found.place], 'skip', questions[found.place].prepared);
     end if;
+  end loop;
+  if cardinality(decided) > 0 then
+    tickets := automation.still_open(tickets, decided);
+  end if;
+  for found in
+    select r.place, array_agg(r.address) as addresses, max(r.says) as says
+    from automation.refused_in_records(tickets) as r group by 1
+  loop
+    questions[found.place].prepared := automation.leave_out_refused(
+      questions[found.place], found.addresses, found.says);
+    if (questions[found.place].prepared).verdict <> 'run' then
+      decided := decided || found.place;
+      return next automation.verdict_on(
+        questions[found.place], 'skip', questions[found.place].prepared);
+    end if;
+  end loop;
+  for found in select u.* from automation.unconsented(tickets) as u where u.place <> all (decided) loop
+    decided := decided || found.place;
+    return next automation.verdict_on(questions[found.place], 'skip', automation.skip_unaddressed(
+      questions[found.place].prepared, 'no_consent', format('%s has not agreed to marketing', found.address)));
   end loop;
   if cardinality(decided) > 0 then
     tickets := automation.still_open(tickets, decided);
@@ -23292,7 +23938,8 @@ begin
     record_ends.duration_ms, w.seq
   from unnest(works) as w
   on conflict on constraint workflow_step_executions_once do update
-    set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
+    set changed_at = automation.now(),
+      status = excluded.status, input = excluded.input, result_data = excluded.result_data,
       error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
       finished_at = excluded.finished_at, duration_ms = excluded.duration_ms
     where s.status not in ('completed', 'skipped', 'cancelled');
@@ -23357,6 +24004,7 @@ create or replace function automation.prepare_step(
   as $$
 declare
   prepared automation.prepared_step;
+  made record;
   speaking constant ridgeline.workflow_executions := automation.speaking_execution(execution, step);
   context jsonb := automation.execution_context(execution, step -> 'roots', known);
 begin
@@ -23373,8 +24021,9 @@ begin
   if execution.trigger_data ? 'form_submission' and speaking.trigger_data <> execution.trigger_data then
     context := automation.execution_context(speaking, step -> 'roots');
   end if;
-  select r.rendered, nullif(r.warnings, '[]') into prepared.input, prepared.warnings
-  from automation.render(step -> 'config', context, options) as r;
+  made := automation.render(step -> 'config', context, options);
+  prepared.input := made.rendered;
+  prepared.warnings := nullif(made.warnings, '[]');
   prepared.reason := automation.size_problem(prepared.warnings);
   if prepared.reason is null and prepared.input is not null then
     prepared.reason := automation.oversize(step ->> 'type', prepared.input);
@@ -23389,8 +24038,9 @@ begin
     return prepared;
   end if;
   if step #> '{config,fits}' <> '[]' then
-    select f.fitted, f.reason into prepared.input, prepared.reason
-    from automation.fit_input(step #> '{config,fits}', prepared.input) as f;
+    made := automation.fit_input(step #> '{config,fits}', prepared.input);
+    prepared.input := made.fitted;
+    prepared.reason := made.reason;
     if prepared.reason is not null then
       prepared.verdict := 'fail';
       return prepared;
@@ -23819,7 +24469,8 @@ begin
       recipient = excluded.recipient, error = null, finished_at = null,
       rendition = s.rendition + s.render_again::integer, render_again = false;
   update ridgeline.workflow_executions as e
-  set status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
+  set changed_at = automation.now(),
+    status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
   from (
     select u.due, q.ctid as place
     from unnest(works) as u
@@ -24159,7 +24810,8 @@ declare
 begin
   with closed as (
     update ridgeline.workflow_step_executions as s
-    set status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
+    set changed_at = automation.now(),
+      status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
       provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
       duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
     from (
@@ -24205,12 +24857,12 @@ begin
         then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
     where s.tenant_id = due.tenant_id and s.id = due.id;
     update ridgeline.workflow_step_executions as s
-    set status = 'waiting', error = report.error,
+    set changed_at = automation.now(), status = 'waiting', error = report.error,
       render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),
       attempts = s.attempts || automation.attempt_entry(due, report.outcome, report.error, at)
     where s.tenant_id = due.tenant_id and s.id = due.id;
     update ridgeline.workflow_executions as e
-    set status = 'waiting'
+    set changed_at = automation.now(), status = 'waiting'
     where e.tenant_id = due.tenant_id and e.id = due.execution_id;
   end loop;
 end;
@@ -24270,7 +24922,7 @@ begin
   where s.tenant_id = r.tenant_id and s.id = r.step_id and s.attempt_token = r.attempt_token;
   get diagnostics released = row_count;
   update ridgeline.workflow_step_executions as s
-  set status = 'pending', render_again = automation.may_render_again(
+  set changed_at = automation.now(), status = 'pending', render_again = automation.may_render_again(
     jsonb_build_object('type', s.step_type), 'retry', q.reconcile_since)
   from jsonb_to_recordset(steps) as r (tenant_id uuid, step_id uuid)
   join ridgeline.scheduled_steps as q on q.tenant_id = r.tenant_id and q.id = r.step_id
@@ -24808,7 +25460,7 @@ declare
   plans automation.running_plan[];
   ended automation.work[] := '{}'::automation.work[];
   work automation.work;
-  execution ridgeline.workflow_executions;
+  done automation.work[];
   is_over boolean;
 begin
   select t.works, t.plans into going, plans from automation.take_work(dues) as t;
@@ -24818,32 +25470,44 @@ begin
     going := array(select g from unnest(going) as g where (g.due).id <> all (report.alone));
   end if;
   while cardinality(going) > 0 loop
-    going := automation.run_wave(going, plans);
-    is_over := automation.is_over(began) or exists (select from unnest(going) as g where g.outcome = 'cut off');
-    for i in 1 .. cardinality(going) loop
-      work := going[i];
+    done := automation.run_wave(going, plans);
+    going := '{}'::automation.work[];
+    is_over := automation.is_over(began);
+    foreach work in array done loop
+      is_over := is_over or work.outcome = 'cut off';
+    end loop;
+    foreach work in array done loop
       if work.outcome not in ('busy', 'cut off', 'untried') then
         report.ran := report.ran + 1;
         work.ran := work.ran + 1;
       end if;
       report.cut_off := report.cut_off or work.outcome = 'cut off';
       if work.outcome = 'go on' then
-        execution := work.execution;
-        execution.started_at := coalesce(execution.started_at, automation.now());
-        work := row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null,
-          null, null, 'go on', work.ran, null, null);
+        work := automation.next_of(work);
       end if;
       if is_over or work.outcome <> 'go on' or apart and automation.holds_record(work.step) then
         ended := ended || work;
-        going[i] := null;
       else
-        going[i] := work;
+        going := going || work;
       end if;
     end loop;
-    going := array(select g from unnest(going) as g where g.outcome is not null);
   end loop;
   perform automation.leave_batch(ended);
   return report;
+end;
+$$;
+
+-- A run before its next step.
+create or replace function automation.next_of(work automation.work) returns automation.work
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution ridgeline.workflow_executions := work.execution;
+begin
+  execution.started_at := coalesce(execution.started_at, automation.now());
+  return row(work.due, execution, work.plan, null, null, work.next_step, automation.new_id(), null, null, null, null,
+    null, 'go on', work.ran, null, null)::automation.work;
 end;
 $$;
 
@@ -25021,7 +25685,7 @@ begin
 end;
 $$;
 
--- What the steps of a batch do, those of one type together where the type can do it for a set.
+-- What the steps of a batch do, those of one type together.
 create or replace function automation.perform_works(works automation.work[], plans automation.running_plan[])
   returns automation.work[]
   language plpgsql
@@ -25029,21 +25693,32 @@ create or replace function automation.perform_works(works automation.work[], pla
   as $$
 declare
   work automation.work;
+  types text[] := '{}'::text[];
   type text;
   places integer[];
+  alike automation.work[];
+  zones text[];
   results jsonb[];
 begin
-  for type, places in
-    select w.step ->> 'type', array_agg(w.place::integer order by w.place)
-    from unnest(works) with ordinality as w (
-      due, execution, plan, known, obstacle, step, step_id, prepared, status, result, error, next_step, outcome, ran,
-      seq, began, place)
-    where (w.obstacle).status is null and w.status is null
-    group by 1
-    order by 1
-  loop
-    results := automation.step_perform_all(type, array(select works[p] from unnest(places) as p),
-      array(select (plans[(works[p]).plan]).options ->> 'zone' from unnest(places) as p));
+  foreach work in array works loop
+    type := work.step ->> 'type';
+    if (work.obstacle).status is null and work.status is null and (type = any (types)) is not true then
+      types := types || type;
+    end if;
+  end loop;
+  foreach type in array types loop
+    places := '{}'::integer[];
+    alike := '{}'::automation.work[];
+    zones := '{}'::text[];
+    for i in 1 .. cardinality(works) loop
+      work := works[i];
+      if (work.obstacle).status is null and work.status is null and work.step ->> 'type' = type then
+        places := places || i;
+        alike := alike || work;
+        zones := zones || ((plans[work.plan]).options ->> 'zone');
+      end if;
+    end loop;
+    results := automation.step_perform_all(type, alike, zones);
     for n in 1 .. cardinality(places) loop
       work := works[places[n]];
       work.result := results[n];
@@ -25144,7 +25819,7 @@ begin
     execution.tenant_id, step_id, execution.id, step ->> 'key', step ->> 'type', 'waiting',
     prepared.input, result, error, prepared.warnings, attempt, automation.now(), put_off.seq)
   on conflict on constraint workflow_step_executions_once do update
-    set status = 'waiting', input = excluded.input, result_data = excluded.result_data,
+    set changed_at = automation.now(), status = 'waiting', input = excluded.input, result_data = excluded.result_data,
       error = excluded.error, warnings = excluded.warnings, attempts = s.attempts || attempt,
       finished_at = null
   returning jsonb_array_length(s.attempts) into tried;
@@ -30102,6 +30777,26 @@ create or replace function automation.is_stop_request(body text) returns boolean
 comment on function automation.is_stop_request(text) is
   'Does a message ask to be sent nothing more? Null and false: no, or not beyond doubt.';
 
+-- What is not beyond doubt, and not plainly something else: a person decides (65_gate/07_consents).
+create or replace function automation.is_doubtful_stop(body text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select w.words ~ ('\m(stop|stopping|unsubscribe|unsub|opt ?out|remove|harass(ing|ment)?|spam(ming)?|no more|'
+        'leave me|not interested|do not|dont|quit|revoke|baja|alto|basta)\M')
+      and (w.words ~ '\m(unsubscribe|unsub|opt ?out|harass(ing|ment)?|spam(ming)?|leave me|revoke)\M'
+        or w.words ~ ('\m(text|texts|texting|message|messages|messaging|contact|contacting|call|calling|send|sending|'
+            'me|us|these|this|list)\M')
+          and w.words !~ '\m(stop|stopping) (by|in|over|at|off|past|and)\M'
+        or w.words ~ '^(no more|not interested|stop|quit)\M' and length(w.words) < 40
+          and w.words !~ '\m(stop|stopping) (by|in|over|at|off|past|and)\M')
+      and coalesce(not automation.is_stop_request(body), true)
+    from (select automation.plain_words(automation.spoken_text(body)) as words) as w
+  $$;
+
+comment on function automation.is_doubtful_stop(text) is
+  'May a message ask to be sent nothing more, though it is not beyond doubt?';
+
 -- Opting in again takes one of the two words that mean nothing else; a "yes" may answer anything.
 create or replace function automation.is_start_request(body text) returns boolean
   language sql immutable parallel safe
@@ -30112,6 +30807,52 @@ create or replace function automation.is_help_request(body text) returns boolean
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
   as $$ select automation.keyword_of(body) in ('help', 'info', 'ayuda') $$;
+
+-- Was it asked to confirm its consent (double opt-in), and has not answered yet? Then a yes is one.
+create or replace function automation.is_pending(tenant_id uuid, phone text) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce((
+      select c.status = 'pending' from ridgeline.consents as c
+      where c.address = phone and c.tenant_id = is_pending.tenant_id and c.channel = 'sms'
+      order by c.seq desc
+      limit 1), false)
+  $$;
+
+-- What Twilio answers by itself, to the letter.
+create or replace function automation.is_provider_keyword(body text) returns boolean
+  language sql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(upper(btrim(body)) = any ('{STOP,STOPALL,UNSUBSCRIBE,CANCEL,END,QUIT,REVOKE,OPTOUT,HELP,INFO,START,'
+      'YES,UNSTOP}'::text[]), false)
+  $$;
+
+-- Whoever answers STOP to a number that several tenants send from means all whose last text to them came from it.
+create or replace function automation.stop_at_others(tenant_id uuid, sender text, number text, body text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  other uuid;
+begin
+  for other in
+    select l.tenant_id
+    from (
+      select distinct on (s.tenant_id) s.tenant_id, coalesce(s.result_data ->> 'from', s.input ->> 'from') as number
+      from ridgeline.workflow_step_executions as s
+      where s.recipient = stop_at_others.sender and s.step_type = 'send_sms' and s.status = 'completed'
+        and s.tenant_id is distinct from stop_at_others.tenant_id
+      order by s.tenant_id, s.started_at desc
+    ) as l
+    where l.number = stop_at_others.number
+  loop
+    perform automation.record_consent(other, 'sms', sender, 'revoked', 'all', 'message',
+      jsonb_build_object('said', left(body, 500), 'to', number));
+  end loop;
+end;
+$$;
 
 -- Where Twilio says what the message was (Advanced Opt-Out, in any language), that counts. What it
 -- took for nothing special may still be a stop in other words. Both are believed of what the provider
@@ -30135,10 +30876,11 @@ begin
   if new.opt_out_type = 'HELP' then
     return null;
   elsif new.opt_out_type = 'START'
-    or (new.opt_out_type is null and automation.is_start_request(new.body)) then
-    delete from ridgeline.suppressions as s
-    where s.tenant_id = new.tenant_id and s.channel = 'sms' and s.address = sender
-      and s.reason in ('opt_out', 'provider');
+    or (new.opt_out_type is null and (automation.is_start_request(new.body)
+      or automation.keyword_of(new.body) in ('yes', 'y', 'si') and automation.is_pending(new.tenant_id, sender))) then
+    delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
+    perform automation.record_consent(new.tenant_id, 'sms', sender, 'granted', 'all', 'keyword',
+      jsonb_build_object('message_id', new.id, 'said', left(new.body, 500)), new.contact_id);
     -- Somebody who was erased, and wants to be written to again.
     if automation.erasure_of(new.tenant_id, 'sms', sender) in ('opt_out', 'provider', 'erased') then
       delete from automation.erased_addresses as a
@@ -30146,8 +30888,20 @@ begin
         and a.digest = automation.erased_digest(new.tenant_id, 'sms', sender);
     end if;
   elsif new.opt_out_type = 'STOP' or automation.is_stop_request(new.body) then
-    perform automation.suppress(
-      new.tenant_id, 'sms', sender, 'opt_out', jsonb_build_object('message_id', new.id));
+    delete from automation.doubtful_stops as d where d.tenant_id = new.tenant_id and d.address = sender;
+    perform automation.record_consent(new.tenant_id, 'sms', sender, 'revoked', 'all',
+      case when automation.is_provider_keyword(new.body) then 'keyword' else 'message' end,
+      jsonb_build_object('message_id', new.id, 'said', left(new.body, 500)), new.contact_id,
+      jsonb_build_object('message_id', new.id));
+    perform automation.stop_at_others(new.tenant_id, sender, new.to_number, new.body);
+  elsif automation.is_doubtful_stop(new.body)
+    and automation.suppression_of(new.tenant_id, 'sms', sender) is null then
+    insert into automation.doubtful_stops (tenant_id, address, message_id, asked_at)
+    values (new.tenant_id, sender, new.id, automation.now())
+    on conflict on constraint doubtful_stops_pkey do nothing;
+    perform automation.tell_office(new.tenant_id, 'doubtful_stop', sender, interval '1 day', new.contact_id,
+      format('Did %s ask for no more texts?', sender), format('They wrote: "%s". Marketing to this number waits. '
+        'answer_doubt() says what they meant; nobody''s answer within a day counts as a stop.', left(new.body, 300)));
   end if;
   return null;
 end;
@@ -30394,6 +31148,12 @@ declare
   opt_out constant text := upper(event ->> 'opt_out_type');
 begin
   if owner is null or not automation.may_tell(event, owner) then
+    -- Nobody's own number, but somebody may have sent from it.
+    if owner is null and not event ? 'tenant_id'
+      and (opt_out = 'STOP' or automation.is_stop_request(event ->> 'body'))
+      and automation.normal_number(sender) is not null then
+      perform automation.stop_at_others(null, sender, automation.normalize_line(event ->> 'to'), event ->> 'body');
+    end if;
     return 'unknown_number';
   end if;
   perform automation.lock_inbound('twilio ' || (event ->> 'message_sid'));
@@ -30568,7 +31328,8 @@ begin
   where s.provider_id = record_delivery_of_step.provider_id
     and s.tenant_id = record_delivery_of_step.tenant_id;
   update ridgeline.workflow_step_executions as s
-  set result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
+  set changed_at = automation.now(),
+    result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
     || jsonb_build_object('delivery', jsonb_strip_nulls(jsonb_build_object(
       'status', record_delivery_of_step.status, 'at', at,
       'error_code', record_delivery_of_step.error_code))),
@@ -31932,6 +32693,38 @@ create or replace function automation.is_robot(form ridgeline.forms, fields json
   set search_path = pg_catalog, pg_temp
   as $$ select coalesce(not automation.is_declined('ok', fields -> form.honeypot), false) $$;
 
+-- A box that was ticked is consent, in the words that stood beside it. Somebody who said stop may change their mind
+-- here for email; a text to a number that anybody may type in waits for the number itself to say so.
+create or replace function automation.consent_of_form(
+  form ridgeline.forms, content jsonb, given jsonb, submission_id uuid, contact_id text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  channel text;
+  address text;
+begin
+  if form.consent is null or automation.is_declined('ok', content -> (form.consent ->> 'field')) is not false then
+    return;
+  end if;
+  foreach channel in array '{sms,email}'::text[] loop
+    address := automation.normal_address(
+      form.tenant_id, channel, given ->> case channel when 'sms' then 'phone' else 'email' end);
+    continue when address is null
+      or form.consent ? 'channels' and not form.consent -> 'channels' ? channel
+      or automation.suppression_of(form.tenant_id, channel, address) is not null;
+    perform automation.record_consent(form.tenant_id, channel, address,
+      case when form.consent -> 'double_opt_in' = 'true' then 'pending' else 'granted' end, 'marketing', 'form',
+      jsonb_build_object('form', form.name, 'form_id', form.id, 'submission_id', submission_id,
+        'wording', form.consent -> 'wording', 'field', form.consent -> 'field',
+        'value', content -> (form.consent ->> 'field')), contact_id);
+  end loop;
+exception when others then
+  raise warning 'automation: the consent of a form could not be recorded: %', sqlerrm;
+end;
+$$;
+
 create or replace function automation.accept_submission(form ridgeline.forms, content jsonb) returns uuid
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -31949,6 +32742,7 @@ begin
     tenant_id, id, form, contact_id, data, email, phone, understood, is_trusted, is_contact_new)
   values (form.tenant_id, submission_id, form.name, linked.contact, content, given ->> 'email',
     given ->> 'phone', given, form.trusted, linked.is_new);
+  perform automation.consent_of_form(form, content, given, submission_id, linked.contact);
   return submission_id;
 end;
 $$;
@@ -32083,6 +32877,74 @@ create or replace function ridgeline.release_submission(held_id uuid, data jsonb
 comment on function ridgeline.release_submission(uuid, jsonb) is
   'Makes a submission of a held one, which fires workflows like any other; data: its fields, put right. '
   'Once: a second call answers the same submission.';
+
+-- sql/engine/90_inbound/07_replies.sql
+
+-- What is said back at once to STOP and HELP, in the answer to the provider's own call. Where the provider has
+-- answered by itself, to its exact keywords or because it said what the message was, nothing is.
+
+create or replace function automation.reply_text(tenant_id uuid, kind text) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select left(coalesce(
+      nullif(btrim(t.settings #>> array['replies', kind]), ''),
+      case kind
+        when 'stop' then format('%s: You get no more texts from us. Reply START to get them again.', t.name)
+        when 'help' then concat_ws(' ', t.name || ':', 'texts about your request.', 'Call ' || t.phone || '.',
+          'Reply STOP to get no more.') end), 320)
+    from automation.read_tenants(array[reply_text.tenant_id]) as t
+  $$;
+
+comment on function automation.reply_text(uuid, text) is
+  'What is said back to STOP (stop) and HELP (help): settings of the tenant {"replies": {"help": "..."}}, or else '
+  'words without marketing.';
+
+create or replace function automation.reply_to_sms(event jsonb) returns text
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  message ridgeline.messages;
+  kind text;
+  reply text;
+begin
+  select m.* into message from ridgeline.messages as m
+  where m.provider_id = event ->> 'message_sid' and m.tenant_id = automation.tenant_of_number(event ->> 'to')
+    and m.provider = 'twilio' and m.direction = 'inbound';
+  if not found or message.opt_out_type is not null or message.channel <> 'sms'
+    or automation.is_provider_keyword(message.body) then
+    return null;
+  elsif automation.is_stop_request(message.body) then
+    -- One confirmation: not again for who has said it before and not taken it back.
+    kind := case when (
+      select count(*) from ridgeline.consents as c
+      where c.address = message.from_number and c.tenant_id = message.tenant_id and c.channel = 'sms'
+        and c.status = 'revoked' and c.seq > coalesce((
+          select max(g.seq) from ridgeline.consents as g
+          where g.address = c.address and g.tenant_id = c.tenant_id and g.channel = 'sms' and g.status = 'granted'), 0)
+      ) = 1 then 'stop' end;
+  elsif automation.is_help_request(message.body) then
+    insert into automation.notices as n (tenant_id, kind, subject, at)
+    values (message.tenant_id, 'help', message.from_number, automation.now())
+    on conflict on constraint notices_pkey do update set at = excluded.at
+      where n.at + interval '1 hour' <= excluded.at;
+    kind := case when found then 'help' end;
+  end if;
+  reply := case when kind is not null then automation.reply_text(message.tenant_id, kind) end;
+  if reply is not null then
+    insert into ridgeline.messages (tenant_id, contact_id, direction, from_number, to_number, body, status, provider)
+    values (message.tenant_id, message.contact_id, 'outbound', message.to_number, message.from_number, reply, 'sent',
+      message.provider);
+  end if;
+  return reply;
+end;
+$$;
+
+comment on function automation.reply_to_sms(jsonb) is
+  'What to say back at once to a text that receive_sms() has stored: a confirmation of a stop, once; help, once an '
+  'hour; null: nothing. It is on record as sent.';
 
 -- sql/engine/95_api/02_start.sql
 
@@ -32356,7 +33218,7 @@ begin
   where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
     and v.version = execution.version;
   update ridgeline.workflow_executions as e
-  set trigger_data = data, contact_id = automation.as_key(data ->> 'contact_id')
+  set changed_at = automation.now(), trigger_data = data, contact_id = automation.as_key(data ->> 'contact_id')
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   if automation.conditions_met(version, data) then
     return true;
@@ -32408,7 +33270,8 @@ begin
   end if;
   update ridgeline.workflow_executions as e
   -- While it had done nothing another may have entered: it is asked once more.
-  set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
+  set changed_at = automation.now(),
+    status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
     started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   insert into ridgeline.scheduled_steps (
@@ -32420,7 +33283,7 @@ begin
       -- The provider's clock is the real one, as that of leases is.
       failed.started_at - (automation.now() - transaction_timestamp()) end);
   update ridgeline.workflow_step_executions as s
-  set status = 'pending', finished_at = null, error = null,
+  set changed_at = automation.now(), status = 'pending', finished_at = null, error = null,
     render_again = not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false)
   where s.tenant_id = failed.tenant_id and s.id = failed.id;
   perform automation.ring_once();
@@ -32606,7 +33469,7 @@ begin
   elsif here ->> 'type' is distinct from there ->> 'type' then
     return format('step "%s" is a %s there', due.step_key, there ->> 'type');
   end if;
-  update ridgeline.workflow_executions as e set version = target.version
+  update ridgeline.workflow_executions as e set changed_at = automation.now(), version = target.version
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   return null;
 end;
@@ -33402,7 +34265,7 @@ begin
     raise exception 'address: a phone number or an email address is needed'
       using errcode = 'invalid_parameter_value';
   end if;
-  perform automation.suppress(tenant_id, channel, address, 'manual',
+  perform automation.record_consent(tenant_id, channel, address, 'revoked', 'all', 'verbal', '{}', null,
     jsonb_strip_nulls(jsonb_build_object('user_id', automation.current_user_id())));
 end;
 $$;
@@ -34037,7 +34900,7 @@ begin
     where s.tenant_id = prune_inputs.tenant_id and s.id = any (ids) and s.finished_at < before
       and not (s.status = 'failed' and coalesce((s.error ->> 'may_have_been_sent')::boolean, false))
     for no key update skip locked);
-  update ridgeline.workflow_step_executions as s set input = null
+  update ridgeline.workflow_step_executions as s set changed_at = automation.now(), input = null
   where s.tenant_id = prune_inputs.tenant_id and s.id = any (ids);
   get diagnostics pruned = row_count;
 end;
@@ -34369,7 +35232,8 @@ create or replace function automation.note_engagement() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  update ridgeline.workflow_step_executions as s set opened_at = new.opened_at, clicked_at = new.clicked_at
+  update ridgeline.workflow_step_executions as s
+  set changed_at = automation.now(), opened_at = new.opened_at, clicked_at = new.clicked_at
   where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_email';
   return null;
 end;
@@ -34406,7 +35270,7 @@ begin
   order by s.started_at desc
   limit 1
   for no key update skip locked;
-  update ridgeline.workflow_step_executions as s set replied_at = automation.now()
+  update ridgeline.workflow_step_executions as s set changed_at = automation.now(), replied_at = automation.now()
   where s.tenant_id = new.tenant_id and s.id = answered and s.replied_at is null;
   return null;
 end;
@@ -34992,7 +35856,7 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       when record ? 'contact_id' then true
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
-        'ridgeline.suppressions', 'automation.signals')
+        'ridgeline.suppressions', 'automation.signals', 'automation.doubtful_stops')
     end
   $$;
 
@@ -35094,12 +35958,31 @@ begin
   if record ->> 'status' = 'running' then
     return false;
   end if;
-  update ridgeline.workflow_step_executions as t set input = null
+  update ridgeline.workflow_step_executions as t set changed_at = automation.now(), input = null
   where t.ctid = any (array(
     select r.ctid from ridgeline.workflow_step_executions as r
     where r.tenant_id = work.tenant_id and r.id = (record ->> 'id')::uuid and r.status in ('waiting', 'pending')
     for update skip locked));
   return automation.blank_row(work, 'ridgeline.workflow_step_executions', record) or found;
+end;
+$$;
+
+-- Evidence of what was agreed to or taken back outlives the person, without their words: the address becomes its
+-- digest.
+create or replace function automation.blank_consent(record jsonb) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  update ridgeline.consents as c
+  set address = 'erased', contact_id = null, evidence = jsonb_strip_nulls(jsonb_build_object(
+    'digest', encode(automation.erased_digest(c.tenant_id, c.channel, c.address), 'hex'),
+    'wording', c.evidence -> 'wording', 'form_id', c.evidence -> 'form_id'))
+  where c.ctid = any (array(
+    select r.ctid from ridgeline.consents as r
+    where r.tenant_id = (record ->> 'tenant_id')::uuid and r.id = (record ->> 'id')::uuid
+    for update skip locked));
+  return found;
 end;
 $$;
 
@@ -35113,6 +35996,8 @@ declare
 begin
   if is_own and relation = 'ridgeline.workflow_executions'::regclass then
     return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
+  elsif is_own and relation = 'ridgeline.consents'::regclass then
+    return automation.blank_consent(record);
   elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
     return automation.delete_row(relation, record);
   elsif relation = 'ridgeline.workflow_step_executions'::regclass and record ->> 'finished_at' is null then
@@ -35366,20 +36251,32 @@ create or replace function automation.legacy_table(name text) returns regclass
 -- The same id whenever it is asked for, and in the order of time as all others (00_foundation/02_ids).
 create or replace function automation.legacy_run_id(at timestamptz, source text, legacy_id text) returns uuid
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select (lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0')
-      || '7' || substr(m.digest, 1, 3) || '8' || substr(m.digest, 4, 15))::uuid
-    from (select md5(source || '/' || legacy_id) as digest) as m
-  $$;
+  -- Bound when created: no search_path to set.
+  return (lpad(to_hex(greatest(0, floor(extract(epoch from at) * 1000))::bigint), 12, '0')
+    || '7' || left(md5(source || '/' || legacy_id), 3) || '8' || substr(md5(source || '/' || legacy_id), 4, 15))::uuid;
 
 -- What stood in a text column of a stranger's table is no moment until it can be read as one.
-create or replace function automation.legacy_moment(value text) returns timestamptz
+create or replace function automation.doubtful_moment(value text) returns timestamptz
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select case when value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+([+-][0-9:]+|Z)?)?$'
       then automation.instant_in(value, 'UTC') end
+  $$;
+
+-- Where the column holds moments, its text can be read without a doubt (automation.holds_moments()).
+create or replace function automation.legacy_moment(value text, is_sure boolean default false) returns timestamptz
+  language sql stable
+  -- Bound when created: no search_path to set.
+  return case when is_sure then value::timestamptz else automation.doubtful_moment(value) end;
+
+create or replace function automation.holds_moments(relation regclass) returns boolean
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(bool_and(a.atttypid = 'timestamptz'::regtype), true)
+    from pg_catalog.pg_attribute as a
+    where a.attrelid = relation and not a.attisdropped and (a.attname like '%\_at')
   $$;
 
 -- The version that history hangs from: the steps that there were, and nothing that could run.
@@ -35534,8 +36431,8 @@ end;
 $$;
 
 comment on function automation.activate_imports(uuid) is
-  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how many. '
-  'Runs in flight are another matter: automation.take_over_runs().';
+  'Switches the imported workflows of a tenant on that ran in their engine, as import-legacy --activate does: how '
+  'many. Runs in flight are another matter: automation.take_over_runs().';
 
 -- sql/engine/98_legacy/02_history.sql
 
@@ -35544,42 +36441,55 @@ comment on function automation.activate_imports(uuid) is
 
 create or replace function automation.legacy_status(status text) returns ridgeline.automation_status
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select case status
-      when 'completed' then 'completed' when 'failed' then 'failed' when 'skipped' then 'skipped'
-      else 'cancelled' end::ridgeline.automation_status
-  $$;
+  -- Bound when created: no search_path to set.
+  return case status
+    when 'completed' then 'completed' when 'failed' then 'failed' when 'skipped' then 'skipped'
+    else 'cancelled' end::ridgeline.automation_status;
 
 create or replace function automation.legacy_error(status text, message text) returns jsonb
   language sql immutable parallel safe
+  -- Bound when created: no search_path to set.
+  return case
+    when status = 'completed' or status = 'skipped' and message is null then null
+    else jsonb_build_object(
+        'code', 'legacy', 'message', coalesce(left(message, 4000), 'The old engine has no reason.'))
+      || case when status in ('failed', 'skipped', 'cancelled') then '{}'
+        else jsonb_build_object('status', status) end
+  end;
+
+-- Which record a run was about, from what its route had sent; entity: of its trigger, if that has one.
+create or replace function automation.legacy_entity(trigger_type text) returns text
+  language sql stable
   set search_path = pg_catalog, pg_temp
+  as $$ select nullif(t.entity, '') from automation.trigger_types as t where t.name = trigger_type $$;
+
+create or replace function automation.subject_of(entity text, data jsonb, out entity_is text, out record_id text,
+  out contact_id text)
+  language sql immutable parallel safe
+  -- No search_path: this is inlined.
   as $$
-    select case
-      when status = 'completed' or status = 'skipped' and message is null then null
-      else jsonb_build_object(
-          'code', 'legacy', 'message', coalesce(left(message, 4000), 'The old engine has no reason.'))
-        || case when status in ('failed', 'skipped', 'cancelled') then '{}'
-          else jsonb_build_object('status', status) end
-    end
+    select case when r.id is not null then e.name end, r.id, coalesce(
+      data operator(pg_catalog.->>) 'contact_id', data operator(pg_catalog.#>>) '{contact,id}',
+      data operator(pg_catalog.#>>) '{project,contact_id}')
+    from (
+      select coalesce(entity, case
+        when data operator(pg_catalog.?) 'job_id' then 'job'
+        when data operator(pg_catalog.?) 'project_id' then 'project'
+        else 'contact' end) as name
+    ) as e
+    cross join lateral (
+      select coalesce(data operator(pg_catalog.->>) pg_catalog.concat(e.name, '_id'),
+        data operator(pg_catalog.#>>) array[e.name, 'id']) as id
+    ) as r
   $$;
 
--- {entity, record_id, contact_id} of a run, from what its route had sent.
 create or replace function automation.legacy_subject(trigger_type text, data jsonb)
   returns table (entity text, record_id text, contact_id text)
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
-    select case when r.id is not null then r.entity end, r.id,
-      coalesce(data ->> 'contact_id', data #>> '{contact,id}', data #>> '{project,contact_id}')
-    from (
-      select coalesce(
-          nullif((select t.entity from automation.trigger_types as t where t.name = trigger_type), ''),
-          case when data ? 'job_id' then 'job' when data ? 'project_id' then 'project' else 'contact' end) as entity
-    ) as e
-    cross join lateral (
-      select e.entity, coalesce(data ->> (e.entity || '_id'), data #>> array[e.entity, 'id']) as id
-    ) as r
+    select s.entity_is, s.record_id, s.contact_id
+    from automation.subject_of(automation.legacy_entity(trigger_type), data) as s
   $$;
 
 -- A page of a table of theirs as JSON, so that a column that a version of it lacks is merely missing.
@@ -35598,8 +36508,8 @@ begin
 end;
 $$;
 
--- Runs of the server's engine and enrolments in campaigns, under one set of names. finished: null while it is open.
-create or replace function automation.legacy_runs(source text, after text, most integer)
+-- Runs of the server's engine and enrolments in campaigns, under one set of names.
+create or replace function automation.legacy_runs(source text, after text, most integer, is_sure boolean)
   returns table (
     legacy_id text, definition text, tenant_id uuid, data jsonb, status text, message text, created_at timestamptz,
     started_at timestamptz, finished_at timestamptz)
@@ -35611,22 +36521,21 @@ create or replace function automation.legacy_runs(source text, after text, most 
         else jsonb_strip_nulls(jsonb_build_object('entity', 'contact', 'contact_id', r -> 'contact_id')) end,
       case r ->> 'status' when 'exited' then 'cancelled' else r ->> 'status' end,
       coalesce(r ->> 'error_message', r ->> 'exit_reason'),
-      c.at, coalesce(automation.legacy_moment(r ->> 'started_at'), c.at),
-      greatest(c.at, coalesce(
-        automation.legacy_moment(r ->> 'completed_at'), automation.legacy_moment(r ->> 'exited_at'),
-        automation.legacy_moment(r ->> 'last_step_executed_at'), automation.legacy_moment(r ->> 'updated_at'), c.at))
+      c.at, coalesce(automation.legacy_moment(r ->> 'started_at', is_sure), c.at),
+      greatest(c.at, automation.legacy_moment(coalesce(r ->> 'completed_at', r ->> 'exited_at',
+        r ->> 'last_step_executed_at', r ->> 'updated_at'), is_sure))
     from automation.legacy_page(automation.legacy_table(
       case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end), after, most) as r
     cross join lateral (
-      select coalesce(automation.legacy_moment(r ->> 'created_at'), automation.legacy_moment(r ->> 'enrolled_at'),
-        automation.legacy_moment(r ->> 'started_at'), automation.now()) as at
+      select coalesce(automation.legacy_moment(
+        coalesce(r ->> 'created_at', r ->> 'enrolled_at', r ->> 'started_at'), is_sure), automation.now()) as at
     ) as c
   $$;
 
 create or replace function automation.is_open_there(status text) returns boolean
   language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp
-  as $$ select coalesce(status, 'pending') in ('pending', 'running', 'active', 'paused') $$;
+  -- Bound when created: no search_path to set.
+  return coalesce(status, 'pending') in ('pending', 'running', 'active', 'paused');
 
 -- {last, seen, imported, foreign}: last is where the next page begins; null: there is none.
 create or replace function automation.import_runs(
@@ -35638,22 +36547,31 @@ create or replace function automation.import_runs(
   as $$
 declare
   answer jsonb;
+  relation constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
 begin
-  if automation.legacy_table(case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end)
-    is null then
+  if relation is null then
     return '{"last": null, "seen": 0, "imported": 0, "foreign": 0}'::jsonb;
   end if;
   with page as materialized (
-    select r.* from automation.legacy_runs(source, after, most) as r
+    select r.* from automation.legacy_runs(source, after, most, automation.holds_moments(relation)) as r
+  ), imports as materialized (
+    select i.tenant_id, i.legacy_id, i.workflow_id, i.history_version, w.trigger_type,
+      automation.legacy_entity(w.trigger_type) as entity
+    from automation.legacy_imports as i
+    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+    where i.source = import_runs.source and i.part = 0
+      and i.legacy_id in (select p.definition from page as p)
   ), ended as materialized (
-    select p.*, i.workflow_id, i.history_version, w.trigger_type, s.entity, s.record_id, s.contact_id,
+    select p.*, i.workflow_id, i.history_version, i.trigger_type, s.entity_is as entity, s.record_id, s.contact_id,
       automation.legacy_run_id(p.created_at, import_runs.source, p.legacy_id) as execution_id
     from page as p
-    join automation.legacy_imports as i
-      on i.tenant_id = p.tenant_id and i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
-    join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
-    cross join lateral automation.legacy_subject(w.trigger_type, p.data) as s
+    join imports as i on i.tenant_id = p.tenant_id and i.legacy_id = p.definition
+    cross join lateral automation.subject_of(i.entity, p.data) as s
     where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
+      and not exists (
+        select from automation.legacy_links as l
+        where l.tenant_id = p.tenant_id and l.source = import_runs.source and l.legacy_id = p.legacy_id)
   ), linked as (
     insert into automation.legacy_links (tenant_id, source, legacy_id, workflow_id, execution_id, kind)
     select e.tenant_id, import_runs.source, e.legacy_id, e.workflow_id, e.execution_id, 'history' from ended as e
@@ -35682,8 +36600,7 @@ begin
     'seen', (select count(*) from page), 'imported', (select count(*) from written),
     'last', case when (select count(*) from page) = most then (select p.legacy_id from page as p offset most - 1) end,
     'foreign', (
-      select count(*) from page as p join automation.legacy_imports as i
-        on i.source = import_runs.source and i.legacy_id = p.definition and i.part = 0
+      select count(*) from page as p join imports as i on i.legacy_id = p.definition
       where p.tenant_id is distinct from i.tenant_id))
     into answer;
   return answer;
@@ -35695,7 +36612,7 @@ comment on function automation.import_runs(text, text, integer, uuid[]) is
   'not imported stay; so do those whose tenant is not that of their definition (foreign).';
 
 -- A step of theirs as one of ours; its key is the one that the definition has, where that still has it.
-create or replace function automation.legacy_steps(source text, after text, most integer)
+create or replace function automation.legacy_steps(source text, after text, most integer, is_sure boolean)
   returns table (
     legacy_id text, run text, step text, status text, result jsonb, message text, started_at timestamptz,
     finished_at timestamptz, opened_at timestamptz, clicked_at timestamptz, replied_at timestamptz)
@@ -35705,15 +36622,15 @@ create or replace function automation.legacy_steps(source text, after text, most
     select r ->> 'id', coalesce(r ->> 'execution_id', r ->> 'enrollment_id'), r ->> 'step_id', r ->> 'status',
       case jsonb_typeof(r -> 'result_data') when 'object' then r -> 'result_data' when 'null' then null
         else jsonb_build_object('value', r -> 'result_data') end,
-      r ->> 'error_message', c.at, greatest(c.at, coalesce(automation.legacy_moment(r ->> 'completed_at'), c.at)),
-      automation.legacy_moment(r ->> 'opened_at'), automation.legacy_moment(r ->> 'clicked_at'),
-      automation.legacy_moment(r ->> 'replied_at')
+      r ->> 'error_message', c.at, greatest(c.at, automation.legacy_moment(r ->> 'completed_at', is_sure)),
+      automation.legacy_moment(r ->> 'opened_at', is_sure), automation.legacy_moment(r ->> 'clicked_at', is_sure),
+      automation.legacy_moment(r ->> 'replied_at', is_sure)
     from automation.legacy_page(automation.legacy_table(
       case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end), after, most)
       as r
     cross join lateral (
-      select coalesce(automation.legacy_moment(r ->> 'started_at'), automation.legacy_moment(r ->> 'created_at'),
-        automation.legacy_moment(r ->> 'scheduled_at'), automation.now()) as at
+      select coalesce(automation.legacy_moment(
+        coalesce(r ->> 'started_at', r ->> 'created_at', r ->> 'scheduled_at'), is_sure), automation.now()) as at
     ) as c
   $$;
 
@@ -35767,13 +36684,14 @@ declare
   steps automation.imported_step[];
   seen bigint;
   last text;
+  relation constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end);
 begin
-  if automation.legacy_table(
-    case source when 'campaigns' then 'campaign_step_executions' else 'workflow_step_executions' end) is null then
+  if relation is null then
     return '{"last": null, "seen": 0, "imported": 0}'::jsonb;
   end if;
   with page as materialized (
-    select p.* from automation.legacy_steps(source, after, most) as p
+    select p.* from automation.legacy_steps(source, after, most, automation.holds_moments(relation)) as p
   )
   select (select count(*) from page), (select p.legacy_id from page as p offset most - 1),
     array_agg(row(
@@ -35782,17 +36700,20 @@ begin
       automation.legacy_status(p.status), p.result, automation.legacy_error(p.status, p.message), p.started_at,
       p.finished_at, coalesce(p.result ->> 'sms_sid', p.result ->> 'email_id', p.result ->> 'message_sid'),
       p.opened_at, p.clicked_at, p.replied_at)::automation.imported_step)
-    filter (where l.execution_id is not null and e.id is not null and not automation.is_open_there(p.status)
-      and p.legacy_id is distinct from l.handed ->> 'step_row')
     into seen, last, steps
   from page as p
-  left join automation.legacy_links as l
+  join automation.legacy_links as l
     on l.source = import_steps.source and l.legacy_id = p.run and (tenants is null or l.tenant_id = any (tenants))
-  left join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+  join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
   left join automation.legacy_imports as i
     on i.tenant_id = l.tenant_id and i.workflow_id = l.workflow_id and i.source = l.source
   left join ridgeline.workflow_steps as s
-    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step;
+    on s.tenant_id = l.tenant_id and s.workflow_id = l.workflow_id and s.step_key = i.step_keys ->> p.step
+  where not automation.is_open_there(p.status) and p.legacy_id is distinct from l.handed ->> 'step_row'
+    and not exists (
+      select from ridgeline.workflow_step_executions as x
+      where x.tenant_id = l.tenant_id
+        and x.id = automation.legacy_run_id(p.started_at, import_steps.source || ' step', p.legacy_id));
   return jsonb_build_object('last', last, 'seen', seen, 'imported',
     automation.write_steps(steps, false) + automation.write_steps(steps, true));
 end;
@@ -35855,7 +36776,7 @@ create or replace function automation.taken_data(tenant_id uuid, trigger_type te
   as $$
 declare
   complete jsonb := data;
-  fired constant text := (automation.legacy_subject(trigger_type, data)).entity;
+  fired constant text := (automation.subject_of(automation.legacy_entity(trigger_type), data)).entity_is;
   entity text;
   id text;
   live jsonb;
@@ -36005,7 +36926,8 @@ begin
   if is_due then
     data := automation.taken_data(link.tenant_id, workflow.trigger_type, data);
   end if;
-  select s.* into subject from automation.legacy_subject(workflow.trigger_type, data) as s;
+  select s.* into subject
+  from automation.subject_of(automation.legacy_entity(workflow.trigger_type), data) as s;
   insert into ridgeline.workflow_executions (
     tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id,
     current_step, error, created_at, started_at, finished_at, mode)
@@ -36013,7 +36935,7 @@ begin
     link.tenant_id, link.execution_id, link.workflow_id, case when is_due then version else import.history_version end,
     case when is_due then 'waiting' when step ->> 'status' = 'running' then 'failed' else 'cancelled'
       end::ridgeline.automation_status,
-    workflow.trigger_type, data, subject.entity, subject.record_id, subject.contact_id, next ->> 'key',
+    workflow.trigger_type, data, subject.entity_is, subject.record_id, subject.contact_id, next ->> 'key',
     case
       when is_due then null
       when step ->> 'status' = 'running' then jsonb_build_object('code', 'legacy_unclear', 'may_have_been_sent', true,
@@ -36228,6 +37150,874 @@ $$;
 comment on function automation.undo_import(uuid, text, text, integer) is
   'Takes out what an import made: {undone, reason, given_back}. Runs that were taken over and stand where they stood '
   'go back to the old engine. What has run here since, or was edited, stays as it is.';
+
+-- sql/engine/98_legacy/20_compare.sql
+
+-- SIDE BY SIDE
+--
+-- What the old engine did, beside what a shadow of the same workflow would have done. Its runs are paired with shadows
+-- by workflow, record and time, their steps by the step that each of ours came from; what differs is written down, a
+-- row a difference. The old tables are read and never written here, and their engine goes on.
+
+create table automation.legacy_pairs (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  source text not null,
+  workflow_id uuid not null,
+  legacy_id text,
+  execution_id uuid,
+  record_id text,
+  contact_id text,
+  began_at timestamptz not null,
+  verdict text not null
+    constraint legacy_pairs_verdict_known check (verdict in ('identical', 'differs', 'missing', 'extra', 'open')),
+  compared_at timestamptz not null default automation.now(),
+  constraint legacy_pairs_pkey primary key (tenant_id, id),
+  constraint legacy_pairs_old_once unique (tenant_id, source, legacy_id),
+  constraint legacy_pairs_workflow_fk foreign key (tenant_id, workflow_id)
+    references ridgeline.workflows (tenant_id, id) on delete cascade,
+  constraint legacy_pairs_has_a_side check (legacy_id is not null or execution_id is not null)
+);
+
+create index legacy_pairs_by_time on automation.legacy_pairs (began_at, tenant_id);
+create index legacy_pairs_by_execution on automation.legacy_pairs (execution_id, tenant_id);
+
+comment on table automation.legacy_pairs is
+  'A run of the old engine and the shadow beside it. missing: there is no shadow; extra: no old run; open: one of them '
+  'has not ended, and will be looked at again.';
+
+create table ridgeline.legacy_discrepancies (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  pair_id uuid not null,
+  kind text not null
+    constraint legacy_discrepancies_kind_known
+    check (kind in ('missing', 'extra', 'text', 'recipient', 'time', 'order')),
+  workflow_id uuid not null,
+  step_key text,
+  step_type text,
+  record_id text,
+  contact_id text,
+  legacy_id text,
+  execution_id uuid,
+  old jsonb,
+  shadow jsonb,
+  at timestamptz not null,
+  constraint legacy_discrepancies_pkey primary key (tenant_id, id),
+  constraint legacy_discrepancies_pair_fk foreign key (tenant_id, pair_id)
+    references automation.legacy_pairs (tenant_id, id) on delete cascade
+);
+
+create index legacy_discrepancies_by_pair on ridgeline.legacy_discrepancies (pair_id, tenant_id);
+
+comment on table ridgeline.legacy_discrepancies is
+  'What the shadow of a workflow would have done otherwise than the old engine did. missing: the old engine did it, '
+  'the shadow would not have; extra: the other way round (step_key null: a whole run); text, recipient, time: the same '
+  'step with another; order: the same steps in another order.';
+
+create view ridgeline.legacy_discrepancies_by_kind with (security_invoker = true) as
+  select d.tenant_id, d.kind, d.workflow_id, w.name as workflow_name, d.step_key, d.step_type,
+    count(*) as discrepancies, count(distinct d.pair_id) as runs, min(d.at) as first_at, max(d.at) as last_at,
+    (array_agg(jsonb_build_object('old', d.old, 'shadow', d.shadow) order by d.at desc))[1] as latest
+  from ridgeline.legacy_discrepancies as d
+  join ridgeline.workflows as w on w.tenant_id = d.tenant_id and w.id = d.workflow_id
+  group by 1, 2, 3, 4, 5, 6;
+
+comment on view ridgeline.legacy_discrepancies_by_kind is
+  'Discrepancies by kind, workflow and step: how many, in how many runs, since and until when, and the latest of them.';
+
+-- What differed goes with the shadow that it is about: pruned, or erased with its person.
+create or replace function automation.forget_pair() returns trigger
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  delete from automation.legacy_pairs as p where p.execution_id = old.id and p.tenant_id = old.tenant_id;
+  return null;
+end;
+$$;
+
+create trigger workflow_executions_forget_pair
+  after delete on ridgeline.workflow_executions
+  for each row when (old.mode = 'shadow')
+  execute function automation.forget_pair();
+
+-- WHAT EITHER DID
+
+-- As the old engines put values into texts: what is not there leaves the braces, null is "null".
+create or replace function automation.legacy_render(template text, data jsonb) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  part text[];
+  rendered text := '';
+  last integer := 1;
+  at integer;
+begin
+  if template is null or strpos(template, '{{') = 0 then
+    return template;
+  end if;
+  for part in select m from regexp_matches(template, '(\{\{([^}]+)\}\})', 'g') as m loop
+    at := last + strpos(substr(template, last), part[1]) - 1;
+    rendered := rendered || substr(template, last, at - last) || case
+      when btrim(part[2]) = '' or data #> string_to_array(btrim(part[2]), '.') is null then part[1]
+      else automation.javascript_text(data #> string_to_array(btrim(part[2]), '.')) end;
+    last := at + length(part[1]);
+  end loop;
+  return rendered || substr(template, last);
+end;
+$$;
+
+comment on function automation.legacy_render(text, jsonb) is
+  'A text of the old engines with its variables replaced as they did; data: {trigger: ...}.';
+
+create type automation.effect as (
+  step_key text,
+  step_type text,
+  at timestamptz,
+  recipients text[],
+  texts jsonb,
+  done boolean,
+  note jsonb
+);
+
+comment on type automation.effect is
+  'What a step did, or would have: when, to whom, in which words. done: false, it did not; note says why.';
+
+-- Addresses as everything compares them, in order.
+create or replace function automation.compared_addresses(tenant_id uuid, step_type text, given jsonb) returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select nullif(array_agg(distinct a.address order by a.address), '{}')
+    from jsonb_array_elements_text(case jsonb_typeof(given)
+      when 'array' then given when 'string' then jsonb_build_array(given) else '[]' end) as g (one)
+    cross join lateral regexp_split_to_table(
+      g.one, case step_type when 'send_email' then '\s*,\s*' else '$.^' end) as p (part)
+    cross join lateral (
+      select coalesce(automation.normal_address(
+        tenant_id, case step_type when 'send_sms' then 'sms' else 'email' end, p.part), btrim(p.part)) as address) as a
+    where btrim(p.part) <> ''
+  $$;
+
+-- What the old engine put into a step: as its result says, or as its configuration reads with the data of the run.
+create or replace function automation.old_texts(step_type text, config jsonb, result jsonb, data jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_strip_nulls(case
+      when step_type = 'send_sms' then jsonb_build_object('body', coalesce(result ->> 'body', automation.legacy_render(
+        coalesce(config ->> 'body', config ->> 'message'), data)))
+      when step_type = 'send_email' then jsonb_build_object(
+        'subject', coalesce(result ->> 'subject', automation.legacy_render(config ->> 'subject', data)),
+        'body', coalesce(result ->> 'body', automation.legacy_render(
+          coalesce(config ->> 'html', config ->> 'text', config ->> 'body'), data)))
+      when step_type = 'create_task' then jsonb_build_object(
+        'title', coalesce(result ->> 'title', automation.legacy_render(config ->> 'title', data)))
+      when step_type in ('update_contact', 'update_project') then (
+        select jsonb_object_agg(u.key, case jsonb_typeof(u.value)
+          when 'string' then automation.legacy_render(u.value #>> '{}', data) else u.value #>> '{}' end)
+        from jsonb_each(case jsonb_typeof(config -> 'updates') when 'object' then config -> 'updates' else '{}' end)
+          as u)
+      when step_type = 'webhook' then jsonb_build_object(
+        'url', automation.legacy_render(config ->> 'url', data))
+      else '{}'
+    end)
+  $$;
+
+create or replace function automation.new_texts(step_type text, input jsonb, error jsonb) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select jsonb_strip_nulls(case
+      when step_type = 'send_sms' then jsonb_build_object('body', input -> 'body')
+      when step_type = 'send_email' then jsonb_build_object(
+        'subject', input -> 'subject', 'body', coalesce(input -> 'html', input -> 'text'))
+      when step_type = 'create_task' then jsonb_build_object('title', input -> 'title')
+      when step_type in ('update_contact', 'update_project') then (
+        select jsonb_object_agg(f.key, f.value #>> '{}') from jsonb_each(error #> '{would,fields}') as f)
+      when step_type = 'webhook' then jsonb_build_object('url', input -> 'url')
+      else '{}'
+    end)
+  $$;
+
+-- The steps of an old run that reach outside of it, by the key that each has here.
+create or replace function automation.old_effects(import automation.legacy_imports, run jsonb)
+  returns setof automation.effect
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  is_campaign constant boolean := import.source = 'campaigns';
+  steps constant regclass := automation.legacy_table(
+    case when is_campaign then 'campaign_step_executions' else 'workflow_step_executions' end);
+  definitions constant regclass := automation.legacy_table(
+    case when is_campaign then 'campaign_steps' else 'workflow_steps' end);
+begin
+  return query execute format($query$
+    select import.step_key, s.definition ->> 'step_type',
+      coalesce(automation.legacy_moment(s.row ->> 'completed_at'), automation.legacy_moment(s.row ->> 'started_at')),
+      case when s.definition ->> 'step_type' in ('send_sms', 'send_email') then automation.compared_addresses(
+        $1, s.definition ->> 'step_type', coalesce(s.row #> '{result_data,to}', to_jsonb(automation.legacy_render(
+          s.definition #>> '{step_config,to}', d.data)))) end,
+      automation.old_texts(s.definition ->> 'step_type', s.definition -> 'step_config', s.row -> 'result_data', d.data),
+      s.row ->> 'status' = 'completed',
+      jsonb_strip_nulls(jsonb_build_object('status', s.row -> 'status', 'error', s.row -> 'error_message'))
+    from (
+      select to_jsonb(x) as row, to_jsonb(y) as definition
+      from %1$s as x
+      join %2$s as y on y.id = x.step_id
+      where x.%3$I::text = $2 ->> 'id'
+    ) as s
+    cross join lateral (select $3 ->> (s.row ->> 'step_id') as step_key) as import
+    cross join lateral (
+      select case when $4 then coalesce(s.definition #> '{step_config,personalization}', '{}')
+        else jsonb_build_object('trigger', $2 -> 'trigger_data') end as data) as d
+    where automation.has_effect(s.definition ->> 'step_type')
+      and s.row ->> 'status' in ('completed', 'failed', 'skipped')
+    order by 3, s.row ->> 'id' $query$,
+    steps, definitions, case when is_campaign then 'enrollment_id' else 'execution_id' end)
+    using import.tenant_id, run, import.step_keys, is_campaign;
+end;
+$$;
+
+create or replace function automation.shadow_effects(tenant_id uuid, execution_id uuid) returns setof automation.effect
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.step_key, s.step_type, s.finished_at,
+      case when s.step_type in ('send_sms', 'send_email') then automation.compared_addresses(
+        s.tenant_id, s.step_type, coalesce(s.input -> 'to', to_jsonb(s.recipient))) end,
+      automation.new_texts(s.step_type, s.input, s.error),
+      s.error ->> 'code' = 'shadow' or s.status = 'completed',
+      jsonb_strip_nulls(jsonb_build_object(
+        'status', s.status, 'code', s.error -> 'code', 'message', s.error -> 'message'))
+    from ridgeline.workflow_step_executions as s
+    where s.tenant_id = shadow_effects.tenant_id and s.execution_id = shadow_effects.execution_id
+      and automation.has_effect(s.step_type) and s.finished_at is not null
+    order by s.finished_at, s.seq
+  $$;
+
+-- COMPARING
+
+-- How the effects of two runs differ. is_over: a step that is not there will not come any more.
+create or replace function automation.differences(
+  old automation.effect[], shadow automation.effect[], tolerance interval, is_over boolean)
+  returns table (kind text, step_key text, step_type text, was jsonb, would jsonb, at timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with paired as (
+      select o.step_key is not null and o.done as old_did, s.step_key is not null and s.done as shadow_did,
+        coalesce(o.step_key, s.step_key) as step_key, coalesce(s.step_type, o.step_type) as step_type,
+        o, s, coalesce(o.at, s.at) as at, o.place as old_place, s.place as new_place
+      from unnest(old) with ordinality as o (
+        step_key, step_type, at, recipients, texts, done, note, place)
+      full join unnest(shadow) with ordinality as s (
+        step_key, step_type, at, recipients, texts, done, note, place) on s.step_key = o.step_key
+    )
+    select f.kind, p.step_key, p.step_type, case when (p.o).step_key is not null then
+        to_jsonb(p.o) - '{step_key,step_type,place}'::text[] end,
+      case when (p.s).step_key is not null then to_jsonb(p.s) - '{step_key,step_type,place}'::text[] end, p.at
+    from paired as p
+    cross join lateral (
+      select 'missing' as kind where p.old_did and not p.shadow_did and (is_over or (p.s).step_key is not null)
+      union all
+      select 'extra' where p.shadow_did and not p.old_did and (is_over or (p.o).step_key is not null)
+      union all
+      select 'recipient' where p.old_did and p.shadow_did
+        and (p.o).recipients is not null and (p.o).recipients is distinct from (p.s).recipients
+      union all
+      select 'text' where p.old_did and p.shadow_did and exists (
+        select from jsonb_each_text((p.o).texts) as t
+        where (p.s).texts ? t.key and (p.s).texts ->> t.key is distinct from t.value)
+      union all
+      select 'time' where p.old_did and p.shadow_did
+        and greatest((p.o).at, (p.s).at) - least((p.o).at, (p.s).at) > tolerance
+    ) as f
+    union all
+    -- Said once for a run, and only of what differs by more than moments.
+    select 'order', null, null, to_jsonb(w.old_order), to_jsonb(w.new_order), w.at
+    from (
+      select array_agg(p.step_key order by p.old_place) as old_order,
+        array_agg(p.step_key order by p.new_place) as new_order, min(p.at) as at
+      from paired as p
+      where p.old_did and p.shadow_did
+    ) as w
+    where w.old_order is distinct from w.new_order
+      and exists (
+        select from paired as a join paired as b on a.old_place < b.old_place and a.new_place > b.new_place
+        where a.old_did and a.shadow_did and b.old_did and b.shadow_did
+          and ((b.o).at - (a.o).at > interval '1 second' or (a.s).at - (b.s).at > interval '1 second'))
+  $$;
+
+create or replace function automation.compare_pair(
+  pair automation.legacy_pairs, import automation.legacy_imports, run jsonb, tolerance interval)
+  returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  execution ridgeline.workflow_executions;
+  is_over boolean;
+  found integer;
+begin
+  select e.* into execution from ridgeline.workflow_executions as e
+  where e.tenant_id = pair.tenant_id and e.id = pair.execution_id;
+  is_over := execution.finished_at is not null and not automation.is_open_there(run ->> 'status');
+  insert into ridgeline.legacy_discrepancies (
+    tenant_id, pair_id, kind, workflow_id, step_key, step_type, record_id, contact_id, legacy_id, execution_id, old,
+    shadow, at)
+  select pair.tenant_id, pair.id, d.kind, pair.workflow_id, d.step_key, d.step_type, pair.record_id, pair.contact_id,
+    pair.legacy_id, pair.execution_id, d.was, d.would, coalesce(d.at, pair.began_at)
+  from automation.differences(
+    array(select e from automation.old_effects(import, run) as e),
+    array(select e from automation.shadow_effects(pair.tenant_id, pair.execution_id) as e), tolerance, is_over) as d;
+  get diagnostics found = row_count;
+  return case when found > 0 then 'differs' when is_over then 'identical' else 'open' end;
+end;
+$$;
+
+-- The shadow that stands beside an old run: of the same workflow and record, the nearest in time that nobody has.
+create or replace function automation.shadow_beside(
+  tenant_id uuid, workflow_ids uuid[], record_id text, contact_id text, at timestamptz, within interval)
+  returns ridgeline.workflow_executions
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select e from ridgeline.workflow_executions as e
+    where e.tenant_id = shadow_beside.tenant_id and e.workflow_id = any (workflow_ids) and e.mode = 'shadow'
+      and e.created_at between at - within and at + within
+      and (e.record_id = shadow_beside.record_id
+        or shadow_beside.record_id is null and e.contact_id is not distinct from shadow_beside.contact_id
+        or e.entity <> 'contact' and e.contact_id = shadow_beside.contact_id and shadow_beside.record_id
+          = shadow_beside.contact_id)
+      and not exists (
+        select from automation.legacy_pairs as p
+        where p.tenant_id = e.tenant_id and p.execution_id = e.id)
+    order by abs(extract(epoch from e.created_at - at)), e.id
+    limit 1
+  $$;
+
+create type automation.old_run as (
+  run jsonb,
+  began_at timestamptz
+);
+
+-- The old runs of a time.
+create or replace function automation.old_runs(
+  tenant_id uuid, source text, since timestamptz, until timestamptz)
+  returns setof automation.old_run
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  runs constant regclass := automation.legacy_table(
+    case source when 'campaigns' then 'campaign_enrollments' else 'workflow_executions' end);
+begin
+  if runs is null then
+    return;
+  end if;
+  return query execute format(
+    'select to_jsonb(r), r.%2$I::timestamptz from %1$s as r '
+    'where r.tenant_id::text = $1::text and r.%2$I >= $2 and r.%2$I < $3 order by r.%2$I, r.id',
+    runs, case source when 'campaigns' then 'enrolled_at' else 'created_at' end)
+    using tenant_id, since, until;
+end;
+$$;
+
+create or replace function automation.compare_source(
+  tenant_id uuid, source text, since timestamptz, until timestamptz, tolerance interval)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  old record;
+  import automation.legacy_imports;
+  parts uuid[];
+  shadow ridgeline.workflow_executions;
+  subject record;
+  pair automation.legacy_pairs;
+begin
+  for old in select o.* from automation.old_runs(tenant_id, source, since, until) as o loop
+    select i.* into import from automation.legacy_imports as i
+    where i.tenant_id = compare_source.tenant_id and i.source = compare_source.source and i.part = 0
+      and i.legacy_id = coalesce(old.run ->> 'workflow_id', old.run ->> 'campaign_id');
+    continue when import.workflow_id is null;
+    parts := array(
+      select i.workflow_id from automation.legacy_imports as i
+      where i.tenant_id = import.tenant_id and i.source = import.source and i.legacy_id = import.legacy_id);
+    -- What was the same stays; the rest is looked at anew, as it may have gone on or been mended.
+    continue when exists (
+      select from automation.legacy_pairs as p
+      where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
+        and p.legacy_id = old.run ->> 'id' and p.verdict = 'identical');
+    delete from automation.legacy_pairs as p
+    where p.tenant_id = compare_source.tenant_id and p.source = compare_source.source
+      and p.legacy_id = old.run ->> 'id';
+    select s.* into subject from ridgeline.workflows as w
+    cross join lateral automation.legacy_subject(w.trigger_type, case source
+      when 'campaigns' then jsonb_build_object('contact_id', old.run -> 'contact_id')
+      else coalesce(old.run -> 'trigger_data', '{}') end) as s
+    where w.tenant_id = import.tenant_id and w.id = import.workflow_id;
+    shadow := automation.shadow_beside(
+      tenant_id, parts, case source when 'campaigns' then subject.contact_id else subject.record_id end,
+      subject.contact_id, old.began_at, greatest(tolerance, interval '10 minutes'));
+    insert into automation.legacy_pairs (
+      tenant_id, source, workflow_id, legacy_id, execution_id, record_id, contact_id, began_at, verdict)
+    values (tenant_id, source, coalesce(shadow.workflow_id, import.workflow_id), old.run ->> 'id', shadow.id,
+      coalesce(subject.record_id, subject.contact_id), coalesce(subject.contact_id, shadow.contact_id), old.began_at,
+      case when shadow.id is null then 'missing' else 'open' end)
+    returning * into pair;
+    if shadow.id is null then
+      insert into ridgeline.legacy_discrepancies (
+        tenant_id, pair_id, kind, workflow_id, record_id, contact_id, legacy_id, old, at)
+      values (tenant_id, pair.id, 'missing', pair.workflow_id, pair.record_id, pair.contact_id, pair.legacy_id,
+        jsonb_build_object('status', old.run -> 'status', 'error', old.run -> 'error_message'), pair.began_at);
+    else
+      update automation.legacy_pairs as p set verdict = automation.compare_pair(pair, import, old.run, tolerance)
+      where p.tenant_id = pair.tenant_id and p.id = pair.id;
+    end if;
+  end loop;
+end;
+$$;
+
+-- Shadows that no old run stands beside. One whose conditions were not met did nothing, as one that never began.
+create or replace function automation.note_extra_runs(
+  tenant_id uuid, since timestamptz, until timestamptz)
+  returns void
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with gone as (
+      delete from automation.legacy_pairs as p
+      where p.tenant_id = note_extra_runs.tenant_id and p.verdict = 'extra'
+        and p.began_at >= since and p.began_at < until
+      returning p.execution_id
+    ), alone as (
+      insert into automation.legacy_pairs (
+        tenant_id, source, workflow_id, execution_id, record_id, contact_id, began_at, verdict)
+      select e.tenant_id, i.source, e.workflow_id, e.id, e.record_id, coalesce(
+        e.contact_id, case when e.entity = 'contact' then e.record_id end), e.created_at, 'extra'
+      from automation.legacy_imports as i
+      join ridgeline.workflow_executions as e on e.workflow_id = i.workflow_id and e.tenant_id = i.tenant_id
+      where i.tenant_id = note_extra_runs.tenant_id and e.mode = 'shadow'
+        and e.created_at >= since and e.created_at < until and e.status not in ('skipped')
+        and (e.error ->> 'code') is distinct from 'switched_on'
+        and not exists (
+          select from automation.legacy_pairs as p
+          where p.tenant_id = e.tenant_id and p.execution_id = e.id
+            and p.execution_id not in (select g.execution_id from gone as g))
+      returning *
+    )
+    insert into ridgeline.legacy_discrepancies (
+      tenant_id, pair_id, kind, workflow_id, record_id, contact_id, execution_id, shadow, at)
+    select a.tenant_id, a.id, 'extra', a.workflow_id, a.record_id, a.contact_id, a.execution_id,
+      jsonb_build_object('status', e.status, 'error', e.error), a.began_at
+    from alone as a
+    join ridgeline.workflow_executions as e on e.tenant_id = a.tenant_id and e.id = a.execution_id
+  $$;
+
+-- THE REPORT
+
+create or replace function automation.comparison_report(tenant_id uuid, since timestamptz, until timestamptz)
+  returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+    with pair as materialized (
+      select p.* from automation.legacy_pairs as p
+      where p.tenant_id = comparison_report.tenant_id and p.began_at >= since and p.began_at < until
+    ), kind as (
+      select d.kind, count(*) as found, count(distinct d.pair_id) as runs
+      from ridgeline.legacy_discrepancies as d
+      join pair as p on p.tenant_id = d.tenant_id and p.id = d.pair_id
+      group by d.kind
+    ), total as (
+      select count(*) as runs, count(*) filter (where p.verdict = 'identical') as identical,
+        count(*) filter (where p.verdict = 'open') as open,
+        count(*) filter (where p.verdict in ('differs', 'missing', 'extra')) as differ
+      from pair as p
+    )
+    select jsonb_build_object(
+      'since', since, 'until', until, 'runs', t.runs, 'identical', t.identical, 'differ', t.differ, 'open', t.open,
+      'kinds', (select coalesce(jsonb_object_agg(k.kind, k.found), '{}') from kind as k),
+      'workflows', (
+        select coalesce(jsonb_agg(jsonb_build_object(
+          'workflow_id', v.workflow_id, 'name', v.name, 'runs', v.runs, 'identical', v.identical, 'differ', v.differ)
+          order by v.differ desc, v.name), '[]')
+        from (
+          select p.workflow_id, w.name, count(*) as runs, count(*) filter (where p.verdict = 'identical') as identical,
+            count(*) filter (where p.verdict in ('differs', 'missing', 'extra')) as differ
+          from pair as p
+          join ridgeline.workflows as w on w.tenant_id = p.tenant_id and w.id = p.workflow_id
+          group by p.workflow_id, w.name
+        ) as v),
+      'text', format('%s run%s, %s identical, %s differ%s%s%s', t.runs, case when t.runs = 1 then '' else 's' end,
+        t.identical, t.differ, case when t.differ = 1 then 's' else '' end,
+        coalesce(': ' || (
+          select string_agg(format('%s %s', k.found, case k.kind
+            when 'text' then 'with other text' when 'recipient' then 'to another recipient'
+            when 'time' then 'at another time' when 'order' then 'in another order' else k.kind end), ', '
+            order by array_position('{missing,extra,text,recipient,time,order}'::text[], k.kind))
+          from kind as k), ''),
+        case when t.open > 0 then format('; %s not over yet', t.open) else '' end))
+    from total as t
+  $$;
+
+create or replace function automation.compare_engines(
+  tenant_id uuid, since timestamptz, until timestamptz, tolerance interval)
+  returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant constant uuid := automation.own_tenant(tenant_id);
+  source text;
+begin
+  perform automation.check_publisher(tenant, 'comparing the engines');
+  if tolerance is null or tolerance < interval '0' or tolerance > interval '7 days' then
+    raise exception 'tolerance: from 0 to 7 days' using errcode = 'invalid_parameter_value';
+  elsif since is null or until is null or since >= until then
+    raise exception 'since: a time before until is needed' using errcode = 'invalid_parameter_value';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'compare'), 98));
+  foreach source in array array['server', 'campaigns'] loop
+    perform automation.compare_source(tenant, source, since, until, tolerance);
+  end loop;
+  perform automation.note_extra_runs(tenant, since, until);
+  return automation.comparison_report(tenant, since, until);
+end;
+$$;
+
+create or replace function ridgeline.compare_engines(
+  since timestamptz default automation.now() - interval '7 days', until timestamptz default automation.now(),
+  tolerance interval default '5 minutes', tenant_id uuid default null)
+  returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.compare_engines(tenant_id, since, until, tolerance) $$;
+
+comment on function ridgeline.compare_engines(timestamptz, timestamptz, interval, uuid) is
+  'Pairs the runs that the old engine began in a time with the shadows beside them, writes down what differs '
+  '(ridgeline.legacy_discrepancies) and answers {runs, identical, differ, open, kinds, workflows, text: "142 runs, '
+  '139 identical, 3 differ: ..."}. tolerance: how far apart in time the same step may be. Called again it '
+  'looks at what was not over yet, and at what differed.';
+
+-- sql/engine/98_legacy/21_engine.sql
+
+-- SWITCHING
+--
+-- Which engine is at work for a tenant: unified_engine in ridgeline.tenant_settings, off, shadow or on. The two never
+-- do the same thing: what begins while it is off or shadow is the old engine's, what begins while it is on is ours, and
+-- the runs in flight go over, or back, from the step that they stand at.
+
+create table automation.engine_switches (
+  tenant_id uuid not null,
+  id uuid not null default automation.new_id(),
+  engine text not null,
+  was text not null,
+  at timestamptz not null default automation.now(),
+  written_at timestamptz not null default clock_timestamp(),
+  by_user uuid,
+  report jsonb not null default '{}',
+  constraint engine_switches_pkey primary key (tenant_id, id)
+);
+
+comment on table automation.engine_switches is
+  'When which engine began to work for a tenant, who said so, and what came of it.';
+
+create or replace function automation.engine_of(tenant_id uuid) returns text
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(
+      (select s.unified_engine from ridgeline.tenant_settings as s where s.tenant_id = engine_of.tenant_id), 'on')
+  $$;
+
+-- The calls of the application that start runs of the old engine, and what each is for. What is not listened to by an
+-- imported workflow is not asked for; the two crons are, always.
+create or replace function automation.calls_to_stop(tenant_id uuid) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    with heard as (
+      select distinct w.trigger_type from automation.legacy_imports as i
+      join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+      where i.tenant_id = calls_to_stop.tenant_id and i.source = 'server' and w.is_active
+    )
+    select coalesce(jsonb_agg(jsonb_build_object('call', c.call, 'where', c.place, 'why', c.why)
+        order by c.rank, c.call), '[]')
+    from (
+      select 1 as rank, format('triggerWorkflows(''%s'')', t.name) as call, t.place,
+        'the write itself starts it here' as why
+      from (values
+        ('contact_created', 'POST /api/contacts'),
+        ('pipeline_stage_changed', 'PATCH /api/projects/:id'),
+        ('project_won', 'PATCH /api/projects/:id'),
+        ('job_completed', 'PATCH /api/jobs/:id'),
+        ('email_opened', 'the Resend webhook'),
+        ('email_clicked', 'the Resend webhook')) as t (name, place)
+      where t.name in (select h.trigger_type from heard as h)
+      union all
+      select 2, format('POST /api/workflows/trigger {trigger_type: "%s"}', h.trigger_type), 'whoever sends it',
+        'send it to ridgeline.trigger_workflows(), or by the routes of docs/http-api.md'
+      from heard as h
+      where h.trigger_type not in (
+        'contact_created', 'pipeline_stage_changed', 'project_won', 'job_completed', 'email_opened', 'email_clicked')
+      union all
+      select 3, 'handleStageChange()', 'PATCH /api/projects/:id', 'campaigns start and end by the write itself'
+      where exists (
+        select from automation.legacy_imports as i
+        where i.tenant_id = calls_to_stop.tenant_id and i.source = 'campaigns')
+      union all
+      select 4, '/api/cron/process-workflows', 'vercel.json', 'its pending steps have gone over'
+      union all
+      select 5, '/api/cron/process-campaigns', 'vercel.json', 'its pending steps have gone over'
+      where exists (
+        select from automation.legacy_imports as i
+        where i.tenant_id = calls_to_stop.tenant_id and i.source = 'campaigns')
+    ) as c
+  $$;
+
+-- Runs that the old engine has begun since this one is on: somebody still calls it.
+create or replace function automation.begun_there_since(tenant_id uuid, since timestamptz) returns integer
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select count(*)::integer
+    from unnest('{server,campaigns}'::text[]) as s (source)
+    cross join lateral automation.old_runs(begun_there_since.tenant_id, s.source, since, 'infinity') as r
+    join automation.legacy_imports as i on i.tenant_id = begun_there_since.tenant_id and i.source = s.source
+      and i.legacy_id = coalesce(r.run ->> 'workflow_id', r.run ->> 'campaign_id') and i.part = 0
+  $$;
+
+-- The application was called once too often: what it began there although this engine was on, and began here as well,
+-- is ended there. What nobody has begun here (a trigger that only a call fires) is taken over like any other.
+create or replace function automation.stop_duplicates(tenant_id uuid, source text, since timestamptz) returns integer
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set jit = off
+  as $$
+declare
+  open record;
+  after text;
+  stopped integer := 0;
+  seen integer;
+begin
+  loop
+    seen := 0;
+    for open in select r.* from automation.legacy_open_runs(source, tenant_id, after, 200) as r loop
+      seen := seen + 1;
+      after := open.run ->> 'id';
+      if coalesce(automation.legacy_moment(open.run ->> 'created_at'),
+          automation.legacy_moment(open.run ->> 'enrolled_at')) >= since
+        and exists (
+          select from automation.legacy_imports as i
+          join ridgeline.workflows as w on w.tenant_id = i.tenant_id and w.id = i.workflow_id
+          cross join lateral automation.legacy_subject(w.trigger_type, coalesce(
+            nullif(open.run -> 'trigger_data', 'null'),
+            jsonb_build_object('contact_id', open.run -> 'contact_id'))) as s
+          join ridgeline.workflow_executions as e on e.tenant_id = i.tenant_id and e.workflow_id = i.workflow_id
+            and e.mode = 'live' and e.created_at >= since - interval '10 minutes'
+            and (e.record_id = s.record_id or i.source = 'campaigns' and e.contact_id = s.contact_id)
+          where i.tenant_id = stop_duplicates.tenant_id and i.source = stop_duplicates.source
+            and i.legacy_id = coalesce(open.run ->> 'workflow_id', open.run ->> 'campaign_id'))
+        and automation.hand_over(source, open.run, open.step) is not null then
+        stopped := stopped + 1;
+      end if;
+    end loop;
+    exit when seen < 200;
+  end loop;
+  return stopped;
+end;
+$$;
+
+-- The runs in flight of one old engine, page by page, no further than so many.
+create or replace function automation.take_over_all(tenant_id uuid, source text, at_most integer) returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  page jsonb;
+  after text;
+  outcomes jsonb := '{}'::jsonb;
+  seen integer := 0;
+begin
+  loop
+    page := automation.take_over_runs(tenant_id, source, after, 200);
+    select jsonb_object_agg(k.key, coalesce((outcomes ->> k.key)::integer, 0)
+        + coalesce((page #>> array['outcomes', k.key])::integer, 0)) into outcomes
+    from (
+      select jsonb_object_keys(outcomes) as key union select jsonb_object_keys(page -> 'outcomes')) as k;
+    outcomes := coalesce(outcomes, '{}');
+    after := page ->> 'last';
+    seen := seen + 200;
+    exit when after is null or seen >= at_most;
+  end loop;
+  return jsonb_build_object('outcomes', outcomes, 'more', after is not null);
+end;
+$$;
+
+create or replace function automation.give_back_all(tenant_id uuid) returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  link automation.legacy_links;
+  given_back integer := 0;
+  going_on integer := 0;
+begin
+  for link in
+    select l.* from automation.legacy_links as l
+    join ridgeline.workflow_executions as e on e.tenant_id = l.tenant_id and e.id = l.execution_id
+    where l.tenant_id = give_back_all.tenant_id and l.kind = 'in_flight' and e.finished_at is null
+    order by l.legacy_id
+  loop
+    if automation.give_back_run(link) then
+      given_back := given_back + 1;
+    else
+      going_on := going_on + 1;
+    end if;
+  end loop;
+  return jsonb_build_object('given_back', given_back, 'going_on_here', going_on + (
+    select count(*) from ridgeline.workflows as w
+    join ridgeline.workflow_executions as e on e.workflow_id = w.id and e.tenant_id = w.tenant_id
+    where w.tenant_id = give_back_all.tenant_id and e.mode = 'live' and e.finished_at is null
+      and not exists (
+        select from automation.legacy_links as l where l.tenant_id = e.tenant_id and l.execution_id = e.id)));
+end;
+$$;
+
+-- Shadows of the last minutes beside which the old engine has begun nothing yet. Their event was written while it was
+-- still at work, so it is theirs; should the application have stopped calling by then, nobody has it.
+create or replace function automation.unclaimed_shadows(tenant_id uuid, since timestamptz) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'workflow_id', e.workflow_id, 'entity', e.entity, 'record_id', e.record_id, 'at', e.created_at)
+      order by e.created_at), '[]')
+    from automation.legacy_imports as i
+    join ridgeline.workflow_executions as e on e.workflow_id = i.workflow_id and e.tenant_id = i.tenant_id
+    where i.tenant_id = unclaimed_shadows.tenant_id and i.source = 'server' and e.mode = 'shadow'
+      and e.created_at >= since and e.status <> 'skipped'
+      and not exists (
+        select from automation.old_runs(i.tenant_id, i.source, since - interval '10 minutes', 'infinity') as r
+        where r.run ->> 'workflow_id' = i.legacy_id
+          and exists (
+            select from automation.legacy_subject(e.trigger_type, r.run -> 'trigger_data') as s
+            where s.record_id = e.record_id))
+  $$;
+
+create or replace function automation.set_engine(tenant_id uuid, engine text) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant constant uuid := automation.own_tenant(tenant_id);
+  before text;
+  report jsonb;
+  shadows integer;
+  source text;
+  on_since timestamptz;
+begin
+  if not automation.is_service() and not coalesce(tenant = any (automation.admin_tenants()), false) then
+    raise exception 'role: which engine works is for owners and admins' using errcode = 'insufficient_privilege';
+  elsif engine is null or engine not in ('off', 'shadow', 'on') then
+    raise exception 'engine: off, shadow or on, not "%"', left(coalesce(engine, 'null'), 60)
+      using errcode = 'invalid_parameter_value';
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended(concat_ws('/', tenant, 'engine'), 98));
+  before := automation.engine_of(tenant);
+  select x.at into on_since from automation.engine_switches as x
+  where x.tenant_id = tenant and x.engine = 'on' and x.was <> 'on' order by x.id desc limit 1;
+  report := jsonb_build_object('tenant_id', tenant, 'engine', engine, 'was', before);
+  if engine = 'on' and before = 'shadow' then
+    report := report || jsonb_build_object(
+      'unclaimed', automation.unclaimed_shadows(tenant, automation.now() - interval '5 minutes'));
+  end if;
+  select count(*) into shadows from ridgeline.workflows as w
+  join ridgeline.workflow_executions as e on e.workflow_id = w.id and e.tenant_id = w.tenant_id
+  where w.tenant_id = tenant and w.mode = 'live' and e.mode = 'shadow' and e.finished_at is null;
+  insert into ridgeline.tenant_settings as s (tenant_id, unified_engine) values (tenant, engine)
+  on conflict on constraint tenant_settings_pkey do update set unified_engine = excluded.unified_engine
+    where s.unified_engine <> excluded.unified_engine;
+  if engine = 'on' then
+    report := report || jsonb_build_object(
+      'cancelled_shadows', shadows, 'stop_calling', automation.calls_to_stop(tenant));
+    foreach source in array array['server', 'campaigns'] loop
+      if before = 'on' and on_since is not null then
+        report := jsonb_set(report, array['duplicates_stopped'], to_jsonb(
+          coalesce((report -> 'duplicates_stopped')::integer, 0)
+          + automation.stop_duplicates(tenant, source, on_since)));
+      end if;
+      report := jsonb_set(report, array['taken_over'], coalesce(report -> 'taken_over', '{}')
+        || jsonb_build_object(source, automation.take_over_all(tenant, source, 2000)));
+    end loop;
+  else
+    report := report || automation.give_back_all(tenant);
+  end if;
+  insert into automation.engine_switches (tenant_id, engine, was, by_user, report)
+  values (tenant, engine, before, automation.current_user_id(), report);
+  return report;
+end;
+$$;
+
+create or replace function ridgeline.set_engine(engine text, tenant_id uuid default null) returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.set_engine(tenant_id, engine) $$;
+
+comment on function ridgeline.set_engine(text, uuid) is
+  'Says what this engine does for a tenant beside the one that it replaces: off, shadow or on. on: runs begin live, '
+  'shadows end, and the runs in flight of the old engine go on here, each once, from the step they stood at '
+  '(taken_over; where more is true, or a run was left because a step of it was running there, call it again). '
+  'stop_calling lists the calls that the application must stop making for this tenant. off and shadow: nothing begins '
+  'live any more; runs that were taken over and stand where they stood go back (given_back), the others end here '
+  '(going_on_here).';
+
+create or replace function automation.engine_report(tenant_id uuid) returns jsonb
+  language plpgsql
+  security definer
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  tenant constant uuid := automation.own_tenant(tenant_id);
+  last automation.engine_switches;
+begin
+  select s.* into last from automation.engine_switches as s
+  where s.tenant_id = tenant order by s.id desc limit 1;
+  return jsonb_build_object(
+    'engine', automation.engine_of(tenant), 'since', last.at,
+    'stop_calling', automation.calls_to_stop(tenant),
+    'begun_there_since', case when automation.engine_of(tenant) = 'on' and last.at is not null
+      then automation.begun_there_since(tenant, last.at) end,
+    'switches', (
+      select coalesce(jsonb_agg(jsonb_build_object('engine', s.engine, 'was', s.was, 'at', s.at, 'by', s.by_user)
+        order by s.id desc), '[]')
+      from (
+        select x.* from automation.engine_switches as x where x.tenant_id = tenant order by x.id desc limit 20) as s));
+end;
+$$;
+
+create or replace function ridgeline.engine_report(tenant_id uuid default null) returns jsonb
+  language sql
+  set search_path = pg_catalog, pg_temp
+  as $$ select automation.engine_report(tenant_id) $$;
+
+comment on function ridgeline.engine_report(uuid) is
+  'Which engine works for a tenant: {engine, since, stop_calling, begun_there_since, switches}. begun_there_since: how '
+  'many runs of imported workflows the old engine has begun since this one is on; more than 0 means that something '
+  'still calls it, and customers may hear twice.';
 
 -- sql/engine/99_ops/01_tick.sql
 
@@ -36997,8 +38787,10 @@ grant select on all tables in schema ridgeline to service_role;
 
 grant insert, update, delete on
   ridgeline.tenant_settings, ridgeline.messages, ridgeline.emails, ridgeline.calls,
-  ridgeline.form_submissions, ridgeline.workflows, ridgeline.workflow_steps, ridgeline.suppressions
+  ridgeline.form_submissions, ridgeline.workflows, ridgeline.workflow_steps
   to service_role;
+-- Lifted by ridgeline.lift_revocation() alone, which keeps who did it and why.
+grant insert on ridgeline.suppressions to service_role;
 
 grant select on
   ridgeline.tenant_settings, ridgeline.messages, ridgeline.emails, ridgeline.calls,
@@ -37054,10 +38846,10 @@ grant update (label, display_name, is_default, is_active) on ridgeline.senders t
 grant delete,
   insert (tenant_id, id, name, is_active, allowed_origins, required_fields, field_map, honeypot,
     redirect_url, max_per_hour, max_per_source_per_hour, duplicate_window, trusted, max_fired_per_hour,
-    max_per_address_per_hour),
+    max_per_address_per_hour, consent),
   update (name, is_active, allowed_origins, required_fields, field_map, honeypot, redirect_url,
     max_per_hour, max_per_source_per_hour, duplicate_window, trusted, max_fired_per_hour,
-    max_per_address_per_hour)
+    max_per_address_per_hour, consent)
   on ridgeline.forms to authenticated;
 
 -- What ridgeline.workflow_schemas and ridgeline.automation_skipped_sends read.
@@ -37185,6 +38977,26 @@ alter table automation.regions enable row level security;
 alter table automation.open_hours enable row level security;
 grant select on automation.area_codes, automation.regions, automation.open_hours to service_role;
 
+-- Evidence is added, by functions that know who adds it, and never changed or deleted.
+alter table ridgeline.consents enable row level security;
+alter table automation.revoked_people enable row level security;
+alter table automation.doubtful_stops enable row level security;
+create policy consents_members_read on ridgeline.consents for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on ridgeline.consents from anon, authenticated, service_role;
+grant select on ridgeline.consents to authenticated, service_role;
+grant select on automation.revoked_people, automation.doubtful_stops to service_role;
+revoke all on function
+  ridgeline.record_revocation(text, text, text, text, uuid), ridgeline.lift_revocation(text, text, text, uuid),
+  ridgeline.grant_consent(text, text, text, text, text, uuid), ridgeline.answer_doubt(text, boolean, uuid)
+  from public, anon;
+grant execute on function
+  automation.record_revocation(uuid, text, text, text, text), automation.lift_revocation(uuid, text, text, text),
+  automation.grant_consent(uuid, text, text, text, text, text), automation.answer_doubt(uuid, text, boolean),
+  ridgeline.record_revocation(text, text, text, text, uuid), ridgeline.lift_revocation(text, text, text, uuid),
+  ridgeline.grant_consent(text, text, text, text, text, uuid), ridgeline.answer_doubt(text, boolean, uuid)
+  to authenticated, service_role;
+
 -- sql/engine/99_ops/25_portions.sql
 
 -- What is being worked on: the engine's own; the service role may look.
@@ -37245,6 +39057,26 @@ grant execute on function automation.set_workflow_mode(uuid, text), ridgeline.se
 -- What came from older engines is the owner's and the service role's to look at.
 alter table automation.legacy_imports enable row level security;
 alter table automation.legacy_links enable row level security;
+
+-- sql/engine/99_ops/29_side_by_side.sql
+
+-- Side by side: pairs are the engine's own; what differs is read by members, compared and switched by those who may.
+alter table automation.legacy_pairs enable row level security;
+alter table automation.engine_switches enable row level security;
+alter table ridgeline.legacy_discrepancies enable row level security;
+create policy legacy_discrepancies_members_read on ridgeline.legacy_discrepancies for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on ridgeline.legacy_discrepancies, ridgeline.legacy_discrepancies_by_kind
+  from anon, authenticated, service_role;
+grant select on ridgeline.legacy_discrepancies, ridgeline.legacy_discrepancies_by_kind to authenticated, service_role;
+revoke all on function ridgeline.compare_engines(timestamptz, timestamptz, interval, uuid),
+  ridgeline.set_engine(text, uuid), ridgeline.engine_report(uuid) from public, anon;
+grant execute on function
+  automation.compare_engines(uuid, timestamptz, timestamptz, interval),
+  automation.set_engine(uuid, text), automation.engine_report(uuid),
+  ridgeline.compare_engines(timestamptz, timestamptz, interval, uuid), ridgeline.set_engine(text, uuid),
+  ridgeline.engine_report(uuid)
+  to authenticated, service_role;
 
 -- sql/engine/99_ops/30_operator.sql
 

@@ -39,6 +39,7 @@ create table ridgeline.workflow_executions (
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
   mode ridgeline.execution_mode not null default 'live',
+  changed_at timestamptz not null default automation.now(),
   constraint workflow_executions_pkey primary key (tenant_id, id),
   constraint workflow_executions_version_fk foreign key (tenant_id, workflow_id, version)
     references ridgeline.workflow_versions (tenant_id, workflow_id, version) on delete cascade,
@@ -68,6 +69,9 @@ comment on column ridgeline.workflow_executions.fused is
   'the chain has been at this workflow before.';
 comment on column ridgeline.workflow_executions.mode is
   'Whether it is one that counts: live, or a shadow, a test, or history of another system.';
+comment on column ridgeline.workflow_executions.changed_at is
+  'When it was last written, for a screen that asks again: ask a little before the newest it has, since a write is '
+  'seen when it commits. Without an index, for the sake of the writes: ask for a page, or by workflow or record.';
 comment on column ridgeline.workflow_executions.seq is
   'Its place in the order of writes: an event with a higher number came after it.';
 comment on column ridgeline.workflow_executions.seen is
@@ -111,6 +115,7 @@ create table ridgeline.workflow_step_executions (
   seq bigint not null default nextval('automation.write_order'),
   written_by xid8 not null default pg_current_xact_id(),
   seen pg_snapshot not null default pg_current_snapshot(),
+  changed_at timestamptz not null default automation.now(),
   constraint workflow_step_executions_pkey primary key (tenant_id, id),
   constraint workflow_step_executions_execution_fk foreign key (tenant_id, execution_id)
     references ridgeline.workflow_executions (tenant_id, id) on delete cascade,
@@ -134,6 +139,8 @@ comment on column ridgeline.workflow_step_executions.provider_id is
 comment on column ridgeline.workflow_step_executions.delivered_at is
   'Of a message: when it was first known to have arrived. opened_at and clicked_at are of people, as in emails; '
   'replied_at: the first answer to it within thirty days, a stop apart.';
+comment on column ridgeline.workflow_step_executions.changed_at is
+  'When it was last written; see workflow_executions.';
 comment on column ridgeline.workflow_step_executions.seq is
   'Where the step began in the order of writes; a wait that comes next hears what came after that.';
 comment on column ridgeline.workflow_step_executions.duration_ms is

@@ -25,7 +25,7 @@ create or replace function automation.end_execution(
   set search_path = pg_catalog, pg_temp
   as $$
     update ridgeline.workflow_executions as e
-    set status = end_execution.status, error = end_execution.error, current_step = null,
+    set changed_at = automation.now(), status = end_execution.status, error = end_execution.error, current_step = null,
       started_at = coalesce(e.started_at, automation.now()), finished_at = automation.now()
     where e.tenant_id = execution.tenant_id and e.id = execution.id
   $$;
@@ -37,7 +37,7 @@ create or replace function automation.mark_running(
   set search_path = pg_catalog, pg_temp
   as $$
     update ridgeline.workflow_executions as e
-    set status = 'running', current_step = mark_running.step_key,
+    set changed_at = automation.now(), status = 'running', current_step = mark_running.step_key,
       started_at = coalesce(e.started_at, automation.now())
     where e.tenant_id = execution.tenant_id and e.id = execution.id
       and (e.status <> 'running' or e.current_step is distinct from mark_running.step_key)
@@ -58,7 +58,7 @@ begin
     case when run_at < execution.expires_at then execution.expires_at end)
   returning id into scheduled_id;
   update ridgeline.workflow_executions as e
-  set status = case
+  set changed_at = automation.now(), status = case
       when run_at > automation.now() then 'waiting' else 'running'
     end::ridgeline.automation_status,
     current_step = step ->> 'key', expires_at = execution.expires_at,
@@ -194,7 +194,7 @@ begin
   from unnest(transitions) as t
   where t.ended is null;
   update ridgeline.workflow_executions as e
-  set status = coalesce(
+  set changed_at = automation.now(), status = coalesce(
       t.ended, case when t.run_at > at then 'waiting' else 'running' end::ridgeline.automation_status),
     current_step = t.step_key, started_at = coalesce(e.started_at, at),
     error = case when t.ended is null then e.error else t.error end,

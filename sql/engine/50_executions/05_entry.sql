@@ -74,10 +74,10 @@ begin
   delete from ridgeline.scheduled_steps as s
   where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs);
   update ridgeline.workflow_step_executions as s
-  set status = 'cancelled', finished_at = automation.now()
+  set changed_at = automation.now(), status = 'cancelled', finished_at = automation.now()
   where s.tenant_id = end_shadows.tenant_id and s.execution_id = any (open_runs) and s.finished_at is null;
   update ridgeline.workflow_executions as e
-  set status = 'cancelled', error = reason, current_step = null,
+  set changed_at = automation.now(), status = 'cancelled', error = reason, current_step = null,
     started_at = coalesce(e.started_at, automation.now()), finished_at = automation.now()
   where e.tenant_id = end_shadows.tenant_id and e.id = any (open_runs) and e.finished_at is null;
   delete from automation.entries as n

@@ -129,7 +129,7 @@ create or replace function automation.follow_contact(
   as $$
 begin
   if contact <> execution.contact_id or execution.contact_id is null and contact is not null then
-    update ridgeline.workflow_executions as e set contact_id = follow_contact.contact
+    update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = follow_contact.contact
     where e.tenant_id = execution.tenant_id and e.id = execution.id;
     execution.contact_id := contact;
   end if;
@@ -321,7 +321,7 @@ begin
         and q.lease_expires_at is null
       for update skip locked);
   update ridgeline.workflow_step_executions as s
-  set status = 'cancelled', finished_at = automation.now()
+  set changed_at = automation.now(), status = 'cancelled', finished_at = automation.now()
   where s.tenant_id = execution.tenant_id and s.execution_id = execution.id
     and s.status in ('pending', 'waiting');
   perform automation.end_execution(execution, status, reason);

@@ -224,7 +224,8 @@ exception when others then
     perform automation.record_sent(works, ledgers[middle + 1:]);
   else
     update ridgeline.workflow_step_executions as s
-    set warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
+    set changed_at = automation.now(),
+      warnings = coalesce(s.warnings, '[]') || automation.engine_error('not_in_crm', sqlstate, sqlerrm)
     where s.tenant_id = ledger.tenant_id and s.id = ledger.id;
   end if;
 end;

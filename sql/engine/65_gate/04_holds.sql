@@ -123,14 +123,15 @@ create or replace function automation.hold_sends(verdicts automation.send_verdic
     where v.verdict = 'hold' and s.tenant_id = v.tenant_id and s.id = v.step_id;
 
     update ridgeline.workflow_step_executions as l
-    set status = 'waiting', input = case when s.reconcile_since is null then null else l.input end,
+    set changed_at = automation.now(),
+      status = 'waiting', input = case when s.reconcile_since is null then null else l.input end,
       render_again = s.reconcile_since is null and (l.render_again or l.input is not null)
     from unnest(verdicts) as v
     join ridgeline.scheduled_steps as s on s.tenant_id = v.tenant_id and s.id = v.step_id
     where v.verdict = 'hold' and l.tenant_id = v.tenant_id and l.id = v.step_id;
 
     update ridgeline.workflow_executions as e
-    set status = 'waiting'
+    set changed_at = automation.now(), status = 'waiting'
     from unnest(verdicts) as v
     where v.verdict = 'hold' and e.tenant_id = v.tenant_id and e.id = v.execution_id and e.status <> 'waiting'
       and e.finished_at is null

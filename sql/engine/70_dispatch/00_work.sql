@@ -209,7 +209,8 @@ begin
     record_ends.duration_ms, w.seq
   from unnest(works) as w
   on conflict on constraint workflow_step_executions_once do update
-    set status = excluded.status, input = excluded.input, result_data = excluded.result_data,
+    set changed_at = automation.now(),
+      status = excluded.status, input = excluded.input, result_data = excluded.result_data,
       error = excluded.error, warnings = excluded.warnings, recipient = excluded.recipient,
       finished_at = excluded.finished_at, duration_ms = excluded.duration_ms
     where s.status not in ('completed', 'skipped', 'cancelled');

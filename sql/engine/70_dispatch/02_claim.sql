@@ -355,7 +355,8 @@ begin
       recipient = excluded.recipient, error = null, finished_at = null,
       rendition = s.rendition + s.render_again::integer, render_again = false;
   update ridgeline.workflow_executions as e
-  set status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
+  set changed_at = automation.now(),
+    status = 'running', current_step = (w.due).step_key, started_at = coalesce(e.started_at, at)
   from (
     select u.due, q.ctid as place
     from unnest(works) as u

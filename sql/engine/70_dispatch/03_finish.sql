@@ -297,7 +297,8 @@ declare
 begin
   with closed as (
     update ridgeline.workflow_step_executions as s
-    set status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
+    set changed_at = automation.now(),
+      status = w.status, result_data = w.result, error = w.error, attempts = s.attempts || w.entry,
       provider_id = coalesce(w.result ->> 'provider_id', s.provider_id), finished_at = at,
       duration_ms = extract(epoch from clock_timestamp() - (w.due).leased_at) * 1000
     from (
@@ -343,12 +344,12 @@ begin
         then coalesce(s.reconcile_since, s.leased_at) else s.reconcile_since end
     where s.tenant_id = due.tenant_id and s.id = due.id;
     update ridgeline.workflow_step_executions as s
-    set status = 'waiting', error = report.error,
+    set changed_at = automation.now(), status = 'waiting', error = report.error,
       render_again = automation.may_render_again(work.step, report.outcome, due.reconcile_since),
       attempts = s.attempts || automation.attempt_entry(due, report.outcome, report.error, at)
     where s.tenant_id = due.tenant_id and s.id = due.id;
     update ridgeline.workflow_executions as e
-    set status = 'waiting'
+    set changed_at = automation.now(), status = 'waiting'
     where e.tenant_id = due.tenant_id and e.id = due.execution_id;
   end loop;
 end;
@@ -408,7 +409,7 @@ begin
   where s.tenant_id = r.tenant_id and s.id = r.step_id and s.attempt_token = r.attempt_token;
   get diagnostics released = row_count;
   update ridgeline.workflow_step_executions as s
-  set status = 'pending', render_again = automation.may_render_again(
+  set changed_at = automation.now(), status = 'pending', render_again = automation.may_render_again(
     jsonb_build_object('type', s.step_type), 'retry', q.reconcile_since)
   from jsonb_to_recordset(steps) as r (tenant_id uuid, step_id uuid)
   join ridgeline.scheduled_steps as q on q.tenant_id = r.tenant_id and q.id = r.step_id

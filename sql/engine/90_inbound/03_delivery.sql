@@ -58,7 +58,8 @@ begin
   where s.provider_id = record_delivery_of_step.provider_id
     and s.tenant_id = record_delivery_of_step.tenant_id;
   update ridgeline.workflow_step_executions as s
-  set result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
+  set changed_at = automation.now(),
+    result_data = case jsonb_typeof(s.result_data) when 'object' then s.result_data else '{}' end
     || jsonb_build_object('delivery', jsonb_strip_nulls(jsonb_build_object(
       'status', record_delivery_of_step.status, 'at', at,
       'error_code', record_delivery_of_step.error_code))),

@@ -20,7 +20,7 @@ begin
   where v.tenant_id = execution.tenant_id and v.workflow_id = execution.workflow_id
     and v.version = execution.version;
   update ridgeline.workflow_executions as e
-  set trigger_data = data, contact_id = automation.as_key(data ->> 'contact_id')
+  set changed_at = automation.now(), trigger_data = data, contact_id = automation.as_key(data ->> 'contact_id')
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   if automation.conditions_met(version, data) then
     return true;
@@ -72,7 +72,8 @@ begin
   end if;
   update ridgeline.workflow_executions as e
   -- While it had done nothing another may have entered: it is asked once more.
-  set status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
+  set changed_at = automation.now(),
+    status = 'pending', error = null, finished_at = null, current_step = step ->> 'key',
     started_at = case when not automation.has_done_nothing(e.tenant_id, e.id) then e.started_at end
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   insert into ridgeline.scheduled_steps (
@@ -84,7 +85,7 @@ begin
       -- The provider's clock is the real one, as that of leases is.
       failed.started_at - (automation.now() - transaction_timestamp()) end);
   update ridgeline.workflow_step_executions as s
-  set status = 'pending', finished_at = null, error = null,
+  set changed_at = automation.now(), status = 'pending', finished_at = null, error = null,
     render_again = not coalesce((failed.error ->> 'may_have_been_sent')::boolean, false)
   where s.tenant_id = failed.tenant_id and s.id = failed.id;
   perform automation.ring_once();

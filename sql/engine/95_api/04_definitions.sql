@@ -128,7 +128,7 @@ begin
   elsif here ->> 'type' is distinct from there ->> 'type' then
     return format('step "%s" is a %s there', due.step_key, there ->> 'type');
   end if;
-  update ridgeline.workflow_executions as e set version = target.version
+  update ridgeline.workflow_executions as e set changed_at = automation.now(), version = target.version
   where e.tenant_id = execution.tenant_id and e.id = execution.id;
   return null;
 end;

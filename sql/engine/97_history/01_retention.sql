@@ -226,7 +226,7 @@ begin
     where s.tenant_id = prune_inputs.tenant_id and s.id = any (ids) and s.finished_at < before
       and not (s.status = 'failed' and coalesce((s.error ->> 'may_have_been_sent')::boolean, false))
     for no key update skip locked);
-  update ridgeline.workflow_step_executions as s set input = null
+  update ridgeline.workflow_step_executions as s set changed_at = automation.now(), input = null
   where s.tenant_id = prune_inputs.tenant_id and s.id = any (ids);
   get diagnostics pruned = row_count;
 end;

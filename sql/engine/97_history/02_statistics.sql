@@ -205,7 +205,8 @@ create or replace function automation.note_engagement() returns trigger
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  update ridgeline.workflow_step_executions as s set opened_at = new.opened_at, clicked_at = new.clicked_at
+  update ridgeline.workflow_step_executions as s
+  set changed_at = automation.now(), opened_at = new.opened_at, clicked_at = new.clicked_at
   where s.provider_id = new.provider_id and s.tenant_id = new.tenant_id and s.step_type = 'send_email';
   return null;
 end;
@@ -242,7 +243,7 @@ begin
   order by s.started_at desc
   limit 1
   for no key update skip locked;
-  update ridgeline.workflow_step_executions as s set replied_at = automation.now()
+  update ridgeline.workflow_step_executions as s set changed_at = automation.now(), replied_at = automation.now()
   where s.tenant_id = new.tenant_id and s.id = answered and s.replied_at is null;
   return null;
 end;

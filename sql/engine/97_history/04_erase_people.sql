@@ -312,7 +312,7 @@ create or replace function automation.is_own(work automation.erasures_under_way,
       when record ? 'contact_id' then true
       else relation in (
         'automation.entries', 'automation.split_assignments', 'automation.notices', 'ridgeline.held_submissions',
-        'ridgeline.suppressions', 'automation.signals')
+        'ridgeline.suppressions', 'automation.signals', 'automation.doubtful_stops')
     end
   $$;
 
@@ -414,12 +414,31 @@ begin
   if record ->> 'status' = 'running' then
     return false;
   end if;
-  update ridgeline.workflow_step_executions as t set input = null
+  update ridgeline.workflow_step_executions as t set changed_at = automation.now(), input = null
   where t.ctid = any (array(
     select r.ctid from ridgeline.workflow_step_executions as r
     where r.tenant_id = work.tenant_id and r.id = (record ->> 'id')::uuid and r.status in ('waiting', 'pending')
     for update skip locked));
   return automation.blank_row(work, 'ridgeline.workflow_step_executions', record) or found;
+end;
+$$;
+
+-- Evidence of what was agreed to or taken back outlives the person, without their words: the address becomes its
+-- digest.
+create or replace function automation.blank_consent(record jsonb) returns boolean
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  update ridgeline.consents as c
+  set address = 'erased', contact_id = null, evidence = jsonb_strip_nulls(jsonb_build_object(
+    'digest', encode(automation.erased_digest(c.tenant_id, c.channel, c.address), 'hex'),
+    'wording', c.evidence -> 'wording', 'form_id', c.evidence -> 'form_id'))
+  where c.ctid = any (array(
+    select r.ctid from ridgeline.consents as r
+    where r.tenant_id = (record ->> 'tenant_id')::uuid and r.id = (record ->> 'id')::uuid
+    for update skip locked));
+  return found;
 end;
 $$;
 
@@ -433,6 +452,8 @@ declare
 begin
   if is_own and relation = 'ridgeline.workflow_executions'::regclass then
     return automation.erase_run(work.tenant_id, (record ->> 'id')::uuid);
+  elsif is_own and relation = 'ridgeline.consents'::regclass then
+    return automation.blank_consent(record);
   elsif is_own and relation <> 'ridgeline.workflow_step_executions'::regclass then
     return automation.delete_row(relation, record);
   elsif relation = 'ridgeline.workflow_step_executions'::regclass and record ->> 'finished_at' is null then

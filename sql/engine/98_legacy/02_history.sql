@@ -25,7 +25,7 @@ create or replace function automation.legacy_entity(trigger_type text) returns t
   set search_path = pg_catalog, pg_temp
   as $$ select nullif(t.entity, '') from automation.trigger_types as t where t.name = trigger_type $$;
 
-create or replace function automation.legacy_subject(entity text, data jsonb, out entity_is text, out record_id text,
+create or replace function automation.subject_of(entity text, data jsonb, out entity_is text, out record_id text,
   out contact_id text)
   language sql immutable parallel safe
   -- No search_path: this is inlined.
@@ -43,6 +43,15 @@ create or replace function automation.legacy_subject(entity text, data jsonb, ou
       select coalesce(data operator(pg_catalog.->>) pg_catalog.concat(e.name, '_id'),
         data operator(pg_catalog.#>>) array[e.name, 'id']) as id
     ) as r
+  $$;
+
+create or replace function automation.legacy_subject(trigger_type text, data jsonb)
+  returns table (entity text, record_id text, contact_id text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select s.entity_is, s.record_id, s.contact_id
+    from automation.subject_of(automation.legacy_entity(trigger_type), data) as s
   $$;
 
 -- A page of a table of theirs as JSON, so that a column that a version of it lacks is merely missing.
@@ -120,7 +129,7 @@ begin
       automation.legacy_run_id(p.created_at, import_runs.source, p.legacy_id) as execution_id
     from page as p
     join imports as i on i.tenant_id = p.tenant_id and i.legacy_id = p.definition
-    cross join lateral automation.legacy_subject(i.entity, p.data) as s
+    cross join lateral automation.subject_of(i.entity, p.data) as s
     where not automation.is_open_there(p.status) and (tenants is null or p.tenant_id = any (tenants))
       and not exists (
         select from automation.legacy_links as l

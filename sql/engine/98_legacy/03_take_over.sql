@@ -50,7 +50,7 @@ create or replace function automation.taken_data(tenant_id uuid, trigger_type te
   as $$
 declare
   complete jsonb := data;
-  fired constant text := (automation.legacy_subject(automation.legacy_entity(trigger_type), data)).entity_is;
+  fired constant text := (automation.subject_of(automation.legacy_entity(trigger_type), data)).entity_is;
   entity text;
   id text;
   live jsonb;
@@ -201,7 +201,7 @@ begin
     data := automation.taken_data(link.tenant_id, workflow.trigger_type, data);
   end if;
   select s.* into subject
-  from automation.legacy_subject(automation.legacy_entity(workflow.trigger_type), data) as s;
+  from automation.subject_of(automation.legacy_entity(workflow.trigger_type), data) as s;
   insert into ridgeline.workflow_executions (
     tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id, contact_id,
     current_step, error, created_at, started_at, finished_at, mode)

@@ -226,6 +226,23 @@ async function story(): Promise<Office> {
     values (${tenant}, ${manual}, 'manual', 'failed', 'contact', '{"to": "Mariquita.Q@example.com"}',
       '{"message": "512.555.0199"}', now())`;
   await sql`select automation.suppress(${tenant}, 'sms', '+15125550199', 'opt_out', '{"said": "+15125550199"}')`;
+  // What the engine before this one wrote to her otherwise than a shadow would have.
+  const [pair] = await sql`
+    insert into automation.legacy_pairs (tenant_id, source, workflow_id, legacy_id, began_at, verdict)
+    values (${tenant}, 'server', ${manual}, 'x', now(), 'differs') returning id`;
+  await sql`
+    insert into ridgeline.legacy_discrepancies (tenant_id, pair_id, kind, workflow_id, contact_id, old, shadow, at)
+    values (${tenant}, ${pair!.id as string}, 'text', ${manual}, ${
+    contact!.id
+  }, '{"texts": {"body": "Hi Mariquita"}}',
+      '{"recipients": ["mariquita.q@example.com"]}', now())`;
+  await sql`
+    select automation.record_consent(${tenant}, 'sms', ${maria.phone}, 'revoked', 'all', 'message',
+      '{"said": "Mariquita here, no more purple shingles", "wording": "Yes, text me"}', (
+        select c.id::text from public.contacts as c where c.email = ${maria.email} limit 1))`;
+  await sql`
+    insert into automation.doubtful_stops (tenant_id, address, message_id, asked_at)
+    values (${tenant}, '+15125550199', gen_random_uuid(), automation.now())`;
   await sql`
     insert into automation.notices (tenant_id, kind, subject, at)
     values (${tenant}, 'conversation_brake', '+15125550199', now())`;
@@ -253,7 +270,7 @@ async function erased(tenant: string): Promise<Record<string, number>> {
 
 /** The engine's own and the office's own words: not walked. */
 const notWalked =
-  /^(automation\.(activations|active_triggers|area_codes|entities|heartbeats|legacy_imports|legacy_links|membership|open_hours|phone_plans|pruned|regions|retention_places|rotations|setting_schemas|settings|skip_codes|statistics|statistic_changes|step_types|suspects|targets|tenancy|tick_parts|tick_portions|time_zones|timer_listeners|trigger_types)|ridgeline\.(changes|email_addresses|forms|senders|sending_pauses|tenant_settings|workflow_holds|workflow_schedules|workflow_steps|workflow_versions|workflows))\./;
+  /^(automation\.(activations|active_triggers|area_codes|engine_switches|entities|heartbeats|legacy_imports|legacy_links|legacy_pairs|membership|open_hours|phone_plans|pruned|regions|retention_places|rotations|setting_schemas|settings|skip_codes|statistics|statistic_changes|step_types|suspects|targets|tenancy|tick_parts|tick_portions|time_zones|timer_listeners|trigger_types)|ridgeline\.(changes|email_addresses|forms|senders|sending_pauses|tenant_settings|workflow_holds|workflow_schedules|workflow_steps|workflow_versions|workflows))\./;
 
 /** Of the tables that hold people: words of the engine, ids, and digests that nobody can guess. */
 const nobodys = `
@@ -281,8 +298,14 @@ const nobodys = `
   ridgeline.held_submissions.reason ridgeline.messages.channel ridgeline.messages.contact_id
   ridgeline.messages.direction ridgeline.messages.error_code ridgeline.messages.media_urls
   ridgeline.messages.opt_out_type ridgeline.messages.provider ridgeline.messages.provider_id
+  ridgeline.legacy_discrepancies.contact_id ridgeline.legacy_discrepancies.kind
+  ridgeline.legacy_discrepancies.legacy_id ridgeline.legacy_discrepancies.record_id
+  ridgeline.legacy_discrepancies.step_key ridgeline.legacy_discrepancies.step_type
   ridgeline.messages.status ridgeline.scheduled_steps.leased_by ridgeline.scheduled_steps.step_key
-  ridgeline.scheduled_steps.held
+  automation.revoked_people.channel automation.revoked_people.contact_id
+  ridgeline.consents.channel ridgeline.consents.contact_id
+  ridgeline.consents.method ridgeline.consents.purpose ridgeline.consents.status
+  ridgeline.scheduled_steps.held ridgeline.suppressions.purpose
   ridgeline.suppressions.channel ridgeline.suppressions.reason ridgeline.workflow_executions.contact_id
   ridgeline.workflow_executions.current_step ridgeline.workflow_executions.entity
   ridgeline.workflow_executions.error ridgeline.workflow_executions.record_id

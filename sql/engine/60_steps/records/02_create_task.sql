@@ -32,13 +32,8 @@ create or replace function automation.imagine_create_task(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  perform automation.check_assignee(execution.tenant_id, 'assigned_to', input ->> 'assigned_to');
-  perform automation.rehearse_target(execution, 'task', 'create_task', jsonb_build_object(
-    'tenant', execution.tenant_id, 'contact', automation.contact_key(execution),
-    'project', execution.trigger_data ->> 'project_id', 'job', execution.trigger_data ->> 'job_id',
-    'title', input ->> 'title', 'description', input ->> 'description', 'status', 'open',
-    'priority', coalesce(input ->> 'priority', 'normal'), 'due', automation.as_time(execution, input, 'due_at'),
-    'assigned_to', automation.as_id(input, 'assigned_to'), 'execution', execution.id));
+  perform automation.rehearse_target(execution, 'task', 'create_task', automation.task_row(
+    execution, null, input, automation.tenant_zone(execution.tenant_id)));
   return row(execution.trigger_data, '{}')::automation.imagined;
 end;
 $$;
