@@ -2,7 +2,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { draftMigration, draftScript, writtenRoutines } from "../lib/draft.ts";
+import { draftMigration, draftScript, handwritten, MARK, writtenRoutines } from "../lib/draft.ts";
 import {
   checksum,
   isGenerated,
@@ -14,6 +14,7 @@ import {
   releaseProblems,
   runScript,
   schemaScript,
+  unreleased,
   writeReleases,
 } from "../lib/schema.ts";
 import { createDatabase, startScratchServer, using } from "../lib/scratch.ts";
@@ -69,20 +70,14 @@ function keep(file: string, wanted: string, check: boolean): void {
   }
 }
 
-const MARK = "-- DRAFTED from sql/ by scripts/migrations: edit there, or above this line.\n\n";
-
-/** What of a migration is written by hand. */
-const handwritten = (file: string) =>
-  fs.existsSync(file) ? fs.readFileSync(file, "utf8").split(MARK)[0]! : "";
-
 /** The migrations that are not released, each drafted anew below what stands in it by hand. */
 async function redraft(check: boolean): Promise<void> {
-  const released = Object.assign({}, ...Object.values(readReleases())) as Record<string, string>;
-  const files = migrations.filter((one) => !isGenerated(one))
-    .map((one) => ({ part: one.part, file: migrationFile(one) }))
-    .filter(({ file }) => !(path.basename(file) in released));
+  const files = unreleased().map((one) => ({ part: one.part, file: migrationFile(one) }));
   if (files.length === 0) return;
-  const before = [...migrationFiles()].filter(([file]) => file in released).map(([, text]) => text);
+  const drafted = new Set(files.map(({ file }) => path.basename(file)));
+  const before = [...migrationFiles()].filter(([file]) => !drafted.has(file)).map(([, text]) =>
+    text
+  );
   before.push(...files.map(({ file }) => handwritten(file)));
   const source = [schemaScript("engine"), schemaScript("crm")];
   const { server, stop } = await startScratchServer();

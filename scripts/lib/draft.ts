@@ -1,6 +1,15 @@
 // The draft of a migration: what makes one database of ours into another, from their catalogs.
+import fs from "node:fs";
 import type { Sql } from "postgres";
 import { type CatalogObject, catalogOf, type Kind, kinds, rowsOfTable } from "./catalog.ts";
+
+/** Above it a migration says what no draft can know; below it, what its draft says. */
+export const MARK =
+  "-- DRAFTED from sql/ by scripts/migrations: edit there, or above this line.\n\n";
+
+/** What of a migration is written by hand: it comes first. */
+export const handwritten = (file: string) =>
+  fs.existsSync(file) ? fs.readFileSync(file, "utf8").split(MARK)[0]! : "";
 
 /** The names of the functions that a script creates itself, rather than through what it calls. */
 export function writtenRoutines(script: string): Set<string> {

@@ -83,6 +83,14 @@ export function isGenerated({ version }: Migration, releases = readReleases()): 
   return Object.keys(releases).length === 0 && first.some((one) => one.version === version);
 }
 
+/** What comes after the releases, and is drafted until it is one. */
+export function unreleased(): Migration[] {
+  const released = Object.assign({}, ...Object.values(readReleases())) as Record<string, string>;
+  return migrations.filter((one) =>
+    !isGenerated(one) && !(path.basename(migrationFile(one)) in released)
+  );
+}
+
 export function migrationScript(migration: Migration): string {
   return isGenerated(migration)
     ? schemaScript(migration.part)

@@ -4,8 +4,13 @@ import fs from "node:fs";
 import path from "node:path";
 import zlib from "node:zlib";
 import { inject } from "vitest";
-import { draftMigration, draftScript, writtenRoutines } from "../../scripts/lib/draft.ts";
-import { runScript, schemaScript } from "../../scripts/lib/schema.ts";
+import {
+  draftMigration,
+  draftScript,
+  handwritten,
+  writtenRoutines,
+} from "../../scripts/lib/draft.ts";
+import { migrationFile, runScript, schemaScript, unreleased } from "../../scripts/lib/schema.ts";
 import { connect, createDatabase, dropDatabase, using } from "../../scripts/lib/scratch.ts";
 
 export const previous = "1.0.0-rc";
@@ -22,7 +27,7 @@ const ours = ["automation", "ridgeline"];
 const theirs = ["public", "ridgeline_crm"];
 
 /** What no draft can know comes before it: data to be moved, columns that change their type. */
-const byHand = fs.readFileSync(path.join(import.meta.dirname, "next.sql"), "utf8");
+const byHand = unreleased().map((one) => handwritten(migrationFile(one))).join("\n");
 
 export async function scratchDatabase(
   scripts: readonly string[],
@@ -60,7 +65,9 @@ export async function nextMigration(): Promise<{ statements: string[]; script: s
       byHand: [...engine.byHand, ...crm.byHand],
     };
     if (left.length > 0) {
-      throw new Error(`to be written by hand, in tests/upgrade/next.sql:\n${left.join("\n")}`);
+      throw new Error(
+        `to be written by hand, at the head of the next migration:\n${left.join("\n")}`,
+      );
     }
     return { statements, script: byHand + draftScript({ statements, afterwards, byHand: [] }) };
   } finally {

@@ -6,7 +6,7 @@
 create or replace function automation.version() returns text
   language sql immutable parallel safe
   set search_path = pg_catalog, pg_temp
-  as $$ select '1.0.0-rc' $$;
+  as $$ select '1.1.0-rc' $$;
 
 comment on function automation.version() is 'The release of Ridgeline that this database holds.';
 

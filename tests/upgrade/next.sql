@@ -1,1 +1,0 @@
--- What the next migration does before the drafted part, written by hand.
