@@ -1328,6 +1328,39 @@ export type Database = {
         };
         Relationships: [];
       };
+      stage_changes: {
+        Row: {
+          changed_at: string;
+          entity: string;
+          record_id: string;
+          root_id: string | null;
+          stage: string | null;
+          tenant_id: string;
+          user_id: string | null;
+          was: string | null;
+        };
+        Insert: {
+          changed_at: string;
+          entity: string;
+          record_id: string;
+          root_id?: string | null;
+          stage?: string | null;
+          tenant_id: string;
+          user_id?: string | null;
+          was?: string | null;
+        };
+        Update: {
+          changed_at?: string;
+          entity?: string;
+          record_id?: string;
+          root_id?: string | null;
+          stage?: string | null;
+          tenant_id?: string;
+          user_id?: string | null;
+          was?: string | null;
+        };
+        Relationships: [];
+      };
       suppressions: {
         Row: {
           address: string;

@@ -21,7 +21,14 @@ create policy workflow_holds_members_read on ridgeline.workflow_holds for select
   using (tenant_id = any ((select automation.member_tenants())::uuid[]));
 revoke all on ridgeline.workflow_holds from anon, authenticated, service_role;
 grant select on ridgeline.workflow_holds to authenticated, service_role;
-grant select on automation.notices to service_role;
+alter table automation.troubles enable row level security;
+grant select on automation.notices, automation.troubles to service_role;
+
+alter table ridgeline.stage_changes enable row level security;
+create policy stage_changes_members_read on ridgeline.stage_changes for select to authenticated
+  using (tenant_id = any ((select automation.member_tenants())::uuid[]));
+revoke all on ridgeline.stage_changes from anon, authenticated, service_role;
+grant select on ridgeline.stage_changes to authenticated, service_role;
 
 alter table automation.heartbeats enable row level security;
 grant select on automation.heartbeats to service_role;
